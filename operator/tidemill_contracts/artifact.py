@@ -1,0 +1,118 @@
+"""What a model version is on disk: the layout of its folder and the manifest that digests it.
+
+A version lives in `<store>/<pipeline>/<hex digest>/`. Every file but the marker is listed in the
+manifest with its digest; the version's digest is the digest of the manifest's canonical bytes; the
+marker is written last and holds that digest. A reader that checks marker, manifest and files before
+it loads anything cannot load a half-written or changed model. The manifest holds nothing that
+differs between two runs of one key (no time, no run name): equal inputs give an equal digest.
+"""
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import Field
+
+from tidemill_contracts.base import Document
+
+MANIFEST_FILE = "manifest.json"
+MARKER_FILE = "COMPLETE"
+SKOPS_FILE = "model.skops"
+ONNX_FILE = "model.onnx"
+PICKLE_FILE = "model.joblib"
+REFERENCE_FILE = "reference.json"
+SAMPLE_FILE = "sample.json"
+
+Format = Literal["skops", "onnx", "joblib", "program"]
+Task = Literal["classification", "regression", "clustering", "outlier-detection", "unknown"]
+
+
+class ColumnSpec(Document):
+    """One input column or one output of a model."""
+
+    name: str
+    datatype: str  # Open Inference Protocol: BOOL, INT64, FP64, BYTES, …
+    shape: tuple[int, ...] = (-1,)
+    categories: tuple[str, ...] | None = None  # known values of a categorical column, at most 1,000
+
+
+class Signature(Document):
+    """What a model takes and gives, in order."""
+
+    inputs: tuple[ColumnSpec, ...]
+    outputs: tuple[ColumnSpec, ...]
+    frame: bool = True  # the model wants a DataFrame with these column names, not a matrix
+
+
+class Lineage(Document):
+    """Everything that decided the outcome of the run, by content."""
+
+    data: dict[str, str]  # input name -> revision
+    code: str  # digest of the code
+    image: str  # image reference, by digest where the node reported one
+    parameters: dict[str, str] = Field(default_factory=dict)
+    seed: int = 0
+    frameworks: dict[str, str] = Field(default_factory=dict)  # package -> version
+
+
+class ParityReport(Document):
+    """How the ONNX form compares with the native form on held-out rows."""
+
+    passed: bool
+    rows: int
+    max_abs_difference: float | None = None
+    label_mismatches: int | None = None
+    reason: str = ""
+
+
+class ModelManifest(Document):
+    """The content of `manifest.json`."""
+
+    schema_version: Literal[1] = 1
+    pipeline: str
+    task: Task
+    formats: tuple[Format, ...]
+    files: dict[str, str]  # file name -> sha256:…
+    model_digest: str  # of the native form alone
+    signature: Signature
+    metrics: dict[str, float | None]
+    classes: tuple[str | int | float | bool, ...] | None = None
+    lineage: Lineage
+    onnx_parity: ParityReport | None = None
+
+    def canonical_bytes(self) -> bytes:
+        """Return the bytes that are stored and digested: sorted keys, no spaces, UTF-8."""
+        return canonical_json(self.model_dump(mode="json", exclude_none=True))
+
+    def digest(self) -> str:
+        """Return the version's digest, `sha256:<hex>`."""
+        return sha256(self.canonical_bytes())
+
+
+class Sample(Document):
+    """A few held-out rows with the native model's answers: the server's warm-up and parity check."""
+
+    columns: dict[str, list[float | int | str | bool | None]]
+    predictions: list[float | int | str | bool | None]
+
+
+def canonical_json(value: object) -> bytes:
+    """Return the one JSON form that is digested: sorted keys, no spaces, UTF-8, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def sha256(content: bytes) -> str:
+    """Return `sha256:<hex>` of some bytes."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def digest_hex(digest: str) -> str:
+    """Return the hex part of `sha256:<hex>`.
+
+    Raises:
+        ValueError: not of that form.
+    """
+    algorithm, _, value = digest.partition(":")
+    if algorithm != "sha256" or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
+        raise ValueError(f"{digest!r} is not a digest of the form sha256:<64 hex digits>")
+    return value

@@ -1,0 +1,101 @@
+"""What a model server is told, and what it reports to the monitor.
+
+Server → monitor: `PredictionBatch`, columnar, at most once a second; posted with a batch id, so that a
+repeated post counts once. A monitor that has not seen a version's digest answers 409, and the server
+posts its reference profile first. Client → server → monitor: `Feedback`, acknowledged only when stored.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tidemill_contracts.base import Document
+from tidemill_contracts.reference import ReferenceProfile
+
+SERVER_CONFIG_ENV = "TIDEMILL_SERVER_CONFIG"
+MONITOR_CONFIG_ENV = "TIDEMILL_MONITOR_CONFIG"
+HTTP_PORT = 8080  # inference, on the server and on the router
+ADMIN_PORT = 8081  # health and metrics of the server, on a thread of its own
+MONITOR_PORT = 8080
+ROUTER_STATS_PORT = 9901  # read-only figures of the router
+
+# Paths of the monitor
+BATCH_PATH = "/v1/batches"
+REFERENCE_PATH = "/v1/references"
+FEEDBACK_PATH = "/v1/feedback"
+REPORT_PATH = "/v1/report"
+
+PREDICTION_ID_HEADER = "x-tidemill-prediction-id"
+
+Value = float | int | str | bool | None
+
+
+class Batching(Document):
+    """Adaptive batching of single rows."""
+
+    max_rows: int = 64
+    max_delay_milliseconds: float = 2.0
+
+
+class PredictionLog(Document):
+    """Where prediction records go."""
+
+    url: str  # base URL of the monitor; unreachable: records are counted and dropped
+    sample_ratio: float = 1.0
+    max_queue_rows: int = 20_000
+
+
+class ServerConfig(Document):
+    """Everything one model server is told."""
+
+    schema_version: Literal[1] = 1
+    namespace: str
+    deployment: str  # the model's name on the wire
+    version: str  # name of the ModelVersion
+    number: str  # the version on the wire, /versions/{number}
+    digest: str
+    uri: str
+    secret: str | None = None
+    runtime: Literal["Auto", "ONNX", "Native"] = "Auto"
+    workers: int = 1
+    batching: Batching | None = None
+    log: PredictionLog | None = None
+    max_body_bytes: int = 16 * 1024 * 1024
+    max_in_flight: int = 256
+    request_timeout_seconds: float = 30.0
+    drain_seconds: float = 8.0
+    allow_pickle: bool = False
+
+
+class PredictionBatch(Document):
+    """Rows that one server process answered. All lists have one length, the number of rows."""
+
+    batch_id: str  # unique: pod, process and sequence
+    deployment: str
+    version: str
+    digest: str
+    sent_at: float  # seconds since the epoch
+    dropped: int = 0  # rows dropped by this process since it started
+    errors: int = 0  # requests answered with an error since the last batch
+    ids: list[str]  # one prediction id per row: <request id> or <request id>/<row>
+    times: list[float]
+    columns: dict[str, list[Value]]
+    predictions: list[Value]
+    scores: list[float | None] | None = None
+    latencies: list[float] = Field(default_factory=list)  # seconds, one per request
+
+
+class Reference(Document):
+    """A version's reference profile, as the server posts it."""
+
+    deployment: str
+    version: str
+    digest: str
+    profile: ReferenceProfile
+
+
+class Feedback(Document):
+    """The truth about one prediction."""
+
+    id: str
+    label: Value

@@ -1,0 +1,130 @@
+"""What a monitor is told by the operator, and the report that the operator reads back.
+
+The monitor computes; the operator decides. So the report carries scores, thresholds and sample sizes
+of closed windows, and no action.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tidemill_contracts.base import Document
+
+DriftTest = Literal["PSI", "JensenShannon", "KolmogorovSmirnov", "Wasserstein", "ChiSquared"]
+
+
+class TestConfig(Document):
+    """A drift test with the value from which it counts as drift."""
+
+    __test__ = False  # not a test class
+
+    test: DriftTest = "PSI"
+    threshold: float = 0.2
+
+
+class DriftConfig(Document):
+    """Which tests run on which columns."""
+
+    features: TestConfig | None = None
+    overrides: dict[str, TestConfig] = Field(default_factory=dict)
+    predictions: TestConfig | None = None
+    drifted_share: float = 0.3
+
+
+class QualityConfig(Document):
+    """The largest acceptable shares of bad values in a column."""
+
+    max_missing_ratio: float | None = None
+    max_unseen_ratio: float | None = None
+    max_out_of_range_ratio: float | None = None
+
+
+class PerformanceConfig(Document):
+    """Which metric of joined labels is watched."""
+
+    metric: str
+    min: float | None = None
+    max: float | None = None
+    min_labels: int = 200
+    label_delay_seconds: int = 86_400
+
+
+class MonitorConfig(Document):
+    """Everything one monitor is told."""
+
+    schema_version: Literal[1] = 1
+    namespace: str
+    monitor: str
+    deployment: str
+    window_seconds: int = 3600
+    min_rows: int = 500
+    drift: DriftConfig | None = None
+    quality: QualityConfig | None = None
+    performance: PerformanceConfig | None = None
+    database: str = "/data/monitor.db"
+    retention_seconds: int = 30 * 86_400
+
+
+class ColumnScore(Document):
+    """The verdict on one column of one window."""
+
+    name: str
+    test: DriftTest | None = None
+    score: float | None = None  # None: not judged, see note
+    threshold: float | None = None
+    drifted: bool = False
+    missing_ratio: float = 0.0
+    unseen_ratio: float = 0.0
+    out_of_range_ratio: float = 0.0
+    note: str = ""
+
+
+class WindowReport(Document):
+    """One window of one version, closed or still open."""
+
+    start: float  # seconds since the epoch, inclusive
+    end: float  # exclusive
+    closed: bool
+    rows: int
+    judged: bool  # enough rows
+    features: tuple[ColumnScore, ...] = ()
+    prediction: ColumnScore | None = None
+    drifted_share: float | None = None
+    drift: bool = False
+    quality_problems: tuple[str, ...] = ()  # "tenure: missing_ratio 0.31 > 0.05"
+    errors: int = 0
+    latency_p50_seconds: float | None = None
+    latency_p99_seconds: float | None = None
+
+
+class PerformanceReport(Document):
+    """The watched metric on labels that have arrived."""
+
+    metric: str
+    value: float | None
+    labels: int
+    labels_ratio: float | None  # of the predictions old enough to have a label
+    degraded: bool = False
+    note: str = ""
+
+
+class VersionReport(Document):
+    """What is known about one version."""
+
+    version: str
+    digest: str
+    rows: int
+    last_record_at: float | None
+    windows: tuple[WindowReport, ...] = ()  # newest last, at most 24
+    performance: PerformanceReport | None = None
+    dropped: int = 0
+
+
+class MonitorReport(Document):
+    """The body of GET /v1/report."""
+
+    schema_version: Literal[1] = 1
+    monitor: str
+    now: float
+    started_at: float
+    versions: tuple[VersionReport, ...] = ()

@@ -1,0 +1,51 @@
+"""The reference profile: what a monitor compares current data with.
+
+Bins are fixed at training time, so that a monitor keeps exact integer counters that add up over
+pods and hours. Numeric bins: `k` inner edges make `k + 1` bins, bin `i` holds edge[i-1] <= x < edge[i];
+the first and last are open, and out-of-range counts are kept apart by `minimum` and `maximum`.
+Categorical bins: one per category, then `other`. Missing values are counted on their own.
+"""
+
+from typing import Literal
+
+from tidemill_contracts.base import Document
+
+
+class NumericProfile(Document):
+    """Reference of a numeric column."""
+
+    kind: Literal["numeric"] = "numeric"
+    name: str
+    edges: tuple[float, ...]  # strictly increasing inner edges
+    counts: tuple[int, ...]  # len(edges) + 1
+    missing: int
+    minimum: float | None
+    maximum: float | None
+    mean: float | None
+    std: float | None  # ddof 0
+    bin_means: tuple[float | None, ...] = ()  # mean of the reference values of each bin
+
+
+class CategoricalProfile(Document):
+    """Reference of a categorical column; values are compared as text."""
+
+    kind: Literal["categorical"] = "categorical"
+    name: str
+    categories: tuple[str, ...]
+    counts: tuple[int, ...]  # len(categories) + 1, the last is `other`
+    missing: int
+
+
+Profile = NumericProfile | CategoricalProfile
+
+
+class ReferenceProfile(Document):
+    """The content of `reference.json`: features from the training split, predictions from the holdout."""
+
+    schema_version: Literal[1] = 1
+    rows: int
+    features: tuple[Profile, ...]
+    prediction: Profile | None  # label (categorical) or value (numeric)
+    score: NumericProfile | None = None  # probability of the predicted class
+    prediction_rows: int = 0
+    metrics: dict[str, float | None] = {}

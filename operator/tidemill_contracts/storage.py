@@ -1,0 +1,68 @@
+"""URIs of data and artifacts, and where a pod finds what Kubernetes mounts for them.
+
+The operator mounts claims, ConfigMaps and Secrets below fixed folders and hands the *public* URI
+(`pvc://claim/path`) to the data plane, which maps it to a path here. So a URI means the same in a
+spec, in a record and in a log line.
+"""
+
+from dataclasses import dataclass
+
+PVC_ROOT = "/mnt/pvc"  # /mnt/pvc/<claim>/<path>
+CONFIGMAP_ROOT = "/mnt/configmap"  # /mnt/configmap/<name>/<key>
+SECRET_ROOT = "/mnt/secret"  # noqa: S105  a folder, /mnt/secret/<name>/<key>
+CODE_ROOT = "/mnt/code"  # the files of the code ConfigMap
+
+MOUNTED_SCHEMES = ("pvc", "configmap")
+OBJECT_STORE_SCHEMES = ("s3", "gs", "az", "file")
+DATA_SCHEMES = ("builtin", "configmap", "pvc", "s3", "gs", "az", "http", "https")
+ARTIFACT_SCHEMES = ("pvc", "s3", "gs", "az")
+
+# Keys that a Secret named by a `secretRef` may hold; each becomes an option of the object store.
+SECRET_KEYS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AUTHORIZATION",  # the Authorization header of an http(s) source
+)
+
+
+@dataclass(frozen=True)
+class Uri:
+    """A parsed URI: `scheme://authority/path`, path without leading slash."""
+
+    scheme: str
+    authority: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}" + (f"/{self.path}" if self.path else "")
+
+    def child(self, *parts: str) -> "Uri":
+        """Return the URI of a file or folder below this one."""
+        joined = "/".join(p.strip("/") for p in (self.path, *parts) if p.strip("/"))
+        return Uri(self.scheme, self.authority, joined)
+
+
+def parse_uri(text: str) -> Uri:
+    """Split a URI.
+
+    Raises:
+        ValueError: no scheme, or a scheme or form that Tidemill does not read; the message names the allowed ones.
+    """
+    scheme, separator, rest = text.partition("://")
+    known = sorted({*DATA_SCHEMES, *OBJECT_STORE_SCHEMES})
+    if not separator or scheme not in known:
+        raise ValueError(f"unsupported URI {text!r}: expected one of {', '.join(s + '://' for s in known)}")
+    if scheme == "file":
+        return Uri(scheme, "", rest.lstrip("/"))
+    authority, _, path = rest.partition("/")
+    if not authority:
+        raise ValueError(f"unsupported URI {text!r}: nothing stands after {scheme}://")
+    if ".." in path.split("/"):
+        raise ValueError(f"unsupported URI {text!r}: '..' is not allowed in a path")
+    return Uri(scheme, authority, path.strip("/") if scheme not in ("http", "https") else path)
