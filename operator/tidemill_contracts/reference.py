@@ -8,6 +8,8 @@ Categorical bins: one per category, then `other`. Missing values are counted on 
 
 from typing import Literal
 
+from pydantic import Field
+
 from tidemill_contracts.base import Document
 
 
@@ -48,4 +50,4 @@ class ReferenceProfile(Document):
     prediction: Profile | None  # label (categorical) or value (numeric)
     score: NumericProfile | None = None  # probability of the predicted class
     prediction_rows: int = 0
-    metrics: dict[str, float | None] = {}
+    metrics: dict[str, float | None] = Field(default_factory=dict)
