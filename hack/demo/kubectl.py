@@ -1,0 +1,100 @@
+"""kubectl as a function: the only way in which the demo and the end-to-end tests touch a cluster."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+
+T = TypeVar("T")
+
+
+class KubectlError(RuntimeError):
+    """kubectl answered with an error; the message is its own."""
+
+
+def executable() -> str:
+    """Return the kubectl to use: $KUBECTL, the project's own, or the one on PATH.
+
+    Raises:
+        KubectlError: there is none.
+    """
+    own = Path(".cache/tools/bin/kubectl").resolve()
+    found = os.environ.get("KUBECTL") or (str(own) if own.exists() else shutil.which("kubectl"))
+    if not found:
+        raise KubectlError("kubectl was not found: run `make setup`, or put it on PATH")
+    return found
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """kubectl bound to a namespace."""
+
+    namespace: str | None = None
+
+    def run(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
+        """Run kubectl and return what it prints.
+
+        Raises:
+            KubectlError: it exited with another status than 0.
+        """
+        command = [executable(), *(["-n", self.namespace] if self.namespace else []), *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+        if done.returncode:
+            raise KubectlError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+    def apply(self, manifest: dict[str, Any] | Sequence[dict[str, Any]]) -> str:
+        """Apply one or more objects."""
+        items = [manifest] if isinstance(manifest, dict) else list(manifest)
+        return self.run("apply", "-f", "-", stdin="\n---\n".join(json.dumps(item) for item in items))
+
+    def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        """Return an object, or None when it does not exist."""
+        text = self.run("get", kind, name, "-o", "json", "--ignore-not-found")
+        return json.loads(text) if text.strip() else None
+
+    def list(self, kind: str, selector: str | None = None) -> list[dict[str, Any]]:
+        """Return all objects of a kind in creation order."""
+        extra = ["-l", selector] if selector else []
+        items: list[dict[str, Any]] = json.loads(self.run("get", kind, "-o", "json", *extra))["items"]
+        return sorted(items, key=lambda item: (item["metadata"]["creationTimestamp"], item["metadata"]["name"]))
+
+    def logs(self, target: str, *arguments: str) -> str:
+        """Return the log of a pod or of `kind/name`."""
+        return self.run("logs", target, *arguments)
+
+
+def condition(item: dict[str, Any] | None, kind: str) -> dict[str, Any]:
+    """Return the condition of a type, or an empty dict."""
+    conditions = ((item or {}).get("status") or {}).get("conditions") or []
+    return next((c for c in conditions if c["type"] == kind), {})
+
+
+def is_true(item: dict[str, Any] | None, kind: str) -> bool:
+    """Tell whether a condition is True and speaks of the present generation."""
+    found = condition(item, kind)
+    generation = (item or {}).get("metadata", {}).get("generation", 0)
+    return found.get("status") == "True" and found.get("observedGeneration", 0) >= generation
+
+
+def wait_for(what: str, probe: Callable[[], T | None], timeout: float, hint: Callable[[], str] | None = None) -> T:
+    """Call `probe` each half second until it returns something true.
+
+    Raises:
+        TimeoutError: it did not within `timeout` seconds; the message says what was waited for and what stood there instead.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        found = probe()
+        if found:
+            return found
+        if time.monotonic() > end:
+            seen = f"; seen instead: {hint()}" if hint else ""
+            raise TimeoutError(f"{what} did not happen within {timeout:.0f} s{seen}")
+        time.sleep(0.5)

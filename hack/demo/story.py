@@ -1,0 +1,296 @@
+"""The steps of the loop, in order. Each does one thing, waits until the cluster shows that it happened, and says so.
+
+Nothing here decides: the operator does. A step raises when what it tells did not happen.
+"""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hack.demo.console import Console
+from hack.demo.kubectl import Kubectl, condition, is_true, wait_for
+from hack.demo.models import BETTER, SLOW
+from hack.demo.traffic import Totals, Traffic
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICKSTART = ROOT / "manifests" / "samples" / "quickstart"
+NAME = "cancer"  # of the pipeline, the deployment and the monitor in the quickstart
+DRIFTED = {"mean radius": 1.6, "mean area": 2.2, "worst area": 2.2, "worst perimeter": 1.6}
+
+
+class StoryError(RuntimeError):
+    """Something happened otherwise than told."""
+
+
+@dataclass
+class Story:
+    """The loop on one cluster, in one namespace."""
+
+    namespace: str = "tidemill-demo"
+    console: Console = field(default_factory=Console)
+    image: str = field(
+        default_factory=lambda: (
+            f"{os.environ.get('IMAGE_PREFIX', 'tidemill.io')}/server:{os.environ.get('IMAGE_TAG', 'dev')}"
+        )
+    )
+
+    def __post_init__(self) -> None:
+        self.kubectl = Kubectl(self.namespace)
+        self.cluster = Kubectl()
+        self.traffic = Traffic(self.kubectl, "traffic", self.image)
+        self.drifted_traffic = Traffic(self.kubectl, "traffic-drifted", self.image)
+        self.weights: list[int] = []
+
+    # Reading
+
+    def deployment(self) -> dict[str, Any]:
+        """Return the ModelDeployment."""
+        return self.kubectl.get("modeldeployment", NAME) or {}
+
+    def stable(self) -> str | None:
+        """Return the version that answers requests."""
+        version: str | None = ((self.deployment().get("status") or {}).get("stable") or {}).get("version")
+        return version
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return the TrainingRuns, oldest first."""
+        return self.kubectl.list("trainingrun")
+
+    def run_of(self, trigger: str, after: int = 0) -> dict[str, Any] | None:
+        """Return the newest ended run with a trigger among those after the first `after` ones."""
+        ended = [
+            r for r in self.runs()[after:] if r["spec"]["trigger"]["type"] == trigger and succeeded(r) != "Unknown"
+        ]
+        return ended[-1] if ended else None
+
+    def state(self) -> str:
+        """Return one line on where things stand."""
+        status = self.deployment().get("status") or {}
+        candidate = status.get("candidate") or {}
+        ready = condition(self.deployment(), "Ready")
+        text = f"stable {((status.get('stable') or {}).get('version'))}"
+        if candidate:
+            text += f", candidate {candidate.get('version')} at {candidate.get('weight')} %"
+        return f"{text}, {ready.get('reason')}: {ready.get('message')}"
+
+    def pipeline_state(self) -> str:
+        """Return one line on what the pipeline does."""
+        ready = condition(self.kubectl.get("trainingpipeline", NAME), "Ready")
+        return f"{ready.get('reason')}: {ready.get('message')}"
+
+    # Steps
+
+    def install(self) -> None:
+        """Install the operator."""
+        self.console.chapter("Install")
+        overlay = os.environ.get("TIDEMILL_OVERLAY", str(ROOT / "manifests" / "overlays" / "cluster-wide"))
+        self.cluster.run("apply", "--server-side", "--force-conflicts", "-k", overlay)
+        self.cluster.run("wait", "--for=condition=Established", "--timeout=60s", *crds())
+        with self.console.waiting("the operator starts"):
+            Kubectl("tidemill-system").run("rollout", "status", "deployment/tidemill-operator", "--timeout=180s")
+        self.console.say("The operator runs; the cluster knows TrainingPipeline, ModelDeployment and ModelMonitor.")
+
+    def apply_quickstart(self) -> None:
+        """Create the namespace, with Pod Security `restricted` enforced, and apply the three resources."""
+        self.console.chapter("Three small resources")
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        metadata = {"name": self.namespace, "labels": labels}
+        self.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        self.kubectl.run("apply", "-k", str(QUICKSTART))
+        self.console.say("kubectl apply -k manifests/samples/quickstart: a pipeline, a deployment, a monitor.")
+
+    def first_version(self) -> dict[str, Any]:
+        """Wait for the first run, its verdict, version 1, and the deployment that serves it."""
+        self.console.chapter("Train, judge, register, serve")
+        with self.console.waiting("the first run", self.pipeline_state):
+            run = wait_for("the first run", lambda: self.run_of("NeverTrained"), 240, self.pipeline_state)
+        require(succeeded(run) == "True", f"the first run did not succeed: {condition(run, 'Succeeded')}")
+        result = run["status"]["result"]
+        rows, seconds = result["rows"], sum(result.get("seconds", {}).values())
+        self.console.say(
+            f"Run {name(run)} trained on {rows.get('train')} rows, judged on {rows.get('holdout')}, {seconds:.1f} s."
+        )
+        for gate in run["status"]["gates"]:
+            self.console.say(f"Gate {gate['metric']}: {gate['message']}")
+        version = run["status"]["version"]
+        self.console.say(f"Registered {version}, {result['digest'][:19]}…, with the digests of data, code and image.")
+        with self.console.waiting("the deployment", self.state):
+            wait_for("the deployment Ready", lambda: is_true(self.deployment(), "Ready"), 180, self.state)
+        require(self.stable() == version, f"{self.stable()} is served instead of {version}")
+        self.console.say(f"{version} answers at {self.deployment()['status']['url']}.")
+        return run
+
+    def predict(self) -> dict[str, Any]:
+        """Ask for one prediction."""
+        columns, rows = samples()
+        inputs = [
+            {"name": column, "shape": [1], "datatype": "FP64", "data": [value]}
+            for column, value in zip(columns, rows[0], strict=True)
+        ]
+        path = f"/api/v1/namespaces/{self.namespace}/services/{NAME}:80/proxy/v2/models/{NAME}/infer"
+        answer = self.cluster.run("create", "--raw", path, "-f", "-", stdin=json.dumps({"inputs": inputs}))
+        reply: dict[str, Any] = json.loads(answer)
+        self.console.say(f"A prediction: {json.dumps(reply['outputs'])[:120]}")
+        return reply
+
+    def start_traffic(self, rate: float = 20) -> None:
+        """Start constant traffic that looks like the training data."""
+        columns, rows = samples()
+        url = f"http://{NAME}.{self.namespace}.svc.cluster.local"
+        self.traffic.start(url, NAME, columns, rows, rate=rate, shift={})
+        self.console.say(f"Constant traffic: {rate:.0f} requests a second from a pod in the cluster.")
+
+    def better_version(self) -> Totals:
+        """Change the code; watch the new version being trained and rolled out step by step."""
+        self.console.chapter("Better code: a canary")
+        before, runs = self.stable(), len(self.runs())
+        self.change_code(BETTER)
+        self.console.say("The code's ConfigMap changed.")
+        with self.console.waiting("a run with trigger CodeChanged", self.pipeline_state):
+            run = wait_for("the run", lambda: self.run_of("CodeChanged", runs), 240, self.pipeline_state)
+        version = run["status"].get("version")
+        require(version, f"the run registered no version: {condition(run, 'Succeeded')}")
+        self.console.say(f"Run {name(run)} passed its gates: {version}.")
+        self.weights = []
+
+        def promoted() -> bool:
+            status = self.deployment().get("status") or {}
+            candidate = status.get("candidate") or {}
+            weight = candidate.get("weight", 0) if candidate.get("version") == version else 0
+            if status["stable"]["version"] == version:
+                weight = 100
+            if weight and (not self.weights or self.weights[-1] != weight):
+                self.weights.append(weight)
+                self.console.say(f"{version} answers {weight} % of the requests.")
+            return bool(status["stable"]["version"] == version and not candidate)
+
+        with self.console.waiting(f"{version} takes over from {before}", self.state):
+            wait_for("the promotion", promoted, 300, self.state)
+        return self.check_traffic()
+
+    def slow_version(self) -> Totals:
+        """Change the code to something accurate and slow; watch it being taken back."""
+        self.console.chapter("Accurate but slow: taken back")
+        before, runs = self.stable(), len(self.runs())
+        self.change_code(SLOW)
+        with self.console.waiting("a run with trigger CodeChanged", self.pipeline_state):
+            run = wait_for("the run", lambda: self.run_of("CodeChanged", runs), 240, self.pipeline_state)
+        version = run["status"].get("version")
+        require(version, f"the slow version did not pass its gates: {condition(run, 'Succeeded')}")
+        self.console.say(f"Run {name(run)} passed its gates: {version}. Its metrics are fine.")
+
+        def taken_back() -> dict[str, Any] | None:
+            failed = (self.deployment().get("status") or {}).get("failedVersions") or []
+            return next((f for f in failed if f["version"] == version), None)
+
+        with self.console.waiting(f"the canary of {version}", self.state):
+            failed = wait_for("the roll-back", taken_back, 240, self.state)
+        require(self.stable() == before, f"{self.stable()} is stable after the roll-back instead of {before}")
+        self.console.say(f"{version} was taken back by itself: {failed['message']}")
+        self.console.say(f"{before} answers all requests, as before.")
+        return self.check_traffic()
+
+    def drift(self) -> dict[str, Any]:
+        """Send drifted traffic; watch the monitor name the features and ask for a retrain."""
+        self.console.chapter("The world changes: drift, and a retrain because of it")
+        self.change_code(BETTER)
+        runs = len(self.runs())
+        columns, rows = samples()
+        url = f"http://{NAME}.{self.namespace}.svc.cluster.local"
+        self.drifted_traffic.start(url, NAME, columns, rows, rate=60, shift=DRIFTED)
+        self.console.say(f"Drifted traffic: {', '.join(DRIFTED)} are much larger than in training.")
+        with self.console.waiting("the monitor", self.monitor_state):
+            monitor = wait_for("DriftDetected", self.drifted, 300, self.monitor_state)
+        features = [f["name"] for f in monitor["status"]["window"]["driftedFeatures"]]
+        self.console.say(f"The monitor says: {', '.join(features[:6])} drifted.")
+        with self.console.waiting("the run that the monitor asked for", self.pipeline_state):
+            run = wait_for("the run", lambda: self.monitor_run(runs), 240, self.pipeline_state)
+        trigger = run["spec"]["trigger"]
+        self.console.say(f"Run {name(run)} started: {trigger['type']}, {trigger['message']}")
+        self.drifted_traffic.stop()
+        return run
+
+    def end(self) -> None:
+        """Show the views that a person would look at, and where to go next."""
+        self.console.chapter("What kubectl shows")
+        self.console.show(self.kubectl.run("get", "tidemill"))
+        self.console.chapter("Where to look next")
+        self.console.show(
+            f"kubectl -n {self.namespace} describe modeldeployment {NAME}\n"
+            f"kubectl -n {self.namespace} get modelversion {NAME}-1 -o yaml     # the lineage\n"
+            f"kubectl -n {self.namespace} get events --sort-by=.lastTimestamp\n"
+            "kubectl explain trainingpipeline.spec\n"
+            "docs/kinds/ says what every field, condition and reason means; make demo-clean removes all of this."
+        )
+
+    def clean(self) -> None:
+        """Remove what the demo made, the operator and its CRDs included."""
+        self.cluster.run("delete", "namespace", self.namespace, "--ignore-not-found", "--wait=true", timeout=180)
+        overlay = os.environ.get("TIDEMILL_OVERLAY", str(ROOT / "manifests" / "overlays" / "cluster-wide"))
+        self.cluster.run("delete", "--ignore-not-found", "--wait=true", "-k", overlay, timeout=180)
+        self.console.say("Nothing of the demo is left in the cluster.")
+
+    # Parts of steps
+
+    def change_code(self, text: str) -> None:
+        """Replace the training code."""
+        current = self.kubectl.get("configmap", f"{NAME}-code") or {}
+        metadata = {"name": f"{NAME}-code", "labels": current.get("metadata", {}).get("labels") or {}}
+        self.kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"train.py": text}})
+
+    def check_traffic(self) -> Totals:
+        """Read what the traffic pod counted; no request may have failed."""
+        totals = self.traffic.totals()
+        require(totals.ok > 0, "the traffic pod got no answers")
+        require(totals.failed == 0, f"{totals.failed} of {totals.ok + totals.failed} requests failed: {totals.errors}")
+        self.console.say(f"{totals.ok} requests so far, none failed; by version {totals.versions}.")
+        return totals
+
+    def drifted(self) -> dict[str, Any] | None:
+        """Return the monitor once it has detected drift."""
+        monitor = self.kubectl.get("modelmonitor", NAME)
+        return monitor if is_true(monitor, "DriftDetected") else None
+
+    def monitor_run(self, after: int) -> dict[str, Any] | None:
+        """Return the run that the monitor asked for, ended or not."""
+        asked = [r for r in self.runs()[after:] if r["spec"]["trigger"]["type"] == "MonitorRequested"]
+        return asked[0] if asked else None
+
+    def monitor_state(self) -> str:
+        """Return one line on what the monitor sees."""
+        monitor = self.kubectl.get("modelmonitor", NAME)
+        ready, drift = condition(monitor, "Ready"), condition(monitor, "DriftDetected")
+        return f"{ready.get('reason')}: {ready.get('message')}; drift {drift.get('status')} {drift.get('message', '')}"
+
+
+def samples() -> tuple[list[str], list[list[float]]]:
+    """Return the column names and rows of the data set that the quickstart trains on."""
+    from sklearn.datasets import load_breast_cancer  # noqa: PLC0415  only the demo needs it, and it is slow to import
+
+    bunch = load_breast_cancer(as_frame=True)
+    rows: list[list[float]] = bunch.data.sample(n=200, random_state=1).to_numpy().tolist()
+    return list(bunch.feature_names), rows
+
+
+def crds() -> list[str]:
+    """Return the CRDs to wait for."""
+    kinds = ("trainingpipelines", "trainingruns", "modelversions", "modeldeployments", "modelmonitors")
+    return [f"customresourcedefinition/{kind}.tidemill.io" for kind in kinds]
+
+
+def succeeded(run: dict[str, Any]) -> str:
+    """Return the status of a run's Succeeded condition."""
+    return str(condition(run, "Succeeded").get("status", "Unknown"))
+
+
+def name(item: dict[str, Any]) -> str:
+    """Return an object's name."""
+    return str(item["metadata"]["name"])
+
+
+def require(fact: object, otherwise: str) -> None:
+    """Raise StoryError unless the fact holds."""
+    if not fact:
+        raise StoryError(otherwise)
