@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-
 T = TypeVar("T")
 
 
@@ -87,7 +86,7 @@ def wait_for(what: str, probe: Callable[[], T | None], timeout: float, hint: Cal
     """Call `probe` each half second until it returns something true.
 
     Raises:
-        TimeoutError: it did not within `timeout` seconds; the message says what was waited for and what stood there instead.
+        TimeoutError: it did not within `timeout` seconds; the message says what stood there instead.
     """
     end = time.monotonic() + timeout
     while True:

@@ -267,7 +267,7 @@ class Story:
 
 def samples() -> tuple[list[str], list[list[float]]]:
     """Return the column names and rows of the data set that the quickstart trains on."""
-    from sklearn.datasets import load_breast_cancer  # noqa: PLC0415  only the demo needs it, and it is slow to import
+    from sklearn.datasets import load_breast_cancer
 
     bunch = load_breast_cancer(as_frame=True)
     rows: list[list[float]] = bunch.data.sample(n=200, random_state=1).to_numpy().tolist()

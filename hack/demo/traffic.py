@@ -115,7 +115,7 @@ class Traffic:
     def totals(self) -> Totals:
         """Return the newest count."""
         lines = self.kubectl.logs(f"pod/{self.name}", "--tail=3").splitlines()
-        newest = next((json.loads(line) for line in reversed(lines) if line.startswith("{")), {})
+        newest: dict[str, Any] = next((json.loads(line) for line in reversed(lines) if line.startswith("{")), {})
         return Totals(
             ok=newest.get("ok", 0),
             failed=newest.get("failed", 0),
