@@ -1,0 +1,241 @@
+"""One way to read and write files, wherever a URI says they are: a mounted claim or an object store.
+
+A `Folder` is a URI's place with relative keys below it. Everything above this module (data sets,
+versions) works on folders and does not know which kind it has. Numeric libraries are never imported
+here, and the object-store library only when a URI asks for it.
+"""
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tidemill_contracts import storage as contract
+from tidemill_contracts.storage import Uri, parse_uri
+
+MOUNT_ROOT_ENV = "TIDEMILL_MOUNT_ROOT"  # replaces /mnt; for tests and for runs outside a pod
+CHUNK = 1 << 20
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class StorageError(Exception):
+    """A file could not be read or written.
+
+    `reason` is a PascalCase word for status: NotFound, AccessDenied, StorageFull, StorageUnavailable,
+    InvalidUri. `retriable` says whether the same call may work later without anybody's help.
+    """
+
+    def __init__(self, reason: str, message: str, *, retriable: bool) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retriable = retriable
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file below a folder: size in bytes, `modified` in seconds since the epoch, `etag` opaque, of object stores."""
+
+    key: str
+    size: int
+    modified: float
+    etag: str | None = None
+
+
+class Folder(Protocol):
+    """Files by relative key ('a/b.csv'). Every method raises StorageError and nothing else."""
+
+    @property
+    def uri(self) -> Uri:
+        """Where this folder is, in the form people write."""
+
+    def files(self, prefix: str = "") -> list[Entry]:
+        """Return every file below `prefix`, a folder, sorted by key; empty when there is none."""
+
+    def head(self, key: str) -> Entry | None:
+        """Return what is known of one file, None when there is no such file."""
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """Yield the content of a file in pieces of about a mebibyte."""
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write one file; readers see the old content or the new one, never a part."""
+
+    def delete(self, keys: list[str]) -> None:
+        """Remove files in the given order; those that are gone already are no error."""
+
+
+def mounted(constant: str) -> Path:
+    """Return the folder that one of `tidemill_contracts.storage`'s roots stands for in this process."""
+    root = os.environ.get(MOUNT_ROOT_ENV)
+    return Path(root) / constant.removeprefix("/mnt/") if root else Path(constant)
+
+
+def secret_values(secret: str | None) -> dict[str, str]:
+    """Return the known keys of a mounted Secret, without the line end that people leave behind.
+
+    Raises:
+        StorageError: AccessDenied, the Secret is named but not mounted.
+    """
+    if secret is None:
+        return {}
+    folder = mounted(contract.SECRET_ROOT) / secret
+    if not folder.is_dir():
+        raise StorageError("AccessDenied", f"Secret {secret!r} is not mounted at {folder}", retriable=False)
+    files = {key: folder / key for key in contract.SECRET_KEYS}
+    return {key: file.read_text(encoding="utf-8").rstrip("\r\n") for key, file in files.items() if file.is_file()}
+
+
+def open_folder(uri: str | Uri, secret: str | None = None) -> Folder:
+    """Return the folder at a pvc, configmap, file, s3, gs or az URI; nothing is read yet.
+
+    Raises:
+        StorageError: InvalidUri, or AccessDenied when the Secret is not mounted.
+    """
+    try:
+        parsed = parse_uri(uri) if isinstance(uri, str) else uri
+    except ValueError as error:
+        raise StorageError("InvalidUri", str(error), retriable=False) from error
+    if parsed.scheme == "file":
+        return LocalFolder(parsed, Path("/") / parsed.path)
+    if parsed.scheme == "pvc":
+        return LocalFolder(parsed, mounted(contract.PVC_ROOT) / parsed.authority / parsed.path)
+    if parsed.scheme == "configmap":
+        return LocalFolder(parsed, mounted(contract.CONFIGMAP_ROOT) / parsed.authority / parsed.path)
+    if parsed.scheme in contract.OBJECT_STORE_SCHEMES:
+        from tidemill_runtime import storage_objects  # the library weighs 30 MB; mounted stores do not need it
+
+        return storage_objects.ObjectFolder(parsed, secret_values(secret))
+    raise StorageError("InvalidUri", f"{parsed} is not a folder of files", retriable=False)
+
+
+def open_parent(uri: str | Uri, secret: str | None = None) -> tuple[Folder, str]:
+    """Return the folder that holds a URI's last path part, and that part."""
+    parsed = parse_uri(uri) if isinstance(uri, str) else uri
+    parent, _, name = parsed.path.rpartition("/")
+    return open_folder(Uri(parsed.scheme, parsed.authority, parent), secret), name
+
+
+def read(folder: Folder, key: str) -> bytes:
+    """Return the content of a file that fits into memory."""
+    return b"".join(folder.chunks(key))
+
+
+def digest(folder: Folder, key: str, sink: Callable[[bytes], object] | None = None) -> str:
+    """Return a file's `sha256:<hex>`, reading it once and handing each piece to `sink`."""
+    hasher = hashlib.sha256()
+    for piece in folder.chunks(key):
+        hasher.update(piece)
+        if sink is not None:
+            sink(piece)
+    return "sha256:" + hasher.hexdigest()
+
+
+def download(folder: Folder, key: str, destination: Path) -> str:
+    """Copy a file to a local path and return the digest of what was copied."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with destination.open("wb") as file:
+            return digest(folder, key, file.write)
+    except OSError as error:
+        raise translate(error, f"cannot write {destination}") from error
+
+
+def translate(error: OSError, doing: str) -> StorageError:
+    """Return the StorageError that says what a person can do about an OSError."""
+    if error.errno in _FULL:
+        return StorageError("StorageFull", f"{doing}: no space is left on the volume", retriable=True)
+    if isinstance(error, FileNotFoundError):
+        return StorageError("NotFound", f"{doing}: no such file", retriable=False)
+    if isinstance(error, PermissionError):
+        return StorageError("AccessDenied", f"{doing}: {error.strerror}", retriable=False)
+    return StorageError("StorageUnavailable", f"{doing}: {error.strerror or error}", retriable=True)
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """A folder of a mounted file system."""
+
+    uri: Uri
+    path: Path
+
+    def files(self, prefix: str = "") -> list[Entry]:
+        """Return every regular file below `prefix` but hidden ones, which writers use for what is not finished."""
+        base = self.path / prefix
+        if not base.is_dir():
+            return []
+        found = []
+        try:
+            for file in base.rglob("*"):
+                relative = file.relative_to(self.path)
+                # A mounted ConfigMap is a tree of symbolic links through hidden folders such as ..data.
+                if not any(part.startswith(".") for part in relative.parts) and file.is_file():
+                    found.append(self._entry(relative.as_posix(), file))
+        except OSError as error:
+            raise translate(error, f"cannot list {self.uri}") from error
+        return sorted(found, key=lambda entry: entry.key)
+
+    def head(self, key: str) -> Entry | None:
+        """Return what is known of one file, None when there is no such file."""
+        file = self.path / key
+        return self._entry(key, file) if file.is_file() else None
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """Yield the content of a file in pieces of a mebibyte."""
+        try:
+            with (self.path / key).open("rb") as file:
+                while piece := file.read(CHUNK):
+                    yield piece
+        except OSError as error:
+            raise translate(error, f"cannot read {self.uri.child(key)}") from error
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write one file through a temporary one, flushed to the disk before it gets its name."""
+        target = self.path / key
+        temporary = target.with_name(f".{target.name}.{os.urandom(6).hex()}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(temporary, content)
+            temporary.replace(target)
+            sync_folder(target.parent)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise translate(error, f"cannot write {self.uri.child(key)}") from error
+
+    def delete(self, keys: list[str]) -> None:
+        """Remove files, then the folders that became empty, up to this one."""
+        try:
+            for key in keys:
+                (self.path / key).unlink(missing_ok=True)
+            for parent in {p for key in keys for p in Path(key).parents if p != Path()}:
+                folder = self.path / parent
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
+        except OSError as error:
+            raise translate(error, f"cannot remove files of {self.uri}") from error
+
+    def _entry(self, key: str, file: Path) -> Entry:
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise translate(error, f"cannot read {self.uri.child(key)}") from error
+        return Entry(key, status.st_size, status.st_mtime)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file and flush it to the disk, so that a later rename cannot expose an empty one."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Flush a folder's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,132 @@
+"""Folders of S3, Google Cloud Storage and Azure, through obstore.
+
+Apart from `storage` so that only who reads an object store loads its library. Errors are sorted here
+into what a person must fix (missing, denied) and what another try may cure (everything else).
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import obstore
+from obstore import exceptions
+from obstore import store as stores
+
+from tidemill_contracts.storage import Uri
+from tidemill_runtime.storage import CHUNK, Entry, StorageError
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+
+# Key of the mounted Secret -> option of the library.
+_S3 = {
+    "AWS_ACCESS_KEY_ID": "access_key_id",
+    "AWS_SECRET_ACCESS_KEY": "secret_access_key",
+    "AWS_SESSION_TOKEN": "session_token",
+    "AWS_REGION": "region",
+    "AWS_ENDPOINT_URL": "endpoint",
+}
+_GS = {"GOOGLE_SERVICE_ACCOUNT_KEY": "service_account_key"}
+_AZ = {"AZURE_STORAGE_ACCOUNT_NAME": "account_name", "AZURE_STORAGE_ACCOUNT_KEY": "account_key"}
+_STATUS = re.compile(r"status code: (\d{3})")
+_ANSWER = re.compile(r"<Code>([^<]+)</Code>.*?<Message>([^<]+)</Message>", re.DOTALL)
+_RETRY: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+_CLIENT: "ClientConfig" = {
+    "connect_timeout": timedelta(seconds=10),
+    "read_timeout": timedelta(seconds=60),
+    "timeout": timedelta(hours=1),  # of a whole request; the library's 30 s would cut a large file off
+    "allow_http": True,  # stores inside the cluster often have no TLS; the endpoint's own scheme decides
+}
+
+
+class ObjectFolder:
+    """A prefix of a bucket; credentials are the Secret's, else those of the environment (workload identity)."""
+
+    def __init__(self, uri: Uri, secret: dict[str, str]) -> None:
+        self.uri = uri
+        self._prefix = f"{uri.path}/" if uri.path else ""
+        try:
+            self._store = _connect(uri, secret)
+        except (exceptions.BaseError, ValueError) as error:
+            raise StorageError("InvalidUri", f"cannot open {uri}: {error}", retriable=False) from error
+
+    def files(self, prefix: str = "") -> list[Entry]:
+        """Return every object below `prefix`, over all pages of the listing."""
+        below = self._prefix + (prefix.rstrip("/") + "/" if prefix else "")
+        try:
+            found = [
+                Entry(
+                    meta["path"].removeprefix(self._prefix),
+                    meta["size"],
+                    meta["last_modified"].timestamp(),
+                    meta["e_tag"],
+                )
+                for page in obstore.list(self._store, prefix=below or None)
+                for meta in page
+            ]
+        except exceptions.NotFoundError:
+            return []
+        except (exceptions.BaseError, OSError) as error:
+            raise _translate(error, f"cannot list {self.uri}") from error
+        return sorted(found, key=lambda entry: entry.key)
+
+    def head(self, key: str) -> Entry | None:
+        """Return what is known of one object, None when there is no such object."""
+        try:
+            meta = obstore.head(self._store, self._prefix + key)
+        except (exceptions.NotFoundError, FileNotFoundError):
+            return None
+        except (exceptions.BaseError, OSError) as error:
+            raise _translate(error, f"cannot read {self.uri.child(key)}") from error
+        return Entry(key, meta["size"], meta["last_modified"].timestamp(), meta["e_tag"])
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """Yield the content of an object in pieces of about a mebibyte."""
+        try:
+            for piece in obstore.get(self._store, self._prefix + key).stream(min_chunk_size=CHUNK):
+                yield bytes(piece)
+        except (exceptions.BaseError, OSError) as error:
+            raise _translate(error, f"cannot read {self.uri.child(key)}") from error
+
+    def write(self, key: str, content: bytes) -> None:
+        """Put one object; an object store shows it whole or not at all."""
+        try:
+            obstore.put(self._store, self._prefix + key, content)
+        except (exceptions.BaseError, OSError) as error:
+            raise _translate(error, f"cannot write {self.uri.child(key)}") from error
+
+    def delete(self, keys: list[str]) -> None:
+        """Remove objects one after another, so that the order holds."""
+        for key in keys:
+            try:
+                obstore.delete(self._store, self._prefix + key)
+            except (exceptions.NotFoundError, FileNotFoundError):
+                continue
+            except (exceptions.BaseError, OSError) as error:
+                raise _translate(error, f"cannot delete {self.uri.child(key)}") from error
+
+
+def _connect(uri: Uri, secret: dict[str, str]) -> "ObjectStore":
+    names = {"s3": _S3, "gs": _GS, "az": _AZ}[uri.scheme]
+    config: Any = {option: secret[key] for key, option in names.items() if secret.get(key)}
+    if uri.scheme == "s3":
+        return stores.S3Store(uri.authority, config=config, client_options=_CLIENT, retry_config=_RETRY)
+    if uri.scheme == "gs":
+        return stores.GCSStore(uri.authority, config=config, client_options=_CLIENT, retry_config=_RETRY)
+    return stores.AzureStore(uri.authority, config=config, client_options=_CLIENT, retry_config=_RETRY)
+
+
+def _translate(error: Exception, doing: str) -> StorageError:
+    # Listings report refusals and missing buckets as generic errors with the answer in the text.
+    text = str(error).split("\n\nDebug source:")[0].strip()
+    status = _STATUS.search(text)
+    code = status.group(1) if status else ""
+    said = _ANSWER.search(text)
+    short = f"{said.group(1)}: {said.group(2)}" if said else text[:300]
+    if isinstance(error, (exceptions.NotFoundError, FileNotFoundError)) or code == "404":
+        return StorageError("NotFound", f"{doing}: no such object or bucket", retriable=False)
+    denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError)
+    if isinstance(error, denied) or code in ("401", "403"):
+        return StorageError("AccessDenied", f"{doing}: the store refused the credentials: {short}", retriable=False)
+    return StorageError("StorageUnavailable", f"{doing}: {short}", retriable=True)

@@ -1,0 +1,109 @@
+"""Writing a version so that it becomes visible whole, and removing versions that nobody needs.
+
+A version's folder is named by its digest, so two writers of one digest write equal bytes. On a file
+system it is written under a hidden name and renamed; on an object store its marker is put last.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tidemill_contracts.artifact import MANIFEST_FILE, MARKER_FILE, ModelManifest, digest_hex
+from tidemill_runtime import artifacts, storage
+from tidemill_runtime.artifacts import ArtifactError
+from tidemill_runtime.storage import Folder, LocalFolder, StorageError
+
+PRUNE_AFTER_SECONDS = 3600  # a version this young may still be on its way into a record
+_TEMPORARY = ".writing-"
+
+
+def publish(store: str, secret: str | None, manifest: ModelManifest, files: Mapping[str, bytes]) -> str:
+    """Write a version below the pipeline's folder and return the URI of its own folder.
+
+    Raises:
+        StorageError: StorageFull, AccessDenied, StorageUnavailable. Nothing visible is left behind.
+    """
+    digest = manifest.digest()
+    parent = storage.open_folder(store, secret)
+    name = digest_hex(digest)
+    content = {**files, MANIFEST_FILE: manifest.canonical_bytes(), MARKER_FILE: f"{digest}\n".encode()}
+    if isinstance(parent, LocalFolder):
+        _publish_folder(parent, name, digest, content)
+    else:
+        for key, value in content.items():  # the marker is the last key
+            parent.write(f"{name}/{key}", value)
+    return str(parent.uri.child(name))
+
+
+def _publish_folder(parent: LocalFolder, name: str, digest: str, content: Mapping[str, bytes]) -> None:
+    target = parent.path / name
+    temporary = parent.path / f"{_TEMPORARY}{name[:12]}-{os.urandom(6).hex()}"
+    try:
+        temporary.mkdir(parents=True)
+        for key, value in content.items():
+            storage.write_durably(temporary / key, value)
+        storage.sync_folder(temporary)
+        if target.exists() and not _intact(parent, name, digest):
+            target.rename(temporary.with_name(temporary.name + "-replaced"))
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not _intact(parent, name, digest):
+                raise
+            os.utime(target / MARKER_FILE)  # a version that was written again is young again
+        storage.sync_folder(parent.path)
+    except OSError as error:
+        raise storage.translate(error, f"cannot write {parent.uri.child(name)}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(temporary.with_name(temporary.name + "-replaced"), ignore_errors=True)
+
+
+def _intact(parent: Folder, name: str, digest: str) -> bool:
+    try:
+        version = artifacts.open_version(str(parent.uri.child(name)), digest)
+    except (ArtifactError, StorageError):
+        return False
+    shutil.rmtree(version.folder, ignore_errors=True)
+    return True
+
+
+def prune(store: str, secret: str | None, keep: tuple[str, ...], now: float | None = None) -> list[str]:
+    """Remove versions that are not in `keep` and whose marker is older than an hour; return their digests.
+
+    The marker goes first, so that a reader never verifies a half-removed version. Leftovers of writers
+    that were killed are removed at the same age.
+
+    Raises:
+        StorageError: the store refused or does not answer.
+    """
+    folder = storage.open_folder(store, secret)
+    kept = {digest_hex(digest) for digest in keep}
+    oldest = (time.time() if now is None else now) - PRUNE_AFTER_SECONDS
+    versions: dict[str, list[storage.Entry]] = {}
+    for entry in folder.files():
+        name, separator, _ = entry.key.partition("/")
+        if separator and _is_hex(name) and name not in kept:
+            versions.setdefault(name, []).append(entry)
+    removed = []
+    for name, entries in sorted(versions.items()):
+        if max(entry.modified for entry in entries) < oldest:
+            folder.delete(sorted((e.key for e in entries), key=lambda key: not key.endswith("/" + MARKER_FILE)))
+            removed.append(f"sha256:{name}")
+    if isinstance(folder, LocalFolder):
+        _remove_leftovers(folder.path, oldest)
+    return removed
+
+
+def _remove_leftovers(folder: Path, oldest: float) -> None:
+    for leftover in folder.glob(f"{_TEMPORARY}*"):
+        with contextlib.suppress(FileNotFoundError):  # its writer finished meanwhile
+            if leftover.stat().st_mtime < oldest:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_hex(name: str) -> bool:
+    return len(name) == 64 and set(name) <= set("0123456789abcdef")

@@ -1,0 +1,88 @@
+"""A real S3 server for tests: versitygw over a temporary folder, built from its Go module once per machine."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+ACCESS_KEY = "tidemill"
+SECRET_KEY = "tidemill-secret"
+REGION = "eu-central-1"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server and its one account."""
+
+    endpoint: str
+
+    @property
+    def secret(self) -> dict[str, str]:
+        """Return the content of a Secret for this server, by key."""
+        return {
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": REGION,
+            "AWS_ENDPOINT_URL": self.endpoint,
+        }
+
+    def client(self) -> Any:
+        """Return another vendor's client, to look at what ours wrote."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            region_name=REGION,
+            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
+        )
+
+
+def binary() -> Path:
+    """Return the server's binary, building it into the user's cache when it is not there yet (two minutes)."""
+    cache = Path(os.environ.get("TIDEMILL_CACHE") or Path.home() / ".cache" / "tidemill")
+    path = cache / "bin" / "versitygw"
+    if not path.exists():
+        go = shutil.which("go") or "/usr/local/go/bin/go"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, "GOBIN": str(path.parent)}
+        subprocess.run([go, "install", MODULE], check=True, env=environment, timeout=900)
+    return path
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[S3Server]:
+    """Run a server over `folder` until the block ends."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
+    command = [str(binary()), "--port", f"127.0.0.1:{port}", "--region", REGION, "--quiet", "posix", str(folder)]
+    log = folder.with_name(folder.name + ".log")
+    with log.open("wb") as output, subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process:
+        try:
+            _wait(port, process, log)
+            yield S3Server(f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def _wait(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    for _ in range(200):
+        if process.poll() is not None:
+            raise RuntimeError(f"versitygw ended: {log.read_text()}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.2):
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"versitygw does not listen: {log.read_text()}")
