@@ -1,0 +1,130 @@
+"""Settings of the operator process, from TIDEMILL_* environment variables and nothing else.
+
+Why environment: a Deployment's manifest is the one place where an administrator looks. Read once at start, passed down,
+never a global. docs/operator.md lists every variable; a value that cannot be read fails the start with a sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+_PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_ACCESS_MODES = ("ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod")
+
+
+class ConfigError(ValueError):
+    """A TIDEMILL_* variable holds something unusable; the message names it and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorConfig:
+    """Field `x_y` is read from TIDEMILL_X_Y. Durations are seconds."""
+
+    trainer_image: str = "tidemill/trainer:dev"
+    server_image: str = "tidemill/server:dev"
+    monitor_image: str = "tidemill/monitor:dev"
+    router_image: str = "tidemill/router:dev"
+    image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    """Names of pull secrets that generated pods refer to; they must exist in the pods' namespaces."""
+    watch_namespaces: tuple[str, ...] = ()
+    """Empty: the whole cluster."""
+    artifact_claim_name: str = "tidemill-artifacts"
+    artifact_claim_size: str = "10Gi"
+    artifact_claim_storage_class: str | None = None
+    """None: the cluster's default class."""
+    artifact_claim_access_modes: tuple[str, ...] = ("ReadWriteOnce",)
+    log_level: str = "INFO"
+    workers: int = 32
+    resync_seconds: float = 600.0
+    namespace: str = "tidemill-system"
+    """The operator's own namespace: where its Lease lives."""
+    pod_name: str = "tidemill-operator"
+    """Identity in the Lease and reportingInstance of events."""
+    leader_election: bool = True
+    lease_name: str = "tidemill-operator"
+    lease_duration_seconds: float = 15.0
+    renew_deadline_seconds: float = 10.0
+    retry_period_seconds: float = 2.0
+    http_port: int = 8080
+    """/healthz, /readyz and /metrics."""
+    watch_stale_seconds: float = 180.0
+    """Liveness fails when a watch connection has been silent for longer (bookmarks come about every minute)."""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> OperatorConfig:
+        """Reads the variables; ConfigError for an unknown TIDEMILL_* name or an unusable value."""
+        env = os.environ if env is None else env
+        values: dict[str, Any] = {}
+        known = {f"TIDEMILL_{f.name.upper()}": f for f in fields(cls)}
+        for name, text in env.items():
+            if not name.startswith("TIDEMILL_"):
+                continue
+            if name not in known:
+                if _SERVICE_LINK.search(name):
+                    continue
+                raise ConfigError(f"{name} is not a setting of the operator; known are {', '.join(sorted(known))}")
+            field = known[name]
+            values[field.name] = _read(name, text, _PARSERS.get(str(field.type), str))
+        config = cls(**values)
+        config._check()
+        return config
+
+    def _check(self) -> None:
+        _one_of("TIDEMILL_IMAGE_PULL_POLICY", self.image_pull_policy, _PULL_POLICIES)
+        _one_of("TIDEMILL_LOG_LEVEL", self.log_level, _LOG_LEVELS)
+        for mode in self.artifact_claim_access_modes:
+            _one_of("TIDEMILL_ARTIFACT_CLAIM_ACCESS_MODES", mode, _ACCESS_MODES)
+        if self.workers < 1:
+            raise ConfigError("TIDEMILL_WORKERS must be at least 1")
+        if not self.lease_duration_seconds > self.renew_deadline_seconds > self.retry_period_seconds > 0:
+            raise ConfigError(
+                "TIDEMILL_LEASE_DURATION_SECONDS must be above TIDEMILL_RENEW_DEADLINE_SECONDS, and that above "
+                "TIDEMILL_RETRY_PERIOD_SECONDS"
+            )
+
+
+_SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)$")
+"""What the kubelet adds for Services whose names begin with `tidemill-`, where enableServiceLinks is on."""
+
+
+def _bool(text: str) -> bool:
+    if text.lower() in ("true", "1", "yes"):
+        return True
+    if text.lower() in ("false", "0", "no"):
+        return False
+    raise ValueError("must be true or false")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in (part.strip() for part in text.split(",")) if word)
+
+
+def _optional(text: str) -> str | None:
+    return text or None
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": float,
+    "bool": _bool,
+    "tuple[str, ...]": _words,
+    "str | None": _optional,
+}
+
+
+def _read(name: str, text: str, parser: Callable[[str], Any]) -> Any:
+    try:
+        return parser(text)
+    except ValueError as error:
+        raise ConfigError(f"{name}={text!r} cannot be read: {error}") from error
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name}={value!r} is not allowed; allowed are {', '.join(allowed)}")

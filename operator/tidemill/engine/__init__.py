@@ -1,0 +1,1 @@
+"""Queue, reconcile loop, resync, leader election, health: everything that runs, nothing that knows a kind."""

@@ -1,0 +1,168 @@
+"""What the watches have told us, slimmed: the cheap reads of a reconcile.
+
+Why: 32 workers reading lists from the API server would be slower than the work itself. Everything here may be a moment
+old; a decision that would be wrong on old data needs a live GET (`KubeClient.get`). The engine puts every answer to its
+own writes in here at once, so a reconciler always sees what it wrote itself.
+Objects are shared, not copied: never change one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from tidemill.core.podspec import controller_of
+
+Obj = dict[str, Any]
+Objs = list[Obj]
+Slot = tuple[str, str]  # namespace ("" for cluster-scoped), name
+
+_TOMBSTONES = 20_000
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def slim(obj: Obj) -> Obj:
+    """Drops what no reconciler reads: managedFields, kubectl's copy of the manifest, most of a pod's spec."""
+    meta = {k: v for k, v in obj["metadata"].items() if k not in ("managedFields", "selfLink")}
+    annotations = meta.get("annotations")
+    if annotations and _LAST_APPLIED in annotations:
+        meta["annotations"] = {k: v for k, v in annotations.items() if k != _LAST_APPLIED}
+    out = {**obj, "metadata": meta}
+    if obj.get("kind") == "Pod":
+        spec = obj.get("spec") or {}
+        out["spec"] = {
+            "nodeName": spec.get("nodeName"),
+            "containers": [{"name": c["name"]} for c in spec["containers"]],
+        }
+    return out
+
+
+def slim_foreign_config_map(obj: Obj) -> Obj:
+    """A ConfigMap that is not ours: its identity and resourceVersion only. Content is read live when it is needed."""
+    meta = obj["metadata"]
+    kept = {k: meta[k] for k in ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp") if k in meta}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": kept}
+
+
+class Cache:
+    """Objects by kind, namespace and name, with an index by the uid of their controller."""
+
+    def __init__(self) -> None:
+        """An empty cache. Not thread-safe: one event loop uses it."""
+        self._objects: dict[str, dict[Slot, Obj]] = defaultdict(dict)
+        self._by_namespace: dict[tuple[str, str], set[str]] = defaultdict(set)
+        self._by_owner: dict[tuple[str, str], set[Slot]] = defaultdict(set)
+        self._gone: OrderedDict[str, None] = OrderedDict()
+
+    def get(self, kind: str, namespace: str | None, name: str) -> Obj | None:
+        """The object as last seen, None when unknown."""
+        return self._objects[kind].get((namespace or "", name))
+
+    def list(
+        self,
+        kind: str,
+        namespace: str | None = None,
+        selector: dict[str, str] | None = None,
+        owner_uid: str | None = None,
+    ) -> Objs:
+        """Objects of a kind, by namespace, equal labels and controller uid as given; ordered by namespace and name."""
+        objects = self._objects[kind]
+        slots: Iterable[Slot]
+        if owner_uid is not None:
+            slots = self._by_owner.get((kind, owner_uid), ())
+        elif namespace is not None:
+            slots = ((namespace, name) for name in self._by_namespace.get((kind, namespace), ()))
+        else:
+            slots = objects
+        found = [objects[s] for s in sorted(slots) if namespace is None or s[0] == namespace]
+        if selector:
+            found = [o for o in found if _has_labels(o, selector)]
+        return found
+
+    def put(self, obj: Obj) -> bool:
+        """Stores `obj` unless something newer is known or it is known to be deleted; True when it was stored."""
+        meta = obj["metadata"]
+        kind, slot = obj["kind"], (meta.get("namespace") or "", meta["name"])
+        old = self._objects[kind].get(slot)
+        if meta.get("uid") in self._gone or (old is not None and _version(obj) < _version(old)):
+            return False
+        if old is not None:
+            self._unindex(kind, slot, old)
+        self._objects[kind][slot] = obj
+        self._by_namespace[kind, slot[0]].add(slot[1])
+        owner = controller_of(obj).get("uid")
+        if owner:
+            self._by_owner[kind, owner].add(slot)
+        return True
+
+    def remove(self, kind: str, namespace: str | None, name: str, uid: str | None = None) -> bool:
+        """Forgets an object (only the one with that uid, when given) and refuses later stores of that uid."""
+        slot = (namespace or "", name)
+        if uid:
+            self._gone[uid] = None
+            while len(self._gone) > _TOMBSTONES:
+                self._gone.popitem(last=False)
+        old = self._objects[kind].get(slot)
+        if old is None or (uid and old["metadata"].get("uid") not in (uid, None)):
+            return False
+        self._unindex(kind, slot, old)
+        del self._objects[kind][slot]
+        return True
+
+    def replace(
+        self, kind: str, live: Iterable[Obj], list_version: int, scope: Callable[[Obj], bool] | None = None
+    ) -> tuple[Objs, Objs]:
+        """Takes over a complete live list taken at `list_version`; returns (objects newly learnt, objects pruned).
+
+        Cached objects that the list lacks are dropped, except those newer than the list and those outside `scope`.
+        """
+        learnt, seen = [], set()
+        for obj in live:
+            slot = (obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
+            seen.add(slot)
+            old = self._objects[kind].get(slot)
+            if (old is None or _version(old) < _version(obj)) and self.put(obj):
+                learnt.append(obj)
+        pruned = [
+            obj
+            for slot, obj in self._objects[kind].items()
+            if slot not in seen and _version(obj) <= list_version and (scope is None or scope(obj))
+        ]
+        for obj in pruned:
+            meta = obj["metadata"]
+            self.remove(kind, meta.get("namespace"), meta["name"], meta.get("uid"))
+        return learnt, pruned
+
+    def count(self, kind: str) -> int:
+        """How many objects of a kind are known."""
+        return len(self._objects[kind])
+
+    def kinds(self) -> Sequence[str]:
+        """Kinds of which at least one object is known."""
+        return sorted(k for k, v in self._objects.items() if v)
+
+    def _unindex(self, kind: str, slot: Slot, obj: Obj) -> None:
+        names = self._by_namespace[kind, slot[0]]
+        names.discard(slot[1])
+        if not names:
+            del self._by_namespace[kind, slot[0]]
+        owner = controller_of(obj).get("uid")
+        if owner:
+            slots = self._by_owner[kind, owner]
+            slots.discard(slot)
+            if not slots:
+                del self._by_owner[kind, owner]
+
+
+def _version(obj: Obj) -> int:
+    """resourceVersion as a number: etcd revisions, which Kubernetes 1.35 made comparable by contract (KEP-5504)."""
+    try:
+        return int(obj["metadata"].get("resourceVersion") or 0)
+    except ValueError:
+        return 0
+
+
+def _has_labels(obj: Obj, selector: dict[str, str]) -> bool:
+    labels = obj["metadata"].get("labels") or {}
+    return all(labels.get(k) == v for k, v in selector.items())

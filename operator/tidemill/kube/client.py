@@ -1,0 +1,292 @@
+"""REST calls to the API server, by plain dicts. No caching, no decisions, no retries beyond one for a stale token.
+
+Why own code over aiohttp: server-side apply, preconditions and paging are a few lines each, and the memory and speed
+budgets rule out generated clients (docs/decisions/0020). Every failure is an `ApiError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from tidemill.core.labels import FIELD_MANAGER
+from tidemill.core.plan import ObjectRef
+from tidemill.errors import ApiError
+from tidemill.kube import registry
+from tidemill.kube.access import Access
+from tidemill.kube.metrics import REQUESTS
+
+Obj = dict[str, Any]
+Objs = list[Obj]
+
+_PAGE = 500
+_KIND_TTL_SECONDS = 300.0
+_SCRAPE_LIMIT_BYTES = 8 << 20
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
+
+
+class KubeClient:
+    """One connection pool to one API server. Use as `async with KubeClient(access) as client`."""
+
+    def __init__(self, access: Access, *, connections: int = 64, timeout_seconds: float = 30.0) -> None:
+        """Opens nothing yet; must then be used within one running event loop."""
+        self.access = access
+        self._connections = connections
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=5.0)
+        self._session: aiohttp.ClientSession | None = None
+        self._scraper: aiohttp.ClientSession | None = None
+        self._host = access.server.partition("://")[2]
+        self._groups: dict[str, tuple[float, frozenset[str]]] = {}
+
+    async def __aenter__(self) -> Self:
+        """Returns the client itself."""
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Closes all connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes all connections; the client can be used again afterwards."""
+        for session in (self._session, self._scraper):
+            if session is not None:
+                await session.close()
+        self._session = self._scraper = None
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    async def get(
+        self,
+        ref: ObjectRef | str,
+        kind: str | None = None,
+        namespace: str | None = None,
+        name: str | None = None,
+    ) -> Obj | None:
+        """The object, by ObjectRef or by (api_version, kind, namespace, name); None when it does not exist.
+
+        With a uid in the reference, an object of that name with another uid counts as not existing.
+        """
+        if isinstance(ref, str):
+            if kind is None or name is None:
+                raise TypeError("get() takes an ObjectRef, or api_version, kind, namespace and name")
+            ref = ObjectRef(ref, kind, namespace, name)
+        try:
+            obj = await self._call("GET", _path(ref))
+        except ApiError as error:
+            if error.is_not_found:
+                return None
+            raise
+        return obj if ref.uid in (None, obj["metadata"]["uid"]) else None
+
+    async def list(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+    ) -> Objs:
+        """All objects (paged underneath), with apiVersion and kind filled in."""
+        pages = self.pages(api_version, kind, namespace, label_selector, field_selector)
+        return [obj async for items, _ in pages for obj in items]
+
+    async def pages(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+    ) -> AsyncIterator[tuple[Objs, int]]:
+        """Pages of (objects, resourceVersion of the list), 500 objects each, so that memory stays flat."""
+        path = registry.lookup(api_version, kind).path(namespace)
+        query = {"limit": str(_PAGE)}
+        if label_selector:
+            query["labelSelector"] = label_selector
+        if field_selector:
+            query["fieldSelector"] = field_selector
+        while True:
+            page = await self._call("GET", path, query=query)
+            items = page.get("items") or []
+            for item in items:
+                item["apiVersion"], item["kind"] = api_version, kind
+            yield items, int(page["metadata"].get("resourceVersion") or 0)
+            query["continue"] = page["metadata"].get("continue") or ""
+            if not query["continue"]:
+                return
+
+    async def has_kind(self, api_version: str, kind: str) -> bool:
+        """Whether the cluster serves the kind now; the answer may be five minutes old."""
+        found = self._groups.get(api_version)
+        if found is None or time.monotonic() - found[0] > _KIND_TTL_SECONDS:
+            root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+            try:
+                body = await self._call("GET", root)
+                kinds = frozenset(r["kind"] for r in body.get("resources") or ())
+            except ApiError as error:
+                if not error.is_not_found:
+                    raise
+                kinds = frozenset()
+            found = self._groups[api_version] = (time.monotonic(), kinds)
+        return kind in found[1]
+
+    async def pod_logs(self, namespace: str, pod: str, container: str | None = None, tail_lines: int = 50) -> str:
+        """The last lines of a container's log; "" when pod, container or log do not exist (yet)."""
+        path = registry.lookup("v1", "Pod").path(namespace, pod, "log")
+        query = {"tailLines": str(tail_lines), "limitBytes": str(64 << 10)}
+        if container:
+            query["container"] = container
+        try:
+            text: str = await self._call("GET", path, query=query, text=True)
+        except ApiError as error:
+            if error.status in (400, 404):
+                return ""
+            raise
+        return text
+
+    async def get_text(self, url: str, timeout_seconds: float = 3.0) -> str:
+        """Body of a plain HTTP GET to a pod or Service, without our credentials; ApiError for anything but 200."""
+        if self._scraper is None:
+            self._scraper = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=32))
+        try:
+            async with self._scraper.get(url, timeout=aiohttp.ClientTimeout(total=timeout_seconds)) as response:
+                body = bytearray()
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > _SCRAPE_LIMIT_BYTES:
+                        raise ApiError(0, "ScrapeFailed", f"GET {url}: more than {_SCRAPE_LIMIT_BYTES} bytes")
+                if response.status != 200:
+                    raise ApiError(response.status, "ScrapeFailed", f"GET {url}: {bytes(body[:200])!r}")
+                return body.decode(errors="replace")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError(0, "ScrapeFailed", f"GET {url}: {_why(error)}") from error
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    async def apply(self, manifest: Mapping[str, Any], field_manager: str = FIELD_MANAGER, force: bool = True) -> Obj:
+        """Server-side apply of a full manifest; returns the object as it is now."""
+        query = {"fieldManager": field_manager, "force": "true" if force else "false"}
+        obj: Obj = await self._call("PATCH", _path(ObjectRef.of(manifest)), query, manifest, _APPLY)
+        return obj
+
+    async def apply_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Obj:
+        """Server-side apply of the whole status; keys of ours that `status` lacks are removed.
+
+        Uid and resourceVersion of `obj`, where present, are preconditions: 409 when it was replaced or has changed.
+        """
+        ref = ObjectRef.of(obj)
+        meta = {k: obj["metadata"][k] for k in ("name", "namespace", "uid", "resourceVersion") if k in obj["metadata"]}
+        body = {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": meta, "status": status}
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        written: Obj = await self._call("PATCH", _path(ref, "status"), query, body, _APPLY)
+        return written
+
+    async def patch_status(self, ref: ObjectRef, status: Mapping[str, Any]) -> Obj:
+        """JSON merge patch of the status: for tests and single fields; reconcilers return a Plan instead."""
+        return await self.patch_merge(ref, {"status": status}, "status")
+
+    async def patch_merge(self, ref: ObjectRef, body: Mapping[str, Any], subresource: str | None = None) -> Obj:
+        """JSON merge patch; with a uid in `ref` it fails with 409 on a later object of that name."""
+        if ref.uid:
+            body = {**body, "metadata": {**body.get("metadata", {}), "uid": ref.uid}}
+        query = {"fieldManager": FIELD_MANAGER}
+        obj: Obj = await self._call("PATCH", _path(ref, subresource), query, body, _MERGE)
+        return obj
+
+    async def create(self, manifest: Mapping[str, Any]) -> Obj:
+        """POST; ApiError 409 when the name is taken."""
+        path = registry.lookup(manifest["apiVersion"], manifest["kind"]).path(manifest["metadata"].get("namespace"))
+        obj: Obj = await self._call("POST", path, {"fieldManager": FIELD_MANAGER}, manifest)
+        return obj
+
+    async def replace(self, obj: Mapping[str, Any]) -> Obj:
+        """PUT; ApiError 409 when the resourceVersion in `obj` is not the newest."""
+        written: Obj = await self._call("PUT", _path(ObjectRef.of(obj)), {"fieldManager": FIELD_MANAGER}, obj)
+        return written
+
+    async def delete(self, ref: ObjectRef, propagation: str = "Background") -> bool:
+        """Deletes the object; False when it, or the one with that uid, was gone already."""
+        body: Obj = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
+        if ref.uid:
+            body["preconditions"] = {"uid": ref.uid}
+        try:
+            await self._call("DELETE", _path(ref), None, body)
+        except ApiError as error:
+            if error.is_not_found or (error.is_conflict and ref.uid):
+                return False
+            raise
+        return True
+
+    # -- transport ----------------------------------------------------------------------------------------------
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        *,
+        text: bool = False,
+    ) -> Any:
+        data = None if body is None else json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+        status, headers, raw = await self._send(method, path, query, data, content_type)
+        if status == 401 and self.access.token_file is not None:
+            self.access.token(fresh=True)
+            status, headers, raw = await self._send(method, path, query, data, content_type)
+        if status >= 300:
+            raise _error(method, path, status, headers, raw)
+        return raw.decode(errors="replace") if text else json.loads(raw)
+
+    async def _send(
+        self, method: str, path: str, query: Mapping[str, str] | None, data: bytes | None, content_type: str
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=self._connections, ssl=self.access.ssl_context or True)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        headers = {"Accept": "application/json", "User-Agent": "tidemill-operator"}
+        if data is not None:
+            headers["Content-Type"] = content_type
+        token = self.access.token()
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        code = "error"
+        try:
+            async with self._session.request(
+                method, self.access.server + path, params=query, data=data, headers=headers
+            ) as response:
+                raw = await response.read()
+                code = str(response.status)
+                return response.status, response.headers, raw
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
+            raise ApiError(0, "NoAnswer", f"{method} {path}: {_why(error)}") from error
+        finally:
+            REQUESTS.labels(code=code, method=method, host=self._host).inc()
+
+
+def _path(ref: ObjectRef, subresource: str | None = None) -> str:
+    return registry.lookup(ref.api_version, ref.kind).path(ref.namespace, ref.name, subresource)
+
+
+def _why(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _error(method: str, path: str, status: int, headers: Mapping[str, str], raw: bytes) -> ApiError:
+    retry_after = headers.get("Retry-After", "")
+    seconds = float(retry_after) if retry_after.isdigit() else None
+    try:
+        body = json.loads(raw)
+        reason, message = str(body.get("reason") or ""), str(body.get("message") or "")
+    except (ValueError, AttributeError):
+        reason, message = "", raw[:500].decode(errors="replace")
+    return ApiError(status, reason or f"HTTP{status}", message or f"{method} {path}", seconds)

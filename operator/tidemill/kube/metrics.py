@@ -1,0 +1,11 @@
+"""Metrics of the API client, under the names that client-go gives them, so that stock dashboards work."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter
+
+REQUESTS = Counter(
+    "rest_client_requests_total",
+    "Requests to the API server, by answer code (or `error` when there was none), method and host.",
+    ["code", "method", "host"],
+)

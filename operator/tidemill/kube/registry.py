@@ -1,0 +1,83 @@
+"""The kinds that this operator reads or writes, and where the API server keeps them.
+
+Why a table and no discovery: the set is fixed, RBAC names exactly these, and a look-up per start costs time and rights.
+Kinds that a cluster may lack (Prometheus operator) are asked for with `KubeClient.has_kind`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidemill.core.labels import API_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind of the cluster."""
+
+    api_version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+    write_once: bool = False
+    """An existing object of ours is never applied again: its spec cannot change (Job, PersistentVolumeClaim)."""
+
+    @property
+    def group(self) -> str:
+        """API group; empty for the core group."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def version(self) -> str:
+        """API version without the group."""
+        return self.api_version.rpartition("/")[2]
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """URL path of the collection (no `name`), the object, or its subresource."""
+        root = f"/apis/{self.api_version}" if self.group else f"/api/{self.version}"
+        parts = [root]
+        if self.namespaced and namespace:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        if name:
+            parts.append(name)
+        if subresource:
+            parts.append(subresource)
+        return "/".join(parts)
+
+
+_ALL = (
+    Resource(API_VERSION, "TrainingPipeline", "trainingpipelines"),
+    Resource(API_VERSION, "TrainingRun", "trainingruns"),
+    Resource(API_VERSION, "ModelVersion", "modelversions"),
+    Resource(API_VERSION, "ModelDeployment", "modeldeployments"),
+    Resource(API_VERSION, "ModelMonitor", "modelmonitors"),
+    Resource("v1", "ConfigMap", "configmaps"),
+    Resource("v1", "Service", "services"),
+    Resource("v1", "Pod", "pods"),
+    Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims", write_once=True),
+    Resource("v1", "ServiceAccount", "serviceaccounts"),
+    Resource("v1", "Namespace", "namespaces", namespaced=False),
+    Resource("v1", "Node", "nodes", namespaced=False),
+    Resource("apps/v1", "Deployment", "deployments"),
+    Resource("apps/v1", "StatefulSet", "statefulsets"),
+    Resource("batch/v1", "Job", "jobs", write_once=True),
+    Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+    Resource("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+    Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+    Resource("events.k8s.io/v1", "Event", "events"),
+    Resource("coordination.k8s.io/v1", "Lease", "leases"),
+    Resource("discovery.k8s.io/v1", "EndpointSlice", "endpointslices"),
+    Resource("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
+    Resource("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors"),
+    Resource("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules"),
+)
+BY_KIND: dict[tuple[str, str], Resource] = {(r.api_version, r.kind): r for r in _ALL}
+
+
+def lookup(api_version: str, kind: str) -> Resource:
+    """The entry for a kind; KeyError with a sentence for one that this operator does not know."""
+    try:
+        return BY_KIND[api_version, kind]
+    except KeyError:
+        raise KeyError(f"kind {api_version} {kind} is not in tidemill.kube.registry") from None
