@@ -1,0 +1,80 @@
+"""End-to-end tests: a whole cluster, real images, kubectl as the only client.
+
+`make e2e` brings the cluster up and loads the images; run by hand, the tests use the cluster that is there.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hack.demo.kubectl import Kubectl, wait_for
+from hack.demo.story import Story
+from tests.support.invariants import check_status
+
+KINDS = ("trainingpipeline", "trainingrun", "modelversion", "modeldeployment", "modelmonitor")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cluster() -> Iterator[Kubectl]:
+    """The cluster that the tests run on, with the operator installed under its shipped RBAC."""
+    if "KUBECONFIG" not in os.environ:
+        command = ["python", "-m", "hack.localcluster", "kubeconfig"]
+        os.environ["KUBECONFIG"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    story = Story(namespace="tidemill-e2e")
+    story.install()
+    yield Kubectl()
+    report_forbidden()
+
+
+def report_forbidden() -> None:
+    """Fail when the operator was ever refused by RBAC: the shipped roles must be enough for all that e2e does."""
+    lines = Kubectl("tidemill-system").logs("deployment/tidemill-operator", "--tail=-1").splitlines()
+    refused = [line for line in lines if '"status": 403' in line or "is forbidden" in line]
+    assert not refused, f"the operator was refused {len(refused)} times: {refused[:3]}"
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest, cluster: Kubectl) -> Iterator[Kubectl]:
+    """A namespace of the test's own, with Pod Security `restricted` enforced; its statuses are checked at the end."""
+    name = "e2e-" + request.node.name.replace("_", "-").replace("[", "-").replace("]", "")[:50].rstrip("-").lower()
+    make_namespace(cluster, name)
+    yield Kubectl(name)
+    check_all_statuses(Kubectl(name))
+    cluster.run("delete", "namespace", name, "--wait=false")
+
+
+def make_namespace(cluster: Kubectl, name: str) -> None:
+    """Create a namespace that enforces Pod Security `restricted`."""
+    cluster.run("delete", "namespace", name, "--ignore-not-found", "--wait=true", timeout=120)
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+
+
+def check_all_statuses(kubectl: Kubectl) -> None:
+    """Hold every status in a namespace against the invariants."""
+    for kind in KINDS:
+        for item in kubectl.list(kind):
+            check_status(item)
+
+
+def conditions(item: dict[str, Any] | None) -> str:
+    """Return an object's conditions as one line, for messages."""
+    found = ((item or {}).get("status") or {}).get("conditions") or []
+    return json.dumps([{k: c.get(k) for k in ("type", "status", "reason", "message")} for c in found])
+
+
+def wait_condition(kubectl: Kubectl, kind: str, name: str, ask: Any, timeout: float = 120) -> dict[str, Any]:
+    """Wait until `ask(object)` is true and return the object."""
+
+    def probe() -> dict[str, Any] | None:
+        item = kubectl.get(kind, name)
+        return item if item and ask(item) else None
+
+    return wait_for(f"{kind} {name}", probe, timeout, lambda: conditions(kubectl.get(kind, name)))
+
+
+ROOT = Path(__file__).resolve().parents[2]

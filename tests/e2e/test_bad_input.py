@@ -1,0 +1,237 @@
+"""What goes wrong on a cluster says so, in the status, in a sentence that a person can act on."""
+
+import json
+from typing import Any
+
+import pytest
+from hack.demo.kubectl import Kubectl, KubectlError, condition, is_true, wait_for
+from tests.e2e.conftest import make_namespace, wait_condition
+from tests.e2e.manifests import GOOD_CODE, code, deployment, pipeline
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+
+def failed_run(kubectl: Kubectl, timeout: float = 150) -> dict[str, Any]:
+    """Wait for the one run of a namespace to end badly and return it."""
+
+    def probe() -> dict[str, Any] | None:
+        runs = [r for r in kubectl.list("trainingrun") if condition(r, "Succeeded").get("status") in ("True", "False")]
+        return runs[0] if runs else None
+
+    run = wait_for("the run's end", probe, timeout, lambda: json.dumps(kubectl.list("trainingrun"))[:2000])
+    assert condition(run, "Succeeded")["status"] == "False", condition(run, "Succeeded")
+    return run
+
+
+BROKEN_CODE = {
+    "syntax error": ("def train(data, target:\n  return 1\n", "UserError", "train.py"),
+    "function that raises": (
+        "def train(data, target):\n    raise ValueError('no such thing as a free lunch')\n",
+        "UserError",
+        "free lunch",
+    ),
+    "function that returns no estimator": ("def train(data, target):\n    return 42\n", "UserError", "estimator"),
+    "entrypoint that does not exist": ("def fit(data, target):\n    return None\n", "UserError", "train"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_CODE)
+def test_broken_code_is_the_users_error_with_the_cause_named(namespace: Kubectl, case: str) -> None:
+    text, category, word = BROKEN_CODE[case]
+    namespace.apply([code("broken-code", text), pipeline("broken")])
+
+    run = failed_run(namespace)
+
+    failure = run["status"]["failure"]
+    assert failure["category"] == category
+    assert word in failure["message"]
+
+
+def test_a_function_that_hangs_meets_its_deadline(namespace: Kubectl) -> None:
+    text = "import time\n\ndef train(data, target):\n    time.sleep(3600)\n"
+    limits = {"backoffLimit": 0, "activeDeadlineSeconds": 15, "pendingDeadlineSeconds": 60}
+    namespace.apply([code("hang-code", text), pipeline("hang", run=limits)])
+
+    run = failed_run(namespace)
+
+    assert run["status"]["failure"]["category"] == "Deadline"
+    assert "15" in run["status"]["failure"]["message"]
+
+
+def test_an_image_that_does_not_exist_meets_the_pending_deadline(namespace: Kubectl) -> None:
+    limits = {"backoffLimit": 0, "activeDeadlineSeconds": 300, "pendingDeadlineSeconds": 20}
+    image = "registry.invalid/nothing:1"
+    namespace.apply([code("image-code"), pipeline("image", image=image, run=limits)])
+
+    run = failed_run(namespace)
+
+    assert run["status"]["failure"]["category"] == "ImagePull"
+    assert image in run["status"]["failure"]["message"]
+
+
+def test_a_missing_target_column_is_named_with_the_columns_that_exist(namespace: Kubectl) -> None:
+    namespace.apply([code("target-code"), pipeline("target", target="speciess")])
+
+    run = failed_run(namespace)
+
+    failure = run["status"]["failure"]
+    assert failure["category"] == "DataInvalid"
+    assert "speciess" in failure["message"]
+    assert "sepal length" in failure["message"]
+
+
+def test_a_gate_on_a_metric_that_the_run_does_not_produce_refuses(namespace: Kubectl) -> None:
+    gates = {"gates": [{"metric": "business_value", "min": 1}]}
+    namespace.apply([code("gate-code"), pipeline("gate", evaluation=gates)])
+
+    run = failed_run(namespace)
+
+    assert condition(run, "Succeeded")["reason"] == "Rejected"
+    assert run["status"]["gates"][0]["reason"] == "MetricMissing"
+    assert "business_value" in run["status"]["gates"][0]["message"]
+    assert namespace.list("modelversion") == []
+
+
+def test_non_ascii_columns_and_categories_train_and_serve(namespace: Kubectl) -> None:
+    rows = ["größe,färbe,ziel"]
+    rows += [f"{i % 7}.5,{('rot', 'grün', '青')[i % 3]},{('ja', 'nein')[i % 2]}" for i in range(120)]
+    text = """
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+def train(data, target):
+    columns = make_column_transformer((StandardScaler(), ["größe"]), (OneHotEncoder(handle_unknown="ignore"), ["färbe"]))
+    return make_pipeline(columns, LogisticRegression()).fit(data, target)
+"""
+    data = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "daten"}, "data": {"d.csv": "\n".join(rows)}}
+    source = [{"name": "daten", "uri": "configmap://daten/d.csv"}]
+    namespace.apply(
+        [data, code("umlaut-code", text), pipeline("umlaut", data=source, target="ziel"), deployment("umlaut")]
+    )
+
+    wait_condition(namespace, "modeldeployment", "umlaut", lambda md: is_true(md, "Ready"), 180)
+    reply = ask(namespace, "umlaut", {"instances": [{"größe": 1.5, "färbe": "grün"}]}, path="v1/models/umlaut:predict")
+    assert reply["predictions"][0] in ("ja", "nein")
+
+
+def ask(kubectl: Kubectl, name: str, body: dict[str, Any], path: str) -> dict[str, Any]:
+    """Post to a deployment through the API server's service proxy."""
+    url = f"/api/v1/namespaces/{kubectl.namespace}/services/{name}:80/proxy/{path}"
+    answer: dict[str, Any] = json.loads(Kubectl().run("create", "--raw", url, "-f", "-", stdin=json.dumps(body)))
+    return answer
+
+
+def test_everything_may_be_created_in_any_order(namespace: Kubectl) -> None:
+    namespace.apply(deployment("late"))
+    waiting = wait_condition(
+        namespace, "modeldeployment", "late", lambda md: condition(md, "Ready").get("status") == "False", 30
+    )
+    assert "late" in condition(waiting, "Ready")["message"]
+    namespace.apply(pipeline("late"))
+    wait_condition(
+        namespace, "trainingpipeline", "late", lambda tp: "late-code" in condition(tp, "Ready").get("message", ""), 30
+    )
+    namespace.apply(code("late-code"))
+
+    wait_condition(namespace, "modeldeployment", "late", lambda md: is_true(md, "Ready"), 180)
+
+
+def test_two_deployments_of_one_name_in_two_namespaces(namespace: Kubectl, cluster: Kubectl) -> None:
+    other = Kubectl("e2e-other")
+    make_namespace(cluster, "e2e-other")
+    for each in (namespace, other):
+        each.apply([code("twin-code"), pipeline("twin"), deployment("twin")])
+    for each in (namespace, other):
+        wait_condition(each, "modeldeployment", "twin", lambda md: is_true(md, "Ready"), 240)
+        reply = ask(each, "twin", {"instances": [[5.1, 3.5, 1.4, 0.2]]}, path="v1/models/twin:predict")
+        assert len(reply["predictions"]) == 1
+    cluster.run("delete", "namespace", "e2e-other", "--wait=false")
+
+
+def test_a_63_character_name_works_from_pipeline_to_prediction(namespace: Kubectl) -> None:
+    name = "a" + "b" * 61 + "c"
+    assert len(name) == 63
+    namespace.apply([code("long-code"), pipeline(name, "long-code"), deployment(name)])
+
+    wait_condition(namespace, "modeldeployment", name, lambda md: is_true(md, "Ready"), 180)
+
+
+def test_an_artifact_that_was_changed_is_refused_and_the_old_version_keeps_serving(namespace: Kubectl) -> None:
+    namespace.apply([code("tamper-code"), pipeline("tamper", approval="Manual")])
+    first = wait_for("version 1", lambda: namespace.get("modelversion", "tamper-1"), 120)
+    approve(namespace, first)
+    namespace.apply(deployment("tamper"))
+    wait_condition(namespace, "modeldeployment", "tamper", lambda md: is_true(md, "Ready"), 120)
+
+    namespace.apply(code("tamper-code", GOOD_CODE.replace("random_state=seed", "C=0.5, random_state=seed")))
+    namespace.run("annotate", "trainingpipeline", "tamper", "tidemill.io/run-requested-at=now", "--overwrite")
+    second = wait_for("version 2", lambda: namespace.get("modelversion", "tamper-2"), 120)
+    change_artifact(namespace, second)
+    approve(namespace, second)
+
+    def refused(md: dict[str, Any]) -> bool:
+        return any(f["version"] == "tamper-2" for f in md["status"].get("failedVersions", []))
+
+    md = wait_condition(namespace, "modeldeployment", "tamper", refused, 180)
+    assert "digest" in json.dumps(md["status"]["failedVersions"]).lower()
+    assert md["status"]["stable"]["version"] == "tamper-1"
+    ask(namespace, "tamper", {"instances": [[5.1, 3.5, 1.4, 0.2]]}, path="v1/models/tamper:predict")
+
+
+def approve(kubectl: Kubectl, version: dict[str, Any]) -> None:
+    """Approve a version by its digest, as a person would."""
+    name, digest = version["metadata"]["name"], version["spec"]["digest"]
+    kubectl.run("annotate", "modelversion", name, f"tidemill.io/approve={digest}", "--overwrite")
+
+
+def change_artifact(kubectl: Kubectl, version: dict[str, Any]) -> None:
+    """Change one byte of a stored model from a pod that mounts the claim."""
+    from hack.demo.traffic import pod
+
+    claim, _, path = version["spec"]["uri"].removeprefix("pvc://").partition("/")
+    image = wait_for("a pod", lambda: kubectl.list("pod", "app.kubernetes.io/component=server"), 60)[0]["spec"][
+        "containers"
+    ][0]["image"]
+    script = f"p='/store/{path}/model.onnx'; b=bytearray(open(p,'rb').read()); b[-1]^=1; open(p,'wb').write(b)"
+    manifest = pod("vandal", image, {})
+    manifest["spec"]["containers"][0]["command"] = ["python", "-c", script]
+    manifest["spec"]["containers"][0]["volumeMounts"] = [{"name": "store", "mountPath": "/store"}]
+    manifest["spec"]["volumes"] = [{"name": "store", "persistentVolumeClaim": {"claimName": claim}}]
+    manifest["spec"]["securityContext"]["fsGroup"] = 65532
+    kubectl.apply(manifest)
+    wait_condition(kubectl, "pod", "vandal", lambda p: p["status"].get("phase") == "Succeeded", 60)
+
+
+def test_deletion_in_mid_flight_leaves_nothing_behind(namespace: Kubectl) -> None:
+    namespace.apply([code("gone-code"), pipeline("gone"), deployment("gone")])
+    wait_for("a run", lambda: namespace.list("trainingrun"), 30)
+    namespace.run("delete", "trainingpipeline/gone", "modeldeployment/gone", "--wait=true", timeout=60)
+
+    def empty() -> bool:
+        return not any(namespace.list(kind) for kind in ("trainingrun", "modelversion", "job", "deployment"))
+
+    wait_for("an empty namespace", empty, 90, lambda: namespace.run("get", "tidemill,job,deployment,pod"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rollout": {"strategy": "Canari"}}, ("strategy", "Canary", "Immediate")),
+        (
+            {"rollout": {"strategy": "Canary", "steps": [{"weight": 50}, {"weight": 10}]}},
+            ("spec.rollout.steps", "rise"),
+        ),
+        ({"rollout": {"strategy": "Canary", "steps": [{"weight": 101}]}}, ("weight", "100")),
+        ({"replicass": 2}, ("replicass",)),
+    ],
+)
+def test_kubectl_apply_refuses_and_names_field_and_values(
+    namespace: Kubectl, change: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    with pytest.raises(KubectlError) as refused:
+        namespace.apply(deployment("refused", **change))
+
+    for word in words:
+        assert word in str(refused.value)

@@ -1,0 +1,112 @@
+"""The demo's story, with a look at the cluster after every sentence.
+
+One test a chapter, in order; a chapter that fails makes the later ones fail at their first look.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hack.demo.kubectl import condition, is_true
+from hack.demo.story import NAME, Story
+from tests.e2e.conftest import check_all_statuses, make_namespace
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def story(cluster: Any) -> Iterator[Story]:
+    """The story in a namespace of its own."""
+    story = Story(namespace="tidemill-e2e")
+    make_namespace(cluster, story.namespace)
+    yield story
+    story.traffic.stop()
+    story.drifted_traffic.stop()
+    cluster.run("delete", "namespace", story.namespace, "--wait=false")
+
+
+@pytest.fixture(autouse=True)
+def statuses(story: Story) -> Iterator[None]:
+    """Every status holds the invariants after every chapter."""
+    yield
+    check_all_statuses(story.kubectl)
+
+
+def test_a_first_version_is_trained_judged_registered_and_served(story: Story) -> None:
+    story.apply_quickstart()
+    run = story.first_version()
+
+    result, version = run["status"]["result"], story.kubectl.get("modelversion", run["status"]["version"])
+    assert version is not None
+    assert run["spec"]["trigger"]["type"] == "NeverTrained"
+    assert version["spec"]["number"] == 1
+    assert version["spec"]["digest"] == result["digest"]
+    assert version["spec"]["lineage"]["code"] == run["spec"]["code"]["digest"]
+    assert version["spec"]["lineage"]["data"] == result["data"]
+    assert is_true(version, "Approved")
+    assert all(gate["passed"] for gate in run["status"]["gates"])
+    pods = story.kubectl.list("pod")
+    assert pods
+    assert all(p["spec"].get("automountServiceAccountToken") is False for p in pods), "a pod has a Kubernetes token"
+
+
+def test_it_answers_a_prediction_with_version_1(story: Story) -> None:
+    reply = story.predict()
+
+    assert reply["model_name"] == NAME
+    assert reply["model_version"] == "1"
+    assert reply["outputs"][0]["shape"][0] == 1
+
+
+def test_better_code_is_rolled_out_step_by_step_without_a_failed_request(story: Story) -> None:
+    story.start_traffic()
+    totals = story.better_version()
+
+    assert story.weights == [10, 50, 100]
+    assert totals.failed == 0
+    assert totals.versions.get("1", 0) > 0
+    assert totals.versions.get("2", 0) > 0
+    assert story.deployment()["status"]["previous"]["version"] == f"{NAME}-1"
+
+
+def test_a_slow_version_passes_its_gates_and_is_taken_back_by_itself(story: Story) -> None:
+    spec = story.deployment()["spec"]
+    totals = story.slow_version()
+
+    deployment = story.deployment()
+    failed = deployment["status"]["failedVersions"]
+    assert totals.failed == 0
+    assert [f["version"] for f in failed] == [f"{NAME}-3"]
+    assert "Latency" in failed[0]["message"]
+    assert deployment["status"]["stable"]["version"] == f"{NAME}-2"
+    assert deployment["spec"] == spec, "the operator wrote into spec"
+    assert is_true(deployment, "Available")
+    events = [e["reason"] for e in story.kubectl.list("events.events.k8s.io") if e["regarding"]["name"] == NAME]
+    assert "RolledBack" in events
+
+
+def test_drifted_traffic_is_named_and_leads_to_a_retrain(story: Story) -> None:
+    run = story.drift()
+
+    monitor = story.kubectl.get("modelmonitor", NAME)
+    assert monitor is not None
+    action = monitor["status"]["actions"][-1]
+    assert (action["type"], action["cause"], action["target"]) == ("Retrain", "Drift", NAME)
+    assert run["spec"]["trigger"]["type"] == "MonitorRequested"
+    assert run["spec"]["trigger"]["id"] == action["id"]
+    assert run["spec"]["trigger"]["monitor"] == NAME
+    assert condition(monitor, "DataArriving")["status"] == "True"
+
+
+def test_the_operator_left_no_mark_on_what_the_user_wrote(story: Story) -> None:
+    for kind in ("trainingpipeline", "modeldeployment", "modelmonitor"):
+        metadata = (story.kubectl.get(kind, NAME) or {})["metadata"]
+        assert "finalizers" not in metadata
+        assert set(metadata.get("annotations", {})) <= {"kubectl.kubernetes.io/last-applied-configuration"}
+
+
+def test_the_views_of_kubectl_say_what_happened(story: Story) -> None:
+    text = story.kubectl.run("get", "tidemill")
+
+    for word in ("MonitorRequested", "CodeChanged", "NeverTrained", f"{NAME}-2", f"http://{NAME}."):
+        assert word in text
