@@ -40,6 +40,7 @@ DIGEST: Final = f"{GROUP}/digest"
 RUN_REQUESTED_AT: Final = f"{GROUP}/run-requested-at"
 PROMOTE: Final = f"{GROUP}/promote"
 ABORT: Final = f"{GROUP}/abort"
+RETRY: Final = f"{GROUP}/retry"
 RECONCILE_REQUESTED_AT: Final = f"{GROUP}/reconcile-requested-at"
 
 # Written by the operator on its own children.

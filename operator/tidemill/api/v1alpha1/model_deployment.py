@@ -225,6 +225,9 @@ class AnalysisStatus(Model):
     """The last measurement."""
 
     time: Annotated[Time, Field(description="When.")]
+    since: Annotated[
+        Time, Field(description="Start of what was measured; a stretch with too few requests is carried on.")
+    ]
     verdict: Annotated[
         Literal["Successful", "Failed", "Inconclusive", "Error"],
         Field(description="Successful; Failed; Inconclusive: too few requests; Error: the figures could not be read."),
