@@ -70,7 +70,7 @@ class ServerConfig(Document):
 class PredictionBatch(Document):
     """Rows that one server process answered. All lists have one length, the number of rows."""
 
-    batch_id: str  # unique: pod, process and sequence
+    batch_id: str  # unique: <pod>/<process start>/<sequence>; up to the last separator it names the process
     deployment: str
     version: str
     digest: str

@@ -41,6 +41,17 @@ class CategoricalProfile(Document):
 Profile = NumericProfile | CategoricalProfile
 
 
+def category_text(value: float | int | str | bool) -> str:
+    """Return the text by which a category or class is counted: 1 and 1.0 are "1", True is "True".
+
+    Trainer, server and monitor must agree on it, whatever type a value had on its way (JSON keeps 1.0 and 1 apart
+    or not, as the writer likes).
+    """
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
 class ReferenceProfile(Document):
     """The content of `reference.json`: features from the training split, predictions from the holdout."""
 
