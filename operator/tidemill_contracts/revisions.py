@@ -12,7 +12,8 @@ from tidemill_contracts.artifact import canonical_json, sha256
 def code_digest(files: Mapping[str, bytes]) -> str:
     """Return the digest of a code ConfigMap: of the canonical JSON of {file name: digest of its bytes}.
 
-    A mounted ConfigMap shows each key as one file at the top of the folder; names that start with `..` are Kubernetes' own.
+    A mounted ConfigMap shows each key as one file at the top of the folder;
+    names that start with `..` are Kubernetes' own.
     """
     return sha256(canonical_json({name: sha256(content) for name, content in files.items()}))
 
@@ -25,8 +26,3 @@ def image_code_digest(image: str) -> str:
 def value_revision(content: bytes) -> str:
     """Return the revision of `configmap://name/key`: the digest of the key's bytes."""
     return sha256(content)
-
-
-def builtin_revision(name: str) -> str:
-    """Return the revision of `builtin://name` before a run: a bundled data set changes with the image only."""
-    return f"builtin:{name}"
