@@ -1,0 +1,333 @@
+"""The router's configuration: Envoy with exact weights, configured by files that change without a restart.
+
+Why files: `clusters.json` (CDS) and `routes.json` (RDS) lie in a mounted ConfigMap that Envoy watches, so that a new weight
+is in force as soon as the kubelet renews the mount, and the router keeps working when the operator is away.
+`bootstrap.json` is read once. Endpoints come from the headless Services by DNS, every second.
+Must not know Kubernetes objects: `router.py` wraps this into a ConfigMap and a Deployment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tidemill.core import hashing
+from tidemill_contracts.inference import HTTP_PORT, ROUTER_STATS_PORT
+
+CONFIG_DIR = "/etc/tidemill-router"
+ADMIN_SOCKET = "/tmp/envoy-admin.sock"  # noqa: S108  on the pod's own emptyDir
+DRAIN_PATH = "/drain"
+DRAIN_HEADER = "x-tidemill-drain"
+DRAIN_SECONDS = 15
+VERSION_HEADER = "x-tidemill-version"
+ROUTE_CONFIG = "inference"
+
+# Upper bounds in milliseconds: fine where model servers live, so that a p99 of a few milliseconds is told from a slow one.
+LATENCY_BUCKETS = (
+    0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90, 100, 125, 150, 175, 200, 250,
+    300, 400, 500, 600, 700, 800, 900, 1000, 1250, 1500, 2000, 2500, 3000, 4000, 5000, 7500, 10000, 15000, 20000, 30000, 60000,
+)  # fmt: skip
+
+# The server gives up after 30 s by itself; the router waits a little longer, so that its answer arrives.
+ROUTE_TIMEOUT = "35s"
+# Shorter than the servers' keep-alive: the router, not the server, closes an idle connection, so none breaks under a request.
+UPSTREAM_IDLE_TIMEOUT = "4s"
+
+_EXTENSION = "type.googleapis.com/envoy.extensions"
+_CONFIG = "type.googleapis.com/envoy.config"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One version behind the router."""
+
+    name: str  # cluster name: no dots, they would break the names of figures
+    host: str  # name that DNS resolves to the pods
+    version: str  # name of the ModelVersion, told to clients in a header
+    weight: int = 0
+    port: int = HTTP_PORT
+
+
+def bootstrap(
+    node: str,
+    drain_token: str,
+    *,
+    directory: str = CONFIG_DIR,
+    admin_socket: str = ADMIN_SOCKET,
+    port: int = HTTP_PORT,
+    stats_port: int = ROUTER_STATS_PORT,
+) -> dict[str, Any]:
+    """The static part: two listeners, the admin interface on a socket inside the pod, and where the files are.
+
+    `drain_token` guards the drain path of the stats listener, which everybody in the cluster may reach.
+    """
+    inference = _connection_manager(
+        "inference",
+        {"rds": {"route_config_name": ROUTE_CONFIG, "config_source": _files(directory, "routes.json")}},
+        [_router_filter()],
+    )
+    inference |= {
+        "use_remote_address": True,
+        "preserve_external_request_id": True,
+        "always_set_request_id_in_response": True,
+        "common_http_protocol_options": {"idle_timeout": "300s"},
+        "access_log": [_error_log()],
+    }
+    return {
+        "node": {"id": node, "cluster": node},
+        "admin": {"address": {"pipe": {"path": admin_socket, "mode": 0o600}}},
+        "stats_flush_interval": "1s",
+        "stats_config": {
+            "histogram_bucket_settings": [{"match": {"suffix": "upstream_rq_time"}, "buckets": list(LATENCY_BUCKETS)}],
+            "stats_matcher": {"exclusion_list": {"patterns": [{"contains": c} for c in (".external.", ".internal.")]}},
+        },
+        "dynamic_resources": {"cds_config": _files(directory, "clusters.json")},
+        "static_resources": {
+            "listeners": [_listener("inference", port, inference), _listener("stats", stats_port, _stats(drain_token))],
+            "clusters": [_admin_cluster(admin_socket)],
+        },
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": f"{_EXTENSION}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": 20000,
+                    },
+                }
+            ]
+        },
+    }
+
+
+def clusters(upstreams: Sequence[Upstream]) -> dict[str, Any]:
+    """The CDS file: one cluster a version, in the order given."""
+    return _versioned([_cluster(u) for u in upstreams])
+
+
+def routes(upstreams: Sequence[Upstream]) -> dict[str, Any]:
+    """The RDS file: all requests, by weight, over the upstreams with a weight; 503 when there is none."""
+    weighted = [u for u in upstreams if u.weight > 0]
+    action: dict[str, Any] = (
+        {"route": _weighted_route(weighted)}
+        if weighted
+        else {
+            "direct_response": {
+                "status": 503,
+                "body": {"inline_string": json.dumps({"error": "no version of the model is ready yet"})},
+            },
+            "response_headers_to_add": [_header("content-type", "application/json"), _header("retry-after", "1")],
+        }
+    )
+    return _versioned(
+        [
+            {
+                "@type": f"{_CONFIG}.route.v3.RouteConfiguration",
+                "name": ROUTE_CONFIG,
+                "virtual_hosts": [
+                    {"name": "model", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **action}]}
+                ],
+            }
+        ]
+    )
+
+
+def dump(document: dict[str, Any]) -> str:
+    """The text of a file: equal documents give equal texts."""
+    return hashing.canonical_json(document).decode()
+
+
+def version_of(document: dict[str, Any]) -> str:
+    """The version that Envoy reports once this CDS or RDS file is in force."""
+    return str(document["version_info"])
+
+
+def _versioned(resources: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"version_info": hashing.short(resources, 16), "resources": resources}
+
+
+def _files(directory: str, name: str) -> dict[str, Any]:
+    # A ConfigMap mount changes by renaming `..data`, so the folder is watched, not the file.
+    source = {"path": f"{directory}/{name}", "watched_directory": {"path": directory}}
+    return {"path_config_source": source, "resource_api_version": "V3"}
+
+
+def _listener(name: str, port: int, manager: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "address": {"socket_address": {"address": "0.0.0.0", "port_value": port}},  # noqa: S104  a pod's own network
+        "filter_chains": [{"filters": [{"name": "envoy.http_connection_manager", "typed_config": manager}]}],
+    }
+
+
+def _connection_manager(prefix: str, routing: dict[str, Any], filters: list[dict[str, Any]]) -> dict[str, Any]:
+    kind = f"{_EXTENSION}.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    return {"@type": kind, "stat_prefix": prefix, **routing, "http_filters": filters}
+
+
+def _router_filter() -> dict[str, Any]:
+    return {"name": "router", "typed_config": {"@type": f"{_EXTENSION}.filters.http.router.v3.Router"}}
+
+
+def _error_log() -> dict[str, Any]:
+    """Only what clients saw as 5xx, one JSON line each, with Envoy's own reason."""
+    fields = {
+        "time": "%START_TIME%",
+        "level": "warning",
+        "status": "%RESPONSE_CODE%",
+        "flags": "%RESPONSE_FLAGS%",
+        "details": "%RESPONSE_CODE_DETAILS%",
+        "cluster": "%UPSTREAM_CLUSTER%",
+        "upstream": "%UPSTREAM_HOST%",
+        "path": "%REQ(:PATH)%",
+        "requestId": "%REQ(X-REQUEST-ID)%",
+        "milliseconds": "%DURATION%",
+    }
+    comparison = {"op": "GE", "value": {"default_value": 500, "runtime_key": "tidemill.access_log_status"}}
+    return {
+        "name": "errors",
+        "filter": {"status_code_filter": {"comparison": comparison}},
+        "typed_config": {
+            "@type": f"{_EXTENSION}.access_loggers.stream.v3.StdoutAccessLog",
+            "log_format": {"json_format": fields},
+        },
+    }
+
+
+def _stats(drain_token: str) -> dict[str, Any]:
+    """Figures and readiness for everybody, drain for who knows the token; nothing else of the admin interface."""
+    kind = f"{_EXTENSION}.filters.http.fault.v3.HTTPFault"
+    # The answer comes late on purpose: the kubelet sends SIGTERM when its preStop request is answered.
+    delay = {"@type": kind, "delay": {"fixed_delay": f"{DRAIN_SECONDS}s", "percentage": {"numerator": 100}}}
+    token = {"name": DRAIN_HEADER, "string_match": {"exact": drain_token}}
+    route_list = [
+        {"match": {"path": "/stats/prometheus"}, "route": {"cluster": "admin"}},
+        {"match": {"path": "/ready"}, "route": {"cluster": "admin"}},
+        {
+            "match": {"path": DRAIN_PATH, "headers": [token]},
+            "direct_response": {"status": 200, "body": {"inline_string": "drained\n"}},
+            "typed_per_filter_config": {"fault": delay},
+        },
+    ]
+    routing = {
+        "route_config": {"name": "stats", "virtual_hosts": [{"name": "stats", "domains": ["*"], "routes": route_list}]}
+    }
+    lua = {
+        "name": "lua",
+        "typed_config": {
+            "@type": f"{_EXTENSION}.filters.http.lua.v3.Lua",
+            "default_source_code": {"inline_string": _drain_script(drain_token)},
+        },
+    }
+    fault = {"name": "fault", "typed_config": {"@type": kind}}
+    return _connection_manager("stats", routing, [lua, fault, _router_filter()])
+
+
+def _drain_script(token: str) -> str:
+    """A preStop hook can only GET, the admin interface wants a POST; from then on every answer says Connection: close."""
+    return f"""
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  if headers:get(":path") == "{DRAIN_PATH}" and headers:get("{DRAIN_HEADER}") == "{token}" then
+    handle:httpCall("admin", {{[":method"] = "POST", [":path"] = "/healthcheck/fail", [":authority"] = "admin"}}, "", 1000)
+  end
+end
+"""
+
+
+def _admin_cluster(socket: str) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": {"pipe": {"path": socket}}}}
+    return {
+        "name": "admin",
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": "admin", "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def _cluster(upstream: Upstream) -> dict[str, Any]:
+    address = {"socket_address": {"address": upstream.host, "port_value": upstream.port}}
+    limits = {"max_connections": 4096, "max_pending_requests": 4096, "max_requests": 4096}
+    budget = {"budget_percent": {"value": 20}, "min_retry_concurrency": 20}
+    http = f"{_EXTENSION}.upstreams.http.v3.HttpProtocolOptions"
+    return {
+        "@type": f"{_CONFIG}.cluster.v3.Cluster",
+        "name": upstream.name,
+        "connect_timeout": "1s",
+        "cluster_type": {"name": "envoy.cluster.dns", "typed_config": _dns()},
+        "load_assignment": {
+            "cluster_name": upstream.name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+        "lb_policy": "LEAST_REQUEST",
+        "circuit_breakers": {"thresholds": [{**limits, "retry_budget": budget}]},
+        "outlier_detection": _outlier_detection(),
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": http,
+                "common_http_protocol_options": {"idle_timeout": UPSTREAM_IDLE_TIMEOUT},
+                "explicit_http_config": {"http_protocol_options": {}},
+            }
+        },
+    }
+
+
+def _dns() -> dict[str, Any]:
+    return {
+        "@type": f"{_EXTENSION}.clusters.dns.v3.DnsCluster",
+        "dns_refresh_rate": "1s",
+        "dns_failure_refresh_rate": {"base_interval": "1s", "max_interval": "2s"},
+        "respect_dns_ttl": False,
+        "dns_lookup_family": "V4_PREFERRED",
+    }
+
+
+def _outlier_detection() -> dict[str, Any]:
+    """Only a pod that cannot be reached is left out for a few seconds; a model's errors are for the analysis to judge."""
+    return {
+        "split_external_local_origin_errors": True,
+        "consecutive_local_origin_failure": 3,
+        "enforcing_consecutive_local_origin_failure": 100,
+        "interval": "1s",
+        "base_ejection_time": "3s",
+        "max_ejection_percent": 50,
+        "enforcing_consecutive_5xx": 0,
+        "enforcing_consecutive_gateway_failure": 0,
+        "enforcing_success_rate": 0,
+        "enforcing_local_origin_success_rate": 0,
+    }
+
+
+def _weighted_route(upstreams: Sequence[Upstream]) -> dict[str, Any]:
+    return {
+        "timeout": ROUTE_TIMEOUT,
+        "weighted_clusters": {
+            "clusters": [
+                {
+                    "name": u.name,
+                    "weight": u.weight,
+                    "response_headers_to_add": [_header(VERSION_HEADER, u.version)],
+                }
+                for u in upstreams
+            ]
+        },
+        "retry_policy": {
+            "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-status-codes",
+            "retriable_status_codes": [503],
+            "num_retries": 2,
+            "retry_host_predicate": [
+                {
+                    "name": "previous_hosts",
+                    "typed_config": {"@type": f"{_EXTENSION}.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+                }
+            ],
+            "host_selection_retry_max_attempts": 3,
+            "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.250s"},
+        },
+    }
+
+
+def _header(key: str, value: str) -> dict[str, Any]:
+    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}

@@ -1,0 +1,123 @@
+"""The router's figures: reads Envoy's Prometheus text, subtracts two readings, and computes error ratio and quantiles.
+
+Pure. Counters of one router pod only grow, except when the pod is new or was restarted: then the later reading is the
+whole difference (as Prometheus' `increase` has it).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+QUERY = "filter=upstream_rq_.xx|upstream_rq_time|membership_healthy|version_text&text_readouts"
+"""Query of /stats/prometheus that returns what `parse` reads and little else."""
+
+_LINE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)\{(.*)\} ([0-9.eE+-]+|NaN)$")
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+_CLUSTER = "envoy_cluster_name"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Cumulative figures of one cluster; `buckets` maps an upper bound in milliseconds to a cumulative count."""
+
+    requests: float = 0
+    errors: float = 0
+    buckets: Mapping[float, float] = field(default_factory=dict)
+
+    def since(self, before: Figures | None) -> Figures:
+        """What was added since `before`; all of it when a counter went back."""
+        if before is None or self.requests < before.requests or self.errors < before.errors:
+            return self
+        if any(self.buckets.get(le, 0) < count for le, count in before.buckets.items()):
+            return self
+        buckets = {le: count - before.buckets.get(le, 0) for le, count in self.buckets.items()}
+        return Figures(self.requests - before.requests, self.errors - before.errors, buckets)
+
+    def plus(self, other: Figures) -> Figures:
+        """The sum over two pods."""
+        bounds = self.buckets.keys() | other.buckets.keys()
+        buckets = {le: self.buckets.get(le, 0) + other.buckets.get(le, 0) for le in bounds}
+        return Figures(self.requests + other.requests, self.errors + other.errors, buckets)
+
+    @property
+    def error_ratio(self) -> float | None:
+        """Share of requests that the client saw answered with 5xx; None without requests."""
+        return self.errors / self.requests if self.requests else None
+
+    def quantile(self, q: float) -> float | None:
+        """The q-quantile of the latency in milliseconds, interpolated within its bucket as `histogram_quantile` does.
+
+        None without observations; the largest finite bound when the quantile lies above it.
+        """
+        bounds = sorted(self.buckets)
+        total = self.buckets[bounds[-1]] if bounds else 0
+        if not total:
+            return None
+        rank, lower, below = q * total, 0.0, 0.0
+        for bound in bounds:
+            count = self.buckets[bound]
+            if count >= rank and count > below:
+                if bound == float("inf"):
+                    return lower
+                return lower + (bound - lower) * (rank - below) / (count - below)
+            if bound != float("inf"):
+                lower, below = bound, count
+        return lower
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """One answer of one router pod."""
+
+    clusters: Mapping[str, Figures]
+    members: Mapping[str, int]
+    """Endpoints by cluster that the router would send requests to."""
+    routes_version: str | None = None
+    clusters_version: str | None = None
+
+
+def parse(text: str) -> Scrape:
+    """Reads the Prometheus text of an Envoy; lines of other metrics are skipped."""
+    codes: dict[str, dict[str, float]] = {}
+    buckets: dict[str, dict[float, float]] = {}
+    members: dict[str, int] = {}
+    versions: dict[str, str] = {}
+    for name, labels, value in _samples(text.splitlines()):
+        cluster = labels.get(_CLUSTER, "")
+        if name == "envoy_cluster_upstream_rq_xx":
+            codes.setdefault(cluster, {})[labels.get("envoy_response_code_class", "")] = value
+        elif name == "envoy_cluster_upstream_rq_time_bucket":
+            buckets.setdefault(cluster, {})[float(labels["le"])] = value
+        elif name == "envoy_cluster_membership_healthy":
+            members[cluster] = int(value)
+        elif name.endswith("_version_text"):
+            versions[name] = labels.get("text_value", "")
+    clusters = {
+        c: Figures(sum(codes.get(c, {}).values()), codes.get(c, {}).get("5", 0), buckets.get(c, {}))
+        for c in codes.keys() | buckets.keys() | members.keys()
+    }
+    return Scrape(clusters, members, _first(versions, "rds"), _first(versions, "cds"))
+
+
+def _samples(lines: Iterable[str]) -> Iterable[tuple[str, dict[str, str], float]]:
+    for line in lines:
+        match = _LINE.match(line)
+        if match and match[1].startswith("envoy_"):
+            yield match[1], dict(_LABEL.findall(match[2])), float(match[3])
+
+
+def _first(versions: Mapping[str, str], part: str) -> str | None:
+    return next((text for name, text in versions.items() if f"_{part}_" in name), None) or None
+
+
+def total(before: Mapping[str, Scrape], after: Mapping[str, Scrape], cluster: str) -> Figures:
+    """What a cluster answered between two readings, over all router pods."""
+    out = Figures()
+    for pod, scrape in after.items():
+        now = scrape.clusters.get(cluster)
+        if now is not None:
+            earlier = before[pod].clusters.get(cluster) if pod in before else None
+            out = out.plus(now.since(earlier))
+    return out

@@ -1,0 +1,199 @@
+"""Everything that one decision about a ModelDeployment is based on, frozen, with the time of the look.
+
+Why: plan, policies and builders are pure functions of this. Nothing here reads or decides; `reconciler.gather` fills it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from tidemill.api.v1alpha1.model_deployment import ModelDeploymentSpec, ModelDeploymentStatus
+from tidemill.core import names
+from tidemill.core.plan import ObjectRef
+from tidemill.serving.figures import Scrape
+
+Obj = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A model version as data: from its ModelVersion, or, when that is gone, from what its servers were told."""
+
+    name: str
+    number: int
+    digest: str
+    uri: str
+    formats: tuple[str, ...]
+    secret: str | None = None
+    approved: bool = False
+    recorded: bool = True
+    """Whether the ModelVersion with this digest still exists."""
+    note: str = ""
+    """Why it is not approved, as its own condition says."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodFailure:
+    """Why a container of a version's pod last ended, or cannot start."""
+
+    reason: str
+    message: str
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The Deployment of one version as last seen."""
+
+    name: str
+    version: Version
+    replicas: int
+    ready: int
+    settled: bool
+    """The Deployment controller has seen the newest template and every pod runs it."""
+    available_since: datetime | None = None
+    unavailable_since: datetime | None = None
+    failure: PodFailure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouterPod:
+    """One pod of the router."""
+
+    name: str
+    ready: bool
+    refreshed: str | None = None
+    """Value of the annotation that made the kubelet renew the configuration."""
+    scrape: Scrape | None = None
+    """None: not asked, or no answer."""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """The router's pods and the configuration that lies in its ConfigMap."""
+
+    pods: tuple[RouterPod, ...] = ()
+    config: Mapping[str, str] = field(default_factory=dict)
+    """Files of the live ConfigMap."""
+    routes_version: str | None = None
+    routes_since: datetime | None = None
+
+    @property
+    def ready(self) -> int:
+        """How many pods are ready."""
+        return sum(p.ready for p in self.pods)
+
+    def in_force(self, version: str) -> bool | None:
+        """Whether every ready pod routes by that version; None when one did not say."""
+        seen = [p.scrape.routes_version if p.scrape else None for p in self.pods if p.ready]
+        if any(v is not None and v != version for v in seen):
+            return False
+        return None if not seen or None in seen else True
+
+    def members(self, cluster: str) -> int | None:
+        """Fewest endpoints of a cluster that any ready router pod knows; None when one did not say."""
+        seen = [p.scrape.members.get(cluster, 0) if p.scrape else None for p in self.pods if p.ready]
+        return None if not seen or None in seen else min(n for n in seen if n is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackRequest:
+    """A ModelMonitor asked to return to the version before."""
+
+    id: str
+    version: str
+    message: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Figures of the router at the start and the end of a stretch: pod name → cumulative figures."""
+
+    start: datetime
+    before: Mapping[str, Scrape]
+    after: Mapping[str, Scrape]
+    missing: tuple[str, ...] = ()
+    """Why some ready router pods have no figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator's configuration says about generated pods."""
+
+    server_image: str
+    router_image: str
+    image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look at a ModelDeployment and everything around it."""
+
+    object: Obj
+    spec: ModelDeploymentSpec
+    status: ModelDeploymentStatus
+    now: datetime
+    settings: Settings
+    versions: tuple[Version, ...] = ()
+    pipeline_exists: bool = True
+    workloads: tuple[Workload, ...] = ()
+    router: Router = Router()
+    measurement: Measurement | None = None
+    rollback_requests: tuple[RollbackRequest, ...] = ()
+    children: tuple[ObjectRef, ...] = ()
+    """Children that belong to one version (Deployment, Service, PodDisruptionBudget, HorizontalPodAutoscaler)."""
+    foreign: str | None = None
+    """A sentence about an object that has a name we need and belongs to somebody else."""
+
+    @property
+    def name(self) -> str:
+        """Name of the ModelDeployment."""
+        return str(self.object["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+        return str(self.object["metadata"]["namespace"])
+
+    @property
+    def generation(self) -> int:
+        """Generation of its spec."""
+        return int(self.object["metadata"].get("generation") or 0)
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """Its annotations."""
+        return self.object["metadata"].get("annotations") or {}
+
+    def workload(self, name: str, digest: str) -> Workload | None:
+        """The Deployment of a version, by the version's name and digest."""
+        return next((w for w in self.workloads if (w.version.name, w.version.digest) == (name, digest)), None)
+
+    def version(self, name: str, digest: str) -> Version | None:
+        """A version by name and digest: its record, else what its servers were told."""
+        found = next((v for v in self.versions if (v.name, v.digest) == (name, digest)), None)
+        if found is None:
+            workload = self.workload(name, digest)
+            found = workload.version if workload else None
+        return found
+
+
+def version_child(deployment: str, version: Version) -> str:
+    """Name of a version's Deployment, headless Service, disruption budget, autoscaler and router cluster."""
+    return names.child_name(deployment, version.number, version.digest.removeprefix("sha256:")[:8])
+
+
+def router_child(deployment: str) -> str:
+    """Name of the router's Deployment, ConfigMap and disruption budget."""
+    return names.child_name(deployment, "router")
+
+
+def monitor_service(deployment: str) -> str:
+    """Name of the Service of the deployment's monitor, whether there is one or not."""
+    return names.child_name(deployment, "monitor")
