@@ -48,6 +48,7 @@ class Lineage(Document):
     """Everything that decided the outcome of the run, by content."""
 
     data: dict[str, str]  # input name -> revision
+    data_digests: dict[str, str] = Field(default_factory=dict)  # input name -> digest of the content that was read
     code: str  # digest of the code
     image: str  # image reference, by digest where the node reported one
     parameters: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,162 @@
+"""Files of a data set as one pandas table, with mistakes of the files named by file, line and column."""
+
+import decimal
+import gzip
+import io
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tidemill_contracts.reference import category_text
+from tidemill_contracts.training import DataInput
+from tidemill_runtime.datasets import sources
+from tidemill_runtime.datasets.errors import DataError
+from tidemill_runtime.datasets.sources import Fetched
+
+_GZIP = b"\x1f\x8b"
+
+
+def read(source: DataInput, fetched: Fetched) -> pd.DataFrame:
+    """Parse every file of a data set and stack their rows in file order, with a fresh index from 0.
+
+    Raises:
+        DataError: InvalidData, DuplicateColumns, ColumnsDiffer, EmptyData.
+    """
+    frames: list[tuple[str, pd.DataFrame]] = []
+    for name, path in fetched.files:
+        where = f"input {source.name!r}, {name}"
+        frame = _parse(_format(source, name, path), path, where)
+        frame.columns = pd.Index([str(column) for column in frame.columns])
+        _check_columns([str(column) for column in frame.columns], where)
+        frames.append((name, frame))
+    first_name, first = frames[0]
+    for name, frame in frames[1:]:
+        different = sorted(set(first.columns) ^ set(frame.columns))
+        if different:
+            text = f"input {source.name!r}: {name} and {first_name} differ in columns {', '.join(different[:10])}"
+            raise DataError("ColumnsDiffer", text)
+    table = first if len(frames) == 1 else pd.concat([f[list(first.columns)] for _, f in frames], ignore_index=True)
+    if table.empty:
+        raise DataError("EmptyData", f"input {source.name!r}: {source.uri} has no rows")
+    table = table.reset_index(drop=True)
+    return pd.DataFrame({name: normal(table[name]) for name in table.columns})
+
+
+def normal(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return a column in one of the four forms that a server can rebuild from JSON: int64, float64, bool, str.
+
+    A model is served values without pandas' finer types, so it is trained on none: categories and dates
+    become text (dates in ISO form), whole numbers and booleans with gaps become float64.
+    """
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
+    if pd.api.types.is_bool_dtype(values.dtype) and values.dtype != object:
+        return values.astype(float) if values.isna().any() else values.astype(bool)
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        whole = pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any()
+        return values.astype("int64" if whole and values.dtype != "uint64" else "float64")
+    if values.dtype == object:
+        present = values.dropna()
+        if len(present) == 0:
+            return values.astype(float)
+        if all(isinstance(value, (bool, int, float, decimal.Decimal)) for value in present):
+            return normal(pd.to_numeric(values.astype(float) if len(present) < len(values) else values.map(_plain)))
+    return values.map(_text, na_action="ignore").astype("str")
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, decimal.Decimal) else value
+
+
+def _text(value: Any) -> str:
+    return str(value.isoformat()) if hasattr(value, "isoformat") else category_text(value)
+
+
+def _format(source: DataInput, name: str, path: Path) -> str:
+    if source.format != "Auto":
+        return source.format
+    by_name = sources.suffix_format(name)
+    if by_name is not None:
+        return by_name
+    with path.open("rb") as file:
+        start = file.read(65536)
+    if start.startswith(b"PAR1"):
+        return "Parquet"
+    if start.startswith(_GZIP):
+        start = zlib.decompressobj(wbits=31).decompress(start, 4096)
+    return "JSONLines" if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else "CSV"
+
+
+def _parse(form: str, path: Path, where: str) -> pd.DataFrame:
+    if path.stat().st_size == 0:
+        raise DataError("EmptyData", f"{where}: the file is empty")
+    try:
+        if form == "Parquet":
+            return _parquet(path, where)
+        content = path.read_bytes()
+        if content.startswith(_GZIP):
+            content = gzip.decompress(content)
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError("InvalidData", f"{where}: byte {error.start} is not UTF-8") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError("InvalidData", f"{where}: broken gzip data: {error}") from error
+    return _csv(text, where) if form == "CSV" else _json_lines(text, where)
+
+
+def _csv(text: str, where: str) -> pd.DataFrame:
+    try:
+        # The header is read apart: pandas renames a second 'a' to 'a.1', which would hide the mistake.
+        header = pd.read_csv(io.StringIO(text), header=None, nrows=1, dtype=str, keep_default_na=False)
+        _check_columns([str(name) for name in header.iloc[0]], where)
+        return pd.read_csv(io.StringIO(text), low_memory=False, index_col=False)
+    except pd.errors.EmptyDataError as error:
+        raise DataError("EmptyData", f"{where}: the file has no content") from error
+    except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as error:
+        said = str(error).removeprefix("Error tokenizing data. C error: ").strip()
+        raise DataError("InvalidData", f"{where}: not CSV: {said}") from error
+
+
+def _parquet(path: Path, where: str) -> pd.DataFrame:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        # A plain file, not a data set: folder names around it mean nothing here.
+        table = parquet.ParquetFile(path).read()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError("InvalidData", f"{where}: not Parquet: {str(error).splitlines()[0]}") from error
+    _check_columns(list(table.column_names), where)
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    return frame
+
+
+def _json_lines(text: str, where: str) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError("InvalidData", f"{where}: line {number}: not JSON: {error.msg}") from error
+        if not isinstance(row, dict):
+            raise DataError("InvalidData", f"{where}: line {number}: expected an object, found {type(row).__name__}")
+        nested = next((key for key, value in row.items() if isinstance(value, (dict, list))), None)
+        if nested is not None:
+            raise DataError("InvalidData", f"{where}: line {number}: column {nested!r} is nested; give it flat")
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _check_columns(names: list[str], where: str) -> None:
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise DataError("DuplicateColumns", f"{where}: columns occur more than once: {', '.join(duplicates)}")
+    if any(not name.strip() for name in names):
+        raise DataError(
+            "InvalidData", f"{where}: column {[bool(n.strip()) for n in names].index(False) + 1} has no name"
+        )
