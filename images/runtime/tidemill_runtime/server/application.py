@@ -1,0 +1,234 @@
+"""The FastAPI application: health, metadata, feedback and the interactive documentation.
+
+Inference is documented here and answered in `http`, ahead of this. Every error has the protocol's one
+form, `{"error": "..."}`; no reply holds a null field.
+"""
+
+from importlib.metadata import version as package_version
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from tidemill_runtime.server import feedback
+from tidemill_runtime.server.dataplane import DataPlane
+from tidemill_runtime.server.errors import NotFoundError, ServingError, UnavailableError
+from tidemill_runtime.server.frame import spec_of
+from tidemill_runtime.server.http import BodyReader
+from tidemill_runtime.server.monitorclient import MonitorClient
+from tidemill_runtime.server.state import State
+
+_TENSOR: dict[str, Any] = {
+    "type": "object",
+    "required": ["name", "shape", "datatype", "data"],
+    "properties": {
+        "name": {"type": "string"},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+        "datatype": {"type": "string"},
+        "data": {"type": "array", "items": {}},
+        "parameters": {"type": "object"},
+    },
+}
+_V2_BODY: dict[str, Any] = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string"},
+        "parameters": {"type": "object"},
+        "inputs": {"type": "array", "items": _TENSOR, "minItems": 1},
+        "outputs": {"type": "array", "items": {"type": "object", "properties": {"name": {"type": "string"}}}},
+    },
+}
+_V1_BODY: dict[str, Any] = {
+    "type": "object",
+    "required": ["instances"],
+    "properties": {"instances": {"type": "array", "items": {}, "minItems": 1}},
+}
+_FEEDBACK_ENTRY: dict[str, Any] = {
+    "type": "object",
+    "required": ["id", "label"],
+    "properties": {"id": {"type": "string"}, "label": {}},
+}
+_FEEDBACK_BODY: dict[str, Any] = {"oneOf": [_FEEDBACK_ENTRY, {"type": "array", "items": _FEEDBACK_ENTRY}]}
+_ERROR: dict[str, Any] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string"}},
+}
+
+
+def _documented(body: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
+
+
+def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {s: {"description": "error", "content": {"application/json": {"schema": _ERROR}}} for s in statuses}
+
+
+class Endpoints:
+    """The handlers, over one data plane."""
+
+    def __init__(self, plane: DataPlane, state: State, reader: BodyReader, monitor: MonitorClient | None) -> None:
+        self._plane = plane
+        self._state = state
+        self._reader = reader
+        self._monitor = monitor
+        self._config = plane.config
+
+    def check(self, model: str, version: str | None = None) -> None:
+        """Refuse names that this server does not have.
+
+        Raises:
+            NotFoundError: says what it has.
+        """
+        if model != self._config.deployment:
+            raise NotFoundError(f"unknown model {model!r}; this server has {self._config.deployment!r}")
+        if version is not None and version != self._config.number:
+            raise NotFoundError(f"model {model!r} has no version {version!r} here; it has {self._config.number!r}")
+
+    def metadata(self, model: str, version: str | None = None) -> dict[str, Any]:
+        """Return the model's metadata as the protocol shapes it."""
+        self.check(model, version)
+        signature = self._plane.warm.manifest.signature
+        return {
+            "name": model,
+            "versions": [self._config.number],
+            "platform": self._plane.warm.model.platform,
+            "inputs": [spec_of(column) for column in signature.inputs],
+            "outputs": [spec_of(column) for column in signature.outputs],
+        }
+
+    def ready(self, model: str, version: str | None = None) -> Response:
+        """Return `{"name", "ready"}`, with 503 while not ready."""
+        self.check(model, version)
+        return self._readiness({"name": model})
+
+    def server_ready(self) -> Response:
+        """Return `{"ready"}`, with 503 while not ready."""
+        return self._readiness({})
+
+    def _readiness(self, head: dict[str, Any]) -> Response:
+        if self._state.is_ready:
+            return JSONResponse({**head, "ready": True})
+        body = {**head, "ready": False, "error": f"the server is {self._state.phase}"}
+        return JSONResponse(body, 503, {"retry-after": "1"})
+
+    def infer(self, model: str, version: str | None = None) -> None:
+        """Refuse what the inference path did not take: an unknown model or version."""
+        self.check(model, version)
+        raise UnavailableError("inference is not available")
+
+    async def feedback(self, request: Request, model: str) -> Response:
+        """Pass labels on to the monitor."""
+        self.check(model)
+        body = await self._reader.read(request.scope["headers"], request.receive)
+        stored = await feedback.forward(feedback.decode(body), self._monitor)
+        return JSONResponse({"stored": stored}, 202)
+
+
+def create_application(plane: DataPlane, state: State, reader: BodyReader, monitor: MonitorClient | None) -> FastAPI:
+    """Return the application with its routes and error handlers."""
+    app = FastAPI(title=f"Model {plane.config.deployment}", version=plane.config.number, redirect_slashes=False)
+    endpoints = Endpoints(plane, state, reader, monitor)
+    name = plane.config.deployment
+    _add_server_routes(app, endpoints, name)
+    _add_model_routes(app, endpoints)
+    _add_error_handlers(app)
+    return app
+
+
+def _add_server_routes(app: FastAPI, endpoints: Endpoints, name: str) -> None:
+    async def alive() -> dict[str, str]:
+        return {"status": "alive"}
+
+    async def live() -> dict[str, bool]:
+        return {"live": True}
+
+    async def ready() -> Response:
+        return endpoints.server_ready()
+
+    async def server() -> dict[str, Any]:
+        return {"name": "tidemill", "version": package_version("tidemill"), "extensions": []}
+
+    async def models() -> dict[str, list[str]]:
+        return {"models": [name]}
+
+    for path, handler in {
+        "/": alive,
+        "/v2": server,
+        "/v2/health/live": live,
+        "/v2/health/ready": ready,
+        "/v2/models": models,
+        "/v1/models": models,
+    }.items():
+        app.get(path, response_model=None, responses=_responses(503) if handler is ready else None)(handler)
+
+
+def _add_model_routes(app: FastAPI, endpoints: Endpoints) -> None:
+    async def metadata(model: str) -> dict[str, Any]:
+        return endpoints.metadata(model)
+
+    async def version_metadata(model: str, version: str) -> dict[str, Any]:
+        return endpoints.metadata(model, version)
+
+    async def ready(model: str) -> Response:
+        return endpoints.ready(model)
+
+    async def version_ready(model: str, version: str) -> Response:
+        return endpoints.ready(model, version)
+
+    async def infer(model: str) -> None:
+        endpoints.infer(model)
+
+    async def version_infer(model: str, version: str) -> None:
+        endpoints.infer(model, version)
+
+    async def feed_back(request: Request, model: str) -> Response:
+        return await endpoints.feedback(request, model)
+
+    v1, v2 = "/v1/models/{model}", "/v2/models/{model}"
+    gets: dict[str, Any] = {
+        v2: metadata,
+        f"{v2}/ready": ready,
+        f"{v2}/versions/{{version}}": version_metadata,
+        f"{v2}/versions/{{version}}/ready": version_ready,
+    }
+    for path, handler in gets.items():
+        app.get(path, response_model=None, responses=_responses(404))(handler)
+    posts: list[tuple[str, Any, dict[str, Any]]] = [
+        (f"{v2}/infer", infer, _V2_BODY),
+        (f"{v2}/versions/{{version}}/infer", version_infer, _V2_BODY),
+        (f"{v1}:predict", infer, _V1_BODY),
+        (f"{v2}/feedback", feed_back, _FEEDBACK_BODY),
+        (f"{v1}:feedback", feed_back, _FEEDBACK_BODY),
+    ]
+    for path, handler, body in posts:
+        refusals = _responses(400, 404, 408, 413, 503)
+        app.post(path, response_model=None, openapi_extra=_documented(body), responses=refusals)(handler)
+    app.get(v1, response_model=None, responses=_responses(404, 503))(ready)  # last: it also matches `name:predict`
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    async def refused(_: Request, error: Exception) -> Response:
+        assert isinstance(error, ServingError)  # noqa: S101  registered for this type
+        headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else None
+        return JSONResponse({"error": error.message}, error.status, headers)
+
+    async def routed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        path = request.url.path[:200]
+        text = {404: f"there is nothing at {path!r}", 405: f"{request.method} is not allowed on {path!r}"}
+        return JSONResponse({"error": text.get(error.status_code, str(error.detail))}, error.status_code, error.headers)
+
+    async def invalid(_: Request, error: Exception) -> Response:
+        return JSONResponse({"error": f"the request is not valid: {error}"}, 400)
+
+    async def failed(*_: object) -> Response:
+        return JSONResponse({"error": "internal error; the server's log says more"}, 500)
+
+    app.add_exception_handler(ServingError, refused)
+    app.add_exception_handler(HTTPException, routed)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, failed)

@@ -1,0 +1,131 @@
+"""Predicting, without any transport: admission, where the work runs, deadline, ids, log and counts.
+
+REST adapters call it today and other transports can: decode to a frame, `admit`, `predict`, `release`.
+It knows no HTTP beyond the status that errors carry.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from tidemill_contracts.inference import ServerConfig
+from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.errors import ServingError, UnavailableError
+from tidemill_runtime.server.frame import Frame
+from tidemill_runtime.server.models import WarmModel
+from tidemill_runtime.server.predictionlog import Recorder
+from tidemill_runtime.server.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
+INLINE_SECONDS = 0.001  # a hop to a thread and back costs about a tenth of this
+T = TypeVar("T")
+
+
+class DataPlane:
+    """Answers frames with one warm model. All methods but `answer` belong to the event loop."""
+
+    def __init__(
+        self, warm: WarmModel, config: ServerConfig, telemetry: Telemetry, recorder: Recorder | None, threads: int
+    ) -> None:
+        self.warm = warm
+        self.config = config
+        self.schema = warm.schema
+        self.output_names = tuple(o.name for o in warm.manifest.signature.outputs)
+        self._predict = warm.model.predict
+        self._telemetry = telemetry
+        self._recorder = recorder
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="predict")
+        self._inline_rows = _inline_rows(warm)
+        self._limit = config.max_in_flight
+        self.in_flight = 0
+        telemetry.watch_in_flight(lambda: self.in_flight)
+
+    def admit(self) -> None:
+        """Take a place among the requests in flight; give it back with `release`.
+
+        Raises:
+            UnavailableError: all places are taken.
+        """
+        if self.in_flight >= self._limit:
+            raise UnavailableError(f"overloaded: {self._limit} requests are in flight")
+        self.in_flight += 1
+
+    def release(self) -> None:
+        """Give a place back."""
+        self.in_flight -= 1
+
+    def is_quick(self, rows: int) -> bool:
+        """Return whether this many rows are predicted sooner than a thread would have started."""
+        return rows <= self._inline_rows
+
+    def answer(self, frame: Frame) -> Answer:
+        """Predict, here and now; safe from any thread.
+
+        Raises:
+            ServingError: 400 for rows that the model refuses, 500 for a fault of the model.
+        """
+        try:
+            return self._predict(frame)
+        except ServingError:
+            raise
+        except Exception as error:
+            _log.exception("the model failed on %d rows", frame.rows)
+            raise ServingError("the model failed; the server's log says why") from error
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run work beside the event loop, at most `request_timeout_seconds`.
+
+        A thread cannot be stopped: its place among the requests in flight stays taken until it ends.
+
+        Raises:
+            UnavailableError: out of time.
+        """
+        running = self._pool.submit(work)
+        try:
+            async with asyncio.timeout(self.config.request_timeout_seconds):
+                return await asyncio.shield(asyncio.wrap_future(running))
+        except TimeoutError:
+            if not running.cancel():
+                self.in_flight += 1
+                loop = asyncio.get_running_loop()
+                running.add_done_callback(lambda _: loop.call_soon_threadsafe(self.release))
+            seconds = self.config.request_timeout_seconds
+            raise UnavailableError(f"no answer within {seconds:g} s") from None
+
+    def succeeded(self, request_id: str, frame: Frame, answer: Answer, seconds: float) -> None:
+        """Count and log one answered request."""
+        self._telemetry.succeeded(frame.rows, seconds)
+        if self._recorder is not None:
+            self._recorder.record(request_id, frame, answer, seconds)
+
+    def failed(self, status: int, seconds: float) -> None:
+        """Count one refused request; the monitor hears of those that are not the client's fault."""
+        self._telemetry.failed(status, seconds)
+        if self._recorder is not None and status >= 500:
+            self._recorder.record_error()
+
+    def close(self) -> None:
+        """Let threads end; what still runs is not waited for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def new_request_id() -> str:
+    """Return a random UUID (version 4); ids are labels, not secrets."""
+    h = f"{random.getrandbits(128):032x}"
+    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-a{h[17:20]}-{h[20:]}"
+
+
+def monotonic() -> float:
+    """Return the clock that latencies are measured with, in seconds."""
+    return time.perf_counter()
+
+
+def _inline_rows(warm: WarmModel) -> int:
+    if warm.seconds(1) > INLINE_SECONDS:
+        return 0
+    spare = INLINE_SECONDS - warm.seconds_per_call
+    return max(1, min(10_000, int(spare / max(warm.seconds_per_row, 1e-9))))

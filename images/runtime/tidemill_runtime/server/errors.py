@@ -1,0 +1,70 @@
+"""What a request, and what a start, may fail with.
+
+Every refusal of a request is a `ServingError` with the HTTP status that adapters send; `message` is
+written for the client and never holds internals. A start fails with `StartError`, whose reason ends
+in the termination message of the container.
+"""
+
+EXIT_NOT_RETRYABLE = 42  # another start cannot help: a person or the operator must act
+EXIT_RETRYABLE = 1
+
+
+class ServingError(Exception):
+    """A request is answered with an error. `retry_after` (seconds) becomes the header of that name."""
+
+    status = 500
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+
+
+class BadRequestError(ServingError):
+    """The client sent what cannot be predicted; the message names the field."""
+
+    status = 400
+
+
+class NotFoundError(ServingError):
+    """Unknown path, model, version or prediction."""
+
+    status = 404
+
+
+class SlowClientError(ServingError):
+    """The body did not arrive in time."""
+
+    status = 408
+
+
+class TooLargeError(ServingError):
+    """The body is larger than the server takes."""
+
+    status = 413
+
+
+class UnavailableError(ServingError):
+    """Loading, draining, overloaded or out of time: the same request may work soon."""
+
+    status = 503
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message, retry_after=retry_after)
+
+
+class StartError(Exception):
+    """The server cannot become ready. `reason` is one PascalCase word, see docs/serving-protocol.md."""
+
+    def __init__(self, reason: str, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retryable = retryable
+
+    @property
+    def exit_code(self) -> int:
+        """42 when another start of the same container cannot help, else 1."""
+        return EXIT_RETRYABLE if self.retryable else EXIT_NOT_RETRYABLE
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {super().__str__()}"

@@ -1,0 +1,192 @@
+"""Rows to predict, column by column, whatever protocol they came by.
+
+A `Frame` holds either one float64 matrix (the usual case: numeric columns sent as one tensor) or one
+array per column. Protocol modules build it, models read it, the prediction log keeps it; none of them
+needs to know the others. Missing values are NaN in numbers and None in text. No I/O, no pandas.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidemill_contracts.artifact import ColumnSpec, Signature
+from tidemill_runtime.server.errors import BadRequestError
+
+Array = NDArray[Any]
+Kind = Literal["number", "boolean", "text"]
+
+_NONE = type(None)
+NUMBERS = frozenset({int, float, _NONE})
+BOOLEANS = frozenset({bool, _NONE})
+TEXTS = frozenset({str, _NONE})
+_TAKES = {"number": "numbers", "boolean": "true or false", "text": "strings"}
+
+
+def kind_of(datatype: str) -> Kind:
+    """Return which values a column of an Open Inference Protocol datatype takes."""
+    if datatype == "BYTES":
+        return "text"
+    return "boolean" if datatype == "BOOL" else "number"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One input column."""
+
+    name: str
+    datatype: str
+    kind: Kind
+
+
+class Schema:
+    """The input columns of a model, in the model's order."""
+
+    def __init__(self, signature: Signature) -> None:
+        self.columns = tuple(Column(c.name, c.datatype, kind_of(c.datatype)) for c in signature.inputs)
+        self.names = tuple(c.name for c in self.columns)
+        self.index = {name: i for i, name in enumerate(self.names)}
+        self.width = len(self.columns)
+        self.is_numeric = all(c.kind == "number" for c in self.columns)
+        self.has_text = any(c.kind == "text" for c in self.columns)
+
+    def check_names(self, given: Iterable[str], where: str) -> None:
+        """Refuse a set of columns that is not exactly the model's.
+
+        Raises:
+            BadRequestError: names what is missing and what is unexpected.
+        """
+        found = set(given)
+        if len(found) == self.width and found == self.index.keys():
+            return
+        missing = [name for name in self.names if name not in found]
+        unexpected = sorted(found - self.index.keys())
+        parts = [f"missing columns: {quoted(missing)}"] if missing else []
+        parts += [f"unexpected columns: {quoted(unexpected)}"] if unexpected else []
+        raise BadRequestError(f"{where}: {'; '.join(parts)}; the model takes {quoted(self.names)}")
+
+
+def quoted(names: Sequence[str], limit: int = 20) -> str:
+    """Return names for a message: quoted, shortened, and at most `limit` of them."""
+    text = ", ".join(repr(name if len(name) <= 60 else name[:59] + "…") for name in names[:limit])
+    return text + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+class Frame:
+    """`rows` rows of a schema, as `matrix` (float64 [rows, width]) or as `arrays`, one [rows] per column."""
+
+    __slots__ = ("arrays", "matrix", "rows", "schema")
+
+    def __init__(
+        self, schema: Schema, rows: int, *, matrix: Array | None = None, arrays: Sequence[Array] | None = None
+    ) -> None:
+        self.schema = schema
+        self.rows = rows
+        self.matrix = matrix
+        self.arrays = arrays
+
+    def column(self, index: int) -> Array:
+        """Return one column, [rows]."""
+        if self.matrix is not None:
+            column: Array = self.matrix[:, index]
+            return column
+        assert self.arrays is not None  # noqa: S101  one of the two is always there
+        return self.arrays[index]
+
+    def numbers(self) -> Array:
+        """Return a float64 matrix [rows, width]; only for schemas without text."""
+        if self.matrix is None:
+            assert self.arrays is not None  # noqa: S101
+            if self.rows == 1:
+                self.matrix = np.array([[array[0] for array in self.arrays]], dtype=np.float64)
+            else:
+                self.matrix = np.column_stack([array.astype(np.float64, copy=False) for array in self.arrays])
+        return self.matrix
+
+    def objects(self) -> Array:
+        """Return an object matrix [rows, width], for models that were fitted on one with text in it."""
+        matrix = np.empty((self.rows, self.schema.width), dtype=object)
+        for index in range(self.schema.width):
+            matrix[:, index] = self.column(index)
+        return matrix
+
+    def missing_columns(self) -> list[str]:
+        """Return the names of columns that have a missing value."""
+        found = []
+        for index, column in enumerate(self.schema.columns):
+            values = self.column(index)
+            if any(value is None for value in values) if column.kind == "text" else bool(np.isnan(values).any()):
+                found.append(column.name)
+        return found
+
+
+def array_of(values: list[Any], column: Column, where: str) -> Array:
+    """Return the values of one column that came without a datatype (V1, dictionaries).
+
+    Raises:
+        BadRequestError: a value that the column does not take; the message names row and column.
+    """
+    types = set(map(type, values))
+    if column.kind == "text":
+        if types <= TEXTS:
+            return np.array(values, dtype=object)
+    elif types <= NUMBERS or (column.kind == "boolean" and types <= BOOLEANS | NUMBERS):
+        if column.datatype.startswith(("INT", "UINT")) and types == {int}:
+            return integers(values)
+        return np.array(values, dtype=np.float64)
+    allowed = {"text": TEXTS, "number": NUMBERS, "boolean": BOOLEANS | NUMBERS}[column.kind]
+    row = next(i for i, value in enumerate(values) if type(value) not in allowed)
+    raise BadRequestError(
+        f"{where}: row {row}: column {column.name!r} takes {_TAKES[column.kind]} or null, got {shown(values[row])}"
+    )
+
+
+def integers(values: list[int]) -> Array:
+    """Return whole numbers as int64, or as float64 when one is beyond it."""
+    try:
+        return np.array(values, dtype=np.int64)
+    except OverflowError:
+        return np.array(values, dtype=np.float64)
+
+
+def matrix_of(values: list[Any], rows: int, schema: Schema, where: str) -> Array:
+    """Return row-major values of a numeric schema as float64 [rows, width].
+
+    Raises:
+        BadRequestError: a value is no number; the message names row and column.
+    """
+    if set(map(type, values)) <= NUMBERS:
+        return np.array(values, dtype=np.float64).reshape(rows, schema.width)
+    at = next(i for i, value in enumerate(values) if type(value) not in NUMBERS)
+    row, column = divmod(at, schema.width)
+    name = schema.names[column]
+    raise BadRequestError(f"{where}: row {row}: column {name!r} takes numbers or null, got {shown(values[at])}")
+
+
+def check_kind(column: Column, kind: Kind, where: str) -> None:
+    """Refuse text for numbers and numbers for text.
+
+    Raises:
+        BadRequestError: names column, its datatype and what came.
+    """
+    if (column.kind == "text") != (kind == "text"):
+        raise BadRequestError(
+            f"{where}: column {column.name!r} is {column.datatype} and takes {_TAKES[column.kind]}, got {_TAKES[kind]}"
+        )
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, short."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (list, dict)):
+        return "a list" if isinstance(value, list) else "an object"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def spec_of(column: ColumnSpec) -> dict[str, Any]:
+    """Return a column as metadata shows it."""
+    return {"name": column.name, "datatype": column.datatype, "shape": list(column.shape)}

@@ -1,0 +1,174 @@
+"""The life of the process: load, warm up, serve, drain, end.
+
+Order of the drain: not ready at once; keep serving for `drain_seconds` while every reply closes its
+connection, so that proxies and endpoints move on; stop accepting without dropping the queue; finish what
+is in flight; flush the log; exit 0. The only module that writes `State` and handles signals.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import cast
+
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from tidemill_contracts.inference import ServerConfig
+from tidemill_runtime.server import models, sockets
+from tidemill_runtime.server.application import create_application
+from tidemill_runtime.server.dataplane import DataPlane
+from tidemill_runtime.server.http import App, BodyReader, InferenceApp, error_body
+from tidemill_runtime.server.monitorclient import MonitorClient
+from tidemill_runtime.server.predictionlog import Recorder, reference_document
+from tidemill_runtime.server.state import State
+from tidemill_runtime.server.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
+# Longer than any proxy keeps an idle upstream connection (Envoy: one hour), so that never both ends
+# decide at once: a request on a connection that its server just closed would be lost.
+KEEP_ALIVE_SECONDS = 3700
+FLUSH_SECONDS = 3.0
+_ACCEPT_QUEUE_SECONDS = 0.05
+
+
+class JsonErrorProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, with the error form of the rest of the server for bytes that are no HTTP."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer 400 and close."""
+        body = error_body(msg)
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        self.transport.close()
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn that says when it listens and leaves signals alone: `Process` decides when to stop."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        self._on_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Capture none."""
+        yield
+
+
+@dataclass
+class Parts:
+    """What serves, wired."""
+
+    app: App
+    plane: DataPlane
+    recorder: Recorder | None
+    monitor: MonitorClient | None
+
+
+def assemble(config: ServerConfig, state: State, telemetry: Telemetry, threads: int) -> Parts:
+    """Load the model and wire the server around it.
+
+    Raises:
+        StartError: the version cannot be served.
+    """
+    version = models.open_verified(config)
+    warm = models.load(version, config, threads)
+    monitor = recorder = None
+    if config.log is not None:
+        monitor = MonitorClient(config.log.url)
+        profile = models.reference_profile(version)
+        reference = reference_document(config, profile) if profile is not None else None
+        recorder = Recorder(config, config.log, reference, monitor, telemetry)
+    plane = DataPlane(warm, config, telemetry, recorder, threads)
+    reader = BodyReader(config)
+    application = create_application(plane, state, reader, monitor)
+    milliseconds = warm.seconds(1) * 1000
+    _log.info("version %s is warm on %s: %.3f ms a row", config.version, warm.model.platform, milliseconds)
+    return Parts(InferenceApp(plane, state, reader, cast(App, application)), plane, recorder, monitor)
+
+
+class Process:
+    """Serves until SIGTERM or SIGINT; a second signal ends the waiting."""
+
+    def __init__(self, config: ServerConfig, state: State, parts: Parts, listener: socket.socket) -> None:
+        self._config = config
+        self._state = state
+        self._parts = parts
+        self._listener = listener
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    def run(self) -> None:
+        """Serve, drain, return."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        server = HttpServer(self._uvicorn_config(), self._on_started)
+        serving = asyncio.create_task(server.serve(sockets=[self._listener]))
+        sending = asyncio.create_task(self._parts.recorder.run()) if self._parts.recorder is not None else None
+        await self._wait_for_stop(serving)
+        await self._drain(server, serving)
+        if sending is not None:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+        await self._close()
+
+    def _uvicorn_config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            self._parts.app,
+            http=JsonErrorProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=int(self._config.request_timeout_seconds) + 1,
+        )
+
+    def _on_started(self) -> None:
+        self._state.phase = "ready"
+        _log.info("ready")
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def _wait_for_stop(self, serving: "asyncio.Task[None]") -> None:
+        while not self._stop.is_set() and not serving.done():
+            self._state.beat()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), 1.0)
+
+    async def _drain(self, server: HttpServer, serving: "asyncio.Task[None]") -> None:
+        self._state.phase = "draining"
+        _log.info("draining for %g s", self._config.drain_seconds)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), self._config.drain_seconds)
+        sockets.refuse_new(self._listener)
+        await asyncio.sleep(_ACCEPT_QUEUE_SECONDS)  # the loop accepts what the kernel had queued
+        server.should_exit = True
+        await serving
+
+    async def _close(self) -> None:
+        if self._parts.recorder is not None:
+            await self._parts.recorder.flush(FLUSH_SECONDS)
+        if self._parts.monitor is not None:
+            await self._parts.monitor.close()
+        self._parts.plane.close()
+        _log.info("stopped")

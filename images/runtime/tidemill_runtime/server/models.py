@@ -1,0 +1,192 @@
+"""From a verified version to a model that has proved itself on the version's own sample rows.
+
+The only module that decides between ONNX and native, and the only one that says "warm": a model that
+does not repeat the answers recorded at training never serves.
+"""
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from tidemill_contracts import artifact
+from tidemill_contracts.artifact import ModelManifest, Sample
+from tidemill_contracts.inference import ServerConfig
+from tidemill_runtime import artifacts
+from tidemill_runtime.artifacts import ArtifactError, Version
+from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.errors import BadRequestError, StartError
+from tidemill_runtime.server.frame import Frame, Schema, array_of, shown
+from tidemill_runtime.storage import StorageError
+
+_log = logging.getLogger(__name__)
+_ROUNDS = 7
+RELATIVE_TOLERANCE = 1e-3  # ONNX computes in single precision; the trainer's parity check is stricter on the labels
+ABSOLUTE_TOLERANCE = 1e-4
+
+
+class Model(Protocol):
+    """Something that answers frames; safe from several threads at once."""
+
+    platform: str
+
+    def predict(self, frame: Frame) -> Answer:
+        """Return one answer per row; raises BadRequestError for rows that the model cannot take."""
+
+
+@dataclass(frozen=True)
+class WarmModel:
+    """A model that has answered its sample rows. Costs are seconds, measured after the first call."""
+
+    model: Model
+    schema: Schema
+    manifest: ModelManifest
+    seconds_per_call: float
+    seconds_per_row: float
+
+    def seconds(self, rows: int) -> float:
+        """Return about how long a prediction of `rows` rows takes."""
+        return self.seconds_per_call + self.seconds_per_row * rows
+
+
+def open_verified(config: ServerConfig) -> Version:
+    """Return the verified local copy of the configured version.
+
+    Raises:
+        StartError: DigestMismatch and other refusals for good, ArtifactUnavailable when another try may help.
+    """
+    try:
+        return artifacts.open_version(config.uri, config.digest, config.secret)
+    except ArtifactError as error:
+        raise StartError(error.reason, str(error)) from error
+    except StorageError as error:
+        raise StartError("ArtifactUnavailable", f"{error.reason}: {error}", retryable=error.retriable) from error
+
+
+def load(version: Version, config: ServerConfig, threads: int) -> WarmModel:
+    """Return the model that the configuration asks for, warm.
+
+    With `runtime: Auto`, ONNX serves when its parity check passed at training and its warm-up passes here;
+    otherwise the native form does.
+
+    Raises:
+        StartError: FormatUnsupported, ModelLoadFailed or WarmUpMismatch.
+    """
+    schema = Schema(version.manifest.signature)
+    choices = runtimes(version.manifest, config)
+    for choice in choices[:-1]:
+        try:
+            return _warm_up(_load(choice, version, schema, threads), schema, version)
+        except StartError as error:
+            _log.warning("%s is not served, trying %s: %s", choice, choices[-1], error)
+    return _warm_up(_load(choices[-1], version, schema, threads), schema, version)
+
+
+def runtimes(manifest: ModelManifest, config: ServerConfig) -> list[str]:
+    """Return the formats to try, best first.
+
+    Raises:
+        StartError: FormatUnsupported; says what the version has and what was asked for.
+    """
+    formats = manifest.formats
+    native = [f for f in ("skops", "joblib") if f in formats and (f != "joblib" or config.allow_pickle)]
+    has_parity = manifest.onnx_parity.passed if manifest.onnx_parity is not None else not native
+    onnx = ["onnx"] if "onnx" in formats else []
+    by_runtime: dict[str, list[str]] = {"ONNX": onnx, "Native": native[:1], "Auto": (onnx if has_parity else []) + native[:1]}
+    choices = by_runtime[config.runtime]
+    if not choices:
+        hint = (
+            "; joblib is loaded only where pickle is allowed" if "joblib" in formats and not config.allow_pickle else ""
+        )
+        raise StartError(
+            "FormatUnsupported", f"runtime {config.runtime} cannot serve formats {', '.join(formats) or 'none'}{hint}"
+        )
+    return choices
+
+
+def _load(choice: str, version: Version, schema: Schema, threads: int) -> Model:
+    try:
+        if choice == "onnx":
+            from tidemill_runtime.server.onnx_model import OnnxModel
+
+            return OnnxModel(version.path(artifact.ONNX_FILE), schema, version.manifest, threads)
+        from tidemill_runtime.server import native_model
+
+        if choice == "joblib":
+            estimator = native_model.load_joblib(version.path(artifact.PICKLE_FILE))
+        else:
+            estimator = native_model.load_skops(version.path(artifact.SKOPS_FILE))
+        return native_model.NativeModel(estimator, schema, version.manifest)
+    except ArtifactError as error:
+        raise StartError(error.reason, str(error)) from error
+
+
+def _warm_up(model: Model, schema: Schema, version: Version) -> WarmModel:
+    sample = version.sample()
+    rows = len(sample.predictions)
+    if rows == 0:
+        raise StartError("WarmUpMismatch", f"{artifact.SAMPLE_FILE} has no rows to prove the model on")
+    try:
+        schema.check_names(sample.columns, artifact.SAMPLE_FILE)
+        frame = _frame(sample, schema, range(rows))
+        compare(model.predict(frame), sample)
+        one = _fastest(model, _frame(sample, schema, [0]))
+        many = max(rows, 16)
+        per_row = (_fastest(model, _frame(sample, schema, [i % rows for i in range(many)])) - one) / (many - 1)
+    except BadRequestError as error:
+        raise StartError("WarmUpMismatch", f"{artifact.SAMPLE_FILE} is refused: {error.message}") from error
+    except StartError:
+        raise
+    except Exception as error:  # a model's own code; without its warm-up it does not serve
+        raise StartError(
+            "WarmUpMismatch", f"the model failed on its sample: {type(error).__name__}: {error}"
+        ) from error
+    return WarmModel(model, schema, version.manifest, one, max(0.0, per_row))
+
+
+def _frame(sample: Sample, schema: Schema, rows: Any) -> Frame:
+    arrays = [array_of([sample.columns[c.name][i] for i in rows], c, artifact.SAMPLE_FILE) for c in schema.columns]
+    frame = Frame(schema, len(rows), arrays=arrays)
+    if schema.is_numeric:  # the form in which most requests arrive
+        return Frame(schema, len(rows), matrix=frame.numbers())
+    return frame
+
+
+def compare(answer: Answer, sample: Sample) -> None:
+    """Hold an answer against the recorded one.
+
+    Raises:
+        StartError: WarmUpMismatch, with the first row that differs.
+    """
+    got = answer.labels()
+    for row, (expected, value) in enumerate(zip(sample.predictions, got, strict=True)):
+        if not _is_same(expected, value):
+            raise StartError(
+                "WarmUpMismatch", f"row {row} of {artifact.SAMPLE_FILE}: expected {shown(expected)}, got {shown(value)}"
+            )
+
+
+def _is_same(expected: Any, value: Any) -> bool:
+    if isinstance(expected, float) and isinstance(value, (int, float)):
+        return math.isclose(expected, value, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
+    if expected is None:  # NaN at training, or a model of several targets
+        return value is None or (isinstance(value, float) and math.isnan(value))
+    return bool(expected == value)
+
+
+def _fastest(model: Model, frame: Frame) -> float:
+    """Return the middle of a few timings, in seconds."""
+    timings = []
+    for _ in range(_ROUNDS):
+        started = time.perf_counter()
+        model.predict(frame)
+        timings.append(time.perf_counter() - started)
+    return float(np.median(timings))
+
+
+def reference_profile(version: Version) -> bytes | None:
+    """Return the content of `reference.json`, None for a version that was made elsewhere without one."""
+    return version.reference() if artifact.REFERENCE_FILE in version.manifest.files else None

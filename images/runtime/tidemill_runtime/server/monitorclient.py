@@ -1,0 +1,44 @@
+"""The one HTTP client of the server: posts JSON to the monitor, and says only what came back.
+
+It retries nothing and remembers nothing; `predictionlog` and `feedback` decide what a failure means.
+"""
+
+import aiohttp
+
+TIMEOUT_SECONDS = 5.0
+
+
+class MonitorAwayError(Exception):
+    """No answer: name not resolved, refused, reset or out of time."""
+
+
+class MonitorClient:
+    """Keeps at most a few connections to the monitor open. Must be used on one event loop."""
+
+    def __init__(self, url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._url = url.rstrip("/")
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Return status and body of the answer.
+
+        Raises:
+            MonitorAwayError: there was none.
+        """
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=8, use_dns_cache=False)  # the monitor's address may change
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=self._timeout, headers={"content-type": "application/json"}
+            )
+        try:
+            async with self._session.post(self._url + path, data=body, allow_redirects=False) as response:
+                return response.status, await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise MonitorAwayError(f"{self._url}: {type(error).__name__}: {error}") from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None

@@ -1,0 +1,160 @@
+"""A version served by scikit-learn itself, from skops or, by explicit opt-in only, from joblib.
+
+Loading is refused for any type that is not vetted: an archive is data, and what it may construct is
+decided here. Estimators are told to use one thread (a process pool per request costs more than any
+small model), and a DataFrame is built only for models that were fitted on one.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tidemill_contracts.artifact import ModelManifest
+from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.errors import BadRequestError, StartError
+from tidemill_runtime.server.frame import Array, Frame, Schema
+from tidemill_runtime.server.trusted import is_vetted
+
+
+def load_skops(path: Path) -> Any:
+    """Return the estimator in a skops archive.
+
+    Raises:
+        StartError: ModelLoadFailed (broken archive), FormatUnsupported (it would construct an unvetted type).
+    """
+    from skops import io as skops_io
+
+    try:
+        unknown = skops_io.get_untrusted_types(file=path)
+        refused = [name for name in unknown if not is_vetted(name)]
+        if refused:
+            raise StartError("FormatUnsupported", f"{path.name} holds types that are not vetted: {', '.join(refused)}")
+        return skops_io.load(path, trusted=unknown)
+    except StartError:
+        raise
+    except Exception as error:  # an archive that was verified and still does not load: report what it said
+        raise StartError("ModelLoadFailed", f"{path.name}: {type(error).__name__}: {error}") from error
+
+
+def load_joblib(path: Path) -> Any:
+    """Return the estimator in a pickle; the caller has checked that a person allowed it.
+
+    Raises:
+        StartError: ModelLoadFailed.
+    """
+    import joblib
+
+    try:
+        return joblib.load(path)
+    except Exception as error:  # unpickling runs anybody's code
+        raise StartError("ModelLoadFailed", f"{path.name}: {type(error).__name__}: {error}") from error
+
+
+def use_one_thread(root: object) -> None:
+    """Set `n_jobs` to 1 on an estimator and on every estimator inside it, fitted ones included."""
+    seen: set[int] = set()
+    waiting: list[Any] = [root]
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, (list, tuple)) or (isinstance(item, np.ndarray) and item.dtype == object):
+            waiting.extend(item)
+        elif hasattr(item, "get_params") and hasattr(item, "__dict__"):
+            if "n_jobs" in vars(item):
+                item.n_jobs = 1
+            waiting.extend(vars(item).values())
+
+
+class NativeModel:
+    """See the module; `predict` is safe from several threads at once."""
+
+    platform = "sklearn"
+
+    def __init__(self, estimator: Any, schema: Schema, manifest: ModelManifest) -> None:
+        use_one_thread(estimator)
+        self._schema = schema
+        outputs = manifest.signature.outputs
+        self._names = [(o.name, o.datatype) for o in outputs]
+        self._as_frame = manifest.signature.frame
+        self._head, self._model = _split(estimator)
+        self._has_probabilities = len(outputs) > 1 and hasattr(self._model, "predict_proba")
+        if not hasattr(self._model, "predict"):
+            raise StartError("FormatUnsupported", f"{type(estimator).__name__} has no predict method")
+
+    def predict(self, frame: Frame) -> Answer:
+        """Return the answer for every row.
+
+        Raises:
+            BadRequestError: the estimator refused the values (scikit-learn says so with ValueError or TypeError).
+        """
+        features = self._data_frame(frame) if self._as_frame else self._matrix(frame)
+        try:
+            if self._head is not None:
+                features = self._head.transform(features)
+            return self._answer(features)
+        except (ValueError, TypeError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise BadRequestError(f"inputs: the model refused the input: {reason[:300]}") from error
+
+    def _answer(self, features: Any) -> Answer:
+        model = self._model
+        probabilities = model.predict_proba(features) if self._has_probabilities else None
+        if isinstance(probabilities, list):  # several targets: one matrix each; V2 has one tensor
+            probabilities = None
+        if probabilities is not None and _is_forest(model):  # its predict is this very argmax, at the same cost
+            prediction = model.classes_.take(np.argmax(probabilities, axis=1), axis=0)
+        else:
+            prediction = np.asarray(model.predict(features))
+        if prediction.ndim == 2 and prediction.shape[1] == 1:
+            prediction = prediction[:, 0]
+        return Answer(self._names, prediction, probabilities)
+
+    def _matrix(self, frame: Frame) -> Array:
+        return frame.objects() if self._schema.has_text else frame.numbers()
+
+    def _data_frame(self, frame: Frame) -> Any:
+        import pandas as pd
+
+        columns: dict[str, Any] = {}
+        for index, column in enumerate(self._schema.columns):
+            values = frame.column(index)
+            if column.kind == "text":
+                columns[column.name] = pd.Series(values, dtype="str")  # missing is NaN, as it was in training
+            else:
+                columns[column.name] = _as_trained(values, column.datatype)
+        return pd.DataFrame(columns, copy=False)
+
+
+def _as_trained(values: Array, datatype: str) -> Array:
+    """Return numbers with the column's own dtype where no missing value or fraction forbids it."""
+    if datatype == "BOOL" and bool(np.isin(values, (0, 1)).all()):
+        return values.astype(np.bool_)
+    is_integer = datatype.startswith(("INT", "UINT"))
+    if is_integer and values.dtype.kind == "f" and bool((np.abs(values) < 2**53).all()):
+        whole: Array = values.astype(np.int64)
+        return whole if bool((whole == values).all()) else values
+    return values
+
+
+def _split(estimator: Any) -> tuple[Any | None, Any]:
+    """Return a pipeline's transformers and its last step, so that two methods of the last share one transform."""
+    steps = getattr(estimator, "steps", None)
+    if (
+        type(estimator).__name__ == "Pipeline"
+        and steps
+        and len(steps) > 1
+        and steps[-1][1] not in (None, "passthrough")
+    ):
+        return estimator[:-1], steps[-1][1]
+    return None, estimator
+
+
+def _is_forest(model: Any) -> bool:
+    from sklearn.ensemble._forest import ForestClassifier
+
+    return isinstance(model, ForestClassifier)

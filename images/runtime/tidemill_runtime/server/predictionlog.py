@@ -1,0 +1,220 @@
+"""What was predicted, on its way to the monitor: bounded, never in the way of a request.
+
+The hot path appends references to a ring and returns; turning them into columns and posting happens in
+the background. When the monitor is slow or away, the oldest records are dropped and counted. A batch is
+posted again under its own id until the monitor has it, so a lost acknowledgement counts nothing twice.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import time
+import zlib
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, PredictionLog, ServerConfig
+from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.frame import Array, Column, Frame
+from tidemill_runtime.server.monitorclient import MonitorAwayError, MonitorClient
+from tidemill_runtime.server.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
+INTERVAL_SECONDS = 1.0
+MAX_BACKOFF_SECONDS = 30.0
+MAX_BATCH_ROWS = 2000
+_HASH_RANGE = 2**32
+_RETRIED = frozenset({404, 408, 409, 425, 429})  # besides 5xx; 404: another release behind the name
+
+Record = tuple[str, Frame, Answer, float, float]  # request id, rows, answers, when, seconds
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch ready to post."""
+
+    body: bytes
+    rows: int
+
+
+class Recorder:
+    """Collects records and sends them. `record` and `run` belong to one event loop."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        log: PredictionLog,
+        reference: bytes | None,
+        client: MonitorClient,
+        telemetry: Telemetry,
+    ) -> None:
+        self._config = config
+        self._client = client
+        self._telemetry = telemetry
+        self._reference = reference
+        self._limit = log.max_queue_rows
+        self._sample_below = int(log.sample_ratio * _HASH_RANGE)
+        self._records: deque[Record] = deque()
+        self._queued_rows = 0
+        self._dropped = 0
+        self._errors = 0
+        self._sequence = 0
+        self._process = f"{socket.gethostname()}/{os.urandom(6).hex()}"
+        self._pending: Batch | None = None
+
+    def record(self, request_id: str, frame: Frame, answer: Answer, seconds: float) -> None:
+        """Keep one answered request if it is sampled; drops the oldest records when full."""
+        if self._sample_below < _HASH_RANGE and zlib.crc32(request_id.encode()) >= self._sample_below:
+            return
+        self._records.append((request_id, frame, answer, time.time(), seconds))
+        self._queued_rows += frame.rows
+        while self._queued_rows > self._limit:
+            self._drop(self._records.popleft()[1].rows)
+
+    def record_error(self) -> None:
+        """Count a request that failed through no fault of the client."""
+        self._errors += 1
+
+    def _drop(self, rows: int) -> None:
+        self._queued_rows -= rows
+        self._count_dropped(rows)
+
+    def _count_dropped(self, rows: int) -> None:
+        self._dropped += rows
+        self._telemetry.records_dropped.inc(rows)
+
+    async def run(self) -> None:
+        """Send until cancelled; waits longer after each failure, at most half a minute."""
+        delay = INTERVAL_SECONDS
+        while True:
+            await asyncio.sleep(delay)
+            try:
+                await self._send_all()
+                delay = INTERVAL_SECONDS
+            except MonitorAwayError as error:
+                if delay == INTERVAL_SECONDS:
+                    _log.warning("prediction records wait for the monitor: %s", error)
+                delay = min(delay * 2, MAX_BACKOFF_SECONDS)
+            except Exception:  # a fault here must cost records, never predictions
+                _log.exception("a batch of prediction records was lost")
+                self._lose_pending()
+                delay = min(delay * 2, MAX_BACKOFF_SECONDS)
+
+    async def flush(self, timeout_seconds: float) -> None:
+        """Send what is left, once; whatever the monitor does not take in time is dropped and counted."""
+        with contextlib.suppress(MonitorAwayError, TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._send_all()
+        self._lose_pending()
+        if self._queued_rows:
+            _log.warning("%d prediction records were not sent", self._queued_rows)
+            self._count_dropped(self._queued_rows)
+            self._records.clear()
+            self._queued_rows = 0
+
+    def _lose_pending(self) -> None:
+        if self._pending is not None:
+            self._count_dropped(self._pending.rows)
+            self._pending = None
+
+    async def _send_all(self) -> None:
+        while self._pending is not None or self._records or self._errors:
+            if self._pending is None:
+                records, rows = self._take()
+                head, self._errors = self._head(), 0
+                self._pending = Batch(await asyncio.to_thread(assemble, head, records), rows)
+            await self._send(self._pending)
+            self._pending = None
+
+    def _take(self) -> tuple[list[Record], int]:
+        records, rows = [], 0
+        while self._records and rows < MAX_BATCH_ROWS:
+            record = self._records.popleft()
+            records.append(record)
+            rows += record[1].rows
+        self._queued_rows -= rows
+        return records, rows
+
+    def _head(self) -> dict[str, Any]:
+        self._sequence += 1
+        return {
+            "batch_id": f"{self._process}/{self._sequence}",
+            "deployment": self._config.deployment,
+            "version": self._config.version,
+            "digest": self._config.digest,
+            "sent_at": time.time(),
+            "dropped": self._dropped,
+            "errors": self._errors,
+        }
+
+    async def _send(self, batch: Batch) -> None:
+        status, answer = await self._client.post(BATCH_PATH, batch.body)
+        if status == 409 and self._reference is not None:
+            status, answer = await self._client.post(REFERENCE_PATH, self._reference)
+            if status < 300:
+                status, answer = await self._client.post(BATCH_PATH, batch.body)
+        if status < 300:
+            self._telemetry.records_sent.inc(batch.rows)
+        elif status in _RETRIED or status >= 500:
+            raise MonitorAwayError(f"answered {status}: {answer[:200].decode('utf-8', 'replace')}")
+        else:
+            _log.error("the monitor refused a batch with %d: %s", status, answer[:500].decode("utf-8", "replace"))
+            self._count_dropped(batch.rows)
+
+
+def reference_document(config: ServerConfig, profile: bytes) -> bytes:
+    """Return the body that introduces a version to the monitor; `profile` is the content of reference.json."""
+    document = {"deployment": config.deployment, "version": config.version, "digest": config.digest}
+    return orjson.dumps({**document, "profile": orjson.loads(profile)})
+
+
+def row_ids(request_id: str, rows: int) -> list[str]:
+    """Return one prediction id per row: the request's own for one row, else `<request id>/<row>`."""
+    return [request_id] if rows == 1 else [f"{request_id}/{row}" for row in range(rows)]
+
+
+def assemble(head: dict[str, Any], records: list[Record]) -> bytes:
+    """Return a PredictionBatch as JSON, written without validating what this process itself made.
+
+    NaN, the missing number, becomes null.
+    """
+    ids: list[str] = []
+    times: list[float] = []
+    predictions: list[Any] = []
+    scores: list[float | None] = []
+    for request_id, frame, answer, at, _ in records:
+        ids += row_ids(request_id, frame.rows)
+        times += [at] * frame.rows
+        predictions += answer.labels()
+        scores += answer.scores() or [None] * frame.rows
+    batch = {**head, "ids": ids, "times": times, "columns": _columns(records), "predictions": predictions}
+    if any(score is not None for score in scores):
+        batch["scores"] = scores
+    batch["latencies"] = [seconds for *_, seconds in records]
+    return orjson.dumps(batch)
+
+
+def _columns(records: list[Record]) -> dict[str, list[Any]]:
+    if not records:
+        return {}
+    frames = [record[1] for record in records]
+    schema = frames[0].schema
+    return {
+        column.name: _logged(np.concatenate([frame.column(i) for frame in frames]), column)
+        for i, column in enumerate(schema.columns)
+    }
+
+
+def _logged(values: Array, column: Column) -> list[Any]:
+    """Return values as the reference profile counts them: true and false, whole numbers as such, null for missing."""
+    items: list[Any] = values.tolist()
+    if column.kind == "text" or (column.kind == "number" and not column.datatype.startswith(("INT", "UINT"))):
+        return items
+    make = bool if column.kind == "boolean" else int
+    return [make(v) if v == v and v == int(v) else (v if v == v else None) for v in items]

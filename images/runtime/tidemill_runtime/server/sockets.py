@@ -1,0 +1,40 @@
+"""Listening, and ceasing to listen without losing a connection.
+
+Closing a listening socket resets every connection that the kernel has completed and the process has not
+accepted yet. `refuse_new` makes the kernel ignore further handshakes first (a client's kernel tries again
+a second later and is then refused cleanly); what is already in the queue can be accepted and answered.
+"""
+
+import ctypes
+import socket
+import struct
+import sys
+
+_SO_ATTACH_FILTER = 26  # Linux; needs no privilege
+_BPF_RETURN = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF_RET | BPF_K, 0: keep no byte of any packet
+BACKLOG = 2048
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket that listens on every address, IPv6 too where the machine has it.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    if socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(
+                ("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True, reuse_port=False
+            )
+        except OSError as error:
+            if error.errno is not None and error.errno != 97 and error.errno != 99:  # no IPv6 address family or address
+                raise
+    return socket.create_server(("", port), backlog=BACKLOG)
+
+
+def refuse_new(listener: socket.socket) -> None:
+    """Let no further connection reach a listening socket; those in its queue stay. Does nothing off Linux."""
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(_BPF_RETURN)
+    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
