@@ -102,7 +102,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 def train(data, target):
-    columns = make_column_transformer((StandardScaler(), ["größe"]), (OneHotEncoder(handle_unknown="ignore"), ["färbe"]))
+    one_hot = OneHotEncoder(handle_unknown="ignore")
+    columns = make_column_transformer((StandardScaler(), ["größe"]), (one_hot, ["färbe"]))
     return make_pipeline(columns, LogisticRegression()).fit(data, target)
 """
     data = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "daten"}, "data": {"d.csv": "\n".join(rows)}}
