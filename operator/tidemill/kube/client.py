@@ -26,7 +26,6 @@ Obj = dict[str, Any]
 Objs = list[Obj]
 
 _PAGE = 500
-_KIND_TTL_SECONDS = 300.0
 _SCRAPE_LIMIT_BYTES = 8 << 20
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
@@ -124,10 +123,10 @@ class KubeClient:
             if not query["continue"]:
                 return
 
-    async def has_kind(self, api_version: str, kind: str) -> bool:
-        """Whether the cluster serves the kind now; the answer may be five minutes old."""
+    async def has_kind(self, api_version: str, kind: str, ttl_seconds: float = 300.0) -> bool:
+        """Whether the cluster serves the kind; the answer may be `ttl_seconds` old."""
         found = self._groups.get(api_version)
-        if found is None or time.monotonic() - found[0] > _KIND_TTL_SECONDS:
+        if found is None or time.monotonic() - found[0] > ttl_seconds:
             root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
             try:
                 body = await self._call("GET", root)

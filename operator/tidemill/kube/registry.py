@@ -21,6 +21,8 @@ class Resource:
     namespaced: bool = True
     write_once: bool = False
     """An existing object of ours is never applied again: its spec cannot change (Job, PersistentVolumeClaim)."""
+    field_selector: str | None = None
+    """What watches and resyncs leave out on the server's side."""
 
     @property
     def group(self) -> str:
@@ -52,7 +54,7 @@ _ALL = (
     Resource(API_VERSION, "ModelVersion", "modelversions"),
     Resource(API_VERSION, "ModelDeployment", "modeldeployments"),
     Resource(API_VERSION, "ModelMonitor", "modelmonitors"),
-    Resource("v1", "ConfigMap", "configmaps"),
+    Resource("v1", "ConfigMap", "configmaps", field_selector="metadata.name!=kube-root-ca.crt"),
     Resource("v1", "Service", "services"),
     Resource("v1", "Pod", "pods"),
     Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims", write_once=True),

@@ -1,0 +1,201 @@
+"""Wires the process: configuration, client, slices, engine, kopf; and decides when it ends, and how.
+
+Order of a clean stop: finish the passes that run, release the Lease, stop the watches. What ends unasked (a watch
+that kopf gave up, a lost Lease, a taken port) ends the process with an error, so that the kubelet starts it anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import kopf
+
+from tidemill import handlers
+from tidemill.config import OperatorConfig
+from tidemill.core.labels import API_VERSION
+from tidemill.engine import metrics
+from tidemill.engine.apply import Applier
+from tidemill.engine.clock import Clock, SystemClock
+from tidemill.engine.contract import Deps, Reconciler, Watch
+from tidemill.engine.controller import Controller
+from tidemill.engine.health import HealthServer, Heartbeats
+from tidemill.engine.intake import Intake, sources
+from tidemill.engine.leader import LeaderElector
+from tidemill.engine.queue import WorkQueue
+from tidemill.engine.resync import Resync
+from tidemill.errors import ApiError, TidemillError
+from tidemill.kube.access import Access
+from tidemill.kube.cache import Cache
+from tidemill.kube.client import KubeClient
+from tidemill.kube.events import EventRecorder
+
+logger = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 10.0
+"""How long running passes may take when the process is asked to stop."""
+_CRD_POLL_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """What the slices contribute. Tests pass their own."""
+
+    reconcilers: Sequence[Reconciler]
+    watches: Sequence[Watch]
+
+
+def load_slices(deps: Deps) -> Slices:
+    """All reconcilers of the product."""
+    from tidemill.monitoring import reconcilers as monitoring
+    from tidemill.serving import reconcilers as serving
+    from tidemill.training import reconcilers as training
+
+    slices = (training, serving, monitoring)
+    return Slices(
+        reconcilers=[r for s in slices for r in s.build(deps)],
+        watches=[w for s in slices for w in s.WATCHES],
+    )
+
+
+class Operator:
+    """One replica of the operator."""
+
+    def __init__(self, config: OperatorConfig, access: Access, clock: Clock | None = None) -> None:
+        """Opens nothing yet; see `run`."""
+        self.config = config
+        self.clock = clock or SystemClock()
+        self.client = KubeClient(access)
+        self.cache = Cache()
+        self.deps = Deps(self.client, self.cache, config, self.clock)
+        self.heartbeats = Heartbeats(self.clock, config.watch_stale_seconds)
+        self.health = HealthServer(self.heartbeats, config.http_port)
+        self.elector = LeaderElector(self.client, config, self.clock)
+        self.leading = asyncio.Event()
+        """Set while the workers run."""
+        self._wire(load_slices(self.deps), access)
+
+    def _wire(self, slices: Slices, access: Access) -> None:
+        self._reconciled = [r.kind for r in slices.reconcilers]
+        watched = sources(self._reconciled, slices.watches)
+        queues = {kind: WorkQueue(kind.lower(), self.clock) for kind in self._reconciled}
+        self.intake = Intake(self.cache, queues, watched)
+        self.resync = Resync(self.client, self.intake, self.config.watch_namespaces, self.config.resync_seconds)
+        applier = Applier(self.client, self.cache, [s.resource.kind for s in watched])
+        recorder = EventRecorder(self.client, self.config.pod_name, self.clock.now, self.clock.monotonic)
+        self.controllers = [Controller(r, self.deps, queues[r.kind], applier, recorder) for r in slices.reconcilers]
+        self._runtime = handlers.Runtime(self.intake, self.heartbeats, access)
+        metrics.BUILD.labels(_version()).set(1)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs until `stop` is set (returns) or something that must not end has ended (raises)."""
+        tick = asyncio.create_task(self.heartbeats.tick(), name="loop heartbeat")
+        stop_watching = asyncio.Event()
+        watching: asyncio.Task[None] | None = None
+        try:
+            await self.health.start()
+            if not await self._crds_served(stop):
+                return
+            leading = asyncio.create_task(self._lead(), name="leadership")
+            stopping = asyncio.create_task(stop.wait(), name="stop")
+            watching = asyncio.create_task(self._watch(stop_watching), name="watches")
+            await asyncio.wait({leading, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
+            await self._wind_down(leading, stopping)
+            if watching.done() and not stop.is_set():
+                await watching
+                raise TidemillError("the watches have ended by themselves")
+        finally:
+            await self.health.stop()
+            stop_watching.set()
+            if watching is not None:
+                with contextlib.suppress(BaseException):
+                    await watching
+            tick.cancel()
+            await self.client.close()
+
+    async def _wind_down(self, leading: asyncio.Task[None], stopping: asyncio.Task[bool]) -> None:
+        """Drains the workers, then releases the Lease; raises what ended the leadership, if anything did."""
+        self.heartbeats.ready = False
+        lost = leading.exception() if leading.done() and not leading.cancelled() else None
+        leading.cancel()
+        stopping.cancel()
+        if lost is not None:
+            for controller in self.controllers:
+                controller.abort()
+            raise _only(lost)
+        await asyncio.gather(*(c.stop(DRAIN_SECONDS) for c in self.controllers))
+        if self.config.leader_election:
+            await self.elector.release()
+
+    async def _lead(self) -> None:
+        """Takes the Lease, fills the cache from live lists, starts the workers, and renews until the Lease is lost."""
+        if self.config.leader_election:
+            await self.elector.acquire()
+        async with asyncio.TaskGroup() as group:
+            if self.config.leader_election:
+                group.create_task(self.elector.hold(), name="lease renewal")
+            await self._fill()
+            for controller in self.controllers:
+                controller.start()
+            self.leading.set()
+            group.create_task(self.resync.run(), name="resync")
+
+    async def _fill(self) -> None:
+        """Nothing is decided before every kind was listed once."""
+        while True:
+            try:
+                await self.resync.once()
+                return
+            except ApiError as error:
+                logger.warning("the first lists failed, again in 2 s: %s", error)
+                await asyncio.sleep(2.0)
+
+    async def _crds_served(self, stop: asyncio.Event) -> bool:
+        """Waits until the API server knows our kinds: kopf never notices kinds that come later. False when stopped."""
+        while not stop.is_set():
+            try:
+                missing = [k for k in self._reconciled if not await self.client.has_kind(API_VERSION, k, ttl_seconds=0)]
+                if not missing:
+                    return True
+                logger.warning("waiting for the CustomResourceDefinitions of %s", ", ".join(missing))
+            except ApiError as error:
+                logger.warning("the API server does not answer yet: %s", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _CRD_POLL_SECONDS)
+        return False
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        """Runs kopf until `stop`; it raises when a watch has failed for good."""
+        registry = kopf.OperatorRegistry()
+        settings = kopf.OperatorSettings()
+        watched = list(self.intake.sources.values())
+        handlers.register(registry, self._runtime)
+        handlers.configure(settings, watched)
+        self.heartbeats.expect(handlers.watch_paths(watched, self.config.watch_namespaces))
+        self.heartbeats.ready = True
+        namespaces = self.config.watch_namespaces
+        await kopf.operator(
+            registry=registry,
+            settings=settings,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=stop,
+        )
+
+
+def _only(error: BaseException) -> BaseException:
+    """The one exception inside a group, for a log line that says what happened."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("tidemill")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,76 @@
+"""Whether a live object already is what a manifest asks for.
+
+Why: an idle operator must write nothing. Server-side apply of an unchanged manifest is harmless but is a write; this
+comparison says when it can be left out. It looks only at fields that the manifest names, so server-side defaults and
+other managers' fields do not count; quantities are compared as numbers ("1000m" is "1").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+_MERGE_KEYS = ("name", "containerPort", "port", "mountPath", "key", "topologyKey", "uid", "type", "ip")
+_SUFFIXES = {
+    "": Decimal(1),
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
+    "k": Decimal(1000),
+    "M": Decimal(10**6),
+    "G": Decimal(10**9),
+    "T": Decimal(10**12),
+    "P": Decimal(10**15),
+    "E": Decimal(10**18),
+    "Ki": Decimal(2**10),
+    "Mi": Decimal(2**20),
+    "Gi": Decimal(2**30),
+    "Ti": Decimal(2**40),
+    "Pi": Decimal(2**50),
+    "Ei": Decimal(2**60),
+}
+
+
+def covers(live: Any, wanted: Any) -> bool:
+    """True when every value that `wanted` names is in `live` (None, {} and [] in `wanted` match absence)."""
+    if wanted is None or wanted == {} or wanted == []:
+        return live is None or live == wanted or (isinstance(wanted, Mapping) and isinstance(live, Mapping))
+    if isinstance(wanted, Mapping):
+        return isinstance(live, Mapping) and all(covers(live.get(k), v) for k, v in wanted.items())
+    if isinstance(wanted, list | tuple):
+        return isinstance(live, list | tuple) and _covers_list(list(live), list(wanted))
+    if live == wanted:
+        return True
+    if isinstance(live, str | int | float) and isinstance(wanted, str | int | float):
+        return _same_quantity(live, wanted)
+    return False
+
+
+def _covers_list(live: list[Any], wanted: list[Any]) -> bool:
+    """Lists of objects match by their merge key (an injected sidecar is no difference), all others by position."""
+    key = next((k for k in _MERGE_KEYS if all(isinstance(w, Mapping) and k in w for w in wanted)), None)
+    if key is None or len({str(w[key]) for w in wanted}) != len(wanted):
+        return len(live) == len(wanted) and all(covers(a, b) for a, b in zip(live, wanted, strict=True))
+    by_key = {str(item.get(key)): item for item in live if isinstance(item, Mapping)}
+    return all(covers(by_key.get(str(w[key])), w) for w in wanted)
+
+
+def quantity(text: str | int | float) -> Decimal | None:
+    """A Kubernetes quantity as a number; None when it is not one."""
+    raw = str(text).strip()
+    number = raw.rstrip("numkMGTPEi")
+    suffix = raw[len(number) :]
+    if suffix not in _SUFFIXES:
+        return None
+    try:
+        return Decimal(number) * _SUFFIXES[suffix]
+    except InvalidOperation:
+        return None
+
+
+def _same_quantity(live: str | int | float, wanted: str | int | float) -> bool:
+    if isinstance(live, bool) or isinstance(wanted, bool):
+        return False
+    a, b = quantity(live), quantity(wanted)
+    return a is not None and a == b

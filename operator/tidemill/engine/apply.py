@@ -1,0 +1,128 @@
+"""Carries out the writing part of a plan on children: who owns them, what may be left out, in which order.
+
+It never touches the reconciled object itself and decides nothing about the children's content.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection
+from typing import Any
+
+from tidemill.core import hashing
+from tidemill.core.covers import covers
+from tidemill.core.labels import APPLIED, MANAGED_BY, MANAGED_BY_VALUE
+from tidemill.core.plan import ObjectRef, Plan
+from tidemill.core.podspec import controller_of
+from tidemill.errors import ApiError, Stalled, Waiting
+from tidemill.kube import registry
+from tidemill.kube.cache import Cache, slim
+from tidemill.kube.client import KubeClient
+
+Obj = dict[str, Any]
+
+NOT_OWNED = "NotOwned"
+CHILD_TERMINATING = "ChildTerminating"
+REJECTED = "Rejected"
+_REMEMBERED = 20_000
+
+
+class Applier:
+    """Applies, patches and deletes children; skips applies that would change nothing."""
+
+    def __init__(self, client: KubeClient, cache: Cache, watched: Collection[str]) -> None:
+        """`watched`: kinds whose children the cache knows of through a watch; others are read live."""
+        self._client = client
+        self._cache = cache
+        self._watched = frozenset(watched)
+        self._normalised: OrderedDict[str, tuple[str, str]] = OrderedDict()
+
+    async def execute(self, plan: Plan) -> None:
+        """All applies in order, then patches, then deletes. Stalled, Waiting or ApiError on the first that fails."""
+        for manifest in plan.apply:
+            await self.apply(manifest)
+        for patch in plan.patches:
+            try:
+                written = await self._client.patch_merge(patch.ref, patch.body, patch.subresource)
+            except ApiError as error:
+                if patch.ignore_missing and (error.is_not_found or (error.is_conflict and patch.ref.uid)):
+                    continue
+                raise
+            self._remember(written)
+        for ref in plan.delete:
+            await self._client.delete(ref)
+
+    async def apply(self, manifest: Obj) -> None:
+        """Server-side apply, unless the live object is it already or belongs to somebody else."""
+        ref = ObjectRef.of(manifest, with_uid=False)
+        wanted, fingerprint = _prepared(manifest)
+        live = self._cache.get(ref.kind, ref.namespace, ref.name) if ref.kind in self._watched else None
+        if live is None:  # not watched, not seen yet, or not labelled as ours: only the API server knows
+            live = await self._client.get(ref)
+        if live is not None:
+            _check_owner(live, wanted)
+            if registry.lookup(ref.api_version, ref.kind).write_once or self._is_current(live, wanted, fingerprint):
+                return
+        try:
+            written = await self._client.apply(wanted)
+        except ApiError as error:
+            if error.status in (400, 422):
+                message = f"{ref.kind} {ref.name} was refused by the API server: {error.message}"
+                raise Stalled(REJECTED, message) from error
+            raise
+        self._remember(written)
+        if not covers(written, wanted):  # the server stores it in another spelling: compare by generation from now on
+            self._normalised[written["metadata"]["uid"]] = (fingerprint, _change_marker(written))
+            while len(self._normalised) > _REMEMBERED:
+                self._normalised.popitem(last=False)
+
+    def _is_current(self, live: Obj, wanted: Obj, fingerprint: str) -> bool:
+        if (live["metadata"].get("annotations") or {}).get(APPLIED) != fingerprint:
+            return False
+        if self._normalised.get(live["metadata"]["uid"]) == (fingerprint, _change_marker(live)):
+            return True
+        return covers(live, wanted)
+
+    def _remember(self, written: Obj) -> None:
+        if written.get("kind") in self._watched:
+            self._cache.put(slim(written))
+
+
+def _prepared(manifest: Obj) -> tuple[Obj, str]:
+    """The manifest with our label and the digest of itself as an annotation, and that digest."""
+    fingerprint = hashing.short(manifest, 16)
+    meta = manifest["metadata"]
+    labels = {MANAGED_BY: MANAGED_BY_VALUE, **(meta.get("labels") or {})}
+    annotations = {**(meta.get("annotations") or {}), APPLIED: fingerprint}
+    return {**manifest, "metadata": {**meta, "labels": labels, "annotations": annotations}}, fingerprint
+
+
+def _check_owner(live: Obj, wanted: Obj) -> None:
+    """Refuses a child that has another controller, or none of ours where it should have one."""
+    ref = ObjectRef.of(wanted)
+    owner, has = controller_of(wanted), controller_of(live)
+    if owner.get("uid") == has.get("uid") and (owner or _is_ours(live) or _is_write_once(ref)):
+        if live["metadata"].get("deletionTimestamp"):
+            message = f"{ref.kind} {ref.name} is being deleted and will be made again afterwards"
+            raise Waiting(CHILD_TERMINATING, message, 2.0)
+        return
+    same_name = {k: has.get(k) for k in ("kind", "name")} == {k: owner.get(k) for k in ("kind", "name")}
+    if owner and same_name:
+        message = f"{ref.kind} {ref.name} still belongs to an earlier {owner['kind']} of this name and is being removed"
+        raise Waiting(CHILD_TERMINATING, message, 2.0)
+    holder = f"is controlled by {has['kind']} {has['name']}" if has else "was not made by Tidemill"
+    raise Stalled(NOT_OWNED, f"{ref.kind} {ref.name} exists and {holder}: delete or rename it, it is not touched")
+
+
+def _is_ours(live: Obj) -> bool:
+    return bool((live["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGED_BY_VALUE)
+
+
+def _is_write_once(ref: ObjectRef) -> bool:
+    return registry.lookup(ref.api_version, ref.kind).write_once
+
+
+def _change_marker(obj: Obj) -> str:
+    """What moves when somebody changes the object's desired state: generation, else resourceVersion."""
+    meta = obj["metadata"]
+    return f"g{meta['generation']}" if "generation" in meta else f"r{meta.get('resourceVersion')}"

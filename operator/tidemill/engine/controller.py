@@ -1,0 +1,191 @@
+"""The loop around one reconciler: gather, plan, apply, one status write, events. Knows no kind.
+
+Errors are sorted here and nowhere else: Stalled (a human must act; no requeue), Waiting (looked at again later), and all
+others (exponential backoff; shown in the status from the third failure in a row).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from tidemill.core.labels import API_VERSION
+from tidemill.core.plan import Key, ObjectRef, Plan
+from tidemill.engine import metrics, status
+from tidemill.engine.apply import Applier
+from tidemill.engine.contract import Deps, Reconciler, Snapshot
+from tidemill.engine.queue import WorkQueue
+from tidemill.errors import ApiError, Stalled, Waiting
+from tidemill.kube.cache import slim
+from tidemill.kube.events import EventRecorder
+
+logger = logging.getLogger(__name__)
+
+SHOW_AFTER_FAILURES = 3
+"""Failures in a row before the status says so: a conflict or one lost request is nobody's business."""
+
+Obj = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a pass ended: `result` as controller-runtime names it, and what the queue is to do."""
+
+    result: str
+    requeue_after: float | None = None
+    failed: bool = False
+    at_least: float = 0.0
+
+
+class Controller:
+    """Workers that take keys of one kind from one queue."""
+
+    def __init__(
+        self, reconciler: Reconciler, deps: Deps, queue: WorkQueue, applier: Applier, recorder: EventRecorder
+    ) -> None:
+        """Starts nothing; see `start`."""
+        self.kind = reconciler.kind
+        self.queue = queue
+        self._reconciler = reconciler
+        self._deps = deps
+        self._applier = applier
+        self._recorder = recorder
+        self._name = reconciler.kind.lower()
+        self._tasks: list[asyncio.Task[None]] = []
+        metrics.MAX_WORKERS.labels(self._name).set(deps.config.workers)
+
+    def start(self) -> None:
+        """Starts the workers. Only the leader may call this."""
+        self._tasks = [
+            asyncio.create_task(self._work(), name=f"{self._name} worker {n}") for n in range(self._deps.config.workers)
+        ]
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Hands out no more keys, lets running passes finish for `grace_seconds`, then cancels them."""
+        self.queue.shut_down()
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=grace_seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def abort(self) -> None:
+        """Stops at once: the Lease is lost and another replica may be at work."""
+        self.queue.shut_down()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _work(self) -> None:
+        while (key := await self.queue.get()) is not None:
+            with metrics.ACTIVE_WORKERS.labels(self._name).track_inprogress():
+                try:
+                    await self.process(key)
+                finally:
+                    self.queue.done(key)
+
+    async def process(self, key: Key) -> Outcome:
+        """One pass over `key`; never raises. Tells the queue when to look again, and returns what happened."""
+        with metrics.RECONCILE_SECONDS.labels(self._name).time():
+            outcome = await self._guarded(key)
+        metrics.RECONCILE_TOTAL.labels(self._name, outcome.result).inc()
+        if outcome.failed:
+            metrics.RECONCILE_ERRORS.labels(self._name).inc()
+            self.queue.add_rate_limited(key, outcome.at_least)
+            return outcome
+        self.queue.forget(key)
+        if outcome.requeue_after is not None:
+            self.queue.add_after(key, max(outcome.requeue_after, 0.05))
+        return outcome
+
+    async def _guarded(self, key: Key) -> Outcome:
+        obj: Obj | None = None
+        try:
+            snapshot: Snapshot | None = await self._reconciler.gather(key)
+            obj = snapshot.object if snapshot is not None else None
+            if obj is None or obj["metadata"].get("deletionTimestamp"):
+                return Outcome("success")
+            plan = self._reconciler.plan(snapshot)
+            await self._applier.execute(plan)
+            await self._report(key, obj, plan)
+        except (Stalled, Waiting) as verdict:
+            return await self._report_verdict(key, obj, verdict)
+        except Exception as error:  # the loop must outlive every reconciler
+            return await self._report_failure(key, obj, error)
+        if plan.error:
+            logger.warning("pass failed: %s", plan.error, extra={"object": str(key)})
+            return Outcome("error", failed=True)
+        if plan.requeue_after is not None:
+            return Outcome("requeue_after", requeue_after=plan.requeue_after)
+        return Outcome("success")
+
+    async def _report(self, key: Key, obj: Obj, plan: Plan) -> None:
+        if plan.status is not None:
+            await self._write(key, obj, plan.status)
+        for event in plan.events:
+            logger.info("%s: %s", event.reason, event.message, extra={"object": str(key), "action": event.action})
+            await self._recorder.post(obj, event)
+
+    async def _write(self, key: Key, obj: Obj, wanted: Obj) -> None:
+        """The one status write, left out when nothing would change."""
+        desired = status.complete(wanted, obj)
+        status.publish(key, desired)
+        if status.is_same(obj.get("status"), desired):
+            return
+        written = await self._deps.client.apply_status(obj, desired)
+        self._deps.cache.put(slim(written))
+
+    async def _report_verdict(self, key: Key, obj: Obj | None, verdict: Stalled | Waiting) -> Outcome:
+        logger.info("%s", verdict, extra={"object": str(key)})
+        is_stalled = isinstance(verdict, Stalled)
+        try:
+            obj = obj or await self._find(key)
+            if obj is not None:
+                now = self._deps.clock.now()
+                wanted = status.stalled(obj, verdict, now) if is_stalled else status.waiting(obj, verdict, now)
+                await self._write(key, obj, wanted)
+                if is_stalled and not status.was_stalled_alike(obj, verdict):
+                    await self._recorder.post(obj, status.stalled_event(verdict))
+        except Exception as error:
+            return await self._report_failure(key, None, error)
+        if isinstance(verdict, Waiting):
+            return Outcome("requeue_after", requeue_after=verdict.retry_after_seconds)
+        metrics.RECONCILE_TERMINAL_ERRORS.labels(self._name).inc()
+        return Outcome("error")
+
+    async def _report_failure(self, key: Key, obj: Obj | None, error: Exception) -> Outcome:
+        extra = {"object": str(key)}
+        if isinstance(error, ApiError) and error.is_conflict:
+            await self._refresh(key)
+            logger.debug("conflict, again with fresh data: %s", error, extra=extra)
+            if self.queue.failures(key) < 2:  # somebody else wrote first: no reason to wait a second
+                self.queue.add_after(key, 0.05)
+            return Outcome("error", failed=True)
+        if isinstance(error, ApiError):
+            logger.warning("%s", error, extra=extra)
+        else:
+            metrics.RECONCILE_PANICS.labels(self._name).inc()
+            logger.error("unexpected %s", type(error).__name__, exc_info=error, extra=extra)
+        if obj is not None and self.queue.failures(key) + 1 >= SHOW_AFTER_FAILURES:
+            try:
+                await self._write(key, obj, status.failing(obj, error, self._deps.clock.now()))
+            except ApiError as second:
+                logger.warning("the failure could not be written either: %s", second, extra=extra)
+                await self._refresh(key)
+        at_least = (error.retry_after_seconds or 0.0) if isinstance(error, ApiError) else 0.0
+        return Outcome("error", failed=True, at_least=at_least)
+
+    async def _find(self, key: Key) -> Obj | None:
+        obj = await self._deps.client.get(ObjectRef(API_VERSION, key.kind, key.namespace, key.name))
+        return None if obj is None or obj["metadata"].get("deletionTimestamp") else obj
+
+    async def _refresh(self, key: Key) -> None:
+        """Reads the object live into the cache, so that the next pass does not repeat a decision on old data."""
+        try:
+            live = await self._deps.client.get(ObjectRef(API_VERSION, key.kind, key.namespace, key.name))
+        except ApiError:
+            return
+        if live is not None:
+            self._deps.cache.put(slim(live))

@@ -1,0 +1,108 @@
+"""/healthz, /readyz and /metrics of the operator process.
+
+Why own probes: a process whose watches are silently dead, or whose event loop is blocked, looks alive from outside.
+Liveness fails when a watch has neither delivered anything nor been renewed for too long (every watch is renewed about
+every two minutes, whether or not anything happens), or when the loop's own heartbeat is late. A blocked loop cannot
+answer at all, which the kubelet counts as failed, too. Standby replicas are ready: they watch and can take over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from aiohttp import web
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from tidemill.engine import metrics
+from tidemill.engine.clock import Clock
+
+LOOP_LATE_SECONDS = 10.0
+
+
+class Heartbeats:
+    """When each watch was last seen alive."""
+
+    def __init__(self, clock: Clock, stale_seconds: float) -> None:
+        """`stale_seconds`: silence after which a watch counts as dead."""
+        self._clock = clock
+        self._stale = stale_seconds
+        self._seen: dict[str, float] = {}
+        self._loop_seen = clock.monotonic()
+        self.ready = False
+        """Set once the watches run."""
+
+    def expect(self, paths: Iterable[str]) -> None:
+        """Names the watches that there must be (URL paths of their collections); they count as alive now."""
+        now = self._clock.monotonic()
+        for path in paths:
+            self._seen.setdefault(path, now)
+
+    def beat(self, path: str) -> None:
+        """The watch on `path` delivered something or was renewed; unknown paths are ignored."""
+        if path in self._seen:
+            self._seen[path] = self._clock.monotonic()
+            metrics.WATCH_SEEN.labels(path.rpartition("/")[2]).set(time.time())
+
+    async def tick(self) -> None:
+        """Beats for the event loop, for ever."""
+        while True:
+            self._loop_seen = self._clock.monotonic()
+            await asyncio.sleep(1.0)
+
+    def problems(self) -> list[str]:
+        """Sentences about what is dead; empty when all is well."""
+        now = self._clock.monotonic()
+        found = [
+            f"watch on {path} silent for {now - seen:.0f} s"
+            for path, seen in sorted(self._seen.items())
+            if now - seen > self._stale
+        ]
+        if now - self._loop_seen > LOOP_LATE_SECONDS:
+            found.append(f"event loop late by {now - self._loop_seen:.0f} s")
+        return found
+
+
+class HealthServer:
+    """The HTTP server on all addresses of the pod."""
+
+    def __init__(self, heartbeats: Heartbeats, port: int, registry: CollectorRegistry = REGISTRY) -> None:
+        """`port` 0 takes a free one; see `port` after `start`."""
+        self._heartbeats = heartbeats
+        self._registry = registry
+        self._runner: web.AppRunner | None = None
+        self.port = port
+
+    async def start(self) -> None:
+        """Listens; OSError when the port is taken."""
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, None, self.port)
+        await site.start()
+        if self.port == 0:
+            self.port = int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Stops listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        del request
+        problems = self._heartbeats.problems()
+        return web.Response(status=500 if problems else 200, text="\n".join(problems or ["ok"]) + "\n")
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        del request
+        ready = self._heartbeats.ready
+        return web.Response(status=200 if ready else 503, text="ok\n" if ready else "the watches are not running yet\n")
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        del request
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

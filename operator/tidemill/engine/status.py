@@ -1,0 +1,91 @@
+"""The status as it is written: completed, compared, and made for passes that failed before they had one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from tidemill.core import conditions
+from tidemill.core.plan import Event, Key
+from tidemill.engine import metrics
+from tidemill.errors import ApiError, Stalled, Waiting
+
+Obj = dict[str, Any]
+
+RECONCILE_ERROR = "ReconcileError"
+RETRYING = "ProgressingWithRetry"
+
+
+def complete(wanted: Obj, obj: Obj) -> Obj:
+    """`wanted` without None values and with observedGeneration."""
+    out: Obj = _without_none(wanted)
+    out.setdefault("observedGeneration", obj["metadata"].get("generation", 0))
+    return out
+
+
+def is_same(old: Any, new: Obj) -> bool:
+    """Whether a write would change nothing (numbers by value: JSON 1.0 comes back as 1)."""
+    return bool(_without_none(old or {}) == new)
+
+
+def stalled(obj: Obj, verdict: Stalled | Waiting, now: datetime) -> Obj:
+    """The old status with Stalled=True, Ready=False for the present generation."""
+    why = (verdict.reason, verdict.message)
+    return _with(obj, conditions.trio(ready="False", reason=why[0], message=why[1], stalled=why), now)
+
+
+def waiting(obj: Obj, verdict: Stalled | Waiting, now: datetime) -> Obj:
+    """The old status with Reconciling=True, Ready=False for the present generation."""
+    why = (verdict.reason, verdict.message)
+    return _with(obj, conditions.trio(ready="False", reason=why[0], message=why[1], reconciling=why), now)
+
+
+def failing(obj: Obj, error: Exception, now: datetime) -> Obj:
+    """The old status with Reconciling=True, Ready=False and the error; it is retried."""
+    text = f"the API server refused: {error.message}" if isinstance(error, ApiError) else _describe(error)
+    trio = conditions.trio(ready="False", reason=RECONCILE_ERROR, message=text, reconciling=(RETRYING, text))
+    return _with(obj, trio, now)
+
+
+def was_stalled_alike(obj: Obj, verdict: Stalled | Waiting) -> bool:
+    """Whether the object was Stalled for this reason and generation already: then nobody needs a second event."""
+    before = conditions.get((obj.get("status") or {}).get("conditions") or (), conditions.STALLED)
+    generation = obj["metadata"].get("generation", 0)
+    return bool(before and before.get("reason") == verdict.reason and before.get("observedGeneration") == generation)
+
+
+def stalled_event(verdict: Stalled | Waiting) -> Event:
+    """The warning that goes with a newly Stalled object."""
+    return Event("Warning", verdict.reason, verdict.message, "Reconcile")
+
+
+def publish(key: Key, status: Obj) -> None:
+    """Shows the conditions as metric series."""
+    for condition in status.get("conditions") or ():
+        for value in ("True", "False", "Unknown"):
+            series = metrics.CONDITIONS.labels(key.kind, key.namespace, key.name, condition["type"], value)
+            series.set(1.0 if condition["status"] == value else 0.0)
+
+
+def unpublish(key: Key) -> None:
+    """Removes the series of an object that is gone."""
+    metrics.CONDITIONS.remove_by_labels({"kind": key.kind, "namespace": key.namespace, "name": key.name})
+
+
+def _with(obj: Obj, trio: list[conditions.Condition], now: datetime) -> Obj:
+    old = obj.get("status") or {}
+    generation = obj["metadata"].get("generation", 0)
+    merged = conditions.with_trio(old.get("conditions") or (), trio, generation, now)
+    return {**old, "observedGeneration": generation, "conditions": merged}
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(v) for v in value]
+    return value

@@ -1,0 +1,116 @@
+"""The one place where handlers are registered with kopf, and where kopf is told what not to do.
+
+kopf is our informer: it lists and watches, and calls one small function per event, which caches the object and enqueues
+keys. It must write nothing on anybody's object: only `on.event` handlers are registered (no annotation, no finalizer),
+its memory of last-handled states is switched off, and so are its peering, its events and its scanning of the cluster.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+
+from tidemill.engine.health import Heartbeats
+from tidemill.engine.intake import Intake, Source
+from tidemill.kube.access import Access
+from tidemill.kube.watching import watch_session
+
+logger = logging.getLogger(__name__)
+
+SERVER_TIMEOUT_SECONDS = 120
+"""Every watch is renewed this often: what liveness counts on."""
+
+
+class NoDiffBase(kopf.DiffBaseStorage):
+    """Remembers nothing and stores nothing: we compare with the cluster, never with what was handled last."""
+
+    def build(self, *, body: Any, extra_fields: Any = None) -> Any:
+        """An empty essence (the default one copies the whole object for every event)."""
+        del body, extra_fields
+        return {}
+
+    def fetch(self, *, body: Any) -> Any:
+        """Nothing was ever stored."""
+        del body
+
+    def store(self, *, body: Any, patch: Any, essence: Any) -> None:
+        """Never writes."""
+        del body, patch, essence
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What the handlers need of the process."""
+
+    intake: Intake
+    heartbeats: Heartbeats
+    access: Access
+
+
+def register(registry: kopf.OperatorRegistry, runtime: Runtime) -> None:
+    """Registers an event handler for each watched kind, and the login."""
+    for source in runtime.intake.sources.values():
+        resource = source.resource
+        handler = _event_handler(runtime, source)
+        kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)(handler)
+    kopf.on.login(registry=registry, errors=kopf.ErrorsMode.PERMANENT)(_login_handler(runtime))
+
+
+def configure(settings: kopf.OperatorSettings, sources: Sequence[Source]) -> None:
+    """All settings that differ from kopf's defaults, with the selectors of the watches."""
+    settings.peering.standalone = True  # a Lease instead: with peering, equal priorities pause everybody
+    settings.scanning.disabled = True  # static kinds: no rights on CRDs and namespaces needed
+    settings.posting.enabled = False  # own recorder, which aggregates
+    settings.persistence.diffbase_storage = NoDiffBase()
+    settings.watching.chunk_size = 500
+    settings.watching.initial_streaming = False  # a server without it ends the watcher for good
+    settings.watching.server_timeout = SERVER_TIMEOUT_SECONDS
+    settings.watching.client_timeout = SERVER_TIMEOUT_SECONDS + 10
+    settings.watching.inactivity_timeout = 70  # bookmarks come about every 60 s
+    settings.watching.connect_timeout = 5
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 5
+    settings.queueing.worker_limit = None  # one task per object that has events; a limit would deadlock the start
+    settings.queueing.idle_timeout = 1.0  # such a task ends soon: a burst must not hold memory
+    for source in sources:
+        # Tuples, never strings: "apps/v1/deployments" silently matches nothing (kopf 1.45.2).
+        resource = (source.resource.group, source.resource.version, source.resource.plural)
+        if source.selector:
+            settings.watching.label_selectors[resource] = source.selector
+        if source.resource.field_selector:
+            settings.watching.field_selectors[resource] = source.resource.field_selector
+
+
+def watch_paths(sources: Sequence[Source], namespaces: Sequence[str]) -> list[str]:
+    """URL paths of all watches."""
+    scopes: tuple[str | None, ...] = tuple(namespaces) or (None,)
+    return [source.resource.path(namespace) for source in sources for namespace in scopes]
+
+
+def _event_handler(runtime: Runtime, source: Source) -> Any:
+    api_version, kind = source.resource.api_version, source.resource.kind
+    path_of = source.resource.path
+
+    async def on_event(event: Any, **_: Any) -> None:
+        obj = dict(event["object"])
+        obj["apiVersion"], obj["kind"] = api_version, kind  # items of lists carry neither
+        runtime.heartbeats.beat(path_of())
+        runtime.heartbeats.beat(path_of(obj["metadata"].get("namespace")))
+        runtime.intake.on_event(source, event["type"] == "DELETED", obj)
+
+    on_event.__name__ = f"on_{kind.lower()}"
+    return on_event
+
+
+def _login_handler(runtime: Runtime) -> Any:
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        return kopf.AiohttpSession(
+            server=runtime.access.server,
+            aiohttp_session=watch_session(runtime.access, runtime.heartbeats.beat),
+        )
+
+    return login
