@@ -101,9 +101,9 @@ class PerformanceReport(Document):
     """The watched metric on labels that have arrived."""
 
     metric: str
-    value: float | None
+    value: float | None = None
     labels: int
-    labels_ratio: float | None  # of the predictions old enough to have a label
+    labels_ratio: float | None = None  # of the predictions old enough to have a label
     degraded: bool = False
     note: str = ""
 
@@ -114,7 +114,7 @@ class VersionReport(Document):
     version: str
     digest: str
     rows: int
-    last_record_at: float | None
+    last_record_at: float | None = None  # arrival of the newest batch that had rows
     windows: tuple[WindowReport, ...] = ()  # newest last, at most 24
     performance: PerformanceReport | None = None
     dropped: int = 0

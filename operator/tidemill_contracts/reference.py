@@ -21,10 +21,10 @@ class NumericProfile(Document):
     edges: tuple[float, ...]  # strictly increasing inner edges
     counts: tuple[int, ...]  # len(edges) + 1
     missing: int
-    minimum: float | None
-    maximum: float | None
-    mean: float | None
-    std: float | None  # ddof 0
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float | None = None
+    std: float | None = None  # ddof 0
     bin_means: tuple[float | None, ...] = ()  # mean of the reference values of each bin
 
 
@@ -58,7 +58,7 @@ class ReferenceProfile(Document):
     schema_version: Literal[1] = 1
     rows: int
     features: tuple[Profile, ...]
-    prediction: Profile | None  # label (categorical) or value (numeric)
+    prediction: Profile | None = None  # label (categorical) or value (numeric)
     score: NumericProfile | None = None  # probability of the predicted class
     prediction_rows: int = 0
     metrics: dict[str, float | None] = Field(default_factory=dict)

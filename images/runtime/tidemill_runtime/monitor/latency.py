@@ -18,7 +18,7 @@ _EDGES = np.array(EDGES_SECONDS)
 
 
 def count(seconds: list[float]) -> NDArray[np.int64]:
-    """Return counts, int64[BINS]; bin i holds edge[i-1] < x <= edge[i], as Prometheus' `le`. Not-a-numbers are left out."""
+    """Return counts, int64[BINS]; bin i holds edge[i-1] < x <= edge[i], as Prometheus' `le`. NaN is left out."""
     values = np.array(seconds, dtype=np.float64)
     values = values[~np.isnan(values)]
     return np.bincount(_EDGES.searchsorted(values, side="left"), minlength=BINS).astype(np.int64)

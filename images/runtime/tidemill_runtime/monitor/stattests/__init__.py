@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from tidemill_contracts.monitoring import DriftTest
-
 from tidemill_runtime.monitor.stattests import chi_squared, jensen_shannon, kolmogorov_smirnov, psi, wasserstein
 from tidemill_runtime.monitor.stattests.sample import Bins, Counts
 

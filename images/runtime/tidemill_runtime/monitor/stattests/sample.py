@@ -41,7 +41,7 @@ def effective_size(reference: Counts, current: Counts) -> float:
 
 
 def chi_squared_quantile(reference: Counts, current: Counts) -> float:
-    """Return the 99.9 % quantile of chi-squared with (bins in use - 1) degrees of freedom (Wilson and Hilferty, 1931)."""
+    """Return the 99.9 % quantile of chi-squared, bins in use - 1 degrees of freedom (Wilson and Hilferty, 1931)."""
     freedom = int(np.count_nonzero(reference + current)) - 1
     if freedom < 1:
         return 0.0

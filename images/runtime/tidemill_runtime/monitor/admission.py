@@ -1,0 +1,58 @@
+"""How much posted data may be in the process at once. Beyond that, posts are refused at once with a Retry-After.
+
+A bound on bytes, not only on requests: dozens of servers that retry together must not fill the memory.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import Request
+
+from tidemill_runtime.monitor.writer import BusyError
+
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+MAX_TOTAL_BYTES: Final = 64 * 1024 * 1024
+
+
+class TooLargeError(Exception):
+    """A body above the limit."""
+
+
+class Admission:
+    """Counts the bytes of bodies that are being handled. Used from one event loop."""
+
+    def __init__(self, *, max_body: int = MAX_BODY_BYTES, max_total: int = MAX_TOTAL_BYTES) -> None:
+        """Set the limits in bytes."""
+        self._max_body = max_body
+        self._max_total = max_total
+        self._held = 0
+
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytes]:
+        """Read a request's body and hold its share of memory until the block ends.
+
+        Raises:
+            TooLargeError: above the limit of one body.
+            BusyError: above the limit of all bodies.
+        """
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self._max_body:
+            raise self._too_large()
+        held = 0
+        try:
+            chunks = bytearray()
+            async for chunk in request.stream():
+                if len(chunks) + len(chunk) > self._max_body:
+                    raise self._too_large()
+                if self._held + len(chunk) > self._max_total:
+                    raise BusyError
+                chunks += chunk
+                self._held += len(chunk)
+                held += len(chunk)
+            yield bytes(chunks)
+        finally:
+            self._held -= held
+
+    def _too_large(self) -> TooLargeError:
+        return TooLargeError(f"body: at most {self._max_body} bytes")

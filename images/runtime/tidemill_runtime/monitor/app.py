@@ -1,0 +1,152 @@
+"""HTTP on top of the monitor: reads bodies within limits, maps outcomes to answers, decides nothing else.
+
+Answers: 202 committed, 200 known already, 400 {"error"} names the field, 409 digest unknown or label differs,
+413 body too large, 503 with Retry-After when too much waits; nothing of a refused post is stored.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+import prometheus_client
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from pydantic import TypeAdapter, ValidationError
+
+from tidemill_contracts.inference import (
+    BATCH_PATH,
+    FEEDBACK_PATH,
+    REFERENCE_PATH,
+    REPORT_PATH,
+    Feedback,
+    PredictionBatch,
+    Reference,
+)
+from tidemill_runtime.monitor.admission import Admission, TooLargeError
+from tidemill_runtime.monitor.ingest import InvalidBatchError
+from tidemill_runtime.monitor.service import Monitor
+from tidemill_runtime.monitor.store import ReferenceConflictError, UnknownDigestError
+from tidemill_runtime.monitor.writer import BusyError, WriterStoppedError
+
+T = TypeVar("T")
+
+RETRY_AFTER_SECONDS: Final = 1
+_FEEDBACK: Final = TypeAdapter(Feedback | list[Feedback])
+_SHOWN_CONFLICTS: Final = 20
+
+
+def create_app(monitor: Monitor, admission: Admission | None = None) -> FastAPI:
+    """Return the application; it starts and closes the monitor with its own life."""
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        monitor.start()
+        yield
+        await asyncio.to_thread(monitor.close)
+
+    app = FastAPI(title="Tidemill monitor", lifespan=life)
+    _add_errors(app)
+    _add_posts(app, monitor, admission or Admission())
+    _add_reads(app, monitor)
+    return app
+
+
+def _add_posts(app: FastAPI, monitor: Monitor, admission: Admission) -> None:
+    async def admitted(request: Request, handle: Callable[[bytes], "Future[T]"]) -> T:
+        async with admission.body(request) as body:
+            return await asyncio.wrap_future(await asyncio.to_thread(handle, body))
+
+    @app.post(BATCH_PATH, status_code=202, openapi_extra=_body(PredictionBatch))
+    async def batches(request: Request) -> Response:
+        """Count a batch of prediction records; one batch id counts once."""
+        new = await admitted(request, lambda body: monitor.add_batch(PredictionBatch.model_validate_json(body)))
+        return JSONResponse({"status": "counted" if new else "known"}, 202 if new else 200)
+
+    @app.post(REFERENCE_PATH, status_code=201, openapi_extra=_body(Reference))
+    async def references(request: Request) -> Response:
+        """Store the reference profile of a version."""
+        new = await admitted(request, lambda body: monitor.add_reference(Reference.model_validate_json(body)))
+        return JSONResponse({"status": "stored" if new else "known"}, 201 if new else 200)
+
+    @app.post(FEEDBACK_PATH, status_code=202, openapi_extra=_body(Feedback))
+    async def feedback(request: Request) -> Response:
+        """Store one label or a list of labels; a label that differs from the stored one is refused, others are kept."""
+        result = await admitted(request, lambda body: monitor.add_feedback(parse_feedback(body)))
+        counts = {outcome: result.count(outcome) for outcome in ("joined", "pending", "repeated")}
+        if result.conflicts:
+            shown = ", ".join(result.conflicts[:_SHOWN_CONFLICTS])
+            error = f"id: another label is stored for {shown}; a prediction has one label"
+            return JSONResponse({"error": error, "conflicts": result.conflicts, **counts}, 409)
+        return JSONResponse(counts, 202 if counts["joined"] + counts["pending"] else 200)
+
+
+def _add_reads(app: FastAPI, monitor: Monitor) -> None:
+    registry = prometheus_client.CollectorRegistry()
+    registry.register(monitor.collector)
+
+    @app.get(REPORT_PATH)
+    def report(digest: str | None = None) -> Response:
+        """Return scores, quality and performance of each version's newest windows."""
+        return Response(monitor.report(digest).model_dump_json(), media_type="application/json")
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        return Response(prometheus_client.generate_latest(registry), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> Response:
+        return PlainTextResponse("ok") if monitor.alive else PlainTextResponse(str(monitor.problem()), 500)
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        problem = monitor.problem()
+        return PlainTextResponse(problem, 503) if problem else PlainTextResponse("ok")
+
+
+def parse_feedback(body: bytes) -> list[Feedback]:
+    """Return the labels of a body, one or a list.
+
+    Raises:
+        ValidationError: not feedback.
+        InvalidBatchError: an empty id, or a label that is null or not finite.
+    """
+    parsed = _FEEDBACK.validate_json(body)
+    entries = parsed if isinstance(parsed, list) else [parsed]
+    for entry in entries:
+        if not entry.id:
+            raise InvalidBatchError("id: must not be empty")
+        if entry.label is None or entry.label in (float("inf"), float("-inf")) or entry.label != entry.label:
+            raise InvalidBatchError("label: must be a finite number, a text, true or false")
+    return entries
+
+
+def _add_errors(app: FastAPI) -> None:
+    def on(error: type[Exception], status: int, text: Callable[[Any], str], *, retry: bool = False) -> None:
+        async def answer(_: Request, raised: Exception) -> Response:
+            headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if retry else None
+            return JSONResponse({"error": text(raised)}, status, headers=headers)
+
+        app.add_exception_handler(error, answer)
+
+    on(ValidationError, 400, describe)
+    on(InvalidBatchError, 400, str)
+    on(UnknownDigestError, 409, lambda e: f"digest: {e.args[0]} is unknown; post its reference to {REFERENCE_PATH}")
+    on(ReferenceConflictError, 409, str)
+    on(TooLargeError, 413, str)
+    on(BusyError, 503, lambda _: "too much waits to be written; try again", retry=True)
+    on(WriterStoppedError, 503, lambda _: "the monitor is shutting down", retry=True)
+    on(sqlite3.Error, 503, lambda e: f"database: {e}", retry=True)
+
+
+def describe(error: ValidationError) -> str:
+    """Return the first three problems, each with its field."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)[:3]
+    return "; ".join(f"{'.'.join(str(part) for part in p['loc']) or 'body'}: {p['msg']}" for p in problems)
+
+
+def _body(model: Any) -> dict[str, Any]:
+    content = {"application/json": {"schema": model.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}

@@ -1,0 +1,192 @@
+"""From values to counters: one integer a bin, plus missing, mistyped, below and above the reference's range.
+
+A layout lays all columns of one version in one flat vector, so that counting, adding and storing are vector work.
+Counts are exact and add up in any order. Nothing here knows of storage, windows or verdicts.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tidemill_contracts.inference import Value
+from tidemill_contracts.reference import (
+    CategoricalProfile,
+    NumericProfile,
+    Profile,
+    ReferenceProfile,
+    category_text,
+)
+
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+# Bin numbers of what is no bin of the reference; stored as they are.
+MISSING: Final = -1
+MISTYPED: Final = -2
+BELOW: Final = -3
+ABOVE: Final = -4
+_EXTRAS: Final = (MISSING, MISTYPED, BELOW, ABOVE)
+
+FEATURE: Final = "feature:"
+PREDICTION: Final = "prediction"
+
+_NUMBERS: Final = frozenset({float, int, bool, type(None)})
+_TEXTS: Final = frozenset({str, type(None)})
+_TOLERANCE: Final = 1e-6  # of the range's magnitude: a value that went through 32-bit floats is not out of range
+
+
+class ColumnBins:
+    """Counts the values of one column. The vector is the profile's bins, then missing, mistyped, below, above."""
+
+    def __init__(self, profile: Profile) -> None:
+        """Raise ValueError when the profile contradicts itself."""
+        self.profile = profile
+        self.bins = len(profile.counts)
+        self.size = self.bins + len(_EXTRAS)
+        check(profile)
+        if isinstance(profile, NumericProfile):
+            self._edges = np.array(profile.edges, dtype=np.float64)
+            low, high = profile.minimum, profile.maximum
+            slack = _TOLERANCE * max(abs(low or 0.0), abs(high or 0.0))
+            self._low = -np.inf if low is None else low - slack
+            self._high = np.inf if high is None else high + slack
+        else:
+            self._codes = category_codes(profile.categories)
+
+    def count(self, values: Sequence[Value]) -> Counts:
+        """Return int64[size] for these values."""
+        if isinstance(self.profile, NumericProfile):
+            return self._count_numbers(values)
+        return self._count_categories(values)
+
+    def code(self, value: Value) -> int:
+        """Return the bin of one category; the last bin is for those that the reference does not name."""
+        return self._codes.get(category_text(value), self.bins - 1) if value is not None else self.bins - 1
+
+    def _count_numbers(self, values: Sequence[Value]) -> Counts:
+        numbers, mistyped = as_floats(values)
+        present = numbers[~np.isnan(numbers)]
+        counts = np.zeros(self.size, dtype=np.int64)
+        counts[: self.bins] = np.bincount(self._edges.searchsorted(present, side="right"), minlength=self.bins)
+        counts[self.bins :] = (
+            len(values) - len(present) - mistyped,
+            mistyped,
+            np.count_nonzero(present < self._low),
+            np.count_nonzero(present > self._high),
+        )
+        return counts
+
+    def _count_categories(self, values: Sequence[Value]) -> Counts:
+        texts: Iterable[str | None] = values  # type: ignore[assignment]  # true where the next line leaves it alone
+        if not set(map(type, values)) <= _TEXTS:
+            texts = (None if is_missing(v) else category_text(v) for v in values)  # type: ignore[arg-type]
+        counts = np.zeros(self.size, dtype=np.int64)
+        for text, number in Counter(texts).items():
+            counts[self.bins if text is None else self._codes.get(text, self.bins - 1)] += number
+        return counts
+
+
+class Layout:
+    """All columns of one version, in one flat vector of counters."""
+
+    def __init__(self, profile: ReferenceProfile) -> None:
+        """Raise ValueError when the profile contradicts itself."""
+        self.profile = profile
+        self.columns: dict[str, ColumnBins] = {FEATURE + p.name: ColumnBins(p) for p in profile.features}
+        if len(self.columns) != len(profile.features):
+            raise ValueError("profile.features: names must be unique")
+        if profile.prediction is not None:
+            self.columns[PREDICTION] = ColumnBins(profile.prediction)
+        self._offsets: dict[str, int] = {}
+        self.slots: list[tuple[str, int]] = []  # (column, bin) of every place of the vector
+        for name, column in self.columns.items():
+            self._offsets[name] = len(self.slots)
+            self.slots += [(name, number) for number in (*range(column.bins), *_EXTRAS)]
+        self._places = {slot: place for place, slot in enumerate(self.slots)}
+
+    @property
+    def size(self) -> int:
+        """Length of the vector."""
+        return len(self.slots)
+
+    def count(self, columns: Mapping[str, Sequence[Value]], predictions: Sequence[Value]) -> Counts:
+        """Return int64[size]. A feature that `columns` lacks is missing in every row; unknown columns are ignored."""
+        total = np.zeros(self.size, dtype=np.int64)
+        for name, column in self.columns.items():
+            values = predictions if name == PREDICTION else columns.get(name.removeprefix(FEATURE))
+            offset = self._offsets[name]
+            if values is None:
+                total[offset + column.bins] = len(predictions)
+            else:
+                total[offset : offset + column.size] = column.count(values)
+        return total
+
+    def vector(self, rows: Iterable[tuple[str, int, int]]) -> Counts:
+        """Return stored (column, bin, count) rows as a vector, without those of columns it does not know."""
+        total = np.zeros(self.size, dtype=np.int64)
+        for name, number, value in rows:
+            if (place := self._places.get((name, number))) is not None:
+                total[place] += value
+        return total
+
+    def column(self, name: str, counts: Counts) -> Counts:
+        """Return the part of a vector that belongs to one column."""
+        offset = self._offsets[name]
+        return counts[offset : offset + self.columns[name].size]
+
+
+def as_floats(values: Sequence[Value]) -> tuple[Floats, int]:
+    """Return float64[n] with NaN for what is no number, and how many values had another type. Booleans are 0 and 1."""
+    if set(map(type, values)) <= _NUMBERS:
+        try:
+            return np.array(values, dtype=np.float64), 0
+        except OverflowError:  # an integer beyond 1e308
+            pass
+    mistyped = sum(isinstance(v, str) for v in values)
+    return np.array([_as_float(v) for v in values], dtype=np.float64), mistyped
+
+
+def _as_float(value: Value) -> float:
+    if value is None or isinstance(value, str):
+        return np.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf if value > 0 else -np.inf
+
+
+def is_missing(value: Value) -> bool:
+    """Return whether a value is None or NaN."""
+    return value is None or value != value  # NaN alone differs from itself
+
+
+def category_codes(categories: Sequence[str]) -> dict[str, int]:
+    """Return the bin of each category, also under its canonical spelling: a profile's "1.0" is met by 1."""
+    codes = {text: number for number, text in enumerate(categories)}
+    for number, text in enumerate(categories):
+        try:
+            codes.setdefault(category_text(float(text)), number)
+        except (ValueError, OverflowError):
+            continue
+    return codes
+
+
+def check(profile: Profile) -> None:
+    """Raise ValueError, naming the column and the field, when a profile contradicts itself."""
+    where = f"profile of {profile.name!r}"
+    if isinstance(profile, CategoricalProfile):
+        if len(profile.counts) != len(profile.categories) + 1:
+            raise ValueError(f"{where}: counts must have one entry a category and one for other")
+        if len(set(profile.categories)) != len(profile.categories):
+            raise ValueError(f"{where}: categories must be unique")
+    else:
+        if len(profile.counts) != len(profile.edges) + 1:
+            raise ValueError(f"{where}: counts must have one entry more than edges")
+        if not all(a < b for a, b in pairwise(profile.edges)) or not np.isfinite(profile.edges).all():
+            raise ValueError(f"{where}: edges must be finite and strictly increasing")
+    if min(profile.counts) < 0 or profile.missing < 0:
+        raise ValueError(f"{where}: counts and missing must not be negative")

@@ -1,0 +1,159 @@
+"""The report: reads the database, scores windows, judges performance. Never writes, and decides nothing.
+
+A window's scores are kept until its counters change, so a report costs what changed since the last one.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from tidemill_contracts.monitoring import (
+    MonitorConfig,
+    MonitorReport,
+    PerformanceConfig,
+    PerformanceReport,
+    VersionReport,
+    WindowReport,
+)
+from tidemill_runtime.monitor import performance, reading, scoring
+from tidemill_runtime.monitor.binning import PREDICTION, Layout
+from tidemill_runtime.monitor.reading import REPORTED_WINDOWS, StoredVersion, StoredWindow
+from tidemill_runtime.monitor.retention import Retention
+
+_CACHED_WINDOWS: Final = 2_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A report, and the totals by digest that only metrics show."""
+
+    report: MonitorReport
+    labels: Mapping[str, int]
+
+
+class Evaluator:
+    """Evaluates on a read connection of its own; safe to call from several threads."""
+
+    def __init__(
+        self,
+        config: MonitorConfig,
+        connection: sqlite3.Connection,
+        layouts: Mapping[str, Layout],
+        clock: Callable[[], float],
+    ) -> None:
+        """`layouts` is shared with ingestion and may grow and shrink; `clock` returns seconds since the epoch."""
+        self._config = config
+        self._connection = connection
+        self._layouts = layouts
+        self._clock = clock
+        self._started_at = clock()
+        self._lock = threading.Lock()
+        self._cache: dict[int, tuple[int, WindowReport]] = {}  # window -> (changes, report)
+
+    def evaluate(self, digest: str | None = None) -> Evaluation:
+        """Return the state of all versions, or of one digest; an unknown digest gives no versions."""
+        with self._lock:
+            now = self._clock()
+            self._connection.execute("BEGIN")  # one snapshot for all reads
+            try:
+                known = reading.versions(self._connection)
+                wanted = [v for v in known if digest in (None, v.digest) and v.digest in self._layouts]
+                reports = tuple(self._version(version, now) for version in wanted)
+            finally:
+                self._connection.execute("COMMIT")
+            while len(self._cache) > _CACHED_WINDOWS:
+                self._cache.pop(next(iter(self._cache)))
+        report = MonitorReport(monitor=self._config.monitor, now=now, started_at=self._started_at, versions=reports)
+        return Evaluation(report, {version.digest: version.labels for version in wanted})
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._connection.close()
+
+    def _version(self, version: StoredVersion, now: float) -> VersionReport:
+        layout = self._layouts[version.digest]
+        windows = reading.newest_windows(self._connection, version.key, self._config.window_seconds)
+        return VersionReport(
+            version=version.name,
+            digest=version.digest,
+            rows=version.rows,
+            last_record_at=version.last_record,
+            windows=tuple(self._window(window, layout, now) for window in windows),
+            performance=self._performance(version, layout, now),
+            dropped=version.dropped,
+        )
+
+    def _window(self, window: StoredWindow, layout: Layout, now: float) -> WindowReport:
+        changes, report = self._cache.get(window.key, (-1, None))
+        if report is None or changes != window.changes:
+            counts = reading.window_counts(self._connection, window.key, layout)
+            report = scoring.window_report(self._config, layout, window, counts, now)
+            self._cache[window.key] = (window.changes, report)
+        closed = scoring.is_closed(window, now)
+        return report if report.closed == closed else report.model_copy(update={"closed": closed})
+
+    def _performance(self, version: StoredVersion, layout: Layout, now: float) -> PerformanceReport | None:
+        config = self._config.performance
+        if config is None:
+            return None
+        seconds = self._config.window_seconds
+        span = max(Retention.of(self._config).predictions, REPORTED_WINDOWS * seconds + config.label_delay_seconds)
+        mature = reading.labelled_windows(
+            self._connection, version.key, seconds, now - span, now - config.label_delay_seconds
+        )
+        windows, note = mature, ""
+        if sum(labels for _, _, labels in mature) < config.min_labels:
+            windows = reading.labelled_windows(self._connection, version.key, seconds, now - span, now + seconds)
+            note = f"not judged: fewer than {config.min_labels} labels of predictions older than the label delay"
+        chosen = newest_with_labels(windows, config.min_labels)
+        sums = (
+            reading.performance_sums(self._connection, version.key, seconds, chosen[-1][0], chosen[0][0])
+            if chosen
+            else {}
+        )
+        rows = sum(rows for _, rows, _ in mature)
+        return performance_report(
+            config,
+            layout,
+            sums,
+            labels=sum(labels for _, _, labels in chosen),
+            labels_ratio=sum(labels for _, _, labels in mature) / rows if rows else None,
+            note=note,
+        )
+
+
+def newest_with_labels(windows: list[tuple[int, int, int]], wanted: int) -> list[tuple[int, int, int]]:
+    """Return the newest of (start, rows, labels), newest first, that together have the wanted number of labels."""
+    labels = 0
+    for number, window in enumerate(windows, start=1):
+        labels += window[2]
+        if labels >= wanted:
+            return windows[:number]
+    return windows
+
+
+def performance_report(
+    config: PerformanceConfig,
+    layout: Layout,
+    sums: Mapping[str, float],
+    *,
+    labels: int,
+    labels_ratio: float | None,
+    note: str,
+) -> PerformanceReport:
+    """Return the metric of added sums, and whether it is beyond its limits; a note beforehand means: not judged."""
+    column = layout.columns.get(PREDICTION)
+    value, remark = performance.metric(config.metric, sums, column.profile if column else None)
+    low = config.min is not None and value is not None and value < config.min
+    high = config.max is not None and value is not None and value > config.max
+    return PerformanceReport(
+        metric=config.metric,
+        value=value,
+        labels=labels,
+        labels_ratio=labels_ratio,
+        degraded=not note and (low or high),
+        note="; ".join(part for part in (note, remark) if part),
+    )

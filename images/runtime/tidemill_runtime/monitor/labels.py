@@ -1,0 +1,101 @@
+"""Predictions that wait for their label, labels that wait for their prediction, and the joining of the two.
+
+A label counts once per prediction id. It may come before its prediction does, because servers send records in
+batches after they answered; then it is stored and joined when the batch comes. Runs inside the writer's transaction.
+"""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from tidemill_contracts.inference import Feedback, Value
+from tidemill_contracts.reference import category_text
+from tidemill_runtime.monitor import performance
+from tidemill_runtime.monitor.binning import PREDICTION, Layout
+from tidemill_runtime.monitor.ingest import Addition
+
+Outcome = Literal["joined", "pending", "repeated", "conflict"]
+
+
+class _Stored(NamedTuple):
+    """A prediction as it is stored."""
+
+    id: str
+    version: int
+    window: int
+    value: Value
+    score: float | None
+    label: str | None  # JSON
+
+
+def add_predictions(connection: sqlite3.Connection, version: int, windows: dict[int, int], addition: Addition) -> None:
+    """Remember rows for their labels and join those whose label is here already. A repeated id keeps its first row."""
+    connection.executemany(
+        "INSERT OR IGNORE INTO prediction (id, version, window, time, value, score) VALUES (?, ?, ?, ?, ?, ?)",
+        [(p.id, version, windows[p.window], p.time, json.dumps(p.value), p.score) for p in addition.predictions],
+    )
+    if connection.execute("SELECT 1 FROM pending LIMIT 1").fetchone() is None:
+        return
+    for prediction in addition.predictions:
+        early = connection.execute("DELETE FROM pending WHERE id = ? RETURNING label", (prediction.id,)).fetchone()
+        stored = _find(connection, prediction.id) if early is not None else None
+        if stored is not None and stored.label is None:
+            _join(connection, stored, json.loads(early[0]), addition.layout)
+
+
+def add_feedback(
+    connection: sqlite3.Connection, feedback: Feedback, layouts: Mapping[str, Layout], now: float
+) -> Outcome:
+    """Store one label.
+
+    Returns:
+        joined: its prediction is known; pending: not yet; repeated: the same label was stored before;
+        conflict: another label was stored before, and stays.
+    """
+    stored = _find(connection, feedback.id)
+    if stored is None:
+        return _keep_pending(connection, feedback, now)
+    if stored.label is not None:
+        return "repeated" if _same(json.loads(stored.label), feedback.label) else "conflict"
+    row = connection.execute("SELECT digest FROM version WHERE id = ?", (stored.version,)).fetchone()
+    _join(connection, stored, feedback.label, layouts.get(row[0]) if row else None)
+    return "joined"
+
+
+def _keep_pending(connection: sqlite3.Connection, feedback: Feedback, now: float) -> Outcome:
+    known = connection.execute("SELECT label FROM pending WHERE id = ?", (feedback.id,)).fetchone()
+    if known is not None:
+        return "repeated" if _same(json.loads(known[0]), feedback.label) else "conflict"
+    connection.execute(
+        "INSERT INTO pending (id, label, received) VALUES (?, ?, ?)", (feedback.id, json.dumps(feedback.label), now)
+    )
+    return "pending"
+
+
+def _find(connection: sqlite3.Connection, wanted: str) -> _Stored | None:
+    row = connection.execute(
+        "SELECT id, version, window, value, score, label FROM prediction WHERE id = ?", (wanted,)
+    ).fetchone()
+    if row is None:
+        return None
+    identifier, version, window, value, score, label = row
+    return _Stored(identifier, version, window, json.loads(value), score, label)
+
+
+def _join(connection: sqlite3.Connection, stored: _Stored, label: Value, layout: Layout | None) -> None:
+    connection.execute("UPDATE prediction SET label = ? WHERE id = ?", (json.dumps(label), stored.id))
+    connection.execute("UPDATE version SET labels = labels + 1 WHERE id = ?", (stored.version,))
+    counted = connection.execute("UPDATE window SET labels = labels + 1 WHERE id = ?", (stored.window,)).rowcount
+    if not counted or layout is None or PREDICTION not in layout.columns:
+        return
+    sums = performance.addition(layout.columns[PREDICTION], stored.value, stored.score, label)
+    connection.executemany(
+        "INSERT INTO performance (window, name, value) VALUES (?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET value = value + excluded.value",
+        [(stored.window, name, value) for name, value in sums.items()],
+    )
+
+
+def _same(one: Value, other: Value) -> bool:
+    return one is not None and other is not None and category_text(one) == category_text(other)

@@ -1,0 +1,95 @@
+"""What is forgotten, and when: the database stays bounded whatever arrives. Runs inside the writer's transaction."""
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Final
+
+from tidemill_contracts.monitoring import MonitorConfig
+
+_DEFAULT_LABEL_DELAY: Final = 86_400
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long, in seconds, and how many of each thing is kept; the sooner bound holds."""
+
+    windows: float
+    predictions: float
+    detailed_windows: int = 2_000  # per version, with counters by bin; older ones keep rows, errors and performance
+    total_windows: int = 100_000  # per version
+    prediction_rows: int = 1_000_000
+    batches: float = 3_600  # a server retries a batch for seconds
+    pending: float = 900  # a prediction record follows its answer within seconds
+    pending_rows: int = 100_000
+    processes: float = 86_400
+
+    @classmethod
+    def of(cls, config: MonitorConfig) -> "Retention":
+        """Return the bounds that follow from a monitor's configuration: predictions for twice the label delay."""
+        delay = config.performance.label_delay_seconds if config.performance else _DEFAULT_LABEL_DELAY
+        return cls(windows=config.retention_seconds, predictions=max(2 * delay, 600) + config.window_seconds)
+
+
+def prune(connection: sqlite3.Connection, keep: Retention, now: float) -> list[str]:
+    """Remove what is beyond the bounds; return the digests of versions that were removed."""
+    connection.execute("DELETE FROM batch WHERE received < ?", (now - keep.batches,))
+    connection.execute("DELETE FROM pending WHERE received < ?", (now - keep.pending,))
+    _cap(connection, "pending", "received", keep.pending_rows)
+    connection.execute("DELETE FROM process WHERE seen < ?", (now - keep.processes,))
+    _prune_predictions(connection, keep, now)
+    for version, seconds in connection.execute("SELECT DISTINCT version, seconds FROM window").fetchall():
+        _prune_windows(connection, keep, version, seconds, now)
+    return _prune_versions(connection, now - keep.windows)
+
+
+def _cap(connection: sqlite3.Connection, table: str, order: str, rows: int) -> None:
+    """Keep the newest rows; names are constants of this module."""
+    connection.execute(
+        f"DELETE FROM {table} WHERE {order} < (SELECT {order} FROM {table} ORDER BY {order} DESC LIMIT 1 OFFSET ?)",  # noqa: S608
+        (rows - 1,),
+    )
+
+
+def _prune_predictions(connection: sqlite3.Connection, keep: Retention, now: float) -> None:
+    """Rows are numbered as they arrive, so the oldest have the smallest numbers; no index by time is needed."""
+    connection.execute(
+        "DELETE FROM prediction WHERE number < "
+        "ifnull((SELECT number FROM prediction WHERE time >= ? ORDER BY number LIMIT 1), 9223372036854775807)",
+        (now - keep.predictions,),
+    )
+    connection.execute(
+        "DELETE FROM prediction WHERE number <= (SELECT max(number) FROM prediction) - ?", (keep.prediction_rows,)
+    )
+
+
+def _prune_windows(connection: sqlite3.Connection, keep: Retention, version: int, seconds: int, now: float) -> None:
+    expired = max(now - keep.windows - seconds, _start(connection, version, seconds, keep.total_windows))
+    coarse = max(expired, _start(connection, version, seconds, keep.detailed_windows))
+    of = "SELECT id FROM window WHERE version = :version AND seconds = :seconds AND start <"
+    values = {"version": version, "seconds": seconds, "expired": expired, "coarse": coarse}
+    connection.execute(f"DELETE FROM counter WHERE window IN ({of} :coarse AND detailed = 1)", values)  # noqa: S608
+    connection.execute(f"UPDATE window SET detailed = 0 WHERE id IN ({of} :coarse AND detailed = 1)", values)  # noqa: S608
+    connection.execute(f"DELETE FROM performance WHERE window IN ({of} :expired)", values)  # noqa: S608
+    connection.execute(f"DELETE FROM window WHERE id IN ({of} :expired)", values)  # noqa: S608
+
+
+def _start(connection: sqlite3.Connection, version: int, seconds: int, newest: int) -> float:
+    """Return the start of the oldest of so many newest windows; minus infinity when there are fewer."""
+    row = connection.execute(
+        "SELECT start FROM window WHERE version = ? AND seconds = ? ORDER BY start DESC LIMIT 1 OFFSET ?",
+        (version, seconds, newest - 1),
+    ).fetchone()
+    return float(row[0]) if row else float("-inf")
+
+
+def _prune_versions(connection: sqlite3.Connection, before: float) -> list[str]:
+    """Remove versions that have no window left and were neither stored nor heard of for as long."""
+    removed = connection.execute(
+        "DELETE FROM version WHERE max(created, ifnull(last_record, 0)) < ? "
+        "AND NOT EXISTS (SELECT 1 FROM window WHERE window.version = version.id) RETURNING id, digest",
+        (before,),
+    ).fetchall()
+    for identifier, _ in removed:
+        connection.execute("DELETE FROM process WHERE version = ?", (identifier,))
+        connection.execute("DELETE FROM prediction WHERE version = ?", (identifier,))
+    return [digest for _, digest in removed]

@@ -1,0 +1,174 @@
+"""The monitor without HTTP: what a batch, a reference, a label and a report do.
+
+Counting runs on the caller's thread, writing on the writer's. What was acknowledged is committed and synced.
+"""
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Final
+
+from tidemill_contracts.inference import Feedback, PredictionBatch, Reference
+from tidemill_contracts.monitoring import MonitorConfig, MonitorReport
+from tidemill_runtime.monitor import labels, retention, schema, store
+from tidemill_runtime.monitor.binning import Layout
+from tidemill_runtime.monitor.evaluation import Evaluator
+from tidemill_runtime.monitor.exposition import MonitorCollector
+from tidemill_runtime.monitor.ingest import InvalidBatchError, count_batch
+from tidemill_runtime.monitor.labels import Outcome
+from tidemill_runtime.monitor.store import UnknownDigestError
+from tidemill_runtime.monitor.writer import Writer
+
+_LOG = logging.getLogger(__name__)
+EVALUATE_SECONDS: Final = 5.0
+PRUNE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class FeedbackResult:
+    """What became of posted labels: ids in the order they came."""
+
+    outcomes: list[tuple[str, Outcome]]
+
+    def count(self, outcome: Outcome) -> int:
+        """Return how many labels had this outcome."""
+        return sum(o == outcome for _, o in self.outcomes)
+
+    @property
+    def conflicts(self) -> list[str]:
+        """Ids whose stored label differs from the posted one."""
+        return [identifier for identifier, outcome in self.outcomes if outcome == "conflict"]
+
+
+class Monitor:
+    """Owns the database, the writer and the evaluator."""
+
+    def __init__(self, config: MonitorConfig, clock: Callable[[], float] = time.time) -> None:
+        """Open the database and create its schema when it is new."""
+        self.config = config
+        self.collector = MonitorCollector(config)
+        self._clock = clock
+        self._retention = retention.Retention.of(config)
+        connection = schema.connect(config.database)
+        schema.migrate(connection)
+        self._layouts: dict[str, Layout] = store.layouts(connection)
+        self._writer = Writer(connection)
+        reader = schema.connect(config.database, readonly=True)
+        self._evaluator = Evaluator(config, reader, self._layouts, clock)
+        self._stop = threading.Event()
+        self._keeper = threading.Thread(target=self._keep_house, name="housekeeping", daemon=True)
+
+    def start(self) -> None:
+        """Start writer and housekeeping."""
+        self._writer.start()
+        self._keeper.start()
+
+    def close(self) -> None:
+        """Write what is queued and close."""
+        self._stop.set()
+        self._keeper.join()
+        self._writer.stop()
+        self._evaluator.close()
+
+    def add_batch(self, batch: PredictionBatch) -> "Future[bool]":
+        """Count a batch; resolves to False when one of this id was counted before.
+
+        Raises:
+            InvalidBatchError: it contradicts itself, or is meant for another deployment.
+            UnknownDigestError: its version's reference must be posted first (also from the future).
+            BusyError: too much waits to be written.
+        """
+        self._check_deployment(batch.deployment)
+        layout = self._layouts.get(batch.digest)
+        if layout is None:
+            raise UnknownDigestError(batch.digest)
+        seconds = self.config.window_seconds
+        addition = count_batch(
+            batch,
+            layout,
+            now=self._clock(),
+            window_seconds=seconds,
+            retention_seconds=self.config.retention_seconds,
+        )
+        return self._writer.submit(lambda connection: store.add_batch(connection, addition, seconds))
+
+    def add_reference(self, reference: Reference) -> "Future[bool]":
+        """Store a version's reference; resolves to False when it is stored already.
+
+        Raises:
+            InvalidBatchError: a profile that contradicts itself, or another deployment.
+            ReferenceConflictError: from the future: stored with another profile.
+        """
+        self._check_deployment(reference.deployment)
+        try:
+            layout = Layout(reference.profile)
+        except ValueError as error:
+            raise InvalidBatchError(str(error)) from error
+        now = self._clock()
+        future = self._writer.submit(lambda connection: store.add_reference(connection, reference, now))
+        future.add_done_callback(lambda done: self._know(reference.digest, layout, done))
+        return future
+
+    def add_feedback(self, feedback: list[Feedback]) -> "Future[FeedbackResult]":
+        """Store labels, all in one transaction; equal repetitions are no conflict.
+
+        Raises:
+            BusyError: too much waits to be written.
+        """
+        now = self._clock()
+
+        def job(connection: sqlite3.Connection) -> FeedbackResult:
+            return FeedbackResult(
+                [(one.id, labels.add_feedback(connection, one, self._layouts, now)) for one in feedback]
+            )
+
+        return self._writer.submit(job)
+
+    def report(self, digest: str | None = None) -> MonitorReport:
+        """Return the report as of now."""
+        return self._evaluator.evaluate(digest).report
+
+    def problem(self) -> str | None:
+        """Return why the monitor cannot acknowledge anything; None when it can."""
+        if not self._writer.alive or not self._keeper.is_alive():
+            return "a thread of the monitor has ended"
+        if self._writer.last_error is not None:
+            return f"database: {self._writer.last_error}"
+        return None
+
+    @property
+    def alive(self) -> bool:
+        """Whether a restart would not help."""
+        return self._writer.alive and self._keeper.is_alive()
+
+    def _check_deployment(self, deployment: str) -> None:
+        if deployment != self.config.deployment:
+            raise InvalidBatchError(f"deployment: this monitor watches {self.config.deployment!r}, not {deployment!r}")
+
+    def _know(self, digest: str, layout: Layout, done: "Future[bool]") -> None:
+        if done.exception() is None:
+            self._layouts.setdefault(digest, layout)
+
+    def _keep_house(self) -> None:
+        """Evaluate every few seconds for scrapes, prune every minute; an error is logged and tried again."""
+        next_prune = 0.0
+        while not self._stop.is_set():
+            try:
+                self.collector.update(self._evaluator.evaluate())
+                if self._clock() >= next_prune:
+                    next_prune = self._clock() + PRUNE_SECONDS
+                    self.prune()
+            except Exception:  # the loop must go on; the timestamp of the last success shows that it fails
+                _LOG.exception("housekeeping failed")
+            self._stop.wait(EVALUATE_SECONDS)
+
+    def prune(self) -> None:
+        """Forget what is beyond retention, and wait until it is committed."""
+        now = self._clock()
+        removed = self._writer.submit(lambda connection: retention.prune(connection, self._retention, now)).result()
+        for digest in removed:
+            self._layouts.pop(digest, None)
