@@ -141,8 +141,8 @@ class Rollout(Model):
                 "spec.rollout.steps must have at least one step with strategy Canary",
             ),
             rule(
-                "!has(self.steps) || self.steps.all(s, self.steps.filter(t, t.weight == s.weight).size() == 1) && "
-                "self.steps == self.steps.sortBy(s, s.weight)",
+                "!has(self.steps) || (self.steps.map(s, s.weight).isSorted() && "
+                "self.steps.all(s, self.steps.exists_one(t, t.weight == s.weight)))",
                 "spec.rollout.steps: weights must rise from step to step",
             ),
         )

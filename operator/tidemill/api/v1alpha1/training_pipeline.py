@@ -276,7 +276,7 @@ class TrainingPipeline(Resource):
             *READY_COLUMNS,
             Column("Champion", "string", ".status.champion.version", "The newest approved version."),
             Column("Active", "string", ".status.activeRun", "The run in progress."),
-            Column("Next", "date", ".status.nextScheduleTime", "Next scheduled time.", 1),
+            Column("Next", "string", ".status.nextScheduleTime", "Next scheduled time.", 1),
             *TAIL_COLUMNS,
         ),
         name_rule=rule("size(self.metadata.name) <= 63", "metadata.name must be no more than 63 characters"),

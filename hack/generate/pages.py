@@ -1,0 +1,98 @@
+"""The field tables of docs/kinds/*.md: generated between two markers, everything outside them is written by people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hack.generate.crd import object_schema
+from hack.generate.schema import Schema
+from tidemill.api.base import Kind, Resource
+
+BEGIN = "<!-- fields: begin; written by `make generate`, edits are lost -->"
+END = "<!-- fields: end -->"
+
+
+def file_name(info: Kind) -> str:
+    """Return the page's file name, for example training-pipeline.md."""
+    words = "".join(f"-{c.lower()}" if c.isupper() else c for c in info.kind)
+    return f"{words.lstrip('-')}.md"
+
+
+def render(resource: type[Resource], present: str | None) -> str:
+    """Return the page: `present` with its table renewed, or a new page. Raises ValueError when a marker is missing."""
+    table = _tables(resource)
+    if present is None:
+        return f"# {resource.INFO.kind}\n\n{resource.INFO.description}\n\n{BEGIN}\n{table}{END}\n"
+    if BEGIN not in present or END not in present:
+        raise ValueError(f"docs/kinds/{file_name(resource.INFO)}: the markers `{BEGIN}` and `{END}` are missing")
+    before, rest = present.split(BEGIN, 1)
+    return f"{before}{BEGIN}\n{table}{END}{rest.split(END, 1)[1]}"
+
+
+def _tables(resource: type[Resource]) -> str:
+    properties = object_schema(resource)["properties"]
+    parts = []
+    for name in ("spec", "status"):
+        rows = _rows(properties[name], name)
+        head = "| field | type | default | meaning |\n| --- | --- | --- | --- |\n"
+        parts.append(f"## Fields of {name}\n\n{head}" + "".join(rows))
+    return "\n".join(["", *parts]) + "\n"
+
+
+def _rows(schema: Schema, path: str) -> list[str]:
+    rows = []
+    required = set(schema.get("required", []))
+    for name, child in schema.get("properties", {}).items():
+        field = f"{path}.{name}"
+        default = "**required**" if name in required else _default(child)
+        rows.append(f"| `{field}` | {_type(child)} | {default} | {_meaning(child)} |\n")
+        rows.extend(_rows(child, field))
+        for key, mark in (("items", "[]"), ("additionalProperties", ".*")):
+            if key in child:
+                rows.extend(_rows(child[key], f"{field}{mark}"))
+    return rows
+
+
+def _type(schema: Schema) -> str:
+    if schema.get("x-kubernetes-int-or-string"):
+        return "quantity"
+    if schema.get("type") == "array":
+        return f"list of {_type(schema['items'])}"
+    if "additionalProperties" in schema:
+        return f"map of {_type(schema['additionalProperties'])}"
+    if schema.get("format") == "date-time":
+        return "time"
+    return str(schema["type"])
+
+
+def _default(schema: Schema) -> str:
+    default: Any = schema.get("default")
+    if default is None or default == {}:
+        return ""
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def _meaning(schema: Schema) -> str:
+    text = schema["description"]
+    if "enum" in schema:
+        missing = [str(value) for value in schema["enum"] if str(value) not in text]
+        if missing:
+            text += f" One of {', '.join(str(value) for value in schema['enum'])}."
+    limits = _limits(schema)
+    rules = [r["message"] for r in schema.get("x-kubernetes-validations", []) if "message" in r]
+    text += f" ({limits})" if limits else ""
+    text += "".join(f" Rule: {message}." for message in rules)
+    return text.replace("|", "\\|")
+
+
+def _limits(schema: Schema) -> str:
+    words = []
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None:
+        words.append(f"{'more than' if schema.get('exclusiveMinimum') else 'at least'} {low}")
+    if high is not None:
+        words.append(f"{'less than' if schema.get('exclusiveMaximum') else 'at most'} {high}")
+    for key, noun in (("maxItems", "items"), ("maxProperties", "entries"), ("maxLength", "characters")):
+        if key in schema:
+            words.append(f"at most {schema[key]} {noun}")
+    return ", ".join(words)
