@@ -1,0 +1,10 @@
+"""A Kubernetes cluster for tests and demos in one command, whatever the machine has.
+
+`python -m hack.localcluster up|down|load-image|kubeconfig|status`. Standard library only: it runs before anything else.
+"""
+
+from hack.localcluster.local.control_plane import control_plane
+from hack.localcluster.progress import LocalClusterError, Progress
+from hack.localcluster.provider import ClusterStatus, Provider, choose_provider
+
+__all__ = ["ClusterStatus", "LocalClusterError", "Progress", "Provider", "choose_provider", "control_plane"]

@@ -1,0 +1,58 @@
+"""A cluster that somebody else runs, named by KUBECONFIG. Nothing is created or deleted here.
+
+Images cannot be loaded into it: they have to be pushed to a registry that its nodes can pull from (IMAGE_PREFIX).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from hack.localcluster.progress import LocalClusterError, Progress
+from hack.localcluster.provider import ClusterStatus
+from hack.tools.kubectl import kubectl
+
+
+class ExternalProvider:
+    """Whatever KUBECONFIG points to; `up` only checks that it answers."""
+
+    name = "external"
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def up(self) -> None:
+        self._progress.step(f"cluster of KUBECONFIG={self.kubeconfig()}")
+        done = self._version()
+        if done.returncode != 0:
+            raise LocalClusterError(
+                f"KUBECONFIG={self.kubeconfig()}: the cluster does not answer: {done.stderr.strip()}; "
+                "unset KUBECONFIG to have a cluster made"
+            )
+
+    def down(self) -> None:
+        self._progress.step("KUBECONFIG names a cluster that was not made here: left alone")
+
+    def load_images(self, archives: Sequence[Path]) -> None:
+        names = ", ".join(archive.stem for archive in archives)
+        raise LocalClusterError(
+            f"images {names} cannot be loaded into the cluster of KUBECONFIG: push them to a registry that its nodes "
+            "reach, for example `make images IMAGE_PREFIX=registry.example.com/tidemill` and `docker push`"
+        )
+
+    def kubeconfig(self) -> Path:
+        configured = os.environ.get("KUBECONFIG", "")
+        if not configured:
+            raise LocalClusterError("provider external needs the environment variable KUBECONFIG")
+        # kubectl allows a list of files; the first is enough to find the current context of the common case.
+        return Path(configured.split(os.pathsep)[0]).resolve()
+
+    def status(self) -> ClusterStatus:
+        running = self._version().returncode == 0
+        return ClusterStatus(self.name, running, self.kubeconfig(), {})
+
+    def _version(self) -> subprocess.CompletedProcess[str]:
+        command = [str(kubectl()), "get", "--raw=/readyz", "--request-timeout=10s"]
+        return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,0 +1,1 @@
+"""The `local` provider: a real control plane and a real node as processes of this machine."""

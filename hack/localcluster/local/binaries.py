@@ -1,0 +1,72 @@
+"""The server programs of Kubernetes, etcd and CoreDNS: from the user's cache, else built from `hack/kube`.
+
+One build serves all clones of one machine: the cache is keyed by the content of the module, the Kubernetes version and
+the architecture.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from hack.localcluster.local.settings import KUBERNETES_VERSION
+from hack.localcluster.progress import LocalClusterError, Progress, last_lines
+from hack.localcluster.provider import REPOSITORY, cache_folder
+from hack.tools.go import go_toolchain
+
+_MODULE = REPOSITORY / "hack" / "kube"
+
+
+def cache_key() -> str:
+    """Changes whenever the built programs would."""
+    digest = hashlib.sha256(f"{KUBERNETES_VERSION} {platform.machine()}".encode())
+    for path in sorted(p for p in _MODULE.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(_MODULE).as_posix().encode() + b"\0" + path.read_bytes())
+    return f"{KUBERNETES_VERSION}-{digest.hexdigest()[:12]}"
+
+
+@functools.cache
+def binaries(progress: Progress | None = None) -> Path:
+    """The folder that holds `kube` and `pause`, built when it is not there. Raises LocalClusterError."""
+    progress = progress or Progress()
+    folder = cache_folder() / "kube" / cache_key()
+    if (folder / "kube").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        # Two sessions of tests may want it at once; the second finds it built.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "kube").exists():
+            _build(folder, progress)
+    return folder
+
+
+def program(name: str) -> list[str]:
+    """The command that starts a server program, without flags."""
+    return [str(binaries() / "kube"), name]
+
+
+def _build(folder: Path, progress: Progress) -> None:
+    go = go_toolchain()
+    progress.step(f"building Kubernetes {KUBERNETES_VERSION} from its Go modules (once; about 7 minutes on 2 cores)")
+    major, minor = KUBERNETES_VERSION.lstrip("v").split(".")[:2]
+    version = "k8s.io/component-base/version"
+    stamp = {"gitVersion": KUBERNETES_VERSION, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    flags = " ".join(["-s -w", *(f"-X {version}.{key}={value}" for key, value in stamp.items())])
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
+    log = folder / "build.log"
+    # `pause` first: `kube` is what marks the folder as whole.
+    for package, target in (("./pause", "pause"), (".", "kube")):
+        unfinished = folder / f"{target}.new"
+        command = [str(go), "build", "-trimpath", "-ldflags", flags, "-o", str(unfinished), package]
+        with log.open("wb") as output:
+            done = subprocess.run(command, cwd=_MODULE, env=environment, stdout=output, stderr=output, check=False)
+        if done.returncode != 0:
+            raise LocalClusterError(f"{' '.join(command[:3])} {package} in {_MODULE} failed{last_lines(log)}")
+        unfinished.rename(folder / target)
+    progress.step("built")

@@ -1,0 +1,48 @@
+"""What the machine must have for the local provider; on Debian as root it is installed, elsewhere the command is told."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+
+from hack.localcluster.local.node import cni_folder
+from hack.localcluster.progress import LocalClusterError, Progress
+from hack.tools.debian import install
+
+_PACKAGES = {
+    "containerd": "containerd",
+    "runc": "runc",
+    "iptables": "iptables",
+    "conntrack": "conntrack",
+    "socat": "socat",
+    "ip": "iproute2",
+    "modprobe": "kmod",
+    "mount": "mount",
+    "openssl": "openssl",
+}
+_CNI_PACKAGE = "containernetworking-plugins"
+
+
+def missing_packages() -> list[str]:
+    """Debian's names of the packages that are not there."""
+    found = [package for program, package in _PACKAGES.items() if shutil.which(program) is None]
+    return found + ([] if cni_folder() else [_CNI_PACKAGE])
+
+
+def require(progress: Progress) -> None:
+    """Raises LocalClusterError with the exact command unless the machine can run a node."""
+    if sys.platform != "linux":
+        raise LocalClusterError(
+            f"the local provider needs Linux, this is {platform.system()}; start Docker Desktop (kind is used then) "
+            "or point KUBECONFIG to a cluster"
+        )
+    if os.geteuid() != 0:
+        raise LocalClusterError(
+            "the local provider runs a node as processes of this machine and needs root; run "
+            f"`sudo --preserve-env=TIDEMILL_CACHE,TIDEMILL_STATE {sys.executable} -m hack.localcluster up`, "
+            "or start Docker (kind is used then), or point KUBECONFIG to a cluster"
+        )
+    if missing := missing_packages():
+        install(missing, progress.step)
