@@ -67,7 +67,7 @@ def _type(schema: Schema) -> str:
 
 def _default(schema: Schema) -> str:
     default: Any = schema.get("default")
-    if default is None or default == {}:
+    if default is None or isinstance(default, dict):
         return ""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 

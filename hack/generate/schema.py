@@ -124,7 +124,7 @@ def _merge(inner: Schema, outer: Schema) -> Schema:
 
 
 def _set_default(out: Schema, raw: Schema, *, in_items: bool) -> None:
-    """Keep scalar defaults, `{}` for objects whose fields have defaults, and none at all inside list items and maps.
+    """Keep scalar defaults, those of objects made of them, and none at all inside list items and maps.
 
     Inside list items the API server would add fields that nobody wrote and server-side apply would report a difference,
     so the description says what absence means and the types fill it in on reading.
@@ -136,8 +136,10 @@ def _set_default(out: Schema, raw: Schema, *, in_items: bool) -> None:
         elif "description" in out and f"{default} (default)" not in out["description"]:
             out["description"] = f"{out['description']} Absent: {_literal(default)}."
     elif isinstance(default, dict) and not in_items:
-        if any("default" in child for child in out.get("properties", {}).values()):
-            out["default"] = {}
+        # In full, not `{}`: the API server holds a default against the CEL rules before it fills in nested defaults.
+        nested = {name: child["default"] for name, child in out.get("properties", {}).items() if "default" in child}
+        if nested:
+            out["default"] = nested
 
 
 def _literal(value: str | float | bool) -> str:
