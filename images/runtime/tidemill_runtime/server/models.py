@@ -92,10 +92,14 @@ def runtimes(manifest: ModelManifest, config: ServerConfig) -> list[str]:
         StartError: FormatUnsupported; says what the version has and what was asked for.
     """
     formats = manifest.formats
-    native = [f for f in ("skops", "joblib") if f in formats and (f != "joblib" or config.allow_pickle)]
+    native: list[str] = [f for f in ("skops", "joblib") if f in formats and (f != "joblib" or config.allow_pickle)]
     has_parity = manifest.onnx_parity.passed if manifest.onnx_parity is not None else not native
     onnx = ["onnx"] if "onnx" in formats else []
-    by_runtime: dict[str, list[str]] = {"ONNX": onnx, "Native": native[:1], "Auto": (onnx if has_parity else []) + native[:1]}
+    by_runtime: dict[str, list[str]] = {
+        "ONNX": onnx,
+        "Native": native[:1],
+        "Auto": (onnx if has_parity else []) + native[:1],
+    }
     choices = by_runtime[config.runtime]
     if not choices:
         hint = (

@@ -94,9 +94,10 @@ class NativeModel:
         """
         features = self._data_frame(frame) if self._as_frame else self._matrix(frame)
         try:
-            if self._head is not None:
-                features = self._head.transform(features)
-            return self._answer(features)
+            with np.errstate(all="ignore"):  # absurd numbers are no reason to write to the log
+                if self._head is not None:
+                    features = self._head.transform(features)
+                return self._answer(features)
         except (ValueError, TypeError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise BadRequestError(f"inputs: the model refused the input: {reason[:300]}") from error
