@@ -1,0 +1,408 @@
+"""The operator against the bare API server: latency, burst, writes, memory, fail-over.
+
+A real kube-apiserver and etcd, and the operator as a process of its own with the administrator's kubeconfig. There is
+no kubelet: the benchmark plays it and ends the Jobs itself.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from hack.bench.table import Row
+from hack.demo.kubectl import Kubectl
+from hack.localcluster import control_plane
+from tidemill.core.plan import ObjectRef
+from tidemill.kube.access import Access
+from tidemill.kube.client import KubeClient
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = "def train(data, target):\n    raise RuntimeError('never run here')\n"
+PAIRS, ALONE, BURST, OBJECTS = 300, 15, 500, 1000
+
+
+def pipeline(namespace: str, name: str) -> dict[str, Any]:
+    """Return the pipeline that is applied."""
+    return {
+        "apiVersion": "tidemill.io/v1alpha1",
+        "kind": "TrainingPipeline",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "data": [{"name": "iris", "uri": "builtin://iris"}],
+            "target": "target",
+            "code": {"configMap": {"name": "code"}, "entrypoint": "train:train"},
+        },
+    }
+
+
+def job(namespace: str, name: str) -> dict[str, Any]:
+    """Return a Job as bare as it can be: the floor's second write."""
+    container = {"name": "train", "image": "none", "command": ["true"]}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}},
+    }
+
+
+class Operator:
+    """One operator process."""
+
+    def __init__(self, kubeconfig: Path, port: int, identity: str) -> None:
+        """Start it."""
+        environment = {
+            **os.environ,
+            "KUBECONFIG": str(kubeconfig),
+            "TIDEMILL_HTTP_PORT": str(port),
+            "TIDEMILL_POD_NAME": identity,
+            "TIDEMILL_LOG_LEVEL": "WARNING",
+        }
+        self.port = port
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tidemill"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Return every sample of /metrics by name and labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as reply:
+            lines = reply.read().decode().splitlines()
+        return {k: float(v) for k, _, v in (line.rpartition(" ") for line in lines if line and line[0] != "#")}
+
+    def writes(self) -> float:
+        """Return how many writing API requests it has made, the Lease's apart (it is renewed for ever)."""
+        return sum(
+            value
+            for name, value in self.metrics().items()
+            if name.startswith("rest_client_requests_total") and 'method="GET"' not in name
+        )
+
+    def leases(self) -> float:
+        """Return how many times it has renewed its Lease."""
+        return sum(v for n, v in self.metrics().items() if n.startswith("tidemill_lease_renewals_total"))
+
+    def leads(self) -> bool:
+        """Tell whether it holds the Lease."""
+        try:
+            samples = self.metrics()
+        except OSError:
+            return False
+        return any(n.startswith("leader_election_master_status") and v == 1 for n, v in samples.items())
+
+    def memory_mebibytes(self) -> float:
+        """Return the resident set size."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it."""
+        self.process.send_signal(how)
+        self.process.wait(timeout=30)
+
+
+async def until(fact: Callable[[], bool], seconds: float) -> None:
+    """Wait for a fact.
+
+    Raises:
+        TimeoutError: it did not come true.
+    """
+    end = time.monotonic() + seconds
+    while not fact():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {seconds:.0f} s in vain")
+        await asyncio.sleep(0.2)
+
+
+class Jobs:
+    """When each Job appeared, by a watch."""
+
+    def __init__(self, client: KubeClient) -> None:
+        """Watch nothing yet."""
+        self.client = client
+        self.seen: dict[str, float] = {}
+        self.changed = asyncio.Condition()
+        self.manifests: dict[str, dict[str, Any]] = {}
+
+    async def poll(self) -> None:
+        """Look for new Jobs every few milliseconds; each look is one small list by resourceVersion 0 (from memory)."""
+        while True:
+            for item in await self.client.list(
+                "batch/v1", "Job", label_selector="app.kubernetes.io/managed-by=tidemill"
+            ):
+                key = item["metadata"]["labels"]["tidemill.io/pipeline"]
+                if key not in self.seen:
+                    self.manifests[key] = item
+                    async with self.changed:
+                        self.seen[key] = time.monotonic()
+                        self.changed.notify_all()
+            await asyncio.sleep(0.005 if len(self.seen) < 100 else 0.2)
+
+    async def first(self, name: str, seconds: float = 60) -> float:
+        """Return when the first Job of a pipeline appeared; TimeoutError when it does not."""
+        async with asyncio.timeout(seconds), self.changed:
+            await self.changed.wait_for(lambda: name in self.seen)
+        return self.seen[name]
+
+    @asynccontextmanager
+    async def polling(self) -> AsyncIterator[None]:
+        """Poll in the background."""
+        task = asyncio.create_task(self.poll())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+async def namespace(client: KubeClient, name: str) -> None:
+    """Create a namespace with the code that the pipelines name."""
+    await client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    metadata = {"name": "code", "namespace": name}
+    await client.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"train.py": CODE}})
+
+
+async def bare_pairs(client: KubeClient) -> float:
+    """Return seconds per pair of bare writes (a suspended pipeline and a Job), 32 at a time."""
+    await namespace(client, "bench-floor")
+    gate = asyncio.Semaphore(32)
+
+    async def pair(index: int) -> None:
+        async with gate:
+            manifest = pipeline("bench-floor", f"floor-{index}")
+            manifest["spec"]["suspend"] = True
+            await client.create(manifest)
+            await client.create(job("bench-floor", f"floor-{index}"))
+
+    started = time.monotonic()
+    await asyncio.gather(*(pair(i) for i in range(PAIRS)))
+    return (time.monotonic() - started) / PAIRS
+
+
+async def bare_alone(client: KubeClient) -> float:
+    """Return the median seconds of one pair of bare writes, one after the other."""
+    times = []
+    for index in range(ALONE):
+        started = time.monotonic()
+        manifest = pipeline("bench-floor", f"alone-{index}")
+        manifest["spec"]["suspend"] = True
+        await client.create(manifest)
+        await client.create(job("bench-floor", f"alone-{index}"))
+        times.append(time.monotonic() - started)
+    return statistics.median(times)
+
+
+async def one_alone(client: KubeClient) -> float:
+    """Return the median seconds from the start of an apply to the Job, one pipeline at a time."""
+    await namespace(client, "bench-alone")
+    times = []
+    jobs = Jobs(client)
+    async with jobs.polling():
+        for index in range(ALONE):
+            name = f"alone-{index}"
+            started = time.monotonic()
+            await client.create(pipeline("bench-alone", name))
+            times.append(await jobs.first(name) - started)
+            await asyncio.sleep(0.2)
+    return statistics.median(times)
+
+
+async def burst(client: KubeClient, jobs: Jobs) -> float:
+    """Return the seconds from the first of 500 applies to the last Job."""
+    await namespace(client, "bench-burst")
+    gate = asyncio.Semaphore(32)
+
+    async def create(index: int) -> None:
+        async with gate:
+            await client.create(pipeline("bench-burst", f"burst-{index}"))
+
+    names = {f"burst-{i}" for i in range(BURST)}
+    async with jobs.polling():
+        started = time.monotonic()
+        await asyncio.gather(*(create(i) for i in range(BURST)))
+        return max([await jobs.first(name, 120) for name in names]) - started
+
+
+async def finish_job(client: KubeClient, manifest: dict[str, Any], now: str) -> None:
+    """Play kubelet and Job controller: a pod that ended well with a result, and a completed Job."""
+    meta, template = manifest["metadata"], manifest["spec"]["template"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": meta["name"], "uid": meta["uid"], "controller": True}
+    digest = "sha256:" + meta["uid"].replace("-", "").ljust(64, "0")
+    result = {
+        "outcome": "Succeeded",
+        "digest": digest,
+        "model_digest": digest,
+        "uri": f"pvc://tidemill-artifacts/{meta['namespace']}",
+        "task": "classification",
+        "formats": ["skops"],
+        "metrics": {"accuracy": 0.9},
+        "rows": {"train": 120, "holdout": 30},
+        "data": {"iris": digest},
+    }
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": meta["name"] + "-pod",
+            "namespace": meta["namespace"],
+            "ownerReferences": [owner],
+            "labels": {**template["metadata"]["labels"], "batch.kubernetes.io/job-name": meta["name"]},
+        },
+        "spec": {"containers": [{"name": "train", "image": "none"}], "restartPolicy": "Never"},
+    }
+    created = await client.create(pod)
+    terminated = {
+        "exitCode": 0,
+        "reason": "Completed",
+        "startedAt": now,
+        "finishedAt": now,
+        "message": json.dumps(result),
+    }
+    state = {
+        "name": "train",
+        "image": "none",
+        "imageID": "none",
+        "ready": False,
+        "restartCount": 0,
+        "state": {"terminated": terminated},
+    }
+    await client.patch_merge(
+        ObjectRef.of(created), {"status": {"phase": "Succeeded", "containerStatuses": [state]}}, "status"
+    )
+    conditions = [
+        {
+            "type": kind,
+            "status": "True",
+            "reason": "CompletionsReached",
+            "lastTransitionTime": now,
+            "lastProbeTime": now,
+        }
+        for kind in ("SuccessCriteriaMet", "Complete")
+    ]
+    status = {"succeeded": 1, "startTime": now, "completionTime": now, "conditions": conditions}
+    await client.patch_merge(ObjectRef.of(manifest), {"status": status}, "status")
+
+
+async def finish_all(client: KubeClient, operator: Operator, jobs: Jobs) -> float:
+    """End all Jobs and return the operator's writes per run from the start of its life to a registered version."""
+    gate = asyncio.Semaphore(16)
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+    async def finish(manifest: dict[str, Any]) -> None:
+        async with gate:
+            await finish_job(client, manifest, now)
+
+    await asyncio.gather(*(finish(m) for m in jobs.manifests.values()))
+    for _ in range(240):
+        versions = await client.list("tidemill.io/v1alpha1", "ModelVersion")
+        if len(versions) >= len(jobs.manifests):
+            break
+        await asyncio.sleep(0.5)
+    else:
+        raise TimeoutError(f"{len(versions)} of {len(jobs.manifests)} versions were registered in 120 s")
+    await settle(operator)
+    return operator.writes() - operator.leases()
+
+
+async def settle(operator: Operator) -> None:
+    """Wait until the operator has written nothing for five seconds."""
+    last, quiet = -1.0, 0
+    while quiet < 5:
+        now = operator.writes() - operator.leases()
+        quiet = quiet + 1 if now == last else 0
+        last = now
+        await asyncio.sleep(1)
+
+
+async def failover(client: KubeClient, first: Operator, second: Operator) -> float:
+    """Return the seconds from SIGKILL of the leader to the Job of a pipeline that was applied right after."""
+    leader = first if first.leads() else second
+    jobs = Jobs(client)
+    async with jobs.polling():
+        await asyncio.sleep(1)
+        leader.stop(signal.SIGKILL)
+        started = time.monotonic()
+        await client.create(pipeline("bench-alone", "failover"))
+        return await jobs.first("failover") - started
+
+
+async def measure(kubeconfig: Path) -> list[Row]:
+    """Run everything against one control plane."""
+    rows = []
+    async with KubeClient(Access.from_kubeconfig(kubeconfig)) as client:
+        await client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tidemill-system"}})
+        await asyncio.sleep(2)
+        pair, alone_floor = await bare_pairs(client), await bare_alone(client)
+        operator = Operator(kubeconfig, 18080, "bench-1")
+        other = None
+        try:
+            await until(operator.leads, 60)
+            alone = await one_alone(client)
+            rows.append(
+                Row(
+                    "apply → Job, one alone, median",
+                    1000 * alone,
+                    "ms",
+                    1000 * alone_floor,
+                    "two bare writes",
+                    "≤ 100 ms",
+                    alone <= 0.1,
+                )
+            )
+            await settle(operator)
+            before, jobs = operator.writes() - operator.leases(), Jobs(client)
+            seconds = await burst(client, jobs)
+            rows.append(
+                Row(
+                    f"{BURST} pipelines at once → all Jobs",
+                    seconds,
+                    "s",
+                    pair * BURST,
+                    "bare pairs",
+                    "≤ 10 s",
+                    seconds <= 10,
+                )
+            )
+            del jobs.seen
+            jobs.manifests = {k: m for k, m in jobs.manifests.items() if k.startswith("burst-")}
+            writes = (await finish_all(client, operator, jobs) - before) / BURST
+            rows.append(Row("API writes per run, events included", writes, "writes", None, "", "≤ 6", writes <= 6))
+            idle_from = operator.writes() - operator.leases()
+            await asyncio.sleep(60)
+            idle = operator.writes() - operator.leases() - idle_from
+            rows.append(
+                Row(f"API writes per minute, idle with {BURST} pipelines", idle, "writes", None, "", "0", idle == 0)
+            )
+            total = sum(
+                [
+                    len(await client.list("tidemill.io/v1alpha1", k))
+                    for k in ("TrainingPipeline", "TrainingRun", "ModelVersion")
+                ]
+            )
+            memory = operator.memory_mebibytes()
+            rows.append(Row(f"operator memory at {total} objects", memory, "MiB", None, "", "≤ 130 MiB", memory <= 130))
+            other = Operator(kubeconfig, 18081, "bench-2")
+            await asyncio.sleep(10)
+            seconds = await failover(client, operator, other)
+            rows.append(Row("leader killed → next Job", seconds, "s", None, "", "≤ 20 s", seconds <= 20))
+        finally:
+            for each in (operator, other):
+                if each and each.process.poll() is None:
+                    each.stop()
+    return rows
+
+
+def run(_: argparse.Namespace) -> list[Row]:
+    """Bring a control plane up, measure, and take it down."""
+    with control_plane() as kubeconfig:
+        os.environ["KUBECONFIG"] = str(kubeconfig)
+        Kubectl().run("apply", "--server-side", "-f", str(ROOT / "crds"))
+        return asyncio.run(measure(Path(kubeconfig)))
