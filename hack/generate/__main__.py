@@ -44,7 +44,9 @@ def main() -> int:
     late = stale(ROOT)
     if check:
         for path in late:
-            print(f"{path.relative_to(ROOT)} is out of date: run `make generate` and commit the result", file=sys.stderr)
+            print(
+                f"{path.relative_to(ROOT)} is out of date: run `make generate` and commit the result", file=sys.stderr
+            )
         return 1 if late else 0
     files = wanted(ROOT)
     for path in late:

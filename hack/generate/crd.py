@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from hack.generate.schema import Schema, structural, without_defaults
 from tidemill.api.base import GROUP, VERSION, Column, Kind, Resource
@@ -34,6 +35,8 @@ def crd(resource: type[Resource]) -> dict[str, Any]:
         "subresources": _subresources(info),
         "schema": {"openAPIV3Schema": object_schema(resource)},
     }
+    if info.selectable:
+        version["selectableFields"] = [{"jsonPath": path} for path in info.selectable]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -57,10 +60,7 @@ def crd(resource: type[Resource]) -> dict[str, Any]:
 def object_schema(resource: type[Resource]) -> Schema:
     """Return the schema of the whole object: standard top, spec with defaults, status with its one default."""
     info = resource.INFO
-    fields = resource.model_fields
-    spec_type, status_type = fields["spec"].annotation, fields["status"].annotation
-    assert spec_type is not None and status_type is not None
-    status = without_defaults(structural(status_type))
+    status = without_defaults(structural(_field_model(resource, "status")))
     # kstatus calls an object without status healthy; -1 makes it "in progress" until the operator has looked.
     status["default"] = {"observedGeneration": -1}
     schema: Schema = {
@@ -71,13 +71,20 @@ def object_schema(resource: type[Resource]) -> Schema:
             "apiVersion": {"description": _API_VERSION, "type": "string"},
             "kind": {"description": f"Kind of this object, {info.kind}.", "type": "string"},
             "metadata": {"type": "object"},
-            "spec": structural(spec_type),
+            "spec": structural(_field_model(resource, "spec")),
             "status": status,
         },
     }
     if info.name_rule is not None:
         schema["x-kubernetes-validations"] = [info.name_rule]
     return schema
+
+
+def _field_model(resource: type[Resource], name: str) -> type[BaseModel]:
+    annotation = resource.model_fields[name].annotation
+    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        raise TypeError(f"{resource.__name__}.{name} must be a model, not {annotation}")
+    return annotation
 
 
 def _subresources(info: Kind) -> dict[str, Any]:
@@ -106,7 +113,7 @@ def _column(column: Column) -> dict[str, Any]:
 class _Dumper(yaml.SafeDumper):
     """Writes repeated values in full: anchors would be valid YAML that nobody wants to read."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, _data: Any) -> bool:
         return True
 
 

@@ -73,7 +73,7 @@ def _default(schema: Schema) -> str:
 
 
 def _meaning(schema: Schema) -> str:
-    text = schema["description"]
+    text: str = schema["description"]
     if "enum" in schema:
         missing = [str(value) for value in schema["enum"] if str(value) not in text]
         if missing:

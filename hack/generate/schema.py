@@ -1,7 +1,7 @@
 """From pydantic's JSON schema to the structural OpenAPI v3 schema that a CRD takes.
 
-Why: the API server refuses `$ref`, `title`, `const`, `additionalProperties: false` and null types, and a default inside a
-list item makes GitOps tools see a difference for ever. This module holds the translation and nothing about single kinds.
+Why: the API server refuses `$ref`, `title`, `const`, `additionalProperties: false` and null types, and a default
+inside a list item makes GitOps tools see a difference for ever. This module holds the translation, nothing of kinds.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class SchemaError(Exception):
 def structural(model: type[BaseModel]) -> Schema:
     """Return the structural schema of a model with every reference inlined.
 
-    Raises SchemaError for what Kubernetes cannot express (unions of types, recursion) and for a field without description.
+    Raises SchemaError for what Kubernetes cannot express (unions of types, recursion) and for a field without a
+    description.
     """
     raw = model.model_json_schema(by_alias=True, mode="validation")
     return _Translator(raw.get("$defs", {})).translate(raw, model.__name__, in_items=False)
@@ -55,7 +56,7 @@ class _Translator:
 
     def translate(self, raw: Schema, path: str, *, in_items: bool) -> Schema:
         """Return the structural form of `raw`; `in_items`: somewhere inside a list item or a map value."""
-        raw = _without_null(raw, path)
+        raw = _without_null(raw)
         name = raw["$ref"].rsplit("/", 1)[-1] if "$ref" in raw else None
         if name is not None:
             if name in self.open:
@@ -102,7 +103,7 @@ class _Translator:
         return out
 
 
-def _without_null(raw: Schema, path: str) -> Schema:
+def _without_null(raw: Schema) -> Schema:
     """Collapse `anyOf: [X, null]` to X: a field that may be absent is not a field that may be null."""
     branches = raw.get("anyOf")
     if not branches or {"type": "null"} not in branches:

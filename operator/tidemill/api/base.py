@@ -4,24 +4,37 @@
 field is a CEL rule, so that a bad manifest fails at `kubectl apply`.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 GROUP = "tidemill.io"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
+_QUANTITY = (
+    r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
+)
+
+
+def _check_quantity(value: int | str) -> int | str:
+    if isinstance(value, str) and not re.match(_QUANTITY, value):
+        raise ValueError(f"{value!r} is not a quantity such as 500m, 2 or 1.5Gi")
+    return value
+
+
 # A Kubernetes quantity: 500m, 2, 1.5Gi.
 Quantity = Annotated[
     int | str,
+    AfterValidator(_check_quantity),
     WithJsonSchema(
         {
             "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "pattern": r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$",
+            "pattern": _QUANTITY,
             "x-kubernetes-int-or-string": True,
         }
     ),
@@ -37,6 +50,10 @@ ObjectName = Annotated[
 # A DNS label, for names that become part of a Service's name.
 LabelName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
 Ratio = Annotated[float, Field(ge=0, le=1)]
+# Durations: at most ten years, so that no sum with a time can overflow.
+MAX_SECONDS = 315_360_000
+# Labels that a user chooses, for example of nodes.
+Labels = Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=50)]
 
 
 def rule(expression: str, message: str, **more: Any) -> dict[str, Any]:
@@ -63,7 +80,12 @@ class Model(BaseModel):
     """A part of a resource."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, protected_namespaces=()
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,  # JSON has neither
     )
 
     def to_json(self) -> dict[str, Any]:
@@ -94,6 +116,7 @@ class Kind:
     columns: tuple[Column, ...]
     scale: bool = False
     name_rule: dict[str, Any] | None = None  # a CEL rule on the whole object
+    selectable: tuple[str, ...] = ()  # spec fields for `kubectl get --field-selector`
     categories: tuple[str, ...] = ("tidemill",)
 
 
@@ -157,17 +180,20 @@ class Resources(Model):
     """CPU and memory of a container, as in a Pod."""
 
     requests: Annotated[
-        dict[str, Quantity] | None, Field(description="What is reserved, for example {cpu: 500m, memory: 1Gi}.")
+        dict[str, Quantity] | None,
+        Field(max_length=16, description="What is reserved, for example {cpu: 500m, memory: 1Gi}."),
     ] = None
-    limits: Annotated[dict[str, Quantity] | None, Field(description="What may not be exceeded.")] = None
+    limits: Annotated[dict[str, Quantity] | None, Field(max_length=16, description="What may not be exceeded.")] = None
 
 
 class Toleration(Model):
     """A taint that pods of this object tolerate, as in a Pod."""
 
-    key: Annotated[str | None, Field(description="Taint key; absent with operator Exists matches all keys.")] = None
+    key: Annotated[
+        str | None, Field(max_length=317, description="Taint key; absent with operator Exists matches all keys.")
+    ] = None
     operator: Annotated[Literal["Exists", "Equal"] | None, Field(description="Exists or Equal (default).")] = None
-    value: Annotated[str | None, Field(description="Taint value for Equal.")] = None
+    value: Annotated[str | None, Field(max_length=63, description="Taint value for Equal.")] = None
     effect: Annotated[
         Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, Field(description="Taint effect; absent: all.")
     ] = None

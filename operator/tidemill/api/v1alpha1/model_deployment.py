@@ -6,6 +6,7 @@ from pydantic import Field
 
 from tidemill.api.base import (
     ATOMIC,
+    MAX_SECONDS,
     READY_COLUMNS,
     TAIL_COLUMNS,
     Column,
@@ -75,7 +76,8 @@ class Step(Model):
 
     weight: Annotated[int, Field(ge=1, le=100, description="Percentage of requests that the candidate answers.")]
     duration_seconds: Annotated[
-        int | None, Field(ge=1, description="How long; absent: until the annotation tidemill.io/promote is set.")
+        int | None,
+        Field(ge=1, le=MAX_SECONDS, description="How long; absent: until the annotation tidemill.io/promote is set."),
     ] = None
 
 
@@ -109,7 +111,7 @@ class Analysis(Model):
 
     interval_seconds: Annotated[int, Field(ge=1, le=3600, description="Time between two measurements.")] = 15
     min_requests: Annotated[
-        int, Field(ge=1, description="Requests to the candidate in an interval; with fewer it is not judged.")
+        int, Field(ge=1, le=2**53, description="Requests to the candidate in an interval; with fewer it is not judged.")
     ] = 50
     no_traffic: Annotated[
         Literal["Wait", "Proceed"],
@@ -166,7 +168,10 @@ class Rollout(Model):
         Analysis | None, Field(description="Automatic judgement; absent: only time and pods count.")
     ] = None
     progress_deadline_seconds: Annotated[
-        int, Field(ge=10, description="A candidate whose pods are not ready within this time is rolled back.")
+        int,
+        Field(
+            ge=10, le=MAX_SECONDS, description="A candidate whose pods are not ready within this time is rolled back."
+        ),
     ] = 600
 
 

@@ -6,12 +6,14 @@ from pydantic import Field
 
 from tidemill.api.base import (
     ATOMIC,
+    MAX_SECONDS,
     READY_COLUMNS,
     SET,
     TAIL_COLUMNS,
     Column,
     Kind,
     LabelName,
+    Labels,
     Model,
     Quantity,
     Ratio,
@@ -35,7 +37,10 @@ class Window(Model):
 
     seconds: Annotated[int, Field(ge=10, le=604800, description="Length of a window.")] = 3600
     min_rows: Annotated[
-        int, Field(ge=10, description="Rows that a window needs to be judged; small samples look drifted by chance.")
+        int,
+        Field(
+            ge=10, le=2**53, description="Rows that a window needs to be judged; small samples look drifted by chance."
+        ),
     ] = 500
 
 
@@ -108,9 +113,14 @@ class Performance(Model):
     min: Annotated[float | None, Field(description="Smallest acceptable value.")] = None
     max: Annotated[float | None, Field(description="Largest acceptable value.")] = None
     label_delay_seconds: Annotated[
-        int, Field(ge=0, description="By when a label is expected; predictions without one are counted from then on.")
+        int,
+        Field(
+            ge=0,
+            le=MAX_SECONDS,
+            description="By when a label is expected; predictions without one are counted from then on.",
+        ),
     ] = 86400
-    min_labels: Annotated[int, Field(ge=1, description="Labels needed before the metric is judged.")] = 200
+    min_labels: Annotated[int, Field(ge=1, le=2**53, description="Labels needed before the metric is judged.")] = 200
 
 
 Cause = Literal["Drift", "Quality", "Performance"]
@@ -119,17 +129,27 @@ Cause = Literal["Drift", "Quality", "Performance"]
 class Retrain(Model):
     """Ask the deployment's pipeline for a run."""
 
-    on: Annotated[list[Cause], Field(min_length=1, description="Drift, Quality, Performance.", json_schema_extra=SET)]
-    cooldown_seconds: Annotated[int, Field(ge=0, description="Shortest time between two requests.")] = 21600
-    max_per_day: Annotated[int, Field(ge=1, description="Most requests within 24 hours.")] = 2
+    on: Annotated[
+        list[Cause],
+        Field(min_length=1, max_length=3, description="Drift, Quality, Performance.", json_schema_extra=SET),
+    ]
+    cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS, description="Shortest time between two requests.")] = (
+        21600
+    )
+    max_per_day: Annotated[int, Field(ge=1, le=10, description="Most requests within 24 hours.")] = 2
 
 
 class Rollback(Model):
     """Ask the deployment to return to the previous stable version."""
 
-    on: Annotated[list[Cause], Field(min_length=1, description="Drift, Quality, Performance.", json_schema_extra=SET)]
-    cooldown_seconds: Annotated[int, Field(ge=0, description="Shortest time between two requests.")] = 21600
-    max_per_day: Annotated[int, Field(ge=1, description="Most requests within 24 hours.")] = 1
+    on: Annotated[
+        list[Cause],
+        Field(min_length=1, max_length=3, description="Drift, Quality, Performance.", json_schema_extra=SET),
+    ]
+    cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS, description="Shortest time between two requests.")] = (
+        21600
+    )
+    max_per_day: Annotated[int, Field(ge=1, le=10, description="Most requests within 24 hours.")] = 1
 
 
 class Actions(Model):
@@ -143,7 +163,7 @@ class Prometheus(Model):
     """ServiceMonitor and PrometheusRule, where the cluster knows these kinds."""
 
     labels: Annotated[
-        dict[str, str],
+        Labels,
         Field(description="Labels that the Prometheus object selects by, for example release: prometheus."),
     ] = {}
 
@@ -289,6 +309,7 @@ class ModelMonitor(Resource):
             Column("Rows", "integer", ".status.rows", "Rows in the last judged window."),
             *TAIL_COLUMNS,
         ),
+        selectable=(".spec.deployment",),
         name_rule=rule("size(self.metadata.name) <= 63", "metadata.name must be no more than 63 characters"),
     )
 

@@ -123,6 +123,7 @@ class ModelVersion(Resource):
             Column("Digest", "string", ".spec.digest", "Digest of its content.", 1),
             *TAIL_COLUMNS,
         ),
+        selectable=(".spec.pipeline",),
     )
 
     kind: Literal["ModelVersion"] = "ModelVersion"

@@ -6,11 +6,13 @@ from pydantic import Field
 
 from tidemill.api.base import (
     ATOMIC,
+    MAX_SECONDS,
     READY_COLUMNS,
     TAIL_COLUMNS,
     Column,
     Digest,
     Kind,
+    Labels,
     Model,
     ObjectName,
     Resource,
@@ -54,18 +56,20 @@ class Schedule(Model):
         ),
     ] = "UTC"
     starting_deadline_seconds: Annotated[
-        int | None, Field(ge=1, description="A missed time older than this is not made up for; absent: always.")
+        int | None,
+        Field(ge=1, le=MAX_SECONDS, description="A missed time older than this is not made up for; absent: always."),
     ] = None
 
 
 class DataChange(Model):
     """Runs when an input has a new revision."""
 
-    poll_seconds: Annotated[int, Field(ge=10, description="How often the inputs are looked at.")] = 300
+    poll_seconds: Annotated[int, Field(ge=10, le=MAX_SECONDS, description="How often the inputs are looked at.")] = 300
     settle_seconds: Annotated[
         int,
         Field(
             ge=0,
+            le=MAX_SECONDS,
             description="How long a new revision must stay the same, so that a half-finished upload is not trained on.",
         ),
     ] = 30
@@ -87,10 +91,16 @@ class Triggers(Model):
     code_change: Annotated[CodeChange | None, Field(description="On new code.")] = None
     monitors: Annotated[MonitorTrigger | None, Field(description="On request of a ModelMonitor.")] = None
     min_interval_seconds: Annotated[
-        int, Field(ge=0, description="Shortest time between the starts of two runs, except runs asked for by hand.")
+        int,
+        Field(
+            ge=0,
+            le=MAX_SECONDS,
+            description="Shortest time between the starts of two runs, except runs asked for by hand.",
+        ),
     ] = 0
     max_runs_per_day: Annotated[
-        int | None, Field(ge=1, description="Most runs that start within 24 hours, except runs asked for by hand.")
+        int | None,
+        Field(ge=1, le=200, description="Most runs that start within 24 hours, except runs asked for by hand."),
     ] = None
 
 
@@ -103,6 +113,15 @@ class History(Model):
 
 class Artifacts(Model):
     """Where versions are stored."""
+
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "!has(self.secretRef) || (has(self.uri) && !self.uri.startsWith('pvc://'))",
+                "secretRef has an effect only with a uri of s3://, gs:// or az://",
+            )
+        )
+    }
 
     uri: Annotated[
         str | None,
@@ -125,7 +144,15 @@ class TrainingPipelineSpec(Model):
                 "size(self.evaluation.gates) == 0 || self.evaluation.gates.all(g, !(g.metric in "
                 "['accuracy','balanced_accuracy','f1','roc_auc','log_loss','rmse','mae','r2']))",
                 "spec.target must be set: a gate uses a built-in metric, and built-in metrics compare with the target column",
-            )
+            ),
+            rule(
+                "has(self.code.configMap) || has(self.code.command) || has(self.image)",
+                "spec.code.configMap or spec.image must be set: the default trainer image carries no code",
+            ),
+            rule(
+                "!has(self.triggers.dataChange) || !self.data.all(d, d.uri.startsWith('builtin://'))",
+                "spec.triggers.dataChange has no effect: every input is builtin://, which never changes",
+            ),
         )
     }
 
@@ -157,7 +184,7 @@ class TrainingPipelineSpec(Model):
         ),
     ] = False
     resources: Annotated[Resources | None, Field(description="CPU and memory of a run.")] = None
-    node_selector: Annotated[dict[str, str], Field(description="Labels of nodes that runs may use.")] = {}
+    node_selector: Annotated[Labels, Field(description="Labels of nodes that runs may use.")] = {}
     tolerations: Annotated[
         list[Toleration], Field(max_length=50, description="Taints that runs tolerate.", json_schema_extra=ATOMIC)
     ] = []

@@ -102,7 +102,9 @@ class TrainingRunSpec(Model):
     queue_name: Annotated[str | None, Field(description="Kueue LocalQueue.")] = None
     service_account_name: Annotated[ObjectName | None, Field(description="ServiceAccount of the pod.")] = None
     holdout_ratio: Annotated[float, Field(gt=0, lt=1, description="Share of rows held out.")] = 0.2
-    gates: Annotated[list[Gate], Field(description="What the candidate must meet.", json_schema_extra=ATOMIC)] = []
+    gates: Annotated[
+        list[Gate], Field(max_length=20, description="What the candidate must meet.", json_schema_extra=ATOMIC)
+    ] = []
     champion: Annotated[RunChampion | None, Field(description="The version to beat.")] = None
     store: Annotated[Store, Field(description="Where the version is written.")]
     keep: Annotated[
@@ -208,6 +210,7 @@ class TrainingRun(Resource):
             Column("Version", "string", ".status.version", "The ModelVersion that was registered."),
             *TAIL_COLUMNS,
         ),
+        selectable=(".spec.pipeline", ".spec.trigger.type"),
     )
 
     kind: Literal["TrainingRun"] = "TrainingRun"

@@ -7,11 +7,25 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tidemill.api.base import ATOMIC, ConfigMapRef, Model, Ratio, SecretRef, list_map, rule, rules
+from tidemill.api.base import ATOMIC, MAX_SECONDS, ConfigMapRef, Model, Ratio, SecretRef, list_map, rule, rules
 
 
 class ColumnExpectation(Model):
     """What one column must satisfy."""
+
+    model_config = {
+        "json_schema_extra": rules(
+            rule("!has(self.min) || !has(self.max) || self.min <= self.max", "min must not be above max"),
+            rule(
+                "!has(self.type) || self.type == 'Number' || !(has(self.min) || has(self.max))",
+                "min and max have an effect only on a column of type Number",
+            ),
+            rule(
+                "!has(self.type) || self.type == 'Category' || !has(self.allowed)",
+                "allowed has an effect only on a column of type Category",
+            ),
+        )
+    }
 
     name: Annotated[str, Field(min_length=1, max_length=256, description="Name of the column, as in the data.")]
     type: Annotated[
@@ -32,7 +46,7 @@ class ColumnExpectation(Model):
 class Expectations(Model):
     """What the data must satisfy; a run that finds otherwise fails and names rows and columns."""
 
-    min_rows: Annotated[int | None, Field(ge=1, description="Fewest rows.")] = None
+    min_rows: Annotated[int | None, Field(ge=1, le=2**53, description="Fewest rows.")] = None
     columns: Annotated[
         list[ColumnExpectation],
         Field(max_length=500, description="Expectations by column.", json_schema_extra=list_map("name")),
@@ -41,6 +55,28 @@ class Expectations(Model):
 
 class DataSource(Model):
     """One data set."""
+
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "!self.uri.startsWith('builtin://') || "
+                "self.uri.substring(10) in ['breast-cancer', 'diabetes', 'digits', 'iris', 'wine']",
+                "uri: builtin:// must be followed by one of breast-cancer, diabetes, digits, iris, wine",
+            ),
+            rule(
+                "!self.uri.startsWith('configmap://') || self.uri.matches('^configmap://[^/]+/[^/]+$')",
+                "uri: a ConfigMap is given as configmap://name/key",
+            ),
+            rule(
+                "!has(self.secretRef) || self.uri.matches('^(s3|gs|az|http|https)://')",
+                "secretRef has an effect only with a uri of s3://, gs://, az://, http:// or https://",
+            ),
+            rule(
+                "!has(self.format) || self.format == 'Auto' || !self.uri.startsWith('builtin://')",
+                "format has no effect with builtin://: leave it out",
+            ),
+        )
+    }
 
     name: Annotated[
         str,
@@ -68,7 +104,7 @@ class DataSource(Model):
     secret_ref: Annotated[
         SecretRef | None,
         Field(
-            description="Secret with credentials, for example AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL."
+            description="Secret with credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL and the like; for http(s)://, AUTHORIZATION is the header's value."
         ),
     ] = None
     expectations: Annotated[Expectations | None, Field(description="Checks before training.")] = None
@@ -125,7 +161,11 @@ class Gate(Model):
             rule(
                 "has(self.min) || has(self.max) || has(self.againstChampion)",
                 "gate: at least one of min, max and againstChampion must be set",
-            )
+            ),
+            rule(
+                "!has(self.min) || !has(self.max) || self.min <= self.max",
+                "gate: min must not be above max, or no candidate can pass",
+            ),
         )
     }
 
@@ -160,11 +200,14 @@ class RunLimits(Model):
     backoff_limit: Annotated[
         int, Field(ge=0, le=10, description="How often a run that failed for technical reasons is tried again.")
     ] = 2
-    active_deadline_seconds: Annotated[int, Field(ge=1, description="Longest time a run may take.")] = 14400
+    active_deadline_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS, description="Longest time a run may take.")] = (
+        14400
+    )
     pending_deadline_seconds: Annotated[
         int,
         Field(
             ge=1,
+            le=MAX_SECONDS,
             description="Longest time a run's pod may wait to start, for example for an image that does not exist.",
         ),
     ] = 600
