@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hack.generate.crd import object_schema
-from hack.generate.schema import Schema
+from hack.generate.schema import Schema, default_text
 from tidemill.api.base import Kind, Resource
 
 BEGIN = "<!-- fields: begin; written by `make generate`, edits are lost -->"
@@ -74,6 +74,8 @@ def _default(schema: Schema) -> str:
 
 def _meaning(schema: Schema) -> str:
     text: str = schema["description"]
+    if isinstance(schema.get("default"), str | int | float | bool):
+        text = text.removesuffix(f" {default_text(schema['default'])}")  # has a column of its own
     if "enum" in schema:
         missing = [str(value) for value in schema["enum"] if str(value) not in text]
         if missing:

@@ -37,21 +37,24 @@ class SchemaError(Exception):
     """A type has a JSON schema that no structural schema can express; the message names the path."""
 
 
-def structural(model: type[BaseModel]) -> Schema:
+def structural(model: type[BaseModel], *, defaults: bool) -> Schema:
     """Return the structural schema of a model with every reference inlined.
+
+    Without `defaults` the API server adds nothing: for status, whose fields appear only when the operator writes them.
 
     Raises SchemaError for what Kubernetes cannot express (unions of types, recursion) and for a field without a
     description.
     """
     raw = model.model_json_schema(by_alias=True, mode="validation")
-    return _Translator(raw.get("$defs", {})).translate(raw, model.__name__, in_items=False)
+    return _Translator(raw.get("$defs", {}), defaults).translate(raw, model.__name__, in_items=False)
 
 
 class _Translator:
     """Walks one document; holds its definitions and the references on the way down."""
 
-    def __init__(self, definitions: Mapping[str, Schema]) -> None:
+    def __init__(self, definitions: Mapping[str, Schema], defaults: bool) -> None:
         self.definitions = definitions
+        self.defaults = defaults
         self.open: list[str] = []
 
     def translate(self, raw: Schema, path: str, *, in_items: bool) -> Schema:
@@ -91,7 +94,10 @@ class _Translator:
         if isinstance(raw.get("additionalProperties"), dict):
             out["additionalProperties"] = self.translate(raw["additionalProperties"], f"{path}{{}}", in_items=True)
         out.update({key: value for key, value in raw.items() if key.startswith("x-kubernetes-")})
-        _set_default(out, raw, in_items=in_items)
+        if self.defaults and in_items:
+            _describe_absence(out, raw.get("default"))
+        elif self.defaults:
+            _set_default(out, raw.get("default"))
         return out
 
     def _properties(self, properties: Mapping[str, Schema], path: str, *, in_items: bool) -> Schema:
@@ -124,35 +130,31 @@ def _merge(inner: Schema, outer: Schema) -> Schema:
     return merged
 
 
-def _set_default(out: Schema, raw: Schema, *, in_items: bool) -> None:
-    """Keep scalar defaults, those of objects made of them, and none at all inside list items and maps.
-
-    Inside list items the API server would add fields that nobody wrote and server-side apply would report a difference,
-    so the description says what absence means and the types fill it in on reading.
-    """
-    default = raw.get("default")
+def _set_default(out: Schema, default: Any) -> None:
+    """Keep scalar defaults and those of objects made of them; an absent list or map is as good as an empty one."""
     if isinstance(default, _SCALARS):
-        if not in_items:
-            out["default"] = default
-        elif "description" in out and f"{default} (default)" not in out["description"]:
-            out["description"] = f"{out['description']} Absent: {_literal(default)}."
-    elif isinstance(default, dict) and not in_items:
+        out["default"] = default
+        out["description"] += f" {default_text(default)}"
+    elif isinstance(default, dict):
         # In full, not `{}`: the API server holds a default against the CEL rules before it fills in nested defaults.
         nested = {name: child["default"] for name, child in out.get("properties", {}).items() if "default" in child}
         if nested:
             out["default"] = nested
 
 
+def _describe_absence(out: Schema, default: Any) -> None:
+    """Inside list items and maps, say what absence means; the types fill it in on reading.
+
+    A schema default there would add fields that nobody wrote, and server-side apply would report a difference for ever.
+    """
+    if isinstance(default, _SCALARS) and "description" in out:
+        out["description"] += f" {default_text(default)}"
+
+
+def default_text(default: str | float | bool) -> str:
+    """Return the sentence that shows a default in `kubectl explain`, which knows no other way to show it."""
+    return f"Default: {_literal(default)}."
+
+
 def _literal(value: str | float | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def without_defaults(schema: Schema) -> Schema:
-    """Return the schema without any default: for status, whose fields appear only when the operator writes them."""
-    out = {key: value for key, value in schema.items() if key != "default"}
-    if "properties" in out:
-        out["properties"] = {name: without_defaults(child) for name, child in out["properties"].items()}
-    for key in ("items", "additionalProperties"):
-        if key in out:
-            out[key] = without_defaults(out[key])
-    return out

@@ -111,7 +111,10 @@ class Analysis(Model):
 
     interval_seconds: Annotated[int, Field(ge=1, le=3600, description="Time between two measurements.")] = 15
     min_requests: Annotated[
-        int, Field(ge=1, le=2**53, description="Requests to the candidate in an interval; with fewer it is not judged.")
+        int,
+        Field(
+            ge=1, le=1_000_000_000, description="Requests to the candidate in an interval; with fewer it is not judged."
+        ),
     ] = 50
     no_traffic: Annotated[
         Literal["Wait", "Proceed"],

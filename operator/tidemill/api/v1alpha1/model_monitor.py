@@ -39,7 +39,9 @@ class Window(Model):
     min_rows: Annotated[
         int,
         Field(
-            ge=10, le=2**53, description="Rows that a window needs to be judged; small samples look drifted by chance."
+            ge=10,
+            le=1_000_000_000,
+            description="Rows that a window needs to be judged; small samples look drifted by chance.",
         ),
     ] = 500
 
@@ -120,7 +122,9 @@ class Performance(Model):
             description="By when a label is expected; predictions without one are counted from then on.",
         ),
     ] = 86400
-    min_labels: Annotated[int, Field(ge=1, le=2**53, description="Labels needed before the metric is judged.")] = 200
+    min_labels: Annotated[
+        int, Field(ge=1, le=1_000_000_000, description="Labels needed before the metric is judged.")
+    ] = 200
 
 
 Cause = Literal["Drift", "Quality", "Performance"]

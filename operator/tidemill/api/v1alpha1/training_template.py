@@ -46,7 +46,7 @@ class ColumnExpectation(Model):
 class Expectations(Model):
     """What the data must satisfy; a run that finds otherwise fails and names rows and columns."""
 
-    min_rows: Annotated[int | None, Field(ge=1, le=2**53, description="Fewest rows.")] = None
+    min_rows: Annotated[int | None, Field(ge=1, le=1_000_000_000, description="Fewest rows.")] = None
     columns: Annotated[
         list[ColumnExpectation],
         Field(max_length=500, description="Expectations by column.", json_schema_extra=list_map("name")),
