@@ -1,6 +1,7 @@
 """Everything that one decision about a ModelDeployment is based on, frozen, with the time of the look.
 
-Why: plan, policies and builders are pure functions of this. Nothing here reads or decides; `reconciler.gather` fills it.
+Why: plan, policies and builders are pure functions of this. Nothing here reads or decides; `reconciler.gather` fills
+it.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from datetime import datetime
 from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import ModelDeploymentSpec, ModelDeploymentStatus
+from tidemill.core import labels as keys
 from tidemill.core import names
 from tidemill.core.plan import ObjectRef
 from tidemill.serving.figures import Scrape
 
 Obj = dict[str, Any]
+
+FORMATS_ANNOTATION = f"{keys.GROUP}/formats"
+"""On a version's Deployment: the version's forms, for when the ModelVersion is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,11 @@ class Version:
     """Whether the ModelVersion with this digest still exists."""
     note: str = ""
     """Why it is not approved, as its own condition says."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Name and digest: a ModelVersion that was made anew with other content is another version."""
+        return self.name, self.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +158,6 @@ class Snapshot:
     rollback_requests: tuple[RollbackRequest, ...] = ()
     children: tuple[ObjectRef, ...] = ()
     """Children that belong to one version (Deployment, Service, PodDisruptionBudget, HorizontalPodAutoscaler)."""
-    foreign: str | None = None
-    """A sentence about an object that has a name we need and belongs to somebody else."""
 
     @property
     def name(self) -> str:
@@ -173,11 +181,11 @@ class Snapshot:
 
     def workload(self, name: str, digest: str) -> Workload | None:
         """The Deployment of a version, by the version's name and digest."""
-        return next((w for w in self.workloads if (w.version.name, w.version.digest) == (name, digest)), None)
+        return next((w for w in self.workloads if w.version.key == (name, digest)), None)
 
     def version(self, name: str, digest: str) -> Version | None:
         """A version by name and digest: its record, else what its servers were told."""
-        found = next((v for v in self.versions if (v.name, v.digest) == (name, digest)), None)
+        found = next((v for v in self.versions if v.key == (name, digest)), None)
         if found is None:
             workload = self.workload(name, digest)
             found = workload.version if workload else None
@@ -197,3 +205,12 @@ def router_child(deployment: str) -> str:
 def monitor_service(deployment: str) -> str:
     """Name of the Service of the deployment's monitor, whether there is one or not."""
     return names.child_name(deployment, "monitor")
+
+
+def runtime_of(asked: str, version: Version) -> str | None:
+    """ONNX or Native as the server will choose; None when the version has no form that the asked runtime reads."""
+    if asked != "Native" and "onnx" in version.formats:
+        return "ONNX"
+    if asked != "ONNX" and {"skops", "joblib"} & set(version.formats):
+        return "Native"
+    return None

@@ -1,0 +1,232 @@
+"""The router's children: ConfigMap, Deployment and disruption budget, and the Service that clients call.
+
+The Deployment's template changes only with the bootstrap file; weights travel through the ConfigMap, and an annotation
+on the running pods makes the kubelet renew it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tidemill.core import hashing, podspec
+from tidemill.core import labels as keys
+from tidemill.core.conditions import format_time
+from tidemill.core.plan import ObjectRef, Patch
+from tidemill.serving.builders import envoy
+from tidemill.serving.builders.server import pull_secrets
+from tidemill.serving.snapshot import Snapshot, router_child
+from tidemill_contracts.inference import HTTP_PORT, ROUTER_STATS_PORT
+
+COMPONENT = "router"
+CONTAINER = "router"
+ROUTES_VERSION = f"{keys.GROUP}/routes-version"
+ROUTES_SINCE = f"{keys.GROUP}/routes-since"
+"""On the router's ConfigMap: which routes it holds, and since when."""
+
+RESOURCES: dict[str, Any] = {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The router's files for one state."""
+
+    bootstrap: str
+    clusters: str
+    routes: str
+    routes_version: str
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The data of the ConfigMap."""
+        return {"bootstrap.json": self.bootstrap, "clusters.json": self.clusters, "routes.json": self.routes}
+
+    @property
+    def digest(self) -> str:
+        """Changes with the files that are read again while the router runs."""
+        return hashing.short([self.clusters, self.routes], 16)
+
+
+def config(snapshot: Snapshot, upstreams: Sequence[envoy.Upstream]) -> Config:
+    """The files for some upstreams."""
+    routes = envoy.routes(upstreams)
+    return Config(
+        envoy.dump(envoy.bootstrap(f"{snapshot.namespace}/{snapshot.name}", drain_token(snapshot))),
+        envoy.dump(envoy.clusters(upstreams)),
+        envoy.dump(routes),
+        envoy.version_of(routes),
+    )
+
+
+def build(snapshot: Snapshot, wanted: Config) -> list[dict[str, Any]]:
+    """ConfigMap, Deployment, Service, and a disruption budget when there are two pods."""
+    children = [config_map(snapshot, wanted), deployment(snapshot, wanted), service(snapshot)]
+    if replicas(snapshot) > 1:
+        children.append(disruption_budget(snapshot))
+    return children
+
+
+def labels(snapshot: Snapshot) -> dict[str, str]:
+    """Labels of the router's children and pods."""
+    return podspec.labels(COMPONENT, snapshot.name, {keys.DEPLOYMENT: snapshot.name})
+
+
+def selector(snapshot: Snapshot) -> dict[str, str]:
+    """The labels that select the router's pods."""
+    return {k: v for k, v in labels(snapshot).items() if k in (keys.COMPONENT, keys.DEPLOYMENT)}
+
+
+def replicas(snapshot: Snapshot) -> int:
+    """One pod for a model with one pod, two for every other: the router is never the weaker part."""
+    spec = snapshot.spec
+    return 2 if spec.autoscaling or (spec.replicas or 1) > 1 else 1
+
+
+def drain_token(snapshot: Snapshot) -> str:
+    """Known to who may read the pod: a stranger in the cluster network cannot drain the router."""
+    return hashing.short({"drain": snapshot.object["metadata"]["uid"]}, 24)
+
+
+def config_map(snapshot: Snapshot, wanted: Config) -> dict[str, Any]:
+    """The ConfigMap; its annotation tells since when these routes are wanted, for the removal of old versions."""
+    live = snapshot.router
+    since = live.routes_since if live.routes_version == wanted.routes_version and live.routes_since else snapshot.now
+    annotations = {ROUTES_VERSION: wanted.routes_version, ROUTES_SINCE: format_time(since)}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": podspec.metadata(router_child(snapshot.name), snapshot.object, labels(snapshot), annotations),
+        "data": wanted.files,
+    }
+
+
+def deployment(snapshot: Snapshot, wanted: Config) -> dict[str, Any]:
+    """The router's pods; a new one is there before an old one goes."""
+    annotations = {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(ROUTER_STATS_PORT),
+        "prometheus.io/path": "/stats/prometheus",
+        f"{keys.GROUP}/bootstrap": hashing.short(wanted.bootstrap, 16),
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": podspec.metadata(router_child(snapshot.name), snapshot.object, labels(snapshot)),
+        "spec": {
+            "replicas": replicas(snapshot),
+            "revisionHistoryLimit": 1,
+            "selector": {"matchLabels": selector(snapshot)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "template": {
+                "metadata": {"labels": labels(snapshot), "annotations": annotations},
+                "spec": pod_spec(snapshot),
+            },
+        },
+    }
+
+
+def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
+    """One Envoy. Its preStop request drains it: answers say `Connection: close` until SIGTERM comes."""
+    drain = {
+        "path": envoy.DRAIN_PATH,
+        "port": "stats",
+        "scheme": "HTTP",
+        "httpHeaders": [{"name": envoy.DRAIN_HEADER, "value": drain_token(snapshot)}],
+    }
+    ready = {"httpGet": {"path": "/ready", "port": "stats", "scheme": "HTTP"}, "timeoutSeconds": 2}
+    container = {
+        "name": CONTAINER,
+        "image": snapshot.settings.router_image,
+        "imagePullPolicy": snapshot.settings.image_pull_policy,
+        "command": ["envoy"],
+        "args": [
+            "--config-path",
+            f"{envoy.CONFIG_DIR}/bootstrap.json",
+            "--disable-hot-restart",
+            "--concurrency",
+            "2",
+            "--log-level",
+            "warning",
+        ],
+        "ports": [
+            {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
+            {"name": "stats", "containerPort": ROUTER_STATS_PORT, "protocol": "TCP"},
+        ],
+        "resources": RESOURCES,
+        "securityContext": podspec.container_security_context(),
+        "startupProbe": {**ready, "periodSeconds": 1, "failureThreshold": 60},
+        "readinessProbe": {**ready, "periodSeconds": 2, "failureThreshold": 2},
+        # Not /ready: that answers 503 while draining, and a restart then would cut requests off.
+        "livenessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 10, "failureThreshold": 3},
+        "lifecycle": {"preStop": {"httpGet": drain}},
+        "volumeMounts": [
+            {"name": "config", "mountPath": envoy.CONFIG_DIR, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+        ],
+    }
+    spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway", "topologyKey": "kubernetes.io/hostname"}
+    return {
+        **podspec.pod_defaults(),
+        **pull_secrets(snapshot),
+        "terminationGracePeriodSeconds": envoy.DRAIN_SECONDS + 15,
+        "topologySpreadConstraints": [{**spread, "labelSelector": {"matchLabels": selector(snapshot)}}],
+        "containers": [container],
+        "volumes": [
+            {"name": "config", "configMap": {"name": router_child(snapshot.name)}},
+            podspec.empty_dir("tmp", "64Mi"),
+        ],
+    }
+
+
+def service(snapshot: Snapshot) -> dict[str, Any]:
+    """The address of the model: `http://<name>.<namespace>.svc`."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": podspec.metadata(snapshot.name, snapshot.object, labels(snapshot)),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": selector(snapshot),
+            "ports": [
+                {
+                    "name": "http",
+                    "port": 80,
+                    "targetPort": "http",
+                    "protocol": "TCP",
+                    "appProtocol": "http",
+                }
+            ],
+        },
+    }
+
+
+def disruption_budget(snapshot: Snapshot) -> dict[str, Any]:
+    """At most one router pod is evicted at a time."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": podspec.metadata(router_child(snapshot.name), snapshot.object, labels(snapshot)),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(snapshot)}},
+    }
+
+
+def refreshes(snapshot: Snapshot, wanted: Config) -> list[Patch]:
+    """A changed annotation on every router pod that has not been told of these files yet, or did not take them over.
+
+    The kubelet may have read the ConfigMap just before it changed; then it is told again every two seconds.
+    """
+    live = snapshot.router
+    out = []
+    for pod in live.pods:
+        told = wanted.digest
+        missed = pod.scrape is not None and pod.scrape.routes_version not in (None, wanted.routes_version)
+        if missed and live.routes_version == wanted.routes_version and live.routes_since is not None:
+            again = int((snapshot.now - live.routes_since).total_seconds() // 2)
+            told += f".{again}" if again > 0 else ""
+        elif (pod.refreshed or "").partition(".")[0] == wanted.digest:
+            continue
+        if pod.refreshed != told:
+            ref = ObjectRef("v1", "Pod", snapshot.namespace, pod.name)
+            out.append(Patch(ref, {"metadata": {"annotations": {keys.REFRESHED_AT: told}}}))
+    return out

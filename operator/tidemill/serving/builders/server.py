@@ -1,0 +1,211 @@
+"""Children of one version: Deployment and headless Service, disruption budget, autoscaler.
+
+Names carry the version's number and digest, so that two versions never share a pod. `replicas` is in none of the
+applied manifests: `scale` patches it, and with autoscaling nobody but the autoscaler writes it (decision 0083).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidemill.core import labels as keys
+from tidemill.core import podspec
+from tidemill.core.plan import ObjectRef, Patch
+from tidemill.serving.snapshot import FORMATS_ANNOTATION, Snapshot, Version, monitor_service, version_child
+from tidemill_contracts.inference import ADMIN_PORT, HTTP_PORT, SERVER_CONFIG_ENV, PredictionLog, ServerConfig
+from tidemill_contracts.storage import PVC_ROOT, SECRET_ROOT, parse_uri
+
+CONTAINER = "server"
+COMPONENT = "server"
+DRAIN_SECONDS = 8.0
+TERMINATION_GRACE_SECONDS = 45
+"""Longer than the drain and one request that came in at its end (30 s)."""
+
+
+def build(snapshot: Snapshot, version: Version) -> list[dict[str, Any]]:
+    """The children that exist for as long as the version has pods."""
+    return [service(snapshot, version), deployment(snapshot, version)]
+
+
+def labels(snapshot: Snapshot, version: Version) -> dict[str, str]:
+    """Labels of a version's children and pods."""
+    extra = {
+        keys.DEPLOYMENT: snapshot.name,
+        keys.VERSION: version.name,
+        keys.DIGEST: version.digest.removeprefix("sha256:")[:12],
+    }
+    return podspec.labels(COMPONENT, snapshot.name, extra)
+
+
+def selector(snapshot: Snapshot, version: Version) -> dict[str, str]:
+    """The labels that select a version's pods; never changes for a version."""
+    wanted = (keys.COMPONENT, keys.DEPLOYMENT, keys.DIGEST, keys.VERSION)
+    return {k: v for k, v in labels(snapshot, version).items() if k in wanted}
+
+
+def server_config(snapshot: Snapshot, version: Version) -> ServerConfig:
+    """What the version's servers are told."""
+    # The monitor's address is told always, so that a monitor that comes or goes restarts no server.
+    url = f"http://{monitor_service(snapshot.name)}.{snapshot.namespace}.svc:8080"
+    return ServerConfig(
+        namespace=snapshot.namespace,
+        deployment=snapshot.name,
+        version=version.name,
+        number=str(version.number),
+        digest=version.digest,
+        uri=version.uri,
+        secret=version.secret,
+        runtime=snapshot.spec.server.runtime,
+        log=PredictionLog(url=url, sample_ratio=snapshot.spec.logging.sample_ratio),
+        drain_seconds=DRAIN_SECONDS,
+        allow_pickle="joblib" in version.formats,
+    )
+
+
+def deployment(snapshot: Snapshot, version: Version) -> dict[str, Any]:
+    """The version's Deployment: a new pod is there before an old one goes."""
+    chosen = labels(snapshot, version)
+    annotations = {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(ADMIN_PORT),
+        "prometheus.io/path": "/metrics",
+    }
+    name = version_child(snapshot.name, version)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": podspec.metadata(
+            name, snapshot.object, chosen, {FORMATS_ANNOTATION: ",".join(sorted(version.formats))}
+        ),
+        "spec": {
+            "selector": {"matchLabels": selector(snapshot, version)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "minReadySeconds": 0,
+            "revisionHistoryLimit": 1,
+            "progressDeadlineSeconds": snapshot.spec.rollout.progress_deadline_seconds,
+            "template": {
+                "metadata": {"labels": chosen, "annotations": annotations},
+                "spec": pod_spec(snapshot, version),
+            },
+        },
+    }
+
+
+def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
+    """The pod: one container that reads the artifact and nothing else of the cluster."""
+    volumes, mounts = _artifact_mounts(version)
+    resources = snapshot.spec.server.resources
+    container = {
+        "name": CONTAINER,
+        "image": snapshot.settings.server_image,
+        "imagePullPolicy": snapshot.settings.image_pull_policy,
+        "env": podspec.env({SERVER_CONFIG_ENV: server_config(snapshot, version).to_json(), "HOME": "/tmp"}),  # noqa: S108
+        "ports": [
+            {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
+            {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
+        ],
+        "resources": resources.to_json() if resources else podspec.DEFAULT_RESOURCES,
+        "securityContext": podspec.container_security_context(),
+        "startupProbe": _probe("/readyz", period=1, failures=600),
+        "readinessProbe": _probe("/readyz", period=2, failures=2),
+        "livenessProbe": _probe("/livez", period=10, failures=3),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108
+    }
+    spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway"}
+    match = {"labelSelector": {"matchLabels": selector(snapshot, version)}}
+    return {
+        **podspec.pod_defaults(),
+        **pull_secrets(snapshot),
+        "terminationGracePeriodSeconds": TERMINATION_GRACE_SECONDS,
+        "topologySpreadConstraints": [
+            {**spread, "topologyKey": key, **match} for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+        ],
+        "containers": [container],
+        "volumes": [podspec.empty_dir("tmp", "1Gi"), *volumes],
+    }
+
+
+def pull_secrets(snapshot: Snapshot) -> dict[str, Any]:
+    """`imagePullSecrets` of every pod, nothing when the operator has none."""
+    names = snapshot.settings.image_pull_secrets
+    return {"imagePullSecrets": [{"name": n} for n in names]} if names else {}
+
+
+def service(snapshot: Snapshot, version: Version) -> dict[str, Any]:
+    """The headless Service whose DNS answer is the version's ready pods: what the router looks up."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": podspec.metadata(version_child(snapshot.name, version), snapshot.object, labels(snapshot, version)),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": False,
+            "selector": selector(snapshot, version),
+            "ports": [
+                {"name": "http", "port": HTTP_PORT, "targetPort": "http", "protocol": "TCP"},
+                {"name": "admin", "port": ADMIN_PORT, "targetPort": "admin", "protocol": "TCP"},
+            ],
+        },
+    }
+
+
+def disruption_budget(snapshot: Snapshot, version: Version) -> dict[str, Any]:
+    """At most one pod of the version is evicted at a time."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": podspec.metadata(version_child(snapshot.name, version), snapshot.object, labels(snapshot, version)),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(snapshot, version)}},
+    }
+
+
+def autoscaler(snapshot: Snapshot, version: Version, fewest: int) -> dict[str, Any]:
+    """The version's HorizontalPodAutoscaler; `fewest` keeps a candidate as large as the version it replaces."""
+    wanted = snapshot.spec.autoscaling
+    assert wanted is not None  # noqa: S101  called with autoscaling only
+    name = version_child(snapshot.name, version)
+    low = max(wanted.min_replicas, min(fewest, wanted.max_replicas))
+    target = {"type": "Utilization", "averageUtilization": wanted.target_cpu_utilization}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": podspec.metadata(name, snapshot.object, labels(snapshot, version)),
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+            "minReplicas": low,
+            "maxReplicas": wanted.max_replicas,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
+        },
+    }
+
+
+def scale(snapshot: Snapshot, version: Version, replicas: int) -> Patch:
+    """Sets the number of pods without ever owning the field in an applied manifest."""
+    ref = ObjectRef("apps/v1", "Deployment", snapshot.namespace, version_child(snapshot.name, version))
+    return Patch(ref, {"spec": {"replicas": replicas}})
+
+
+def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": "admin", "scheme": "HTTP"},
+        "periodSeconds": period,
+        "timeoutSeconds": 2,
+        "failureThreshold": failures,
+        "successThreshold": 1,
+    }
+
+
+def _artifact_mounts(version: Version) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Volumes and mounts for the artifact store, all read-only."""
+    volumes: list[dict[str, Any]] = []
+    mounts: list[dict[str, Any]] = []
+    uri = parse_uri(version.uri)
+    if uri.scheme == "pvc":
+        claim = {"claimName": uri.authority, "readOnly": True}
+        volumes.append({"name": "artifacts", "persistentVolumeClaim": claim})
+        mounts.append({"name": "artifacts", "mountPath": f"{PVC_ROOT}/{uri.authority}", "readOnly": True})
+    if version.secret:
+        volumes.append({"name": "credentials", "secret": {"secretName": version.secret}})
+        mounts.append({"name": "credentials", "mountPath": f"{SECRET_ROOT}/{version.secret}", "readOnly": True})
+    return volumes, mounts

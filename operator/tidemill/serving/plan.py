@@ -1,0 +1,158 @@
+"""One pass over a ModelDeployment as a pure function: decide, build the children, write the status.
+
+Order matters for requests: a version's Service and pods come before routes that name them, and a version goes only when
+its routes have been gone for a while on every router pod.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tidemill.core.plan import ObjectRef, Patch, Plan
+from tidemill.serving import status
+from tidemill.serving.builders import envoy, router, server
+from tidemill.serving.policy import agenda, readiness, rollout, target
+from tidemill.serving.policy.state import State
+from tidemill.serving.snapshot import Snapshot, Version, version_child
+
+SCALE_DOWN_DELAY_SECONDS = agenda.SCALE_DOWN_DELAY_SECONDS
+FORCED_REMOVAL_SECONDS = 120.0
+"""After so long a version goes although a router pod did not say which routes it follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cast:
+    """Which versions have pods, and in which part."""
+
+    stable: Version | None
+    candidate: Version | None
+    leaving: tuple[Version, ...] = ()
+    """Get no requests any more, but their pods stay for a while."""
+
+    @property
+    def serving(self) -> list[Version]:
+        """The versions that get requests, or are about to."""
+        return [v for v in (self.stable, self.candidate) if v is not None]
+
+    @property
+    def all(self) -> list[Version]:
+        """Every version with pods."""
+        return [*self.serving, *self.leaving]
+
+
+def build(snapshot: Snapshot) -> Plan:
+    """The plan for a snapshot."""
+    before = State.of(snapshot.status)
+    wanted = target.choose(snapshot, before)
+    if snapshot.spec.suspend:
+        return _suspended(snapshot, before, wanted)
+    decided = rollout.decide(snapshot, before, wanted)
+    state = decided.state
+    cast, config = _cast(snapshot, state)
+    apply: list[dict[str, Any]] = []
+    patches: list[Patch] = []
+    for version in cast.serving:
+        apply += server.build(snapshot, version)
+        apply += _extras(snapshot, state, cast, version)
+        patches += _scale(snapshot, state, version)
+    apply += router.build(snapshot, config)
+    patches += router.refreshes(snapshot, config)
+    return Plan(
+        apply=tuple(apply),
+        patches=tuple(patches),
+        delete=tuple(_obsolete(snapshot, state, cast)),
+        status=status.build(snapshot, state, wanted, _weight(snapshot, state), _selector(snapshot, cast.stable)),
+        events=decided.events,
+        requeue_after=0.1 if decided.events else agenda.next_look(snapshot, state, config.routes_version),
+    )
+
+
+def _suspended(snapshot: Snapshot, state: State, wanted: target.Target) -> Plan:
+    """Nothing is applied, nothing is decided; Kubernetes itself keeps the pods alive."""
+    weight = snapshot.status.candidate.weight if snapshot.status.candidate else 0
+    stable = _record(snapshot, state.stable)
+    return Plan(status=status.build(snapshot, state, wanted, weight, _selector(snapshot, stable)))
+
+
+def _record(snapshot: Snapshot, record: Any) -> Version | None:
+    return snapshot.version(record.version, record.digest) if record else None
+
+
+def _cast(snapshot: Snapshot, state: State) -> tuple[_Cast, router.Config]:
+    """The versions that keep their pods, and the router's files for them."""
+    stable, candidate = _record(snapshot, state.stable), _record(snapshot, state.candidate)
+    serving = {v.key for v in (stable, candidate) if v is not None}
+    cast = _Cast(stable, candidate, tuple(w.version for w in snapshot.workloads if w.version.key not in serving))
+    config = router.config(snapshot, _upstreams(snapshot, state, cast))
+    if not cast.leaving or not _may_remove(snapshot, config):
+        return cast, config
+    cast = _Cast(stable, candidate)
+    return cast, router.config(snapshot, _upstreams(snapshot, state, cast))
+
+
+def _may_remove(snapshot: Snapshot, config: router.Config) -> bool:
+    """Whether the routes without the leaving versions have been in force for long enough."""
+    live = snapshot.router
+    if live.routes_version != config.routes_version or live.routes_since is None:
+        return False
+    age = (snapshot.now - live.routes_since).total_seconds()
+    if age < SCALE_DOWN_DELAY_SECONDS:
+        return False
+    return live.in_force(config.routes_version) is True or age >= FORCED_REMOVAL_SECONDS
+
+
+def _weight(snapshot: Snapshot, state: State) -> int:
+    """Percentage of requests that the candidate gets; nothing while it has no ready pod."""
+    if state.candidate is None or state.stable is None:
+        return 0
+    workload = readiness.workload_of(snapshot, state.candidate)
+    return rollout.step_weight(snapshot, state.candidate) if workload is not None and workload.ready > 0 else 0
+
+
+def _upstreams(snapshot: Snapshot, state: State, cast: _Cast) -> list[envoy.Upstream]:
+    weight = _weight(snapshot, state)
+    out = []
+    for version in cast.all:
+        name = version_child(snapshot.name, version)
+        share = 100 - weight if version is cast.stable else weight if version is cast.candidate else 0
+        out.append(envoy.Upstream(name, name, version.name, share))
+    return sorted(out, key=lambda u: u.name)
+
+
+def _selector(snapshot: Snapshot, stable: Version | None) -> str | None:
+    if stable is None:
+        return None
+    return ",".join(f"{k}={v}" for k, v in sorted(server.selector(snapshot, stable).items()))
+
+
+def _extras(snapshot: Snapshot, state: State, cast: _Cast, version: Version) -> list[dict[str, Any]]:
+    """Disruption budget of the stable version, autoscaler of both."""
+    scaling = snapshot.spec.autoscaling
+    is_stable = version is cast.stable
+    out = []
+    if is_stable and (scaling.min_replicas if scaling else snapshot.spec.replicas or 1) > 1:
+        out.append(server.disruption_budget(snapshot, version))
+    if scaling is not None:
+        fewest = scaling.min_replicas if is_stable else readiness.wanted_replicas(snapshot, state)
+        out.append(server.autoscaler(snapshot, version, fewest))
+    return out
+
+
+def _scale(snapshot: Snapshot, state: State, version: Version) -> list[Patch]:
+    """Sets the number of pods where it differs; with autoscaling only when a version starts."""
+    workload = snapshot.workload(*version.key)
+    wanted = readiness.wanted_replicas(snapshot, state)
+    if (workload.replicas if workload else 1) == wanted or (snapshot.spec.autoscaling is not None and workload):
+        return []
+    return [server.scale(snapshot, version, wanted)]
+
+
+def _obsolete(snapshot: Snapshot, state: State, cast: _Cast) -> Iterable[ObjectRef]:
+    """Children of versions without pods, and extras that spec no longer asks for."""
+    manifests = [m for v in cast.all for m in server.build(snapshot, v)]
+    manifests += [m for v in cast.serving for m in _extras(snapshot, state, cast, v)]
+    manifests += router.build(snapshot, router.config(snapshot, []))
+    wanted = {(m["kind"], m["metadata"]["name"]) for m in manifests}
+    return (ref for ref in snapshot.children if (ref.kind, ref.name) not in wanted)

@@ -1,0 +1,81 @@
+"""Is a version's workload fit to get requests, or broken? Shared by the roll-out's policies and the status.
+
+Ready means: the newest template, all its pods, and an address that every router pod knows. So an unready version never
+gets a request.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tidemill.api.v1alpha1.model_deployment import CandidateStatus, StableStatus
+from tidemill.serving.policy.state import State
+from tidemill.serving.snapshot import Snapshot, Workload, version_child
+from tidemill_contracts.training import EXIT_NOT_RETRIABLE
+
+DNS_SECONDS = 10.0
+"""How long a ready pod's address may take to be known everywhere, where the router cannot be asked."""
+
+UNAVAILABLE_SECONDS = 30.0
+"""A candidate that gets requests and has had no ready pod for so long is taken back."""
+
+
+class Problem(NamedTuple):
+    """Why a candidate cannot go on."""
+
+    reason: str
+    message: str
+
+
+def workload_of(snapshot: Snapshot, record: StableStatus | CandidateStatus | None) -> Workload | None:
+    """The Deployment of a recorded version."""
+    return snapshot.workload(record.version, record.digest) if record else None
+
+
+def wanted_replicas(snapshot: Snapshot, state: State) -> int:
+    """Pods that a candidate needs: as many as the stable version has, because it is to take over all requests."""
+    scaling = snapshot.spec.autoscaling
+    if scaling is None:
+        return 1 if snapshot.spec.replicas is None else snapshot.spec.replicas
+    stable = workload_of(snapshot, state.stable)
+    return min(max(scaling.min_replicas, stable.replicas if stable else 0), scaling.max_replicas)
+
+
+def is_ready(snapshot: Snapshot, state: State, record: StableStatus | CandidateStatus | None) -> bool:
+    """Whether all pods of a version run the newest template and are ready."""
+    workload = workload_of(snapshot, record)
+    return workload is not None and workload.settled and workload.ready >= wanted_replicas(snapshot, state)
+
+
+def is_visible(snapshot: Snapshot, state: State, record: CandidateStatus) -> bool:
+    """Whether every router pod can reach the candidate."""
+    workload = workload_of(snapshot, record)
+    if workload is None:
+        return False
+    if wanted_replicas(snapshot, state) == 0:
+        return True
+    members = snapshot.router.members(version_child(snapshot.name, workload.version))
+    if members is not None:
+        return members > 0
+    since = workload.available_since
+    return snapshot.router.ready > 0 and since is not None and (snapshot.now - since).total_seconds() >= DNS_SECONDS
+
+
+def problem(snapshot: Snapshot, record: CandidateStatus) -> Problem | None:
+    """Why a candidate must be taken back, by its pods alone."""
+    workload = workload_of(snapshot, record)
+    failure = workload.failure if workload else None
+    if failure is not None and failure.exit_code == EXIT_NOT_RETRIABLE:
+        return Problem(failure.reason, failure.message)
+    because = f": {failure.reason}: {failure.message}" if failure else ""
+    deadline = snapshot.spec.rollout.progress_deadline_seconds
+    if record.step < 0:
+        if (snapshot.now - record.started_at).total_seconds() < deadline:
+            return None
+        message = f"the pods of {record.version} were not ready within {deadline} s (progressDeadlineSeconds){because}"
+        return Problem("ProgressDeadlineExceeded", message)
+    since = workload.unavailable_since if workload else None
+    if since is not None and (snapshot.now - since).total_seconds() >= UNAVAILABLE_SECONDS:
+        message = f"{record.version} has had no ready pod for {UNAVAILABLE_SECONDS:.0f} s{because}"
+        return Problem("CandidateUnavailable", message)
+    return None

@@ -1,0 +1,307 @@
+"""What happens next: a chain of small policies, each of which may change the state once, with an event that says why.
+
+The order is the meaning: requests of people and monitors first, then what the target says, then the candidate's health,
+its analysis, and at last its progress. Every policy is a pure function (snapshot, state, target) -> Transition | None.
+Time only passes between two snapshots, so a chain that is run again on its own result comes to an end.
+
+    no candidate ──start──▶ step -1 (pods start) ──ready──▶ step 0 … n ──▶ stable
+                               │                               │
+                               └────── taken back, remembered ◀┘
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from tidemill.api.v1alpha1.model_deployment import AnalysisStatus, CandidateStatus, FailedVersion, Step
+from tidemill.core import labels as keys
+from tidemill.core.plan import Event
+from tidemill.serving.policy import analysis, readiness, state
+from tidemill.serving.policy.state import State, Transition, is_version
+from tidemill.serving.policy.target import Target
+from tidemill.serving.snapshot import RollbackRequest, Snapshot, version_child
+
+Policy = Callable[[Snapshot, State, Target], Transition | None]
+_MAX_TRANSITIONS = 8
+
+
+def decide(snapshot: Snapshot, now: State, target: Target) -> Transition:
+    """Runs the chain until nothing changes any more; returns the new state and all events."""
+    events: list[Event] = []
+    for _ in range(_MAX_TRANSITIONS):
+        found = next(filter(None, (policy(snapshot, now, target) for policy in CHAIN)), None)
+        if found is None:
+            break
+        now = found.state
+        events.extend(found.events)
+    return Transition(now, tuple(events))
+
+
+def forget_failures(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+    """A changed spec, or the annotation tidemill.io/retry, gives failed versions another chance."""
+    del target
+    asked = snapshot.annotations.get(keys.RETRY) or None
+    kept = tuple(f for f in now.failed if f.generation == snapshot.generation)
+    if asked is not None and asked != now.retry:
+        event = Event(
+            "Normal", "RetryRequested", f"tidemill.io/retry={asked}: failed versions may be tried again", "Retry"
+        )
+        return Transition(replace(now, failed=(), retry=asked), (event,))
+    return Transition(replace(now, failed=kept)) if len(kept) != len(now.failed) else None
+
+
+def serve_rollback_request(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+    """A ModelMonitor wants the version before back. Each request counts once, and only against the version it names."""
+    del target
+    request = _newest_request(snapshot, now)
+    if request is None or now.stable is None:
+        return None
+    handled = replace(now, rollback=request.id)
+    previous = now.previous
+    if previous is None or now.has_failed(previous.version, previous.digest):
+        message = f"request {request.id}: there is no previous version to return to ({request.message})"
+        return Transition(handled, (Event("Warning", "RollbackImpossible", message, "RollBack"),))
+    record = FailedVersion(
+        version=now.stable.version,
+        digest=now.stable.digest,
+        reason="MonitorRequested",
+        message=request.message[:1024],
+        time=snapshot.now,
+        generation=snapshot.generation,
+    )
+    handled = replace(handled, failed=state.remember(now.failed, record))
+    message = f"returning from {now.stable.version} to {previous.version}: {request.message}"
+    event = Event("Warning", "RollbackRequested", message, "RollBack")
+    candidate = CandidateStatus(version=previous.version, digest=previous.digest, started_at=snapshot.now)
+    return Transition(replace(handled, candidate=candidate), (event,))
+
+
+def _newest_request(snapshot: Snapshot, now: State) -> RollbackRequest | None:
+    if now.stable is None or not snapshot.rollback_requests:
+        return None
+    newest = max(snapshot.rollback_requests, key=lambda r: (r.time, r.id))
+    stale = now.stable.since is not None and newest.time < now.stable.since
+    if newest.id == now.rollback or newest.version != now.stable.version or stale:
+        return None
+    return newest
+
+
+def abort(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+    """The annotation tidemill.io/abort takes the candidate back; without one it is noted and does nothing later."""
+    del target
+    asked = snapshot.annotations.get(keys.ABORT) or None
+    if asked is None or asked == now.abort:
+        return None
+    noted = replace(now, abort=asked)
+    if now.candidate is None or now.stable is None:
+        return Transition(noted)
+    message = f"{now.candidate.version} was aborted by the annotation tidemill.io/abort={asked}"
+    return _taken_back(snapshot, noted, "Aborted", message)
+
+
+def follow_target(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+    """Starts, replaces or gives up the candidate, so that it is the wanted version."""
+    wanted = target.version
+    if wanted is None or now.returns:
+        return None
+    if is_version(now.stable, wanted):
+        if now.candidate is None:
+            return None
+        message = f"{now.candidate.version} is no longer wanted; {wanted.name} keeps serving"
+        return Transition(replace(now, candidate=None), (Event("Normal", "RolloutCancelled", message, "RollOut"),))
+    if is_version(now.candidate, wanted) or now.has_failed(wanted.name, wanted.digest):
+        return None
+    before = f" in place of {now.candidate.version}, from the start" if now.candidate else ""
+    source = f" to replace {now.stable.version}" if now.stable else ""
+    message = f"starting {wanted.name} ({wanted.digest[:19]}){source}{before}"
+    return Transition(state.start(now, wanted, snapshot.now), (Event("Normal", "RolloutStarted", message, "RollOut"),))
+
+
+def take_back_broken(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+    """A candidate whose pods do not become, or stay, ready goes, as long as another version serves."""
+    del target
+    if now.candidate is None or now.stable is None:
+        return None
+    found = readiness.problem(snapshot, now.candidate)
+    if found is None:
+        return None
+    if now.returns:
+        return None  # the version that it would go back to has failed itself; the status tells
+    return _taken_back(snapshot, now, found.reason, found.message)
+
+
+def analyse(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+    """Judges the candidate once an interval; too many failures in one step take it back."""
+    del target
+    candidate, wanted, measurement = now.candidate, snapshot.spec.rollout.analysis, snapshot.measurement
+    if candidate is None or candidate.step < 0 or wanted is None or measurement is None:
+        return None
+    last = candidate.last_analysis
+    since = last.time if last and last.verdict in ("Inconclusive", "Error") else measurement.start
+    if snapshot.now - max(since, measurement.start) < timedelta(seconds=wanted.interval_seconds):
+        return None
+    workload = readiness.workload_of(snapshot, candidate)
+    stable = readiness.workload_of(snapshot, now.stable)
+    if workload is None:
+        return None
+    result = analysis.judge(
+        wanted,
+        measurement,
+        version_child(snapshot.name, stable.version) if stable else None,
+        version_child(snapshot.name, workload.version),
+        snapshot.now,
+    )
+    failures = candidate.failures + (result.verdict == "Failed")
+    successes = candidate.successes + (result.verdict == "Successful")
+    judged = candidate.model_copy(update={"last_analysis": result, "failures": failures, "successes": successes})
+    after = replace(now, candidate=judged)
+    if result.verdict != "Failed":
+        return Transition(after)
+    message = f"measurement {failures} of {wanted.failure_limit} failed for {candidate.version}: {result.message}"
+    event = Event("Warning", "AnalysisFailed", message, "Analyse")
+    if failures < wanted.failure_limit:
+        return Transition(after, (event,))
+    return _taken_back(snapshot, after, "AnalysisFailed", f"{candidate.version}: {result.message}")
+
+
+def promote_by_hand(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+    """The annotation tidemill.io/promote passes a step that waits for it, else skips to the end."""
+    del target
+    asked = snapshot.annotations.get(keys.PROMOTE) or None
+    if asked is None or asked == now.promote:
+        return None
+    noted = replace(now, promote=asked)
+    candidate = now.candidate
+    if candidate is None:
+        return Transition(noted)
+    if candidate.step < 0:
+        return None  # kept until its pods are ready
+    step = _step(snapshot, candidate)
+    if step is not None and step.duration_seconds is None:
+        return _next_step(snapshot, noted, f"by the annotation tidemill.io/promote={asked}")
+    return _promoted(snapshot, noted, f"by the annotation tidemill.io/promote={asked}")
+
+
+def begin(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+    """Pods are ready: the first version, a return and strategy Immediate take all requests; others their first step."""
+    del target
+    candidate = now.candidate
+    if candidate is None or candidate.step >= 0 or not readiness.is_ready(snapshot, now, candidate):
+        return None
+    if now.stable is None:
+        return _promoted(snapshot, now, "as the first version")
+    if not readiness.is_visible(snapshot, now, candidate):
+        return None
+    if now.returns:
+        return _promoted(snapshot, now, "as the version before")
+    if snapshot.spec.rollout.strategy == "Immediate":
+        return _promoted(snapshot, now, "at once (strategy Immediate)")
+    return _next_step(snapshot, now, "its pods are ready")
+
+
+def advance(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+    """Goes on when the step's time is over and its analysis agrees."""
+    del target
+    candidate = now.candidate
+    if candidate is None or candidate.step < 0:
+        return None
+    if snapshot.spec.rollout.strategy == "Immediate":
+        return _promoted(snapshot, now, "at once (strategy Immediate)")
+    ends = step_end(snapshot, candidate)
+    step = _step(snapshot, candidate)
+    if step is not None and (ends is None or snapshot.now < ends):
+        return None
+    if not _analysis_agrees(snapshot, candidate) or not readiness.is_ready(snapshot, now, candidate):
+        return None
+    return _next_step(snapshot, now, "the step before is complete")
+
+
+CHAIN: tuple[Policy, ...] = (
+    forget_failures,
+    serve_rollback_request,
+    abort,
+    follow_target,
+    take_back_broken,
+    analyse,
+    promote_by_hand,
+    begin,
+    advance,
+)
+
+
+def step_end(snapshot: Snapshot, candidate: CandidateStatus) -> datetime | None:
+    """When the time of the present step is over; None while it waits for the annotation."""
+    step = _step(snapshot, candidate)
+    if step is None or step.duration_seconds is None or candidate.step_started_at is None:
+        return None
+    return candidate.step_started_at + timedelta(seconds=step.duration_seconds)
+
+
+def step_weight(snapshot: Snapshot, candidate: CandidateStatus) -> int:
+    """Percentage of requests of the present step, as spec has it now; 0 while the pods start."""
+    step = _step(snapshot, candidate)
+    if step is not None:
+        return step.weight
+    steps = snapshot.spec.rollout.steps
+    return steps[-1].weight if candidate.step >= 0 and steps else 0
+
+
+def waits_for_promotion(snapshot: Snapshot, candidate: CandidateStatus) -> bool:
+    """Whether only the annotation tidemill.io/promote ends the present step."""
+    step = _step(snapshot, candidate)
+    return step is not None and step.duration_seconds is None
+
+
+def _step(snapshot: Snapshot, candidate: CandidateStatus) -> Step | None:
+    """The present step; None when spec has fewer steps by now."""
+    steps = snapshot.spec.rollout.steps
+    return steps[candidate.step] if 0 <= candidate.step < len(steps) else None
+
+
+def _analysis_agrees(snapshot: Snapshot, candidate: CandidateStatus) -> bool:
+    wanted = snapshot.spec.rollout.analysis
+    if wanted is None:
+        return True
+    last: AnalysisStatus | None = candidate.last_analysis
+    if last is None or last.verdict in ("Failed", "Error"):
+        return False
+    return candidate.successes > 0 or wanted.no_traffic == "Proceed"
+
+
+def _next_step(snapshot: Snapshot, now: State, why: str) -> Transition:
+    candidate = now.candidate
+    assert candidate is not None  # noqa: S101  callers checked
+    steps = snapshot.spec.rollout.steps
+    index = candidate.step + 1
+    if index >= len(steps):
+        return _promoted(snapshot, now, why)
+    weight = steps[index].weight
+    moved = candidate.model_copy(
+        update={
+            "step": index,
+            "weight": weight,
+            "step_started_at": snapshot.now,
+            "failures": 0,
+            "successes": 0,
+            "last_analysis": None,
+        }
+    )
+    message = f"{candidate.version} gets {weight} % of the requests (step {index + 1} of {len(steps)}): {why}"
+    return Transition(replace(now, candidate=moved), (Event("Normal", "CanaryStep", message, "ShiftTraffic"),))
+
+
+def _promoted(snapshot: Snapshot, now: State, why: str) -> Transition:
+    candidate = now.candidate
+    assert candidate is not None  # noqa: S101  callers checked
+    replaced = f" in place of {now.stable.version}" if now.stable else ""
+    message = f"{candidate.version} gets all requests{replaced}, {why}"
+    return Transition(state.promote(now, snapshot.now), (Event("Normal", "Promoted", message, "ShiftTraffic"),))
+
+
+def _taken_back(snapshot: Snapshot, now: State, reason: str, message: str) -> Transition:
+    after = state.take_back(now, reason, message, snapshot.generation, snapshot.now)
+    stays = f"; {now.stable.version} gets all requests" if now.stable else ""
+    event = Event("Warning", "RolledBack", f"{reason}: {message}{stays}", "ShiftTraffic")
+    return Transition(after, (event,))

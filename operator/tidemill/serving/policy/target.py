@@ -1,0 +1,92 @@
+"""Which version is wanted: the newest approved one, a number, or a name. The choice is written to status only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidemill.serving.policy.state import State, is_version
+from tidemill.serving.snapshot import Snapshot, Version, runtime_of
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The wanted version; without one, why there is none yet."""
+
+    version: Version | None
+    reason: str = ""
+    message: str = ""
+    stalled: bool = False
+    """A human must act: waiting does not help."""
+
+
+def choose(snapshot: Snapshot, state: State) -> Target:
+    """The version that spec.model asks for now, when a server can load it."""
+    found = _asked_for(snapshot, state)
+    asked = snapshot.spec.server.runtime
+    if found.version is None or is_version(state.stable, found.version) or runtime_of(asked, found.version):
+        return found
+    forms = ", ".join(found.version.formats) or "no form"
+    readable = {"ONNX": "onnx", "Native": "skops or joblib"}.get(asked, "onnx, skops or joblib")
+    message = f"{found.version.name} has {forms}; spec.server.runtime {asked} can load {readable}"
+    return Target(None, "FormatNotServable", message, stalled=True)
+
+
+def _asked_for(snapshot: Snapshot, state: State) -> Target:
+    model = snapshot.spec.model
+    if model.version is not None:
+        found = next((v for v in snapshot.versions if v.name == model.version), None)
+        what = f"ModelVersion {model.version}"
+        return _pinned(found, what, "VersionNotFound", f"{what} does not exist yet (spec.model.version)")
+    if model.number is not None:
+        found = next((v for v in snapshot.versions if v.number == model.number), None)
+        what = f"version {model.number} of TrainingPipeline {model.pipeline}"
+        if found is None and not snapshot.pipeline_exists:
+            return _no_pipeline(snapshot)
+        return _pinned(found, what, "VersionNotFound", f"{what} does not exist yet (spec.model.number)")
+    return _newest(snapshot, state)
+
+
+def _pinned(found: Version | None, what: str, reason: str, message: str) -> Target:
+    if found is None:
+        return Target(None, reason, message)
+    if not found.approved:
+        return Target(None, "VersionNotApproved", f"{what} is not approved: {found.note or 'no decision yet'}")
+    return Target(found)
+
+
+def _newest(snapshot: Snapshot, state: State) -> Target:
+    approved = sorted((v for v in snapshot.versions if v.approved), key=lambda v: v.number)
+    serving = _serving(snapshot, state)
+    if approved:
+        newest = approved[-1]
+        if serving is not None and newest.number < serving.number and (serving.approved or not serving.recorded):
+            # The record of the served version is gone, which says nothing against the model: do not go back in time.
+            return Target(serving)
+        return Target(newest)
+    if serving is not None:
+        return Target(serving)
+    if not snapshot.pipeline_exists:
+        return _no_pipeline(snapshot)
+    pipeline = snapshot.spec.model.pipeline
+    if snapshot.versions:
+        last = max(snapshot.versions, key=lambda v: v.number)
+        why = last.note or "no decision yet"
+        return Target(
+            None, "WaitingForApproval", f"no version of TrainingPipeline {pipeline} is approved; {last.name}: {why}"
+        )
+    return Target(None, "WaitingForVersion", f"TrainingPipeline {pipeline} has no model version yet")
+
+
+def _serving(snapshot: Snapshot, state: State) -> Version | None:
+    if state.stable is None:
+        return None
+    found = snapshot.version(state.stable.version, state.stable.digest)
+    return found if is_version(state.stable, found) else None
+
+
+def _no_pipeline(snapshot: Snapshot) -> Target:
+    return Target(
+        None,
+        "PipelineNotFound",
+        f"TrainingPipeline {snapshot.spec.model.pipeline} does not exist yet (spec.model.pipeline)",
+    )

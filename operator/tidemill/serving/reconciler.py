@@ -1,0 +1,218 @@
+"""The reconciler of ModelDeployment: reads everything into a snapshot; the plan is made elsewhere.
+
+What it remembers between two passes are router figures of a roll-out under way (a base to subtract from). Losing them,
+as when the operator restarts, costs one interval of an analysis and decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from tidemill.api.v1alpha1.model_deployment import CandidateStatus, ModelDeploymentSpec, ModelDeploymentStatus
+from tidemill.core import labels as keys
+from tidemill.core import podspec
+from tidemill.core.plan import Key, Plan
+from tidemill.engine.contract import Deps
+from tidemill.errors import ApiError, Stalled
+from tidemill.serving import figures, plan, reading
+from tidemill.serving.builders import router as router_builder
+from tidemill.serving.figures import Scrape
+from tidemill.serving.snapshot import (
+    Measurement,
+    Router,
+    RouterPod,
+    Settings,
+    Snapshot,
+    Version,
+    Workload,
+    router_child,
+)
+from tidemill_contracts.inference import ROUTER_STATS_PORT
+
+Obj = dict[str, Any]
+
+SCRAPE_SECONDS = 2.0
+"""How long a router pod may take to show its figures."""
+
+_CHILD_KINDS = ("Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler")
+_RECENT = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """Figures to subtract from, and the stretch of the roll-out that they began."""
+
+    stretch: tuple[str, str, int, datetime]
+    time: datetime
+    scrapes: Mapping[str, Scrape]
+
+
+class ModelDeploymentReconciler:
+    """See the module."""
+
+    kind = "ModelDeployment"
+
+    def __init__(self, deps: Deps) -> None:
+        """Reads nothing yet."""
+        self._deps = deps
+        self._bases: dict[Key, _Base] = {}
+        self._last: dict[Key, tuple[datetime, Mapping[str, Scrape]]] = {}
+
+    async def gather(self, key: Key) -> Snapshot | None:
+        """The snapshot; None when the object is gone. Stalled when its spec cannot be read."""
+        cache = self._deps.cache
+        obj = cache.get(self.kind, key.namespace, key.name)
+        if obj is None or obj["metadata"].get("deletionTimestamp"):
+            self._bases.pop(key, None)
+            self._last.pop(key, None)
+            return None
+        spec, status = _parsed(obj)
+        now = self._deps.clock.now().replace(microsecond=0)
+        versions = self._versions(key, spec)
+        workloads = self._workloads(obj, versions)
+        router = await self._router(obj, status, workloads, now)
+        pipeline = spec.model.pipeline
+        return Snapshot(
+            object=obj,
+            spec=spec,
+            status=status,
+            now=now,
+            settings=self._settings(),
+            versions=versions,
+            pipeline_exists=not pipeline or cache.get("TrainingPipeline", key.namespace, pipeline) is not None,
+            workloads=workloads,
+            router=router,
+            measurement=self._measurement(key, status, router, now),
+            rollback_requests=tuple(
+                reading.rollback_requests(cache.list("ModelMonitor", key.namespace), obj["metadata"]["name"])
+            ),
+            children=reading.references(
+                o for kind in _CHILD_KINDS for o in cache.list(kind, owner_uid=obj["metadata"]["uid"])
+            ),
+        )
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        """The decision, see `plan.build`."""
+        return plan.build(snapshot)
+
+    def _settings(self) -> Settings:
+        config = self._deps.config
+        return Settings(
+            config.server_image, config.router_image, config.image_pull_policy, tuple(config.image_pull_secrets)
+        )
+
+    def _versions(self, key: Key, spec: ModelDeploymentSpec) -> tuple[Version, ...]:
+        cache, model = self._deps.cache, spec.model
+        if model.version is not None:
+            found = cache.get("ModelVersion", key.namespace, model.version)
+            return () if found is None else (reading.version(found),)
+        records = cache.list("ModelVersion", key.namespace)
+        return tuple(
+            reading.version(o)
+            for o in records
+            if o["spec"].get("pipeline") == model.pipeline and not o["metadata"].get("deletionTimestamp")
+        )
+
+    def _workloads(self, obj: Obj, versions: tuple[Version, ...]) -> tuple[Workload, ...]:
+        cache, meta = self._deps.cache, obj["metadata"]
+        pods = cache.list("Pod", meta["namespace"], {keys.DEPLOYMENT: meta["name"], keys.COMPONENT: "server"})
+        out = []
+        for deployment in cache.list("Deployment", owner_uid=meta["uid"]):
+            if deployment["metadata"].get("deletionTimestamp"):
+                continue
+            selector = deployment["spec"]["selector"]["matchLabels"]
+            own = [p for p in pods if selector.items() <= (p["metadata"].get("labels") or {}).items()]
+            found = reading.workload(deployment, own, versions)
+            if found is not None:
+                out.append(found)
+        return tuple(out)
+
+    async def _router(
+        self, obj: Obj, status: ModelDeploymentStatus, workloads: tuple[Workload, ...], now: datetime
+    ) -> Router:
+        cache, meta = self._deps.cache, obj["metadata"]
+        selector = {keys.DEPLOYMENT: meta["name"], keys.COMPONENT: router_builder.COMPONENT}
+        raw = cache.list("Pod", meta["namespace"], selector)
+        config_map = cache.get("ConfigMap", meta["namespace"], router_child(meta["name"]))
+        if config_map is not None and not podspec.is_controlled_by(config_map, meta["uid"]):
+            config_map = None
+        version, since = reading.routes(config_map, router_builder.ROUTES_VERSION, router_builder.ROUTES_SINCE)
+        pods = [reading.router_pod(p) for p in raw]
+        is_moving = status.candidate is not None or len(workloads) > 1 or (since is not None and now - since < _RECENT)
+        if is_moving:
+            addresses = [(p.get("status") or {}).get("podIP") for p in raw]
+            pods = list(await asyncio.gather(*(self._asked(p, a) for p, a in zip(pods, addresses, strict=True))))
+        return Router(tuple(pods), (config_map or {}).get("data") or {}, version, since)
+
+    async def _asked(self, pod: RouterPod, address: str | None) -> RouterPod:
+        if not pod.ready or not address:
+            return pod
+        host = f"[{address}]" if ":" in address else address
+        url = f"http://{host}:{ROUTER_STATS_PORT}/stats/prometheus?{figures.QUERY}"
+        try:
+            text = await self._deps.client.get_text(url, SCRAPE_SECONDS)
+        except ApiError as error:
+            return replace(pod, error=f"{pod.name}: {error.message}")
+        return replace(pod, scrape=figures.parse(text))
+
+    def _measurement(
+        self, key: Key, status: ModelDeploymentStatus, router: Router, now: datetime
+    ) -> Measurement | None:
+        """The figures since the stretch under measurement began; None when there is no base to subtract from yet."""
+        candidate = status.candidate
+        ready = [p for p in router.pods if p.ready]
+        scrapes = {p.name: p.scrape for p in ready if p.scrape is not None}
+        if candidate is None or candidate.step < 0:
+            self._bases.pop(key, None)
+            self._last[key] = (now, scrapes)
+            return None
+        stretch = _stretch(candidate)
+        base = self._bases.get(key)
+        if base is None or base.stretch != stretch:
+            base = self._new_base(key, stretch, now, scrapes)
+        self._last[key] = (now, scrapes)
+        if base is None:
+            return None
+        missing = tuple(p.error or f"{p.name}: no address yet" for p in ready if p.scrape is None)
+        # A router pod that was there at the start but not asked then has no base: its figures start to count now.
+        before = {**{n: s for n, s in scrapes.items() if n not in base.scrapes}, **base.scrapes}
+        if before != base.scrapes:
+            self._bases[key] = base = replace(base, scrapes=before)
+        return Measurement(base.time, base.scrapes, scrapes, missing)
+
+    def _new_base(
+        self, key: Key, stretch: tuple[str, str, int, datetime], now: datetime, scrapes: Mapping[str, Scrape]
+    ) -> _Base | None:
+        """The figures of the pass that began the stretch when they are still known, else those of now."""
+        last = self._last.get(key)
+        if last is not None and abs(last[0] - stretch[3]) < timedelta(seconds=2):
+            base = _Base(stretch, last[0], last[1])
+        elif scrapes:
+            base = _Base(stretch, now, scrapes)
+        else:
+            return None
+        self._bases[key] = base
+        return base
+
+
+def _stretch(candidate: CandidateStatus) -> tuple[str, str, int, datetime]:
+    """Identity of the stretch under measurement: it begins with the step and anew with every judged measurement."""
+    last = candidate.last_analysis
+    began = candidate.step_started_at or candidate.started_at
+    if last is not None:
+        began = last.time if last.verdict in ("Successful", "Failed") else last.since
+    return candidate.version, candidate.digest, candidate.step, began
+
+
+def _parsed(obj: Obj) -> tuple[ModelDeploymentSpec, ModelDeploymentStatus]:
+    try:
+        spec = ModelDeploymentSpec.model_validate(obj["spec"])
+    except ValidationError as error:
+        raise Stalled("InvalidSpec", reading.compact(error)) from error
+    return spec, ModelDeploymentStatus.model_validate(obj.get("status") or {})

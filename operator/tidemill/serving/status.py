@@ -1,0 +1,180 @@
+"""The status of a ModelDeployment: what is served, and the conditions that say how far that is from the spec.
+
+Ready speaks of the spec: True only when the wanted version answers all requests. Available speaks of the clients: True
+as long as some version answers. A version that was taken back leaves Ready=False, Stalled=True (reason RolledBack):
+nothing will happen until a new version, a changed spec or tidemill.io/retry, so GitOps tools show it as degraded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidemill.core.conditions import Condition, merge, trio
+from tidemill.serving.policy import readiness, rollout
+from tidemill.serving.policy.state import State, is_version
+from tidemill.serving.policy.target import Target
+from tidemill.serving.snapshot import Snapshot, runtime_of
+
+AVAILABLE = "Available"
+PROGRESSING = "Progressing"
+ROLLED_BACK = "RolledBack"
+
+REASONS = frozenset(
+    {
+        "Serving", "ScaledToZero", "RollingOut", "Starting", "Updating", "Suspended", "RolledBack", "NoReadyPod",
+        "NoReadyRouter", "NotYetServed", "CanaryStep", "WaitingForPromotion", "ProgressDeadlineExceeded",
+        "VersionNotFound", "VersionNotApproved", "PipelineNotFound", "WaitingForApproval", "WaitingForVersion",
+        "FormatNotServable", "InvalidSpec",
+    }
+)  # fmt: skip
+"""Every reason that this module or the policies set; a server's own (DigestMismatch, …) come beside them."""
+
+
+def build(
+    snapshot: Snapshot, state: State, target: Target, effective_weight: int, selector: str | None
+) -> dict[str, Any]:
+    """The whole status. `effective_weight`: what the router gives the candidate; 0 while it has no ready pod."""
+    stable, candidate = state.stable, state.candidate
+    workload = readiness.workload_of(snapshot, stable)
+    if candidate is not None:
+        candidate = candidate.model_copy(update={"weight": effective_weight})
+    if stable is not None:
+        version = snapshot.version(stable.version, stable.digest)
+        runtime = runtime_of(snapshot.spec.server.runtime, version) if version else None
+        stable = stable.model_copy(update={"weight": 100 - effective_weight, "runtime": runtime or stable.runtime})
+    return {
+        "observedGeneration": snapshot.generation,
+        "url": f"http://{snapshot.name}.{snapshot.namespace}.svc",
+        "replicas": workload.ready if workload else 0,
+        "selector": selector,
+        "stable": stable.to_json() if stable else None,
+        "previous": state.previous.to_json() if state.previous else None,
+        "candidate": candidate.to_json() if candidate else None,
+        "failedVersions": [f.to_json() for f in state.failed] or None,
+        "lastHandledPromote": state.promote,
+        "lastHandledAbort": state.abort,
+        "lastHandledRetry": state.retry,
+        "lastHandledRollback": state.rollback,
+        "conditions": conditions(snapshot, state, target),
+    }
+
+
+def conditions(snapshot: Snapshot, state: State, target: Target) -> list[dict[str, Any]]:
+    """All conditions, merged with those of the live status."""
+    available = _available(snapshot, state)
+    found = [*_summary(snapshot, state, target, available), available]
+    found += _progressing(snapshot, state)
+    found += _rolled_back(state, target)
+    old = (snapshot.object.get("status") or {}).get("conditions") or []
+    return merge(old, found, snapshot.generation, snapshot.now)
+
+
+def _summary(snapshot: Snapshot, state: State, target: Target, available: Condition) -> list[Condition]:
+    """Ready with Reconciling or Stalled; the first that applies, from what blocks most to what is well."""
+    if snapshot.spec.suspend:
+        ready = available.status == "True" and state.candidate is None
+        return trio(ready=ready, reason="Suspended", message=f"spec.suspend is true; {available.message}")
+    if target.version is None:
+        why = (target.reason, target.message)
+        if target.stalled:
+            return trio(ready=False, reason=why[0], message=why[1], stalled=why)
+        return trio(ready=False, reason=why[0], message=why[1], reconciling=why)
+    if state.candidate is not None:
+        return _under_way(snapshot, state)
+    failed = state.has_failed(target.version.name, target.version.digest)
+    if failed is not None:
+        serving = f"; {state.stable.version} keeps serving" if state.stable else ""
+        why = ("RolledBack", f"{failed.version} was taken back ({failed.reason}: {failed.message}){serving}")
+        return trio(ready=False, reason=why[0], message=why[1], stalled=why)
+    if available.status != "True" and available.reason != "ScaledToZero":
+        why = (available.reason, available.message)
+        return trio(ready=False, reason=why[0], message=why[1], reconciling=why)
+    if not _is_settled(snapshot, state):
+        why = ("Updating", f"the pods of {target.version.name} are being replaced or scaled")
+        return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
+    reason = "ScaledToZero" if available.reason == "ScaledToZero" else "Serving"
+    return trio(ready=True, reason=reason, message=available.message)
+
+
+def _under_way(snapshot: Snapshot, state: State) -> list[Condition]:
+    candidate = state.candidate
+    assert candidate is not None  # noqa: S101  the caller checked
+    if state.stable is None or state.returns:
+        found = readiness.problem(snapshot, candidate)
+        if found is not None:
+            why = (found.reason, found.message)
+            return trio(ready=False, reason=why[0], message=why[1], stalled=why)
+    if state.stable is None:
+        why = ("Starting", _starting(snapshot, state))
+        return trio(ready=False, reason=why[0], message=why[1], reconciling=why)
+    why = ("RollingOut", _progress(snapshot, state))
+    return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
+
+
+def _progressing(snapshot: Snapshot, state: State) -> list[Condition]:
+    """Present only while a candidate is on its way."""
+    candidate = state.candidate
+    if candidate is None:
+        return []
+    if candidate.step < 0:
+        return [Condition(PROGRESSING, "True", "Starting", _starting(snapshot, state))]
+    waits = rollout.waits_for_promotion(snapshot, candidate)
+    return [
+        Condition(PROGRESSING, "True", "WaitingForPromotion" if waits else "CanaryStep", _progress(snapshot, state))
+    ]
+
+
+def _rolled_back(state: State, target: Target) -> list[Condition]:
+    """Present only while the wanted version is one that was taken back."""
+    failed = state.has_failed(target.version.name, target.version.digest) if target.version else None
+    if failed is None or is_version(state.candidate, target.version):
+        return []
+    return [Condition(ROLLED_BACK, "True", failed.reason, f"{failed.version}: {failed.message}")]
+
+
+def _available(snapshot: Snapshot, state: State) -> Condition:
+    """Whether requests are answered, by whatever version."""
+    stable = state.stable
+    if stable is None:
+        return Condition(AVAILABLE, "False", "NotYetServed", "no version has been ready yet")
+    workload = readiness.workload_of(snapshot, stable)
+    if snapshot.spec.replicas == 0:
+        return Condition(AVAILABLE, "False", "ScaledToZero", f"{stable.version} has no pods: spec.replicas is 0")
+    if workload is None or workload.ready == 0:
+        because = f": {workload.failure.reason}: {workload.failure.message}" if workload and workload.failure else ""
+        return Condition(AVAILABLE, "False", "NoReadyPod", f"no pod of {stable.version} is ready{because}")
+    if snapshot.router.ready == 0:
+        return Condition(AVAILABLE, "False", "NoReadyRouter", "no pod of the router is ready")
+    return Condition(AVAILABLE, "True", "Serving", f"{stable.version} is served")
+
+
+def _is_settled(snapshot: Snapshot, state: State) -> bool:
+    workload = readiness.workload_of(snapshot, state.stable)
+    if workload is None or not workload.settled:
+        return False
+    return snapshot.spec.autoscaling is not None or workload.ready >= readiness.wanted_replicas(snapshot, state)
+
+
+def _starting(snapshot: Snapshot, state: State) -> str:
+    candidate = state.candidate
+    assert candidate is not None  # noqa: S101  the caller checked
+    workload = readiness.workload_of(snapshot, candidate)
+    ready, wanted = workload.ready if workload else 0, readiness.wanted_replicas(snapshot, state)
+    because = f"; {workload.failure.reason}: {workload.failure.message}" if workload and workload.failure else ""
+    return f"{ready} of {wanted} pods of {candidate.version} are ready{because}"
+
+
+def _progress(snapshot: Snapshot, state: State) -> str:
+    candidate = state.candidate
+    assert candidate is not None  # noqa: S101  the caller checked
+    serving = f"{state.stable.version} keeps serving" if state.stable else ""
+    if candidate.step < 0:
+        return f"{_starting(snapshot, state)}; {serving}"
+    steps = len(snapshot.spec.rollout.steps)
+    text = f"{candidate.version} gets {candidate.weight} % of the requests (step {candidate.step + 1} of {steps})"
+    if rollout.waits_for_promotion(snapshot, candidate):
+        return f"{text}, until the annotation tidemill.io/promote is set"
+    last = candidate.last_analysis
+    if last is not None:
+        text += f"; last measurement {last.verdict}: {last.message}"
+    return text
