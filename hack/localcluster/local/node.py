@@ -152,7 +152,7 @@ def _cni(s: Settings) -> dict[str, Any]:
         "ranges": [[gateway]],
         "routes": [{"dst": "0.0.0.0/0"}],
     }
-    bridge = {"type": "bridge", "bridge": BRIDGE, "isDefaultGateway": True, "ipMasq": True, "hairpinMode": True}
+    bridge = {"type": "bridge", "bridge": BRIDGE, "isGateway": True, "ipMasq": True, "hairpinMode": True}
     plugins = [
         {**bridge, "ipam": ipam},
         {"type": "portmap", "capabilities": {"portMappings": True}},
