@@ -1,0 +1,93 @@
+"""What a training or probe pod must see of the cluster: claims, ConfigMaps and Secrets at the paths of the contract.
+
+Shared by the Job of a run and the Job of a probe, so that a probe looks at exactly what a run will read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidemill.api.v1alpha1.training_run import TrainingRunSpec
+from tidemill.core import hashing, podspec
+from tidemill_contracts.storage import CODE_ROOT, CONFIGMAP_ROOT, PVC_ROOT, SECRET_ROOT, parse_uri
+
+_TMP_LIMIT = "10Gi"
+
+
+@dataclass
+class Mounts:
+    """Collects volumes without doubling any; a claim that is written anywhere is writable everywhere."""
+
+    claims: dict[str, bool] = field(default_factory=dict)
+    """Writable, by name."""
+    config_maps: set[str] = field(default_factory=set)
+    secrets: set[str] = field(default_factory=set)
+    code: str | None = None
+
+    def add_uri(self, text: str, *, writable: bool = False) -> None:
+        """What a URI needs: a claim or a ConfigMap; nothing for the others."""
+        uri = parse_uri(text)
+        if uri.scheme == "pvc":
+            self.claims[uri.authority] = writable or self.claims.get(uri.authority, False)
+        elif uri.scheme == "configmap":
+            self.config_maps.add(uri.authority)
+
+    def add_secrets(self, names: Iterable[str | None]) -> None:
+        """Secrets, mounted as files; None is skipped."""
+        self.secrets.update(name for name in names if name)
+
+    def volumes(self) -> list[dict[str, Any]]:
+        """The pod's volumes, `tmp` first."""
+        found: list[dict[str, Any]] = [podspec.empty_dir("tmp", _TMP_LIMIT)]
+        if self.code:
+            found.append({"name": "code", "configMap": {"name": self.code}})
+        for name, writable in sorted(self.claims.items()):
+            claim = {"claimName": name, **({} if writable else {"readOnly": True})}
+            found.append({"name": _name("claim", name), "persistentVolumeClaim": claim})
+        found += [{"name": _name("map", name), "configMap": {"name": name}} for name in sorted(self.config_maps)]
+        found += [
+            {"name": _name("secret", name), "secret": {"secretName": name, "defaultMode": 0o440}}
+            for name in sorted(self.secrets)
+        ]
+        return found
+
+    def volume_mounts(self) -> list[dict[str, Any]]:
+        """The container's mounts, in the order of `volumes`."""
+        found: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - an emptyDir of this pod
+        if self.code:
+            found.append({"name": "code", "mountPath": CODE_ROOT, "readOnly": True})
+        for name, writable in sorted(self.claims.items()):
+            mount = {"name": _name("claim", name), "mountPath": f"{PVC_ROOT}/{name}"}
+            found.append(mount if writable else {**mount, "readOnly": True})
+        for kind, root, names in (("map", CONFIGMAP_ROOT, self.config_maps), ("secret", SECRET_ROOT, self.secrets)):
+            found += [
+                {"name": _name(kind, name), "mountPath": f"{root}/{name}", "readOnly": True} for name in sorted(names)
+            ]
+        return found
+
+    def describe(self) -> str:
+        """What the pod needs besides its image, for a message about a pod that does not start."""
+        parts = [f"ConfigMap {name}" for name in sorted(self.config_maps | ({self.code} if self.code else set()))]
+        parts += [f"PersistentVolumeClaim {name}" for name in sorted(self.claims)]
+        parts += [f"Secret {name}" for name in sorted(self.secrets)]
+        return ", ".join(parts)
+
+
+def mounts_of(spec: TrainingRunSpec) -> Mounts:
+    """What the pod of a run needs."""
+    found = Mounts(code=spec.code.config_map.name if spec.code.config_map else None)
+    for source in spec.data:
+        found.add_uri(source.uri)
+    found.add_uri(spec.store.uri, writable=True)
+    if spec.champion is not None:
+        found.add_uri(spec.champion.uri)
+    references = [*(source.secret_ref for source in spec.data), spec.store.secret_ref]
+    found.add_secrets(reference.name for reference in references if reference)
+    return found
+
+
+def _name(kind: str, name: str) -> str:
+    """Name of a volume: a label, and names of claims and Secrets may hold dots and be longer."""
+    return f"{kind}-{hashing.short(name, 10)}"

@@ -1,0 +1,1 @@
+"""Objects that a pipeline makes."""

@@ -1,0 +1,89 @@
+"""The Job that looks at sources which the operator must not reach itself: it resolves revisions and trains nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidemill.api.v1alpha1.training_template import DataSource
+from tidemill.core import labels, names, podspec
+from tidemill.training import words
+from tidemill.training.mounts import Mounts
+from tidemill.training.pipeline.policy.inputs import kind_of
+from tidemill.training.pipeline.snapshot import PipelineSnapshot
+from tidemill_contracts.training import (
+    CONTAINER,
+    PROBE_ENV,
+    TERMINATION_MESSAGE_PATH,
+    DataInput,
+    ProbeConfig,
+)
+
+DEADLINE_SECONDS = 300
+COMMAND = ["python", "-m", "tidemill_runtime.trainer", "probe"]
+RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
+
+
+def probed(snapshot: PipelineSnapshot) -> list[DataSource]:
+    """The inputs that only a probe can look at; none without the trigger dataChange."""
+    if snapshot.pipeline.spec.triggers.data_change is None:
+        return []
+    return [source for source in snapshot.pipeline.spec.data if kind_of(source) == "probed"]
+
+
+def build(snapshot: PipelineSnapshot, number: int) -> dict[str, Any]:
+    """The manifest of probe `number`. Uses the operator's trainer image: a user's image need not know how to probe."""
+    sources = probed(snapshot)
+    name = names.child_name(snapshot.name, "probe", number)
+    labelled = podspec.labels("probe", snapshot.name, {labels.PIPELINE: snapshot.name, words.PROBE: "true"})
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": podspec.metadata(name, snapshot.object, labelled),
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": DEADLINE_SECONDS,
+            "ttlSecondsAfterFinished": 86400,
+            "podReplacementPolicy": "Failed",
+            "template": {"metadata": {"labels": labelled}, "spec": _pod(snapshot, sources)},
+        },
+    }
+
+
+def _pod(snapshot: PipelineSnapshot, sources: list[DataSource]) -> dict[str, Any]:
+    mounts = Mounts()
+    for source in sources:
+        mounts.add_uri(source.uri)
+    mounts.add_secrets(source.secret_ref.name if source.secret_ref else None for source in sources)
+    inputs = tuple(
+        DataInput(name=s.name, uri=s.uri, format=s.format, secret=s.secret_ref.name if s.secret_ref else None)
+        for s in sources
+    )
+    spec, config = snapshot.pipeline.spec, snapshot.config
+    pod: dict[str, Any] = {
+        **podspec.pod_defaults(),
+        "restartPolicy": "Never",
+        "containers": [
+            {
+                "name": CONTAINER,
+                "image": config.trainer_image,
+                "imagePullPolicy": config.image_pull_policy,
+                "command": COMMAND,
+                "env": podspec.env({PROBE_ENV: ProbeConfig(data=inputs).to_json(), "HOME": "/tmp", "TMPDIR": "/tmp"}),  # noqa: S108
+                "resources": RESOURCES,
+                "securityContext": podspec.container_security_context(),
+                "terminationMessagePath": TERMINATION_MESSAGE_PATH,
+                "terminationMessagePolicy": "File",
+                "volumeMounts": mounts.volume_mounts(),
+            }
+        ],
+        "volumes": mounts.volumes(),
+    }
+    if config.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in config.image_pull_secrets]
+    if spec.node_selector:
+        pod["nodeSelector"] = spec.node_selector
+    if spec.tolerations:
+        pod["tolerations"] = [t.to_json() for t in spec.tolerations]
+    if spec.service_account_name:
+        pod["serviceAccountName"] = spec.service_account_name
+    return pod

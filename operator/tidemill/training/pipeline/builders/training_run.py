@@ -1,0 +1,117 @@
+"""The TrainingRun that a decision becomes: a snapshot of everything that was resolved.
+
+Its name derives from the key, so a second attempt after a crash meets the first one's object. Nothing here looks at
+anything but its arguments.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidemill.api.base import API_VERSION
+from tidemill.api.v1alpha1.training_run import (
+    ResolvedCode,
+    ResolvedData,
+    RunChampion,
+    Store,
+    TrainingRunSpec,
+    Trigger,
+)
+from tidemill.config import OperatorConfig
+from tidemill.core import labels, names, podspec
+from tidemill.training import words
+from tidemill.training.pipeline.policy.inputs import Inputs
+from tidemill.training.pipeline.policy.triggers import Verdict
+from tidemill.training.pipeline.snapshot import PipelineSnapshot
+from tidemill.training.records import VersionRecord
+from tidemill_contracts.storage import parse_uri
+
+KEY_DIGITS = 10
+
+
+def run_name(pipeline: str, key: str, suffix: str | None) -> str:
+    """`<pipeline>-<key>[-<suffix>]`, at most 63 characters."""
+    parts = [key.removeprefix("sha256:")[:KEY_DIGITS], *([suffix] if suffix else [])]
+    return names.child_name(pipeline, *parts)
+
+
+def store_uri(snapshot: PipelineSnapshot) -> str:
+    """The pipeline's folder in the artifact store."""
+    uri = snapshot.pipeline.spec.artifacts.uri or default_store(snapshot.config)
+    return str(parse_uri(uri).child(snapshot.name))
+
+
+def default_store(config: OperatorConfig) -> str:
+    """The namespace's own store."""
+    return f"pvc://{config.artifact_claim_name}"
+
+
+def build(
+    snapshot: PipelineSnapshot,
+    inputs: Inputs,
+    verdict: Verdict,
+    champion: VersionRecord | None,
+    keep: tuple[str, ...],
+) -> dict[str, Any]:
+    """The manifest of the run. `keep`: digests of the versions that must stay in the store."""
+    spec = _spec(snapshot, inputs, verdict, champion, keep).to_json()
+    annotations = {words.SPEC: inputs.spec_digest}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "TrainingRun",
+        "metadata": podspec.metadata(
+            run_name(snapshot.name, inputs.key, verdict.suffix),
+            snapshot.object,
+            podspec.labels("training-run", snapshot.name, {labels.PIPELINE: snapshot.name}),
+            annotations,
+        ),
+        "spec": spec,
+    }
+
+
+def _spec(
+    snapshot: PipelineSnapshot,
+    inputs: Inputs,
+    verdict: Verdict,
+    champion: VersionRecord | None,
+    keep: tuple[str, ...],
+) -> TrainingRunSpec:
+    spec = snapshot.pipeline.spec
+    return TrainingRunSpec(
+        pipeline=snapshot.name,
+        key=inputs.key,
+        trigger=Trigger(
+            type=verdict.type,
+            message=verdict.message[:1024],
+            from_=verdict.before,
+            to=verdict.after,
+            id=verdict.id,
+            monitor=verdict.monitor,
+            time=snapshot.now.replace(microsecond=0),
+        ),
+        data=[ResolvedData(**dict(source), revision=inputs.data[source.name]) for source in spec.data],
+        target=spec.target,
+        code=ResolvedCode(**dict(spec.code), digest=inputs.code.digest),
+        image=inputs.image,
+        parameters=spec.parameters,
+        seed=spec.seed,
+        allow_pickle=spec.allow_pickle,
+        resources=spec.resources,
+        node_selector=spec.node_selector,
+        tolerations=spec.tolerations,
+        queue_name=spec.queue_name,
+        service_account_name=spec.service_account_name,
+        holdout_ratio=spec.evaluation.holdout_ratio,
+        gates=spec.evaluation.gates,
+        champion=_champion(champion),
+        store=Store(uri=store_uri(snapshot), secret_ref=spec.artifacts.secret_ref),
+        keep=list(keep),
+        approval=spec.approval,
+        limits=spec.run,
+    )
+
+
+def _champion(version: VersionRecord | None) -> RunChampion | None:
+    if version is None:
+        return None
+    return RunChampion(version=version.name, digest=version.digest, uri=version.uri, metrics=dict(version.metrics))

@@ -1,0 +1,144 @@
+"""From a pipeline's snapshot to what is done: at most one run is started, one probe, and the surplus is removed.
+
+Two things save writes without hiding anything (docs/decisions/0070). A started run changes the pipeline's status only
+once its pod runs or twenty seconds have passed, whichever comes first. And a finished run is recorded in status before
+the next one starts, so that the newest run is always the only one that status may lack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from tidemill.api.base import API_VERSION
+from tidemill.core import conditions
+from tidemill.core.plan import Event, ObjectRef, Plan
+from tidemill.training import words
+from tidemill.training.pipeline import status as statuses
+from tidemill.training.pipeline.builders import probe as probes
+from tidemill.training.pipeline.builders import training_run
+from tidemill.training.pipeline.policy import champion as champions
+from tidemill.training.pipeline.policy import limits, probing, timetable, triggers
+from tidemill.training.pipeline.policy.limits import Hold
+from tidemill.training.pipeline.policy.probing import Probing
+from tidemill.training.pipeline.policy.situation import Situation, situation
+from tidemill.training.pipeline.policy.triggers import Verdict
+from tidemill.training.pipeline.snapshot import PipelineSnapshot
+from tidemill.training.pipeline.status import Held
+
+QUIET = timedelta(seconds=20)
+"""How long a run may be on its way before the pipeline's status says so."""
+
+
+def plan(snapshot: PipelineSnapshot) -> Plan:
+    """Everything that should happen to the pipeline now."""
+    now = situation(snapshot)
+    verdict, held = choose(now)
+    probe = probing.probing(now)
+    if verdict is not None and now.inputs is not None and is_recorded(now):
+        run = _run(now, verdict)
+        return Plan(apply=(run,), requeue_after=QUIET.total_seconds())
+    if verdict is not None:
+        held = Held(verdict, Hold("it starts as soon as the last run is recorded", None))
+    looked = snapshot.now if probe.unread else snapshot.pipeline.status.last_probe_time
+    status = statuses.build(now, held, probing.data_states(now, probe.unread), looked)
+    if not is_worth_writing(now):
+        return Plan(requeue_after=_seconds(snapshot, [_quiet_until(now)]))
+    return Plan(
+        apply=_probe_jobs(snapshot, probe),
+        delete=_surplus(now, probe),
+        status=status,
+        events=_events(now, status),
+        requeue_after=_seconds(snapshot, _moments(now, held, probe, status)),
+    )
+
+
+def choose(now: Situation) -> tuple[Verdict | None, Held | None]:
+    """The run to start, or else the most important one that must wait."""
+    held: Held | None = None
+    for verdict in triggers.verdicts(now):
+        hold = limits.hold(now, verdict)
+        if hold is None:
+            return verdict, None
+        held = held or Held(verdict, hold)
+    return None, held
+
+
+def is_recorded(now: Situation) -> bool:
+    """Whether status knows how the newest run ended."""
+    newest = now.history.newest
+    return newest is None or newest.name == now.snapshot.pipeline.status.last_run
+
+
+def is_worth_writing(now: Situation) -> bool:
+    """Whether status should change now: not while a fresh run is only on its way and nothing wrong is shown."""
+    active = now.history.active
+    if active is None or active.job_running or now.snapshot.now >= active.created + QUIET:
+        return True
+    shown = (now.snapshot.object.get("status") or {}).get("conditions") or ()
+    wrong = any(c.get("status") == "False" for c in shown if c.get("type") == conditions.READY)
+    return wrong or now.snapshot.pipeline.status.active_run == active.name
+
+
+def _run(now: Situation, verdict: Verdict) -> dict[str, Any]:
+    assert now.inputs is not None  # noqa: S101 - a verdict exists only with inputs
+    champion = champions.champion(now.snapshot, now.history)
+    surplus = {v.name for v in champions.surplus_versions(now.snapshot, now.history)}
+    keep = tuple(sorted({v.digest for v in now.snapshot.versions if v.name not in surplus}))
+    return training_run.build(now.snapshot, now.inputs, verdict, champion, keep)
+
+
+def _probe_jobs(snapshot: PipelineSnapshot, probe: Probing) -> tuple[dict[str, Any], ...]:
+    return (probes.build(snapshot, probe.start),) if probe.start is not None else ()
+
+
+def _surplus(now: Situation, probe: Probing) -> tuple[ObjectRef, ...]:
+    namespace = now.snapshot.object["metadata"]["namespace"]
+    runs = champions.surplus_runs(now.snapshot, now.history)
+    versions = champions.surplus_versions(now.snapshot, now.history)
+    return (
+        *(ObjectRef(API_VERSION, "TrainingRun", namespace, r.name, r.uid) for r in runs),
+        *(ObjectRef(API_VERSION, "ModelVersion", namespace, v.name, v.uid) for v in versions),
+        *(ObjectRef("batch/v1", "Job", namespace, p.name, p.uid) for p in probe.done),
+    )
+
+
+def _events(now: Situation, status: dict[str, Any]) -> tuple[Event, ...]:
+    """Warnings about what a person should see; what goes well is in status and in the records."""
+    found = []
+    table = timetable.timetable(now)
+    if table is not None and table.missed is not None:
+        text = f"the run of {conditions.format_time(table.missed)} was not started within startingDeadlineSeconds"
+        found.append(Event("Warning", words.MISSED_SCHEDULE, text, "Schedule"))
+    ready = conditions.get(status["conditions"], conditions.READY) or {}
+    shown = (now.snapshot.object.get("status") or {}).get("conditions") or ()
+    before = conditions.get(shown, conditions.READY) or {}
+    news = (ready.get("reason"), ready.get("message")) != (before.get("reason"), before.get("message"))
+    if news and (ready["status"] == "False" or ready["reason"] == words.RUN_REJECTED):
+        found.append(Event("Warning", ready["reason"], ready["message"], "Judge"))
+    return tuple(found)
+
+
+def _moments(now: Situation, held: Held | None, probe: Probing, status: dict[str, Any]) -> list[datetime | None]:
+    """When something may change without any object changing."""
+    following = status.get("nextScheduleTime")
+    moments: list[datetime | None] = [
+        held.hold.until if held else None,
+        conditions.parse_time(following) if following else None,
+        probe.next,
+        limits.pause_until(now),
+    ]
+    if now.inputs is not None:
+        moments += [triggers.settled_at(now, name) for name in triggers.changed_inputs(now, now.inputs)]
+    return moments
+
+
+def _quiet_until(now: Situation) -> datetime | None:
+    return now.history.active.created + QUIET if now.history.active else None
+
+
+def _seconds(snapshot: PipelineSnapshot, moments: Iterable[datetime | None]) -> float | None:
+    """Seconds to the next of these moments that lies ahead; None when there is none."""
+    ahead = [m for m in moments if m is not None and m > snapshot.now]
+    return (min(ahead) - snapshot.now).total_seconds() if ahead else None

@@ -1,0 +1,1 @@
+"""Decisions of a pipeline: pure functions of its snapshot."""

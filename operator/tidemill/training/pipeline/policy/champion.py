@@ -1,0 +1,57 @@
+"""Which version is in force, and which versions must be kept."""
+
+from __future__ import annotations
+
+from tidemill.training.pipeline.policy.history import History
+from tidemill.training.pipeline.snapshot import PipelineSnapshot
+from tidemill.training.records import RunRecord, VersionRecord
+
+
+def champion(snapshot: PipelineSnapshot, history: History) -> VersionRecord | None:
+    """The newest approved version. That of a run that has not reported its end yet does not count."""
+    active = history.active.name if history.active else None
+    approved = [v for v in snapshot.versions if v.approved and v.run != active]
+    return approved[-1] if approved else None
+
+
+def undecided(snapshot: PipelineSnapshot) -> VersionRecord | None:
+    """The newest version, when it waits for a person."""
+    newest = snapshot.versions[-1] if snapshot.versions else None
+    return newest if newest and newest.approved is None else None
+
+
+def needed_versions(snapshot: PipelineSnapshot, history: History) -> frozenset[str]:
+    """Names of versions that retention must not touch.
+
+    Champion, newest, waiting for a decision, served or rolled back to or pinned by a ModelDeployment, or compared with
+    by a run that goes on.
+    """
+    needed: set[str] = set()
+    for deployment in snapshot.deployments:
+        needed |= deployment.needed
+        if deployment.pinned and deployment.pinned[0] == snapshot.name:
+            needed |= {v.name for v in snapshot.versions if v.number == deployment.pinned[1]}
+    found = champion(snapshot, history)
+    needed |= {found.name} if found else set()
+    needed |= {v.name for v in snapshot.versions if v.approved is None}
+    needed |= {v.name for v in snapshot.versions[-1:]}
+    if history.active and history.active.champion:
+        needed.add(history.active.champion)
+    return frozenset(needed)
+
+
+def surplus_versions(snapshot: PipelineSnapshot, history: History) -> tuple[VersionRecord, ...]:
+    """Versions beyond spec.history.versions, oldest first, without those that are needed."""
+    limit = snapshot.pipeline.spec.history.versions
+    needed = needed_versions(snapshot, history)
+    over = len(snapshot.versions) - limit
+    removable = [v for v in snapshot.versions if v.name not in needed]
+    return tuple(removable[: max(over, 0)])
+
+
+def surplus_runs(snapshot: PipelineSnapshot, history: History) -> tuple[RunRecord, ...]:
+    """Finished runs beyond spec.history.runs, oldest first; never the newest run."""
+    finished = [r for r in snapshot.runs if r.finished]
+    over = len(finished) - snapshot.pipeline.spec.history.runs
+    newest = history.newest.name if history.newest else None
+    return tuple(r for r in finished if r.name != newest)[: max(over, 0)]

@@ -1,0 +1,140 @@
+"""What has been tried so far: status as it was last written, and the newest run folded into it.
+
+Why: a run is created before the pipeline's status says so. Whoever crashes in between, or saves that write, must come
+to the same answer afterwards, so everything that a started run changes is derived from the run itself. At most the
+newest run can be missing from status, because the next one only starts when it has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tidemill.core import conditions
+from tidemill.training.pipeline.snapshot import PipelineSnapshot
+from tidemill.training.records import RunRecord
+
+KEYS_KEPT = 50
+STARTS_KEPT = 200
+DAY = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Revisions that the last started run used."""
+
+    spec: str | None
+    code: str | None
+    image: str | None
+    data: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Everything about the past that a decision needs."""
+
+    observed: Observed | None
+    """None: no run has ever started."""
+    newest: RunRecord | None
+    """The newest run that still exists."""
+    active: RunRecord | None
+    last_run: str | None
+    last_start: datetime | None
+    starts: tuple[datetime, ...]
+    """Starts that were not asked for by hand, oldest first; only kept for maxRunsPerDay."""
+    keys: tuple[str, ...]
+    tried: frozenset[str]
+    failures: int
+    last_success: datetime | None
+    last_schedule: datetime | None
+    handled_request: str | None
+    handled_monitors: Mapping[str, str]
+
+
+def history(snapshot: PipelineSnapshot) -> History:
+    """Status and runs as one."""
+    status = snapshot.pipeline.status
+    newest = _newest(snapshot)
+    active = next((r for r in reversed(snapshot.runs) if not r.finished), None)
+    unfolded = newest is not None and not _is_folded(snapshot, newest)
+    keys = tuple(status.run_keys)
+    starts = tuple(status.recent_run_times)
+    if newest is not None and newest.key not in keys:
+        keys = (*keys, newest.key)[-KEYS_KEPT:]
+    if newest is not None and unfolded and newest.trigger_type != "ManualRequested":
+        starts = (*(s for s in starts if s > newest.created - DAY), newest.created)[-STARTS_KEPT:]
+    failures, last_success, last_run = _outcome(snapshot)
+    return History(
+        observed=_observed(snapshot, newest),
+        newest=newest,
+        active=active,
+        last_run=last_run,
+        last_start=newest.created if newest and unfolded else status.last_run_time,
+        starts=starts if snapshot.pipeline.spec.triggers.max_runs_per_day else (),
+        keys=keys,
+        tried=frozenset({*keys, *(r.key for r in snapshot.runs)}),
+        failures=failures,
+        last_success=last_success,
+        last_schedule=_last_schedule(snapshot, newest),
+        handled_request=_handled_request(snapshot, newest),
+        handled_monitors=_handled_monitors(snapshot, newest),
+    )
+
+
+def _newest(snapshot: PipelineSnapshot) -> RunRecord | None:
+    """The newest run; of two of the same second the one that status does not know yet."""
+    return max(snapshot.runs, key=lambda r: (r.created, not _is_folded(snapshot, r), r.name), default=None)
+
+
+def _is_folded(snapshot: PipelineSnapshot, run: RunRecord) -> bool:
+    status = snapshot.pipeline.status
+    older = status.last_run_time is not None and run.created < status.last_run_time
+    return older or run.name in (status.active_run, status.last_run)
+
+
+def _observed(snapshot: PipelineSnapshot, newest: RunRecord | None) -> Observed | None:
+    before = snapshot.pipeline.status.observed
+    known = dict(before.data) if before else {}
+    probed = {d.name: d.revision for d in snapshot.pipeline.status.data if d.revision}
+    if newest is None:
+        if before is None:
+            return None
+        return Observed(before.spec, before.code, before.image, {**probed, **known})
+    # An input whose revision the run could not tell keeps the one before; without one, what a probe sees first.
+    return Observed(newest.spec_digest, newest.code, newest.image, {**probed, **known, **newest.data})
+
+
+def _outcome(snapshot: PipelineSnapshot) -> tuple[int, datetime | None, str | None]:
+    """Failures in a row, the last success, and the last run that ended; the newest run counts once."""
+    status = snapshot.pipeline.status
+    ended = next((r for r in reversed(snapshot.runs) if r.finished), None)
+    if ended is None or ended.name == status.last_run:
+        return status.consecutive_failures, status.last_successful_time, status.last_run
+    if ended.outcome == "True":
+        return 0, ended.completed or ended.created, ended.name
+    return status.consecutive_failures + 1, status.last_successful_time, ended.name
+
+
+def _last_schedule(snapshot: PipelineSnapshot, newest: RunRecord | None) -> datetime | None:
+    before = snapshot.pipeline.status.last_schedule_time
+    if newest is None or newest.trigger_type != "ScheduleDue" or not newest.trigger.get("to"):
+        return before
+    tick = conditions.parse_time(str(newest.trigger["to"]))
+    return max(before, tick) if before else tick
+
+
+def _handled_request(snapshot: PipelineSnapshot, newest: RunRecord | None) -> str | None:
+    before = snapshot.pipeline.status.last_handled_run_request
+    if newest is None or newest.trigger_type != "ManualRequested" or _is_folded(snapshot, newest):
+        return before
+    return str(newest.trigger.get("to") or "") or before
+
+
+def _handled_monitors(snapshot: PipelineSnapshot, newest: RunRecord | None) -> dict[str, str]:
+    handled = dict(snapshot.pipeline.status.last_handled_monitor_requests)
+    if newest is not None and newest.trigger_type == "MonitorRequested" and not _is_folded(snapshot, newest):
+        monitor, id_ = newest.trigger.get("monitor"), newest.trigger.get("id")
+        if monitor and id_:
+            handled[str(monitor)] = str(id_)
+    return handled

@@ -1,0 +1,196 @@
+"""What the pipeline would train on now: code, image, revisions of data, and the key that all of this gives.
+
+Problems that a person must solve are found here too, before any run is made for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tidemill.api.base import Model
+from tidemill.api.v1alpha1.training_pipeline import TrainingPipelineSpec
+from tidemill.api.v1alpha1.training_template import DataSource
+from tidemill.core import hashing, schedule
+from tidemill.training import words
+from tidemill.training.pipeline.snapshot import CodeContent, PipelineSnapshot
+from tidemill_contracts.storage import ARTIFACT_SCHEMES, parse_uri
+
+BUILTIN = ("breast-cancer", "diabetes", "digits", "iris", "wine")
+PROBED_SCHEMES = ("pvc", "s3", "gs", "az", "http", "https")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why no run can start: `stalled` needs a person, otherwise another object will help."""
+
+    reason: str
+    message: str
+    stalled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a run that starts now would use."""
+
+    spec_digest: str
+    code: CodeContent
+    image: str
+    data: Mapping[str, str | None]
+    """Revision by input; None: only the run itself will know."""
+    key: str
+
+
+def outcome_digest(spec: TrainingPipelineSpec) -> str:
+    """Digest of the parts of spec that decide the outcome: not triggers, limits, resources, history, approval, store.
+
+    Values that are defaults are left out, so that an operator that knows one field more does not retrain everything.
+    """
+    parts: dict[str, Any] = {
+        "data": [_plain(d, exclude={"secret_ref"}) for d in spec.data],
+        "target": spec.target,
+        "entrypoint": spec.code.entrypoint,
+        "command": spec.code.command,
+        "image": spec.image,
+        "parameters": spec.parameters,
+        "seed": spec.seed,
+        "allowPickle": spec.allow_pickle,
+        "evaluation": _plain(spec.evaluation),
+    }
+    return hashing.digest({name: value for name, value in parts.items() if value not in (None, {}, 0, False)})
+
+
+def _plain(model: Model, exclude: set[str] | None = None) -> dict[str, Any]:
+    return model.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=exclude)
+
+
+def inputs(snapshot: PipelineSnapshot) -> Inputs | Problem:
+    """The inputs of the next run, or the first problem that stands in its way."""
+    problem = _first_problem(snapshot)
+    if problem or snapshot.code is None:
+        return problem or _missing_code(snapshot)
+    spec = snapshot.pipeline.spec
+    data: dict[str, str | None] = {source.name: revision(snapshot, source) for source in spec.data}
+    spec_digest = outcome_digest(spec)
+    key = hashing.digest(
+        {"spec": spec_digest, "code": snapshot.code.digest, "image": snapshot.image, "data": data},
+    )
+    return Inputs(spec_digest, snapshot.code, snapshot.image, data, key)
+
+
+def kind_of(source: DataSource) -> Literal["fixed", "map", "probed"]:
+    """How the revision of an input is learnt: never changes, from the cluster, or by a probe."""
+    scheme = source.uri.partition("://")[0]
+    if scheme == "configmap":
+        return "map"
+    return "probed" if scheme in PROBED_SCHEMES else "fixed"
+
+
+def revision(snapshot: PipelineSnapshot, source: DataSource) -> str | None:
+    """The newest known revision of an input, None when only a run can tell."""
+    kind = kind_of(source)
+    if kind == "map":
+        uri = parse_uri(source.uri)
+        content = snapshot.maps.get(uri.authority)
+        return content.revisions.get(uri.path) if content else None
+    if kind == "probed" and snapshot.pipeline.spec.triggers.data_change:
+        return next((d.revision for d in snapshot.pipeline.status.data if d.name == source.name), None)
+    return None
+
+
+def _first_problem(snapshot: PipelineSnapshot) -> Problem | None:
+    checks = (_bad_schedule, _bad_data, _bad_artifacts, _missing_code_problem, _bad_entrypoint, _missing_data)
+    return next((p for p in (check(snapshot) for check in checks) if p), None)
+
+
+def _bad_schedule(snapshot: PipelineSnapshot) -> Problem | None:
+    wanted = snapshot.pipeline.spec.triggers.schedule
+    if wanted is None:
+        return None
+    try:
+        schedule.parse(wanted.cron)
+    except ValueError as error:
+        return Problem(words.INVALID_SCHEDULE, f"spec.triggers.schedule.cron: {error}", stalled=True)
+    try:
+        schedule.zone(wanted.time_zone)
+    except ValueError as error:
+        return Problem(words.INVALID_SCHEDULE, f"spec.triggers.schedule.timeZone: {error}", stalled=True)
+    if schedule.next_after(wanted.cron, wanted.time_zone, snapshot.now) is None:
+        text = f"spec.triggers.schedule.cron {wanted.cron!r} never fires: no such day exists within five years"
+        return Problem(words.INVALID_SCHEDULE, text, stalled=True)
+    return None
+
+
+def _bad_data(snapshot: PipelineSnapshot) -> Problem | None:
+    for source in snapshot.pipeline.spec.data:
+        field = f"spec.data[name={source.name}].uri"
+        try:
+            uri = parse_uri(source.uri)
+        except ValueError as error:
+            return Problem(words.INVALID_DATA, f"{field}: {error}", stalled=True)
+        if uri.scheme == "builtin" and (uri.authority not in BUILTIN or uri.path):
+            text = f"{field}: {source.uri!r} is not a bundled data set; allowed are "
+            return Problem(words.INVALID_DATA, text + ", ".join(f"builtin://{b}" for b in BUILTIN), stalled=True)
+        if uri.scheme == "configmap" and (not uri.path or "/" in uri.path):
+            text = f"{field}: {source.uri!r} must name one key, as configmap://name/key"
+            return Problem(words.INVALID_DATA, text, stalled=True)
+    return None
+
+
+def _bad_artifacts(snapshot: PipelineSnapshot) -> Problem | None:
+    uri = snapshot.pipeline.spec.artifacts.uri
+    if uri is None:
+        return None
+    try:
+        if parse_uri(uri).scheme in ARTIFACT_SCHEMES:
+            return None
+        text = f"unsupported URI {uri!r}: expected one of {', '.join(s + '://' for s in ARTIFACT_SCHEMES)}"
+    except ValueError as error:
+        text = str(error)
+    return Problem(words.INVALID_ARTIFACTS, f"spec.artifacts.uri: {text}", stalled=True)
+
+
+def _missing_code(snapshot: PipelineSnapshot) -> Problem:
+    config_map = snapshot.pipeline.spec.code.config_map
+    name = config_map.name if config_map else ""
+    text = (
+        f"spec.code.configMap: ConfigMap {name} does not exist in namespace {snapshot.object['metadata']['namespace']}"
+    )
+    return Problem(words.CODE_NOT_FOUND, text, stalled=False)
+
+
+def _missing_code_problem(snapshot: PipelineSnapshot) -> Problem | None:
+    return _missing_code(snapshot) if snapshot.code is None else None
+
+
+def _bad_entrypoint(snapshot: PipelineSnapshot) -> Problem | None:
+    code, source = snapshot.code, snapshot.pipeline.spec.code
+    if code is None or code.files is None or source.entrypoint is None or source.config_map is None:
+        return None
+    module = source.entrypoint.partition(":")[0]
+    if "." in module or f"{module}.py" in code.files:  # a dotted module can only come with the image
+        return None
+    modules = sorted(f.removesuffix(".py") for f in code.files if f.endswith(".py"))
+    text = (
+        f"spec.code.entrypoint {source.entrypoint!r}: ConfigMap {source.config_map.name} has no key {module}.py; "
+        f"modules there: {', '.join(modules) or 'none'}"
+    )
+    return Problem(words.INVALID_ENTRYPOINT, text, stalled=True)
+
+
+def _missing_data(snapshot: PipelineSnapshot) -> Problem | None:
+    namespace = snapshot.object["metadata"]["namespace"]
+    for source in snapshot.pipeline.spec.data:
+        if kind_of(source) != "map":
+            continue
+        uri, field = parse_uri(source.uri), f"spec.data[name={source.name}].uri"
+        content = snapshot.maps.get(uri.authority)
+        if content is None:
+            text = f"{field}: ConfigMap {uri.authority} does not exist in namespace {namespace}"
+            return Problem(words.DATA_NOT_FOUND, text, stalled=False)
+        if uri.path not in content.revisions:
+            keys = ", ".join(sorted(content.revisions)) or "none"
+            text = f"{field}: ConfigMap {uri.authority} has no key {uri.path}; keys there: {keys}"
+            return Problem(words.DATA_NOT_FOUND, text, stalled=False)
+    return None

@@ -1,0 +1,36 @@
+"""A snapshot with what was concluded from it once: the one argument of every trigger and limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidemill.training.pipeline.policy import history as histories
+from tidemill.training.pipeline.policy import inputs as all_inputs
+from tidemill.training.pipeline.policy.history import History
+from tidemill.training.pipeline.policy.inputs import Inputs, Problem
+from tidemill.training.pipeline.snapshot import PipelineSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Where a pipeline stands."""
+
+    snapshot: PipelineSnapshot
+    history: History
+    inputs: Inputs | None
+    problem: Problem | None
+    """Set exactly when `inputs` is None."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether any version was ever registered."""
+        return bool(self.snapshot.versions) or self.snapshot.pipeline.status.versions > 0
+
+
+def situation(snapshot: PipelineSnapshot) -> Situation:
+    """Conclude once what all policies need."""
+    found = all_inputs.inputs(snapshot)
+    past = histories.history(snapshot)
+    if isinstance(found, Problem):
+        return Situation(snapshot, past, None, found)
+    return Situation(snapshot, past, found, None)

@@ -1,0 +1,187 @@
+"""Should a run start? One small function a trigger, in the order of `CHAIN`.
+
+What somebody asked for comes first: such a run also trains what changed meanwhile, so one run serves both. The same
+key is never trained twice by NeverTrained, SpecChanged, CodeChanged and DataChanged; requests by hand, ticks and
+requests of monitors count as asked for (docs/decisions/0004).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tidemill.api.v1alpha1.training_run import TriggerType
+from tidemill.core import conditions, hashing, labels
+from tidemill.training.pipeline.policy.inputs import Inputs, kind_of
+from tidemill.training.pipeline.policy.situation import Situation
+from tidemill.training.pipeline.policy.timetable import timetable
+from tidemill.training.records import ENVIRONMENT, RunRecord
+
+TEXT_LIMIT = 1024
+MISMATCHES = ("CodeMismatch", "DataMismatch")
+"""Failure reasons of a run that met other content than was decided on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A run should start, and why. `suffix` sets runs of one key apart."""
+
+    type: TriggerType
+    message: str
+    before: str | None = None
+    after: str | None = None
+    id: str | None = None
+    monitor: str | None = None
+    suffix: str | None = None
+
+
+Policy = Callable[[Situation, Inputs], Verdict | None]
+
+
+def manual_requested(situation: Situation, inputs: Inputs) -> Verdict | None:
+    """The annotation tidemill.io/run-requested-at has a value that was not served yet."""
+    del inputs
+    annotations = situation.snapshot.object["metadata"].get("annotations") or {}
+    value = str(annotations.get(labels.RUN_REQUESTED_AT) or "")[:TEXT_LIMIT]
+    if not value or value == situation.history.handled_request:
+        return None
+    message = f"annotation {labels.RUN_REQUESTED_AT}={value[:200]}"
+    return Verdict("ManualRequested", message, after=value, suffix=f"m{hashing.short(value, 6)}")
+
+
+def schedule_due(situation: Situation, inputs: Inputs) -> Verdict | None:
+    """A scheduled time has come."""
+    del inputs
+    table = timetable(situation)
+    if table is None or table.due is None:
+        return None
+    wanted = situation.snapshot.pipeline.spec.triggers.schedule
+    zone = f"{wanted.cron} {wanted.time_zone}" if wanted else ""
+    when = conditions.format_time(table.due)
+    return Verdict("ScheduleDue", f"{when} of {zone}", after=when, suffix=str(int(table.due.timestamp()) // 60))
+
+
+def monitor_requested(situation: Situation, inputs: Inputs) -> Verdict | None:
+    """A ModelMonitor asked for a retrain."""
+    del inputs
+    if situation.snapshot.pipeline.spec.triggers.monitors is None:
+        return None
+    handled = situation.history.handled_monitors
+    request = next((r for r in situation.snapshot.requests if handled.get(r.monitor) != r.id), None)
+    if request is None:
+        return None
+    message = f"ModelMonitor {request.monitor}: {request.message}"[:TEXT_LIMIT]
+    suffix = f"r{hashing.short([request.monitor, request.id], 6)}"
+    return Verdict(
+        "MonitorRequested", message, after=request.cause, id=request.id, monitor=request.monitor, suffix=suffix
+    )
+
+
+def never_trained(situation: Situation, inputs: Inputs) -> Verdict | None:
+    """No version exists, and these inputs were not tried: the first run, and each change until one succeeds."""
+    if situation.trained or inputs.key in situation.history.tried:
+        return None
+    if situation.history.newest is None:
+        return Verdict("NeverTrained", "no version of this pipeline exists")
+    text = f"no version of this pipeline exists, and its inputs changed after run {situation.history.newest.name}"
+    return Verdict("NeverTrained", text, situation.history.newest.key, inputs.key)
+
+
+def spec_changed(situation: Situation, inputs: Inputs) -> Verdict | None:
+    """A part of spec that decides the outcome changed, or one that decides whether the last, failed run could work."""
+    observed = situation.history.observed
+    if observed is None:
+        return None
+    if observed.spec != inputs.spec_digest and inputs.key not in situation.history.tried:
+        return Verdict("SpecChanged", "spec changed since the last run", observed.spec, inputs.spec_digest)
+    return _environment_changed(situation, inputs)
+
+
+def _environment_changed(situation: Situation, inputs: Inputs) -> Verdict | None:
+    last = situation.history.newest
+    if last is None or last.key != inputs.key or last.outcome != "False" or not last.failure:
+        return None
+    changed = _changed_environment(situation, last)
+    if not changed:
+        return None
+    fields = ", ".join("spec.run" if f == "limits" else f"spec.{f}" for f in changed)
+    message = f"{fields} changed after run {last.name} failed with {last.failure.get('reason')}"
+    generation = situation.snapshot.object["metadata"].get("generation", 0)
+    return Verdict("SpecChanged", message, last.name, f"generation {generation}", suffix=f"g{generation}")
+
+
+def _changed_environment(situation: Situation, last: RunRecord) -> list[str]:
+    spec = situation.snapshot.pipeline.spec.to_json()
+    spec["limits"] = spec.get("run")
+    return [f for f in ENVIRONMENT if (spec.get(f) or None) != (last.environment.get(f) or None)]
+
+
+def code_changed(situation: Situation, inputs: Inputs) -> Verdict | None:
+    """The code's content changed."""
+    observed, last = situation.history.observed, situation.history.newest
+    if observed is None or observed.code == inputs.code.digest or inputs.key in situation.history.tried:
+        return None
+    overtaken = last is not None and last.failure.get("reason") in MISMATCHES
+    if situation.snapshot.pipeline.spec.triggers.code_change is None and not overtaken:
+        return None
+    message = "the code changed" if not overtaken else f"the code changed while run {last.name if last else ''} started"
+    return Verdict("CodeChanged", message, observed.code, inputs.code.digest)
+
+
+def data_changed(situation: Situation, inputs: Inputs) -> Verdict | None:
+    """An input has a new revision that has stayed the same for settleSeconds."""
+    changed = changed_inputs(situation, inputs)
+    if not changed or inputs.key in situation.history.tried:
+        return None
+    if any(settled_at(situation, name) is not None for name in changed):
+        return None
+    name = changed[0]
+    others = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+    before = situation.history.observed.data.get(name) if situation.history.observed else None
+    return Verdict("DataChanged", f"input {name} has a new revision{others}", before, inputs.data[name])
+
+
+def changed_inputs(situation: Situation, inputs: Inputs) -> list[str]:
+    """Names of inputs whose known revision differs from the last run's; none without the trigger dataChange."""
+    observed = situation.history.observed
+    if observed is None or situation.snapshot.pipeline.spec.triggers.data_change is None:
+        return []
+    known = {name: revision for name, revision in inputs.data.items() if revision is not None}
+    return [name for name, revision in known.items() if observed.data.get(name, revision) != revision]
+
+
+def settled_at(situation: Situation, name: str) -> datetime | None:
+    """When the newest revision of an input will have settled; None when it has.
+
+    What a probe saw must be seen again by a probe that late: time alone does not tell that an upload has ended.
+    """
+    spec, status = situation.snapshot.pipeline.spec, situation.snapshot.pipeline.status
+    wait = timedelta(seconds=spec.triggers.data_change.settle_seconds if spec.triggers.data_change else 0)
+    source = next(s for s in spec.data if s.name == name)
+    state = next((d for d in status.data if d.name == name), None)
+    revision = situation.inputs.data.get(name) if situation.inputs else None
+    since = state.since if state and state.since and state.revision == revision else situation.snapshot.now
+    looked = situation.snapshot.now
+    if kind_of(source) == "probed":
+        looked = status.last_probe_time or since
+    return since + wait if looked < since + wait else None
+
+
+CHAIN: tuple[Policy, ...] = (
+    manual_requested,
+    schedule_due,
+    monitor_requested,
+    never_trained,
+    spec_changed,
+    code_changed,
+    data_changed,
+)
+
+
+def verdicts(situation: Situation) -> list[Verdict]:
+    """Every trigger that asks for a run now, most important first; none while suspended or when inputs are missing."""
+    if situation.inputs is None or situation.snapshot.pipeline.spec.suspend:
+        return []
+    found = (policy(situation, situation.inputs) for policy in CHAIN)
+    return [v for v in found if v is not None]

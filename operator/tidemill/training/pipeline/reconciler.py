@@ -1,0 +1,122 @@
+"""Gathers what a decision about a TrainingPipeline needs. All reads are here; all thinking is in `plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline, TrainingPipelineSpec
+from tidemill.core.conditions import parse_time
+from tidemill.core.plan import Key, Plan
+from tidemill.engine.contract import Deps
+from tidemill.training import pods, records, words
+from tidemill.training.configmaps import ConfigMapDigests
+from tidemill.training.pipeline import plan as plans
+from tidemill.training.pipeline.snapshot import (
+    CodeContent,
+    MapContent,
+    MonitorRequest,
+    PipelineSnapshot,
+    ProbeJob,
+)
+from tidemill_contracts.revisions import image_code_digest
+from tidemill_contracts.storage import parse_uri
+
+Obj = dict[str, Any]
+
+
+class PipelineReconciler:
+    """One kind's logic, as the engine wants it."""
+
+    kind = "TrainingPipeline"
+
+    def __init__(self, deps: Deps) -> None:
+        """Starts nothing."""
+        self._deps = deps
+        self._config_maps = ConfigMapDigests(deps.client, deps.cache)
+
+    async def gather(self, key: Key) -> PipelineSnapshot | None:
+        """The pipeline and its surroundings; None when it is gone or being deleted."""
+        cache, namespace = self._deps.cache, key.namespace
+        obj = cache.get(self.kind, namespace, key.name)
+        if obj is None or obj["metadata"].get("deletionTimestamp"):
+            return None
+        pipeline = TrainingPipeline.model_validate(obj)
+        uid = obj["metadata"]["uid"]
+        runs = [records.run_record(o) for o in _living(cache.list("TrainingRun", owner_uid=uid))]
+        versions = [records.version_record(o) for o in _living(cache.list("ModelVersion", owner_uid=uid))]
+        probes = cache.list("Job", owner_uid=uid, selector={words.PROBE: "true"})
+        return PipelineSnapshot(
+            object=obj,
+            pipeline=pipeline,
+            now=self._deps.clock.now().replace(microsecond=0),
+            config=self._deps.config,
+            code=await self._code(namespace, pipeline.spec),
+            maps=await self._maps(namespace, pipeline.spec),
+            runs=tuple(sorted(runs, key=lambda r: (r.created, r.name))),
+            versions=tuple(sorted(versions, key=lambda v: v.number)),
+            requests=self._requests(namespace, key.name) if pipeline.spec.triggers.monitors else (),
+            deployments=tuple(records.deployment_record(o) for o in cache.list("ModelDeployment", namespace)),
+            probes=tuple(self._probe(job) for job in _living(probes)),
+        )
+
+    def plan(self, snapshot: PipelineSnapshot) -> Plan:
+        """The decision."""
+        return plans.plan(snapshot)
+
+    async def _code(self, namespace: str, spec: TrainingPipelineSpec) -> CodeContent | None:
+        if spec.code.config_map is None:
+            return CodeContent(image_code_digest(spec.image or self._deps.config.trainer_image), None)
+        found = await self._config_maps.get(namespace, spec.code.config_map.name)
+        return CodeContent(found.code, frozenset(found.revisions)) if found else None
+
+    async def _maps(self, namespace: str, spec: TrainingPipelineSpec) -> Mapping[str, MapContent | None]:
+        found: dict[str, MapContent | None] = {}
+        for name in config_map_inputs(spec.to_json()):
+            content = await self._config_maps.get(namespace, name)
+            found[name] = MapContent(content.revisions) if content else None
+        return found
+
+    def _requests(self, namespace: str, pipeline: str) -> tuple[MonitorRequest, ...]:
+        """The newest retrain request of each monitor."""
+        found = []
+        for monitor in self._deps.cache.list("ModelMonitor", namespace):
+            asked = [a for a in retrain_actions(monitor) if a.get("target") == pipeline]
+            if asked:
+                last = asked[-1]
+                name = monitor["metadata"]["name"]
+                found.append(MonitorRequest(name, last["id"], last.get("cause", ""), last.get("message", "")))
+        return tuple(found)
+
+    def _probe(self, job: Obj) -> ProbeJob:
+        own = self._deps.cache.list("Pod", owner_uid=job["metadata"]["uid"])
+        messages = [text for pod in own if (text := pods.termination_message(pod))]
+        return ProbeJob(
+            name=job["metadata"]["name"],
+            uid=job["metadata"]["uid"],
+            created=parse_time(job["metadata"]["creationTimestamp"]),
+            finished=pods.job_outcome(job) is not None,
+            message=messages[-1] if messages else pods.job_message(job),
+        )
+
+
+def config_map_inputs(spec: Mapping[str, Any]) -> list[str]:
+    """Names of the ConfigMaps that a pipeline's inputs name; unreadable URIs are left to the policies."""
+    found = set()
+    for source in spec.get("data") or ():
+        if str(source.get("uri", "")).startswith("configmap://"):
+            try:
+                found.add(parse_uri(source["uri"]).authority)
+            except ValueError:
+                continue
+    return sorted(found)
+
+
+def retrain_actions(monitor: Obj) -> list[dict[str, Any]]:
+    """The retrain requests in a ModelMonitor's status, newest last."""
+    actions = (monitor.get("status") or {}).get("actions") or ()
+    return [a for a in actions if a.get("type") == "Retrain" and a.get("id")]
+
+
+def _living(objects: list[Obj]) -> list[Obj]:
+    return [o for o in objects if not o["metadata"].get("deletionTimestamp")]

@@ -1,0 +1,91 @@
+"""Everything that one decision about a TrainingPipeline is based on. Frozen, and free of I/O.
+
+```
+ ConfigMap (code)   ConfigMap (data)   probe Job     ModelMonitor.status.actions   ModelDeployment.status
+        │                  │               │                    │                          │
+        └────── revisions ─┴───────────────┘                 requests                 what is in use
+                                   └──────────► snapshot ◄──────┴──────────────────────────┘
+                   TrainingRuns (what was tried) ──►   ◄── ModelVersions (what came of it)
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline
+from tidemill.config import OperatorConfig
+from tidemill.training.records import DeploymentRecord, RunRecord, VersionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class CodeContent:
+    """The code as it is now."""
+
+    digest: str
+    files: frozenset[str] | None
+    """Keys of the ConfigMap; None when the image carries the code."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapContent:
+    """Revisions of the keys of a ConfigMap that holds data."""
+
+    revisions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorRequest:
+    """A retrain request in a ModelMonitor's status."""
+
+    monitor: str
+    id: str
+    cause: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeJob:
+    """The probe Job of this pipeline that exists now; at most one is looked at."""
+
+    name: str
+    uid: str
+    created: datetime
+    finished: bool
+    message: str | None
+    """Termination message of its pod, None while there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSnapshot:
+    """A pipeline and its surroundings at one moment."""
+
+    object: dict[str, Any]
+    pipeline: TrainingPipeline
+    now: datetime
+    config: OperatorConfig
+    code: CodeContent | None
+    """None: the ConfigMap does not exist."""
+    maps: Mapping[str, MapContent | None] = field(default_factory=dict)
+    """By name, the ConfigMaps that the inputs name; None: does not exist."""
+    runs: tuple[RunRecord, ...] = ()
+    """Oldest first."""
+    versions: tuple[VersionRecord, ...] = ()
+    """By number, lowest first."""
+    requests: tuple[MonitorRequest, ...] = ()
+    """The newest retrain request of each monitor that asked this pipeline."""
+    deployments: tuple[DeploymentRecord, ...] = ()
+    probes: tuple[ProbeJob, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the pipeline."""
+        return str(self.object["metadata"]["name"])
+
+    @property
+    def image(self) -> str:
+        """Image that a run would use."""
+        return self.pipeline.spec.image or self.config.trainer_image

@@ -1,0 +1,172 @@
+"""The pipeline's status from its situation: what is recorded, and what the conditions say.
+
+What each condition and reason means: docs/conditions-training.md. Ready answers "is the spec that I applied in force?":
+a pipeline whose spec has produced a version stays Ready while it trains again; one whose spec has not is Reconciling
+until its run has ended, so that GitOps waits for the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tidemill.api.v1alpha1.training_pipeline import (
+    ChampionStatus,
+    DataState,
+    Observed,
+    PendingTrigger,
+    TrainingPipelineStatus,
+)
+from tidemill.core import conditions
+from tidemill.core.conditions import Condition
+from tidemill.training import words
+from tidemill.training.pipeline.policy import champion as champions
+from tidemill.training.pipeline.policy import limits, timetable
+from tidemill.training.pipeline.policy.limits import Hold
+from tidemill.training.pipeline.policy.situation import Situation
+from tidemill.training.pipeline.policy.triggers import Verdict
+from tidemill.training.records import RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A run that should start and may not yet."""
+
+    verdict: Verdict
+    hold: Hold
+
+
+def build(
+    situation: Situation, held: Held | None, states: Sequence[DataState], probed: datetime | None
+) -> dict[str, Any]:
+    """The whole status in JSON form. `states` and `probed`: what polling knows, and when it last looked."""
+    snapshot, history = situation.snapshot, situation.history
+    before, table = snapshot.pipeline.status, timetable.timetable(situation)
+    champion = champions.champion(snapshot, history)
+    observed = history.observed
+    status = TrainingPipelineStatus(
+        observed_generation=snapshot.object["metadata"].get("generation", 0),
+        observed=observed
+        and Observed(data=dict(observed.data), code=observed.code, image=observed.image, spec=observed.spec),
+        data=list(states),
+        last_probe_time=probed,
+        champion=champion
+        and ChampionStatus(version=champion.name, digest=champion.digest, metrics=dict(champion.metrics)),
+        latest_version=snapshot.versions[-1].name if snapshot.versions else before.latest_version,
+        versions=max([before.versions, *(v.number for v in snapshot.versions)]),
+        active_run=history.active.name if history.active else None,
+        last_run=history.last_run,
+        last_run_time=history.last_start,
+        recent_run_times=list(history.starts),
+        run_keys=list(history.keys),
+        pending_trigger=held
+        and PendingTrigger(type=held.verdict.type, message=held.verdict.message[:1024], not_before=held.hold.until),
+        last_schedule_time=history.last_schedule,
+        schedule=table.text if table else None,
+        next_schedule_time=table.next if table else None,
+        last_successful_time=history.last_success,
+        consecutive_failures=history.failures,
+        last_handled_run_request=history.handled_request,
+        last_handled_monitor_requests=dict(history.handled_monitors),
+    )
+    out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
+    wanted = [*summary(situation, held), *_others(situation, states)]
+    old = (snapshot.object.get("status") or {}).get("conditions") or ()
+    out["conditions"] = conditions.merge(old, wanted, out["observedGeneration"], snapshot.now)
+    return out
+
+
+def summary(situation: Situation, held: Held | None) -> list[Condition]:
+    """Ready, and Reconciling or Stalled."""
+    snapshot, active = situation.snapshot, situation.history.active
+    if snapshot.pipeline.spec.suspend:
+        text = "spec.suspend is true: no run starts" + (f"; run {active.name} goes on" if active else "")
+        return _ready(words.SUSPENDED, text)
+    if situation.problem is not None:
+        found = situation.problem
+        return _stalled(found.reason, found.message) if found.stalled else _waiting(found.reason, found.message)
+    if active is not None:
+        text = f"run {active.name} is in progress: {active.trigger_type}, {active.trigger.get('message', '')}"
+        return _ready(words.RUN_IN_PROGRESS, text) if in_force(situation) else _busy(words.RUN_IN_PROGRESS, text)
+    if held is not None and not in_force(situation):
+        return _busy(words.RUN_PENDING, f"a run will start: {held.verdict.message}; {held.hold.message}")
+    return _after_last_run(situation)
+
+
+def in_force(situation: Situation) -> bool:
+    """Whether the spec as it is now has produced a version, and some version is in force."""
+    if situation.inputs is None or champions.champion(situation.snapshot, situation.history) is None:
+        return False
+    wanted = situation.inputs.spec_digest
+    made = any(v.spec_digest == wanted for v in situation.snapshot.versions)
+    return made or any(r.spec_digest == wanted and r.outcome == "True" for r in situation.snapshot.runs)
+
+
+def _after_last_run(situation: Situation) -> list[Condition]:
+    last = situation.history.newest
+    if last is not None and last.outcome == "False":
+        return _after_failure(situation, last)
+    champion = champions.champion(situation.snapshot, situation.history)
+    waits = champions.undecided(situation.snapshot)
+    if waits is not None:
+        text = f"version {waits.name} waits for a decision: annotate it with {words.APPROVE}={waits.digest} or reject"
+        return _ready(words.AWAITING_APPROVAL, text) if champion else _busy(words.AWAITING_APPROVAL, text)
+    if champion is not None:
+        return _ready(words.TRAINED, f"version {champion.name} is in force")
+    if situation.snapshot.versions:
+        name = situation.snapshot.versions[-1].name
+        return _stalled(words.VERSION_REJECTED, f"version {name} was rejected and no other version is approved")
+    if situation.inputs is not None and situation.inputs.key in situation.history.tried:
+        text = "the run of these inputs was deleted; ask for another with the annotation tidemill.io/run-requested-at"
+        return _stalled(words.RUN_DELETED, text)
+    return _busy(words.RUN_PENDING, "a run is about to start")
+
+
+def _after_failure(situation: Situation, last: RunRecord) -> list[Condition]:
+    if last.reason != words.REJECTED:
+        return _stalled(words.RUN_FAILED, f"run {last.name} failed: {last.message}")
+    text = f"run {last.name} was refused: {last.message}"
+    champion = champions.champion(situation.snapshot, situation.history)
+    if champion is not None and in_force(situation):
+        return _ready(words.RUN_REJECTED, f"{text}; version {champion.name} stays in force")
+    return _stalled(words.RUN_REJECTED, text)
+
+
+def _others(situation: Situation, states: Sequence[DataState]) -> list[Condition]:
+    found = []
+    waits = champions.undecided(situation.snapshot)
+    if waits is not None:
+        text = f"version {waits.name} waits for a decision on digest {waits.digest}"
+        found.append(Condition(words.APPROVAL_PENDING, "True", words.AWAITING_APPROVAL, text))
+    triggers = situation.snapshot.pipeline.spec.triggers
+    until = limits.pause_until(situation)
+    if until is not None and (triggers.data_change or triggers.monitors):
+        text = (
+            f"the last {situation.history.failures} runs failed or were refused: new data and monitors start no run "
+            f"before {conditions.format_time(until)}"
+        )
+        found.append(Condition(words.TRIGGERS_SLOWED, "True", words.REPEATED_FAILURES, text))
+    broken = [f"{s.name}: {s.error}" for s in states if s.error]
+    if broken:
+        found.append(Condition(words.SOURCES_READABLE, "False", words.PROBE_FAILED, "; ".join(broken)))
+    elif any(s.revision for s in states):
+        found.append(Condition(words.SOURCES_READABLE, "True", words.PROBED, "every watched input could be read"))
+    return found
+
+
+def _ready(reason: str, message: str) -> list[Condition]:
+    return conditions.trio(ready=True, reason=reason, message=message)
+
+
+def _busy(reason: str, message: str) -> list[Condition]:
+    return conditions.trio(ready=None, reason=reason, message=message, reconciling=(reason, message))
+
+
+def _waiting(reason: str, message: str) -> list[Condition]:
+    return conditions.trio(ready=False, reason=reason, message=message, reconciling=(reason, message))
+
+
+def _stalled(reason: str, message: str) -> list[Condition]:
+    return conditions.trio(ready=False, reason=reason, message=message, stalled=(reason, message))

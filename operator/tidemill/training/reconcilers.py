@@ -1,0 +1,73 @@
+"""What the training slice gives to the engine: three reconcilers, and who is woken by which object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tidemill.core import labels
+from tidemill.core.labels import API_VERSION, MANAGED_SELECTOR
+from tidemill.core.plan import Key
+from tidemill.engine.contract import Deps, Reconciler, Watch, controller_keys
+from tidemill.kube.cache import Cache
+from tidemill.training import records
+from tidemill.training.pipeline.reconciler import PipelineReconciler, config_map_inputs, retrain_actions
+from tidemill.training.run.reconciler import RunReconciler
+from tidemill.training.version.reconciler import VersionReconciler
+
+Obj = dict[str, Any]
+
+
+def build(deps: Deps) -> list[Reconciler]:
+    """One reconciler per kind."""
+    return [PipelineReconciler(deps), RunReconciler(deps), VersionReconciler(deps)]
+
+
+def config_map_to_pipelines(config_map: Obj, cache: Cache) -> Iterable[Key]:
+    """Pipelines of the namespace whose code or data is in this ConfigMap."""
+    namespace, name = config_map["metadata"]["namespace"], config_map["metadata"]["name"]
+    for pipeline in cache.list("TrainingPipeline", namespace):
+        spec = pipeline.get("spec") or {}
+        code = ((spec.get("code") or {}).get("configMap") or {}).get("name")
+        if name == code or name in config_map_inputs(spec):
+            yield Key("TrainingPipeline", namespace, pipeline["metadata"]["name"])
+
+
+def monitor_to_pipelines(monitor: Obj, cache: Cache) -> Iterable[Key]:
+    """Pipelines that the monitor has asked for a retrain."""
+    del cache
+    for name in sorted({str(a["target"]) for a in retrain_actions(monitor) if a.get("target")}):
+        yield Key("TrainingPipeline", monitor["metadata"]["namespace"], name)
+
+
+def deployment_to_versions(deployment: Obj, cache: Cache) -> Iterable[Key]:
+    """Versions that the deployment serves now, and those that believe that it serves them."""
+    namespace, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
+    served = records.deployment_record(deployment).served
+    for version in cache.list("ModelVersion", namespace):
+        believed = (version.get("status") or {}).get("deployments") or ()
+        if version["metadata"]["name"] in served or name in believed:
+            yield Key("ModelVersion", namespace, version["metadata"]["name"])
+
+
+def pod_to_owner(pod: Obj, cache: Cache) -> Iterable[Key]:
+    """The run or pipeline of a training or probe pod. The pod's controller is the Job, so its labels tell."""
+    del cache
+    meta = pod["metadata"]
+    found = meta.get("labels") or {}
+    component = found.get(labels.COMPONENT)
+    if component == "trainer" and found.get(labels.RUN):
+        yield Key("TrainingRun", meta["namespace"], found[labels.RUN])
+    elif component == "probe" and found.get(labels.PIPELINE):
+        yield Key("TrainingPipeline", meta["namespace"], found[labels.PIPELINE])
+
+
+WATCHES = (
+    Watch(API_VERSION, "TrainingRun", None, controller_keys("TrainingPipeline")),
+    Watch(API_VERSION, "ModelVersion", None, controller_keys("TrainingPipeline")),
+    Watch(API_VERSION, "ModelMonitor", None, monitor_to_pipelines),
+    Watch(API_VERSION, "ModelDeployment", None, deployment_to_versions),
+    Watch("v1", "ConfigMap", None, config_map_to_pipelines),
+    Watch("batch/v1", "Job", MANAGED_SELECTOR, controller_keys("TrainingRun", "TrainingPipeline")),
+    Watch("v1", "Pod", MANAGED_SELECTOR, pod_to_owner),
+)

@@ -1,0 +1,156 @@
+"""TrainingRuns, ModelVersions and ModelDeployments as the training policies see them: small, frozen, cheap to make.
+
+Why not the pydantic types: a pipeline looks at all its runs on every event, and only a dozen of their fields count.
+Every function here reads an object's raw JSON and must not fail on an object of an older or newer operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tidemill.core import conditions
+from tidemill.training import words
+
+Obj = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One TrainingRun of a pipeline."""
+
+    name: str
+    uid: str
+    created: datetime
+    key: str
+    trigger: Mapping[str, Any]
+    spec_digest: str | None
+    code: str
+    image: str
+    environment: Mapping[str, Any]
+    data: Mapping[str, str]
+    outcome: str
+    """Status of the condition Succeeded; "Unknown" while the run goes on."""
+    reason: str
+    message: str
+    job_running: bool
+    version: str | None
+    failure: Mapping[str, Any]
+    completed: datetime | None
+    champion: str | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended, well or not."""
+        return self.outcome != "Unknown"
+
+    @property
+    def trigger_type(self) -> str:
+        """Kind of the trigger."""
+        return str(self.trigger.get("type", ""))
+
+
+# Parts of a run's spec that decide whether its pod can run, but not what comes out.
+ENVIRONMENT = ("resources", "nodeSelector", "tolerations", "queueName", "serviceAccountName", "limits")
+
+
+def run_record(obj: Obj) -> RunRecord:
+    """The record of a TrainingRun object."""
+    meta, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
+    succeeded = conditions.get(status.get("conditions") or (), words.SUCCEEDED) or {}
+    known = {d["name"]: d["revision"] for d in spec.get("data") or () if d.get("revision")}
+    return RunRecord(
+        name=meta["name"],
+        uid=meta["uid"],
+        created=conditions.parse_time(meta["creationTimestamp"]),
+        key=spec.get("key", ""),
+        trigger=spec.get("trigger") or {},
+        spec_digest=(meta.get("annotations") or {}).get(words.SPEC),
+        code=(spec.get("code") or {}).get("digest", ""),
+        image=spec.get("image", ""),
+        environment={k: spec[k] for k in ENVIRONMENT if spec.get(k)},
+        data={**known, **((status.get("result") or {}).get("data") or {})},
+        outcome=succeeded.get("status", "Unknown"),
+        reason=succeeded.get("reason", ""),
+        message=succeeded.get("message", ""),
+        job_running=bool(status.get("runningSince")),
+        version=status.get("version"),
+        failure=status.get("failure") or {},
+        completed=_time(status.get("completionTime")),
+        champion=(spec.get("champion") or {}).get("version"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRecord:
+    """One ModelVersion of a pipeline."""
+
+    name: str
+    uid: str
+    number: int
+    digest: str
+    uri: str
+    run: str
+    spec_digest: str | None
+    metrics: Mapping[str, float]
+    approved: bool | None
+    """None: waits for a decision."""
+
+
+def version_record(obj: Obj) -> VersionRecord:
+    """The record of a ModelVersion object. Automatic approval counts at once; a decision overrides it."""
+    meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
+    decision = status.get("decision") or {}
+    approved: bool | None = decision.get("approved")
+    if approved is None and spec.get("approval", "Automatic") == "Automatic":
+        approved = True
+    return VersionRecord(
+        name=meta["name"],
+        uid=meta["uid"],
+        number=spec["number"],
+        digest=spec["digest"],
+        uri=spec["uri"],
+        run=(spec.get("lineage") or {}).get("run", ""),
+        spec_digest=(meta.get("annotations") or {}).get(words.SPEC),
+        metrics=spec.get("metrics") or {},
+        approved=approved,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentRecord:
+    """What one ModelDeployment uses of the namespace's versions."""
+
+    name: str
+    uid: str
+    stable: str | None
+    served: frozenset[str]
+    """Stable and candidate."""
+    needed: frozenset[str]
+    """Served, previous, and pinned by name."""
+    pinned: tuple[str, int] | None
+    """Pipeline and number, where the spec names a number."""
+
+
+def deployment_record(obj: Obj) -> DeploymentRecord:
+    """The record of a ModelDeployment object."""
+    meta, status = obj["metadata"], obj.get("status") or {}
+    model = (obj.get("spec") or {}).get("model") or {}
+    by_role = {role: (status.get(role) or {}).get("version") for role in ("stable", "candidate", "previous")}
+    served = frozenset(v for role in ("stable", "candidate") if (v := by_role[role]))
+    others = {v for v in (by_role["previous"], model.get("version")) if v}
+    pipeline, number = model.get("pipeline"), model.get("number")
+    return DeploymentRecord(
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        stable=by_role["stable"],
+        served=served,
+        needed=served | others,
+        pinned=(pipeline, number) if pipeline and number else None,
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return conditions.parse_time(text) if text else None

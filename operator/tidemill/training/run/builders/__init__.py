@@ -1,0 +1,1 @@
+"""Objects that a run makes."""

@@ -1,0 +1,147 @@
+"""The Job of a run. Applied once and never again: everything in it is immutable, and a queue may own parts of it.
+
+Exit code 42 fails it at once, a disruption (drain, preemption) does not count as a try, a second pod never starts
+before the first has ended. The pod holds no Kubernetes credentials and passes Pod Security `restricted`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidemill.api.base import Resources
+from tidemill.api.v1alpha1.training_run import TrainingRunSpec
+from tidemill.core import labels, podspec
+from tidemill.training import words
+from tidemill.training.mounts import mounts_of
+from tidemill.training.run.snapshot import RunSnapshot
+from tidemill_contracts import training as contract
+from tidemill_contracts.storage import CODE_ROOT
+
+COMMAND = ["python", "-m", "tidemill_runtime.trainer", "run"]
+TTL_SECONDS = 86400
+
+
+def build(snapshot: RunSnapshot) -> dict[str, Any]:
+    """The Job's manifest; it has the run's name."""
+    spec = snapshot.run.spec
+    labelled = podspec.labels("trainer", spec.pipeline, {labels.PIPELINE: spec.pipeline, labels.RUN: snapshot.name})
+    queue = {words.KUEUE_QUEUE: spec.queue_name} if spec.queue_name else {}
+    annotations = {words.SCHEDULED: spec.trigger.to} if spec.trigger.type == "ScheduleDue" and spec.trigger.to else {}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": podspec.metadata(snapshot.name, snapshot.object, {**labelled, **queue}, annotations),
+        "spec": {
+            "backoffLimit": spec.limits.backoff_limit,
+            "activeDeadlineSeconds": spec.limits.active_deadline_seconds,
+            "ttlSecondsAfterFinished": TTL_SECONDS,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": _rules()},
+            "template": {"metadata": {"labels": labelled}, "spec": _pod(snapshot)},
+        },
+    }
+
+
+def _rules() -> list[dict[str, Any]]:
+    """First match wins: a disruption is not the code's fault; exit 42 says that another try cannot help."""
+    final = {"containerName": contract.CONTAINER, "operator": "In", "values": [contract.EXIT_NOT_RETRIABLE]}
+    return [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailJob", "onExitCodes": final},
+    ]
+
+
+def _pod(snapshot: RunSnapshot) -> dict[str, Any]:
+    spec, config = snapshot.run.spec, snapshot.config
+    found = mounts_of(spec)
+    environment = {contract.CONFIG_ENV: trainer_config(snapshot).to_json(), "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108
+    pod: dict[str, Any] = {
+        **podspec.pod_defaults(),
+        "restartPolicy": "Never",
+        "containers": [
+            {
+                "name": contract.CONTAINER,
+                "image": spec.image,
+                "imagePullPolicy": config.image_pull_policy,
+                "command": COMMAND,
+                "env": podspec.env(environment),
+                "resources": _resources(spec.resources),
+                "securityContext": podspec.container_security_context(),
+                "terminationMessagePath": contract.TERMINATION_MESSAGE_PATH,
+                "terminationMessagePolicy": "File",
+                "volumeMounts": found.volume_mounts(),
+            }
+        ],
+        "volumes": found.volumes(),
+    }
+    if config.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in config.image_pull_secrets]
+    if spec.node_selector:
+        pod["nodeSelector"] = spec.node_selector
+    if spec.tolerations:
+        pod["tolerations"] = [t.to_json() for t in spec.tolerations]
+    if spec.service_account_name:
+        pod["serviceAccountName"] = spec.service_account_name
+    return pod
+
+
+def _resources(wanted: Resources | None) -> dict[str, Any]:
+    """The user's, or the defaults as a whole: half of each could ask for more than it allows."""
+    stated = wanted.to_json() if wanted else {}
+    return stated or podspec.DEFAULT_RESOURCES
+
+
+def trainer_config(snapshot: RunSnapshot) -> contract.TrainerConfig:
+    """The document that the trainer is handed.
+
+    Inputs carry no revision: the run records what it really read, and the next decision compares with that. Code
+    carries its digest: other code than was decided on is refused.
+    """
+    spec = snapshot.run.spec
+    return contract.TrainerConfig(
+        namespace=snapshot.namespace,
+        pipeline=spec.pipeline,
+        run=snapshot.name,
+        data=tuple(_input(source.model_dump(mode="json")) for source in spec.data),
+        target=spec.target,
+        code=_code(spec),
+        image=spec.image,
+        parameters=spec.parameters,
+        seed=spec.seed,
+        holdout_ratio=spec.holdout_ratio,
+        gate_metrics=tuple(dict.fromkeys(gate.metric for gate in spec.gates)),
+        champion=_champion(spec),
+        store=spec.store.uri,
+        store_secret=spec.store.secret_ref.name if spec.store.secret_ref else None,
+        keep=tuple(spec.keep) if spec.keep is not None else None,
+        allow_pickle=spec.allow_pickle,
+    )
+
+
+def _input(source: dict[str, Any]) -> contract.DataInput:
+    secret = (source.get("secret_ref") or {}).get("name")
+    expected = source.get("expectations")
+    return contract.DataInput(
+        name=source["name"],
+        uri=source["uri"],
+        format=source["format"],
+        secret=secret,
+        expectations=contract.Expectations.model_validate(expected) if expected else None,
+    )
+
+
+def _code(spec: TrainingRunSpec) -> contract.Code:
+    return contract.Code(
+        digest=spec.code.digest,
+        directory=CODE_ROOT if spec.code.config_map else None,
+        entrypoint=spec.code.entrypoint,
+        command=tuple(spec.code.command) if spec.code.command else None,
+    )
+
+
+def _champion(spec: TrainingRunSpec) -> contract.Champion | None:
+    found = spec.champion
+    if found is None:
+        return None
+    metrics: dict[str, float | None] = dict(found.metrics)
+    return contract.Champion(version=found.version, uri=found.uri, digest=found.digest, metrics=metrics)

@@ -1,0 +1,77 @@
+"""The ModelVersion that a passed run becomes: content, origin, and everything that decided what it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidemill.api.base import API_VERSION
+from tidemill.api.v1alpha1.model_version import ModelColumn, ModelSignature, ModelVersionSpec, VersionLineage
+from tidemill.core import labels, podspec
+from tidemill.training import words
+from tidemill.training.run.policy.registration import Registration
+from tidemill.training.run.snapshot import RunSnapshot
+from tidemill_contracts.artifact import Signature
+from tidemill_contracts.training import TrainingResult
+
+
+def build(snapshot: RunSnapshot, found: Registration, result: TrainingResult, image: str) -> dict[str, Any]:
+    """The manifest. Its owner is the pipeline, not the run: runs are history and are removed earlier."""
+    meta = snapshot.object["metadata"]
+    spec_digest = (meta.get("annotations") or {}).get(words.SPEC)
+    manifest: dict[str, Any] = {
+        "apiVersion": API_VERSION,
+        "kind": "ModelVersion",
+        "metadata": {
+            "name": found.name,
+            "namespace": snapshot.namespace,
+            "labels": podspec.labels(
+                "model-version", snapshot.run.spec.pipeline, {labels.PIPELINE: snapshot.run.spec.pipeline}
+            ),
+            "ownerReferences": [podspec.controller_of(snapshot.object)],
+        },
+        "spec": _spec(snapshot, found, result, image).to_json(),
+    }
+    if spec_digest:
+        manifest["metadata"]["annotations"] = {words.SPEC: spec_digest}
+    return manifest
+
+
+def _spec(snapshot: RunSnapshot, found: Registration, result: TrainingResult, image: str) -> ModelVersionSpec:
+    run = snapshot.run.spec
+    assert result.digest and result.model_digest and result.uri  # noqa: S101 - checked by the plan before
+    return ModelVersionSpec(
+        pipeline=run.pipeline,
+        number=found.number,
+        digest=result.digest,
+        model_digest=result.model_digest,
+        uri=result.uri,
+        secret_ref=run.store.secret_ref,
+        formats=list(result.formats),
+        task=result.task,
+        onnx=result.onnx,
+        signature=_signature(result.signature),
+        metrics={name: value for name, value in result.metrics.items() if value is not None},
+        lineage=VersionLineage(
+            run=snapshot.name,
+            trigger=run.trigger.type,
+            key=run.key,
+            data=result.data,
+            code=run.code.digest,
+            image=image,
+            parameters=run.parameters,
+            seed=run.seed,
+            frameworks=result.frameworks,
+            parent=run.champion.version if run.champion else None,
+        ),
+        approval=run.approval,
+    )
+
+
+def _signature(found: Signature | None) -> ModelSignature | None:
+    if found is None:
+        return None
+    columns = [
+        [ModelColumn(name=c.name, datatype=c.datatype, shape=list(c.shape)) for c in side]
+        for side in (found.inputs, found.outputs)
+    ]
+    return ModelSignature(inputs=columns[0], outputs=columns[1])

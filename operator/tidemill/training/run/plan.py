@@ -1,0 +1,100 @@
+"""From a run's snapshot to what is done. A finished run is final: nothing that happens to its Job changes it any more.
+
+Status is written when the pod runs, when something keeps it from starting, or after twenty seconds, and once at the end
+(docs/decisions/0070). The end is recorded before a Job that will never start is deleted, so that nobody takes that
+deletion for somebody else's.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from tidemill.core import conditions
+from tidemill.core.plan import ObjectRef, Plan
+from tidemill.training import pods, words
+from tidemill.training.run import status as statuses
+from tidemill.training.run.builders import claim, job, model_version
+from tidemill.training.run.policy import failure as failures
+from tidemill.training.run.policy import gates
+from tidemill.training.run.policy.progress import Progress, progress
+from tidemill.training.run.policy.registration import registration
+from tidemill.training.run.snapshot import RunSnapshot
+from tidemill_contracts.training import TrainingResult
+
+QUIET = timedelta(seconds=20)
+
+
+def plan(snapshot: RunSnapshot) -> Plan:
+    """Everything that should happen to the run now."""
+    if is_finished(snapshot.object):
+        return _tidy(snapshot)
+    found = progress(snapshot)
+    if found.phase == "Create":
+        return _create(snapshot)
+    if found.phase == "Leaving":
+        return Plan()
+    if found.failure is not None:
+        return Plan(status=statuses.failed(snapshot, found, found.failure))
+    if found.result is not None:
+        return _judge(snapshot, found, found.result)
+    return _wait(snapshot, found)
+
+
+def is_finished(run: dict[str, Any]) -> bool:
+    """Whether a TrainingRun object has ended, well or not."""
+    found = conditions.get((run.get("status") or {}).get("conditions") or (), words.SUCCEEDED)
+    return bool(found and found.get("status") in ("True", "False"))
+
+
+def _tidy(snapshot: RunSnapshot) -> Plan:
+    """Removes the Job of a run that ended without it (pending deadline)."""
+    left = snapshot.job
+    if left is None or pods.job_outcome(left) is not None or left["metadata"].get("deletionTimestamp"):
+        return Plan()
+    return Plan(delete=(ObjectRef.of(left),))
+
+
+def _create(snapshot: RunSnapshot) -> Plan:
+    spec = snapshot.run.spec
+    needs_claim = claim.is_default(spec.store.uri, snapshot.config) and not snapshot.claim_exists
+    first = (claim.build(snapshot.namespace, snapshot.config),) if needs_claim else ()
+    return Plan(apply=(*first, job.build(snapshot)), requeue_after=QUIET.total_seconds())
+
+
+def _wait(snapshot: RunSnapshot, found: Progress) -> Plan:
+    assert snapshot.job is not None  # noqa: S101 - without a Job there is nothing to wait for
+    shown_from = conditions.parse_time(snapshot.job["metadata"]["creationTimestamp"]) + QUIET
+    quiet = found.phase == "Pending" and not found.trouble and snapshot.now < shown_from
+    if quiet and not snapshot.run.status.conditions:
+        return Plan(requeue_after=_seconds(snapshot, shown_from, found.until))
+    return Plan(status=statuses.going_on(snapshot, found), requeue_after=_seconds(snapshot, found.until))
+
+
+def _judge(snapshot: RunSnapshot, found: Progress, result: TrainingResult) -> Plan:
+    if not (result.digest and result.model_digest and result.uri and result.formats):
+        text = "the trainer reported success without digest, uri or formats of a model"
+        return Plan(status=statuses.failed(snapshot, found, failures.failure("Infrastructure", "BadResult", text)))
+    spec = snapshot.run.spec
+    image = _image(snapshot)
+    kept = statuses.run_result(snapshot, result, image)
+    judged = gates.verdicts(spec.gates, gates.scores(result, spec.champion))
+    if not all(v.passed for v in judged):
+        return Plan(status=statuses.rejected(snapshot, found, kept, judged, gates.summary(judged)))
+    version = registration(snapshot, result.digest)
+    made = () if version.exists else (model_version.build(snapshot, version, result, image),)
+    status = statuses.succeeded(snapshot, found, kept, judged, version.name, same_content=version.same_content)
+    return Plan(apply=made, status=status)
+
+
+def _image(snapshot: RunSnapshot) -> str:
+    """The image by digest where the node reported one, else as it was asked for."""
+    pod = pods.newest(snapshot.pods)
+    reported = str(pods.container_status(pod).get("imageID") or "") if pod else ""
+    reported = reported.removeprefix("docker-pullable://")
+    return reported if "@sha256:" in reported else snapshot.run.spec.image
+
+
+def _seconds(snapshot: RunSnapshot, *moments: datetime | None) -> float | None:
+    ahead = [m for m in moments if m is not None]
+    return max((min(ahead) - snapshot.now).total_seconds(), 1.0) if ahead else None

@@ -1,0 +1,1 @@
+"""Decisions of a run: pure functions of its snapshot."""

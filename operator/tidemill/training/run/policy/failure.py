@@ -1,0 +1,145 @@
+"""Why did the run fail? One category that says who must act, one word, one sentence.
+
+The trainer's own word comes first (its termination message); then what Kubernetes knows of the pod; then the Job's
+reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from tidemill.api.v1alpha1.training_run import FailureCategory, RunFailure
+from tidemill.training import pods
+from tidemill.training.mounts import mounts_of
+from tidemill.training.run.snapshot import RunSnapshot
+from tidemill_contracts.training import EXIT_NOT_RETRIABLE, TrainingResult
+
+Obj = dict[str, Any]
+MESSAGE_LIMIT = 4096
+LOG_LIMIT = 4096
+_SIGKILL = 137
+
+
+def failure(category: FailureCategory, reason: str, message: str, log: str | None = None) -> RunFailure:
+    """A failure whose texts fit into status."""
+    tail = log[-LOG_LIMIT:] if log else None
+    return RunFailure(category=category, reason=reason, message=message[:MESSAGE_LIMIT], log=tail)
+
+
+def result_of(pod: Mapping[str, Any] | None) -> TrainingResult | None:
+    """What the trainer reported, None when it left nothing that can be read."""
+    message = pods.termination_message(pod) if pod else None
+    if not message:
+        return None
+    try:
+        return TrainingResult.model_validate_json(message)
+    except ValidationError:
+        return None
+
+
+def classify(snapshot: RunSnapshot) -> RunFailure:
+    """The failure of a Job that has failed."""
+    pod = pods.newest(snapshot.pods)
+    for cause in (_reported, _deadline, _out_of_memory, _evicted, _disrupted, _exit):
+        found = cause(snapshot, pod)
+        if found is not None:
+            return found
+    condition = (snapshot.job and pods.job_condition(snapshot.job)) or {}
+    reason = str(condition.get("reason") or "JobFailed")
+    text = f"Job {snapshot.name} failed: {condition.get('message') or reason}"
+    return failure("Infrastructure", reason, text, snapshot.log)
+
+
+Cause = Callable[[RunSnapshot, Obj | None], RunFailure | None]
+
+
+def _reported(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
+    result = result_of(pod)
+    if result is None or result.failure is None:
+        return None
+    told = result.failure
+    return failure(told.category, told.reason, told.message, snapshot.log)
+
+
+def _deadline(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
+    del pod
+    if snapshot.job is None or pods.job_condition(snapshot.job).get("reason") != "DeadlineExceeded":
+        return None
+    seconds = snapshot.run.spec.limits.active_deadline_seconds
+    text = f"the run took longer than spec.run.activeDeadlineSeconds ({seconds})"
+    if snapshot.run.status.running_since is None:
+        text += "; its pod had not been seen running"
+    return failure("Deadline", "DeadlineExceeded", text, snapshot.log)
+
+
+def _out_of_memory(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
+    if pod is None or pods.terminated(pod).get("reason") != "OOMKilled":
+        return None
+    limit = snapshot.job and _memory_limit(snapshot.job)
+    text = (
+        f"the container used more memory than its limit ({limit or 'none set: the node ran out'}); raise spec.resources"
+    )
+    return failure("OutOfMemory", "OOMKilled", text, snapshot.log)
+
+
+def _evicted(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
+    status = (pod or {}).get("status") or {}
+    if status.get("reason") != "Evicted":
+        return None
+    text = f"the pod was evicted: {status.get('message') or 'the node was short of resources'}"
+    return failure("Infrastructure", "Evicted", text, snapshot.log)
+
+
+def _disrupted(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
+    found = pods.pod_condition(pod, "DisruptionTarget") if pod else {}
+    if found.get("status") != "True":
+        return None
+    text = f"the pod was disrupted: {found.get('reason')}: {found.get('message')}"
+    return failure("Infrastructure", "Disrupted", text, snapshot.log)
+
+
+def _exit(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
+    ended = pods.terminated(pod) if pod else {}
+    code = ended.get("exitCode")
+    if not code:
+        return None
+    said = f": {ended['message'][:500]}" if ended.get("message") else " and left no result"
+    if code == _SIGKILL:
+        text = f"the container was killed (exit code 137){said}; often memory that the node could not give"
+        return failure("Infrastructure", "Killed", text, snapshot.log)
+    if code > 128:
+        return failure("Infrastructure", "Crashed", f"the container died of signal {code - 128}{said}", snapshot.log)
+    if code == EXIT_NOT_RETRIABLE:
+        return failure("UserError", "NoResult", f"the container ended with exit code {code}{said}", snapshot.log)
+    reason = ended.get("reason") if ended.get("reason") not in (None, "Error") else "ExitCode"
+    return failure("UserError", str(reason), f"the container ended with exit code {code}{said}", snapshot.log)
+
+
+def _memory_limit(job: Obj) -> str | None:
+    containers = job["spec"]["template"]["spec"].get("containers") or [{}]
+    limit = ((containers[0].get("resources") or {}).get("limits") or {}).get("memory")
+    return str(limit) if limit else None
+
+
+def not_started(snapshot: RunSnapshot, found: pods.Trouble | None) -> RunFailure:
+    """The failure of a run whose pod did not start within pendingDeadlineSeconds."""
+    seconds = snapshot.run.spec.limits.pending_deadline_seconds
+    within = f"within spec.run.pendingDeadlineSeconds ({seconds})"
+    if found is None and not snapshot.pods:
+        text = (
+            f"the Job made no pod {within}: look at `kubectl describe job {snapshot.name}` "
+            "(quota, LimitRange, Pod Security, ServiceAccount)"
+        )
+        return failure("Infrastructure", "NoPod", text)
+    if found is None:
+        text = f"the pod did not start {within}; it needs {mounts_of(snapshot.run.spec).describe()}: do they all exist?"
+        return failure("Infrastructure", "NotStarted", text)
+    when = "" if found.hopeless else f"the pod did not start {within}: "
+    if found.kind == "ImagePull":
+        return failure("ImagePull", found.reason, when + found.message)
+    if found.kind == "Unschedulable":
+        return failure("Unschedulable", found.reason, when + found.message)
+    return failure("UserError", found.reason, when + found.message)

@@ -1,0 +1,107 @@
+"""May the candidate be registered? One verdict for every threshold of every gate.
+
+A metric that is absent, NaN or infinite fails its gate. Without a champion a comparison passes. The champion's value is
+the one re-scored on the candidate's holdout; its recorded value only stands in where it could not be re-scored. For
+log_loss, rmse and mae lower is better; every other metric, the user's own included, is better when higher.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tidemill.api.v1alpha1.training_run import GateVerdict, RunChampion
+from tidemill.api.v1alpha1.training_template import Gate
+from tidemill_contracts.training import LOWER_IS_BETTER, TrainingResult
+
+Metrics = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the gates compare."""
+
+    candidate: Metrics
+    champion: RunChampion | None
+    champion_metrics: Metrics
+    champion_note: str | None
+
+
+def scores(result: TrainingResult, champion: RunChampion | None) -> Scores:
+    """The figures of a run: the champion's are re-scored ones where there are any."""
+    recorded: dict[str, float | None] = dict(champion.metrics) if champion else {}
+    rescored = result.champion_metrics
+    note = result.champion_note or (None if rescored is not None else "recorded metrics of the champion were used")
+    return Scores(result.metrics, champion, recorded if rescored is None else rescored, note)
+
+
+def verdicts(gates: Sequence[Gate], figures: Scores) -> list[GateVerdict]:
+    """The outcome of every threshold, in the order of spec; all must have passed."""
+    return [verdict for gate in gates for verdict in _judge(gate, figures)]
+
+
+def summary(found: Sequence[GateVerdict]) -> str:
+    """Why the candidate was refused, as one sentence; empty when it was not."""
+    return "; ".join(f"gate {v.metric}: {v.message}" for v in found if not v.passed)
+
+
+def _judge(gate: Gate, figures: Scores) -> list[GateVerdict]:
+    value = _finite(figures.candidate.get(gate.metric))
+    if value is None:
+        return [_missing(gate, figures.candidate)]
+    found = []
+    if gate.min is not None:
+        found.append(_above(gate.metric, value, gate.min))
+    if gate.max is not None:
+        found.append(_below(gate.metric, value, gate.max))
+    if gate.against_champion is not None:
+        found.append(_against(gate.metric, value, gate.against_champion.min_delta, figures))
+    return found
+
+
+def _missing(gate: Gate, candidate: Metrics) -> GateVerdict:
+    usable = sorted(name for name, value in candidate.items() if _finite(value) is not None)
+    what = "is NaN or infinite" if gate.metric in candidate else f"was not produced as {gate.metric!r}"
+    text = f"the metric {what}; the run produced {', '.join(usable) or 'no usable metric'}"
+    return GateVerdict(metric=gate.metric, passed=False, reason="MetricMissing", message=text)
+
+
+def _above(metric: str, value: float, least: float) -> GateVerdict:
+    passed = value >= least
+    text = f"{value:.6g} is {'at least' if passed else 'below'} min {least:.6g}"
+    reason = "AboveMin" if passed else "BelowMin"
+    return GateVerdict(metric=metric, passed=passed, reason=reason, value=value, threshold=least, message=text)
+
+
+def _below(metric: str, value: float, most: float) -> GateVerdict:
+    passed = value <= most
+    text = f"{value:.6g} is {'at most' if passed else 'above'} max {most:.6g}"
+    reason = "BelowMax" if passed else "AboveMax"
+    return GateVerdict(metric=metric, passed=passed, reason=reason, value=value, threshold=most, message=text)
+
+
+def _against(metric: str, value: float, min_delta: float, figures: Scores) -> GateVerdict:
+    if figures.champion is None:
+        text = "there is no champion to compare with"
+        return GateVerdict(metric=metric, passed=True, reason="NoChampion", value=value, message=text)
+    name, theirs = figures.champion.version, _finite(figures.champion_metrics.get(metric))
+    if theirs is None:
+        text = f"champion {name} has no usable value of this metric to compare with"
+        return GateVerdict(metric=metric, passed=False, reason="MetricMissing", value=value, message=text)
+    lower = metric in LOWER_IS_BETTER
+    delta = theirs - value if lower else value - theirs
+    threshold = theirs - min_delta if lower else theirs + min_delta
+    passed = delta >= min_delta or math.isclose(delta, min_delta, rel_tol=0, abs_tol=1e-12)
+    text = (
+        f"{value:.6g} against {theirs:.6g} of champion {name}, {'lower' if lower else 'higher'} is better: "
+        f"delta {delta:+.6g} is {'at least' if passed else 'below'} minDelta {min_delta:.6g}"
+    )
+    if figures.champion_note:
+        text += f" ({figures.champion_note})"
+    reason = "BetterThanChampion" if passed else "WorseThanChampion"
+    return GateVerdict(metric=metric, passed=passed, reason=reason, value=value, threshold=threshold, message=text)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

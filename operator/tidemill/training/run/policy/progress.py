@@ -1,0 +1,120 @@
+"""How far is the run? One answer from Job, pods, and what was seen before.
+
+A Job that is gone although it was seen is not made again: somebody deleted it, and a name is never reused. A pod that
+does not start within pendingDeadlineSeconds ends the run; time in a queue (suspended Job) does not count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from tidemill.api.v1alpha1.training_run import FailureCategory, RunFailure
+from tidemill.core import conditions
+from tidemill.training import pods
+from tidemill.training.pods import Trouble
+from tidemill.training.run.policy import failure as failures
+from tidemill.training.run.snapshot import RunSnapshot
+from tidemill_contracts.training import TrainingResult
+
+Phase = Literal["Create", "Queued", "Pending", "Running", "Leaving", "Complete", "Failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the run stands."""
+
+    phase: Phase
+    message: str = ""
+    trouble: bool = False
+    """Pending for a cause that a person should know of now."""
+    until: datetime | None = None
+    """When the answer changes by itself."""
+    running_since: datetime | None = None
+    result: TrainingResult | None = None
+    failure: RunFailure | None = None
+
+
+def progress(snapshot: RunSnapshot) -> Progress:
+    """Where the run stands now."""
+    job = snapshot.job
+    if job is None:
+        return _without_job(snapshot)
+    outcome = pods.job_outcome(job)
+    if outcome == "Complete":
+        return _complete(snapshot)
+    if outcome == "Failed":
+        return Progress("Failed", failure=failures.classify(snapshot), running_since=_running_since(snapshot))
+    if job["metadata"].get("deletionTimestamp"):
+        return Progress("Leaving")
+    if pods.is_suspended(job):
+        return Progress("Queued", "the Job is held back by its queue")
+    return _active(snapshot)
+
+
+def _without_job(snapshot: RunSnapshot) -> Progress:
+    refused = conditions.get((snapshot.object.get("status") or {}).get("conditions") or (), conditions.STALLED)
+    if refused is not None:
+        category: FailureCategory = "UserError" if refused.get("reason") == "Rejected" else "Infrastructure"
+        return Progress("Failed", failure=failures.failure(category, f"Job{refused['reason']}", refused["message"]))
+    if snapshot.job_seen or snapshot.run.status.job:
+        text = f"Job {snapshot.name} was deleted before it had ended; it is not made again"
+        return Progress("Failed", failure=failures.failure("Infrastructure", "JobDeleted", text))
+    return Progress("Create")
+
+
+def _complete(snapshot: RunSnapshot) -> Progress:
+    since = _running_since(snapshot)
+    results = [r for pod in reversed(_by_age(snapshot)) if (r := failures.result_of(pod)) is not None]
+    if not results:
+        text = (
+            f"Job {snapshot.name} completed, but no pod of it holds a result: it was deleted too early, or the program "
+            "overwrote /dev/termination-log"
+        )
+        lost = failures.failure("Infrastructure", "ResultLost", text, snapshot.log)
+        return Progress("Failed", failure=lost, running_since=since)
+    if results[0].outcome == "Failed":
+        return Progress("Failed", failure=failures.classify(snapshot), running_since=since)
+    return Progress("Complete", result=results[0], running_since=since)
+
+
+def _active(snapshot: RunSnapshot) -> Progress:
+    pod = pods.newest(snapshot.pods)
+    if pod is not None and pods.started_at(pod):
+        since = _running_since(snapshot)
+        ended = pods.terminated(pod)
+        if ended:
+            text = f"try {len(snapshot.pods)} ended with exit code {ended.get('exitCode')}; another one follows"
+            return Progress("Running", text, running_since=since)
+        return Progress("Running", "the training pod is running", running_since=since)
+    found = pods.trouble(pod) if pod is not None else None
+    until = _pending_since(snapshot) + timedelta(seconds=snapshot.run.spec.limits.pending_deadline_seconds)
+    if until <= snapshot.now or (found is not None and found.hopeless):
+        return Progress("Failed", failure=failures.not_started(snapshot, found))
+    return Progress("Pending", _pending_text(found), trouble=found is not None, until=until)
+
+
+def _pending_text(found: Trouble | None) -> str:
+    return f"the pod cannot start: {found.message}" if found else "the pod is starting"
+
+
+def _pending_since(snapshot: RunSnapshot) -> datetime:
+    """Since when the newest pod, or the Job without one, waits. Kueue resets the Job's startTime when it admits it."""
+    assert snapshot.job is not None  # noqa: S101 - only asked of a Job that exists
+    pod = pods.newest(snapshot.pods)
+    if pod is not None:
+        return conditions.parse_time(pod["metadata"]["creationTimestamp"])
+    status = snapshot.job.get("status") or {}
+    return conditions.parse_time(status.get("startTime") or snapshot.job["metadata"]["creationTimestamp"])
+
+
+def _running_since(snapshot: RunSnapshot) -> datetime | None:
+    if snapshot.run.status.running_since is not None:
+        return snapshot.run.status.running_since
+    starts = [at for pod in snapshot.pods if (at := pods.started_at(pod))]
+    return conditions.parse_time(min(starts)) if starts else None
+
+
+def _by_age(snapshot: RunSnapshot) -> list[dict[str, object]]:
+    return sorted(snapshot.pods, key=lambda p: (p["metadata"].get("creationTimestamp", ""), p["metadata"]["name"]))

@@ -1,0 +1,56 @@
+"""Everything that one decision about a TrainingRun is based on. Frozen, and free of I/O.
+
+```
+   (no Job) ──► Job ──► Queued ──► Pending ──► Running ──► Complete ──► gates ──► Succeeded | Unchanged | Rejected
+                 │         │          │           │
+                 └─────────┴──────────┴───────────┴──► Failed: category, reason, last lines of the log
+```
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tidemill.api.v1alpha1.training_run import TrainingRun
+from tidemill.config import OperatorConfig
+from tidemill.training.records import VersionRecord
+
+Obj = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSnapshot:
+    """A run and its surroundings at one moment."""
+
+    object: Obj
+    run: TrainingRun
+    now: datetime
+    config: OperatorConfig
+    job: Obj | None
+    """The Job of this run that exists now."""
+    job_seen: bool
+    """Whether a Job of this run was ever seen: then its absence means that somebody deleted it."""
+    pods: tuple[Obj, ...] = ()
+    """Pods of the Job."""
+    log: str | None = None
+    """Last lines of the newest pod's log; read only for a Job that failed."""
+    claim_exists: bool = False
+    """Whether the namespace's default claim was seen lately."""
+    versions: tuple[VersionRecord, ...] = ()
+    """Versions of the pipeline, by number."""
+    numbers_used: int = 0
+    """Highest number that the pipeline's status knows; versions may have been removed since."""
+    stable: frozenset[str] = frozenset()
+    """Versions that some ModelDeployment serves as stable."""
+
+    @property
+    def name(self) -> str:
+        """Name of the run, and of its Job."""
+        return str(self.object["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of the run."""
+        return str(self.object["metadata"]["namespace"])

@@ -1,0 +1,1 @@
+"""ModelVersion: the decision on its use, and where it is served."""

@@ -1,0 +1,1 @@
+"""Decisions on a version: pure functions of its snapshot."""

@@ -1,0 +1,38 @@
+"""Gathers what a decision about a ModelVersion needs. All reads are here; all thinking is in `plan`."""
+
+from __future__ import annotations
+
+from tidemill.api.v1alpha1.model_version import ModelVersion
+from tidemill.core.plan import Key, Plan
+from tidemill.engine.contract import Deps
+from tidemill.training import records
+from tidemill.training.version import plan as plans
+from tidemill.training.version.snapshot import VersionSnapshot
+
+
+class VersionReconciler:
+    """One kind's logic, as the engine wants it."""
+
+    kind = "ModelVersion"
+
+    def __init__(self, deps: Deps) -> None:
+        """Starts nothing."""
+        self._deps = deps
+
+    async def gather(self, key: Key) -> VersionSnapshot | None:
+        """The version and its surroundings; None when it is gone or being deleted."""
+        cache = self._deps.cache
+        obj = cache.get(self.kind, key.namespace, key.name)
+        if obj is None or obj["metadata"].get("deletionTimestamp"):
+            return None
+        living = [d for d in cache.list("ModelDeployment", key.namespace) if not d["metadata"].get("deletionTimestamp")]
+        return VersionSnapshot(
+            object=obj,
+            version=ModelVersion.model_validate(obj),
+            now=self._deps.clock.now().replace(microsecond=0),
+            deployments=tuple(records.deployment_record(d) for d in living),
+        )
+
+    def plan(self, snapshot: VersionSnapshot) -> Plan:
+        """The decision."""
+        return plans.plan(snapshot)

@@ -1,0 +1,44 @@
+"""The version's status: the decision on its use, and where it is served."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tidemill.api.v1alpha1.model_version import ModelVersionStatus
+from tidemill.core import conditions
+from tidemill.core.conditions import Condition
+from tidemill.training import words
+from tidemill.training.version.policy.approval import GATES, Approval
+from tidemill.training.version.snapshot import VersionSnapshot
+
+
+def build(snapshot: VersionSnapshot, found: Approval, deployments: Sequence[str]) -> dict[str, Any]:
+    """The whole status in JSON form."""
+    status = ModelVersionStatus(
+        observed_generation=snapshot.object["metadata"].get("generation", 0),
+        decision=found.decision,
+        deployments=sorted(deployments)[:100],
+    )
+    out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
+    approved = approved_condition(snapshot, found)
+    trio = conditions.trio(ready=True, reason=words.REGISTERED, message=f"digest {snapshot.version.spec.digest}")
+    old = (snapshot.object.get("status") or {}).get("conditions") or ()
+    out["conditions"] = conditions.merge(old, [*trio, approved], out["observedGeneration"], snapshot.now)
+    return out
+
+
+def approved_condition(snapshot: VersionSnapshot, found: Approval) -> Condition:
+    """Approved: True, False, or Unknown while nobody has decided."""
+    decision, digest = found.decision, snapshot.version.spec.digest
+    hint = f"; {found.mismatch}" if found.mismatch else ""
+    if decision is None:
+        reason = words.DIGEST_MISMATCH if found.mismatch else words.AWAITING_APPROVAL
+        text = f"annotate with {words.APPROVE}={digest} or {words.REJECT}={digest}"
+        return Condition(words.APPROVED, "Unknown", reason, text + hint)
+    if decision.by == GATES:
+        return Condition(words.APPROVED, "True", words.GATES_PASSED, "approved: it passed its gates" + hint)
+    said = f": {decision.comment}" if decision.comment else ""
+    if decision.approved:
+        return Condition(words.APPROVED, "True", words.APPROVED_BY_HAND, f"approved by {decision.by}{said}{hint}")
+    return Condition(words.APPROVED, "False", words.REJECTED_BY_HAND, f"rejected by {decision.by}{said}{hint}")

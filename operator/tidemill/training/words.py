@@ -1,0 +1,68 @@
+"""Every condition type, reason and annotation of the training slice: part of the public API.
+
+docs/conditions-training.md lists them with their meaning; a test holds the two against each other. No logic here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tidemill.core.labels import GROUP
+
+# Annotations of people on a ModelVersion; the value is the digest that is decided on.
+APPROVE: Final = f"{GROUP}/approve"
+REJECT: Final = f"{GROUP}/reject"
+DECISION_COMMENT: Final = f"{GROUP}/decision-comment"
+
+# Annotation of the operator on its TrainingRuns and ModelVersions: digest of the parts of the pipeline's spec that
+# decide the outcome. Says whether the spec in force has been trained.
+SPEC: Final = f"{GROUP}/spec"
+SCHEDULED: Final = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+PROBE: Final = f"{GROUP}/probe"
+"""Label of probe Jobs."""
+KUEUE_QUEUE: Final = "kueue.x-k8s.io/queue-name"
+JOB_NAME: Final = "batch.kubernetes.io/job-name"
+
+# Condition types beside Ready, Reconciling and Stalled.
+SUCCEEDED: Final = "Succeeded"
+APPROVED: Final = "Approved"
+TRIGGERS_SLOWED: Final = "TriggersSlowed"
+SOURCES_READABLE: Final = "SourcesReadable"
+APPROVAL_PENDING: Final = "ApprovalPending"
+
+# TrainingPipeline
+TRAINED: Final = "Trained"
+RUN_PENDING: Final = "RunPending"
+RUN_IN_PROGRESS: Final = "RunInProgress"
+RUN_FAILED: Final = "RunFailed"
+RUN_REJECTED: Final = "RunRejected"
+RUN_DELETED: Final = "RunDeleted"
+AWAITING_APPROVAL: Final = "AwaitingApproval"
+VERSION_REJECTED: Final = "VersionRejected"
+SUSPENDED: Final = "Suspended"
+CODE_NOT_FOUND: Final = "CodeNotFound"
+DATA_NOT_FOUND: Final = "DataNotFound"
+INVALID_ENTRYPOINT: Final = "InvalidEntrypoint"
+INVALID_SCHEDULE: Final = "InvalidSchedule"
+INVALID_DATA: Final = "InvalidData"
+INVALID_ARTIFACTS: Final = "InvalidArtifacts"
+REPEATED_FAILURES: Final = "RepeatedFailures"
+PROBE_FAILED: Final = "ProbeFailed"
+PROBED: Final = "Probed"
+MISSED_SCHEDULE: Final = "MissedSchedule"
+
+# TrainingRun
+PENDING: Final = "Pending"
+QUEUED: Final = "Queued"
+RUNNING: Final = "Running"
+RUN_SUCCEEDED: Final = "Succeeded"
+UNCHANGED: Final = "Unchanged"
+REJECTED: Final = "Rejected"
+FAILED: Final = "Failed"
+
+# ModelVersion
+GATES_PASSED: Final = "GatesPassed"
+APPROVED_BY_HAND: Final = "ApprovedByHand"
+REJECTED_BY_HAND: Final = "RejectedByHand"
+DIGEST_MISMATCH: Final = "DigestMismatch"
+REGISTERED: Final = "Registered"
