@@ -133,9 +133,14 @@ Cause = Literal["Drift", "Quality", "Performance"]
 class Retrain(Model):
     """Ask the deployment's pipeline for a run."""
 
-    on: Annotated[
+    causes: Annotated[
         list[Cause],
-        Field(min_length=1, max_length=3, description="Drift, Quality, Performance.", json_schema_extra=SET),
+        Field(
+            min_length=1,
+            max_length=3,
+            description="What leads to it: Drift, Quality, Performance.",
+            json_schema_extra=SET,
+        ),
     ]
     cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS, description="Shortest time between two requests.")] = (
         21600
@@ -146,9 +151,14 @@ class Retrain(Model):
 class Rollback(Model):
     """Ask the deployment to return to the previous stable version."""
 
-    on: Annotated[
+    causes: Annotated[
         list[Cause],
-        Field(min_length=1, max_length=3, description="Drift, Quality, Performance.", json_schema_extra=SET),
+        Field(
+            min_length=1,
+            max_length=3,
+            description="What leads to it: Drift, Quality, Performance.",
+            json_schema_extra=SET,
+        ),
     ]
     cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS, description="Shortest time between two requests.")] = (
         21600
@@ -192,10 +202,10 @@ class ModelMonitorSpec(Model):
             ),
             rule(
                 "!has(self.actions) || ["
-                "has(self.actions.retrain) ? self.actions.retrain.on : [], has(self.actions.rollback) ? self.actions.rollback.on : []"
+                "has(self.actions.retrain) ? self.actions.retrain.causes : [], has(self.actions.rollback) ? self.actions.rollback.causes : []"
                 "].all(l, l.all(c, (c == 'Drift' && has(self.drift)) || (c == 'Quality' && has(self.quality)) || "
                 "(c == 'Performance' && has(self.performance))))",
-                "spec.actions: each cause in on (Drift, Quality, Performance) must be watched by the section of that name",
+                "spec.actions: each of causes (Drift, Quality, Performance) must be watched by the section of that name",
             ),
         )
     }
