@@ -1,8 +1,8 @@
 """How soon a decision about traffic is in force at the router, on a whole cluster.
 
-Needs the cluster of `make cluster` with the images loaded, and Service addresses that are reachable from here (the local
-provider). A steady stream of requests tells when: the last answer of a candidate that was taken back, the last answer of
-the old version after a promotion.
+Needs the cluster of `make cluster` with the images loaded, and Service addresses that are reachable from here (the
+local provider). A steady stream of requests tells when: the last answer of a candidate that was taken back, the last
+answer of the old version after a promotion.
 """
 
 import argparse

@@ -23,7 +23,7 @@ from hack.bench.table import Row
 from hack.demo.kubectl import Kubectl
 from hack.localcluster import control_plane
 from tidemill.core.plan import ObjectRef
-from tidemill.kube.access import Access
+from tidemill.kube.access import from_kubeconfig
 from tidemill.kube.client import KubeClient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -337,7 +337,7 @@ async def failover(client: KubeClient, first: Operator, second: Operator) -> flo
 async def measure(kubeconfig: Path) -> list[Row]:
     """Run everything against one control plane."""
     rows = []
-    async with KubeClient(Access.from_kubeconfig(kubeconfig)) as client:
+    async with KubeClient(from_kubeconfig(kubeconfig)) as client:
         await client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tidemill-system"}})
         await asyncio.sleep(2)
         pair, alone_floor = await bare_pairs(client), await bare_alone(client)
