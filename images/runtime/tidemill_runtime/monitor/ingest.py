@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -35,8 +35,7 @@ class WindowAddition:
     latencies: Counts = field(default_factory=lambda: np.zeros(latency.BINS, dtype=np.int64))
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """One answered row, kept until its label has come."""
 
     id: str

@@ -1,0 +1,226 @@
+"""Status codes, errors, limits and metrics of the monitor's HTTP surface."""
+
+import json
+import math
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from tests.support.monitoring import DIGEST, START, Clock, batch, config, reference
+
+from tidemill_contracts.monitoring import MonitorConfig, MonitorReport, PerformanceConfig
+from tidemill_runtime.monitor.admission import Admission
+from tidemill_runtime.monitor.app import create_app
+from tidemill_runtime.monitor.service import Monitor
+from tidemill_runtime.monitor.writer import BusyError
+
+
+class Api(httpx.Client):
+    """A client that also holds the monitor it talks to."""
+
+    def __init__(self, port: int, monitor: Monitor) -> None:
+        super().__init__(base_url=f"http://127.0.0.1:{port}", timeout=20)
+        self.monitor = monitor
+
+
+@contextmanager
+def serving(settings: MonitorConfig, clock: Clock | None = None, admission: Admission | None = None) -> Iterator[Api]:
+    """Serve a monitor in this process."""
+    monitor = Monitor(settings, clock or Clock())
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_app(monitor, admission), log_config=None))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        with Api(listener.getsockname()[1], monitor) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listener.close()
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    with serving(config(tmp_path)) as client:
+        yield client
+
+
+@pytest.fixture
+def ready(api: Api) -> Api:
+    assert api.post("/v1/references", content=reference().to_json()).status_code == 201
+    return api
+
+
+def post(api: Api, **changes: Any) -> Any:
+    return api.post("/v1/batches", content=batch(**changes).model_dump_json())
+
+
+def test_a_server_posts_a_batch_then_its_reference_then_the_batch_again(api: Api) -> None:
+    refused = post(api)
+    assert (refused.status_code, refused.json()) == (
+        409,
+        {"error": f"digest: {DIGEST} is unknown; post its reference to /v1/references"},
+    )
+    assert api.post("/v1/references", content=reference().to_json()).status_code == 201
+    assert api.post("/v1/references", content=reference().to_json()).status_code == 200
+    assert post(api).status_code == 202
+    assert post(api).status_code == 200
+    report = MonitorReport.model_validate_json(api.get("/v1/report").content)
+    assert (report.monitor, report.now, report.versions[0].rows) == ("churn", START, 1_000)
+
+
+def test_python_clients_that_write_nan_and_infinity_are_understood(ready: Api) -> None:
+    body = batch(rows=2, columns={"age": [1.0, 1.0], "plan": ["pro", "pro"]}).model_dump()
+    body["columns"]["age"] = [math.nan, math.inf]
+    assert ready.post("/v1/batches", content=json.dumps(body)).status_code == 202
+    (age, _) = MonitorReport.model_validate_json(ready.get("/v1/report").content).versions[0].windows[0].features
+    assert (age.missing_ratio, age.out_of_range_ratio) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "error"),
+    [
+        ("/v1/batches", b"{", 400, "body: Invalid JSON"),
+        ("/v1/batches", b"{}", 400, "batch_id: Field required; deployment: Field required"),
+        ("/v1/batches", b'{"colour": 1}', 400, "Field required"),
+        ("/v1/batches", batch(rows=2, times=[1.0]).model_dump_json().encode(), 400, "times: 1 entries, but ids has 2"),
+        ("/v1/batches", batch(deployment="x").model_dump_json().encode(), 400, "deployment: this monitor watches"),
+        ("/v1/references", b"[]", 400, "body: Input should be an object"),
+        ("/v1/feedback", b'{"id": "a"}', 400, "label: Field required"),
+        ("/v1/feedback", b'{"id": "", "label": 1}', 400, "id: must not be empty"),
+        ("/v1/feedback", b'{"id": "a", "label": null}', 400, "label: must be a finite number, a text, true or false"),
+        ("/v1/feedback", b'[{"id": "a", "label": NaN}]', 400, "label: must be a finite number, a text, true or false"),
+    ],
+)
+def test_bad_bodies_are_refused_with_the_field(ready: Api, path: str, body: bytes, status: int, error: str) -> None:
+    answer = ready.post(path, content=body)
+    assert answer.status_code == status
+    assert error in answer.json()["error"]
+    assert ready.get("/v1/report").json()["versions"][0]["rows"] == 0
+
+
+def test_another_profile_under_a_known_digest_is_refused(ready: Api) -> None:
+    changed = reference().profile.model_copy(update={"rows": 5})
+    answer = ready.post("/v1/references", content=reference(profile=changed).to_json())
+    assert (answer.status_code, answer.json()["error"]) == (409, f"digest {DIGEST} is stored with another profile")
+
+
+def test_a_profile_that_contradicts_itself_is_refused(ready: Api) -> None:
+    body = reference(digest="sha256:new").model_dump()
+    body["profile"]["features"][0]["counts"] = [1]
+    answer = ready.post("/v1/references", json=body)
+    assert answer.status_code == 400
+    assert "'age': counts must have one entry more than edges" in answer.json()["error"]
+
+
+def test_feedback_as_one_and_as_a_list(ready: Api) -> None:
+    assert post(ready, rows=5).status_code == 202
+    one = ready.post("/v1/feedback", json={"id": "p0/0", "label": 1})
+    assert (one.status_code, one.json()) == (202, {"joined": 1, "pending": 0, "repeated": 0})
+    again = ready.post("/v1/feedback", json={"id": "p0/0", "label": 1})
+    assert (again.status_code, again.json()) == (200, {"joined": 0, "pending": 0, "repeated": 1})
+    more = ready.post("/v1/feedback", json=[{"id": "p0/1", "label": 1}, {"id": "later", "label": 1}])
+    assert (more.status_code, more.json()) == (202, {"joined": 1, "pending": 1, "repeated": 0})
+    mixed = ready.post("/v1/feedback", json=[{"id": "p0/0", "label": 0}, {"id": "p0/2", "label": 1}])
+    assert mixed.status_code == 409
+    assert (mixed.json()["conflicts"], mixed.json()["joined"]) == (["p0/0"], 1)
+    assert "another label is stored for p0/0" in mixed.json()["error"]
+
+
+def test_a_body_above_the_limit_is_413_and_too_much_at_once_is_503(tmp_path: Path) -> None:
+    with serving(config(tmp_path), admission=Admission(max_body=1_000)) as api:
+        large = post(api)
+        assert (large.status_code, large.json()["error"]) == (413, "body: at most 1000 bytes")
+        assert api.post("/v1/batches", content=iter([b"x" * 600, b"x" * 600])).status_code == 413
+    with serving(config(tmp_path), admission=Admission(max_total=1_000)) as api:
+        busy = post(api)
+        assert (busy.status_code, busy.headers["retry-after"]) == (503, "1")
+        small = api.post("/v1/feedback", json={"id": "a", "label": 1})
+        assert small.status_code == 202  # what was refused no longer counts
+
+
+def test_a_full_writer_queue_is_503_with_retry_after(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(job: Callable[..., Any]) -> Any:
+        raise BusyError
+
+    monkeypatch.setattr(ready.monitor._writer, "submit", refuse)
+    answer = post(ready)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json() == {"error": "too much waits to be written; try again"}
+
+
+def test_probes_tell_a_failing_database_from_a_dead_thread(ready: Api) -> None:
+    monitor: Monitor = ready.monitor
+    assert (ready.get("/healthz").status_code, ready.get("/readyz").status_code) == (200, 200)
+    monitor._writer.last_error = "disk I/O error"
+    assert (ready.get("/healthz").status_code, ready.get("/readyz").status_code) == (200, 503)
+    assert ready.get("/readyz").text == "database: disk I/O error"
+    assert post(ready, rows=1).status_code == 202  # works again
+    assert ready.get("/readyz").status_code == 200
+    monitor._writer.stop()
+    assert ready.get("/healthz").status_code == 500
+    monitor._writer.stop = lambda: None  # type: ignore[method-assign]  # stopped already
+
+
+def serving_judged(folder: Path, clock: Clock) -> AbstractContextManager[Api]:
+    performance = PerformanceConfig(metric="accuracy", min=0.8, min_labels=1, label_delay_seconds=0)
+    return serving(config(folder, performance=performance, retention_seconds=3 * 3600), clock)
+
+
+def test_metrics_of_a_judged_window(tmp_path: Path) -> None:
+    clock = Clock()
+    with serving_judged(tmp_path, clock) as api:
+        api.post("/v1/references", content=reference().to_json())
+        post(api, shift=0.3, predictions=[1] * 1_000)
+        api.post("/v1/feedback", json={"id": "p0/0", "label": 1})
+        clock.now = START + 3_700
+        post(api, number=1, rows=7, at=clock.now)
+        text = scrape(api)
+    version = 'deployment="churn",monitor="churn",namespace="team-a",version="churn-1"'
+    assert text["tidemill_monitor_window_rows{" + version + "}"] == 7
+    assert text["tidemill_monitor_last_record_timestamp_seconds{" + version + "}"] == clock.now
+    assert text["tidemill_labels_joined_total{" + version + "}"] == 1
+    assert text["tidemill_drifted_features_ratio{" + version + "}"] == 0.5
+    assert text[series("tidemill_drift_score", feature="age", test="PSI")] > 0.2
+    assert text[series("tidemill_drift_threshold", feature="plan", test="PSI")] == 0.2
+    assert text[series("tidemill_drift_score", feature="(prediction)", test="PSI")] > 0.2
+    assert text[series("tidemill_data_quality_ratio", feature="age", problem="out_of_range")] > 0.2
+    assert text[series("tidemill_performance", metric="accuracy")] == 1.0
+    success = 'tidemill_monitor_last_success_timestamp_seconds{deployment="churn",monitor="churn",namespace="team-a"}'
+    assert text[success] == clock.now
+
+
+def test_series_of_a_version_that_is_gone_are_gone(tmp_path: Path) -> None:
+    clock = Clock()
+    with serving_judged(tmp_path, clock) as api:
+        api.post("/v1/references", content=reference().to_json())
+        post(api, rows=10)
+        assert any('version="churn-1"' in name for name in scrape(api))
+        clock.now += 10 * 3600
+        api.monitor.prune()
+        assert not any('version="churn-1"' in name for name in scrape(api))
+
+
+def scrape(api: Api) -> dict[str, float]:
+    """Evaluate now instead of in a few seconds, and return samples with labels in alphabetical order."""
+    monitor: Monitor = api.monitor
+    monitor.collector.update(monitor._evaluator.evaluate())
+    samples: dict[str, float] = {}
+    for line in api.get("/metrics").text.splitlines():
+        if not line.startswith("#"):
+            name, value = line.rsplit(" ", 1)
+            metric, _, labels = name.partition("{")
+            samples[metric + "{" + ",".join(sorted(labels.rstrip("}").split(","))) + "}"] = float(value)
+    return samples
+
+
+def series(name: str, **extra: str) -> str:
+    labels = {"namespace": "team-a", "monitor": "churn", "deployment": "churn", "version": "churn-1", **extra}
+    return name + "{" + ",".join(f'{k}="{v}"' for k, v in sorted(labels.items())) + "}"

@@ -1,0 +1,145 @@
+"""Labels that come before, after, twice, or never; performance of predictions old enough to have one."""
+
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.monitoring import DIGEST, START, Clock, batch, config, reference, running
+
+from tidemill_contracts.inference import Feedback
+from tidemill_contracts.monitoring import PerformanceConfig, PerformanceReport
+from tidemill_contracts.reference import NumericProfile, ReferenceProfile
+from tidemill_runtime.monitor.service import FeedbackResult, Monitor
+
+HOUR = 3600.0
+DAY = 86_400.0
+
+
+def settings(folder: Path, **changes: Any) -> Any:
+    values: dict[str, Any] = {"metric": "accuracy", "min": 0.8, "min_labels": 10, "label_delay_seconds": 7_200}
+    return config(folder, performance=PerformanceConfig(**(values | changes)))
+
+
+def post(monitor: Monitor, number: int, labels: list[Any]) -> FeedbackResult:
+    """Post the labels of the first rows of a batch."""
+    future: Future[FeedbackResult] = monitor.add_feedback(
+        [Feedback(id=f"p{number}/{row}", label=label) for row, label in enumerate(labels)]
+    )
+    return future.result(10)
+
+
+def performance(monitor: Monitor) -> PerformanceReport:
+    report = monitor.report().versions[0].performance
+    assert report is not None
+    return report
+
+
+def test_labels_are_joined_whether_they_come_before_or_after_their_prediction(tmp_path: Path) -> None:
+    predictions: list[Any] = [1] * 10
+    with running(settings(tmp_path), Clock(START + 3 * HOUR)) as monitor:
+        assert post(monitor, 1, [1] * 5 + [0]).count("pending") == 6
+        monitor.add_batch(batch(1, 10, at=START, predictions=predictions)).result()
+        assert performance(monitor).labels == 6
+        late = monitor.add_feedback([Feedback(id=f"p1/{row}", label=1) for row in range(6, 10)]).result()
+        assert late.count("joined") == 4
+        assert performance(monitor) == PerformanceReport(
+            metric="accuracy", value=0.9, labels=10, labels_ratio=1.0, degraded=False
+        )
+
+
+def test_a_label_counts_once_and_a_different_one_is_a_conflict(tmp_path: Path) -> None:
+    with running(settings(tmp_path), Clock(START + 3 * HOUR)) as monitor:
+        assert post(monitor, 1, [1]).outcomes == [("p1/0", "pending")]
+        assert post(monitor, 1, [1.0]).outcomes == [("p1/0", "repeated")]
+        assert post(monitor, 1, [0]).outcomes == [("p1/0", "conflict")]
+        monitor.add_batch(batch(1, 1, at=START, predictions=[1])).result()
+        assert post(monitor, 1, ["1"]).outcomes == [("p1/0", "repeated")]
+        assert post(monitor, 1, [0]).conflicts == ["p1/0"]
+        assert (performance(monitor).labels, performance(monitor).value) == (1, 1.0)
+
+
+def test_one_post_may_name_an_id_twice(tmp_path: Path) -> None:
+    with running(settings(tmp_path)) as monitor:
+        twice = monitor.add_feedback([Feedback(id="x", label=1), Feedback(id="x", label=0)]).result()
+    assert [outcome for _, outcome in twice.outcomes] == ["pending", "conflict"]
+
+
+def test_a_bad_metric_of_old_enough_predictions_is_degraded(tmp_path: Path) -> None:
+    with running(settings(tmp_path), Clock(START + 3 * HOUR)) as monitor:
+        monitor.add_batch(batch(1, 20, at=START, predictions=[1] * 20)).result()
+        post(monitor, 1, [1] * 7 + [0] * 3)
+        assert performance(monitor) == PerformanceReport(
+            metric="accuracy", value=0.7, labels=10, labels_ratio=0.5, degraded=True
+        )
+
+
+def test_labels_of_young_predictions_are_shown_and_not_judged(tmp_path: Path) -> None:
+    clock = Clock(START + HOUR + 7_199)
+    with running(settings(tmp_path), clock) as monitor:
+        monitor.add_batch(batch(1, 10, at=START, predictions=[1] * 10)).result()
+        post(monitor, 1, [0] * 10)
+        young = performance(monitor)
+        clock.now += 1
+        old = performance(monitor)
+    assert (young.value, young.degraded, young.labels_ratio) == (0.0, False, None)
+    assert young.note == "not judged: fewer than 10 labels of predictions older than the label delay"
+    assert (old.value, old.degraded, old.labels_ratio, old.note) == (0.0, True, 1.0, "")
+
+
+def test_too_few_labels_are_not_judged(tmp_path: Path) -> None:
+    with running(settings(tmp_path), Clock(START + 3 * HOUR)) as monitor:
+        monitor.add_batch(batch(1, 10, at=START, predictions=[1] * 10)).result()
+        none = performance(monitor)
+        post(monitor, 1, [0] * 9)
+        few = performance(monitor)
+    assert (none.value, none.labels, none.labels_ratio) == (None, 0, 0.0)
+    assert (few.value, few.labels, few.degraded) == (0.0, 9, False)
+
+
+def test_the_newest_windows_with_enough_labels_are_judged(tmp_path: Path) -> None:
+    with running(settings(tmp_path), Clock(START + 5 * HOUR)) as monitor:
+        for hour, label in enumerate((1, 1, 0)):
+            monitor.add_batch(batch(hour, 10, at=START + hour * HOUR, predictions=[1] * 10)).result()
+            post(monitor, hour, [label] * 8)
+        assert performance(monitor) == PerformanceReport(
+            metric="accuracy", value=0.5, labels=16, labels_ratio=0.8, degraded=True
+        )
+
+
+def test_a_maximum_is_a_limit_too(tmp_path: Path) -> None:
+    profile = ReferenceProfile(
+        rows=10,
+        features=(),
+        prediction=NumericProfile(name="price", edges=(1.0,), counts=(5, 5), missing=0, mean=1.0, std=1.0),
+    )
+    digest = "sha256:" + "c" * 64
+    with running(settings(tmp_path, metric="mae", min=None, max=1.0), Clock(START + 3 * HOUR)) as monitor:
+        monitor.add_reference(reference(digest, "price-1", profile)).result()
+        monitor.add_batch(batch(1, 10, digest=digest, at=START, columns={}, predictions=[1.5] * 10)).result()
+        post(monitor, 1, [4.0] * 10)
+        (version,) = monitor.report(digest).versions
+    assert version.performance is not None
+    assert (version.performance.value, version.performance.degraded) == (2.5, True)
+
+
+@pytest.mark.parametrize("metric", ["rmse", "roc_auc"])
+def test_a_metric_that_cannot_be_computed_says_why(tmp_path: Path, metric: str) -> None:
+    with running(settings(tmp_path, metric=metric), Clock(START + 3 * HOUR)) as monitor:
+        monitor.add_batch(batch(1, 10, at=START)).result()
+        post(monitor, 1, [1] * 10)
+        report = performance(monitor)
+    assert (report.value, report.degraded) == (None, False)
+    assert report.note == f"{metric} is not computed for classes: one of accuracy, balanced_accuracy, f1, log_loss"
+
+
+def test_a_label_whose_window_is_gone_still_counts_as_joined(tmp_path: Path) -> None:
+    clock = Clock(START)
+    short = config(tmp_path, retention_seconds=3_600)  # without performance, predictions stay for two days
+    with running(short, clock) as monitor:
+        monitor.add_batch(batch(1, 1, predictions=[1])).result()
+        clock.now += 3 * HOUR
+        monitor.add_batch(batch(2, 1, at=clock.now)).result()
+        monitor.prune()
+        assert post(monitor, 1, [1]).count("joined") == 1
+        assert [w.start for w in monitor.report(DIGEST).versions[0].windows] == [clock.now]

@@ -1,0 +1,128 @@
+"""Metrics from added sums against scikit-learn on the raw labels."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from tidemill_contracts.reference import CategoricalProfile, NumericProfile, Profile
+from tidemill_runtime.monitor import performance
+from tidemill_runtime.monitor.binning import ColumnBins
+
+TWO = CategoricalProfile(name="y", categories=("0", "1"), counts=(1, 1, 0), missing=0)
+SWAPPED = CategoricalProfile(name="y", categories=("yes", "no"), counts=(1, 1, 0), missing=0)
+THREE = CategoricalProfile(name="y", categories=("a", "b", "c"), counts=(1, 1, 1, 0), missing=0)
+PRICE = NumericProfile(name="y", edges=(0.0,), counts=(1, 1), missing=0, mean=1e6, std=1.0)
+
+
+def sums(profile: Profile, rows: list[tuple[object, float | None, object]]) -> dict[str, float]:
+    """Add up (prediction, score, label) rows."""
+    total: Counter[str] = Counter()
+    for prediction, score, label in rows:
+        for name, value in performance.addition(ColumnBins(profile), prediction, score, label).items():  # type: ignore[arg-type]
+            total[name] += value  # type: ignore[assignment]
+    return dict(total)
+
+
+labels_of = {"two": st.sampled_from([0, 1]), "three": st.sampled_from(["a", "b", "c"])}
+
+
+@given(st.lists(st.tuples(labels_of["two"], labels_of["two"]), min_size=1))
+def test_two_classes_as_scikit_learn(rows: list[tuple[int, int]]) -> None:
+    predicted, true = [p for p, _ in rows], [t for _, t in rows]
+    total = sums(TWO, [(p, None, t) for p, t in rows])
+    assert performance.metric("accuracy", total, TWO)[0] == pytest.approx(metrics.accuracy_score(true, predicted))
+    assert performance.metric("f1", total, TWO)[0] == pytest.approx(
+        metrics.f1_score(true, predicted, zero_division=0.0)
+    )
+    recall = metrics.recall_score(true, predicted, average="macro", labels=sorted(set(true)), zero_division=0.0)
+    assert performance.metric("balanced_accuracy", total, TWO)[0] == pytest.approx(recall)
+
+
+@given(st.lists(st.tuples(labels_of["three"], labels_of["three"]), min_size=1))
+def test_three_classes_as_scikit_learn(rows: list[tuple[str, str]]) -> None:
+    predicted, true = [p for p, _ in rows], [t for _, t in rows]
+    total = sums(THREE, [(p, None, t) for p, t in rows])
+    assert performance.metric("accuracy", total, THREE)[0] == pytest.approx(metrics.accuracy_score(true, predicted))
+    expected = metrics.f1_score(true, predicted, average="macro", zero_division=0.0)
+    assert performance.metric("f1", total, THREE)[0] == pytest.approx(expected)
+
+
+def test_balanced_accuracy_as_scikit_learn() -> None:
+    true, predicted = list("aaaabbbccccccc"), list("aabbbbcccccccc")
+    total = sums(THREE, [(p, None, t) for p, t in zip(predicted, true, strict=True)])
+    assert performance.metric("balanced_accuracy", total, THREE)[0] == pytest.approx(
+        metrics.balanced_accuracy_score(true, predicted)
+    )
+
+
+def test_f1_of_texts_takes_the_later_class_as_positive_whatever_the_profiles_order() -> None:
+    true, predicted = ["yes", "yes", "no", "no", "yes"], ["yes", "no", "no", "yes", "yes"]
+    total = sums(SWAPPED, [(p, None, t) for p, t in zip(predicted, true, strict=True)])
+    assert performance.metric("f1", total, SWAPPED)[0] == pytest.approx(
+        metrics.f1_score(true, predicted, pos_label="yes")
+    )
+
+
+def test_log_loss_of_two_classes_as_scikit_learn() -> None:
+    probability_of_one = np.array([0.9, 0.2, 0.6, 0.5, 1.0, 0.0, 1.0])
+    true = [1, 0, 0, 1, 1, 0, 0]
+    predicted = (probability_of_one >= 0.5).astype(int).tolist()
+    scores = np.where(probability_of_one >= 0.5, probability_of_one, 1 - probability_of_one).tolist()
+    total = sums(TWO, list(zip(predicted, scores, true, strict=True)))
+    assert performance.metric("log_loss", total, TWO)[0] == pytest.approx(metrics.log_loss(true, probability_of_one))
+
+
+@pytest.mark.parametrize(
+    ("profile", "rows", "note"),
+    [
+        (TWO, [(1, None, 1)], "log_loss needs two classes and the predicted class's probability"),
+        (THREE, [("a", 0.5, "a")], "log_loss needs two classes and the predicted class's probability"),
+        (PRICE, [(1.0, None, 2.0)], "log_loss is not computed for numeric predictions: one of rmse, mae, r2"),
+        (None, [], "the reference has no profile of the predictions"),
+    ],
+)
+def test_log_loss_that_is_not_possible_says_why(
+    profile: Profile | None, rows: list[tuple[object, float | None, object]], note: str
+) -> None:
+    assert performance.metric("log_loss", sums(profile, rows) if profile else {}, profile) == (None, note)
+
+
+@given(st.lists(st.tuples(st.floats(9e5, 1.1e6), st.floats(9e5, 1.1e6)), min_size=2))
+def test_regression_as_scikit_learn(rows: list[tuple[float, float]]) -> None:
+    predicted, true = [p for p, _ in rows], [t for _, t in rows]
+    total = sums(PRICE, [(p, None, t) for p, t in rows])
+    assert performance.metric("mae", total, PRICE)[0] == pytest.approx(metrics.mean_absolute_error(true, predicted))
+    assert performance.metric("rmse", total, PRICE)[0] == pytest.approx(
+        metrics.root_mean_squared_error(true, predicted)
+    )
+    if np.std(true) > 1:
+        expected = metrics.r2_score(true, predicted)
+        assert performance.metric("r2", total, PRICE)[0] == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_r2_of_labels_all_alike_is_not_defined() -> None:
+    assert performance.metric("r2", sums(PRICE, [(1.0, None, 5.0), (2.0, None, 5.0)]), PRICE)[0] is None
+
+
+def test_labels_may_have_another_json_type_than_predictions() -> None:
+    total = sums(TWO, [(1, None, "1"), (0, None, 0.0), (1.0, None, 0)])
+    assert performance.metric("accuracy", total, TWO)[0] == pytest.approx(2 / 3)
+
+
+def test_unknown_classes_are_wrong_unless_equal_and_are_noted() -> None:
+    total = sums(TWO, [(1, None, "one"), (1, None, 1), (7, None, 7), (7, None, 8)])
+    assert performance.metric("accuracy", total, TWO) == (0.5, "3 labels are none of the classes 0, 1")
+
+
+def test_labels_that_are_no_numbers_are_noted_and_left_out() -> None:
+    total = sums(PRICE, [(1.0, None, "many"), (2.0, None, 4.0)])
+    assert performance.metric("mae", total, PRICE) == (2.0, "1 labels or predictions are not numbers")
+
+
+def test_a_metric_of_no_labels_has_no_value() -> None:
+    assert performance.metric("accuracy", {}, TWO)[0] is None
+    assert performance.metric("rmse", {}, PRICE)[0] is None

@@ -1,0 +1,194 @@
+"""Drift tests against worked examples, scipy, Evidently's conventions, and simulation without drift."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.spatial import distance
+from scipy.stats import chi2, contingency, ks_2samp, kstwobign, wasserstein_distance
+
+from tidemill_runtime.monitor.stattests import TESTS, Bins, StatTest
+from tidemill_runtime.monitor.stattests.sample import NO_POSITIONS, chi_squared_quantile, kolmogorov_quantile
+
+Counts = NDArray[np.int64]
+TENTHS = Bins(np.arange(10.0), 1.0)
+
+counts_pairs = st.integers(2, 12).flatmap(
+    lambda k: st.tuples(
+        st.lists(st.integers(0, 10_000), min_size=k, max_size=k).filter(any),
+        st.lists(st.integers(0, 10_000), min_size=k, max_size=k).filter(any),
+    )
+)
+
+
+def counts(*values: int) -> Counts:
+    return np.array(values, dtype=np.int64)
+
+
+def bins(k: int) -> Bins:
+    return Bins(np.arange(float(k)), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("reference", "current", "expected"),
+    [
+        pytest.param((40, 30, 30), (35, 25, 40), 0.0446, id="three income bands, GeeksforGeeks 2025"),
+        pytest.param((50, 50), (70, 30), 0.2 * math.log(7 / 3), id="(0.7 - 0.5)(ln 1.4 - ln 0.6)"),
+        pytest.param((600, 400), (380, 620), 0.22 * math.log(60 * 62 / (38 * 40)), id="a shift just below 0.2"),
+        pytest.param((10,) * 10, (10,) * 10, 0.0, id="equal shares"),
+        pytest.param((10,) * 10, (1000,) * 10, 0.0, id="equal shares of another size"),
+    ],
+)
+def test_psi_of_worked_examples(reference: tuple[int, ...], current: tuple[int, ...], expected: float) -> None:
+    assert TESTS["PSI"].score(counts(*reference), counts(*current), NO_POSITIONS) == pytest.approx(expected, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("reference", "current", "expected"),
+    [
+        pytest.param((5, 5), (10, 0), 0.5 * math.log(2) + (0.5 - 1e-4) * math.log(0.5 / 1e-4), id="a ten-thousandth"),
+        pytest.param(
+            (50_000, 50_000, 0),
+            (99_999, 0, 1),
+            (0.99999 - 0.5) * math.log(0.99999 / 0.5)
+            + (0.5 - 1e-11) * math.log(0.5 / 1e-11)
+            + (1e-5 - 1e-4) * math.log(1e-5 / 1e-4),
+            id="a millionth of the smallest share, when that is small; the other sample keeps its own",
+        ),
+        pytest.param((5, 0, 5), (5, 0, 5), 0.0, id="a bin empty in both adds nothing"),
+    ],
+)
+def test_psi_fills_empty_bins_as_evidently_does(
+    reference: tuple[int, ...], current: tuple[int, ...], expected: float
+) -> None:
+    assert TESTS["PSI"].score(counts(*reference), counts(*current), NO_POSITIONS) == pytest.approx(expected)
+
+
+@given(counts_pairs)
+def test_jensen_shannon_is_scipys(pair: tuple[list[int], list[int]]) -> None:
+    reference, current = counts(*pair[0]), counts(*pair[1])
+    expected = distance.jensenshannon(reference, current)
+    # scipy takes the root of a difference that may be a rounding error away from 0
+    assert TESTS["JensenShannon"].score(reference, current, NO_POSITIONS) == pytest.approx(expected, rel=1e-6, abs=1e-7)
+
+
+def test_jensen_shannon_of_disjoint_samples_is_the_root_of_ln_2() -> None:
+    assert TESTS["JensenShannon"].score(counts(5, 0), counts(0, 9), NO_POSITIONS) == pytest.approx(
+        math.sqrt(math.log(2))
+    )
+
+
+@given(counts_pairs)
+def test_kolmogorov_smirnov_on_bins_is_scipys_of_binned_values(pair: tuple[list[int], list[int]]) -> None:
+    reference, current = ([i for i, n in enumerate(side) for _ in range(min(n, 50))] for side in pair)
+    if not reference or not current:
+        return
+    k = len(pair[0])
+    score = TESTS["KolmogorovSmirnov"].score(
+        np.bincount(reference, minlength=k), np.bincount(current, minlength=k), NO_POSITIONS
+    )
+    assert score == pytest.approx(ks_2samp(reference, current).statistic)
+
+
+def test_kolmogorov_smirnov_on_bins_is_a_lower_bound_of_the_raw_statistic() -> None:
+    random = np.random.default_rng(7)
+    reference, current = random.normal(size=5_000), random.normal(0.3, 1.2, size=2_000)
+    edges = np.quantile(reference, np.linspace(0.1, 0.9, 9))
+    binned = [np.bincount(edges.searchsorted(x, side="right"), minlength=10) for x in (reference, current)]
+    score = TESTS["KolmogorovSmirnov"].score(binned[0], binned[1], NO_POSITIONS)
+    exact = ks_2samp(reference, current).statistic
+    assert exact - 0.1 <= score <= exact
+
+
+@given(counts_pairs)
+def test_wasserstein_is_scipys_of_values_at_the_bins_positions(pair: tuple[list[int], list[int]]) -> None:
+    reference, current = counts(*pair[0]), counts(*pair[1])
+    positions = np.arange(float(len(reference))) ** 2
+    expected = wasserstein_distance(positions, positions, reference, current) / 2.0
+    score = TESTS["Wasserstein"].score(reference, current, Bins(positions, 2.0))
+    assert score == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_wasserstein_of_a_shift_by_one_deviation_is_about_one() -> None:
+    random = np.random.default_rng(3)
+    reference = random.normal(size=20_000)
+    edges = np.linspace(-3, 4, 60)
+    binned = [np.bincount(edges.searchsorted(x, side="right"), minlength=61) for x in (reference, reference + 1)]
+    positions = np.concatenate(([-3.1], (edges[1:] + edges[:-1]) / 2, [4.1]))
+    assert TESTS["Wasserstein"].score(binned[0], binned[1], Bins(positions, float(reference.std()))) == pytest.approx(
+        1, abs=0.02
+    )
+
+
+def test_wasserstein_without_spread_is_not_defined() -> None:
+    assert math.isnan(TESTS["Wasserstein"].score(counts(3, 0), counts(0, 3), Bins(np.array([1.0, 1.0]), 0.0)))
+
+
+def test_chi_squared_is_scipys_cramers_v_of_samples_of_one_size() -> None:
+    reference, current = counts(120, 300, 80, 500), counts(200, 200, 100, 500)
+    expected = contingency.association(np.array([reference, current]), method="cramer")
+    assert TESTS["ChiSquared"].score(reference, current, NO_POSITIONS) == pytest.approx(expected)
+    assert TESTS["ChiSquared"].score(reference, current * 17, NO_POSITIONS) == pytest.approx(expected)
+
+
+@given(counts_pairs, st.sampled_from(list(TESTS.values())))
+def test_scores_are_finite_not_negative_and_zero_for_equal_shares(
+    pair: tuple[list[int], list[int]], test: StatTest
+) -> None:
+    reference, current = counts(*pair[0]), counts(*pair[1])
+    score = test.score(reference, current, bins(len(reference)))
+    assert math.isfinite(score)
+    assert score >= 0
+    assert test.score(reference, reference * 3, bins(len(reference))) == pytest.approx(0, abs=1e-7)
+
+
+@given(counts_pairs, st.sampled_from(["JensenShannon", "KolmogorovSmirnov", "Wasserstein", "ChiSquared"]))
+def test_all_but_psi_with_empty_bins_are_symmetric(pair: tuple[list[int], list[int]], name: str) -> None:
+    reference, current = counts(*pair[0]), counts(*pair[1])
+    score = TESTS[name].score  # type: ignore[index]
+    k = bins(len(reference))
+    assert score(reference, current, k) == pytest.approx(score(current, reference, k), abs=1e-9)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 5, 9, 30, 200])
+def test_the_chi_squared_quantile_is_near_scipys(freedom: int) -> None:
+    used = np.ones(freedom + 1, dtype=np.int64)
+    assert chi_squared_quantile(used, used) == pytest.approx(chi2.ppf(0.999, freedom), rel=0.04)
+
+
+def test_the_kolmogorov_quantile_is_scipys() -> None:
+    assert kolmogorov_quantile() == pytest.approx(kstwobign.ppf(0.999), rel=1e-3)
+
+
+@pytest.mark.parametrize("test", TESTS.values(), ids=lambda t: t.name)
+@pytest.mark.parametrize(("n_reference", "n_current"), [(455, 100), (5_000, 500), (500, 5_000)])
+def test_without_drift_the_noise_floor_is_rarely_exceeded(test: StatTest, n_reference: int, n_current: int) -> None:
+    random = np.random.default_rng(11)
+    shares = np.full(10, 0.1)
+    above = 0
+    for _ in range(2_000):
+        reference = random.multinomial(n_reference, shares)
+        current = random.multinomial(n_current, shares)
+        above += test.score(reference, current, TENTHS) > test.noise_floor(reference, current, TENTHS)
+    assert above <= 12  # of 2,000; 2 are expected of an exact quantile
+
+
+@pytest.mark.parametrize("test", TESTS.values(), ids=lambda t: t.name)
+def test_a_clear_shift_exceeds_the_noise_floor_of_five_hundred_rows(test: StatTest) -> None:
+    reference = counts(*(500,) * 10)
+    current = counts(10, 10, 20, 30, 40, 50, 60, 70, 90, 120)
+    score = test.score(reference, current, TENTHS)
+    assert score > max(test.default_threshold, test.noise_floor(reference, current, TENTHS))
+
+
+def test_the_mean_of_psi_without_drift_is_the_published_expectation() -> None:
+    random = np.random.default_rng(5)
+    shares = np.full(10, 0.1)
+    scores = [
+        TESTS["PSI"].score(random.multinomial(2_000, shares), random.multinomial(1_000, shares), NO_POSITIONS)
+        for _ in range(2_000)
+    ]
+    assert np.mean(scores) == pytest.approx(9 * (1 / 2_000 + 1 / 1_000), rel=0.06)
