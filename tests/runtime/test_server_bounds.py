@@ -187,7 +187,7 @@ LEAVES = (
     | st.integers(-(2**70), 2**70)
     | st.floats()
     | st.text(max_size=5)
-    | st.sampled_from(["FP64", "FP32", "INT64", "BYTES", "BOOL", "FP16", "predict", "a", "größe", "x"])
+    | st.sampled_from(["FP64", "FP32", "INT64", "BYTES", "BOOL", "FP16", "label", "a", "größe", "x"])
 )
 ANYTHING = st.recursive(
     LEAVES,

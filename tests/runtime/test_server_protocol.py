@@ -81,9 +81,9 @@ async def test_v2_answers_as_the_model_does(app: Any, numbers: Published) -> Non
     body = reply.json()
     assert (body["model_name"], body["model_version"], body["id"]) == ("demo", "7", "grün-1")
     predict, proba = body["outputs"]
-    assert (predict["name"], predict["datatype"], predict["shape"]) == ("predict", "INT64", [10])
+    assert (predict["name"], predict["datatype"], predict["shape"]) == ("label", "INT64", [10])
     assert predict["data"] == numbers.model.predict(x).tolist()
-    assert (proba["name"], proba["datatype"], proba["shape"]) == ("predict_proba", "FP64", [10, 3])
+    assert (proba["name"], proba["datatype"], proba["shape"]) == ("probabilities", "FP64", [10, 3])
     np.testing.assert_allclose(
         np.reshape(proba["data"], proba["shape"]), numbers.model.predict_proba(x), rtol=1e-3, atol=1e-5
     )
@@ -149,8 +149,8 @@ async def test_one_tensor_per_column_in_any_order_equals_the_matrix(app: Any, ra
 
 
 async def test_outputs_are_selected(app: Any) -> None:
-    reply = await post(app, V2, matrix([ROW], outputs=[{"name": "predict_proba"}]))
-    assert [o["name"] for o in reply.json()["outputs"]] == ["predict_proba"]
+    reply = await post(app, V2, matrix([ROW], outputs=[{"name": "probabilities"}]))
+    assert [o["name"] for o in reply.json()["outputs"]] == ["probabilities"]
 
 
 async def test_text_and_numbers_by_column(mixed_app: Any, mixed: Published) -> None:
@@ -164,7 +164,7 @@ async def test_text_and_numbers_by_column(mixed_app: Any, mixed: Published) -> N
     )
     reply = await post(mixed_app, V2, request)
     assert reply.json()["outputs"][0] == {
-        "name": "predict",
+        "name": "label",
         "shape": [8],
         "datatype": "BYTES",
         "data": mixed.model.predict(frame).tolist(),
@@ -221,7 +221,7 @@ async def test_nan_of_a_regressor_leaves_as_null(tmp_path_factory: pytest.TempPa
         def predict(self, frame: Any) -> Any:
             from tidemill_runtime.server.answer import Answer
 
-            return Answer([("predict", "FP64")], np.array([np.nan, np.inf, 1.0]))
+            return Answer([("value", "FP64")], np.array([np.nan, np.inf, 1.0]))
 
     parts = serve(versions.regression(tmp_path_factory.mktemp("regression")))
     parts.plane._predict = Broken().predict
@@ -275,8 +275,8 @@ BAD_V2: dict[str, tuple[Any, str]] = {
     "columns of different length": (columns({"a": ("FP64", [1]), "b": ("FP64", [1, 2])}), "inputs[1].shape: 2 rows"),
     "id is a number": ({**tensor(), "id": 3}, "id: expected a string"),
     "id is too long": ({**tensor(), "id": "x" * 257}, "id: expected a string of 1 to 256"),
-    "outputs is a string": ({**tensor(), "outputs": "predict"}, "outputs: expected a list"),
-    "unknown output": ({**tensor(), "outputs": [{"name": "y"}]}, "expected one of 'predict', 'predict_proba'"),
+    "outputs is a string": ({**tensor(), "outputs": "label"}, "outputs: expected a list"),
+    "unknown output": ({**tensor(), "outputs": [{"name": "y"}]}, "expected one of 'label', 'probabilities'"),
     "parameters is a list": ({**tensor(), "parameters": []}, "parameters: expected an object"),
     "a list": ([], "the body must be a JSON object, got a list"),
     "null": (None, "the body must be a JSON object, got null"),
@@ -389,8 +389,8 @@ METADATA = {
     "versions": ["7"],
     "inputs": [{"name": c, "datatype": "FP64", "shape": [-1]} for c in "abcd"],
     "outputs": [
-        {"name": "predict", "datatype": "INT64", "shape": [-1]},
-        {"name": "predict_proba", "datatype": "FP64", "shape": [-1, 3]},
+        {"name": "label", "datatype": "INT64", "shape": [-1]},
+        {"name": "probabilities", "datatype": "FP64", "shape": [-1, 3]},
     ],
 }
 KNOWN: dict[str, Callable[[dict[str, Any]], bool]] = {

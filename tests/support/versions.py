@@ -62,7 +62,9 @@ class Published:
         return ServerConfig(**{**values, **changes})
 
 
-def numbers(store: Path, *, rows: int = 120, estimator: Any = None, **options: Any) -> Published:
+def numbers(
+    store: Path, *, rows: int = 120, estimator: Any = None, with_onnx: bool = True, **options: Any
+) -> Published:
     """Publish a classifier of four numeric columns, fitted on a matrix."""
     from sklearn.linear_model import LogisticRegression
 
@@ -70,13 +72,14 @@ def numbers(store: Path, *, rows: int = 120, estimator: Any = None, **options: A
     y = (x[:, 0] + 2 * x[:, 1] > 0).astype(int) + (x[:, 2] > 1)
     frame = pd.DataFrame(x, columns=["a", "b", "c", "d"])
     model = (LogisticRegression() if estimator is None else estimator).fit(x, y)
-    onnx_model = to_onnx(
-        model, initial_types=[("X", FloatTensorType([None, 4]))], options={"zipmap": False}, target_opset=21
-    )
-    outputs = (ColumnSpec(name="predict", datatype="INT64"), _probabilities(len(model.classes_)))
+    content = None
+    if with_onnx:
+        types = [("X", FloatTensorType([None, 4]))]
+        content = to_onnx(model, initial_types=types, options={"zipmap": False}, target_opset=21).SerializeToString()
+    outputs = (ColumnSpec(name="label", datatype="INT64"), _probabilities(len(model.classes_)))
     inputs = tuple(ColumnSpec(name=c, datatype="FP64") for c in frame.columns)
     signature = Signature(inputs=inputs, outputs=outputs, frame=False)
-    return write(store, model, frame, signature, onnx_model.SerializeToString(), answer=x, **options)
+    return write(store, model, frame, signature, content, answer=x, **options)
 
 
 def mixed(store: Path, *, with_onnx: bool = True, **options: Any) -> Published:
@@ -118,7 +121,7 @@ def mixed(store: Path, *, with_onnx: bool = True, **options: Any) -> Published:
         ColumnSpec(name="alter", datatype="INT64"),
         ColumnSpec(name="farbe", datatype="BYTES", categories=COLORS),
     )
-    outputs = (ColumnSpec(name="predict", datatype="BYTES"), _probabilities(2))
+    outputs = (ColumnSpec(name="label", datatype="BYTES"), _probabilities(2))
     return write(store, model, frame, Signature(inputs=inputs, outputs=outputs), content, **options)
 
 
@@ -129,7 +132,7 @@ def regression(store: Path, **options: Any) -> Published:
     frame = pd.DataFrame(np.random.default_rng(3).normal(size=(60, 2)), columns=["u", "v"])
     model = DecisionTreeRegressor(max_depth=3, random_state=0).fit(frame, frame["u"] * 10)
     inputs = tuple(ColumnSpec(name=c, datatype="FP64") for c in frame.columns)
-    signature = Signature(inputs=inputs, outputs=(ColumnSpec(name="predict", datatype="FP64"),))
+    signature = Signature(inputs=inputs, outputs=(ColumnSpec(name="value", datatype="FP64"),))
     return write(store, model, frame, signature, None, task="regression", **options)
 
 
@@ -176,4 +179,4 @@ def write(
 
 
 def _probabilities(classes: int) -> ColumnSpec:
-    return ColumnSpec(name="predict_proba", datatype="FP64", shape=(-1, classes))
+    return ColumnSpec(name="probabilities", datatype="FP64", shape=(-1, classes))

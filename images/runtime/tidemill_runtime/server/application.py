@@ -121,11 +121,11 @@ class Endpoints:
         raise UnavailableError("inference is not available")
 
     async def feedback(self, request: Request, model: str) -> Response:
-        """Pass labels on to the monitor."""
+        """Pass labels on to the monitor and its answer back."""
         self.check(model)
         body = await self._reader.read(request.scope["headers"], request.receive)
-        stored = await feedback.forward(feedback.decode(body), self._monitor)
-        return JSONResponse({"stored": stored}, 202)
+        status, answer = await feedback.forward(body, self._monitor)
+        return JSONResponse(answer, status)
 
 
 def create_application(plane: DataPlane, state: State, reader: BodyReader, monitor: MonitorClient | None) -> FastAPI:

@@ -116,8 +116,11 @@ class OnnxModel:
         prediction: Array = results[0]
         if prediction.ndim == 2 and prediction.shape[1] == 1:
             prediction = prediction[:, 0]
-        if self._names[0][1] == "BOOL" and prediction.dtype != np.bool_:
+        datatype, kind = self._names[0][1], prediction.dtype.kind
+        if datatype == "BOOL" and kind != "b":  # classes true and false, or 0.0 and 1.0, leave ONNX as integers
             prediction = prediction.astype(np.bool_)
+        elif datatype == "FP64" and kind == "i":
+            prediction = prediction.astype(np.float64)
         probabilities = results[1] if len(results) > 1 else None
         if type(probabilities) is list:  # converted with ZipMap: one dictionary per row
             classes = self._classes or tuple(probabilities[0])

@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 30.0
 MAX_BATCH_ROWS = 2000
+MAX_BATCH_VALUES = 100_000  # keeps a batch of a wide model far below the monitor's limit for one body
 _HASH_RANGE = 2**32
 _RETRIED = frozenset({404, 408, 409, 425, 429})  # besides 5xx; 404: another release behind the name
 
@@ -133,8 +134,10 @@ class Recorder:
             self._pending = None
 
     def _take(self) -> tuple[list[Record], int]:
-        records, rows = [], 0
-        while self._records and rows < MAX_BATCH_ROWS:
+        records: list[Record] = []
+        rows = 0
+        limit = min(MAX_BATCH_ROWS, MAX_BATCH_VALUES // self._records[0][1].schema.width) if self._records else 0
+        while self._records and (not records or rows + self._records[0][1].rows <= limit):
             record = self._records.popleft()
             records.append(record)
             rows += record[1].rows
@@ -212,9 +215,8 @@ def _columns(records: list[Record]) -> dict[str, list[Any]]:
 
 
 def _logged(values: Array, column: Column) -> list[Any]:
-    """Return values as the reference profile counts them: true and false, whole numbers as such, null for missing."""
+    """Return values as the reference profile counts them: booleans as such (they arrive as 1.0); NaN becomes null."""
     items: list[Any] = values.tolist()
-    if column.kind == "text" or (column.kind == "number" and not column.datatype.startswith(("INT", "UINT"))):
+    if column.kind != "boolean":
         return items
-    make = bool if column.kind == "boolean" else int
-    return [make(v) if v == v and v == int(v) else (v if v == v else None) for v in items]
+    return [bool(value) if value == value else None for value in items]

@@ -6,7 +6,7 @@ feature value ever becomes a label.
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import generate_latest
 
 from tidemill_contracts import metrics
@@ -21,6 +21,7 @@ class Telemetry:
     """Counts what the server does; one instance a process."""
 
     def __init__(self, config: ServerConfig) -> None:
+        disable_created_metrics()  # a second series for each counter that nobody asked for
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)

@@ -1,0 +1,278 @@
+"""The server as a process: what makes it ready, what keeps it from being ready, and how it ends."""
+
+import contextlib
+import http.client
+import json
+import pickle
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import serverprocess, versions
+from tests.support.serverprocess import ServerProcess, get
+from tests.support.versions import Published
+
+from tidemill_contracts.artifact import MARKER_FILE, SAMPLE_FILE, SKOPS_FILE, Sample
+
+BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [0.5, -1, 0.25, 2]}]})
+INFER = "/v2/models/demo/infer"
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    return versions.numbers(tmp_path_factory.mktemp("numbers"))
+
+
+def post(server: ServerProcess, body: str = BODY, path: str = INFER) -> tuple[int, Any, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("POST", path, body)
+        reply = connection.getresponse()
+        return reply.status, json.loads(reply.read()), {k.lower(): v for k, v in reply.getheaders()}
+
+
+class Client(threading.Thread):
+    """Sends requests one after the other over kept connections until a connection is refused."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        super().__init__(daemon=True)
+        self._server = server
+        self.answered = 0
+        self.closed = 0
+        self.lost: list[str] = []
+
+    def run(self) -> None:
+        while not self.lost:
+            connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=10)
+            try:
+                connection.connect()
+            except ConnectionRefusedError:
+                return
+            except OSError as error:
+                self.lost.append(f"connect: {error!r}")
+                return
+            with contextlib.closing(connection):
+                self._use(connection)
+
+    def _use(self, connection: http.client.HTTPConnection) -> None:
+        while True:
+            try:
+                connection.request("POST", INFER, BODY)
+                reply = connection.getresponse()
+                reply.read()
+            except (OSError, http.client.HTTPException) as error:
+                self.lost.append(repr(error))
+                return
+            if reply.status != 200:
+                self.lost.append(f"status {reply.status}")
+                return
+            self.answered += 1
+            if reply.will_close:
+                self.closed += 1
+                return
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_no_request_is_lost_over_sigterm(numbers: Published, tmp_path: Path, attempt: int) -> None:
+    with serverprocess.running(tmp_path, numbers.config(drain_seconds=1.0)) as server:
+        server.wait_ready()
+        clients = [Client(server) for _ in range(8)]
+        for client in clients:
+            client.start()
+        time.sleep(0.5)
+        before = sum(client.answered for client in clients)
+        server.terminate()
+        time.sleep(0.3)
+        assert get(server.admin + "/readyz")[0] == 503
+        assert get(server.admin + "/livez")[0] == 200
+        assert server.wait() == 0
+        for client in clients:
+            client.join(10)
+        assert [client.lost for client in clients] == [[]] * 8
+        assert all(client.closed for client in clients)
+        assert sum(client.answered for client in clients) > before > 0
+
+
+def test_a_request_in_flight_is_finished_and_a_second_signal_hurries(tmp_path: Path) -> None:
+    published = slow_version(tmp_path / "store", seconds=0.8)
+    with serverprocess.running(tmp_path, published.config(drain_seconds=60, allow_pickle=True)) as server:
+        server.wait_ready()
+        result: list[Any] = []
+        client = threading.Thread(target=lambda: result.append(post(server)))
+        client.start()
+        time.sleep(0.2)
+        server.terminate()
+        time.sleep(0.1)
+        server.terminate()
+        started = time.monotonic()
+        assert server.wait() == 0
+        assert time.monotonic() - started < 10
+        client.join(5)
+        status, _, headers = result[0]
+        assert status == 200
+        assert headers["connection"] == "close"
+
+
+def test_a_slow_prediction_keeps_neither_probes_nor_metrics_waiting(tmp_path: Path) -> None:
+    published = slow_version(tmp_path / "store", seconds=0.8)
+    with serverprocess.running(tmp_path, published.config(allow_pickle=True)) as server:
+        server.wait_ready()
+        client = threading.Thread(target=lambda: post(server))
+        client.start()
+        time.sleep(0.2)
+        started = time.monotonic()
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert get(server.admin + path)[0] == 200
+        assert get(server.url + "/v2/health/live")[0] == 200
+        assert client.is_alive(), "nothing was being predicted"
+        assert time.monotonic() - started < 0.5
+        client.join(10)
+
+
+def slow_version(store: Path, seconds: float) -> Published:
+    """Publish a model, as a pickle, whose every prediction takes this long."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    source = f"lambda x: (__import__('time').sleep({seconds}), x)[1]"
+    slow = FunctionTransformer(func=_Source(source))
+    model = Pipeline([("slow", slow), ("model", LogisticRegression())])
+    return versions.numbers(store, estimator=model, as_pickle=pickle.dumps, with_onnx=False)
+
+
+class _Source:
+    """A function that is pickled as its source and becomes a plain lambda when it is loaded."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._function = eval(source)
+
+    def __call__(self, x: Any) -> Any:
+        return self._function(x)
+
+    def __reduce__(self) -> Any:
+        return eval, (self._source,)
+
+
+def test_onnx_imports_neither_scikit_learn_nor_pandas(numbers: Published, tmp_path: Path) -> None:
+    with serverprocess.running(tmp_path, numbers.config(), PYTHONPROFILEIMPORTTIME="1") as server:
+        server.wait_ready()
+        assert post(server)[0] == 200
+        server.terminate()
+        server.wait()
+        imported = {line.rpartition("|")[2].strip() for line in server.log.read_text().splitlines() if "|" in line}
+    assert "onnxruntime" in imported
+    assert not imported & {"sklearn", "pandas", "scipy", "skops", "joblib", "kubernetes", "kopf"}
+
+
+def refused(published: Published, folder: Path, **changes: Any) -> tuple[int, str]:
+    """Return exit code and termination message of a server that must not start."""
+    with serverprocess.running(folder, published.config(**changes)) as server:
+        code = server.wait()
+        assert get(server.url + "/v2/health/live")[0] == 0
+        return code, server.termination_log.read_text()
+
+
+@pytest.fixture
+def own(numbers: Published, tmp_path: Path) -> Published:
+    """A copy of the version that a test may damage."""
+    folder = tmp_path / "own" / numbers.folder.name
+    shutil.copytree(numbers.folder, folder)
+    return Published(f"file://{folder}", numbers.digest, folder, numbers.manifest, numbers.frame, numbers.model)
+
+
+@pytest.mark.parametrize("name", [SKOPS_FILE, SAMPLE_FILE, "manifest.json", "model.onnx"])
+def test_a_changed_file_is_never_loaded(own: Published, tmp_path: Path, name: str) -> None:
+    path = own.folder / name
+    path.write_bytes(path.read_bytes() + b" ")
+    code, message = refused(own, tmp_path)
+    assert code == 42
+    assert message.startswith("DigestMismatch: ")
+    assert name in message
+
+
+def test_a_half_written_version_is_not_loaded(own: Published, tmp_path: Path) -> None:
+    (own.folder / MARKER_FILE).unlink()
+    code, message = refused(own, tmp_path)
+    assert (code, message.partition(":")[0]) == (42, "Incomplete")
+
+
+@pytest.mark.parametrize("runtime", ["ONNX", "Native", "Auto"])
+def test_other_answers_than_recorded_keep_the_server_from_being_ready(tmp_path: Path, runtime: str) -> None:
+    wrong = Sample(columns={name: [0.5] for name in "abcd"}, predictions=[99])
+    published = versions.numbers(tmp_path / "store", sample=wrong)
+    code, message = refused(published, tmp_path, runtime=runtime)
+    assert code == 42
+    assert message.startswith("WarmUpMismatch: row 0 of sample.json: expected 99, got ")
+
+
+def test_a_store_that_is_away_is_tried_again(numbers: Published, tmp_path: Path) -> None:
+    code, message = refused(numbers, tmp_path, uri="s3://nowhere/x", secret="absent")
+    assert message.startswith("ArtifactUnavailable: ")
+    assert code in (1, 42)
+
+
+def test_pickles_are_loaded_only_when_allowed(tmp_path: Path) -> None:
+    published = slow_version(tmp_path / "store", 0)
+    code, message = refused(published, tmp_path)
+    assert code == 42
+    assert message == (
+        "FormatUnsupported: runtime Auto cannot serve formats joblib; joblib is loaded only where pickle is allowed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        ("", "ConfigInvalid: the environment variable TIDEMILL_SERVER_CONFIG is not set"),
+        ("{", "ConfigInvalid: TIDEMILL_SERVER_CONFIG: document: Invalid JSON"),
+        ("{}", "ConfigInvalid: TIDEMILL_SERVER_CONFIG: namespace: Field required"),
+    ],
+)
+def test_a_broken_configuration_names_the_field(tmp_path: Path, document: str, sentence: str) -> None:
+    with serverprocess.running(tmp_path, document) as server:
+        assert server.wait() == 42
+        assert server.termination_log.read_text().startswith(sentence)
+
+
+@pytest.mark.parametrize(("field", "value"), [("workers", 2), ("batching", {})])
+def test_fields_without_effect_are_refused(numbers: Published, tmp_path: Path, field: str, value: Any) -> None:
+    code, message = refused(numbers, tmp_path, **{field: value})
+    assert code == 42
+    assert f"TIDEMILL_SERVER_CONFIG: {field}: " in message
+
+
+def test_bytes_that_are_no_http_get_the_protocols_error(numbers: Published, tmp_path: Path) -> None:
+    import socket
+
+    with serverprocess.running(tmp_path, numbers.config()) as server:
+        server.wait_ready()
+        for garbage in (
+            b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+            b"POST /\xff\xfe HTTP/1.1\r\n\r\n",
+            b"GET / HTTP/9.9\r\n\r\n",
+        ):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+                connection.sendall(garbage)
+                reply = b"".join(iter(lambda c=connection: c.recv(65536), b""))
+            head, _, body = reply.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 400 ")
+            assert isinstance(json.loads(body)["error"], str)
+        assert post(server)[0] == 200
+
+
+def test_20_mb_are_refused_and_the_connection_survives(numbers: Published, tmp_path: Path) -> None:
+    with serverprocess.running(tmp_path, numbers.config()) as server:
+        server.wait_ready()
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request("POST", INFER, b" " * 20_000_000)
+            reply = connection.getresponse()
+            assert reply.status == 413
+            assert json.loads(reply.read()) == {"error": "the body is larger than 16777216 bytes"}
+            connection.request("POST", INFER, BODY)
+            assert connection.getresponse().status == 200
