@@ -25,10 +25,10 @@ class ConfigError(ValueError):
 class OperatorConfig:
     """Field `x_y` is read from TIDEMILL_X_Y. Durations are seconds."""
 
-    trainer_image: str = "tidemill/trainer:dev"
-    server_image: str = "tidemill/server:dev"
-    monitor_image: str = "tidemill/monitor:dev"
-    router_image: str = "tidemill/router:dev"
+    trainer_image: str = "tidemill.io/trainer:dev"
+    server_image: str = "tidemill.io/server:dev"
+    monitor_image: str = "tidemill.io/monitor:dev"
+    router_image: str = "tidemill.io/router:dev"
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     """Names of pull secrets that generated pods refer to; they must exist in the pods' namespaces."""
