@@ -1,0 +1,387 @@
+"""What a person gets back from `kubectl apply` for what cannot work: a sentence with the field and the values.
+
+Every CEL rule of every kind has a row that it refuses and a row that it lets through, on a real API server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hack.generate.crd import object_schema
+from hack.generate.schema import Schema
+from hack.localcluster import control_plane
+from tests.support.apiserver import ApiServer, connect
+from tests.support.objects import REMOVE, make
+
+from tidemill.api.v1alpha1 import KINDS
+
+pytestmark = pytest.mark.integration
+
+Json = dict[str, Any]
+TP, TR, MV, MD, MM = "TrainingPipeline", "TrainingRun", "ModelVersion", "ModelDeployment", "ModelMonitor"
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[ApiServer]:
+    with control_plane() as kubeconfig, connect(kubeconfig) as server:
+        server.install_crds()
+        yield server
+
+
+def steps(*weights: int) -> Json:
+    return {"strategy": "Canary", "steps": [{"weight": w, "durationSeconds": 20} for w in weights]}
+
+
+def gates(*items: Json) -> Json:
+    return {"gates": list(items)}
+
+
+def column(**fields: Any) -> Json:
+    return {"columns": [{"name": "tenure", **fields}]}
+
+
+CHECK = {"metric": "ErrorRatio", "max": 0.01}
+EXPECT = "spec.data.0.expectations"
+
+# name: (kind, changes to the minimal object, causes that the answer must name)
+REFUSED: dict[str, tuple[str, Json, list[str]]] = {
+    # Values
+    "weight above 100": (
+        MD,
+        {"spec.rollout": steps(10, 150)},
+        [
+            "spec.rollout.steps[1].weight: Invalid value: 150: "
+            "spec.rollout.steps[1].weight in body should be less than or equal to 100"
+        ],
+    ),
+    "weights fall": (MD, {"spec.rollout": steps(50, 10)}, ["spec.rollout.steps: weights must rise from step to step"]),
+    "equal weights": (MD, {"spec.rollout": steps(10, 10)}, ["spec.rollout.steps: weights must rise from step to step"]),
+    "weight zero": (MD, {"spec.rollout": steps(0)}, ["spec.rollout.steps[0].weight"]),
+    "unknown strategy": (
+        MD,
+        {"spec.rollout": {"strategy": "BlueGreen"}},
+        ['spec.rollout.strategy: Unsupported value: "BlueGreen": supported values: "Canary", "Immediate"'],
+    ),
+    "unknown drift test": (
+        MM,
+        {"spec.drift": {"features": {"test": "KL", "threshold": 0.1}}},
+        ['"KL": supported values: "PSI", "JensenShannon", "KolmogorovSmirnov"'],
+    ),
+    "number where a string belongs": (TP, {"spec.parameters": {"max_depth": 8}}, ["spec.parameters.max_depth"]),
+    "no data": (TP, {"spec.data": []}, ["spec.data: Invalid value: 0: spec.data in body should have at least 1 items"]),
+    "two inputs of one name": (
+        TP,
+        {"spec.data": [{"name": "a", "uri": "pvc://c/a"}, {"name": "a", "uri": "pvc://c/b"}]},
+        ['spec.data[1]: Duplicate value: {"name":"a"}'],
+    ),
+    "unreadable uri": (TP, {"spec.data.0.uri": "ftp://host/file"}, ["spec.data[0].uri", "builtin|configmap|pvc|s3"]),
+    "no required field": (TP, {"spec.code": REMOVE}, ["spec.code: Required value"]),
+    "quantity that is none": (MD, {"spec.server": {"resources": {"limits": {"cpu": "much"}}}}, ["limits.cpu"]),
+    "condition of a cause twice": (
+        MM,
+        {"spec.actions": {"retrain": {"causes": ["Drift", "Drift"]}}},
+        ['spec.actions.retrain.causes[1]: Duplicate value: "Drift"'],
+    ),
+    # Rules
+    "name too long for a pipeline": (
+        TP,
+        {"metadata.name": "a" * 64},
+        ["metadata.name must be no more than 63 characters"],
+    ),
+    "name too long for a monitor": (
+        MM,
+        {"metadata.name": "a" * 64},
+        ["metadata.name must be no more than 63 characters"],
+    ),
+    "name that is no Service's": (MD, {"metadata.name": "churn.v1"}, ["metadata.name becomes the name of a Service"]),
+    "name that starts with a digit": (MD, {"metadata.name": "1churn"}, ["starting with a letter"]),
+    "name too long for a deployment": (MD, {"metadata.name": "a" * 64}, ["at most 63 characters"]),
+    "entrypoint and command": (
+        TP,
+        {"spec.code.command": ["true"]},
+        ["code: exactly one of entrypoint and command must be set"],
+    ),
+    "neither entrypoint nor command": (
+        TP,
+        {"spec.code.entrypoint": REMOVE},
+        ["code: exactly one of entrypoint and command must be set"],
+    ),
+    "entrypoint without code": (
+        TP,
+        {"spec.code.configMap": REMOVE},
+        ["spec.code.configMap or spec.image must be set: the default trainer image carries no code"],
+    ),
+    "unknown bundled data": (
+        TP,
+        {"spec.data.0.uri": "builtin://mnist"},
+        ["uri: builtin:// must be followed by one of breast-cancer, diabetes, digits, iris, wine"],
+    ),
+    "ConfigMap without key": (
+        TP,
+        {"spec.data.0.uri": "configmap://data"},
+        ["uri: a ConfigMap is given as configmap://name/key"],
+    ),
+    "Secret for a claim": (
+        TP,
+        {"spec.data.0.uri": "pvc://claim/path", "spec.data.0.secretRef.name": "lake"},
+        ["secretRef has an effect only with a uri of s3://, gs://, az://, http:// or https://"],
+    ),
+    "format of bundled data": (
+        TP,
+        {"spec.data.0.uri": "builtin://iris", "spec.data.0.format": "CSV"},
+        ["format has no effect with builtin://: leave it out"],
+    ),
+    "column min above max": (TP, {EXPECT: column(min=2, max=1)}, ["min must not be above max"]),
+    "min of a category": (
+        TP,
+        {EXPECT: column(type="Category", min=2)},
+        ["min and max have an effect only on a column of type Number"],
+    ),
+    "allowed of a number": (
+        TP,
+        {EXPECT: column(type="Number", allowed=["a"])},
+        ["allowed has an effect only on a column of type Category"],
+    ),
+    "gate without a limit": (
+        TP,
+        {"spec.evaluation": gates({"metric": "f1"})},
+        ["gate: at least one of min, max and againstChampion must be set"],
+    ),
+    "gate that none can pass": (
+        TP,
+        {"spec.evaluation": gates({"metric": "f1", "min": 0.9, "max": 0.8})},
+        ["gate: min must not be above max, or no candidate can pass"],
+    ),
+    "built-in metric without target": (
+        TP,
+        {"spec.target": REMOVE, "spec.evaluation": gates({"metric": "f1", "min": 0.5})},
+        ["spec.target must be set: a gate uses a built-in metric"],
+    ),
+    "polling data that never changes": (
+        TP,
+        {"spec.data.0.uri": "builtin://iris", "spec.triggers": {"dataChange": {}}},
+        ["spec.triggers.dataChange has no effect: every input is builtin://, which never changes"],
+    ),
+    "time zone in the schedule": (
+        TP,
+        {"spec.triggers": {"schedule": {"cron": "TZ=UTC 0 3 * * *"}}},
+        ["cron must not contain TZ= or CRON_TZ=: use timeZone"],
+    ),
+    "six cron fields": (TP, {"spec.triggers": {"schedule": {"cron": "0 0 3 * * *"}}}, ["spec.triggers.schedule.cron"]),
+    "local time zone": (
+        TP,
+        {"spec.triggers": {"schedule": {"cron": "@daily", "timeZone": "Local"}}},
+        ["timeZone must be an IANA name such as Europe/Berlin, not Local"],
+    ),
+    "Secret for a claim of artifacts": (
+        TP,
+        {"spec.artifacts": {"secretRef": {"name": "lake"}}},
+        ["secretRef has an effect only with a uri of s3://, gs:// or az://"],
+    ),
+    "two models": (
+        MD,
+        {"spec.model.version": "churn-1"},
+        ["spec.model: exactly one of pipeline and version must be set"],
+    ),
+    "no model": (MD, {"spec.model": {}}, ["spec.model: exactly one of pipeline and version must be set"]),
+    "number of a named version": (
+        MD,
+        {"spec.model": {"version": "churn-1", "number": 1}},
+        ["spec.model.number has an effect only together with pipeline"],
+    ),
+    "replicas and autoscaling": (
+        MD,
+        {"spec.replicas": 2, "spec.autoscaling": {"maxReplicas": 3}},
+        ["spec: at most one of replicas and autoscaling may be set"],
+    ),
+    "fewest above most replicas": (
+        MD,
+        {"spec.autoscaling": {"minReplicas": 4, "maxReplicas": 3}},
+        ["spec.autoscaling: minReplicas must not be above maxReplicas"],
+    ),
+    "steps without canary": (
+        MD,
+        {"spec.rollout": {"strategy": "Immediate", "steps": [{"weight": 10}]}},
+        ["spec.rollout.steps has an effect only with strategy Canary"],
+    ),
+    "analysis without canary": (
+        MD,
+        {"spec.rollout": {"analysis": {"checks": [CHECK]}}},
+        ["spec.rollout.analysis has an effect only with strategy Canary"],
+    ),
+    "canary without steps": (
+        MD,
+        {"spec.rollout": {"strategy": "Canary"}},
+        ["spec.rollout.steps must have at least one step with strategy Canary"],
+    ),
+    "check without a limit": (
+        MD,
+        {"spec.rollout": {**steps(10), "analysis": {"checks": [{"metric": "ErrorRatio"}]}}},
+        ["check: at least one of max and maxRatioToStable must be set"],
+    ),
+    "monitor that watches nothing": (
+        MM,
+        {"spec.drift": REMOVE},
+        ["spec: at least one of drift, quality and performance must be set"],
+    ),
+    "cause that is not watched": (
+        MM,
+        {"spec.actions": {"retrain": {"causes": ["Drift", "Performance"]}}},
+        ["spec.actions: each of causes (Drift, Quality, Performance) must be watched by the section of that name"],
+    ),
+    "roll-back cause that is not watched": (
+        MM,
+        {"spec.actions": {"rollback": {"causes": ["Quality"]}}},
+        ["spec.actions: each of causes (Drift, Quality, Performance) must be watched by the section of that name"],
+    ),
+    "quality without a limit": (
+        MM,
+        {"spec.quality": {}},
+        ["spec.quality: at least one of maxMissingRatio, maxUnseenRatio and maxOutOfRangeRatio must be set"],
+    ),
+    "performance without a limit": (
+        MM,
+        {"spec.performance": {"metric": "accuracy"}},
+        ["spec.performance: at least one of min and max must be set"],
+    ),
+}
+
+ACCEPTED: dict[str, tuple[str, Json]] = {
+    **{f"minimal {kind}": (kind, {}) for kind in (TP, TR, MV, MD, MM)},
+    "rising weights": (MD, {"spec.rollout": steps(1, 50, 100)}),
+    "longest name of a pipeline": (TP, {"metadata.name": "a" * 63}),
+    "longest name of a monitor": (MM, {"metadata.name": "a" * 63}),
+    "longest name of a deployment": (MD, {"metadata.name": "a" + "-b" * 31}),
+    "command without ConfigMap": (TP, {"spec.code": {"command": ["true"]}}),
+    "entrypoint in the image": (TP, {"spec.code": {"entrypoint": "train:train"}, "spec.image": "trainer:1"}),
+    "bundled data": (TP, {"spec.data.0.uri": "builtin://wine", "spec.data.0.format": "Auto"}),
+    "ConfigMap with key": (TP, {"spec.data.0.uri": "configmap://data/rows.csv"}),
+    "Secret for a web address": (TP, {"spec.data.0.uri": "https://h/f.csv", "spec.data.0.secretRef.name": "web"}),
+    "column with min and max": (TP, {EXPECT: column(type="Number", min=1, max=1.5)}),
+    "column without type": (TP, {EXPECT: column(min=1)}),
+    "category with values": (TP, {EXPECT: column(type="Category", allowed=["größe", "青"])}),
+    "gates of all forms": (
+        TP,
+        {
+            "spec.evaluation": gates(
+                {"metric": "f1", "min": 0.5, "max": 1},
+                {"metric": "f1", "againstChampion": {"minDelta": -0.1}},
+                {"metric": "own", "max": 3},
+            )
+        },
+    ),
+    "own metric without target": (TP, {"spec.target": REMOVE, "spec.evaluation": gates({"metric": "own", "min": 1})}),
+    "program with a built-in name and no target": (
+        TP,
+        {
+            "spec.target": REMOVE,
+            "spec.code": {"command": ["true"]},
+            "spec.evaluation": gates({"metric": "f1", "min": 0.5}),
+        },
+    ),
+    "polling one of two inputs": (
+        TP,
+        {
+            "spec.data": [{"name": "a", "uri": "builtin://iris"}, {"name": "b", "uri": "pvc://claim/b"}],
+            "spec.triggers": {"dataChange": {}},
+        },
+    ),
+    "schedule with time zone": (
+        TP,
+        {"spec.triggers": {"schedule": {"cron": "0 3 * * 1-5", "timeZone": "America/Argentina/Buenos_Aires"}}},
+    ),
+    "macro schedule": (TP, {"spec.triggers": {"schedule": {"cron": "@hourly"}}}),
+    "Secret for a bucket of artifacts": (TP, {"spec.artifacts": {"uri": "s3://m", "secretRef": {"name": "lake"}}}),
+    "pinned by number": (MD, {"spec.model.number": 7}),
+    "pinned by name": (MD, {"spec.model": {"version": "churn-7"}}),
+    "no replicas": (MD, {"spec.replicas": 0}),
+    "autoscaling": (MD, {"spec.autoscaling": {"minReplicas": 3, "maxReplicas": 3}}),
+    "canary with analysis": (
+        MD,
+        {"spec.rollout": {**steps(10), "analysis": {"checks": [CHECK, {**CHECK, "maxRatioToStable": 1.5}]}}},
+    ),
+    "every cause watched": (
+        MM,
+        {
+            "spec.quality": {"maxUnseenRatio": 0},
+            "spec.performance": {"metric": "rmse", "max": 3},
+            "spec.actions": {
+                "retrain": {"causes": ["Quality", "Drift", "Performance"]},
+                "rollback": {"causes": ["Performance"]},
+            },
+        },
+    ),
+    "actions that ask for nothing": (MM, {"spec.actions": {}}),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_with_a_sentence(api: ApiServer, case: str) -> None:
+    kind, changes, wanted = REFUSED[case]
+
+    answer = api.create(make(kind, changes))
+
+    assert answer.code == 422, answer
+    for text in wanted:
+        assert text in answer.message, answer.message
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_accepted(api: ApiServer, case: str) -> None:
+    kind, changes = ACCEPTED[case]
+
+    answer = api.create(make(kind, changes))
+
+    assert answer.ok, answer.message
+
+
+@pytest.mark.parametrize("kind", [TP, TR, MV, MD, MM])
+def test_an_unknown_field_is_named(api: ApiServer, kind: str) -> None:
+    answer = api.create(make(kind, {"spec.sede": 1}))
+
+    assert answer.code == 400
+    assert 'strict decoding error: unknown field "spec.sede"' in answer.message
+
+
+CHANGES: dict[str, tuple[str, Json, str]] = {
+    "spec of a run": (TR, {"spec.seed": 7}, "spec is immutable: it records what happened; create a new object instead"),
+    "field added to a run": (TR, {"spec.queueName": "q"}, "spec is immutable"),
+    "spec of a version": (MV, {"spec.metrics": {"f1": 0.9}}, "spec is immutable"),
+    "deployment of a monitor": (MM, {"spec.deployment": "other"}, "spec.deployment is immutable"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_records_cannot_be_changed(api: ApiServer, case: str) -> None:
+    kind, changes, sentence = CHANGES[case]
+    name = {"metadata.name": case.replace(" ", "-")}
+    assert api.create(make(kind, name), dry_run=False).ok
+    same = api.apply(make(kind, {**name, "metadata.labels": {"team": "a"}}))
+
+    changed = api.apply(make(kind, {**name, **changes}))
+
+    assert same.ok, same.message
+    assert changed.code == 422
+    assert sentence in changed.message
+
+
+def cel_messages(schema: Schema) -> set[str]:
+    """Return the message of every CEL rule below a schema."""
+    found = {item["message"] for item in schema.get("x-kubernetes-validations", [])}
+    for child in [
+        *schema.get("properties", {}).values(),
+        *(schema[k] for k in ("items", "additionalProperties") if k in schema),
+    ]:
+        found |= cel_messages(child)
+    return found
+
+
+def test_every_rule_of_every_kind_has_a_row_that_it_refuses() -> None:
+    rows = [text for _, _, wanted in REFUSED.values() for text in wanted] + [text for _, _, text in CHANGES.values()]
+    messages = set().union(*(cel_messages(object_schema(kind)) for kind in KINDS))
+
+    unproven = {message for message in messages if not any(row in message for row in rows)}
+
+    assert unproven == set()
