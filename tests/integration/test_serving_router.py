@@ -330,7 +330,9 @@ async def test_recorded_figures_are_what_this_envoy_writes(router, session, pair
     """The recording that other tests replay must not go stale when the pinned Envoy changes."""
     stable, candidate = pair
     await weigh(session, router, stable, candidate, 50)
+    candidate.status = lambda attempt: 500
     await count(session, router, 100)
+    await asyncio.sleep(1.2)  # histograms are merged once a second
     async with session.get(f"{router.stats_url}/stats/prometheus?{figures.QUERY}") as response:
         now = await response.text()
     recorded = RECORDED.read_text()

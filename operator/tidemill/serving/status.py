@@ -42,7 +42,7 @@ def build(
         version = snapshot.version(stable.version, stable.digest)
         runtime = runtime_of(snapshot.spec.server.runtime, version) if version else None
         stable = stable.model_copy(update={"weight": 100 - effective_weight, "runtime": runtime or stable.runtime})
-    return {
+    found = {
         "observedGeneration": snapshot.generation,
         "url": f"http://{snapshot.name}.{snapshot.namespace}.svc",
         "replicas": workload.ready if workload else 0,
@@ -57,6 +57,7 @@ def build(
         "lastHandledRollback": state.rollback,
         "conditions": conditions(snapshot, state, target),
     }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def conditions(snapshot: Snapshot, state: State, target: Target) -> list[dict[str, Any]]:

@@ -139,8 +139,8 @@ def analyse(snapshot: Snapshot, now: State, target: Target) -> Transition | None
     if candidate is None or candidate.step < 0 or wanted is None or measurement is None:
         return None
     last = candidate.last_analysis
-    since = last.time if last and last.verdict in ("Inconclusive", "Error") else measurement.start
-    if snapshot.now - max(since, measurement.start) < timedelta(seconds=wanted.interval_seconds):
+    looked = last.time if last else candidate.step_started_at or measurement.start
+    if snapshot.now - max(looked, measurement.start) < timedelta(seconds=wanted.interval_seconds):
         return None
     workload = readiness.workload_of(snapshot, candidate)
     stable = readiness.workload_of(snapshot, now.stable)

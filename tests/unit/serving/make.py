@@ -1,0 +1,159 @@
+"""Makers of snapshots for table tests: a row shows only what matters to it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tidemill.api.v1alpha1.model_deployment import (
+    AnalysisStatus,
+    CandidateStatus,
+    FailedVersion,
+    ModelDeploymentSpec,
+    ModelDeploymentStatus,
+    StableStatus,
+)
+from tidemill.serving.figures import Figures, Scrape
+from tidemill.serving.snapshot import (
+    Measurement,
+    Router,
+    RouterPod,
+    Settings,
+    Snapshot,
+    Version,
+    Workload,
+    version_child,
+)
+
+NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+UID = "11111111-2222-3333-4444-555555555555"
+CANARY = {
+    "strategy": "Canary",
+    "steps": [{"weight": 10, "durationSeconds": 60}, {"weight": 50, "durationSeconds": 60}],
+}
+ANALYSIS = {
+    "intervalSeconds": 15,
+    "minRequests": 50,
+    "failureLimit": 2,
+    "checks": [{"metric": "ErrorRatio", "max": 0.01}],
+}
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def digest(number: int) -> str:
+    return f"sha256:{number:064x}"
+
+
+def version(number: int, **changes: Any) -> Version:
+    found = Version(
+        name=f"churn-{number}",
+        number=number,
+        digest=digest(number),
+        uri=f"pvc://models/churn/{number}",
+        formats=("onnx", "skops"),
+        approved=True,
+    )
+    return replace(found, **changes)
+
+
+def workload(number: int, *, ready: int = 1, replicas: int = 1, **changes: Any) -> Workload:
+    found = Workload(
+        name=version_child("churn", version(number)),
+        version=version(number),
+        replicas=replicas,
+        ready=ready,
+        settled=ready >= replicas,
+        available_since=ago(600) if ready else None,
+        unavailable_since=None if ready else ago(5),
+    )
+    return replace(found, **changes)
+
+
+def stable(number: int, since: float = 3600) -> StableStatus:
+    return StableStatus(version=f"churn-{number}", digest=digest(number), since=ago(since))
+
+
+def candidate(number: int, step: int = -1, *, started: float = 100, step_started: float | None = None, **changes: Any):
+    return CandidateStatus(
+        version=f"churn-{number}",
+        digest=digest(number),
+        step=step,
+        started_at=ago(started),
+        step_started_at=None if step_started is None else ago(step_started),
+        **changes,
+    )
+
+
+def measured(verdict: str, *, time: float = 15, since: float = 30) -> AnalysisStatus:
+    return AnalysisStatus(time=ago(time), since=ago(since), verdict=verdict, requests=100, message="as measured")
+
+
+def failed(number: int, generation: int = 1) -> FailedVersion:
+    return FailedVersion(
+        version=f"churn-{number}",
+        digest=digest(number),
+        reason="AnalysisFailed",
+        message="too slow",
+        time=ago(300),
+        generation=generation,
+    )
+
+
+def scrape(routes_version: str | None = None, members: dict[int, int] | None = None, **figures: Figures) -> Scrape:
+    known = {version_child("churn", version(n)): count for n, count in (members or {}).items()}
+    return Scrape(figures, known, routes_version)
+
+
+def router(
+    *scrapes: Scrape | None, ready: bool = True, since: float | None = None, routes: str | None = None
+) -> Router:
+    pods = tuple(RouterPod(f"churn-router-{n}", ready, None, s) for n, s in enumerate(scrapes or (None,)))
+    return Router(pods, {}, routes, None if since is None else ago(since))
+
+
+def figures(requests: int, errors: int = 0, milliseconds: float = 5) -> Figures:
+    bounds = (1.0, 5.0, 10.0, 50.0, 100.0, 500.0, float("inf"))
+    return Figures(requests, errors, {b: float(requests) if b >= milliseconds else 0.0 for b in bounds})
+
+
+def measurement(*, stable: tuple[int, Figures], candidate: tuple[int, Figures], seconds: float = 15, **changes: Any):
+    after = {version_child("churn", version(n)): f for n, f in (stable, candidate)}
+    return replace(Measurement(ago(seconds), {"p": Scrape({}, {})}, {"p": Scrape(after, {})}), **changes)
+
+
+def snapshot(
+    spec: dict[str, Any] | None = None,
+    status: dict[str, Any] | None = None,
+    *,
+    name: str = "churn",
+    generation: int = 1,
+    annotations: dict[str, str] | None = None,
+    **fields: Any,
+) -> Snapshot:
+    """`status`: fields of ModelDeploymentStatus by their Python names."""
+    body = {"model": {"pipeline": "churn"}, **(spec or {})}
+    parsed = ModelDeploymentStatus(**(status or {}))
+    obj = {
+        "apiVersion": "tidemill.io/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {
+            "name": name,
+            "namespace": "team",
+            "uid": UID,
+            "generation": generation,
+            "annotations": annotations or {},
+        },
+        "spec": body,
+        "status": parsed.to_json(),
+    }
+    fields.setdefault("router", router(scrape(members={1: 1, 2: 1, 3: 1})))
+    return Snapshot(
+        object=obj,
+        spec=ModelDeploymentSpec.model_validate(body),
+        status=parsed,
+        now=NOW,
+        settings=Settings("server:1", "router:1"),
+        **fields,
+    )

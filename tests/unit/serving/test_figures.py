@@ -1,0 +1,65 @@
+"""Figures of the router, from text that the real Envoy wrote."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from tidemill.serving import figures
+from tidemill.serving.figures import Figures, Scrape
+
+RECORDED = (Path(__file__).parent / "envoy_stats.txt").read_text()
+INF = math.inf
+
+
+def test_parse_reads_a_recorded_answer() -> None:
+    scrape = figures.parse(RECORDED)
+    assert scrape.members == {"admin": 1, "churn-1-aaaa": 1, "churn-2-bbbb": 1}
+    assert scrape.clusters_version == "b71cf0912c8cf963"
+    assert scrape.routes_version == "a3ac52646d467fd6"
+    good, bad = scrape.clusters["churn-1-aaaa"], scrape.clusters["churn-2-bbbb"]
+    assert (good.requests, good.errors) == (53, 0)
+    assert (bad.requests, bad.errors) == (47, 47)
+    assert good.buckets[INF] == 53 and len(good.buckets) == 54
+    assert 0.5 < (bad.quantile(0.99) or 0) < 1000
+
+
+def test_parse_skips_what_it_does_not_know() -> None:
+    assert figures.parse('# HELP x\nup 1\nother{a="b"} 3\nnonsense') == Scrape({}, {})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "want"),
+    [
+        (None, Figures(10, 1, {INF: 10}), (10, 1)),
+        (Figures(4, 1, {INF: 4}), Figures(10, 3, {INF: 10}), (6, 2)),
+        (Figures(50, 9, {INF: 50}), Figures(10, 3, {INF: 10}), (10, 3)),  # the pod was restarted
+        (Figures(5, 0, {INF: 9}), Figures(6, 0, {INF: 1}), (6, 0)),
+    ],
+)
+def test_since_subtracts_and_survives_a_reset(before, after, want) -> None:
+    delta = after.since(before)
+    assert (delta.requests, delta.errors) == want
+
+
+def test_total_adds_up_pods_and_takes_a_new_pod_whole() -> None:
+    before = {"a": Scrape({"c": Figures(5, 1, {INF: 5})}, {}), "gone": Scrape({"c": Figures(90, 9, {INF: 90})}, {})}
+    after = {"a": Scrape({"c": Figures(8, 1, {INF: 8})}, {}), "b": Scrape({"c": Figures(7, 2, {INF: 7})}, {})}
+    assert figures.total(before, after, "c") == Figures(10, 2, {INF: 10})
+    assert figures.total(before, after, "unknown") == Figures()
+
+
+@pytest.mark.parametrize(
+    ("buckets", "q", "want"),
+    [
+        ({}, 0.5, None),
+        ({1.0: 0.0, INF: 0.0}, 0.5, None),
+        ({1.0: 0, 2.0: 10, INF: 10}, 0.5, 1.5),
+        ({1.0: 90, 10.0: 100, INF: 100}, 0.99, 9.1),
+        ({1.0: 50, 10.0: 50, 100.0: 100, INF: 100}, 0.5, 1.0),
+        ({1.0: 1, 10.0: 2, INF: 100}, 0.99, 10.0),  # above the largest finite bound
+    ],
+)
+def test_quantile_interpolates(buckets, q, want) -> None:
+    got = Figures(1, 0, buckets).quantile(q)
+    assert got == (None if want is None else pytest.approx(want))

@@ -1,0 +1,407 @@
+"""What happens next: every policy of the chain, alone and together."""
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.serving.make import (
+    ANALYSIS,
+    CANARY,
+    NOW,
+    ago,
+    candidate,
+    digest,
+    failed,
+    figures,
+    measured,
+    measurement,
+    router,
+    scrape,
+    snapshot,
+    stable,
+    version,
+    workload,
+)
+
+from tidemill.api.v1alpha1.model_deployment import StableStatus
+from tidemill.serving.policy import rollout, target
+from tidemill.serving.policy.state import State
+from tidemill.serving.snapshot import PodFailure, RollbackRequest, Snapshot
+
+ANALYSED = {**CANARY, "analysis": ANALYSIS}
+WAITING = {"strategy": "Canary", "steps": [{"weight": 10}, {"weight": 50, "durationSeconds": 60}]}
+TWO = {"versions": (version(1), version(2)), "workloads": (workload(1), workload(2))}
+ON_1_TO_2 = {"stable": stable(1), "candidate": candidate(2, started=20)}
+
+
+def decide(found: Snapshot) -> tuple[State, list[str]]:
+    before = State.of(found.status)
+    after = rollout.decide(found, before, target.choose(found, before))
+    return after.state, [e.reason for e in after.events]
+
+
+def brief(state: State) -> tuple[int | None, int | None, int | None]:
+    """Number of the stable version, number and step of the candidate."""
+    number = lambda record: int(record.version.partition("-")[2]) if record else None  # noqa: E731
+    return number(state.stable), number(state.candidate), state.candidate.step if state.candidate else None
+
+
+def canary(**fields):
+    return snapshot({"rollout": fields.pop("rollout", CANARY)}, fields.pop("status", ON_1_TO_2), **{**TWO, **fields})
+
+
+def in_step(step: int, since: float, **changes):
+    return {"stable": stable(1), "candidate": candidate(2, step, step_started=since, **changes)}
+
+
+BAD = measurement(stable=(1, figures(500)), candidate=(2, figures(100, 50)))
+GOOD = measurement(stable=(1, figures(500)), candidate=(2, figures(100)))
+FEW = measurement(stable=(1, figures(500)), candidate=(2, figures(10)))
+
+CASES = {
+    "the first version starts": (snapshot(versions=(version(1),)), (None, 1, -1), ["RolloutStarted"]),
+    "the first version waits for its pods": (
+        snapshot({}, {"candidate": candidate(1)}, versions=(version(1),), workloads=(workload(1, ready=0),)),
+        (None, 1, -1),
+        [],
+    ),
+    "the first version goes out without a canary": (
+        snapshot(
+            {"rollout": CANARY},
+            {"candidate": candidate(1)},
+            versions=(version(1),),
+            workloads=(workload(1),),
+            router=router(ready=False),
+        ),
+        (1, None, None),
+        ["Promoted"],
+    ),
+    "a newer version while the first is starting": (
+        snapshot({}, {"candidate": candidate(1)}, versions=(version(1), version(2)), workloads=(workload(1, ready=0),)),
+        (None, 2, -1),
+        ["RolloutStarted"],
+    ),
+    "nothing to do": (
+        snapshot({}, {"stable": stable(1)}, versions=(version(1),), workloads=(workload(1),)),
+        (1, None, None),
+        [],
+    ),
+    "a newer version starts": (
+        snapshot(
+            {"rollout": CANARY}, {"stable": stable(1)}, versions=(version(1), version(2)), workloads=(workload(1),)
+        ),
+        (1, 2, -1),
+        ["RolloutStarted"],
+    ),
+    "pods ready, address known: first step": (canary(), (1, 2, 0), ["CanaryStep"]),
+    "pods ready, address not known to every router": (
+        canary(router=router(scrape(members={2: 1}), scrape(members={1: 1}))),
+        (1, 2, -1),
+        [],
+    ),
+    "the router cannot be asked: the address counts after a while": (
+        canary(router=router(None)),
+        (1, 2, 0),
+        ["CanaryStep"],
+    ),
+    "the router cannot be asked and the pods are young": (
+        canary(router=router(None), workloads=(workload(1), workload(2, available_since=ago(3)))),
+        (1, 2, -1),
+        [],
+    ),
+    "not all pods are ready": (
+        snapshot(
+            {"rollout": CANARY, "replicas": 2},
+            ON_1_TO_2,
+            **{**TWO, "workloads": (workload(1, ready=2, replicas=2), workload(2))},
+        ),
+        (1, 2, -1),
+        [],
+    ),
+    "Immediate takes all requests": (canary(rollout={"strategy": "Immediate"}), (2, None, None), ["Promoted"]),
+    "Immediate asked for in the middle of a canary": (
+        canary(rollout={"strategy": "Immediate"}, status=in_step(0, 5)),
+        (2, None, None),
+        ["Promoted"],
+    ),
+    "the step is not over": (canary(status=in_step(0, 59)), (1, 2, 0), []),
+    "the step is over": (canary(status=in_step(0, 60)), (1, 2, 1), ["CanaryStep"]),
+    "the last step is over": (canary(status=in_step(1, 60)), (2, None, None), ["Promoted"]),
+    "spec has fewer steps than were taken": (canary(status=in_step(5, 1)), (2, None, None), ["Promoted"]),
+    "a step without duration waits": (canary(rollout=WAITING, status=in_step(0, 9999)), (1, 2, 0), []),
+    "promote passes a waiting step": (
+        canary(rollout=WAITING, status=in_step(0, 5), annotations={"tidemill.io/promote": "a"}),
+        (1, 2, 1),
+        ["CanaryStep"],
+    ),
+    "promote skips to the end": (
+        canary(status=in_step(0, 5), annotations={"tidemill.io/promote": "a"}),
+        (2, None, None),
+        ["Promoted"],
+    ),
+    "promote counts once": (
+        canary(status={**in_step(0, 5), "last_handled_promote": "a"}, annotations={"tidemill.io/promote": "a"}),
+        (1, 2, 0),
+        [],
+    ),
+    "promote without a candidate is noted and does nothing later": (
+        snapshot(
+            {},
+            {"stable": stable(1)},
+            versions=(version(1),),
+            workloads=(workload(1),),
+            annotations={"tidemill.io/promote": "a"},
+        ),
+        (1, None, None),
+        [],
+    ),
+    "promote waits for the pods": (
+        canary(
+            workloads=(workload(1), workload(2, ready=0)),
+            annotations={"tidemill.io/promote": "a"},
+        ),
+        (1, 2, -1),
+        [],
+    ),
+    "abort takes the candidate back": (
+        canary(status=in_step(0, 5), annotations={"tidemill.io/abort": "a"}),
+        (1, None, None),
+        ["RolledBack"],
+    ),
+    "abort counts once": (
+        canary(status={**in_step(0, 5), "last_handled_abort": "a"}, annotations={"tidemill.io/abort": "a"}),
+        (1, 2, 0),
+        [],
+    ),
+    "a failed version is not tried again": (
+        snapshot({}, {"stable": stable(1), "failed_versions": [failed(2)]}, **TWO),
+        (1, None, None),
+        [],
+    ),
+    "a changed spec tries it again": (
+        snapshot(
+            {}, {"stable": stable(1), "failed_versions": [failed(2)]}, generation=2, **TWO, router=router(scrape())
+        ),
+        (1, 2, -1),
+        ["RolloutStarted"],
+    ),
+    "retry tries it again": (
+        snapshot(
+            {},
+            {"stable": stable(1), "failed_versions": [failed(2)]},
+            annotations={"tidemill.io/retry": "x"},
+            router=router(scrape()),
+            **TWO,
+        ),
+        (1, 2, -1),
+        ["RetryRequested", "RolloutStarted"],
+    ),
+    "a newer version restarts from the stable one": (
+        canary(status=in_step(1, 5), versions=(version(1), version(2), version(3))),
+        (1, 3, -1),
+        ["RolloutStarted"],
+    ),
+    "pinned back to the stable one": (
+        snapshot({"model": {"pipeline": "churn", "number": 1}, "rollout": CANARY}, in_step(0, 5), **TWO),
+        (1, None, None),
+        ["RolloutCancelled"],
+    ),
+    "the record of the candidate is gone: it is given up": (
+        canary(status=in_step(0, 5), versions=(version(1),)),
+        (1, None, None),
+        ["RolloutCancelled"],
+    ),
+    "pods not ready within the deadline": (
+        canary(
+            status={"stable": stable(1), "candidate": candidate(2, started=601)},
+            workloads=(workload(1), workload(2, ready=0)),
+        ),
+        (1, None, None),
+        ["RolledBack"],
+    ),
+    "a changed artifact is refused at once": (
+        canary(
+            workloads=(
+                workload(1),
+                workload(2, ready=0, failure=PodFailure("DigestMismatch", "model.onnx differs", 42)),
+            )
+        ),
+        (1, None, None),
+        ["RolledBack"],
+    ),
+    "a crash may heal": (
+        canary(workloads=(workload(1), workload(2, ready=0, failure=PodFailure("OOMKilled", "no memory", 137)))),
+        (1, 2, -1),
+        [],
+    ),
+    "the first version is not taken back, whatever happens": (
+        snapshot(
+            {},
+            {"candidate": candidate(1, started=9999)},
+            versions=(version(1),),
+            workloads=(workload(1, ready=0, failure=PodFailure("DigestMismatch", "differs", 42)),),
+        ),
+        (None, 1, -1),
+        [],
+    ),
+    "a candidate that lost its pods goes": (
+        canary(status=in_step(0, 40), workloads=(workload(1), workload(2, ready=0, unavailable_since=ago(31)))),
+        (1, None, None),
+        ["RolledBack"],
+    ),
+    "analysis: not due": (
+        canary(rollout=ANALYSED, status=in_step(0, 14), measurement=replace(BAD, start=ago(14))),
+        (1, 2, 0),
+        [],
+    ),
+    "analysis: first failure": (
+        canary(rollout=ANALYSED, status=in_step(0, 15), measurement=BAD),
+        (1, 2, 0),
+        ["AnalysisFailed"],
+    ),
+    "analysis: failures in one step take it back": (
+        canary(
+            rollout=ANALYSED,
+            status=in_step(0, 30, failures=1, last_analysis=measured("Failed")),
+            measurement=BAD,
+        ),
+        (1, None, None),
+        ["RolledBack"],
+    ),
+    "analysis: the step is over and it is good": (
+        canary(rollout=ANALYSED, status=in_step(0, 60), measurement=GOOD),
+        (1, 2, 1),
+        ["CanaryStep"],
+    ),
+    "analysis: the step is over and the last measurement failed": (
+        canary(rollout=ANALYSED, status=in_step(0, 60, successes=2), measurement=BAD),
+        (1, 2, 0),
+        ["AnalysisFailed"],
+    ),
+    "analysis: the step is over without traffic, Wait": (
+        canary(rollout=ANALYSED, status=in_step(0, 60), measurement=FEW),
+        (1, 2, 0),
+        [],
+    ),
+    "analysis: the step is over without traffic, Proceed": (
+        canary(
+            rollout={**CANARY, "analysis": {**ANALYSIS, "noTraffic": "Proceed"}}, status=in_step(0, 60), measurement=FEW
+        ),
+        (1, 2, 1),
+        ["CanaryStep"],
+    ),
+    "analysis: traffic faded after a good measurement": (
+        canary(
+            rollout=ANALYSED,
+            status=in_step(0, 60, successes=1, last_analysis=measured("Inconclusive", time=3)),
+            measurement=FEW,
+        ),
+        (1, 2, 1),
+        ["CanaryStep"],
+    ),
+    "analysis: the step is over and nothing was measured yet": (
+        canary(rollout=ANALYSED, status=in_step(0, 61)),
+        (1, 2, 0),
+        [],
+    ),
+    "analysis: unreadable figures hold the step": (
+        canary(rollout=ANALYSED, status=in_step(0, 61, successes=1), measurement=replace(GOOD, missing=("router-0",))),
+        (1, 2, 0),
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_decide(name: str) -> None:
+    found, want, events = CASES[name]
+    state, reasons = decide(found)
+    assert brief(state) == want
+    assert reasons == events
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_decision_is_settled(name: str) -> None:
+    """Deciding again at the same moment on the decided state changes nothing."""
+    found, _, _ = CASES[name]
+    state, _ = decide(found)
+    again = rollout.decide(found, state, target.choose(found, state))
+    assert again.state == state and not again.events
+
+
+def test_a_step_starts_with_a_clean_count() -> None:
+    state, _ = decide(canary(rollout=ANALYSED, status=in_step(0, 60, failures=1), measurement=GOOD))
+    assert state.candidate is not None
+    assert (state.candidate.weight, state.candidate.failures, state.candidate.successes) == (50, 0, 0)
+    assert state.candidate.step_started_at == NOW and state.candidate.last_analysis is None
+
+
+def test_inconclusive_is_looked_at_again_after_an_interval_only() -> None:
+    last = measured("Inconclusive", time=10, since=40)
+    state, _ = decide(canary(rollout=ANALYSED, status=in_step(0, 50, last_analysis=last), measurement=FEW))
+    assert state.candidate is not None and state.candidate.last_analysis == last
+
+
+def test_taken_back_remembers_why() -> None:
+    state, _ = decide(canary(status=in_step(0, 5), annotations={"tidemill.io/abort": "because"}, generation=7))
+    (record,) = state.failed
+    assert (record.version, record.digest, record.reason) == ("churn-2", digest(2), "Aborted")
+    assert "because" in record.message and record.generation == 7 and state.abort == "because"
+
+
+def test_promotion_keeps_the_way_back() -> None:
+    state, _ = decide(canary(status=in_step(1, 60)))
+    assert state.previous is not None and state.previous.version == "churn-1"
+    assert state.stable is not None and state.stable.since == NOW
+
+
+# -- roll-back on a monitor's request --------------------------------------------------------------------------------
+
+REQUEST = RollbackRequest("r1", "churn-2", "accuracy 0.6 is below 0.8", ago(10))
+SERVING_2 = {"stable": stable(2), "previous": stable(1)}
+
+
+def asked(*requests: RollbackRequest, status=None, **fields):
+    fields = {**TWO, "rollback_requests": requests, **fields}
+    return snapshot({"rollout": CANARY}, status or SERVING_2, **fields)
+
+
+def test_a_monitors_request_returns_at_once_while_the_pods_are_there() -> None:
+    state, reasons = decide(asked(REQUEST))
+    assert brief(state) == (1, None, None)
+    assert reasons == ["RollbackRequested", "Promoted"]
+    assert [f.version for f in state.failed] == ["churn-2"] and state.rollback == "r1"
+
+
+def test_a_monitors_request_starts_the_pods_again() -> None:
+    state, reasons = decide(asked(REQUEST, workloads=(workload(2),)))
+    assert brief(state) == (2, 1, -1) and reasons == ["RollbackRequested"]
+    later = asked(status={**SERVING_2, "candidate": state.candidate, "failed_versions": list(state.failed)})
+    assert brief(decide(later)[0]) == (1, None, None)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (REQUEST, {**SERVING_2, "last_handled_rollback": "r1"}),
+        (replace(REQUEST, version="churn-1"), SERVING_2),
+        (replace(REQUEST, time=ago(10)), {"stable": stable(2, since=5), "previous": stable(1)}),
+    ],
+    ids=["handled already", "about another version", "from before this version came"],
+)
+def test_stale_requests_do_nothing(request_, status) -> None:
+    state, reasons = decide(asked(request_, status=status))
+    assert brief(state) == (2, None, None) and reasons == []
+
+
+def test_without_a_previous_version_there_is_no_way_back() -> None:
+    state, reasons = decide(asked(REQUEST, status={"stable": stable(2)}))
+    assert brief(state) == (2, None, None) and reasons == ["RollbackImpossible"] and state.rollback == "r1"
+
+
+def test_a_newer_version_after_a_return_is_rolled_out_in_steps() -> None:
+    state, _ = decide(asked(REQUEST))
+    assert isinstance(state.stable, StableStatus)
+    status = {"stable": state.stable, "previous": state.previous, "failed_versions": list(state.failed)}
+    found = asked(status=status, versions=(version(1), version(2), version(3)), workloads=(workload(1), workload(3)))
+    after, reasons = decide(found)
+    assert brief(after) == (1, 3, 0) and reasons == ["RolloutStarted", "CanaryStep"]

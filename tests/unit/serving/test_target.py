@@ -1,0 +1,101 @@
+"""Which version is wanted."""
+
+import pytest
+from tests.unit.serving.make import snapshot, stable, version, workload
+
+from tidemill.serving.policy import target
+from tidemill.serving.policy.state import State
+
+PIPELINE = {"model": {"pipeline": "churn"}}
+NUMBER = {"model": {"pipeline": "churn", "number": 2}}
+NAME = {"model": {"version": "churn-2"}}
+PENDING = {"approved": False, "note": "waits for a decision"}
+
+CASES = {
+    "newest approved by number, not by name": (
+        PIPELINE,
+        {"versions": tuple(version(n) for n in (9, 10, 2))},
+        None,
+        ("churn-10", ""),
+    ),
+    "not approved ones are passed over": (
+        PIPELINE,
+        {"versions": (version(1), version(2, **PENDING))},
+        None,
+        ("churn-1", ""),
+    ),
+    "none approved": (
+        PIPELINE,
+        {"versions": (version(2, **PENDING),)},
+        None,
+        (None, "WaitingForApproval"),
+    ),
+    "no version": (PIPELINE, {}, None, (None, "WaitingForVersion")),
+    "no pipeline": (PIPELINE, {"pipeline_exists": False}, None, (None, "PipelineNotFound")),
+    "no pipeline any more, versions stay": (
+        PIPELINE,
+        {"pipeline_exists": False, "versions": (version(1),)},
+        None,
+        ("churn-1", ""),
+    ),
+    "pinned number": (NUMBER, {"versions": tuple(version(n) for n in (1, 2, 3))}, None, ("churn-2", "")),
+    "pinned number is missing": (NUMBER, {"versions": (version(1),)}, None, (None, "VersionNotFound")),
+    "pinned number without pipeline": (NUMBER, {"pipeline_exists": False}, None, (None, "PipelineNotFound")),
+    "pinned number not approved": (
+        NUMBER,
+        {"versions": (version(2, **PENDING),)},
+        None,
+        (None, "VersionNotApproved"),
+    ),
+    "pinned name": (NAME, {"versions": (version(2),)}, None, ("churn-2", "")),
+    "pinned name is missing": (NAME, {}, None, (None, "VersionNotFound")),
+    "the record of the served version is gone: keep it": (
+        PIPELINE,
+        {"versions": (version(1),), "workloads": (workload(2, version=version(2, recorded=False, approved=False)),)},
+        2,
+        ("churn-2", ""),
+    ),
+    "every record is gone: keep what is served": (
+        PIPELINE,
+        {"workloads": (workload(2, version=version(2, recorded=False, approved=False)),)},
+        2,
+        ("churn-2", ""),
+    ),
+    "approval of the served version withdrawn: back to the newest approved": (
+        PIPELINE,
+        {"versions": (version(1), version(2, **PENDING)), "workloads": (workload(2),)},
+        2,
+        ("churn-1", ""),
+    ),
+    "no form that the asked runtime reads": (
+        {**PIPELINE, "server": {"runtime": "ONNX"}},
+        {"versions": (version(1, formats=("skops",)),)},
+        None,
+        (None, "FormatNotServable"),
+    ),
+    "a program cannot be served": (
+        PIPELINE,
+        {"versions": (version(1, formats=("program",)),)},
+        None,
+        (None, "FormatNotServable"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_choose(name: str) -> None:
+    spec, fields, serving, (want, reason) = CASES[name]
+    status = {"stable": stable(serving)} if serving else {}
+    found = snapshot(spec, status, **fields)
+    got = target.choose(found, State.of(found.status))
+    assert (got.version.name if got.version else None) == want
+    assert got.reason == reason
+    assert bool(got.message) == bool(reason)
+    assert got.stalled == (reason == "FormatNotServable")
+
+
+def test_sentences_name_field_and_values() -> None:
+    missing = snapshot(NAME)
+    assert "spec.model.version" in target.choose(missing, State()).message
+    onnx = snapshot({**PIPELINE, "server": {"runtime": "ONNX"}}, versions=(version(1, formats=("skops",)),))
+    assert target.choose(onnx, State()).message == "churn-1 has skops; spec.server.runtime ONNX can load onnx"
