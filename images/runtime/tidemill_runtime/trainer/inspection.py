@@ -1,0 +1,170 @@
+"""What a fitted estimator is and takes: its task, its input columns, its signature and how to ask it.
+
+Everything that needs to know an estimator goes through `Model`, so that a model fitted on a DataFrame
+and one fitted on a matrix look the same from outside.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tidemill_contracts.artifact import ColumnSpec, Signature, Task
+from tidemill_contracts.reference import category_text
+from tidemill_runtime.trainer import usercode
+from tidemill_runtime.trainer.failures import RunError
+
+MAX_CATEGORIES = 1000
+Values = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted estimator with the columns it takes, in its order."""
+
+    estimator: Any
+    task: Task
+    columns: tuple[str, ...]
+    frame: bool  # fitted on a DataFrame
+    classes: Values | None
+    root: Path  # of the user's code, for messages
+
+    def take(self, features: pd.DataFrame) -> Any:
+        """Return features as this model takes them: its columns, as a DataFrame or a matrix."""
+        chosen = features[list(self.columns)]
+        return chosen if self.frame else chosen.to_numpy()
+
+    def predict(self, features: pd.DataFrame) -> Values:
+        """Return one prediction per row, [rows] or [rows, outputs].
+
+        Raises:
+            RunError: UserError, CodeFailed; the model cannot answer rows like those that it was trained on.
+        """
+        found = np.asarray(usercode.call(self.estimator.predict, self.root, self.take(features)))
+        return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+
+    def probabilities(self, features: pd.DataFrame) -> Values | None:
+        """Return class probabilities [rows, classes] in the order of `classes`, None when the model has none."""
+        if self.classes is None or not hasattr(self.estimator, "predict_proba"):
+            return None
+        found = usercode.call(self.estimator.predict_proba, self.root, self.take(features))
+        return None if isinstance(found, list) else np.asarray(found, dtype=float)
+
+    def scores(self, features: pd.DataFrame) -> Values | None:
+        """Return a binary classifier's decision values [rows], None when it has none."""
+        if not hasattr(self.estimator, "decision_function"):
+            return None
+        found = np.asarray(usercode.call(self.estimator.decision_function, self.root, self.take(features)), dtype=float)
+        return found if found.ndim == 1 else None
+
+
+def inspect(estimator: Any, features: pd.DataFrame, root: Path) -> Model:
+    """Return the model in what `train` returned.
+
+    Raises:
+        RunError: UserError; NotAnEstimator, NotFitted, or ColumnsDiffer (it takes columns that `features` has not).
+    """
+    if isinstance(estimator, type) or not callable(getattr(estimator, "predict", None)):
+        what = f"the class {estimator.__name__}" if isinstance(estimator, type) else f"{type(estimator).__name__}"
+        text = f"train returned {what}, expected a fitted scikit-learn estimator (an object with a predict method)"
+        raise RunError("UserError", "NotAnEstimator", text)
+    _check_fitted(estimator)
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is not None:
+        columns = tuple(str(name) for name in names)
+        unknown = [name for name in columns if name not in features.columns]
+        if unknown:
+            text = f"the model was fitted on columns that the data has not: {', '.join(unknown[:10])}"
+            hint = "do the work inside a Pipeline, or define features(data), which gives what the model takes"
+            raise RunError("UserError", "ColumnsDiffer", f"{text}; {hint}")
+    else:
+        columns = tuple(str(name) for name in features.columns)
+        expected = getattr(estimator, "n_features_in_", len(columns))
+        if expected != len(columns):
+            text = f"the model was fitted on a matrix of {expected} columns, the data has {len(columns)}"
+            raise RunError("UserError", "ColumnsDiffer", f"{text}; fit it on the DataFrame, so that columns have names")
+    task = task_of(estimator)
+    classes = getattr(estimator, "classes_", None) if task == "classification" else None
+    plain = None if classes is None or isinstance(classes, list) else np.asarray(classes)
+    return Model(estimator, task, columns, names is not None, plain, root)
+
+
+def task_of(estimator: Any) -> Task:
+    """Return what an estimator does, by scikit-learn's own tags."""
+    from sklearn import base
+
+    checks: tuple[tuple[Task, Any], ...] = (
+        ("classification", base.is_classifier),
+        ("regression", base.is_regressor),
+        ("clustering", base.is_clusterer),
+        ("outlier-detection", base.is_outlier_detector),
+    )
+    for task, check in checks:
+        try:
+            if check(estimator):
+                return task
+        except AttributeError:  # no tags: not an estimator of scikit-learn's family
+            return "unknown"
+    return "unknown"
+
+
+def signature(model: Model, features: pd.DataFrame) -> Signature:
+    """Return what the model takes and gives; `features` are the rows that it was trained on."""
+    inputs = tuple(_input(features[name]) for name in model.columns)
+    return Signature(inputs=inputs, outputs=_outputs(model, features), frame=model.frame)
+
+
+def datatype(dtype: Any) -> str:
+    """Return the Open Inference Protocol's name of a numpy dtype; everything that is no number is BYTES."""
+    kind = {"b": "BOOL", "i": "INT64", "u": "INT64", "f": "FP64"}
+    return kind.get(np.dtype(dtype).kind, "BYTES") if isinstance(dtype, (np.dtype, type)) else "BYTES"
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can say it: int, float, bool, str, or None for what is missing or not finite."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    if value is None or value is pd.NA:
+        return None
+    return value if isinstance(value, (int, float, bool, str)) else str(value)
+
+
+def _check_fitted(estimator: Any) -> None:
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError as error:
+        text = f"train returned a {type(estimator).__name__} that is not fitted: call fit before returning it"
+        raise RunError("UserError", "NotFitted", text) from error
+    except (TypeError, AttributeError) as error:
+        text = f"train returned {type(estimator).__name__}, expected a fitted scikit-learn estimator: {error}"
+        raise RunError("UserError", "NotAnEstimator", text) from error
+
+
+def _input(values: "pd.Series[Any]") -> ColumnSpec:
+    name = str(values.name)
+    kind = datatype(values.dtype)
+    if kind != "BYTES":
+        return ColumnSpec(name=name, datatype=kind)
+    known = sorted({category_text(value) for value in values.dropna().unique()})
+    return ColumnSpec(name=name, datatype=kind, categories=tuple(known) if len(known) <= MAX_CATEGORIES else None)
+
+
+def _outputs(model: Model, features: pd.DataFrame) -> tuple[ColumnSpec, ...]:
+    if model.task == "regression" or (model.task == "unknown"):
+        found = model.predict(features.head(2))
+        shape = (-1,) if found.ndim == 1 else (-1, found.shape[1])
+        return (ColumnSpec(name="value", datatype="FP64" if found.dtype.kind in "fiu" else "BYTES", shape=shape),)
+    if model.classes is None:
+        return (ColumnSpec(name="label", datatype="INT64"),)
+    label = ColumnSpec(name="label", datatype=datatype(model.classes.dtype))
+    if not hasattr(model.estimator, "predict_proba"):
+        return (label,)
+    return (label, ColumnSpec(name="probabilities", datatype="FP64", shape=(-1, len(model.classes))))

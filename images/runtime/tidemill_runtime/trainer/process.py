@@ -1,0 +1,93 @@
+"""The process around a run: configuration from the environment, log lines, termination message, exit code."""
+
+import logging
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from tidemill_contracts.training import (
+    CONFIG_ENV,
+    EXIT_NOT_RETRIABLE,
+    PROBE_ENV,
+    Failure,
+    ProbeConfig,
+    ProbeResult,
+    TrainerConfig,
+    TrainingResult,
+)
+from tidemill_runtime.trainer import failures, report, termination
+
+if TYPE_CHECKING:
+    from tidemill_runtime.trainer.rundata import Progress
+
+log = logging.getLogger("tidemill.trainer")
+
+
+def train() -> int:
+    """Run one training run and return the exit code."""
+    _start()
+    try:
+        config = TrainerConfig.model_validate_json(os.environ.get(CONFIG_ENV) or "{}")
+        if (config.code.entrypoint is None) == (config.code.command is None):
+            raise ValueError("code: exactly one of entrypoint and command must be given")
+    except (ValidationError, ValueError) as error:
+        failure = Failure(category="Infrastructure", reason="InvalidConfig", message=f"{CONFIG_ENV}: {error}")
+        return _fail(failure, EXIT_NOT_RETRIABLE)
+    # Only now: the numeric libraries take seconds to load and are not needed to refuse a configuration.
+    from tidemill_runtime.trainer import run
+    from tidemill_runtime.trainer.rundata import Progress
+
+    log.info("run %s of pipeline %s/%s", config.run, config.namespace, config.pipeline)
+    progress = Progress()
+    try:
+        result = run.run(config, progress)
+    except Exception as error:
+        failure, code = failures.classify(error)
+        if failure.reason == "InternalError":
+            traceback.print_exc()
+        return _fail(failure, code, progress)
+    report.write(result)
+    log.info("succeeded: %s", result.digest)
+    return 0
+
+
+def probe() -> int:
+    """Resolve the inputs' revisions; return 0 even where inputs have errors, the result names them."""
+    _start()
+    try:
+        config = ProbeConfig.model_validate_json(os.environ.get(PROBE_ENV) or "{}")
+    except ValidationError as error:
+        report.write(ProbeResult(errors={"": f"{PROBE_ENV}: {error}"}))
+        return EXIT_NOT_RETRIABLE
+    from tidemill_runtime.trainer import probe as probing
+
+    report.write(probing.probe(config))
+    return 0
+
+
+def _start() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a program's lines are forwarded as they come
+    termination.install()
+
+
+def _fail(failure: Failure, code: int, progress: "Progress | None" = None) -> int:
+    log.error("failed: %s, %s: %s", failure.category, failure.reason, failure.message)
+    report.write(
+        TrainingResult(
+            outcome="Failed",
+            failure=failure,
+            rows=progress.rows if progress is not None else {},
+            data=progress.data if progress is not None else {},
+            seconds=progress.seconds if progress is not None else {},
+            warnings=tuple(progress.warnings) if progress is not None else (),
+        )
+    )
+    return code

@@ -1,0 +1,84 @@
+"""One training run from configuration to result: data, train, evaluate, champion, package, publish, prune.
+
+Nothing is visible in the store before publish, and a failure in prune does not undo a version.
+"""
+
+import logging
+import random
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tidemill_contracts.training import TrainerConfig, TrainingResult
+from tidemill_runtime.trainer import evaluation, inspection, parameters, rundata, usercode
+from tidemill_runtime.trainer.evaluation import Metrics
+from tidemill_runtime.trainer.failures import RunError
+from tidemill_runtime.trainer.inspection import Model
+from tidemill_runtime.trainer.rundata import Progress, Split
+from tidemill_runtime.trainer.runend import Judgement, judge_and_publish
+from tidemill_runtime.trainer.usercode import UserCode
+
+log = logging.getLogger("tidemill.trainer")
+
+
+def run(config: TrainerConfig, progress: Progress) -> TrainingResult:
+    """Train, judge and publish one version.
+
+    Raises:
+        RunError, DataError, StorageError, ArtifactError, MemoryError: see `failures.classify`.
+    """
+    random.seed(config.seed)
+    np.random.seed(config.seed % 2**32)  # what scikit-learn falls back on
+    usercode.check_digest(config.code)
+    work = Path(tempfile.mkdtemp(prefix="tidemill-run-"))
+    try:
+        with progress.phase("data"):
+            data = rundata.load(config, work, progress)
+        if config.code.command is not None:
+            from tidemill_runtime.trainer import programrun
+
+            return programrun.execute(config, data, work, progress)
+        return _function(config, data, progress)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _function(config: TrainerConfig, data: Split, progress: Progress) -> TrainingResult:
+    with progress.phase("train"):
+        code = usercode.load(config.code)
+        arguments = parameters.bind(code.train, config.parameters, config.seed)
+        given, truth = data.given(data.train), data.truth(data.train)
+        estimator = usercode.call(code.train, code.root, given, truth, **arguments)
+        training = _features(code, data, data.train)
+        model = inspection.inspect(estimator, training, code.root)
+        log.info("train: %s, %s", type(estimator).__name__, model.task)
+    holdout = _features(code, data, data.holdout)
+    given_holdout, truth_holdout = data.given(data.holdout), data.truth(data.holdout)
+
+    def score(other: Model) -> tuple[Metrics, list[str]]:
+        return evaluation.score(other, holdout, given_holdout, truth_holdout, code)
+
+    judged = Judgement(model, training, holdout, score, {}, None, {})
+    return judge_and_publish(config, judged, code.root, progress)
+
+
+def _features(code: UserCode, data: Split, part: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that the model takes: the split input's columns, or what the user's `features` makes of them.
+
+    Raises:
+        RunError: UserError; `features` fails, or InvalidFeatures when it returns no DataFrame of as many rows.
+    """
+    if code.features is None:
+        return data.features(part)
+    found: Any = usercode.call(code.features, code.root, data.given(part))
+    if not isinstance(found, pd.DataFrame) or len(found) != len(part):
+        what = f"{len(found)} rows" if isinstance(found, pd.DataFrame) else type(found).__name__
+        wanted = f"a DataFrame with one row for each of the {len(part)} rows of {data.name!r}"
+        raise RunError("UserError", "InvalidFeatures", f"features returned {what}, expected {wanted}")
+    named = found.reset_index(drop=True)
+    named.columns = pd.Index([str(column) for column in named.columns])
+    return named

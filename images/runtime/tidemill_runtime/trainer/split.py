@@ -1,0 +1,64 @@
+"""Which rows are held out: decided by each row's content, so that equal data gives equal halves.
+
+A row's rank is a hash of its values and the seed; the lowest ranks are held out, per class where there
+are classes. Appending rows or shuffling them moves only rows at the margin, so a champion that was
+trained earlier on the same data is not judged on rows that it has learned.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tidemill_runtime.datasets.errors import DataError
+
+MAX_CLASSES = 100
+_MIX = 0x9E3779B97F4A7C15  # the odd constant of splitmix64
+
+
+def holdout(table: pd.DataFrame, target: str | None, ratio: float, seed: int) -> NDArray[np.bool_]:
+    """Return a mask of the rows to hold out, [rows].
+
+    Rows are held out in each class by themselves when the target has at most 100 classes and each has a
+    row for both sides; otherwise over all rows. At least one row is on each side.
+
+    Raises:
+        DataError: TooFewRows, fewer than two rows.
+    """
+    rows = len(table)
+    if rows < 2:
+        raise DataError(
+            "TooFewRows", f"{rows} row cannot be split into a training and a holdout part: at least 2 are needed"
+        )
+    ranks = _hash(table, seed)
+    classes = _classes(table[target], ratio) if target is not None else None
+    groups: NDArray[np.int64] = np.zeros(rows, dtype=np.int64) if classes is None else classes
+    mask = np.zeros(rows, dtype=bool)
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        count = min(max(round(len(members) * ratio), 1), len(members) - 1)
+        # A stable sort: equal rows keep their order, so the mask is the same in every process.
+        mask[members[np.argsort(ranks[members], kind="stable")][:count]] = True
+    return mask
+
+
+def _classes(target: "pd.Series[Any]", ratio: float) -> NDArray[np.int64] | None:
+    """Return a class number per row, or None when the target has no classes that can be split one by one."""
+    codes, values = pd.factorize(target, sort=False)
+    is_fraction = target.dtype.kind == "f" and not bool((target == target.round()).all())
+    if is_fraction or len(values) > MAX_CLASSES or len(values) > len(target) / 2:
+        return None
+    counts = np.bincount(codes)
+    if counts.min() < 2 or round(len(target) * ratio) < len(values):
+        return None
+    return codes.astype(np.int64)
+
+
+def _hash(table: pd.DataFrame, seed: int) -> NDArray[np.uint64]:
+    hashes = pd.util.hash_pandas_object(table, index=False).to_numpy(dtype=np.uint64)
+    mixed: NDArray[Any] = hashes ^ np.uint64((seed * _MIX + _MIX) % 2**64)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    result: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
+    return result
