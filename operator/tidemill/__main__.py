@@ -8,7 +8,7 @@ import signal
 import sys
 
 from tidemill.app import Operator
-from tidemill.config import ConfigError, OperatorConfig
+from tidemill.config import ConfigError, OperatorConfig, unknown_settings
 from tidemill.engine import logs
 from tidemill.errors import TidemillError
 from tidemill.kube import access
@@ -44,6 +44,8 @@ def main() -> int:
         print(f"tidemill-operator: {error}", file=sys.stderr)  # noqa: T201 - the log is not configured yet
         return 2
     logs.configure(config.log_level)
+    for name in unknown_settings():
+        logger.warning("%s is not a setting of the operator", name)
     try:
         asyncio.run(_run(config))
     except TidemillError as error:

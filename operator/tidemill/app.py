@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import importlib.metadata
 import logging
 from collections.abc import Sequence
@@ -51,11 +52,12 @@ class Slices:
 
 def load_slices(deps: Deps) -> Slices:
     """All reconcilers of the product."""
-    from tidemill.monitoring import reconcilers as monitoring
-    from tidemill.serving import reconcilers as serving
-    from tidemill.training import reconcilers as training
-
-    slices = (training, serving, monitoring)
+    slices = []
+    for name in ("training", "serving", "monitoring"):
+        try:
+            slices.append(importlib.import_module(f"tidemill.{name}.reconcilers"))
+        except ModuleNotFoundError as error:
+            logger.warning("slice %s is not there yet: %s", name, error)
     return Slices(
         reconcilers=[r for s in slices for r in s.build(deps)],
         watches=[w for s in slices for w in s.WATCHES],

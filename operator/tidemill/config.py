@@ -58,17 +58,13 @@ class OperatorConfig:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> OperatorConfig:
-        """Reads the variables; ConfigError for an unknown TIDEMILL_* name or an unusable value."""
+        """Reads the variables; ConfigError for an unusable value (unknown names: see `unknown_settings`)."""
         env = os.environ if env is None else env
         values: dict[str, Any] = {}
         known = {f"TIDEMILL_{f.name.upper()}": f for f in fields(cls)}
         for name, text in env.items():
-            if not name.startswith("TIDEMILL_"):
-                continue
             if name not in known:
-                if _SERVICE_LINK.search(name):
-                    continue
-                raise ConfigError(f"{name} is not a setting of the operator; known are {', '.join(sorted(known))}")
+                continue
             field = known[name]
             values[field.name] = _read(name, text, _PARSERS.get(str(field.type), str))
         config = cls(**values)
@@ -87,6 +83,14 @@ class OperatorConfig:
                 "TIDEMILL_LEASE_DURATION_SECONDS must be above TIDEMILL_RENEW_DEADLINE_SECONDS, and that above "
                 "TIDEMILL_RETRY_PERIOD_SECONDS"
             )
+
+
+def unknown_settings(env: Mapping[str, str] | None = None) -> list[str]:
+    """TIDEMILL_* variables that are no setting of the operator: worth a warning, since a typo looks like that."""
+    env = os.environ if env is None else env
+    known = {f"TIDEMILL_{f.name.upper()}" for f in fields(OperatorConfig)}
+    found = (name for name in env if name.startswith("TIDEMILL_") and name not in known)
+    return sorted(name for name in found if not _SERVICE_LINK.search(name))
 
 
 _SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)$")

@@ -163,8 +163,11 @@ def _next_month(t: datetime, where: ZoneInfo, added: bool) -> datetime:
 def _next_day(t: datetime, where: ZoneInfo, added: bool) -> datetime:
     if not added:
         t = _go_date(t.year, t.month, t.day, 0, where)
+    before = t
     day = t.date() + timedelta(days=1)
     t = _go_date(day.year, day.month, day.day, t.hour, where, t.minute)
+    if t <= before:  # a zone that skipped a whole day (Apia, 2011-12-30): robfig/cron never returns here
+        t = _add(before, timedelta(days=1), where)
     if t.hour != 0:  # midnight does not exist on this day
         t = _add(t, timedelta(hours=24 - t.hour if t.hour > 12 else -t.hour), where)
     return t

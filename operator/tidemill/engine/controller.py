@@ -1,7 +1,7 @@
 """The loop around one reconciler: gather, plan, apply, one status write, events. Knows no kind.
 
-Errors are sorted here and nowhere else: Stalled (a human must act; no requeue), Waiting (looked at again later), and all
-others (exponential backoff; shown in the status from the third failure in a row).
+Errors are sorted here and nowhere else: Stalled (a human must act; no requeue), Waiting (looked at again later), and
+all others (exponential backoff; shown in the status from the third failure in a row).
 """
 
 from __future__ import annotations

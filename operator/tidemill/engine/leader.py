@@ -106,6 +106,7 @@ class LeaderElector:
                     "renewTime": _micro(self._clock.now()),
                 }
                 await self._client.replace(live)
+                metrics.LEASE_RENEWALS.inc()
             logger.info("the Lease is released")
         except (ApiError, TimeoutError) as error:
             logger.warning("the Lease was not released: %s", error)
@@ -120,6 +121,7 @@ class LeaderElector:
                 if error.is_conflict:
                     return False
                 raise
+            metrics.LEASE_RENEWALS.inc()
             return True
         spec = live.get("spec") or {}
         if self._seen is None or self._seen.record != spec:
@@ -134,6 +136,7 @@ class LeaderElector:
             if error.is_conflict:
                 return False if not self._holding else await self._still_ours()
             raise
+        metrics.LEASE_RENEWALS.inc()
         self._seen = _Seen(dict(written["spec"]), self._clock.monotonic())
         return True
 

@@ -38,6 +38,7 @@ LONGEST_SECONDS = Gauge(
     "workqueue_longest_running_processor_seconds", "Age of the oldest pass that still runs.", ["name"]
 )
 
+LEASE_RENEWALS = Counter("tidemill_lease_renewals", "Writes of the Lease: taken, renewed or released.")
 LEADER = Gauge("leader_election_master_status", "1 while this replica is the leader.", ["name"])
 WATCH_SEEN = Gauge(
     "tidemill_operator_watch_last_activity_timestamp_seconds",

@@ -42,6 +42,11 @@ class Access:
     _read_at: float = field(default=-_TOKEN_TTL_SECONDS, init=False)
     _token: str | None = field(default=None, init=False)
 
+    @classmethod
+    def from_kubeconfig(cls, path: str | os.PathLike[str]) -> Access:
+        """The current context of a kubeconfig file; see `from_kubeconfig` of this module."""
+        return from_kubeconfig(Path(path))
+
     def token(self, *, fresh: bool = False) -> str | None:
         """The bearer token, at most 60 s old; read again now when `fresh` (the server said 401)."""
         if self.token_file is None:
