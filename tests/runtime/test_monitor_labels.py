@@ -10,6 +10,7 @@ from tests.support.monitoring import DIGEST, START, Clock, batch, config, refere
 from tidemill_contracts.inference import Feedback
 from tidemill_contracts.monitoring import PerformanceConfig, PerformanceReport
 from tidemill_contracts.reference import NumericProfile, ReferenceProfile
+from tidemill_runtime.monitor import labels, schema
 from tidemill_runtime.monitor.service import FeedbackResult, Monitor
 
 HOUR = 3600.0
@@ -21,10 +22,10 @@ def settings(folder: Path, **changes: Any) -> Any:
     return config(folder, performance=PerformanceConfig(**(values | changes)))
 
 
-def post(monitor: Monitor, number: int, labels: list[Any]) -> FeedbackResult:
+def post(monitor: Monitor, number: int, truths: list[Any]) -> FeedbackResult:
     """Post the labels of the first rows of a batch."""
     future: Future[FeedbackResult] = monitor.add_feedback(
-        [Feedback(id=f"p{number}/{row}", label=label) for row, label in enumerate(labels)]
+        [Feedback(id=f"p{number}/{row}", label=label) for row, label in enumerate(truths)]
     )
     return future.result(10)
 
@@ -85,6 +86,20 @@ def test_labels_of_young_predictions_are_shown_and_not_judged(tmp_path: Path) ->
     assert (young.value, young.degraded, young.labels_ratio) == (0.0, False, None)
     assert young.note == "not judged: fewer than 10 labels of predictions older than the label delay"
     assert (old.value, old.degraded, old.labels_ratio, old.note) == (0.0, True, 1.0, "")
+
+
+def test_texts_of_labels_cannot_fill_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "MAX_SUMS", 5)
+    with running(settings(tmp_path), Clock(START + 3 * HOUR)) as monitor:
+        monitor.add_batch(batch(1, 20, at=START, predictions=[1] * 20)).result()
+        post(monitor, 1, [*(f"text {n}" for n in range(15)), *[1] * 5])
+        report = performance(monitor)
+        connection = schema.connect(str(tmp_path / "monitor.db"), readonly=True)
+        assert (
+            connection.execute("SELECT count(*) FROM performance").fetchone()[0] == 7
+        )  # five, one for the rest, one of known classes
+        connection.close()
+    assert (report.labels, report.value) == (20, 0.25)  # known classes always have room; others count as wrong
 
 
 def test_too_few_labels_are_not_judged(tmp_path: Path) -> None:

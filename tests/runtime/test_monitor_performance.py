@@ -115,7 +115,21 @@ def test_labels_may_have_another_json_type_than_predictions() -> None:
 
 def test_unknown_classes_are_wrong_unless_equal_and_are_noted() -> None:
     total = sums(TWO, [(1, None, "one"), (1, None, 1), (7, None, 7), (7, None, 8)])
-    assert performance.metric("accuracy", total, TWO) == (0.5, "3 labels are none of the classes 0, 1")
+    note = "2 labels name classes that are never predicted: 8, one"
+    assert performance.metric("accuracy", total, TWO) == (0.5, note)
+
+
+def test_classes_that_the_reference_does_not_name_are_kept_apart() -> None:
+    true, predicted = list("abxyxyxb"), list("abxyyyxa")
+    total = sums(THREE, [(p, None, t) for p, t in zip(predicted, true, strict=True)])
+    expected = metrics.f1_score(true, predicted, average="macro", zero_division=0.0)
+    assert performance.metric("f1", total, THREE) == (pytest.approx(expected), "")
+
+
+def test_labels_beyond_the_bound_on_cells_count_as_wrong() -> None:
+    (name,) = sums(THREE, [("a", None, "a")])
+    assert performance.metric("accuracy", {name: 1.0, performance.without_label(name): 3.0}, THREE)[0] == 0.25
+    assert performance.without_label("log_loss") == "log_loss"
 
 
 def test_labels_that_are_no_numbers_are_noted_and_left_out() -> None:

@@ -55,6 +55,7 @@ class ColumnBins:
             self._low = -np.inf if low is None else low - slack
             self._high = np.inf if high is None else high + slack
         else:
+            self._categories = profile.categories
             self._codes = category_codes(profile.categories)
 
     def count(self, values: Sequence[Value]) -> Counts:
@@ -63,9 +64,15 @@ class ColumnBins:
             return self._count_numbers(values)
         return self._count_categories(values)
 
-    def code(self, value: Value) -> int:
-        """Return the bin of one category; the last bin is for those that the reference does not name."""
-        return self._codes.get(category_text(value), self.bins - 1) if value is not None else self.bins - 1
+    def names(self, value: Value) -> bool:
+        """Return whether the reference names this category."""
+        return isinstance(self.profile, CategoricalProfile) and self.category(value) in self.profile.categories
+
+    def category(self, value: Value) -> str:
+        """Return the text of one value of a categorical column, as the reference spells it where it names it."""
+        text = "" if value is None else category_text(value)
+        code = self._codes.get(text)
+        return text if code is None else self._categories[code]
 
     def _count_numbers(self, values: Sequence[Value]) -> Counts:
         numbers, mistyped = as_floats(values)

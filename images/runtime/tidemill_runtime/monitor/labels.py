@@ -7,7 +7,7 @@ batches after they answered; then it is stored and joined when the batch comes. 
 import json
 import sqlite3
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from tidemill_contracts.inference import Feedback, Value
 from tidemill_contracts.reference import category_text
@@ -15,6 +15,7 @@ from tidemill_runtime.monitor import performance
 from tidemill_runtime.monitor.binning import PREDICTION, Layout
 from tidemill_runtime.monitor.ingest import Addition
 
+MAX_SUMS: Final = 10_000  # of one window: enough for all cells of a hundred classes
 Outcome = Literal["joined", "pending", "repeated", "conflict"]
 
 
@@ -89,12 +90,25 @@ def _join(connection: sqlite3.Connection, stored: _Stored, label: Value, layout:
     counted = connection.execute("UPDATE window SET labels = labels + 1 WHERE id = ?", (stored.window,)).rowcount
     if not counted or layout is None or PREDICTION not in layout.columns:
         return
-    sums = performance.addition(layout.columns[PREDICTION], stored.value, stored.score, label)
+    column = layout.columns[PREDICTION]
+    sums = performance.addition(column, stored.value, stored.score, label)
+    if not column.names(label) and not _has_room(connection, stored.window, sums):
+        sums = {performance.without_label(name): value for name, value in sums.items()}
     connection.executemany(
         "INSERT INTO performance (window, name, value) VALUES (?, ?, ?) "
         "ON CONFLICT DO UPDATE SET value = value + excluded.value",
         [(stored.window, name, value) for name, value in sums.items()],
     )
+
+
+def _has_room(connection: sqlite3.Connection, window: int, sums: Mapping[str, float]) -> bool:
+    """Return whether a window may get new sums: clients choose the text of labels, so their number is bounded."""
+    for name in sums:
+        known = "SELECT 1 FROM performance WHERE window = ? AND name = ?"
+        if connection.execute(known, (window, name)).fetchone() is None:
+            (rows,) = connection.execute("SELECT count(*) FROM performance WHERE window = ?", (window,)).fetchone()
+            return bool(rows < MAX_SUMS)
+    return True
 
 
 def _same(one: Value, other: Value) -> bool:

@@ -4,12 +4,13 @@ One joined label becomes a few additions (a confusion cell, or moments of the er
 is a function of the added sums. Definitions are scikit-learn's. Nothing here knows when labels came or are judged.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Final
 
 from tidemill_contracts.inference import Value
-from tidemill_contracts.reference import NumericProfile, Profile, category_text
+from tidemill_contracts.reference import NumericProfile, Profile
 from tidemill_runtime.monitor.binning import ColumnBins
 
 Sums = Mapping[str, float]
@@ -17,6 +18,9 @@ Sums = Mapping[str, float]
 CLASSIFICATION: Final = ("accuracy", "balanced_accuracy", "f1", "log_loss")
 REGRESSION: Final = ("rmse", "mae", "r2")
 
+_CELL: Final = "confusion "
+_CLASS_LENGTH: Final = 100
+_OTHER: Final = "(other labels)"
 _INVALID: Final = "invalid"  # labels that are no number, for a regression
 _EPSILON: Final = 2.220446049250313e-16  # log_loss clips probabilities here, as scikit-learn does for 64-bit floats
 
@@ -25,17 +29,25 @@ def addition(column: ColumnBins, prediction: Value, score: float | None, label: 
     """Return what one joined label adds to its window's sums."""
     if isinstance(column.profile, NumericProfile):
         return _error_moments(column.profile, prediction, label)
-    true, predicted = column.code(label), column.code(prediction)
-    other = column.bins - 1
-    if true == predicted == other and _text(label) != _text(prediction):
-        predicted += 1  # two different values that the reference does not name are not a match
-    sums = {f"confusion/{true}/{predicted}": 1.0}
-    if score is not None and other == 2 and true != other and predicted < other and 0 <= score <= 1:
+    true, predicted = column.category(label), column.category(prediction)
+    sums = {cell_name(true, predicted): 1.0}
+    classes = column.profile.categories
+    if score is not None and len(classes) == 2 and {true, predicted} <= set(classes) and 0 <= score <= 1:
         # the score is the probability of the predicted class: of two classes, that gives the other's
         probability = score if true == predicted else 1.0 - score
         sums["log_loss"] = -math.log(min(max(probability, _EPSILON), 1.0))
         sums["log_loss_count"] = 1.0
     return sums
+
+
+def cell_name(true: str, predicted: str) -> str:
+    """Return the name of a confusion cell; long class names are cut."""
+    return _CELL + json.dumps([true[:_CLASS_LENGTH], predicted[:_CLASS_LENGTH]], ensure_ascii=False)
+
+
+def without_label(name: str) -> str:
+    """Return the cell that stands for all labels beyond the bound on cells: a label equal to no prediction."""
+    return cell_name(_OTHER, _parse(name)[1]) if name.startswith(_CELL) else name
 
 
 def _error_moments(profile: NumericProfile, prediction: Value, label: Value) -> dict[str, float]:
@@ -63,10 +75,10 @@ def metric(name: str, sums: Sums, profile: Profile | None) -> tuple[float | None
         return _regression(name, sums), note
     if name not in CLASSIFICATION:
         return None, f"{name} is not computed for classes: one of {', '.join(CLASSIFICATION)}"
-    cells = {_cell(key): value for key, value in sums.items() if key.startswith("confusion/")}
-    other = len(profile.categories)
-    unknown = sum(value for (true, _), value in cells.items() if true == other)
-    note = f"{unknown:.0f} labels are none of the classes {', '.join(profile.categories[:10])}" if unknown else ""
+    cells = {_parse(key): value for key, value in sums.items() if key.startswith(_CELL)}
+    never = {true for true, _ in cells} - {predicted for _, predicted in cells} - set(profile.categories)
+    labels = sum(value for (true, _), value in cells.items() if true in never)
+    note = f"{labels:.0f} labels name classes that are never predicted: {', '.join(sorted(never)[:5])}" if never else ""
     if name == "log_loss":
         if not sums.get("log_loss_count"):
             return None, "log_loss needs two classes and the predicted class's probability"
@@ -74,11 +86,11 @@ def metric(name: str, sums: Sums, profile: Profile | None) -> tuple[float | None
     if not cells:
         return None, note
     if name == "f1":
-        return _f1(cells, _positive(profile.categories)), note
+        return _f1(cells, _positive(set(profile.categories) if len(profile.categories) > 1 else _classes(cells))), note
     return (_accuracy(cells) if name == "accuracy" else _balanced_accuracy(cells)), note
 
 
-Cells = dict[tuple[int, int], float]  # (true, predicted) -> number
+Cells = dict[tuple[str, str], float]  # (true, predicted) -> number
 
 
 def _accuracy(cells: Cells) -> float:
@@ -94,11 +106,10 @@ def _balanced_accuracy(cells: Cells) -> float:
     return sum(recalls) / len(recalls)
 
 
-def _f1(cells: Cells, positive: int | None) -> float:
+def _f1(cells: Cells, positive: str | None) -> float:
     """F1 of the positive class, or without one the plain mean over classes that occur as label or prediction."""
-    classes = {positive} if positive is not None else {code for cell in cells for code in cell}
     scores = []
-    for wanted in classes:
+    for wanted in {positive} if positive is not None else _classes(cells):
         hit = cells.get((wanted, wanted), 0.0)
         said = sum(v for (_, predicted), v in cells.items() if predicted == wanted)
         is_ = sum(v for (true, _), v in cells.items() if true == wanted)
@@ -106,9 +117,13 @@ def _f1(cells: Cells, positive: int | None) -> float:
     return sum(scores) / len(scores)
 
 
-def _positive(categories: tuple[str, ...]) -> int | None:
-    """Return the code of the positive class of two: the greater one, as scikit-learn orders classes; else None."""
-    return max(range(2), key=lambda code: _order(categories[code])) if len(categories) == 2 else None
+def _classes(cells: Cells) -> set[str]:
+    return {name for cell in cells for name in cell}
+
+
+def _positive(classes: set[str]) -> str | None:
+    """Return the positive class of two: the greater one, as scikit-learn orders classes; None when not of two."""
+    return max(classes, key=_order) if len(classes) == 2 else None
 
 
 def _order(text: str) -> tuple[float, str]:
@@ -142,10 +157,6 @@ def _number(value: Value) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _text(value: Value) -> str | None:
-    return None if value is None else category_text(value)
-
-
-def _cell(key: str) -> tuple[int, int]:
-    _, true, predicted = key.split("/")
-    return int(true), int(predicted)
+def _parse(name: str) -> tuple[str, str]:
+    true, predicted = json.loads(name.removeprefix(_CELL))
+    return true, predicted

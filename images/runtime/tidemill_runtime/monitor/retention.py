@@ -18,7 +18,7 @@ class Retention:
     detailed_windows: int = 2_000  # per version, with counters by bin; older ones keep rows, errors and performance
     total_windows: int = 100_000  # per version
     prediction_rows: int = 1_000_000
-    batches: float = 3_600  # a server retries a batch for seconds
+    batches: float = 3_600  # ids; a server repeats a batch until it is acknowledged, at least every half minute
     pending: float = 900  # a prediction record follows its answer within seconds
     pending_rows: int = 100_000
     processes: float = 86_400
@@ -32,7 +32,8 @@ class Retention:
 
 def prune(connection: sqlite3.Connection, keep: Retention, now: float) -> list[str]:
     """Remove what is beyond the bounds; return the digests of versions that were removed."""
-    connection.execute("DELETE FROM batch WHERE received < ?", (now - keep.batches,))
+    # Counted from the newest batch, so that a monitor that was away for hours still knows what is posted again.
+    connection.execute("DELETE FROM batch WHERE received < (SELECT max(received) FROM batch) - ?", (keep.batches,))
     connection.execute("DELETE FROM pending WHERE received < ?", (now - keep.pending,))
     _cap(connection, "pending", "received", keep.pending_rows)
     connection.execute("DELETE FROM process WHERE seen < ?", (now - keep.processes,))
