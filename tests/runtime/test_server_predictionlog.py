@@ -1,0 +1,359 @@
+"""The way of a prediction to the monitor, and of a label: what arrives, what is dropped, what is never waited for."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aiohttp import web
+from tests.support import monitoring, versions
+from tests.support.asgi import Reply, post
+from tests.support.versions import Published
+
+from tidemill_contracts.inference import (
+    BATCH_PATH,
+    FEEDBACK_PATH,
+    REFERENCE_PATH,
+    PredictionBatch,
+    PredictionLog,
+    Reference,
+)
+from tidemill_runtime.server import predictionlog
+from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.frame import Frame, Schema
+from tidemill_runtime.server.lifecycle import Parts, assemble
+from tidemill_runtime.server.predictionlog import Recorder
+from tidemill_runtime.server.state import State
+from tidemill_runtime.server.telemetry import Telemetry
+
+V2 = "/v2/models/demo/infer"
+FEEDBACK = "/v2/models/demo/feedback"
+
+
+def request(rows: list[list[Any]], request_id: str | None = None) -> dict[str, Any]:
+    flat = [value for row in rows for value in row]
+    document: dict[str, Any] = {
+        "inputs": [{"name": "x", "shape": [len(rows), 4], "datatype": "FP64", "data": flat}],
+    }
+    return document if request_id is None else {**document, "id": request_id}
+
+
+class FakeMonitor:
+    """Answers as it is told and remembers what it got."""
+
+    def __init__(self) -> None:
+        self.posts: list[tuple[str, Any]] = []
+        self.answer: Callable[[str], tuple[int, Any]] = lambda path: (202, {"status": "counted"})
+        self.url = ""
+
+    async def handle(self, incoming: web.Request) -> web.Response:
+        self.posts.append((incoming.path, json.loads(await incoming.read())))
+        status, body = self.answer(incoming.path)
+        return web.json_response(body, status=status)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["FakeMonitor"]:
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_post("/{path:.*}", self.handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield self
+        await runner.cleanup()
+
+    def batches(self) -> list[PredictionBatch]:
+        return [PredictionBatch.model_validate(body) for path, body in self.posts if path == BATCH_PATH]
+
+
+@pytest.fixture
+async def monitor() -> AsyncIterator[FakeMonitor]:
+    async with FakeMonitor().running() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    return versions.numbers(tmp_path_factory.mktemp("numbers"))
+
+
+@asynccontextmanager
+async def serving(published: Published, url: str, **log: Any) -> AsyncIterator[tuple[Parts, Telemetry]]:
+    config = published.config(log=PredictionLog(url=url, **log))
+    state, telemetry = State(), Telemetry(config)
+    state.phase = "ready"
+    parts = assemble(config, state, telemetry, threads=1)
+    yield parts, telemetry
+    assert parts.monitor is not None
+    await parts.monitor.close()
+
+
+def recorder(parts: Parts) -> Recorder:
+    assert parts.recorder is not None
+    return parts.recorder
+
+
+async def test_records_arrive_as_the_contract_says(numbers: Published, monitor: FakeMonitor) -> None:
+    async with serving(numbers, monitor.url) as (parts, telemetry):
+        rows = [[0.5, -1, 0.25, 2], [1, 2, 3, 4]]
+        reply = await post(parts.app, V2, request(rows, "many"))
+        one = await post(parts.app, V2, request([[4, 3, 2, 1]]))
+        await recorder(parts).flush(5)
+    (batch,) = monitor.batches()
+    assert batch.ids == ["many/0", "many/1", one.headers["x-tidemill-prediction-id"]]
+    assert batch.columns == {"a": [0.5, 1, 4], "b": [-1, 2, 3], "c": [0.25, 3, 2], "d": [2, 4, 1]}
+    labels, probabilities = reply.json()["outputs"]
+    assert batch.predictions[:2] == labels["data"]
+    assert batch.scores is not None
+    np.testing.assert_allclose(batch.scores[:2], np.reshape(probabilities["data"], (2, 3)).max(axis=1))
+    assert (batch.deployment, batch.version, batch.digest) == ("demo", "demo-7", numbers.digest)
+    assert len(batch.latencies) == 2
+    assert all(0 < seconds < 5 for seconds in batch.latencies)
+    assert all(abs(at - time.time()) < 60 for at in batch.times)
+    assert b'records_sent_total{deployment="demo",namespace="team-a",version="demo-7"} 3.0' in telemetry.exposition()
+
+
+async def test_an_unknown_digest_gets_its_reference_first(numbers: Published, monitor: FakeMonitor) -> None:
+    known: list[bool] = []
+
+    def answer(path: str) -> tuple[int, Any]:
+        if path == REFERENCE_PATH:
+            known.append(True)
+            return 201, {}
+        return (202, {}) if known else (409, {"error": "digest: unknown"})
+
+    monitor.answer = answer
+    async with serving(numbers, monitor.url) as (parts, _):
+        await post(parts.app, V2, request([[1, 2, 3, 4]]))
+        await recorder(parts).flush(5)
+    assert [path for path, _ in monitor.posts] == [BATCH_PATH, REFERENCE_PATH, BATCH_PATH]
+    reference = Reference.model_validate(monitor.posts[1][1])
+    assert (reference.digest, reference.profile.rows) == (numbers.digest, 120)
+    first, second = monitor.batches()
+    assert first == second
+
+
+async def test_a_lost_acknowledgement_is_repeated_under_the_same_batch_id(
+    numbers: Published, monitor: FakeMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictionlog, "INTERVAL_SECONDS", 0.02)
+    failures = [503, 500, 404]
+    monitor.answer = lambda path: (failures.pop(0), {}) if failures else (202, {})
+    async with serving(numbers, monitor.url) as (parts, _):
+        running = asyncio.create_task(recorder(parts).run())
+        await post(parts.app, V2, request([[1, 2, 3, 4]], "a"))
+        await asyncio.sleep(0.1)
+        await post(parts.app, V2, request([[1, 2, 3, 4]], "b"))
+        await asyncio.sleep(0.6)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await recorder(parts).flush(5)
+    batches = monitor.batches()
+    assert [b.ids for b in batches[:4]] == [["a"]] * 4
+    assert len({b.batch_id for b in batches[:4]}) == 1
+    assert [b.ids for b in batches[4:]] == [["b"]]
+    assert batches[4].dropped == 0
+
+
+async def test_no_monitor_costs_records_and_never_an_answer(numbers: Published) -> None:
+    async with serving(numbers, "http://monitor.does-not-resolve.invalid:8080", max_queue_rows=10) as (
+        parts,
+        telemetry,
+    ):
+        running = asyncio.create_task(recorder(parts).run())
+        for i in range(25):
+            assert (await post(parts.app, V2, request([[i, 2, 3, 4]]))).status == 200
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert recorder(parts)._queued_rows == 10
+        assert (
+            b'records_dropped_total{deployment="demo",namespace="team-a",version="demo-7"} 15.0'
+            in telemetry.exposition()
+        )
+        await recorder(parts).flush(0.5)
+        assert (
+            b'records_dropped_total{deployment="demo",namespace="team-a",version="demo-7"} 25.0'
+            in telemetry.exposition()
+        )
+
+
+async def test_the_oldest_records_are_dropped(numbers: Published, monitor: FakeMonitor) -> None:
+    async with serving(numbers, monitor.url, max_queue_rows=4) as (parts, _):
+        for name in "abcdef":
+            await post(parts.app, V2, request([[1, 2, 3, 4]], name))
+        await post(parts.app, V2, request([[1, 2, 3, 4]] * 5, "too-many"))
+        await post(parts.app, V2, request([[1, 2, 3, 4]], "z"))
+        await recorder(parts).flush(5)
+    (batch,) = monitor.batches()
+    assert batch.ids == ["z"]
+    assert batch.dropped == 11
+
+
+async def test_a_refused_batch_is_dropped_and_counted(numbers: Published, monitor: FakeMonitor) -> None:
+    monitor.answer = lambda path: (400, {"error": "columns: wrong"})
+    async with serving(numbers, monitor.url) as (parts, telemetry):
+        await post(parts.app, V2, request([[1, 2, 3, 4]]))
+        await recorder(parts).flush(5)
+        assert len(monitor.posts) == 1
+        assert (
+            b'records_dropped_total{deployment="demo",namespace="team-a",version="demo-7"} 1.0'
+            in telemetry.exposition()
+        )
+
+
+async def test_large_logs_are_split_into_batches(numbers: Published, monitor: FakeMonitor) -> None:
+    async with serving(numbers, monitor.url) as (parts, _):
+        for i in range(9):
+            await post(parts.app, V2, request([[1, 2, 3, 4]] * 500, f"r{i}"))
+        await recorder(parts).flush(10)
+    assert [len(batch.ids) for batch in monitor.batches()] == [2000, 2000, 500]
+    assert len({batch.batch_id for batch in monitor.batches()}) == 3
+
+
+async def test_sampling_keeps_whole_requests_and_always_the_same(numbers: Published, monitor: FakeMonitor) -> None:
+    kept: list[list[str]] = []
+    for _ in range(2):
+        async with serving(numbers, monitor.url, sample_ratio=0.3) as (parts, _telemetry):
+            for i in range(200):
+                await post(parts.app, V2, request([[1, 2, 3, 4]], f"request-{i}"))
+            await recorder(parts).flush(5)
+        kept.append([one for batch in monitor.batches() for one in batch.ids])
+        monitor.posts.clear()
+    assert kept[0] == kept[1]
+    assert 30 < len(kept[0]) < 90
+
+
+async def test_faults_of_the_server_are_counted_and_those_of_clients_are_not(
+    numbers: Published, monitor: FakeMonitor
+) -> None:
+    async with serving(numbers, monitor.url) as (parts, _):
+        await post(parts.app, V2, {})
+
+        def fail(_: Frame) -> Answer:
+            raise RuntimeError("broken")
+
+        parts.plane._predict = fail
+        for _i in range(2):
+            assert (await post(parts.app, V2, request([[1, 2, 3, 4]]))).status == 500
+        await recorder(parts).flush(5)
+    (batch,) = monitor.batches()
+    assert (batch.errors, batch.ids) == (2, [])
+
+
+def test_values_are_logged_as_the_profile_counts_them(tmp_path: Path) -> None:
+    from tidemill_contracts.artifact import ColumnSpec, Signature
+
+    kinds = {"flag": "BOOL", "name": "BYTES", "count": "INT64", "x": "FP64"}
+    signature = Signature(inputs=tuple(ColumnSpec(name=n, datatype=d) for n, d in kinds.items()), outputs=())
+    arrays = [
+        np.array([1.0, np.nan]),
+        np.array(["ü", None], dtype=object),
+        np.array([3, 4]),
+        np.array([np.nan, 0.5]),
+    ]
+    frame = Frame(Schema(signature), 2, arrays=arrays)
+    answer = Answer([("value", "FP64")], np.array([np.nan, 1.5]))
+    head = {"batch_id": "p/1", "deployment": "d", "version": "v", "digest": "x", "sent_at": 1.0}
+    batch = PredictionBatch.model_validate_json(predictionlog.assemble(head, [("id", frame, answer, 1.0, 0.1)]))
+    assert batch.columns == {"flag": [True, None], "name": ["ü", None], "count": [3, 4], "x": [None, 0.5]}
+    assert batch.predictions == [None, 1.5]
+    assert batch.scores is None
+    assert batch.ids == ["id/0", "id/1"]
+
+
+async def test_recording_costs_microseconds(numbers: Published, monitor: FakeMonitor) -> None:
+    async with serving(numbers, monitor.url) as (parts, _):
+        frame = Frame(parts.plane.schema, 1, matrix=np.zeros((1, 4)))
+        answer = parts.plane.answer(frame)
+        record = recorder(parts).record
+        best = 1.0
+        for _ in range(20):
+            started = time.perf_counter()
+            for _i in range(500):
+                record("0123456789abcdef", frame, answer, 0.001)
+            best = min(best, (time.perf_counter() - started) / 500)
+        assert best < 5e-6
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (202, {"joined": 1}, (202, {"joined": 1})),
+        (200, {"repeated": 1}, (200, {"repeated": 1})),
+        (404, {"error": "id: unknown"}, (404, {"error": "id: unknown"})),
+        (409, {"error": "another label", "conflicts": ["x"]}, (409, {"error": "another label", "conflicts": ["x"]})),
+        (400, {"error": "label: must"}, (400, {"error": "label: must"})),
+        (404, {"detail": "Not Found"}, (404, {"detail": "Not Found", "error": "no reason given"})),
+        (500, {"error": "disk"}, (503, {"error": "the monitor cannot store it now: disk"})),
+        (503, {"error": "busy"}, (503, {"error": "the monitor cannot store it now: busy"})),
+    ],
+)
+async def test_feedback_is_answered_as_the_monitor_answers(
+    numbers: Published, monitor: FakeMonitor, status: int, body: Any, expected: tuple[int, Any]
+) -> None:
+    monitor.answer = lambda path: (status, body)
+    async with serving(numbers, monitor.url) as (parts, _):
+        for path in (FEEDBACK, "/v1/models/demo:feedback"):
+            reply = await post(parts.app, path, {"id": "x", "label": 1})
+            assert (reply.status, reply.json()) == expected
+            assert ("retry-after" in reply.headers) == (expected[0] == 503)
+    assert monitor.posts[0] == (FEEDBACK_PATH, {"id": "x", "label": 1})
+
+
+async def test_feedback_without_anybody_who_stores_it_is_not_acknowledged(numbers: Published) -> None:
+    async with serving(numbers, "http://127.0.0.1:9") as (parts, _):
+        reply = await post(parts.app, FEEDBACK, {"id": "x", "label": 1})
+        assert_unavailable(reply, "the monitor does not answer; nothing was stored")
+    config = numbers.config()
+    parts = assemble(config, State(), Telemetry(config), threads=1)
+    reply = await post(parts.app, FEEDBACK, {"id": "x", "label": 1})
+    assert_unavailable(reply, "no monitor watches this deployment, so feedback cannot be stored")
+    assert (await post(parts.app, "/v2/models/nope/feedback", {})).status == 404
+
+
+def assert_unavailable(reply: Reply, sentence: str) -> None:
+    assert (reply.status, reply.json()) == (503, {"error": sentence})
+    assert reply.headers["retry-after"]
+
+
+async def test_the_real_monitor_counts_what_the_server_answered(numbers: Published, tmp_path: Path) -> None:
+    import uvicorn
+
+    from tidemill_runtime.monitor.app import create_app
+    from tidemill_runtime.monitor.service import Monitor
+
+    watching = Monitor(monitoring.config(tmp_path, deployment="demo"))
+    config = uvicorn.Config(create_app(watching), port=0, log_config=None, ws="none")
+    server = uvicorn.Server(config)
+    server.capture_signals = _no_signals  # type: ignore[method-assign]
+    task = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    async with serving(numbers, url) as (parts, _):
+        reply = await post(parts.app, V2, request([[0.5, -1, 0.25, 2]] * 3, "req"))
+        await recorder(parts).flush(5)
+        label = reply.json()["outputs"][0]["data"][0]
+        known = await post(parts.app, FEEDBACK, [{"id": f"req/{i}", "label": label} for i in range(3)])
+        assert (known.status, known.json()["joined"]) == (202, 3)
+        again = await post(parts.app, FEEDBACK, {"id": "req/0", "label": label})
+        assert (again.status, again.json()["repeated"]) == (200, 1)
+        bad = await post(parts.app, FEEDBACK, {"id": "req/0"})
+        assert bad.status == 400
+        assert "label" in bad.json()["error"]
+        report = watching.report(None)
+    server.should_exit = True
+    await task
+    assert [(v.version, v.digest, v.rows) for v in report.versions] == [("demo-7", numbers.digest, 3)]
+
+
+def _no_signals() -> Any:
+    import contextlib
+
+    return contextlib.nullcontext()
