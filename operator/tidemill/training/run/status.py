@@ -13,6 +13,7 @@ from tidemill.api.v1alpha1.training_run import GateVerdict, RunFailure, RunResul
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition, Status
 from tidemill.training import pods, words
+from tidemill.training.run.policy import failure as failures
 from tidemill.training.run.policy.progress import Progress
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill_contracts.training import TrainingResult
@@ -28,7 +29,11 @@ def going_on(snapshot: RunSnapshot, found: Progress) -> dict[str, Any]:
 def failed(snapshot: RunSnapshot, found: Progress, why: RunFailure) -> dict[str, Any]:
     """The status of a run that failed."""
     message = f"{why.category}, {why.reason}: {why.message}"
-    return _build(snapshot, found, _not_succeeded(words.FAILED, message), failure=why)
+    told = failures.result_of(pods.newest(snapshot.pods))
+    partial = (
+        RunResult(data=told.data, rows=told.rows, seconds=told.seconds, warnings=list(told.warnings)) if told else None
+    )
+    return _build(snapshot, found, _not_succeeded(words.FAILED, message), failure=why, result=partial)
 
 
 def rejected(

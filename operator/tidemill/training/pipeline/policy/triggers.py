@@ -19,8 +19,8 @@ from tidemill.training.pipeline.policy.timetable import timetable
 from tidemill.training.records import ENVIRONMENT, RunRecord
 
 TEXT_LIMIT = 1024
-MISMATCHES = ("CodeMismatch", "DataMismatch")
-"""Failure reasons of a run that met other content than was decided on."""
+OVERTAKEN = "CodeChanged"
+"""Failure reason of a run whose code changed between the decision and the start of its pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def code_changed(situation: Situation, inputs: Inputs) -> Verdict | None:
     observed, last = situation.history.observed, situation.history.newest
     if observed is None or observed.code == inputs.code.digest or inputs.key in situation.history.tried:
         return None
-    overtaken = last is not None and last.failure.get("reason") in MISMATCHES
+    overtaken = last is not None and last.failure.get("reason") == OVERTAKEN
     if situation.snapshot.pipeline.spec.triggers.code_change is None and not overtaken:
         return None
     message = "the code changed" if not overtaken else f"the code changed while run {last.name if last else ''} started"

@@ -17,7 +17,7 @@ from tidemill.training.run.snapshot import RunSnapshot
 from tidemill_contracts import training as contract
 from tidemill_contracts.storage import CODE_ROOT
 
-COMMAND = ["python", "-m", "tidemill_runtime.trainer", "run"]
+COMMAND = ["python", "-m", "tidemill_runtime.trainer"]
 TTL_SECONDS = 86400
 
 
@@ -54,7 +54,12 @@ def _rules() -> list[dict[str, Any]]:
 def _pod(snapshot: RunSnapshot) -> dict[str, Any]:
     spec, config = snapshot.run.spec, snapshot.config
     found = mounts_of(spec)
-    environment = {contract.CONFIG_ENV: trainer_config(snapshot).to_json(), "HOME": "/tmp", "TMPDIR": "/tmp"}  # noqa: S108
+    environment = {
+        contract.CONFIG_ENV: trainer_config(snapshot).to_json(),
+        "HOME": "/tmp",  # noqa: S108 - an emptyDir of this pod
+        "TMPDIR": "/tmp",  # noqa: S108
+        "PYTHONHASHSEED": "0",  # the order of sets goes into models: equal runs must give equal bytes
+    }
     pod: dict[str, Any] = {
         **podspec.pod_defaults(),
         "restartPolicy": "Never",
@@ -94,8 +99,8 @@ def _resources(wanted: Resources | None) -> dict[str, Any]:
 def trainer_config(snapshot: RunSnapshot) -> contract.TrainerConfig:
     """The document that the trainer is handed.
 
-    Inputs carry no revision: the run records what it really read, and the next decision compares with that. Code
-    carries its digest: other code than was decided on is refused.
+    Other code than was decided on is refused; other data is trained on with a warning, and what was really read is
+    recorded and compared with from then on.
     """
     spec = snapshot.run.spec
     return contract.TrainerConfig(
@@ -126,6 +131,7 @@ def _input(source: dict[str, Any]) -> contract.DataInput:
         uri=source["uri"],
         format=source["format"],
         secret=secret,
+        revision=source["revision"],
         expectations=contract.Expectations.model_validate(expected) if expected else None,
     )
 

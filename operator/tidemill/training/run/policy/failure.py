@@ -1,7 +1,7 @@
 """Why did the run fail? One category that says who must act, one word, one sentence.
 
-The trainer's own word comes first (its termination message); then what Kubernetes knows of the pod; then the Job's
-reason.
+The trainer's own word comes first (its termination message), unless it only says that it was stopped: who stopped it,
+Kubernetes knows better (deadline, eviction, drain). Then what is known of the pod, then the Job's reason.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ Obj = dict[str, Any]
 MESSAGE_LIMIT = 4096
 LOG_LIMIT = 4096
 _SIGKILL = 137
+_TERMINATED = "Terminated"  # what the trainer reports when it is told to stop
 
 
 def failure(category: FailureCategory, reason: str, message: str, log: str | None = None) -> RunFailure:
@@ -43,7 +44,7 @@ def result_of(pod: Mapping[str, Any] | None) -> TrainingResult | None:
 def classify(snapshot: RunSnapshot) -> RunFailure:
     """The failure of a Job that has failed."""
     pod = pods.newest(snapshot.pods)
-    for cause in (_reported, _deadline, _out_of_memory, _evicted, _disrupted, _exit):
+    for cause in (_deadline, _reported, _out_of_memory, _evicted, _disrupted, _stopped, _exit):
         found = cause(snapshot, pod)
         if found is not None:
             return found
@@ -57,6 +58,11 @@ Cause = Callable[[RunSnapshot, Obj | None], RunFailure | None]
 
 
 def _reported(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
+    found = _stopped(snapshot, pod)
+    return None if found is not None and found.reason == _TERMINATED else found
+
+
+def _stopped(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
     result = result_of(pod)
     if result is None or result.failure is None:
         return None
