@@ -12,7 +12,7 @@ from fastapi import Request
 from tidemill_runtime.monitor.writer import BusyError
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
-MAX_TOTAL_BYTES: Final = 64 * 1024 * 1024
+MAX_TOTAL_BYTES: Final = 32 * 1024 * 1024
 
 
 class TooLargeError(Exception):
