@@ -1,10 +1,26 @@
 """What the data plane's tests share: a mount root, and an S3 server started once."""
 
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support import s3
+
+from tidemill_contracts.revisions import code_digest
+from tidemill_contracts.training import (
+    TERMINATION_MESSAGE_LIMIT,
+    Code,
+    DataInput,
+    Failure,
+    TrainerConfig,
+    TrainingResult,
+)
+from tidemill_runtime import artifacts
+from tidemill_runtime.artifacts import Version
+from tidemill_runtime.trainer import process
 
 
 @pytest.fixture
@@ -42,3 +58,95 @@ def write_secret(mounts: Path, name: str, values: dict[str, str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for key, value in values.items():
         (folder / key).write_text(value + "\n")
+
+
+Data = str | tuple[DataInput, ...]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run of the trainer's process left."""
+
+    exit_code: int
+    result: TrainingResult
+    log: str
+
+    @property
+    def failure(self) -> Failure:
+        """Return the failure of a failed run."""
+        assert self.result.failure is not None, self.result
+        return self.result.failure
+
+    def open(self) -> Version:
+        """Return the published version, verified."""
+        assert self.result.uri is not None
+        assert self.result.digest is not None
+        return artifacts.open_version(self.result.uri, self.result.digest)
+
+
+class Trainer:
+    """Runs the trainer's process function here, as a pod would: configuration in, termination message out."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root = root
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+        self._runs = 0
+
+    def config(
+        self, text: str, data: Data = "builtin://iris", target: str | None = "target", **more: Any
+    ) -> TrainerConfig:
+        """Return the configuration of a run of some code, mounted as a ConfigMap would be."""
+        self._runs += 1
+        folder = self.root / f"code-{self._runs}"
+        folder.mkdir()
+        (folder / "train.py").write_text(text)
+        digest = code_digest({"train.py": text.encode()})
+        how = {"command": more.pop("command")} if "command" in more else {"entrypoint": "train:train"}
+        fields: dict[str, Any] = {
+            "namespace": "team-a",
+            "pipeline": "churn",
+            "run": f"churn-{self._runs}",
+            "data": (DataInput(name="table", uri=data),) if isinstance(data, str) else data,
+            "target": target,
+            "code": Code(digest=digest, directory=str(folder), **how),
+            "image": "trainer@sha256:0",
+            "store": "pvc://store/churn",
+        }
+        return TrainerConfig(**{**fields, **more})
+
+    def run(self, config: TrainerConfig) -> Trained:
+        """Run and return what it left."""
+        message = self.root / "termination-log"
+        message.unlink(missing_ok=True)
+        self._monkeypatch.setenv("TIDEMILL_TERMINATION_LOG", str(message))
+        self._monkeypatch.setenv("TIDEMILL_TRAINER_CONFIG", config.to_json())
+        self._monkeypatch.setattr("tidemill_runtime.trainer.termination.install", lambda: None)
+        path = list(sys.path)
+        try:
+            code = process.train()
+        finally:
+            sys.path[:] = path
+            sys.modules.pop("train", None)
+        content = message.read_bytes()
+        assert len(content) <= TERMINATION_MESSAGE_LIMIT
+        return Trained(code, TrainingResult.model_validate_json(content), self._capsys.readouterr().out)
+
+    def __call__(self, text: str, data: Data = "builtin://iris", target: str | None = "target", **more: Any) -> Trained:
+        """Run some code on some data."""
+        return self.run(self.config(text, data, target, **more))
+
+    def table(self, text: str, name: str = "table.csv") -> str:
+        """Put a file on the claim `data` and return its URI."""
+        path = self.root / "mnt" / "pvc" / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return f"pvc://data/{name}"
+
+
+@pytest.fixture
+def trainer(
+    mounts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Trainer:
+    """The trainer's process on an empty claim."""
+    return Trainer(tmp_path, monkeypatch, capsys)

@@ -88,12 +88,12 @@ def _execute(command: list[str], directory: Path, environment: dict[str, str]) -
         text = f"command {command[0]!r} cannot be run in this image: {error.strerror}"
         raise RunError("UserError", "ProgramFailed", text) from error
     termination.children.add(process.pid)
-    assert process.stdout is not None  # noqa: S101
-    for line in process.stdout:
-        sys.stdout.write(line)
-        tail.append(line.rstrip())
-    code = process.wait()
+    with process:
+        for line in process.stdout or ():
+            sys.stdout.write(line)
+            tail.append(line.rstrip())
     termination.children.discard(process.pid)
+    code = process.returncode
     if code == 0:
         return
     printed = "\n".join(tail) or "it printed nothing"
