@@ -1,4 +1,4 @@
-"""A cluster in memory for the three reconcilers: real gather, real plans, and a test that plays user, kubelet and clock.
+"""A cluster in memory for the three reconcilers: real gather, real plans; the test plays user, kubelet and clock.
 
 It carries out plans as the engine does (write once, status skipped when equal) and counts every write. Every status
 is held against the invariants.
@@ -7,6 +7,7 @@ is held against the invariants.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from tidemill.kube.cache import Cache, slim_foreign_config_map
 from tidemill.training import reconcilers
 
 Obj = dict[str, Any]
+_RUNNER = asyncio.Runner()  # one loop for all worlds: a loop a pass would be most of the time of these tests
+atexit.register(_RUNNER.close)
 OURS = ("TrainingPipeline", "TrainingRun", "ModelVersion")
 
 
@@ -180,7 +183,7 @@ class World:
     def reconcile(self, key: Key) -> Plan | None:
         """One pass."""
         reconciler = self.reconcilers[key.kind]
-        snapshot = asyncio.run(reconciler.gather(key))
+        snapshot = _RUNNER.run(reconciler.gather(key))
         if snapshot is None:
             return None
         plan = reconciler.plan(snapshot)
