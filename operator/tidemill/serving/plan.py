@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.core.plan import ObjectRef, Patch, Plan
-from tidemill.serving import status
+from tidemill.serving import readiness, status, steps
 from tidemill.serving.builders import envoy, router, server
-from tidemill.serving.policy import agenda, readiness, rollout, target
-from tidemill.serving.policy.state import State
+from tidemill.serving.policy import agenda, rollout, target
 from tidemill.serving.snapshot import Snapshot, Version, version_child
+from tidemill.serving.state import State, Target
 
 SCALE_DOWN_DELAY_SECONDS = agenda.SCALE_DOWN_DELAY_SECONDS
 FORCED_REMOVAL_SECONDS = 120.0
@@ -69,7 +69,7 @@ def build(snapshot: Snapshot) -> Plan:
     )
 
 
-def _suspended(snapshot: Snapshot, state: State, wanted: target.Target) -> Plan:
+def _suspended(snapshot: Snapshot, state: State, wanted: Target) -> Plan:
     """Nothing is applied, nothing is decided; Kubernetes itself keeps the pods alive."""
     weight = snapshot.status.candidate.weight if snapshot.status.candidate else 0
     stable = _record(snapshot, state.stable)
@@ -108,7 +108,7 @@ def _weight(snapshot: Snapshot, state: State) -> int:
     if state.candidate is None or state.stable is None:
         return 0
     workload = readiness.workload_of(snapshot, state.candidate)
-    return rollout.step_weight(snapshot, state.candidate) if workload is not None and workload.ready > 0 else 0
+    return steps.weight(snapshot, state.candidate) if workload is not None and workload.ready > 0 else 0
 
 
 def _upstreams(snapshot: Snapshot, state: State, cast: _Cast) -> list[envoy.Upstream]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.core.conditions import Condition, merge, trio
-from tidemill.serving.policy import readiness, rollout
-from tidemill.serving.policy.state import State, is_version
-from tidemill.serving.policy.target import Target
+from tidemill.serving import readiness, steps
 from tidemill.serving.snapshot import Snapshot, runtime_of
+from tidemill.serving.state import State, Target, is_version
 
 AVAILABLE = "Available"
 PROGRESSING = "Progressing"
@@ -119,7 +118,7 @@ def _progressing(snapshot: Snapshot, state: State) -> list[Condition]:
         return []
     if candidate.step < 0:
         return [Condition(PROGRESSING, "True", "Starting", _starting(snapshot, state))]
-    waits = rollout.waits_for_promotion(snapshot, candidate)
+    waits = steps.waits_for_promotion(snapshot, candidate)
     return [
         Condition(PROGRESSING, "True", "WaitingForPromotion" if waits else "CanaryStep", _progress(snapshot, state))
     ]
@@ -171,9 +170,9 @@ def _progress(snapshot: Snapshot, state: State) -> str:
     serving = f"{state.stable.version} keeps serving" if state.stable else ""
     if candidate.step < 0:
         return f"{_starting(snapshot, state)}; {serving}"
-    steps = len(snapshot.spec.rollout.steps)
-    text = f"{candidate.version} gets {candidate.weight} % of the requests (step {candidate.step + 1} of {steps})"
-    if rollout.waits_for_promotion(snapshot, candidate):
+    share, count = steps.weight(snapshot, candidate), len(snapshot.spec.rollout.steps)
+    text = f"{candidate.version} gets {share} % of the requests (step {candidate.step + 1} of {count})"
+    if steps.waits_for_promotion(snapshot, candidate):
         return f"{text}, until the annotation tidemill.io/promote is set"
     last = candidate.last_analysis
     if last is not None:

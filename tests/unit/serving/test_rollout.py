@@ -24,8 +24,8 @@ from tests.unit.serving.make import (
 
 from tidemill.api.v1alpha1.model_deployment import StableStatus
 from tidemill.serving.policy import rollout, target
-from tidemill.serving.policy.state import State
 from tidemill.serving.snapshot import PodFailure, RollbackRequest, Snapshot
+from tidemill.serving.state import State
 
 ANALYSED = {**CANARY, "analysis": ANALYSIS}
 WAITING = {"strategy": "Canary", "steps": [{"weight": 10}, {"weight": 50, "durationSeconds": 60}]}

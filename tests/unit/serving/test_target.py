@@ -4,7 +4,7 @@ import pytest
 from tests.unit.serving.make import snapshot, stable, version, workload
 
 from tidemill.serving.policy import target
-from tidemill.serving.policy.state import State
+from tidemill.serving.state import State
 
 PIPELINE = {"model": {"pipeline": "churn"}}
 NUMBER = {"model": {"pipeline": "churn", "number": 2}}

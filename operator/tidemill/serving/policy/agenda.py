@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
-from tidemill.serving.policy import readiness, rollout
-from tidemill.serving.policy.state import State
+from tidemill.serving import readiness, steps
 from tidemill.serving.snapshot import Snapshot
+from tidemill.serving.state import State
 
 SCALE_DOWN_DELAY_SECONDS = 30.0
 """How long the pods of a version that gets no more requests stay, so that a roll-back is quick."""
@@ -46,7 +46,7 @@ def _candidate(snapshot: Snapshot, state: State, candidate: CandidateStatus) -> 
         left = (deadline - snapshot.now).total_seconds()
         return [left + 0.1] if left > 0 else []
     due = [HEALTH_SECONDS]
-    ends = rollout.step_end(snapshot, candidate)
+    ends = steps.end(snapshot, candidate)
     if ends is not None and ends > snapshot.now:
         due.append((ends - snapshot.now).total_seconds())
     wanted = snapshot.spec.rollout.analysis

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from tidemill.api.v1alpha1.model_deployment import AnalysisStatus, CandidateStatus, FailedVersion, Step
+from tidemill.api.v1alpha1.model_deployment import AnalysisStatus, CandidateStatus, FailedVersion
 from tidemill.core import labels as keys
 from tidemill.core.plan import Event
-from tidemill.serving.policy import analysis, readiness, state
-from tidemill.serving.policy.state import State, Transition, is_version
-from tidemill.serving.policy.target import Target
+from tidemill.serving import readiness, state, steps
+from tidemill.serving.policy import analysis
 from tidemill.serving.snapshot import RollbackRequest, Snapshot, version_child
+from tidemill.serving.state import State, Target, Transition, is_version
 
 Policy = Callable[[Snapshot, State, Target], Transition | None]
 _MAX_TRANSITIONS = 8
@@ -178,7 +178,7 @@ def promote_by_hand(snapshot: Snapshot, now: State, target: Target) -> Transitio
         return Transition(noted)
     if candidate.step < 0:
         return None  # kept until its pods are ready
-    step = _step(snapshot, candidate)
+    step = steps.current(snapshot, candidate)
     if step is not None and step.duration_seconds is None:
         return _next_step(snapshot, noted, f"by the annotation tidemill.io/promote={asked}")
     return _promoted(snapshot, noted, f"by the annotation tidemill.io/promote={asked}")
@@ -209,8 +209,8 @@ def advance(snapshot: Snapshot, now: State, target: Target) -> Transition | None
         return None
     if snapshot.spec.rollout.strategy == "Immediate":
         return _promoted(snapshot, now, "at once (strategy Immediate)")
-    ends = step_end(snapshot, candidate)
-    step = _step(snapshot, candidate)
+    ends = steps.end(snapshot, candidate)
+    step = steps.current(snapshot, candidate)
     if step is not None and (ends is None or snapshot.now < ends):
         return None
     if not _analysis_agrees(snapshot, candidate) or not readiness.is_ready(snapshot, now, candidate):
@@ -231,35 +231,6 @@ CHAIN: tuple[Policy, ...] = (
 )
 
 
-def step_end(snapshot: Snapshot, candidate: CandidateStatus) -> datetime | None:
-    """When the time of the present step is over; None while it waits for the annotation."""
-    step = _step(snapshot, candidate)
-    if step is None or step.duration_seconds is None or candidate.step_started_at is None:
-        return None
-    return candidate.step_started_at + timedelta(seconds=step.duration_seconds)
-
-
-def step_weight(snapshot: Snapshot, candidate: CandidateStatus) -> int:
-    """Percentage of requests of the present step, as spec has it now; 0 while the pods start."""
-    step = _step(snapshot, candidate)
-    if step is not None:
-        return step.weight
-    steps = snapshot.spec.rollout.steps
-    return steps[-1].weight if candidate.step >= 0 and steps else 0
-
-
-def waits_for_promotion(snapshot: Snapshot, candidate: CandidateStatus) -> bool:
-    """Whether only the annotation tidemill.io/promote ends the present step."""
-    step = _step(snapshot, candidate)
-    return step is not None and step.duration_seconds is None
-
-
-def _step(snapshot: Snapshot, candidate: CandidateStatus) -> Step | None:
-    """The present step; None when spec has fewer steps by now."""
-    steps = snapshot.spec.rollout.steps
-    return steps[candidate.step] if 0 <= candidate.step < len(steps) else None
-
-
 def _analysis_agrees(snapshot: Snapshot, candidate: CandidateStatus) -> bool:
     wanted = snapshot.spec.rollout.analysis
     if wanted is None:
@@ -273,11 +244,11 @@ def _analysis_agrees(snapshot: Snapshot, candidate: CandidateStatus) -> bool:
 def _next_step(snapshot: Snapshot, now: State, why: str) -> Transition:
     candidate = now.candidate
     assert candidate is not None  # noqa: S101  callers checked
-    steps = snapshot.spec.rollout.steps
+    planned = snapshot.spec.rollout.steps
     index = candidate.step + 1
-    if index >= len(steps):
+    if index >= len(planned):
         return _promoted(snapshot, now, why)
-    weight = steps[index].weight
+    weight = planned[index].weight
     moved = candidate.model_copy(
         update={
             "step": index,
@@ -288,7 +259,7 @@ def _next_step(snapshot: Snapshot, now: State, why: str) -> Transition:
             "last_analysis": None,
         }
     )
-    message = f"{candidate.version} gets {weight} % of the requests (step {index + 1} of {len(steps)}): {why}"
+    message = f"{candidate.version} gets {weight} % of the requests (step {index + 1} of {len(planned)}): {why}"
     return Transition(replace(now, candidate=moved), (Event("Normal", "CanaryStep", message, "ShiftTraffic"),))
 
 

@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from tidemill.serving.policy.state import State, is_version
 from tidemill.serving.snapshot import Snapshot, Version, runtime_of
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The wanted version; without one, why there is none yet."""
-
-    version: Version | None
-    reason: str = ""
-    message: str = ""
-    stalled: bool = False
-    """A human must act: waiting does not help."""
+from tidemill.serving.state import State, Target, is_version
 
 
 def choose(snapshot: Snapshot, state: State) -> Target:

@@ -62,6 +62,17 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """The wanted version; without one, why there is none yet."""
+
+    version: Version | None
+    reason: str = ""
+    message: str = ""
+    stalled: bool = False
+    """A human must act: waiting does not help."""
+
+
+@dataclass(frozen=True, slots=True)
 class Transition:
     """One decided change of the state, with what people are told about it."""
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus, StableStatus
-from tidemill.serving.policy.state import State
 from tidemill.serving.snapshot import Snapshot, Workload, version_child
+from tidemill.serving.state import State
 from tidemill_contracts.training import EXIT_NOT_RETRIABLE
 
 DNS_SECONDS = 10.0
