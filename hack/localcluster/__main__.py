@@ -13,7 +13,9 @@ from hack.tools.pypi import ToolError
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m hack.localcluster", description="A Kubernetes cluster to try things on.")
+    parser = argparse.ArgumentParser(
+        prog="python -m hack.localcluster", description="A Kubernetes cluster to try things on."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="bring the cluster up, or heal it")
     commands.add_parser("down", help="remove the cluster and everything it changed on this machine")
@@ -36,7 +38,9 @@ def _run(provider: Provider, arguments: argparse.Namespace) -> int:
             print(provider.kubeconfig())
         case "status":
             status = provider.status()
-            print(f"provider: {status.provider}\nrunning: {str(status.running).lower()}\nkubeconfig: {status.kubeconfig}")
+            print(
+                f"provider: {status.provider}\nrunning: {str(status.running).lower()}\nkubeconfig: {status.kubeconfig}"
+            )
             for name, state in status.components.items():
                 print(f"{name}: {state}")
             return 0 if status.running else 1

@@ -9,6 +9,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from hack.localcluster.progress import LocalClusterError, Progress
 from hack.localcluster.provider import ClusterStatus
@@ -36,7 +37,14 @@ class ExternalProvider:
         self._progress.step("KUBECONFIG names a cluster that was not made here: left alone")
 
     def load_images(self, archives: Sequence[Path]) -> None:
-        names = ", ".join(archive.stem for archive in archives)
+        self._refuse(", ".join(archive.stem for archive in archives))
+
+    def load_stream(self, reference: str, stream: IO[bytes]) -> None:
+        stream.close()
+        self._refuse(reference)
+
+    @staticmethod
+    def _refuse(names: str) -> None:
         raise LocalClusterError(
             f"images {names} cannot be loaded into the cluster of KUBECONFIG: push them to a registry that its nodes "
             "reach, for example `make images IMAGE_PREFIX=registry.example.com/tidemill` and `docker push`"

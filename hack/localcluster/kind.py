@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from hack.localcluster.progress import LocalClusterError, Progress
 from hack.localcluster.provider import REPOSITORY, ClusterStatus, cache_folder
@@ -23,7 +25,9 @@ def container_engine() -> str | None:
         if shutil.which(engine) is None:
             continue
         try:
-            done = subprocess.run([engine, "info"], capture_output=True, stdin=subprocess.DEVNULL, timeout=20, check=False)
+            done = subprocess.run(
+                [engine, "info"], capture_output=True, stdin=subprocess.DEVNULL, timeout=20, check=False
+            )
         except subprocess.TimeoutExpired:
             continue
         if done.returncode == 0:
@@ -53,6 +57,8 @@ class KindProvider:
             self._kind("export", "kubeconfig", f"--name={_CLUSTER}", f"--kubeconfig={self.kubeconfig()}")
             self._progress.step(f"the kind cluster is up already; KUBECONFIG={self.kubeconfig()}")
             return
+        # Images of a cluster that is no more.
+        (self.kubeconfig().parent / "kind-images.json").unlink(missing_ok=True)
         self._progress.step("creating the kind cluster (the node image is pulled the first time)")
         self._kind(
             "create",
@@ -72,6 +78,14 @@ class KindProvider:
     def load_images(self, archives: Sequence[Path]) -> None:
         for archive in archives:
             self._kind("load", "image-archive", str(archive), f"--name={_CLUSTER}")
+
+    def load_stream(self, reference: str, stream: IO[bytes]) -> None:
+        with tempfile.TemporaryDirectory(prefix="tidemill-") as folder:
+            archive = Path(folder) / "image.tar"
+            with archive.open("wb") as out:
+                shutil.copyfileobj(stream, out)
+            self._progress.step(f"kind load {reference}")
+            self.load_images([archive])
 
     def status(self) -> ClusterStatus:
         running = self._engine is not None and _CLUSTER in self._clusters()

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from hack.localcluster.progress import LocalClusterError, Progress
 
@@ -42,6 +42,9 @@ class Provider(Protocol):
 
     def load_images(self, archives: Sequence[Path]) -> None:
         """Make the images of docker-archive or OCI tar files known to every node."""
+
+    def load_stream(self, reference: str, stream: IO[bytes]) -> None:
+        """Make the image `reference`, read as a docker-archive, known to every node."""
 
     def kubeconfig(self) -> Path:
         """The kubeconfig of an administrator; the file may not exist before `up`."""

@@ -1,4 +1,4 @@
-"""The local provider: the order in which the parts come up and go, and the rule that `up` heals and `down` leaves nothing.
+"""The local provider: the order in which the parts come up and go; `up` heals, `down` leaves nothing.
 
 It decides nothing about flags (control_plane, node), the machine (host) or objects (objects).
 """
@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from hack.localcluster.local import host, images
 from hack.localcluster.local import settings as local_settings
@@ -88,6 +89,9 @@ class LocalProvider:
         settings = self._settings()
         images.load(settings, archives)
 
+    def load_stream(self, reference: str, stream: IO[bytes]) -> None:
+        images.load_stream(self._settings(), reference, stream)
+
     def status(self) -> ClusterStatus:
         components = {}
         for process in self._bare_processes():
@@ -149,16 +153,20 @@ class LocalProvider:
             alive=containerd.running,
         )
         images.ensure_pause(s)
-        for process in (plane.controller_manager(), plane.scheduler(), node.coredns(), node.kubelet(), node.kube_proxy()):
+        for process in (
+            plane.controller_manager(),
+            plane.scheduler(),
+            node.coredns(),
+            node.kubelet(),
+            node.kube_proxy(),
+        ):
             process.start()
 
     def _wait(self, client: Client, s: Settings, node: Node) -> None:
         kubelet, coredns = node.kubelet(), node.coredns()
         wait_until("node", lambda: _node_ready(client), seconds=90, log=kubelet.log, alive=kubelet.running, every=0.2)
         self._progress.step("node Ready")
-        wait_until(
-            "DNS", lambda: dns_answers(s), seconds=60, log=coredns.log, alive=coredns.running, every=0.2
-        )
+        wait_until("DNS", lambda: dns_answers(s), seconds=60, log=coredns.log, alive=coredns.running, every=0.2)
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         wait_until("ServiceAccount default", lambda: client.answers(account), seconds=60)
         self._progress.step("DNS answers")

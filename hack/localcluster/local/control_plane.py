@@ -181,9 +181,9 @@ def control_plane(
 ) -> Iterator[Path]:
     """An API server with its etcd on free loopback ports, for integration tests; yields an administrator's kubeconfig.
 
-    Needs no root and may run beside a whole cluster and beside other control planes. `state_dir` is a folder that this
-    function may fill and empties at the end (default: a temporary one); with `controllers` a kube-controller-manager runs as well
-    (garbage collection, Jobs, ServiceAccounts, quota). Raises LocalClusterError with the end of the log when a process
+    Needs no root and may run beside a whole cluster and beside other control planes. `state_dir` is a
+    folder that this function fills and removes at the end (default: a temporary one); with `controllers` a
+    kube-controller-manager runs as well (garbage collection, Jobs, ServiceAccounts, quota). Raises LocalClusterError with the end of the log when a process
     does not come up.
     """
     progress = progress or Progress(quiet=True)

@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hack.localcluster.local.processes import descendants, kill_all, with_argument
@@ -44,6 +45,16 @@ _FOREIGN_FOLDERS = (
 )
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """The machine before the first change: kernel settings, firewall chains by tool and table, folders, pod cgroups."""
+
+    sysctls: dict[str, str]
+    chains: dict[str, dict[str, list[str]]]
+    folders: list[str]
+    cgroups: list[str]
+
+
 def _run(*command: str, text_in: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, input=text_in, capture_output=True, text=True, check=False)
 
@@ -70,14 +81,14 @@ def write_baseline(folder: Path) -> None:
     if path.exists():
         return
     sysctls = {name: _sysctl(name) for name in (*_NEEDED_SYSCTLS, *_CHANGED_SYSCTLS)}
-    document = {
-        "sysctls": {name: file.read_text().strip() for name, file in sysctls.items() if file.exists()},
-        "chains": {tool: _chains(_run(f"{tool}-save").stdout) for tool in ("iptables", "ip6tables")},
-        "folders": [name for name in _FOREIGN_FOLDERS if Path(name).exists()],
-        "cgroups": [str(path) for path in _pod_cgroups()],
-    }
+    baseline = Baseline(
+        sysctls={name: file.read_text().strip() for name, file in sysctls.items() if file.exists()},
+        chains={tool: _chains(_run(f"{tool}-save").stdout) for tool in ("iptables", "ip6tables")},
+        folders=[name for name in _FOREIGN_FOLDERS if Path(name).exists()],
+        cgroups=[str(path) for path in _pod_cgroups()],
+    )
     unfinished = folder / "baseline.json.new"
-    unfinished.write_text(json.dumps(document, indent=1))
+    unfinished.write_text(json.dumps(asdict(baseline), indent=1))
     unfinished.rename(path)
 
 
@@ -109,22 +120,22 @@ def remove(folder: Path) -> None:
     _remove_shim_sockets(folder)
     _unmount(folder)
     _remove_network()
+    baseline = _baseline(folder)
     for tool in ("iptables", "ip6tables"):
-        _remove_chains(tool, _baseline(folder).get("chains", {}).get(tool, {}))
-    _remove_cgroups(set(_baseline(folder).get("cgroups", [])))
-    for name, value in _baseline(folder).get("sysctls", {}).items():
+        _remove_chains(tool, baseline.chains.get(tool, {}))
+    _remove_cgroups(set(baseline.cgroups))
+    for name, value in baseline.sysctls.items():
         if _sysctl(name).exists() and _sysctl(name).read_text().strip() != value:
             _sysctl(name).write_text(value)
-    _remove_foreign_files(folder, set(_baseline(folder).get("folders", [])))
+    _remove_foreign_files(folder, set(baseline.folders))
 
 
-def _baseline(folder: Path) -> dict[str, dict[str, dict[str, dict[str, list[str]]]]]:
+def _baseline(folder: Path) -> Baseline:
+    """What was before; nothing at all when it was never written."""
     try:
-        document: dict[str, dict[str, dict[str, dict[str, list[str]]]]]
-        document = json.loads((folder / "baseline.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return document
+        return Baseline(**json.loads((folder / "baseline.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return Baseline({}, {}, [], [])
 
 
 def mounts_below(folder: Path) -> list[str]:

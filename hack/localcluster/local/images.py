@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import platform
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, Any
 
 from hack.localcluster.local.binaries import binaries
 from hack.localcluster.local.node import PAUSE_IMAGE
@@ -22,6 +25,63 @@ def load(settings: Settings, archives: Sequence[Path]) -> None:
         done = ctr(settings, "images", "import", str(archive))
         if done.returncode != 0:
             raise LocalClusterError(f"{archive} could not be loaded: {(done.stderr or done.stdout).strip()}")
+
+
+def load_stream(settings: Settings, reference: str, stream: IO[bytes]) -> None:
+    """Import one image from a docker-archive stream, taking only layers that the node does not have.
+
+    Layers of such archives are named after the digest of their content, which is also their name in containerd's store
+    when they are uncompressed. Raises LocalClusterError.
+    """
+    known = set(ctr(settings, "content", "list", "--quiet").stdout.split())
+    with tempfile.TemporaryDirectory(prefix="load-", dir=settings.folder) as folder:
+        archive = Path(folder) / "image.tar"
+        write_oci_archive(stream, reference, known, archive)
+        load(settings, [archive])
+
+
+def write_oci_archive(stream: IO[bytes], reference: str, known: set[str], archive: Path) -> None:
+    """An OCI archive at `archive` of the docker-archive in `stream`, without the layers whose digests are `known`."""
+    sizes: dict[str, int] = {}
+    small: dict[str, bytes] = {}
+    with tarfile.open(archive, "w") as out:
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as source:
+            for member in source:
+                content = source.extractfile(member) if member.isreg() else None
+                if content is None:
+                    continue
+                if member.name.endswith(".json"):
+                    small[member.name] = content.read()
+                    continue
+                digest = f"sha256:{Path(member.name).stem}"
+                sizes[digest] = member.size
+                if digest not in known:
+                    entry = tarfile.TarInfo(f"blobs/{digest.replace(':', '/')}")
+                    entry.size = member.size
+                    out.addfile(entry, content)
+        manifest = json.loads(small["manifest.json"])[0]
+        configuration = small[manifest["Config"]]
+        layers = [(digest, sizes[digest]) for digest in (f"sha256:{Path(n).stem}" for n in manifest["Layers"])]
+        _add_oci_index(out, reference, configuration, layers)
+
+
+def _add_oci_index(out: tarfile.TarFile, reference: str, configuration: bytes, layers: list[tuple[str, int]]) -> None:
+    def blob(content: bytes, media_type: str) -> dict[str, Any]:
+        digest = hashlib.sha256(content).hexdigest()
+        _add(out, f"blobs/sha256/{digest}", content)
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
+
+    kind = "application/vnd.oci.image"
+    document = {
+        "schemaVersion": 2,
+        "mediaType": f"{kind}.manifest.v1+json",
+        "config": blob(configuration, f"{kind}.config.v1+json"),
+        "layers": [{"mediaType": f"{kind}.layer.v1.tar", "digest": d, "size": n} for d, n in layers],
+    }
+    entry = blob(json.dumps(document).encode(), f"{kind}.manifest.v1+json")
+    entry["annotations"] = {"io.containerd.image.name": reference}
+    _add(out, "index.json", json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode())
+    _add(out, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
 
 
 def names(settings: Settings) -> set[str]:
@@ -64,8 +124,6 @@ def write_pause_archive(path: Path, program: bytes) -> None:
 
 
 def _architecture() -> str:
-    import platform
-
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 

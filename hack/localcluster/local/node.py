@@ -62,7 +62,11 @@ class Node:
 
     def kube_proxy(self) -> Process:
         s = self.settings
-        command = [*program("kube-proxy"), f"--config={s.config / 'kube-proxy.json'}", f"--hostname-override={NODE_NAME}"]
+        command = [
+            *program("kube-proxy"),
+            f"--config={s.config / 'kube-proxy.json'}",
+            f"--hostname-override={NODE_NAME}",
+        ]
         return Process("kube-proxy", command, s.folder)
 
     def coredns(self) -> Process:
@@ -111,8 +115,8 @@ def _containerd(s: Settings) -> str:
     return f"""version = 2
 root = "{folder}/containerd/root"
 state = "{folder}/containerd/state"
-disabled_plugins = ["io.containerd.internal.v1.tracing", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
-  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.aufs"]
+disabled_plugins = ["io.containerd.internal.v1.tracing", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.aufs"]
 
 [grpc]
 address = "{folder}/containerd.sock"

@@ -29,7 +29,9 @@ def _role(name: str, user: str, rules: list[Document] | None, role: str | None =
     group = "/apis/rbac.authorization.k8s.io/v1"
     found: list[tuple[str, Document]] = []
     if rules is not None:
-        found.append((f"{group}/clusterroles", {**_object("rbac.authorization.k8s.io/v1", "ClusterRole", name), "rules": rules}))
+        found.append(
+            (f"{group}/clusterroles", {**_object("rbac.authorization.k8s.io/v1", "ClusterRole", name), "rules": rules})
+        )
     binding = {
         **_object("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", name),
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role or name},
@@ -112,7 +114,11 @@ def volumes(settings: Settings) -> list[tuple[str, Document]]:
             "nodeAffinity": {
                 "required": {
                     "nodeSelectorTerms": [
-                        {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE_NAME]}]}
+                        {
+                            "matchExpressions": [
+                                {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE_NAME]}
+                            ]
+                        }
                     ]
                 }
             },

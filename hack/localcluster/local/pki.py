@@ -13,7 +13,6 @@ from pathlib import Path
 
 from hack.localcluster.progress import LocalClusterError
 
-
 _AUTHORITY_EXTENSIONS = [
     "-addext",
     "basicConstraints=critical,CA:TRUE",

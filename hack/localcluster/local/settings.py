@@ -1,6 +1,6 @@
 """Addresses, ports and folders of one local cluster: decided once at the first `up` and kept in `cluster.json`.
 
-Everything listens on the bridge's own address or on loopback, so that a developer's cluster is not offered to the network.
+Everything listens on the bridge's own address or on loopback: a developer's cluster is not offered to the network.
 """
 
 from __future__ import annotations

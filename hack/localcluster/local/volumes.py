@@ -1,7 +1,7 @@
 """The recycler: a process that makes PersistentVolumes whose claim was deleted available again, with an emptied folder.
 
-Kubernetes' no-provisioner leaves them `Released` for ever. It touches only volumes that carry our label, and only folders
-below the state folder's `volumes`.
+Kubernetes' no-provisioner leaves them `Released` for ever. It touches only volumes that carry our label, and only
+folders below the state folder's `volumes`.
 """
 
 from __future__ import annotations

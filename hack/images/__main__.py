@@ -1,0 +1,89 @@
+"""`python -m hack.images [TARGET …]`: build what changed, load what the cluster does not have.
+
+Names: IMAGE_PREFIX (default tidemill.io), IMAGE_TAG (default dev). BASE_IMAGE replaces the base.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from hack.images.base import base_image
+from hack.images.engines import Engine, choose_engine
+from hack.images.inputs import LABEL, TARGETS, inputs_digest
+from hack.localcluster.progress import LocalClusterError, Progress
+from hack.localcluster.provider import REPOSITORY, Provider, choose_provider
+from hack.tools.pypi import ToolError
+
+
+def image_name(target: str) -> str:
+    """The name under which manifests, tests and the demo know a target's image."""
+    return f"{os.environ.get('IMAGE_PREFIX', 'tidemill.io')}/{target}:{os.environ.get('IMAGE_TAG', 'dev')}"
+
+
+def build(engine: Engine, targets: list[str], progress: Progress) -> None:
+    """Build each target whose inputs changed since its image was built."""
+    base = base_image(engine, progress)
+    bundle = os.environ.get("SSL_CERT_FILE") or os.environ.get("PIP_CERT")
+    ca = Path(bundle) if bundle and Path(bundle).is_file() else None
+    for target in targets:
+        digest = inputs_digest(target, base or "")
+        if engine.label(image_name(target), LABEL) == digest:
+            progress.step(f"{image_name(target)}: up to date")
+            continue
+        progress.step(f"{image_name(target)}: building with {engine.name}")
+        engine.build(target, image_name(target), REPOSITORY, f"{LABEL}={digest}", base, ca)
+
+
+def load(engine: Engine, provider: Provider, targets: list[str], progress: Progress) -> None:
+    """Bring images into the cluster unless the very same ones were brought before."""
+    # Beside the kubeconfig: it goes when the cluster goes.
+    record = provider.kubeconfig().parent / f"{provider.name}-images.json"
+    loaded: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
+
+    def one(target: str) -> None:
+        name = image_name(target)
+        identity = engine.image_id(name)
+        if loaded.get(name) == identity:
+            return
+        progress.step(f"{name}: loading into the cluster")
+        with engine.stream(name) as stream:
+            provider.load_stream(name, stream)
+        loaded[name] = identity
+
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(one, targets))
+    finally:
+        record.write_text(json.dumps(loaded, indent=1) + "\n")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m hack.images", description=__doc__)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)} (default: all)")
+    parser.add_argument("--no-load", action="store_true", help="only build")
+    arguments = parser.parse_args()
+    targets = arguments.targets or list(TARGETS)
+    unknown = sorted(set(targets) - set(TARGETS))
+    if unknown:
+        parser.error(f"unknown target {', '.join(unknown)}: allowed are {', '.join(TARGETS)}")
+    progress = Progress()
+    try:
+        engine = choose_engine(progress)
+        build(engine, targets, progress)
+        provider = choose_provider(progress)
+        if not arguments.no_load and provider.name != "external" and provider.status().running:
+            load(engine, provider, targets, progress)
+        progress.step("images are ready")
+    except (LocalClusterError, ToolError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
