@@ -1,0 +1,1 @@
+"""Builders: desired children as dicts, from a snapshot. Pure; they decide nothing."""

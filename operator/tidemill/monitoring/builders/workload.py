@@ -1,0 +1,176 @@
+"""The monitor's own children: claim, Deployment with one pod, and the Service that the servers report to.
+
+One pod with one claim: counters live in SQLite, so the strategy is Recreate and the database is never opened twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidemill.core import labels as keys
+from tidemill.core import podspec
+from tidemill.monitoring.snapshot import Snapshot, child, service_of
+from tidemill_contracts.inference import MONITOR_CONFIG_ENV, MONITOR_PORT
+from tidemill_contracts.monitoring import (
+    DriftConfig,
+    MonitorConfig,
+    PerformanceConfig,
+    QualityConfig,
+    TestConfig,
+)
+
+COMPONENT = "monitor"
+CONTAINER = "monitor"
+DATA_DIR = "/data"
+
+DEFAULT_RESOURCES: dict[str, Any] = {
+    "requests": {"cpu": "50m", "memory": "128Mi"},
+    "limits": {"memory": "1Gi"},
+}
+
+
+def build(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Claim, Service, Deployment."""
+    return [claim(snapshot), service(snapshot), deployment(snapshot)]
+
+
+def labels(snapshot: Snapshot) -> dict[str, str]:
+    """Labels of the monitor's children and pod."""
+    return podspec.labels(COMPONENT, snapshot.name, {keys.MONITOR: snapshot.name})
+
+
+def selector(snapshot: Snapshot) -> dict[str, str]:
+    """The labels that select the monitor's pod and its Service."""
+    return {k: v for k, v in labels(snapshot).items() if k in (keys.COMPONENT, keys.MONITOR)}
+
+
+def config(snapshot: Snapshot) -> MonitorConfig:
+    """What the monitor is told. What only the operator judges (windows in a row, actions) is not in it."""
+    spec = snapshot.spec
+    drift = quality = performance = None
+    if spec.drift is not None:
+        predictions = spec.drift.predictions
+        drift = DriftConfig(
+            features=TestConfig(test=spec.drift.features.test, threshold=spec.drift.features.threshold),
+            overrides={o.name: TestConfig(test=o.test, threshold=o.threshold) for o in spec.drift.overrides},
+            predictions=TestConfig(test=predictions.test, threshold=predictions.threshold) if predictions else None,
+            drifted_share=spec.drift.drifted_share,
+        )
+    if spec.quality is not None:
+        quality = QualityConfig(
+            max_missing_ratio=spec.quality.max_missing_ratio,
+            max_unseen_ratio=spec.quality.max_unseen_ratio,
+            max_out_of_range_ratio=spec.quality.max_out_of_range_ratio,
+        )
+    if spec.performance is not None:
+        performance = PerformanceConfig(
+            metric=spec.performance.metric,
+            min=spec.performance.min,
+            max=spec.performance.max,
+            min_labels=spec.performance.min_labels,
+            label_delay_seconds=spec.performance.label_delay_seconds,
+        )
+    return MonitorConfig(
+        namespace=snapshot.namespace,
+        monitor=snapshot.name,
+        deployment=spec.deployment,
+        window_seconds=spec.window.seconds,
+        min_rows=spec.window.min_rows,
+        drift=drift,
+        quality=quality,
+        performance=performance,
+        database=f"{DATA_DIR}/monitor.db",
+    )
+
+
+def claim(snapshot: Snapshot) -> dict[str, Any]:
+    """The claim that holds the counters; goes with the ModelMonitor."""
+    storage = snapshot.spec.storage
+    spec: dict[str, Any] = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": str(storage.size)}},
+    }
+    if storage.storage_class_name is not None:
+        spec["storageClassName"] = storage.storage_class_name
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": podspec.metadata(child(snapshot.name), snapshot.object, labels(snapshot)),
+        "spec": spec,
+    }
+
+
+def service(snapshot: Snapshot) -> dict[str, Any]:
+    """Named after the deployment, so that its servers know it before there is a monitor."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": podspec.metadata(service_of(snapshot.spec.deployment), snapshot.object, labels(snapshot)),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": selector(snapshot),
+            "ports": [{"name": "http", "port": MONITOR_PORT, "targetPort": "http", "protocol": "TCP"}],
+        },
+    }
+
+
+def deployment(snapshot: Snapshot) -> dict[str, Any]:
+    """One pod, never two at a time."""
+    template: dict[str, Any] = {"metadata": {"labels": labels(snapshot)}, "spec": pod_spec(snapshot)}
+    if not snapshot.prometheus_kinds:
+        template["metadata"]["annotations"] = {
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": str(MONITOR_PORT),
+            "prometheus.io/path": "/metrics",
+        }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": podspec.metadata(child(snapshot.name), snapshot.object, labels(snapshot)),
+        "spec": {
+            "replicas": 1,
+            "revisionHistoryLimit": 1,
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": selector(snapshot)},
+            "template": template,
+        },
+    }
+
+
+def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
+    """The pod; fsGroup lets it write to the claim."""
+    resources, settings = snapshot.spec.resources, snapshot.settings
+    container = {
+        "name": CONTAINER,
+        "image": settings.image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "env": podspec.env({MONITOR_CONFIG_ENV: config(snapshot).to_json(), "HOME": "/tmp"}),  # noqa: S108
+        "ports": [{"name": "http", "containerPort": MONITOR_PORT, "protocol": "TCP"}],
+        "resources": resources.to_json() if resources else DEFAULT_RESOURCES,
+        "securityContext": podspec.container_security_context(),
+        "startupProbe": _probe("/readyz", period=1, failures=120),
+        "readinessProbe": _probe("/readyz", period=2, failures=3),
+        "livenessProbe": _probe("/healthz", period=10, failures=6),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{"name": "data", "mountPath": DATA_DIR}, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+    }
+    secrets = [{"name": n} for n in settings.image_pull_secrets]
+    return {
+        **podspec.pod_defaults(),
+        **({"imagePullSecrets": secrets} if secrets else {}),
+        "terminationGracePeriodSeconds": 30,
+        "containers": [container],
+        "volumes": [
+            {"name": "data", "persistentVolumeClaim": {"claimName": child(snapshot.name)}},
+            podspec.empty_dir("tmp", "256Mi"),
+        ],
+    }
+
+
+def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": "http", "scheme": "HTTP"},
+        "periodSeconds": period,
+        "timeoutSeconds": 3,
+        "failureThreshold": failures,
+    }

@@ -1,0 +1,34 @@
+"""What was found out about a watched deployment, as the conditions that say so. Data only; `policy.judge` fills it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tidemill.core.conditions import Condition
+
+DATA_ARRIVING = "DataArriving"
+DRIFT = "DriftDetected"
+QUALITY = "DataQualityDegraded"
+PERFORMANCE = "PerformanceDegraded"
+LABELS_ARRIVING = "LabelsArriving"
+
+Cause = Literal["Drift", "Quality", "Performance"]
+CONDITION_OF: dict[Cause, str] = {"Drift": DRIFT, "Quality": QUALITY, "Performance": PERFORMANCE}
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The conditions, and how many drifted windows stand in a row."""
+
+    conditions: tuple[Condition, ...]
+    drifted_windows: int = 0
+
+    def get(self, kind: str) -> Condition | None:
+        """The condition of a type, None when it is not watched."""
+        return next((c for c in self.conditions if c.type == kind), None)
+
+    def is_true(self, kind: str) -> bool:
+        """Whether the condition of a type is True."""
+        found = self.get(kind)
+        return found is not None and found.status == "True"

@@ -1,0 +1,78 @@
+"""One pass over a ModelMonitor as a pure function: children, findings, requests, status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tidemill.core.plan import Event, ObjectRef, Plan
+from tidemill.monitoring import status
+from tidemill.monitoring.builders import prometheus, workload
+from tidemill.monitoring.findings import DRIFT, PERFORMANCE, QUALITY, Findings
+from tidemill.monitoring.policy import actions, judge
+from tidemill.monitoring.snapshot import Snapshot
+
+LONGEST_LOOK_SECONDS = 30.0
+SHORTEST_LOOK_SECONDS = 5.0
+STARTING_LOOK_SECONDS = 2.0
+"""How often a monitor whose pod is ready is asked until it has answered once."""
+
+
+def build(snapshot: Snapshot) -> Plan:
+    """The plan for a snapshot."""
+    if snapshot.holder is not None:
+        found = judge.nothing(snapshot, "DeploymentAlreadyMonitored", f"see ModelMonitor {snapshot.holder}")
+        kept = list(snapshot.status.actions)
+        return Plan(delete=snapshot.children, status=status.build(snapshot, found, kept))
+    findings = judge.judge(snapshot)
+    new = actions.decide(snapshot, findings)
+    recorded = actions.remember(list(snapshot.status.actions), new)
+    children = [*workload.build(snapshot), *prometheus.build(snapshot)]
+    return Plan(
+        apply=tuple(children),
+        delete=tuple(_obsolete(snapshot, children)),
+        status=status.build(snapshot, findings, recorded),
+        events=(*_rebased(snapshot), *_news(snapshot, findings), *(actions.event(a) for a in new)),
+        requeue_after=_next_look(snapshot),
+    )
+
+
+def look_interval(window_seconds: int) -> float:
+    """Seconds between two readings of the report: three a window, but from 5 s to 30 s."""
+    return max(SHORTEST_LOOK_SECONDS, min(window_seconds / 3, LONGEST_LOOK_SECONDS))
+
+
+def _next_look(snapshot: Snapshot) -> float | None:
+    if not snapshot.pod_ready or snapshot.served is None:
+        return None  # a change of the pod or of the deployment wakes us
+    interval = look_interval(snapshot.spec.window.seconds)
+    if snapshot.reading.report is None or snapshot.reading.time is None:
+        return STARTING_LOOK_SECONDS
+    left = interval - (snapshot.now - snapshot.reading.time).total_seconds()
+    return max(left, 0.5)
+
+
+def _obsolete(snapshot: Snapshot, children: list[dict[str, object]]) -> Iterable[ObjectRef]:
+    """Prometheus objects that spec no longer asks for; the claim is never among them."""
+    wanted = {(m["kind"], m["metadata"]["name"]) for m in children}  # type: ignore[index]
+    return (r for r in snapshot.children if (r.kind, r.name) not in wanted)
+
+
+def _rebased(snapshot: Snapshot) -> list[Event]:
+    """The version in service has changed: from now on its own training data is what current data is compared with."""
+    before, served = snapshot.status.version, snapshot.served
+    if served is None or served.version is None or before in (None, served.version):
+        return []
+    message = f"comparing with the training data of {served.version} instead of {before}"
+    return [Event("Normal", "Rebased", message, "Rebase")]
+
+
+def _news(snapshot: Snapshot, findings: Findings) -> list[Event]:
+    """A warning for each finding that has become True."""
+    raw = (snapshot.object.get("status") or {}).get("conditions") or []
+    before = {c["type"] for c in raw if c["status"] == "True"}
+    found = (findings.get(kind) for kind in (DRIFT, QUALITY, PERFORMANCE))
+    return [
+        Event("Warning", c.type, c.message[:1024], "Judge")
+        for c in found
+        if c is not None and c.status == "True" and c.type not in before
+    ]

@@ -1,0 +1,102 @@
+"""What is asked for: retraining and roll-back, each with a cause, a cooldown, a daily limit and an id.
+
+An id is derived from the monitor, the cause and the window, so that a pass that is repeated after a crash asks for the
+same thing. Nothing is asked for while a roll-out is under way: what was measured must be what is served.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from tidemill.api.v1alpha1.model_monitor import ActionStatus, Retrain, Rollback
+from tidemill.core import hashing
+from tidemill.core.plan import Event
+from tidemill.monitoring.findings import CONDITION_OF, Cause, Findings
+from tidemill.monitoring.snapshot import Served, Snapshot
+
+Type = Literal["Retrain", "Rollback"]
+MAX_ACTIONS = 20
+_DAY = timedelta(hours=24)
+_ORDER: tuple[Cause, ...] = ("Performance", "Quality", "Drift")  # consequence before explanation
+
+
+def decide(snapshot: Snapshot, findings: Findings) -> list[ActionStatus]:
+    """The new requests of this pass, at most one of each type."""
+    served, wanted = snapshot.served, snapshot.spec.actions
+    if wanted is None or snapshot.spec.suspend or not _is_settled(served):
+        return []
+    assert served is not None  # noqa: S101  _is_settled checked
+    out = []
+    for kind, spec in (("Retrain", wanted.retrain), ("Rollback", wanted.rollback)):
+        action = _request("Retrain" if kind == "Retrain" else "Rollback", spec, snapshot, served, findings)
+        if action is not None:
+            out.append(action)
+    return out
+
+
+def _is_settled(served: Served | None) -> bool:
+    return served is not None and served.version is not None and served.candidate is None
+
+
+def _request(
+    kind: Type, spec: Retrain | Rollback | None, snapshot: Snapshot, served: Served, findings: Findings
+) -> ActionStatus | None:
+    if spec is None:
+        return None
+    cause = next((c for c in _ORDER if c in spec.causes and findings.is_true(CONDITION_OF[c])), None)
+    target = _target(kind, snapshot, served)
+    if cause is None or target is None or not _is_allowed(kind, spec, snapshot):
+        return None
+    identity = _identity(kind, cause, snapshot)
+    if any(a.id == identity for a in snapshot.status.actions):
+        return None
+    found = findings.get(CONDITION_OF[cause])
+    return ActionStatus(
+        id=identity,
+        type=kind,
+        cause=cause,
+        target=target,
+        version=served.version or "",
+        message=(found.message if found else cause)[:1024],
+        time=snapshot.now,
+    )
+
+
+def _target(kind: Type, snapshot: Snapshot, served: Served) -> str | None:
+    """Who is asked; None when there is nobody, or no version to return to."""
+    if kind == "Retrain":
+        return served.pipeline
+    return snapshot.spec.deployment if served.previous is not None and not served.suspended else None
+
+
+def _is_allowed(kind: Type, spec: Retrain | Rollback, snapshot: Snapshot) -> bool:
+    """Whether cooldown and daily limit let another request pass."""
+    times = [a.time for a in snapshot.status.actions if a.type == kind]
+    if times and snapshot.now - max(times) < timedelta(seconds=spec.cooldown_seconds):
+        return False
+    return sum(snapshot.now - t < _DAY for t in times) < spec.max_per_day
+
+
+def _identity(kind: Type, cause: Cause, snapshot: Snapshot) -> str:
+    served = snapshot.served
+    if cause == "Performance" or not snapshot.judged:  # not bound to one window
+        seconds = snapshot.spec.window.seconds
+        end = int(snapshot.now.timestamp()) // seconds * seconds
+    else:
+        end = int(snapshot.judged[-1].end)
+    uid = snapshot.object["metadata"]["uid"]
+    return hashing.short([uid, kind, cause, served.digest if served else None, end], 16)
+
+
+def remember(old: list[ActionStatus], new: list[ActionStatus]) -> list[ActionStatus]:
+    """The list to record, newest last."""
+    return [*old, *new][-MAX_ACTIONS:]
+
+
+def event(action: ActionStatus) -> Event:
+    """What people are told about a request."""
+    what = "asked TrainingPipeline" if action.type == "Retrain" else "asked ModelDeployment"
+    verb = "for a run" if action.type == "Retrain" else "to return to the version before"
+    message = f"{what} {action.target} {verb} (request {action.id}, {action.cause}): {action.message}"
+    return Event("Warning", f"{action.type}Requested", message, action.type)

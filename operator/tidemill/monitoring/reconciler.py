@@ -1,0 +1,159 @@
+"""The reconciler of ModelMonitor: reads the cache and the monitor's report into a snapshot; the plan is made elsewhere.
+
+The report is read from the monitor's pod, at most once an interval; between two readings the last one is used. It is the
+pod's address that is asked, not the Service's: that works without the cluster's DNS as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec, ModelMonitorStatus
+from tidemill.core import labels as keys
+from tidemill.core.plan import Key, ObjectRef, Plan
+from tidemill.engine.contract import Deps
+from tidemill.errors import ApiError, Stalled
+from tidemill.monitoring import plan, reading
+from tidemill.monitoring.builders import prometheus, workload
+from tidemill.monitoring.snapshot import (
+    PROMETHEUS_RULE,
+    SERVICE_MONITOR,
+    Reading,
+    Served,
+    Settings,
+    Snapshot,
+    child,
+)
+from tidemill_contracts.inference import MONITOR_PORT, REPORT_PATH
+from tidemill_contracts.monitoring import MonitorReport
+
+Obj = dict[str, Any]
+
+READ_SECONDS = 3.0
+"""How long the monitor may take to answer."""
+
+
+class ModelMonitorReconciler:
+    """See the module."""
+
+    kind = "ModelMonitor"
+
+    def __init__(self, deps: Deps) -> None:
+        """Reads nothing yet."""
+        self._deps = deps
+        self._readings: dict[Key, tuple[str | None, Reading]] = {}
+
+    async def gather(self, key: Key) -> Snapshot | None:
+        """The snapshot; None when the object is gone. Stalled when its spec cannot be read."""
+        obj = self._deps.cache.get(self.kind, key.namespace, key.name)
+        if obj is None or obj["metadata"].get("deletionTimestamp"):
+            self._readings.pop(key, None)
+            return None
+        spec, status = _parsed(obj)
+        now = self._deps.clock.now().replace(microsecond=0)
+        served = self._served(key.namespace, spec.deployment)
+        pod = self._pod(key)
+        config = self._deps.config
+        kinds = await self._prometheus_kinds() if spec.prometheus is not None else frozenset[str]()
+        return Snapshot(
+            object=obj,
+            spec=spec,
+            status=status,
+            now=now,
+            settings=Settings(config.monitor_image, config.image_pull_policy, tuple(config.image_pull_secrets)),
+            served=served,
+            holder=self._holder(key, spec.deployment),
+            pod_ready=pod is not None and reading.is_ready(pod),
+            pod_problem=reading.problem(pod) if pod is not None else "its pod does not exist yet",
+            reading=await self._reading(key, spec, served, pod, now),
+            prometheus_kinds=kinds,
+            children=await self._children(obj, kinds),
+        )
+
+    def plan(self, snapshot: Snapshot) -> Plan:
+        """The decision, see `plan.build`."""
+        return plan.build(snapshot)
+
+    def _served(self, namespace: str, name: str) -> Served | None:
+        deployment = self._deps.cache.get("ModelDeployment", namespace, name)
+        if deployment is None or deployment["metadata"].get("deletionTimestamp"):
+            return None
+        stable = (deployment.get("status") or {}).get("stable") or {}
+        version = self._deps.cache.get("ModelVersion", namespace, stable.get("version") or "")
+        return reading.served(deployment, version)
+
+    def _holder(self, key: Key, deployment: str) -> str | None:
+        """The oldest monitor of the deployment, when that is another one."""
+        monitors = [
+            m
+            for m in self._deps.cache.list(self.kind, key.namespace)
+            if m["spec"].get("deployment") == deployment and not m["metadata"].get("deletionTimestamp")
+        ]
+        first = min(monitors, key=reading.seniority, default=None)
+        return None if first is None or first["metadata"]["name"] == key.name else str(first["metadata"]["name"])
+
+    def _pod(self, key: Key) -> Obj | None:
+        pods = self._deps.cache.list("Pod", key.namespace, {keys.MONITOR: key.name, keys.COMPONENT: workload.COMPONENT})
+        alive = [p for p in pods if not p["metadata"].get("deletionTimestamp")]
+        return max(alive, key=reading.is_ready, default=None)
+
+    async def _reading(
+        self, key: Key, spec: ModelMonitorSpec, served: Served | None, pod: Obj | None, now: datetime
+    ) -> Reading:
+        """The report, at most one interval old; asked for again at once when another version is in service."""
+        digest, known = self._readings.get(key, (None, Reading()))
+        if served is None or served.digest is None or pod is None or not reading.is_ready(pod):
+            return Reading(time=known.time)
+        age = (now - known.time).total_seconds() if known.time else float("inf")
+        is_young = age < plan.look_interval(spec.window.seconds)
+        if known.report is not None and digest == served.digest and is_young:
+            return known
+        found = await self._ask(pod["status"]["podIP"], served.digest, now)
+        if found.report is None:
+            found = replace(found, time=known.time)
+        self._readings[key] = (served.digest, found)
+        return found
+
+    async def _ask(self, address: str, digest: str, now: datetime) -> Reading:
+        host = f"[{address}]" if ":" in address else address
+        url = f"http://{host}:{MONITOR_PORT}{REPORT_PATH}?digest={digest}"
+        try:
+            text = await self._deps.client.get_text(url, READ_SECONDS)
+            return Reading(MonitorReport.model_validate_json(text), now)
+        except ApiError as error:
+            return Reading(error=f"the monitor does not answer: {error.message}")
+        except ValidationError as error:
+            return Reading(error=f"the monitor's report cannot be read: {error.errors()[0]['msg']}")
+
+    async def _prometheus_kinds(self) -> frozenset[str]:
+        asked = (SERVICE_MONITOR, PROMETHEUS_RULE)
+        return frozenset([k for k in asked if await self._deps.client.has_kind(prometheus.API_VERSION, k)])
+
+    async def _children(self, obj: Obj, kinds: frozenset[str]) -> tuple[ObjectRef, ...]:
+        """Children that may have become superfluous: all but the claim, which goes with the object only."""
+        uid, cache = obj["metadata"]["uid"], self._deps.cache
+        found = [ObjectRef.of(o) for kind in ("Deployment", "Service") for o in cache.list(kind, owner_uid=uid)]
+        if kinds or not reading.had_prometheus(obj):
+            return tuple(found)
+        # spec.prometheus was taken away: its objects are not watched, so they are named.
+        namespace, name = obj["metadata"]["namespace"], child(obj["metadata"]["name"])
+        for kind, what in (
+            (SERVICE_MONITOR, name),
+            (SERVICE_MONITOR, prometheus.servers_name(name)),
+            (PROMETHEUS_RULE, name),
+        ):
+            found.append(ObjectRef(prometheus.API_VERSION, kind, namespace, what))
+        return tuple(found)
+
+
+def _parsed(obj: Obj) -> tuple[ModelMonitorSpec, ModelMonitorStatus]:
+    try:
+        spec = ModelMonitorSpec.model_validate(obj["spec"])
+    except ValidationError as error:
+        parts = [f"{'.'.join(str(p) for p in e['loc']) or 'spec'}: {e['msg']}" for e in error.errors()]
+        raise Stalled("InvalidSpec", "; ".join(parts)) from error
+    return spec, ModelMonitorStatus.model_validate(obj.get("status") or {})

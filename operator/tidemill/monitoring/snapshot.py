@@ -1,0 +1,120 @@
+"""Everything that one decision about a ModelMonitor is based on, frozen, with the time of the look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec, ModelMonitorStatus
+from tidemill.core import names
+from tidemill.core.plan import ObjectRef
+from tidemill_contracts.monitoring import MonitorReport, VersionReport, WindowReport
+
+Obj = dict[str, Any]
+
+SERVICE_MONITOR = "ServiceMonitor"
+PROMETHEUS_RULE = "PrometheusRule"
+
+SILENCE_SECONDS = 120
+"""Shortest silence that counts, however short the windows are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The watched ModelDeployment as data."""
+
+    version: str | None = None
+    """Name of the stable version; None while nothing is served."""
+    digest: str | None = None
+    since: datetime | None = None
+    previous: str | None = None
+    """Where a roll-back would go; None when there is no way back."""
+    candidate: str | None = None
+    suspended: bool = False
+    pipeline: str | None = None
+    """The TrainingPipeline of the version in service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The monitor's report; or why it could not be read."""
+
+    report: MonitorReport | None = None
+    time: datetime | None = None
+    """When a report was read last."""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator's configuration says about generated pods."""
+
+    image: str
+    image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look at a ModelMonitor and everything around it."""
+
+    object: Obj
+    spec: ModelMonitorSpec
+    status: ModelMonitorStatus
+    now: datetime
+    settings: Settings
+    served: Served | None = None
+    """None: the ModelDeployment does not exist."""
+    holder: str | None = None
+    """Another ModelMonitor that watches the deployment already."""
+    pod_ready: bool = False
+    pod_problem: str = ""
+    reading: Reading = Reading()
+    prometheus_kinds: frozenset[str] = frozenset()
+    """Which of ServiceMonitor and PrometheusRule the cluster knows; asked only when spec.prometheus is set."""
+    children: tuple[ObjectRef, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the ModelMonitor."""
+        return str(self.object["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+        return str(self.object["metadata"]["namespace"])
+
+    @property
+    def generation(self) -> int:
+        """Generation of its spec."""
+        return int(self.object["metadata"].get("generation") or 0)
+
+    @property
+    def version_report(self) -> VersionReport | None:
+        """What the monitor knows about the version in service."""
+        report, served = self.reading.report, self.served
+        if report is None or served is None:
+            return None
+        return next((v for v in report.versions if v.digest == served.digest), None)
+
+    @property
+    def judged(self) -> tuple[WindowReport, ...]:
+        """Closed windows of the version in service that had enough rows, newest last."""
+        found = self.version_report
+        return tuple(w for w in found.windows if w.closed and w.judged) if found else ()
+
+
+def moment(seconds: float) -> datetime:
+    """Seconds since the epoch as an aware time."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def child(monitor: str) -> str:
+    """Name of the monitor's Deployment, claim, ServiceMonitor and PrometheusRule."""
+    return names.child_name(monitor, "monitor")
+
+
+def service_of(deployment: str) -> str:
+    """Name of the Service that a deployment's servers report to."""
+    return names.child_name(deployment, "monitor")

@@ -1,0 +1,189 @@
+"""The status of a ModelMonitor: last scores, findings, requests, and whether the watch itself works.
+
+Ready speaks of the watch, not of the model: a model that drifts is watched well. Written at most once a minute unless
+something that people or machines act on has changed, because every write is an event for GitOps tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from tidemill.api.v1alpha1.model_monitor import (
+    ActionStatus,
+    FeatureScore,
+    PerformanceStatus,
+    WindowStatus,
+)
+from tidemill.core.conditions import Condition, merge, trio
+from tidemill.monitoring.findings import Findings
+from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, moment
+from tidemill_contracts.monitoring import ColumnScore, WindowReport
+
+PROMETHEUS_READY = "PrometheusReady"
+MAX_FEATURES = 20
+WRITE_SECONDS = 60
+QUIET_WRITE_SECONDS = 600
+"""How old the time of the last reading may get when nothing else is new."""
+
+REASONS = frozenset(
+    {
+        "Watching", "Suspended", "DeploymentNotFound", "DeploymentNotServing", "DeploymentAlreadyMonitored",
+        "MonitorNotReady", "MonitorUnreachable", "NothingServed", "PredictionsArrive", "NoDataYet", "NoTraffic",
+        "NoJudgedWindow", "NoDrift", "DriftNotSustained", "DriftSustained", "WithinLimits", "LimitsExceeded",
+        "NotEnoughLabels", "NoLabelDue", "NoLabels", "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
+    }
+)  # fmt: skip
+"""Every reason that this slice sets."""
+
+
+def build(snapshot: Snapshot, findings: Findings, actions: Sequence[ActionStatus]) -> dict[str, Any]:
+    """The whole status; the old one when only numbers moved and it is younger than a minute."""
+    found = _fresh(snapshot, findings, actions)
+    old = snapshot.object.get("status") or {}
+    if _is_same_news(old, found) and not _is_due(snapshot, old, found):
+        return dict(old)
+    return found
+
+
+def _fresh(snapshot: Snapshot, findings: Findings, actions: Sequence[ActionStatus]) -> dict[str, Any]:
+    report = snapshot.version_report
+    judged = snapshot.judged
+    served = snapshot.served
+    found: dict[str, Any] = {
+        "observedGeneration": snapshot.generation,
+        "version": served.version if served else None,
+        "rows": judged[-1].rows if judged else 0,
+        "window": _window(judged[-1]).to_json() if judged else None,
+        "driftedWindows": findings.drifted_windows,
+        "performance": _performance(snapshot),
+        "actions": [a.to_json() for a in actions] or None,
+        "conditions": _conditions(snapshot, findings),
+    }
+    if report is not None and report.last_record_at is not None:
+        found["lastRecordTime"] = _minute(moment(report.last_record_at))
+    if snapshot.reading.time is not None:
+        found["lastEvaluationTime"] = _text(snapshot.reading.time)
+    elif snapshot.status.last_evaluation_time is not None:
+        found["lastEvaluationTime"] = _text(snapshot.status.last_evaluation_time)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _is_same_news(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether nothing changed that anybody acts on."""
+    keys = ("observedGeneration", "version", "actions")
+    if any(old.get(k) != new.get(k) for k in keys):
+        return False
+    return _verdicts(old) == _verdicts(new)
+
+
+def _verdicts(status: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    return sorted((c["type"], c["status"], c["reason"]) for c in status.get("conditions") or ())
+
+
+def _is_due(snapshot: Snapshot, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether numbers may be written now."""
+    last = snapshot.status.last_evaluation_time
+    if last is None:
+        return True
+    age = snapshot.now - last
+    clock = ("lastEvaluationTime",)
+    if {k: v for k, v in old.items() if k not in clock} == {k: v for k, v in new.items() if k not in clock}:
+        return age >= timedelta(seconds=QUIET_WRITE_SECONDS)
+    return age >= timedelta(seconds=WRITE_SECONDS)
+
+
+def _window(window: WindowReport) -> WindowStatus:
+    drifted = sorted((f for f in window.features if f.drifted), key=lambda f: -(f.score or 0))
+    return WindowStatus(
+        start=moment(window.start),
+        end=moment(window.end),
+        rows=window.rows,
+        drifted_share=_round(window.drifted_share),
+        drifted_features=[_feature(f) for f in drifted[:MAX_FEATURES]],
+        prediction_score=_round(window.prediction.score) if window.prediction else None,
+        quality_problems=[p[:256] for p in window.quality_problems[:MAX_FEATURES]],
+    )
+
+
+def _feature(column: ColumnScore) -> FeatureScore:
+    return FeatureScore(
+        name=column.name,
+        test=column.test or "",
+        score=_round(column.score) or 0.0,
+        threshold=_round(column.threshold) or 0.0,
+    )
+
+
+def _performance(snapshot: Snapshot) -> dict[str, Any] | None:
+    report = snapshot.version_report
+    found = report.performance if report else None
+    if found is None:
+        return None
+    performance = PerformanceStatus(
+        metric=found.metric,
+        value=_round(found.value),
+        labels=found.labels,
+        labels_ratio=_round(found.labels_ratio),
+    )
+    return performance.to_json()
+
+
+def _conditions(snapshot: Snapshot, findings: Findings) -> list[dict[str, Any]]:
+    found = [*_summary(snapshot), *findings.conditions]
+    prometheus = prometheus_ready(snapshot)
+    if prometheus is not None:
+        found.append(prometheus)
+    old = (snapshot.object.get("status") or {}).get("conditions") or []
+    return merge(old, found, snapshot.generation, snapshot.now)
+
+
+def _summary(snapshot: Snapshot) -> list[Condition]:
+    deployment, served = snapshot.spec.deployment, snapshot.served
+    if snapshot.holder is not None:
+        why = (
+            "DeploymentAlreadyMonitored",
+            f"ModelDeployment {deployment} is watched by ModelMonitor {snapshot.holder} already: one monitor each",
+        )
+        return trio(ready=False, reason=why[0], message=why[1], stalled=why)
+    if snapshot.spec.suspend:
+        return trio(ready=True, reason="Suspended", message="spec.suspend is true: counting goes on, nothing is judged")
+    if served is None:
+        return _waiting("DeploymentNotFound", f"ModelDeployment {deployment} does not exist yet (spec.deployment)")
+    if served.version is None:
+        return _waiting("DeploymentNotServing", f"ModelDeployment {deployment} serves no version yet")
+    if not snapshot.pod_ready:
+        problem = snapshot.pod_problem or "its pod is not ready"
+        return _waiting("MonitorNotReady", f"the monitor does not run yet: {problem}")
+    if snapshot.reading.report is None:
+        return _waiting("MonitorUnreachable", snapshot.reading.error or "the monitor has not been asked yet")
+    return trio(ready=True, reason="Watching", message=f"{served.version} of {deployment} is watched")
+
+
+def _waiting(reason: str, message: str) -> list[Condition]:
+    return trio(ready=False, reason=reason, message=message, reconciling=(reason, message))
+
+
+def prometheus_ready(snapshot: Snapshot) -> Condition | None:
+    """Whether the objects that spec.prometheus asks for are there; None when it asks for none."""
+    if snapshot.spec.prometheus is None:
+        return None
+    missing = [k for k in (SERVICE_MONITOR, PROMETHEUS_RULE) if k not in snapshot.prometheus_kinds]
+    if missing:
+        kinds = " and ".join(missing)
+        text = f"the cluster does not know {kinds} (monitoring.coreos.com/v1): is the Prometheus operator installed?"
+        return Condition(PROMETHEUS_READY, "False", "KindsMissing", text)
+    return Condition(PROMETHEUS_READY, "True", "ObjectsApplied", "ServiceMonitors and PrometheusRule are applied")
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _minute(when: datetime) -> str:
+    return _text(when.replace(second=0))
+
+
+def _text(when: datetime) -> str:
+    return when.replace(microsecond=0).isoformat().replace("+00:00", "Z")
