@@ -1,0 +1,134 @@
+# `make help` explains every target. Nothing has to be installed beforehand but python3 (3.11 or newer) and make.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PY := .venv/bin/python
+# Where images are named, and which overlay `make install` applies.
+export IMAGE_PREFIX ?= tidemill.io
+export IMAGE_TAG ?= dev
+OVERLAY ?= manifests/overlays/cluster-wide
+# More arguments for pytest, for example PYTEST_ARGS='-k canary -x'.
+PYTEST_ARGS ?=
+PYTEST = $(PY) -m pytest $(PYTEST_ARGS)
+# kubectl, and the cluster that `make cluster` made unless KUBECONFIG names another.
+KUBECTL = KUBECONFIG="$${KUBECONFIG:-$$($(PY) -m hack.localcluster kubeconfig)}" "$$($(PY) -m hack.tools.kubectl)"
+PYTHON_CODE = operator images/runtime hack tests
+
+##@ Everyday
+
+.PHONY: help
+help: ## This text
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {gsub(/\$$\$$/, "$$", $$2); printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: .venv/.synced ## Python environment of the project in .venv (uv, from the lock)
+
+.venv/.synced: pyproject.toml uv.lock hack/tools/bootstrap.sh
+	@hack/tools/bootstrap.sh
+	@touch $@
+
+.PHONY: check
+check: format-check lint types imports generated unit ## The quick gate: format, lint, types, imports, generated files, unit tests
+
+.PHONY: test
+test: ## Everything: check, runtime, integration, cluster, images, e2e; brings up what it needs (the cluster stays up)
+	@MAKE="$(MAKE)" hack/tools/stages.sh setup check runtime integration cluster images e2e
+
+##@ Single gates
+
+.PHONY: format
+format: setup ## Format the code and fix what ruff can fix
+	@.venv/bin/ruff check --quiet --fix $(PYTHON_CODE) || true
+	@.venv/bin/ruff format $(PYTHON_CODE)
+
+.PHONY: format-check
+format-check: setup ## Fail when the code is not formatted
+	@.venv/bin/ruff format --check $(PYTHON_CODE)
+
+.PHONY: lint
+lint: setup ## ruff
+	@.venv/bin/ruff check $(PYTHON_CODE)
+
+.PHONY: types
+types: setup ## mypy, strict
+	@.venv/bin/mypy
+
+.PHONY: imports
+imports: setup ## Direction of imports between packages (import-linter)
+	@.venv/bin/lint-imports
+
+.PHONY: generate
+generate: setup ## Write CRDs and reference pages from the API types
+	@$(PY) -m hack.generate
+
+.PHONY: generated
+generated: setup ## Fail when generated files are older than their source
+	@$(PY) -m hack.generate --check
+
+.PHONY: unit
+unit: setup ## Pure tests and the rules of the architecture, in seconds
+	@$(PYTEST) tests/unit tests/architecture
+
+.PHONY: runtime
+runtime: setup ## Trainer, server and monitor together in one process, without a cluster
+	@$(PYTEST) tests/runtime
+
+.PHONY: integration
+integration: setup ## The operator against a real API server and etcd (started by the tests; no node, no root)
+	@$(PYTEST) tests/integration
+
+.PHONY: e2e
+e2e: cluster images ## The whole loop on a real cluster with real images
+	@KUBECONFIG="$${KUBECONFIG:-$$($(PY) -m hack.localcluster kubeconfig)}" PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.cache/tools/bin:$$PATH" $(PYTEST) tests/e2e
+
+##@ A cluster and what runs in it
+
+.PHONY: cluster
+cluster: setup ## A Kubernetes cluster: KUBECONFIG if set, kind with Docker, else processes of this machine (root)
+	@$(PY) -m hack.tools.kubectl >/dev/null
+	@$(PY) -m hack.localcluster up
+
+.PHONY: cluster-down
+cluster-down: setup ## Remove the cluster and everything it changed on this machine
+	@$(PY) -m hack.localcluster down
+
+.PHONY: cluster-status
+cluster-status: setup ## What of the cluster runs
+	@$(PY) -m hack.localcluster status
+
+.PHONY: kubeconfig
+kubeconfig: setup ## Print the line that points kubectl to the cluster: eval "$$(make -s kubeconfig)"
+	@echo "export KUBECONFIG=$$($(PY) -m hack.localcluster kubeconfig)"
+
+.PHONY: images
+images: setup ## Build the five images (docker, podman or buildah) and load what changed into the cluster that is up
+	@$(PY) -m hack.images
+
+.PHONY: install
+install: setup ## Apply CRDs, RBAC and the operator to the cluster (OVERLAY=manifests/overlays/one-namespace for one namespace)
+	@$(KUBECTL) apply --server-side --force-conflicts -k $(OVERLAY)
+
+.PHONY: uninstall
+uninstall: setup ## Remove what `install` applied, resources of all kinds included
+	@$(KUBECTL) delete --ignore-not-found -k $(OVERLAY)
+
+.PHONY: demo
+demo: cluster images ## The loop, told on real data: train, deploy, roll out, roll back, drift, retrain
+	@PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.cache/tools/bin:$$PATH" KUBECONFIG="$${KUBECONFIG:-$$($(PY) -m hack.localcluster kubeconfig)}" $(PY) -m hack.demo
+
+.PHONY: demo-clean
+demo-clean: setup ## Remove what the demo made, the operator included
+	@PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.cache/tools/bin:$$PATH" KUBECONFIG="$${KUBECONFIG:-$$($(PY) -m hack.localcluster kubeconfig)}" $(PY) -m hack.demo clean
+
+.PHONY: bench
+bench: cluster images ## Measure against floors taken on the same machine in the same run
+	@PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.cache/tools/bin:$$PATH" KUBECONFIG="$${KUBECONFIG:-$$($(PY) -m hack.localcluster kubeconfig)}" $(PY) -m hack.bench
+
+##@ Tidying
+
+.PHONY: clean
+clean: ## Remove environments and caches of this clone (the cluster must be down; the user's cache stays)
+	@if [ -d .tidemill/cluster ]; then echo "error: the local cluster is there; run: make cluster-down" >&2; exit 1; fi
+	@rm -rf .venv .cache .tidemill .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
