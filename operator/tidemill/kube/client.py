@@ -7,6 +7,7 @@ budgets rule out generated clients (docs/decisions/0020). Every failure is an `A
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -20,6 +21,7 @@ from tidemill.core.plan import ObjectRef
 from tidemill.errors import ApiError
 from tidemill.kube import registry
 from tidemill.kube.access import Access
+from tidemill.kube.encoding import encode
 from tidemill.kube.metrics import REQUESTS
 
 Obj = dict[str, Any]
@@ -27,6 +29,7 @@ Objs = list[Obj]
 
 _PAGE = 500
 _SCRAPE_LIMIT_BYTES = 8 << 20
+_LARGE_BYTES = 1 << 20  # aiohttp wants larger bodies as files
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 
@@ -237,7 +240,7 @@ class KubeClient:
         *,
         text: bool = False,
     ) -> Any:
-        data = None if body is None else json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+        data = None if body is None else encode(body)
         status, headers, raw = await self._send(method, path, query, data, content_type)
         if status == 401 and self.access.token_file is not None:
             self.access.token(fresh=True)
@@ -259,9 +262,10 @@ class KubeClient:
         if token:
             headers["Authorization"] = f"Bearer {token}"
         code = "error"
+        body = io.BytesIO(data) if data is not None and len(data) > _LARGE_BYTES else data
         try:
             async with self._session.request(
-                method, self.access.server + path, params=query, data=data, headers=headers
+                method, self.access.server + path, params=query, data=body, headers=headers
             ) as response:
                 raw = await response.read()
                 code = str(response.status)
