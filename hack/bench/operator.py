@@ -70,7 +70,7 @@ class Operator:
         }
         self.port = port
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tidemill"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "tidemill"], env=environment, stdout=open(f"/tmp/op-{identity}.log","w"), stderr=subprocess.STDOUT
         )
 
     def metrics(self) -> dict[str, float]:
@@ -166,6 +166,8 @@ class Jobs:
 async def namespace(client: KubeClient, name: str) -> None:
     """Create a namespace with the code that the pipelines name."""
     await client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    account = {"name": "default", "namespace": name}  # no controller makes it here, and pods need one
+    await client.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
     metadata = {"name": "code", "namespace": name}
     await client.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"train.py": CODE}})
 
@@ -404,5 +406,5 @@ def run(_: argparse.Namespace) -> list[Row]:
     """Bring a control plane up, measure, and take it down."""
     with control_plane() as kubeconfig:
         os.environ["KUBECONFIG"] = str(kubeconfig)
-        Kubectl().run("apply", "--server-side", "-f", str(ROOT / "crds"))
+        Kubectl().run("apply", "--server-side", "-k", str(ROOT / "crds"))
         return asyncio.run(measure(Path(kubeconfig)))
