@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import importlib.metadata
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import kopf
@@ -67,8 +67,14 @@ def load_slices(deps: Deps) -> Slices:
 class Operator:
     """One replica of the operator."""
 
-    def __init__(self, config: OperatorConfig, access: Access, clock: Clock | None = None) -> None:
-        """Opens nothing yet; see `run`."""
+    def __init__(
+        self,
+        config: OperatorConfig,
+        access: Access,
+        clock: Clock | None = None,
+        load: Callable[[Deps], Slices] = load_slices,
+    ) -> None:
+        """Opens nothing yet; see `run`. `load` gives the reconcilers."""
         self.config = config
         self.clock = clock or SystemClock()
         self.client = KubeClient(access)
@@ -79,7 +85,7 @@ class Operator:
         self.elector = LeaderElector(self.client, config, self.clock)
         self.leading = asyncio.Event()
         """Set while the workers run."""
-        self._wire(load_slices(self.deps), access)
+        self._wire(load(self.deps), access)
 
     def _wire(self, slices: Slices, access: Access) -> None:
         self._reconciled = [r.kind for r in slices.reconcilers]

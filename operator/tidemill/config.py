@@ -53,7 +53,7 @@ class OperatorConfig:
     retry_period_seconds: float = 2.0
     http_port: int = 8080
     """/healthz, /readyz and /metrics."""
-    watch_stale_seconds: float = 180.0
+    watch_stale_seconds: float = 240.0
     """Liveness fails when a watch connection has been silent for longer (bookmarks come about every minute)."""
 
     @classmethod

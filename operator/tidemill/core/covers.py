@@ -59,7 +59,7 @@ def _covers_list(live: list[Any], wanted: list[Any]) -> bool:
 def quantity(text: str | int | float) -> Decimal | None:
     """A Kubernetes quantity as a number; None when it is not one."""
     raw = str(text).strip()
-    number = raw.rstrip("numkMGTPEi")
+    number = raw.rstrip("numkKMGTPEi")
     suffix = raw[len(number) :]
     if suffix not in _SUFFIXES:
         return None

@@ -1,9 +1,9 @@
 """/healthz, /readyz and /metrics of the operator process.
 
 Why own probes: a process whose watches are silently dead, or whose event loop is blocked, looks alive from outside.
-Liveness fails when a watch has neither delivered anything nor been renewed for too long (every watch is renewed about
-every two minutes, whether or not anything happens), or when the loop's own heartbeat is late. A blocked loop cannot
-answer at all, which the kubelet counts as failed, too. Standby replicas are ready: they watch and can take over.
+Liveness fails when a watch has delivered nothing, not even a bookmark (the API server sends one about every minute),
+for too long, or when the loop's own heartbeat is late. A blocked loop cannot answer at all, which the kubelet counts as
+failed, too. Standby replicas are ready: they watch and can take over.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Heartbeats:
             self._seen.setdefault(path, now)
 
     def beat(self, path: str) -> None:
-        """The watch on `path` delivered something or was renewed; unknown paths are ignored."""
+        """The watch on `path` delivered something; unknown paths are ignored."""
         if path in self._seen:
             self._seen[path] = self._clock.monotonic()
             metrics.WATCH_SEEN.labels(path.rpartition("/")[2]).set(time.time())

@@ -42,7 +42,7 @@ LEASE_RENEWALS = Counter("tidemill_lease_renewals", "Writes of the Lease: taken,
 LEADER = Gauge("leader_election_master_status", "1 while this replica is the leader.", ["name"])
 WATCH_SEEN = Gauge(
     "tidemill_operator_watch_last_activity_timestamp_seconds",
-    "When the watch of a kind last delivered something or was renewed (Unix time).",
+    "When the watch of a kind last delivered something, be it a bookmark (Unix time).",
     ["kind"],
 )
 RESYNCS = Counter("tidemill_operator_resync_total", "Full live lists, by kind.", ["kind"])

@@ -1,0 +1,59 @@
+"""One real kube-apiserver for all integration tests that ask for it, and an operator under its shipped rights.
+
+Nothing here starts unless a test asks for `installation`. There is no kubelet and no controller manager: the test plays
+them (`kubectl … --subresource=status`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hack.localcluster import control_plane
+from tests.support.invariants import check_status
+from tests.support.operators import InProcess, Installation
+
+from tidemill.kube import metrics
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> Iterator[Path]:
+    """An administrator's kubeconfig of a fresh control plane."""
+    with control_plane() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def installation(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """CRDs, roles and ServiceAccount, as the cluster-wide overlay ships them."""
+    return Installation(kubeconfig, tmp_path_factory.mktemp("installation"))
+
+
+@pytest.fixture(scope="module")
+def operator(installation: Installation) -> Iterator[InProcess]:
+    """The product's operator, in this process, as its ServiceAccount; it must never be refused by RBAC."""
+    before = refusals()
+    running = InProcess(installation).start()
+    yield running
+    running.stop()
+    assert refusals() == before, "the shipped roles are not enough: the operator was answered 403"
+
+
+@pytest.fixture
+def namespace(installation: Installation, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own; every status in it is held against the invariants at the end."""
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:50].strip("-")
+    installation.kubectl("create", "namespace", name)
+    installation.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    yield name
+    for obj in installation.get("tidemill", "-n", name)["items"]:
+        check_status(obj)
+    installation.kubectl("delete", "tidemill", "--all", "-n", name, "--wait=false")
+
+
+def refusals() -> float:
+    """How often the API server has answered 403 to any client of this process."""
+    samples = (sample for metric in metrics.REQUESTS.collect() for sample in metric.samples)
+    return sum(s.value for s in samples if s.name.endswith("_total") and s.labels["code"] == "403")

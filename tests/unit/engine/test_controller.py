@@ -1,0 +1,237 @@
+"""One pass: what is written, in which order, and what each kind of failure becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pytest
+from tests.support.invariants import check_status, kstatus
+from tests.unit.engine.fakes import FakeApi, FakeClock
+
+from tidemill.config import OperatorConfig
+from tidemill.core import conditions
+from tidemill.core.plan import Event, Key, ObjectRef, Patch, Plan
+from tidemill.engine.apply import Applier
+from tidemill.engine.contract import Deps
+from tidemill.engine.controller import Controller
+from tidemill.engine.queue import WorkQueue
+from tidemill.errors import ApiError, Stalled, Waiting
+from tidemill.kube.cache import Cache
+
+Obj = dict[str, Any]
+KEY = Key("ModelMonitor", "ns", "m")
+
+
+@dataclass(frozen=True)
+class Snap:
+    object: Obj
+    now: datetime
+
+
+class Scripted:
+    """Plans whatever the test says."""
+
+    kind = "ModelMonitor"
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def gather(self, key: Key) -> Snap | None:
+        obj = self.world.cache.get(*key)
+        return None if obj is None else Snap(obj, self.world.clock.now())
+
+    def plan(self, snapshot: Snap) -> Plan:
+        return self.world.decide(snapshot.object)
+
+
+class Recorder:
+    def __init__(self, api: FakeApi) -> None:
+        self.api = api
+
+    async def post(self, obj: Obj, event: Event) -> None:
+        self.api.writes.append(("event", event.type, event.reason))
+
+
+class World:
+    """A controller with everything around it."""
+
+    def __init__(self) -> None:
+        self.api, self.cache, self.clock = FakeApi(), Cache(), FakeClock()
+        self.decide: Callable[[Obj], Plan] = lambda obj: Plan()
+        deps = Deps(self.api, self.cache, OperatorConfig(), self.clock)  # type: ignore[arg-type]
+        self.queue = WorkQueue("modelmonitor", self.clock, jitter=lambda: 1.0)
+        applier = Applier(self.api, self.cache, ["ConfigMap", "ModelMonitor"])  # type: ignore[arg-type]
+        self.controller = Controller(Scripted(self), deps, self.queue, applier, Recorder(self.api))  # type: ignore[arg-type]
+        meta = {"name": "m", "namespace": "ns", "generation": 1}
+        self.cache.put(self.api.put({"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelMonitor", "metadata": meta}))
+
+    @property
+    def live(self) -> Obj:
+        return self.api.objects["ModelMonitor", "ns", "m"]
+
+    def ready(self, obj: Obj) -> Obj:
+        trio = conditions.trio(ready=True, reason="Kept", message="kept")
+        old = (obj.get("status") or {}).get("conditions") or []
+        return {"conditions": conditions.merge(old, trio, 1, self.clock.now())}
+
+    def child(self, obj: Obj, value: str = "1") -> Obj:
+        owner = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "name": "m", "uid": obj["metadata"]["uid"]}
+        meta = {"name": "c", "namespace": "ns", "ownerReferences": [{**owner, "controller": True}]}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"v": value}}
+
+
+@pytest.fixture
+async def world() -> World:
+    return World()
+
+
+async def test_order_of_a_pass(world: World) -> None:
+    pod = ObjectRef("v1", "Pod", "ns", "p")
+    world.decide = lambda obj: Plan(
+        apply=(world.child(obj),),
+        patches=(Patch(pod, {"metadata": {"annotations": {"a": "b"}}}),),
+        delete=(ObjectRef("batch/v1", "Job", "ns", "old"),),
+        status=world.ready(obj),
+        events=(Event("Normal", "Kept", "kept", "Keep"),),
+        requeue_after=30,
+    )
+    outcome = await world.controller.process(KEY)
+    assert world.api.writes == [
+        ("apply", "ConfigMap", "c"),
+        ("delete", "Job", "old"),
+        ("status", "ModelMonitor", "m"),
+        ("event", "Normal", "Kept"),
+    ]
+    assert (outcome.result, outcome.requeue_after) == ("requeue_after", 30)
+    check_status(world.live)
+    assert world.live["status"]["observedGeneration"] == 1
+
+
+async def test_second_pass_writes_nothing(world: World) -> None:
+    world.decide = lambda obj: Plan(apply=(world.child(obj),), status=world.ready(obj))
+    await world.controller.process(KEY)
+    world.api.writes.clear()
+    world.clock.advance(3600)
+    assert (await world.controller.process(KEY)).result == "success"
+    assert world.api.writes == []
+
+
+async def test_own_writes_are_seen_at_once(world: World) -> None:
+    world.decide = lambda obj: Plan(apply=(world.child(obj),), status=world.ready(obj))
+    await world.controller.process(KEY)
+    assert world.cache.get("ConfigMap", "ns", "c") is not None
+    assert world.cache.get(*KEY)["status"]["conditions"]  # type: ignore[index]
+
+
+async def test_events_are_not_posted_when_the_status_was_not_written(world: World) -> None:
+    world.decide = lambda obj: Plan(status=world.ready(obj), events=(Event("Normal", "Kept", "kept", "Keep"),))
+    world.api.put({**world.live, "spec": {"changed": True}})  # the cache does not know yet
+    outcome = await world.controller.process(KEY)
+    assert outcome.failed
+    assert world.api.writes == []
+    assert (await world.controller.process(KEY)).result == "success", "the conflict made it read the newest state"
+    assert [w[0] for w in world.api.writes] == ["status", "event"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "result", "verdict", "reason"),
+    [
+        (Stalled("Bad", "spec.x must be 1"), "error", "Failed", "Bad"),
+        (Waiting("NotYet", "soon", 7), "requeue_after", "InProgress", "NotYet"),
+    ],
+)
+async def test_verdicts(world: World, raised: Exception, result: str, verdict: str, reason: str) -> None:
+    def decide(obj: Obj) -> Plan:
+        raise raised
+
+    world.decide = decide
+    outcome = await world.controller.process(KEY)
+    assert outcome.result == result
+    assert not outcome.failed, "neither is a failure that backs off"
+    assert outcome.requeue_after == (7 if isinstance(raised, Waiting) else None)
+    check_status(world.live)
+    assert kstatus(world.live) == verdict
+    assert conditions.get(world.live["status"]["conditions"], "Ready")["reason"] == reason  # type: ignore[index]
+    events = [w for w in world.api.writes if w[0] == "event"]
+    assert events == ([("event", "Warning", "Bad")] if isinstance(raised, Stalled) else [])
+    world.api.writes.clear()
+    await world.controller.process(KEY)
+    assert world.api.writes == [], "the same verdict again is no news"
+
+
+async def test_unexpected_exception_is_retried_and_shown_from_the_third_time(world: World) -> None:
+    world.decide = lambda obj: Plan(status=world.ready(obj))
+    await world.controller.process(KEY)
+
+    def decide(obj: Obj) -> Plan:
+        raise KeyError("boom")
+
+    world.decide = decide
+    for _ in range(2):
+        assert (await world.controller.process(KEY)).failed
+        assert kstatus(world.live) == "Current"
+    await world.controller.process(KEY)
+    assert kstatus(world.live) == "InProgress"
+    ready = conditions.get(world.live["status"]["conditions"], "Ready")
+    assert ready is not None
+    assert ready["reason"] == "ReconcileError"
+    assert "KeyError: 'boom'" in ready["message"]
+    check_status(world.live)
+    world.decide = lambda obj: Plan(status=world.ready(obj))
+    await world.controller.process(KEY)
+    assert kstatus(world.live) == "Current"
+    assert world.queue.failures(KEY) == 0
+
+
+async def test_too_many_requests_are_waited_for(world: World) -> None:
+    world.decide = lambda obj: Plan(apply=(world.child(obj),))
+    world.api.fail = [ApiError(429, "TooManyRequests", "slow down", 17)]
+    outcome = await world.controller.process(KEY)
+    assert outcome.failed
+    assert outcome.at_least == 17
+
+
+async def test_plan_error_counts_as_failure_after_everything_is_done(world: World) -> None:
+    world.decide = lambda obj: Plan(status=world.ready(obj), error="figures could not be read")
+    outcome = await world.controller.process(KEY)
+    assert outcome.failed
+    assert kstatus(world.live) == "Current"
+
+
+async def test_deleted_objects_are_left_alone(world: World) -> None:
+    world.decide = lambda obj: Plan(apply=(world.child(obj),))
+    doomed = {**world.live, "metadata": {**world.live["metadata"], "deletionTimestamp": "2026-03-01T12:00:00Z"}}
+    world.cache.put(world.api.put(doomed))
+    assert (await world.controller.process(KEY)).result == "success"
+    world.cache.remove(*KEY)
+    assert (await world.controller.process(KEY)).result == "success"
+    assert world.api.writes == []
+
+
+async def test_child_of_another_owner_is_not_touched(world: World) -> None:
+    theirs = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d", "uid": "theirs", "controller": True}
+    meta = {"name": "c", "namespace": "ns", "ownerReferences": [theirs]}
+    world.api.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"v": "theirs"}})
+    world.decide = lambda obj: Plan(apply=(world.child(obj),))
+    await world.controller.process(KEY)
+    stalled = conditions.get(world.live["status"]["conditions"], "Stalled")
+    assert stalled is not None
+    assert stalled["reason"] == "NotOwned"
+    assert "is controlled by Deployment d" in stalled["message"]
+    assert world.api.objects["ConfigMap", "ns", "c"]["data"] == {"v": "theirs"}
+
+
+async def test_changed_child_is_applied_again_and_a_job_never(world: World) -> None:
+    def job(obj: Obj, image: str) -> Obj:
+        return {**world.child(obj), "apiVersion": "batch/v1", "kind": "Job", "spec": {"image": image}}
+
+    world.decide = lambda obj: Plan(apply=(world.child(obj, "1"), job(obj, "a")))
+    await world.controller.process(KEY)
+    world.api.writes.clear()
+    world.decide = lambda obj: Plan(apply=(world.child(obj, "2"), job(obj, "b")))
+    await world.controller.process(KEY)
+    assert world.api.writes == [("apply", "ConfigMap", "c")]
+    assert world.api.objects["Job", "ns", "c"]["spec"] == {"image": "a"}

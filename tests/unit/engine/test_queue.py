@@ -1,0 +1,123 @@
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.engine.fakes import FakeClock
+
+from tidemill.core.plan import Key
+from tidemill.engine.queue import MAX_DELAY_SECONDS, WorkQueue
+
+A, B = Key("K", "ns", "a"), Key("K", "ns", "b")
+
+
+def queue() -> WorkQueue:
+    return WorkQueue("test", FakeClock(), jitter=lambda: 1.0)
+
+
+async def test_a_key_waits_only_once() -> None:
+    q = queue()
+    q.add(A)
+    q.add(A)
+    q.add(B)
+    assert len(q) == 2
+    assert [await q.get(), await q.get()] == [A, B]
+
+
+async def test_a_key_added_while_it_is_worked_on_comes_back_and_never_runs_twice_at_once() -> None:
+    q = queue()
+    q.add(A)
+    assert await q.get() == A
+    q.add(A)
+    q.add(A)
+    assert len(q) == 0, "another worker must not get it now"
+    q.done(A)
+    assert len(q) == 1
+    assert await q.get() == A
+    q.done(A)
+    assert len(q) == 0
+
+
+async def test_get_waits_for_an_add() -> None:
+    q = queue()
+    waiting = [asyncio.create_task(q.get()) for _ in range(2)]
+    await asyncio.sleep(0)
+    q.add(A)
+    q.add(B)
+    assert {await w for w in waiting} == {A, B}
+
+
+async def test_the_earliest_of_several_delays_counts_and_taking_the_key_clears_them() -> None:
+    q = queue()
+    q.add_after(A, 60)
+    q.add_after(A, 0.02)
+    q.add_after(A, 30)
+    await asyncio.sleep(0.05)
+    assert await q.get() == A
+    q.add_after(A, 0.02)
+    q.add(A)
+    q.done(A)
+    assert await q.get() == A
+    q.done(A)
+    await asyncio.sleep(0.05)
+    assert len(q) == 0, "the look that was due is the one that was taken"
+
+
+async def test_backoff_doubles_up_to_five_minutes_and_forgets() -> None:
+    q = queue()
+    assert [q.add_rate_limited(A) for _ in range(10)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, MAX_DELAY_SECONDS]
+    q.forget(A)
+    assert q.add_rate_limited(A) == 1
+    assert q.add_rate_limited(B, at_least=7) == 7
+    q.shut_down()
+
+
+async def test_shut_down_hands_nothing_out_and_drains() -> None:
+    q = queue()
+    q.add(A)
+    q.add(B)
+    assert await q.get() == A
+    idle = asyncio.create_task(q.get())
+    assert await idle == B
+    waiting = asyncio.create_task(q.get())
+    await asyncio.sleep(0)
+    q.shut_down()
+    assert await waiting is None
+    drained = asyncio.create_task(q.drained())
+    q.done(A)
+    await asyncio.sleep(0)
+    assert not drained.done()
+    q.done(B)
+    await drained
+    q.add(A)
+    assert len(q) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("ad"), st.sampled_from([A, B])), max_size=40))
+def test_no_wish_is_lost_and_no_key_runs_twice(steps: list[tuple[str, Key]]) -> None:
+    async def run() -> None:
+        q = queue()
+        wanted: set[Key] = set()
+        running: list[Key] = []
+        for what, key in steps:
+            if what == "a":
+                q.add(key)
+                wanted.add(key)
+            else:
+                while len(q):
+                    got = await q.get()
+                    assert got is not None
+                    assert got not in running
+                    running.append(got)
+                    wanted.discard(got)
+                if running:
+                    q.done(running.pop(0))
+        while running or len(q):
+            while len(q):
+                got = await q.get()
+                assert got is not None
+                running.append(got)
+                wanted.discard(got)
+            q.done(running.pop(0))
+        assert not wanted
+
+    asyncio.run(run())
