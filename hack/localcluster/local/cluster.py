@@ -215,7 +215,9 @@ def _node_ready(client: Client) -> bool:
         return False
     tainted = any(taint["key"].startswith("node.kubernetes.io/") for taint in node["spec"].get("taints", []))
     conditions = {item["type"]: item["status"] for item in node["status"].get("conditions", [])}
-    return conditions.get("Ready") == "True" and not tainted
+    # The recorded condition may be from before a crash: the kubelet must answer now.
+    answers = client.answers(f"/api/v1/nodes/{NODE_NAME}/proxy/healthz")
+    return conditions.get("Ready") == "True" and not tainted and answers
 
 
 def dns_answers(settings: Settings) -> bool:

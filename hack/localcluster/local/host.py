@@ -6,6 +6,7 @@ name or by folder goes, kernel settings return to the baseline, and firewall cha
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -110,9 +111,18 @@ def prepare(settings: Settings) -> None:
 
 
 def kill_containers(settings: Settings) -> None:
-    """Every container of our containerd, whether it still answers or not: its shims name our socket."""
+    """Every container of our containerd, whether it still answers or not: its shims name our socket.
+
+    A container whose shim was killed is found by its cgroup, unless pods' cgroups were there before us.
+    """
     shims = with_argument("containerd-shim", str(settings.containerd_socket))
-    kill_all([*descendants(shims), *shims])
+    orphans: list[int] = []
+    kept = _baseline(settings.folder).cgroups
+    for top in (path for path in _pod_cgroups() if str(path) not in kept):
+        for members in top.rglob("cgroup.procs"):
+            with contextlib.suppress(OSError):
+                orphans += [int(pid) for pid in members.read_text().split()]
+    kill_all([*descendants(shims), *shims, *orphans])
 
 
 def remove(folder: Path) -> None:
