@@ -5,7 +5,6 @@ Not a client for the operator (tidemill.kube is): tests must see every byte that
 
 from __future__ import annotations
 
-import json
 import ssl
 import time
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from typing import Any
 
 import httpx
 import yaml
+
+from tidemill.kube.encoding import encode
 
 Json = dict[str, Any]
 CRDS = Path(__file__).resolve().parents[2] / "crds"
@@ -56,14 +57,10 @@ class ApiServer:
         """POST an object; by default nothing is kept."""
         return self._send("POST", _collection(document), document, dry_run=dry_run)
 
-    def replace(self, document: Json, *, subresource: str = "", dry_run: bool = True) -> Answer:
-        """PUT an object or its subresource without a resourceVersion, that is, unconditionally."""
-        return self._send("PUT", _path(document) + subresource, document, dry_run=dry_run)
-
-    def apply(self, document: Json, *, manager: str = "tests", dry_run: bool = False) -> Answer:
-        """Server-side apply, forced."""
-        more = {"fieldManager": manager, "force": "true"}
-        return self._send("PATCH", _path(document), document, dry_run=dry_run, **more)
+    def apply(self, document: Json, *, subresource: str = "", dry_run: bool = False) -> Answer:
+        """Server-side apply, forced, of an object or of its subresource, for example `/status`."""
+        more = {"fieldManager": "tests", "force": "true"}
+        return self._send("PATCH", _path(document) + subresource, document, dry_run=dry_run, **more)
 
     def get(self, document: Json) -> Json:
         """GET the object that a document names."""
@@ -82,7 +79,7 @@ class ApiServer:
             path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
             params = {"fieldManager": "tests", "force": "true", "fieldValidation": "Strict"}
             headers = {"content-type": "application/apply-patch+yaml"}
-            answer = self.http.patch(path, params=params, headers=headers, content=json.dumps(crd))
+            answer = self.http.patch(path, params=params, headers=headers, content=encode(crd))
             assert answer.is_success, f"{file.name}: {answer.text}"
             self._wait_until_served(crd)
 
@@ -97,7 +94,7 @@ class ApiServer:
     def _send(self, method: str, path: str, document: Json, *, dry_run: bool, **params: str) -> Answer:
         params |= {"fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})
         kind = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
-        content = json.dumps(document).encode()
+        content = encode(document)
         answer = self.http.request(method, path, params=params, headers={"content-type": kind}, content=content)
         return Answer(answer.status_code, answer.json())
 

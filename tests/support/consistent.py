@@ -1,0 +1,158 @@
+"""What makes a random object of the API consistent: each CEL rule of the types, said once more in Python.
+
+Used only to draw documents that the API server must accept; the rules themselves are proved by table tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+
+Json = dict[str, Any]
+
+_BUILT_IN = {"accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss", "rmse", "mae", "r2"}
+_URIS = st.sampled_from(
+    [
+        "builtin://iris",
+        "configmap://rows/data.csv",
+        "pvc://claim",
+        "pvc://claim/a/b",
+        "s3://bucket/prefix/",
+        "gs://bucket",
+        "az://container/größe",
+        "https://host/data.csv?x=1#y",
+    ]
+)
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "DataSource.uri": _URIS,
+    "ResolvedData.uri": _URIS,
+    "Artifacts.uri": st.sampled_from(["pvc://claim/path", "s3://bucket", "az://container/a"]),
+    "Schedule.cron": st.sampled_from(["0 3 * * *", "@daily", "*/5 0-6,12 1 JAN MON-FRI"]),
+    "Schedule.timeZone": st.sampled_from(["UTC", "Europe/Berlin", "Etc/GMT+1"]),
+    "TrainingPipelineSpec.serviceAccountName": st.just("trainer"),
+}
+
+
+def _order(document: Json, low: str, high: str) -> None:
+    if low in document and high in document:
+        document[low], document[high] = sorted((document[low], document[high]))
+
+
+def _column(document: Json) -> Json:
+    _order(document, "min", "max")
+    if document.get("type", "Number") != "Number":
+        document.pop("min", None)
+        document.pop("max", None)
+    if document.get("type", "Category") != "Category":
+        document.pop("allowed", None)
+    return document
+
+
+def _source(document: Json) -> Json:
+    if not document["uri"].startswith(("s3", "gs", "az", "http")):
+        document.pop("secretRef", None)
+    if document["uri"].startswith("builtin"):
+        document.pop("format", None)
+    return document
+
+
+def _code(document: Json) -> Json:
+    if "command" in document:
+        document.pop("entrypoint", None)
+    else:
+        document.setdefault("entrypoint", "train:train")
+    return document
+
+
+def _gate(document: Json) -> Json:
+    _order(document, "min", "max")
+    if not document.keys() & {"min", "max", "againstChampion"}:
+        document["min"] = 0.5
+    return document
+
+
+def _artifacts(document: Json) -> Json:
+    if not document.get("uri", "pvc").startswith(("s3", "gs", "az")):
+        document.pop("secretRef", None)
+    return document
+
+
+def _pipeline(document: Json) -> Json:
+    if {g["metric"] for g in document.get("evaluation", {}).get("gates", [])} & _BUILT_IN:
+        document.setdefault("target", "label")
+    if not document["code"].keys() & {"configMap", "command"}:
+        document.setdefault("image", "trainer:1")
+    if all(d["uri"].startswith("builtin") for d in document["data"]):
+        document.get("triggers", {}).pop("dataChange", None)
+    return document
+
+
+def _reference(document: Json) -> Json:
+    if "version" in document:
+        return {"version": document["version"]}
+    return {"pipeline": "churn", **document}
+
+
+def _autoscaling(document: Json) -> Json:
+    _order(document, "minReplicas", "maxReplicas")
+    return document
+
+
+def _check(document: Json) -> Json:
+    if not document.keys() & {"max", "maxRatioToStable"}:
+        document["max"] = 1
+    return document
+
+
+def _rollout(document: Json) -> Json:
+    if document.get("strategy", "Immediate") != "Canary":
+        document.pop("steps", None)
+        document.pop("analysis", None)
+        return document
+    by_weight = {s["weight"]: s for s in document.get("steps") or [{"weight": 10}]}
+    document["steps"] = [by_weight[w] for w in sorted(by_weight)]
+    return document
+
+
+def _deployment(document: Json) -> Json:
+    if "autoscaling" in document:
+        document.pop("replicas", None)
+    return document
+
+
+def _limits(*names: str) -> Callable[[Json], Json]:
+    def repair(document: Json) -> Json:
+        return document if document.keys() & set(names) else {**document, names[0]: 0.5}
+
+    return repair
+
+
+def _monitor(document: Json) -> Json:
+    watched = {name.capitalize() for name in ("drift", "quality", "performance") if name in document}
+    if not watched:
+        document["drift"], watched = {}, {"Drift"}
+    for action in document.get("actions", {}).values():
+        action["causes"] = [c for c in action["causes"] if c in watched] or sorted(watched)[:1]
+    return document
+
+
+REPAIRS: dict[str, Callable[[Json], Json]] = {
+    "ColumnExpectation": _column,
+    "DataSource": _source,
+    "ResolvedData": _source,
+    "CodeSource": _code,
+    "ResolvedCode": _code,
+    "Gate": _gate,
+    "Artifacts": _artifacts,
+    "TrainingPipelineSpec": _pipeline,
+    "ModelReference": _reference,
+    "Autoscaling": _autoscaling,
+    "Check": _check,
+    "Rollout": _rollout,
+    "ModelDeploymentSpec": _deployment,
+    "Quality": _limits("maxMissingRatio", "maxUnseenRatio", "maxOutOfRangeRatio"),
+    "Performance": _limits("min", "max"),
+    "ModelMonitorSpec": _monitor,
+}
