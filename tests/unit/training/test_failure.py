@@ -125,6 +125,9 @@ def test_the_newest_try_counts() -> None:
     job = world.get("Job", run)
     world.put(make.pod(job, 1, terminated=make.terminated(1, make.failed("Infrastructure", "StorageUnavailable", "x"))))
     world.settle()
+    assert "status TrainingRun" not in world.written()  # the Job may follow at once
+    world.advance(seconds=20)
+    world.settle()
     assert world.condition("TrainingRun", run, "Reconciling") == ("True", "Running")
     world.put(make.pod(job, 2, terminated=make.terminated(42, USER)))
     world.ends(run, "Failed", "PodFailurePolicy")

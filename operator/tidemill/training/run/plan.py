@@ -33,7 +33,7 @@ def plan(snapshot: RunSnapshot) -> Plan:
     if found.phase == "Create":
         return _create(snapshot)
     if found.phase == "Leaving":
-        return Plan()
+        return Plan(requeue_after=_seconds(snapshot, found.until))
     if found.failure is not None:
         return Plan(status=statuses.failed(snapshot, found, found.failure))
     if found.result is not None:

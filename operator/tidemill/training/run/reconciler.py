@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from typing import Any
 
@@ -9,11 +10,14 @@ from tidemill.api.v1alpha1.training_run import TrainingRun
 from tidemill.core import podspec
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.engine.contract import Deps
+from tidemill.errors import ApiError
 from tidemill.training import pods, records, words
 from tidemill.training.run import plan as plans
 from tidemill.training.run.builders import claim
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill_contracts.training import CONTAINER
+
+logger = logging.getLogger(__name__)
 
 Obj = dict[str, Any]
 
@@ -94,7 +98,11 @@ class RunReconciler:
         if job is None or pod is None or pods.job_outcome(job) != "Failed":
             return None
         meta = pod["metadata"]
-        text = await self._deps.client.pod_logs(meta["namespace"], meta["name"], CONTAINER, LOG_LINES)
+        try:
+            text = await self._deps.client.pod_logs(meta["namespace"], meta["name"], CONTAINER, LOG_LINES)
+        except ApiError as error:  # the node is gone, or its kubelet does not answer: the verdict must not wait for it
+            logger.info("no log of pod %s: %s", meta["name"], error)
+            return None
         return text or None
 
     async def _claim_exists(self, run: TrainingRun, namespace: str) -> bool:

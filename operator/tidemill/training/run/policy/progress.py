@@ -6,9 +6,10 @@ does not start within pendingDeadlineSeconds ends the run; time in a queue (susp
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from tidemill.api.v1alpha1.training_run import FailureCategory, RunFailure
 from tidemill.core import conditions
@@ -18,6 +19,7 @@ from tidemill.training.run.policy import failure as failures
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill_contracts.training import TrainingResult
 
+SETTLING = timedelta(seconds=5)
 Phase = Literal["Create", "Queued", "Pending", "Running", "Leaving", "Complete", "Failed"]
 
 
@@ -85,14 +87,22 @@ def _active(snapshot: RunSnapshot) -> Progress:
         since = _running_since(snapshot)
         ended = pods.terminated(pod)
         if ended:
-            text = f"try {len(snapshot.pods)} ended with exit code {ended.get('exitCode')}; another one follows"
-            return Progress("Running", text, running_since=since)
+            return _between_tries(snapshot, ended, since)
         return Progress("Running", "the training pod is running", running_since=since)
     found = pods.trouble(pod) if pod is not None else None
     until = _pending_since(snapshot) + timedelta(seconds=snapshot.run.spec.limits.pending_deadline_seconds)
     if until <= snapshot.now or (found is not None and found.hopeless):
         return Progress("Failed", failure=failures.not_started(snapshot, found))
     return Progress("Pending", _pending_text(found), trouble=found is not None, until=until)
+
+
+def _between_tries(snapshot: RunSnapshot, ended: Mapping[str, Any], since: datetime | None) -> Progress:
+    """The pod has ended and the Job has not: normally the Job follows within a second or two, and that is the news."""
+    shown_from = conditions.parse_time(ended["finishedAt"]) + SETTLING if ended.get("finishedAt") else snapshot.now
+    if ended.get("exitCode") == 0 or snapshot.now < shown_from:
+        return Progress("Leaving", until=shown_from)
+    text = f"try {len(snapshot.pods)} ended with exit code {ended.get('exitCode')}; the Job starts another one"
+    return Progress("Running", text, running_since=since)
 
 
 def _pending_text(found: Trouble | None) -> str:
