@@ -113,7 +113,7 @@ class Doubler(TransformerMixin, BaseEstimator):
 
 
 def train(data, target):
-    return make_pipeline(Doubler(), LogisticRegression()).fit(data, target)
+    return make_pipeline(Doubler(), LogisticRegression(max_iter=1000)).fit(data, target)
 """
 BAD_METRICS = TREE + "\n\ndef evaluate(model, data, target):\n    return {'accuracy': 'good'}\n"
 
@@ -146,3 +146,10 @@ outputs = Path(os.environ["TIDEMILL_OUTPUT_DIR"])
 """
 PROGRAM_FAILS = "import sys\nprint('about to fail')\nsys.exit('disk of the dongle is missing')\n"
 PROGRAM_NO_MODEL = "print('forgot to save')\n"
+NO_CONVERTER = """
+from sklearn.dummy import DummyClassifier
+
+
+def train(data, target):
+    return DummyClassifier().fit(data, target)
+"""

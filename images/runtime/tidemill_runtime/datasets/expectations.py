@@ -104,15 +104,15 @@ def _type(present: "pd.Series[Any]", expected: ColumnExpectation) -> list[str]:
         findings = []
         if numbers.isna().any():
             bad = numbers.isna()
-            findings.append(f"{_first(bad, 'not a number')}, found {present[bad].iloc[0]!r}")
+            findings.append(f"{_first(bad, 'not a number')}, found {_shown(present[bad].iloc[0])}")
         infinite = pd.Series(np.isinf(numbers.to_numpy(dtype=float)), index=numbers.index)
         return findings + ([_first(infinite, "infinite")] if infinite.any() else [])
     if expected.type == "Boolean":
         bad = ~present.map(category_text).str.lower().isin(_BOOLEANS)
-        return [f"{_first(bad, 'not a boolean')}, found {present[bad].iloc[0]!r}"] if bad.any() else []
+        return [f"{_first(bad, 'not a boolean')}, found {_shown(present[bad].iloc[0])}"] if bad.any() else []
     if expected.type == "Text":
         bad = ~present.map(lambda value: isinstance(value, str)).astype(bool)
-        return [f"{_first(bad, 'not text')}, found {present[bad].iloc[0]!r}"] if bad.any() else []
+        return [f"{_first(bad, 'not text')}, found {_shown(present[bad].iloc[0])}"] if bad.any() else []
     return []
 
 
@@ -138,6 +138,10 @@ def _first(bad: "pd.Series[Any]", what: str) -> str:
     if count == 1:
         return f"1 value {what}, at row {row}"
     return f"{count} values {what}, first at row {row}"
+
+
+def _shown(value: Any) -> str:
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def _number(value: float) -> str:

@@ -173,6 +173,7 @@ def _get(uri: Uri, secret: str | None) -> Iterator[bytes]:
                 yield from _body(response, uri)
             return
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code < 500 or attempt == _HTTP_TRIES - 1:
                 raise _http_error(uri, error.code) from error
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:

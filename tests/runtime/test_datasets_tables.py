@@ -1,0 +1,111 @@
+"""Files become tables of plain columns, and broken files are named by file, line and column."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tidemill_contracts.training import DataInput
+from tidemill_runtime.datasets import tables
+from tidemill_runtime.datasets.errors import DataError
+from tidemill_runtime.datasets.sources import Fetched
+
+
+def read(tmp_path: Path, *files: tuple[str, bytes], form: str = "Auto") -> pd.DataFrame:
+    copies = []
+    for number, (name, content) in enumerate(files):
+        path = tmp_path / str(number)
+        path.write_bytes(content)
+        copies.append((name, path))
+    source = DataInput.model_validate({"name": "table", "uri": "pvc://data/x", "format": form})
+    return tables.read(source, Fetched(tuple(copies), "", ""))
+
+
+def parquet(tmp_path: Path, frame: pd.DataFrame) -> bytes:
+    frame.to_parquet(tmp_path / "frame.parquet", index=False)
+    return (tmp_path / "frame.parquet").read_bytes()
+
+
+FRAME = pd.DataFrame({"zahl": [1, 2], "größe": ["č", None], "share": [0.5, float("inf")]})
+LINES = '{"zahl":1,"größe":"č","share":0.5}\n\n{"zahl":2,"größe":null,"share":Infinity}\n'.encode()
+CSV = "zahl,größe,share\n1,č,0.5\n2,,inf\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", CSV),
+        ("t.csv", b"\xef\xbb\xbf" + CSV),
+        ("t.csv", CSV.replace(b"\n", b"\r\n")),
+        ("t.csv.gz", gzip.compress(CSV)),
+        ("no suffix", CSV),
+        ("no suffix", gzip.compress(CSV)),
+        ("t.jsonl", LINES),
+        ("no suffix", LINES),
+        ("no suffix", gzip.compress(LINES)),
+    ],
+)
+def test_every_format_gives_the_same_table(tmp_path: Path, name: str, content: bytes) -> None:
+    pd.testing.assert_frame_equal(read(tmp_path, (name, content)), FRAME)
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "no suffix"])
+def test_parquet_is_recognised_by_name_or_content(tmp_path: Path, name: str) -> None:
+    pd.testing.assert_frame_equal(read(tmp_path, (name, parquet(tmp_path, FRAME))), FRAME)
+
+
+def test_the_format_that_is_given_wins_over_the_name(tmp_path: Path) -> None:
+    pd.testing.assert_frame_equal(read(tmp_path, ("t.txt.csv", LINES), form="JSONLines"), FRAME)
+
+
+def test_parquets_finer_types_become_what_a_server_can_rebuild(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "category": pd.Series(["a", "b"], dtype="category"),
+            "gaps": pd.Series([1, None], dtype="Int32"),
+            "flags": pd.Series([True, None], dtype="boolean"),
+            "small": np.array([1, 2], dtype=np.int8),
+            "single": np.array([0.5, 1.5], dtype=np.float32),
+            "day": pd.to_datetime(["2026-01-01", "2026-01-02"]),
+            "yes": [True, False],
+        }
+    )
+    found = read(tmp_path, ("t.parquet", parquet(tmp_path, frame)))
+    kinds = ["str", "float64", "float64", "int64", "float64", "str", "bool"]
+    assert [str(dtype) for dtype in found.dtypes] == kinds
+    assert found["day"].tolist() == ["2026-01-01T00:00:00", "2026-01-02T00:00:00"]
+    assert found["flags"].tolist()[0] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("files", "reason", "says"),
+    [
+        ([("t.csv", b"a,a,b\n1,2,3\n")], "DuplicateColumns", "input 'table', t.csv: columns occur more than once: a"),
+        ([("t.csv", b"a,,b\n1,2,3\n")], "InvalidData", "column 2 has no name"),
+        ([("t.csv", b"a,b\n1,2\n1,2,3\n")], "InvalidData", "not CSV: Expected 2 fields in line 3, saw 3"),
+        ([("t.csv", "a\nä\n".encode("latin-1"))], "InvalidData", "byte 2 is not UTF-8"),
+        ([("t.csv", b"")], "EmptyData", "t.csv: the file is empty"),
+        ([("t.csv", b"a,b\n")], "EmptyData", "pvc://data/x has no rows"),
+        ([("t.csv.gz", gzip.compress(CSV)[:-9])], "InvalidData", "broken gzip data"),
+        ([("t.jsonl", b'{"a":1}\n{"a":\n')], "InvalidData", "line 2: not JSON"),
+        ([("t.jsonl", b"[1]\n")], "InvalidData", "line 1: expected an object, found list"),
+        ([("t.jsonl", b'{"a":1}\n{"a":{"b":2}}\n')], "InvalidData", "line 2: column 'a' is nested"),
+        ([("t.parquet", b"PAR1 and nothing more")], "InvalidData", "t.parquet: not Parquet"),
+        (
+            [("1.csv", b"a,b\n1,2\n"), ("2.csv", b"a,c\n1,2\n")],
+            "ColumnsDiffer",
+            "2.csv and 1.csv differ in columns b, c",
+        ),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path: Path, files: list[tuple[str, bytes]], reason: str, says: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, *files)
+    assert (caught.value.reason, says in str(caught.value)) == (reason, True), str(caught.value)
+
+
+def test_columns_in_another_order_are_the_same_columns(tmp_path: Path) -> None:
+    table = read(tmp_path, ("1.csv", b"a,b\n1,x\n"), ("2.csv", b"b,a\ny,2\n"))
+    assert table.to_dict("list") == {"a": [1, 2], "b": ["x", "y"]}

@@ -1,0 +1,238 @@
+"""Every way in which code or data can be wrong ends in a sentence that a person can act on, and the right exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sklearn.datasets import load_iris
+from tests.runtime.conftest import Trainer
+from tests.support import training_code
+
+from tidemill_contracts.training import (
+    TERMINATION_MESSAGE_LIMIT,
+    Code,
+    DataInput,
+    Failure,
+    ProbeConfig,
+    ProbeResult,
+    TrainerConfig,
+    TrainingResult,
+)
+from tidemill_runtime.artifacts import ArtifactError
+from tidemill_runtime.storage import StorageError
+from tidemill_runtime.trainer import failures, report
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "says"),
+    [
+        (training_code.SYNTAX_ERROR, "SyntaxError", "train.py:1: expected ':'"),
+        (training_code.IMPORT_ERROR, "ImportError", "No module named 'not_a_package_anywhere'\n  train.py:1"),
+        (training_code.NO_FUNCTION, "EntrypointNotFound", "there is no function 'train' in train, which has fit"),
+        (
+            training_code.RAISES,
+            "CodeFailed",
+            "KeyError: 'no such column'\n  train.py:7 in train: return helper(data)\n",
+        ),
+        (training_code.RAISES_AT_IMPORT, "CodeFailed", "importing train raised ZeroDivisionError: division by zero"),
+        (training_code.EXITS, "CodeFailed", "train ended the process: SystemExit: 3"),
+        (training_code.NO_ESTIMATOR, "NotAnEstimator", "train returned dict, expected a fitted scikit-learn estimator"),
+        (training_code.CLASS_NOT_INSTANCE, "NotAnEstimator", "train returned the class SVC"),
+        (training_code.NOT_FITTED, "NotFitted", "train returned a SVC that is not fitted"),
+        (training_code.OWN_CLASS, "UntrustedType", "servers do not load: train.Doubler; use scikit-learn's own"),
+        (training_code.BAD_METRICS, "InvalidMetrics", "evaluate returned 'accuracy': 'good', expected a dict"),
+        ("def train(data):\n    return data\n", "InvalidSignature", "train(data): expected train(data, target, *, …)"),
+    ],
+)
+def test_wrong_code_is_a_user_error_with_its_place(trainer: Trainer, code: str, reason: str, says: str) -> None:
+    trained = trainer(code)
+    assert (trained.exit_code, trained.failure.category, trained.failure.reason) == (42, "UserError", reason)
+    assert says in trained.failure.message
+    assert "tidemill_runtime" not in trained.failure.message
+    assert str(trainer.root) not in trained.failure.message
+
+
+def test_a_class_of_the_training_code_cannot_be_pickled_into_a_server(trainer: Trainer) -> None:
+    trained = trainer(training_code.OWN_CLASS, allow_pickle=True)
+    assert (trained.exit_code, trained.failure.reason) == (42, "Unservable")
+    assert "No module named 'train'; put its classes into a package of the image" in trained.failure.message
+
+
+def test_a_memory_error_is_out_of_memory(trainer: Trainer) -> None:
+    trained = trainer(training_code.OUT_OF_MEMORY)
+    assert (trained.exit_code, trained.failure.category) == (42, "OutOfMemory")
+
+
+def test_an_entrypoint_in_a_file_that_is_not_there_lists_the_files(trainer: Trainer) -> None:
+    config = trainer.config(training_code.TREE)
+    code = config.code.model_copy(update={"entrypoint": "model:train"})
+    trained = trainer.run(config.model_copy(update={"code": code}))
+    assert trained.failure.reason == "EntrypointNotFound"
+    assert "there is no module 'model'; the code has train.py" in trained.failure.message
+
+
+def test_code_that_changed_after_the_decision_is_refused(trainer: Trainer) -> None:
+    config = trainer.config(training_code.TREE)
+    Path(config.code.directory or "", "train.py").write_text(training_code.LOGISTIC)
+    trained = trainer.run(config)
+    assert (trained.exit_code, trained.failure.reason) == (42, "CodeChanged")
+
+
+@pytest.mark.parametrize(
+    ("table", "target", "reason", "says"),
+    [
+        ("a,churn\n1,0\n2,1\n", "churned", "MissingTarget", "there are a, churn; did you mean 'churn'?"),
+        ("a,churned\n1,\n2,\n", "churned", "TargetAllMissing", "column 'churned' has no value in any of 2 rows"),
+        ("a,churned\n1,1\n2,inf\n3,-inf\n", "churned", "TargetNotFinite", "2 values infinite, first at row 2"),
+        ("a,churned\n", "churned", "EmptyData", "has no rows"),
+        ("", "churned", "EmptyData", "the file is empty"),
+        ("a,a,churned\n1,2,0\n", "churned", "DuplicateColumns", "columns occur more than once: a"),
+        ("churned\n1\n0\n", "churned", "NoFeatures", "no column but the target 'churned'"),
+        ("a,churned\n1,0\n", "churned", "TooFewRows", "1 row cannot be split"),
+    ],
+)
+def test_wrong_data_is_named(trainer: Trainer, table: str, target: str, reason: str, says: str) -> None:
+    trained = trainer(training_code.TREE, trainer.table(table), target)
+    assert (trained.exit_code, trained.failure.category, trained.failure.reason) == (42, "DataInvalid", reason)
+    assert says in trained.failure.message
+
+
+def test_nan_in_the_features_of_a_model_that_takes_none(trainer: Trainer) -> None:
+    table = load_iris(as_frame=True).frame
+    table.iloc[3, 0] = float("nan")
+    trained = trainer(training_code.LINEAR, trainer.table(table.to_csv(index=False)))
+    assert (trained.exit_code, trained.failure.reason) == (42, "CodeFailed")
+    assert "ValueError: Input X contains NaN" in trained.failure.message
+
+
+def test_data_that_is_not_there(trainer: Trainer) -> None:
+    trained = trainer(training_code.TREE, "pvc://data/absent.csv")
+    assert (trained.exit_code, trained.failure.category, trained.failure.reason) == (42, "DataInvalid", "DataNotFound")
+
+
+def test_a_store_that_does_not_answer_is_retried(trainer: Trainer, mounts: Path) -> None:
+    (mounts / "pvc" / "file").write_text("a file where the claim's folder should be")
+    trained = trainer(training_code.TREE, store="pvc://file/churn")
+    assert (trained.exit_code, trained.failure.category) == (1, "Infrastructure")
+    assert trained.failure.reason == "StorageUnavailable"
+    assert trained.result.rows == {"train": 120, "holdout": 30}
+    assert "train" in trained.result.seconds
+
+
+@pytest.mark.parametrize(
+    ("error", "category", "reason", "code"),
+    [
+        (StorageError("StorageFull", "no space", retriable=True), "Infrastructure", "StorageFull", 1),
+        (StorageError("AccessDenied", "refused", retriable=False), "UserError", "AccessDenied", 42),
+        (StorageError("NotFound", "gone", retriable=False), "DataInvalid", "NotFound", 42),
+        (ArtifactError("DigestMismatch", "changed"), "UserError", "DigestMismatch", 42),
+        (MemoryError(), "OutOfMemory", "MemoryError", 42),
+        (ZeroDivisionError("ours"), "Infrastructure", "InternalError", 1),
+    ],
+)
+def test_errors_are_sorted_into_whose_they_are(error: Exception, category: str, reason: str, code: int) -> None:
+    failure, exit_code = failures.classify(error)
+    assert (failure.category, failure.reason, exit_code) == (category, reason, code)
+
+
+def test_a_configuration_that_cannot_be_read_is_said(trainer: Trainer) -> None:
+    config = trainer.config(training_code.TREE)
+    both = config.model_copy(update={"code": Code(digest="sha256:0", entrypoint="a:b", command=("c",))})
+    trained = trainer.run(both)
+    assert (trained.exit_code, trained.failure.reason) == (42, "InvalidConfig")
+    assert "exactly one of entrypoint and command" in trained.failure.message
+
+
+class TestTerminationMessage:
+    """Whatever a run found, its report is JSON of at most 4,096 bytes."""
+
+    def test_a_long_result_loses_its_least_important_parts_first(self, trainer: Trainer) -> None:
+        result = trainer(training_code.LOGISTIC, "builtin://digits", gate_metrics=("accuracy",)).result
+        assert result.signature is None  # 64 columns do not fit
+        assert result.outcome == "Succeeded"
+        assert result.metrics["accuracy"] is not None
+        assert result.digest is not None
+
+    def test_everything_at_once_still_fits(self) -> None:
+        result = TrainingResult(
+            outcome="Failed",
+            failure=Failure(category="UserError", reason="CodeFailed", message="ä" * 9000 + "the end"),
+            warnings=tuple("w" * 900 for _ in range(40)),
+            metrics={f"metric_{i}": 1 / 3 for i in range(300)},
+            champion_metrics={f"metric_{i}": 1 / 3 for i in range(300)},
+            data={f"input-{i}": "sha256:" + "0" * 64 for i in range(60)},
+            champion_note="n" * 3000,
+        )
+        text = report.fit_result(result)
+        assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
+        short = TrainingResult.model_validate_json(text)
+        assert short.failure is not None
+        assert short.failure.reason == "CodeFailed"
+        assert short.failure.message.endswith("the end")
+
+    def test_a_probe_keeps_revisions_before_error_texts(self) -> None:
+        revisions = {f"input-{i}": "sha256:" + "0" * 64 for i in range(20)}
+        text = report.fit_probe(ProbeResult(revisions=revisions, errors={"bad": "e" * 9000}))
+        assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
+        assert ProbeResult.model_validate_json(text).revisions == revisions
+
+
+def environment(trainer: Trainer, config: TrainerConfig) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"},
+        "TIDEMILL_TRAINER_CONFIG": config.to_json(),
+        "TIDEMILL_TERMINATION_LOG": str(trainer.root / "message"),
+    }
+
+
+@pytest.mark.parametrize("form", ["function", "program"])
+def test_a_stopped_pod_leaves_a_word_and_no_child(trainer: Trainer, form: str) -> None:
+    table = trainer.table("a,target\n" + "1,0\n2,1\n" * 10)
+    if form == "function":
+        config = trainer.config(training_code.HANGS, table)
+    else:
+        script = f"import os, time\nopen({str(trainer.root / 'child')!r}, 'w').write(str(os.getpid()))\n"
+        script += "print('hanging', flush=True)\ntime.sleep(600)\n"
+        config = trainer.config(script, table, command=(sys.executable, "train.py"))
+    command = [sys.executable, "-m", "tidemill_runtime.trainer"]
+    with subprocess.Popen(
+        command, env=environment(trainer, config), stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        for line in process.stdout or ():
+            if "hanging" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 143
+    result = TrainingResult.model_validate_json((trainer.root / "message").read_bytes())
+    assert result.failure is not None
+    assert (result.failure.category, result.failure.reason) == ("Infrastructure", "Terminated")
+    if form == "program":
+        child = int((trainer.root / "child").read_text())
+        for _ in range(100):
+            if not Path(f"/proc/{child}").exists():
+                break
+            time.sleep(0.05)
+        assert not Path(f"/proc/{child}").exists()
+
+
+def test_the_probe_resolves_what_it_can_and_names_the_rest(trainer: Trainer) -> None:
+    uri = trainer.table("a\n1\n")
+    config = ProbeConfig(data=(DataInput(name="good", uri=uri), DataInput(name="bad", uri="pvc://data/absent")))
+    env = {**os.environ, "TIDEMILL_PROBE_CONFIG": config.to_json(), "TIDEMILL_TERMINATION_LOG": str(trainer.root / "p")}
+    command = [sys.executable, "-m", "tidemill_runtime.trainer", "probe"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((trainer.root / "p").read_text())
+    assert result["revisions"]["good"].startswith("sha256:")
+    assert result["errors"]["bad"].startswith("DataNotFound: input 'bad': there is no file and no folder")
+
+
+def test_unknown_arguments_are_refused() -> None:
+    command = [sys.executable, "-m", "tidemill_runtime.trainer", "serve"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "expected none, or probe" in done.stderr) == (42, True)
