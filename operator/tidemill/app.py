@@ -77,12 +77,14 @@ class Operator:
         """Opens nothing yet; see `run`. `load` gives the reconcilers."""
         self.config = config
         self.clock = clock or SystemClock()
-        self.client = KubeClient(access)
+        self.client = KubeClient(access, connections=max(config.workers, 4))
+        # A connection of its own: a renewal must never queue behind a burst of work.
+        self.lease_client = KubeClient(access, connections=1, timeout_seconds=config.retry_period_seconds * 2)
         self.cache = Cache()
         self.deps = Deps(self.client, self.cache, config, self.clock)
         self.heartbeats = Heartbeats(self.clock, config.watch_stale_seconds)
         self.health = HealthServer(self.heartbeats, config.http_port)
-        self.elector = LeaderElector(self.client, config, self.clock)
+        self.elector = LeaderElector(self.lease_client, config, self.clock)
         self.leading = asyncio.Event()
         """Set while the workers run."""
         self._wire(load(self.deps), access)
@@ -124,6 +126,7 @@ class Operator:
                     await watching
             tick.cancel()
             await self.client.close()
+            await self.lease_client.close()
 
     async def _wind_down(self, leading: asyncio.Task[None], stopping: asyncio.Task[bool]) -> None:
         """Drains the workers, then releases the Lease; raises what ended the leadership, if anything did."""

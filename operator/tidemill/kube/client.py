@@ -41,7 +41,7 @@ class KubeClient:
         """Opens nothing yet; must then be used within one running event loop."""
         self.access = access
         self._connections = connections
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=5.0)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=5.0)
         self._session: aiohttp.ClientSession | None = None
         self._scraper: aiohttp.ClientSession | None = None
         self._host = access.server.partition("://")[2]
