@@ -87,7 +87,7 @@ def image_of(target: str) -> Image:
 @pytest.mark.parametrize(
     ("target", "absent", "present"),
     [
-        ("operator", {"sklearn", "numpy", "scipy", "pandas", "pyarrow", "onnxruntime", "skops", "joblib", "fastapi"}, {"kopf"}),
+        ("operator", {"sklearn", "numpy", "scipy", "pandas", "onnxruntime", "skops", "joblib", "fastapi"}, {"kopf"}),
         ("trainer", {"kubernetes", "kopf", "fastapi", "uvicorn"}, {"sklearn", "skops"}),
         ("server", {"kubernetes", "kopf", "skl2onnx", "pyarrow"}, {"sklearn", "fastapi"}),
         ("monitor", {"kubernetes", "kopf", "sklearn", "scipy", "pandas", "onnxruntime", "skops"}, {"fastapi", "numpy"}),

@@ -183,8 +183,8 @@ def control_plane(
 
     Needs no root and may run beside a whole cluster and beside other control planes. `state_dir` is a
     folder that this function fills and removes at the end (default: a temporary one); with `controllers` a
-    kube-controller-manager runs as well (garbage collection, Jobs, ServiceAccounts, quota). Raises LocalClusterError with the end of the log when a process
-    does not come up.
+    kube-controller-manager runs as well (garbage collection, Jobs, ServiceAccounts, quota). Raises LocalClusterError
+    with the end of the log when a process does not come up.
     """
     progress = progress or Progress(quiet=True)
     folder = Path(tempfile.mkdtemp(prefix="tidemill-")) if state_dir is None else state_dir.resolve()
