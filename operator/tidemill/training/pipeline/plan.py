@@ -39,12 +39,12 @@ def plan(snapshot: PipelineSnapshot) -> Plan:
     if verdict is not None and now.inputs is not None and is_recorded(now):
         run = _run(now, verdict)
         return Plan(apply=(run,), requeue_after=QUIET.total_seconds())
+    if not is_worth_writing(now):
+        return Plan(requeue_after=_seconds(snapshot, [_quiet_until(now)]))
     if verdict is not None:
         held = Held(verdict, Hold("it starts as soon as the last run is recorded", None))
     looked = snapshot.now if probe.unread else snapshot.pipeline.status.last_probe_time
     status = statuses.build(now, held, probing.data_states(now, probe.unread), looked)
-    if not is_worth_writing(now):
-        return Plan(requeue_after=_seconds(snapshot, [_quiet_until(now)]))
     return Plan(
         apply=_probe_jobs(snapshot, probe),
         delete=_surplus(now, probe),

@@ -99,7 +99,9 @@ def _active(snapshot: RunSnapshot) -> Progress:
 def _between_tries(snapshot: RunSnapshot, ended: Mapping[str, Any], since: datetime | None) -> Progress:
     """The pod has ended and the Job has not: normally the Job follows within a second or two, and that is the news."""
     shown_from = conditions.parse_time(ended["finishedAt"]) + SETTLING if ended.get("finishedAt") else snapshot.now
-    if ended.get("exitCode") == 0 or snapshot.now < shown_from:
+    if ended.get("exitCode") == 0:
+        return Progress("Leaving")
+    if snapshot.now < shown_from:
         return Progress("Leaving", until=shown_from)
     text = f"try {len(snapshot.pods)} ended with exit code {ended.get('exitCode')}; the Job starts another one"
     return Progress("Running", text, running_since=since)
