@@ -63,20 +63,29 @@ class Published:
 
 
 def numbers(
-    store: Path, *, rows: int = 120, estimator: Any = None, with_onnx: bool = True, **options: Any
+    store: Path,
+    *,
+    rows: int = 120,
+    estimator: Any = None,
+    with_onnx: bool = True,
+    relabel: list[Any] | None = None,
+    **options: Any,
 ) -> Published:
     """Publish a classifier of four numeric columns, fitted on a matrix."""
     from sklearn.linear_model import LogisticRegression
 
     x = np.random.default_rng(1).normal(size=(rows, 4))
     y = (x[:, 0] + 2 * x[:, 1] > 0).astype(int) + (x[:, 2] > 1)
+    if relabel is not None:
+        y = np.array(relabel)[(y > 0).astype(int)]
     frame = pd.DataFrame(x, columns=["a", "b", "c", "d"])
     model = (LogisticRegression() if estimator is None else estimator).fit(x, y)
     content = None
     if with_onnx:
         types = [("X", FloatTensorType([None, 4]))]
         content = to_onnx(model, initial_types=types, options={"zipmap": False}, target_opset=21).SerializeToString()
-    outputs = (ColumnSpec(name="label", datatype="INT64"), _probabilities(len(model.classes_)))
+    datatype = {"b": "BOOL", "f": "FP64", "i": "INT64"}.get(model.classes_.dtype.kind, "BYTES")
+    outputs = (ColumnSpec(name="label", datatype=datatype), _probabilities(len(model.classes_)))
     inputs = tuple(ColumnSpec(name=c, datatype="FP64") for c in frame.columns)
     signature = Signature(inputs=inputs, outputs=outputs, frame=False)
     return write(store, model, frame, signature, content, answer=x, **options)

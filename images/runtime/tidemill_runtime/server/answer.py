@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tidemill_runtime.server.frame import Array
 
 
@@ -32,10 +30,3 @@ class Answer:
             values: list[Any] = self.prediction.tolist()
             return values
         return [None] * len(self.prediction)
-
-    def scores(self) -> list[float] | None:
-        """Return the probability of the predicted class per row, the largest of the row."""
-        if self.probabilities is None:
-            return None
-        scores: list[float] = np.max(self.probabilities, axis=1).tolist()
-        return scores

@@ -13,10 +13,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from tidemill_runtime.server import feedback
+from tidemill_runtime.server.bodies import BodyReader
 from tidemill_runtime.server.dataplane import DataPlane
 from tidemill_runtime.server.errors import NotFoundError, ServingError, UnavailableError
 from tidemill_runtime.server.frame import spec_of
-from tidemill_runtime.server.http import BodyReader
 from tidemill_runtime.server.monitorclient import MonitorClient
 from tidemill_runtime.server.state import State
 

@@ -4,7 +4,6 @@ No framework, no validation twice, no log line a request. Everything that is not
 inference paths goes on to the application.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -12,24 +11,20 @@ from urllib.parse import quote
 
 import orjson
 
-from tidemill_contracts.inference import PREDICTION_ID_HEADER, ServerConfig
+from tidemill_contracts.inference import PREDICTION_ID_HEADER
 from tidemill_runtime.server import protocol_v1, protocol_v2
+from tidemill_runtime.server.bodies import BodyReader, ClientGoneError, Headers, Receive
 from tidemill_runtime.server.dataplane import DataPlane, monotonic, new_request_id
 from tidemill_runtime.server.errors import (
     BadRequestError,
     ServingError,
-    SlowClientError,
-    TooLargeError,
-    UnavailableError,
 )
 from tidemill_runtime.server.frame import Frame
 from tidemill_runtime.server.state import State
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 Decoded = tuple[str, Frame, list[str] | None]
 
 VERSION_HEADER = b"x-tidemill-version"
@@ -40,10 +35,6 @@ _LARGE_BODY = 128 * 1024  # parsing more than this would hold up every other req
 _log = logging.getLogger(__name__)
 
 
-class ClientGoneError(Exception):
-    """The connection closed before the request was complete; nobody waits for an answer."""
-
-
 def error_body(message: str) -> bytes:
     """Return the body of every error."""
     return orjson.dumps({"error": message})
@@ -52,64 +43,6 @@ def error_body(message: str) -> bytes:
 def error_headers(error: ServingError) -> Headers:
     """Return the headers of an error besides its length."""
     return [_JSON, *([(b"retry-after", str(error.retry_after).encode())] if error.retry_after is not None else [])]
-
-
-class BodyReader:
-    """Reads request bodies within bounds: each one's size and time, and what all of them hold together."""
-
-    def __init__(self, config: ServerConfig) -> None:
-        self._limit = config.max_body_bytes
-        self._budget = 4 * config.max_body_bytes
-        self._timeout = config.request_timeout_seconds
-        self._held = 0
-
-    async def read(self, headers: Headers, receive: Receive) -> bytes:
-        """Return the body.
-
-        Raises:
-            TooLargeError: as soon as it is known, which is before reading when the length is declared.
-            SlowClientError: not complete in time. UnavailableError: too many large bodies at once.
-            ClientGoneError: the connection closed.
-        """
-        for name, value in headers:
-            if name == b"content-length" and (len(value) > 18 or (value.isdigit() and int(value) > self._limit)):
-                raise self._too_large()
-        async with asyncio.timeout(self._timeout) as deadline:
-            try:
-                message = await receive()
-                if message["type"] == "http.request" and not message.get("more_body", False):
-                    body: bytes = message.get("body", b"")
-                    if len(body) > self._limit:
-                        raise self._too_large()
-                    return body
-                return await self._rest(message, receive)
-            except asyncio.CancelledError:
-                if deadline.expired():
-                    raise SlowClientError(f"the body did not arrive within {self._timeout:g} s") from None
-                raise
-
-    async def _rest(self, message: MutableMapping[str, Any], receive: Receive) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        try:
-            while message["type"] == "http.request":
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                self._held += len(chunk)
-                chunks.append(chunk)
-                if size > self._limit:
-                    raise self._too_large()
-                if self._held > self._budget:
-                    raise UnavailableError("overloaded: too many large bodies at once")
-                if not message.get("more_body", False):
-                    return b"".join(chunks)
-                message = await receive()
-        finally:
-            self._held -= size
-        raise ClientGoneError
-
-    def _too_large(self) -> TooLargeError:
-        return TooLargeError(f"the body is larger than {self._limit} bytes")
 
 
 class InferenceApp:

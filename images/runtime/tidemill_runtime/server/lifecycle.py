@@ -7,6 +7,7 @@ is in flight; flush the log; exit 0. The only module that writes `State` and han
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -21,8 +22,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.server import models, sockets
 from tidemill_runtime.server.application import create_application
+from tidemill_runtime.server.bodies import BodyReader
 from tidemill_runtime.server.dataplane import DataPlane
-from tidemill_runtime.server.http import App, BodyReader, InferenceApp, error_body
+from tidemill_runtime.server.http import App, InferenceApp, error_body
 from tidemill_runtime.server.monitorclient import MonitorClient
 from tidemill_runtime.server.predictionlog import Recorder, reference_document
 from tidemill_runtime.server.state import State
@@ -110,6 +112,8 @@ class Process:
 
     def run(self) -> None:
         """Serve, drain, return."""
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collector need not walk it again while requests are answered
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve())
 
@@ -136,6 +140,7 @@ class Process:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=int(self._config.request_timeout_seconds) + 1,
         )

@@ -5,6 +5,7 @@ per column. Values are cast to what the graph takes, and a value that does not f
 never a silent wrap-around.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ _NUMPY: dict[str, Any] = {
     "tensor(bool)": np.bool_,
     "tensor(string)": np.object_,
 }
+_sum = np.add.reduce
 _MISSING_TEXT = ""  # what a missing string is in ONNX, which has no null
 
 
@@ -125,7 +127,7 @@ class OnnxModel:
         if type(probabilities) is list:  # converted with ZipMap: one dictionary per row
             classes = self._classes or tuple(probabilities[0])
             probabilities = np.array([[row[c] for c in classes] for row in probabilities])
-        if probabilities is not None and np.isnan(probabilities).any():
+        if probabilities is not None and (total := _sum(probabilities, None)) != total:
             missing = frame.missing_columns()
             raise BadRequestError(f"inputs: the model gives no probabilities for missing values in {quoted(missing)}")
         return Answer(self._names, prediction, probabilities)
@@ -134,9 +136,10 @@ class OnnxModel:
 def _cast(values: Array, dtype: Any, name_of: Any) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         result: Array = values.astype(dtype)
+        total = _sum(result, None)
     if dtype is np.float32:
-        bad = np.isinf(result)
-        if not bad.any() or not (bad := bad & np.isfinite(values)).any():
+        # A finite sum proves that nothing overflowed, in one pass; NaN and infinity are looked at closely.
+        if math.isfinite(total) or not (bad := np.isinf(result) & np.isfinite(values)).any():
             return result
     elif not (bad := result != values).any():  # NaN differs from everything: no integer is a missing value
         return result

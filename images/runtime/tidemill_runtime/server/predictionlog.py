@@ -125,6 +125,8 @@ class Recorder:
             self._pending = None
 
     async def _send_all(self) -> None:
+        """Send what is queued now; what comes meanwhile waits for the next time, so that batches stay few."""
+        newest = self._records[-1] if self._records else None
         while self._pending is not None or self._records or self._errors:
             if self._pending is None:
                 records, rows = self._take()
@@ -132,6 +134,8 @@ class Recorder:
                 self._pending = Batch(await asyncio.to_thread(assemble, head, records), rows)
             await self._send(self._pending)
             self._pending = None
+            if newest is None or not self._records or self._records[0][3] > newest[3]:
+                return
 
     def _take(self) -> tuple[list[Record], int]:
         records: list[Record] = []
@@ -189,28 +193,46 @@ def assemble(head: dict[str, Any], records: list[Record]) -> bytes:
     """
     ids: list[str] = []
     times: list[float] = []
-    predictions: list[Any] = []
-    scores: list[float | None] = []
-    for request_id, frame, answer, at, _ in records:
+    for request_id, frame, _, at, _ in records:
         ids += row_ids(request_id, frame.rows)
         times += [at] * frame.rows
-        predictions += answer.labels()
-        scores += answer.scores() or [None] * frame.rows
-    batch = {**head, "ids": ids, "times": times, "columns": _columns(records), "predictions": predictions}
-    if any(score is not None for score in scores):
+    answers = [record[2] for record in records]
+    frames = [record[1] for record in records]
+    batch = {**head, "ids": ids, "times": times, "columns": _columns(frames), "predictions": _predictions(answers)}
+    scores = _scores(answers)
+    if scores is not None:
         batch["scores"] = scores
     batch["latencies"] = [seconds for *_, seconds in records]
     return orjson.dumps(batch)
 
 
-def _columns(records: list[Record]) -> dict[str, list[Any]]:
-    if not records:
+def _predictions(answers: list[Answer]) -> list[Any]:
+    if answers and answers[0].prediction.ndim == 1:
+        together: list[Any] = np.concatenate([answer.prediction for answer in answers]).tolist()
+        return together
+    return [label for answer in answers for label in answer.labels()]
+
+
+def _scores(answers: list[Answer]) -> list[float] | None:
+    """Return the probability of the predicted class, the largest of each row; None for a model without."""
+    probabilities = [answer.probabilities for answer in answers if answer.probabilities is not None]
+    if not probabilities:
+        return None
+    scores: list[float] = np.concatenate(probabilities).max(axis=1).tolist()
+    return scores
+
+
+def _columns(frames: list[Frame]) -> dict[str, list[Any]]:
+    if not frames:
         return {}
-    frames = [record[1] for record in records]
-    schema = frames[0].schema
+    columns = frames[0].schema.columns
+    matrices = [frame.matrix for frame in frames if frame.matrix is not None]
+    if len(matrices) == len(frames):
+        together = np.concatenate(matrices)
+        return {column.name: _logged(together[:, i], column) for i, column in enumerate(columns)}
     return {
         column.name: _logged(np.concatenate([frame.column(i) for frame in frames]), column)
-        for i, column in enumerate(schema.columns)
+        for i, column in enumerate(columns)
     }
 
 

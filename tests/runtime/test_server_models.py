@@ -1,0 +1,155 @@
+"""Choosing, vetting and proving a model, without a process around it."""
+
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from skops import io as skops_io
+from tests.support import versions
+
+from tidemill_contracts.artifact import ColumnSpec, Sample, Signature
+from tidemill_runtime.server import models
+from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.cpu import cpu_limit
+from tidemill_runtime.server.errors import BadRequestError, StartError
+from tidemill_runtime.server.frame import Frame, Schema
+from tidemill_runtime.server.models import WarmModel
+from tidemill_runtime.server.native_model import load_skops, use_one_thread
+from tidemill_runtime.server.trusted import is_vetted
+
+
+def load(published: versions.Published, **changes: Any) -> WarmModel:
+    config = published.config(**changes)
+    return models.load(models.open_verified(config), config, threads=1)
+
+
+def test_auto_serves_onnx_when_parity_passed_and_native_when_it_did_not(tmp_path: Path) -> None:
+    assert load(versions.numbers(tmp_path / "a")).model.platform == "onnxruntime_onnx"
+    assert load(versions.numbers(tmp_path / "b", parity=False)).model.platform == "sklearn"
+    assert load(versions.mixed(tmp_path / "c", with_onnx=False)).model.platform == "sklearn"
+    assert load(versions.numbers(tmp_path / "d", parity=False), runtime="ONNX").model.platform == "onnxruntime_onnx"
+
+
+def test_auto_falls_back_when_the_onnx_form_does_not_prove_itself(tmp_path: Path) -> None:
+    published = versions.numbers(tmp_path / "broken", extra={"model.onnx": b"no graph"})
+    assert load(published).model.platform == "sklearn"
+    with pytest.raises(StartError, match=r"^ModelLoadFailed: model\.onnx: "):
+        load(published, runtime="ONNX")
+
+
+def test_what_was_asked_for_and_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"FormatUnsupported: runtime ONNX cannot serve formats skops"):
+        load(versions.regression(tmp_path), runtime="ONNX")
+
+
+@pytest.mark.parametrize("runtime", ["ONNX", "Native"])
+@pytest.mark.parametrize("labels", [["x", "ü"], [False, True], [0, 1], [0.0, 1.0]], ids=str)
+def test_labels_keep_their_type_on_every_runtime(tmp_path: Path, runtime: str, labels: list[Any]) -> None:
+    published = versions.numbers(tmp_path, relabel=labels)
+    warm = load(published, runtime=runtime)
+    x = published.frame.to_numpy()[:20]
+    found = warm.model.predict(Frame(warm.schema, 20, matrix=x)).labels()
+    assert found == published.model.predict(x).tolist()
+    assert {type(value) for value in found} == {type(labels[0])}
+
+
+def test_a_forest_answers_as_its_own_predict_does(tmp_path: Path) -> None:
+    forest = RandomForestClassifier(n_estimators=15, random_state=0, n_jobs=2)
+    scaled = Pipeline([("scale", StandardScaler()), ("forest", forest)])
+    published = versions.numbers(tmp_path, estimator=scaled, with_onnx=False)
+    warm = load(published)
+    x = published.frame.to_numpy()
+    answer = warm.model.predict(Frame(warm.schema, len(x), matrix=x))
+    assert answer.labels() == published.model.predict(x).tolist()
+    np.testing.assert_array_equal(answer.probabilities, published.model.predict_proba(x))
+
+
+def test_every_estimator_inside_uses_one_thread() -> None:
+    inner = RandomForestClassifier(n_estimators=2, n_jobs=-1).fit(np.eye(4), [0, 1, 0, 1])
+    outer = Pipeline([("scale", StandardScaler()), ("model", inner)])
+    outer.extra_ = {"deep": [inner], "array": np.array([inner, None], dtype=object)}
+    use_one_thread(outer)
+    assert inner.n_jobs == 1
+
+
+def test_an_archive_with_other_types_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.skops"
+    skops_io.dump(FunctionTransformer(func=joblib.load), path)
+    with pytest.raises(StartError, match=r"FormatUnsupported: model\.skops holds types that are not vetted: joblib"):
+        load_skops(path)
+    path.write_bytes(b"no archive")
+    with pytest.raises(StartError, match=r"ModelLoadFailed: model\.skops: "):
+        load_skops(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "vetted"),
+    [
+        ("sklearn.tree._tree.Tree", True),
+        ("sklearn.gaussian_process.kernels.RBF", True),
+        ("numpy.log1p", True),
+        ("numpy.load", False),
+        ("numpy.f2py.compile", False),
+        ("sklearn.datasets._openml.fetch_openml", False),
+        ("builtins.eval", False),
+        ("os.system", False),
+        ("sklearn.tree._tree.TreeX", False),
+    ],
+)
+def test_vetting(name: str, vetted: bool) -> None:
+    assert is_vetted(name) is vetted
+
+
+@pytest.mark.parametrize(
+    ("recorded", "given", "same"),
+    [
+        ([1.0, 1000.0], [1.3, 1000.0], True),  # small beside the sample's mean, as parity is judged
+        ([1000.0, 1000.0], [1000.0, 1010.0], False),
+        (["a", "b"], ["a", "b"], True),
+        (["a", "b"], ["a", "c"], False),
+        ([None, 1.0], [float("nan"), 1.0], True),
+        ([1.0, None], [1.0, 2.0], False),
+    ],
+)
+def test_recorded_answers_are_compared(recorded: list[Any], given: list[Any], same: bool) -> None:
+    sample = Sample(columns={}, predictions=recorded)
+    kind = object if isinstance(given[0], str) else float
+    answer = Answer([("value", "FP64")], np.array(given, dtype=kind))
+    if same:
+        models.compare(answer, sample)
+    else:
+        with pytest.raises(StartError, match=r"WarmUpMismatch: row \d of sample\.json: expected "):
+            models.compare(answer, sample)
+
+
+def test_columns_by_name_reach_the_graph_whatever_it_is_called(tmp_path: Path) -> None:
+    published = versions.mixed(tmp_path)
+    warm = load(published, runtime="ONNX")
+    arrays = [np.array([0.5]), np.array([4.0]), np.array([None], dtype=object)]
+    assert warm.model.predict(Frame(warm.schema, 1, arrays=arrays)).labels()[0] in ("ja", "nein")
+
+
+def test_a_category_is_not_taken_for_a_number() -> None:
+    inputs = (ColumnSpec(name="a", datatype="FP64"), ColumnSpec(name="b", datatype="BYTES"))
+    schema = Schema(Signature(inputs=inputs, outputs=()))
+    assert not schema.is_numeric
+    with pytest.raises(BadRequestError, match="missing columns: 'b'; unexpected columns: 'B'"):
+        schema.check_names(["a", "B"], "inputs")
+
+
+def test_cpu_limit_reads_both_kinds_of_cgroup(tmp_path: Path) -> None:
+    v2, v1 = tmp_path / "cpu.max", tmp_path / "cpu"
+    everything = cpu_limit(v2, v1)
+    v1.mkdir()
+    (v1 / "cpu.cfs_quota_us").write_text("50000\n")
+    (v1 / "cpu.cfs_period_us").write_text("100000\n")
+    assert cpu_limit(v2, v1) == 1
+    v2.write_text("max 100000\n")
+    assert cpu_limit(v2, v1) == everything
+    v2.write_text("10000000 100000\n")
+    assert cpu_limit(v2, v1) == everything
