@@ -1,7 +1,7 @@
 """The reconciler of ModelMonitor: reads the cache and the monitor's report into a snapshot; the plan is made elsewhere.
 
-The report is read from the monitor's pod, at most once an interval; between two readings the last one is used. It is the
-pod's address that is asked, not the Service's: that works without the cluster's DNS as well.
+The report is read from the monitor's pod, at most once an interval; between two readings the last one is used. It is
+the pod's address that is asked, not the Service's: that works without the cluster's DNS as well.
 """
 
 from __future__ import annotations

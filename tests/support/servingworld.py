@@ -1,0 +1,165 @@
+"""What a person does and sees around one ModelDeployment, in short words, on a real API server."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from tests.support.invariants import check_status
+from tests.support.operators import InProcess, Installation, wait
+from tests.support.servingcluster import Cluster
+
+from tidemill.app import Slices
+from tidemill.core import conditions
+from tidemill.engine.contract import Deps
+from tidemill.kube import metrics
+from tidemill.serving import reconcilers
+
+Obj = dict[str, Any]
+
+CANARY: Obj = {
+    "strategy": "Canary",
+    "steps": [{"weight": 10, "durationSeconds": 2}, {"weight": 50, "durationSeconds": 2}],
+}
+ANALYSIS: Obj = {
+    "intervalSeconds": 1,
+    "minRequests": 20,
+    "failureLimit": 2,
+    "checks": [{"metric": "ErrorRatio", "max": 0.05}, {"metric": "LatencyP99Milliseconds", "max": 50}],
+}
+
+
+def load(deps: Deps) -> Slices:
+    """Only this slice: records are written by the test."""
+    return Slices(reconcilers.build(deps), reconcilers.WATCHES)
+
+
+def operator_of(installation: Installation) -> InProcess:
+    settings = {"lease_name": "serving", "leader_election": False, "resync_seconds": 3600}
+    return InProcess(installation, load, **settings).start()
+
+
+class World:
+    """One namespace: short ways to say what a person does and sees."""
+
+    def __init__(self, installation: Installation, cluster: Cluster, namespace: str) -> None:
+        self.installation, self.cluster, self.namespace = installation, cluster, namespace
+
+    def version(self, number: int, *, approved: bool = True, digest: int | None = None, **spec: Any) -> None:
+        """A ModelVersion as training records it."""
+        hexdigits = f"{digest or number:064x}"
+        name = f"churn-{number}"
+        manifest = {
+            "apiVersion": "tidemill.io/v1alpha1",
+            "kind": "ModelVersion",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {
+                "pipeline": "churn",
+                "number": number,
+                "digest": f"sha256:{hexdigits}",
+                "modelDigest": f"sha256:{hexdigits}",
+                "uri": f"pvc://tidemill-artifacts/churn/{hexdigits}",
+                "formats": ["skops", "onnx"],
+                "task": "classification",
+                "lineage": {
+                    "run": f"churn-{number}",
+                    "trigger": "NeverTrained",
+                    "key": f"sha256:{hexdigits}",
+                    "data": {},
+                    "code": f"sha256:{hexdigits}",
+                    "image": "trainer:1",
+                },
+                **spec,
+            },
+        }
+        self.installation.apply(manifest)
+        if approved:
+            self.approve(name)
+
+    def approve(self, name: str) -> None:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        condition = {
+            "type": "Approved",
+            "status": "True",
+            "reason": "Gates",
+            "message": "by the gates",
+            "observedGeneration": 1,
+            "lastTransitionTime": now,
+        }
+        ready = {**condition, "type": "Ready", "reason": "Recorded"}
+        status = {"status": {"observedGeneration": 1, "conditions": [ready, condition]}}
+        self.kubectl("patch", "modelversion", name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
+
+    def deploy(self, spec: Obj | None = None, name: str = "churn") -> None:
+        """A ModelDeployment as a person applies it."""
+        meta = {"name": name, "namespace": self.namespace}
+        body = {"model": {"pipeline": "churn"}, "rollout": CANARY, **(spec or {})}
+        self.installation.apply(
+            {"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelDeployment", "metadata": meta, "spec": body}
+        )
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.installation.kubectl("-n", self.namespace, *arguments)
+
+    def get(self, kind: str, name: str) -> Obj | None:
+        text = self.kubectl("get", kind, name, "-o", "json", "--ignore-not-found")
+        found: Obj | None = json.loads(text) if text.strip() else None
+        return found
+
+    def md(self, name: str = "churn") -> Obj:
+        found = self.get("modeldeployment", name)
+        assert found is not None
+        check_status(found)
+        return found
+
+    def until(self, fact: Any, what: str, seconds: float = 20, name: str = "churn") -> Obj:
+        """Waits for a fact about the ModelDeployment."""
+
+        def probe() -> Obj | None:
+            obj = self.md(name)
+            return obj if fact(obj) else None
+
+        try:
+            found: Obj = wait(probe, seconds, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{json.dumps(self.md(name).get('status'), indent=1)}") from None
+        return found
+
+    def served(self, version: str, seconds: float = 20) -> Obj:
+        return self.until(
+            lambda o: ready(o) == ("True", "Serving") and stable(o) == version, f"{version} serves", seconds
+        )
+
+    def events(self) -> list[str]:
+        return [e["reason"] for e in self.installation.get("events.events.k8s.io", "-n", self.namespace)["items"]]
+
+
+def ready(obj: Obj) -> tuple[str, str] | None:
+    found = conditions.get((obj.get("status") or {}).get("conditions") or (), "Ready")
+    return (found["status"], found["reason"]) if found else None
+
+
+def stable(obj: Obj) -> str | None:
+    return ((obj.get("status") or {}).get("stable") or {}).get("version")
+
+
+def candidate(obj: Obj) -> tuple[str, int] | None:
+    found = (obj.get("status") or {}).get("candidate")
+    return (found["version"], found["step"]) if found else None
+
+
+def condition(obj: Obj, kind: str) -> Obj:
+    found = conditions.get(obj["status"]["conditions"], kind)
+    assert found is not None
+    return found
+
+
+def deployments(world: World) -> list[str]:
+    found = world.installation.get("deployments", "-n", world.namespace)["items"]
+    return [d["metadata"]["name"] for d in found]
+
+
+def writes() -> float:
+    samples = (sample for metric in metrics.REQUESTS.collect() for sample in metric.samples)
+    return sum(s.value for s in samples if s.name.endswith("_total") and s.labels["method"] != "GET")
