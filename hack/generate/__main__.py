@@ -6,16 +6,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from hack.generate import crd, pages
+from hack.generate import crd, gitops, pages
 from tidemill.api.v1alpha1 import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def wanted(root: Path) -> dict[Path, str]:
-    """Return the text of every derived file by path; reads the hand-written parts of the pages below `root`."""
+    """Return the text of every derived file by path; reads the hand-written parts below `root`."""
     files = {root / "crds" / crd.file_name(kind.INFO): crd.render(kind) for kind in KINDS}
     files[root / "crds" / "kustomization.yaml"] = _kustomization()
+    files[root / gitops.PATCH] = gitops.patch(ROOT)
     for kind in KINDS:
         page = root / "docs" / "kinds" / pages.file_name(kind.INFO)
         files[page] = pages.render(kind, page.read_text() if page.exists() else None)
