@@ -6,9 +6,12 @@ Names: IMAGE_PREFIX (default tidemill.io), IMAGE_TAG (default dev). BASE_IMAGE r
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
 import os
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from hack.images.base import base_image
 from hack.images.engines import Engine, choose_engine
 from hack.images.inputs import LABEL, TARGETS, inputs_digest
 from hack.localcluster.progress import LocalClusterError, Progress
-from hack.localcluster.provider import REPOSITORY, Provider, choose_provider
+from hack.localcluster.provider import REPOSITORY, Provider, cache_folder, choose_provider
 from hack.tools.pypi import ToolError
 
 
@@ -62,6 +65,15 @@ def load(engine: Engine, provider: Provider, targets: list[str], progress: Progr
         record.write_text(json.dumps(loaded, indent=1) + "\n")
 
 
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Two builds beside each other would do the same work twice and load the same images twice."""
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with (cache_folder() / "images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hack.images", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)} (default: all)")
@@ -73,11 +85,12 @@ def main() -> int:
         parser.error(f"unknown target {', '.join(unknown)}: allowed are {', '.join(TARGETS)}")
     progress = Progress()
     try:
-        engine = choose_engine(progress)
-        build(engine, targets, progress)
-        provider = choose_provider(progress)
-        if not arguments.no_load and provider.name != "external" and provider.status().running:
-            load(engine, provider, targets, progress)
+        with one_at_a_time():
+            engine = choose_engine(progress)
+            build(engine, targets, progress)
+            provider = choose_provider(progress)
+            if not arguments.no_load and provider.name != "external" and provider.status().running:
+                load(engine, provider, targets, progress)
         progress.step("images are ready")
     except (LocalClusterError, ToolError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -127,10 +127,10 @@ def kill_containers(settings: Settings) -> None:
 
 def remove(folder: Path) -> None:
     """Take back everything `prepare` and the node's programs did. All processes must have ended."""
-    _remove_shim_sockets(folder)
+    baseline = _baseline(folder)
+    _remove_shim_sockets(folder, "/run/containerd/s" in baseline.folders)
     _unmount(folder)
     _remove_network()
-    baseline = _baseline(folder)
     for tool in ("iptables", "ip6tables"):
         _remove_chains(tool, baseline.chains.get(tool, {}))
     _remove_cgroups(set(baseline.cgroups))
@@ -166,10 +166,14 @@ def _unmount(folder: Path) -> None:
             _run("umount", "--lazy", point)
 
 
-def _remove_shim_sockets(folder: Path) -> None:
+def _remove_shim_sockets(folder: Path, others: bool) -> None:
+    """Sockets of our shims; with no `others` also those whose owner's folder a crash took away."""
+    sockets = Path("/run/containerd/s")
+    for path in sockets.glob("*") if not others else ():
+        path.unlink(missing_ok=True)
     for address in folder.glob("containerd/state/io.containerd.runtime.v2.task/*/*/address"):
         path = Path(address.read_text().strip().removeprefix("unix://"))
-        if path.parent == Path("/run/containerd/s"):
+        if path.parent == sockets:
             path.unlink(missing_ok=True)
 
 
