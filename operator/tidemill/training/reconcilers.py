@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tidemill.core import labels
+from tidemill.core import labels, names
 from tidemill.core.labels import API_VERSION, MANAGED_SELECTOR
 from tidemill.core.plan import Key
+from tidemill.core.podspec import controller_of
 from tidemill.engine.contract import Deps, Reconciler, Watch, controller_keys
 from tidemill.kube.cache import Cache
 from tidemill.training import records
@@ -50,6 +51,16 @@ def deployment_to_versions(deployment: Obj, cache: Cache) -> Iterable[Key]:
             yield Key("ModelVersion", namespace, version["metadata"]["name"])
 
 
+def pipeline_to_versions(pipeline: Obj, cache: Cache) -> Iterable[Key]:
+    """Versions that an earlier pipeline of this name left behind, when a new one appears."""
+    meta = pipeline["metadata"]
+    if (pipeline.get("status") or {}).get("observedGeneration", -1) != -1:
+        return
+    for version in cache.list("ModelVersion", meta["namespace"], {labels.PIPELINE: names.label_value(meta["name"])}):
+        if controller_of(version).get("uid") != meta["uid"]:
+            yield Key("ModelVersion", meta["namespace"], version["metadata"]["name"])
+
+
 def pod_to_owner(pod: Obj, cache: Cache) -> Iterable[Key]:
     """The run or pipeline of a training or probe pod. The pod's controller is the Job, so its labels tell."""
     del cache
@@ -63,6 +74,7 @@ def pod_to_owner(pod: Obj, cache: Cache) -> Iterable[Key]:
 
 
 WATCHES = (
+    Watch(API_VERSION, "TrainingPipeline", None, pipeline_to_versions),
     Watch(API_VERSION, "TrainingRun", None, controller_keys("TrainingPipeline")),
     Watch(API_VERSION, "ModelVersion", None, controller_keys("TrainingPipeline")),
     Watch(API_VERSION, "ModelMonitor", None, monitor_to_pipelines),

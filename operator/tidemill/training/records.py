@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tidemill.core import conditions
+from tidemill.core import conditions, labels, names
+from tidemill.kube.cache import Cache
 from tidemill.training import words
 
 Obj = dict[str, Any]
@@ -89,6 +90,7 @@ class VersionRecord:
 
     name: str
     uid: str
+    created: datetime
     number: int
     digest: str
     uri: str
@@ -109,6 +111,7 @@ def version_record(obj: Obj) -> VersionRecord:
     return VersionRecord(
         name=meta["name"],
         uid=meta["uid"],
+        created=conditions.parse_time(meta["creationTimestamp"]),
         number=spec["number"],
         digest=spec["digest"],
         uri=spec["uri"],
@@ -117,6 +120,13 @@ def version_record(obj: Obj) -> VersionRecord:
         metrics=spec.get("metrics") or {},
         approved=approved,
     )
+
+
+def version_records(cache: Cache, namespace: str, pipeline: str) -> tuple[VersionRecord, ...]:
+    """All living versions of a pipeline of that name, by number: also those that an earlier one of that name left."""
+    own = cache.list("ModelVersion", namespace, selector={labels.PIPELINE: names.label_value(pipeline)})
+    living = [o for o in own if o["spec"]["pipeline"] == pipeline and not o["metadata"].get("deletionTimestamp")]
+    return tuple(sorted((version_record(o) for o in living), key=lambda v: v.number))
 
 
 @dataclass(frozen=True, slots=True)

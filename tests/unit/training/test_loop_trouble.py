@@ -505,6 +505,41 @@ def test_a_served_version_is_owned_by_its_deployments_too() -> None:
     assert [o["kind"] for o in version["metadata"]["ownerReferences"]] == ["TrainingPipeline"]
 
 
+def test_a_pipeline_made_again_takes_over_what_its_predecessor_left_and_trains_once() -> None:
+    world = quickstart()
+    world.train()
+    world.put(make.Deployment("churn").uses(stable="churn-1").obj())
+    world.settle()
+    world.remove("TrainingPipeline", "churn")
+    assert world.names("ModelVersion") == ["churn-1"]  # it is served
+    assert world.names("TrainingRun") == []
+
+    again = make.Pipeline().obj()
+    again["metadata"]["uid"] = "another"
+    world.put(again)
+    world.advance(seconds=1)
+    run = world.train("f")
+    assert trigger(world, run)["type"] == "NeverTrained"
+    assert world.get("TrainingRun", run)["spec"]["keep"] == [make.digest("d")]
+    assert world.get("TrainingRun", run)["spec"]["champion"]["version"] == "churn-1"
+    assert world.names("ModelVersion") == ["churn-1", "churn-2"]
+    owners = world.get("ModelVersion", "churn-1")["metadata"]["ownerReferences"]
+    assert (owners[0]["kind"], owners[0]["uid"]) == ("TrainingPipeline", "another")
+
+
+def test_a_version_of_a_person_never_gets_an_owner() -> None:
+    world = quickstart()
+    world.train()
+    version = world.get("ModelVersion", "churn-1")
+    meta = {"name": "mine", "namespace": make.NAMESPACE, "uid": "mine"}
+    world.put({**version, "metadata": meta, "status": {"observedGeneration": -1}})
+    world.put(make.Deployment("churn").uses(stable="mine").obj())
+    world.settle()
+
+    assert "ownerReferences" not in world.get("ModelVersion", "mine")["metadata"]
+    assert world.get("ModelVersion", "mine")["status"]["deployments"] == ["churn"]
+
+
 # -- probes ---------------------------------------------------------------------------------------------------------
 
 

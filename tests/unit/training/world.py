@@ -122,15 +122,18 @@ class World:
         return obj
 
     def remove(self, kind: str, name: str, namespace: str = make.NAMESPACE) -> None:
-        """Delete an object and what it controls."""
+        """Delete an object, and what has no other owner, as the garbage collector does."""
         gone = self.objects.pop((kind, namespace, name), None)
         if gone is None:
             return
         self.cache.remove(kind, namespace, name, gone["metadata"]["uid"])
         for child in list(self.objects.values()):
             owners = child["metadata"].get("ownerReferences") or []
-            if any(o["uid"] == gone["metadata"]["uid"] and o.get("controller") for o in owners):
+            left = [o for o in owners if o["uid"] != gone["metadata"]["uid"]]
+            if owners and not left:
                 self.remove(child["kind"], child["metadata"]["name"], namespace)
+            elif left != owners:
+                self.put({**child, "metadata": {**child["metadata"], "ownerReferences": left}})
 
     def change(self, kind: str, name: str, change: Callable[[Obj], None], namespace: str = make.NAMESPACE) -> Obj:
         """Change an object, as somebody else than the operator."""

@@ -44,7 +44,6 @@ class PipelineReconciler:
         pipeline = TrainingPipeline.model_validate(obj)
         uid = obj["metadata"]["uid"]
         runs = [records.run_record(o) for o in _living(cache.list("TrainingRun", owner_uid=uid))]
-        versions = [records.version_record(o) for o in _living(cache.list("ModelVersion", owner_uid=uid))]
         probes = cache.list("Job", owner_uid=uid, selector={words.PROBE: "true"})
         return PipelineSnapshot(
             object=obj,
@@ -54,7 +53,7 @@ class PipelineReconciler:
             code=await self._code(namespace, pipeline.spec),
             maps=await self._maps(namespace, pipeline.spec),
             runs=tuple(sorted(runs, key=lambda r: (r.created, r.name))),
-            versions=tuple(sorted(versions, key=lambda v: v.number)),
+            versions=records.version_records(cache, namespace, key.name),
             requests=self._requests(namespace, key.name) if pipeline.spec.triggers.monitors else (),
             deployments=tuple(records.deployment_record(o) for o in cache.list("ModelDeployment", namespace)),
             probes=tuple(self._probe(job) for job in _living(probes)),

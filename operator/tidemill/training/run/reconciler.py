@@ -48,9 +48,7 @@ class RunReconciler:
             return None
         run = TrainingRun.model_validate(obj)
         own = await self._pods(job)
-        owner = podspec.controller_of(obj)
         pipeline = cache.get("TrainingPipeline", key.namespace, run.spec.pipeline) or {}
-        versions = [records.version_record(o) for o in cache.list("ModelVersion", owner_uid=owner.get("uid", ""))]
         deployments = [records.deployment_record(o) for o in cache.list("ModelDeployment", key.namespace)]
         return RunSnapshot(
             object=obj,
@@ -62,7 +60,7 @@ class RunReconciler:
             pods=tuple(own),
             log=await self._log(job, own),
             claim_exists=await self._claim_exists(run, key.namespace),
-            versions=tuple(sorted(versions, key=lambda v: v.number)),
+            versions=records.version_records(cache, key.namespace, run.spec.pipeline),
             numbers_used=(pipeline.get("status") or {}).get("versions") or 0,
             stable=frozenset(d.stable for d in deployments if d.stable),
         )

@@ -1,7 +1,8 @@
 """From a version's snapshot to what is done.
 
 A ModelDeployment that serves a version becomes its second owner, so that deleting the pipeline takes the record of a
-served model away only together with the last deployment that serves it (docs/decisions/0074).
+served model away only together with the last deployment that serves it. A pipeline that is made again takes over what
+its predecessor left (docs/decisions/0074).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.base import API_VERSION
-from tidemill.core import conditions
+from tidemill.core import conditions, labels
 from tidemill.core.plan import Event, ObjectRef, Patch, Plan
 from tidemill.training import words
 from tidemill.training.records import DeploymentRecord
@@ -28,22 +29,28 @@ def plan(snapshot: VersionSnapshot) -> Plan:
 
 
 def _owners(snapshot: VersionSnapshot, serving: list[DeploymentRecord]) -> tuple[Patch, ...]:
-    has: list[dict[str, Any]] = snapshot.object["metadata"].get("ownerReferences") or []
-    others = [o for o in has if o.get("kind") != "ModelDeployment"]
-    wanted = others + [_owner(d) for d in sorted(serving, key=lambda d: d.name)]
-    if not others or [o["uid"] for o in wanted] == [o["uid"] for o in has]:
-        return ()  # a version without a pipeline belongs to a person: it never gets an owner
+    """The pipeline of that name as controller, and whoever serves the version; nothing for a version of a person."""
+    meta = snapshot.object["metadata"]
+    if (meta.get("labels") or {}).get(labels.MANAGED_BY) != labels.MANAGED_BY_VALUE:
+        return ()
+    has: list[dict[str, Any]] = meta.get("ownerReferences") or []
+    wanted = [_owner("ModelDeployment", d.name, d.uid) for d in sorted(serving, key=lambda d: d.name)]
+    if snapshot.pipeline_uid is not None:
+        wanted.insert(0, _owner("TrainingPipeline", snapshot.version.spec.pipeline, snapshot.pipeline_uid))
+    if not wanted or [o["uid"] for o in wanted] == [o["uid"] for o in has]:
+        return ()  # without any owner left it would never be collected: it goes with the last one that it had
     return (Patch(ObjectRef.of(snapshot.object), {"metadata": {"ownerReferences": wanted}}),)
 
 
-def _owner(deployment: DeploymentRecord) -> dict[str, Any]:
+def _owner(kind: str, name: str, uid: str) -> dict[str, Any]:
+    is_pipeline = kind == "TrainingPipeline"
     return {
         "apiVersion": API_VERSION,
-        "kind": "ModelDeployment",
-        "name": deployment.name,
-        "uid": deployment.uid,
-        "controller": False,
-        "blockOwnerDeletion": False,
+        "kind": kind,
+        "name": name,
+        "uid": uid,
+        "controller": is_pipeline,
+        "blockOwnerDeletion": is_pipeline,
     }
 
 

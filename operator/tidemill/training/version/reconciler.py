@@ -25,11 +25,14 @@ class VersionReconciler:
         obj = cache.get(self.kind, key.namespace, key.name)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             return None
+        version = ModelVersion.model_validate(obj)
+        pipeline = cache.get("TrainingPipeline", key.namespace, version.spec.pipeline)
         living = [d for d in cache.list("ModelDeployment", key.namespace) if not d["metadata"].get("deletionTimestamp")]
         return VersionSnapshot(
             object=obj,
-            version=ModelVersion.model_validate(obj),
+            version=version,
             now=self._deps.clock.now().replace(microsecond=0),
+            pipeline_uid=pipeline["metadata"]["uid"] if pipeline else None,
             deployments=tuple(records.deployment_record(d) for d in living),
         )
 

@@ -17,5 +17,7 @@ class VersionSnapshot:
     object: dict[str, Any]
     version: ModelVersion
     now: datetime
+    pipeline_uid: str | None = None
+    """Uid of the TrainingPipeline of that name that exists now."""
     deployments: tuple[DeploymentRecord, ...] = ()
     """ModelDeployments of the namespace."""

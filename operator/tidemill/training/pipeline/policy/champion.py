@@ -9,9 +9,14 @@ from tidemill.training.records import RunRecord, VersionRecord
 
 def champion(snapshot: PipelineSnapshot, history: History) -> VersionRecord | None:
     """The newest approved version. That of a run that has not reported its end yet does not count."""
-    active = history.active.name if history.active else None
-    approved = [v for v in snapshot.versions if v.approved and v.run != active]
+    active = history.active
+    approved = [v for v in snapshot.versions if v.approved and not (active and _is_of(v, active))]
     return approved[-1] if approved else None
+
+
+def _is_of(version: VersionRecord, run: RunRecord) -> bool:
+    """Whether this very run made the version: a pipeline that was made again has runs of its predecessor's names."""
+    return version.run == run.name and version.created >= run.created
 
 
 def undecided(snapshot: PipelineSnapshot) -> VersionRecord | None:
@@ -23,8 +28,8 @@ def undecided(snapshot: PipelineSnapshot) -> VersionRecord | None:
 def needed_versions(snapshot: PipelineSnapshot, history: History) -> frozenset[str]:
     """Names of versions that retention must not touch.
 
-    Champion, newest, waiting for a decision, served or rolled back to or pinned by a ModelDeployment, or compared with
-    by a run that goes on.
+    Champion, newest, served or rolled back to or pinned by a ModelDeployment, or compared with by a run that goes on.
+    Versions that nobody decided on are not among them, but for the newest: they would pile up.
     """
     needed: set[str] = set()
     for deployment in snapshot.deployments:
@@ -33,7 +38,6 @@ def needed_versions(snapshot: PipelineSnapshot, history: History) -> frozenset[s
             needed |= {v.name for v in snapshot.versions if v.number == deployment.pinned[1]}
     found = champion(snapshot, history)
     needed |= {found.name} if found else set()
-    needed |= {v.name for v in snapshot.versions if v.approved is None}
     needed |= {v.name for v in snapshot.versions[-1:]}
     if history.active and history.active.champion:
         needed.add(history.active.champion)

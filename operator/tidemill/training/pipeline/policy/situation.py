@@ -23,8 +23,12 @@ class Situation:
 
     @property
     def trained(self) -> bool:
-        """Whether any version was ever registered."""
-        return bool(self.snapshot.versions) or self.snapshot.pipeline.status.versions > 0
+        """Whether this pipeline has run and any version was ever registered.
+
+        A pipeline that was deleted and made again finds the versions of its predecessor, but has not run itself.
+        """
+        registered = bool(self.snapshot.versions) or self.snapshot.pipeline.status.versions > 0
+        return registered and self.history.observed is not None
 
 
 def situation(snapshot: PipelineSnapshot) -> Situation:

@@ -82,6 +82,8 @@ def never_trained(situation: Situation, inputs: Inputs) -> Verdict | None:
     """No version exists, and these inputs were not tried: the first run, and each change until one succeeds."""
     if situation.trained or inputs.key in situation.history.tried:
         return None
+    if situation.history.observed is None:
+        return Verdict("NeverTrained", "this pipeline has never run")
     if situation.history.newest is None:
         return Verdict("NeverTrained", "no version of this pipeline exists")
     text = f"no version of this pipeline exists, and its inputs changed after run {situation.history.newest.name}"

@@ -25,7 +25,7 @@ def registration(snapshot: RunSnapshot, digest: str) -> Registration:
     Equal content is named again only when it is the newest version or one in service: otherwise a newer, different
     version lies between, and going back to the older content is news that deployments must follow.
     """
-    own = next((v for v in snapshot.versions if v.run == snapshot.name), None)
+    own = next((v for v in snapshot.versions if v.run == snapshot.name and v.digest == digest), None)
     if own is not None:
         return Registration(own.name, own.number, exists=True)
     newest = snapshot.versions[-1].name if snapshot.versions else None
