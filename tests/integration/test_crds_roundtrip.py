@@ -10,14 +10,14 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hack.localcluster import control_plane
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.support.apiserver import Answer, ApiServer, connect
+from tests.support.apiserver import Answer, ApiServer, with_crds
 from tests.support.consistent import FIELDS, REPAIRS
 from tests.support.objects import make
 from tests.support.strategies import documents
@@ -35,9 +35,8 @@ SETTINGS = settings(
 
 
 @pytest.fixture(scope="module")
-def api() -> Iterator[ApiServer]:
-    with control_plane() as kubeconfig, connect(kubeconfig) as server:
-        server.install_crds()
+def api(kubeconfig: Path) -> Iterator[ApiServer]:
+    with with_crds(kubeconfig) as server:
         for kind in KINDS:
             assert server.create(make(kind.INFO.kind), dry_run=False).ok
         yield server

@@ -6,13 +6,13 @@ Every CEL rule of every kind has a row that it refuses and a row that it lets th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hack.generate.crd import object_schema
 from hack.generate.schema import Schema
-from hack.localcluster import control_plane
-from tests.support.apiserver import ApiServer, connect
+from tests.support.apiserver import ApiServer, with_crds
 from tests.support.objects import REMOVE, make
 
 from tidemill.api.v1alpha1 import KINDS
@@ -24,9 +24,8 @@ TP, TR, MV, MD, MM = "TrainingPipeline", "TrainingRun", "ModelVersion", "ModelDe
 
 
 @pytest.fixture(scope="module")
-def api() -> Iterator[ApiServer]:
-    with control_plane() as kubeconfig, connect(kubeconfig) as server:
-        server.install_crds()
+def api(kubeconfig: Path) -> Iterator[ApiServer]:
+    with with_crds(kubeconfig) as server:
         yield server
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 from hack.demo.kubectl import executable
-from hack.localcluster import control_plane
-from tests.support.apiserver import ApiServer, connect
+from tests.support.apiserver import ApiServer, with_crds
 from tests.support.invariants import check_status, kstatus
 from tests.support.objects import MINIMAL, make
+from tests.support.recorded import RECORDED, Recorded
 
 pytestmark = pytest.mark.integration
 
@@ -38,9 +38,8 @@ class Plane:
 
 
 @pytest.fixture(scope="module")
-def plane() -> Iterator[Plane]:
-    with control_plane() as kubeconfig, connect(kubeconfig) as server:
-        server.install_crds()
+def plane(kubeconfig: Path) -> Iterator[Plane]:
+    with with_crds(kubeconfig) as server:
         for kind in MINIMAL:
             assert server.create(make(kind), dry_run=False).ok
         yield Plane(server, kubeconfig)
@@ -80,6 +79,18 @@ def test_the_quickstart_code_is_what_its_pipeline_calls() -> None:
 
     assert code["metadata"]["name"] == pipeline["code"]["configMap"]["name"]
     assert {name: annotations[name](value) for name, value in pipeline["parameters"].items()} == {"regularization": 1.0}
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=[r.name for r in RECORDED])
+def test_a_recorded_status_fits_the_schema(plane: Plane, recorded: Recorded) -> None:
+    document = recorded.document
+    metadata = {"name": "churn"}
+
+    spec = plane.api.create({**document, "metadata": {"name": "recorded"}})
+    status = plane.api.apply({**document, "metadata": metadata}, subresource="/status", dry_run=True)
+
+    assert spec.ok, spec.message
+    assert status.ok, status.message
 
 
 @pytest.mark.parametrize("kind", MINIMAL)

@@ -66,12 +66,6 @@ class ApiServer:
         """GET the object that a document names."""
         return dict(self.http.get(_path(document)).raise_for_status().json())
 
-    def delete(self, document: Json) -> None:
-        """DELETE the object that a document names; it may be gone already."""
-        answer = self.http.delete(_path(document))
-        if answer.status_code != 404:
-            answer.raise_for_status()
-
     def install_crds(self) -> None:
         """Apply the committed CRDs and wait until each is served."""
         for file in sorted(CRDS.glob("tidemill.io_*.yaml")):
@@ -110,6 +104,17 @@ def _collection(document: Json) -> str:
 
 def _path(document: Json) -> str:
     return f"{_collection(document)}/{document['metadata']['name']}"
+
+
+@contextmanager
+def with_crds(kubeconfig: Path) -> Iterator[ApiServer]:
+    """Connect to a server that has the CRDs; objects of ours in the namespace default are removed at the end."""
+    with connect(kubeconfig) as server:
+        server.install_crds()
+        yield server
+        for file in CRDS.glob("tidemill.io_*.yaml"):
+            plural = file.stem.removeprefix("tidemill.io_")
+            server.http.delete(f"/apis/tidemill.io/v1alpha1/namespaces/default/{plural}").raise_for_status()
 
 
 @contextmanager
