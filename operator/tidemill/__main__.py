@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -46,6 +47,8 @@ def main() -> int:
     logs.configure(config.log_level)
     for name in unknown_settings():
         logger.warning("%s is not a setting of the operator", name)
+    gc.freeze()  # what the imports made stays: no use in looking at it again and again
+    gc.set_threshold(50_000, 20, 20)
     try:
         asyncio.run(_run(config))
     except TidemillError as error:

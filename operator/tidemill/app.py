@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import kopf
+from prometheus_client import REGISTRY
 
 from tidemill import handlers
 from tidemill.config import OperatorConfig
@@ -22,6 +23,7 @@ from tidemill.core.labels import API_VERSION
 from tidemill.engine import metrics
 from tidemill.engine.apply import Applier
 from tidemill.engine.clock import Clock, SystemClock
+from tidemill.engine.conditions_metric import ConditionsCollector
 from tidemill.engine.contract import Deps, Reconciler, Watch
 from tidemill.engine.controller import Controller
 from tidemill.engine.health import HealthServer, Heartbeats
@@ -91,6 +93,7 @@ class Operator:
 
     def _wire(self, slices: Slices, access: Access) -> None:
         self._reconciled = [r.kind for r in slices.reconcilers]
+        self._conditions = ConditionsCollector(self.cache, self._reconciled)
         watched = sources(self._reconciled, slices.watches)
         queues = {kind: WorkQueue(kind.lower(), self.clock) for kind in self._reconciled}
         self.intake = Intake(self.cache, queues, watched)
@@ -107,6 +110,7 @@ class Operator:
         stop_watching = asyncio.Event()
         watching: asyncio.Task[None] | None = None
         try:
+            REGISTRY.register(self._conditions)
             await self.health.start()
             if not await self._crds_served(stop):
                 return
@@ -125,6 +129,7 @@ class Operator:
                 with contextlib.suppress(BaseException):
                     await watching
             tick.cancel()
+            REGISTRY.unregister(self._conditions)
             await self.client.close()
             await self.lease_client.close()
 

@@ -42,6 +42,30 @@ class NoDiffBase(kopf.DiffBaseStorage):
         del body, patch, essence
 
 
+class NoProgress(kopf.ProgressStorage):
+    """Keeps no handler's progress: events are not retried, keys are."""
+
+    def fetch(self, *, key: Any, body: Any) -> Any:
+        """Nothing was ever stored."""
+        del key, body
+
+    def store(self, *, key: Any, record: Any, body: Any, patch: Any) -> None:
+        """Never writes."""
+        del key, record, body, patch
+
+    def purge(self, *, key: Any, body: Any, patch: Any) -> None:
+        """Never writes."""
+        del key, body, patch
+
+    def touch(self, *, body: Any, patch: Any, value: Any) -> None:
+        """Never writes."""
+        del body, patch, value
+
+    def clear(self, *, essence: Any) -> Any:
+        """The essence as it is (the default one copies it for every event)."""
+        return essence
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """What the handlers need of the process."""
@@ -66,6 +90,7 @@ def configure(settings: kopf.OperatorSettings, sources: Sequence[Source]) -> Non
     settings.scanning.disabled = True  # static kinds: no rights on CRDs and namespaces needed
     settings.posting.enabled = False  # own recorder, which aggregates
     settings.persistence.diffbase_storage = NoDiffBase()
+    settings.persistence.progress_storage = NoProgress()
     settings.watching.chunk_size = 500
     settings.watching.initial_streaming = False  # a server without it ends the watcher for good
     settings.watching.server_timeout = SERVER_TIMEOUT_SECONDS

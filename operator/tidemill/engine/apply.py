@@ -12,7 +12,7 @@ from typing import Any
 from tidemill.core import hashing
 from tidemill.core.covers import covers
 from tidemill.core.labels import APPLIED, MANAGED_BY, MANAGED_BY_VALUE
-from tidemill.core.plan import ObjectRef, Plan
+from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube import registry
@@ -37,10 +37,13 @@ class Applier:
         self._watched = frozenset(watched)
         self._normalised: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
-    async def execute(self, plan: Plan) -> None:
-        """All applies in order, then patches, then deletes. Stalled, Waiting or ApiError on the first that fails."""
+    async def execute(self, plan: Plan, writer: Key | None = None) -> None:
+        """All applies in order, then patches, then deletes. Stalled, Waiting or ApiError on the first that fails.
+
+        `writer`: whose plan it is; the watch's echo of these writes does not wake it again.
+        """
         for manifest in plan.apply:
-            await self.apply(manifest)
+            await self.apply(manifest, writer)
         for patch in plan.patches:
             try:
                 written = await self._client.patch_merge(patch.ref, patch.body, patch.subresource)
@@ -48,33 +51,48 @@ class Applier:
                 if patch.ignore_missing and (error.is_not_found or (error.is_conflict and patch.ref.uid)):
                     continue
                 raise
-            self._remember(written)
+            self._remember(written, writer)
         for ref in plan.delete:
             await self._client.delete(ref)
 
-    async def apply(self, manifest: Obj) -> None:
+    async def apply(self, manifest: Obj, writer: Key | None = None) -> None:
         """Server-side apply, unless the live object is it already or belongs to somebody else."""
         ref = ObjectRef.of(manifest, with_uid=False)
         wanted, fingerprint = _prepared(manifest)
+        if registry.lookup(ref.api_version, ref.kind).write_once:
+            await self._create(ref, wanted, writer)
+            return
         live = self._cache.get(ref.kind, ref.namespace, ref.name) if ref.kind in self._watched else None
         if live is None:  # not watched, not seen yet, or not labelled as ours: only the API server knows
             live = await self._client.get(ref)
         if live is not None:
             _check_owner(live, wanted)
-            if registry.lookup(ref.api_version, ref.kind).write_once or self._is_current(live, wanted, fingerprint):
+            if self._is_current(live, wanted, fingerprint):
                 return
         try:
             written = await self._client.apply(wanted)
         except ApiError as error:
-            if error.status in (400, 422):
-                message = f"{ref.kind} {ref.name} was refused by the API server: {error.message}"
-                raise Stalled(REJECTED, message) from error
-            raise
-        self._remember(written)
+            raise _verdict(ref, error) from error
+        self._remember(written, writer)
         if not covers(written, wanted):  # the server stores it in another spelling: compare by generation from now on
             self._normalised[written["metadata"]["uid"]] = (fingerprint, _change_marker(written))
             while len(self._normalised) > _REMEMBERED:
                 self._normalised.popitem(last=False)
+
+    async def _create(self, ref: ObjectRef, wanted: Obj, writer: Key | None) -> None:
+        """One request for what is written once; only when the name is taken it is asked whose it is."""
+        live = self._cache.get(ref.kind, ref.namespace, ref.name) if ref.kind in self._watched else None
+        if live is None:
+            try:
+                self._remember(await self._client.create(wanted), writer)
+                return
+            except ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise _verdict(ref, error) from error
+            live = await self._client.get(ref)
+        if live is None:
+            raise Waiting(CHILD_TERMINATING, f"{ref.kind} {ref.name} is just being deleted", 2.0)
+        _check_owner(live, wanted)
 
     def _is_current(self, live: Obj, wanted: Obj, fingerprint: str) -> bool:
         if (live["metadata"].get("annotations") or {}).get(APPLIED) != fingerprint:
@@ -83,9 +101,16 @@ class Applier:
             return True
         return covers(live, wanted)
 
-    def _remember(self, written: Obj) -> None:
+    def _remember(self, written: Obj, writer: Key | None) -> None:
         if written.get("kind") in self._watched:
-            self._cache.put(slim(written))
+            self._cache.put(slim(written), writer)
+
+
+def _verdict(ref: ObjectRef, error: ApiError) -> Exception:
+    """A manifest that the API server will never take is a human's business; all else is retried."""
+    if error.status in (400, 422):
+        return Stalled(REJECTED, f"{ref.kind} {ref.name} was refused by the API server: {error.message}")
+    return error
 
 
 def _prepared(manifest: Obj) -> tuple[Obj, str]:

@@ -108,7 +108,7 @@ class Controller:
             if obj is None or obj["metadata"].get("deletionTimestamp"):
                 return Outcome("success")
             plan = self._reconciler.plan(snapshot)
-            await self._applier.execute(plan)
+            await self._applier.execute(plan, key)
             await self._report(key, obj, plan)
         except (Stalled, Waiting) as verdict:
             return await self._report_verdict(key, obj, verdict)
@@ -123,15 +123,14 @@ class Controller:
 
     async def _report(self, key: Key, obj: Obj, plan: Plan) -> None:
         if plan.status is not None:
-            await self._write(key, obj, plan.status)
+            await self._write(obj, plan.status)
         for event in plan.events:
             logger.info("%s: %s", event.reason, event.message, extra={"object": str(key), "action": event.action})
             await self._recorder.post(obj, event)
 
-    async def _write(self, key: Key, obj: Obj, wanted: Obj) -> None:
+    async def _write(self, obj: Obj, wanted: Obj) -> None:
         """The one status write, left out when nothing would change."""
         desired = status.complete(wanted, obj)
-        status.publish(key, desired)
         if status.is_same(obj.get("status"), desired):
             return
         written = await self._deps.client.apply_status(obj, desired)
@@ -145,7 +144,7 @@ class Controller:
             if obj is not None:
                 now = self._deps.clock.now()
                 wanted = status.stalled(obj, verdict, now) if is_stalled else status.waiting(obj, verdict, now)
-                await self._write(key, obj, wanted)
+                await self._write(obj, wanted)
                 if is_stalled and not status.was_stalled_alike(obj, verdict):
                     await self._recorder.post(obj, status.stalled_event(verdict))
         except Exception as error:
@@ -170,7 +169,7 @@ class Controller:
             logger.error("unexpected %s", type(error).__name__, exc_info=error, extra=extra)
         if obj is not None and self.queue.failures(key) + 1 >= SHOW_AFTER_FAILURES:
             try:
-                await self._write(key, obj, status.failing(obj, error, self._deps.clock.now()))
+                await self._write(obj, status.failing(obj, error, self._deps.clock.now()))
             except ApiError as second:
                 logger.warning("the failure could not be written either: %s", second, extra=extra)
                 await self._refresh(key)

@@ -14,7 +14,7 @@ from typing import Any
 
 from tidemill.core.labels import API_VERSION, MANAGED_BY, MANAGED_BY_VALUE
 from tidemill.core.plan import Key
-from tidemill.engine import metrics, status
+from tidemill.engine import metrics
 from tidemill.engine.contract import Mapper, Watch
 from tidemill.engine.queue import WorkQueue
 from tidemill.kube import registry
@@ -68,7 +68,7 @@ class Intake:
             self.forget(thin)
         elif not self.cache.put(thin):
             return  # older than what is known: whoever stored the newer state has woken the right ones
-        self.wake(source, thin)
+        self.wake(source, thin, echo_of=None if deleted else self.cache.writer_of(thin))
 
     def thin(self, obj: Obj) -> Obj:
         """The object as it is cached."""
@@ -77,21 +77,19 @@ class Intake:
         return slim(obj)
 
     def forget(self, obj: Obj) -> None:
-        """Drops a deleted object from the cache and its series from the metrics."""
+        """Drops a deleted object from the cache."""
         meta = obj["metadata"]
         self.cache.remove(obj["kind"], meta.get("namespace"), meta["name"], meta.get("uid"))
-        if obj["kind"] in self.queues:
-            status.unpublish(Key(obj["kind"], meta["namespace"], meta["name"]))
 
-    def wake(self, source: Source, obj: Obj) -> None:
-        """Enqueues the object itself, when its kind is reconciled, and whomever the mappers name."""
+    def wake(self, source: Source, obj: Obj, echo_of: Key | None = None) -> None:
+        """Enqueues the object itself, when its kind is reconciled, and whomever the mappers name, except `echo_of`."""
         kind, meta = source.resource.kind, obj["metadata"]
         if kind in self.queues:
             self.queues[kind].add(Key(kind, meta["namespace"], meta["name"]))
         for mapper in source.mappers:
             try:
                 for key in mapper(obj, self.cache):
-                    if key.kind in self.queues:
+                    if key.kind in self.queues and key != echo_of:
                         self.queues[key.kind].add(key)
             except Exception:  # a mapper's bug must not end the watch for everybody else
                 logger.exception("mapping failed", extra={"object": f"{kind}/{meta.get('namespace')}/{meta['name']}"})

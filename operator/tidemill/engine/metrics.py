@@ -52,9 +52,4 @@ DRIFT = Counter(
     ["kind", "change"],
 )
 CACHED = Gauge("tidemill_operator_cached_objects", "Objects in the cache, by kind.", ["kind"])
-CONDITIONS = Gauge(
-    "tidemill_operator_resource_condition",
-    "1 for the current status of each condition of each object of ours.",
-    ["kind", "namespace", "name", "type", "status"],
-)
 BUILD = Gauge("tidemill_operator_build_info", "Always 1; the version is a label.", ["version"])

@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from tidemill.core import conditions
-from tidemill.core.plan import Event, Key
-from tidemill.engine import metrics
+from tidemill.core.plan import Event
 from tidemill.errors import ApiError, Stalled, Waiting
 
 Obj = dict[str, Any]
@@ -57,19 +56,6 @@ def was_stalled_alike(obj: Obj, verdict: Stalled | Waiting) -> bool:
 def stalled_event(verdict: Stalled | Waiting) -> Event:
     """The warning that goes with a newly Stalled object."""
     return Event("Warning", verdict.reason, verdict.message, "Reconcile")
-
-
-def publish(key: Key, status: Obj) -> None:
-    """Shows the conditions as metric series."""
-    for condition in status.get("conditions") or ():
-        for value in ("True", "False", "Unknown"):
-            series = metrics.CONDITIONS.labels(key.kind, key.namespace, key.name, condition["type"], value)
-            series.set(1.0 if condition["status"] == value else 0.0)
-
-
-def unpublish(key: Key) -> None:
-    """Removes the series of an object that is gone."""
-    metrics.CONDITIONS.remove_by_labels({"kind": key.kind, "namespace": key.namespace, "name": key.name})
 
 
 def _with(obj: Obj, trio: list[conditions.Condition], now: datetime) -> Obj:

@@ -12,6 +12,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from tidemill.core.plan import Key
 from tidemill.core.podspec import controller_of
 
 Obj = dict[str, Any]
@@ -54,6 +55,7 @@ class Cache:
         self._by_namespace: dict[tuple[str, str], set[str]] = defaultdict(set)
         self._by_owner: dict[tuple[str, str], set[Slot]] = defaultdict(set)
         self._gone: OrderedDict[str, None] = OrderedDict()
+        self._writers: OrderedDict[tuple[str, str], Key] = OrderedDict()
 
     def get(self, kind: str, namespace: str | None, name: str) -> Obj | None:
         """The object as last seen, None when unknown."""
@@ -80,8 +82,11 @@ class Cache:
             found = [o for o in found if _has_labels(o, selector)]
         return found
 
-    def put(self, obj: Obj) -> bool:
-        """Stores `obj` unless something newer is known or it is known to be deleted; True when it was stored."""
+    def put(self, obj: Obj, writer: Key | None = None) -> bool:
+        """Stores `obj` unless something newer is known or it is known to be deleted; True when it was stored.
+
+        `writer`: the reconciled object whose pass wrote it just now (see `writer_of`).
+        """
         meta = obj["metadata"]
         kind, slot = obj["kind"], (meta.get("namespace") or "", meta["name"])
         old = self._objects[kind].get(slot)
@@ -94,7 +99,15 @@ class Cache:
         owner = controller_of(obj).get("uid")
         if owner:
             self._by_owner[kind, owner].add(slot)
+        if writer is not None:
+            self._writers[_identity(obj)] = writer
+            while len(self._writers) > _TOMBSTONES:
+                self._writers.popitem(last=False)
         return True
+
+    def writer_of(self, obj: Obj) -> Key | None:
+        """Who of us wrote exactly this version of `obj`, else None; asked once, as a watch echoes a write once."""
+        return self._writers.pop(_identity(obj), None)
 
     def remove(self, kind: str, namespace: str | None, name: str, uid: str | None = None) -> bool:
         """Forgets an object (only the one with that uid, when given) and refuses later stores of that uid."""
@@ -161,6 +174,11 @@ def _version(obj: Obj) -> int:
         return int(obj["metadata"].get("resourceVersion") or 0)
     except ValueError:
         return 0
+
+
+def _identity(obj: Obj) -> tuple[str, str]:
+    meta = obj["metadata"]
+    return meta.get("uid") or "", meta.get("resourceVersion") or ""
 
 
 def _has_labels(obj: Obj, selector: dict[str, str]) -> bool:

@@ -20,7 +20,7 @@ class Resource:
     plural: str
     namespaced: bool = True
     write_once: bool = False
-    """An existing object of ours is never applied again: its spec cannot change (Job, PersistentVolumeClaim)."""
+    """Created, and never applied again: its spec cannot change (records, Job, PersistentVolumeClaim)."""
     field_selector: str | None = None
     """What watches and resyncs leave out on the server's side."""
 
@@ -50,8 +50,8 @@ class Resource:
 
 _ALL = (
     Resource(API_VERSION, "TrainingPipeline", "trainingpipelines"),
-    Resource(API_VERSION, "TrainingRun", "trainingruns"),
-    Resource(API_VERSION, "ModelVersion", "modelversions"),
+    Resource(API_VERSION, "TrainingRun", "trainingruns", write_once=True),
+    Resource(API_VERSION, "ModelVersion", "modelversions", write_once=True),
     Resource(API_VERSION, "ModelDeployment", "modeldeployments"),
     Resource(API_VERSION, "ModelMonitor", "modelmonitors"),
     Resource("v1", "ConfigMap", "configmaps", field_selector="metadata.name!=kube-root-ca.crt"),
