@@ -1,0 +1,255 @@
+"""What gather reads, and what it remembers of the router's figures between two passes."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.unit.serving.make import ANALYSIS, CANARY, NOW, UID, digest, snapshot, stable, version
+
+from tidemill.config import OperatorConfig
+from tidemill.core.plan import Key
+from tidemill.engine.contract import Deps
+from tidemill.errors import ApiError, Stalled
+from tidemill.kube.cache import Cache
+from tidemill.serving import reconcilers
+from tidemill.serving.builders import router, server
+from tidemill.serving.reconciler import ModelDeploymentReconciler
+from tidemill.serving.snapshot import Snapshot, version_child
+
+KEY = Key("ModelDeployment", "team", "churn")
+STABLE, CANDIDATE = version_child("churn", version(1)), version_child("churn", version(2))
+
+
+class Clock:
+    """A clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time.timestamp()
+
+
+@dataclass
+class Client:
+    """Answers scrapes with made-up figures: address → cluster → requests."""
+
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    async def get_text(self, url: str, timeout_seconds: float = 3.0) -> str:
+        self.asked.append(url)
+        address = url.split("//")[1].split(":9901")[0]
+        if address not in self.counts:
+            raise ApiError(0, "ScrapeFailed", "connection refused")
+        lines = []
+        for cluster, requests in self.counts[address].items():
+            head = f'{{envoy_response_code_class="2",envoy_cluster_name="{cluster}"}}'
+            lines.append(f"envoy_cluster_upstream_rq_xx{head} {requests}")
+        return "\n".join(lines)
+
+
+class World:
+    def __init__(self) -> None:
+        self.client, self.cache, self.clock = Client(), Cache(), Clock()
+        deps = Deps(self.client, self.cache, OperatorConfig(), self.clock)  # type: ignore[arg-type]
+        self.reconciler = ModelDeploymentReconciler(deps)
+        self._version = 0
+
+    def put(self, obj: dict[str, Any]) -> None:
+        self._version += 1
+        obj["metadata"]["resourceVersion"] = str(self._version)
+        obj["metadata"].setdefault("uid", f"u-{obj['kind']}-{obj['metadata']['name']}")
+        obj["metadata"].setdefault("namespace", "team")
+        self.cache.put(obj)
+
+    def deployment(self, status: dict[str, Any], spec: dict[str, Any] | None = None) -> None:
+        found = snapshot(spec or {"rollout": {**CANARY, "analysis": ANALYSIS}})
+        self.put({**found.object, "status": status})
+
+    def router_pod(self, name: str, address: str, ready: bool = True) -> None:
+        labels = router.labels(snapshot())
+        status = {"podIP": address, "conditions": [{"type": "Ready", "status": str(ready)}]}
+        self.put({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "status": status})
+
+    async def look(self, seconds: float = 0) -> Snapshot:
+        self.clock.time += timedelta(seconds=seconds)
+        found = await self.reconciler.gather(KEY)
+        assert found is not None
+        return found
+
+    def in_step(self, step: int, began: datetime, last: dict[str, Any] | None = None) -> None:
+        candidate = {
+            "version": "churn-2",
+            "digest": digest(2),
+            "step": step,
+            "startedAt": text(NOW),
+            "stepStartedAt": text(began),
+        }
+        if last is not None:
+            candidate["lastAnalysis"] = {"message": "as measured", "requests": 1, "checks": [], **last}
+        self.deployment({"stable": stable(1).to_json(), "candidate": candidate})
+
+
+def text(when: datetime) -> str:
+    return when.isoformat().replace("+00:00", "Z")
+
+
+def requests(found: Snapshot, cluster: str = CANDIDATE) -> float:
+    from tidemill.serving import figures
+
+    assert found.measurement is not None
+    return figures.total(found.measurement.before, found.measurement.after, cluster).requests
+
+
+async def test_gone_or_going_is_none() -> None:
+    world = World()
+    assert await world.reconciler.gather(KEY) is None
+    world.deployment({})
+    obj = dict(world.cache.get("ModelDeployment", "team", "churn") or {})
+    obj["metadata"] = {**obj["metadata"], "deletionTimestamp": text(NOW)}
+    world.put(obj)
+    assert await world.reconciler.gather(KEY) is None
+
+
+async def test_a_spec_that_cannot_be_read_names_the_field() -> None:
+    world = World()
+    obj = snapshot().object
+    world.put({**obj, "spec": {"model": {"pipeline": "churn"}, "rollout": {"strategy": "BlueGreen"}}, "status": {}})
+    with pytest.raises(Stalled) as caught:
+        await world.reconciler.gather(KEY)
+    assert caught.value.reason == "InvalidSpec"
+    assert "rollout.strategy" in caught.value.message and "Canary" in caught.value.message
+
+
+async def test_versions_of_the_pipeline_only() -> None:
+    world = World()
+    world.deployment({})
+    for name, pipeline, number in (("churn-1", "churn", 1), ("fraud-1", "fraud", 1)):
+        spec = {"pipeline": pipeline, "number": number, "digest": digest(1), "uri": "pvc://m/x", "formats": ["onnx"]}
+        meta = {"name": name}
+        world.put({"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelVersion", "metadata": meta, "spec": spec})
+    found = await world.look()
+    assert [v.name for v in found.versions] == ["churn-1"] and not found.pipeline_exists
+
+
+async def test_children_and_workloads_are_those_of_this_object() -> None:
+    world = World()
+    world.deployment({})
+    mine = server.deployment(snapshot(), version(1))
+    world.put({**mine, "status": {}})
+    theirs = server.deployment(snapshot(), version(2))
+    theirs["metadata"]["ownerReferences"][0]["uid"] = "somebody-else"
+    world.put({**theirs, "status": {}})
+    found = await world.look()
+    assert [w.version.name for w in found.workloads] == ["churn-1"]
+    assert [(c.kind, c.name) for c in found.children] == [("Deployment", STABLE)]
+    assert found.object["metadata"]["uid"] == UID
+
+
+async def test_a_settled_deployment_asks_no_router() -> None:
+    world = World()
+    world.deployment({"stable": stable(1).to_json()})
+    world.router_pod("r", "10.0.0.1")
+    found = await world.look()
+    assert world.client.asked == [] and found.router.ready == 1 and found.measurement is None
+
+
+async def test_a_stretch_is_measured_from_the_pass_that_began_it() -> None:
+    world = World()
+    world.router_pod("r", "10.0.0.1")
+    world.client.counts = {"10.0.0.1": {CANDIDATE: 0, STABLE: 100}}
+    world.in_step(-1, NOW)
+    assert (await world.look()).measurement is None
+    world.in_step(0, NOW)
+    world.client.counts["10.0.0.1"] = {CANDIDATE: 7, STABLE: 200}
+    found = await world.look(5)
+    assert found.measurement is not None and found.measurement.start == NOW
+    assert (requests(found), requests(found, STABLE)) == (7, 100)
+
+
+async def test_after_a_restart_figures_start_to_count_now() -> None:
+    world = World()
+    world.router_pod("r", "10.0.0.1")
+    world.client.counts = {"10.0.0.1": {CANDIDATE: 500}}
+    world.in_step(0, NOW - timedelta(seconds=60))
+    first = await world.look()
+    assert first.measurement is not None and first.measurement.start == NOW and requests(first) == 0
+    world.client.counts["10.0.0.1"] = {CANDIDATE: 520}
+    assert requests(await world.look(15)) == 20
+
+
+async def test_a_judged_measurement_begins_a_new_stretch_an_inconclusive_one_carries_on() -> None:
+    world = World()
+    world.router_pod("r", "10.0.0.1")
+    world.client.counts = {"10.0.0.1": {CANDIDATE: 0}}
+    world.in_step(0, NOW)
+    await world.look()
+    world.client.counts["10.0.0.1"] = {CANDIDATE: 10}
+    await world.look(15)
+    few = {"time": text(world.clock.time), "since": text(NOW), "verdict": "Inconclusive"}
+    world.in_step(0, NOW, few)
+    world.client.counts["10.0.0.1"] = {CANDIDATE: 30}
+    carried = await world.look(15)
+    assert requests(carried) == 30
+    judged = {"time": text(world.clock.time), "since": text(NOW), "verdict": "Successful"}
+    world.in_step(0, NOW, judged)
+    world.client.counts["10.0.0.1"] = {CANDIDATE: 35}
+    assert requests(await world.look(15)) == 5
+
+
+async def test_a_silent_router_is_named_and_a_late_one_counts_from_then_on() -> None:
+    world = World()
+    world.router_pod("a", "10.0.0.1")
+    world.router_pod("b", "10.0.0.2")
+    world.client.counts = {"10.0.0.1": {CANDIDATE: 0}}
+    world.in_step(0, NOW)
+    found = await world.look()
+    assert found.measurement is not None and found.measurement.missing == ("b: connection refused",)
+    world.client.counts["10.0.0.2"] = {CANDIDATE: 1000}
+    found = await world.look(5)
+    assert found.measurement is not None and found.measurement.missing == () and requests(found) == 0
+    world.client.counts["10.0.0.2"] = {CANDIDATE: 1001}
+    assert requests(await world.look(5)) == 1
+
+
+async def test_a_pod_that_is_not_ready_is_not_asked() -> None:
+    world = World()
+    world.router_pod("a", "10.0.0.1", ready=False)
+    world.in_step(0, NOW)
+    assert (await world.look()).router.ready == 0 and world.client.asked == []
+
+
+async def test_ipv6_addresses_are_bracketed() -> None:
+    world = World()
+    world.router_pod("a", "fd00::1")
+    world.in_step(0, NOW)
+    await world.look()
+    assert world.client.asked[0].startswith("http://[fd00::1]:9901/stats/prometheus?filter=")
+
+
+def test_mappers_wake_whom_it_concerns() -> None:
+    world = World()
+    world.deployment({})
+    pinned = snapshot({"model": {"version": "churn-9"}}, name="pinned").object
+    pinned["metadata"]["uid"] = "p"
+    world.put({**pinned, "status": {"stable": stable(9).to_json()}})
+    meta = {"name": "churn-9", "namespace": "team"}
+
+    def names(keys: Any) -> list[str]:
+        return sorted(k.name for k in keys)
+
+    model_version = {"metadata": meta, "spec": {"pipeline": "churn"}}
+    assert names(reconcilers.by_model_version(model_version, world.cache)) == ["churn", "pinned"]
+    other = {"metadata": {"name": "x-1", "namespace": "team"}, "spec": {"pipeline": "x"}}
+    assert names(reconcilers.by_model_version(other, world.cache)) == []
+    pipeline = {"metadata": {"name": "churn", "namespace": "team"}}
+    assert names(reconcilers.by_pipeline(pipeline, world.cache)) == ["churn"]
+    quiet = {"metadata": meta, "spec": {"deployment": "churn"}, "status": {"actions": [{"type": "Retrain"}]}}
+    assert names(reconcilers.by_monitor(quiet, world.cache)) == []
+    asking = {**quiet, "status": {"actions": [{"type": "Rollback"}]}}
+    assert names(reconcilers.by_monitor(asking, world.cache)) == ["churn"]
