@@ -1,0 +1,44 @@
+"""Pages explain every condition and reason that the operator writes, and the GitOps page shows what the files say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tidemill.monitoring import findings
+from tidemill.monitoring import status as monitoring
+from tidemill.serving import status as serving
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCS = ROOT / "docs"
+WORDS = {
+    "conditions-serving.md": serving.REASONS | {serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK},
+    "conditions-monitoring.md": monitoring.REASONS | {*findings.CONDITION_OF.values(), findings.DATA_ARRIVING}
+    | {findings.LABELS_ARRIVING, monitoring.PROMETHEUS_READY},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", WORDS)
+def test_every_reason_is_explained(page: str) -> None:
+    text = (DOCS / page).read_text()
+
+    assert {word for word in WORDS[page] if f"`{word}`" not in text} == set()
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "kinds").glob("*.md")), ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)]+)\)", page.read_text())]
+
+    assert targets
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_gitops_page_shows_the_expressions_as_they_are() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (DOCS / "gitops.md").read_text(), re.DOTALL)
+    shown = next(yaml.safe_load(b) for b in blocks if "healthCheckExprs" in b)["spec"]["healthCheckExprs"]
+    file = yaml.safe_load((ROOT / "manifests" / "gitops" / "flux" / "healthcheckexprs.yaml").read_text())
+
+    assert shown == file["spec"]["healthCheckExprs"][:1]
