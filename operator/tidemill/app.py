@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import importlib.metadata
 import logging
 from collections.abc import Callable, Sequence
@@ -36,6 +35,9 @@ from tidemill.kube.access import Access
 from tidemill.kube.cache import Cache
 from tidemill.kube.client import KubeClient
 from tidemill.kube.events import EventRecorder
+from tidemill.monitoring import reconcilers as monitoring
+from tidemill.serving import reconcilers as serving
+from tidemill.training import reconcilers as training
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +56,7 @@ class Slices:
 
 def load_slices(deps: Deps) -> Slices:
     """All reconcilers of the product."""
-    slices = []
-    for name in ("training", "serving", "monitoring"):
-        try:
-            slices.append(importlib.import_module(f"tidemill.{name}.reconcilers"))
-        except ModuleNotFoundError as error:
-            logger.warning("slice %s is not there yet: %s", name, error)
+    slices = (training, serving, monitoring)
     return Slices(
         reconcilers=[r for s in slices for r in s.build(deps)],
         watches=[w for s in slices for w in s.WATCHES],

@@ -1,0 +1,43 @@
+"""Rules that hold for every module of the product, beside the import contracts of .importlinter."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted((ROOT / "operator").rglob("*.py")) + sorted((ROOT / "images" / "runtime").rglob("*.py"))
+MODULES = [pytest.param(p, id=str(p.relative_to(ROOT))) for p in SOURCES]
+
+
+def test_the_source_root_is_no_package() -> None:
+    """An operator/__init__.py would shadow the standard library's operator module."""
+    assert not (ROOT / "operator" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_module_says_why_it_exists_and_stays_small(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert not tree.body or ast.get_docstring(tree), "a module starts with why it exists"
+    assert text.count("\n") <= 400, "split it: about 300 lines, 400 at most"
+    assert path.stem not in ("utils", "helpers", "common", "misc"), "name it after what it is about"
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_nothing_is_left_for_later(path: Path) -> None:
+    left = re.findall(r"\bTODO\b|\bFIXME\b|\bXXX\b|NotImplementedError", path.read_text())
+    assert not left, f"unfinished: {left}"
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_functions_stay_readable(path: Path) -> None:
+    functions = (
+        n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    long = {f.name: (f.end_lineno or 0) - f.lineno + 1 for f in functions}
+    long = {name: lines for name, lines in long.items() if lines > 60}
+    assert not long, f"about 40 lines, 60 at most: {long}"

@@ -1,0 +1,106 @@
+"""What the shipped manifests may and may not contain, read as kustomize renders them."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tidemill.config import OperatorConfig, unknown_settings
+from tidemill.kube import registry
+
+ROOT = Path(__file__).resolve().parents[2]
+OVERLAYS = ("cluster-wide", "one-namespace")
+READ = {"get", "list", "watch"}
+Obj = dict[str, Any]
+
+
+@cache
+def rendered(overlay: str) -> tuple[Obj, ...]:
+    command = ["kubectl", "kustomize", str(ROOT / "manifests" / "overlays" / overlay)]
+    return tuple(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def the(overlay: str, kind: str, name: str = "tidemill-operator") -> Obj:
+    return next(o for o in rendered(overlay) if o["kind"] == kind and o["metadata"]["name"] == name)
+
+
+def rules(overlay: str = "cluster-wide") -> list[Obj]:
+    found: list[Obj] = the(overlay, "ClusterRole")["rules"]
+    return found
+
+
+def verbs(group: str, resource: str) -> set[str]:
+    return {v for r in rules() if group in r["apiGroups"] and resource in r["resources"] for v in r["verbs"]}
+
+
+def test_the_operator_cannot_touch_secrets_roles_or_the_cluster() -> None:
+    for rule in rules():
+        assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"]
+        assert not {"secrets", "serviceaccounts", "nodes", "namespaces", "customresourcedefinitions"} & set(
+            rule["resources"]
+        )
+        assert "rbac.authorization.k8s.io" not in rule["apiGroups"]
+        assert not {"escalate", "bind", "impersonate", "deletecollection"} & set(rule["verbs"])
+
+
+@pytest.mark.parametrize("kind", ["trainingpipelines", "modeldeployments", "modelmonitors"])
+def test_what_people_own_is_read_only_but_for_its_status(kind: str) -> None:
+    assert verbs("tidemill.io", kind) == READ
+    assert verbs("tidemill.io", f"{kind}/status") == {"patch"}
+
+
+def test_models_are_never_deleted() -> None:
+    assert "delete" not in verbs("", "persistentvolumeclaims")
+
+
+def test_every_kind_of_a_rule_is_one_that_the_client_knows() -> None:
+    known = {(r.group, r.plural) for r in registry.BY_KIND.values()}
+    for rule in rules():
+        for resource in rule["resources"]:
+            assert (rule["apiGroups"][0], resource.partition("/")[0]) in known
+
+
+def test_one_namespace_has_no_rights_outside_it() -> None:
+    kinds = {o["kind"] for o in rendered("one-namespace")}
+    assert "ClusterRoleBinding" not in kinds
+    namespaces = {o["metadata"]["namespace"] for o in rendered("one-namespace") if "namespace" in o["metadata"]}
+    assert namespaces == {"tidemill"}
+    for binding in (o for o in rendered("one-namespace") if o["kind"] == "RoleBinding"):
+        assert {s["namespace"] for s in binding["subjects"]} == {"tidemill"}
+    env = the("one-namespace", "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert any(e["name"] == "TIDEMILL_WATCH_NAMESPACES" for e in env)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_operators_pod_is_restricted_and_its_settings_exist(overlay: str) -> None:
+    pod = the(overlay, "Deployment")["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["resources"]["limits"]["memory"]
+    names = {e["name"]: e.get("value", "x") for e in container["env"]}
+    assert unknown_settings(names) == []
+    OperatorConfig.from_env(names)
+
+
+def test_people_get_rights_by_aggregation_and_records_stay_evidence() -> None:
+    by_name = {o["metadata"]["name"]: o for o in rendered("cluster-wide") if o["kind"] == "ClusterRole"}
+    labels = {n: by_name[n]["metadata"]["labels"] for n in ("tidemill-view", "tidemill-edit", "tidemill-admin")}
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+    got = {n: {k.removeprefix(prefix) for k in found if k.startswith(prefix)} for n, found in labels.items()}
+    assert got == {
+        "tidemill-view": {"view", "edit", "admin"},
+        "tidemill-edit": {"edit", "admin"},
+        "tidemill-admin": {"admin"},
+    }
+    writes = {v for r in by_name["tidemill-view"]["rules"] for v in r["verbs"]} - READ
+    assert not writes
+    deletes = [r for r in by_name["tidemill-edit"]["rules"] if "delete" in r["verbs"]]
+    assert not any({"trainingruns", "modelversions"} & set(r["resources"]) for r in deletes)
