@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import platform
 import subprocess
 import tarfile
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hack.localcluster.local.binaries import binaries
+from hack.localcluster.local.downloads import machine_architecture
 from hack.localcluster.local.node import PAUSE_IMAGE
 from hack.localcluster.local.settings import Settings
 from hack.localcluster.progress import LocalClusterError
@@ -111,7 +111,7 @@ def write_pause_archive(path: Path, program: bytes) -> None:
         _add(tar, "pause", program, 0o755)
     content = layer.getvalue()
     configuration = {
-        "architecture": _architecture(),
+        "architecture": machine_architecture(),
         "os": "linux",
         "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(content).hexdigest()}"]},
@@ -121,10 +121,6 @@ def write_pause_archive(path: Path, program: bytes) -> None:
         _add(tar, "config.json", json.dumps(configuration).encode())
         _add(tar, "layer.tar", content)
         _add(tar, "manifest.json", json.dumps(manifest).encode())
-
-
-def _architecture() -> str:
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:
