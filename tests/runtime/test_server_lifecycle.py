@@ -27,7 +27,7 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
 
 
 def post(server: ServerProcess, body: str = BODY, path: str = INFER) -> tuple[int, Any, dict[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     with contextlib.closing(connection):
         connection.request("POST", path, body)
         reply = connection.getresponse()
@@ -97,19 +97,19 @@ def test_no_request_is_lost_over_sigterm(numbers: Published, tmp_path: Path, att
 
 
 def test_a_request_in_flight_is_finished_and_a_second_signal_hurries(tmp_path: Path) -> None:
-    published = slow_version(tmp_path / "store", seconds=0.8)
+    published = slow_version(tmp_path / "store", seconds=1.5)
     with serverprocess.running(tmp_path, published.config(drain_seconds=60, allow_pickle=True)) as server:
         server.wait_ready()
         result: list[Any] = []
         client = threading.Thread(target=lambda: result.append(post(server)))
         client.start()
-        time.sleep(0.2)
+        server.wait_in_flight()
         server.terminate()
         time.sleep(0.1)
         server.terminate()
         started = time.monotonic()
         assert server.wait() == 0
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 50  # of a drain of 60 seconds
         client.join(5)
         status, _, headers = result[0]
         assert status == 200
@@ -117,18 +117,16 @@ def test_a_request_in_flight_is_finished_and_a_second_signal_hurries(tmp_path: P
 
 
 def test_a_slow_prediction_keeps_neither_probes_nor_metrics_waiting(tmp_path: Path) -> None:
-    published = slow_version(tmp_path / "store", seconds=0.8)
+    published = slow_version(tmp_path / "store", seconds=1.5)
     with serverprocess.running(tmp_path, published.config(allow_pickle=True)) as server:
         server.wait_ready()
         client = threading.Thread(target=lambda: post(server))
         client.start()
-        time.sleep(0.2)
-        started = time.monotonic()
+        server.wait_in_flight()
         for path in ("/livez", "/readyz", "/metrics"):
             assert get(server.admin + path)[0] == 200
         assert get(server.url + "/v2/health/live")[0] == 200
-        assert client.is_alive(), "nothing was being predicted"
-        assert time.monotonic() - started < 0.5
+        assert client.is_alive(), "the probes waited for the prediction"
         client.join(10)
 
 
@@ -268,7 +266,7 @@ def test_bytes_that_are_no_http_get_the_protocols_error(numbers: Published, tmp_
 def test_20_mb_are_refused_and_the_connection_survives(numbers: Published, tmp_path: Path) -> None:
     with serverprocess.running(tmp_path, numbers.config()) as server:
         server.wait_ready()
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         with contextlib.closing(connection):
             connection.request("POST", INFER, b" " * 20_000_000)
             reply = connection.getresponse()

@@ -1,6 +1,7 @@
 """The wire: what the server takes, gives and refuses, as tables over the application in process."""
 
 from collections.abc import Callable
+from importlib import metadata as packages
 from typing import Any
 
 import numpy as np
@@ -414,6 +415,14 @@ async def test_health_and_metadata(app: Any, path: str, slash: str) -> None:
     reply = await call(app, "GET", path if path == "/" else path + slash)
     assert reply.status == 200
     assert KNOWN[path](reply.json()), reply.body
+
+
+async def test_server_metadata_needs_no_installed_distribution(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(_: str) -> str:
+        raise packages.PackageNotFoundError
+
+    monkeypatch.setattr(packages, "version", absent)
+    assert (await call(app, "GET", "/v2")).json()["version"] == "unpackaged"
 
 
 async def test_not_ready_is_503_everywhere(numbers: Published) -> None:

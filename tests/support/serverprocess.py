@@ -34,7 +34,7 @@ class ServerProcess:
     def admin(self) -> str:
         return f"http://127.0.0.1:{self.admin_port}"
 
-    def wait_ready(self, timeout: float = 30) -> None:
+    def wait_ready(self, timeout: float = 120) -> None:
         """Wait until the readiness probe passes.
 
         Raises:
@@ -47,11 +47,25 @@ class ServerProcess:
             time.sleep(0.02)
         raise AssertionError(f"not ready (exit {self.process.poll()}): {self.log.read_text()}")
 
+    def wait_in_flight(self, timeout: float = 60) -> None:
+        """Wait until a request is being answered.
+
+        Raises:
+            AssertionError: time ran out.
+        """
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            lines = get(self.admin + "/metrics")[1].decode().splitlines()
+            if any(line.startswith("tidemill_requests_in_flight{") and not line.endswith(" 0.0") for line in lines):
+                return
+            time.sleep(0.01)
+        raise AssertionError("no request is in flight")
+
     def terminate(self) -> None:
         """Send SIGTERM, as the kubelet does."""
         self.process.send_signal(signal.SIGTERM)
 
-    def wait(self, timeout: float = 30) -> int:
+    def wait(self, timeout: float = 120) -> int:
         """Return the exit code."""
         return self.process.wait(timeout)
 

@@ -4,7 +4,7 @@ Inference is documented here and answered in `http`, ahead of this. Every error 
 form, `{"error": "..."}`; no reply holds a null field.
 """
 
-from importlib.metadata import version as package_version
+from importlib import metadata as packages
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -57,6 +57,14 @@ _ERROR: dict[str, Any] = {
     "required": ["error"],
     "properties": {"error": {"type": "string"}},
 }
+
+
+def server_version() -> str:
+    """Return the installed distribution's version; images copy the packages without its metadata."""
+    try:
+        return packages.version("tidemill")
+    except packages.PackageNotFoundError:
+        return "unpackaged"
 
 
 def _documented(body: dict[str, Any]) -> dict[str, Any]:
@@ -151,7 +159,7 @@ def _add_server_routes(app: FastAPI, endpoints: Endpoints, name: str) -> None:
         return endpoints.server_ready()
 
     async def server() -> dict[str, Any]:
-        return {"name": "tidemill", "version": package_version("tidemill"), "extensions": []}
+        return {"name": "tidemill", "version": server_version(), "extensions": []}
 
     async def models() -> dict[str, list[str]]:
         return {"models": [name]}
