@@ -59,7 +59,7 @@ def test_wrong_code_is_a_user_error_with_its_place(trainer: Trainer, code: str, 
 
 def test_a_class_of_the_training_code_cannot_be_pickled_into_a_server(trainer: Trainer) -> None:
     trained = trainer(training_code.OWN_CLASS, allow_pickle=True)
-    assert (trained.exit_code, trained.failure.reason) == (42, "Unservable")
+    assert (trained.exit_code, trained.failure.reason) == (42, "Unservable"), trained.failure
     assert "No module named 'train'; put its classes into a package of the image" in trained.failure.message
 
 

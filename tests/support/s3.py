@@ -22,9 +22,10 @@ REGION = "eu-central-1"
 
 @dataclass(frozen=True)
 class S3Server:
-    """A running server and its one account."""
+    """A running server with one account; a bucket is a folder of `folder`, an object a file."""
 
     endpoint: str
+    folder: Path
 
     @property
     def secret(self) -> dict[str, str]:
@@ -72,7 +73,7 @@ def running(folder: Path) -> Iterator[S3Server]:
     with log.open("wb") as output, subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process:
         try:
             _wait(port, process, log)
-            yield S3Server(f"http://127.0.0.1:{port}")
+            yield S3Server(f"http://127.0.0.1:{port}", folder)
         finally:
             process.terminate()
             process.wait(timeout=10)

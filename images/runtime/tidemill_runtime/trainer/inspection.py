@@ -89,7 +89,8 @@ def inspect(estimator: Any, features: pd.DataFrame, root: Path) -> Model:
     task = task_of(estimator)
     classes = getattr(estimator, "classes_", None) if task == "classification" else None
     plain = None if classes is None or isinstance(classes, list) else np.asarray(classes)
-    return Model(estimator, task, columns, names is not None, plain, root)
+    frame = names is not None or _passes_frames_on(estimator, columns)
+    return Model(estimator, task, columns, frame, plain, root)
 
 
 def task_of(estimator: Any) -> Task:
@@ -132,6 +133,13 @@ def plain(value: Any) -> Any:
     if value is None or value is pd.NA:
         return None
     return value if isinstance(value, (int, float, bool, str)) else str(value)
+
+
+def _passes_frames_on(estimator: Any, columns: tuple[str, ...]) -> bool:
+    """Return whether a later step of a pipeline saw the data's columns by name, though the first kept no names."""
+    steps = [step for _, step in getattr(estimator, "steps", [])]
+    seen = (getattr(step, "feature_names_in_", None) for step in steps)
+    return any(names is not None and set(map(str, names)) <= set(columns) for names in seen)
 
 
 def _check_fitted(estimator: Any) -> None:

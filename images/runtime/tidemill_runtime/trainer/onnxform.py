@@ -101,6 +101,11 @@ def _convert(model: Model, rows: pd.DataFrame, *, by_column: bool) -> bytes:
     if model.classes is not None and hasattr(model.estimator, "predict_proba"):
         wanted.append("probabilities")
     _name_outputs(graph.graph, wanted)
+    # The converter lists operator sets in the order of a Python set.
+    operators = sorted((item.domain, item.version) for item in graph.opset_import)
+    del graph.opset_import[:]
+    for domain, version in operators:
+        graph.opset_import.add(domain=domain, version=version)
     content: bytes = graph.SerializeToString(deterministic=True)
     return content
 
