@@ -16,7 +16,7 @@ def wanted(root: Path) -> dict[Path, str]:
     """Return the text of every derived file by path; reads the hand-written parts below `root`."""
     files = {root / "crds" / crd.file_name(kind.INFO): crd.render(kind) for kind in KINDS}
     files[root / "crds" / "kustomization.yaml"] = _kustomization()
-    files[root / gitops.PATCH] = gitops.patch(ROOT)
+    files[root / gitops.PATCH] = gitops.patch(root)
     for kind in KINDS:
         page = root / "docs" / "kinds" / pages.file_name(kind.INFO)
         files[page] = pages.render(kind, page.read_text() if page.exists() else None)

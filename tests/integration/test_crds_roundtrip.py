@@ -30,7 +30,7 @@ pytestmark = pytest.mark.integration
 Json = dict[str, Any]
 KIND_IDS = [kind.INFO.kind for kind in KINDS]
 SETTINGS = settings(
-    max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 
 
@@ -142,7 +142,7 @@ def cel_messages(kind: type[Resource]) -> set[str]:
 def test_broken_objects_are_judged_alike(api: ApiServer, kind: type[Resource]) -> None:
     verdicts: list[bool] = []
 
-    @settings(SETTINGS, max_examples=150)
+    @settings(SETTINGS, max_examples=100)
     @given(broken(part(kind, "spec")))
     def check(spec: Json) -> None:
         written = {**make(kind.INFO.kind), "metadata": {"name": "random"}, "spec": spec}

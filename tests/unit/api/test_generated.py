@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hack.generate import crd, pages
+from hack.generate import crd, gitops, pages
 from hack.generate.__main__ import ROOT, main, stale
 
 from tidemill.api.base import Resource
@@ -35,6 +35,8 @@ def test_generated_files_are_up_to_date() -> None:
 def test_check_names_the_file_that_is_out_of_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / gitops.SCRIPT).parent.mkdir(parents=True)
+    (tmp_path / gitops.SCRIPT).write_text((ROOT / gitops.SCRIPT).read_text())
     monkeypatch.setattr("hack.generate.__main__.ROOT", tmp_path)
     monkeypatch.setattr("sys.argv", ["generate"])
     assert main() == 0
