@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from hack.localcluster.local import host, images
+from hack.localcluster.local import host, images, metrics
 from hack.localcluster.local import settings as local_settings
 from hack.localcluster.local.binaries import binaries
 from hack.localcluster.local.client import ApiError, Client
@@ -40,6 +40,8 @@ _PROCESSES = (
     "kube-proxy",
     "volume-recycler",
 )
+# Runs where its program could be had; `up` leaves its kubeconfig as the sign that it does.
+_OPTIONAL = metrics.NAME
 
 
 class LocalProvider:
@@ -71,7 +73,7 @@ class LocalProvider:
                     self._remove()
                 settings = local_settings.decide(self._folder)
             binaries(self._progress)
-            self._start(settings)
+            self._start(settings, with_metrics=metrics.binary(self._progress) is not None)
             self._progress.step(f"the local cluster is up; KUBECONFIG={self.kubeconfig()}")
 
     def down(self) -> None:
@@ -107,7 +109,9 @@ class LocalProvider:
 
     def _bare_processes(self) -> list[Process]:
         """Processes by pid file alone, for asking and stopping: needs no binaries and no settings."""
-        return [Process(name, [], self._folder) for name in _PROCESSES]
+        optional = (self._folder / "config" / f"{_OPTIONAL}.kubeconfig").exists()
+        names = [*_PROCESSES, *([_OPTIONAL] if optional else [])]
+        return [Process(name, [], self._folder) for name in names]
 
     def _healthy(self) -> bool:
         if local_settings.load(self._folder) is None:
@@ -125,7 +129,7 @@ class LocalProvider:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _start(self, s: Settings) -> None:
+    def _start(self, s: Settings, *, with_metrics: bool) -> None:
         plane = ControlPlane(s)
         node = Node(s, plane)
         self._progress.step("bridge, certificates, configuration")
@@ -142,6 +146,10 @@ class LocalProvider:
         _apply(client, s)
         node.volume_recycler().start()
         self._wait(client, s, node)
+        if with_metrics:
+            self._start_metrics(client, s, plane)
+        for process in self._bare_processes():
+            wait_until(process.name, process.running, seconds=1, log=process.log)
 
     def _start_rest(self, s: Settings, plane: ControlPlane, node: Node) -> None:
         containerd = node.containerd()
@@ -170,13 +178,28 @@ class LocalProvider:
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         wait_until("ServiceAccount default", lambda: client.answers(account), seconds=60)
         self._progress.step("DNS answers")
-        for process in self._bare_processes():
-            wait_until(process.name, process.running, seconds=1, log=process.log)
+
+    def _start_metrics(self, client: Client, s: Settings, plane: ControlPlane) -> None:
+        plane.identity(metrics.NAME, metrics.USER)
+        plane.pki.issue("metrics-server-serving", common_name=metrics.NAME, hosts=metrics.HOSTS)
+        process = metrics.process(s)
+        process.start()
+        for path, document in metrics.documents(s):
+            client.apply(path, document)
+        # An API that is registered but does not answer would hold up the deletion of every namespace.
+        wait_until(
+            metrics.NAME,
+            lambda: client.answers("/apis/metrics.k8s.io/v1beta1"),
+            seconds=60,
+            log=process.log,
+            alive=process.running,
+        )
+        self._progress.step("metrics API answers")
 
     def _remove(self) -> None:
         self._progress.step("stopping the processes of the local cluster")
         by_name = {process.name: process for process in self._bare_processes()}
-        for name in reversed(_PROCESSES):
+        for name in reversed(by_name):
             if name != "containerd":
                 by_name[name].stop_seconds = 3
                 by_name[name].stop()

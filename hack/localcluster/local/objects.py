@@ -24,8 +24,8 @@ def documents(settings: Settings) -> list[tuple[str, Document]]:
     return [*_permissions(), *_dns(settings), *_storage_classes(), *volumes(settings)]
 
 
-def _role(name: str, user: str, rules: list[Document] | None, role: str | None = None) -> list[tuple[str, Document]]:
-    """A ClusterRole (unless `role` names one that is there) and its binding to `user`."""
+def role(name: str, user: str, rules: list[Document] | None, existing: str | None = None) -> list[tuple[str, Document]]:
+    """A ClusterRole (unless `existing` names one that is there) and its binding to `user`."""
     group = "/apis/rbac.authorization.k8s.io/v1"
     found: list[tuple[str, Document]] = []
     if rules is not None:
@@ -34,18 +34,20 @@ def _role(name: str, user: str, rules: list[Document] | None, role: str | None =
         )
     binding = {
         **_object("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", name),
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role or name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": existing or name},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
     }
     return [*found, (f"{group}/clusterrolebindings", binding)]
 
 
-def _object(version: str, kind: str, name: str, namespace: str | None = None, **labels: str) -> Document:
+def _object(
+    version: str, kind: str, name: str, namespace: str | None = None, labels: dict[str, str] | None = None
+) -> Document:
     metadata: Document = {"name": name}
     if namespace:
         metadata["namespace"] = namespace
     if labels:
-        metadata["labels"] = {key.replace("__", "/").replace("_", "-"): value for key, value in labels.items()}
+        metadata["labels"] = labels
     return {"apiVersion": version, "kind": kind, "metadata": metadata}
 
 
@@ -57,26 +59,38 @@ def _permissions() -> list[tuple[str, Document]]:
     ]
     recycler = [{"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": [*read, "patch", "update"]}]
     return [
-        *_role("tidemill:kubelet-api", "kube-apiserver-kubelet-client", None, "system:kubelet-api-admin"),
-        *_role("tidemill:coredns", "system:coredns", coredns),
-        *_role("tidemill:volume-recycler", "tidemill:volume-recycler", recycler),
+        *role("tidemill:kubelet-api", "kube-apiserver-kubelet-client", None, "system:kubelet-api-admin"),
+        *role("tidemill:coredns", "system:coredns", coredns),
+        *role("tidemill:volume-recycler", "tidemill:volume-recycler", recycler),
     ]
 
 
 def _dns(settings: Settings) -> list[tuple[str, Document]]:
-    """A Service without selector: CoreDNS is a process of the host, on a high port of the bridge."""
-    service = _object("v1", "Service", "kube-dns", "kube-system", k8s_app="kube-dns", kubernetes__io__name="CoreDNS")
-    service["metadata"]["labels"] = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}
     ports = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]
-    service["spec"] = {"clusterIP": settings.dns_address, "ports": ports}
-    slice_ = _object("discovery.k8s.io/v1", "EndpointSlice", "kube-dns-host", "kube-system")
-    slice_["metadata"]["labels"] = {
-        "kubernetes.io/service-name": "kube-dns",
-        "endpointslice.kubernetes.io/managed-by": "tidemill-localcluster",
-    }
+    targets = {"dns": settings.dns_port, "dns-tcp": settings.dns_port}
+    labels = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}
+    return host_service(settings, "kube-dns", labels, ports, targets, settings.dns_address)
+
+
+def host_service(
+    settings: Settings,
+    name: str,
+    labels: dict[str, str],
+    ports: list[Document],
+    targets: dict[str, int],
+    address: str | None = None,
+) -> list[tuple[str, Document]]:
+    """A Service in kube-system without selector, and the slice that leads to a process of the host.
+
+    `targets` maps a port's name to the port on the bridge's address; `address` fixes the cluster IP.
+    """
+    service = _object("v1", "Service", name, "kube-system", labels)
+    service["spec"] = {"ports": ports} | ({"clusterIP": address} if address else {})
+    managed = {"kubernetes.io/service-name": name, "endpointslice.kubernetes.io/managed-by": "tidemill-localcluster"}
+    slice_ = _object("discovery.k8s.io/v1", "EndpointSlice", f"{name}-host", "kube-system", managed)
     slice_["addressType"] = "IPv4"
     slice_["endpoints"] = [{"addresses": [settings.address], "conditions": {"ready": True}}]
-    slice_["ports"] = [{**port, "port": settings.dns_port} for port in ports]
+    slice_["ports"] = [{**port, "port": targets[port["name"]]} for port in ports]
     return [
         ("/api/v1/namespaces/kube-system/services", service),
         ("/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices", slice_),
