@@ -12,6 +12,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -144,6 +145,9 @@ class Cluster:
         self.routers: dict[str, FakeRouter] = {}
         self.weight_log: list[tuple[float, dict[str, int]]] = []
         self.error: BaseException | None = None
+        self.start_monitor: Callable[[Obj], str] | None = None
+        """Runs a monitor for a pod and returns its address; without it a monitor's pod has nothing inside."""
+        self._addresses: dict[str, str] = {}
         self._ready: dict[str, int] = {}
         self._since: dict[str, tuple[bool, str]] = {}
         self._stop = threading.Event()
@@ -248,7 +252,9 @@ class Cluster:
             self._refresh(pod)
         elif component == "server":
             how = self.behaviour(pod["metadata"]["labels"]["tidemill.io/version"])
-        address = self.routers[name].address if name in self.routers else "127.0.0.1"
+        elif component == "monitor" and self.start_monitor is not None and name not in self._addresses:
+            self._addresses[name] = self.start_monitor(pod)
+        address = self.routers[name].address if name in self.routers else self._addresses.get(name, "127.0.0.1")
         status = _pod_status(component, how, address)
         if not _covers(pod.get("status") or {}, status):
             self._patch(f"/api/v1/namespaces/{self.namespace}/pods/{name}/status", {"status": status})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tests.support.invariants import check_status
@@ -14,6 +15,7 @@ from tidemill.app import Slices
 from tidemill.core import conditions
 from tidemill.engine.contract import Deps
 from tidemill.kube import metrics
+from tidemill.monitoring import reconcilers as monitoring
 from tidemill.serving import reconcilers
 
 Obj = dict[str, Any]
@@ -35,9 +37,16 @@ def load(deps: Deps) -> Slices:
     return Slices(reconcilers.build(deps), reconcilers.WATCHES)
 
 
-def operator_of(installation: Installation) -> InProcess:
+def load_with_monitoring(deps: Deps) -> Slices:
+    """This slice and monitoring."""
+    both = [*reconcilers.build(deps), *monitoring.build(deps)]
+    return Slices(both, [*reconcilers.WATCHES, *monitoring.WATCHES])
+
+
+def operator_of(installation: Installation, slices: Callable[[Deps], Slices] = load) -> InProcess:
+    """An operator with some slices, without leader election and without a resync that would help."""
     settings = {"lease_name": "serving", "leader_election": False, "resync_seconds": 3600}
-    return InProcess(installation, load, **settings).start()
+    return InProcess(installation, slices, **settings).start()
 
 
 class World:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tidemill.core.plan import Event, ObjectRef, Plan
+from tidemill.errors import Waiting
 from tidemill.monitoring import status
 from tidemill.monitoring.builders import prometheus, workload
 from tidemill.monitoring.findings import DRIFT, PERFORMANCE, QUALITY, Findings
 from tidemill.monitoring.policy import actions, judge
-from tidemill.monitoring.snapshot import Snapshot
+from tidemill.monitoring.snapshot import Snapshot, service_of
 
 LONGEST_LOOK_SECONDS = 30.0
 SHORTEST_LOOK_SECONDS = 5.0
@@ -18,11 +19,15 @@ STARTING_LOOK_SECONDS = 2.0
 
 
 def build(snapshot: Snapshot) -> Plan:
-    """The plan for a snapshot."""
+    """The plan for a snapshot. Waiting while the Service of a deleted monitor is in the way."""
     if snapshot.holder is not None:
         found = judge.nothing(snapshot, "DeploymentAlreadyMonitored", f"see ModelMonitor {snapshot.holder}")
         kept = list(snapshot.status.actions)
         return Plan(delete=snapshot.children, status=status.build(snapshot, found, kept))
+    if snapshot.predecessor is not None:
+        service = service_of(snapshot.spec.deployment)
+        message = f"Service {service} still belongs to ModelMonitor {snapshot.predecessor} and is being removed"
+        raise Waiting("ChildTerminating", message, 2.0)
     findings = judge.judge(snapshot)
     new = actions.decide(snapshot, findings)
     recorded = actions.remember(list(snapshot.status.actions), new)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec, ModelMonitorStatus
 from tidemill.core import labels as keys
 from tidemill.core.plan import Key, ObjectRef, Plan
+from tidemill.core.podspec import controller_of
 from tidemill.engine.contract import Deps
 from tidemill.errors import ApiError, Stalled
 from tidemill.monitoring import plan, reading
@@ -27,6 +28,7 @@ from tidemill.monitoring.snapshot import (
     Settings,
     Snapshot,
     child,
+    service_of,
 )
 from tidemill_contracts.inference import MONITOR_PORT, REPORT_PATH
 from tidemill_contracts.monitoring import MonitorReport
@@ -67,6 +69,7 @@ class ModelMonitorReconciler:
             settings=Settings(config.monitor_image, config.image_pull_policy, tuple(config.image_pull_secrets)),
             served=served,
             holder=self._holder(key, spec.deployment),
+            predecessor=self._predecessor(key, spec.deployment),
             pod_ready=pod is not None and reading.is_ready(pod),
             pod_problem=reading.problem(pod) if pod is not None else "its pod does not exist yet",
             reading=await self._reading(key, spec, served, pod, now),
@@ -95,6 +98,14 @@ class ModelMonitorReconciler:
         ]
         first = min(monitors, key=reading.seniority, default=None)
         return None if first is None or first["metadata"]["name"] == key.name else str(first["metadata"]["name"])
+
+    def _predecessor(self, key: Key, deployment: str) -> str | None:
+        service = self._deps.cache.get("Service", key.namespace, service_of(deployment))
+        owner = controller_of(service) if service is not None else {}
+        if owner.get("kind") != self.kind or owner["name"] == key.name:
+            return None
+        alive = self._deps.cache.get(self.kind, key.namespace, owner["name"])
+        return None if alive is not None else str(owner["name"])
 
     def _pod(self, key: Key) -> Obj | None:
         pods = self._deps.cache.list("Pod", key.namespace, {keys.MONITOR: key.name, keys.COMPONENT: workload.COMPONENT})

@@ -68,6 +68,8 @@ class Snapshot:
     """None: the ModelDeployment does not exist."""
     holder: str | None = None
     """Another ModelMonitor that watches the deployment already."""
+    predecessor: str | None = None
+    """A ModelMonitor that is gone, and whose Service of the deployment is still being removed."""
     pod_ready: bool = False
     pod_problem: str = ""
     reading: Reading = Reading()

@@ -33,6 +33,7 @@ REASONS = frozenset(
         "MonitorNotReady", "MonitorUnreachable", "NothingServed", "PredictionsArrive", "NoDataYet", "NoTraffic",
         "NoJudgedWindow", "NoDrift", "DriftNotSustained", "DriftSustained", "WithinLimits", "LimitsExceeded",
         "NotEnoughLabels", "NoLabelDue", "NoLabels", "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
+        "ChildTerminating",
     }
 )  # fmt: skip
 """Every reason that this slice sets."""

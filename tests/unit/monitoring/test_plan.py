@@ -23,6 +23,7 @@ from tests.unit.monitoring.make import (
 from tidemill.api.v1alpha1.model_monitor import ModelMonitorStatus
 from tidemill.core import conditions
 from tidemill.core.plan import ObjectRef, Plan
+from tidemill.errors import Waiting
 from tidemill.monitoring import plan, status
 from tidemill.monitoring.snapshot import Reading, Snapshot
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
@@ -97,6 +98,12 @@ def test_a_second_monitor_has_no_children() -> None:
     made = plan.build(snapshot(holder="other", children=refs))
     assert made.apply == () and made.delete == refs
     assert "ModelMonitor other" in made.status["conditions"][0]["message"]  # type: ignore[index]
+
+
+def test_the_service_of_a_deleted_monitor_is_waited_for() -> None:
+    with pytest.raises(Waiting) as caught:
+        plan.build(snapshot(predecessor="first"))
+    assert "ModelMonitor first" in caught.value.message and caught.value.retry_after_seconds == 2
 
 
 def test_the_pod_passes_pod_security_restricted_and_is_alone() -> None:

@@ -78,13 +78,22 @@ def _rules(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _alert(
-    snapshot: Snapshot, name: str, expression: str, *, hold: int, severity: str, summary: str, description: str
+    snapshot: Snapshot,
+    name: str,
+    expression: str,
+    *,
+    hold: int,
+    severity: str,
+    summary: str,
+    description: str,
+    **more: str,
 ) -> dict[str, Any]:
+    labels = {"severity": severity, "namespace": snapshot.namespace, "deployment": snapshot.spec.deployment, **more}
     return {
         "alert": name,
         "expr": expression,
         "for": f"{hold}s",
-        "labels": {"severity": severity, "namespace": snapshot.namespace, "deployment": snapshot.spec.deployment},
+        "labels": labels,
         "annotations": {
             "summary": f"{snapshot.spec.deployment} in {snapshot.namespace}: {summary}",
             "description": f"{description} See ModelMonitor {snapshot.name}.",
@@ -134,6 +143,7 @@ def _quality(snapshot: Snapshot) -> list[dict[str, Any]]:
             severity="warning",
             summary=f"too many {problem.replace('_', ' ')} values",
             description="Feature {{ $labels.feature }}: {{ $value | humanizePercentage }}.",
+            problem=problem,
         )
         for problem, limit in limits.items()
         if limit is not None
@@ -155,6 +165,7 @@ def _performance(snapshot: Snapshot) -> list[dict[str, Any]]:
             severity="warning",
             summary=f"{spec.metric} is {'below' if sign == '<' else 'above'} {limit:g}",
             description="On labels that have arrived it is {{ $value }}.",
+            bound="min" if sign == "<" else "max",
         )
         for sign, limit in limits
         if limit is not None
