@@ -1,0 +1,137 @@
+"""The built-in metrics are scikit-learn's, of the documented averages; what is not defined is absent and said."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.linear_model import LinearRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.svm import LinearSVC
+
+from tidemill_contracts.reference import CategoricalProfile, NumericProfile
+from tidemill_runtime.trainer import evaluation, inspection, reference
+
+ROOT = Path("/code")
+
+
+def model(estimator: Any, features: pd.DataFrame, target: Any) -> inspection.Model:
+    return inspection.inspect(estimator.fit(features, target), features, ROOT)
+
+
+def test_two_classes() -> None:
+    data = load_breast_cancer(as_frame=True)
+    target = data.target.map({0: "yes", 1: "no"})  # sorted: no, yes; so "yes" is the positive class
+    nb = model(GaussianNB(), data.data, target)
+    found, notes = evaluation.built_in(nb, data.data, target)
+    predicted, share = nb.predict(data.data), nb.estimator.predict_proba(data.data)[:, 1]
+    assert notes == []
+    assert found == pytest.approx(
+        {
+            "accuracy": metrics.accuracy_score(target, predicted),
+            "balanced_accuracy": metrics.balanced_accuracy_score(target, predicted),
+            "f1": metrics.f1_score(target, predicted, pos_label="yes"),
+            "roc_auc": metrics.roc_auc_score(target == "yes", share),
+            "log_loss": metrics.log_loss(target, nb.estimator.predict_proba(data.data)),
+        }
+    )
+
+
+def test_three_classes() -> None:
+    data = load_iris(as_frame=True)
+    nb = model(GaussianNB(), data.data, data.target)
+    found, _ = evaluation.built_in(nb, data.data, data.target)
+    assert found["f1"] == pytest.approx(metrics.f1_score(data.target, nb.predict(data.data), average="macro"))
+    probabilities = nb.estimator.predict_proba(data.data)
+    assert found["roc_auc"] == pytest.approx(metrics.roc_auc_score(data.target, probabilities, multi_class="ovr"))
+
+
+def test_regression() -> None:
+    data = load_diabetes(as_frame=True)
+    linear = model(LinearRegression(), data.data, data.target)
+    found, _ = evaluation.built_in(linear, data.data, data.target)
+    predicted = linear.predict(data.data)
+    assert found["rmse"] == pytest.approx(metrics.mean_squared_error(data.target, predicted) ** 0.5)
+    assert found["mae"] == pytest.approx(metrics.mean_absolute_error(data.target, predicted))
+    assert found["r2"] == pytest.approx(metrics.r2_score(data.target, predicted))
+
+
+def test_a_model_without_probabilities_is_ranked_by_its_decision_values() -> None:
+    data = load_breast_cancer(as_frame=True)
+    svc = model(LinearSVC(max_iter=100_000), (data.data - data.data.mean()) / data.data.std(), data.target)
+    found, notes = evaluation.built_in(svc, (data.data - data.data.mean()) / data.data.std(), data.target)
+    assert (found["roc_auc"] or 0) > 0.99
+    assert notes == ["metric log_loss is absent: the model has no predict_proba"]
+
+
+def test_a_class_that_the_holdout_has_not() -> None:
+    data = load_iris(as_frame=True)
+    nb = model(GaussianNB(), data.data, data.target)
+    found, notes = evaluation.built_in(nb, data.data[:100], data.target[:100])
+    assert set(found) == {"accuracy", "balanced_accuracy", "f1", "log_loss"}
+    assert notes == ["metric roc_auc is absent: the holdout has no row of class 2"]
+
+
+def test_a_class_that_the_model_has_not_seen() -> None:
+    data = load_iris(as_frame=True)
+    nb = model(GaussianNB(), data.data[:100], data.target[:100])
+    found, notes = evaluation.built_in(nb, data.data, data.target)
+    assert "log_loss" not in found
+    assert "metric log_loss is absent: the holdout has classes that the model has not seen: 2" in notes
+
+
+def test_one_row_has_no_r2() -> None:
+    data = load_diabetes(as_frame=True)
+    linear = model(LinearRegression(), data.data, data.target)
+    found, notes = evaluation.built_in(linear, data.data[:1], data.target[:1])
+    assert set(found) == {"rmse", "mae"}
+    assert notes == ["metric r2 is absent: it is not defined on this holdout"]
+
+
+class TestProfiles:
+    """Every reference value is in one bin, and bins mean what the contract says."""
+
+    def test_numbers_are_cut_at_quantiles(self) -> None:
+        values = np.random.default_rng(0).lognormal(size=5000)
+        found = reference.numeric(values, "x")
+        assert len(found.edges) == 9
+        assert found.counts == (500,) * 10
+        assert found.bin_means[0] == pytest.approx(values[values < found.edges[0]].mean())
+        assert (found.minimum, found.maximum) == (values.min(), values.max())
+        assert found.std == pytest.approx(values.std())
+
+    def test_few_distinct_values_have_a_bin_each(self) -> None:
+        found = reference.numeric(np.array([0, 0, 1, 1, 1, 5.0]), "x")
+        assert (found.edges, found.counts) == ((0.5, 3.0), (2, 3, 1))
+
+    def test_a_value_that_dominates_takes_one_bin(self) -> None:
+        found = reference.numeric(np.concatenate([np.zeros(900), np.arange(1.0, 101.0)]), "x")
+        assert sum(found.counts) == 1000
+        assert all(a < b for a, b in zip(found.edges, found.edges[1:], strict=False))
+        assert found.counts[0] >= 900
+
+    def test_gaps_and_infinities(self) -> None:
+        found = reference.numeric(np.array([np.nan, -np.inf, 1.0, 2.0, np.inf]), "x")
+        assert (found.missing, found.counts, found.minimum, found.maximum) == (1, (2, 2), 1.0, 2.0)
+        assert (found.mean, found.std) == (1.5, 0.5)
+
+    @pytest.mark.parametrize("values", [[], [np.nan], [np.inf]])
+    def test_nothing_to_cut(self, values: list[float]) -> None:
+        found = reference.numeric(np.array(values), "x")
+        assert (found.edges, found.mean, found.minimum) == ((), None, None)
+        assert NumericProfile.model_validate_json(found.model_dump_json()) == found
+
+    def test_rare_categories_are_counted_as_other(self) -> None:
+        values = pd.Series([f"c{i:03d}" for i in range(60) for _ in range(60 - i)] + [None, None], dtype="str")
+        found = reference.categorical(values, "x")
+        assert len(found.categories) == 50
+        assert found.categories[0] == "c000"
+        assert (found.counts[0], found.counts[-1], found.missing) == (60, sum(range(1, 11)), 2)
+
+    def test_classes_are_text_as_the_monitor_reads_it(self) -> None:
+        found = reference.categorical(pd.Series([True, False, True], dtype=object), "x")
+        assert found == CategoricalProfile(name="x", categories=("True", "False"), counts=(2, 1, 0), missing=0)
+        assert reference.categorical(pd.Series([1.0, 2.0, 1.0]), "x").categories == ("1", "2")
