@@ -399,3 +399,26 @@ def digest_of(text: str) -> str:
     from tidemill_contracts.revisions import value_revision
 
     return value_revision(text.encode())
+
+
+def test_the_echo_of_an_own_write_is_not_needed_to_go_on() -> None:
+    """The engine does not wake a reconciler for what it wrote itself, so the next look is asked for."""
+    from tidemill.core.plan import Key
+
+    world = World(make.Pipeline().obj())
+    key = Key("TrainingPipeline", make.NAMESPACE, "churn")
+    world.reconcile(key)
+    assert world.condition("TrainingPipeline", "churn") == ("False", "CodeNotFound")
+    world.put(make.ConfigMap().obj())
+    world.reconcile(key)
+    assert world.requeue[key] == 0  # what status says is not true any more
+    world.reconcile(key)
+    assert world.condition("TrainingPipeline", "churn") == ("Unknown", "RunInProgress")
+
+    run = Key("TrainingRun", make.NAMESPACE, world.names("TrainingRun")[0])
+    world.reconcile(run)
+    assert world.requeue[run] == 1  # to have seen the Job
+    world.reconcile(run)
+    world.remove("Job", run.name)
+    world.reconcile(run)
+    assert world.run(run.name)["failure"]["reason"] == "JobDeleted"

@@ -37,8 +37,8 @@ def plan(snapshot: PipelineSnapshot) -> Plan:
     verdict, held = choose(now)
     probe = probing.probing(now)
     if verdict is not None and now.inputs is not None and is_recorded(now):
-        run = _run(now, verdict)
-        return Plan(apply=(run,), requeue_after=QUIET.total_seconds())
+        seconds = 0.0 if shows_trouble(now) else QUIET.total_seconds()
+        return Plan(apply=(_run(now, verdict),), requeue_after=seconds)
     if not is_worth_writing(now):
         return Plan(requeue_after=_seconds(snapshot, [_quiet_until(now)]))
     if verdict is not None:
@@ -76,9 +76,13 @@ def is_worth_writing(now: Situation) -> bool:
     active = now.history.active
     if active is None or active.job_running or now.snapshot.now >= active.created + QUIET:
         return True
+    return shows_trouble(now) or now.snapshot.pipeline.status.active_run == active.name
+
+
+def shows_trouble(now: Situation) -> bool:
+    """Whether status says that something is wrong, which a started run makes untrue."""
     shown = (now.snapshot.object.get("status") or {}).get("conditions") or ()
-    wrong = any(c.get("status") == "False" for c in shown if c.get("type") == conditions.READY)
-    return wrong or now.snapshot.pipeline.status.active_run == active.name
+    return any(c.get("status") == "False" for c in shown if c.get("type") == conditions.READY)
 
 
 def _run(now: Situation, verdict: Verdict) -> dict[str, Any]:

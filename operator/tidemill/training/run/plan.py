@@ -23,6 +23,8 @@ from tidemill.training.run.snapshot import RunSnapshot
 from tidemill_contracts.training import TrainingResult
 
 QUIET = timedelta(seconds=20)
+FIRST_LOOK_SECONDS = 1.0
+"""After the Job was created: whoever has once seen a Job takes its absence for a deletion."""
 
 
 def plan(snapshot: RunSnapshot) -> Plan:
@@ -59,7 +61,7 @@ def _create(snapshot: RunSnapshot) -> Plan:
     spec = snapshot.run.spec
     needs_claim = claim.is_default(spec.store.uri, snapshot.config) and not snapshot.claim_exists
     first = (claim.build(snapshot.namespace, snapshot.config),) if needs_claim else ()
-    return Plan(apply=(*first, job.build(snapshot)), requeue_after=QUIET.total_seconds())
+    return Plan(apply=(*first, job.build(snapshot)), requeue_after=FIRST_LOOK_SECONDS)
 
 
 def _wait(snapshot: RunSnapshot, found: Progress) -> Plan:
