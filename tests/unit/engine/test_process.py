@@ -1,0 +1,84 @@
+"""Settings, logs, probes: what surrounds the loop."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+import pytest
+from tests.unit.engine.fakes import FakeClock
+
+from tidemill.config import ConfigError, OperatorConfig, unknown_settings
+from tidemill.engine.health import Heartbeats
+from tidemill.engine.logs import JsonFormatter
+
+
+def test_settings_are_read_and_typed() -> None:
+    config = OperatorConfig.from_env(
+        {
+            "TIDEMILL_TRAINER_IMAGE": "t",
+            "TIDEMILL_WATCH_NAMESPACES": "a, b,",
+            "TIDEMILL_WORKERS": "4",
+            "TIDEMILL_LEADER_ELECTION": "false",
+            "TIDEMILL_ARTIFACT_CLAIM_STORAGE_CLASS": "",
+            "TIDEMILL_RESYNC_SECONDS": "30",
+            "PATH": "ignored",
+        }
+    )
+    assert (config.trainer_image, config.watch_namespaces, config.workers) == ("t", ("a", "b"), 4)
+    assert (config.leader_election, config.artifact_claim_storage_class) == (False, None)
+    assert config.resync_seconds == 30.0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "want"),
+    [
+        ("TIDEMILL_WORKERS", "many", "TIDEMILL_WORKERS='many' cannot be read"),
+        ("TIDEMILL_WORKERS", "0", "TIDEMILL_WORKERS must be at least 1"),
+        ("TIDEMILL_LEADER_ELECTION", "maybe", "must be true or false"),
+        ("TIDEMILL_IMAGE_PULL_POLICY", "Sometimes", "allowed are Always, IfNotPresent, Never"),
+        ("TIDEMILL_ARTIFACT_CLAIM_ACCESS_MODES", "ReadOnlyMany", "allowed are ReadWriteOnce"),
+        ("TIDEMILL_LOG_LEVEL", "loud", "allowed are DEBUG"),
+        ("TIDEMILL_RENEW_DEADLINE_SECONDS", "20", "must be above"),
+    ],
+)
+def test_unusable_settings_are_named(name: str, value: str, want: str) -> None:
+    with pytest.raises(ConfigError, match=want):
+        OperatorConfig.from_env({name: value})
+
+
+def test_typos_are_found_and_service_links_are_not_taken_for_them() -> None:
+    env = {"TIDEMILL_WORKER": "1", "TIDEMILL_OPERATOR_METRICS_SERVICE_HOST": "x", "TIDEMILL_HTTP_PORT": "1"}
+    assert unknown_settings(env) == ["TIDEMILL_WORKER"]
+
+
+def test_log_lines_are_json_with_the_objects_key() -> None:
+    record = logging.makeLogRecord(
+        {"name": "n", "levelname": "INFO", "msg": "did %s", "args": ("it",), "object": "K/ns/a"}
+    )
+    try:
+        raise ValueError("boom")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    line = json.loads(JsonFormatter().format(record))
+    assert (line["level"], line["msg"], line["object"]) == ("info", "did it", "K/ns/a")
+    assert "ValueError: boom" in line["exception"]
+
+
+def test_liveness_names_the_watch_that_is_silent() -> None:
+    clock = FakeClock()
+    beats = Heartbeats(clock, stale_seconds=60)
+    beats.expect(["/a", "/b"])
+    clock.advance(8)
+    assert beats.problems() == []
+    clock.advance(50)
+    beats.beat("/a")
+    beats.beat("/unknown")
+    beats._loop_seen = clock.monotonic()
+    clock.advance(5)
+    assert beats.problems() == ["watch on /b silent for 63 s"]
+    beats.beat("/b")
+    assert beats.problems() == []
+    clock.advance(6)
+    assert beats.problems() == ["event loop late by 11 s"]

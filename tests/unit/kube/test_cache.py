@@ -1,0 +1,100 @@
+from typing import Any
+
+from tidemill.core.plan import Key
+from tidemill.kube.cache import Cache, slim, slim_foreign_config_map
+
+Obj = dict[str, Any]
+
+
+def obj(name: str, version: int, kind: str = "Job", owner: str = "", namespace: str = "ns", **meta: Any) -> Obj:
+    references = [{"uid": owner, "controller": True, "kind": "K", "name": "k"}] if owner else []
+    base = {"name": name, "namespace": namespace, "uid": f"uid-{name}", "resourceVersion": str(version)}
+    return {"apiVersion": "batch/v1", "kind": kind, "metadata": {**base, "ownerReferences": references, **meta}}
+
+
+def names(found: list[Obj]) -> list[str]:
+    return [o["metadata"]["name"] for o in found]
+
+
+def test_get_and_list_by_namespace_labels_and_owner() -> None:
+    cache = Cache()
+    cache.put(obj("b", 1, owner="u", labels={"x": "1"}))
+    cache.put(obj("a", 2, owner="v", labels={"x": "2"}))
+    cache.put(obj("a", 3, namespace="other", owner="u"))
+    assert cache.get("Job", "ns", "b")["metadata"]["resourceVersion"] == "1"  # type: ignore[index]
+    assert cache.get("Job", "ns", "c") is None
+    assert names(cache.list("Job", "ns")) == ["a", "b"]
+    assert names(cache.list("Job", owner_uid="u")) == ["b", "a"]
+    assert names(cache.list("Job", "ns", owner_uid="u")) == ["b"]
+    assert names(cache.list("Job", selector={"x": "2"})) == ["a"]
+    assert cache.list("Pod") == []
+    assert cache.count("Job") == 3
+    assert list(cache.kinds()) == ["Job"]
+
+
+def test_older_versions_and_the_dead_do_not_come_back() -> None:
+    cache = Cache()
+    assert cache.put(obj("a", 5))
+    assert not cache.put(obj("a", 4))
+    assert cache.put(obj("a", 5))
+    assert cache.remove("Job", "ns", "a", "uid-a")
+    assert not cache.put(obj("a", 6)), "the answer to our own write that came after the deletion"
+    assert cache.put(obj("a", 7, uid="uid-new"))
+
+
+def test_removing_by_uid_spares_the_next_object_of_that_name() -> None:
+    cache = Cache()
+    cache.put(obj("a", 7, uid="uid-new"))
+    assert not cache.remove("Job", "ns", "a", "uid-old")
+    assert cache.get("Job", "ns", "a") is not None
+
+
+def test_indices_follow_changes() -> None:
+    cache = Cache()
+    cache.put(obj("a", 1, owner="u"))
+    cache.put(obj("a", 2, owner="v"))
+    assert cache.list("Job", owner_uid="u") == []
+    assert names(cache.list("Job", owner_uid="v")) == ["a"]
+    cache.remove("Job", "ns", "a")
+    assert cache.list("Job", owner_uid="v") == []
+    assert cache.list("Job", "ns") == []
+
+
+def test_replace_prunes_what_the_list_lacks_but_not_what_is_newer() -> None:
+    cache = Cache()
+    for each in (obj("kept", 1), obj("gone", 2), obj("newer", 12), obj("elsewhere", 3, namespace="other")):
+        cache.put(each)
+    live = [obj("kept", 1), obj("learnt", 9)]
+    learnt, pruned = cache.replace("Job", live, 10, lambda o: o["metadata"]["namespace"] == "ns")
+    assert (names(learnt), names(pruned)) == (["learnt"], ["gone"])
+    assert names(cache.list("Job")) == ["kept", "learnt", "newer", "elsewhere"]
+
+
+def test_writer_is_told_once_and_for_the_exact_version() -> None:
+    cache, key = Cache(), Key("TrainingRun", "ns", "r")
+    cache.put(obj("a", 5), key)
+    assert cache.writer_of(obj("a", 6)) is None
+    assert cache.writer_of(obj("a", 5)) == key
+    assert cache.writer_of(obj("a", 5)) is None
+
+
+def test_slim_drops_what_nobody_reads() -> None:
+    fat = obj(
+        "p",
+        1,
+        kind="Pod",
+        managedFields=[{}],
+        annotations={"kubectl.kubernetes.io/last-applied-configuration": "x", "a": "b"},
+    )
+    fat["spec"] = {"nodeName": "n", "containers": [{"name": "c", "image": "i", "env": []}], "volumes": [{}]}
+    thin = slim(fat)
+    assert "managedFields" not in thin["metadata"]
+    assert thin["metadata"]["annotations"] == {"a": "b"}
+    assert thin["spec"] == {"nodeName": "n", "containers": [{"name": "c"}]}
+    assert fat["spec"]["volumes"] == [{}], "the original is not changed"
+
+
+def test_foreign_config_maps_keep_their_identity_only() -> None:
+    thin = slim_foreign_config_map({**obj("c", 3, kind="ConfigMap", labels={"a": "b"}), "data": {"k": "v" * 1000}})
+    assert thin["metadata"] == {"name": "c", "namespace": "ns", "uid": "uid-c", "resourceVersion": "3"}
+    assert "data" not in thin

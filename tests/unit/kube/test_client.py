@@ -1,0 +1,192 @@
+"""The REST client against a server of this process: what it sends, and what it makes of the answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tidemill.core.plan import ObjectRef
+from tidemill.errors import ApiError
+from tidemill.kube.access import Access
+from tidemill.kube.client import KubeClient
+
+Obj = dict[str, Any]
+POD = ObjectRef("v1", "Pod", "ns", "p")
+
+
+@dataclass
+class Server:
+    """Answers what the test says; remembers what came."""
+
+    answer: Callable[[web.Request], tuple[int, Any] | tuple[int, Any, dict[str, str]]] = lambda request: (200, {})
+    seen: list[tuple[str, str, dict[str, str], str, Any]] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    port: int = 0
+
+    async def handle(self, request: web.Request) -> web.Response:
+        raw = await request.read()
+        self.tokens.append(request.headers.get("Authorization", ""))
+        body = json.loads(raw) if raw else None
+        self.seen.append((request.method, request.path, dict(request.query), request.content_type, body))
+        code, content, *headers = self.answer(request)
+        text = content if isinstance(content, str) else json.dumps(content)
+        return web.Response(status=code, text=text, headers=headers[0] if headers else None)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    found = Server()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", found.handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    found.port = int(runner.addresses[0][1])
+    yield found
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[KubeClient]:
+    async with KubeClient(Access(f"http://127.0.0.1:{server.port}", static_token="t")) as found:
+        yield found
+
+
+def status(code: int, reason: str, message: str = "why") -> tuple[int, Obj]:
+    return code, {"kind": "Status", "reason": reason, "message": message}
+
+
+async def test_apply_is_server_side_with_our_manager(server: Server, client: KubeClient) -> None:
+    manifest = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": "ns"}}
+    await client.apply(manifest)
+    method, path, query, kind, body = server.seen[0]
+    assert (method, path) == ("PATCH", "/apis/apps/v1/namespaces/ns/deployments/d")
+    assert query == {"fieldManager": "tidemill", "force": "true"}
+    assert kind == "application/apply-patch+yaml"
+    assert body == manifest
+    assert server.tokens == ["Bearer t"]
+
+
+async def test_status_carries_its_preconditions(server: Server, client: KubeClient) -> None:
+    meta = {"name": "m", "namespace": "ns", "uid": "u", "resourceVersion": "7", "labels": {"not": "sent"}}
+    await client.apply_status(
+        {"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelMonitor", "metadata": meta}, {"a": 1}
+    )
+    _, path, _, _, body = server.seen[0]
+    assert path == "/apis/tidemill.io/v1alpha1/namespaces/ns/modelmonitors/m/status"
+    assert body["metadata"] == {"name": "m", "namespace": "ns", "uid": "u", "resourceVersion": "7"}
+    assert body["status"] == {"a": 1}
+
+
+async def test_list_is_paged_and_items_know_their_kind(server: Server, client: KubeClient) -> None:
+    def answer(request: web.Request) -> tuple[int, Obj]:
+        more = request.query.get("continue")
+        meta = {"resourceVersion": "9", "continue": "" if more else "next"}
+        return 200, {"metadata": meta, "items": [{"metadata": {"name": "b" if more else "a"}}]}
+
+    server.answer = answer
+    found = await client.list("batch/v1", "Job", label_selector="a=b")
+    assert [(o["kind"], o["metadata"]["name"]) for o in found] == [("Job", "a"), ("Job", "b")]
+    assert [s[1] for s in server.seen] == ["/apis/batch/v1/jobs"] * 2
+    assert server.seen[0][2] == {"limit": "500", "labelSelector": "a=b"}
+    assert server.seen[1][2]["continue"] == "next"
+
+
+async def test_get_of_what_is_not_there_or_is_another(server: Server, client: KubeClient) -> None:
+    server.answer = lambda request: status(404, "NotFound")
+    assert await client.get(POD) is None
+    server.answer = lambda request: (200, {"metadata": {"uid": "new"}})
+    assert await client.get(ObjectRef("v1", "Pod", "ns", "p", "old")) is None
+    assert await client.get("v1", "Pod", "ns", "p") == {"metadata": {"uid": "new"}}
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "transient", "conflict"),
+    [(409, "Conflict", True, True), (422, "Invalid", False, False), (503, "ServiceUnavailable", True, False)],
+)
+async def test_failures_are_api_errors(
+    server: Server, client: KubeClient, code: int, reason: str, transient: bool, conflict: bool
+) -> None:
+    server.answer = lambda request: status(code, reason, "spec.x is wrong")
+    with pytest.raises(ApiError) as caught:
+        await client.get(POD)
+    error = caught.value
+    assert (error.status, error.reason, error.message) == (code, reason, "spec.x is wrong")
+    assert (error.is_transient, error.is_conflict) == (transient, conflict)
+
+
+async def test_retry_after_is_read(server: Server, client: KubeClient) -> None:
+    server.answer = lambda request: (429, "slow down", {"Retry-After": "12"})
+    with pytest.raises(ApiError, match="slow down") as caught:
+        await client.get(POD)
+    assert caught.value.retry_after_seconds == 12
+
+
+async def test_no_answer_is_a_transient_error() -> None:
+    async with KubeClient(Access("http://127.0.0.1:1")) as client:
+        with pytest.raises(ApiError, match="NoAnswer") as caught:
+            await client.get(POD)
+        assert caught.value.is_transient
+
+
+async def test_delete_with_uid_spares_the_next_of_that_name(server: Server, client: KubeClient) -> None:
+    assert await client.delete(ObjectRef("v1", "Pod", "ns", "p", "u"))
+    assert server.seen[0][4]["preconditions"] == {"uid": "u"}
+    server.answer = lambda request: status(409, "Conflict")
+    assert not await client.delete(ObjectRef("v1", "Pod", "ns", "p", "u"))
+    with pytest.raises(ApiError):
+        await client.delete(POD)
+    server.answer = lambda request: status(404, "NotFound")
+    assert not await client.delete(POD)
+
+
+async def test_rotated_token_is_read_again_on_401(server: Server, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("old")
+    access = Access(f"http://127.0.0.1:{server.port}", token_file=token)
+    assert access.token() == "old"
+    token.write_text("new\n")
+    server.answer = lambda request: (
+        (200, {}) if "new" in request.headers["Authorization"] else status(401, "Unauthorized")
+    )
+    async with KubeClient(access) as client:
+        await client.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "ns"}})
+    assert server.tokens == ["Bearer old", "Bearer new"]
+
+
+async def test_kinds_that_a_cluster_may_lack(server: Server, client: KubeClient) -> None:
+    server.answer = lambda request: (200, {"resources": [{"kind": "ServiceMonitor"}]})
+    assert await client.has_kind("monitoring.coreos.com/v1", "ServiceMonitor")
+    assert not await client.has_kind("monitoring.coreos.com/v1", "PrometheusRule")
+    assert len(server.seen) == 1, "one answer serves both for a while"
+    server.answer = lambda request: status(404, "NotFound")
+    assert not await client.has_kind("monitoring.coreos.com/v1", "ServiceMonitor", ttl_seconds=0)
+
+
+async def test_scrapes_carry_no_token_and_have_bounds(server: Server, client: KubeClient) -> None:
+    url = f"http://127.0.0.1:{server.port}/metrics"
+    server.answer = lambda request: (200, "up 1\n")
+    assert await client.get_text(url) == "up 1\n"
+    assert server.tokens == [""]
+    server.answer = lambda request: (503, "no")
+    with pytest.raises(ApiError, match="503"):
+        await client.get_text(url)
+    server.answer = lambda request: (200, "x" * (9 << 20))
+    with pytest.raises(ApiError, match="more than"):
+        await client.get_text(url)
+    with pytest.raises(ApiError, match="ScrapeFailed"):
+        await client.get_text("http://127.0.0.1:1/metrics")
+
+
+async def test_logs_of_a_pod_that_has_none_are_empty(server: Server, client: KubeClient) -> None:
+    server.answer = lambda request: (200, "line\n")
+    assert await client.pod_logs("ns", "p", "c", 5) == "line\n"
+    assert server.seen[0][2] == {"tailLines": "5", "limitBytes": "65536", "container": "c"}
+    server.answer = lambda request: status(400, "BadRequest", "container is waiting to start")
+    assert await client.pod_logs("ns", "p") == ""
