@@ -77,6 +77,7 @@ runtime: setup ## Trainer, server and monitor together in one process, without a
 
 .PHONY: integration
 integration: setup ## The operator against a real API server and etcd (started by the tests; no node, no root)
+	@$(PY) -m hack.localcluster prepare
 	@$(PYTEST) tests/integration
 
 .PHONY: e2e

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from hack.localcluster.local.binaries import binaries
 from hack.localcluster.local.processes import detach_children
 from hack.localcluster.progress import LocalClusterError, Progress
 from hack.localcluster.provider import Provider, choose_provider
@@ -21,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("down", help="remove the cluster and everything it changed on this machine")
     load = commands.add_parser("load-image", help="load image archives into the cluster's nodes")
     load.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE", help="docker-archive or OCI archive (tar)")
+    commands.add_parser("prepare", help="put the server programs that control_plane() needs into the cache")
     commands.add_parser("kubeconfig", help="print the path of the administrator's kubeconfig")
     commands.add_parser("status", help="print what runs; exit code 1 when the cluster is not up")
     return parser
@@ -28,6 +30,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(provider: Provider, arguments: argparse.Namespace) -> int:
     match arguments.command:
+        case "prepare":
+            binaries(Progress())
         case "up":
             provider.up()
         case "down":

@@ -15,7 +15,8 @@ from hack.localcluster.provider import REPOSITORY, ClusterStatus, cache_folder
 from hack.tools.go import go_toolchain
 
 _CLUSTER = "tidemill"
-_KIND_VERSION = "v0.31.0"
+# Its default node image is Kubernetes 1.34, as the local provider.
+_KIND_VERSION = "v0.30.0"
 _CONFIGURATION = Path(__file__).parent / "kind.yaml"
 
 
