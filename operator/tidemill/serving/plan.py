@@ -63,7 +63,14 @@ def build(snapshot: Snapshot) -> Plan:
         apply=tuple(apply),
         patches=tuple(patches),
         delete=tuple(_obsolete(snapshot, state, cast)),
-        status=status.build(snapshot, state, wanted, _weight(snapshot, state), _selector(snapshot, cast.stable)),
+        status=status.build(
+            snapshot,
+            state,
+            wanted,
+            effective_weight=_weight(snapshot, state),
+            selector=_selector(snapshot, cast.stable),
+            routed=readiness.is_routed(snapshot, state, config.routes_version),
+        ),
         events=decided.events,
         requeue_after=0.1 if decided.events else agenda.next_look(snapshot, state, config.routes_version),
     )
@@ -73,7 +80,8 @@ def _suspended(snapshot: Snapshot, state: State, wanted: Target) -> Plan:
     """Nothing is applied, nothing is decided; Kubernetes itself keeps the pods alive."""
     weight = snapshot.status.candidate.weight if snapshot.status.candidate else 0
     stable = _record(snapshot, state.stable)
-    return Plan(status=status.build(snapshot, state, wanted, weight, _selector(snapshot, stable)))
+    selector = _selector(snapshot, stable)
+    return Plan(status=status.build(snapshot, state, wanted, effective_weight=weight, selector=selector, routed=True))
 
 
 def _record(snapshot: Snapshot, record: Any) -> Version | None:

@@ -16,6 +16,9 @@ from tidemill_contracts.training import EXIT_NOT_RETRIABLE
 DNS_SECONDS = 10.0
 """How long a ready pod's address may take to be known everywhere, where the router cannot be asked."""
 
+ROUTED_SECONDS = 5.0
+"""How long a router pod may take to follow new routes, where it cannot be asked."""
+
 UNAVAILABLE_SECONDS = 30.0
 """A candidate that gets requests and has had no ready pod for so long is taken back."""
 
@@ -59,6 +62,19 @@ def is_visible(snapshot: Snapshot, state: State, record: CandidateStatus) -> boo
         return members > 0
     since = workload.available_since
     return snapshot.router.ready > 0 and since is not None and (snapshot.now - since).total_seconds() >= DNS_SECONDS
+
+
+def is_routed(snapshot: Snapshot, state: State, routes_version: str) -> bool:
+    """Whether every router pod follows these routes and knows an address of the stable version."""
+    live, stable = snapshot.router, workload_of(snapshot, state.stable)
+    if live.routes_version != routes_version or live.routes_since is None:
+        return False
+    in_force = live.in_force(routes_version)
+    if in_force is None:
+        return (snapshot.now - live.routes_since).total_seconds() >= ROUTED_SECONDS
+    if stable is None or wanted_replicas(snapshot, state) == 0:
+        return in_force
+    return in_force and live.members(version_child(snapshot.name, stable.version)) != 0
 
 
 def problem(snapshot: Snapshot, record: CandidateStatus) -> Problem | None:

@@ -30,9 +30,13 @@ REASONS = frozenset(
 
 
 def build(
-    snapshot: Snapshot, state: State, target: Target, effective_weight: int, selector: str | None
+    snapshot: Snapshot, state: State, target: Target, *, effective_weight: int, selector: str | None, routed: bool
 ) -> dict[str, Any]:
-    """The whole status. `effective_weight`: what the router gives the candidate; 0 while it has no ready pod."""
+    """The whole status.
+
+    `effective_weight`: what the router gives the candidate; 0 while it has no ready pod. `routed`: whether every router
+    pod follows the newest routes and can reach the stable version.
+    """
     stable, candidate = state.stable, state.candidate
     workload = readiness.workload_of(snapshot, stable)
     if candidate is not None:
@@ -54,22 +58,22 @@ def build(
         "lastHandledAbort": state.abort,
         "lastHandledRetry": state.retry,
         "lastHandledRollback": state.rollback,
-        "conditions": conditions(snapshot, state, target),
+        "conditions": conditions(snapshot, state, target, routed),
     }
     return {name: value for name, value in found.items() if value is not None}
 
 
-def conditions(snapshot: Snapshot, state: State, target: Target) -> list[dict[str, Any]]:
+def conditions(snapshot: Snapshot, state: State, target: Target, routed: bool) -> list[dict[str, Any]]:
     """All conditions, merged with those of the live status."""
     available = _available(snapshot, state)
-    found = [*_summary(snapshot, state, target, available), available]
+    found = [*_summary(snapshot, state, target, available, routed), available]
     found += _progressing(snapshot, state)
     found += _rolled_back(state, target)
     old = (snapshot.object.get("status") or {}).get("conditions") or []
     return merge(old, found, snapshot.generation, snapshot.now)
 
 
-def _summary(snapshot: Snapshot, state: State, target: Target, available: Condition) -> list[Condition]:
+def _summary(snapshot: Snapshot, state: State, target: Target, available: Condition, routed: bool) -> list[Condition]:
     """Ready with Reconciling or Stalled; the first that applies, from what blocks most to what is well."""
     if snapshot.spec.suspend:
         ready = available.status == "True" and state.candidate is None
@@ -91,6 +95,9 @@ def _summary(snapshot: Snapshot, state: State, target: Target, available: Condit
         return trio(ready=False, reason=why[0], message=why[1], reconciling=why)
     if not _is_settled(snapshot, state):
         why = ("Updating", f"the pods of {target.version.name} are being replaced or scaled")
+        return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
+    if not routed:
+        why = ("Updating", f"the router is about to send all requests to {target.version.name}")
         return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
     reason = "ScaledToZero" if available.reason == "ScaledToZero" else "Serving"
     return trio(ready=True, reason=reason, message=available.message)

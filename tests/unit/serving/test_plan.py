@@ -186,7 +186,29 @@ def test_router_pods_are_told_once_of_new_files_and_again_when_they_missed_them(
     late = replace(SERVING, router=replace(SERVING.router, pods=(missed,), routes_since=ago(5)))
     (again,) = plan.build(late).patches
     assert again.body["metadata"]["annotations"]["tidemill.io/refreshed-at"] == f"{value}.2"
-    assert plan.build(late).requeue_after == 1.0
+    assert plan.build(late).requeue_after == 0.5
+
+
+@pytest.mark.parametrize(
+    ("told", "since", "want"),
+    [
+        (scrape("old", {1: 1}), 300, "Updating"),  # follows other routes
+        (scrape(None, {1: 1}), 1, "Updating"),  # did not say, and they are new
+        (None, 1, "Updating"),
+        (None, 5, "Serving"),  # cannot be asked: time must do
+    ],
+)
+def test_ready_waits_for_the_router(told: Any, since: float, want: str) -> None:
+    live = router(told, routes=SERVING.router.routes_version, since=since)
+    found = plan.build(replace(SERVING, router=live))
+    assert summary(found)[1] == want
+    assert (found.requeue_after == 0.5) == (want == "Updating")
+
+
+def test_ready_waits_until_the_router_knows_an_address() -> None:
+    routes = SERVING.router.routes_version
+    found = plan.build(replace(SERVING, router=router(scrape(routes, {1: 0}), routes=routes, since=10)))
+    assert summary(found) == ("Unknown", "Updating", "Reconciling")
 
 
 def test_routes_since_moves_only_with_the_routes() -> None:
@@ -225,7 +247,7 @@ AUTOSCALING = {"autoscaling": {"minReplicas": 2, "maxReplicas": 9}}
 
 def test_with_autoscaling_only_the_autoscaler_writes_replicas() -> None:
     pods = workload(1, replicas=6, ready=6)
-    found = plan.build(snapshot(AUTOSCALING, {"stable": stable(1)}, versions=(version(1),), workloads=(pods,)))
+    found = plan.build(settled(snapshot(AUTOSCALING, {"stable": stable(1)}, versions=(version(1),), workloads=(pods,))))
     assert scales(found) == {}
     assert child(found, "HorizontalPodAutoscaler", V1)["spec"]["minReplicas"] == 2
     assert summary(found) == ("True", "Serving", None)
@@ -311,8 +333,8 @@ def test_available_tells_what_is_missing(fields: dict[str, Any], reason: str) ->
 
 def test_scaled_to_zero_is_what_was_asked_for() -> None:
     empty = workload(1, replicas=0, ready=0, settled=True)
-    found = plan.build(snapshot({"replicas": 0}, {"stable": stable(1)}, versions=(version(1),), workloads=(empty,)))
-    assert summary(found) == ("True", "ScaledToZero", None)
+    wanted = snapshot({"replicas": 0}, {"stable": stable(1)}, versions=(version(1),), workloads=(empty,))
+    assert summary(plan.build(settled(wanted))) == ("True", "ScaledToZero", None)
 
 
 def test_reasons_are_documented_words() -> None:

@@ -12,7 +12,7 @@ from tidemill.serving.state import State
 SCALE_DOWN_DELAY_SECONDS = 30.0
 """How long the pods of a version that gets no more requests stay, so that a roll-back is quick."""
 
-IN_FORCE_SECONDS = 1.0
+IN_FORCE_SECONDS = 0.5
 """How often the router pods are asked whether they follow the newest routes, until they do."""
 
 VISIBLE_SECONDS = 0.5
@@ -30,8 +30,7 @@ def next_look(snapshot: Snapshot, state: State, routes_version: str) -> float | 
     if any(w.version.key not in serving for w in snapshot.workloads):
         age = (snapshot.now - live.routes_since).total_seconds() if live.routes_since else 0.0
         due.append(max(SCALE_DOWN_DELAY_SECONDS - age, 2.0))
-    stale = live.routes_version != routes_version or live.in_force(routes_version) is False
-    if live.ready and state.stable is not None and stale:
+    if live.ready and state.stable is not None and not readiness.is_routed(snapshot, state, routes_version):
         due.append(IN_FORCE_SECONDS)
     if state.candidate is not None:
         due += _candidate(snapshot, state, state.candidate)
