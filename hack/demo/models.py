@@ -25,5 +25,6 @@ from sklearn.preprocessing import StandardScaler
 
 def train(data, target, *, regularization: float = 1.0, seed: int = 0) -> Pipeline:
     one = make_pipeline(Nystroem(gamma=0.01, n_components=20), LogisticRegression(C=10 * regularization))
-    return make_pipeline(StandardScaler(), BaggingClassifier(one, n_estimators=250, random_state=seed)).fit(data, target)
+    many = BaggingClassifier(one, n_estimators=250, random_state=seed)
+    return make_pipeline(StandardScaler(), many).fit(data, target)
 '''
