@@ -7,18 +7,22 @@ no node, no root). It knows nothing of nodes, volumes or DNS.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from hack.localcluster.local import settings as local_settings
+from hack.localcluster.local import watchdog as watchdog_module
 from hack.localcluster.local.binaries import program
 from hack.localcluster.local.client import Client
 from hack.localcluster.local.pki import Pki, write_kubeconfig
-from hack.localcluster.local.processes import Process
+from hack.localcluster.local.processes import Process, start_time
 from hack.localcluster.local.settings import CLUSTER_DOMAIN, Settings
 from hack.localcluster.progress import Progress, wait_until
+from hack.localcluster.provider import REPOSITORY
 
 _IDENTITIES = {
     "controller-manager": ("system:kube-controller-manager", ()),
@@ -175,6 +179,12 @@ class ControlPlane:
         return client
 
 
+def _watchdog(folder: Path) -> Process:
+    parent = os.getpid()
+    command = [sys.executable, "-m", watchdog_module.__name__, str(parent), str(start_time(parent)), str(folder)]
+    return Process(watchdog_module.NAME, command, folder, {"PYTHONPATH": str(REPOSITORY)})
+
+
 @contextlib.contextmanager
 def control_plane(
     state_dir: Path | None = None, *, controllers: bool = False, progress: Progress | None = None
@@ -191,14 +201,16 @@ def control_plane(
     folder.mkdir(parents=True, exist_ok=True)
     plane = ControlPlane(local_settings.decide(folder, address="127.0.0.1"))
     processes = [plane.controller_manager()] if controllers else []
+    watchdog = _watchdog(folder)
     try:
+        watchdog.start()
         progress.step("control plane: etcd, kube-apiserver" + (", kube-controller-manager" if controllers else ""))
         plane.start()
         for process in processes:
             process.start()
         yield plane.settings.admin_kubeconfig
     finally:
-        for process in [*processes, plane.apiserver(), plane.etcd()]:
+        for process in [watchdog, *processes, plane.apiserver(), plane.etcd()]:
             # Nothing in a test's control plane is worth an orderly end.
             process.stop_seconds = 2
             process.stop()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hack.localcluster.local.processes import Process, descendants, kill_all, start_time
+from hack.localcluster.local.watchdog import watch
 from hack.localcluster.progress import LocalClusterError, wait_until
 
 
@@ -76,3 +77,19 @@ def test_a_dead_process_ends_the_wait_at_once_with_its_log(tmp_path: Path) -> No
     with pytest.raises(LocalClusterError, match=r"sleeper: its process ended[\s\S]*port is taken"):
         wait_until("sleeper", lambda: False, seconds=30, log=process.log, alive=process.running)
     process.stop()
+
+
+def test_the_watchdog_ends_what_a_killed_test_left(tmp_path: Path) -> None:
+    folder = tmp_path / "plane"
+    parent, left = sleeper(tmp_path / "parent"), sleeper(folder)
+    parent.start()
+    left.start()
+    pid, child = parent.pid(), left.pid()
+    assert pid is not None
+    assert child is not None
+    started = start_time(pid)
+    parent.signal(signal.SIGKILL)
+    watch(pid, str(started), folder, every=0.01)
+    assert start_time(child) is None
+    assert not folder.exists()
+    parent.stop()
