@@ -69,6 +69,17 @@ def test_an_object_store_needs_its_secret_and_no_claim() -> None:
     assert {"name": "credentials", "mountPath": "/mnt/secret/lake", "readOnly": True} in mounts
 
 
+@pytest.mark.parametrize(
+    ("asked", "cpu"),
+    [({"requests": {"memory": "1Gi"}}, "100m"), ({"limits": {"cpu": "2"}}, None), ({"requests": {"cpu": "3"}}, "3")],
+)
+def test_autoscaling_by_cpu_needs_a_cpu_request(asked: dict[str, Any], cpu: str | None) -> None:
+    spec = {"server": {"resources": asked}}
+    scaled = snapshot({**spec, "autoscaling": {"maxReplicas": 3}})
+    assert server.resources(scaled).get("requests", {}).get("cpu") == cpu
+    assert server.resources(snapshot(spec)) == asked
+
+
 def test_a_pod_outlives_its_drain() -> None:
     assert POD["terminationGracePeriodSeconds"] > server.DRAIN_SECONDS + 30
     assert ROUTER["terminationGracePeriodSeconds"] > envoy.DRAIN_SECONDS

@@ -94,7 +94,6 @@ def deployment(snapshot: Snapshot, version: Version) -> dict[str, Any]:
 def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
     """The pod: one container that reads the artifact and nothing else of the cluster."""
     volumes, mounts = _artifact_mounts(version)
-    resources = snapshot.spec.server.resources
     container = {
         "name": CONTAINER,
         "image": snapshot.settings.server_image,
@@ -104,7 +103,7 @@ def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
             {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
             {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
         ],
-        "resources": resources.to_json() if resources else podspec.DEFAULT_RESOURCES,
+        "resources": resources(snapshot),
         "securityContext": podspec.container_security_context(),
         "startupProbe": _probe("/readyz", period=1, failures=600),
         "readinessProbe": _probe("/readyz", period=2, failures=2),
@@ -124,6 +123,19 @@ def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
         "containers": [container],
         "volumes": [podspec.empty_dir("tmp", "1Gi"), *volumes],
     }
+
+
+def resources(snapshot: Snapshot) -> dict[str, Any]:
+    """What spec asks for; with autoscaling by CPU there is always a CPU request: utilization is a share of it."""
+    asked = snapshot.spec.server.resources
+    if asked is None:
+        return podspec.DEFAULT_RESOURCES
+    out = asked.to_json()
+    has_cpu = any("cpu" in out.get(part, {}) for part in ("requests", "limits"))
+    if snapshot.spec.autoscaling is not None and not has_cpu:
+        default = podspec.DEFAULT_RESOURCES["requests"]["cpu"]
+        out = {**out, "requests": {**out.get("requests", {}), "cpu": default}}
+    return out
 
 
 def pull_secrets(snapshot: Snapshot) -> dict[str, Any]:

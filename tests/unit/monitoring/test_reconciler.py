@@ -1,0 +1,261 @@
+"""What gather reads: the watched deployment, rivals, the pod, and the report at its pace."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.unit.monitoring.make import DIGEST, NOW, SPEC, ago, report, snapshot, window
+
+from tidemill.config import OperatorConfig
+from tidemill.core.plan import Key
+from tidemill.engine.contract import Deps
+from tidemill.errors import ApiError, Stalled
+from tidemill.kube.cache import Cache
+from tidemill.monitoring import reading, reconcilers
+from tidemill.monitoring.builders import workload
+from tidemill.monitoring.reconciler import ModelMonitorReconciler
+from tidemill.monitoring.snapshot import Snapshot
+
+KEY = Key("ModelMonitor", "team", "churn")
+API = "tidemill.io/v1alpha1"
+
+
+class Clock:
+    """A clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time.timestamp()
+
+
+@dataclass
+class Client:
+    """Answers with one text, or not at all."""
+
+    text: str | None = None
+    asked: list[str] = field(default_factory=list)
+    kinds: frozenset[str] = frozenset()
+
+    async def get_text(self, url: str, timeout_seconds: float = 3.0) -> str:
+        self.asked.append(url)
+        if self.text is None:
+            raise ApiError(0, "ScrapeFailed", "connection refused")
+        return self.text
+
+    async def has_kind(self, api_version: str, kind: str) -> bool:
+        return kind in self.kinds
+
+
+class World:
+    def __init__(self, client: Client | None = None) -> None:
+        self.client, self.cache, self.clock = client or Client(), Cache(), Clock()
+        deps = Deps(self.client, self.cache, OperatorConfig(), self.clock)  # type: ignore[arg-type]
+        self.reconciler = ModelMonitorReconciler(deps)
+        self._version = 0
+
+    def put(self, obj: dict[str, Any]) -> None:
+        self._version += 1
+        obj["metadata"]["resourceVersion"] = str(self._version)
+        obj["metadata"].setdefault("uid", f"u-{obj['kind']}-{obj['metadata']['name']}")
+        obj["metadata"].setdefault("namespace", "team")
+        self.cache.put(obj)
+
+    def monitor(self, name: str = "churn", created: float = 60, **spec: Any) -> None:
+        obj = snapshot({**SPEC, **spec}, name=name, created=created).object
+        obj["metadata"]["uid"] = f"u-{name}"
+        self.put(obj)
+
+    def deployment(self, digest: str = DIGEST, **status: Any) -> None:
+        stable = {"version": "churn-2", "digest": digest, "since": "2026-11-23T11:00:00Z"}
+        spec = {"model": {"pipeline": "churn"}}
+        obj = {"apiVersion": API, "kind": "ModelDeployment", "metadata": {"name": "churn"}, "spec": spec}
+        self.put({**obj, "status": {"stable": stable, **status}})
+
+    def pod(self, ready: bool = True, name: str = "churn-monitor-x") -> None:
+        status = {"podIP": "10.0.0.9", "conditions": [{"type": "Ready", "status": str(ready)}]}
+        meta = {"name": name, "labels": workload.labels(snapshot())}
+        self.put({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": status})
+
+    async def look(self, seconds: float = 0) -> Snapshot:
+        self.clock.time += timedelta(seconds=seconds)
+        found = await self.reconciler.gather(KEY)
+        assert found is not None
+        return found
+
+
+def ready_world() -> World:
+    world = World(Client(report(window(1)).to_json()))
+    world.monitor()
+    world.deployment()
+    world.pod()
+    return world
+
+
+async def test_gone_is_none_and_a_bad_spec_names_the_field() -> None:
+    world = World()
+    assert await world.reconciler.gather(KEY) is None
+    world.monitor()
+    obj = dict(world.cache.get("ModelMonitor", "team", "churn") or {})
+    world.put({**obj, "spec": {**SPEC, "window": {"seconds": 1}}})
+    with pytest.raises(Stalled) as caught:
+        await world.reconciler.gather(KEY)
+    assert caught.value.reason == "InvalidSpec" and "window.seconds" in caught.value.message
+
+
+async def test_the_report_of_the_version_in_service_is_read_from_the_pod() -> None:
+    world = ready_world()
+    found = await world.look()
+    assert found.reading.report is not None and found.reading.time == NOW
+    assert world.client.asked == [f"http://10.0.0.9:8080/v1/report?digest={DIGEST}"]
+    assert found.version_report is not None and len(found.judged) == 1
+
+
+async def test_the_report_is_read_at_its_pace() -> None:
+    world = ready_world()
+    await world.look()
+    await world.look(19)
+    assert len(world.client.asked) == 1
+    await world.look(1)
+    assert len(world.client.asked) == 2
+
+
+async def test_another_version_is_asked_for_at_once() -> None:
+    world = ready_world()
+    await world.look()
+    other = "sha256:" + "3" * 64
+    world.deployment(digest=other)
+    found = await world.look(1)
+    assert world.client.asked[-1].endswith(other)
+    assert found.version_report is None  # the answer is about the other one
+
+
+async def test_no_answer_says_why_and_when_the_last_one_was() -> None:
+    world = ready_world()
+    await world.look()
+    world.client.text = None
+    found = await world.look(20)
+    assert found.reading.report is None and "connection refused" in found.reading.error
+    assert found.reading.time == NOW
+    world.pod(ready=False)
+    found = await world.look(1)
+    assert not found.pod_ready and found.reading.time == NOW and found.reading.report is None
+
+
+async def test_a_report_that_cannot_be_read_is_no_crash() -> None:
+    world = ready_world()
+    world.client.text = "<html>"
+    assert "cannot be read" in (await world.look()).reading.error
+
+
+async def test_nothing_is_asked_without_a_pod_or_a_version() -> None:
+    world = World()
+    world.monitor()
+    assert (await world.look()).served is None
+    world.deployment()
+    found = await world.look()
+    assert found.served is not None and not found.pod_ready and world.client.asked == []
+
+
+async def test_the_older_monitor_holds_the_deployment() -> None:
+    world = ready_world()
+    world.monitor("elder", created=100)
+    world.monitor("other", created=200, deployment="fraud")
+    assert (await world.look()).holder == "elder"
+    elder = await world.reconciler.gather(KEY._replace(name="elder"))
+    assert elder is not None and elder.holder is None
+
+
+async def test_the_service_of_a_deleted_monitor_is_in_the_way() -> None:
+    world = ready_world()
+    elder = snapshot(name="elder").object
+    elder["metadata"]["uid"] = "u-elder"
+    service = workload.service(snapshot(name="elder"))
+    world.put(service)
+    assert (await world.look()).predecessor == "elder"
+    world.put(elder)
+    assert (await world.look()).predecessor is None
+
+
+async def test_prometheus_kinds_are_asked_for_only_when_wanted() -> None:
+    world = ready_world()
+    world.client.kinds = frozenset({"ServiceMonitor"})
+    assert (await world.look()).prometheus_kinds == frozenset()
+    world.monitor(prometheus={"labels": {}})
+    assert (await world.look()).prometheus_kinds == {"ServiceMonitor"}
+
+
+DEPLOYMENT: dict[str, Any] = {"spec": {"model": {"version": "x-1"}}, "status": {}}
+
+
+@pytest.mark.parametrize(
+    ("status", "version", "want"),
+    [
+        ({}, None, (None, None, None, None)),
+        (
+            {"stable": {"version": "b", "digest": "d"}, "previous": {"version": "a", "digest": "c"}},
+            {"spec": {"pipeline": "p"}},
+            ("b", "a", None, "p"),
+        ),
+        (
+            {
+                "stable": {"version": "b", "digest": "d"},
+                "previous": {"version": "a", "digest": "c"},
+                "candidate": {"version": "e", "digest": "f"},
+                "failedVersions": [{"version": "a", "digest": "c"}],
+            },
+            None,
+            ("b", None, "e", None),
+        ),
+    ],
+    ids=["nothing yet", "a way back", "the way back has failed itself"],
+)
+def test_served(status: dict[str, Any], version: Any, want: tuple[Any, ...]) -> None:
+    found = reading.served({**DEPLOYMENT, "status": status}, version)
+    assert (found.version, found.previous, found.candidate, found.pipeline) == want
+
+
+@pytest.mark.parametrize(
+    ("status", "want"),
+    [
+        ({}, "its pod is not ready"),
+        (
+            {"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]},
+            "ImagePullBackOff: no such image",
+        ),
+        (
+            {
+                "containerStatuses": [
+                    {
+                        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+                        "lastState": {"terminated": {"message": "disk full"}},
+                    }
+                ]
+            },
+            "CrashLoopBackOff: disk full",
+        ),
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]},
+            "Unschedulable: 0/1 nodes",
+        ),
+    ],
+)
+def test_problem(status: dict[str, Any], want: str) -> None:
+    assert reading.problem({"status": status}) == want
+
+
+def test_mappers_wake_whom_it_concerns() -> None:
+    world = World()
+    world.monitor()
+    world.monitor("elder", created=100)
+    world.monitor("other", deployment="fraud")
+    deployment = {"metadata": {"name": "churn", "namespace": "team"}}
+    assert sorted(k.name for k in reconcilers.by_deployment(deployment, world.cache)) == ["churn", "elder"]
+    gone = {"metadata": {"name": "elder", "namespace": "team"}, "spec": {"deployment": "churn"}}
+    assert [k.name for k in reconcilers.by_rival(gone, world.cache)] == ["churn"]
+    assert ago(0) == NOW
