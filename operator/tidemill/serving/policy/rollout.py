@@ -163,7 +163,7 @@ def analyse(snapshot: Snapshot, now: State, target: Target) -> Transition | None
     event = Event("Warning", "AnalysisFailed", message, "Analyse")
     if failures < wanted.failure_limit:
         return Transition(after, (event,))
-    return _taken_back(snapshot, after, "AnalysisFailed", f"{candidate.version}: {result.message}")
+    return _taken_back(snapshot, after, "AnalysisFailed", result.message)
 
 
 def promote_by_hand(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
@@ -273,6 +273,7 @@ def _promoted(snapshot: Snapshot, now: State, why: str) -> Transition:
 
 def _taken_back(snapshot: Snapshot, now: State, reason: str, message: str) -> Transition:
     after = state.take_back(now, reason, message, snapshot.generation, snapshot.now)
+    what = now.candidate.version if now.candidate else "the candidate"
     stays = f"; {now.stable.version} gets all requests" if now.stable else ""
-    event = Event("Warning", "RolledBack", f"{reason}: {message}{stays}", "ShiftTraffic")
+    event = Event("Warning", "RolledBack", f"{what} was taken back ({reason}: {message}){stays}", "ShiftTraffic")
     return Transition(after, (event,))
