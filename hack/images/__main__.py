@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hack.images.base import base_image
 from hack.images.engines import Engine, choose_engine
-from hack.images.inputs import LABEL, TARGETS, inputs_digest
+from hack.images.inputs import TARGETS, inputs_digest
 from hack.localcluster.progress import LocalClusterError, Progress
 from hack.localcluster.provider import REPOSITORY, Provider, cache_folder, choose_provider
 from hack.tools.pypi import ToolError
@@ -33,13 +33,19 @@ def build(engine: Engine, targets: list[str], progress: Progress) -> None:
     base = base_image(engine, progress)
     bundle = os.environ.get("SSL_CERT_FILE") or os.environ.get("PIP_CERT")
     ca = Path(bundle) if bundle and Path(bundle).is_file() else None
+    # Not a label of the image: a build that hits the cache in all steps keeps the old one.
+    record = cache_folder() / "images.json"
+    built: dict[str, list[str]] = json.loads(record.read_text()) if record.exists() else {}
     for target in targets:
-        digest = inputs_digest(target, base or "")
-        if engine.label(image_name(target), LABEL) == digest:
-            progress.step(f"{image_name(target)}: up to date")
+        name = image_name(target)
+        inputs = inputs_digest(target, base or "")
+        if built.get(name) == [engine.name, inputs, engine.image_id(name)]:
+            progress.step(f"{name}: up to date")
             continue
-        progress.step(f"{image_name(target)}: building with {engine.name}")
-        engine.build(target, image_name(target), REPOSITORY, f"{LABEL}={digest}", base, ca)
+        progress.step(f"{name}: building with {engine.name}")
+        engine.build(target, name, REPOSITORY, base, ca)
+        built[name] = [engine.name, inputs, engine.image_id(name)]
+        record.write_text(json.dumps(built, indent=1) + "\n")
 
 
 def load(engine: Engine, provider: Provider, targets: list[str], progress: Progress) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -43,10 +42,9 @@ class Engine:
             return ""
         raise LocalClusterError(f"{self.name} {' '.join(arguments[:2])} failed:\n{done.stderr.strip()[-4000:]}")
 
-    def build(self, target: str, tag: str, context: Path, label: str, base: str | None, ca: Path | None) -> None:
+    def build(self, target: str, tag: str, context: Path, base: str | None, ca: Path | None) -> None:
         """Build one target of the Containerfile as `tag`. `ca` is a bundle that is only mounted while building."""
         arguments = ["build", "--file", str(context / "images" / "Containerfile"), "--target", target, "--tag", tag]
-        arguments += ["--label", label]
         if self.name == "buildah":
             # Without it buildah keeps no layer for the next time.
             arguments += ["--layers"]
@@ -58,23 +56,11 @@ class Engine:
             arguments += ["--secret", f"id=ca,src={ca}"]
         self.run(*arguments, str(context))
 
-    def label(self, tag: str, name: str) -> str | None:
-        """A label of a local image; None when there is no such image or label."""
-        labels = self._configuration(tag).get("Labels") or {}
-        return labels.get(name)
-
     def image_id(self, tag: str) -> str:
         """The digest of the image's configuration, empty when there is no such image."""
         if self.name == "buildah":
             return self.run("images", "--quiet", "--no-trunc", tag, check=False)
         return self.run("image", "inspect", "--format", "{{.Id}}", tag, check=False)
-
-    def _configuration(self, tag: str) -> dict[str, dict[str, str]]:
-        if self.name == "buildah":
-            text = self.run("inspect", "--type", "image", tag, check=False)
-            return dict(json.loads(text)["OCIv1"].get("config", {})) if text else {}
-        text = self.run("image", "inspect", tag, check=False)
-        return dict(json.loads(text)[0].get("Config") or {}) if text else {}
 
     @contextlib.contextmanager
     def stream(self, tag: str) -> Iterator[IO[bytes]]:

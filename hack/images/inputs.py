@@ -7,7 +7,6 @@ from pathlib import Path
 
 from hack.localcluster.provider import REPOSITORY
 
-LABEL = "io.tidemill.inputs"
 _ENVIRONMENT = ("images/Containerfile", "images/with-ca", "pyproject.toml", "uv.lock")
 _DATA_PLANE = (*_ENVIRONMENT, "operator/tidemill_contracts", "images/runtime/tidemill_runtime")
 _SOURCES = {
