@@ -64,6 +64,7 @@ def process(settings: Settings) -> Process:
         f"--kubelet-certificate-authority={settings.pki / 'ca.crt'}",
         # The shortest that it takes: a test of autoscaling should not wait for minutes.
         "--metric-resolution=10s",
+        "--kubelet-request-timeout=5s",
     ]
     return Process(NAME, [str(cache_folder() / NAME / VERSION / NAME), *flags], settings.folder)
 

@@ -1,9 +1,10 @@
 """The cluster's own objects and configuration files fit together."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
-from hack.localcluster.local import node, objects, volumes
+from hack.localcluster.local import metrics, node, objects, volumes
 from hack.localcluster.local.settings import LAYOUT, Settings
 
 SETTINGS = Settings(Path("/s"), LAYOUT, "10.244.0.0/24", "10.96.0.0/16", "10.244.0.1", 6443, 2379, 2380, 10250, 1053)
@@ -100,3 +101,16 @@ def test_bound_volumes_and_foreign_folders_are_left_alone(tmp_path: Path) -> Non
     assert not volumes.recycle(client, released(folder), tmp_path / "elsewhere")  # type: ignore[arg-type]
     assert (folder / "file").exists()
     assert client.requests == []
+
+
+def test_metrics_are_served_over_a_service_that_the_certificate_names(tmp_path: Path) -> None:
+    (tmp_path / "pki").mkdir()
+    (tmp_path / "pki" / "ca.crt").write_text("CA")
+    settings = replace(SETTINGS, folder=tmp_path)
+    found = {document["kind"]: document for _, document in metrics.documents(settings)}
+    service = found["APIService"]["spec"]["service"]
+    assert f"{service['name']}.{service['namespace']}.svc" in metrics.HOSTS
+    assert found["Service"]["metadata"]["name"] == service["name"]
+    assert found["Service"]["spec"]["ports"][0]["port"] == service["port"]
+    assert found["EndpointSlice"]["ports"][0]["port"] == metrics.PORT
+    assert f"--secure-port={metrics.PORT}" in metrics.process(settings).command
