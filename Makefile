@@ -34,7 +34,7 @@ check: format-check lint types imports generated unit ## The quick gate: format,
 
 .PHONY: test
 test: ## Everything: check, runtime, integration, cluster, images, e2e; brings up what it needs (the cluster stays up)
-	@MAKE="$(MAKE)" hack/tools/stages.sh setup check runtime integration cluster images e2e
+	@hack/tools/stages.sh setup check runtime integration cluster images e2e
 
 ##@ Single gates
 
@@ -131,5 +131,5 @@ bench: cluster images ## Measure against floors taken on the same machine in the
 
 .PHONY: clean
 clean: ## Remove environments and caches of this clone (the cluster must be down; the user's cache stays)
-	@if [ -d .tidemill/cluster ]; then echo "error: the local cluster is there; run: make cluster-down" >&2; exit 1; fi
+	@if [ -d .tidemill/cluster ] || [ -e .tidemill/kind.kubeconfig ]; then echo "error: a cluster is there; run: make cluster-down" >&2; exit 1; fi
 	@rm -rf .venv .cache .tidemill .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build

@@ -6,7 +6,7 @@ summary=()
 for stage in "$@"; do
     printf '\n==> make %s\n' "$stage"
     started=$SECONDS
-    "${MAKE:-make}" --no-print-directory "$stage" </dev/null
+    make --no-print-directory "$stage" </dev/null
     code=$?
     summary+=("$(printf '%-12s %5d s  %s' "$stage" $((SECONDS - started)) "$([ $code = 0 ] && echo passed || echo "FAILED ($code)")")")
     [ $code = 0 ] || break

@@ -62,6 +62,12 @@ class LocalProvider:
 
     def up(self) -> None:
         require(self._progress)
+        other = host.other_cluster(self._folder)
+        if other is not None:
+            raise LocalClusterError(
+                f"another local cluster runs from {other}, and a machine holds one at a time; use it "
+                f"(export TIDEMILL_STATE={other}) or remove it (TIDEMILL_STATE={other} make cluster-down)"
+            )
         with self._lock():
             if self._healthy():
                 self._progress.step(f"the local cluster is up already; KUBECONFIG={self.kubeconfig()}")

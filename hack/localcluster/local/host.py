@@ -14,7 +14,7 @@ import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hack.localcluster.local.processes import descendants, kill_all, with_argument
+from hack.localcluster.local.processes import command_lines, descendants, kill_all
 from hack.localcluster.local.settings import BRIDGE, Settings
 
 _NEEDED_SYSCTLS = {
@@ -93,6 +93,16 @@ def write_baseline(folder: Path) -> None:
     unfinished.rename(path)
 
 
+def other_cluster(folder: Path) -> Path | None:
+    """The state folder of a local cluster that runs from elsewhere: bridge and addresses belong to one at a time."""
+    for arguments in command_lines("containerd").values():
+        for argument in arguments:
+            path = Path(argument)
+            if path.parts[-2:] == ("config", "containerd.toml") and path.parents[1] != folder:
+                return path.parents[1]
+    return None
+
+
 def prepare(settings: Settings) -> None:
     """Kernel settings and the bridge. Idempotent."""
     write_baseline(settings.folder)
@@ -115,7 +125,8 @@ def kill_containers(settings: Settings) -> None:
 
     A container whose shim was killed is found by its cgroup, unless pods' cgroups were there before us.
     """
-    shims = with_argument("containerd-shim", str(settings.containerd_socket))
+    lines = command_lines("containerd-shim")
+    shims = [pid for pid, arguments in lines.items() if str(settings.containerd_socket) in arguments]
     orphans: list[int] = []
     kept = _baseline(settings.folder).cgroups
     for top in (path for path in _pod_cgroups() if str(path) not in kept):

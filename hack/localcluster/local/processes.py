@@ -134,9 +134,9 @@ def descendants(roots: Iterable[int]) -> list[int]:
     return found
 
 
-def with_argument(program: str, argument: str) -> list[int]:
-    """Processes whose program name starts with `program` and that carry `argument` as one word of the command line."""
-    found = []
+def command_lines(program: str) -> dict[int, list[str]]:
+    """pid → arguments of all processes whose program name starts with `program`."""
+    found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -144,8 +144,8 @@ def with_argument(program: str, argument: str) -> list[int]:
             words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if Path(words[0]).name.startswith(program) and argument in words[1:]:
-            found.append(int(entry.name))
+        if Path(words[0]).name.startswith(program):
+            found[int(entry.name)] = words[1:]
     return found
 
 

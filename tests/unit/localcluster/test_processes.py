@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hack.localcluster.local import host
 from hack.localcluster.local.processes import Process, descendants, kill_all, start_time
 from hack.localcluster.local.watchdog import watch
 from hack.localcluster.progress import LocalClusterError, wait_until
@@ -93,3 +94,13 @@ def test_the_watchdog_ends_what_a_killed_test_left(tmp_path: Path) -> None:
     assert start_time(child) is None
     assert not folder.exists()
     parent.stop()
+
+
+def test_a_cluster_of_another_folder_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = {
+        7: ["--config", "/clone/.tidemill/cluster/config/containerd.toml"],
+        8: ["--config", "/etc/containerd/config.toml"],
+    }
+    monkeypatch.setattr(host, "command_lines", lambda _program: lines)
+    assert host.other_cluster(Path("/mine")) == Path("/clone/.tidemill/cluster")
+    assert host.other_cluster(Path("/clone/.tidemill/cluster")) is None
