@@ -51,7 +51,7 @@ class Kubectl:
     def apply(self, manifest: dict[str, Any] | Sequence[dict[str, Any]]) -> str:
         """Apply one or more objects."""
         items = [manifest] if isinstance(manifest, dict) else list(manifest)
-        return self.run("apply", "-f", "-", stdin="\n---\n".join(json.dumps(item) for item in items))
+        return self.run("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
         """Return an object, or None when it does not exist."""
