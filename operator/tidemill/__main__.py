@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 
@@ -19,8 +20,6 @@ logger = logging.getLogger("tidemill")
 
 async def _run(config: OperatorConfig) -> None:
     stop = asyncio.Event()
-    operator = Operator(config, access.load())
-    running = asyncio.create_task(operator.run(stop), name="operator")
     loop = asyncio.get_running_loop()
 
     def on_signal(name: str) -> None:
@@ -32,13 +31,15 @@ async def _run(config: OperatorConfig) -> None:
             loop.add_signal_handler(number, on_signal, number.name)
 
     take_signals()
-    await asyncio.wait({running}, timeout=5.0)
-    take_signals()  # kopf puts its own handlers in place when it starts; ours drain first
-    await running
+    await Operator(config, access.load(), take_signals=take_signals).run(stop)
 
 
 def main() -> int:
-    """Runs until SIGTERM (0) or a failure (1); 2 when the configuration cannot be read."""
+    """Returns 2 when the configuration cannot be read; else ends the process: 0 after SIGTERM, 1 after a failure.
+
+    The process is left at once, without asking every task of the framework to end: what deserves an orderly end
+    (passes, Lease) has had it, and a task that does not want to end would leave a deaf operator running.
+    """
     try:
         config = OperatorConfig.from_env()
     except ConfigError as error:
@@ -49,15 +50,16 @@ def main() -> int:
         logger.warning("%s is not a setting of the operator", name)
     gc.freeze()  # what the imports made stays: no use in looking at it again and again
     gc.set_threshold(50_000, 20, 20)
+    code = 1
     try:
-        asyncio.run(_run(config))
+        asyncio.new_event_loop().run_until_complete(_run(config))
+        code = 0
     except TidemillError as error:
         logger.error("%s", error)
-        return 1
     except Exception:
         logger.exception("the operator ended unexpectedly")
-        return 1
-    return 0
+    logging.shutdown()
+    os._exit(code)
 
 
 if __name__ == "__main__":

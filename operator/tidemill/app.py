@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import kopf
-from prometheus_client import REGISTRY
 
 from tidemill import handlers
 from tidemill.config import OperatorConfig
@@ -43,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 10.0
 """How long running passes may take when the process is asked to stop."""
+KOPF_STOP_SECONDS = 12.0
+"""How long kopf may take to end once one of its tasks has."""
 _CRD_POLL_SECONDS = 2.0
 
 
@@ -72,8 +73,14 @@ class Operator:
         access: Access,
         clock: Clock | None = None,
         load: Callable[[Deps], Slices] = load_slices,
+        take_signals: Callable[[], None] = lambda: None,
     ) -> None:
-        """Opens nothing yet; see `run`. `load` gives the reconcilers."""
+        """Opens nothing yet; see `run`.
+
+        `load` gives the reconcilers; `take_signals` is called right after kopf has put its own signal handlers in
+        place, which would stop the watches before the workers are through.
+        """
+        self._take_signals = take_signals
         self.config = config
         self.clock = clock or SystemClock()
         self.client = KubeClient(access, connections=max(config.workers, 4))
@@ -90,7 +97,7 @@ class Operator:
 
     def _wire(self, slices: Slices, access: Access) -> None:
         self._reconciled = [r.kind for r in slices.reconcilers]
-        self._conditions = ConditionsCollector(self.cache, self._reconciled)
+        self.health.registry.register(ConditionsCollector(self.cache, self._reconciled))
         watched = sources(self._reconciled, slices.watches)
         queues = {kind: WorkQueue(kind.lower(), self.clock) for kind in self._reconciled}
         self.intake = Intake(self.cache, queues, watched)
@@ -107,7 +114,6 @@ class Operator:
         stop_watching = asyncio.Event()
         watching: asyncio.Task[None] | None = None
         try:
-            REGISTRY.register(self._conditions)
             await self.health.start()
             if not await self._crds_served(stop):
                 return
@@ -126,7 +132,6 @@ class Operator:
                 with contextlib.suppress(BaseException):
                     await watching
             tick.cancel()
-            REGISTRY.unregister(self._conditions)
             await self.client.close()
             await self.lease_client.close()
 
@@ -189,15 +194,26 @@ class Operator:
         handlers.register(registry, self._runtime)
         handlers.configure(settings, watched)
         self.heartbeats.expect(handlers.watch_paths(watched, self.config.watch_namespaces))
-        self.heartbeats.ready = True
         namespaces = self.config.watch_namespaces
-        await kopf.operator(
+        ours = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=settings,
             clusterwide=not namespaces,
             namespaces=namespaces,
             stop_flag=stop,
         )
+        self._take_signals()
+        self.heartbeats.ready = True
+        ending = asyncio.create_task(kopf.run_tasks(tasks, ignored=ours), name="kopf")
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        # Not simply awaited: when a watch fails, kopf may wait for ever for credentials that nobody hands out any more.
+        await asyncio.wait({ending}, timeout=KOPF_STOP_SECONDS)
+        if ending.done():
+            await ending
+        ending.cancel()
+        for task in ended:
+            task.result()
 
 
 def _only(error: BaseException) -> BaseException:

@@ -17,6 +17,12 @@ from tests.support.operators import InProcess, Installation
 
 from tidemill.kube import metrics
 
+# Not the category `tidemill`: kubectl learns categories from a cache that may be older than the definitions.
+KINDS = ",".join(
+    f"{kind}.tidemill.io"
+    for kind in ("trainingpipelines", "trainingruns", "modelversions", "modeldeployments", "modelmonitors")
+)
+
 
 @pytest.fixture(scope="session")
 def kubeconfig() -> Iterator[Path]:
@@ -48,9 +54,9 @@ def namespace(installation: Installation, request: pytest.FixtureRequest) -> Ite
     installation.kubectl("create", "namespace", name)
     installation.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
     yield name
-    for obj in installation.get("tidemill", "-n", name)["items"]:
+    for obj in installation.get(KINDS, "-n", name)["items"]:
         check_status(obj)
-    installation.kubectl("delete", "tidemill", "--all", "-n", name, "--wait=false")
+    installation.kubectl("delete", KINDS, "--all", "-n", name, "--wait=false")
 
 
 def refusals() -> float:

@@ -117,6 +117,11 @@ class InProcess:
         except BaseException as error:  # kept for the test to look at
             self.ended = error
         finally:
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            if left:  # what the framework does not end by itself
+                self._loop.run_until_complete(asyncio.wait(left, timeout=3))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.run_until_complete(asyncio.sleep(0.3))  # TLS connections close in the background
             self._loop.close()

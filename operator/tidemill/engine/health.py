@@ -68,10 +68,11 @@ class Heartbeats:
 class HealthServer:
     """The HTTP server on all addresses of the pod."""
 
-    def __init__(self, heartbeats: Heartbeats, port: int, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(self, heartbeats: Heartbeats, port: int) -> None:
         """`port` 0 takes a free one; see `port` after `start`."""
         self._heartbeats = heartbeats
-        self._registry = registry
+        self.registry = CollectorRegistry()
+        """Series of this operator alone; /metrics shows those of the process, too."""
         self._runner: web.AppRunner | None = None
         self.port = port
 
@@ -86,7 +87,8 @@ class HealthServer:
         site = web.TCPSite(self._runner, None, self.port)
         await site.start()
         if self.port == 0:
-            self.port = int(self._runner.addresses[0][1])
+            # IPv4 and IPv6 get different ports then; IPv4 addresses are pairs.
+            self.port = next(int(a[1]) for a in self._runner.addresses if len(a) == 2)
 
     async def stop(self) -> None:
         """Stops listening."""
@@ -105,4 +107,5 @@ class HealthServer:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         del request
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        body = generate_latest(REGISTRY) + generate_latest(self.registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -183,7 +183,7 @@ class KubeClient:
     async def apply_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Obj:
         """Server-side apply of the whole status; keys of ours that `status` lacks are removed.
 
-        Uid and resourceVersion of `obj`, where present, are preconditions: 409 when it was replaced or has changed.
+        The resourceVersion of `obj`, where present, is a precondition: 409 when the object has changed or was replaced.
         """
         ref = ObjectRef.of(obj)
         meta = {k: obj["metadata"][k] for k in ("name", "namespace", "uid", "resourceVersion") if k in obj["metadata"]}
@@ -201,7 +201,12 @@ class KubeClient:
         if ref.uid:
             body = {**body, "metadata": {**body.get("metadata", {}), "uid": ref.uid}}
         query = {"fieldManager": FIELD_MANAGER}
-        obj: Obj = await self._call("PATCH", _path(ref, subresource), query, body, _MERGE)
+        try:
+            obj: Obj = await self._call("PATCH", _path(ref, subresource), query, body, _MERGE)
+        except ApiError as error:
+            if error.status == 422 and "metadata.uid" in error.message:
+                raise ApiError(409, "Conflict", error.message) from error
+            raise
         return obj
 
     async def create(self, manifest: Mapping[str, Any]) -> Obj:
