@@ -122,8 +122,11 @@ class Operator:
             watching = asyncio.create_task(self._watch(stop_watching), name="watches")
             await asyncio.wait({leading, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
             await self._wind_down(leading, stopping)
-            if watching.done() and not stop.is_set():
-                await watching
+            if not stop.is_set():
+                # kopf may have cancelled the leadership on its way out, so it is asked for its reason first.
+                await asyncio.wait({watching}, timeout=KOPF_STOP_SECONDS)
+                if watching.done():
+                    await watching
                 raise TidemillError("the watches have ended by themselves")
         finally:
             await self.health.stop()

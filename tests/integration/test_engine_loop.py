@@ -185,7 +185,7 @@ def test_resync_prunes_what_a_watch_gap_hid(
 
 
 def test_deleted_object_is_forgotten(installation: Installation, toys: InProcess, namespace: str, made: Obj) -> None:
-    shown = f'tidemill_operator_resource_condition{{kind="ModelMonitor",namespace="{namespace}",name="m"'
+    shown = f'tidemill_operator_resource_condition{{kind="ModelMonitor",name="m",namespace="{namespace}"'
     assert shown in toys.health("/metrics")[1]
     installation.kubectl("delete", "modelmonitor", "m", "-n", namespace)
     wait(lambda: shown not in toys.health("/metrics")[1], 5, "its series are gone")
