@@ -3,8 +3,10 @@
 `make e2e` brings the cluster up and loads the images; run by hand, the tests use the cluster that is there.
 """
 
+import hashlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +42,9 @@ def report_forbidden() -> None:
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest, cluster: Kubectl) -> Iterator[Kubectl]:
     """A namespace of the test's own, with Pod Security `restricted` enforced; its statuses are checked at the end."""
-    name = "e2e-" + request.node.name.replace("_", "-").replace("[", "-").replace("]", "")[:50].rstrip("-").lower()
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())
+    digest = hashlib.sha256(request.node.name.encode()).hexdigest()[:6]  # parameters may stand behind the cut
+    name = f"e2e-{words[:40].strip('-')}-{digest}"
     make_namespace(cluster, name)
     yield Kubectl(name)
     check_all_statuses(Kubectl(name))

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 Obj = dict[str, Any]
 
 LOG_LINES = 40
-CLAIM_FRESH_SECONDS = 600.0
+CLAIM_FRESH_SECONDS = 5.0
+"""Long enough for a burst of runs in one namespace, too short to outlive a namespace that is deleted and made anew."""
 _REMEMBERED = 20_000
 
 
@@ -59,7 +60,7 @@ class RunReconciler:
             job_seen=obj["metadata"]["uid"] in self._seen,
             pods=tuple(own),
             log=await self._log(job, own),
-            claim_exists=await self._claim_exists(run, key.namespace),
+            claim_exists=job is not None or await self._claim_exists(run, key.namespace),
             versions=records.version_records(cache, key.namespace, run.spec.pipeline),
             numbers_used=(pipeline.get("status") or {}).get("versions") or 0,
             stable=frozenset(d.stable for d in deployments if d.stable),
@@ -104,7 +105,7 @@ class RunReconciler:
         return text or None
 
     async def _claim_exists(self, run: TrainingRun, namespace: str) -> bool:
-        """Whether the default claim exists, asked at most once in ten minutes and namespace."""
+        """Whether the default claim exists, asked at most once in five seconds and namespace."""
         if not claim.is_default(run.spec.store.uri, self._deps.config):
             return True
         now = self._deps.clock.monotonic()

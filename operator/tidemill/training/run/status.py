@@ -28,7 +28,8 @@ def going_on(snapshot: RunSnapshot, found: Progress) -> dict[str, Any]:
 
 def failed(snapshot: RunSnapshot, found: Progress, why: RunFailure) -> dict[str, Any]:
     """The status of a run that failed."""
-    message = f"{why.category}, {why.reason}: {why.message}"
+    what = why.category if why.reason == why.category else f"{why.category}, {why.reason}"
+    message = f"{what}: {why.message}"
     told = failures.result_of(pods.newest(snapshot.pods))
     partial = (
         RunResult(data=told.data, rows=told.rows, seconds=told.seconds, warnings=list(told.warnings)) if told else None
