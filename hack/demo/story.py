@@ -88,8 +88,10 @@ class Story:
         overlay = os.environ.get("TIDEMILL_OVERLAY", str(ROOT / "manifests" / "overlays" / "cluster-wide"))
         self.cluster.run("apply", "--server-side", "--force-conflicts", "-k", overlay)
         self.cluster.run("wait", "--for=condition=Established", "--timeout=60s", *crds())
+        system = Kubectl("tidemill-system")
+        system.run("rollout", "restart", "deployment/tidemill-operator")  # the image's tag says nothing of its content
         with self.console.waiting("the operator starts"):
-            Kubectl("tidemill-system").run("rollout", "status", "deployment/tidemill-operator", "--timeout=180s")
+            system.run("rollout", "status", "deployment/tidemill-operator", "--timeout=180s")
         self.console.say("The operator runs; the cluster knows TrainingPipeline, ModelDeployment and ModelMonitor.")
 
     def apply_quickstart(self) -> None:
