@@ -70,7 +70,7 @@ class Operator:
         }
         self.port = port
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tidemill"], env=environment, stdout=open(f"/tmp/op-{identity}.log","w"), stderr=subprocess.STDOUT
+            [sys.executable, "-m", "tidemill"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
     def metrics(self) -> dict[str, float]:
