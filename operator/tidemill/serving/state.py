@@ -98,7 +98,8 @@ def promote(state: State, now: datetime) -> State:
     if candidate is None:
         return state
     stable = StableStatus(version=candidate.version, digest=candidate.digest, since=now)
-    return replace(state, stable=stable, previous=state.stable or state.previous, candidate=None)
+    before = state.stable.model_copy(update={"weight": 0}) if state.stable else state.previous
+    return replace(state, stable=stable, previous=before, candidate=None)
 
 
 def take_back(state: State, reason: str, message: str, generation: int, now: datetime) -> State:
