@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from hack.bench import serving
 from hack.bench.table import Row
 from hack.demo.console import Console
 from hack.demo.kubectl import Kubectl, is_true, wait_for
@@ -135,6 +136,24 @@ async def measure(kubectl: Kubectl) -> list[Row]:
     ]
 
 
+def through_router(kubectl: Kubectl) -> list[Row]:
+    """Return one-row requests a second and their median, through the router and to a server's pod, beside a bare echo."""
+    address = kubectl.run("get", "service", NAME, "-o", "jsonpath={.spec.clusterIP}")
+    pods = kubectl.list("pod", f"tidemill.io/deployment={NAME},app.kubernetes.io/component=server")
+    path, echo_port = f"/v2/models/{NAME}/infer", serving.free_ports(1)[0]
+    rows = []
+    with serving.echo(echo_port):
+        for users in (1, 16):
+            floor = serving.load(echo_port, users, 5)
+            for how, host, port in (("through the router", address, 80), ("direct", pods[0]["status"]["podIP"], 8080)):
+                own = serving.load(port, users, 5, path, host)
+                what, name = f"one-row V2 request, {how}, {users} at once", "bare ASGI echo"
+                rows.append(Row(f"{what}: throughput", own.per_second, "requests/s", floor.per_second, name))
+                own_median, floor_median = statistics.median(own.latencies), statistics.median(floor.latencies)
+                rows.append(Row(f"{what}: median", 1e6 * own_median, "µs", 1e6 * floor_median, name))
+    return rows
+
+
 def run(_: argparse.Namespace) -> list[Row]:
     """Install the operator, deploy a model, measure, and remove the namespace."""
     story, kubectl, cluster = Story(namespace=NAMESPACE, console=Console()), Kubectl(NAMESPACE), Kubectl()
@@ -144,6 +163,6 @@ def run(_: argparse.Namespace) -> list[Row]:
     try:
         kubectl.apply(manifests())
         wait_for("a first version", lambda: is_true(kubectl.get("modeldeployment", NAME), "Ready"), 180)
-        return asyncio.run(measure(kubectl))
+        return [*through_router(kubectl), *asyncio.run(measure(kubectl))]
     finally:
         cluster.run("delete", "namespace", NAMESPACE, "--wait=false")
