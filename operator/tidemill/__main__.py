@@ -49,7 +49,7 @@ def main() -> int:
     for name in unknown_settings():
         logger.warning("%s is not a setting of the operator", name)
     gc.freeze()  # what the imports made stays: no use in looking at it again and again
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(10_000, 20, 10)
     code = 1
     try:
         asyncio.new_event_loop().run_until_complete(_run(config))

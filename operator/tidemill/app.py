@@ -202,6 +202,7 @@ class Operator:
         tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=settings,
+            memories=handlers.NoMemories(),
             clusterwide=not namespaces,
             namespaces=namespaces,
             stop_flag=stop,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import kopf
+from kopf._core.reactor.inventory import ResourceMemories
 
 from tidemill.engine.health import Heartbeats
 from tidemill.engine.intake import Intake, Source
@@ -64,6 +65,15 @@ class NoProgress(kopf.ProgressStorage):
     def clear(self, *, essence: Any) -> Any:
         """The essence as it is (the default one copies it for every event)."""
         return essence
+
+
+class NoMemories(ResourceMemories):
+    """Remembers nothing about an object once its event is handled: an entry for each would be a tenth of our memory."""
+
+    async def recall(self, raw_body: Any, *, ephemeral: bool = True, **options: Any) -> Any:
+        """A fresh memory every time."""
+        del ephemeral
+        return await super().recall(raw_body, ephemeral=True, **options)
 
 
 @dataclass(frozen=True, slots=True)

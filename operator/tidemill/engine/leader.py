@@ -57,7 +57,7 @@ class LeaderElector:
         return self._holding
 
     async def acquire(self) -> None:
-        """Returns when this replica holds the Lease; tries every retry period."""
+        """Returns when this replica holds the Lease; looks every half retry period."""
         logger.info("waiting for the Lease %s/%s", self._config.namespace, self._config.lease_name)
         while True:
             try:
@@ -65,10 +65,18 @@ class LeaderElector:
                     break
             except ApiError as error:
                 logger.warning("the Lease cannot be read or written: %s", error)
-            await asyncio.sleep(self._config.retry_period_seconds)
+            await asyncio.sleep(self._until_next_look())
         self._holding = True
         metrics.LEADER.labels(self._config.lease_name).set(1)
         logger.info("this replica is the leader", extra={"identity": self._config.pod_name})
+
+    def _until_next_look(self) -> float:
+        """Half a retry period, less when the record seen runs out sooner: a kill costs 15 s and little more."""
+        pause = self._config.retry_period_seconds / 2
+        if self._seen is not None:
+            left = self._seen.at + self._config.lease_duration_seconds - self._clock.monotonic()
+            pause = min(pause, max(left, 0.0) + 0.01)
+        return pause
 
     async def hold(self) -> None:
         """Renews for ever; LeadershipLost when another holds the Lease or no renewal succeeded before the deadline."""

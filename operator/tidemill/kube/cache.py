@@ -8,6 +8,7 @@ Objects are shared, not copied: never change one.
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -20,23 +21,44 @@ Objs = list[Obj]
 Slot = tuple[str, str]  # namespace ("" for cluster-scoped), name
 
 _TOMBSTONES = 20_000
+_INTERNED_LENGTH = 64
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def slim(obj: Obj) -> Obj:
-    """Drops what no reconciler reads: managedFields, kubectl's copy of the manifest, most of a pod's spec."""
+    """Drops what no reconciler reads: managedFields, kubectl's copy of the manifest, most of a pod's or Job's spec.
+
+    Of containers it keeps name, image and resources. Strings are interned: objects share their keys and words.
+    """
     meta = {k: v for k, v in obj["metadata"].items() if k not in ("managedFields", "selfLink")}
     annotations = meta.get("annotations")
     if annotations and _LAST_APPLIED in annotations:
         meta["annotations"] = {k: v for k, v in annotations.items() if k != _LAST_APPLIED}
     out = {**obj, "metadata": meta}
+    spec = obj.get("spec") or {}
     if obj.get("kind") == "Pod":
-        spec = obj.get("spec") or {}
-        out["spec"] = {
-            "nodeName": spec.get("nodeName"),
-            "containers": [{"name": c["name"]} for c in spec["containers"]],
-        }
-    return out
+        out["spec"] = _slim_pod(spec)
+    elif obj.get("kind") == "Job" and "template" in spec:
+        template = spec["template"]
+        out["spec"] = {**spec, "template": {**template, "spec": _slim_pod(template.get("spec") or {})}}
+    thin: Obj = _shared(out)
+    return thin
+
+
+def _slim_pod(spec: Obj) -> Obj:
+    kept = ("name", "image", "resources")
+    containers = [{k: c[k] for k in kept if k in c} for c in spec.get("containers") or ()]
+    return {"nodeName": spec.get("nodeName"), "containers": containers}
+
+
+def _shared(value: Any) -> Any:
+    if type(value) is dict:
+        return {sys.intern(k): _shared(v) for k, v in value.items()}
+    if type(value) is list:
+        return [_shared(v) for v in value]
+    if type(value) is str and len(value) <= _INTERNED_LENGTH:
+        return sys.intern(value)
+    return value
 
 
 def slim_foreign_config_map(obj: Obj) -> Obj:

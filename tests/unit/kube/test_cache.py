@@ -90,7 +90,7 @@ def test_slim_drops_what_nobody_reads() -> None:
     thin = slim(fat)
     assert "managedFields" not in thin["metadata"]
     assert thin["metadata"]["annotations"] == {"a": "b"}
-    assert thin["spec"] == {"nodeName": "n", "containers": [{"name": "c"}]}
+    assert thin["spec"] == {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}
     assert fat["spec"]["volumes"] == [{}], "the original is not changed"
 
 
