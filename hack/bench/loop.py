@@ -137,7 +137,7 @@ async def measure(kubectl: Kubectl) -> list[Row]:
 
 
 def through_router(kubectl: Kubectl) -> list[Row]:
-    """Return one-row requests a second and their median, through the router and to a server's pod, beside a bare echo."""
+    """Return one-row requests a second and their median, through the router and direct, beside a bare echo."""
     address = kubectl.run("get", "service", NAME, "-o", "jsonpath={.spec.clusterIP}")
     pods = kubectl.list("pod", f"tidemill.io/deployment={NAME},app.kubernetes.io/component=server")
     path, echo_port = f"/v2/models/{NAME}/infer", serving.free_ports(1)[0]
