@@ -15,6 +15,7 @@ from hack.localcluster import control_plane
 from tests.support.invariants import check_status
 from tests.support.operators import InProcess, Installation
 
+from tidemill.core import names
 from tidemill.kube import metrics
 
 # Not the category `tidemill`: kubectl learns categories from a cache that may be older than the definitions.
@@ -50,7 +51,8 @@ def operator(installation: Installation) -> Iterator[InProcess]:
 @pytest.fixture
 def namespace(installation: Installation, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own; every status in it is held against the invariants at the end."""
-    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:50].strip("-")
+    slug = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")
+    name = names.child_name(slug, limit=50)
     installation.kubectl("create", "namespace", name)
     installation.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
     yield name

@@ -1,4 +1,4 @@
-"""The whole product under its shipped rights: the quickstart and every sample get as far as a cluster without nodes goes."""
+"""The whole product under its shipped rights: each sample gets as far as a cluster without nodes lets it."""
 
 from __future__ import annotations
 
