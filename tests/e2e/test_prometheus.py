@@ -1,7 +1,6 @@
 """A real Prometheus finds the pods by their annotations, and the generated rules are ones that it accepts."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,7 @@ def test_prometheus_scrapes_servers_and_monitor_and_accepts_the_rules(
     wait_condition(namespace, "modeldeployment", "flowers", lambda md: is_true(md, "Ready"), 180)
     wait_condition(namespace, "modelmonitor", "flowers", lambda mm: is_true(mm, "Ready"), 120)
 
-    with prometheus.running(tmp_path, os.environ["KUBECONFIG"], str(namespace.namespace)) as server:
+    with prometheus.running(tmp_path, namespace.list("pod")) as server:
 
         def series(expression: str) -> list[dict[str, Any]]:
             ask(namespace, 1.0)

@@ -1,6 +1,6 @@
 """A real Prometheus for tests: the Debian package, unpacked into the user cache, run as a process.
 
-Needs Linux with apt (or `prometheus` and `promtool` on PATH). It reads the cluster with the kubeconfig of the test.
+Needs Linux with apt (or `prometheus` and `promtool` on PATH). Its targets come from the annotations of pods.
 """
 
 import json
@@ -16,28 +16,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# The scrape configuration that Prometheus' own Kubernetes example and its community chart use for annotated pods.
 CONFIG = """
 global: {{scrape_interval: 2s, scrape_timeout: 2s}}
 scrape_configs:
 - job_name: pods
-  kubernetes_sd_configs:
-  - role: pod
-    kubeconfig_file: {kubeconfig}
-    namespaces: {{names: [{namespace}]}}
-  relabel_configs:
-  - {{source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_scrape], action: keep, regex: "true"}}
-  - source_labels: [__meta_kubernetes_pod_annotation_prometheus_io_path]
-    action: replace
-    regex: (.+)
-    target_label: __metrics_path__
-  - source_labels: [__meta_kubernetes_pod_ip, __meta_kubernetes_pod_annotation_prometheus_io_port]
-    action: replace
-    regex: (.+);(\\d+)
-    replacement: $1:$2
-    target_label: __address__
-  - {{source_labels: [__meta_kubernetes_pod_name], action: replace, target_label: pod}}
+  file_sd_configs:
+  - files: [{targets}]
+    refresh_interval: 2s
 """
+
+
+def targets_of(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the scrape targets that the usual annotations of running pods ask for.
+
+    Debian's Prometheus is built without discovery of Kubernetes, so the rule of the community's chart is applied here:
+    prometheus.io/scrape "true", prometheus.io/port, prometheus.io/path.
+    """
+    found = []
+    for pod in pods:
+        wanted = pod["metadata"].get("annotations") or {}
+        if wanted.get("prometheus.io/scrape") == "true" and pod["status"].get("phase") == "Running":
+            address = f"{pod['status']['podIP']}:{wanted['prometheus.io/port']}"
+            path = wanted.get("prometheus.io/path", "/metrics")
+            found.append({"targets": [address], "labels": {"pod": pod["metadata"]["name"], "__metrics_path__": path}})
+    return found
 
 
 def binary(name: str) -> Path:
@@ -88,24 +90,33 @@ class Prometheus:
 
 
 @contextmanager
-def running(folder: Path, kubeconfig: str, namespace: str) -> Iterator[Prometheus]:
-    """Run Prometheus over the annotated pods of a namespace."""
+def running(folder: Path, pods: list[dict[str, Any]]) -> Iterator[Prometheus]:
+    """Run Prometheus over the annotated ones of some pods.
+
+    Raises:
+        RuntimeError: it did not start; the message is the end of its log.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    config = folder / "prometheus.yml"
-    config.write_text(CONFIG.format(kubeconfig=kubeconfig, namespace=namespace))
+    config, targets = folder / "prometheus.yml", folder / "targets.json"
+    targets.write_text(json.dumps(targets_of(pods)))
+    config.write_text(CONFIG.format(targets=targets))
     command = [str(binary("prometheus")), f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]
     with (folder / "prometheus.log").open("w") as log:
         process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
     try:
         server = Prometheus(port)
-        for _ in range(100):
+        for _ in range(300):
             try:
                 server.targets()
                 break
             except OSError:
+                if process.poll() is not None:
+                    break
                 time.sleep(0.1)
+        if process.poll() is not None:
+            raise RuntimeError((folder / "prometheus.log").read_text()[-2000:])
         yield server
     finally:
         process.terminate()
