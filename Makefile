@@ -108,8 +108,8 @@ images: setup ## Build the five images (docker, podman or buildah) and load what
 	@$(PY) -m hack.images
 
 .PHONY: install
-install: setup ## Apply CRDs, RBAC and the operator to the cluster (OVERLAY=manifests/overlays/one-namespace for one namespace)
-	@$(KUBECTL) apply --server-side --force-conflicts -k $(OVERLAY)
+install: setup ## Apply CRDs, RBAC, operator (OVERLAY=manifests/overlays/one-namespace; IMAGE_PREFIX, IMAGE_TAG)
+	@PATH="$(CURDIR)/.cache/tools/bin:$$PATH" $(PY) -m hack.install $(OVERLAY) | $(KUBECTL) apply --server-side --force-conflicts -f -
 
 .PHONY: uninstall
 uninstall: setup ## Remove what `install` applied, resources of all kinds included

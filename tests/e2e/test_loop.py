@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hack.demo.kubectl import condition, is_true
 from hack.demo.story import NAME, Story
-from tests.e2e.conftest import check_all_statuses, make_namespace
+from tests.e2e.conftest import check_all_statuses, check_rights, make_namespace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -30,6 +30,7 @@ def statuses(story: Story) -> Iterator[None]:
     """Every status holds the invariants after every chapter."""
     yield
     check_all_statuses(story.kubectl)
+    check_rights()
 
 
 def test_a_first_version_is_trained_judged_registered_and_served(story: Story) -> None:

@@ -41,7 +41,7 @@ def binaries(progress: Progress | None = None) -> Path:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
-        # Two sessions of tests may want it at once; the second finds it filled.
+        # Two runs of the tests may want it at once; the second finds it filled.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / _COMPLETE).exists():
             _fill(folder, progress)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import re
 import shutil
+import socket
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -178,14 +179,32 @@ def _unmount(folder: Path) -> None:
 
 
 def _remove_shim_sockets(folder: Path, others: bool) -> None:
-    """Sockets of our shims; with no `others` also those whose owner's folder a crash took away."""
+    """Sockets of our shims; with no `others` also dead ones, whose owner's folder a crash took away."""
     sockets = Path("/run/containerd/s")
-    for path in sockets.glob("*") if not others else ():
+    for path in dead_sockets(sockets) if not others else ():
         path.unlink(missing_ok=True)
     for address in folder.glob("containerd/state/io.containerd.runtime.v2.task/*/*/address"):
         path = Path(address.read_text().strip().removeprefix("unix://"))
         if path.parent == sockets:
             path.unlink(missing_ok=True)
+
+
+def dead_sockets(folder: Path) -> list[Path]:
+    """Unix sockets of a folder that nobody listens on any more. Whoever came after us may use the same folder."""
+    return [path for path in sorted(folder.glob("*")) if path.is_socket() and _refused(path)]
+
+
+def _refused(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1)
+        try:
+            client.connect(str(path))
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            # Busy, forbidden, gone, or of another type: not known to be dead.
+            return False
+    return False
 
 
 def _remove_network() -> None:

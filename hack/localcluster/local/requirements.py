@@ -9,7 +9,7 @@ import sys
 
 from hack.localcluster.local.node import cni_folder
 from hack.localcluster.progress import LocalClusterError, Progress
-from hack.tools.debian import install
+from hack.tools.debian import install, missing_authorities
 
 _PACKAGES = {
     "containerd": "containerd",
@@ -28,7 +28,8 @@ _CNI_PACKAGE = "containernetworking-plugins"
 def missing_packages() -> list[str]:
     """Debian's names of the packages that are not there."""
     found = [package for program, package in _PACKAGES.items() if shutil.which(program) is None]
-    return found + ([] if cni_folder() else [_CNI_PACKAGE])
+    # Downloads and containerd's pulls verify whom they talk to.
+    return found + ([] if cni_folder() else [_CNI_PACKAGE]) + missing_authorities()
 
 
 def require(progress: Progress) -> None:

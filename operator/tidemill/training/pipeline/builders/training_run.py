@@ -36,9 +36,12 @@ def run_name(pipeline: str, key: str, suffix: str | None) -> str:
 
 
 def store_uri(snapshot: PipelineSnapshot) -> str:
-    """The pipeline's folder in the artifact store."""
-    uri = snapshot.pipeline.spec.artifacts.uri or default_store(snapshot.config)
-    return str(parse_uri(uri).child(snapshot.name))
+    """The pipeline's folder in the artifact store; a run removes what it finds there and need not keep.
+
+    A claim belongs to one namespace; a bucket may serve several, in which pipelines of one name must not meet.
+    """
+    uri = parse_uri(snapshot.pipeline.spec.artifacts.uri or default_store(snapshot.config))
+    return str(uri.child(snapshot.name) if uri.scheme == "pvc" else uri.child(snapshot.object["metadata"]["namespace"], snapshot.name))
 
 
 def default_store(config: OperatorConfig) -> str:
