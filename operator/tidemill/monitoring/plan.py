@@ -47,8 +47,10 @@ def look_interval(window_seconds: int) -> float:
 
 
 def _next_look(snapshot: Snapshot) -> float | None:
-    if not snapshot.pod_ready or snapshot.served is None:
-        return None  # a change of the pod or of the deployment wakes us
+    if snapshot.served is None:
+        return None  # a change of the deployment wakes us
+    if not snapshot.pod_ready:  # a change of the pod wakes us; without one the findings of before must end as stale
+        return judge.UNREACHABLE_SECONDS + 1.0
     interval = look_interval(snapshot.spec.window.seconds)
     if snapshot.reading.report is None or snapshot.reading.time is None:
         return STARTING_LOOK_SECONDS

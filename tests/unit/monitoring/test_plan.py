@@ -227,7 +227,7 @@ def test_a_finding_is_told_once() -> None:
         (snapshot({**SPEC, "window": {"seconds": 3600}}, read=GOOD), 30.0),
         (snapshot(reading=Reading(GOOD, ago(15))), 5.0),
         (snapshot(error="no answer"), 2.0),
-        (snapshot(pod_ready=False), None),
+        (snapshot(pod_ready=False), 61.0),
         (snapshot(served=None), None),
     ],
 )
