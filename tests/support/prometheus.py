@@ -46,7 +46,7 @@ def binary(name: str) -> Path:
     """Return the path of `prometheus` or `promtool`, from PATH or from the Debian package.
 
     Raises:
-        RuntimeError: neither is there; the message says what to install.
+        RuntimeError: neither is there; the message says what to install, or what apt-get and dpkg said.
     """
     found = shutil.which(name)
     if found:
@@ -58,11 +58,23 @@ def binary(name: str) -> Path:
     if not shutil.which("apt-get"):
         raise RuntimeError(f"{name} was not found on PATH: install Prometheus 2.40 or newer")
     cache.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["apt-get", "download", "-q", "prometheus"], cwd=cache, check=True, capture_output=True)
+    download = ["apt-get", "download", "-q", "prometheus"]
+    try:
+        _run(download, cache)
+    except RuntimeError:
+        # The lists may be old or absent; refreshing them first would cost seconds each time.
+        _run(["apt-get", "update", "-q"], cache)
+        _run(download, cache)
     package = next(cache.glob("prometheus_*.deb"))
-    subprocess.run(["dpkg", "-x", str(package), str(cache)], check=True, capture_output=True)
+    _run(["dpkg", "-x", str(package), str(cache)], cache)
     package.unlink()
     return unpacked
+
+
+def _run(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"`{' '.join(command)}` failed: {done.stderr.strip()[-2000:]}")
 
 
 class Prometheus:
