@@ -37,6 +37,8 @@ from tidemill_contracts.inference import ROUTER_STATS_PORT
 
 Obj = dict[str, Any]
 
+_Stretch = tuple[str, str, int, datetime]
+
 SCRAPE_SECONDS = 2.0
 """How long a router pod may take to show its figures."""
 
@@ -48,7 +50,7 @@ _RECENT = timedelta(seconds=60)
 class _Base:
     """Figures to subtract from, and the stretch of the roll-out that they began."""
 
-    stretch: tuple[str, str, int, datetime]
+    stretch: _Stretch
     time: datetime
     scrapes: Mapping[str, Scrape]
 
@@ -174,7 +176,7 @@ class ModelDeploymentReconciler:
             return None
         stretch = _stretch(candidate)
         base = self._bases.get(key)
-        if base is None or base.stretch != stretch:
+        if base is None or not _same(base, stretch):
             base = self._new_base(key, stretch, now, scrapes)
         self._last[key] = (now, scrapes)
         if base is None:
@@ -186,9 +188,7 @@ class ModelDeploymentReconciler:
             self._bases[key] = base = replace(base, scrapes=before)
         return Measurement(base.time, base.scrapes, scrapes, missing)
 
-    def _new_base(
-        self, key: Key, stretch: tuple[str, str, int, datetime], now: datetime, scrapes: Mapping[str, Scrape]
-    ) -> _Base | None:
+    def _new_base(self, key: Key, stretch: _Stretch, now: datetime, scrapes: Mapping[str, Scrape]) -> _Base | None:
         """The figures of the pass that began the stretch when they are still known, else those of now."""
         last = self._last.get(key)
         if last is not None and abs(last[0] - stretch[3]) < timedelta(seconds=2):
@@ -201,13 +201,21 @@ class ModelDeploymentReconciler:
         return base
 
 
-def _stretch(candidate: CandidateStatus) -> tuple[str, str, int, datetime]:
+def _stretch(candidate: CandidateStatus) -> _Stretch:
     """Identity of the stretch under measurement: it begins with the step and anew with every judged measurement."""
     last = candidate.last_analysis
     began = candidate.step_started_at or candidate.started_at
     if last is not None:
         began = last.time if last.verdict in ("Successful", "Failed") else last.since
     return candidate.version, candidate.digest, candidate.step, began
+
+
+def _same(base: _Base, stretch: _Stretch) -> bool:
+    """Whether a base belongs to a stretch.
+
+    A base that was taken late, as after a restart, starts at its own time; what is judged from it says so as `since`.
+    """
+    return base.stretch[:3] == stretch[:3] and stretch[3] in (base.stretch[3], base.time)
 
 
 def _parsed(obj: Obj) -> tuple[ModelDeploymentSpec, ModelDeploymentStatus]:

@@ -183,6 +183,25 @@ async def test_after_a_restart_figures_start_to_count_now() -> None:
     assert requests(await world.look(15)) == 20
 
 
+@pytest.mark.parametrize("last_since", [None, NOW - timedelta(seconds=90)], ids=["not judged yet", "carried on"])
+async def test_after_a_restart_inconclusive_intervals_add_up(last_since: datetime | None) -> None:
+    """The base of a restarted operator is younger than the stretch; measurements that start from it carry on."""
+    world = World()
+    world.router_pod("r", "10.0.0.1")
+    world.client.counts = {"10.0.0.1": {CANDIDATE: 500}}
+    began = NOW - timedelta(seconds=120)
+    few = {"time": text(NOW - timedelta(seconds=10)), "since": text(last_since or began), "verdict": "Inconclusive"}
+    world.in_step(0, began, few if last_since else None)
+    assert requests(await world.look()) == 0
+    for interval in (1, 2, 3):
+        world.client.counts["10.0.0.1"] = {CANDIDATE: 500 + 20 * interval}
+        found = await world.look(15)
+        assert found.measurement is not None and found.measurement.start == NOW
+        assert requests(found) == 20 * interval
+        few = {"time": text(found.now), "since": text(found.measurement.start), "verdict": "Inconclusive"}
+        world.in_step(0, began, few)
+
+
 async def test_a_judged_measurement_begins_a_new_stretch_an_inconclusive_one_carries_on() -> None:
     world = World()
     world.router_pod("r", "10.0.0.1")
