@@ -73,6 +73,7 @@ unit: setup ## Pure tests and the rules of the architecture, in seconds
 
 .PHONY: runtime
 runtime: setup ## Trainer, server and monitor together in one process, without a cluster
+	@$(PY) -m tests.support.s3
 	@$(PYTEST) tests/runtime
 
 .PHONY: integration

@@ -1,10 +1,15 @@
-"""A real S3 server for tests: versitygw over a temporary folder, built from its Go module once per machine."""
+"""A real S3 server for tests: versitygw over a temporary folder, built from its Go module once per machine.
+
+`python -m tests.support.s3` builds it beforehand, so that no test's time limit has to hold a build.
+"""
 
 import contextlib
+import fcntl
 import os
-import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +18,11 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from hack.localcluster.provider import cache_folder
+from hack.tools.go import go_toolchain
 
-MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+VERSION = "v1.8.0"
+MODULE = f"github.com/versity/versitygw/cmd/versitygw@{VERSION}"
 ACCESS_KEY = "tidemill"
 SECRET_KEY = "tidemill-secret"
 REGION = "eu-central-1"
@@ -50,15 +58,36 @@ class S3Server:
 
 
 def binary() -> Path:
-    """Return the server's binary, building it into the user's cache when it is not there yet (two minutes)."""
-    cache = Path(os.environ.get("TIDEMILL_CACHE") or Path.home() / ".cache" / "tidemill")
-    path = cache / "bin" / "versitygw"
-    if not path.exists():
-        go = shutil.which("go") or "/usr/local/go/bin/go"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "GOBIN": str(path.parent)}
-        subprocess.run([go, "install", MODULE], check=True, env=environment, timeout=900)
+    """Return the server's binary, building it into the user's cache when it is not there yet (two minutes).
+
+    Raises:
+        ToolError: there is no Go and it cannot be installed.
+        RuntimeError: the build failed; the message is what Go said.
+    """
+    folder = cache_folder() / "versitygw" / VERSION
+    path = folder / "versitygw"
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        # Two runs of the tests may want it at once; the second finds it built.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            _build(path)
     return path
+
+
+def _build(path: Path) -> None:
+    """Build beside the final place and rename: a build that was stopped leaves no broken program behind."""
+    go = go_toolchain()
+    sys.stderr.write(f"building versitygw {VERSION} (once; about 2 minutes on 2 cores)\n")
+    with tempfile.TemporaryDirectory(dir=path.parent) as unfinished:
+        environment = {**os.environ, "CGO_ENABLED": "0", "GOBIN": unfinished, "GOFLAGS": "-buildvcs=false"}
+        command = [str(go), "install", "-trimpath", "-ldflags", "-s -w", MODULE]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=1800)
+        if done.returncode != 0:
+            raise RuntimeError(f"`{' '.join(command)}` failed: {done.stderr.strip()[-2000:]}")
+        Path(unfinished, path.name).rename(path)
 
 
 @contextlib.contextmanager
@@ -87,3 +116,7 @@ def _wait(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
             return
         time.sleep(0.05)
     raise RuntimeError(f"versitygw does not listen: {log.read_text()}")
+
+
+if __name__ == "__main__":
+    binary()
