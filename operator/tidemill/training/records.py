@@ -140,6 +140,8 @@ class DeploymentRecord:
     """Stable and candidate."""
     needed: frozenset[str]
     """Served, previous, and pinned by name."""
+    digests: frozenset[str]
+    """Content of stable, candidate and previous: it is needed even where the ModelVersion was deleted."""
     pinned: tuple[str, int] | None
     """Pipeline and number, where the spec names a number."""
 
@@ -148,7 +150,8 @@ def deployment_record(obj: Obj) -> DeploymentRecord:
     """The record of a ModelDeployment object."""
     meta, status = obj["metadata"], obj.get("status") or {}
     model = (obj.get("spec") or {}).get("model") or {}
-    by_role = {role: (status.get(role) or {}).get("version") for role in ("stable", "candidate", "previous")}
+    roles = {role: status.get(role) or {} for role in ("stable", "candidate", "previous")}
+    by_role = {role: used.get("version") for role, used in roles.items()}
     served = frozenset(v for role in ("stable", "candidate") if (v := by_role[role]))
     others = {v for v in (by_role["previous"], model.get("version")) if v}
     pipeline, number = model.get("pipeline"), model.get("number")
@@ -158,6 +161,7 @@ def deployment_record(obj: Obj) -> DeploymentRecord:
         stable=by_role["stable"],
         served=served,
         needed=served | others,
+        digests=frozenset(d for used in roles.values() if (d := used.get("digest"))),
         pinned=(pipeline, number) if pipeline and number else None,
     )
 

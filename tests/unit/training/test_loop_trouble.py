@@ -636,4 +636,4 @@ def test_a_pipeline_with_its_own_store_makes_no_claim() -> None:
 
     assert world.names("PersistentVolumeClaim") == []
     run = world.get("TrainingRun", world.names("TrainingRun")[0])
-    assert run["spec"]["store"] == {"uri": "s3://models/team/churn", "secretRef": {"name": "lake"}}
+    assert run["spec"]["store"] == {"uri": "s3://models/team/team-a/churn", "secretRef": {"name": "lake"}}

@@ -88,8 +88,7 @@ def shows_trouble(now: Situation) -> bool:
 def _run(now: Situation, verdict: Verdict) -> dict[str, Any]:
     assert now.inputs is not None  # noqa: S101 - a verdict exists only with inputs
     champion = champions.champion(now.snapshot, now.history)
-    surplus = {v.name for v in champions.surplus_versions(now.snapshot, now.history)}
-    keep = tuple(sorted({v.digest for v in now.snapshot.versions if v.name not in surplus}))
+    keep = champions.kept_digests(now.snapshot, now.history)
     return training_run.build(now.snapshot, now.inputs, verdict, champion, keep)
 
 

@@ -41,7 +41,8 @@ def store_uri(snapshot: PipelineSnapshot) -> str:
     A claim belongs to one namespace; a bucket may serve several, in which pipelines of one name must not meet.
     """
     uri = parse_uri(snapshot.pipeline.spec.artifacts.uri or default_store(snapshot.config))
-    return str(uri.child(snapshot.name) if uri.scheme == "pvc" else uri.child(snapshot.object["metadata"]["namespace"], snapshot.name))
+    folders = [] if uri.scheme == "pvc" else [snapshot.object["metadata"]["namespace"]]
+    return str(uri.child(*folders, snapshot.name))
 
 
 def default_store(config: OperatorConfig) -> str:

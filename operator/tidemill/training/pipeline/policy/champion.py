@@ -53,6 +53,17 @@ def surplus_versions(snapshot: PipelineSnapshot, history: History) -> tuple[Vers
     return tuple(removable[: max(over, 0)])
 
 
+def kept_digests(snapshot: PipelineSnapshot, history: History) -> tuple[str, ...]:
+    """Content that the next run must leave in the store, sorted: versions that stay, and all that is deployed.
+
+    A deployed model is kept by its digest, because somebody may have deleted its ModelVersion. Digests of other
+    pipelines do no harm: a run removes only what lies in its own pipeline's folder.
+    """
+    surplus = {v.name for v in surplus_versions(snapshot, history)}
+    kept = {v.digest for v in snapshot.versions if v.name not in surplus}
+    return tuple(sorted(kept.union(*(d.digests for d in snapshot.deployments))))
+
+
 def surplus_runs(snapshot: PipelineSnapshot, history: History) -> tuple[RunRecord, ...]:
     """Finished runs beyond spec.history.runs, oldest first; never the newest run."""
     finished = [r for r in snapshot.runs if r.finished]
