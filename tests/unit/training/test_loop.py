@@ -411,7 +411,7 @@ def test_the_echo_of_an_own_write_is_not_needed_to_go_on() -> None:
     assert world.condition("TrainingPipeline", "churn") == ("False", "CodeNotFound")
     world.put(make.ConfigMap().obj())
     world.reconcile(key)
-    assert world.requeue[key] == 0  # what status says is not true any more
+    assert world.requeue[key] == 1  # what status says is not true any more
     world.reconcile(key)
     assert world.condition("TrainingPipeline", "churn") == ("Unknown", "RunInProgress")
 

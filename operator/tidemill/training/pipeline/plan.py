@@ -29,6 +29,8 @@ from tidemill.training.pipeline.status import Held
 
 QUIET = timedelta(seconds=20)
 """How long a run may be on its way before the pipeline's status says so."""
+SOON = timedelta(seconds=1)
+"""When to look again where status says what a started run has made untrue. Never at once: passes must not spin."""
 
 
 def plan(snapshot: PipelineSnapshot) -> Plan:
@@ -37,8 +39,8 @@ def plan(snapshot: PipelineSnapshot) -> Plan:
     verdict, held = choose(now)
     probe = probing.probing(now)
     if verdict is not None and now.inputs is not None and is_recorded(now):
-        seconds = 0.0 if shows_trouble(now) else QUIET.total_seconds()
-        return Plan(apply=(_run(now, verdict),), requeue_after=seconds)
+        wait = SOON if shows_trouble(now) else QUIET
+        return Plan(apply=(_run(now, verdict),), requeue_after=wait.total_seconds())
     if not is_worth_writing(now):
         return Plan(requeue_after=_seconds(snapshot, [_quiet_until(now)]))
     if verdict is not None:

@@ -40,14 +40,19 @@ Policy = Callable[[Situation, Inputs], Verdict | None]
 
 
 def manual_requested(situation: Situation, inputs: Inputs) -> Verdict | None:
-    """The annotation tidemill.io/run-requested-at has a value that was not served yet."""
+    """The annotation tidemill.io/run-requested-at has another value than the one that was served last.
+
+    A value may come back (a, b, a), and then asks again. The last run that ended sets the names of these runs apart;
+    it stays the same from the decision until the new run has ended, so a second attempt after a crash meets the first.
+    """
     del inputs
     annotations = situation.snapshot.object["metadata"].get("annotations") or {}
     value = str(annotations.get(labels.RUN_REQUESTED_AT) or "")[:TEXT_LIMIT]
     if not value or value == situation.history.handled_request:
         return None
     message = f"annotation {labels.RUN_REQUESTED_AT}={value[:200]}"
-    return Verdict("ManualRequested", message, after=value, suffix=f"m{hashing.short(value, 6)}")
+    suffix = f"m{hashing.short([situation.history.last_run, value], 6)}"
+    return Verdict("ManualRequested", message, after=value, suffix=suffix)
 
 
 def schedule_due(situation: Situation, inputs: Inputs) -> Verdict | None:
