@@ -77,7 +77,8 @@ class ModelDeploymentReconciler:
         spec, status = _parsed(obj)
         now = self._deps.clock.now().replace(microsecond=0)
         versions = self._versions(key, spec)
-        workloads = self._workloads(obj, versions)
+        others = self._others(key, status, versions)
+        workloads = self._workloads(obj, (*versions, *others))
         router = await self._router(obj, status, workloads, now)
         pipeline = spec.model.pipeline
         return Snapshot(
@@ -87,6 +88,7 @@ class ModelDeploymentReconciler:
             now=now,
             settings=self._settings(),
             versions=versions,
+            others=others,
             pipeline_exists=not pipeline or cache.get("TrainingPipeline", key.namespace, pipeline) is not None,
             workloads=workloads,
             router=router,
@@ -120,6 +122,14 @@ class ModelDeploymentReconciler:
             for o in records
             if o["spec"].get("pipeline") == model.pipeline and not o["metadata"].get("deletionTimestamp")
         )
+
+    def _others(self, key: Key, status: ModelDeploymentStatus, versions: tuple[Version, ...]) -> tuple[Version, ...]:
+        """The versions of the status that spec.model no longer covers: a roll-back may lead to one."""
+        records = (r for r in (status.stable, status.candidate, status.previous) if r is not None)
+        missing = {(r.version, r.digest) for r in records} - {v.key for v in versions}
+        found = (self._deps.cache.get("ModelVersion", key.namespace, name) for name, _ in sorted(missing))
+        live = (reading.version(o) for o in found if o is not None and not o["metadata"].get("deletionTimestamp"))
+        return tuple(v for v in live if v.key in missing)
 
     def _workloads(self, obj: Obj, versions: tuple[Version, ...]) -> tuple[Workload, ...]:
         cache, meta = self._deps.cache, obj["metadata"]

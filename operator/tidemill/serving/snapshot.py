@@ -151,6 +151,9 @@ class Snapshot:
     now: datetime
     settings: Settings
     versions: tuple[Version, ...] = ()
+    """What spec.model may choose from."""
+    others: tuple[Version, ...] = ()
+    """Versions of the status that spec.model does not speak of any more: served and returned to, but never chosen."""
     pipeline_exists: bool = True
     workloads: tuple[Workload, ...] = ()
     router: Router = Router()
@@ -185,7 +188,7 @@ class Snapshot:
 
     def version(self, name: str, digest: str) -> Version | None:
         """A version by name and digest: its record, else what its servers were told."""
-        found = next((v for v in self.versions if v.key == (name, digest)), None)
+        found = next((v for v in (*self.versions, *self.others) if v.key == (name, digest)), None)
         if found is None:
             workload = self.workload(name, digest)
             found = workload.version if workload else None

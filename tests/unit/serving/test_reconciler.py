@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.unit.serving.make import ANALYSIS, CANARY, NOW, UID, digest, snapshot, stable, version
+from tests.unit.serving.make import ANALYSIS, CANARY, NOW, UID, candidate, digest, snapshot, stable, version
 
 from tidemill.config import OperatorConfig
 from tidemill.core.plan import Key
@@ -71,6 +71,12 @@ class World:
         found = snapshot(spec or {"rollout": {**CANARY, "analysis": ANALYSIS}})
         self.put({**found.object, "status": status})
 
+    def model_version(self, name: str, pipeline: str, number: int, **meta: Any) -> None:
+        spec = {"pipeline": pipeline, "number": number, "digest": digest(number), "uri": "pvc://m/x"}
+        meta = {"name": name, **meta}
+        obj = {"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelVersion", "metadata": meta}
+        self.put({**obj, "spec": {**spec, "formats": ["onnx"]}})
+
     def router_pod(self, name: str, address: str, ready: bool = True) -> None:
         labels = router.labels(snapshot())
         status = {"podIP": address, "conditions": [{"type": "Ready", "status": str(ready)}]}
@@ -129,12 +135,46 @@ async def test_a_spec_that_cannot_be_read_names_the_field() -> None:
 async def test_versions_of_the_pipeline_only() -> None:
     world = World()
     world.deployment({})
-    for name, pipeline, number in (("churn-1", "churn", 1), ("fraud-1", "fraud", 1)):
-        spec = {"pipeline": pipeline, "number": number, "digest": digest(1), "uri": "pvc://m/x", "formats": ["onnx"]}
-        meta = {"name": name}
-        world.put({"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelVersion", "metadata": meta, "spec": spec})
+    world.model_version("churn-1", "churn", 1)
+    world.model_version("fraud-1", "fraud", 1)
     found = await world.look()
     assert [v.name for v in found.versions] == ["churn-1"] and not found.pipeline_exists
+
+
+@pytest.mark.parametrize(
+    ("model", "covered", "others"),
+    [
+        ({"version": "churn-2"}, ["churn-2"], ["churn-1", "churn-3"]),
+        ({"pipeline": "churn", "number": 2}, ["churn-1", "churn-2", "churn-3"], []),
+        ({"pipeline": "fraud"}, ["fraud-1"], ["churn-1", "churn-2", "churn-3"]),
+    ],
+    ids=["pinned name", "pinned number", "other pipeline"],
+)
+async def test_versions_of_the_status_are_known_whatever_spec_model_says(
+    model: dict[str, Any], covered: list[str], others: list[str]
+) -> None:
+    world = World()
+    status = {"stable": stable(2).to_json(), "previous": stable(1).to_json(), "candidate": candidate(3).to_json()}
+    world.deployment(status, {"model": model})
+    for number in (1, 2, 3):
+        world.model_version(f"churn-{number}", "churn", number)
+    world.model_version("fraud-1", "fraud", 1)
+    world.put({**server.deployment(snapshot(), version(1)), "status": {}})
+    found = await world.look()
+    assert [v.name for v in found.versions] == covered and [v.name for v in found.others] == others
+    assert all(found.version(f"churn-{n}", digest(n)) is not None for n in (1, 2, 3))
+    assert found.workloads[0].version.recorded
+
+
+@pytest.mark.parametrize("how", ["other content", "going", "gone"])
+async def test_a_version_of_the_status_that_is_no_more(how: str) -> None:
+    world = World()
+    world.deployment({"stable": stable(1).to_json()}, {"model": {"pipeline": "fraud"}})
+    if how != "gone":
+        meta = {"deletionTimestamp": text(NOW)} if how == "going" else {}
+        world.model_version("churn-1", "churn", 9 if how == "other content" else 1, **meta)
+    found = await world.look()
+    assert found.others == () and found.version("churn-1", digest(1)) is None
 
 
 async def test_children_and_workloads_are_those_of_this_object() -> None:

@@ -23,8 +23,9 @@ from tests.unit.serving.make import (
 )
 
 from tidemill.api.v1alpha1.model_deployment import StableStatus
+from tidemill.serving import plan
 from tidemill.serving.policy import rollout, target
-from tidemill.serving.snapshot import PodFailure, RollbackRequest, Snapshot
+from tidemill.serving.snapshot import PodFailure, RollbackRequest, Snapshot, version_child
 from tidemill.serving.state import State
 
 ANALYSED = {**CANARY, "analysis": ANALYSIS}
@@ -396,6 +397,19 @@ def test_stale_requests_do_nothing(request_, status) -> None:
 def test_without_a_previous_version_there_is_no_way_back() -> None:
     state, reasons = decide(asked(REQUEST, status={"stable": stable(2)}))
     assert brief(state) == (2, None, None) and reasons == ["RollbackImpossible"] and state.rollback == "r1"
+
+
+def test_a_previous_version_without_a_record_is_no_way_back() -> None:
+    state, reasons = decide(asked(REQUEST, versions=(version(2),), workloads=(workload(2),)))
+    assert brief(state) == (2, None, None) and reasons == ["RollbackImpossible"] and state.failed == ()
+
+
+def test_a_request_returns_to_a_version_that_spec_model_does_not_cover() -> None:
+    found = asked(REQUEST, versions=(version(2),), others=(version(1),), workloads=(workload(2),))
+    state, reasons = decide(found)
+    assert brief(state) == (2, 1, -1) and reasons == ["RollbackRequested"]
+    started = [m["metadata"]["name"] for m in plan.build(found).apply if m["kind"] == "Deployment"]
+    assert version_child("churn", version(1)) in started
 
 
 def test_a_newer_version_after_a_return_is_rolled_out_in_steps() -> None:

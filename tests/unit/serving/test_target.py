@@ -67,6 +67,24 @@ CASES = {
         2,
         ("churn-1", ""),
     ),
+    "another pipeline's served version is left, even for a smaller number": (
+        PIPELINE,
+        {"versions": (version(1),), "others": (version(2),), "workloads": (workload(2),)},
+        2,
+        ("churn-1", ""),
+    ),
+    "another pipeline's served version is not what is asked for": (
+        PIPELINE,
+        {"others": (version(2),), "workloads": (workload(2),)},
+        2,
+        (None, "WaitingForVersion"),
+    ),
+    "a pinned name is not looked for outside spec.model": (
+        NAME,
+        {"others": (version(2),), "workloads": (workload(2),)},
+        2,
+        (None, "VersionNotFound"),
+    ),
     "no form that the asked runtime reads": (
         {**PIPELINE, "server": {"runtime": "ONNX"}},
         {"versions": (version(1, formats=("skops",)),)},

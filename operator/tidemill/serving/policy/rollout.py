@@ -61,8 +61,9 @@ def serve_rollback_request(snapshot: Snapshot, now: State, target: Target) -> Tr
     handled = replace(now, rollback=request.id)
     previous = now.previous
     if previous is None or now.has_failed(previous.version, previous.digest):
-        message = f"request {request.id}: there is no previous version to return to ({request.message})"
-        return Transition(handled, (Event("Warning", "RollbackImpossible", message, "RollBack"),))
+        return _impossible(handled, request, "there is no previous version to return to")
+    if snapshot.version(previous.version, previous.digest) is None:
+        return _impossible(handled, request, f"ModelVersion {previous.version} to return to does not exist any more")
     record = FailedVersion(
         version=now.stable.version,
         digest=now.stable.digest,
@@ -76,6 +77,11 @@ def serve_rollback_request(snapshot: Snapshot, now: State, target: Target) -> Tr
     event = Event("Warning", "RollbackRequested", message, "RollBack")
     candidate = CandidateStatus(version=previous.version, digest=previous.digest, started_at=snapshot.now)
     return Transition(replace(handled, candidate=candidate), (event,))
+
+
+def _impossible(handled: State, request: RollbackRequest, why: str) -> Transition:
+    message = f"request {request.id}: {why} ({request.message})"
+    return Transition(handled, (Event("Warning", "RollbackImpossible", message, "RollBack"),))
 
 
 def _newest_request(snapshot: Snapshot, now: State) -> RollbackRequest | None:

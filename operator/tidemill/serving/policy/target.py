@@ -65,10 +65,11 @@ def _newest(snapshot: Snapshot, state: State) -> Target:
 
 
 def _serving(snapshot: Snapshot, state: State) -> Version | None:
+    """The served version, unless it is known to be none of those that spec.model speaks of."""
     if state.stable is None:
         return None
     found = snapshot.version(state.stable.version, state.stable.digest)
-    return found if is_version(state.stable, found) else None
+    return None if found in snapshot.others else found
 
 
 def _no_pipeline(snapshot: Snapshot) -> Target:
