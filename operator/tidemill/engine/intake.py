@@ -18,7 +18,7 @@ from tidemill.engine import metrics
 from tidemill.engine.contract import Mapper, Watch
 from tidemill.engine.queue import WorkQueue
 from tidemill.kube import registry
-from tidemill.kube.cache import Cache, slim, slim_foreign_config_map
+from tidemill.kube.cache import Cache, slim, slim_foreign_config_map, version_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +77,9 @@ class Intake:
         return slim(obj)
 
     def forget(self, obj: Obj) -> None:
-        """Drops a deleted object from the cache."""
+        """Drops an object from the cache that is gone, as delivered: with the resourceVersion of the deletion."""
         meta = obj["metadata"]
-        self.cache.remove(obj["kind"], meta.get("namespace"), meta["name"], meta.get("uid"))
+        self.cache.remove(obj["kind"], meta.get("namespace"), meta["name"], meta.get("uid"), version_of(obj))
 
     def wake(self, source: Source, obj: Obj, echo_of: Key | None = None) -> None:
         """Enqueues the object itself, when its kind is reconciled, and whomever the mappers name, except `echo_of`."""

@@ -76,7 +76,7 @@ class Cache:
         self._objects: dict[str, dict[Slot, Obj]] = defaultdict(dict)
         self._by_namespace: dict[tuple[str, str], set[str]] = defaultdict(set)
         self._by_owner: dict[tuple[str, str], set[Slot]] = defaultdict(set)
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone: OrderedDict[str, int] = OrderedDict()  # uid: resourceVersion at which it was gone
         self._writers: OrderedDict[tuple[str, str], Key] = OrderedDict()
 
     def get(self, kind: str, namespace: str | None, name: str) -> Obj | None:
@@ -105,14 +105,15 @@ class Cache:
         return found
 
     def put(self, obj: Obj, writer: Key | None = None) -> bool:
-        """Stores `obj` unless something newer is known or it is known to be deleted; True when it was stored.
+        """Stores `obj` unless it is older than what is known or than its own removal; True when it was stored.
 
         `writer`: the reconciled object whose pass wrote it just now (see `writer_of`).
         """
         meta = obj["metadata"]
         kind, slot = obj["kind"], (meta.get("namespace") or "", meta["name"])
         old = self._objects[kind].get(slot)
-        if meta.get("uid") in self._gone or (old is not None and _version(obj) < _version(old)):
+        gone = self._gone.get(meta.get("uid"))
+        if (gone is not None and version_of(obj) <= gone) or (old is not None and version_of(obj) < version_of(old)):
             return False
         if old is not None:
             self._unindex(kind, slot, old)
@@ -131,15 +132,25 @@ class Cache:
         """Who of us wrote exactly this version of `obj`, else None; asked once, as a watch echoes a write once."""
         return self._writers.pop(_identity(obj), None)
 
-    def remove(self, kind: str, namespace: str | None, name: str, uid: str | None = None) -> bool:
-        """Forgets an object (only the one with that uid, when given) and refuses later stores of that uid."""
+    def remove(
+        self, kind: str, namespace: str | None, name: str, uid: str | None = None, version: int | None = None
+    ) -> bool:
+        """Forgets an object (only the one with that uid, when given); True when it was known.
+
+        `version`: the resourceVersion at which it was gone (None: the known one). Up to it, stores of that uid are
+        refused; what is newer counts, since a watch with a selector reports a lost label as a deletion, too.
+        """
         slot = (namespace or "", name)
+        old = self._objects[kind].get(slot)
+        if old is not None and uid and old["metadata"].get("uid") not in (uid, None):
+            old = None
+        if version is None:
+            version = version_of(old) if old is not None else 0
         if uid:
-            self._gone[uid] = None
+            self._gone[uid] = max(version, self._gone.get(uid, 0))
             while len(self._gone) > _TOMBSTONES:
                 self._gone.popitem(last=False)
-        old = self._objects[kind].get(slot)
-        if old is None or (uid and old["metadata"].get("uid") not in (uid, None)):
+        if old is None or version_of(old) > version:
             return False
         self._unindex(kind, slot, old)
         del self._objects[kind][slot]
@@ -157,16 +168,16 @@ class Cache:
             slot = (obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
             seen.add(slot)
             old = self._objects[kind].get(slot)
-            if (old is None or _version(old) < _version(obj)) and self.put(obj):
+            if (old is None or version_of(old) < version_of(obj)) and self.put(obj):
                 learnt.append(obj)
         pruned = [
             obj
             for slot, obj in self._objects[kind].items()
-            if slot not in seen and _version(obj) <= list_version and (scope is None or scope(obj))
+            if slot not in seen and version_of(obj) <= list_version and (scope is None or scope(obj))
         ]
         for obj in pruned:
             meta = obj["metadata"]
-            self.remove(kind, meta.get("namespace"), meta["name"], meta.get("uid"))
+            self.remove(kind, meta.get("namespace"), meta["name"], meta.get("uid"), list_version)
         return learnt, pruned
 
     def count(self, kind: str) -> int:
@@ -190,7 +201,7 @@ class Cache:
                 del self._by_owner[kind, owner]
 
 
-def _version(obj: Obj) -> int:
+def version_of(obj: Obj) -> int:
     """resourceVersion as a number: etcd revisions, which Kubernetes 1.35 made comparable by contract (KEP-5504)."""
     try:
         return int(obj["metadata"].get("resourceVersion") or 0)

@@ -37,9 +37,29 @@ def test_older_versions_and_the_dead_do_not_come_back() -> None:
     assert cache.put(obj("a", 5))
     assert not cache.put(obj("a", 4))
     assert cache.put(obj("a", 5))
-    assert cache.remove("Job", "ns", "a", "uid-a")
+    assert cache.remove("Job", "ns", "a", "uid-a", 7)
     assert not cache.put(obj("a", 6)), "the answer to our own write that came after the deletion"
-    assert cache.put(obj("a", 7, uid="uid-new"))
+    assert cache.put(obj("a", 8, uid="uid-new"))
+
+
+def test_an_object_that_left_the_selector_comes_back() -> None:
+    cache = Cache()
+    cache.put(obj("a", 5, owner="u"))
+    assert cache.remove("Job", "ns", "a", "uid-a", 6), "the label was removed: a watch with a selector says DELETED"
+    assert not cache.put(obj("a", 6, owner="u"))
+    assert cache.put(obj("a", 7, owner="u")), "the label is there again"
+    assert names(cache.list("Job", owner_uid="u")) == ["a"]
+    assert not cache.remove("Job", "ns", "a", "uid-a", 6), "the old deletion, told once more"
+    assert cache.get("Job", "ns", "a") is not None
+
+
+def test_what_a_list_lacked_comes_back_only_when_newer_than_the_list() -> None:
+    cache = Cache()
+    cache.put(obj("a", 5))
+    cache.replace("Job", [], 10)
+    cache.remove("Job", "ns", "a", "uid-a", 5)
+    assert not cache.put(obj("a", 10))
+    assert cache.put(obj("a", 11))
 
 
 def test_removing_by_uid_spares_the_next_object_of_that_name() -> None:
