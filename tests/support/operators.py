@@ -37,7 +37,8 @@ class Installation:
     def __init__(self, kubeconfig: Path, folder: Path) -> None:
         self.kubeconfig = kubeconfig
         self.folder = folder
-        self.kubectl("apply", "--server-side", "-k", str(ROOT / "manifests" / "overlays" / "cluster-wide"))
+        overlay = ROOT / "manifests" / "overlays" / "cluster-wide"
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(overlay))  # as `make install` does
         self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
         self.operator_kubeconfig = self._as_operator()
 
