@@ -12,12 +12,15 @@ from datetime import datetime
 from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import ModelDeploymentSpec, ModelDeploymentStatus
+from tidemill.core import hashing, names
 from tidemill.core import labels as keys
-from tidemill.core import names
 from tidemill.core.plan import ObjectRef
 from tidemill.serving.figures import Scrape
 
 Obj = dict[str, Any]
+
+_RUNNING = {"suspend", "replicas", "autoscaling", "logging"}
+"""Fields of spec that say how a version runs, not which one and how it comes: an autoscaler changes them all day."""
 
 FORMATS_ANNOTATION = f"{keys.GROUP}/formats"
 """On a version's Deployment: the version's forms, for when the ModelVersion is gone."""
@@ -176,6 +179,12 @@ class Snapshot:
     def generation(self) -> int:
         """Generation of its spec."""
         return int(self.object["metadata"].get("generation") or 0)
+
+    @property
+    def spec_digest(self) -> str:
+        """Digest of the parts of spec that decide what is rolled out; defaults written out or not are the same."""
+        parts = self.spec.model_dump(mode="json", by_alias=True, exclude=_RUNNING, exclude_defaults=True)
+        return hashing.digest(parts)
 
     @property
     def annotations(self) -> Mapping[str, str]:

@@ -102,8 +102,8 @@ def promote(state: State, now: datetime) -> State:
     return replace(state, stable=stable, previous=before, candidate=None)
 
 
-def take_back(state: State, reason: str, message: str, generation: int, now: datetime) -> State:
-    """The candidate is remembered as failed and gets no more requests."""
+def take_back(state: State, reason: str, message: str, spec: str, now: datetime) -> State:
+    """The candidate is remembered as failed under the spec of that digest, and gets no more requests."""
     candidate = state.candidate
     if candidate is None:
         return state
@@ -113,7 +113,7 @@ def take_back(state: State, reason: str, message: str, generation: int, now: dat
         reason=reason,
         message=message[:1024],
         time=now,
-        generation=generation,
+        spec=spec,
     )
     return replace(state, candidate=None, failed=remember(state.failed, record))
 

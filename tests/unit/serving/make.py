@@ -90,14 +90,15 @@ def measured(verdict: str, *, time: float = 15, since: float = 30) -> AnalysisSt
     return AnalysisStatus(time=ago(time), since=ago(since), verdict=verdict, requests=100, message="as measured")
 
 
-def failed(number: int, generation: int = 1) -> FailedVersion:
+def failed(number: int, spec: dict[str, Any] | None = None) -> FailedVersion:
+    """Taken back while the spec was that of `snapshot(spec)`."""
     return FailedVersion(
         version=f"churn-{number}",
         digest=digest(number),
         reason="AnalysisFailed",
         message="too slow",
         time=ago(300),
-        generation=generation,
+        spec=snapshot(spec).spec_digest,
     )
 
 

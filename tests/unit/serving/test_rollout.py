@@ -180,7 +180,10 @@ CASES = {
     ),
     "a changed spec tries it again": (
         snapshot(
-            {}, {"stable": stable(1), "failed_versions": [failed(2)]}, generation=2, **TWO, router=router(scrape())
+            {"server": {"runtime": "Native"}},
+            {"stable": stable(1), "failed_versions": [failed(2)]},
+            **TWO,
+            router=router(scrape()),
         ),
         (1, 2, -1),
         ["RolloutStarted"],
@@ -343,10 +346,32 @@ def test_inconclusive_is_looked_at_again_after_an_interval_only() -> None:
 
 
 def test_taken_back_remembers_why() -> None:
-    state, _ = decide(canary(status=in_step(0, 5), annotations={"tidemill.io/abort": "because"}, generation=7))
+    state, _ = decide(canary(status=in_step(0, 5), annotations={"tidemill.io/abort": "because"}))
     (record,) = state.failed
     assert (record.version, record.digest, record.reason) == ("churn-2", digest(2), "Aborted")
-    assert "because" in record.message and record.generation == 7 and state.abort == "because"
+    assert "because" in record.message and record.spec == canary().spec_digest and state.abort == "because"
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_kept"),
+    [
+        ({"replicas": 3}, True),
+        ({"autoscaling": {"maxReplicas": 5}}, True),
+        ({"suspend": True}, True),
+        ({"logging": {"sampleRatio": 0.5}}, True),
+        ({"server": {"runtime": "Auto"}}, True),
+        ({"model": {"pipeline": "churn", "number": 2}}, False),
+        ({"server": {"resources": {"requests": {"memory": "1Gi"}}}}, False),
+        ({"rollout": {"progressDeadlineSeconds": 900}}, False),
+    ],
+    ids=["scale", "autoscaling", "suspend", "logging", "default written out", "model", "server", "rollout"],
+)
+def test_only_a_spec_that_rolls_out_something_else_forgets_failures(changes, is_kept: bool) -> None:
+    status = {"stable": stable(1), "failed_versions": [failed(2)]}
+    found = snapshot(changes, status, generation=2, router=router(scrape()), **TWO)
+    state, reasons = decide(found)
+    assert [f.version for f in state.failed] == (["churn-2"] if is_kept else [])
+    assert ("RolloutStarted" in reasons) == (not is_kept)
 
 
 def test_promotion_keeps_the_way_back() -> None:

@@ -260,14 +260,20 @@ class CandidateStatus(Model):
 
 
 class FailedVersion(Model):
-    """A version that was taken back; not tried again until spec changes or a person asks."""
+    """A version that was taken back; not tried again until what is rolled out changes or a person asks."""
 
     version: Annotated[str, Field(description="Name of the ModelVersion.")]
     digest: Annotated[Digest, Field(description="Its digest.")]
     reason: Annotated[str, Field(description="Why, one word.")]
     message: Annotated[str, Field(description="Why, as a sentence.")]
     time: Annotated[Time, Field(description="When.")]
-    generation: Annotated[int, Field(description="The generation of spec in force.")] = 0
+    spec: Annotated[
+        str,
+        Field(
+            max_length=71,
+            description="Digest of the parts of spec that decide what is rolled out: all but suspend, replicas, autoscaling and logging.",
+        ),
+    ] = ""
 
 
 class ModelDeploymentStatus(Status):

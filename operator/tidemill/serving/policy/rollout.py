@@ -40,10 +40,14 @@ def decide(snapshot: Snapshot, now: State, target: Target) -> Transition:
 
 
 def forget_failures(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
-    """A changed spec, or the annotation tidemill.io/retry, gives failed versions another chance."""
+    """A spec that rolls out something else, or the annotation tidemill.io/retry, gives failed versions a chance.
+
+    Scaling and suspending are no reason: `kubectl scale` must not send a bad version to clients again.
+    """
     del target
     asked = snapshot.annotations.get(keys.RETRY) or None
-    kept = tuple(f for f in now.failed if f.generation == snapshot.generation)
+    present = snapshot.spec_digest if now.failed else ""
+    kept = tuple(f for f in now.failed if f.spec == present)
     if asked is not None and asked != now.retry:
         event = Event(
             "Normal", "RetryRequested", f"tidemill.io/retry={asked}: failed versions may be tried again", "Retry"
@@ -70,7 +74,7 @@ def serve_rollback_request(snapshot: Snapshot, now: State, target: Target) -> Tr
         reason="MonitorRequested",
         message=request.message[:1024],
         time=snapshot.now,
-        generation=snapshot.generation,
+        spec=snapshot.spec_digest,
     )
     handled = replace(handled, failed=state.remember(now.failed, record))
     message = f"returning from {now.stable.version} to {previous.version}: {request.message}"
@@ -278,7 +282,7 @@ def _promoted(snapshot: Snapshot, now: State, why: str) -> Transition:
 
 
 def _taken_back(snapshot: Snapshot, now: State, reason: str, message: str) -> Transition:
-    after = state.take_back(now, reason, message, snapshot.generation, snapshot.now)
+    after = state.take_back(now, reason, message, snapshot.spec_digest, snapshot.now)
     what = now.candidate.version if now.candidate else "the candidate"
     stays = f"; {now.stable.version} gets all requests" if now.stable else ""
     event = Event("Warning", "RolledBack", f"{what} was taken back ({reason}: {message}){stays}", "ShiftTraffic")
