@@ -7,6 +7,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline, TrainingPipelineSpec
 from tidemill.core.conditions import parse_time
+from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
 from tidemill.engine.contract import Deps
 from tidemill.training import pods, records, words
@@ -36,12 +37,12 @@ class PipelineReconciler:
         self._config_maps = ConfigMapDigests(deps.client, deps.cache)
 
     async def gather(self, key: Key) -> PipelineSnapshot | None:
-        """The pipeline and its surroundings; None when it is gone or being deleted."""
+        """The pipeline and its surroundings; None when it is gone or being deleted. Stalled when it cannot be read."""
         cache, namespace = self._deps.cache, key.namespace
         obj = cache.get(self.kind, namespace, key.name)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             return None
-        pipeline = TrainingPipeline.model_validate(obj)
+        pipeline = parsed(TrainingPipeline, obj)
         uid = obj["metadata"]["uid"]
         runs = [records.run_record(o) for o in _living(cache.list("TrainingRun", owner_uid=uid))]
         probes = cache.list("Job", owner_uid=uid, selector={words.PROBE: "true"})

@@ -8,6 +8,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1.training_run import TrainingRun
 from tidemill.core import podspec
+from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.engine.contract import Deps
 from tidemill.errors import ApiError
@@ -39,7 +40,10 @@ class RunReconciler:
         self._claims: dict[str, float] = {}
 
     async def gather(self, key: Key) -> RunSnapshot | None:
-        """The run and its surroundings; None when it is gone, being deleted, or finished with nothing left to tidy."""
+        """The run and its surroundings; None when it is gone, being deleted, or finished with nothing left to tidy.
+
+        Stalled when it cannot be read.
+        """
         cache = self._deps.cache
         obj = cache.get(self.kind, key.namespace, key.name)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
@@ -47,7 +51,7 @@ class RunReconciler:
         job = self._job(key, obj)
         if plans.is_finished(obj) and (job is None or pods.job_outcome(job) is not None):
             return None
-        run = TrainingRun.model_validate(obj)
+        run = parsed(TrainingRun, obj)
         own = await self._pods(job)
         pipeline = cache.get("TrainingPipeline", key.namespace, run.spec.pipeline) or {}
         deployments = [records.deployment_record(o) for o in cache.list("ModelDeployment", key.namespace)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidemill.api.v1alpha1.model_version import ModelVersion
+from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
 from tidemill.engine.contract import Deps
 from tidemill.training import records
@@ -20,12 +21,12 @@ class VersionReconciler:
         self._deps = deps
 
     async def gather(self, key: Key) -> VersionSnapshot | None:
-        """The version and its surroundings; None when it is gone or being deleted."""
+        """The version and its surroundings; None when it is gone or being deleted. Stalled when it cannot be read."""
         cache = self._deps.cache
         obj = cache.get(self.kind, key.namespace, key.name)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             return None
-        version = ModelVersion.model_validate(obj)
+        version = parsed(ModelVersion, obj)
         pipeline = cache.get("TrainingPipeline", key.namespace, version.spec.pipeline)
         living = [d for d in cache.list("ModelDeployment", key.namespace) if not d["metadata"].get("deletionTimestamp")]
         return VersionSnapshot(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from tidemill.api.v1alpha1.training_run import FailureCategory, RunFailure
 from tidemill.core import conditions
+from tidemill.core.parsing import INVALID_SPEC
 from tidemill.training import pods
 from tidemill.training.pods import Trouble
 from tidemill.training.run.policy import failure as failures
@@ -57,7 +58,8 @@ def progress(snapshot: RunSnapshot) -> Progress:
 
 def _without_job(snapshot: RunSnapshot) -> Progress:
     refused = conditions.get((snapshot.object.get("status") or {}).get("conditions") or (), conditions.STALLED)
-    if refused is not None:
+    # A run that could not be read and now can (by a newer operator) was refused by nobody: its Job is still to be made.
+    if refused is not None and refused.get("reason") != INVALID_SPEC:
         category: FailureCategory = "UserError" if refused.get("reason") == "Rejected" else "Infrastructure"
         return Progress("Failed", failure=failures.failure(category, f"Job{refused['reason']}", refused["message"]))
     if snapshot.job_seen or snapshot.run.status.job:
