@@ -24,6 +24,8 @@ Obj = dict[str, Any]
 NOT_OWNED = "NotOwned"
 CHILD_TERMINATING = "ChildTerminating"
 REJECTED = "Rejected"
+Refusal = Stalled | Waiting | ApiError
+"""Why one child could not be written."""
 _REMEMBERED = 20_000
 
 
@@ -37,23 +39,36 @@ class Applier:
         self._watched = frozenset(watched)
         self._normalised: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
-    async def execute(self, plan: Plan, writer: Key | None = None) -> None:
-        """All applies in order, then patches, then deletes. Stalled, Waiting or ApiError on the first that fails.
+    async def execute(self, plan: Plan, writer: Key | None = None) -> Refusal | None:
+        """All applies in order, then patches, then deletes; what was refused first, None when all went well.
 
-        `writer`: whose plan it is; the watch's echo of these writes does not wake it again.
+        A refused child does not keep its siblings waiting: a roll-back must reach the router whatever quota says. But
+        nothing is deleted then, as a delete relies on what was applied before. Raises, at once, what concerns the whole
+        pass: a server that does not answer or is busy, a conflict, and a refusal of what is written once, since the
+        plan's status may count that as done.
+        `writer`: whose plan it is; the watch's echo of its applies does not wake it again. The echo of a patch does: it
+        may be delivered together with somebody else's change to that object.
         """
+        refused: Refusal | None = None
         for manifest in plan.apply:
-            await self.apply(manifest, writer)
+            try:
+                await self.apply(manifest, writer)
+            except (Stalled, Waiting, ApiError) as error:
+                if _is_write_once(ObjectRef.of(manifest)) or _concerns_the_pass(error):
+                    raise
+                refused = refused or error
         for patch in plan.patches:
             try:
-                written = await self._client.patch_merge(patch.ref, patch.body, patch.subresource)
+                self._remember(await self._client.patch_merge(patch.ref, patch.body, patch.subresource), None)
             except ApiError as error:
                 if patch.ignore_missing and (error.is_not_found or (error.is_conflict and patch.ref.uid)):
                     continue
-                raise
-            self._remember(written, writer)
-        for ref in plan.delete:
+                if _concerns_the_pass(error):
+                    raise
+                refused = refused or error
+        for ref in plan.delete if refused is None else ():
             await self._client.delete(ref)
+        return refused
 
     async def apply(self, manifest: Obj, writer: Key | None = None) -> None:
         """Server-side apply, unless the live object is it already or belongs to somebody else."""
@@ -104,6 +119,11 @@ class Applier:
     def _remember(self, written: Obj, writer: Key | None) -> None:
         if written.get("kind") in self._watched:
             self._cache.put(slim(written), writer)
+
+
+def _concerns_the_pass(error: Refusal) -> bool:
+    """No answer, too many requests, or data that is not the newest: the next write would fare no better."""
+    return isinstance(error, ApiError) and error.status in (0, 409, 429)
 
 
 def _verdict(ref: ObjectRef, error: ApiError) -> Exception:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tidemill.core.labels import API_VERSION
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.engine import metrics, status
-from tidemill.engine.apply import Applier
+from tidemill.engine.apply import Applier, Refusal
 from tidemill.engine.contract import Deps, Reconciler, Snapshot
-from tidemill.engine.queue import WorkQueue
+from tidemill.engine.queue import BASE_DELAY_SECONDS, WorkQueue
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube.cache import slim
 from tidemill.kube.events import EventRecorder
@@ -94,6 +95,8 @@ class Controller:
         if outcome.failed:
             metrics.RECONCILE_ERRORS.labels(self._name).inc()
             self.queue.add_rate_limited(key, outcome.at_least)
+            if outcome.requeue_after is not None:  # the earlier of the two counts
+                self.queue.add_after(key, max(outcome.requeue_after, outcome.at_least, BASE_DELAY_SECONDS))
             return outcome
         self.queue.forget(key)
         if outcome.requeue_after is not None:
@@ -108,7 +111,9 @@ class Controller:
             if obj is None or obj["metadata"].get("deletionTimestamp"):
                 return Outcome("success")
             plan = self._reconciler.plan(snapshot)
-            await self._applier.execute(plan, key)
+            refused = await self._applier.execute(plan, key)
+            if refused is not None:
+                return await self._report_refusal(key, obj, plan, refused)
             await self._report(key, obj, plan)
         except (Stalled, Waiting) as verdict:
             return await self._report_verdict(key, obj, verdict)
@@ -135,6 +140,31 @@ class Controller:
             return
         written = await self._deps.client.apply_status(obj, desired)
         self._deps.cache.put(slim(written))
+
+    async def _report_refusal(self, key: Key, obj: Obj, plan: Plan, refused: Refusal) -> Outcome:
+        """One child was refused: the others are in force, so the plan's status counts, but for its summary.
+
+        Without it an analysis would stand still while its version gets requests. The plan's next look is kept.
+        """
+        if isinstance(refused, ApiError):
+            logger.warning("%s", refused, extra={"object": str(key)})
+            outcome = Outcome("error", plan.requeue_after, failed=True, at_least=refused.retry_after_seconds or 0.0)
+            if self.queue.failures(key) + 1 < SHOW_AFTER_FAILURES:
+                return outcome
+            show: Callable[..., Obj] = status.failing
+        else:
+            logger.info("%s", refused, extra={"object": str(key)})
+            if isinstance(refused, Waiting):
+                looks = (refused.retry_after_seconds, plan.requeue_after or refused.retry_after_seconds)
+                show, outcome = status.waiting, Outcome("requeue_after", min(looks))
+            else:
+                metrics.RECONCILE_TERMINAL_ERRORS.labels(self._name).inc()
+                show, outcome = status.stalled, Outcome("error", plan.requeue_after)
+        wanted = show(obj, refused, self._deps.clock.now(), plan.status)
+        await self._report(key, obj, replace(plan, status=wanted))
+        if isinstance(refused, Stalled) and not status.was_stalled_alike(obj, refused):
+            await self._recorder.post(obj, status.stalled_event(refused))
+        return outcome
 
     async def _report_verdict(self, key: Key, obj: Obj | None, verdict: Stalled | Waiting) -> Outcome:
         logger.info("%s", verdict, extra={"object": str(key)})

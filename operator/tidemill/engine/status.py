@@ -27,23 +27,23 @@ def is_same(old: Any, new: Obj) -> bool:
     return bool(_without_none(old or {}) == new)
 
 
-def stalled(obj: Obj, verdict: Stalled | Waiting, now: datetime) -> Obj:
-    """The old status with Stalled=True, Ready=False for the present generation."""
+def stalled(obj: Obj, verdict: Stalled | Waiting, now: datetime, planned: Obj | None = None) -> Obj:
+    """The planned (else the old) status with Stalled=True, Ready=False for the present generation."""
     why = (verdict.reason, verdict.message)
-    return _with(obj, conditions.trio(ready="False", reason=why[0], message=why[1], stalled=why), now)
+    return _with(obj, conditions.trio(ready="False", reason=why[0], message=why[1], stalled=why), now, planned)
 
 
-def waiting(obj: Obj, verdict: Stalled | Waiting, now: datetime) -> Obj:
-    """The old status with Reconciling=True, Ready=False for the present generation."""
+def waiting(obj: Obj, verdict: Stalled | Waiting, now: datetime, planned: Obj | None = None) -> Obj:
+    """The planned (else the old) status with Reconciling=True, Ready=False for the present generation."""
     why = (verdict.reason, verdict.message)
-    return _with(obj, conditions.trio(ready="False", reason=why[0], message=why[1], reconciling=why), now)
+    return _with(obj, conditions.trio(ready="False", reason=why[0], message=why[1], reconciling=why), now, planned)
 
 
-def failing(obj: Obj, error: Exception, now: datetime) -> Obj:
-    """The old status with Reconciling=True, Ready=False and the error; it is retried."""
+def failing(obj: Obj, error: Exception, now: datetime, planned: Obj | None = None) -> Obj:
+    """The planned (else the old) status with Reconciling=True, Ready=False and the error; it is retried."""
     text = f"the API server refused: {error.message}" if isinstance(error, ApiError) else _describe(error)
     trio = conditions.trio(ready="False", reason=RECONCILE_ERROR, message=text, reconciling=(RETRYING, text))
-    return _with(obj, trio, now)
+    return _with(obj, trio, now, planned)
 
 
 def was_stalled_alike(obj: Obj, verdict: Stalled | Waiting) -> bool:
@@ -58,11 +58,16 @@ def stalled_event(verdict: Stalled | Waiting) -> Event:
     return Event("Warning", verdict.reason, verdict.message, "Reconcile")
 
 
-def _with(obj: Obj, trio: list[conditions.Condition], now: datetime) -> Obj:
+def _with(obj: Obj, trio: list[conditions.Condition], now: datetime, planned: Obj | None) -> Obj:
+    """Times of transitions are those of the live conditions: a plan's own verdict was never written."""
     old = obj.get("status") or {}
+    base = old if planned is None else planned
     generation = obj["metadata"].get("generation", 0)
-    merged = conditions.with_trio(old.get("conditions") or (), trio, generation, now)
-    return {**old, "observedGeneration": generation, "conditions": merged}
+    summary = (conditions.READY, conditions.RECONCILING, conditions.STALLED)
+    before = [c for c in old.get("conditions") or () if c["type"] in summary]
+    others = [c for c in base.get("conditions") or () if c["type"] not in summary]
+    merged = conditions.with_trio([*before, *others], trio, generation, now)
+    return {**base, "observedGeneration": generation, "conditions": merged}
 
 
 def _describe(error: Exception) -> str:

@@ -30,12 +30,16 @@ class FakeClock:
 
 
 class FakeApi:
-    """Objects by (kind, namespace, name), resourceVersions, and a log of writes; `fail` makes the next calls fail."""
+    """Objects by (kind, namespace, name), resourceVersions, and a log of writes.
+
+    `fail` makes the next calls fail, `refused` every write of the objects with these names.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str | None, str], Obj] = {}
         self.writes: list[tuple[str, str, str]] = []
         self.fail: list[ApiError] = []
+        self.refused: dict[str, ApiError] = {}
         self._version = 0
 
     async def get(
@@ -85,6 +89,8 @@ class FakeApi:
 
     def _store(self, verb: str, obj: Obj, merge: bool = False) -> Obj:
         self._maybe_fail()
+        if obj["metadata"]["name"] in self.refused:
+            raise self.refused[obj["metadata"]["name"]]
         self._version += 1
         old = self.objects.get(_key(obj)) or {}
         stored = copy.deepcopy({**old, **obj} if merge else obj)

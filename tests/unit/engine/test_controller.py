@@ -77,9 +77,9 @@ class World:
         old = (obj.get("status") or {}).get("conditions") or []
         return {"conditions": conditions.merge(old, trio, 1, self.clock.now())}
 
-    def child(self, obj: Obj, value: str = "1") -> Obj:
+    def child(self, obj: Obj, value: str = "1", name: str = "c") -> Obj:
         owner = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "name": "m", "uid": obj["metadata"]["uid"]}
-        meta = {"name": "c", "namespace": "ns", "ownerReferences": [{**owner, "controller": True}]}
+        meta = {"name": name, "namespace": "ns", "ownerReferences": [{**owner, "controller": True}]}
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"v": value}}
 
 
