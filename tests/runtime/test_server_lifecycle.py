@@ -1,8 +1,10 @@
 """The server as a process: what makes it ready, what keeps it from being ready, and how it ends."""
 
 import contextlib
+import fcntl
 import http.client
 import json
+import os
 import pickle
 import shutil
 import threading
@@ -16,6 +18,7 @@ from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
 
 from tidemill_contracts.artifact import MARKER_FILE, SAMPLE_FILE, SKOPS_FILE, Sample
+from tidemill_runtime.server import localcopy
 
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [0.5, -1, 0.25, 2]}]})
 INFER = "/v2/models/demo/infer"
@@ -165,6 +168,24 @@ def test_onnx_imports_neither_scikit_learn_nor_pandas(numbers: Published, tmp_pa
         imported = {line.rpartition("|")[2].strip() for line in server.log.read_text().splitlines() if "|" in line}
     assert "onnxruntime" in imported
     assert not imported & {"sklearn", "pandas", "scipy", "skops", "joblib", "kubernetes", "kopf"}
+
+
+def test_copies_of_the_version_do_not_pile_up(numbers: Published, tmp_path: Path) -> None:
+    killed, other = tmp_path / f"{localcopy.PREFIX}killed", tmp_path / f"{localcopy.PREFIX}other"
+    for folder in (killed, other):
+        folder.mkdir()
+        (folder / "model.skops").write_bytes(b"bytes")
+    descriptor = os.open(other, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # another server on this machine, still loading
+        with serverprocess.running(tmp_path, numbers.config()) as server:
+            server.wait_ready()
+            assert [path for path in tmp_path.iterdir() if path.is_dir()] == [other]
+            assert post(server)[0] == 200
+    finally:
+        os.close(descriptor)
+    assert refused(numbers, tmp_path, runtime="Native", digest="sha256:" + "0" * 64)[0] == 42
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
 def refused(published: Published, folder: Path, **changes: Any) -> tuple[int, str]:

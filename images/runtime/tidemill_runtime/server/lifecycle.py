@@ -20,7 +20,7 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tidemill_contracts.inference import ServerConfig
-from tidemill_runtime.server import models, sockets
+from tidemill_runtime.server import localcopy, models, sockets
 from tidemill_runtime.server.application import create_application
 from tidemill_runtime.server.bodies import BodyReader
 from tidemill_runtime.server.dataplane import DataPlane
@@ -83,12 +83,12 @@ def assemble(config: ServerConfig, state: State, telemetry: Telemetry, threads: 
     Raises:
         StartError: the version cannot be served.
     """
-    version = models.open_verified(config)
-    warm = models.load(version, config, threads)
+    with localcopy.opened(config) as version:
+        warm = models.load(version, config, threads)
+        profile = models.reference_profile(version) if config.log is not None else None
     monitor = recorder = None
     if config.log is not None:
         monitor = MonitorClient(config.log.url)
-        profile = models.reference_profile(version)
         reference = reference_document(config, profile) if profile is not None else None
         recorder = Recorder(config, config.log, reference, monitor, telemetry)
     plane = DataPlane(warm, config, telemetry, recorder, threads)

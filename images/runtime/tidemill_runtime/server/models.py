@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,14 +53,14 @@ class WarmModel:
         return self.seconds_per_call + self.seconds_per_row * rows
 
 
-def open_verified(config: ServerConfig) -> Version:
-    """Return the verified local copy of the configured version.
+def open_verified(config: ServerConfig, into: Path | None = None) -> Version:
+    """Return the verified local copy of the configured version; whoever calls removes its folder.
 
     Raises:
         StartError: DigestMismatch and other refusals for good, ArtifactUnavailable when another try may help.
     """
     try:
-        return artifacts.open_version(config.uri, config.digest, config.secret)
+        return artifacts.open_version(config.uri, config.digest, config.secret, into=into)
     except ArtifactError as error:
         raise StartError(error.reason, str(error)) from error
     except StorageError as error:
