@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -193,6 +194,59 @@ async def test_the_oldest_records_are_dropped(numbers: Published, monitor: FakeM
     (batch,) = monitor.batches()
     assert batch.ids == ["z"]
     assert batch.dropped == 11
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "out of time"])
+async def test_records_on_their_way_into_a_batch_are_sent_at_the_end_or_counted(
+    numbers: Published, monitor: FakeMonitor, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    monkeypatch.setattr(predictionlog, "INTERVAL_SECONDS", 0.0)
+    assembling, original = threading.Event(), predictionlog.assemble
+
+    def slow(head: dict[str, Any], records: list[Any]) -> bytes:
+        assembling.set()
+        time.sleep(0.3)
+        return original(head, records)
+
+    monkeypatch.setattr(predictionlog, "assemble", slow)
+    async with serving(numbers, monitor.url) as (parts, telemetry):
+        for name in "ab":
+            await post(parts.app, V2, request([[1, 2, 3, 4]], name))
+        recorder(parts).record_error()
+        if ends == "out of time":
+            await recorder(parts).flush(0.1)
+            expected = b"records_dropped_total"
+        else:
+            running = asyncio.create_task(recorder(parts).run())
+            await asyncio.to_thread(assembling.wait, 5)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await recorder(parts).flush(5)
+            (batch,) = monitor.batches()
+            assert (batch.ids, batch.errors, batch.dropped) == (["a", "b"], 1, 0)
+            expected = b"records_sent_total"
+        labels = b'{deployment="demo",namespace="team-a",version="demo-7"}'
+        assert expected + labels + b" 2.0" in telemetry.exposition()
+
+
+async def test_records_that_make_no_batch_are_counted_and_end_nothing(
+    numbers: Published, monitor: FakeMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = predictionlog.assemble
+
+    def broken(head: dict[str, Any], records: list[Any]) -> bytes:
+        raise TypeError("not serializable")
+
+    monkeypatch.setattr(predictionlog, "assemble", broken)
+    async with serving(numbers, monitor.url) as (parts, _):
+        await post(parts.app, V2, request([[1, 2, 3, 4]] * 3, "lost"))
+        recorder(parts).record_error()
+        await recorder(parts).flush(5)
+        monkeypatch.setattr(predictionlog, "assemble", original)
+        await post(parts.app, V2, request([[1, 2, 3, 4]], "kept"))
+        await recorder(parts).flush(5)
+    (batch,) = monitor.batches()
+    assert (batch.ids, batch.dropped, batch.errors) == (["kept"], 3, 1)
 
 
 async def test_a_refused_batch_is_dropped_and_counted(numbers: Published, monitor: FakeMonitor) -> None:

@@ -6,7 +6,6 @@ posted again under its own id until the monitor has it, so a lost acknowledgemen
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -75,16 +74,17 @@ class Recorder:
             return
         self._records.append((request_id, frame, answer, time.time(), seconds))
         self._queued_rows += frame.rows
-        while self._queued_rows > self._limit:
-            self._drop(self._records.popleft()[1].rows)
+        self._bound()
 
     def record_error(self) -> None:
         """Count a request that failed through no fault of the client."""
         self._errors += 1
 
-    def _drop(self, rows: int) -> None:
-        self._queued_rows -= rows
-        self._count_dropped(rows)
+    def _bound(self) -> None:
+        while self._queued_rows > self._limit:
+            rows = self._records.popleft()[1].rows
+            self._queued_rows -= rows
+            self._count_dropped(rows)
 
     def _count_dropped(self, rows: int) -> None:
         self._dropped += rows
@@ -109,9 +109,13 @@ class Recorder:
 
     async def flush(self, timeout_seconds: float) -> None:
         """Send what is left, once; whatever the monitor does not take in time is dropped and counted."""
-        with contextlib.suppress(MonitorAwayError, TimeoutError):
+        try:
             async with asyncio.timeout(timeout_seconds):
                 await self._send_all()
+        except (MonitorAwayError, TimeoutError) as error:
+            _log.warning("the last prediction records wait for the monitor no longer: %s", error or "out of time")
+        except Exception:  # the process is about to end: the rest of the end must still happen
+            _log.exception("a batch of prediction records was lost")
         self._lose_pending()
         if self._queued_rows:
             _log.warning("%d prediction records were not sent", self._queued_rows)
@@ -129,13 +133,28 @@ class Recorder:
         newest = self._records[-1] if self._records else None
         while self._pending is not None or self._records or self._errors:
             if self._pending is None:
-                records, rows = self._take()
-                head, self._errors = self._head(), 0
-                self._pending = Batch(await asyncio.to_thread(assemble, head, records), rows)
+                self._pending = await self._next_batch()
             await self._send(self._pending)
             self._pending = None
             if newest is None or not self._records or self._records[0][3] > newest[3]:
                 return
+
+    async def _next_batch(self) -> Batch:
+        """Return the oldest records as a batch; cut short, they are queued again, and those at fault are counted."""
+        records, rows = self._take()
+        head, self._errors = self._head(), 0
+        try:
+            return Batch(await asyncio.to_thread(assemble, head, records), rows)
+        except asyncio.CancelledError:
+            self._errors += head["errors"]
+            self._records.extendleft(reversed(records))
+            self._queued_rows += rows
+            self._bound()  # others may have come meanwhile
+            raise
+        except Exception:
+            self._errors += head["errors"]
+            self._count_dropped(rows)
+            raise
 
     def _take(self) -> tuple[list[Record], int]:
         records: list[Record] = []
