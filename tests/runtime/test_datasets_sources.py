@@ -1,10 +1,12 @@
 """Where data is, and that its revision changes exactly when it may have changed."""
 
+import contextlib
 import functools
 import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from tests.runtime.conftest import write_secret
@@ -134,12 +136,19 @@ class TestS3:
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Files, one of them behind a password, one broken off, one that works at the second try."""
+    """Files, redirects, a file behind a password, one broken off, one that works at the second try."""
 
     tries = 0
+    seen: ClassVar[list[tuple[str, str | None]]] = []  # path and authorization of every request
 
     def do_GET(self) -> None:
-        if self.path == "/secret.csv" and self.headers.get("Authorization") != "Bearer letmein":
+        type(self).seen.append((self.path, self.headers.get("Authorization")))
+        if self.path.startswith("/to?"):
+            self.send_response(302)
+            self.send_header("Location", self.path.partition("?")[2])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif self.path == "/secret.csv" and self.headers.get("Authorization") != "Bearer letmein":
             self.send_error(401)
         elif self.path == "/flaky.csv" and type(self).tries == 0:
             type(self).tries += 1
@@ -163,13 +172,22 @@ def web(tmp_path: Path) -> Iterator[str]:
     for name in ("open.csv", "secret.csv", "flaky.csv"):
         (root / name).write_bytes(ROWS)
     Handler.tries = 0
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(root)))
+    with web_server(Handler, root) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def web_server(handler: type[http.server.SimpleHTTPRequestHandler], root: Path) -> Iterator[str]:
+    """Serve a folder; gives the URL."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(root)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 class TestHttp:
@@ -187,6 +205,19 @@ class TestHttp:
         assert (caught.value.reason, caught.value.retriable) == ("AccessDenied", False)
         write_secret(mounts, "web", {"AUTHORIZATION": "Bearer letmein"})
         assert sources.resolve(source(f"{web}/secret.csv", secret="web")) == sha256(ROWS)
+
+    def test_the_secret_stays_with_the_url_that_it_is_for(self, web: str, mounts: Path, tmp_path: Path) -> None:
+        class Elsewhere(Handler):
+            seen: ClassVar[list[tuple[str, str | None]]] = []
+
+        write_secret(mounts, "web", {"AUTHORIZATION": "Bearer letmein"})
+        Handler.seen.clear()
+        with web_server(Elsewhere, tmp_path / "web") as other:
+            assert sources.resolve(source(f"{web}/to?{other}/open.csv", secret="web")) == sha256(ROWS)
+            with pytest.raises(StorageError, match="it redirects, and the Secret's AUTHORIZATION is not sent on"):
+                sources.resolve(source(f"{web}/to?/secret.csv", secret="web"))
+        assert Elsewhere.seen == [("/open.csv", None)]
+        assert [authorization for _, authorization in Handler.seen] == ["Bearer letmein", "Bearer letmein", None]
 
     def test_a_missing_file_is_final_and_a_busy_server_is_not(self, web: str, mounts: Path) -> None:
         with pytest.raises(StorageError, match="answers 404") as caught:

@@ -165,8 +165,9 @@ def _download(uri: Uri, secret: str | None, path: Path) -> str:
 def _get(uri: Uri, secret: str | None) -> Iterator[bytes]:
     """Yield the body of an HTTP answer; a request that got no answer is tried again, a broken body is not."""
     authorization = storage.secret_values(secret).get("AUTHORIZATION")
-    headers = {"User-Agent": "tidemill", **({"Authorization": authorization} if authorization else {})}
-    request = urllib.request.Request(_quoted(uri), headers=headers)  # noqa: S310  the scheme is http or https
+    request = urllib.request.Request(_quoted(uri), headers={"User-Agent": "tidemill"})  # noqa: S310  http or https
+    if authorization:  # for this URL alone: whom it redirects to is not whom the Secret is for
+        request.add_unredirected_header("Authorization", authorization)
     for attempt in range(_HTTP_TRIES):
         try:
             with urllib.request.urlopen(request, timeout=_HTTP_TIMEOUT_SECONDS) as response:  # noqa: S310
@@ -175,7 +176,7 @@ def _get(uri: Uri, secret: str | None) -> Iterator[bytes]:
         except urllib.error.HTTPError as error:
             error.close()
             if error.code < 500 or attempt == _HTTP_TRIES - 1:
-                raise _http_error(uri, error.code) from error
+                raise _http_error(uri, error.code, is_redirected=error.url != request.full_url) from error
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             if attempt == _HTTP_TRIES - 1:
                 why = getattr(error, "reason", error)
@@ -197,11 +198,12 @@ def _body(response: "http.client.HTTPResponse", uri: Uri) -> Iterator[bytes]:
         raise StorageError("StorageUnavailable", text, retriable=True)
 
 
-def _http_error(uri: Uri, code: int) -> StorageError:
+def _http_error(uri: Uri, code: int, *, is_redirected: bool) -> StorageError:
     if code in (401, 403):
-        return StorageError(
-            "AccessDenied", f"{uri} answers {code}: the Secret's AUTHORIZATION is missing or refused", retriable=False
-        )
+        why = "the Secret's AUTHORIZATION is missing or refused"
+        if is_redirected:
+            why = "it redirects, and the Secret's AUTHORIZATION is not sent on; give the final URL"
+        return StorageError("AccessDenied", f"{uri} answers {code}: {why}", retriable=False)
     if code in (404, 410):
         return StorageError("NotFound", f"{uri} answers {code}: there is no such file", retriable=False)
     return StorageError("StorageUnavailable", f"{uri} answers {code}", retriable=code >= 500 or code in (408, 425, 429))
