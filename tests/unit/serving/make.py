@@ -1,4 +1,4 @@
-"""Makers of snapshots for table tests: a row shows only what matters to it."""
+"""Makers of snapshots for table tests: a row shows only what matters to it; and what the roll-out decides on them."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +13,7 @@ from tidemill.api.v1alpha1.model_deployment import (
     StableStatus,
 )
 from tidemill.serving.figures import Figures, Scrape
+from tidemill.serving.policy import rollout, target
 from tidemill.serving.snapshot import (
     Measurement,
     Router,
@@ -23,6 +24,7 @@ from tidemill.serving.snapshot import (
     Workload,
     version_child,
 )
+from tidemill.serving.state import State
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 UID = "11111111-2222-3333-4444-555555555555"
@@ -158,3 +160,19 @@ def snapshot(
         settings=Settings("server:1", "router:1"),
         **fields,
     )
+
+
+TWO = {"versions": (version(1), version(2)), "workloads": (workload(1), workload(2))}
+
+
+def decide(found: Snapshot) -> tuple[State, list[str]]:
+    """The state after one pass, and the reasons of its events."""
+    before = State.of(found.status)
+    after = rollout.decide(found, before, target.choose(found, before))
+    return after.state, [e.reason for e in after.events]
+
+
+def brief(state: State) -> tuple[int | None, int | None, int | None]:
+    """Number of the stable version, number and step of the candidate."""
+    number = lambda record: int(record.version.partition("-")[2]) if record else None  # noqa: E731
+    return number(state.stable), number(state.candidate), state.candidate.step if state.candidate else None

@@ -7,8 +7,11 @@ from tests.unit.serving.make import (
     ANALYSIS,
     CANARY,
     NOW,
+    TWO,
     ago,
+    brief,
     candidate,
+    decide,
     digest,
     failed,
     figures,
@@ -22,28 +25,12 @@ from tests.unit.serving.make import (
     workload,
 )
 
-from tidemill.api.v1alpha1.model_deployment import StableStatus
-from tidemill.serving import plan
 from tidemill.serving.policy import rollout, target
-from tidemill.serving.snapshot import PodFailure, RollbackRequest, Snapshot, version_child
-from tidemill.serving.state import State
+from tidemill.serving.snapshot import PodFailure
 
 ANALYSED = {**CANARY, "analysis": ANALYSIS}
 WAITING = {"strategy": "Canary", "steps": [{"weight": 10}, {"weight": 50, "durationSeconds": 60}]}
-TWO = {"versions": (version(1), version(2)), "workloads": (workload(1), workload(2))}
 ON_1_TO_2 = {"stable": stable(1), "candidate": candidate(2, started=20)}
-
-
-def decide(found: Snapshot) -> tuple[State, list[str]]:
-    before = State.of(found.status)
-    after = rollout.decide(found, before, target.choose(found, before))
-    return after.state, [e.reason for e in after.events]
-
-
-def brief(state: State) -> tuple[int | None, int | None, int | None]:
-    """Number of the stable version, number and step of the candidate."""
-    number = lambda record: int(record.version.partition("-")[2]) if record else None  # noqa: E731
-    return number(state.stable), number(state.candidate), state.candidate.step if state.candidate else None
 
 
 def canary(**fields):
@@ -378,69 +365,3 @@ def test_promotion_keeps_the_way_back() -> None:
     state, _ = decide(canary(status=in_step(1, 60)))
     assert state.previous is not None and state.previous.version == "churn-1"
     assert state.stable is not None and state.stable.since == NOW
-
-
-# -- roll-back on a monitor's request --------------------------------------------------------------------------------
-
-REQUEST = RollbackRequest("r1", "churn-2", "accuracy 0.6 is below 0.8", ago(10))
-SERVING_2 = {"stable": stable(2), "previous": stable(1)}
-
-
-def asked(*requests: RollbackRequest, status=None, **fields):
-    fields = {**TWO, "rollback_requests": requests, **fields}
-    return snapshot({"rollout": CANARY}, status or SERVING_2, **fields)
-
-
-def test_a_monitors_request_returns_at_once_while_the_pods_are_there() -> None:
-    state, reasons = decide(asked(REQUEST))
-    assert brief(state) == (1, None, None)
-    assert reasons == ["RollbackRequested", "Promoted"]
-    assert [f.version for f in state.failed] == ["churn-2"] and state.rollback == "r1"
-
-
-def test_a_monitors_request_starts_the_pods_again() -> None:
-    state, reasons = decide(asked(REQUEST, workloads=(workload(2),)))
-    assert brief(state) == (2, 1, -1) and reasons == ["RollbackRequested"]
-    later = asked(status={**SERVING_2, "candidate": state.candidate, "failed_versions": list(state.failed)})
-    assert brief(decide(later)[0]) == (1, None, None)
-
-
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [
-        (REQUEST, {**SERVING_2, "last_handled_rollback": "r1"}),
-        (replace(REQUEST, version="churn-1"), SERVING_2),
-        (replace(REQUEST, time=ago(10)), {"stable": stable(2, since=5), "previous": stable(1)}),
-    ],
-    ids=["handled already", "about another version", "from before this version came"],
-)
-def test_stale_requests_do_nothing(request_, status) -> None:
-    state, reasons = decide(asked(request_, status=status))
-    assert brief(state) == (2, None, None) and reasons == []
-
-
-def test_without_a_previous_version_there_is_no_way_back() -> None:
-    state, reasons = decide(asked(REQUEST, status={"stable": stable(2)}))
-    assert brief(state) == (2, None, None) and reasons == ["RollbackImpossible"] and state.rollback == "r1"
-
-
-def test_a_previous_version_without_a_record_is_no_way_back() -> None:
-    state, reasons = decide(asked(REQUEST, versions=(version(2),), workloads=(workload(2),)))
-    assert brief(state) == (2, None, None) and reasons == ["RollbackImpossible"] and state.failed == ()
-
-
-def test_a_request_returns_to_a_version_that_spec_model_does_not_cover() -> None:
-    found = asked(REQUEST, versions=(version(2),), others=(version(1),), workloads=(workload(2),))
-    state, reasons = decide(found)
-    assert brief(state) == (2, 1, -1) and reasons == ["RollbackRequested"]
-    started = [m["metadata"]["name"] for m in plan.build(found).apply if m["kind"] == "Deployment"]
-    assert version_child("churn", version(1)) in started
-
-
-def test_a_newer_version_after_a_return_is_rolled_out_in_steps() -> None:
-    state, _ = decide(asked(REQUEST))
-    assert isinstance(state.stable, StableStatus)
-    status = {"stable": state.stable, "previous": state.previous, "failed_versions": list(state.failed)}
-    found = asked(status=status, versions=(version(1), version(2), version(3)), workloads=(workload(1), workload(3)))
-    after, reasons = decide(found)
-    assert brief(after) == (1, 3, 0) and reasons == ["RolloutStarted", "CanaryStep"]

@@ -1,0 +1,73 @@
+"""A ModelMonitor asks for the version before: when it comes back, from where, and when it cannot."""
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.serving.make import CANARY, TWO, ago, brief, decide, snapshot, stable, version, workload
+
+from tidemill.api.v1alpha1.model_deployment import StableStatus
+from tidemill.serving import plan
+from tidemill.serving.snapshot import RollbackRequest, version_child
+
+REQUEST = RollbackRequest("r1", "churn-2", "accuracy 0.6 is below 0.8", ago(10))
+SERVING_2 = {"stable": stable(2), "previous": stable(1)}
+
+
+def asked(*requests: RollbackRequest, status=None, **fields):
+    fields = {**TWO, "rollback_requests": requests, **fields}
+    return snapshot({"rollout": CANARY}, status or SERVING_2, **fields)
+
+
+def test_a_monitors_request_returns_at_once_while_the_pods_are_there() -> None:
+    state, reasons = decide(asked(REQUEST))
+    assert brief(state) == (1, None, None)
+    assert reasons == ["RollbackRequested", "Promoted"]
+    assert [f.version for f in state.failed] == ["churn-2"] and state.rollback == "r1"
+
+
+def test_a_monitors_request_starts_the_pods_again() -> None:
+    state, reasons = decide(asked(REQUEST, workloads=(workload(2),)))
+    assert brief(state) == (2, 1, -1) and reasons == ["RollbackRequested"]
+    later = asked(status={**SERVING_2, "candidate": state.candidate, "failed_versions": list(state.failed)})
+    assert brief(decide(later)[0]) == (1, None, None)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (REQUEST, {**SERVING_2, "last_handled_rollback": "r1"}),
+        (replace(REQUEST, version="churn-1"), SERVING_2),
+        (replace(REQUEST, time=ago(10)), {"stable": stable(2, since=5), "previous": stable(1)}),
+    ],
+    ids=["handled already", "about another version", "from before this version came"],
+)
+def test_stale_requests_do_nothing(request_, status) -> None:
+    state, reasons = decide(asked(request_, status=status))
+    assert brief(state) == (2, None, None) and reasons == []
+
+
+def test_without_a_previous_version_there_is_no_way_back() -> None:
+    state, reasons = decide(asked(REQUEST, status={"stable": stable(2)}))
+    assert brief(state) == (2, None, None) and reasons == ["RollbackImpossible"] and state.rollback == "r1"
+
+
+def test_a_previous_version_without_a_record_is_no_way_back() -> None:
+    state, reasons = decide(asked(REQUEST, versions=(version(2),), workloads=(workload(2),)))
+    assert brief(state) == (2, None, None) and reasons == ["RollbackImpossible"] and state.failed == ()
+
+
+def test_a_request_returns_to_a_version_that_spec_model_does_not_cover() -> None:
+    found = asked(REQUEST, versions=(version(2),), others=(version(1),), workloads=(workload(2),))
+    state, reasons = decide(found)
+    assert brief(state) == (2, 1, -1) and reasons == ["RollbackRequested"]
+    started = [m["metadata"]["name"] for m in plan.build(found).apply if m["kind"] == "Deployment"]
+    assert version_child("churn", version(1)) in started
+
+
+def test_a_newer_version_after_a_return_is_rolled_out_in_steps() -> None:
+    state, _ = decide(asked(REQUEST))
+    assert isinstance(state.stable, StableStatus)
+    status = {"stable": state.stable, "previous": state.previous, "failed_versions": list(state.failed)}
+    found = asked(status=status, versions=(version(1), version(2), version(3)), workloads=(workload(1), workload(3)))
+    after, reasons = decide(found)
+    assert brief(after) == (1, 3, 0) and reasons == ["RolloutStarted", "CanaryStep"]
