@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tidemill.app import Operator
 from tidemill.config import OperatorConfig, unknown_settings
 from tidemill.kube import registry
+from tidemill.kube.access import Access
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = ("cluster-wide", "one-namespace")
@@ -56,6 +58,31 @@ def test_what_people_own_is_read_only_but_for_its_status(kind: str) -> None:
 
 def test_models_are_never_deleted() -> None:
     assert "delete" not in verbs("", "persistentvolumeclaims")
+
+
+WRITES = {"create", "patch", "update", "delete"}
+NEVER_WRITTEN = {"tidemill.io": {"trainingpipelines", "modeldeployments", "modelmonitors"}, "": {"pods"}}
+
+
+def test_write_rights_are_those_that_the_client_uses() -> None:
+    """What is written once is never patched, but for a ModelVersion's owner references; the rest is applied."""
+    for resource in registry.BY_KIND.values():
+        found = verbs(resource.group, resource.plural) & WRITES
+        if not found or resource.plural in NEVER_WRITTEN.get(resource.group, ()):
+            continue
+        is_patched = not resource.write_once or resource.kind == "ModelVersion"
+        assert ("patch" in found) is is_patched, resource.kind
+        assert "create" in found
+        assert "update" not in found
+    assert verbs("", "pods") & WRITES == {"patch"}
+    assert not verbs("networking.k8s.io", "networkpolicies")
+
+
+def test_what_is_watched_may_be_watched_and_nothing_else() -> None:
+    operator = Operator(OperatorConfig(), Access("http://127.0.0.1:1"))
+    watched = {(s.resource.group, s.resource.plural) for s in operator.intake.sources.values()}
+    allowed = {(r["apiGroups"][0], plural) for r in rules() for plural in r["resources"] if "watch" in r["verbs"]}
+    assert allowed == watched
 
 
 def test_every_kind_of_a_rule_is_one_that_the_client_knows() -> None:
