@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -19,6 +20,11 @@ _ACCESS_MODES = ("ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod")
 
 class ConfigError(ValueError):
     """A TIDEMILL_* variable holds something unusable; the message names it and what is allowed."""
+
+
+def _own_name() -> str:
+    """Two processes that were told no name must not take each other for the holder of the Lease."""
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +50,8 @@ class OperatorConfig:
     resync_seconds: float = 600.0
     namespace: str = "tidemill-system"
     """The operator's own namespace: where its Lease lives."""
-    pod_name: str = "tidemill-operator"
-    """Identity in the Lease and reportingInstance of events."""
+    pod_name: str = field(default_factory=_own_name)
+    """Identity in the Lease and reportingInstance of events; unset: host name and process id."""
     leader_election: bool = True
     lease_name: str = "tidemill-operator"
     lease_duration_seconds: float = 15.0
@@ -65,8 +71,8 @@ class OperatorConfig:
         for name, text in env.items():
             if name not in known:
                 continue
-            field = known[name]
-            values[field.name] = _read(name, text, _PARSERS.get(str(field.type), str))
+            setting = known[name]
+            values[setting.name] = _read(name, text, _PARSERS.get(str(setting.type), str))
         config = cls(**values)
         config._check()
         return config
@@ -76,6 +82,8 @@ class OperatorConfig:
         _one_of("TIDEMILL_LOG_LEVEL", self.log_level, _LOG_LEVELS)
         for mode in self.artifact_claim_access_modes:
             _one_of("TIDEMILL_ARTIFACT_CLAIM_ACCESS_MODES", mode, _ACCESS_MODES)
+        if not self.pod_name:
+            raise ConfigError("TIDEMILL_POD_NAME must not be empty: it tells the replicas apart")
         if self.workers < 1:
             raise ConfigError("TIDEMILL_WORKERS must be at least 1")
         if not self.lease_duration_seconds > self.renew_deadline_seconds > self.retry_period_seconds > 0:

@@ -35,6 +35,7 @@ def test_settings_are_read_and_typed() -> None:
     ("name", "value", "want"),
     [
         ("TIDEMILL_WORKERS", "many", "TIDEMILL_WORKERS='many' cannot be read"),
+        ("TIDEMILL_POD_NAME", "", "TIDEMILL_POD_NAME must not be empty"),
         ("TIDEMILL_WORKERS", "0", "TIDEMILL_WORKERS must be at least 1"),
         ("TIDEMILL_LEADER_ELECTION", "maybe", "must be true or false"),
         ("TIDEMILL_IMAGE_PULL_POLICY", "Sometimes", "allowed are Always, IfNotPresent, Never"),
@@ -46,6 +47,16 @@ def test_settings_are_read_and_typed() -> None:
 def test_unusable_settings_are_named(name: str, value: str, want: str) -> None:
     with pytest.raises(ConfigError, match=want):
         OperatorConfig.from_env({name: value})
+
+
+def test_replicas_that_were_told_no_name_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = set()
+    for host, pid in (("a", 1), ("a", 2), ("b", 1)):
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        monkeypatch.setattr("os.getpid", lambda pid=pid: pid)
+        names.add(OperatorConfig.from_env({}).pod_name)
+    assert names == {"a-1", "a-2", "b-1"}
+    assert OperatorConfig.from_env({"TIDEMILL_POD_NAME": "p"}).pod_name == "p"
 
 
 def test_typos_are_found_and_service_links_are_not_taken_for_them() -> None:
