@@ -80,6 +80,29 @@ def test_parquets_finer_types_become_what_a_server_can_rebuild(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        ([True, None, False], "float64", [1.0, None, 0.0]),
+        ([np.True_, pd.NA], "float64", [1.0, None]),
+        ([np.int64(3), None], "float64", [3.0, None]),
+        ([True, False], "bool", [True, False]),
+        ([np.True_, False], "bool", [True, False]),
+        ([1, True], "int64", [1, 1]),
+        ([1, 2.5], "float64", [1.0, 2.5]),
+        ([10**30, 1], "float64", [1e30, 1.0]),
+        ([-(10**400), None], "float64", [float("-inf"), None]),
+        ([pd.NA, None], "float64", [None, None]),
+        ([True, "yes", None], "str", ["True", "yes", None]),
+        ([1.0, "x", 2.5], "str", ["1", "x", "2.5"]),
+    ],
+)
+def test_objects_become_plain_columns(values: list[object], kind: str, expected: list[object]) -> None:
+    found = tables.normal(pd.Series(values, dtype=object, name="mixed", index=range(5, 5 + len(values))))
+    assert (str(found.dtype), found.name, found.index[0]) == (kind, "mixed", 5)
+    assert [None if pd.isna(value) else value for value in found] == expected
+
+
+@pytest.mark.parametrize(
     ("files", "reason", "says"),
     [
         ([("t.csv", b"a,a,b\n1,2,3\n")], "DuplicateColumns", "input 'table', t.csv: columns occur more than once: a"),

@@ -4,10 +4,12 @@ import decimal
 import gzip
 import io
 import json
+import math
 import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tidemill_contracts.reference import category_text
@@ -17,6 +19,7 @@ from tidemill_runtime.datasets.errors import DataError
 from tidemill_runtime.datasets.sources import Fetched
 
 _GZIP = b"\x1f\x8b"
+_NUMBERS = (bool, int, float, decimal.Decimal, np.bool_, np.integer, np.floating)
 
 
 def read(source: DataInput, fetched: Fetched) -> pd.DataFrame:
@@ -60,15 +63,29 @@ def normal(values: "pd.Series[Any]") -> "pd.Series[Any]":
         return values.astype("int64" if whole and values.dtype != "uint64" else "float64")
     if values.dtype == object:
         present = values.dropna()
-        if len(present) == 0:
-            return values.astype(float)
-        if all(isinstance(value, (bool, int, float, decimal.Decimal)) for value in present):
-            return normal(pd.to_numeric(values.astype(float) if len(present) < len(values) else values.map(_plain)))
+        if all(isinstance(value, _NUMBERS) for value in present):
+            return _numbers(values, is_whole=len(present) == len(values))
     return values.map(_text, na_action="ignore").astype("str")
 
 
-def _plain(value: Any) -> Any:
-    return float(value) if isinstance(value, decimal.Decimal) else value
+def _numbers(values: "pd.Series[Any]", *, is_whole: bool) -> "pd.Series[Any]":
+    """Return objects that are all numbers, booleans or missing as plain columns; `is_whole`: none is missing."""
+    if is_whole and all(isinstance(value, (bool, np.bool_)) for value in values):
+        return values.astype(bool)
+    if is_whole and all(isinstance(value, (bool, int, np.bool_, np.integer)) for value in values):
+        try:
+            return values.astype("int64")
+        except OverflowError:
+            pass
+    floats = [math.nan if pd.isna(value) else _float(value) for value in values]
+    return pd.Series(floats, index=values.index, name=values.name, dtype="float64")
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.inf if value > 0 else -math.inf
 
 
 def _text(value: Any) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tidemill_contracts.training import TrainerConfig, TrainingResult
+from tidemill_runtime.datasets import tables
 from tidemill_runtime.trainer import evaluation, inspection, parameters, rundata, usercode
 from tidemill_runtime.trainer.evaluation import Metrics
 from tidemill_runtime.trainer.failures import RunError
@@ -53,10 +54,9 @@ def _function(config: TrainerConfig, data: Split, progress: Progress) -> Trainin
         arguments = parameters.bind(code.train, config.parameters, config.seed)
         given, truth = data.given(data.train), data.truth(data.train)
         estimator = usercode.call(code.train, code.root, given, truth, **arguments)
-        training = _features(code, data, data.train)
+        training, holdout = _both_features(code, data)
         model = inspection.inspect(estimator, training, code.root)
         log.info("train: %s, %s", type(estimator).__name__, model.task)
-    holdout = _features(code, data, data.holdout)
     given_holdout, truth_holdout = data.given(data.holdout), data.truth(data.holdout)
 
     def score(other: Model) -> tuple[Metrics, list[str]]:
@@ -64,6 +64,24 @@ def _function(config: TrainerConfig, data: Split, progress: Progress) -> Trainin
 
     judged = Judgement(model, training, holdout, score, {}, None, {})
     return judge_and_publish(config, judged, code.root, progress)
+
+
+def _both_features(code: UserCode, data: Split) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return training and held-out rows as the model takes them, in columns that a server can rebuild from JSON.
+
+    What `features` makes is reduced like tables on reading (a join leaves gaps, and booleans with gaps are objects),
+    both parts together, so that a column is of one type though only one part has the gap.
+    """
+    training, holdout = _features(code, data, data.train), _features(code, data, data.holdout)
+    if code.features is None:
+        return training, holdout
+    if list(training.columns) != list(holdout.columns):
+        different = sorted(set(training.columns) ^ set(holdout.columns)) or ["their order"]
+        text = f"features returned other columns for the held-out rows than for the training rows: {different[:10]}"
+        raise RunError("UserError", "InvalidFeatures", text)
+    both = pd.concat([training, holdout], ignore_index=True)
+    plain = pd.DataFrame({name: tables.normal(both[name]) for name in both.columns}, index=both.index)
+    return plain.iloc[: len(training)].copy(), plain.iloc[len(training) :].reset_index(drop=True)
 
 
 def _features(code: UserCode, data: Split, part: pd.DataFrame) -> pd.DataFrame:
@@ -81,4 +99,7 @@ def _features(code: UserCode, data: Split, part: pd.DataFrame) -> pd.DataFrame:
         raise RunError("UserError", "InvalidFeatures", f"features returned {what}, expected {wanted}")
     named = found.reset_index(drop=True)
     named.columns = pd.Index([str(column) for column in named.columns])
+    if not named.columns.is_unique:
+        twice = ", ".join(named.columns[named.columns.duplicated()].unique()[:10])
+        raise RunError("UserError", "InvalidFeatures", f"features returned columns more than once: {twice}")
     return named
