@@ -280,7 +280,9 @@ class ModelDeploymentStatus(Status):
     """What is served now."""
 
     url: Annotated[str | None, Field(description="Address inside the cluster.")] = None
-    replicas: Annotated[int, Field(ge=0, description="Server pods of the stable version that are ready.")] = 0
+    replicas: Annotated[
+        int, Field(ge=0, le=2147483647, description="Server pods of the stable version that are ready.")
+    ] = 0  # int32, as the scale subresource wants it
     selector: Annotated[
         str | None, Field(description="Label selector of the stable version's pods, for autoscalers.")
     ] = None
