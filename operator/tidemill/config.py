@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -24,7 +23,7 @@ class ConfigError(ValueError):
 
 def _own_name() -> str:
     """Two processes that were told no name must not take each other for the holder of the Lease."""
-    return f"{socket.gethostname()}-{os.getpid()}"
+    return f"{os.uname().nodename}-{os.getpid()}"
 
 
 @dataclass(frozen=True, slots=True)
