@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from types import SimpleNamespace
 
 import pytest
 from tests.unit.engine.fakes import FakeClock
@@ -52,7 +53,7 @@ def test_unusable_settings_are_named(name: str, value: str, want: str) -> None:
 def test_replicas_that_were_told_no_name_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     names = set()
     for host, pid in (("a", 1), ("a", 2), ("b", 1)):
-        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        monkeypatch.setattr("os.uname", lambda host=host: SimpleNamespace(nodename=host))
         monkeypatch.setattr("os.getpid", lambda pid=pid: pid)
         names.add(OperatorConfig.from_env({}).pod_name)
     assert names == {"a-1", "a-2", "b-1"}
