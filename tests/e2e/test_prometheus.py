@@ -11,9 +11,9 @@ from tests.e2e.conftest import wait_condition
 from tests.e2e.manifests import code, deployment, pipeline
 from tests.support import prometheus
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(540)]
 
-MONITOR = {
+MONITOR: dict[str, Any] = {
     "apiVersion": "tidemill.io/v1alpha1",
     "kind": "ModelMonitor",
     "metadata": {"name": "flowers"},
@@ -21,7 +21,7 @@ MONITOR = {
         "deployment": "flowers",
         "window": {"seconds": 10, "minRows": 10},
         "drift": {"features": {"test": "PSI", "threshold": 0.2}},
-        "prometheus": {"labels": {"release": "prometheus"}},
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
     },
 }
 
@@ -46,14 +46,7 @@ def ask(namespace: Kubectl, value: float) -> None:
     Kubectl().run("create", "--raw", url, "-f", "-", stdin=json.dumps({"instances": rows}))
 
 
-def test_prometheus_scrapes_servers_and_monitor_and_accepts_the_rules(
-    namespace: Kubectl, cluster: Kubectl, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    crds = [stub_crd("PrometheusRule", "prometheusrules"), stub_crd("ServiceMonitor", "servicemonitors")]
-    stubs = [crd for crd in crds if cluster.get("crd", crd["metadata"]["name"]) is None]
-    if stubs:
-        cluster.apply(stubs)
-    request.addfinalizer(lambda: [cluster.run("delete", "crd", crd["metadata"]["name"]) for crd in stubs])
+def test_prometheus_finds_servers_router_and_monitor_by_their_annotations(namespace: Kubectl, tmp_path: Path) -> None:
     namespace.apply([code("flowers-code"), pipeline("flowers"), deployment("flowers"), MONITOR])
     wait_condition(namespace, "modeldeployment", "flowers", lambda md: is_true(md, "Ready"), 180)
     wait_condition(namespace, "modelmonitor", "flowers", lambda mm: is_true(mm, "Ready"), 120)
@@ -73,6 +66,19 @@ def test_prometheus_scrapes_servers_and_monitor_and_accepts_the_rules(
         assert {s["metric"]["feature"] for s in scores} >= {"sepal length (cm)", "petal width (cm)"}
         assert [t for t in server.targets() if t["health"] == "down"] == []
 
+
+def test_where_the_prometheus_operator_is_known_it_gets_objects_that_promtool_accepts(
+    namespace: Kubectl, cluster: Kubectl, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    crds = [stub_crd("PrometheusRule", "prometheusrules"), stub_crd("ServiceMonitor", "servicemonitors")]
+    stubs = [crd for crd in crds if cluster.get("crd", crd["metadata"]["name"]) is None]
+    if stubs:
+        cluster.apply(stubs)
+    request.addfinalizer(lambda: [cluster.run("delete", "crd", crd["metadata"]["name"]) for crd in stubs])
+    asked = {**MONITOR, "spec": {**MONITOR["spec"], "prometheus": {"labels": {"release": "prometheus"}}}}
+    namespace.apply([code("flowers-code"), pipeline("flowers"), deployment("flowers"), asked])
+
+    # The operator looks for kinds that were missing every five minutes.
     rule = wait_for("the PrometheusRule", lambda: namespace.list("prometheusrules.monitoring.coreos.com"), 360)[0]
     assert rule["metadata"]["labels"]["release"] == "prometheus"
     rules = tmp_path / "rules.json"
@@ -82,3 +88,4 @@ def test_prometheus_scrapes_servers_and_monitor_and_accepts_the_rules(
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert len(namespace.list("servicemonitors.monitoring.coreos.com")) > 0
+    wait_condition(namespace, "modelmonitor", "flowers", lambda mm: is_true(mm, "PrometheusReady"), 60)
