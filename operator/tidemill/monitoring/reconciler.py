@@ -12,12 +12,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec, ModelMonitorStatus
+from tidemill.api.v1alpha1.model_monitor import ModelMonitor, ModelMonitorSpec
 from tidemill.core import labels as keys
+from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of
 from tidemill.engine.contract import Deps
-from tidemill.errors import ApiError, Stalled
+from tidemill.errors import ApiError
 from tidemill.monitoring import plan, reading
 from tidemill.monitoring.builders import prometheus, workload
 from tidemill.monitoring.snapshot import (
@@ -55,7 +56,8 @@ class ModelMonitorReconciler:
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             self._readings.pop(key, None)
             return None
-        spec, status = _parsed(obj)
+        read = parsed(ModelMonitor, obj)
+        spec, status = read.spec, read.status
         now = self._deps.clock.now().replace(microsecond=0)
         served = self._served(key.namespace, spec.deployment)
         pod = self._pod(key)
@@ -159,12 +161,3 @@ class ModelMonitorReconciler:
         ):
             found.append(ObjectRef(prometheus.API_VERSION, kind, namespace, what))
         return tuple(found)
-
-
-def _parsed(obj: Obj) -> tuple[ModelMonitorSpec, ModelMonitorStatus]:
-    try:
-        spec = ModelMonitorSpec.model_validate(obj["spec"])
-    except ValidationError as error:
-        parts = [f"{'.'.join(str(p) for p in e['loc']) or 'spec'}: {e['msg']}" for e in error.errors()]
-        raise Stalled("InvalidSpec", "; ".join(parts)) from error
-    return spec, ModelMonitorStatus.model_validate(obj.get("status") or {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -158,11 +157,3 @@ def rollback_requests(monitors: Iterable[Obj], deployment: str) -> list[Rollback
 def references(objects: Iterable[Obj]) -> tuple[ObjectRef, ...]:
     """References with uid, so that a later object of the same name is never meant."""
     return tuple(ObjectRef.of(o) for o in objects if not o["metadata"].get("deletionTimestamp"))
-
-
-def compact(error: Exception) -> str:
-    """A validation error as one sentence that names the fields."""
-    if isinstance(error, ValidationError):
-        parts = [f"{'.'.join(str(p) for p in e['loc']) or 'spec'}: {e['msg']}" for e in error.errors()]
-        return "; ".join(parts)
-    return json.dumps(str(error))

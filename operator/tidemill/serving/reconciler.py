@@ -12,14 +12,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import ValidationError
-
-from tidemill.api.v1alpha1.model_deployment import CandidateStatus, ModelDeploymentSpec, ModelDeploymentStatus
+from tidemill.api.v1alpha1.model_deployment import (
+    CandidateStatus,
+    ModelDeployment,
+    ModelDeploymentSpec,
+    ModelDeploymentStatus,
+)
 from tidemill.core import labels as keys
 from tidemill.core import podspec
+from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
 from tidemill.engine.contract import Deps
-from tidemill.errors import ApiError, Stalled
+from tidemill.errors import ApiError
 from tidemill.serving import figures, plan, reading
 from tidemill.serving.builders import router as router_builder
 from tidemill.serving.figures import Scrape
@@ -74,7 +78,8 @@ class ModelDeploymentReconciler:
             self._bases.pop(key, None)
             self._last.pop(key, None)
             return None
-        spec, status = _parsed(obj)
+        read = parsed(ModelDeployment, obj)
+        spec, status = read.spec, read.status
         now = self._deps.clock.now().replace(microsecond=0)
         versions = self._versions(key, spec)
         others = self._others(key, status, versions)
@@ -226,11 +231,3 @@ def _same(base: _Base, stretch: _Stretch) -> bool:
     A base that was taken late, as after a restart, starts at its own time; what is judged from it says so as `since`.
     """
     return base.stretch[:3] == stretch[:3] and stretch[3] in (base.stretch[3], base.time)
-
-
-def _parsed(obj: Obj) -> tuple[ModelDeploymentSpec, ModelDeploymentStatus]:
-    try:
-        spec = ModelDeploymentSpec.model_validate(obj["spec"])
-    except ValidationError as error:
-        raise Stalled("InvalidSpec", reading.compact(error)) from error
-    return spec, ModelDeploymentStatus.model_validate(obj.get("status") or {})
