@@ -134,6 +134,19 @@ def test_columns_by_name_reach_the_graph_whatever_it_is_called(tmp_path: Path) -
     assert warm.model.predict(Frame(warm.schema, 1, arrays=arrays)).labels()[0] in ("ja", "nein")
 
 
+@pytest.mark.parametrize("runtime", ["ONNX", "Native"])
+@pytest.mark.parametrize(("value", "shown"), [("lila", "'lila'"), (None, "null")])
+def test_a_category_that_the_encoder_refuses_is_the_clients_error(
+    tmp_path: Path, runtime: str, value: str | None, shown: str
+) -> None:
+    warm = load(versions.mixed(tmp_path, handle_unknown="error"), runtime=runtime)
+    arrays = [np.array([0.5, 0.5]), np.array([4.0, 4.0]), np.array(["rot", value], dtype=object)]
+    expected = f"inputs: row 1: column 'farbe' takes 'blau', 'grün', 'rot', got {shown}"
+    with pytest.raises(BadRequestError) as refused:
+        warm.model.predict(Frame(warm.schema, 2, arrays=arrays))
+    assert refused.value.message == expected
+
+
 def test_a_category_is_not_taken_for_a_number() -> None:
     inputs = (ColumnSpec(name="a", datatype="FP64"), ColumnSpec(name="b", datatype="BYTES"))
     schema = Schema(Signature(inputs=inputs, outputs=()))

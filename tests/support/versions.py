@@ -91,8 +91,8 @@ def numbers(
     return write(store, model, frame, signature, content, answer=x, **options)
 
 
-def mixed(store: Path, *, with_onnx: bool = True, **options: Any) -> Published:
-    """Publish a pipeline on a frame with a number, a whole number and a category; it takes missing values."""
+def mixed(store: Path, *, with_onnx: bool = True, handle_unknown: str = "ignore", **options: Any) -> Published:
+    """Publish a pipeline on a frame with a number, a whole number and a category; it takes missing numbers."""
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
@@ -111,7 +111,7 @@ def mixed(store: Path, *, with_onnx: bool = True, **options: Any) -> Published:
     steps = ColumnTransformer(
         [
             ("numbers", SimpleImputer(), ["größe", "alter"]),
-            ("colors", OneHotEncoder(handle_unknown="ignore"), ["farbe"]),
+            ("colors", OneHotEncoder(handle_unknown=handle_unknown), ["farbe"]),
         ]
     )
     model = Pipeline([("columns", steps), ("model", LogisticRegression())]).fit(frame, target)

@@ -39,13 +39,15 @@ class Column:
     name: str
     datatype: str
     kind: Kind
+    categories: tuple[str, ...] | None = None
+    """The values that training saw, where they are few enough to be known."""
 
 
 class Schema:
     """The input columns of a model, in the model's order."""
 
     def __init__(self, signature: Signature) -> None:
-        self.columns = tuple(Column(c.name, c.datatype, kind_of(c.datatype)) for c in signature.inputs)
+        self.columns = tuple(Column(c.name, c.datatype, kind_of(c.datatype), c.categories) for c in signature.inputs)
         self.names = tuple(c.name for c in self.columns)
         self.index = {name: i for i, name in enumerate(self.names)}
         self.width = len(self.columns)
@@ -111,6 +113,16 @@ class Frame:
         for index in range(self.schema.width):
             matrix[:, index] = self.column(index)
         return matrix
+
+    def unseen_category(self) -> str | None:
+        """Return the first value that training did not see, as a sentence for a model that refused the rows."""
+        for index, column in enumerate(self.schema.columns):
+            if column.kind != "text" or column.categories is None:
+                continue
+            for row, value in enumerate(self.column(index)):
+                if value not in column.categories:
+                    return f"row {row}: column {column.name!r} takes {quoted(column.categories)}, got {shown(value)}"
+        return None
 
     def missing_columns(self) -> list[str]:
         """Return the names of columns that have a missing value."""

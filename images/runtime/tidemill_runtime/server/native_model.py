@@ -100,6 +100,9 @@ class NativeModel:
                 return self._answer(features)
         except (ValueError, TypeError) as error:
             reason = str(error).strip().partition("\n")[0]
+            unseen = frame.unseen_category() if "unknown categor" in reason else None
+            if unseen is not None:  # scikit-learn knows the column only by its place in the encoder
+                raise BadRequestError(f"inputs: {unseen}") from error
             raise BadRequestError(f"inputs: the model refused the input: {reason[:300]}") from error
 
     def _answer(self, features: Any) -> Answer:

@@ -26,6 +26,7 @@ _NUMPY: dict[str, Any] = {
     "tensor(string)": np.object_,
 }
 _sum = np.add.reduce
+_UNKNOWN_CATEGORY = "Unknown Category"  # ONNX Runtime's words; it has no exception of its own for this
 _MISSING_TEXT = ""  # what a missing string is in ONNX, which has no null
 
 
@@ -93,6 +94,9 @@ class OnnxModel:
         except Exception as error:
             if type(error).__name__ == "InvalidArgument":
                 raise BadRequestError("inputs: the model refused the input") from error
+            if _UNKNOWN_CATEGORY in str(error):  # what an encoder with handle_unknown="error" became
+                found = frame.unseen_category() or "the model refused the input: a category that training did not see"
+                raise BadRequestError(f"inputs: {found}") from error
             raise
         return self._answer(frame, results)
 
