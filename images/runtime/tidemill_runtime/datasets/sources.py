@@ -8,6 +8,7 @@ digest of what a run really read is kept beside it.
 
 import hashlib
 import http.client
+import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -178,8 +179,11 @@ def _get(uri: Uri, secret: str | None) -> Iterator[bytes]:
             if error.code < 500 or attempt == _HTTP_TRIES - 1:
                 raise _http_error(uri, error.code, is_redirected=error.url != request.full_url) from error
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            why = getattr(error, "reason", error)
+            if isinstance(why, ssl.SSLCertVerificationError):
+                text = f"{uri}: the server's certificate is not trusted here: {why.verify_message}"
+                raise StorageError("AccessDenied", text, retriable=False) from error
             if attempt == _HTTP_TRIES - 1:
-                why = getattr(error, "reason", error)
                 raise StorageError("StorageUnavailable", f"cannot read {uri}: {why}", retriable=True) from error
         time.sleep(0.5 * 2**attempt)
 

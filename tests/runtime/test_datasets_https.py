@@ -1,0 +1,95 @@
+"""Data behind https://, with a certificate authority made here."""
+
+import functools
+import http.server
+import ssl
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tidemill_contracts.artifact import sha256
+from tidemill_contracts.training import DataInput
+from tidemill_runtime.datasets import sources
+from tidemill_runtime.storage import StorageError
+
+ROWS = b"a,b\n1,x\n2,y\n"
+
+
+def openssl(*arguments: str) -> None:
+    """Run the openssl program."""
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)
+
+
+def key(path: Path) -> list[str]:
+    """Return the options that make a new key without a password."""
+    return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(path)]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ca.pem, and server.pem with the key and certificate of 127.0.0.1 that it signed."""
+    folder = tmp_path_factory.mktemp("ca")
+    (folder / "server.cnf").write_text("subjectAltName=IP:127.0.0.1\n")
+    ca = ["-subj", "/CN=test authority", "-days", "2", "-addext", "keyUsage=critical,keyCertSign"]
+    openssl("req", "-x509", *key(folder / "ca.key"), *ca, "-out", str(folder / "ca.pem"))
+    openssl("req", *key(folder / "server.key"), "-subj", "/CN=server", "-out", str(folder / "server.csr"))
+    signer = ["-CA", str(folder / "ca.pem"), "-CAkey", str(folder / "ca.key"), "-CAcreateserial", "-days", "2"]
+    request = ["-in", str(folder / "server.csr"), "-extfile", str(folder / "server.cnf")]
+    openssl("x509", "-req", *request, *signer, "-out", str(folder / "server.crt"))
+    (folder / "server.pem").write_text((folder / "server.key").read_text() + (folder / "server.crt").read_text())
+    return folder
+
+
+@pytest.fixture
+def web(authority: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A web server with one file; gives its URL."""
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it may keep what it trusted before
+    root = tmp_path / "web"
+    root.mkdir()
+    (root / "table.csv").write_bytes(ROWS)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(root))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "server.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def source(url: str) -> DataInput:
+    """Return a table of the web server."""
+    return DataInput(name="table", uri=f"{url}/table.csv")
+
+
+def test_a_certificate_of_a_trusted_authority(
+    web: str, authority: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority / "ca.pem"))
+    fetched = sources.fetch(source(web), tmp_path / "work")
+    assert fetched.revision == fetched.digest == sources.resolve(source(web)) == sha256(ROWS)
+
+
+def test_a_certificate_of_a_stranger_is_refused_at_once(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    with pytest.raises(StorageError, match="certificate is not trusted here: unable to get local issuer") as caught:
+        sources.resolve(source(web))
+    assert (caught.value.reason, caught.value.retriable) == ("AccessDenied", False)
+    assert slept == []
+
+
+def test_a_certificate_for_another_host_is_refused(web: str, authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority / "ca.pem"))
+    with pytest.raises(StorageError, match=r"certificate is not trusted here: .*'localhost'") as caught:
+        sources.resolve(source(web.replace("127.0.0.1", "localhost")))
+    assert caught.value.reason == "AccessDenied"
