@@ -11,9 +11,14 @@ export IMAGE_TAG ?= dev
 OVERLAY ?= manifests/overlays/cluster-wide
 # More arguments for pytest, for example PYTEST_ARGS='-k canary -x'.
 PYTEST_ARGS ?=
+# More arguments for the benchmarks: names, --no-strict.
+BENCH_ARGS ?=
 PYTEST = $(PY) -m pytest $(PYTEST_ARGS)
 # kubectl, and the cluster that `make cluster` made unless KUBECONFIG names another.
-KUBECTL = KUBECONFIG="$${KUBECONFIG:-$$($(PY) -m hack.localcluster kubeconfig)}" "$$($(PY) -m hack.tools.kubectl)"
+KUBECTL = $(CLUSTER) "$$($(PY) -m hack.tools.kubectl)"
+# For tests and programs that call kubectl and others by name.
+TOOLS = PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.cache/tools/bin:$$PATH"
+CLUSTER = KUBECONFIG="$${KUBECONFIG:-$$($(PY) -m hack.localcluster kubeconfig)}"
 PYTHON_CODE = operator images/runtime hack tests
 
 ##@ Everyday
@@ -69,7 +74,8 @@ generated: setup ## Fail when generated files are older than their source
 
 .PHONY: unit
 unit: setup ## Pure tests and the rules of the architecture, in seconds
-	@$(PYTEST) tests/unit tests/architecture
+	@$(PY) -m hack.tools.kubectl >/dev/null
+	@$(TOOLS) $(PYTEST) tests/unit tests/architecture
 
 .PHONY: runtime
 runtime: setup ## Trainer, server and monitor together in one process, without a cluster
@@ -78,12 +84,13 @@ runtime: setup ## Trainer, server and monitor together in one process, without a
 
 .PHONY: integration
 integration: setup ## The operator against a real API server and etcd (started by the tests; no node, no root)
+	@$(PY) -m hack.tools.kubectl >/dev/null
 	@$(PY) -m hack.localcluster prepare
-	@$(PYTEST) tests/integration
+	@$(TOOLS) $(PYTEST) tests/integration
 
 .PHONY: e2e
 e2e: cluster images ## The whole loop on a real cluster with real images
-	@KUBECONFIG="$${KUBECONFIG:-$$($(PY) -m hack.localcluster kubeconfig)}" PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.cache/tools/bin:$$PATH" $(PYTEST) tests/e2e
+	@$(CLUSTER) $(TOOLS) $(PYTEST) tests/e2e
 
 ##@ A cluster and what runs in it
 
@@ -110,23 +117,23 @@ images: setup ## Build the five images (docker, podman or buildah) and load what
 
 .PHONY: install
 install: setup ## Apply CRDs, RBAC, operator (OVERLAY=manifests/overlays/one-namespace; IMAGE_PREFIX, IMAGE_TAG)
-	@PATH="$(CURDIR)/.cache/tools/bin:$$PATH" $(PY) -m hack.install $(OVERLAY) | $(KUBECTL) apply --server-side --force-conflicts -f -
+	@$(TOOLS) $(PY) -m hack.install render $(OVERLAY) | $(KUBECTL) apply --server-side --force-conflicts -f -
 
 .PHONY: uninstall
-uninstall: setup ## Remove what `install` applied, resources of all kinds included
-	@$(KUBECTL) delete --ignore-not-found -k $(OVERLAY)
+uninstall: setup ## Remove what `install` applied; refuses while pipelines, deployments, … exist (FORCE=1 removes them, too)
+	@$(TOOLS) $(CLUSTER) $(PY) -m hack.install remove $(OVERLAY) $(if $(FORCE),--force)
 
 .PHONY: demo
 demo: cluster images ## The loop, told on real data: train, deploy, roll out, roll back, drift, retrain
-	@PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.cache/tools/bin:$$PATH" KUBECONFIG="$${KUBECONFIG:-$$($(PY) -m hack.localcluster kubeconfig)}" $(PY) -m hack.demo
+	@$(TOOLS) $(CLUSTER) $(PY) -m hack.demo
 
 .PHONY: demo-clean
-demo-clean: setup ## Remove what the demo made, the operator included
-	@PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.cache/tools/bin:$$PATH" KUBECONFIG="$${KUBECONFIG:-$$($(PY) -m hack.localcluster kubeconfig)}" $(PY) -m hack.demo clean
+demo-clean: setup ## Remove what the demo made, and the operator unless somebody else uses it
+	@$(TOOLS) $(CLUSTER) $(PY) -m hack.demo clean
 
 .PHONY: bench
-bench: cluster images ## Measure against floors taken on the same machine in the same run
-	@PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.cache/tools/bin:$$PATH" KUBECONFIG="$${KUBECONFIG:-$$($(PY) -m hack.localcluster kubeconfig)}" $(PY) -m hack.bench
+bench: cluster images ## Measure against floors of the same run; fails when a goal is missed (BENCH_ARGS='--no-strict operator')
+	@$(TOOLS) $(CLUSTER) $(PY) -m hack.bench $(BENCH_ARGS)
 
 ##@ Tidying
 

@@ -17,6 +17,7 @@ from hack.demo.traffic import Totals, Traffic
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "manifests" / "samples" / "quickstart"
+POLICIES = ROOT / "manifests" / "namespace"
 NAME = "cancer"  # of the pipeline, the deployment and the monitor in the quickstart
 DRIFTED = {"mean radius": 1.6, "mean area": 2.2, "worst area": 2.2, "worst perimeter": 1.6}
 
@@ -95,11 +96,12 @@ class Story:
         self.console.say("The operator runs; the cluster knows TrainingPipeline, ModelDeployment and ModelMonitor.")
 
     def apply_quickstart(self) -> None:
-        """Create the namespace, with Pod Security `restricted` enforced, and apply the three resources."""
+        """Create the namespace, with Pod Security `restricted` and NetworkPolicies, and apply the three resources."""
         self.console.chapter("Three small resources")
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         metadata = {"name": self.namespace, "labels": labels}
         self.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        self.kubectl.run("apply", "-k", str(POLICIES))
         self.kubectl.run("apply", "-k", str(QUICKSTART))
         self.console.say("kubectl apply -k manifests/samples/quickstart: a pipeline, a deployment, a monitor.")
 
@@ -228,16 +230,13 @@ class Story:
         )
 
     def clean(self) -> None:
-        """Remove what the demo made, the operator and its CRDs included."""
+        """Remove what the demo made, and the operator with its CRDs unless somebody else has resources of its kinds."""
         self.cluster.run("delete", "namespace", self.namespace, "--ignore-not-found", "--wait=true", timeout=180)
-        if self.cluster.get("crd", "trainingpipelines.tidemill.io"):
-            kinds = "trainingpipelines,modeldeployments,modelmonitors"
-            others = self.cluster.run("get", kinds, "-A", "-o", "name").split()
-            if others:  # removing the CRDs would remove these too
-                self.console.say(f"The demo is gone; Tidemill stays, {len(others)} resources elsewhere use it.")
-                return
-        manifests = install.render()
-        self.cluster.run("delete", "--ignore-not-found", "--wait=true", "-f", "-", stdin=manifests, timeout=180)
+        others = install.resources()
+        if others:  # removing the CRDs would remove these too
+            self.console.say(f"The demo is gone; Tidemill stays, {len(others)} resources elsewhere use it.")
+            return
+        install.remove()
         self.console.say("Nothing of the demo is left in the cluster.")
 
     # Parts of steps
@@ -284,8 +283,7 @@ def samples() -> tuple[list[str], list[list[float]]]:
 
 def crds() -> list[str]:
     """Return the CRDs to wait for."""
-    kinds = ("trainingpipelines", "trainingruns", "modelversions", "modeldeployments", "modelmonitors")
-    return [f"customresourcedefinition/{kind}.tidemill.io" for kind in kinds]
+    return [f"customresourcedefinition/{plural}.tidemill.io" for plural in install.PLURALS]
 
 
 def succeeded(run: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hack.tools.kubectl import kubectl
 
 from tidemill.app import Operator
 from tidemill.config import OperatorConfig, unknown_settings
@@ -23,7 +24,7 @@ Obj = dict[str, Any]
 
 @cache
 def rendered(overlay: str) -> tuple[Obj, ...]:
-    command = ["kubectl", "kustomize", str(ROOT / "manifests" / "overlays" / overlay)]
+    command = [str(kubectl()), "kustomize", str(ROOT / "manifests" / "overlays" / overlay)]
     return tuple(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 

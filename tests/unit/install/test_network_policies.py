@@ -1,0 +1,217 @@
+"""The shipped NetworkPolicies let every flow of the product through and no other, between pods as they are built."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from hack.tools.kubectl import kubectl
+from tests.support import builders_training as training
+from tests.support.networkpolicies import End, Network, matches
+from tests.unit.monitoring import make as monitoring
+from tests.unit.serving import make as serving
+from tests.unit.training.world import World
+
+from tidemill.core import labels as keys
+from tidemill.monitoring.builders import workload
+from tidemill.serving.builders import envoy, router, server
+from tidemill_contracts.inference import ADMIN_PORT, HTTP_PORT, MONITOR_PORT, ROUTER_STATS_PORT, SERVER_CONFIG_ENV
+
+Obj = dict[str, Any]
+MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
+TEAM, OTHER, SYSTEM, METRICS, DNS = "team", "team-b", "tidemill-system", "observability", "kube-system"
+COMPONENTS = ("trainer", "probe", "server", "router", "monitor")
+
+
+@cache
+def rendered(folder: str) -> tuple[Obj, ...]:
+    command = [str(kubectl()), "kustomize", str(MANIFESTS / folder)]
+    return tuple(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def policies(folder: str, namespace: str | None = None) -> list[Obj]:
+    found = [o for o in rendered(folder) if o["kind"] == "NetworkPolicy"]
+    return [{**p, "metadata": {**p["metadata"], **({"namespace": namespace} if namespace else {})}} for p in found]
+
+
+def namespace_labels(folder: str) -> dict[str, str]:
+    (found,) = [o["metadata"]["labels"] for o in rendered(folder) if o["kind"] == "Namespace"]
+    return dict(found)
+
+
+@cache
+def templates() -> dict[str, Obj]:
+    """The pod template of each component, as the operator's builders make it."""
+    deployed, watched = serving.snapshot(), monitoring.snapshot()
+    wanted = router.config(deployed, [])
+    pipeline = training.Pipeline().data("s3://lake/rows").triggers(dataChange={"pollSeconds": 60})
+    world = World(pipeline.obj(), training.ConfigMap().obj())
+    world.settle()
+    jobs = [world.get("Job", name) for name in world.names("Job")]
+    world.train()
+    jobs += [world.get("Job", name) for name in world.names("Job")]
+    owners = {
+        "server": server.deployment(deployed, serving.version(1)),
+        "router": router.deployment(deployed, wanted),
+        "monitor": workload.deployment(watched),
+        **{j["spec"]["template"]["metadata"]["labels"][keys.COMPONENT]: j for j in jobs},
+    }
+    return {component: owner["spec"]["template"] for component, owner in owners.items()}
+
+
+def pod(component: str, namespace: str = TEAM) -> End:
+    template = templates()[component]
+    ports = {p["name"]: p["containerPort"] for c in template["spec"]["containers"] for p in c.get("ports") or ()}
+    return End("10.0.0.1", namespace, template["metadata"]["labels"], ports)
+
+
+def operator(namespace: str = SYSTEM, overlay: str = "overlays/cluster-wide") -> End:
+    (found,) = [o for o in rendered(overlay) if o["kind"] == "Deployment"]
+    return End("10.0.0.2", namespace, found["spec"]["template"]["metadata"]["labels"])
+
+
+def stranger(namespace: str = TEAM, **labels: str) -> End:
+    return End("10.0.0.3", namespace, {"app": "something", **labels})
+
+
+NETWORK = Network(
+    [*policies("namespace", TEAM), *policies("namespace", OTHER), *policies("overlays/cluster-wide")],
+    {
+        TEAM: {},
+        OTHER: {},
+        SYSTEM: namespace_labels("overlays/cluster-wide"),
+        METRICS: {"metrics": "enabled"},
+        DNS: {},
+        "storage": {},
+    },
+)
+SCRAPER = End("10.0.0.4", METRICS, {"app.kubernetes.io/name": "prometheus"})
+NAMES = End("10.0.0.5", DNS, {"k8s-app": "kube-dns"})
+MINIO = End("10.0.0.6", "storage", {"app": "minio"})
+INTERNET = End("93.184.216.34")
+INTERNET_6 = End("2606:2800:220:1::1")
+METADATA = [End("169.254.169.254"), End("169.254.170.2"), End("fd00:ec2::254")]
+
+
+def test_all_components_that_the_operator_makes_pods_of_are_looked_at() -> None:
+    assert set(templates()) == set(COMPONENTS)
+    default = next(p for p in policies("namespace") if p["metadata"]["name"] == "tidemill-default-deny")
+    for template in templates().values():
+        assert matches(default["spec"]["podSelector"], template["metadata"]["labels"])
+
+
+def test_the_prediction_path_is_open_from_everywhere_and_leads_through_the_router() -> None:
+    for client in (stranger(), stranger(OTHER), INTERNET, SCRAPER):
+        assert NETWORK.allows(client, pod("router"), HTTP_PORT)
+    assert router.service(serving.snapshot())["spec"]["ports"][0]["targetPort"] == "http"
+    assert pod("router").ports["http"] == HTTP_PORT
+    (cluster,) = envoy.clusters([envoy.Upstream("v1", "v1.team.svc", "churn-1", 100)])["resources"]
+    (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    port = endpoint["endpoint"]["address"]["socket_address"]["port_value"]
+    assert NETWORK.allows(pod("router"), pod("server"), port)
+
+
+def test_servers_reach_the_monitor_at_the_address_that_they_are_told() -> None:
+    (container,) = templates()["server"]["spec"]["containers"]
+    (text,) = [e["value"] for e in container["env"] if e["name"] == SERVER_CONFIG_ENV]
+    service = workload.service(monitoring.snapshot())["spec"]["ports"][0]
+    assert urlsplit(json.loads(text)["log"]["url"]).port == service["port"]
+    assert NETWORK.allows(pod("server"), pod("monitor"), pod("monitor").ports[service["targetPort"]])
+
+
+def test_the_operator_reads_figures_and_reports_and_reaches_the_api_server() -> None:
+    assert NETWORK.allows(operator(), pod("router"), ROUTER_STATS_PORT)
+    assert NETWORK.allows(operator(), pod("monitor"), MONITOR_PORT)
+    for port in (443, 6443):
+        assert NETWORK.allows(operator(), End("172.16.0.1"), port)
+
+
+@pytest.mark.parametrize("component", ["server", "router", "monitor"])
+def test_whatever_is_announced_for_scraping_can_be_scraped(component: str) -> None:
+    port = int(templates()[component]["metadata"]["annotations"]["prometheus.io/port"])
+    assert NETWORK.allows(SCRAPER, pod(component), port)
+    assert not NETWORK.allows(End("10.0.0.7", OTHER, SCRAPER.labels), pod(component), port)
+    assert NETWORK.allows(SCRAPER, operator(), 8080)
+
+
+@pytest.mark.parametrize("source", [*COMPONENTS, "operator"])
+def test_everything_resolves_names(source: str) -> None:
+    one = operator() if source == "operator" else pod(source)
+    for protocol in ("UDP", "TCP"):
+        assert NETWORK.allows(one, NAMES, 53, protocol)
+        assert NETWORK.allows(one, NAMES, 5353, protocol)
+        assert NETWORK.allows(one, End("10.96.0.10"), 53, protocol)  # an address of the node's own cache
+
+
+REACH = {"trainer": {80, 443, 9000}, "probe": {80, 443, 9000}, "server": {443, 9000}, "router": set(), "monitor": set()}
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("target", [INTERNET, INTERNET_6, MINIO], ids=["IPv4", "IPv6", "pod"])
+def test_only_what_reads_data_or_artifacts_leaves_the_namespace(component: str, target: End) -> None:
+    found = {p for p in (22, 80, 443, 5432, 6443, 8080, 9000, 10250) if NETWORK.allows(pod(component), target, p)}
+    assert found == REACH[component]
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_nobody_asks_the_node_for_its_credentials(component: str) -> None:
+    for address in METADATA:
+        assert not any(NETWORK.allows(pod(component), address, p) for p in (80, 443, 9000))
+
+
+PORTS = (HTTP_PORT, ADMIN_PORT, ROUTER_STATS_PORT, 80, 443, 9000)
+INSIDE = {  # source → {(target, port)} among the pods of one namespace
+    "router": {("server", HTTP_PORT)},
+    "server": {("monitor", MONITOR_PORT)},
+}
+
+
+@pytest.mark.parametrize("source", COMPONENTS)
+def test_between_the_pods_of_a_namespace_nothing_else_is_open(source: str) -> None:
+    found = {(t, p) for t in COMPONENTS for p in PORTS if NETWORK.allows(pod(source), pod(t), p)}
+    assert found == INSIDE.get(source, set())
+
+
+@pytest.mark.parametrize(
+    "who", ["stranger", "another team", "internet", "false operator", "their server", "their router"]
+)
+def test_others_reach_the_routers_serving_port_and_nothing_else(who: str) -> None:
+    source = {
+        "stranger": stranger(),
+        "another team": stranger(OTHER),
+        "internet": INTERNET,
+        "false operator": stranger(OTHER, **{keys.NAME: "tidemill-operator", keys.PART_OF: "tidemill"}),
+        "their server": pod("server", OTHER),
+        "their router": pod("router", OTHER),
+    }[who]
+    found = {(t, p) for t in COMPONENTS for p in PORTS if NETWORK.allows(source, pod(t), p)}
+    assert found == (set() if who.startswith("their") else {("router", HTTP_PORT)})
+    assert not NETWORK.allows(source, operator(), 8080)
+
+
+def test_the_operator_reaches_no_server_and_no_trainer() -> None:
+    for component in ("server", "trainer", "probe"):
+        assert not any(NETWORK.allows(operator(), pod(component), p) for p in PORTS)
+
+
+def test_other_pods_of_the_namespace_are_not_selected() -> None:
+    assert NETWORK.allows(INTERNET, stranger(), 22)
+    assert NETWORK.allows(stranger(), INTERNET, 22)
+
+
+def test_one_namespace_brings_the_same_policies_and_they_let_its_operator_in() -> None:
+    overlay = "overlays/one-namespace"
+    found = {p["metadata"]["name"]: p["spec"] for p in policies(overlay)}
+    assert {p["metadata"]["name"]: p["spec"] for p in policies("namespace")}.items() <= found.items()
+    network = Network(policies(overlay), {"tidemill": namespace_labels(overlay), OTHER: {}})
+    own = operator("tidemill", overlay)
+    assert network.allows(own, pod("router", "tidemill"), ROUTER_STATS_PORT)
+    assert network.allows(own, pod("monitor", "tidemill"), MONITOR_PORT)
+    assert network.allows(pod("router", "tidemill"), pod("server", "tidemill"), HTTP_PORT)
+    assert not network.allows(stranger("tidemill"), pod("router", "tidemill"), ROUTER_STATS_PORT)
