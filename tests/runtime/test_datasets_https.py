@@ -1,4 +1,4 @@
-"""Data behind https://, with a certificate authority made here."""
+"""Data behind https://, plain and as an object store's endpoint, with a certificate authority made here."""
 
 import functools
 import http.server
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.runtime.conftest import write_secret
 
 from tidemill_contracts.artifact import sha256
 from tidemill_contracts.training import DataInput
@@ -93,3 +94,21 @@ def test_a_certificate_for_another_host_is_refused(web: str, authority: Path, mo
     with pytest.raises(StorageError, match=r"certificate is not trusted here: .*'localhost'") as caught:
         sources.resolve(source(web.replace("127.0.0.1", "localhost")))
     assert caught.value.reason == "AccessDenied"
+
+
+STORE = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "eu-central-1"}
+TABLE = DataInput(name="table", uri="s3://lake/table.csv", secret="lake")
+
+
+def test_an_object_stores_certificate_is_checked_too(web: str, mounts: Path) -> None:
+    write_secret(mounts, "lake", {**STORE, "AWS_ENDPOINT_URL": web})
+    with pytest.raises(StorageError, match="certificate is not trusted here: UnknownIssuer") as caught:
+        sources.resolve(TABLE)
+    assert (caught.value.reason, caught.value.retriable) == ("AccessDenied", False)
+
+
+def test_an_object_store_that_does_not_answer_is_told_with_the_cause(mounts: Path) -> None:
+    write_secret(mounts, "lake", {**STORE, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
+    with pytest.raises(StorageError, match=r"127\.0\.0\.1:9.*Connection refused") as caught:
+        sources.resolve(TABLE)
+    assert (caught.value.reason, caught.value.retriable) == ("StorageUnavailable", True)

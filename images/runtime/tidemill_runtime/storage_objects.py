@@ -31,6 +31,8 @@ _GS = {"GOOGLE_SERVICE_ACCOUNT_KEY": "service_account_key"}
 _AZ = {"AZURE_STORAGE_ACCOUNT_NAME": "account_name", "AZURE_STORAGE_ACCOUNT_KEY": "account_key"}
 _STATUS = re.compile(r"status code: (\d{3})")
 _ANSWER = re.compile(r"<Code>([^<]+)</Code>.*?<Message>([^<]+)</Message>", re.DOTALL)
+_CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
+_CAUSE = re.compile(r'(?:message|error): "([^"]+)"')  # of the system or of the name server, only in the debug text
 _RETRY: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
 _CLIENT: "ClientConfig" = {
     "connect_timeout": timedelta(seconds=10),
@@ -119,14 +121,19 @@ def _connect(uri: Uri, secret: dict[str, str]) -> "ObjectStore":
 
 def _translate(error: Exception, doing: str) -> StorageError:
     # Listings report refusals and missing buckets as generic errors with the answer in the text.
-    text = str(error).split("\n\nDebug source:")[0].strip()
+    text, _, debug = str(error).partition("\n\nDebug source:")
     status = _STATUS.search(text)
     code = status.group(1) if status else ""
     said = _ANSWER.search(text)
-    short = f"{said.group(1)}: {said.group(2)}" if said else text[:300]
+    cause = _CAUSE.search(debug)
+    short = f"{said.group(1)}: {said.group(2)}" if said else text.strip()[:300] + (f": {cause[1]}" if cause else "")
     if isinstance(error, (exceptions.NotFoundError, FileNotFoundError)) or code == "404":
         return StorageError("NotFound", f"{doing}: no such object or bucket", retriable=False)
     denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError)
     if isinstance(error, denied) or code in ("401", "403"):
         return StorageError("AccessDenied", f"{doing}: the store refused the credentials: {short}", retriable=False)
+    untrusted = _CERTIFICATE.search(debug)
+    if untrusted:
+        text = f"{doing}: the server's certificate is not trusted here: {untrusted[1]}"
+        return StorageError("AccessDenied", text, retriable=False)
     return StorageError("StorageUnavailable", f"{doing}: {short}", retriable=True)
