@@ -48,6 +48,7 @@ class LocalProvider:
     """A whole cluster of one node in one folder."""
 
     name = "local"
+    loads_images = True
 
     def __init__(self, folder: Path, progress: Progress) -> None:
         self._folder = folder
@@ -192,14 +193,21 @@ class LocalProvider:
         process.start()
         for path, document in metrics.documents(s):
             client.apply(path, document)
-        # An API that is registered but does not answer would hold up the deletion of every namespace.
-        wait_until(
-            metrics.NAME,
-            lambda: client.answers("/apis/metrics.k8s.io/v1beta1"),
-            seconds=60,
-            log=process.log,
-            alive=process.running,
-        )
+        try:
+            wait_until(
+                metrics.NAME,
+                lambda: client.answers("/apis/metrics.k8s.io/v1beta1"),
+                seconds=60,
+                log=process.log,
+                alive=process.running,
+            )
+        except LocalClusterError as error:
+            # Metrics are optional; an API that is registered but does not answer holds up the deletion of every namespace.
+            client.request("DELETE", metrics.REGISTRATION)
+            process.stop()
+            (s.config / f"{metrics.NAME}.kubeconfig").unlink()
+            self._progress.step(f"no metrics for autoscaling: {error}")
+            return
         self._progress.step("metrics API answers")
 
     def _remove(self) -> None:

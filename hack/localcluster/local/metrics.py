@@ -23,6 +23,7 @@ VERSION = "v0.9.0"
 NAME = "metrics-server"
 USER = "system:metrics-server"
 PORT = 4443
+REGISTRATION = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
 HOSTS = [f"{NAME}.kube-system.svc", f"{NAME}.kube-system.svc.cluster.local"]
 
 
@@ -111,8 +112,8 @@ def _registration(settings: Settings) -> tuple[str, Document]:
         "groupPriorityMinimum": 100,
         "versionPriority": 100,
     }
-    metadata = {"name": "v1beta1.metrics.k8s.io"}
-    return f"/apis/{group}/v1/apiservices", {
+    metadata = {"name": REGISTRATION.rpartition("/")[2]}
+    return REGISTRATION.rpartition("/")[0], {
         "apiVersion": f"{group}/v1",
         "kind": "APIService",
         "metadata": metadata,
