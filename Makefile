@@ -112,8 +112,8 @@ kubeconfig: setup ## Print the line that points kubectl to the cluster: eval "$$
 	@echo "export KUBECONFIG=$$($(PY) -m hack.localcluster kubeconfig)"
 
 .PHONY: images
-images: setup ## Build the five images (docker, podman or buildah) and load what changed into the cluster that is up
-	@$(PY) -m hack.images
+images: setup ## Build the five images (docker, podman or buildah) and load what changed into the cluster (PUSH=1: into a registry)
+	@$(PY) -m hack.images $(if $(PUSH),--push)
 
 .PHONY: install
 install: setup ## Apply CRDs, RBAC, operator (OVERLAY=manifests/overlays/one-namespace; IMAGE_PREFIX, IMAGE_TAG)

@@ -1,8 +1,8 @@
 """`python -m hack.install [render|remove] [OVERLAY]`: an overlay with the images that IMAGE_PREFIX and IMAGE_TAG name.
 
 `render` prints it: the manifests name the images of a local build, and kustomize alone cannot change the ones in the
-operator's settings. `remove` deletes from the cluster what was applied. The CustomResourceDefinitions are part of it, and
-with them would go every resource of their kinds, so it refuses while there are any, unless it is told --force.
+operator's settings. `remove` deletes what was applied. The CustomResourceDefinitions are part of it, and with them
+would go every resource of their kinds, so it refuses while there are any, unless it is told --force.
 """
 
 import argparse

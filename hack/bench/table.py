@@ -32,6 +32,11 @@ def render(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def missed(rows: list[Row]) -> list[str]:
+    """Return a sentence for each goal that was not met."""
+    return [f"{row.what}: {number(row.value)} {row.unit}, goal {row.goal}" for row in rows if row.met is False]
+
+
 def number(value: float) -> str:
     """Return a figure with three significant digits, never in scientific form."""
     if value >= 100:

@@ -22,14 +22,20 @@ from hack.localcluster.progress import LocalClusterError, Progress
 from hack.localcluster.provider import REPOSITORY, Provider, cache_folder, choose_provider
 from hack.tools.pypi import ToolError
 
+PUSH_HINT = (
+    "the images are on this machine only, and the cluster of KUBECONFIG pulls its own: unless it has them already, "
+    "push them with `make images PUSH=1 IMAGE_PREFIX=registry.example.com/tidemill` (your registry) and give the same "
+    "IMAGE_PREFIX to `make install`, `make demo` and `make e2e`"
+)
+
 
 def image_name(target: str) -> str:
     """The name under which manifests, tests and the demo know a target's image."""
     return f"{os.environ.get('IMAGE_PREFIX', 'tidemill.io')}/{target}:{os.environ.get('IMAGE_TAG', 'dev')}"
 
 
-def build(engine: Engine, targets: list[str], progress: Progress) -> None:
-    """Build each target whose inputs changed since its image was built."""
+def build(engine: Engine, targets: list[str], progress: Progress, root: Path = REPOSITORY) -> None:
+    """Build each target whose inputs below `root` changed since its image was built."""
     base = base_image(engine, progress)
     bundle = os.environ.get("SSL_CERT_FILE") or os.environ.get("PIP_CERT")
     ca = Path(bundle) if bundle and Path(bundle).is_file() else None
@@ -38,12 +44,12 @@ def build(engine: Engine, targets: list[str], progress: Progress) -> None:
     built: dict[str, list[str]] = json.loads(record.read_text()) if record.exists() else {}
     for target in targets:
         name = image_name(target)
-        inputs = inputs_digest(target, base or "")
+        inputs = inputs_digest(target, base or "", root)
         if built.get(name) == [engine.name, inputs, engine.image_id(name)]:
             progress.step(f"{name}: up to date")
             continue
         progress.step(f"{name}: building with {engine.name}")
-        engine.build(target, name, REPOSITORY, base, ca)
+        engine.build(target, name, root, base, ca)
         built[name] = [engine.name, inputs, engine.image_id(name)]
         record.write_text(json.dumps(built, indent=1) + "\n")
 
@@ -71,6 +77,19 @@ def load(engine: Engine, provider: Provider, targets: list[str], progress: Progr
         record.write_text(json.dumps(loaded, indent=1) + "\n")
 
 
+def push(engine: Engine, targets: list[str], progress: Progress) -> None:
+    """Bring images to the registry that IMAGE_PREFIX begins with. Raises LocalClusterError when that is none."""
+    host = image_name("operator").partition("/")[0]
+    if host == "tidemill.io" or not ("." in host or ":" in host or host == "localhost"):
+        raise LocalClusterError(
+            "IMAGE_PREFIX does not name a registry of yours; for example: "
+            "make images PUSH=1 IMAGE_PREFIX=registry.example.com/tidemill"
+        )
+    for target in targets:
+        progress.step(f"{image_name(target)}: pushing")
+        engine.push(image_name(target))
+
+
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
     """Two builds beside each other would do the same work twice and load the same images twice."""
@@ -84,6 +103,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hack.images", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)} (default: all)")
     parser.add_argument("--no-load", action="store_true", help="only build")
+    parser.add_argument("--push", action="store_true", help="push to the registry that IMAGE_PREFIX names")
     arguments = parser.parse_args()
     targets = arguments.targets or list(TARGETS)
     unknown = sorted(set(targets) - set(TARGETS))
@@ -95,8 +115,13 @@ def main() -> int:
             engine = choose_engine(progress)
             build(engine, targets, progress)
             provider = choose_provider(progress)
-            if not arguments.no_load and provider.name != "external" and provider.status().running:
-                load(engine, provider, targets, progress)
+            if arguments.push:
+                push(engine, targets, progress)
+            elif not arguments.no_load and provider.status().running:
+                if provider.loads_images:
+                    load(engine, provider, targets, progress)
+                else:
+                    progress.step(PUSH_HINT)
         progress.step("images are ready")
     except (LocalClusterError, ToolError) as error:
         print(f"error: {error}", file=sys.stderr)

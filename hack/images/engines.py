@@ -62,11 +62,16 @@ class Engine:
             return self.run("images", "--quiet", "--no-trunc", tag, check=False)
         return self.run("image", "inspect", "--format", "{{.Id}}", tag, check=False)
 
+    def push(self, tag: str) -> None:
+        """Bring an image to the registry that its name begins with; whoever runs this is logged in there."""
+        self.run("push", "--quiet", tag, *([f"docker://{tag}"] if self.name == "buildah" else []))
+
     @contextlib.contextmanager
     def stream(self, tag: str) -> Iterator[IO[bytes]]:
         """The image as a docker-archive, readable while it is written. Raises LocalClusterError when that fails."""
         if self.name != "buildah":
-            with subprocess.Popen([*self._command, "save", tag], stdout=subprocess.PIPE) as process:
+            command = [*self._command, "save", tag]
+            with subprocess.Popen(command, env=self._environment, stdout=subprocess.PIPE) as process:
                 assert process.stdout is not None
                 yield process.stdout
             if process.returncode:
@@ -106,7 +111,8 @@ def choose_engine(progress: Progress) -> Engine:
     """docker or podman where an engine answers, else buildah (installed on Debian as root)."""
     engine = container_engine()
     if engine:
-        return Engine(engine, [engine], {"DOCKER_BUILDKIT": "1"})
+        # Attestations would make an image of one platform an index, which not every containerd imports.
+        return Engine(engine, [engine], {"DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"})
     if os.geteuid() != 0 and shutil.which("buildah") is None:
         raise LocalClusterError(
             "no docker or podman answers and buildah is missing; run: sudo apt-get install -y buildah"

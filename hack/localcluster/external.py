@@ -20,6 +20,7 @@ class ExternalProvider:
     """Whatever KUBECONFIG points to; `up` only checks that it answers."""
 
     name = "external"
+    loads_images = False
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -47,7 +48,7 @@ class ExternalProvider:
     def _refuse(names: str) -> None:
         raise LocalClusterError(
             f"images {names} cannot be loaded into the cluster of KUBECONFIG: push them to a registry that its nodes "
-            "reach, for example `make images IMAGE_PREFIX=registry.example.com/tidemill` and `docker push`"
+            "reach, for example `make images PUSH=1 IMAGE_PREFIX=registry.example.com/tidemill`"
         )
 
     def kubeconfig(self) -> Path:

@@ -1,8 +1,13 @@
-"""kind: nodes as containers, where Docker or podman answers. One cluster named `tidemill`."""
+"""kind: nodes as containers, where Docker or podman answers. One cluster named `tidemill`.
+
+Whether there is one is asked of the engine, by kind's own label: kind itself is needed, and if need be built, only to
+make a cluster, to load images and to delete it.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -10,13 +15,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from hack.localcluster.progress import LocalClusterError, Progress
+from hack.localcluster.progress import LocalClusterError, Progress, wait_until
 from hack.localcluster.provider import REPOSITORY, ClusterStatus, cache_folder
 from hack.tools.go import go_toolchain
+from hack.tools.kubectl import kubectl
 
 _CLUSTER = "tidemill"
-# Its default node image is Kubernetes 1.34, as the local provider.
+_LABEL = "io.x-k8s.kind.cluster"
 _KIND_VERSION = "v0.30.0"
+# Kubernetes 1.34 as the local provider has it, whatever a newer kind of PATH would take; the digest is that release's.
+_NODE_IMAGE = "kindest/node:v1.34.0@sha256:7416a61b42b1662ca6ca89f02028ac133a309a2a30ba309614e8ec94d976dc5a"
 _CONFIGURATION = Path(__file__).parent / "kind.yaml"
 
 
@@ -40,6 +48,7 @@ class KindProvider:
     """A kind cluster; its kubeconfig is a file of its own, the user's stays as it is."""
 
     name = "kind"
+    loads_images = True
 
     def __init__(self, progress: Progress, engine: str | None) -> None:
         self._progress = progress
@@ -54,8 +63,9 @@ class KindProvider:
 
     def up(self) -> None:
         self.kubeconfig().parent.mkdir(parents=True, exist_ok=True)
-        if _CLUSTER in self._clusters():
+        if self._nodes("--all"):
             self._kind("export", "kubeconfig", f"--name={_CLUSTER}", f"--kubeconfig={self.kubeconfig()}")
+            self._revive()
             self._progress.step(f"the kind cluster is up already; KUBECONFIG={self.kubeconfig()}")
             return
         # Images of a cluster that is no more.
@@ -65,6 +75,7 @@ class KindProvider:
             "create",
             "cluster",
             f"--name={_CLUSTER}",
+            f"--image={_NODE_IMAGE}",
             f"--config={_CONFIGURATION}",
             f"--kubeconfig={self.kubeconfig()}",
             "--wait=180s",
@@ -72,8 +83,10 @@ class KindProvider:
         self._progress.step(f"the kind cluster is up; KUBECONFIG={self.kubeconfig()}")
 
     def down(self) -> None:
-        self._kind("delete", "cluster", f"--name={_CLUSTER}", f"--kubeconfig={self.kubeconfig()}")
+        if self._nodes("--all"):
+            self._kind("delete", "cluster", f"--name={_CLUSTER}", f"--kubeconfig={self.kubeconfig()}")
         self.kubeconfig().unlink(missing_ok=True)
+        (self.kubeconfig().parent / "kind-images.json").unlink(missing_ok=True)
         self._progress.step("the kind cluster is gone")
 
     def load_images(self, archives: Sequence[Path]) -> None:
@@ -89,34 +102,71 @@ class KindProvider:
             self.load_images([archive])
 
     def status(self) -> ClusterStatus:
-        running = self._engine is not None and _CLUSTER in self._clusters()
-        return ClusterStatus(self.name, running, self.kubeconfig(), {"engine": self._engine or "does not answer"})
+        nodes = self._nodes() if self._engine is not None else []
+        components = {"engine": self._engine or "does not answer", **dict.fromkeys(nodes, "running")}
+        return ClusterStatus(self.name, bool(nodes), self.kubeconfig(), components)
 
-    def _clusters(self) -> list[str]:
-        return self._kind("get", "clusters").split()
+    def _nodes(self, *more: str) -> list[str]:
+        """Names of the cluster's node containers that run; with `--all` of those that are stopped as well."""
+        arguments = ["ps", *more, "--filter", f"label={_LABEL}={_CLUSTER}", "--format", "{{.Names}}"]
+        return self._run([self._answering(), *arguments]).split()
 
-    def _kind(self, *arguments: str) -> str:
+    def _revive(self) -> None:
+        """Start nodes that a restart of the engine left stopped, and wait until the API server answers."""
+        stopped = sorted(set(self._nodes("--all")) - set(self._nodes()))
+        if stopped:
+            self._progress.step(f"starting {', '.join(stopped)}")
+            self._run([self._answering(), "start", *stopped])
+        try:
+            wait_until("the API server of the kind cluster", self._answers, seconds=90, every=1)
+        except LocalClusterError as error:
+            raise LocalClusterError(f"{error}; make it anew: make cluster-down cluster") from error
+
+    def _answers(self) -> bool:
+        command = [str(kubectl()), f"--kubeconfig={self.kubeconfig()}", "get", "--raw=/readyz", "--request-timeout=5s"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def _answering(self) -> str:
         if self._engine is None:
             raise LocalClusterError("provider kind needs a container engine that answers: start Docker or podman")
-        environment = {**os.environ, "KIND_EXPERIMENTAL_PROVIDER": self._engine}
-        command = [str(_kind_program(self._progress)), *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return self._engine
+
+    def _kind(self, *arguments: str) -> str:
+        self._answering()
+        return self._run([str(_kind_program(self._progress)), *arguments])
+
+    def _run(self, command: list[str]) -> str:
+        environment = {**os.environ, "KIND_EXPERIMENTAL_PROVIDER": self._answering()}
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
-            raise LocalClusterError(f"kind {' '.join(arguments[:2])} failed: {done.stderr.strip()}")
+            shown = " ".join([Path(command[0]).name, *command[1:3]])
+            raise LocalClusterError(f"{shown} failed: {done.stderr.strip()[-4000:]}")
         return done.stdout
 
 
 def _kind_program(progress: Progress) -> Path:
-    """kind of PATH, else built from its Go module into the user's cache."""
+    """kind of PATH unless it is too old for the node image, else built from its Go module into the user's cache."""
     on_path = shutil.which("kind")
-    if on_path:
+    if on_path and _version_of(on_path) >= _numbers(_KIND_VERSION):
         return Path(on_path)
     folder = cache_folder() / "kind" / _KIND_VERSION
     if not (folder / "kind").exists():
         progress.step(f"building kind {_KIND_VERSION}")
         command = [str(go_toolchain()), "install", f"sigs.k8s.io/kind@{_KIND_VERSION}"]
-        environment = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
+        environment = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise LocalClusterError(f"`{' '.join(command)}` failed: {done.stderr.strip()[-2000:]}")
     return folder / "kind"
+
+
+def _version_of(program: str) -> tuple[int, ...]:
+    """Major and minor version that a kind says it has; empty when it does not say."""
+    return _numbers(subprocess.run([program, "version"], capture_output=True, text=True, check=False).stdout)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    found = re.search(r"v?(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else ()

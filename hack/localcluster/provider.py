@@ -33,6 +33,8 @@ class Provider(Protocol):
     """A way to have a cluster. Every method raises LocalClusterError with a sentence that says what to do."""
 
     name: str
+    loads_images: bool
+    """Whether images of this machine can be brought into the cluster without a registry."""
 
     def up(self) -> None:
         """Bring the cluster up, or heal it; quick when it is healthy already."""
@@ -83,6 +85,8 @@ def choose_provider(progress: Progress | None = None) -> Provider:
     if wanted == "external" or (not wanted and external and not own):
         return ExternalProvider(progress)
     engine = container_engine() if wanted in ("", "kind") and not local.exists() else None
-    if wanted == "kind" or (not wanted and engine is not None):
+    # A cluster that was made with an engine is not gone when the engine does not answer: the sentence says so.
+    made = KindProvider.kubeconfig_path().exists() and not local.exists()
+    if wanted == "kind" or (not wanted and (engine is not None or made)):
         return KindProvider(progress, engine)
     return local

@@ -14,6 +14,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TIDEMILL_STATE", str(tmp_path / "state"))
     monkeypatch.setattr("hack.localcluster.kind.container_engine", lambda: None)
+    monkeypatch.setattr("hack.localcluster.kind.REPOSITORY", tmp_path)
 
 
 def test_a_bare_machine_gets_the_local_provider(tmp_path: Path) -> None:
