@@ -202,7 +202,7 @@ class LocalProvider:
                 alive=process.running,
             )
         except LocalClusterError as error:
-            # Metrics are optional; an API that is registered but does not answer holds up the deletion of every namespace.
+            # Metrics are optional, and a registered API that does not answer holds up the deletion of every namespace.
             client.request("DELETE", metrics.REGISTRATION)
             process.stop()
             (s.config / f"{metrics.NAME}.kubeconfig").unlink()
