@@ -12,7 +12,7 @@ import pytest
 import yaml
 from hack.demo.kubectl import executable
 from tests.support.apiserver import ApiServer, with_crds
-from tests.support.invariants import check_status, kstatus
+from tests.support.invariants import BORN, check_status, kstatus
 from tests.support.objects import MINIMAL, make
 from tests.support.recorded import RECORDED, Recorded
 
@@ -97,9 +97,20 @@ def test_a_recorded_status_fits_the_schema(plane: Plane, recorded: Recorded) -> 
 def test_a_new_object_is_in_progress_not_healthy(plane: Plane, kind: str) -> None:
     stored = plane.api.get(make(kind))
 
-    assert stored["status"] == {"observedGeneration": -1}
+    assert stored["status"] == BORN[kind]
     assert kstatus(stored) == "InProgress"
     check_status(stored)
+
+
+@pytest.mark.parametrize("kind", MINIMAL)
+def test_kubectl_shows_a_new_object_as_in_progress(plane: Plane, kind: str) -> None:
+    table = plane.api.table(make(kind))
+
+    shown = {c["name"]: cell for c, cell in zip(table["columnDefinitions"], table["rows"][0]["cells"], strict=True)}
+    word, reason = ("Unknown", "Running") if kind == "TrainingRun" else ("Unknown", "Pending")
+    assert {shown[c] for c in ("Ready", "Succeeded", "Approved", "Data") if c in shown} == {word}
+    assert shown.get("Reason", reason) == reason
+    assert shown["Message"]
 
 
 @pytest.mark.parametrize("kind", MINIMAL)

@@ -33,7 +33,7 @@ def test_quickstart_gets_a_job_a_router_and_statuses(installation: Installation,
 def looked_at(installation: Installation, kind: str, namespace: str) -> bool:
     (obj,) = installation.get(kind, "-n", namespace)["items"]
     check_status(obj)
-    return bool(obj["status"].get("conditions"))
+    return bool(obj["status"]["observedGeneration"] != -1)
 
 
 @pytest.mark.usefixtures("operator")
@@ -53,7 +53,7 @@ def test_every_sample_is_accepted_and_looked_at(installation: Installation, name
 def touched(installation: Installation, kind: str, name: str, namespace: str) -> bool:
     obj = installation.get(kind, name, "-n", namespace)
     check_status(obj)
-    return bool(obj["status"].get("conditions"))
+    return bool(obj["status"]["observedGeneration"] != -1)
 
 
 def test_memory_of_foreign_config_maps_is_their_identity(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kubernetes import client as official
 from kubernetes import config as official_config
+from tests.support.invariants import BORN
 from tests.support.operators import Installation
 
 from tidemill.core.plan import Event, ObjectRef
@@ -75,19 +76,30 @@ async def test_lists_longer_than_a_page(client: KubeClient, namespace: str) -> N
 
 async def test_status_write_needs_the_object_that_was_read(client: KubeClient, namespace: str) -> None:
     read = await client.create(monitor(namespace))
-    assert read["status"] == {"observedGeneration": -1}, "until somebody has looked"
+    assert read["status"] == BORN["ModelMonitor"], "until somebody has looked"
     stale = read
-    fresh = await client.apply_status(read, {"observedGeneration": 1, "conditions": []})
-    assert fresh["status"]["observedGeneration"] == 1
+    fresh = await client.replace_status(read, {"observedGeneration": 1, "conditions": []})
+    assert fresh["status"] == {"observedGeneration": 1, "conditions": []}, "nothing of the birth is left"
     with pytest.raises(ApiError) as caught:
-        await client.apply_status(stale, {"observedGeneration": 1})
+        await client.replace_status(stale, {"observedGeneration": 1})
     assert caught.value.is_conflict
     await client.delete(ObjectRef.of(fresh))
     again = await client.create(monitor(namespace))
     with pytest.raises(ApiError) as caught:
-        await client.apply_status(fresh, {"observedGeneration": 1})
+        await client.replace_status(fresh, {"observedGeneration": 1})
     assert caught.value.is_conflict, "another object of the same name"
     await client.delete(ObjectRef.of(again))
+
+
+async def test_history_tells_whether_an_object_was_ever_there(client: KubeClient, namespace: str) -> None:
+    before = await client.create(config_map(namespace, "witness"))
+    since = before["metadata"]["resourceVersion"]
+    assert await client.changed_since("v1", "ConfigMap", namespace, "c", since) is False
+    made = await client.create(config_map(namespace))
+    await client.delete(ObjectRef.of(made))
+    assert await client.get(ObjectRef.of(made)) is None
+    assert await client.changed_since("v1", "ConfigMap", namespace, "c", since) is True
+    assert await client.changed_since("v1", "ConfigMap", namespace, "c", "1") is None, "the server has forgotten that"
 
 
 async def test_uid_preconditions(client: KubeClient, namespace: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.support import builders_training as make
-from tests.support.invariants import check_status, kstatus
+from tests.support.invariants import BORN, check_status, kstatus
 from tests.support.operators import InProcess, Installation, wait
 
 from tidemill.core import conditions
@@ -23,7 +23,8 @@ from tidemill.kube import metrics
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("operator")]
 Obj = dict[str, Any]
-SECONDS = 20.0
+SECONDS = 30.0
+"""Above the 20 s after which a pipeline says that its run goes on."""
 
 
 class Namespace:
@@ -164,9 +165,13 @@ def test_a_pipeline_trains_judges_registers_and_crowns(cluster: Namespace) -> No
     run = cluster.run_number(1)
     cluster.pod(run, running={"startedAt": format_time(datetime.now(UTC))})
     name = run["metadata"]["name"]
-    cluster.until("trainingrun", name, lambda o: condition(o, "Reconciling") == ("True", "Running"), "Running")
+    assert condition(run, "Reconciling") == ("True", "Running"), "from birth"
+    assert condition(cluster.get("trainingpipeline", "churn")) == ("Unknown", "Pending")
     pipeline = cluster.ready("churn", "Unknown", "RunInProgress")
     assert kstatus(pipeline) == "InProgress"
+    made = pipeline["metadata"]["creationTimestamp"]
+    assert pipeline["status"]["conditions"][0]["lastTransitionTime"] == made, "Unknown since it exists"
+    assert cluster.get("trainingrun", name)["status"] == BORN["TrainingRun"], "it has no more to say"
     assert pipeline["status"]["activeRun"] == name
     run = cluster.train()
 
@@ -199,6 +204,30 @@ def test_a_quick_run_costs_six_writes_and_idleness_none(operator: InProcess, clu
     operator.call(operator.operator.resync.once())
     cluster.settled()
     assert writes() == before
+
+
+def test_a_long_run_costs_seven_writes_and_keeps_its_times(cluster: Namespace) -> None:
+    cluster.apply(make.ConfigMap(), make.Pipeline("first"))
+    cluster.train("first")
+    cluster.settled()
+    before = writes()
+    cluster.apply(make.Pipeline())
+    run = wait(
+        lambda: next((r for r in cluster.list("trainingrun") if r["spec"]["pipeline"] == "churn"), None), 20, "a run"
+    )
+    job = cluster.until("job", run["metadata"]["name"], lambda o: True, "exists")
+    started = format_time(datetime.now(UTC))
+    cluster.pod(run, running={"startedAt": started})
+    cluster.ready("churn", "Unknown", "RunInProgress")
+    cluster.pod(run, terminated={**make.terminated(0, make.result("f")), "startedAt": started})
+    cluster.end_job(run, "Complete", "CompletionsReached")
+    cluster.ready("churn", "True", "Trained")
+    cluster.settled()
+
+    assert writes() - before == 7  # besides the six, the pipeline's "a run goes on"
+    status = cluster.get("trainingrun", run["metadata"]["name"])["status"]
+    assert (status["startTime"], status["runningSince"]) == (job["metadata"]["creationTimestamp"], started)
+    assert {c["type"] for c in status["conditions"]} == {"Ready", "Succeeded"}, "Reconciling of the birth is gone"
 
 
 def test_new_code_new_data_and_a_new_spec_each_start_one_run(cluster: Namespace) -> None:

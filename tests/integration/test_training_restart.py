@@ -7,6 +7,7 @@ import time
 import pytest
 from tests.integration.test_training_loop import Namespace, condition, trigger
 from tests.support import builders_training as make
+from tests.support.invariants import BORN
 from tests.support.operators import InProcess, Installation, wait
 
 pytestmark = pytest.mark.integration
@@ -42,14 +43,18 @@ def test_restarts_between_all_steps_double_nothing(installation: Installation, c
     assert sorted(v["metadata"]["name"] for v in cluster.list("modelversion")) == ["churn-1", "churn-2"]
 
 
-def test_a_job_deleted_while_the_operator_was_away_is_noticed(installation: Installation, cluster: Namespace) -> None:
+@pytest.mark.parametrize("when", ["at once", "after the pipeline said that the run goes on"])
+def test_a_job_deleted_while_the_operator_was_away_is_noticed(
+    installation: Installation, cluster: Namespace, when: str
+) -> None:
     cluster.apply(make.ConfigMap(), make.Pipeline())
     running = InProcess(installation).start()
     run = cluster.run_number(1)
-    cluster.pod(run, running={"startedAt": "2026-11-23T08:00:00Z"})
     name = run["metadata"]["name"]
-    cluster.until("trainingrun", name, lambda o: condition(o, "Reconciling") == ("True", "Running"), "Running")
+    if when != "at once":
+        cluster.ready("churn", "Unknown", "RunInProgress")
     running.stop()
+    assert cluster.get("trainingrun", name)["status"] == BORN["TrainingRun"], "nothing was written of the Job"
     installation.kubectl("delete", "job", name, "-n", cluster.name)
     running = InProcess(installation).start()
     run = cluster.until("trainingrun", name, lambda o: condition(o, "Succeeded")[0] == "False", "failed")
@@ -57,3 +62,19 @@ def test_a_job_deleted_while_the_operator_was_away_is_noticed(installation: Inst
 
     assert run["status"]["failure"]["reason"] == "JobDeleted"
     wait(lambda: cluster.list("job") == [], 5, "no Job was made again")
+
+
+def test_a_run_whose_job_was_never_made_gets_it(installation: Installation, cluster: Namespace) -> None:
+    """As after a crash between the two writes."""
+    cluster.apply(make.ConfigMap(), make.Pipeline())
+    running = InProcess(installation).start()
+    first = cluster.run_number(1)
+    cluster.finish(first, make.result())
+    cluster.ready("churn", "True", "Trained")
+    running.stop()
+    meta = {k: first["metadata"][k] for k in ("namespace", "labels", "annotations", "ownerReferences")}
+    other = {**first["spec"], "key": "sha256:" + "e" * 64}
+    installation.apply({**first, "metadata": {**meta, "name": "churn-orphan"}, "spec": other, "status": None})
+    running = InProcess(installation).start()
+    cluster.until("job", "churn-orphan", lambda o: True, "exists")
+    running.stop()

@@ -66,6 +66,11 @@ class ApiServer:
         """GET the object that a document names."""
         return dict(self.http.get(_path(document)).raise_for_status().json())
 
+    def table(self, document: Json) -> Json:
+        """GET the object that a document names as `kubectl get` does: printer columns and one row of cells."""
+        accept = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+        return dict(self.http.get(_path(document), headers=accept).raise_for_status().json())
+
     def install_crds(self) -> None:
         """Apply the committed CRDs and wait until each is served."""
         for file in sorted(CRDS.glob("tidemill.io_*.yaml")):

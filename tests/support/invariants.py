@@ -12,22 +12,39 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
+CRDS = Path(__file__).resolve().parents[2] / "crds"
 Obj = Mapping[str, Any]
 KStatus = Literal["Current", "InProgress", "Failed", "Terminating"]
 
+BORN = {
+    name: document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"]
+    for document in (yaml.safe_load(f.read_text()) for f in sorted(CRDS.glob("tidemill.io_*.yaml")))
+    for name in [document["spec"]["names"]["kind"]]
+}
+"""The status of a new object by kind, as the CRDs in the repository say."""
 NEGATIVE = ("Reconciling", "Stalled")
 _REASON = re.compile(r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
 _TYPE = re.compile(r"^[A-Z][A-Za-z0-9]*$")
 
 
 def check_status(obj: Obj) -> None:
-    """AssertionError with every violation, one a line; an object that nobody has looked at yet is fine."""
+    """AssertionError with every violation, one a line.
+
+    An object that nobody has written the status of is as it was born: exactly the default of its CRD. Without a kind
+    (a bare status) nothing more is known of it.
+    """
     status = obj.get("status")
-    if status in (None, {}, {"observedGeneration": -1}):
+    if status in (None, {}):
         return
-    violations = [text for check in _CHECKS for text in check(obj, _conditions(obj))]
+    if status.get("observedGeneration") == -1:
+        violations = _born(obj, _conditions(obj))
+    else:
+        violations = [text for check in _CHECKS for text in check(obj, _conditions(obj))]
     where = f"{obj.get('kind')}/{obj['metadata'].get('namespace')}/{obj['metadata'].get('name')}"
     found = "\n".join(f"- {text}" for text in violations)
     assert not violations, f"{where} breaks the status rules:\n{found}\nstatus: {json.dumps(status, indent=1)}"
@@ -123,6 +140,23 @@ def _times(obj: Obj, kind: str, changed: str | None) -> list[str]:
     if made and when < datetime.fromisoformat(made.replace("Z", "+00:00")):
         return [f"{kind} changed at {changed}, before the object was made at {made}"]
     return []
+
+
+def _born(obj: Obj, conditions: Mapping[str, Obj]) -> list[str]:
+    """The state before the first write: the CRD's default and nothing else, and in progress for every tool."""
+    found = [*_ready_is_there(obj, conditions), *_trio(obj, conditions)]
+    if obj.get("kind") in BORN and obj["status"] != BORN[obj["kind"]]:
+        found.append("observedGeneration is -1, but the status is not the one of birth")
+    for kind, condition in conditions.items():
+        if condition.get("status") != ("True" if kind == "Reconciling" else "Unknown"):
+            found.append(f"{kind} is {condition.get('status')} before anybody has looked")
+        if "observedGeneration" in condition:
+            found.append(f"{kind} has observedGeneration {condition['observedGeneration']} before anybody has looked")
+        if condition.get("lastTransitionTime") != "1970-01-01T00:00:00Z":
+            found.append(f"{kind} has lastTransitionTime {condition.get('lastTransitionTime')}, not that of birth")
+    if kstatus(obj) not in ("InProgress", "Terminating"):
+        found.append(f"kstatus reads {kstatus(obj)}, a new object is in progress")
+    return found
 
 
 def _shape(obj: Obj, conditions: Mapping[str, Obj]) -> list[str]:

@@ -105,6 +105,26 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Born:
+    """One condition that every object of a kind has before the operator's first look: a default of the CRD.
+
+    It must be true of any object of the kind from the moment of its creation.
+    """
+
+    type: str
+    status: Literal["True", "Unknown"]
+    reason: str
+    message: str
+
+
+BORN_TIME = "1970-01-01T00:00:00Z"
+"""lastTransitionTime of born conditions, as in the Gateway API: a schema cannot know when an object is made."""
+PENDING = "Pending"
+"""Reason of what nobody has looked at yet."""
+BORN_READY = Born("Ready", "Unknown", PENDING, "The operator has not written a status yet")
+
+
+@dataclass(frozen=True)
 class Kind:
     """What the CRD says about a kind besides its schema."""
 
@@ -114,6 +134,7 @@ class Kind:
     short_names: tuple[str, ...]
     description: str
     columns: tuple[Column, ...]
+    born: tuple[Born, ...] = (BORN_READY,)  # Ready first, then Reconciling, then the others by name
     scale: bool = False
     name_rule: dict[str, Any] | None = None  # a CEL rule on the whole object
     selectable: tuple[str, ...] = ()  # spec fields for `kubectl get --field-selector`
@@ -138,8 +159,9 @@ class Condition(Model):
     type: Annotated[str, Field(max_length=316, description="Type of the condition, PascalCase.")]
     status: Annotated[Literal["True", "False", "Unknown"], Field(description="True, False or Unknown.")]
     observed_generation: Annotated[
-        int, Field(ge=0, description="The metadata.generation that this condition was computed from.")
-    ]
+        int | None,
+        Field(ge=0, description="The metadata.generation that this condition was computed from; absent from birth."),
+    ] = None
     last_transition_time: Annotated[Time, Field(description="When the status last changed.")]
     reason: Annotated[
         str, Field(max_length=1024, min_length=1, description="Why, one PascalCase word from the documented set.")

@@ -11,7 +11,7 @@ from typing import Any
 
 from tidemill.core import hashing
 from tidemill.core.covers import covers
-from tidemill.core.labels import APPLIED, MANAGED_BY, MANAGED_BY_VALUE
+from tidemill.core.labels import APPLIED, MANAGED_BY, MANAGED_BY_VALUE, MANAGED_SELECTOR
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of
 from tidemill.errors import ApiError, Stalled, Waiting
@@ -44,8 +44,8 @@ class Applier:
 
         A refused child does not keep its siblings waiting: a roll-back must reach the router whatever quota says. But
         nothing is deleted then, as a delete relies on what was applied before. Raises, at once, what concerns the whole
-        pass: a server that does not answer or is busy, a conflict, and a refusal of what is written once, since the
-        plan's status may count that as done.
+        pass: a server that does not answer or is busy, a conflict, and a refusal of a record or Job, since the plan's
+        status may count that as done.
         `writer`: whose plan it is; the watch's echo of its applies does not wake it again. The echo of a patch does: it
         may be delivered together with somebody else's change to that object.
         """
@@ -54,7 +54,7 @@ class Applier:
             try:
                 await self.apply(manifest, writer)
             except (Stalled, Waiting, ApiError) as error:
-                if _is_write_once(ObjectRef.of(manifest)) or _concerns_the_pass(error):
+                if registry.lookup(manifest["apiVersion"], manifest["kind"]).counted or _concerns_the_pass(error):
                     raise
                 refused = refused or error
         for patch in plan.patches:
@@ -108,6 +108,13 @@ class Applier:
         if live is None:
             raise Waiting(CHILD_TERMINATING, f"{ref.kind} {ref.name} is just being deleted", 2.0)
         _check_owner(live, wanted)
+        if ref.kind in self._watched and controller_of(wanted) and not _is_ours(live):
+            # The watches select by that label: nothing that happens to the child would ever be seen.
+            text = (
+                f"{ref.kind} {ref.name} exists without the label {MANAGED_SELECTOR}: put it back or delete the object"
+            )
+            raise Stalled(NOT_OWNED, text)
+        self._remember(live, None)
 
     def _is_current(self, live: Obj, wanted: Obj, fingerprint: str) -> bool:
         if (live["metadata"].get("annotations") or {}).get(APPLIED) != fingerprint:

@@ -138,7 +138,7 @@ class Controller:
         desired = status.complete(wanted, obj)
         if status.is_same(obj.get("status"), desired):
             return
-        written = await self._deps.client.apply_status(obj, desired)
+        written = await self._deps.client.replace_status(obj, desired)
         self._deps.cache.put(slim(written))
 
     async def _report_refusal(self, key: Key, obj: Obj, plan: Plan, refused: Refusal) -> Outcome:

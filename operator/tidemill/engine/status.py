@@ -64,8 +64,10 @@ def _with(obj: Obj, trio: list[conditions.Condition], now: datetime, planned: Ob
     base = old if planned is None else planned
     generation = obj["metadata"].get("generation", 0)
     summary = (conditions.READY, conditions.RECONCILING, conditions.STALLED)
-    before = [c for c in old.get("conditions") or () if c["type"] in summary]
-    others = [c for c in base.get("conditions") or () if c["type"] not in summary]
+    live = conditions.of(obj)
+    before = [c for c in live if c["type"] in summary]
+    shown = live if planned is None else planned.get("conditions") or ()
+    others = [c for c in shown if c["type"] not in summary]
     merged = conditions.with_trio([*before, *others], trio, generation, now)
     return {**base, "observedGeneration": generation, "conditions": merged}
 

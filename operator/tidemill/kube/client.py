@@ -32,6 +32,7 @@ _SCRAPE_LIMIT_BYTES = 8 << 20
 _LARGE_BYTES = 1 << 20  # aiohttp wants larger bodies as files
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
+_JSON = "application/json-patch+json"
 
 
 class KubeClient:
@@ -126,6 +127,29 @@ class KubeClient:
             if not query["continue"]:
                 return
 
+    async def changed_since(
+        self, api_version: str, kind: str, namespace: str, name: str, resource_version: str
+    ) -> bool | None:
+        """Whether an object of that name was made, changed or removed after `resource_version`; takes a second.
+
+        The API server replays its history to a watch. None: that version is too old for it.
+        """
+        query = {
+            "watch": "true",
+            "fieldSelector": f"metadata.name={name}",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": "1",
+        }
+        path = registry.lookup(api_version, kind).path(namespace)
+        try:
+            text: str = await self._call("GET", path, query=query, text=True)
+        except ApiError as error:
+            if error.status == 410:
+                return None
+            raise
+        seen = {json.loads(line)["type"] for line in text.splitlines() if line.strip()}
+        return None if "ERROR" in seen else bool(seen - {"BOOKMARK"})
+
     async def has_kind(self, api_version: str, kind: str, ttl_seconds: float = 300.0) -> bool:
         """Whether the cluster serves the kind; the answer may be `ttl_seconds` old."""
         found = self._groups.get(api_version)
@@ -180,16 +204,15 @@ class KubeClient:
         obj: Obj = await self._call("PATCH", _path(ObjectRef.of(manifest)), query, manifest, _APPLY)
         return obj
 
-    async def apply_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Obj:
-        """Server-side apply of the whole status; keys of ours that `status` lacks are removed.
+    async def replace_status(self, obj: Mapping[str, Any], status: Mapping[str, Any]) -> Obj:
+        """Sets the whole status: what `status` lacks is gone, defaults of the schema as well (which nobody owns).
 
-        The resourceVersion of `obj`, where present, is a precondition: 409 when the object has changed or was replaced.
+        The resourceVersion of `obj` is a precondition: 409 when the object has changed or was replaced.
         """
-        ref = ObjectRef.of(obj)
-        meta = {k: obj["metadata"][k] for k in ("name", "namespace", "uid", "resourceVersion") if k in obj["metadata"]}
-        body = {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": meta, "status": status}
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        written: Obj = await self._call("PATCH", _path(ref, "status"), query, body, _APPLY)
+        version = {"op": "replace", "path": "/metadata/resourceVersion", "value": obj["metadata"]["resourceVersion"]}
+        body = [version, {"op": "add", "path": "/status", "value": status}]  # adding what is there replaces it
+        query = {"fieldManager": FIELD_MANAGER}
+        written: Obj = await self._call("PATCH", _path(ObjectRef.of(obj), "status"), query, body, _JSON)
         return written
 
     async def patch_status(self, ref: ObjectRef, status: Mapping[str, Any]) -> Obj:
@@ -240,7 +263,7 @@ class KubeClient:
         method: str,
         path: str,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | Objs | None = None,
         content_type: str = "application/json",
         *,
         text: bool = False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Line breaks of YAML, and what YAML does not let stand unescaped although JSON does.
@@ -16,7 +16,7 @@ _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def encode(body: Mapping[str, Any]) -> bytes:
+def encode(body: Mapping[str, Any] | Sequence[Any]) -> bytes:
     """Compact UTF-8 JSON that is YAML too; a lone surrogate, which no encoding has, becomes U+FFFD.
 
     Raises ValueError for NaN and infinity, TypeError for what JSON does not know.

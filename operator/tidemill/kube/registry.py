@@ -21,6 +21,8 @@ class Resource:
     namespaced: bool = True
     write_once: bool = False
     """Created, and never applied again: its spec cannot change (records, Job, PersistentVolumeClaim)."""
+    counted: bool = False
+    """A plan's status may count it as made: its refusal ends the pass before that status is written."""
     field_selector: str | None = None
     """What watches and resyncs leave out on the server's side."""
 
@@ -50,8 +52,8 @@ class Resource:
 
 _ALL = (
     Resource(API_VERSION, "TrainingPipeline", "trainingpipelines"),
-    Resource(API_VERSION, "TrainingRun", "trainingruns", write_once=True),
-    Resource(API_VERSION, "ModelVersion", "modelversions", write_once=True),
+    Resource(API_VERSION, "TrainingRun", "trainingruns", write_once=True, counted=True),
+    Resource(API_VERSION, "ModelVersion", "modelversions", write_once=True, counted=True),
     Resource(API_VERSION, "ModelDeployment", "modeldeployments"),
     Resource(API_VERSION, "ModelMonitor", "modelmonitors"),
     Resource("v1", "ConfigMap", "configmaps", field_selector="metadata.name!=kube-root-ca.crt"),
@@ -63,7 +65,7 @@ _ALL = (
     Resource("v1", "Node", "nodes", namespaced=False),
     Resource("apps/v1", "Deployment", "deployments"),
     Resource("apps/v1", "StatefulSet", "statefulsets"),
-    Resource("batch/v1", "Job", "jobs", write_once=True),
+    Resource("batch/v1", "Job", "jobs", write_once=True, counted=True),
     Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
     Resource("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
     Resource("events.k8s.io/v1", "Event", "events"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tidemill.core import conditions
 from tidemill.core.plan import Event, ObjectRef, Plan
 from tidemill.errors import Waiting
 from tidemill.monitoring import status
@@ -75,7 +76,7 @@ def _rebased(snapshot: Snapshot) -> list[Event]:
 
 def _news(snapshot: Snapshot, findings: Findings) -> list[Event]:
     """A warning for each finding that has become True."""
-    raw = (snapshot.object.get("status") or {}).get("conditions") or []
+    raw = conditions.of(snapshot.object)
     before = {c["type"] for c in raw if c["status"] == "True"}
     found = (findings.get(kind) for kind in (DRIFT, QUALITY, PERFORMANCE))
     return [

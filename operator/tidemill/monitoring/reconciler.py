@@ -18,6 +18,7 @@ from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of
 from tidemill.engine.contract import Deps
+from tidemill.engine.memory import Memory
 from tidemill.errors import ApiError
 from tidemill.monitoring import plan, reading
 from tidemill.monitoring.builders import prometheus, workload
@@ -48,13 +49,13 @@ class ModelMonitorReconciler:
     def __init__(self, deps: Deps) -> None:
         """Reads nothing yet."""
         self._deps = deps
-        self._readings: dict[Key, tuple[str | None, Reading]] = {}
+        self._readings = Memory[tuple[str | None, Reading]]()
 
     async def gather(self, key: Key) -> Snapshot | None:
         """The snapshot; None when the object is gone. Stalled when its spec cannot be read."""
         obj = self._deps.cache.get(self.kind, key.namespace, key.name)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
-            self._readings.pop(key, None)
+            self._readings.forget(key)
             return None
         read = parsed(ModelMonitor, obj)
         spec, status = read.spec, read.status
@@ -74,7 +75,7 @@ class ModelMonitorReconciler:
             predecessor=self._predecessor(key, spec.deployment),
             pod_ready=pod is not None and reading.is_ready(pod),
             pod_problem=reading.problem(pod) if pod is not None else "its pod does not exist yet",
-            reading=await self._reading(key, spec, served, pod, now),
+            reading=await self._reading(key, obj["metadata"]["uid"], spec, served, pod, now),
             prometheus_kinds=kinds,
             children=await self._children(obj, kinds),
         )
@@ -115,10 +116,10 @@ class ModelMonitorReconciler:
         return max(alive, key=reading.is_ready, default=None)
 
     async def _reading(
-        self, key: Key, spec: ModelMonitorSpec, served: Served | None, pod: Obj | None, now: datetime
+        self, key: Key, uid: str, spec: ModelMonitorSpec, served: Served | None, pod: Obj | None, now: datetime
     ) -> Reading:
         """The report, at most one interval old; asked for again at once when another version is in service."""
-        digest, known = self._readings.get(key, (None, Reading()))
+        digest, known = self._readings.get(key, uid) or (None, Reading())
         if served is None or served.digest is None or pod is None or not reading.is_ready(pod):
             return Reading(time=known.time)
         age = (now - known.time).total_seconds() if known.time else float("inf")
@@ -128,7 +129,7 @@ class ModelMonitorReconciler:
         found = await self._ask(pod["status"]["podIP"], served.digest, now)
         if found.report is None:
             found = replace(found, time=known.time)
-        self._readings[key] = (served.digest, found)
+        self._readings.put(key, uid, (served.digest, found))
         return found
 
     async def _ask(self, address: str, digest: str, now: datetime) -> Reading:

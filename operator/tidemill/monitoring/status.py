@@ -16,7 +16,7 @@ from tidemill.api.v1alpha1.model_monitor import (
     PerformanceStatus,
     WindowStatus,
 )
-from tidemill.core.conditions import Condition, merge, trio
+from tidemill.core.conditions import Condition, merge, of, trio
 from tidemill.monitoring.findings import Findings
 from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, moment
 from tidemill_contracts.monitoring import ColumnScore, WindowReport
@@ -136,8 +136,7 @@ def _conditions(snapshot: Snapshot, findings: Findings) -> list[dict[str, Any]]:
     prometheus = prometheus_ready(snapshot)
     if prometheus is not None:
         found.append(prometheus)
-    old = (snapshot.object.get("status") or {}).get("conditions") or []
-    return merge(old, found, snapshot.generation, snapshot.now)
+    return merge(of(snapshot.object), found, snapshot.generation, snapshot.now)
 
 
 def _summary(snapshot: Snapshot) -> list[Condition]:

@@ -23,6 +23,7 @@ from tidemill.core import podspec
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
 from tidemill.engine.contract import Deps
+from tidemill.engine.memory import Memory
 from tidemill.errors import ApiError
 from tidemill.serving import figures, plan, reading
 from tidemill.serving.builders import router as router_builder
@@ -67,16 +68,16 @@ class ModelDeploymentReconciler:
     def __init__(self, deps: Deps) -> None:
         """Reads nothing yet."""
         self._deps = deps
-        self._bases: dict[Key, _Base] = {}
-        self._last: dict[Key, tuple[datetime, Mapping[str, Scrape]]] = {}
+        self._bases = Memory[_Base]()
+        self._last = Memory[tuple[datetime, Mapping[str, Scrape]]]()
 
     async def gather(self, key: Key) -> Snapshot | None:
         """The snapshot; None when the object is gone. Stalled when its spec cannot be read."""
         cache = self._deps.cache
         obj = cache.get(self.kind, key.namespace, key.name)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
-            self._bases.pop(key, None)
-            self._last.pop(key, None)
+            self._bases.forget(key)
+            self._last.forget(key)
             return None
         read = parsed(ModelDeployment, obj)
         spec, status = read.spec, read.status
@@ -97,7 +98,7 @@ class ModelDeploymentReconciler:
             pipeline_exists=not pipeline or cache.get("TrainingPipeline", key.namespace, pipeline) is not None,
             workloads=workloads,
             router=router,
-            measurement=self._measurement(key, status, router, now),
+            measurement=self._measurement(key, obj["metadata"]["uid"], status, router, now),
             rollback_requests=tuple(
                 reading.rollback_requests(cache.list("ModelMonitor", key.namespace), obj["metadata"]["name"])
             ),
@@ -179,41 +180,42 @@ class ModelDeploymentReconciler:
         return replace(pod, scrape=figures.parse(text))
 
     def _measurement(
-        self, key: Key, status: ModelDeploymentStatus, router: Router, now: datetime
+        self, key: Key, uid: str, status: ModelDeploymentStatus, router: Router, now: datetime
     ) -> Measurement | None:
         """The figures since the stretch under measurement began; None when there is no base to subtract from yet."""
         candidate = status.candidate
         ready = [p for p in router.pods if p.ready]
         scrapes = {p.name: p.scrape for p in ready if p.scrape is not None}
         if candidate is None or candidate.step < 0:
-            self._bases.pop(key, None)
-            self._last[key] = (now, scrapes)
+            self._bases.forget(key)
+            self._last.put(key, uid, (now, scrapes))
             return None
         stretch = _stretch(candidate)
-        base = self._bases.get(key)
+        base = self._bases.get(key, uid)
         if base is None or not _same(base, stretch):
-            base = self._new_base(key, stretch, now, scrapes)
-        self._last[key] = (now, scrapes)
+            base = self._new_base(self._last.get(key, uid), stretch, now, scrapes)
+        self._last.put(key, uid, (now, scrapes))
         if base is None:
             return None
         missing = tuple(p.error or f"{p.name}: no address yet" for p in ready if p.scrape is None)
         # A router pod that was there at the start but not asked then has no base: its figures start to count now.
         before = {**{n: s for n, s in scrapes.items() if n not in base.scrapes}, **base.scrapes}
         if before != base.scrapes:
-            self._bases[key] = base = replace(base, scrapes=before)
+            base = replace(base, scrapes=before)
+        self._bases.put(key, uid, base)
         return Measurement(base.time, base.scrapes, scrapes, missing)
 
-    def _new_base(self, key: Key, stretch: _Stretch, now: datetime, scrapes: Mapping[str, Scrape]) -> _Base | None:
+    @staticmethod
+    def _new_base(
+        last: tuple[datetime, Mapping[str, Scrape]] | None,
+        stretch: _Stretch,
+        now: datetime,
+        scrapes: Mapping[str, Scrape],
+    ) -> _Base | None:
         """The figures of the pass that began the stretch when they are still known, else those of now."""
-        last = self._last.get(key)
         if last is not None and abs(last[0] - stretch[3]) < timedelta(seconds=2):
-            base = _Base(stretch, last[0], last[1])
-        elif scrapes:
-            base = _Base(stretch, now, scrapes)
-        else:
-            return None
-        self._bases[key] = base
-        return base
+            return _Base(stretch, last[0], last[1])
+        return _Base(stretch, now, scrapes) if scrapes else None
 
 
 def _stretch(candidate: CandidateStatus) -> _Stretch:

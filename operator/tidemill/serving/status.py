@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidemill.core.conditions import Condition, merge, trio
+from tidemill.core.conditions import Condition, merge, of, trio
 from tidemill.serving import readiness, steps
 from tidemill.serving.snapshot import Snapshot, runtime_of
 from tidemill.serving.state import State, Target, is_version
@@ -69,8 +69,7 @@ def conditions(snapshot: Snapshot, state: State, target: Target, routed: bool) -
     found = [*_summary(snapshot, state, target, available, routed), available]
     found += _progressing(snapshot, state)
     found += _rolled_back(state, target)
-    old = (snapshot.object.get("status") or {}).get("conditions") or []
-    return merge(old, found, snapshot.generation, snapshot.now)
+    return merge(of(snapshot.object), found, snapshot.generation, snapshot.now)
 
 
 def _summary(snapshot: Snapshot, state: State, target: Target, available: Condition, routed: bool) -> list[Condition]:

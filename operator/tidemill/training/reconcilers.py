@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tidemill.core import labels, names
+from tidemill.core import conditions, labels, names
 from tidemill.core.labels import API_VERSION, MANAGED_SELECTOR
 from tidemill.core.plan import Key
 from tidemill.core.podspec import controller_of
 from tidemill.engine.contract import Deps, Reconciler, Watch, controller_keys
 from tidemill.kube.cache import Cache
 from tidemill.training import records
+from tidemill.training.ownruns import OwnRuns
 from tidemill.training.pipeline.reconciler import PipelineReconciler, config_map_inputs, retrain_actions
 from tidemill.training.run.reconciler import RunReconciler
 from tidemill.training.version.reconciler import VersionReconciler
@@ -21,7 +22,8 @@ Obj = dict[str, Any]
 
 def build(deps: Deps) -> list[Reconciler]:
     """One reconciler per kind."""
-    return [PipelineReconciler(deps), RunReconciler(deps), VersionReconciler(deps)]
+    own = OwnRuns()
+    return [PipelineReconciler(deps, own), RunReconciler(deps, own), VersionReconciler(deps)]
 
 
 def config_map_to_pipelines(config_map: Obj, cache: Cache) -> Iterable[Key]:
@@ -54,7 +56,7 @@ def deployment_to_versions(deployment: Obj, cache: Cache) -> Iterable[Key]:
 def pipeline_to_versions(pipeline: Obj, cache: Cache) -> Iterable[Key]:
     """Versions that an earlier pipeline of this name left behind, when a new one appears."""
     meta = pipeline["metadata"]
-    if (pipeline.get("status") or {}).get("observedGeneration", -1) != -1:
+    if not conditions.is_born(pipeline):
         return
     for version in cache.list("ModelVersion", meta["namespace"], {labels.PIPELINE: names.label_value(meta["name"])}):
         if controller_of(version).get("uid") != meta["uid"]:

@@ -36,7 +36,10 @@ class RunRecord:
     """Status of the condition Succeeded; "Unknown" while the run goes on."""
     reason: str
     message: str
-    job_running: bool
+    untold: bool
+    """Nobody has written its status yet: it goes on as from birth."""
+    has_job: bool
+    """Whether its Job is known."""
     version: str | None
     failure: Mapping[str, Any]
     completed: datetime | None
@@ -57,7 +60,7 @@ class RunRecord:
 ENVIRONMENT = ("resources", "nodeSelector", "tolerations", "queueName", "serviceAccountName", "limits")
 
 
-def run_record(obj: Obj) -> RunRecord:
+def run_record(obj: Obj, *, has_job: bool = False) -> RunRecord:
     """The record of a TrainingRun object."""
     meta, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
     succeeded = conditions.get(status.get("conditions") or (), words.SUCCEEDED) or {}
@@ -76,7 +79,8 @@ def run_record(obj: Obj) -> RunRecord:
         outcome=succeeded.get("status", "Unknown"),
         reason=succeeded.get("reason", ""),
         message=succeeded.get("message", ""),
-        job_running=bool(status.get("runningSince")),
+        untold=conditions.is_born(obj),
+        has_job=has_job,
         version=status.get("version"),
         failure=status.get("failure") or {},
         completed=_time(status.get("completionTime")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hack.generate.__main__ import ROOT, main, stale
 
 from tidemill.api.base import Resource
 from tidemill.api.v1alpha1 import KINDS
+from tidemill.training import words
 
 KIND_IDS = [kind.INFO.kind for kind in KINDS]
 by_kind = pytest.mark.parametrize("kind", KINDS, ids=KIND_IDS)
@@ -97,12 +99,39 @@ def test_defaults_stand_nowhere_inside_list_items(kind: type[Resource]) -> None:
 def test_status_is_in_progress_until_the_operator_has_looked(kind: type[Resource]) -> None:
     status = crd.object_schema(kind)["properties"]["status"]
 
-    assert status["default"] == {"observedGeneration": -1}
+    born = status["default"]
+    assert born["observedGeneration"] == -1
+    types = [c["type"] for c in born["conditions"]]
+    assert types[0] == "Ready", "the order in which the operator writes them, and kubectl shows them"
+    assert types[1:] == sorted(types[1:])
+    assert {c["lastTransitionTime"] for c in born["conditions"]} == {"1970-01-01T00:00:00Z"}
+    assert {(c["type"] == "Reconciling", c["status"]) for c in born["conditions"]} <= {
+        (True, "True"),
+        (False, "Unknown"),
+    }
     assert [path for path, schema, _ in nodes(status) if path and "default" in schema] == []
     condition = status["properties"]["conditions"]
     assert (condition["x-kubernetes-list-type"], condition["x-kubernetes-list-map-keys"]) == ("map", ["type"])
     assert "observedGeneration" in condition["items"]["properties"]
     assert "phase" not in status["properties"]
+
+
+@by_kind
+def test_columns_of_conditions_say_something_from_birth(kind: type[Resource]) -> None:
+    born = {c.type for c in kind.INFO.born}
+    shown = [re.search(r'type=="(\w+)"', c.json_path) for c in kind.INFO.columns]
+
+    assert {found[1] for found in shown if found} - {"DriftDetected"} <= born  # only a monitor with spec.drift has that
+
+
+def test_what_a_run_says_from_birth_is_true_of_every_run() -> None:
+    """The operator makes it together with its Job and writes no more while it goes on (docs/decisions/0093)."""
+    (run,) = (k.INFO for k in KINDS if k.INFO.kind == "TrainingRun")
+
+    assert {(c.type, c.status) for c in run.born} == {
+        ("Ready", "Unknown"), ("Reconciling", "True"), ("Succeeded", "Unknown"),
+    }  # fmt: skip
+    assert {c.reason for c in run.born} == {words.RUNNING}
 
 
 @by_kind

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.support.invariants import check_status, kstatus
+from tests.support.invariants import BORN, check_status, kstatus
 
 GOOD = {
     "type": "Ready",
@@ -23,7 +23,9 @@ def obj(*conditions: dict[str, Any], **status: Any) -> dict[str, Any]:
 
 def test_good_and_untouched_pass() -> None:
     check_status(obj(GOOD))
-    check_status({"metadata": {"generation": 1}, "status": {"observedGeneration": -1}})
+    for kind, status in BORN.items():
+        check_status({"kind": kind, "metadata": {"generation": 1}, "status": status})
+        assert kstatus({"kind": kind, "metadata": {"generation": 1}, "status": status}) == "InProgress"
     check_status({"metadata": {"generation": 1}})
 
 
@@ -53,6 +55,28 @@ def test_good_and_untouched_pass() -> None:
     ],
 )
 def test_each_rule_can_fail(broken: dict[str, Any], want: str) -> None:
+    with pytest.raises(AssertionError, match=want):
+        check_status(broken)
+
+
+def born(**ready: Any) -> dict[str, Any]:
+    condition = {**BORN["TrainingPipeline"]["conditions"][0], **ready}
+    status = {"observedGeneration": -1, "conditions": [condition]}
+    return {"kind": "TrainingPipeline", "metadata": {"generation": 1}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("broken", "want"),
+    [
+        (born(status="True"), "Ready is True before anybody has looked"),
+        (born(observedGeneration=1), "Ready has observedGeneration 1 before"),
+        (born(lastTransitionTime="2026-03-01T11:00:00Z"), "not that of birth"),
+        (born(message="something else"), "not the one of birth"),
+        ({**born(), "status": {"observedGeneration": -1}}, "Ready must always be present"),
+    ],
+)
+def test_each_rule_of_birth_can_fail(broken: dict[str, Any], want: str) -> None:
+    check_status(born())
     with pytest.raises(AssertionError, match=want):
         check_status(broken)
 

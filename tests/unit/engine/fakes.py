@@ -63,7 +63,7 @@ class FakeApi:
             raise ApiError(409, "Conflict", "changed")
         return self._store("replace", obj)
 
-    async def apply_status(self, obj: Obj, status: Obj) -> Obj:
+    async def replace_status(self, obj: Obj, status: Obj) -> Obj:
         live = self.objects.get(_key(obj))
         if live is None:
             raise ApiError(404, "NotFound", "gone")

@@ -42,7 +42,10 @@ def test_recorded_state(recorded: Recorded) -> None:
     assert health(recorded.document) == recorded.argocd
 
 
-@pytest.mark.parametrize("status", [None, {}, {"observedGeneration": 1}, {"observedGeneration": 1, "conditions": []}])
+@pytest.mark.parametrize(
+    "status",
+    [None, {}, {"observedGeneration": -1}, {"observedGeneration": 1}, {"observedGeneration": 1, "conditions": []}],
+)
 def test_a_status_with_nothing_in_it_is_progressing(status: dict[str, Any] | None) -> None:
     document = {"metadata": {"generation": 1}, "spec": {}} | ({} if status is None else {"status": status})
 

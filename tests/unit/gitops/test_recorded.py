@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.invariants import check_status
+from tests.support.invariants import BORN, check_status
 from tests.support.recorded import RECORDED, Recorded
 
+from tidemill.api.base import PENDING
 from tidemill.api.v1alpha1 import KINDS
 from tidemill.engine import status as engine
 from tidemill.monitoring import status as monitoring
@@ -42,14 +43,15 @@ def test_its_status_keeps_the_rules(recorded: Recorded) -> None:
 def test_its_reasons_are_the_operators(recorded: Recorded) -> None:
     reasons = {c["reason"] for c in recorded.document["status"].get("conditions", [])}
 
-    assert reasons <= REASONS[recorded.document["kind"]] | ENGINE
+    assert reasons <= REASONS[recorded.document["kind"]] | ENGINE | {PENDING}
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_the_states_that_every_kind_has_are_there(kind: str) -> None:
     mine = [r for r in RECORDED if r.document["kind"] == kind]
 
-    assert {r.argocd["message"] for r in mine} >= {"Waiting for the operator", "Pending deletion"}
+    assert BORN[kind] in [r.document["status"] for r in mine]
+    assert "Pending deletion" in {r.argocd["message"] for r in mine}
     assert {r.argocd["status"] for r in mine} >= {"Progressing", "Healthy"}
     if kind in ("TrainingPipeline", "ModelDeployment", "ModelMonitor"):
         assert {r.argocd["status"] for r in mine} == {"Progressing", "Healthy", "Degraded", "Suspended"}

@@ -73,15 +73,18 @@ async def test_apply_is_server_side_with_our_manager(server: Server, client: Kub
     assert server.tokens == ["Bearer t"]
 
 
-async def test_status_carries_its_preconditions(server: Server, client: KubeClient) -> None:
+async def test_status_is_replaced_and_carries_its_precondition(server: Server, client: KubeClient) -> None:
     meta = {"name": "m", "namespace": "ns", "uid": "u", "resourceVersion": "7", "labels": {"not": "sent"}}
-    await client.apply_status(
+    await client.replace_status(
         {"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelMonitor", "metadata": meta}, {"a": 1}
     )
-    _, path, _, _, body = server.seen[0]
-    assert path == "/apis/tidemill.io/v1alpha1/namespaces/ns/modelmonitors/m/status"
-    assert body["metadata"] == {"name": "m", "namespace": "ns", "uid": "u", "resourceVersion": "7"}
-    assert body["status"] == {"a": 1}
+    method, path, _, kind, body = server.seen[0]
+    assert (method, path) == ("PATCH", "/apis/tidemill.io/v1alpha1/namespaces/ns/modelmonitors/m/status")
+    assert kind == "application/json-patch+json"
+    assert body == [
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": "7"},
+        {"op": "add", "path": "/status", "value": {"a": 1}},
+    ]
 
 
 async def test_list_is_paged_and_items_know_their_kind(server: Server, client: KubeClient) -> None:

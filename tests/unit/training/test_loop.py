@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 from tests.support import builders_training as make
+from tests.support.invariants import BORN
 from tests.unit.training.world import World
+
+from tidemill.core.conditions import format_time
 
 Obj = dict[str, Any]
 
@@ -53,18 +56,56 @@ def test_a_quick_run_costs_six_writes_and_the_claim() -> None:
     ]
 
 
-def test_a_run_that_is_seen_running_costs_two_more_writes_and_shows_it() -> None:
+def test_a_long_run_costs_one_more_write_the_pipelines_and_ends_with_the_right_times() -> None:
     world = quickstart()
     world.settle()
     run = world.names("TrainingRun")[0]
     world.written()
+    world.advance(seconds=3)
     world.kubelet_starts(run)
+    started = format_time(world.clock.time)
     world.settle()
-
-    assert sorted(world.written()) == ["status TrainingPipeline", "status TrainingRun"]
+    assert world.written() == [], "the run is born saying that it goes on"
     assert world.condition("TrainingRun", run, "Reconciling") == ("True", "Running")
+
+    world.advance(seconds=17)
+    world.settle()
+    assert world.written() == ["status TrainingPipeline"]
     assert world.condition("TrainingPipeline", "churn", "Reconciling") == ("True", "RunInProgress")
     assert world.pipeline()["activeRun"] == run
+
+    world.advance(hours=1)
+    world.kubelet_finishes(run, make.result(), started=started)
+    world.settle()
+    assert sorted(world.written()) == [
+        "apply ModelVersion",
+        "status ModelVersion",
+        "status TrainingPipeline",
+        "status TrainingRun",
+    ]
+    status = world.run(run)
+    assert status["startTime"] == format_time(make.NOW)
+    assert status["runningSince"] == started
+    assert status["completionTime"] == format_time(world.clock.time)
+
+
+def test_conditions_of_birth_have_held_since_the_creation() -> None:
+    world = quickstart()
+    made = world.get("TrainingPipeline", "churn")["metadata"]["creationTimestamp"]
+    world.settle()
+    world.advance(seconds=30)
+    world.settle()
+    run = world.names("TrainingRun")[0]
+
+    for kind, name in (("TrainingPipeline", "churn"), ("TrainingRun", run)):
+        found = {c["type"]: c["lastTransitionTime"] for c in world.get(kind, name)["status"]["conditions"]}
+        made = world.get(kind, name)["metadata"]["creationTimestamp"]
+        assert found["Ready"] == made, "it was Unknown from birth and is now"
+        assert set(found.values()) <= {made, format_time(world.clock.time)}
+    world.kubelet_finishes(run, make.result())
+    world.settle()
+    ready = world.get("TrainingRun", run)["status"]["conditions"][0]
+    assert (ready["status"], ready["lastTransitionTime"]) == ("True", format_time(world.clock.time))
 
 
 def test_an_idle_pipeline_costs_nothing() -> None:
@@ -81,7 +122,7 @@ def test_an_idle_pipeline_costs_nothing() -> None:
 def test_a_run_that_is_slow_to_start_is_shown_after_twenty_seconds() -> None:
     world = quickstart()
     world.settle()
-    assert world.pipeline() == {}
+    assert world.pipeline() == BORN["TrainingPipeline"]
     world.advance(seconds=20)
     world.settle()
 
@@ -100,6 +141,7 @@ def test_changed_code_trains_again_and_the_pipeline_stays_ready_meanwhile() -> N
     assert trigger(world, run)["type"] == "CodeChanged"
     assert trigger(world, run)["from"] != trigger(world, run)["to"]
     world.kubelet_starts(run)
+    world.advance(seconds=20)
     world.settle()
     assert world.condition("TrainingPipeline", "churn") == ("True", "RunInProgress")
     world.train("f", run)
@@ -143,6 +185,7 @@ def test_a_changed_spec_trains_and_is_reconciling_until_its_verdict() -> None:
     world.settle()
     run = world.names("TrainingRun")[-1]
     world.kubelet_starts(run)
+    world.advance(seconds=20)
     world.settle()
 
     assert trigger(world, run)["type"] == "SpecChanged"
@@ -412,12 +455,11 @@ def test_the_echo_of_an_own_write_is_not_needed_to_go_on() -> None:
     world.put(make.ConfigMap().obj())
     world.reconcile(key)
     assert world.requeue[key] == 1  # what status says is not true any more
-    world.reconcile(key)
-    assert world.condition("TrainingPipeline", "churn") == ("Unknown", "RunInProgress")
-
     run = Key("TrainingRun", make.NAMESPACE, world.names("TrainingRun")[0])
     world.reconcile(run)
     assert world.requeue[run] == 1  # to have seen the Job
+    world.reconcile(key)
+    assert world.condition("TrainingPipeline", "churn") == ("Unknown", "RunInProgress")
     world.reconcile(run)
     world.remove("Job", run.name)
     world.reconcile(run)

@@ -320,6 +320,7 @@ def test_a_change_during_a_run_is_kept_as_the_one_pending_trigger() -> None:
     world.put(make.ConfigMap(train_py="2").obj())
     world.settle()
     world.put(make.ConfigMap(train_py="3").obj())
+    world.advance(seconds=20)
     world.settle()
     assert world.pipeline()["pendingTrigger"]["type"] == "NeverTrained"
     assert world.names("TrainingRun") == [run]

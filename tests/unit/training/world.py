@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.support import builders_training as make
-from tests.support.invariants import check_status
+from tests.support.invariants import BORN, check_status
 
 from tidemill.config import OperatorConfig
 from tidemill.core.conditions import format_time
@@ -70,6 +70,11 @@ class Client:
         found = [o for (k, n, _), o in self.world.objects.items() if (k, n) == (kind, namespace)]
         return [o for o in found if (o["metadata"].get("labels") or {}).get(key) == value]
 
+    async def changed_since(self, _: str, kind: str, namespace: str, name: str, resource_version: str) -> bool | None:
+        if int(resource_version) < self.world.compacted:
+            return None
+        return any(v > int(resource_version) for v in self.world.history.get((kind, namespace, name), ()))
+
     async def pod_logs(self, namespace: str, pod: str, container: str, tail_lines: int) -> str:
         return self.world.logs.get(pod, "")
 
@@ -88,6 +93,9 @@ class World:
         self.crash_before_status = False
         self.requeue: dict[Key, float | None] = {}
         self._version = 10
+        self.history: dict[tuple[str, str, str], list[int]] = {}
+        self.compacted = 0
+        """Changes before this resourceVersion are not remembered by the API server any more."""
         self.restart()
         for obj in objects:
             self.put(obj)
@@ -115,8 +123,9 @@ class World:
         if old is not None and old.get("spec") != obj.get("spec") and obj["kind"] in OURS:
             meta["generation"] = old["metadata"].get("generation", 1) + 1
         meta.setdefault("generation", 1)
-        if obj["kind"] in OURS and old is not None and "status" not in obj:
-            obj["status"] = old.get("status", {})
+        if obj["kind"] in OURS and "status" not in obj:
+            obj["status"] = old["status"] if old is not None else copy.deepcopy(BORN[obj["kind"]])
+        self.history.setdefault(slot, []).append(self._version)
         self.objects[slot] = obj
         self._show(obj)
         return obj
@@ -126,6 +135,8 @@ class World:
         gone = self.objects.pop((kind, namespace, name), None)
         if gone is None:
             return
+        self._version += 1
+        self.history.setdefault((kind, namespace, name), []).append(self._version)
         self.cache.remove(kind, namespace, name, gone["metadata"]["uid"])
         for child in list(self.objects.values()):
             owners = child["metadata"].get("ownerReferences") or []
@@ -152,10 +163,10 @@ class World:
         pod["metadata"]["creationTimestamp"] = format_time(self.clock.time)
         self.put(pod)
 
-    def kubelet_finishes(self, run: str, message: Obj | str, exit_code: int = 0) -> None:
-        """The run's pod ends with a termination message, and its Job with it."""
+    def kubelet_finishes(self, run: str, message: Obj | str, exit_code: int = 0, *, started: str | None = None) -> None:
+        """The run's pod ends with a termination message, and its Job with it; `started` just now unless said."""
         job = self.get("Job", run)
-        ended = {**make.terminated(exit_code, message), "startedAt": format_time(self.clock.time)}
+        ended = {**make.terminated(exit_code, message), "startedAt": started or format_time(self.clock.time)}
         self.put(make.pod(job, terminated=ended))
         kind, reason = ("Complete", "CompletionsReached") if exit_code == 0 else ("Failed", "PodFailurePolicy")
         self.ends(run, kind, reason)

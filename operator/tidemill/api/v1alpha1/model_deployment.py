@@ -6,9 +6,12 @@ from pydantic import Field
 
 from tidemill.api.base import (
     ATOMIC,
+    BORN_READY,
     MAX_SECONDS,
+    PENDING,
     READY_COLUMNS,
     TAIL_COLUMNS,
+    Born,
     Column,
     Digest,
     Kind,
@@ -327,6 +330,7 @@ class ModelDeployment(Resource):
             Column("URL", "string", ".status.url", "Address inside the cluster."),
             *TAIL_COLUMNS,
         ),
+        born=(BORN_READY, Born("Available", "Unknown", PENDING, "Not known yet")),
         scale=True,
         name_rule=rule(
             "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 63",

@@ -6,10 +6,13 @@ from pydantic import Field
 
 from tidemill.api.base import (
     ATOMIC,
+    BORN_READY,
     MAX_SECONDS,
+    PENDING,
     READY_COLUMNS,
     SET,
     TAIL_COLUMNS,
+    Born,
     Column,
     Kind,
     LabelName,
@@ -323,6 +326,7 @@ class ModelMonitor(Resource):
             Column("Rows", "integer", ".status.rows", "Rows in the last judged window."),
             *TAIL_COLUMNS,
         ),
+        born=(BORN_READY, Born("DataArriving", "Unknown", PENDING, "Not known yet")),
         selectable=(".spec.deployment",),
         name_rule=rule("size(self.metadata.name) <= 63", "metadata.name must be no more than 63 characters"),
     )

@@ -6,9 +6,12 @@ from pydantic import Field
 
 from tidemill.api.base import (
     ATOMIC,
+    BORN_READY,
     IMMUTABLE,
+    PENDING,
     SET,
     TAIL_COLUMNS,
+    Born,
     Column,
     Digest,
     Kind,
@@ -123,6 +126,7 @@ class ModelVersion(Resource):
             Column("Digest", "string", ".spec.digest", "Digest of its content.", 1),
             *TAIL_COLUMNS,
         ),
+        born=(BORN_READY, Born("Approved", "Unknown", PENDING, "Not known yet")),
         selectable=(".spec.pipeline",),
     )
 

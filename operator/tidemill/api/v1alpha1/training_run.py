@@ -8,6 +8,7 @@ from tidemill.api.base import (
     ATOMIC,
     IMMUTABLE,
     TAIL_COLUMNS,
+    Born,
     Column,
     Digest,
     Kind,
@@ -191,6 +192,9 @@ class TrainingRunStatus(Status):
     failure: Annotated[RunFailure | None, Field(description="Why it failed.")] = None
 
 
+_STARTED = "The run was started; its Job has the run's name."
+
+
 class TrainingRun(Resource):
     """One execution of a TrainingPipeline. Written by the operator; read it, do not create it."""
 
@@ -209,6 +213,11 @@ class TrainingRun(Resource):
             Column("Reason", "string", '.status.conditions[?(@.type=="Succeeded")].reason', "What became of it."),
             Column("Version", "string", ".status.version", "The ModelVersion that was registered."),
             *TAIL_COLUMNS,
+        ),
+        born=(
+            Born("Ready", "Unknown", "Running", _STARTED),
+            Born("Reconciling", "True", "Running", _STARTED),
+            Born("Succeeded", "Unknown", "Running", _STARTED),
         ),
         selectable=(".spec.pipeline", ".spec.trigger.type"),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from tidemill.core import conditions
 from tidemill.core.conditions import Condition, Status, parse_time
 from tidemill.monitoring.findings import DATA_ARRIVING, DRIFT, LABELS_ARRIVING, PERFORMANCE, QUALITY, Findings
 from tidemill.monitoring.snapshot import SILENCE_SECONDS, Snapshot, moment
@@ -59,7 +60,7 @@ def _kept(snapshot: Snapshot) -> Findings | None:
         return None
     if snapshot.now - last > timedelta(seconds=UNREACHABLE_SECONDS):
         return None
-    raw = (snapshot.object.get("status") or {}).get("conditions") or []
+    raw = conditions.of(snapshot.object)
     watched = _watched(snapshot)
     kept = tuple(Condition.from_json(c) for c in raw if c["type"] in watched)
     return Findings(kept, status.drifted_windows) if len(kept) == len(watched) else None

@@ -1,8 +1,8 @@
 """From a pipeline's snapshot to what is done: at most one run is started, one probe, and the surplus is removed.
 
 Two things save writes without hiding anything (docs/decisions/0070). A started run changes the pipeline's status only
-once its pod runs or twenty seconds have passed, whichever comes first. And a finished run is recorded in status before
-the next one starts, so that the newest run is always the only one that status may lack.
+after twenty seconds. And a finished run is recorded in status before the next one starts, so that the newest run is
+always the only one that status may lack.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def plan(snapshot: PipelineSnapshot) -> Plan:
         wait = SOON if shows_trouble(now) else QUIET
         return Plan(apply=(_run(now, verdict),), requeue_after=wait.total_seconds())
     if not is_worth_writing(now):
-        return Plan(requeue_after=_seconds(snapshot, [_quiet_until(now)]))
+        return Plan(requeue_after=_seconds(snapshot, [_next_news(now)]))
     if verdict is not None:
         held = Held(verdict, Hold("it starts as soon as the last run is recorded", None))
     looked = snapshot.now if probe.unread else snapshot.pipeline.status.last_probe_time
@@ -74,16 +74,22 @@ def is_recorded(now: Situation) -> bool:
 
 
 def is_worth_writing(now: Situation) -> bool:
-    """Whether status should change now: not while a fresh run is only on its way and nothing wrong is shown."""
+    """Whether status should change now: not while a fresh run is only on its way and nothing wrong is shown.
+
+    Never before the run's Job was seen (or the run says what hinders it): `status.activeRun` proves that there was one,
+    to whoever finds the run without (docs/decisions/0094).
+    """
     active = now.history.active
-    if active is None or active.job_running or now.snapshot.now >= active.created + QUIET:
+    if active is None or now.snapshot.pipeline.status.active_run == active.name:
         return True
-    return shows_trouble(now) or now.snapshot.pipeline.status.active_run == active.name
+    if active.untold and not active.has_job:
+        return False
+    return shows_trouble(now) or now.snapshot.now >= active.created + QUIET
 
 
 def shows_trouble(now: Situation) -> bool:
     """Whether status says that something is wrong, which a started run makes untrue."""
-    shown = (now.snapshot.object.get("status") or {}).get("conditions") or ()
+    shown = conditions.of(now.snapshot.object)
     return any(c.get("status") == "False" for c in shown if c.get("type") == conditions.READY)
 
 
@@ -117,7 +123,7 @@ def _events(now: Situation, status: dict[str, Any]) -> tuple[Event, ...]:
         text = f"the run of {conditions.format_time(table.missed)} was not started within startingDeadlineSeconds"
         found.append(Event("Warning", words.MISSED_SCHEDULE, text, "Schedule"))
     ready = conditions.get(status["conditions"], conditions.READY) or {}
-    shown = (now.snapshot.object.get("status") or {}).get("conditions") or ()
+    shown = conditions.of(now.snapshot.object)
     before = conditions.get(shown, conditions.READY) or {}
     news = (ready.get("reason"), ready.get("message")) != (before.get("reason"), before.get("message"))
     if news and (ready["status"] == "False" or ready["reason"] == words.RUN_REJECTED):
@@ -139,8 +145,12 @@ def _moments(now: Situation, held: Held | None, probe: Probing, status: dict[str
     return moments
 
 
-def _quiet_until(now: Situation) -> datetime | None:
-    return now.history.active.created + QUIET if now.history.active else None
+def _next_news(now: Situation) -> datetime | None:
+    """When status may have something to say of the active run."""
+    if now.history.active is None:
+        return None
+    soon = now.snapshot.now + SOON
+    return soon if shows_trouble(now) else max(now.history.active.created + QUIET, soon)
 
 
 def _seconds(snapshot: PipelineSnapshot, moments: Iterable[datetime | None]) -> float | None:

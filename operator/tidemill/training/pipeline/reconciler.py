@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline, TrainingPipelineSpec
-from tidemill.core.conditions import parse_time
+from tidemill.core.conditions import format_time, parse_time
+from tidemill.core.labels import API_VERSION
 from tidemill.core.parsing import parsed
-from tidemill.core.plan import Key, Plan
+from tidemill.core.plan import Key, ObjectRef, Plan
+from tidemill.core.podspec import is_controlled_by
 from tidemill.engine.contract import Deps
+from tidemill.engine.memory import Memory
 from tidemill.training import pods, records, words
 from tidemill.training.configmaps import ConfigMapDigests
+from tidemill.training.ownruns import OwnRuns
 from tidemill.training.pipeline import plan as plans
 from tidemill.training.pipeline.snapshot import (
     CodeContent,
@@ -20,6 +25,7 @@ from tidemill.training.pipeline.snapshot import (
     PipelineSnapshot,
     ProbeJob,
 )
+from tidemill.training.records import RunRecord
 from tidemill_contracts.revisions import image_code_digest
 from tidemill_contracts.storage import parse_uri
 
@@ -31,9 +37,12 @@ class PipelineReconciler:
 
     kind = "TrainingPipeline"
 
-    def __init__(self, deps: Deps) -> None:
-        """Starts nothing."""
+    def __init__(self, deps: Deps, own_runs: OwnRuns) -> None:
+        """Starts nothing. `own_runs`: is told of every run that is started here."""
         self._deps = deps
+        self._own_runs = own_runs
+        self._planned = Memory[tuple[RunRecord, str]]()
+        """The run that was last decided on here, and the pipeline's resourceVersion before it."""
         self._config_maps = ConfigMapDigests(deps.client, deps.cache)
 
     async def gather(self, key: Key) -> PipelineSnapshot | None:
@@ -41,10 +50,13 @@ class PipelineReconciler:
         cache, namespace = self._deps.cache, key.namespace
         obj = cache.get(self.kind, namespace, key.name)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
+            self._planned.forget(key)
             return None
         pipeline = parsed(TrainingPipeline, obj)
         uid = obj["metadata"]["uid"]
-        runs = [records.run_record(o) for o in _living(cache.list("TrainingRun", owner_uid=uid))]
+        runs = [
+            records.run_record(o, has_job=self._has_job(o)) for o in _living(cache.list("TrainingRun", owner_uid=uid))
+        ]
         probes = cache.list("Job", owner_uid=uid, selector={words.PROBE: "true"})
         return PipelineSnapshot(
             object=obj,
@@ -54,6 +66,7 @@ class PipelineReconciler:
             code=await self._code(namespace, pipeline.spec),
             maps=await self._maps(namespace, pipeline.spec),
             runs=tuple(sorted(runs, key=lambda r: (r.created, r.name))),
+            vanished=await self._vanished(key, uid, pipeline.status.last_run_time, {r.name for r in runs}),
             versions=records.version_records(cache, namespace, key.name),
             requests=self._requests(namespace, key.name) if pipeline.spec.triggers.monitors else (),
             deployments=tuple(records.deployment_record(o) for o in cache.list("ModelDeployment", namespace)),
@@ -62,7 +75,35 @@ class PipelineReconciler:
 
     def plan(self, snapshot: PipelineSnapshot) -> Plan:
         """The decision."""
-        return plans.plan(snapshot)
+        plan = plans.plan(snapshot)
+        for manifest in plan.apply:
+            if manifest["kind"] == "TrainingRun":
+                meta, own = manifest["metadata"], snapshot.object["metadata"]
+                self._own_runs.add(meta["namespace"], meta["name"])
+                made = {"creationTimestamp": format_time(snapshot.now), "uid": "", **meta}
+                record = records.run_record({**manifest, "metadata": made})
+                key = Key(self.kind, own["namespace"], own["name"])
+                self._planned.put(key, own["uid"], (record, own["resourceVersion"]))
+        return plan
+
+    async def _vanished(
+        self, key: Key, uid: str, last_run_time: datetime | None, living: Collection[str]
+    ) -> RunRecord | None:
+        """The run that was started here and deleted before the pipeline's status knew of it."""
+        record, version = self._planned.get(key, uid) or (None, "")
+        if record is None or record.name in living or (last_run_time is not None and last_run_time >= record.created):
+            return None
+        ref, client = ObjectRef(API_VERSION, "TrainingRun", key.namespace, record.name), self._deps.client
+        live = await client.get(ref)
+        if live is not None and not live["metadata"].get("deletionTimestamp"):
+            return None
+        was_there = await client.changed_since(API_VERSION, ref.kind, key.namespace, ref.name, version)
+        return record if was_there else None
+
+    def _has_job(self, run: Obj) -> bool:
+        meta = run["metadata"]
+        job = self._deps.cache.get("Job", meta["namespace"], meta["name"])
+        return job is not None and is_controlled_by(job, meta["uid"])
 
     async def _code(self, namespace: str, spec: TrainingPipelineSpec) -> CodeContent | None:
         if spec.code.config_map is None:
@@ -85,7 +126,8 @@ class PipelineReconciler:
             if asked:
                 last = asked[-1]
                 name = monitor["metadata"]["name"]
-                found.append(MonitorRequest(name, last["id"], last.get("cause", ""), last.get("message", "")))
+                uid = monitor["metadata"].get("uid", "")
+                found.append(MonitorRequest(name, uid, last["id"], last.get("cause", ""), last.get("message", "")))
         return tuple(found)
 
     def _probe(self, job: Obj) -> ProbeJob:

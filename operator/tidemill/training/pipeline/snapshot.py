@@ -42,6 +42,8 @@ class MonitorRequest:
     """A retrain request in a ModelMonitor's status."""
 
     monitor: str
+    uid: str
+    """Of the monitor: one that is made again under the same name is another one."""
     id: str
     cause: str
     message: str
@@ -73,6 +75,8 @@ class PipelineSnapshot:
     """By name, the ConfigMaps that the inputs name; None: does not exist."""
     runs: tuple[RunRecord, ...] = ()
     """Oldest first."""
+    vanished: RunRecord | None = None
+    """A started run that was deleted before status knew of it: it is not made again."""
     versions: tuple[VersionRecord, ...] = ()
     """By number, lowest first."""
     requests: tuple[MonitorRequest, ...] = ()

@@ -73,7 +73,7 @@ def build(
     )
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
     wanted = [*summary(situation, held), *_others(situation, states)]
-    old = (snapshot.object.get("status") or {}).get("conditions") or ()
+    old = conditions.of(snapshot.object)
     out["conditions"] = conditions.merge(old, wanted, out["observedGeneration"], snapshot.now)
     return out
 

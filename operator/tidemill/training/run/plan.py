@@ -1,8 +1,8 @@
 """From a run's snapshot to what is done. A finished run is final: nothing that happens to its Job changes it any more.
 
-Status is written when the pod runs, when something keeps it from starting, or after twenty seconds, and once at the end
-(docs/decisions/0070). The end is recorded before a Job that will never start is deleted, so that nobody takes that
-deletion for somebody else's.
+A run is born saying that it goes on. Status is written when there is more to say: something keeps the pod from
+starting, it has not started after twenty seconds, another try follows; and once at the end (docs/decisions/0070). The
+end is recorded before a Job that will never start is deleted, so that nobody takes that deletion for somebody else's.
 """
 
 from __future__ import annotations
@@ -58,19 +58,24 @@ def _tidy(snapshot: RunSnapshot) -> Plan:
 
 
 def _create(snapshot: RunSnapshot) -> Plan:
-    spec = snapshot.run.spec
-    needs_claim = claim.is_default(spec.store.uri, snapshot.config) and not snapshot.claim_exists
-    first = (claim.build(snapshot.namespace, snapshot.config),) if needs_claim else ()
-    return Plan(apply=(*first, job.build(snapshot)), requeue_after=FIRST_LOOK_SECONDS)
+    return Plan(apply=(*_claim(snapshot), job.build(snapshot)), requeue_after=FIRST_LOOK_SECONDS)
+
+
+def _claim(snapshot: RunSnapshot) -> tuple[dict[str, Any], ...]:
+    """The namespace's default claim, where it is needed and was not seen: a refused one is tried again."""
+    if snapshot.claim_exists or not claim.is_default(snapshot.run.spec.store.uri, snapshot.config):
+        return ()
+    return (claim.build(snapshot.namespace, snapshot.config),)
 
 
 def _wait(snapshot: RunSnapshot, found: Progress) -> Plan:
     assert snapshot.job is not None  # noqa: S101 - without a Job there is nothing to wait for
     shown_from = conditions.parse_time(snapshot.job["metadata"]["creationTimestamp"]) + QUIET
-    quiet = found.phase == "Pending" and not found.trouble and snapshot.now < shown_from
-    if quiet and not snapshot.run.status.conditions:
-        return Plan(requeue_after=_seconds(snapshot, shown_from, found.until))
-    return Plan(status=statuses.going_on(snapshot, found), requeue_after=_seconds(snapshot, found.until))
+    quiet = found.phase == "Running" or snapshot.now < shown_from
+    if quiet and not found.news and conditions.is_born(snapshot.object):
+        return Plan(requeue_after=_seconds(snapshot, None if found.phase == "Running" else shown_from, found.until))
+    status = statuses.going_on(snapshot, found)
+    return Plan(apply=_claim(snapshot), status=status, requeue_after=_seconds(snapshot, found.until))
 
 
 def _judge(snapshot: RunSnapshot, found: Progress, result: TrainingResult) -> Plan:

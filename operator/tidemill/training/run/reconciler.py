@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from datetime import datetime
 from typing import Any
 
 from tidemill.api.v1alpha1.training_run import TrainingRun
-from tidemill.core import podspec
+from tidemill.core import conditions, labels, podspec
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.engine.contract import Deps
 from tidemill.errors import ApiError
 from tidemill.training import pods, records, words
+from tidemill.training.ownruns import OwnRuns
 from tidemill.training.run import plan as plans
 from tidemill.training.run.builders import claim
 from tidemill.training.run.snapshot import RunSnapshot
@@ -33,10 +35,12 @@ class RunReconciler:
 
     kind = "TrainingRun"
 
-    def __init__(self, deps: Deps) -> None:
-        """Starts nothing."""
+    def __init__(self, deps: Deps, own_runs: OwnRuns) -> None:
+        """Starts nothing. `own_runs`: those that this process has started itself."""
         self._deps = deps
-        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._own_runs = own_runs
+        self._seen: OrderedDict[str, datetime | None] = OrderedDict()
+        """Runs whose Job was seen, by uid, with the first start of a pod."""
         self._claims: dict[str, float] = {}
 
     async def gather(self, key: Key) -> RunSnapshot | None:
@@ -50,10 +54,14 @@ class RunReconciler:
             return None
         job = self._job(key, obj)
         if plans.is_finished(obj) and (job is None or pods.job_outcome(job) is not None):
+            self._seen.pop(obj["metadata"]["uid"], None)
             return None
         run = parsed(TrainingRun, obj)
-        own = await self._pods(job)
         pipeline = cache.get("TrainingPipeline", key.namespace, run.spec.pipeline) or {}
+        unlabelled = False
+        if job is None and await self._job_existed(obj, run, (pipeline.get("status") or {}).get("activeRun")):
+            job, unlabelled = await self._live_job(obj)
+        own = await self._pods(job)
         deployments = [records.deployment_record(o) for o in cache.list("ModelDeployment", key.namespace)]
         return RunSnapshot(
             object=obj,
@@ -62,9 +70,11 @@ class RunReconciler:
             config=self._deps.config,
             job=job,
             job_seen=obj["metadata"]["uid"] in self._seen,
+            job_unlabelled=unlabelled,
+            started=self._started(obj, own),
             pods=tuple(own),
             log=await self._log(job, own),
-            claim_exists=job is not None or await self._claim_exists(run, key.namespace),
+            claim_exists=not _asks_for_claim(job, own) or await self._claim_exists(run, key.namespace),
             versions=records.version_records(cache, key.namespace, run.spec.pipeline),
             numbers_used=(pipeline.get("status") or {}).get("versions") or 0,
             stable=frozenset(d.stable for d in deployments if d.stable),
@@ -79,10 +89,51 @@ class RunReconciler:
         job = self._deps.cache.get("Job", key.namespace, key.name)
         if job is None or not podspec.is_controlled_by(job, uid):
             return None
-        self._seen[uid] = None
+        self._remember(uid, None)
+        return job
+
+    def _remember(self, uid: str, started: datetime | None) -> None:
+        self._seen[uid] = started or self._seen.get(uid)
         while len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
-        return job
+
+    def _started(self, run: Obj, own: list[Obj]) -> datetime | None:
+        """When the first pod started, remembered: a pod that was drained or deleted is gone before the run ends."""
+        uid = run["metadata"]["uid"]
+        starts = [conditions.parse_time(at) for pod in own if (at := pods.started_at(pod))]
+        known = self._seen.get(uid)
+        first = min([*starts, *([known] if known else [])], default=None)
+        if first is not None:
+            self._remember(uid, first)
+        return first
+
+    async def _job_existed(self, obj: Obj, run: TrainingRun, active: str | None) -> bool:
+        """Whether the run, whose Job is not known, had one: a Job is never made twice (docs/decisions/0094).
+
+        The run's status names the Job, and the pipeline's the run only after the Job was seen. Before either was
+        written the API server's history is asked, unless this process made the run itself just now.
+        """
+        meta = obj["metadata"]
+        if meta["uid"] in self._seen or run.status.job is not None:
+            return True
+        if not conditions.is_born(obj) or self._own_runs.take(meta["namespace"], meta["name"]):
+            return False
+        changed = active == meta["name"] or await self._deps.client.changed_since(
+            "batch/v1", "Job", meta["namespace"], meta["name"], meta["resourceVersion"]
+        )
+        if changed:
+            self._remember(meta["uid"], None)
+        return bool(changed)
+
+    async def _live_job(self, run: Obj) -> tuple[Obj | None, bool]:
+        """The Job as it is now, and whether it cannot be followed because its label is gone."""
+        meta = run["metadata"]
+        live = await self._deps.client.get(ObjectRef("batch/v1", "Job", meta["namespace"], meta["name"]))
+        if live is None or not podspec.is_controlled_by(live, meta["uid"]):
+            return None, False
+        if (live["metadata"].get("labels") or {}).get(labels.MANAGED_BY) != labels.MANAGED_BY_VALUE:
+            return None, True
+        return live, False
 
     async def _pods(self, job: Obj | None) -> list[Obj]:
         """Pods of the Job. One that ended is asked for live when the cache shows no end: its result decides."""
@@ -120,3 +171,8 @@ class RunReconciler:
         if found is not None:
             self._claims[namespace] = now
         return found is not None
+
+
+def _asks_for_claim(job: Obj | None, own: list[Obj]) -> bool:
+    """Whether the claim may be what is missing: before the Job is made, and when its pod cannot start."""
+    return job is None or any(pods.trouble(pod) is not None for pod in own)

@@ -31,13 +31,17 @@ class RunSnapshot:
     job: Obj | None
     """The Job of this run that exists now."""
     job_seen: bool
-    """Whether a Job of this run was ever seen: then its absence means that somebody deleted it."""
+    """Whether a Job of this run is known to have existed: then its absence means that somebody deleted it."""
+    job_unlabelled: bool = False
+    """The Job exists, but somebody took away the label by which the operator follows it."""
+    started: datetime | None = None
+    """The first start of a pod that was seen, also of one that is gone."""
     pods: tuple[Obj, ...] = ()
     """Pods of the Job."""
     log: str | None = None
     """Last lines of the newest pod's log; read only for a Job that failed."""
     claim_exists: bool = False
-    """Whether the namespace's default claim was seen lately."""
+    """Whether the namespace's default claim was seen lately, or nothing speaks against it."""
     versions: tuple[VersionRecord, ...] = ()
     """Versions of the pipeline, by number."""
     numbers_used: int = 0

@@ -111,7 +111,7 @@ def _build(
         failure=failure,
     )
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
-    old = (snapshot.object.get("status") or {}).get("conditions") or ()
+    old = conditions.of(snapshot.object)
     out["conditions"] = conditions.merge(old, wanted, out["observedGeneration"], snapshot.now)
     return out
 

@@ -57,7 +57,7 @@ def _owner(kind: str, name: str, uid: str) -> dict[str, Any]:
 def _events(snapshot: VersionSnapshot, status: dict[str, Any], mismatch: str | None) -> tuple[Event, ...]:
     if mismatch is None:
         return ()
-    old = (snapshot.object.get("status") or {}).get("conditions") or ()
+    old = conditions.of(snapshot.object)
     before = conditions.get(old, words.APPROVED) or {}
     now = conditions.get(status["conditions"], words.APPROVED) or {}
     if before.get("message") == now.get("message"):

@@ -23,7 +23,7 @@ def build(snapshot: VersionSnapshot, found: Approval, deployments: Sequence[str]
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
     approved = approved_condition(snapshot, found)
     trio = conditions.trio(ready=True, reason=words.REGISTERED, message=f"digest {snapshot.version.spec.digest}")
-    old = (snapshot.object.get("status") or {}).get("conditions") or ()
+    old = conditions.of(snapshot.object)
     out["conditions"] = conditions.merge(old, [*trio, approved], out["observedGeneration"], snapshot.now)
     return out
 

@@ -56,29 +56,30 @@ def history(snapshot: PipelineSnapshot) -> History:
     """Status and runs as one."""
     status = snapshot.pipeline.status
     newest = _newest(snapshot)
+    last = snapshot.vanished or newest  # what vanished was started while nothing else went on
     active = next((r for r in reversed(snapshot.runs) if not r.finished), None)
-    unfolded = newest is not None and not _is_folded(snapshot, newest)
+    unfolded = last is not None and not _is_folded(snapshot, last)
     keys = tuple(status.run_keys)
     starts = tuple(status.recent_run_times)
-    if newest is not None and newest.key not in keys:
-        keys = (*keys, newest.key)[-KEYS_KEPT:]
-    if newest is not None and unfolded and newest.trigger_type != "ManualRequested":
-        starts = (*(s for s in starts if s > newest.created - DAY), newest.created)[-STARTS_KEPT:]
+    if last is not None and last.key not in keys:
+        keys = (*keys, last.key)[-KEYS_KEPT:]
+    if last is not None and unfolded and last.trigger_type != "ManualRequested":
+        starts = (*(s for s in starts if s > last.created - DAY), last.created)[-STARTS_KEPT:]
     failures, last_success, last_run = _outcome(snapshot)
     return History(
-        observed=_observed(snapshot, newest),
+        observed=_observed(snapshot, last),
         newest=newest,
         active=active,
         last_run=last_run,
-        last_start=newest.created if newest and unfolded else status.last_run_time,
+        last_start=last.created if last and unfolded else status.last_run_time,
         starts=starts if snapshot.pipeline.spec.triggers.max_runs_per_day else (),
         keys=keys,
         tried=frozenset({*keys, *(r.key for r in snapshot.runs)}),
         failures=failures,
         last_success=last_success,
-        last_schedule=_last_schedule(snapshot, newest),
-        handled_request=_handled_request(snapshot, newest),
-        handled_monitors=_handled_monitors(snapshot, newest),
+        last_schedule=_last_schedule(snapshot, last),
+        handled_request=_handled_request(snapshot, last),
+        handled_monitors=_handled_monitors(snapshot, last),
     )
 
 

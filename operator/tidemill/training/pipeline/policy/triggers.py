@@ -77,7 +77,8 @@ def monitor_requested(situation: Situation, inputs: Inputs) -> Verdict | None:
     if request is None:
         return None
     message = f"ModelMonitor {request.monitor}: {request.message}"[:TEXT_LIMIT]
-    suffix = f"r{hashing.short([request.monitor, request.id], 6)}"
+    uid = situation.snapshot.object["metadata"]["uid"]
+    suffix = f"r{hashing.short([uid, request.uid, request.monitor, request.id], 10)}"
     return Verdict(
         "MonitorRequested", message, after=request.cause, id=request.id, monitor=request.monitor, suffix=suffix
     )

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from tidemill.api.v1alpha1.training_run import FailureCategory, RunFailure
-from tidemill.core import conditions
+from tidemill.core import conditions, labels
 from tidemill.core.parsing import INVALID_SPEC
 from tidemill.training import pods
 from tidemill.training.pods import Trouble
@@ -30,8 +30,8 @@ class Progress:
 
     phase: Phase
     message: str = ""
-    trouble: bool = False
-    """Pending for a cause that a person should know of now."""
+    news: bool = False
+    """More than being on its way, which every run says of itself from birth: a person should know of it now."""
     until: datetime | None = None
     """When the answer changes by itself."""
     running_since: datetime | None = None
@@ -52,16 +52,19 @@ def progress(snapshot: RunSnapshot) -> Progress:
     if job["metadata"].get("deletionTimestamp"):
         return Progress("Leaving")
     if pods.is_suspended(job):
-        return Progress("Queued", "the Job is held back by its queue")
+        return Progress("Queued", "the Job is held back by its queue", news=True)
     return _active(snapshot)
 
 
 def _without_job(snapshot: RunSnapshot) -> Progress:
-    refused = conditions.get((snapshot.object.get("status") or {}).get("conditions") or (), conditions.STALLED)
+    refused = conditions.get(conditions.of(snapshot.object), conditions.STALLED)
     # A run that could not be read and now can (by a newer operator) was refused by nobody: its Job is still to be made.
     if refused is not None and refused.get("reason") != INVALID_SPEC:
         category: FailureCategory = "UserError" if refused.get("reason") == "Rejected" else "Infrastructure"
         return Progress("Failed", failure=failures.failure(category, f"Job{refused['reason']}", refused["message"]))
+    if snapshot.job_unlabelled:
+        text = f"Job {snapshot.name} has lost the label {labels.MANAGED_SELECTOR}, without which it cannot be followed"
+        return Progress("Failed", failure=failures.failure("Infrastructure", "JobNotOwned", text))
     if snapshot.job_seen or snapshot.run.status.job:
         text = f"Job {snapshot.name} was deleted before it had ended; it is not made again"
         return Progress("Failed", failure=failures.failure("Infrastructure", "JobDeleted", text))
@@ -90,12 +93,14 @@ def _active(snapshot: RunSnapshot) -> Progress:
         ended = pods.terminated(pod)
         if ended:
             return _between_tries(snapshot, ended, since)
+        if pod["metadata"].get("deletionTimestamp"):  # once it is gone, nobody else knows when it started
+            return Progress("Running", "the training pod is being stopped", news=True, running_since=since)
         return Progress("Running", "the training pod is running", running_since=since)
     found = pods.trouble(pod) if pod is not None else None
     until = _pending_since(snapshot) + timedelta(seconds=snapshot.run.spec.limits.pending_deadline_seconds)
     if until <= snapshot.now or (found is not None and found.hopeless):
         return Progress("Failed", failure=failures.not_started(snapshot, found))
-    return Progress("Pending", _pending_text(found), trouble=found is not None, until=until)
+    return Progress("Pending", _pending_text(found), news=found is not None, until=until)
 
 
 def _between_tries(snapshot: RunSnapshot, ended: Mapping[str, Any], since: datetime | None) -> Progress:
@@ -106,7 +111,7 @@ def _between_tries(snapshot: RunSnapshot, ended: Mapping[str, Any], since: datet
     if snapshot.now < shown_from:
         return Progress("Leaving", until=shown_from)
     text = f"try {len(snapshot.pods)} ended with exit code {ended.get('exitCode')}; the Job starts another one"
-    return Progress("Running", text, running_since=since)
+    return Progress("Running", text, news=True, running_since=since)
 
 
 def _pending_text(found: Trouble | None) -> str:
@@ -119,6 +124,8 @@ def _pending_since(snapshot: RunSnapshot) -> datetime:
     pod = pods.newest(snapshot.pods)
     if pod is not None:
         return conditions.parse_time(pod["metadata"]["creationTimestamp"])
+    if _running_since(snapshot) is not None:  # between two tries; activeDeadlineSeconds bounds that
+        return snapshot.now
     status = snapshot.job.get("status") or {}
     return conditions.parse_time(status.get("startTime") or snapshot.job["metadata"]["creationTimestamp"])
 
@@ -126,8 +133,8 @@ def _pending_since(snapshot: RunSnapshot) -> datetime:
 def _running_since(snapshot: RunSnapshot) -> datetime | None:
     if snapshot.run.status.running_since is not None:
         return snapshot.run.status.running_since
-    starts = [at for pod in snapshot.pods if (at := pods.started_at(pod))]
-    return conditions.parse_time(min(starts)) if starts else None
+    starts = [conditions.parse_time(at) for pod in snapshot.pods if (at := pods.started_at(pod))]
+    return min([*starts, *([snapshot.started] if snapshot.started else [])], default=None)
 
 
 def _by_age(snapshot: RunSnapshot) -> list[dict[str, object]]:

@@ -10,11 +10,8 @@ end
 if obj.metadata.deletionTimestamp ~= nil then
   return health("Progressing", "Pending deletion")
 end
-if obj.status == nil or obj.status.observedGeneration == nil or obj.status.observedGeneration == -1 then
+if obj.status == nil or obj.status.observedGeneration == nil then
   return health("Progressing", "Waiting for the operator")
-end
-if obj.metadata.generation ~= nil and obj.status.observedGeneration ~= obj.metadata.generation then
-  return health("Progressing", "Waiting for the operator to observe the latest generation")
 end
 
 local conditions = {}
@@ -28,6 +25,12 @@ local function text(kind)
   return (conditions[kind].reason or "") .. ": " .. (conditions[kind].message or "")
 end
 
+if obj.status.observedGeneration == -1 then -- as it was born; a run stays so while there is no more to say
+  return health("Progressing", conditions.Ready ~= nil and text("Ready") or "Waiting for the operator")
+end
+if obj.metadata.generation ~= nil and obj.status.observedGeneration ~= obj.metadata.generation then
+  return health("Progressing", "Waiting for the operator to observe the latest generation")
+end
 if is("Stalled", "True") then
   return health("Degraded", text("Stalled"))
 end
