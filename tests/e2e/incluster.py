@@ -1,0 +1,129 @@
+"""Pods that tests run beside the product, reached by kubectl alone: a client, and a writer of files on a claim.
+
+They use the trainer's image: it is in every cluster that the tests run on, and it has Python. They satisfy Pod
+Security `restricted`, as everything in the tests' namespaces must.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from hack.demo.kubectl import Kubectl
+
+IDLE = ["python", "-c", "import signal; signal.sigwait({signal.SIGTERM})"]
+
+# Makes each call in turn and prints one line of JSON for it: status (0: no answer) and body.
+_CALLS = """
+import json, sys, urllib.error, urllib.request
+
+for url, body in json.load(sys.stdin):
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            answer = [reply.status, reply.read().decode()]
+    except urllib.error.HTTPError as error:
+        answer = [error.code, error.read().decode()]
+    except OSError as error:
+        answer = [0, str(error)]
+    print(json.dumps(answer), flush=True)
+"""
+
+
+def image(target: str = "trainer") -> str:
+    """Return the name of an image that the tests' cluster has."""
+    return f"{os.environ.get('IMAGE_PREFIX', 'tidemill.io')}/{target}:{os.environ.get('IMAGE_TAG', 'dev')}"
+
+
+def container(name: str, command: list[str], **more: Any) -> dict[str, Any]:
+    """Return a container that satisfies Pod Security `restricted`."""
+    return {
+        "name": name,
+        "image": image(),
+        "imagePullPolicy": "IfNotPresent",
+        "command": command,
+        "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        **more,
+    }
+
+
+def pod(name: str, *containers: dict[str, Any], volumes: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Return a pod that runs once; its files belong to the group that it runs as."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"test-pod": name}},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "fsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": list(containers),
+            "volumes": volumes or [],
+        },
+    }
+
+
+def writer(name: str, claim: str, files: dict[str, str]) -> list[dict[str, Any]]:
+    """Return a claim and a pod that puts text files on it and ends."""
+    script = "import json, os, pathlib\nfor name, text in json.loads(os.environ['FILES']).items():\n"
+    script += "    pathlib.Path('/claim', name).write_text(text, encoding='utf-8')\n"
+    wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Mi"}}}
+    meta = {"name": claim}
+    write = container(
+        "write",
+        ["python", "-c", script],
+        env=[{"name": "FILES", "value": json.dumps(files)}],
+        volumeMounts=[{"name": "claim", "mountPath": "/claim"}],
+    )
+    volume = {"name": "claim", "persistentVolumeClaim": {"claimName": claim}}
+    return [
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": wanted},
+        pod(name, write, volumes=[volume]),
+    ]
+
+
+class Answer(NamedTuple):
+    """What a call was answered: the HTTP status, 0 for none, and the body."""
+
+    status: int
+    text: str
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Return the body as a JSON object."""
+        found: dict[str, Any] = json.loads(self.text)
+        return found
+
+
+@dataclass(frozen=True)
+class Client:
+    """A pod that calls addresses of the cluster, the way that every client goes: DNS, Service, router, server."""
+
+    kubectl: Kubectl
+    name: str = "client"
+
+    def start(self) -> None:
+        """Start the pod and wait until it runs."""
+        self.kubectl.apply(pod(self.name, container("client", IDLE)))
+        self.kubectl.run("wait", "--for=condition=Ready", f"pod/{self.name}", "--timeout=90s")
+
+    def call(self, *calls: tuple[str, Any]) -> list[Answer]:
+        """Make calls one after another; a body that is not None is posted as JSON."""
+        out = self.kubectl.run("exec", "-i", self.name, "--", "python", "-c", _CALLS, stdin=json.dumps(calls))
+        return [Answer(*json.loads(line)) for line in out.splitlines()]
+
+    def post(self, url: str, body: Any) -> Answer:
+        """Post one body."""
+        return self.call((url, body))[0]
