@@ -34,11 +34,15 @@ Obj = dict[str, Any]
 class Installation:
     """A control plane with CRDs, roles and the operator's ServiceAccount, as `kubectl apply -k` leaves them."""
 
-    def __init__(self, kubeconfig: Path, folder: Path) -> None:
+    def __init__(
+        self, kubeconfig: Path, folder: Path, overlay: str = "cluster-wide", namespace: str = NAMESPACE
+    ) -> None:
+        """`namespace` is where the overlay puts the operator."""
         self.kubeconfig = kubeconfig
         self.folder = folder
-        overlay = ROOT / "manifests" / "overlays" / "cluster-wide"
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(overlay))  # as `make install` does
+        self.namespace = namespace
+        path = ROOT / "manifests" / "overlays" / overlay
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(path))  # as `make install` does
         self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
         self.operator_kubeconfig = self._as_operator()
 
@@ -59,7 +63,7 @@ class Installation:
         self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests))
 
     def _as_operator(self) -> Path:
-        token = self.kubectl("create", "token", "tidemill-operator", "-n", NAMESPACE, "--duration=4h").strip()
+        token = self.kubectl("create", "token", "tidemill-operator", "-n", self.namespace, "--duration=4h").strip()
         config = yaml.safe_load(self.kubeconfig.read_text())
         config["users"][0]["user"] = {"token": token}
         path = self.folder / "operator.kubeconfig"

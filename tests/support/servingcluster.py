@@ -193,8 +193,10 @@ class Cluster:
 
     def _round(self) -> None:
         base = f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
-        deployments = {d["metadata"]["name"]: d for d in self._list(base)}
-        pods = self._list(f"/api/v1/namespaces/{self.namespace}/pods")
+        # Those that the operator makes, and their pods: others may live in the namespace.
+        found = self._list(f"{base}?labelSelector=app.kubernetes.io/managed-by%3Dtidemill")
+        deployments = {d["metadata"]["name"]: d for d in found}
+        pods = self._list(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector=test/deployment")
         for pod in pods:
             owner = pod["metadata"]["labels"]["test/deployment"]
             if owner not in deployments:

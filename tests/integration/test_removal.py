@@ -1,0 +1,127 @@
+"""`make uninstall` and `make demo-clean` on a real API server: what was installed goes, what others have stays.
+
+With the controllers of Kubernetes, because namespaces and kinds are removed by them. No node: nothing runs.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hack import install
+from hack.demo.kubectl import Kubectl
+from hack.demo.story import POLICIES, QUICKSTART, Story
+from hack.localcluster import control_plane
+from tests.support.objects import make
+
+pytestmark = pytest.mark.integration
+Obj = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[2]
+ALL_KINDS = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings"
+CRDS = {f"customresourcedefinition.apiextensions.k8s.io/{plural}.tidemill.io" for plural in install.PLURALS}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Kubectl]:
+    """An administrator of a cluster with controllers, by KUBECONFIG as people have it."""
+    with control_plane(controllers=True) as path, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(path))
+        yield Kubectl()
+
+
+@pytest.fixture
+def before(cluster: Kubectl) -> set[str]:
+    """What there was before; then Tidemill is installed."""
+    found = everything(cluster)
+    assert not found & CRDS
+    cluster.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=install.render())
+    cluster.run("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+    return found
+
+
+def everything(cluster: Kubectl) -> set[str]:
+    """Everything that belongs to no namespace, by name."""
+    return set(cluster.run("get", ALL_KINDS, "-o", "name").split())
+
+
+def add(cluster: Kubectl, namespace: str, *manifests: Obj) -> None:
+    """A namespace of somebody else with resources."""
+    if cluster.get("namespace", namespace) is None:
+        cluster.run("create", "namespace", namespace)
+    Kubectl(namespace).apply(manifests)
+
+
+def remove(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`make uninstall` without make."""
+    command = [sys.executable, "-m", "hack.install", "remove", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
+
+
+def demo(cluster: Kubectl) -> Story:
+    """The demo as it was left in the middle: its namespace with the quickstart."""
+    story = Story(namespace="tidemill-demo")
+    if cluster.get("namespace", story.namespace) is None:
+        cluster.run("create", "namespace", story.namespace)
+    for folder in (POLICIES, QUICKSTART):
+        story.kubectl.run("apply", "-k", str(folder))
+    return story
+
+
+def test_the_demo_is_removed_with_everything_that_it_installed(cluster: Kubectl, before: set[str]) -> None:
+    story = demo(cluster)
+    assert len(install.resources()) == 3
+    story.clean()
+    assert everything(cluster) == before
+    story.clean()  # again: nothing to do is fine
+    assert everything(cluster) == before
+
+
+def test_others_keep_their_resources_the_operator_and_the_kinds(
+    cluster: Kubectl, before: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = demo(cluster)
+    add(cluster, "team-b", make("TrainingPipeline"), make("ModelVersion"))
+    theirs = Kubectl("team-b").get("trainingpipeline", "churn")
+    story.clean()
+    assert "Tidemill stays, 2 resources elsewhere use it" in capsys.readouterr().out
+    assert cluster.get("namespace", story.namespace) is None
+    assert Kubectl("team-b").get("trainingpipeline", "churn") == theirs
+    assert Kubectl("tidemill-system").get("deployment", "tidemill-operator") is not None
+    assert everything(cluster) >= CRDS
+
+    Kubectl("team-b").run("delete", "trainingpipeline", "churn")
+    story.clean()
+    assert everything(cluster) >= CRDS, "a registered version alone is worth keeping"
+    cluster.run("delete", "namespace", "team-b", "--wait=true")
+    story.clean()
+    assert everything(cluster) == before
+
+
+def test_uninstall_refuses_to_take_resources_along_unless_it_is_told_to(cluster: Kubectl, before: set[str]) -> None:
+    add(cluster, "team-b", make("TrainingPipeline"))
+    installed = everything(cluster)
+    refused = remove()
+    assert refused.returncode == 1
+    assert "1 resources in team-b would be removed" in refused.stderr
+    assert "team-b/TrainingPipeline/churn" in refused.stderr
+    assert "FORCE=1" in refused.stderr
+    assert everything(cluster) == installed
+
+    forced = remove("--force")
+    assert forced.returncode == 0, forced.stderr
+    cluster.run("delete", "namespace", "team-b", "--wait=true")
+    assert everything(cluster) == before
+
+
+def test_a_removal_that_was_interrupted_is_finished_by_the_next(cluster: Kubectl, before: set[str]) -> None:
+    cluster.run("delete", "crd", "modelversions.tidemill.io", "trainingruns.tidemill.io")
+    assert install.resources() == []
+    done = remove()
+    assert done.returncode == 0, done.stderr
+    assert everything(cluster) == before
+    assert remove().returncode == 0
