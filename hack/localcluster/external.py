@@ -26,6 +26,10 @@ class ExternalProvider:
         self._progress = progress
 
     def up(self) -> None:
+        if not self.kubeconfig().exists():  # kubectl would ask whatever listens on localhost:8080
+            raise LocalClusterError(
+                f"KUBECONFIG={self.kubeconfig()}: there is no such file; unset KUBECONFIG to have a cluster made"
+            )
         self._progress.step(f"cluster of KUBECONFIG={self.kubeconfig()}")
         done = self._version()
         if done.returncode != 0:
@@ -55,11 +59,12 @@ class ExternalProvider:
         configured = os.environ.get("KUBECONFIG", "")
         if not configured:
             raise LocalClusterError("provider external needs the environment variable KUBECONFIG")
-        # kubectl allows a list of files; the first is enough to find the current context of the common case.
-        return Path(configured.split(os.pathsep)[0]).resolve()
+        # kubectl allows a list of files, of which some may not exist; the first is enough for the common case.
+        files = [Path(name).resolve() for name in configured.split(os.pathsep) if name]
+        return next((file for file in files if file.exists()), files[0])
 
     def status(self) -> ClusterStatus:
-        running = self._version().returncode == 0
+        running = self.kubeconfig().exists() and self._version().returncode == 0
         return ClusterStatus(self.name, running, self.kubeconfig(), {})
 
     def _version(self) -> subprocess.CompletedProcess[str]:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hack.demo.kubectl import condition, is_true
+from hack.demo.kubectl import Kubectl, condition, is_true
 from hack.demo.story import NAME, Story
 from tests.e2e.conftest import check_all_statuses, check_rights, make_namespace
+from tests.e2e.manifests import pipeline
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -111,3 +112,15 @@ def test_the_views_of_kubectl_say_what_happened(story: Story) -> None:
 
     for word in ("MonitorRequested", "CodeChanged", "NeverTrained", f"{NAME}-2", f"http://{NAME}."):
         assert word in text
+
+
+def test_the_demo_is_removed_and_what_others_have_stays(story: Story, namespace: Kubectl) -> None:
+    namespace.apply(pipeline("theirs", suspend=True))
+
+    story.clean()
+
+    cluster = Kubectl()
+    assert cluster.get("namespace", story.namespace) is None
+    assert namespace.get("trainingpipeline", "theirs") is not None
+    assert cluster.get("crd", "modelmonitors.tidemill.io") is not None
+    assert Kubectl("tidemill-system").get("deployment", "tidemill-operator") is not None

@@ -44,6 +44,25 @@ def test_somebodys_kubeconfig_comes_first(monkeypatch: pytest.MonkeyPatch) -> No
         provider.load_images([Path("server.tar")])
 
 
+def test_a_kubeconfig_that_is_not_there_is_said_before_anything_is_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    provider = choose_provider(Progress(quiet=True))
+    assert provider.status().running is False
+    with pytest.raises(LocalClusterError, match="there is no such file; unset KUBECONFIG"):
+        provider.up()
+
+
+def test_of_several_kubeconfigs_the_first_that_is_there_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "second").touch()
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'first'}:{tmp_path / 'second'}")
+    provider = choose_provider(Progress(quiet=True))
+    assert provider.kubeconfig() == tmp_path / "second"
+    provider.down()
+    assert (tmp_path / "second").exists()
+
+
 def test_our_own_kubeconfig_in_the_environment_is_still_our_cluster(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
