@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,16 @@ def namespace(request: pytest.FixtureRequest, cluster: Kubectl) -> Iterator[Kube
     words = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())
     digest = hashlib.sha256(request.node.name.encode()).hexdigest()[:6]  # parameters may stand behind the cut
     name = f"e2e-{words[:40].strip('-')}-{digest}"
+    make_namespace(cluster, name)
+    yield Kubectl(name)
+    check_all_statuses(Kubectl(name))
+    check_rights()
+    cluster.run("delete", "namespace", name, "--wait=false")
+
+
+@contextmanager
+def shared_namespace(cluster: Kubectl, name: str) -> Iterator[Kubectl]:
+    """A namespace for the tests of a module that share what was trained there; as `namespace` otherwise."""
     make_namespace(cluster, name)
     yield Kubectl(name)
     check_all_statuses(Kubectl(name))

@@ -46,3 +46,8 @@ def deployment(name: str, **spec: Any) -> dict[str, Any]:
             **spec,
         },
     }
+
+
+def table(name: str, rows: list[str]) -> dict[str, Any]:
+    """Return a ConfigMap with a CSV file `d.csv`; `configmap://NAME/d.csv` is its address."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"d.csv": "\n".join(rows)}}
