@@ -325,7 +325,7 @@ def test_retention_keeps_what_is_deployed(cluster: Namespace) -> None:
         time.sleep(1)
         cluster.apply(make.ConfigMap(train_py=f"version {number}"))
         run = wait(
-            lambda: next((r for r in cluster.list("trainingrun") if not condition(r, "Succeeded")[0]), None),
+            lambda: next((r for r in cluster.list("trainingrun") if condition(r, "Succeeded")[0] == "Unknown"), None),
             20,
             "a run",
         )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 from tests.integration.test_training_loop import Namespace, condition, trigger
 from tests.support import builders_training as make
 from tests.support.invariants import BORN
 from tests.support.operators import InProcess, Installation, wait
+
+from tidemill.core.conditions import format_time
 
 pytestmark = pytest.mark.integration
 
@@ -52,6 +55,7 @@ def test_a_job_deleted_while_the_operator_was_away_is_noticed(
     run = cluster.run_number(1)
     name = run["metadata"]["name"]
     if when != "at once":
+        cluster.pod(run, running={"startedAt": format_time(datetime.now(UTC))})
         cluster.ready("churn", "Unknown", "RunInProgress")
     running.stop()
     assert cluster.get("trainingrun", name)["status"] == BORN["TrainingRun"], "nothing was written of the Job"

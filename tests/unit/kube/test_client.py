@@ -87,6 +87,29 @@ async def test_status_is_replaced_and_carries_its_precondition(server: Server, c
     ]
 
 
+@pytest.mark.parametrize(
+    ("code", "lines", "want"),
+    [
+        (200, "", False),
+        (200, '{"type": "BOOKMARK", "object": {}}\n', False),
+        (200, '{"type": "ADDED", "object": {}}\n{"type": "DELETED", "object": {}}\n', True),
+        (200, '{"type": "ERROR", "object": {"code": 410}}\n', None),
+        (410, '{"kind": "Status", "reason": "Expired"}', None),
+    ],
+    ids=["nothing", "bookmark", "made and removed", "too old, in the stream", "too old"],
+)
+async def test_history_is_read_by_a_watch_of_one_second(
+    server: Server, client: KubeClient, code: int, lines: str, want: bool | None
+) -> None:
+    server.answer = lambda request: (code, lines)
+    assert await client.changed_since("batch/v1", "Job", "ns", "j", "7") is want
+    method, path, query, _, _ = server.seen[0]
+    assert (method, path) == ("GET", "/apis/batch/v1/namespaces/ns/jobs")
+    assert query == {
+        "watch": "true", "fieldSelector": "metadata.name=j", "resourceVersion": "7", "timeoutSeconds": "1",
+    }  # fmt: skip
+
+
 async def test_list_is_paged_and_items_know_their_kind(server: Server, client: KubeClient) -> None:
     def answer(request: web.Request) -> tuple[int, Obj]:
         more = request.query.get("continue")

@@ -77,10 +77,15 @@ def is_worth_writing(now: Situation) -> bool:
     """Whether status should change now: not while a fresh run is only on its way and nothing wrong is shown.
 
     Never before the run's Job was seen (or the run says what hinders it): `status.activeRun` proves that there was one,
-    to whoever finds the run without (docs/decisions/0094).
+    to whoever finds the run without (docs/decisions/0094). Nor between the run's version and its verdict, which follows
+    at once.
     """
     active = now.history.active
-    if active is None or now.snapshot.pipeline.status.active_run == active.name:
+    if active is None:
+        return True
+    if any(v.run == active.name for v in now.snapshot.versions):
+        return False
+    if now.snapshot.pipeline.status.active_run == active.name:
         return True
     if active.untold and not active.has_job:
         return False
