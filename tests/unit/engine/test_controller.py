@@ -63,8 +63,8 @@ class World:
         self.decide: Callable[[Obj], Plan] = lambda obj: Plan()
         deps = Deps(self.api, self.cache, OperatorConfig(), self.clock)  # type: ignore[arg-type]
         self.queue = WorkQueue("modelmonitor", self.clock, jitter=lambda: 1.0)
-        applier = Applier(self.api, self.cache, ["ConfigMap", "ModelMonitor"])  # type: ignore[arg-type]
-        self.controller = Controller(Scripted(self), deps, self.queue, applier, Recorder(self.api))  # type: ignore[arg-type]
+        self.applier = Applier(self.api, self.cache, ["ConfigMap", "ModelMonitor"])  # type: ignore[arg-type]
+        self.controller = Controller(Scripted(self), deps, self.queue, self.applier, Recorder(self.api))  # type: ignore[arg-type]
         meta = {"name": "m", "namespace": "ns", "generation": 1}
         self.cache.put(self.api.put({"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelMonitor", "metadata": meta}))
 

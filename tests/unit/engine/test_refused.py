@@ -119,3 +119,50 @@ async def test_the_echo_of_a_patch_wakes_and_that_of_an_apply_does_not(world: Wo
     patched = world.api.objects["ConfigMap", "ns", "c"]
     assert world.cache.get("ConfigMap", "ns", "c")["data"] == {"v": "2"}  # type: ignore[index]
     assert world.cache.writer_of(patched) is None
+
+
+def owned(world: World, kind: str, api_version: str) -> Obj:
+    """A child that is written once."""
+    return {**world.child(world.live, name="once"), "apiVersion": api_version, "kind": kind, "spec": {}}
+
+
+async def test_a_refused_claim_holds_up_no_other(world: World) -> None:
+    decide = world.decide
+    claim = owned(world, "PersistentVolumeClaim", "v1")
+
+    def with_claim(obj: Obj) -> Plan:
+        plan = decide(obj)
+        return Plan(apply=(claim, *plan.apply), status=plan.status)
+
+    world.decide = with_claim
+    world.api.refused = {"once": INVALID}
+    await world.controller.process(KEY)
+    assert [w[:2] for w in world.api.writes[:3]] == [
+        ("apply", "ConfigMap"),
+        ("apply", "ConfigMap"),
+        ("status", "ModelMonitor"),
+    ]
+    assert world.live["status"]["step"] == 2, "no status counts a claim as made"
+    ready = conditions.get(world.live["status"]["conditions"], "Ready")
+    assert ready is not None
+    assert "PersistentVolumeClaim once was refused" in ready["message"]
+
+
+async def test_a_job_without_our_label_ends_in_a_condition_and_no_loop(world: World) -> None:
+    """The watch on Jobs selects by the label, so the cache never shows this one."""
+    job = owned(world, "Job", "batch/v1")
+    world.applier._watched = frozenset({*world.applier._watched, "Job"})
+    world.api.put(job)
+    world.decide = lambda obj: Plan(apply=(job,), requeue_after=1.0)
+    outcome = await world.controller.process(KEY)
+    assert (outcome.requeue_after, outcome.failed) == (None, False)
+    stalled = conditions.get(world.live["status"]["conditions"], "Stalled")
+    assert stalled is not None
+    assert stalled["reason"] == "NotOwned"
+    assert "exists without the label app.kubernetes.io/managed-by=tidemill" in stalled["message"]
+    check_status(world.live)
+
+    labelled = {**job["metadata"], "labels": {"app.kubernetes.io/managed-by": "tidemill"}}
+    world.api.put({**job, "metadata": labelled})
+    assert (await world.controller.process(KEY)).requeue_after == 1.0
+    assert world.cache.get("Job", "ns", "once") is not None, "what was found is known at once"

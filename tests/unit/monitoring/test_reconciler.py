@@ -125,6 +125,18 @@ async def test_the_report_is_read_at_its_pace() -> None:
     assert len(world.client.asked) == 2
 
 
+async def test_a_monitor_that_was_made_again_knows_nothing_of_its_predecessors_report() -> None:
+    world = ready_world()
+    assert (await world.look()).reading.report is not None
+    again = dict(world.cache.get("ModelMonitor", "team", "churn") or {})
+    world.cache.remove("ModelMonitor", "team", "churn")  # deleted and made again before anybody looked
+    world.put({**again, "metadata": {**again["metadata"], "uid": "u-made-again"}})
+    world.client.text = None  # and it does not answer
+    found = (await world.look(1)).reading
+    assert (found.report, found.time) == (None, None)
+    assert len(world.client.asked) == 2
+
+
 async def test_another_version_is_asked_for_at_once() -> None:
     world = ready_world()
     await world.look()
