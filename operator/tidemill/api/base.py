@@ -160,7 +160,7 @@ class Condition(Model):
     status: Annotated[Literal["True", "False", "Unknown"], Field(description="True, False or Unknown.")]
     observed_generation: Annotated[
         int | None,
-        Field(ge=0, description="The metadata.generation that this condition was computed from; absent from birth."),
+        Field(ge=0, description="The metadata.generation that this condition was computed from; absent in those of birth."),
     ] = None
     last_transition_time: Annotated[Time, Field(description="When the status last changed.")]
     reason: Annotated[
@@ -175,7 +175,7 @@ class Status(Model):
     model_config = ConfigDict(extra="ignore")
 
     observed_generation: Annotated[
-        int, Field(description="The metadata.generation that this status speaks of; -1: not looked at yet.")
+        int, Field(description="The metadata.generation that this status speaks of; -1: as it was born.")
     ] = -1
     conditions: Annotated[
         list[Condition],

@@ -182,9 +182,9 @@ class RunFailure(Model):
 class TrainingRunStatus(Status):
     """What is known of the run."""
 
-    job: Annotated[str | None, Field(description="Name of the Job.")] = None
+    job: Annotated[str | None, Field(description="Name of the Job, with the first news or the end of the run.")] = None
     start_time: Annotated[Time | None, Field(description="When the Job was created.")] = None
-    running_since: Annotated[Time | None, Field(description="When the pod started.")] = None
+    running_since: Annotated[Time | None, Field(description="When the first pod started.")] = None
     completion_time: Annotated[Time | None, Field(description="When the run ended, well or not.")] = None
     result: Annotated[RunResult | None, Field(description="What the run found.")] = None
     gates: Annotated[list[GateVerdict], Field(description="Outcome of each gate.", json_schema_extra=ATOMIC)] = []
