@@ -127,6 +127,25 @@ def test_a_run_that_is_deleted_at_once_is_not_made_again() -> None:
     assert world.names("TrainingRun") == [], "by now the status knows"
 
 
+def test_a_pipeline_made_again_shows_its_run_although_a_version_of_a_run_of_that_name_is_left() -> None:
+    world = quickstart()
+    world.train()
+    version = copy.deepcopy(world.get("ModelVersion", "churn-1"))
+    world.remove("TrainingPipeline", "churn")
+    world.advance(minutes=1)
+    version["metadata"]["ownerReferences"] = [{"kind": "ModelDeployment", "name": "d", "uid": "d", "apiVersion": "x"}]
+    world.put(version)
+    again = make.Pipeline().created(world.clock.time).obj()
+    world.put({**again, "metadata": {**again["metadata"], "uid": "made-again"}})
+    world.settle()
+    world.advance(seconds=20)
+    world.settle()
+
+    (run,) = world.names("TrainingRun")
+    assert version["spec"]["lineage"]["run"] == run
+    assert world.pipeline()["activeRun"] == run
+
+
 @pytest.mark.parametrize("how", ["drained", "removed at once"])
 def test_the_first_start_is_kept_when_its_pod_is_gone(how: str) -> None:
     world = quickstart()

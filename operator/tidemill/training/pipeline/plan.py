@@ -83,7 +83,7 @@ def is_worth_writing(now: Situation) -> bool:
     active = now.history.active
     if active is None:
         return True
-    if any(v.run == active.name for v in now.snapshot.versions):
+    if any(v.run == active.name and v.created >= active.created for v in now.snapshot.versions):
         return False
     if now.snapshot.pipeline.status.active_run == active.name:
         return True
