@@ -17,6 +17,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
+    RandomForestRegressor,
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -54,6 +55,7 @@ def models() -> dict[str, object]:
         "pipeline": make_pipeline(columns, LogisticRegression(max_iter=500)).fit(features, target),
         "logistic": LogisticRegression(max_iter=500).fit(numbers, target),
         "forest": RandomForestClassifier(8, random_state=0).fit(numbers, target),
+        "regression-trees": RandomForestRegressor(4, random_state=0).fit(numbers, target),
         "boosting": GradientBoostingClassifier(n_estimators=4, random_state=0).fit(numbers, target),
         "histograms": HistGradientBoostingClassifier(max_iter=4, random_state=0).fit(numbers, target),
         "support-vectors": SVC(random_state=0).fit(numbers, target),
@@ -94,7 +96,7 @@ def test_the_bytes_are_the_same_in_every_process() -> None:
 
     first, second = in_a_process("17"), in_a_process("211")
     assert first == second
-    assert len(first) == 8
+    assert len(first) == 9
     assert all(first[name][1] != hashlib.sha256(b"").hexdigest() for name in first if name != "neighbours")
 
 
@@ -104,6 +106,7 @@ def test_the_bytes_are_the_same_in_every_process() -> None:
         "pipeline",
         "logistic",
         "forest",
+        "regression-trees",
         "boosting",
         "histograms",
         "support-vectors",
@@ -183,7 +186,7 @@ class TestOnnx:
         assert len(kinds) == 5
         assert kinds["kind"] == ("tensor(string)", 1)
         assert [node.name for node in session.get_outputs()] == ["label", "probabilities"]
-        fed = onnxform.feed(model.columns, features, list(kinds))
+        fed = onnxform.feed(model.columns, features, session.get_inputs())
         assert session.run(["label"], fed)[0].tolist() == model.predict(features).tolist()
 
     def test_a_regressor_has_one_output(self) -> None:

@@ -138,6 +138,8 @@ class OnnxModel:
 
 
 def _cast(values: Array, dtype: Any, name_of: Any) -> Array:
+    if dtype is np.float64:
+        return values.astype(dtype, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
         result: Array = values.astype(dtype)
         total = _sum(result, None)

@@ -1,8 +1,9 @@
 """The ONNX form of a model: converted by skl2onnx, and published only when it answers as the native form does.
 
-Convention for servers: all-numeric models have one FLOAT input `X` [rows, columns] in the order of the
+Convention for servers: all-numeric models have one input `X` [rows, columns] in the order of the
 signature; where that cannot be (text columns, columns chosen by name) there is one input per column,
-[rows, 1], FLOAT or STRING, a missing string being "". Outputs: `label` and `probabilities`
+[rows, 1], numbers or STRING, a missing string being "". Numbers are FLOAT, or DOUBLE where single precision could
+change an answer: for trees, which compare, and for models that fail the check in single precision. Outputs: `label` and `probabilities`
 [rows, classes], or `value`. ONNX is optional: nothing here fails a run.
 """
 
@@ -10,18 +11,35 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tidemill_contracts.artifact import ParityReport
+from tidemill_runtime.trainer import onnxtrees
 from tidemill_runtime.trainer.inspection import Model, Values, datatype
 
 MATRIX_INPUT = "X"
 PARITY_ROWS = 1000
 TOLERANCE = 1e-4  # absolute for probabilities, relative for regression
 _OPSET = {"": 18, "ai.onnx.ml": 3}  # pinned: the library's newest would change bytes with every release
+
+
+class Precision(IntEnum):
+    """How a graph computes, the less exact first."""
+
+    SINGLE = 0  # as skl2onnx does it
+    DOUBLE = 1  # the same from double inputs
+    TREES = 2  # single, but trees by `onnxtrees`
+    DOUBLE_TREES = 3  # double, and trees by `onnxtrees`
+
+
+@dataclass(frozen=True)
+class _Plan:
+    by_column: bool
+    precision: Precision
 
 
 @dataclass(frozen=True)
@@ -35,32 +53,43 @@ class Converted:
 def convert(model: Model, holdout: pd.DataFrame) -> Converted:
     """Return the ONNX form of a model, held against the native form on up to 1,000 held-out rows."""
     rows = holdout.head(PARITY_ROWS)
+    failed: tuple[Precision, ParityReport] | None = None
     reason = ""
-    for by_column in _layouts(model, rows):
+    for plan in _plans(model, rows):
+        if failed is not None and plan.precision <= failed[0]:
+            continue  # a difference may be cured by more precision; with less, to pass would be luck
         try:
-            content = _convert(model, rows, by_column=by_column)
-            report = _parity(model, rows, content, by_column=by_column)
+            content = _convert(model, rows, plan)
+            report = _parity(model, rows, content, by_column=plan.by_column)
         except Exception as error:  # converters and ONNX Runtime raise anything; each means "no ONNX form"
             # The first sentence is skl2onnx's; what follows is usually a page of advice to its developers.
             said = (str(error).strip().splitlines() or [""])[0][:200]
             reason = reason or f"{type(error).__name__}: {said}"
             continue
-        return Converted(content if report.passed else None, report)
+        if report.passed:
+            return Converted(content, report)
+        failed = (plan.precision, failed[1] if failed else report)
+    if failed is not None:
+        return Converted(None, failed[1])
     return Converted(None, ParityReport(passed=False, rows=0, reason=reason or "there is no converter"))
 
 
-def feed(names: tuple[str, ...], rows: pd.DataFrame, inputs: list[str]) -> dict[str, Values]:
-    """Return the ONNX inputs for some rows, by the convention above; `inputs` are the graph's input names in order."""
-    if len(inputs) == 1 and (len(names) > 1 or inputs[0] == MATRIX_INPUT):
-        return {inputs[0]: rows[list(names)].to_numpy(dtype=np.float32)}
+def feed(names: tuple[str, ...], rows: pd.DataFrame, inputs: list[Any]) -> dict[str, Values]:
+    """Return the ONNX inputs for some rows, by the convention above; `inputs` are the session's, in their order."""
+    if len(inputs) == 1 and (len(names) > 1 or inputs[0].name == MATRIX_INPUT):
+        return {inputs[0].name: rows[list(names)].to_numpy(dtype=_dtype(inputs[0]))}
     fed: dict[str, Values] = {}
     for given, name in zip(inputs, names, strict=True):
         values = rows[name]
         if datatype(values.dtype) == "BYTES":
-            fed[given] = values.astype(object).where(values.notna(), "").to_numpy(dtype=object).reshape(-1, 1)
+            fed[given.name] = values.astype(object).where(values.notna(), "").to_numpy(dtype=object).reshape(-1, 1)
         else:
-            fed[given] = values.to_numpy(dtype=np.float32).reshape(-1, 1)
+            fed[given.name] = values.to_numpy(dtype=_dtype(given)).reshape(-1, 1)
     return fed
+
+
+def _dtype(given: Any) -> Any:
+    return np.float64 if given.type == "tensor(double)" else np.float32
 
 
 def session(content: bytes) -> Any:
@@ -74,25 +103,34 @@ def session(content: bytes) -> Any:
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def _layouts(model: Model, rows: pd.DataFrame) -> list[bool]:
-    """Return the input layouts to try: False one matrix, True one input per column."""
+def _plans(model: Model, rows: pd.DataFrame) -> list["_Plan"]:
+    """Return what to try: models with trees in double precision first, others in single."""
     numeric = all(datatype(rows[name].dtype) != "BYTES" for name in model.columns)
-    return ([False] if numeric else []) + ([True] if model.frame else [])
+    layouts = ([False] if numeric else []) + ([True] if model.frame else [])
+    by_thresholds = onnxtrees.has_trees(model.estimator)
+    order = (
+        (Precision.DOUBLE_TREES, Precision.TREES, Precision.SINGLE)
+        if by_thresholds
+        else (Precision.SINGLE, Precision.DOUBLE)
+    )
+    return [_Plan(by_column, precision) for precision in order for by_column in layouts]
 
 
-def _convert(model: Model, rows: pd.DataFrame, *, by_column: bool) -> bytes:
+def _convert(model: Model, rows: pd.DataFrame, plan: "_Plan") -> bytes:
     from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 
-    if by_column:
+    number = DoubleTensorType if plan.precision in (Precision.DOUBLE, Precision.DOUBLE_TREES) else FloatTensorType
+    if plan.by_column:
         types: list[tuple[str, Any]] = [
-            (name, (StringTensorType if datatype(rows[name].dtype) == "BYTES" else FloatTensorType)([None, 1]))
+            (name, (StringTensorType if datatype(rows[name].dtype) == "BYTES" else number)([None, 1]))
             for name in model.columns
         ]
     else:
-        types = [(MATRIX_INPUT, FloatTensorType([None, len(model.columns)]))]
+        types = [(MATRIX_INPUT, number([None, len(model.columns)]))]
+    trees = onnxtrees.exact_trees() if plan.precision >= Precision.TREES else contextlib.nullcontext()
     options = {id(model.estimator): {"zipmap": False}} if model.classes is not None else None
-    with warnings.catch_warnings(), _integer_flags():
+    with warnings.catch_warnings(), _integer_flags(), trees:
         warnings.simplefilter("ignore")
         graph = convert_sklearn(
             model.estimator, name="tidemill", initial_types=types, options=options, target_opset=_OPSET
@@ -128,20 +166,32 @@ def _integer_flags() -> Iterator[None]:
 
 
 def _name_outputs(graph: Any, wanted: list[str]) -> None:
-    """Keep the wanted outputs only (skl2onnx adds scores that are no probabilities) and give them their names."""
+    """Keep the wanted outputs only (skl2onnx adds scores that are no probabilities) and give them their names.
+
+    Numbers are cast to the type that skl2onnx declared: for double inputs it declares double, but ONNX's trees and
+    linear models give single. A cast that changes nothing is dropped when the graph is loaded.
+    """
+    from onnx import TensorProto, helper
+
     del graph.output[len(wanted) :]
     taken = {value.name for value in graph.input}
     for output, name in zip(graph.output, wanted, strict=True):
-        # A new node rather than a new name throughout: the tensor may be used inside the graph as well.
+        inner = f"{name}_as_computed"
+        for node in graph.node:
+            node.input[:] = [inner if given == output.name else given for given in node.input]
+            node.output[:] = [inner if given == output.name else given for given in node.output]
         fresh = name if name not in taken else f"output_{name}"
-        if output.name != fresh:
-            graph.node.add(op_type="Identity", input=[output.name], output=[fresh], name=f"name_{name}")
-            output.name = fresh
+        kind = output.type.tensor_type.elem_type
+        cast: dict[str, Any] = (
+            {"op_type": "Identity"} if kind == TensorProto.STRING else {"op_type": "Cast", "to": kind}
+        )
+        graph.node.append(helper.make_node(inputs=[inner], outputs=[fresh], name=f"name_{name}", **cast))
+        output.name = fresh
 
 
 def _parity(model: Model, rows: pd.DataFrame, content: bytes, *, by_column: bool) -> ParityReport:
     runtime = session(content)
-    inputs = [node.name for node in runtime.get_inputs()]
+    inputs = runtime.get_inputs()
     if by_column and len(inputs) != len(model.columns):
         return ParityReport(passed=False, rows=0, reason="the converter dropped inputs")
     answers = runtime.run(None, feed(model.columns, rows, inputs))

@@ -17,7 +17,7 @@ class OnnxRegressor:
     def __init__(self, session: Any, names: tuple[str, ...]) -> None:
         self._session = session
         self._names = names
-        self._inputs = [node.name for node in session.get_inputs()]
+        self._inputs = session.get_inputs()
 
     def predict(self, rows: pd.DataFrame) -> Values:
         """Return the first output, [rows]."""

@@ -1,0 +1,323 @@
+"""Trees, forests and boosted trees for ONNX that answer as scikit-learn's do, by construction and not by luck.
+
+skl2onnx writes trees in single precision: it adds shares of 1/n for the positive class and compares the sum with
+one half. Where half of a forest votes for each class, which happens in most binary data sets, rounding decides.
+Here leaves keep scikit-learn's own values and are added in double precision in the order of the trees, and the first
+of the greatest sums wins. Branches hold numbers that divide all doubles as scikit-learn's thresholds do,
+and missing values go where they went at training.
+
+This module knows nodes and leaves only; which graphs are published is decided by the parity check in `onnxform`.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tidemill_runtime.trainer.inspection import Values
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The nodes of one tree; every array but `weights` is [nodes].
+
+    `weights` is [nodes, n], what a leaf adds to the sums `target`, `target` + 1, …
+    """
+
+    is_leaf: Values
+    left: Values
+    right: Values
+    feature: Values
+    threshold: Values  # left when x <= threshold, x being a double
+    missing_left: Values
+    weights: Values
+    target: int = 0
+
+
+def has_trees(estimator: Any) -> bool:
+    """Return whether an estimator, or one inside it, is one that this module converts."""
+    seen: set[int] = set()
+    waiting: list[Any] = [estimator]
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, (list, tuple)) or (isinstance(item, np.ndarray) and item.dtype == object):
+            waiting.extend(item)
+        elif type(item).__module__.startswith("sklearn.") and type(item).__name__ in _CONVERTERS:
+            return True
+        elif hasattr(item, "get_params") and hasattr(item, "__dict__"):
+            waiting.extend(vars(item).values())
+    return False
+
+
+@contextlib.contextmanager
+def exact_trees() -> Iterator[None]:
+    """Let skl2onnx convert trees by this module. It has to be told for the whole process; not for several threads."""
+    from skl2onnx.common import _registration
+
+    pool = _registration._converter_pool
+    originals = {f"Sklearn{name}": pool[f"Sklearn{name}"] for name in (*_CONVERTERS, "SimpleImputer")}
+    for name, converter in _CONVERTERS.items():
+        options = originals[f"Sklearn{name}"].get_allowed_options()
+        pool[f"Sklearn{name}"] = _registration.RegisteredConverter(_with_graph(converter), options)
+    pool["SklearnSimpleImputer"] = _imputer(originals["SklearnSimpleImputer"])
+    try:
+        yield
+    finally:
+        pool.update(originals)
+
+
+def doubles(thresholds: Values) -> Values:
+    """Return for each threshold t the greatest double w: `x <= w` is `float32(x) <= t` for every double x.
+
+    scikit-learn's trees (not its histogram boosting) round what they are given to single precision.
+    """
+    below = thresholds.astype(np.float32)
+    below = np.where(below > thresholds, np.nextafter(below, np.float32(-np.inf)), below)
+    above = np.nextafter(below, np.float32(np.inf))
+    middle = (below.astype(np.float64) + above.astype(np.float64)) / 2  # exact: neighbours in single precision
+    # The middle itself rounds to that neighbour which is even.
+    found: Values = np.where(middle.astype(np.float32) == below, middle, np.nextafter(middle, -np.inf))
+    return found
+
+
+class _Graph:
+    """Adds nodes for one estimator to skl2onnx's container."""
+
+    def __init__(self, scope: Any, operator: Any, container: Any) -> None:
+        self.model = operator.raw_operator
+        self.given = [variable.full_name for variable in operator.inputs]
+        self.outputs = operator.outputs
+        self._scope = scope
+        self._container = container
+
+    def node(self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
+        """Add a node of one output and return the output's name."""
+        name = output or self._scope.get_unique_variable_name(kind.lower())
+        self._add(kind, inputs, [name], attributes)
+        return name
+
+    def ensemble(self, kind: str, trees: list[Tree], **attributes: Any) -> list[str]:
+        """Add a tree ensemble that sums in double precision and return the names of its outputs."""
+        x = self.node("Cast", self.given, to=_double())
+        part = "class" if kind == "Classifier" else "target"
+        outputs = ["labels", "sums"] if kind == "Classifier" else ["sums"]
+        names = [self._scope.get_unique_variable_name(f"tree_{name}") for name in outputs]
+        self._add(f"TreeEnsemble{kind}", [x], names, _attributes(trees, part) | attributes)
+        return names
+
+    def constant(self, values: Values) -> str:
+        """Add a constant tensor (single or double precision, 64 bit integers, text) and return its name."""
+        from onnx import TensorProto
+
+        kinds = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "int64": TensorProto.INT64}
+        kind = kinds.get(values.dtype.name, TensorProto.STRING)
+        name = str(self._scope.get_unique_variable_name("constant"))
+        self._container.add_initializer(name, kind, list(values.shape), values.ravel().tolist())
+        return name
+
+    def _add(self, kind: str, inputs: Sequence[str], outputs: list[str], attributes: dict[str, Any]) -> None:
+        name = self._scope.get_unique_operator_name(kind)
+        domain = "ai.onnx.ml" if kind.startswith("Tree") else ""
+        self._container.add_node(kind, list(inputs), outputs, op_domain=domain, name=name, **attributes)
+
+    def labels(self, winner: str) -> None:
+        """Give the classes with the numbers in `winner` [rows] as the first output."""
+        classes = self.model.classes_
+        names = self.constant(classes.astype(object if classes.dtype.kind in "OU" else np.int64))
+        self.node("Gather", [names, winner], self.outputs[0].full_name, axis=0)
+
+    def result(self, values: str, output: int) -> None:
+        """Give values as an output, in the type that was declared; ONNX's tree operators give sums in single."""
+        from skl2onnx.common.data_types import guess_proto_type
+
+        wanted = self.outputs[output]
+        self.node("Cast", [values], wanted.full_name, to=guess_proto_type(wanted.type))
+
+
+def _forest_classifier(graph: _Graph) -> None:
+    model = graph.model
+    if model.n_outputs_ != 1:
+        raise NotImplementedError("a forest with several targets")
+    trees = [_tree(part.tree_) for part in _parts(model)]
+    count = len(model.classes_)
+    # Of exactly two classes ONNX compares the second one's sum with a constant. A third one, which no leaf votes for,
+    # makes it compare the sums with one another.
+    winner, sums = graph.ensemble("Classifier", trees, classlabels_int64s=list(range(max(count, 3))))
+    graph.labels(winner)
+    votes = graph.node("Gather", [sums, graph.constant(np.arange(count))], axis=1) if count < 3 else sums
+    graph.result(_mean(graph, votes, len(trees)), 1)
+
+
+def _forest_regressor(graph: _Graph) -> None:
+    trees = [_tree(part.tree_) for part in _parts(graph.model)]
+    (sums,) = graph.ensemble("Regressor", trees, n_targets=int(graph.model.n_outputs_))
+    graph.result(_mean(graph, sums, len(trees)), 0)
+
+
+def _mean(graph: _Graph, sums: str, count: int) -> str:
+    return graph.node("Div", [sums, graph.constant(np.array(count, dtype=np.float32))])
+
+
+def _parts(model: Any) -> list[Any]:
+    return list(getattr(model, "estimators_", [model]))
+
+
+def _boosting_classifier(graph: _Graph) -> None:
+    trees, base = _boosted(graph.model)
+    if len(base) > 1:
+        numbers = list(range(len(base)))
+        winner, sums = graph.ensemble(
+            "Classifier", trees, classlabels_int64s=numbers, base_values_as_tensor=_tensor(base)
+        )
+        graph.labels(winner)
+        graph.result(graph.node("Softmax", [sums], axis=1), 1)
+        return
+    (sums,) = graph.ensemble("Regressor", trees, n_targets=1, base_values_as_tensor=_tensor(base))
+    is_histogram = hasattr(graph.model, "_predictors")  # of a tie the one makes the first class, the other the second
+    flags = graph.node("Greater" if is_histogram else "GreaterOrEqual", [sums, graph.constant(np.zeros(1, np.float32))])
+    winner = graph.node("Cast", [flags], to=_integer())
+    graph.labels(graph.node("Reshape", [winner, graph.constant(np.array([-1]))]))
+    scale = {"LogitLink": 1, "HalfLogitLink": 2}[type(graph.model._loss.link).__name__]
+    second = graph.node("Sigmoid", [graph.node("Mul", [sums, graph.constant(np.array(scale, np.float32))])])
+    first = graph.node("Sub", [graph.constant(np.array(1, np.float32)), second])
+    graph.result(graph.node("Concat", [first, second], axis=1), 1)
+
+
+def _boosting_regressor(graph: _Graph) -> None:
+    trees, base = _boosted(graph.model)
+    (sums,) = graph.ensemble("Regressor", trees, n_targets=1, base_values_as_tensor=_tensor(base))
+    link = type(graph.model._loss.link).__name__
+    if link not in ("IdentityLink", "LogLink"):
+        raise NotImplementedError(f"the loss has link function {link}")
+    graph.result(graph.node("Exp", [sums]) if link == "LogLink" else sums, 0)
+
+
+def _boosted(model: Any) -> tuple[list[Tree], Values]:
+    """Return the trees of a boosted ensemble and what its sums start from, [sums]."""
+    if hasattr(model, "_predictors"):
+        if model._preprocessor is not None:
+            raise NotImplementedError("histogram boosting with categorical features")
+        stages = [[_histogram_tree(tree.nodes, k) for k, tree in enumerate(stage)] for stage in model._predictors]
+        return [tree for stage in stages for tree in stage], np.ravel(model._baseline_prediction).astype(np.float64)
+    if model.init not in (None, "zero"):
+        raise NotImplementedError("boosting that starts from another estimator")
+    rate = model.learning_rate
+    stages = [[_tree(part.tree_, rate, k) for k, part in enumerate(stage)] for stage in model.estimators_]
+    start = model._raw_predict_init(np.zeros((1, model.n_features_in_), dtype=np.float32))
+    return [tree for stage in stages for tree in stage], np.ravel(start).astype(np.float64)
+
+
+def _tree(tree: Any, rate: float = 1.0, target: int = 0) -> Tree:
+    weights = rate * tree.value.reshape(tree.node_count, -1)  # of [nodes, outputs, classes] one of the two is 1
+    return Tree(
+        tree.children_left < 0, tree.children_left, tree.children_right, tree.feature,
+        doubles(tree.threshold), tree.missing_go_to_left, weights, target,
+    )  # fmt: skip
+
+
+def _histogram_tree(nodes: Values, target: int) -> Tree:
+    if nodes["is_categorical"].any():
+        raise NotImplementedError("histogram boosting with categorical features")
+    return Tree(
+        nodes["is_leaf"].astype(bool), nodes["left"], nodes["right"], nodes["feature_idx"],
+        nodes["num_threshold"], nodes["missing_go_to_left"], nodes["value"].reshape(-1, 1), target,
+    )  # fmt: skip
+
+
+def _attributes(trees: list[Tree], part: str) -> dict[str, Any]:
+    """Return the attributes of ONNX's tree ensembles (ai.onnx.ml 3); `part` is what leaves add to: class or target."""
+    found: dict[str, list[Values]] = {}
+    for number, tree in enumerate(trees):
+        leaf, count = tree.is_leaf, len(tree.is_leaf)
+        # Zeros say nothing, but every leaf needs an entry.
+        kept = leaf[:, None] & ((tree.weights != 0) | (np.arange(tree.weights.shape[1]) == 0))
+        nodes, targets = np.nonzero(kept)
+        columns = {
+            "nodes_treeids": np.full(count, number),
+            "nodes_nodeids": np.arange(count),
+            "nodes_modes": np.where(leaf, "LEAF", "BRANCH_LEQ"),
+            "nodes_featureids": np.where(leaf, 0, tree.feature),
+            "nodes_truenodeids": np.where(leaf, 0, tree.left),
+            "nodes_falsenodeids": np.where(leaf, 0, tree.right),
+            "nodes_missing_value_tracks_true": np.where(leaf, 0, tree.missing_left),
+            "nodes_values_as_tensor": np.where(leaf, 0.0, tree.threshold),
+            f"{part}_treeids": np.full(len(nodes), number),
+            f"{part}_nodeids": nodes,
+            f"{part}_ids": targets + tree.target,
+            f"{part}_weights_as_tensor": tree.weights[nodes, targets],
+        }
+        for name, values in columns.items():
+            found.setdefault(name, []).append(values)
+    joined = {name: np.concatenate(values) for name, values in found.items()}
+    return {name: _tensor(all_) if name.endswith("tensor") else all_.tolist() for name, all_ in joined.items()}
+
+
+def _tensor(values: Values) -> Any:
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(values.astype(np.float64))
+
+
+def _double() -> int:
+    from onnx import TensorProto
+
+    return int(TensorProto.DOUBLE)
+
+
+def _integer() -> int:
+    from onnx import TensorProto
+
+    return int(TensorProto.INT64)
+
+
+def _imputer(original: Any) -> Any:
+    """Return a converter of SimpleImputer for doubles, which ONNX's own operator does not take; else `original`."""
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        from skl2onnx.common.data_types import DoubleTensorType
+        from skl2onnx.operator_converters.common import concatenate_variables
+
+        model = operator.raw_operator
+        is_plain = isinstance(model.missing_values, float) and np.isnan(model.missing_values)
+        values = np.asarray(model.statistics_)
+        if not (isinstance(operator.inputs[0].type, DoubleTensorType) and is_plain and values.dtype == np.float64):
+            original(scope, operator, container)
+            return
+        if model.add_indicator or np.isnan(values).any():
+            raise NotImplementedError("an imputer that adds or drops columns")
+        graph = _Graph(scope, operator, container)
+        given = concatenate_variables(scope, operator.inputs, container)
+        missing = graph.node("IsNaN", [given])
+        filled = graph.node("Where", [missing, graph.constant(values), given])
+        graph.result(filled, 0)
+
+    from skl2onnx.common import _registration
+
+    return _registration.RegisteredConverter(convert, original.get_allowed_options())
+
+
+def _with_graph(converter: Callable[[_Graph], None]) -> Callable[[Any, Any, Any], None]:
+    return lambda scope, operator, container: converter(_Graph(scope, operator, container))
+
+
+_CONVERTERS: dict[str, Callable[[_Graph], None]] = {
+    "DecisionTreeClassifier": _forest_classifier,
+    "DecisionTreeRegressor": _forest_regressor,
+    "ExtraTreeClassifier": _forest_classifier,
+    "ExtraTreeRegressor": _forest_regressor,
+    "ExtraTreesClassifier": _forest_classifier,
+    "ExtraTreesRegressor": _forest_regressor,
+    "GradientBoostingClassifier": _boosting_classifier,
+    "GradientBoostingRegressor": _boosting_regressor,
+    "HistGradientBoostingClassifier": _boosting_classifier,
+    "HistGradientBoostingRegressor": _boosting_regressor,
+    "RandomForestClassifier": _forest_classifier,
+    "RandomForestRegressor": _forest_regressor,
+}
