@@ -23,7 +23,7 @@ def story(cluster: Any) -> Iterator[Story]:
     yield story
     story.traffic.stop()
     story.drifted_traffic.stop()
-    cluster.run("delete", "namespace", story.namespace, "--wait=false")
+    cluster.run("delete", "namespace", story.namespace, "--wait=false", "--ignore-not-found")
 
 
 @pytest.fixture(autouse=True)
