@@ -1,9 +1,9 @@
 """The ONNX form of a model: converted by skl2onnx, and published only when it answers as the native form does.
 
-Convention for servers: all-numeric models have one input `X` [rows, columns] in the order of the
-signature; where that cannot be (text columns, columns chosen by name) there is one input per column,
-[rows, 1], numbers or STRING, a missing string being "". Numbers are FLOAT, or DOUBLE where single precision could
-change an answer: for trees, which compare, and for models that fail the check in single precision. Outputs: `label` and `probabilities`
+Convention for servers: all-numeric models have one input `X` [rows, columns] in the order of the signature; where
+that cannot be (text columns, columns chosen by name) there is one input per column, [rows, 1], numbers or STRING, a
+missing string being "". Numbers are FLOAT, or DOUBLE where single precision could change an answer: for trees, which
+compare, and for models that fail the check in single precision. Outputs: `label` and `probabilities`
 [rows, classes], or `value`. ONNX is optional: nothing here fails a run.
 """
 
