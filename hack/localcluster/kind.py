@@ -61,16 +61,22 @@ class KindProvider:
     def kubeconfig(self) -> Path:
         return self.kubeconfig_path()
 
+    def _made_here(self) -> Path:
+        """Says that the cluster was made from this clone; another clone may use it, and must not delete it."""
+        return self.kubeconfig().parent / "kind-made-here"
+
     def up(self) -> None:
         self.kubeconfig().parent.mkdir(parents=True, exist_ok=True)
         if self._nodes("--all"):
             self._kind("export", "kubeconfig", f"--name={_CLUSTER}", f"--kubeconfig={self.kubeconfig()}")
             self._revive()
-            self._progress.step(f"the kind cluster is up already; KUBECONFIG={self.kubeconfig()}")
+            whose = "is up already" if self._made_here().exists() else "of another clone is up and is used"
+            self._progress.step(f"the kind cluster {_CLUSTER} {whose}; KUBECONFIG={self.kubeconfig()}")
             return
         # Images of a cluster that is no more.
         (self.kubeconfig().parent / "kind-images.json").unlink(missing_ok=True)
         self._progress.step("creating the kind cluster (the node image is pulled the first time)")
+        self._made_here().touch()
         self._kind(
             "create",
             "cluster",
@@ -83,11 +89,18 @@ class KindProvider:
         self._progress.step(f"the kind cluster is up; KUBECONFIG={self.kubeconfig()}")
 
     def down(self) -> None:
-        if self._nodes("--all"):
+        there, ours = bool(self._nodes("--all")), self._made_here().exists()
+        if there and ours:
             self._kind("delete", "cluster", f"--name={_CLUSTER}", f"--kubeconfig={self.kubeconfig()}")
-        self.kubeconfig().unlink(missing_ok=True)
-        (self.kubeconfig().parent / "kind-images.json").unlink(missing_ok=True)
-        self._progress.step("the kind cluster is gone")
+        for file in (self.kubeconfig(), self.kubeconfig().parent / "kind-images.json", self._made_here()):
+            file.unlink(missing_ok=True)
+        left = there and not ours
+        self._progress.step(
+            f"the kind cluster {_CLUSTER} was made from another clone and is left alone; "
+            f"to remove it: kind delete cluster --name={_CLUSTER}"
+            if left
+            else "the kind cluster is gone"
+        )
 
     def load_images(self, archives: Sequence[Path]) -> None:
         for archive in archives:

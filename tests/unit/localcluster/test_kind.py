@@ -156,6 +156,25 @@ def test_down_deletes_the_cluster_and_forgets_its_images(machine: Machine) -> No
     assert list(provider.kubeconfig().parent.glob("kind*")) == []
 
 
+def test_a_cluster_of_another_clone_is_used_and_not_deleted(machine: Machine) -> None:
+    machine.nodes({"tidemill-control-plane": True})
+    provider = chosen()
+    provider.up()
+    provider.kubeconfig().touch()
+    provider.down()
+    assert "delete" not in [c[0] for c in machine.calls("kind")]
+    assert not provider.kubeconfig().exists()
+    assert provider.status().running
+
+
+def test_a_creation_that_was_killed_is_removed_by_the_next_down(machine: Machine) -> None:
+    provider = chosen()
+    provider.up()
+    provider.kubeconfig().unlink(missing_ok=True)
+    provider.down()
+    assert not provider.status().running
+
+
 def test_podman_is_used_where_docker_does_not_answer_and_kind_is_told(machine: Machine) -> None:
     (machine.folder / "docker").rename(machine.folder / "podman")
     chosen().up()
