@@ -12,9 +12,13 @@ from tidemill_contracts.inference import FEEDBACK_PATH
 from tidemill_runtime.server.errors import UnavailableError
 from tidemill_runtime.server.monitorclient import MonitorAwayError, MonitorClient
 
+REFUSALS = frozenset(
+    {400, 409, 413}
+)  # what the monitor itself finds wrong with a body; all else is about the way to it
+
 
 async def forward(body: bytes, client: MonitorClient | None) -> tuple[int, dict[str, Any]]:
-    """Return status and body of the monitor's answer: 202 stored, 200 known already, 4xx refused with a reason.
+    """Return status and body of the monitor's answer: 202 stored, 200 known already, 400, 409, 413 with a reason.
 
     Raises:
         UnavailableError: there is no monitor, or it cannot store anything now.
@@ -28,9 +32,10 @@ async def forward(body: bytes, client: MonitorClient | None) -> tuple[int, dict[
     document = _object(content)
     if status < 300:
         return status, document
-    if status >= 500 or status == 429:
-        raise UnavailableError(f"the monitor cannot store it now: {_reason(document)}", retry_after=5)
-    return status, {**document, "error": _reason(document)}
+    if status not in REFUSALS:
+        why = _reason(document, f"its address answers {status}")
+        raise UnavailableError(f"the monitor cannot store it now: {why}", retry_after=5)
+    return status, {**document, "error": _reason(document, "no reason given")}
 
 
 def _object(content: bytes) -> dict[str, Any]:
@@ -41,6 +46,6 @@ def _object(content: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _reason(document: dict[str, Any]) -> str:
+def _reason(document: dict[str, Any], otherwise: str) -> str:
     error = document.get("error")
-    return error if isinstance(error, str) else "no reason given"
+    return error if isinstance(error, str) else otherwise

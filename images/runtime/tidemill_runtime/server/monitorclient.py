@@ -6,6 +6,7 @@ It retries nothing and remembers nothing; `predictionlog` and `feedback` decide 
 import aiohttp
 
 TIMEOUT_SECONDS = 5.0
+_ANSWERS = frozenset({200, 201, 202, 400, 409, 413, 503})  # all that a monitor gives; another comes from somebody else
 
 
 class MonitorAwayError(Exception):
@@ -33,12 +34,16 @@ class MonitorClient:
             )
         try:
             async with self._session.post(self._url + path, data=body, allow_redirects=False) as response:
-                return response.status, await response.read()
+                status, content = response.status, await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise MonitorAwayError(f"{self._url}: {type(error).__name__}: {error}") from error
+        if status not in _ANSWERS:
+            # While a Service has no endpoint its address may lead elsewhere: a connection made then must not be kept.
+            await self.close()
+        return status, content
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
