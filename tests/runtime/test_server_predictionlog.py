@@ -1,76 +1,23 @@
-"""The way of a prediction to the monitor, and of a label: what arrives, what is dropped, what is never waited for."""
+"""The way of a prediction to the monitor: what arrives, what is dropped, what is never waited for."""
 
 import asyncio
-import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from aiohttp import web
-from tests.support import monitoring, versions
-from tests.support.asgi import Reply, post
+from tests.support import versions
+from tests.support.asgi import post
+from tests.support.servinglog import V2, FakeMonitor, recorder, request, serving
 from tests.support.versions import Published
 
-from tidemill_contracts.inference import (
-    BATCH_PATH,
-    FEEDBACK_PATH,
-    REFERENCE_PATH,
-    PredictionBatch,
-    PredictionLog,
-    Reference,
-)
+from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, PredictionBatch, Reference
 from tidemill_runtime.server import predictionlog
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.frame import Frame, Schema
-from tidemill_runtime.server.lifecycle import Parts, assemble
-from tidemill_runtime.server.predictionlog import Recorder
-from tidemill_runtime.server.state import State
-from tidemill_runtime.server.telemetry import Telemetry
-
-V2 = "/v2/models/demo/infer"
-FEEDBACK = "/v2/models/demo/feedback"
-
-
-def request(rows: list[list[Any]], request_id: str | None = None) -> dict[str, Any]:
-    flat = [value for row in rows for value in row]
-    document: dict[str, Any] = {
-        "inputs": [{"name": "x", "shape": [len(rows), 4], "datatype": "FP64", "data": flat}],
-    }
-    return document if request_id is None else {**document, "id": request_id}
-
-
-class FakeMonitor:
-    """Answers as it is told and remembers what it got."""
-
-    def __init__(self) -> None:
-        self.posts: list[tuple[str, Any]] = []
-        self.answer: Callable[[str], tuple[int, Any]] = lambda path: (202, {"status": "counted"})
-        self.url = ""
-
-    async def handle(self, incoming: web.Request) -> web.Response:
-        self.posts.append((incoming.path, json.loads(await incoming.read())))
-        status, body = self.answer(incoming.path)
-        return web.json_response(body, status=status)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator["FakeMonitor"]:
-        app = web.Application(client_max_size=1 << 26)
-        app.router.add_post("/{path:.*}", self.handle)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        yield self
-        await runner.cleanup()
-
-    def batches(self) -> list[PredictionBatch]:
-        return [PredictionBatch.model_validate(body) for path, body in self.posts if path == BATCH_PATH]
 
 
 @pytest.fixture
@@ -82,22 +29,6 @@ async def monitor() -> AsyncIterator[FakeMonitor]:
 @pytest.fixture(scope="module")
 def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
     return versions.numbers(tmp_path_factory.mktemp("numbers"))
-
-
-@asynccontextmanager
-async def serving(published: Published, url: str, **log: Any) -> AsyncIterator[tuple[Parts, Telemetry]]:
-    config = published.config(log=PredictionLog(url=url, **log))
-    state, telemetry = State(), Telemetry(config)
-    state.phase = "ready"
-    parts = assemble(config, state, telemetry, threads=1)
-    yield parts, telemetry
-    assert parts.monitor is not None
-    await parts.monitor.close()
-
-
-def recorder(parts: Parts) -> Recorder:
-    assert parts.recorder is not None
-    return parts.recorder
 
 
 async def test_records_arrive_as_the_contract_says(numbers: Published, monitor: FakeMonitor) -> None:
@@ -333,81 +264,3 @@ async def test_recording_costs_microseconds(numbers: Published, monitor: FakeMon
                 record("0123456789abcdef", frame, answer, 0.001)
             best = min(best, (time.perf_counter() - started) / 500)
         assert best < 5e-6
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "expected"),
-    [
-        (202, {"joined": 1}, (202, {"joined": 1})),
-        (200, {"repeated": 1}, (200, {"repeated": 1})),
-        (404, {"error": "id: unknown"}, (404, {"error": "id: unknown"})),
-        (409, {"error": "another label", "conflicts": ["x"]}, (409, {"error": "another label", "conflicts": ["x"]})),
-        (400, {"error": "label: must"}, (400, {"error": "label: must"})),
-        (404, {"detail": "Not Found"}, (404, {"detail": "Not Found", "error": "no reason given"})),
-        (500, {"error": "disk"}, (503, {"error": "the monitor cannot store it now: disk"})),
-        (503, {"error": "busy"}, (503, {"error": "the monitor cannot store it now: busy"})),
-    ],
-)
-async def test_feedback_is_answered_as_the_monitor_answers(
-    numbers: Published, monitor: FakeMonitor, status: int, body: Any, expected: tuple[int, Any]
-) -> None:
-    monitor.answer = lambda path: (status, body)
-    async with serving(numbers, monitor.url) as (parts, _):
-        for path in (FEEDBACK, "/v1/models/demo:feedback"):
-            reply = await post(parts.app, path, {"id": "x", "label": 1})
-            assert (reply.status, reply.json()) == expected
-            assert ("retry-after" in reply.headers) == (expected[0] == 503)
-    assert monitor.posts[0] == (FEEDBACK_PATH, {"id": "x", "label": 1})
-
-
-async def test_feedback_without_anybody_who_stores_it_is_not_acknowledged(numbers: Published) -> None:
-    async with serving(numbers, "http://127.0.0.1:9") as (parts, _):
-        reply = await post(parts.app, FEEDBACK, {"id": "x", "label": 1})
-        assert_unavailable(reply, "the monitor does not answer; nothing was stored")
-    config = numbers.config()
-    parts = assemble(config, State(), Telemetry(config), threads=1)
-    reply = await post(parts.app, FEEDBACK, {"id": "x", "label": 1})
-    assert_unavailable(reply, "no monitor watches this deployment, so feedback cannot be stored")
-    assert (await post(parts.app, "/v2/models/nope/feedback", {})).status == 404
-
-
-def assert_unavailable(reply: Reply, sentence: str) -> None:
-    assert (reply.status, reply.json()) == (503, {"error": sentence})
-    assert reply.headers["retry-after"]
-
-
-async def test_the_real_monitor_counts_what_the_server_answered(numbers: Published, tmp_path: Path) -> None:
-    import uvicorn
-
-    from tidemill_runtime.monitor.app import create_app
-    from tidemill_runtime.monitor.service import Monitor
-
-    watching = Monitor(monitoring.config(tmp_path, deployment="demo"))
-    config = uvicorn.Config(create_app(watching), port=0, log_config=None, ws="none")
-    server = uvicorn.Server(config)
-    server.capture_signals = _no_signals  # type: ignore[method-assign]
-    task = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
-        await asyncio.sleep(0.01)
-    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    async with serving(numbers, url) as (parts, _):
-        reply = await post(parts.app, V2, request([[0.5, -1, 0.25, 2]] * 3, "req"))
-        await recorder(parts).flush(5)
-        label = reply.json()["outputs"][0]["data"][0]
-        known = await post(parts.app, FEEDBACK, [{"id": f"req/{i}", "label": label} for i in range(3)])
-        assert (known.status, known.json()["joined"]) == (202, 3)
-        again = await post(parts.app, FEEDBACK, {"id": "req/0", "label": label})
-        assert (again.status, again.json()["repeated"]) == (200, 1)
-        bad = await post(parts.app, FEEDBACK, {"id": "req/0"})
-        assert bad.status == 400
-        assert "label" in bad.json()["error"]
-        report = watching.report(None)
-    server.should_exit = True
-    await task
-    assert [(v.version, v.digest, v.rows) for v in report.versions] == [("demo-7", numbers.digest, 3)]
-
-
-def _no_signals() -> Any:
-    import contextlib
-
-    return contextlib.nullcontext()
