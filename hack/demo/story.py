@@ -213,6 +213,7 @@ class Story:
             run = wait_for("the run", lambda: self.monitor_run(runs), 240, self.pipeline_state)
         trigger = run["spec"]["trigger"]
         self.console.say(f"Run {name(run)} started: {trigger['type']}, {trigger['message']}")
+        self.check_traffic(self.drifted_traffic)
         self.drifted_traffic.stop()
         return run
 
@@ -247,9 +248,9 @@ class Story:
         metadata = {"name": f"{NAME}-code", "labels": current.get("metadata", {}).get("labels") or {}}
         self.kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"train.py": text}})
 
-    def check_traffic(self) -> Totals:
-        """Read what the traffic pod counted; no request may have failed."""
-        totals = self.traffic.totals()
+    def check_traffic(self, traffic: Traffic | None = None) -> Totals:
+        """Read what a traffic pod counted, the constant one's unless told otherwise; no request may have failed."""
+        totals = (traffic or self.traffic).totals()
         require(totals.ok > 0, "the traffic pod got no answers")
         require(totals.failed == 0, f"{totals.failed} of {totals.ok + totals.failed} requests failed: {totals.errors}")
         self.console.say(f"{totals.ok} requests so far, none failed; by version {totals.versions}.")
