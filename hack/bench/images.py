@@ -76,7 +76,12 @@ def run(arguments: argparse.Namespace) -> list[Row]:
     try:
         with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder, program.one_at_a_time():
             progress = Progress(quiet=True)
-            return measure(choose_engine(progress), choose_provider(progress), copy(Path(folder)))
+            engine = choose_engine(progress)
+            try:
+                return measure(engine, choose_provider(progress), copy(Path(folder)))
+            finally:
+                for target in (t for _, targets in CHANGES.values() for t in targets):
+                    engine.run("rmi", program.image_name(target), check=False)
     finally:
         if named is None:
             del os.environ["IMAGE_TAG"]
