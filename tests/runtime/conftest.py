@@ -1,6 +1,7 @@
 """What the data plane's tests share: a mount root, and an S3 server started once."""
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,16 @@ from tidemill_contracts.training import (
 from tidemill_runtime import artifacts
 from tidemill_runtime.artifacts import Version
 from tidemill_runtime.trainer import process
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder for temporary files of the tests and of the processes that they start; nothing is left in /tmp."""
+    folder = tmp_path_factory.mktemp("scratch")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield folder
 
 
 @pytest.fixture

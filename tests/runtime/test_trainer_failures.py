@@ -191,7 +191,9 @@ def environment(trainer: Trainer, config: TrainerConfig) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("form", ["function", "program"])
-def test_a_stopped_pod_leaves_a_word_and_no_child(trainer: Trainer, form: str) -> None:
+def test_a_stopped_pod_leaves_a_word_and_no_child_and_no_file(trainer: Trainer, tmp_path: Path, form: str) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     table = trainer.table("a,target\n" + "1,0\n2,1\n" * 10)
     if form == "function":
         config = trainer.config(training_code.HANGS, table)
@@ -201,16 +203,22 @@ def test_a_stopped_pod_leaves_a_word_and_no_child(trainer: Trainer, form: str) -
         config = trainer.config(script, table, command=(sys.executable, "train.py"))
     command = [sys.executable, "-m", "tidemill_runtime.trainer"]
     with subprocess.Popen(
-        command, env=environment(trainer, config), stdout=subprocess.PIPE, text=True, bufsize=1
+        command,
+        env={**environment(trainer, config), "TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
     ) as process:
         for line in process.stdout or ():
             if "hanging" in line:
                 break
+        assert [path.name[:13] for path in scratch.iterdir()] == ["tidemill-run-"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 143
     result = TrainingResult.model_validate_json((trainer.root / "message").read_bytes())
     assert result.failure is not None
     assert (result.failure.category, result.failure.reason) == ("Infrastructure", "Terminated")
+    assert list(scratch.iterdir()) == []
     if form == "program":
         child = int((trainer.root / "child").read_text())
         for _ in range(100):

@@ -4,7 +4,6 @@ Where that cannot be done (another format, other columns) the metrics recorded a
 and the note says so: a verdict never mixes the two silently.
 """
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tidemill_contracts.training import Champion, TrainerConfig
 from tidemill_runtime import artifacts
 from tidemill_runtime.artifacts import ArtifactError, Version
 from tidemill_runtime.storage import StorageError
-from tidemill_runtime.trainer import inspection, native
+from tidemill_runtime.trainer import inspection, native, termination
 from tidemill_runtime.trainer.evaluation import Metrics
 from tidemill_runtime.trainer.failures import RunError
 from tidemill_runtime.trainer.inspection import Model
@@ -31,18 +30,16 @@ def judge(config: TrainerConfig, features: pd.DataFrame, score: Score, root: Pat
     champion = config.champion
     if champion is None:
         return None, None
-    try:
-        version = artifacts.open_version(champion.uri, champion.digest, config.store_secret)
-    except ArtifactError as error:
-        return _recorded(champion, f"it could not be verified: {error}")
-    except StorageError as error:
-        if error.retriable:
-            raise
-        return _recorded(champion, f"it could not be read: {error}")
-    try:
+    with termination.scratch("tidemill-champion-") as folder:
+        try:
+            version = artifacts.open_version(champion.uri, champion.digest, config.store_secret, into=folder)
+        except ArtifactError as error:
+            return _recorded(champion, f"it could not be verified: {error}")
+        except StorageError as error:
+            if error.retriable:
+                raise
+            return _recorded(champion, f"it could not be read: {error}")
         return _score(champion, version, config, features, score, root)
-    finally:
-        shutil.rmtree(version.folder, ignore_errors=True)
 
 
 def _score(

@@ -5,9 +5,6 @@ Nothing is visible in the store before publish, and a failure in prune does not 
 
 import logging
 import random
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +12,7 @@ import pandas as pd
 
 from tidemill_contracts.training import TrainerConfig, TrainingResult
 from tidemill_runtime.datasets import tables
-from tidemill_runtime.trainer import evaluation, inspection, parameters, rundata, usercode
+from tidemill_runtime.trainer import evaluation, inspection, parameters, rundata, termination, usercode
 from tidemill_runtime.trainer.evaluation import Metrics
 from tidemill_runtime.trainer.failures import RunError
 from tidemill_runtime.trainer.inspection import Model
@@ -35,8 +32,7 @@ def run(config: TrainerConfig, progress: Progress) -> TrainingResult:
     random.seed(config.seed)
     np.random.seed(config.seed % 2**32)  # what scikit-learn falls back on
     usercode.check_digest(config.code)
-    work = Path(tempfile.mkdtemp(prefix="tidemill-run-"))
-    try:
+    with termination.scratch("tidemill-run-") as work:
         with progress.phase("data"):
             data = rundata.load(config, work, progress)
         if config.code.command is not None:
@@ -44,8 +40,6 @@ def run(config: TrainerConfig, progress: Progress) -> TrainingResult:
 
             return programrun.execute(config, data, work, progress)
         return _function(config, data, progress)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _function(config: TrainerConfig, data: Split, progress: Progress) -> TrainingResult:

@@ -6,7 +6,11 @@ the kubelet gives a stopped pod thirty seconds at most.
 
 import contextlib
 import os
+import shutil
 import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 from tidemill_contracts.training import Failure, TrainingResult
@@ -14,6 +18,23 @@ from tidemill_runtime.trainer import report
 
 EXIT_TERMINATED = 143  # 128 + SIGTERM, as a shell says it
 children: set[int] = set()  # process groups to stop with us
+_folders: set[Path] = set()
+
+
+@contextlib.contextmanager
+def scratch(prefix: str) -> Iterator[Path]:
+    """Give a temporary folder that is removed at the end, also when the process is told to stop.
+
+    Raises:
+        OSError: there is no room for a folder.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    _folders.add(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _folders.discard(folder)
 
 
 def install() -> None:
@@ -29,4 +50,6 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     failure = Failure(category="Infrastructure", reason="Terminated", message=text)
     with contextlib.suppress(OSError):
         report.write(TrainingResult(outcome="Failed", failure=failure))
+    for folder in list(_folders):  # after the message: a large folder takes its time
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(EXIT_TERMINATED)
