@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tidemill_contracts.artifact import ModelManifest
+from tidemill_runtime.estimators import parts
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError, StartError
 from tidemill_runtime.server.frame import Array, Frame, Schema
@@ -53,21 +54,9 @@ def load_joblib(path: Path) -> Any:
 
 def use_one_thread(root: object) -> None:
     """Set `n_jobs` to 1 on an estimator and on every estimator inside it, fitted ones included."""
-    seen: set[int] = set()
-    waiting: list[Any] = [root]
-    while waiting:
-        item = waiting.pop()
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        if isinstance(item, dict):
-            waiting.extend(item.values())
-        elif isinstance(item, (list, tuple)) or (isinstance(item, np.ndarray) and item.dtype == object):
-            waiting.extend(item)
-        elif hasattr(item, "get_params") and hasattr(item, "__dict__"):
-            if "n_jobs" in vars(item):
-                item.n_jobs = 1
-            waiting.extend(vars(item).values())
+    for part in parts(root):
+        if "n_jobs" in vars(part):
+            part.n_jobs = 1
 
 
 class NativeModel:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tidemill_runtime.estimators import parts
 from tidemill_runtime.trainer.inspection import Values
 
 
@@ -38,22 +39,8 @@ class Tree:
 
 def has_trees(estimator: Any) -> bool:
     """Return whether an estimator, or one inside it, is one that this module converts."""
-    seen: set[int] = set()
-    waiting: list[Any] = [estimator]
-    while waiting:
-        item = waiting.pop()
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        if isinstance(item, dict):
-            waiting.extend(item.values())
-        elif isinstance(item, (list, tuple)) or (isinstance(item, np.ndarray) and item.dtype == object):
-            waiting.extend(item)
-        elif type(item).__module__.startswith("sklearn.") and type(item).__name__ in _CONVERTERS:
-            return True
-        elif hasattr(item, "get_params") and hasattr(item, "__dict__"):
-            waiting.extend(vars(item).values())
-    return False
+    inside = (type(part) for part in parts(estimator))
+    return any(kind.__module__.startswith("sklearn.") and kind.__name__ in _CONVERTERS for kind in inside)
 
 
 @contextlib.contextmanager
