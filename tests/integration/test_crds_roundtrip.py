@@ -71,7 +71,7 @@ def test_what_the_operator_writes_is_read_back_equal(api: ApiServer, kind: type[
         parsed = kind.model_validate({**make(kind.INFO.kind), "status": status})
         written = {**make(kind.INFO.kind), "status": parsed.status.to_json()}  # type: ignore[attr-defined]
 
-        answer = api.apply(written, subresource="/status", dry_run=True)
+        answer = api.replace_status(written, dry_run=True)
 
         assert answer.ok, answer.message
         assert kind.model_validate(answer.body).status == parsed.status  # type: ignore[attr-defined]

@@ -87,7 +87,7 @@ def test_a_recorded_status_fits_the_schema(plane: Plane, recorded: Recorded) -> 
     metadata = {"name": "churn"}
 
     spec = plane.api.create({**document, "metadata": {"name": "recorded"}})
-    status = plane.api.apply({**document, "metadata": metadata}, subresource="/status", dry_run=True)
+    status = plane.api.replace_status({**document, "metadata": metadata}, dry_run=True)
 
     assert spec.ok, spec.message
     assert status.ok, status.message

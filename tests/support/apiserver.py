@@ -62,6 +62,12 @@ class ApiServer:
         more = {"fieldManager": "tests", "force": "true"}
         return self._send("PATCH", _path(document) + subresource, document, dry_run=dry_run, **more)
 
+    def replace_status(self, document: Json, *, dry_run: bool = False) -> Answer:
+        """Set the status of an object as a whole, as the operator does."""
+        body = [{"op": "add", "path": "/status", "value": document["status"]}]
+        kind = "application/json-patch+json"
+        return self._send("PATCH", f"{_path(document)}/status", body, dry_run=dry_run, content_type=kind)
+
     def get(self, document: Json) -> Json:
         """GET the object that a document names."""
         return dict(self.http.get(_path(document)).raise_for_status().json())
@@ -90,9 +96,18 @@ class ApiServer:
             assert time.monotonic() < deadline, f"{path} is not served"
             time.sleep(0.05)
 
-    def _send(self, method: str, path: str, document: Json, *, dry_run: bool, **params: str) -> Answer:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        document: Json | list[Json],
+        *,
+        dry_run: bool,
+        content_type: str = "application/apply-patch+yaml",
+        **params: str,
+    ) -> Answer:
         params |= {"fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})
-        kind = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
+        kind = content_type if method == "PATCH" else "application/json"
         content = encode(document)
         answer = self.http.request(method, path, params=params, headers={"content-type": kind}, content=content)
         return Answer(answer.status_code, answer.json())
