@@ -160,7 +160,9 @@ class Condition(Model):
     status: Annotated[Literal["True", "False", "Unknown"], Field(description="True, False or Unknown.")]
     observed_generation: Annotated[
         int | None,
-        Field(ge=0, description="The metadata.generation that this condition was computed from; absent in those of birth."),
+        Field(
+            ge=0, description="The metadata.generation that this condition was computed from; absent in those of birth."
+        ),
     ] = None
     last_transition_time: Annotated[Time, Field(description="When the status last changed.")]
     reason: Annotated[

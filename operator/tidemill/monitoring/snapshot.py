@@ -9,6 +9,7 @@ from typing import Any
 from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec, ModelMonitorStatus
 from tidemill.core import names
 from tidemill.core.plan import ObjectRef
+from tidemill.core.snapshot import ObjectSnapshot
 from tidemill_contracts.monitoring import MonitorReport, VersionReport, WindowReport
 
 Obj = dict[str, Any]
@@ -55,14 +56,12 @@ class Settings:
     image_pull_secrets: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot(ObjectSnapshot):
     """One look at a ModelMonitor and everything around it."""
 
-    object: Obj
     spec: ModelMonitorSpec
     status: ModelMonitorStatus
-    now: datetime
     settings: Settings
     served: Served | None = None
     """None: the ModelDeployment does not exist."""
@@ -76,21 +75,6 @@ class Snapshot:
     prometheus_kinds: frozenset[str] = frozenset()
     """Which of ServiceMonitor and PrometheusRule the cluster knows; asked only when spec.prometheus is set."""
     children: tuple[ObjectRef, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Name of the ModelMonitor."""
-        return str(self.object["metadata"]["name"])
-
-    @property
-    def namespace(self) -> str:
-        """Its namespace."""
-        return str(self.object["metadata"]["namespace"])
-
-    @property
-    def generation(self) -> int:
-        """Generation of its spec."""
-        return int(self.object["metadata"].get("generation") or 0)
 
     @property
     def version_report(self) -> VersionReport | None:

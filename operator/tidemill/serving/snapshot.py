@@ -15,6 +15,7 @@ from tidemill.api.v1alpha1.model_deployment import ModelDeploymentSpec, ModelDep
 from tidemill.core import hashing, names
 from tidemill.core import labels as keys
 from tidemill.core.plan import ObjectRef
+from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.serving.figures import Scrape
 
 Obj = dict[str, Any]
@@ -144,14 +145,12 @@ class Settings:
     image_pull_secrets: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot(ObjectSnapshot):
     """One look at a ModelDeployment and everything around it."""
 
-    object: Obj
     spec: ModelDeploymentSpec
     status: ModelDeploymentStatus
-    now: datetime
     settings: Settings
     versions: tuple[Version, ...] = ()
     """What spec.model may choose from."""
@@ -164,21 +163,6 @@ class Snapshot:
     rollback_requests: tuple[RollbackRequest, ...] = ()
     children: tuple[ObjectRef, ...] = ()
     """Children that belong to one version (Deployment, Service, PodDisruptionBudget, HorizontalPodAutoscaler)."""
-
-    @property
-    def name(self) -> str:
-        """Name of the ModelDeployment."""
-        return str(self.object["metadata"]["name"])
-
-    @property
-    def namespace(self) -> str:
-        """Its namespace."""
-        return str(self.object["metadata"]["namespace"])
-
-    @property
-    def generation(self) -> int:
-        """Generation of its spec."""
-        return int(self.object["metadata"].get("generation") or 0)
 
     @property
     def spec_digest(self) -> str:

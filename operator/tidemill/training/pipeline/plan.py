@@ -110,7 +110,7 @@ def _probe_jobs(snapshot: PipelineSnapshot, probe: Probing) -> tuple[dict[str, A
 
 
 def _surplus(now: Situation, probe: Probing) -> tuple[ObjectRef, ...]:
-    namespace = now.snapshot.object["metadata"]["namespace"]
+    namespace = now.snapshot.namespace
     runs = champions.surplus_runs(now.snapshot, now.history)
     versions = champions.surplus_versions(now.snapshot, now.history)
     return (

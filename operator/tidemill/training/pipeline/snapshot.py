@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline
 from tidemill.config import OperatorConfig
+from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.training.records import DeploymentRecord, RunRecord, VersionRecord
 
 
@@ -62,12 +62,10 @@ class ProbeJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PipelineSnapshot:
+class PipelineSnapshot(ObjectSnapshot):
     """A pipeline and its surroundings at one moment."""
 
-    object: dict[str, Any]
     pipeline: TrainingPipeline
-    now: datetime
     config: OperatorConfig
     code: CodeContent | None
     """None: the ConfigMap does not exist."""
@@ -83,11 +81,6 @@ class PipelineSnapshot:
     """The newest retrain request of each monitor that asked this pipeline."""
     deployments: tuple[DeploymentRecord, ...] = ()
     probes: tuple[ProbeJob, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Name of the pipeline."""
-        return str(self.object["metadata"]["name"])
 
     @property
     def image(self) -> str:

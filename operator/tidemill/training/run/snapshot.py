@@ -15,18 +15,17 @@ from typing import Any
 
 from tidemill.api.v1alpha1.training_run import TrainingRun
 from tidemill.config import OperatorConfig
+from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.training.records import VersionRecord
 
 Obj = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunSnapshot:
-    """A run and its surroundings at one moment."""
+class RunSnapshot(ObjectSnapshot):
+    """A run and its surroundings at one moment; the Job has the name of the run."""
 
-    object: Obj
     run: TrainingRun
-    now: datetime
     config: OperatorConfig
     job: Obj | None
     """The Job of this run that exists now."""
@@ -48,13 +47,3 @@ class RunSnapshot:
     """Highest number that the pipeline's status knows; versions may have been removed since."""
     stable: frozenset[str] = frozenset()
     """Versions that some ModelDeployment serves as stable."""
-
-    @property
-    def name(self) -> str:
-        """Name of the run, and of its Job."""
-        return str(self.object["metadata"]["name"])
-
-    @property
-    def namespace(self) -> str:
-        """Namespace of the run."""
-        return str(self.object["metadata"]["namespace"])

@@ -22,7 +22,7 @@ from tidemill.training.version.snapshot import VersionSnapshot
 def plan(snapshot: VersionSnapshot) -> Plan:
     """Everything that should happen to the version now."""
     found = approval(snapshot)
-    name = snapshot.object["metadata"]["name"]
+    name = snapshot.name
     serving = [d for d in snapshot.deployments if name in d.served]
     status = statuses.build(snapshot, found, [d.name for d in serving])
     return Plan(patches=_owners(snapshot, serving), status=status, events=_events(snapshot, status, found.mismatch))

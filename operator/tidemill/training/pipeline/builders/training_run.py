@@ -41,7 +41,7 @@ def store_uri(snapshot: PipelineSnapshot) -> str:
     A claim belongs to one namespace; a bucket may serve several, in which pipelines of one name must not meet.
     """
     uri = parse_uri(snapshot.pipeline.spec.artifacts.uri or default_store(snapshot.config))
-    folders = [] if uri.scheme == "pvc" else [snapshot.object["metadata"]["namespace"]]
+    folders = [] if uri.scheme == "pvc" else [snapshot.namespace]
     return str(uri.child(*folders, snapshot.name))
 
 

@@ -180,7 +180,7 @@ def _bad_entrypoint(snapshot: PipelineSnapshot) -> Problem | None:
 
 
 def _missing_data(snapshot: PipelineSnapshot) -> Problem | None:
-    namespace = snapshot.object["metadata"]["namespace"]
+    namespace = snapshot.namespace
     for source in snapshot.pipeline.spec.data:
         if kind_of(source) != "map":
             continue
