@@ -20,6 +20,10 @@ from tidemill_runtime.estimators import parts
 from tidemill_runtime.trainer.inspection import Values
 
 
+class NoExactFormError(Exception):
+    """A model that this module does not write; it may still have the form that skl2onnx gives it."""
+
+
 @dataclass(frozen=True)
 class Tree:
     """The nodes of one tree; every array but `weights` is [nodes].
@@ -131,7 +135,7 @@ class _Graph:
 def _forest_classifier(graph: _Graph) -> None:
     model = graph.model
     if model.n_outputs_ != 1:
-        raise NotImplementedError("a forest with several targets")
+        raise NoExactFormError("a forest with several targets")
     trees = [_tree(part.tree_) for part in _parts(model)]
     count = len(model.classes_)
     # Of exactly two classes ONNX compares the second one's sum with a constant. A third one, which no leaf votes for,
@@ -182,7 +186,7 @@ def _boosting_regressor(graph: _Graph) -> None:
     (sums,) = graph.ensemble("Regressor", trees, n_targets=1, base_values_as_tensor=_tensor(base))
     link = type(graph.model._loss.link).__name__
     if link not in ("IdentityLink", "LogLink"):
-        raise NotImplementedError(f"the loss has link function {link}")
+        raise NoExactFormError(f"the loss has link function {link}")
     graph.result(graph.node("Exp", [sums]) if link == "LogLink" else sums, 0)
 
 
@@ -190,11 +194,11 @@ def _boosted(model: Any) -> tuple[list[Tree], Values]:
     """Return the trees of a boosted ensemble and what its sums start from, [sums]."""
     if hasattr(model, "_predictors"):
         if model._preprocessor is not None:
-            raise NotImplementedError("histogram boosting with categorical features")
+            raise NoExactFormError("histogram boosting with categorical features")
         stages = [[_histogram_tree(tree.nodes, k) for k, tree in enumerate(stage)] for stage in model._predictors]
         return [tree for stage in stages for tree in stage], np.ravel(model._baseline_prediction).astype(np.float64)
     if model.init not in (None, "zero"):
-        raise NotImplementedError("boosting that starts from another estimator")
+        raise NoExactFormError("boosting that starts from another estimator")
     rate = model.learning_rate
     stages = [[_tree(part.tree_, rate, k) for k, part in enumerate(stage)] for stage in model.estimators_]
     start = model._raw_predict_init(np.zeros((1, model.n_features_in_), dtype=np.float32))
@@ -211,7 +215,7 @@ def _tree(tree: Any, rate: float = 1.0, target: int = 0) -> Tree:
 
 def _histogram_tree(nodes: Values, target: int) -> Tree:
     if nodes["is_categorical"].any():
-        raise NotImplementedError("histogram boosting with categorical features")
+        raise NoExactFormError("histogram boosting with categorical features")
     return Tree(
         nodes["is_leaf"].astype(bool), nodes["left"], nodes["right"], nodes["feature_idx"],
         nodes["num_threshold"], nodes["missing_go_to_left"], nodes["value"].reshape(-1, 1), target,
@@ -278,7 +282,7 @@ def _imputer(original: Any) -> Any:
             original(scope, operator, container)
             return
         if model.add_indicator or np.isnan(values).any():
-            raise NotImplementedError("an imputer that adds or drops columns")
+            raise NoExactFormError("an imputer that adds or drops columns")
         graph = _Graph(scope, operator, container)
         given = concatenate_variables(scope, operator.inputs, container)
         missing = graph.node("IsNaN", [given])
