@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+import socket
 import threading
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
 
 from tidemill_contracts.artifact import MARKER_FILE, SAMPLE_FILE, SKOPS_FILE, Sample
-from tidemill_runtime.server import localcopy
+from tidemill_runtime.server import localcopy, sockets
 
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [0.5, -1, 0.25, 2]}]})
 INFER = "/v2/models/demo/infer"
@@ -76,6 +77,17 @@ class Client(threading.Thread):
             if reply.will_close:
                 self.closed += 1
                 return
+
+
+def test_connections_that_nobody_accepted_are_counted() -> None:
+    with sockets.listen(0) as listener:
+        assert sockets.waiting(listener) == 0
+        clients = [socket.create_connection(("127.0.0.1", listener.getsockname()[1])) for _ in range(3)]
+        assert sockets.waiting(listener) == 3
+        listener.accept()[0].close()
+        assert sockets.waiting(listener) == 2
+        for client in clients:
+            client.close()
 
 
 @pytest.mark.parametrize("attempt", range(3))

@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS = 3700
 FLUSH_SECONDS = 3.0
 _ACCEPT_QUEUE_SECONDS = 0.05
+_ACCEPT_QUEUE_TURNS = 40  # at most 2 s
 
 
 class JsonErrorProtocol(HttpToolsProtocol):
@@ -166,9 +167,18 @@ class Process:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hurry.wait(), self._config.drain_seconds)
         sockets.refuse_new(self._listener)
-        await asyncio.sleep(_ACCEPT_QUEUE_SECONDS)  # the loop accepts what the kernel had queued
+        await self._empty_queue()
         server.should_exit = True
         await serving
+
+    async def _empty_queue(self) -> None:
+        """Let the loop accept what the kernel had queued, and read it; on a busy machine that takes longer."""
+        for _ in range(_ACCEPT_QUEUE_TURNS):
+            await asyncio.sleep(_ACCEPT_QUEUE_SECONDS)
+            if not sockets.waiting(self._listener):
+                break
+        for _ in range(3):  # a sleep may end before the loop has looked at its sockets; a turn of it has
+            await asyncio.sleep(0)
 
     async def _close(self) -> None:
         if self._parts.recorder is not None:

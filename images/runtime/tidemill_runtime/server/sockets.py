@@ -11,6 +11,7 @@ import struct
 import sys
 
 _SO_ATTACH_FILTER = 26  # Linux; needs no privilege
+_UNACKED = slice(24, 28)  # of struct tcp_info; of a listening socket: connections that wait to be accepted
 _BPF_RETURN = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF_RET | BPF_K, 0: keep no byte of any packet
 BACKLOG = 2048
 
@@ -38,3 +39,11 @@ def refuse_new(listener: socket.socket) -> None:
         return
     program = ctypes.create_string_buffer(_BPF_RETURN)
     listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
+
+
+def waiting(listener: socket.socket) -> int:
+    """Return how many connections the kernel has completed and the process has not accepted; 0 off Linux."""
+    if sys.platform != "linux":
+        return 0
+    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _UNACKED.stop)
+    return int.from_bytes(info[_UNACKED], sys.byteorder)
