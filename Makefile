@@ -90,6 +90,7 @@ integration: setup ## The operator against a real API server and etcd (started b
 
 .PHONY: e2e
 e2e: cluster images ## The whole loop on a real cluster with real images
+	@$(PY) -m tests.support.s3
 	@$(CLUSTER) $(TOOLS) $(PYTEST) tests/e2e
 
 ##@ A cluster and what runs in it
