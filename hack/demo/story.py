@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "manifests" / "samples" / "quickstart"
 POLICIES = ROOT / "manifests" / "namespace"
 NAME = "cancer"  # of the pipeline, the deployment and the monitor in the quickstart
+RATE = 20  # requests a second of the constant traffic
 DRIFTED = {"mean radius": 1.6, "mean area": 2.2, "worst area": 2.2, "worst perimeter": 1.6}
 
 
@@ -139,12 +140,12 @@ class Story:
         self.console.say(f"A prediction: {json.dumps(reply['outputs'])[:120]}")
         return reply
 
-    def start_traffic(self, rate: float = 20) -> None:
+    def start_traffic(self) -> None:
         """Start constant traffic that looks like the training data."""
         columns, rows = samples()
         url = f"http://{NAME}.{self.namespace}.svc.cluster.local"
-        self.traffic.start(url, NAME, columns, rows, rate=rate, shift={})
-        self.console.say(f"Constant traffic: {rate:.0f} requests a second from a pod in the cluster.")
+        self.traffic.start(url, NAME, columns, rows, rate=RATE, shift={})
+        self.console.say(f"Constant traffic: {RATE} requests a second from a pod in the cluster.")
 
     def better_version(self) -> Totals:
         """Change the code; watch the new version being trained and rolled out step by step."""

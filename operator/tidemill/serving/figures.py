@@ -6,6 +6,7 @@ whole difference (as Prometheus' `increase` has it).
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -99,6 +100,34 @@ def parse(text: str) -> Scrape:
         for c in codes.keys() | buckets.keys() | members.keys()
     }
     return Scrape(clusters, members, _first(versions, "rds"), _first(versions, "cds"))
+
+
+def encode(scrapes: Mapping[str, Scrape]) -> str:
+    """Readings by router pod as text for a status; only what `total` subtracts."""
+    pods = {
+        pod: {
+            name: [f.requests, f.errors, {f"{le:g}": count for le, count in sorted(f.buckets.items())}]
+            for name, f in sorted(scrape.clusters.items())
+            if f.requests
+        }
+        for pod, scrape in sorted(scrapes.items())
+    }
+    return json.dumps(pods, separators=(",", ":"))
+
+
+def decode(text: str) -> dict[str, Scrape]:
+    """The readings that `encode` wrote; none when the text is of another making."""
+    try:
+        return {
+            pod: Scrape({name: _decoded(*figures) for name, figures in clusters.items()}, {})
+            for pod, clusters in json.loads(text).items()
+        }
+    except (ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _decoded(requests: float, errors: float, buckets: Mapping[str, float]) -> Figures:
+    return Figures(requests, errors, {float(le): count for le, count in buckets.items()})
 
 
 def _samples(lines: Iterable[str]) -> Iterable[tuple[str, dict[str, str], float]]:

@@ -1,7 +1,7 @@
 """The reconciler of ModelDeployment: reads everything into a snapshot; the plan is made elsewhere.
 
-What it remembers between two passes are router figures of a roll-out under way (a base to subtract from). Losing them,
-as when the operator restarts, costs one interval of an analysis and decides nothing.
+What it remembers between two passes are router figures of a roll-out under way (a base to subtract from). A new leader
+takes them from the status, so that an analysis comes to an end however short leaders live.
 """
 
 from __future__ import annotations
@@ -69,7 +69,6 @@ class ModelDeploymentReconciler:
         """Reads nothing yet."""
         self._deps = deps
         self._bases = Memory[_Base]()
-        self._last = Memory[tuple[datetime, Mapping[str, Scrape]]]()
 
     async def gather(self, key: Key) -> Snapshot | None:
         """The snapshot; None when the object is gone. Stalled when its spec cannot be read."""
@@ -77,7 +76,6 @@ class ModelDeploymentReconciler:
         obj = cache.get(self.kind, key.namespace, key.name)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             self._bases.forget(key)
-            self._last.forget(key)
             return None
         read = parsed(ModelDeployment, obj)
         spec, status = read.spec, read.status
@@ -184,17 +182,15 @@ class ModelDeploymentReconciler:
     ) -> Measurement | None:
         """The figures since the stretch under measurement began; None when there is no base to subtract from yet."""
         candidate = status.candidate
-        ready = [p for p in router.pods if p.ready]
-        scrapes = {p.name: p.scrape for p in ready if p.scrape is not None}
         if candidate is None or candidate.step < 0:
             self._bases.forget(key)
-            self._last.put(key, uid, (now, scrapes))
             return None
+        ready = [p for p in router.pods if p.ready]
+        scrapes = router.scrapes
         stretch = _stretch(candidate)
         base = self._bases.get(key, uid)
         if base is None or not _same(base, stretch):
-            base = self._new_base(self._last.get(key, uid), stretch, now, scrapes)
-        self._last.put(key, uid, (now, scrapes))
+            base = _new_base(candidate, stretch, now, scrapes)
         if base is None:
             return None
         missing = tuple(p.error or f"{p.name}: no address yet" for p in ready if p.scrape is None)
@@ -205,17 +201,15 @@ class ModelDeploymentReconciler:
         self._bases.put(key, uid, base)
         return Measurement(base.time, base.scrapes, scrapes, missing)
 
-    @staticmethod
-    def _new_base(
-        last: tuple[datetime, Mapping[str, Scrape]] | None,
-        stretch: _Stretch,
-        now: datetime,
-        scrapes: Mapping[str, Scrape],
-    ) -> _Base | None:
-        """The figures of the pass that began the stretch when they are still known, else those of now."""
-        if last is not None and abs(last[0] - stretch[3]) < timedelta(seconds=2):
-            return _Base(stretch, last[0], last[1])
-        return _Base(stretch, now, scrapes) if scrapes else None
+
+def _new_base(
+    candidate: CandidateStatus, stretch: _Stretch, now: datetime, scrapes: Mapping[str, Scrape]
+) -> _Base | None:
+    """The figures of the pass that began the stretch, as the status has them; else those of now."""
+    begun = figures.decode(candidate.baseline or "{}")
+    if begun:
+        return _Base(stretch, stretch[3], begun)
+    return _Base(stretch, now, scrapes) if scrapes else None
 
 
 def _stretch(candidate: CandidateStatus) -> _Stretch:
@@ -230,6 +224,7 @@ def _stretch(candidate: CandidateStatus) -> _Stretch:
 def _same(base: _Base, stretch: _Stretch) -> bool:
     """Whether a base belongs to a stretch.
 
-    A base that was taken late, as after a restart, starts at its own time; what is judged from it says so as `since`.
+    A base that was taken late, as when no router pod answered, starts at its own time, and what is judged from it says
+    so as `since`.
     """
     return base.stretch[:3] == stretch[:3] and stretch[3] in (base.stretch[3], base.time)

@@ -101,6 +101,11 @@ class Router:
         """How many pods are ready."""
         return sum(p.ready for p in self.pods)
 
+    @property
+    def scrapes(self) -> dict[str, Scrape]:
+        """Figures by pod, of the ready ones that answered."""
+        return {p.name: p.scrape for p in self.pods if p.ready and p.scrape is not None}
+
     def in_force(self, version: str) -> bool | None:
         """Whether every ready pod routes by that version; None when one did not say."""
         seen = [p.scrape.routes_version if p.scrape else None for p in self.pods if p.ready]

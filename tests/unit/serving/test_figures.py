@@ -63,3 +63,13 @@ def test_total_adds_up_pods_and_takes_a_new_pod_whole() -> None:
 def test_quantile_interpolates(buckets, q, want) -> None:
     got = Figures(1, 0, buckets).quantile(q)
     assert got == (None if want is None else pytest.approx(want))
+
+
+def test_figures_survive_a_status() -> None:
+    known = {"a": Scrape({"churn": Figures(7.0, 1.0, {0.5: 2.0, 10.0: 6.0, INF: 7.0})}, {}), "b": Scrape({}, {})}
+    assert figures.decode(figures.encode(known)) == known
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"a": 1}', '{"a": {"c": [1]}}', '{"a": {"c": [1, 0, {"x": 1}]}}'])
+def test_a_record_of_another_making_counts_as_none(text: str) -> None:
+    assert figures.decode(text) == {}

@@ -14,6 +14,7 @@ from tidemill.errors import ApiError, Stalled
 from tidemill.kube.cache import Cache
 from tidemill.serving import reconcilers
 from tidemill.serving.builders import router, server
+from tidemill.serving.figures import encode
 from tidemill.serving.reconciler import ModelDeploymentReconciler
 from tidemill.serving.snapshot import Snapshot, version_child
 
@@ -56,8 +57,7 @@ class Client:
 class World:
     def __init__(self) -> None:
         self.client, self.cache, self.clock = Client(), Cache(), Clock()
-        deps = Deps(self.client, self.cache, OperatorConfig(), self.clock)  # type: ignore[arg-type]
-        self.reconciler = ModelDeploymentReconciler(deps)
+        self.reconciler = self.leader()
         self._version = 0
 
     def put(self, obj: dict[str, Any]) -> None:
@@ -82,13 +82,24 @@ class World:
         status = {"podIP": address, "conditions": [{"type": "Ready", "status": str(ready)}]}
         self.put({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "status": status})
 
+    def leader(self) -> ModelDeploymentReconciler:
+        deps = Deps(self.client, self.cache, OperatorConfig(), self.clock)  # type: ignore[arg-type]
+        return ModelDeploymentReconciler(deps)
+
+    async def look_anew(self, seconds: float = 0) -> Snapshot:
+        """What a new leader sees."""
+        self.reconciler = self.leader()
+        return await self.look(seconds)
+
     async def look(self, seconds: float = 0) -> Snapshot:
         self.clock.time += timedelta(seconds=seconds)
         found = await self.reconciler.gather(KEY)
         assert found is not None
         return found
 
-    def in_step(self, step: int, began: datetime, last: dict[str, Any] | None = None) -> None:
+    def in_step(
+        self, step: int, began: datetime, last: dict[str, Any] | None = None, baseline: str | None = None
+    ) -> None:
         candidate = {
             "version": "churn-2",
             "digest": digest(2),
@@ -98,6 +109,8 @@ class World:
         }
         if last is not None:
             candidate["lastAnalysis"] = {"message": "as measured", "requests": 1, "checks": [], **last}
+        if baseline is not None:
+            candidate["baseline"] = baseline
         self.deployment({"stable": stable(1).to_json(), "candidate": candidate})
 
 
@@ -204,15 +217,31 @@ async def test_a_stretch_is_measured_from_the_pass_that_began_it() -> None:
     world.router_pod("r", "10.0.0.1")
     world.client.counts = {"10.0.0.1": {CANDIDATE: 0, STABLE: 100}}
     world.in_step(-1, NOW)
-    assert (await world.look()).measurement is None
-    world.in_step(0, NOW)
+    began = await world.look()
+    assert began.measurement is None
+    world.in_step(0, NOW, baseline=encode(began.router.scrapes))
     world.client.counts["10.0.0.1"] = {CANDIDATE: 7, STABLE: 200}
     found = await world.look(5)
     assert found.measurement is not None and found.measurement.start == NOW
     assert (requests(found), requests(found, STABLE)) == (7, 100)
 
 
-async def test_after_a_restart_figures_start_to_count_now() -> None:
+async def test_leaders_that_live_shorter_than_an_interval_go_on_measuring() -> None:
+    """Every look is one of a new process; what decides is in the status alone."""
+    world = World()
+    world.router_pod("r", "10.0.0.1")
+    world.client.counts = {"10.0.0.1": {CANDIDATE: 500}}
+    world.in_step(-1, NOW)
+    baseline = encode((await world.look_anew()).router.scrapes)
+    for elapsed in (1, 2, 3):
+        world.in_step(0, NOW, baseline=baseline)
+        world.client.counts["10.0.0.1"] = {CANDIDATE: 500 + 9 * elapsed}
+        found = await world.look_anew(5)
+        assert found.measurement is not None and found.measurement.start == NOW
+        assert requests(found) == 9 * elapsed
+
+
+async def test_without_figures_of_the_start_counting_begins_now() -> None:
     world = World()
     world.router_pod("r", "10.0.0.1")
     world.client.counts = {"10.0.0.1": {CANDIDATE: 500}}
@@ -224,8 +253,8 @@ async def test_after_a_restart_figures_start_to_count_now() -> None:
 
 
 @pytest.mark.parametrize("last_since", [None, NOW - timedelta(seconds=90)], ids=["not judged yet", "carried on"])
-async def test_after_a_restart_inconclusive_intervals_add_up(last_since: datetime | None) -> None:
-    """The base of a restarted operator is younger than the stretch; measurements that start from it carry on."""
+async def test_without_figures_of_the_start_inconclusive_intervals_add_up(last_since: datetime | None) -> None:
+    """The base is younger than the stretch; measurements that start from it carry on."""
     world = World()
     world.router_pod("r", "10.0.0.1")
     world.client.counts = {"10.0.0.1": {CANDIDATE: 500}}
@@ -256,7 +285,7 @@ async def test_a_judged_measurement_begins_a_new_stretch_an_inconclusive_one_car
     carried = await world.look(15)
     assert requests(carried) == 30
     judged = {"time": text(world.clock.time), "since": text(NOW), "verdict": "Successful"}
-    world.in_step(0, NOW, judged)
+    world.in_step(0, NOW, judged, encode(carried.router.scrapes))
     world.client.counts["10.0.0.1"] = {CANDIDATE: 35}
     assert requests(await world.look(15)) == 5
 

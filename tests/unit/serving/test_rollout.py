@@ -25,6 +25,7 @@ from tests.unit.serving.make import (
     workload,
 )
 
+from tidemill.serving.figures import Scrape, decode
 from tidemill.serving.policy import rollout, target
 from tidemill.serving.snapshot import PodFailure
 
@@ -324,6 +325,21 @@ def test_a_step_starts_with_a_clean_count() -> None:
     assert state.candidate is not None
     assert (state.candidate.weight, state.candidate.failures, state.candidate.successes) == (50, 0, 0)
     assert state.candidate.step_started_at == NOW and state.candidate.last_analysis is None
+
+
+def test_a_step_with_an_analysis_records_the_figures_that_it_begins_with() -> None:
+    routed = {**TWO, "router": router(scrape(churn=figures(40)))}
+    state, _ = decide(snapshot({"rollout": ANALYSED}, in_step(0, 60), **{**routed, "measurement": GOOD}))
+    assert state.candidate is not None and state.candidate.step == 1
+    assert decode(state.candidate.baseline or "") == {"churn-router-0": Scrape({"churn": figures(40)}, {})}
+
+
+@pytest.mark.parametrize(("measurement", "recorded"), [(GOOD, GOOD.after), (FEW, FEW.before)], ids=["judged", "few"])
+def test_a_judged_measurement_begins_the_next_an_inconclusive_one_goes_on(measurement, recorded) -> None:
+    state, _ = decide(canary(rollout=ANALYSED, status=in_step(0, 16), measurement=measurement))
+    assert state.candidate is not None and state.candidate.step == 0
+    kept = {pod: {c: f for c, f in s.clusters.items() if f.requests} for pod, s in recorded.items()}
+    assert {pod: s.clusters for pod, s in decode(state.candidate.baseline or "").items()} == kept
 
 
 def test_inconclusive_is_looked_at_again_after_an_interval_only() -> None:

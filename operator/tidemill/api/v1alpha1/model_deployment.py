@@ -260,6 +260,12 @@ class CandidateStatus(Model):
     failures: Annotated[int, Field(description="Failed measurements in this step.")] = 0
     successes: Annotated[int, Field(description="Successful measurements in this step.")] = 0
     last_analysis: Annotated[AnalysisStatus | None, Field(description="The last measurement.")] = None
+    baseline: Annotated[
+        str | None,
+        Field(
+            description="Router figures at the start of the stretch under measurement, for the operator itself: a new leader goes on from them."
+        ),
+    ] = None
 
 
 class FailedVersion(Model):

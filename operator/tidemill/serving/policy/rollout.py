@@ -18,7 +18,7 @@ from datetime import timedelta
 from tidemill.api.v1alpha1.model_deployment import AnalysisStatus, CandidateStatus, FailedVersion
 from tidemill.core import labels as keys
 from tidemill.core.plan import Event
-from tidemill.serving import readiness, state, steps
+from tidemill.serving import figures, readiness, state, steps
 from tidemill.serving.policy import analysis
 from tidemill.serving.snapshot import RollbackRequest, Snapshot, version_child
 from tidemill.serving.state import State, Target, Transition, is_version
@@ -165,7 +165,15 @@ def analyse(snapshot: Snapshot, now: State, target: Target) -> Transition | None
     )
     failures = candidate.failures + (result.verdict == "Failed")
     successes = candidate.successes + (result.verdict == "Successful")
-    judged = candidate.model_copy(update={"last_analysis": result, "failures": failures, "successes": successes})
+    begins_anew = result.verdict in ("Successful", "Failed")
+    judged = candidate.model_copy(
+        update={
+            "last_analysis": result,
+            "failures": failures,
+            "successes": successes,
+            "baseline": figures.encode(measurement.after if begins_anew else measurement.before),
+        }
+    )
     after = replace(now, candidate=judged)
     if result.verdict != "Failed":
         return Transition(after)
@@ -267,6 +275,7 @@ def _next_step(snapshot: Snapshot, now: State, why: str) -> Transition:
             "failures": 0,
             "successes": 0,
             "last_analysis": None,
+            "baseline": figures.encode(snapshot.router.scrapes) if snapshot.spec.rollout.analysis else None,
         }
     )
     message = f"{candidate.version} gets {weight} % of the requests (step {index + 1} of {len(planned)}): {why}"
