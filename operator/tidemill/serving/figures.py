@@ -6,9 +6,10 @@ whole difference (as Prometheus' `increase` has it).
 
 from __future__ import annotations
 
+import bisect
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 QUERY = "filter=upstream_rq_.xx|upstream_rq_time|membership_healthy|version_text&text_readouts"
@@ -21,7 +22,10 @@ _CLUSTER = "envoy_cluster_name"
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Cumulative figures of one cluster; `buckets` maps an upper bound in milliseconds to a cumulative count."""
+    """Cumulative figures of one cluster; `buckets` maps an upper bound in milliseconds to a cumulative count.
+
+    Bounds at which the count does not grow may be left out.
+    """
 
     requests: float = 0
     errors: float = 0
@@ -33,7 +37,8 @@ class Figures:
             return self
         if any(self.buckets.get(le, 0) < count for le, count in before.buckets.items()):
             return self
-        buckets = {le: count - before.buckets.get(le, 0) for le, count in self.buckets.items()}
+        known = sorted(before.buckets.items())
+        buckets = {le: count - _count_at(known, le) for le, count in self.buckets.items()}
         return Figures(self.requests - before.requests, self.errors - before.errors, buckets)
 
     def plus(self, other: Figures) -> Figures:
@@ -66,6 +71,12 @@ class Figures:
             if bound != float("inf"):
                 lower, below = bound, count
         return lower
+
+
+def _count_at(buckets: Sequence[tuple[float, float]], bound: float) -> float:
+    """The cumulative count at a bound: that of the largest known bound up to it."""
+    index = bisect.bisect_right(buckets, bound, key=lambda bucket: bucket[0])
+    return buckets[index - 1][1] if index else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +113,26 @@ def parse(text: str) -> Scrape:
     return Scrape(clusters, members, _first(versions, "rds"), _first(versions, "cds"))
 
 
-def encode(scrapes: Mapping[str, Scrape]) -> str:
-    """Readings by router pod as text for a status; only what `total` subtracts."""
+def encode(scrapes: Mapping[str, Scrape], clusters: Iterable[str]) -> str:
+    """Readings by router pod as short text for a status: of these clusters, and only what `total` subtracts."""
     pods = {
         pod: {
-            name: [f.requests, f.errors, {f"{le:g}": count for le, count in sorted(f.buckets.items())}]
-            for name, f in sorted(scrape.clusters.items())
-            if f.requests
+            name: [f.requests, f.errors, dict(_steps(f.buckets))]
+            for name in sorted(clusters)
+            if (f := scrape.clusters.get(name)) is not None and f.requests
         }
         for pod, scrape in sorted(scrapes.items())
     }
     return json.dumps(pods, separators=(",", ":"))
+
+
+def _steps(buckets: Mapping[float, float]) -> Iterable[tuple[str, float]]:
+    """The bounds at which a cumulative count grows."""
+    before = 0.0
+    for bound, count in sorted(buckets.items()):
+        if count > before:
+            yield f"{bound:g}", count
+        before = count
 
 
 def decode(text: str) -> dict[str, Scrape]:

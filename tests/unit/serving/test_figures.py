@@ -65,9 +65,18 @@ def test_quantile_interpolates(buckets, q, want) -> None:
     assert got == (None if want is None else pytest.approx(want))
 
 
-def test_figures_survive_a_status() -> None:
-    known = {"a": Scrape({"churn": Figures(7.0, 1.0, {0.5: 2.0, 10.0: 6.0, INF: 7.0})}, {}), "b": Scrape({}, {})}
-    assert figures.decode(figures.encode(known)) == known
+def test_figures_survive_a_status_without_what_is_not_needed() -> None:
+    buckets = {0.5: 2.0, 1.0: 2.0, 10.0: 6.0, INF: 7.0}
+    full = {"a": Scrape({"churn": Figures(7.0, 1.0, buckets), "other": Figures(3.0, 0.0, {INF: 3.0})}, {})}
+    text = figures.encode(full | {"b": Scrape({}, {})}, ["churn", "unknown"])
+    found = figures.decode(text)
+    assert found == {
+        "a": Scrape({"churn": Figures(7.0, 1.0, {0.5: 2.0, 10.0: 6.0, INF: 7.0})}, {}),
+        "b": Scrape({}, {}),
+    }
+    later = {"a": Scrape({"churn": Figures(10.0, 1.0, {0.5: 2.0, 1.0: 3.0, 10.0: 9.0, INF: 10.0})}, {})}
+    assert figures.total(found, later, "churn") == figures.total(full, later, "churn")
+    assert figures.total(found, later, "churn").buckets == {0.5: 0.0, 1.0: 1.0, 10.0: 3.0, INF: 3.0}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"a": 1}', '{"a": {"c": [1]}}', '{"a": {"c": [1, 0, {"x": 1}]}}'])

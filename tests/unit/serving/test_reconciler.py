@@ -219,7 +219,7 @@ async def test_a_stretch_is_measured_from_the_pass_that_began_it() -> None:
     world.in_step(-1, NOW)
     began = await world.look()
     assert began.measurement is None
-    world.in_step(0, NOW, baseline=encode(began.router.scrapes))
+    world.in_step(0, NOW, baseline=encode(began.router.scrapes, [STABLE, CANDIDATE]))
     world.client.counts["10.0.0.1"] = {CANDIDATE: 7, STABLE: 200}
     found = await world.look(5)
     assert found.measurement is not None and found.measurement.start == NOW
@@ -232,7 +232,7 @@ async def test_leaders_that_live_shorter_than_an_interval_go_on_measuring() -> N
     world.router_pod("r", "10.0.0.1")
     world.client.counts = {"10.0.0.1": {CANDIDATE: 500}}
     world.in_step(-1, NOW)
-    baseline = encode((await world.look_anew()).router.scrapes)
+    baseline = encode((await world.look_anew()).router.scrapes, [STABLE, CANDIDATE])
     for elapsed in (1, 2, 3):
         world.in_step(0, NOW, baseline=baseline)
         world.client.counts["10.0.0.1"] = {CANDIDATE: 500 + 9 * elapsed}
@@ -285,7 +285,7 @@ async def test_a_judged_measurement_begins_a_new_stretch_an_inconclusive_one_car
     carried = await world.look(15)
     assert requests(carried) == 30
     judged = {"time": text(world.clock.time), "since": text(NOW), "verdict": "Successful"}
-    world.in_step(0, NOW, judged, encode(carried.router.scrapes))
+    world.in_step(0, NOW, judged, encode(carried.router.scrapes, [STABLE, CANDIDATE]))
     world.client.counts["10.0.0.1"] = {CANDIDATE: 35}
     assert requests(await world.look(15)) == 5
 

@@ -25,9 +25,9 @@ from tests.unit.serving.make import (
     workload,
 )
 
-from tidemill.serving.figures import Scrape, decode
+from tidemill.serving.figures import decode
 from tidemill.serving.policy import rollout, target
-from tidemill.serving.snapshot import PodFailure
+from tidemill.serving.snapshot import PodFailure, version_child
 
 ANALYSED = {**CANARY, "analysis": ANALYSIS}
 WAITING = {"strategy": "Canary", "steps": [{"weight": 10}, {"weight": 50, "durationSeconds": 60}]}
@@ -328,18 +328,21 @@ def test_a_step_starts_with_a_clean_count() -> None:
 
 
 def test_a_step_with_an_analysis_records_the_figures_that_it_begins_with() -> None:
-    routed = {**TWO, "router": router(scrape(churn=figures(40)))}
+    old, new = (version_child("churn", version(n)) for n in (1, 2))
+    routed = {**TWO, "router": router(scrape(**{old: figures(40), new: figures(4), "admin": figures(9)}))}
     state, _ = decide(snapshot({"rollout": ANALYSED}, in_step(0, 60), **{**routed, "measurement": GOOD}))
     assert state.candidate is not None and state.candidate.step == 1
-    assert decode(state.candidate.baseline or "") == {"churn-router-0": Scrape({"churn": figures(40)}, {})}
+    (known,) = decode(state.candidate.baseline or "").values()
+    assert {name: f.requests for name, f in known.clusters.items()} == {old: 40, new: 4}
 
 
 @pytest.mark.parametrize(("measurement", "recorded"), [(GOOD, GOOD.after), (FEW, FEW.before)], ids=["judged", "few"])
 def test_a_judged_measurement_begins_the_next_an_inconclusive_one_goes_on(measurement, recorded) -> None:
     state, _ = decide(canary(rollout=ANALYSED, status=in_step(0, 16), measurement=measurement))
     assert state.candidate is not None and state.candidate.step == 0
-    kept = {pod: {c: f for c, f in s.clusters.items() if f.requests} for pod, s in recorded.items()}
-    assert {pod: s.clusters for pod, s in decode(state.candidate.baseline or "").items()} == kept
+    kept = {pod: {c: f.requests for c, f in s.clusters.items() if f.requests} for pod, s in recorded.items()}
+    found = decode(state.candidate.baseline or "")
+    assert {pod: {c: f.requests for c, f in s.clusters.items()} for pod, s in found.items()} == kept
 
 
 def test_inconclusive_is_looked_at_again_after_an_interval_only() -> None:

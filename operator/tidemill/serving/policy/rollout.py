@@ -171,7 +171,9 @@ def analyse(snapshot: Snapshot, now: State, target: Target) -> Transition | None
             "last_analysis": result,
             "failures": failures,
             "successes": successes,
-            "baseline": figures.encode(measurement.after if begins_anew else measurement.before),
+            "baseline": figures.encode(
+                measurement.after if begins_anew else measurement.before, _clusters(snapshot, now)
+            ),
         }
     )
     after = replace(now, candidate=judged)
@@ -249,6 +251,12 @@ CHAIN: tuple[Policy, ...] = (
 )
 
 
+def _clusters(snapshot: Snapshot, now: State) -> list[str]:
+    """The router's names of the two versions that an analysis compares."""
+    workloads = (readiness.workload_of(snapshot, record) for record in (now.stable, now.candidate))
+    return [version_child(snapshot.name, workload.version) for workload in workloads if workload is not None]
+
+
 def _analysis_agrees(snapshot: Snapshot, candidate: CandidateStatus) -> bool:
     wanted = snapshot.spec.rollout.analysis
     if wanted is None:
@@ -275,7 +283,9 @@ def _next_step(snapshot: Snapshot, now: State, why: str) -> Transition:
             "failures": 0,
             "successes": 0,
             "last_analysis": None,
-            "baseline": figures.encode(snapshot.router.scrapes) if snapshot.spec.rollout.analysis else None,
+            "baseline": figures.encode(snapshot.router.scrapes, _clusters(snapshot, now))
+            if snapshot.spec.rollout.analysis
+            else None,
         }
     )
     message = f"{candidate.version} gets {weight} % of the requests (step {index + 1} of {len(planned)}): {why}"
