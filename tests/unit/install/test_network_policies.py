@@ -96,7 +96,10 @@ NAMES = End("10.0.0.5", DNS, {"k8s-app": "kube-dns"})
 MINIO = End("10.0.0.6", "storage", {"app": "minio"})
 INTERNET = End("93.184.216.34")
 INTERNET_6 = End("2606:2800:220:1::1")
-METADATA = [End("169.254.169.254"), End("169.254.170.2"), End("fd00:ec2::254")]
+METADATA = [  # AWS, Google and most others; tasks and EKS; AWS by IPv6; Alibaba; Azure's wire server
+    End(address)
+    for address in ("169.254.169.254", "169.254.170.2", "fd00:ec2::254", "100.100.100.200", "168.63.129.16")
+]
 
 
 def test_all_components_that_the_operator_makes_pods_of_are_looked_at() -> None:
@@ -149,7 +152,13 @@ def test_everything_resolves_names(source: str) -> None:
         assert NETWORK.allows(one, End("10.96.0.10"), 53, protocol)  # an address of the node's own cache
 
 
-REACH = {"trainer": {80, 443, 9000}, "probe": {80, 443, 9000}, "server": {443, 9000}, "router": set(), "monitor": set()}
+REACH = {
+    "trainer": {80, 443, 9000},
+    "probe": {80, 443, 9000},
+    "server": {80, 443, 9000},
+    "router": set(),
+    "monitor": set(),
+}
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
@@ -157,6 +166,15 @@ REACH = {"trainer": {80, 443, 9000}, "probe": {80, 443, 9000}, "server": {443, 9
 def test_only_what_reads_data_or_artifacts_leaves_the_namespace(component: str, target: End) -> None:
     found = {p for p in (22, 80, 443, 5432, 6443, 8080, 9000, 10250) if NETWORK.allows(pod(component), target, p)}
     assert found == REACH[component]
+
+
+@pytest.mark.parametrize("endpoint", ["http://store.internal", "https://store.internal", "http://minio.storage:9000"])
+@pytest.mark.parametrize("store", [INTERNET, MINIO], ids=["address", "pod"])
+def test_a_store_that_a_run_can_publish_to_can_be_served_from(endpoint: str, store: End) -> None:
+    parts = urlsplit(endpoint)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    for component in ("trainer", "server"):
+        assert NETWORK.allows(pod(component), store, port), component
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
