@@ -19,6 +19,8 @@ KUBECTL = $(CLUSTER) "$$($(PY) -m hack.tools.kubectl)"
 # For tests and programs that call kubectl and others by name.
 TOOLS = PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.cache/tools/bin:$$PATH"
 CLUSTER = KUBECONFIG="$${KUBECONFIG:-$$($(PY) -m hack.localcluster kubeconfig)}"
+# A switch that destroys or publishes: only `NAME=1` on the command line throws it, not `NAME=0`, not the environment.
+thrown = $(and $(filter command line,$(origin $(1))),$(filter 1,$($(1))))
 PYTHON_CODE = operator images/runtime hack tests
 
 ##@ Everyday
@@ -114,7 +116,7 @@ kubeconfig: setup ## Print the line that points kubectl to the cluster: eval "$$
 
 .PHONY: images
 images: setup ## Build the five images (docker, podman or buildah) and load what changed into the cluster (PUSH=1: into a registry)
-	@$(PY) -m hack.images $(if $(PUSH),--push)
+	@$(PY) -m hack.images $(if $(call thrown,PUSH),--push)
 
 .PHONY: install
 install: setup ## Apply CRDs, RBAC, operator (OVERLAY=manifests/overlays/one-namespace; IMAGE_PREFIX, IMAGE_TAG)
@@ -122,7 +124,7 @@ install: setup ## Apply CRDs, RBAC, operator (OVERLAY=manifests/overlays/one-nam
 
 .PHONY: uninstall
 uninstall: setup ## Remove what `install` applied; refuses while pipelines, deployments, … exist (FORCE=1 removes them, too)
-	@$(TOOLS) $(CLUSTER) $(PY) -m hack.install remove $(OVERLAY) $(if $(FORCE),--force)
+	@$(TOOLS) $(CLUSTER) $(PY) -m hack.install remove $(OVERLAY) $(if $(call thrown,FORCE),--force)
 
 .PHONY: demo
 demo: cluster images ## The loop, told on real data: train, deploy, roll out, roll back, drift, retrain
