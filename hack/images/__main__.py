@@ -77,14 +77,19 @@ def load(engine: Engine, provider: Provider, targets: list[str], progress: Progr
         record.write_text(json.dumps(loaded, indent=1) + "\n")
 
 
-def push(engine: Engine, targets: list[str], progress: Progress) -> None:
-    """Bring images to the registry that IMAGE_PREFIX begins with. Raises LocalClusterError when that is none."""
+def require_registry() -> None:
+    """Raise LocalClusterError when IMAGE_PREFIX begins with no registry to push to."""
     host = image_name("operator").partition("/")[0]
     if host == "tidemill.io" or not ("." in host or ":" in host or host == "localhost"):
         raise LocalClusterError(
             "IMAGE_PREFIX does not name a registry of yours; for example: "
             "make images PUSH=1 IMAGE_PREFIX=registry.example.com/tidemill"
         )
+
+
+def push(engine: Engine, targets: list[str], progress: Progress) -> None:
+    """Bring images to the registry that IMAGE_PREFIX begins with. Raises LocalClusterError when that is none."""
+    require_registry()
     for target in targets:
         progress.step(f"{image_name(target)}: pushing")
         engine.push(image_name(target))
@@ -111,6 +116,8 @@ def main() -> int:
         parser.error(f"unknown target {', '.join(unknown)}: allowed are {', '.join(TARGETS)}")
     progress = Progress()
     try:
+        if arguments.push:  # building takes minutes
+            require_registry()
         with one_at_a_time():
             engine = choose_engine(progress)
             build(engine, targets, progress)

@@ -61,6 +61,8 @@ class ExternalProvider:
             raise LocalClusterError("provider external needs the environment variable KUBECONFIG")
         # kubectl allows a list of files, of which some may not exist; the first is enough for the common case.
         files = [Path(name).resolve() for name in configured.split(os.pathsep) if name]
+        if not files:
+            raise LocalClusterError(f"KUBECONFIG={configured!r} names no file; unset KUBECONFIG to have a cluster made")
         return next((file for file in files if file.exists()), files[0])
 
     def status(self) -> ClusterStatus:

@@ -54,6 +54,15 @@ def test_a_kubeconfig_that_is_not_there_is_said_before_anything_is_asked(
         provider.up()
 
 
+def test_a_kubeconfig_that_names_no_file_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", ":")
+    provider = choose_provider(Progress(quiet=True))
+    assert provider.name == "external"
+    for act in (provider.up, provider.kubeconfig):
+        with pytest.raises(LocalClusterError, match="KUBECONFIG=':' names no file; unset KUBECONFIG"):
+            act()
+
+
 def test_of_several_kubeconfigs_the_first_that_is_there_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "second").touch()
     monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'first'}:{tmp_path / 'second'}")

@@ -246,6 +246,15 @@ def test_nothing_is_pushed_to_a_registry_that_is_not_yours(
     assert machine.calls("docker") == []
 
 
+def test_the_prefix_is_refused_before_anything_is_built(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["hack.images", "--push"])
+    assert images.main() == 1
+    assert "IMAGE_PREFIX does not name a registry of yours" in capsys.readouterr().err
+    assert not {"build", "image", "push"} & {call[0] for call in machine.calls("docker")}
+
+
 def test_a_registry_of_yours_gets_every_target(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGE_PREFIX", "registry.example.com/tidemill")
     monkeypatch.setenv("IMAGE_TAG", "v1")
