@@ -32,6 +32,9 @@ QUIET = timedelta(seconds=20)
 SOON = timedelta(seconds=1)
 """When to look again where status says what a started run has made untrue. Never at once: passes must not spin."""
 
+SELDOM = timedelta(seconds=30)
+"""The longest time between two such looks."""
+
 
 def plan(snapshot: PipelineSnapshot) -> Plan:
     """Everything that should happen to the pipeline now."""
@@ -68,9 +71,10 @@ def choose(now: Situation) -> tuple[Verdict | None, Held | None]:
 
 
 def is_recorded(now: Situation) -> bool:
-    """Whether status knows how the newest run ended."""
+    """Whether status knows how the newest run ended, and of the one that was deleted: both are in memory only."""
     newest = now.history.newest
-    return newest is None or newest.name == now.snapshot.pipeline.status.last_run
+    told = newest is None or newest.name == now.snapshot.pipeline.status.last_run
+    return told and now.snapshot.vanished is None
 
 
 def is_worth_writing(now: Situation) -> bool:
@@ -151,10 +155,11 @@ def _moments(now: Situation, held: Held | None, probe: Probing, status: dict[str
 
 
 def _next_news(now: Situation) -> datetime | None:
-    """When status may have something to say of the active run."""
+    """When status may have something to say of the active run: less and less often where it never has."""
     if now.history.active is None:
         return None
-    soon = now.snapshot.now + SOON
+    age = now.snapshot.now - now.history.active.created
+    soon = now.snapshot.now + min(max(SOON, age / 4), SELDOM)
     return soon if shows_trouble(now) else max(now.history.active.created + QUIET, soon)
 
 
