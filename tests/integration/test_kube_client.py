@@ -13,6 +13,7 @@ from tests.support.invariants import BORN
 from tests.support.operators import Installation
 
 from tidemill.core.plan import Event, ObjectRef
+from tidemill.core.podspec import owner_reference
 from tidemill.engine.clock import SystemClock
 from tidemill.errors import ApiError
 from tidemill.kube.access import Access
@@ -93,12 +94,15 @@ async def test_status_write_needs_the_object_that_was_read(client: KubeClient, n
 
 async def test_history_tells_whether_an_object_was_ever_there(client: KubeClient, namespace: str) -> None:
     before = await client.create(config_map(namespace, "witness"))
-    since = before["metadata"]["resourceVersion"]
-    assert await client.changed_since("v1", "ConfigMap", namespace, "c", since) is False
-    made = await client.create(config_map(namespace))
+    since, owner = before["metadata"]["resourceVersion"], before["metadata"]["uid"]
+    assert await client.changed_since("v1", "ConfigMap", namespace, "c", since, owner) is False
+    owned = config_map(namespace)
+    owned["metadata"]["ownerReferences"] = [owner_reference(before)]
+    made = await client.create(owned)
     await client.delete(ObjectRef.of(made))
     assert await client.get(ObjectRef.of(made)) is None
-    assert await client.changed_since("v1", "ConfigMap", namespace, "c", since) is True
+    assert await client.changed_since("v1", "ConfigMap", namespace, "c", since, owner) is True
+    assert await client.changed_since("v1", "ConfigMap", namespace, "c", since, "a predecessor") is False
 
 
 async def test_uid_preconditions(client: KubeClient, namespace: str) -> None:

@@ -18,6 +18,7 @@ import aiohttp
 
 from tidemill.core.labels import FIELD_MANAGER
 from tidemill.core.plan import ObjectRef
+from tidemill.core.podspec import is_controlled_by
 from tidemill.errors import ApiError
 from tidemill.kube import registry
 from tidemill.kube.access import Access
@@ -128,11 +129,12 @@ class KubeClient:
                 return
 
     async def changed_since(
-        self, api_version: str, kind: str, namespace: str, name: str, resource_version: str
+        self, api_version: str, kind: str, namespace: str, name: str, resource_version: str, owner_uid: str
     ) -> bool | None:
-        """Whether an object of that name was made, changed or removed after `resource_version`; takes a second.
+        """Whether an object of that name and controller was there after `resource_version`; takes a second.
 
-        The API server replays its history to a watch. None: that version is too old for it.
+        The API server replays its history to a watch: what was made, changed or removed, each with the whole object.
+        What a predecessor of the owner left under that name does not count. None: that version is too old for it.
         """
         query = {
             "watch": "true",
@@ -147,8 +149,13 @@ class KubeClient:
             if error.status == 410:
                 return None
             raise
-        seen = {json.loads(line)["type"] for line in text.splitlines() if line.strip()}
-        return None if "ERROR" in seen else bool(seen - {"BOOKMARK"})
+        events = [json.loads(line) for line in text.split("\n") if line.strip()]  # strings may hold other line breaks
+        for status in (e["object"] for e in events if e["type"] == "ERROR"):
+            if status.get("code") == 410:
+                return None
+            what = f"watch of {path}: {status.get('message') or 'no message'}"
+            raise ApiError(int(status.get("code") or 0), str(status.get("reason") or "WatchFailed"), what)
+        return any(e["type"] != "BOOKMARK" and is_controlled_by(e["object"], owner_uid) for e in events)
 
     async def has_kind(self, api_version: str, kind: str, ttl_seconds: float = 300.0) -> bool:
         """Whether the cluster serves the kind; the answer may be `ttl_seconds` old."""

@@ -87,27 +87,43 @@ async def test_status_is_replaced_and_carries_its_precondition(server: Server, c
     ]
 
 
+def history(verb: str, owner: str, text: str = "") -> str:
+    """One line of a watch: an object with that controller."""
+    meta = {"annotations": {"text": text}, "ownerReferences": [{"controller": True, "uid": owner}]}
+    return json.dumps({"type": verb, "object": {"metadata": meta}}, ensure_ascii=False) + "\n"
+
+
 @pytest.mark.parametrize(
     ("code", "lines", "want"),
     [
         (200, "", False),
         (200, '{"type": "BOOKMARK", "object": {}}\n', False),
-        (200, '{"type": "ADDED", "object": {}}\n{"type": "DELETED", "object": {}}\n', True),
+        (200, history("ADDED", "us") + history("DELETED", "us"), True),
+        (200, history("DELETED", "predecessor"), False),
+        (200, history("ADDED", "us", text="one\x85two"), True),
         (200, '{"type": "ERROR", "object": {"code": 410}}\n', None),
         (410, '{"kind": "Status", "reason": "Expired"}', None),
     ],
-    ids=["nothing", "bookmark", "made and removed", "too old, in the stream", "too old"],
+    ids=["nothing", "bookmark", "made and removed", "a predecessor's", "U+0085", "too old, in the stream", "too old"],
 )
 async def test_history_is_read_by_a_watch_of_one_second(
     server: Server, client: KubeClient, code: int, lines: str, want: bool | None
 ) -> None:
     server.answer = lambda request: (code, lines)
-    assert await client.changed_since("batch/v1", "Job", "ns", "j", "7") is want
+    assert await client.changed_since("batch/v1", "Job", "ns", "j", "7", "us") is want
     method, path, query, _, _ = server.seen[0]
     assert (method, path) == ("GET", "/apis/batch/v1/namespaces/ns/jobs")
     assert query == {
         "watch": "true", "fieldSelector": "metadata.name=j", "resourceVersion": "7", "timeoutSeconds": "1",
     }  # fmt: skip
+
+
+async def test_history_that_cannot_be_told_is_an_error_and_not_forgotten(server: Server, client: KubeClient) -> None:
+    said = {"type": "ERROR", "object": {"code": 500, "reason": "InternalError", "message": "etcd is away"}}
+    server.answer = lambda request: (200, json.dumps(said) + "\n")
+    with pytest.raises(ApiError, match="etcd is away") as caught:
+        await client.changed_since("batch/v1", "Job", "ns", "j", "7", "us")
+    assert (caught.value.status, caught.value.reason) == (500, "InternalError")
 
 
 async def test_list_is_paged_and_items_know_their_kind(server: Server, client: KubeClient) -> None:

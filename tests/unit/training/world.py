@@ -20,6 +20,7 @@ from tests.support.invariants import BORN, check_status
 from tidemill.config import OperatorConfig
 from tidemill.core.conditions import format_time
 from tidemill.core.plan import Event, Key, ObjectRef, Plan
+from tidemill.core.podspec import controller_of
 from tidemill.engine import status as statuses
 from tidemill.engine.contract import Deps, Reconciler
 from tidemill.kube.cache import Cache, slim_foreign_config_map
@@ -70,10 +71,14 @@ class Client:
         found = [o for (k, n, _), o in self.world.objects.items() if (k, n) == (kind, namespace)]
         return [o for o in found if (o["metadata"].get("labels") or {}).get(key) == value]
 
-    async def changed_since(self, _: str, kind: str, namespace: str, name: str, resource_version: str) -> bool | None:
-        if int(resource_version) < self.world.compacted:
+    async def changed_since(
+        self, _: str, kind: str, namespace: str, name: str, resource_version: str, owner_uid: str
+    ) -> bool | None:
+        since = int(resource_version)
+        if since < self.world.compacted:
             return None
-        return any(v > int(resource_version) for v in self.world.history.get((kind, namespace, name), ()))
+        changes = self.world.history.get((kind, namespace, name), ())
+        return any(version > since and owner == owner_uid for version, owner in changes)
 
     async def pod_logs(self, namespace: str, pod: str, container: str, tail_lines: int) -> str:
         return self.world.logs.get(pod, "")
@@ -93,7 +98,8 @@ class World:
         self.crash_before_status = False
         self.requeue: dict[Key, float | None] = {}
         self._version = 10
-        self.history: dict[tuple[str, str, str], list[int]] = {}
+        self.history: dict[tuple[str, str, str], list[tuple[int, str]]] = {}
+        """Versions and controllers of all that ever had that name."""
         self.compacted = 0
         """Changes before this resourceVersion are not remembered by the API server any more."""
         self.restart()
@@ -125,7 +131,7 @@ class World:
         meta.setdefault("generation", 1)
         if obj["kind"] in OURS and "status" not in obj:
             obj["status"] = old["status"] if old is not None else copy.deepcopy(BORN[obj["kind"]])
-        self.history.setdefault(slot, []).append(self._version)
+        self._record(slot, obj)
         self.objects[slot] = obj
         self._show(obj)
         return obj
@@ -136,7 +142,7 @@ class World:
         if gone is None:
             return
         self._version += 1
-        self.history.setdefault((kind, namespace, name), []).append(self._version)
+        self._record((kind, namespace, name), gone)
         self.cache.remove(kind, namespace, name, gone["metadata"]["uid"])
         for child in list(self.objects.values()):
             owners = child["metadata"].get("ownerReferences") or []
@@ -233,6 +239,9 @@ class World:
             return
         self.writes.append(Write("apply", manifest["kind"], meta["name"]))
         self.put(manifest)
+
+    def _record(self, slot: tuple[str, str, str], obj: Obj) -> None:
+        self.history.setdefault(slot, []).append((self._version, controller_of(obj).get("uid", "")))
 
     def _show(self, obj: Obj) -> None:
         self.cache.put(slim_foreign_config_map(obj) if obj["kind"] == "ConfigMap" else obj)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline, TrainingPipelineSpec
+from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline, TrainingPipelineSpec, TrainingPipelineStatus
 from tidemill.core.conditions import format_time, parse_time
 from tidemill.core.labels import API_VERSION
 from tidemill.core.parsing import parsed
@@ -54,9 +53,8 @@ class PipelineReconciler:
             return None
         pipeline = parsed(TrainingPipeline, obj)
         uid = obj["metadata"]["uid"]
-        runs = [
-            records.run_record(o, has_job=self._has_job(o)) for o in _living(cache.list("TrainingRun", owner_uid=uid))
-        ]
+        living = _living(cache.list("TrainingRun", owner_uid=uid))
+        runs = [records.run_record(o, has_job=self._has_job(o)) for o in living]
         probes = cache.list("Job", owner_uid=uid, selector={words.PROBE: "true"})
         return PipelineSnapshot(
             object=obj,
@@ -66,7 +64,7 @@ class PipelineReconciler:
             code=await self._code(namespace, pipeline.spec),
             maps=await self._maps(namespace, pipeline.spec),
             runs=tuple(sorted(runs, key=lambda r: (r.created, r.name))),
-            vanished=await self._vanished(key, uid, pipeline.status.last_run_time, {r.name for r in runs}),
+            vanished=await self._vanished(key, uid, pipeline.status, living),
             versions=records.version_records(cache, namespace, key.name),
             requests=self._requests(namespace, key.name) if pipeline.spec.triggers.monitors else (),
             deployments=tuple(records.deployment_record(o) for o in cache.list("ModelDeployment", namespace)),
@@ -79,7 +77,7 @@ class PipelineReconciler:
         for manifest in plan.apply:
             if manifest["kind"] == "TrainingRun":
                 meta, own = manifest["metadata"], snapshot.object["metadata"]
-                self._own_runs.add(meta["namespace"], meta["name"])
+                self._own_runs.add(meta["namespace"], meta["name"], own["uid"])
                 made = {"creationTimestamp": format_time(snapshot.now), "uid": "", **meta}
                 record = records.run_record({**manifest, "metadata": made})
                 key = Key(self.kind, own["namespace"], own["name"])
@@ -87,17 +85,32 @@ class PipelineReconciler:
         return plan
 
     async def _vanished(
-        self, key: Key, uid: str, last_run_time: datetime | None, living: Collection[str]
+        self, key: Key, uid: str, status: TrainingPipelineStatus, living: Sequence[Obj]
     ) -> RunRecord | None:
-        """The run that was started here and deleted before the pipeline's status knew of it."""
+        """The run that was started here and deleted before the pipeline's status knew of it.
+
+        It was there when one of our two reconcilers saw it, else when the API server remembers it. The deletion of the
+        run of that name which a predecessor of the pipeline has left says nothing.
+        """
         record, version = self._planned.get(key, uid) or (None, "")
-        if record is None or record.name in living or (last_run_time is not None and last_run_time >= record.created):
+        if record is None or record.name in (status.last_run, status.active_run):
+            return None
+        if status.last_run_time is not None and status.last_run_time >= record.created:
+            return None
+        found = next((o for o in living if o["metadata"]["name"] == record.name), None)
+        if found is not None:
+            self._own_runs.saw(found)
             return None
         ref, client = ObjectRef(API_VERSION, "TrainingRun", key.namespace, record.name), self._deps.client
         live = await client.get(ref)
-        if live is not None and not live["metadata"].get("deletionTimestamp"):
+        is_ours = live is not None and is_controlled_by(live, uid)
+        if live is not None and is_ours and not live["metadata"].get("deletionTimestamp"):
             return None
-        was_there = await client.changed_since(API_VERSION, ref.kind, key.namespace, ref.name, version)
+        if is_ours or self._own_runs.was_seen(uid, record.name):
+            return record
+        if live is not None:  # the name is taken: ours could not be made yet
+            return None
+        was_there = await client.changed_since(API_VERSION, ref.kind, key.namespace, ref.name, version, uid)
         return record if was_there else None
 
     def _has_job(self, run: Obj) -> bool:

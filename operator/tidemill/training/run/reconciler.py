@@ -36,7 +36,7 @@ class RunReconciler:
     kind = "TrainingRun"
 
     def __init__(self, deps: Deps, own_runs: OwnRuns) -> None:
-        """Starts nothing. `own_runs`: those that this process has started itself."""
+        """Starts nothing. `own_runs`: those that this process has started itself; is told of every run that is seen."""
         self._deps = deps
         self._own_runs = own_runs
         self._seen: OrderedDict[str, datetime | None] = OrderedDict()
@@ -50,7 +50,10 @@ class RunReconciler:
         """
         cache = self._deps.cache
         obj = cache.get(self.kind, key.namespace, key.name)
-        if obj is None or obj["metadata"].get("deletionTimestamp"):
+        if obj is None:
+            return None
+        self._own_runs.saw(obj)
+        if obj["metadata"].get("deletionTimestamp"):
             return None
         job = self._job(key, obj)
         if plans.is_finished(obj) and (job is None or pods.job_outcome(job) is not None):
@@ -119,7 +122,7 @@ class RunReconciler:
         if not conditions.is_born(obj) or self._own_runs.take(meta["namespace"], meta["name"]):
             return False
         changed = active == meta["name"] or await self._deps.client.changed_since(
-            "batch/v1", "Job", meta["namespace"], meta["name"], meta["resourceVersion"]
+            "batch/v1", "Job", meta["namespace"], meta["name"], meta["resourceVersion"], meta["uid"]
         )
         if changed:
             self._remember(meta["uid"], None)
