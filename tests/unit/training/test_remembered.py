@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from tests.support import builders_training as make
+from tests.support.invariants import BORN
 from tests.unit.training.test_loop import quickstart
 from tests.unit.training.test_once import PIPELINE, started
 from tests.unit.training.world import World
 
+from tidemill.core import conditions
 from tidemill.core.conditions import format_time
-from tidemill.core.plan import ObjectRef
+from tidemill.core.plan import Key, ObjectRef
 from tidemill.core.podspec import owner_reference
 from tidemill.training.ownruns import OwnRuns
 
@@ -128,3 +130,91 @@ def test_looks_for_news_of_a_run_that_has_none_become_rare() -> None:
         waits.append(world.requeue[PIPELINE])
     assert waits == [20, 4.75, 5, 15, 30, 30]
     assert "activeRun" not in world.pipeline()
+
+
+# -- a leader that finds a run --------------------------------------------------------------------------------------
+
+
+def long_run(world: World) -> Key:
+    """A run whose pod has been running for half an hour, of which nothing was written."""
+    run = started(world)
+    world.reconcile(run)
+    world.reconcile(run)
+    world.kubelet_starts(run.name)
+    began = {"startTime": format_time(world.clock.time), "active": 1}
+    world.change("Job", run.name, lambda o: o.update(status=began))
+    world.advance(minutes=30)
+    world.settle()
+    assert "runningSince" not in world.run(run.name)
+    return run
+
+
+def drain(world: World) -> None:
+    """The pod is gone, and another one not there yet."""
+    pod = next(o for o in world.objects.values() if o["kind"] == "Pod")
+    world.remove("Pod", pod["metadata"]["name"])
+
+
+def test_a_new_leader_does_not_fail_a_long_run_whose_pod_is_just_being_replaced() -> None:
+    world = quickstart()
+    run = long_run(world)
+    drain(world)
+    world.change("Job", run.name, lambda o: o["status"].update(active=0, failed=1))
+    world.restart()
+    world.reconcile(run)
+    assert world.condition("TrainingRun", run.name, "Succeeded")[0] == "Unknown"
+    world.kubelet_starts(run.name)
+    world.settle()
+
+    assert world.names("Job") == [run.name]
+    assert "failure" not in world.run(run.name)
+
+
+def test_a_job_that_makes_no_pod_fails_after_the_deadline_of_whoever_looks() -> None:
+    world = quickstart(make.Pipeline().spec(run={"pendingDeadlineSeconds": 60}))
+    run = started(world)
+    world.reconcile(run)
+    world.advance(hours=1)
+    world.restart()
+    world.reconcile(run)
+    assert "failure" not in world.run(run.name)
+    world.advance(seconds=59)
+    world.reconcile(run)
+    assert "failure" not in world.run(run.name)
+    world.advance(seconds=1)
+    world.reconcile(run)
+
+    assert world.run(run.name)["failure"]["reason"] == "NoPod"
+
+
+def test_a_deleted_job_leaves_its_name_and_times() -> None:
+    world = quickstart()
+    run = long_run(world)
+    world.remove("Job", run.name)
+    world.reconcile(run)
+
+    found = world.run(run.name)
+    assert found["failure"]["reason"] == "JobDeleted"
+    began = format_time(make.NOW)
+    assert (found["job"], found["startTime"], found["runningSince"]) == (run.name, began, began)
+
+
+@pytest.mark.parametrize("has_job", [True, False])
+def test_a_finished_run_that_still_says_that_it_goes_on_is_mended_once(has_job: bool) -> None:
+    """An older operator applied its status, which left what the schema gives a run at birth."""
+    world = quickstart()
+    world.train()
+    run = Key("TrainingRun", make.NAMESPACE, world.names("TrainingRun")[0])
+    before = copy.deepcopy(world.run(run.name))
+    born = conditions.get(BORN["TrainingRun"]["conditions"], "Reconciling")
+    world.change("TrainingRun", run.name, lambda o: o["status"]["conditions"].append(born))
+    if not has_job:
+        world.remove("Job", run.name)
+    world.restart()
+    world.written()
+    world.reconcile(run)
+    world.reconcile(run)
+
+    assert world.written() == ["status TrainingRun"]
+    assert world.run(run.name) == before
+    assert conditions.get(world.run(run.name)["conditions"], "Reconciling") is None

@@ -49,12 +49,20 @@ def is_finished(run: dict[str, Any]) -> bool:
     return bool(found and found.get("status") in ("True", "False"))
 
 
+def is_left_reconciling(run: dict[str, Any]) -> bool:
+    """Whether a finished run says that it goes on: an older operator left what it was born with (0093, 0095)."""
+    return conditions.is_true((run.get("status") or {}).get("conditions") or (), conditions.RECONCILING)
+
+
 def _tidy(snapshot: RunSnapshot) -> Plan:
-    """Removes the Job of a run that ended without it (pending deadline)."""
-    left = snapshot.job
+    """Removes the Job of a run that ended without it (pending deadline), and a word of its birth from its status."""
+    left, status = snapshot.job, None
+    if is_left_reconciling(snapshot.object):
+        kept = [c for c in conditions.of(snapshot.object) if c.get("type") != conditions.RECONCILING]
+        status = {**snapshot.object["status"], "conditions": kept}
     if left is None or pods.job_outcome(left) is not None or left["metadata"].get("deletionTimestamp"):
-        return Plan()
-    return Plan(delete=(ObjectRef.of(left),))
+        return Plan(status=status)
+    return Plan(delete=(ObjectRef.of(left),), status=status)
 
 
 def _create(snapshot: RunSnapshot) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from tidemill.training import pods, records, words
 from tidemill.training.ownruns import OwnRuns
 from tidemill.training.run import plan as plans
 from tidemill.training.run.builders import claim
-from tidemill.training.run.snapshot import RunSnapshot
+from tidemill.training.run.snapshot import JobSeen, RunSnapshot
 from tidemill_contracts.training import CONTAINER
 
 logger = logging.getLogger(__name__)
@@ -39,8 +40,8 @@ class RunReconciler:
         """Starts nothing. `own_runs`: those that this process has started itself; is told of every run that is seen."""
         self._deps = deps
         self._own_runs = own_runs
-        self._seen: OrderedDict[str, datetime | None] = OrderedDict()
-        """Runs whose Job was seen, by uid, with the first start of a pod."""
+        self._seen: OrderedDict[str, JobSeen] = OrderedDict()
+        """What is known of Jobs that were seen, by uid of the run."""
         self._claims: dict[str, float] = {}
 
     async def gather(self, key: Key) -> RunSnapshot | None:
@@ -55,26 +56,32 @@ class RunReconciler:
         self._own_runs.saw(obj)
         if obj["metadata"].get("deletionTimestamp"):
             return None
+        uid, finished = obj["metadata"]["uid"], plans.is_finished(obj)
         job = self._job(key, obj)
-        if plans.is_finished(obj) and (job is None or pods.job_outcome(job) is not None):
-            self._seen.pop(obj["metadata"]["uid"], None)
-            return None
+        if finished and (job is None or pods.job_outcome(job) is not None):
+            self._seen.pop(uid, None)
+            if not plans.is_left_reconciling(obj):
+                return None
         run = parsed(TrainingRun, obj)
         pipeline = cache.get("TrainingPipeline", key.namespace, run.spec.pipeline) or {}
         unlabelled = False
-        if job is None and await self._job_existed(obj, run, (pipeline.get("status") or {}).get("activeRun")):
+        if (
+            job is None
+            and not finished
+            and await self._job_existed(obj, run, (pipeline.get("status") or {}).get("activeRun"))
+        ):
             job, unlabelled = await self._live_job(obj)
         own = await self._pods(job)
+        self._note_start(uid, own)
         deployments = [records.deployment_record(o) for o in cache.list("ModelDeployment", key.namespace)]
         return RunSnapshot(
             object=obj,
             run=run,
-            now=self._deps.clock.now().replace(microsecond=0),
+            now=self._now(),
             config=self._deps.config,
             job=job,
-            job_seen=obj["metadata"]["uid"] in self._seen,
+            job_seen=self._seen.get(uid),
             job_unlabelled=unlabelled,
-            started=self._started(obj, own),
             pods=tuple(own),
             log=await self._log(job, own),
             claim_exists=not _asks_for_claim(job, own) or await self._claim_exists(run, key.namespace),
@@ -92,23 +99,24 @@ class RunReconciler:
         job = self._deps.cache.get("Job", key.namespace, key.name)
         if job is None or not podspec.is_controlled_by(job, uid):
             return None
-        self._remember(uid, None)
+        self._remember(uid, created=conditions.parse_time(job["metadata"]["creationTimestamp"]))
         return job
 
-    def _remember(self, uid: str, started: datetime | None) -> None:
-        self._seen[uid] = started or self._seen.get(uid)
+    def _remember(self, uid: str, *, created: datetime | None = None, started: datetime | None = None) -> None:
+        known = self._seen.get(uid) or JobSeen(since=self._now())
+        self._seen[uid] = replace(known, created=created or known.created, started=started or known.started)
         while len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
 
-    def _started(self, run: Obj, own: list[Obj]) -> datetime | None:
-        """When the first pod started, remembered: a pod that was drained or deleted is gone before the run ends."""
-        uid = run["metadata"]["uid"]
+    def _note_start(self, uid: str, own: list[Obj]) -> None:
+        """Remembers when the first pod started: a pod that was drained or deleted is gone before the run ends."""
         starts = [conditions.parse_time(at) for pod in own if (at := pods.started_at(pod))]
         known = self._seen.get(uid)
-        first = min([*starts, *([known] if known else [])], default=None)
-        if first is not None:
-            self._remember(uid, first)
-        return first
+        if starts:
+            self._remember(uid, started=min([*starts, *([known.started] if known and known.started else [])]))
+
+    def _now(self) -> datetime:
+        return self._deps.clock.now().replace(microsecond=0)
 
     async def _job_existed(self, obj: Obj, run: TrainingRun, active: str | None) -> bool:
         """Whether the run, whose Job is not known, had one: a Job is never made twice (docs/decisions/0094).
@@ -125,7 +133,7 @@ class RunReconciler:
             "batch/v1", "Job", meta["namespace"], meta["name"], meta["resourceVersion"], meta["uid"]
         )
         if changed:
-            self._remember(meta["uid"], None)
+            self._remember(meta["uid"])
         return bool(changed)
 
     async def _live_job(self, run: Obj) -> tuple[Obj | None, bool]:

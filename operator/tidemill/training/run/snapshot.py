@@ -22,6 +22,18 @@ Obj = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobSeen:
+    """What this process remembers of a run's Job, also when Job and pods are gone."""
+
+    since: datetime
+    """The first look at it."""
+    created: datetime | None = None
+    """None: only history, or the pipeline's status, tells that it was there."""
+    started: datetime | None = None
+    """The first start of a pod that was seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSnapshot(ObjectSnapshot):
     """A run and its surroundings at one moment; the Job has the name of the run."""
 
@@ -29,12 +41,10 @@ class RunSnapshot(ObjectSnapshot):
     config: OperatorConfig
     job: Obj | None
     """The Job of this run that exists now."""
-    job_seen: bool
-    """Whether a Job of this run is known to have existed: then its absence means that somebody deleted it."""
+    job_seen: JobSeen | None
+    """Set where a Job of this run is known to have existed: then its absence means that somebody deleted it."""
     job_unlabelled: bool = False
     """The Job exists, but somebody took away the label by which the operator follows it."""
-    started: datetime | None = None
-    """The first start of a pod that was seen, also of one that is gone."""
     pods: tuple[Obj, ...] = ()
     """Pods of the Job."""
     log: str | None = None

@@ -98,11 +98,12 @@ def _build(
 ) -> dict[str, Any]:
     ended = any(c.type == words.SUCCEEDED and c.status != "Unknown" for c in wanted)
     job = (snapshot.job or {}).get("metadata") or {}
-    before = snapshot.run.status
+    before, seen = snapshot.run.status, snapshot.job_seen
+    created = seen.created if seen else None
     status = TrainingRunStatus(
         observed_generation=snapshot.object["metadata"].get("generation", 0),
-        job=job.get("name") or before.job,
-        start_time=conditions.parse_time(job["creationTimestamp"]) if job else before.start_time,
+        job=job.get("name") or before.job or (snapshot.name if seen else None),
+        start_time=conditions.parse_time(job["creationTimestamp"]) if job else before.start_time or created,
         running_since=found.running_since or before.running_since,
         completion_time=_completion(snapshot) if ended else None,
         result=result,

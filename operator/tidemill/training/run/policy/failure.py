@@ -76,7 +76,7 @@ def _deadline(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
         return None
     seconds = snapshot.run.spec.limits.active_deadline_seconds
     text = f"the run took longer than spec.run.activeDeadlineSeconds ({seconds})"
-    if snapshot.run.status.running_since is None and snapshot.started is None:
+    if snapshot.run.status.running_since is None and (snapshot.job_seen is None or snapshot.job_seen.started is None):
         text += "; its pod had not been seen running"
     return failure("Deadline", "DeadlineExceeded", text, snapshot.log)
 

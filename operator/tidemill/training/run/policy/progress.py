@@ -64,10 +64,12 @@ def _without_job(snapshot: RunSnapshot) -> Progress:
         return Progress("Failed", failure=failures.failure(category, f"Job{refused['reason']}", refused["message"]))
     if snapshot.job_unlabelled:
         text = f"Job {snapshot.name} has lost the label {labels.MANAGED_SELECTOR}, without which it cannot be followed"
-        return Progress("Failed", failure=failures.failure("Infrastructure", "JobNotOwned", text))
+        lost = failures.failure("Infrastructure", "JobNotOwned", text)
+        return Progress("Failed", failure=lost, running_since=_running_since(snapshot))
     if snapshot.job_seen or snapshot.run.status.job:
         text = f"Job {snapshot.name} was deleted before it had ended; it is not made again"
-        return Progress("Failed", failure=failures.failure("Infrastructure", "JobDeleted", text))
+        deleted = failures.failure("Infrastructure", "JobDeleted", text)
+        return Progress("Failed", failure=deleted, running_since=_running_since(snapshot))
     return Progress("Create")
 
 
@@ -119,7 +121,11 @@ def _pending_text(found: Trouble | None) -> str:
 
 
 def _pending_since(snapshot: RunSnapshot) -> datetime:
-    """Since when the newest pod, or the Job without one, waits. Kueue resets the Job's startTime when it admits it."""
+    """Since when the newest pod, or the Job without one, waits. Kueue resets the Job's startTime when it admits it.
+
+    A Job without a pod waits no longer than this process has seen: what was before, perhaps a pod that ran for hours
+    and was drained while the leader changed, nobody knows.
+    """
     assert snapshot.job is not None  # noqa: S101 - only asked of a Job that exists
     pod = pods.newest(snapshot.pods)
     if pod is not None:
@@ -127,14 +133,16 @@ def _pending_since(snapshot: RunSnapshot) -> datetime:
     if _running_since(snapshot) is not None:  # between two tries; activeDeadlineSeconds bounds that
         return snapshot.now
     status = snapshot.job.get("status") or {}
-    return conditions.parse_time(status.get("startTime") or snapshot.job["metadata"]["creationTimestamp"])
+    begun = conditions.parse_time(status.get("startTime") or snapshot.job["metadata"]["creationTimestamp"])
+    return max(begun, snapshot.job_seen.since) if snapshot.job_seen else begun
 
 
 def _running_since(snapshot: RunSnapshot) -> datetime | None:
     if snapshot.run.status.running_since is not None:
         return snapshot.run.status.running_since
     starts = [conditions.parse_time(at) for pod in snapshot.pods if (at := pods.started_at(pod))]
-    return min([*starts, *([snapshot.started] if snapshot.started else [])], default=None)
+    seen = snapshot.job_seen.started if snapshot.job_seen else None
+    return min([*starts, *([seen] if seen else [])], default=None)
 
 
 def _by_age(snapshot: RunSnapshot) -> list[dict[str, object]]:
