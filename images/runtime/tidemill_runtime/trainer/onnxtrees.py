@@ -24,6 +24,10 @@ class NoExactFormError(Exception):
     """A model that this module does not write; it may still have the form that skl2onnx gives it."""
 
 
+class NoFormError(NoExactFormError):
+    """A model that skl2onnx does not refuse and writes wrongly: it has no ONNX form."""
+
+
 @dataclass(frozen=True)
 class Tree:
     """The nodes of one tree; every array but `weights` is [nodes].
@@ -85,6 +89,8 @@ class _Graph:
         self.model = operator.raw_operator
         self.given = [variable.full_name for variable in operator.inputs]
         self.outputs = operator.outputs
+        self.is_single = not isinstance(operator.inputs[0].type, _double_type())
+        self.raw_scores = _options(self.model, container)
         self._scope = scope
         self._container = container
 
@@ -161,20 +167,23 @@ def _parts(model: Any) -> list[Any]:
 
 
 def _boosting_classifier(graph: _Graph) -> None:
-    trees, base = _boosted(graph.model)
+    trees, base = _boosted(graph)
     if len(base) > 1:
         numbers = list(range(len(base)))
         winner, sums = graph.ensemble(
             "Classifier", trees, classlabels_int64s=numbers, base_values_as_tensor=_tensor(base)
         )
         graph.labels(winner)
-        graph.result(graph.node("Softmax", [sums], axis=1), 1)
+        graph.result(sums if graph.raw_scores else graph.node("Softmax", [sums], axis=1), 1)
         return
     (sums,) = graph.ensemble("Regressor", trees, n_targets=1, base_values_as_tensor=_tensor(base))
     is_histogram = hasattr(graph.model, "_predictors")  # of a tie the one makes the first class, the other the second
     flags = graph.node("Greater" if is_histogram else "GreaterOrEqual", [sums, graph.constant(np.zeros(1, np.float32))])
     winner = graph.node("Cast", [flags], to=_integer())
     graph.labels(graph.node("Reshape", [winner, graph.constant(np.array([-1]))]))
+    if graph.raw_scores:  # of two classes skl2onnx's operators give one another's negative
+        graph.result(graph.node("Concat", [graph.node("Neg", [sums]), sums], axis=1), 1)
+        return
     scale = {"LogitLink": 1, "HalfLogitLink": 2}[type(graph.model._loss.link).__name__]
     second = graph.node("Sigmoid", [graph.node("Mul", [sums, graph.constant(np.array(scale, np.float32))])])
     first = graph.node("Sub", [graph.constant(np.array(1, np.float32)), second])
@@ -182,7 +191,9 @@ def _boosting_classifier(graph: _Graph) -> None:
 
 
 def _boosting_regressor(graph: _Graph) -> None:
-    trees, base = _boosted(graph.model)
+    if graph.raw_scores:
+        raise NoExactFormError("raw scores of a regressor")
+    trees, base = _boosted(graph)
     (sums,) = graph.ensemble("Regressor", trees, n_targets=1, base_values_as_tensor=_tensor(base))
     link = type(graph.model._loss.link).__name__
     if link not in ("IdentityLink", "LogLink"):
@@ -190,12 +201,16 @@ def _boosting_regressor(graph: _Graph) -> None:
     graph.result(graph.node("Exp", [sums]) if link == "LogLink" else sums, 0)
 
 
-def _boosted(model: Any) -> tuple[list[Tree], Values]:
+def _boosted(graph: _Graph) -> tuple[list[Tree], Values]:
     """Return the trees of a boosted ensemble and what its sums start from, [sums]."""
+    model = graph.model
     if hasattr(model, "_predictors"):
         if model._preprocessor is not None:
-            raise NoExactFormError("histogram boosting with categorical features")
-        stages = [[_histogram_tree(tree.nodes, k) for k, tree in enumerate(stage)] for stage in model._predictors]
+            raise NoFormError("histogram boosting with categorical features")
+        rounded = graph.is_single
+        stages = [
+            [_histogram_tree(tree.nodes, k, rounded) for k, tree in enumerate(stage)] for stage in model._predictors
+        ]
         return [tree for stage in stages for tree in stage], np.ravel(model._baseline_prediction).astype(np.float64)
     if model.init not in (None, "zero"):
         raise NoExactFormError("boosting that starts from another estimator")
@@ -213,12 +228,18 @@ def _tree(tree: Any, rate: float = 1.0, target: int = 0) -> Tree:
     )  # fmt: skip
 
 
-def _histogram_tree(nodes: Values, target: int) -> Tree:
+def _histogram_tree(nodes: Values, target: int, rounded: bool) -> Tree:
+    """Return a tree whose thresholds are compared with doubles, or `rounded` with what was rounded to single."""
     if nodes["is_categorical"].any():
-        raise NoExactFormError("histogram boosting with categorical features")
+        raise NoFormError("histogram boosting with categorical features")
+    thresholds = nodes["num_threshold"]
+    if rounded:
+        # A threshold may be a value of the data. Rounding keeps order: of `x <= t` follows `float32(x) <= float32(t)`,
+        # and of `x > t` the opposite but for values that are the same number in single precision.
+        thresholds = thresholds.astype(np.float32)
     return Tree(
         nodes["is_leaf"].astype(bool), nodes["left"], nodes["right"], nodes["feature_idx"],
-        nodes["num_threshold"], nodes["missing_go_to_left"], nodes["value"].reshape(-1, 1), target,
+        thresholds, nodes["missing_go_to_left"], nodes["value"].reshape(-1, 1), target,
     )  # fmt: skip
 
 
@@ -260,6 +281,26 @@ def _double() -> int:
     from onnx import TensorProto
 
     return int(TensorProto.DOUBLE)
+
+
+def _double_type() -> Any:
+    from skl2onnx.common.data_types import DoubleTensorType
+
+    return DoubleTensorType
+
+
+def _options(model: Any, container: Any) -> bool:
+    """Return whether the outer model wants the decision function; of a forest, which has none, it takes probabilities.
+
+    Raises:
+        NoExactFormError: another option is set, which this module does not know.
+    """
+    options = {name: value for name, value in container.get_options(model).items() if value}
+    raw_scores = bool(options.pop("raw_scores", False))
+    options.pop("zipmap", None)  # a node of its own behind the model
+    if options:
+        raise NoExactFormError(f"option {', '.join(sorted(options))}")
+    return raw_scores
 
 
 def _integer() -> int:
