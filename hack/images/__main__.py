@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +21,10 @@ from hack.images.engines import Engine, choose_engine
 from hack.images.inputs import TARGETS, inputs_digest
 from hack.localcluster.progress import LocalClusterError, Progress
 from hack.localcluster.provider import REPOSITORY, Provider, cache_folder, choose_provider
+from hack.tools.kubectl import kubectl
 from hack.tools.pypi import ToolError
 
+REMEMBERED_CLUSTERS = 20
 PUSH_HINT = (
     "the images are on this machine only, and the cluster of KUBECONFIG pulls its own: unless it has them already, "
     "push them with `make images PUSH=1 IMAGE_PREFIX=registry.example.com/tidemill` (your registry) and give the same "
@@ -54,11 +57,26 @@ def build(engine: Engine, targets: list[str], progress: Progress, root: Path = R
         record.write_text(json.dumps(built, indent=1) + "\n")
 
 
+def cluster_uid(provider: Provider) -> str:
+    """What tells the cluster from one that had its name and address before.
+
+    Raises:
+        LocalClusterError: the cluster does not answer.
+    """
+    command = [str(kubectl()), f"--kubeconfig={provider.kubeconfig()}", "--request-timeout=20s"]
+    command += ["get", "namespace", "kube-system", "-o=jsonpath={.metadata.uid}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode or not done.stdout.strip():
+        raise LocalClusterError(f"the cluster does not answer: {done.stderr.strip()}; run: make cluster")
+    return done.stdout.strip()
+
+
 def load(engine: Engine, provider: Provider, targets: list[str], progress: Progress) -> None:
-    """Bring images into the cluster unless the very same ones were brought before."""
-    # Beside the kubeconfig: it goes when the cluster goes.
-    record = provider.kubeconfig().parent / f"{provider.name}-images.json"
-    loaded: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
+    """Bring images into the cluster unless the very same ones were brought before, from whichever clone."""
+    record = cache_folder() / "loaded.json"
+    clusters: dict[str, dict[str, str]] = json.loads(record.read_text()) if record.exists() else {}
+    cluster = cluster_uid(provider)
+    loaded = clusters.pop(cluster, {})
 
     def one(target: str) -> None:
         name = image_name(target)
@@ -74,7 +92,9 @@ def load(engine: Engine, provider: Provider, targets: list[str], progress: Progr
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(one, targets))
     finally:
-        record.write_text(json.dumps(loaded, indent=1) + "\n")
+        newest = list(clusters.items())[1 - REMEMBERED_CLUSTERS :]  # most are no more
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(dict([*newest, (cluster, loaded)]), indent=1) + "\n")
 
 
 def require_registry() -> None:

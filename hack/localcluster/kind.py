@@ -22,6 +22,7 @@ from hack.tools.kubectl import kubectl
 
 _CLUSTER = "tidemill"
 _LABEL = "io.x-k8s.kind.cluster"
+_ROLE_LABEL = "io.x-k8s.kind.role"
 _KIND_VERSION = "v0.30.0"
 # Kubernetes 1.34 as the local provider has it, whatever a newer kind of PATH would take; the digest is that release's.
 _NODE_IMAGE = "kindest/node:v1.34.0@sha256:7416a61b42b1662ca6ca89f02028ac133a309a2a30ba309614e8ec94d976dc5a"
@@ -61,38 +62,54 @@ class KindProvider:
     def kubeconfig(self) -> Path:
         return self.kubeconfig_path()
 
-    def _made_here(self) -> Path:
-        """Says that the cluster was made from this clone; another clone may use it, and must not delete it."""
+    def _marker(self) -> Path:
+        """Holds the id of the control plane's container that this clone made."""
         return self.kubeconfig().parent / "kind-made-here"
+
+    def _made_here(self) -> bool:
+        """Whether the cluster was made from this clone; another clone may use it, and must not delete it."""
+        made = self._marker().read_text().strip() if self._marker().exists() else ""
+        return bool(made) and made == self._control_plane()
+
+    def _control_plane(self) -> str:
+        """The id of the control plane's container: names are the same in every cluster, ids are not."""
+        labels = ["--filter", f"label={_LABEL}={_CLUSTER}", "--filter", f"label={_ROLE_LABEL}=control-plane"]
+        return self._run([self._answering(), "ps", "--all", "--no-trunc", *labels, "--format", "{{.ID}}"]).strip()
 
     def up(self) -> None:
         self.kubeconfig().parent.mkdir(parents=True, exist_ok=True)
         if self._nodes("--all"):
             self._kind("export", "kubeconfig", f"--name={_CLUSTER}", f"--kubeconfig={self.kubeconfig()}")
             self._revive()
-            whose = "is up already" if self._made_here().exists() else "of another clone is up and is used"
+            whose = "is up already" if self._made_here() else "of another clone is up and is used"
             self._progress.step(f"the kind cluster {_CLUSTER} {whose}; KUBECONFIG={self.kubeconfig()}")
             return
-        # Images of a cluster that is no more.
-        (self.kubeconfig().parent / "kind-images.json").unlink(missing_ok=True)
         self._progress.step("creating the kind cluster (the node image is pulled the first time)")
-        self._made_here().touch()
-        self._kind(
-            "create",
-            "cluster",
-            f"--name={_CLUSTER}",
-            f"--image={_NODE_IMAGE}",
-            f"--config={_CONFIGURATION}",
-            f"--kubeconfig={self.kubeconfig()}",
-            "--wait=180s",
-        )
+        try:
+            self._kind(
+                "create",
+                "cluster",
+                f"--name={_CLUSTER}",
+                f"--image={_NODE_IMAGE}",
+                f"--config={_CONFIGURATION}",
+                f"--kubeconfig={self.kubeconfig()}",
+                "--wait=180s",
+            )
+        except LocalClusterError:
+            # kind removed what it had made; what is there now, another clone made meanwhile.
+            raise
+        except BaseException:  # interrupted: kind may leave what it had made
+            self._marker().write_text(self._control_plane())
+            raise
+        self._marker().write_text(self._control_plane())
         self._progress.step(f"the kind cluster is up; KUBECONFIG={self.kubeconfig()}")
 
     def down(self) -> None:
-        there, ours = bool(self._nodes("--all")), self._made_here().exists()
+        there = bool(self._nodes("--all"))
+        ours = there and self._made_here()
         if there and ours:
             self._kind("delete", "cluster", f"--name={_CLUSTER}", f"--kubeconfig={self.kubeconfig()}")
-        for file in (self.kubeconfig(), self.kubeconfig().parent / "kind-images.json", self._made_here()):
+        for file in (self.kubeconfig(), self._marker()):
             file.unlink(missing_ok=True)
         left = there and not ours
         self._progress.step(
@@ -133,7 +150,9 @@ class KindProvider:
         try:
             wait_until("the API server of the kind cluster", self._answers, seconds=90, every=1)
         except LocalClusterError as error:
-            raise LocalClusterError(f"{error}; make it anew: make cluster-down cluster") from error
+            # `make cluster-down` leaves alone what another clone made, or this one before it was killed.
+            anew = "make cluster-down" if self._made_here() else f"kind delete cluster --name={_CLUSTER} && make"
+            raise LocalClusterError(f"{error}; make it anew: {anew} cluster") from error
 
     def _answers(self) -> bool:
         command = [str(kubectl()), f"--kubeconfig={self.kubeconfig()}", "get", "--raw=/readyz", "--request-timeout=5s"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hack.localcluster.kind import KindProvider
 
 QUIET = Progress(quiet=True)
 FAKE = """#!{python}
-import json, os, sys
+import json, os, sys, time
 from pathlib import Path
 name, arguments = Path(sys.argv[0]).name, sys.argv[1:]
 with open({log!r}, "a") as log:
@@ -26,7 +27,10 @@ with open({log!r}, "a") as log:
 state = Path({state!r})
 nodes = json.loads(state.read_text())
 if name in ("docker", "podman"):
-    if arguments[0] == "ps":
+    if arguments[0] == "ps" and "--no-trunc" in arguments:
+        assert "label=io.x-k8s.kind.role=control-plane" in arguments
+        print(json.loads(Path({made!r}).read_text()) if nodes else "")
+    elif arguments[0] == "ps":
         print("\\n".join(n for n, runs in nodes.items() if runs or "--all" in arguments))
     elif arguments[0] == "start":
         state.write_text(json.dumps(dict.fromkeys(nodes, True)))
@@ -36,6 +40,10 @@ elif name == "kind":
     if arguments == ["version"]:
         print("kind {version} go1.25.1 linux/amd64")
     elif arguments[:2] == ["create", "cluster"]:
+        if Path({log!r} + ".refuses").exists():
+            state.write_text(json.dumps({{"tidemill-control-plane": True}}))  # another clone was quicker
+            sys.exit("node(s) already exist for a cluster with the name")
+        Path({made!r}).write_text(json.dumps(f"id-{{time.time_ns()}}"))
         state.write_text(json.dumps({{"tidemill-control-plane": True}}))
     elif arguments[:2] == ["delete", "cluster"]:
         state.write_text("{{}}")
@@ -46,6 +54,8 @@ elif name == "go":
     program.parent.mkdir(parents=True)
     program.write_text(Path({folder!r}, "kind").read_text().replace("v0.29.1", "v0.30.0"))
     program.chmod(0o755)
+elif name == "kubectl" and "kube-system" in arguments:
+    print("uid-" + json.loads(Path({made!r}).read_text()))
 elif name == "kubectl":
     sys.exit(0 if nodes and all(nodes.values()) else 1)
 """
@@ -56,15 +66,21 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.log, self.state = folder, folder / "log", folder / "nodes.json"
+        self.made = folder / "made.json"
         self.nodes({})
+        self.replaced()
         self.log.touch()
+
+    def replaced(self) -> None:
+        """Another clone deleted the cluster and made one: other containers of the same names."""
+        self.made.write_text(json.dumps(f"id-of-another-clone-{time.time_ns()}"))
 
     def nodes(self, nodes: dict[str, bool]) -> None:
         self.state.write_text(json.dumps(nodes))
 
     def program(self, name: str, version: str = "v0.30.0") -> None:
         path = self.folder / name
-        words = {"log": str(self.log), "state": str(self.state), "folder": str(self.folder), "version": version}
+        words = {name: str(getattr(self, name)) for name in ("log", "state", "made", "folder")} | {"version": version}
         path.write_text(FAKE.format(python=sys.executable, **words))
         path.chmod(0o755)
 
@@ -128,13 +144,19 @@ def test_nodes_that_a_restart_of_the_engine_left_stopped_are_started(machine: Ma
     assert chosen().status().running
 
 
+@pytest.mark.parametrize(
+    ("ours", "command"),
+    [(True, "make cluster-down cluster"), (False, "kind delete cluster --name=tidemill && make cluster")],
+)
 def test_a_cluster_that_does_not_answer_is_said_with_the_command(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, ours: bool, command: str
 ) -> None:
-    machine.nodes({"tidemill-control-plane": True})
+    chosen().up()
+    if not ours:
+        machine.replaced()
     monkeypatch.setattr(KindProvider, "_answers", lambda self: False)
     monkeypatch.setattr(kind, "wait_until", lambda what, ready, **_: (_ for _ in ()).throw(LocalClusterError(what)))
-    with pytest.raises(LocalClusterError, match="make cluster-down cluster"):
+    with pytest.raises(LocalClusterError, match=f"make it anew: {command}"):
         chosen().up()
 
 
@@ -146,11 +168,10 @@ def test_asking_and_removing_nothing_needs_no_kind(machine: Machine) -> None:
     assert machine.calls("kind") == machine.calls("go") == []
 
 
-def test_down_deletes_the_cluster_and_forgets_its_images(machine: Machine) -> None:
+def test_down_deletes_the_cluster_that_was_made_here(machine: Machine) -> None:
     provider = chosen()
     provider.up()
     provider.kubeconfig().touch()
-    (provider.kubeconfig().parent / "kind-images.json").write_text("{}")
     provider.down()
     assert ["delete", "cluster"] in [c[:2] for c in machine.calls("kind")]
     assert list(provider.kubeconfig().parent.glob("kind*")) == []
@@ -167,12 +188,43 @@ def test_a_cluster_of_another_clone_is_used_and_not_deleted(machine: Machine) ->
     assert provider.status().running
 
 
-def test_a_creation_that_was_killed_is_removed_by_the_next_down(machine: Machine) -> None:
-    provider = chosen()
+def test_a_cluster_that_took_the_place_of_ours_is_used_and_not_deleted(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen().up()
+    machine.replaced()
+    provider = KindProvider(Progress(), "docker")
     provider.up()
-    provider.kubeconfig().unlink(missing_ok=True)
+    assert "of another clone is up and is used" in capsys.readouterr().err
     provider.down()
-    assert not provider.status().running
+    assert "kind delete cluster --name=tidemill" in capsys.readouterr().err
+    assert "delete" not in [c[0] for c in machine.calls("kind")]
+    assert provider.status().running
+
+
+def test_a_creation_that_failed_claims_nothing(machine: Machine) -> None:
+    Path(f"{machine.log}.refuses").touch()
+    with pytest.raises(LocalClusterError, match="already exist"):
+        chosen().up()
+    chosen().down()
+    assert "delete" not in [c[0] for c in machine.calls("kind")]
+
+
+def test_a_creation_that_was_interrupted_is_removed_by_the_next_down(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = KindProvider._kind
+
+    def interrupted(self: KindProvider, *arguments: str) -> str:
+        really(self, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KindProvider, "_kind", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            chosen().up()
+    chosen().down()
+    assert not chosen().status().running
 
 
 def test_podman_is_used_where_docker_does_not_answer_and_kind_is_told(machine: Machine) -> None:
@@ -205,6 +257,36 @@ def test_images_are_loaded_as_archives(machine: Machine) -> None:
     assert load[3:] == ["--name=tidemill"]
     assert Path(f"{machine.log}.archive").read_text().strip() == "bytes of an image"
     assert not Path(load[2]).exists()
+
+
+class Built(Engine):
+    """An engine whose images have the identity that a test gives them."""
+
+    identity = "one"
+
+    def image_id(self, tag: str) -> str:
+        return f"{tag} {self.identity}"
+
+
+def test_what_was_loaded_is_known_by_cluster_and_by_all_clones(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loads(clone: str, identity: str) -> int:
+        """Load from a clone, and return how many images really went."""
+        monkeypatch.setattr(kind, "REPOSITORY", tmp_path / clone)
+        provider, engine = chosen(), Built("docker", ["docker"])
+        engine.identity = identity
+        before = len([c for c in machine.calls("kind") if c[0] == "load"])
+        provider.up()
+        images.load(engine, provider, ["server"], QUIET)
+        return len([c for c in machine.calls("kind") if c[0] == "load"]) - before
+
+    assert loads("ours", "one") == 1
+    assert loads("ours", "one") == 0
+    assert loads("theirs", "two") == 1
+    assert loads("ours", "one") == 1, "another clone loaded its own image under the same name"
+    machine.replaced()
+    assert loads("ours", "one") == 1, "another cluster has nothing yet"
 
 
 def test_without_its_engine_a_cluster_that_was_made_is_not_forgotten(machine: Machine) -> None:
