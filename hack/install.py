@@ -1,8 +1,10 @@
 """`python -m hack.install [render|remove] [OVERLAY]`: an overlay with the images that IMAGE_PREFIX and IMAGE_TAG name.
 
 `render` prints it: the manifests name the images of a local build, and kustomize alone cannot change the ones in the
-operator's settings. `remove` deletes what was applied. The CustomResourceDefinitions are part of it, and with them
-would go every resource of their kinds, so it refuses while there are any, unless it is told --force.
+operator's settings. `remove` deletes what was applied, and nothing else. The CustomResourceDefinitions are part of it,
+and with them would go every resource of their kinds, so it refuses while there are any, unless it is told --force. The
+Namespace is part of it as well, and with it would go whatever others have there, the models above all: then it stays,
+--force or not.
 """
 
 import argparse
@@ -12,11 +14,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 from hack.demo.kubectl import Kubectl, KubectlError, executable
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_OVERLAY = ROOT / "manifests" / "overlays" / "cluster-wide"
 PLURALS = ("trainingpipelines", "trainingruns", "modelversions", "modeldeployments", "modelmonitors")
+# What is in a namespace by itself, or what a running operator leaves: no reason to keep it.
+_BY_THEMSELVES = {"ConfigMap/kube-root-ca.crt", "ConfigMap/openshift-service-ca.crt", "ServiceAccount/default"}
+_OPERATORS = {"Lease/tidemill-operator"}
+_DERIVED = {"Event", "Endpoints", "EndpointSlice"}
 _LOCAL_IMAGE = re.compile(r"tidemill\.io/(operator|trainer|server|monitor|router):dev")
 
 
@@ -44,9 +52,46 @@ def resources() -> list[str]:
     return Kubectl().run("get", kinds, "-A", columns).split()
 
 
-def remove(overlay: str | Path = DEFAULT_OVERLAY) -> None:
-    """Delete what the overlay holds, and with the CustomResourceDefinitions all resources of their kinds."""
-    Kubectl().run("delete", "--ignore-not-found", "--wait=true", "-f", "-", stdin=render(overlay), timeout=300)
+def remove(overlay: str | Path = DEFAULT_OVERLAY) -> list[str]:
+    """Delete what the overlay holds, and with the CustomResourceDefinitions all resources of their kinds.
+
+    A Namespace that holds anything else stays. Returns a sentence for each that does.
+    """
+    manifests = [document for document in yaml.safe_load_all(render(overlay)) if document]
+    namespaces = [m["metadata"]["name"] for m in manifests if m["kind"] == "Namespace"]
+    text = yaml.safe_dump_all([m for m in manifests if m["kind"] != "Namespace"])
+    Kubectl().run("delete", "--ignore-not-found", "--wait=true", "-f", "-", stdin=text, timeout=300)
+    return [sentence for name in namespaces if (sentence := remove_namespace(name))]
+
+
+def remove_namespace(name: str) -> str:
+    """Delete a namespace in which nothing is left but what Tidemill installed; else return why it stays."""
+    if Kubectl().get("namespace", name) is None:
+        return ""
+    try:
+        found = others(name)
+    except KubectlError as error:  # an aggregated API that does not answer, for example
+        return f"namespace {name} stays, because what it holds could not be listed: {error}"
+    if not found:
+        Kubectl().run("delete", "namespace", name, "--ignore-not-found", "--wait=true", timeout=300)
+        return ""
+    shown = ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
+    return (
+        f"namespace {name} stays, because it also holds {shown}; `kubectl delete namespace {name}` deletes all of that"
+    )
+
+
+def others(namespace: str) -> list[str]:
+    """Return what somebody else has in a namespace, as `Kind/name`.
+
+    What has an owner goes when its owner goes: either that is one of ours and is gone, or it is listed itself.
+    """
+    listed = Kubectl().run("api-resources", "--namespaced", "--verbs=list,delete", "-o", "name").split()
+    kinds = ",".join(sorted(kind for kind in listed if not kind.endswith(".tidemill.io")))
+    fields = "{.kind}/{.metadata.name} {.metadata.deletionTimestamp}{.metadata.ownerReferences[*].name}"
+    text = Kubectl(namespace).run("get", kinds, f"-o=jsonpath={{range .items[*]}}{fields}{{'\\n'}}{{end}}")
+    free = {line.strip() for line in text.splitlines() if len(line.split()) == 1}
+    return sorted(item for item in free - _BY_THEMSELVES - _OPERATORS if item.partition("/")[0] not in _DERIVED)
 
 
 def main() -> int:
@@ -67,7 +112,8 @@ def main() -> int:
                 f"{len(found)} resources in {', '.join(namespaces)} would be removed with their kinds, for example "
                 f"{found[0]}; delete them first, or run `make uninstall FORCE=1`"
             )
-        remove(arguments.overlay)
+        for sentence in remove(arguments.overlay):
+            print(sentence)
     except (KubectlError, subprocess.TimeoutExpired) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -238,8 +238,8 @@ class Story:
         if others:  # removing the CRDs would remove these too
             self.console.say(f"The demo is gone; Tidemill stays, {len(others)} resources elsewhere use it.")
             return
-        install.remove()
-        self.console.say("Nothing of the demo is left in the cluster.")
+        stayed = install.remove()
+        self.console.say(" ".join(["Nothing of the demo is left in the cluster.", *stayed]))
 
     # Parts of steps
 

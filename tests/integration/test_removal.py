@@ -23,6 +23,29 @@ pytestmark = pytest.mark.integration
 Obj = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 ALL_KINDS = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings"
+ONE_NAMESPACE = ROOT / "manifests" / "overlays" / "one-namespace"
+CLAIM = {
+    "apiVersion": "v1",
+    "kind": "PersistentVolumeClaim",
+    "metadata": {"name": "tidemill-artifacts"},
+    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+}
+SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"}, "stringData": {"key": "theirs"}}
+ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "notebook"}}
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+CONTAINER = {"name": "notebook", "image": "example.com/notebook:1", "securityContext": RESTRICTED}
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "notebook"},
+    "spec": {"serviceAccountName": "notebook", "containers": [CONTAINER]},
+}
+THEIRS = [("persistentvolumeclaim", "tidemill-artifacts"), ("secret", "store"), ("pod", "notebook")]
 CRDS = {f"customresourcedefinition.apiextensions.k8s.io/{plural}.tidemill.io" for plural in install.PLURALS}
 
 
@@ -37,9 +60,14 @@ def cluster() -> Iterator[Kubectl]:
 @pytest.fixture
 def before(cluster: Kubectl) -> set[str]:
     """What there was before; then Tidemill is installed."""
+    return installed(cluster, install.DEFAULT_OVERLAY)
+
+
+def installed(cluster: Kubectl, overlay: Path) -> set[str]:
+    """Install an overlay; return what there was before."""
     found = everything(cluster)
     assert not found & CRDS
-    cluster.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=install.render())
+    cluster.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=install.render(overlay))
     cluster.run("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
     return found
 
@@ -125,3 +153,56 @@ def test_a_removal_that_was_interrupted_is_finished_by_the_next(cluster: Kubectl
     assert done.returncode == 0, done.stderr
     assert everything(cluster) == before
     assert remove().returncode == 0
+
+
+def test_one_namespace_goes_with_all_that_was_installed(cluster: Kubectl) -> None:
+    before = installed(cluster, ONE_NAMESPACE)
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "tidemill-operator"}}
+    Kubectl("tidemill").apply(lease)  # the operator's own, which no manifest holds
+    done = remove(str(ONE_NAMESPACE))
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert everything(cluster) == before
+    assert remove(str(ONE_NAMESPACE)).returncode == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--force",)], ids=["after its resources", "with its resources"])
+def test_one_namespace_keeps_the_models_and_what_others_have_there(cluster: Kubectl, options: tuple[str, ...]) -> None:
+    before = installed(cluster, ONE_NAMESPACE)
+    team = Kubectl("tidemill")
+    team.apply([CLAIM, SECRET, ACCOUNT, POD])
+    if options:
+        team.apply(make("TrainingPipeline"))
+    theirs = {kind: team.get(kind, name) for kind, name in THEIRS}
+
+    done = remove(str(ONE_NAMESPACE), *options)
+
+    assert done.returncode == 0, done.stderr
+    assert "namespace tidemill stays, because it also holds" in done.stdout
+    for item in ("PersistentVolumeClaim/tidemill-artifacts", "Secret/store", "Pod/notebook"):
+        assert item in done.stdout
+    assert everything(cluster) == before | {"namespace/tidemill"}
+    for kind, name in THEIRS:
+        there = team.get(kind, name)
+        assert there is not None
+        assert "deletionTimestamp" not in there["metadata"]
+        assert there["metadata"]["uid"] == (theirs[kind] or {})["metadata"]["uid"]
+    for kind in ("deployment", "role", "rolebinding", "networkpolicy", "poddisruptionbudget", "service"):
+        assert team.list(kind) == []
+
+    cluster.run("delete", "namespace", "tidemill", "--wait=true")
+
+
+def test_the_operators_own_namespace_stays_while_somebody_has_a_claim_there(
+    cluster: Kubectl, before: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Kubectl("tidemill-system").apply(CLAIM)
+    Story(namespace="tidemill-demo").clean()
+    said = capsys.readouterr().out
+    assert (
+        "namespace tidemill-system stays, because it also holds PersistentVolumeClaim/tidemill-artifacts;"
+        in " ".join(said.split())
+    )
+    assert everything(cluster) == before | {"namespace/tidemill-system"}
+    Kubectl("tidemill-system").run("delete", "pvc", "--all")
+    assert remove().returncode == 0
+    assert everything(cluster) == before
