@@ -32,15 +32,20 @@ def cluster() -> Kubectl:
     return Kubectl()
 
 
-def check_rights() -> None:
-    """Fail when the operator was ever refused by RBAC: the shipped roles must be enough for all that e2e does."""
+def operator_log(*options: str) -> list[str]:
+    """Return the lines that the operator's running pods logged; fails when there is no such pod."""
     system = Kubectl("tidemill-system")
     pods = system.list("pod", "app.kubernetes.io/name=tidemill-operator")
     running = [p for p in pods if any("running" in c["state"] for c in p["status"].get("containerStatuses") or ())]
     assert running, "there is no operator whose log could be read"
-    logs = [system.logs(f"pod/{p['metadata']['name']}", "--tail=-1") for p in running]
+    logs = [system.logs(f"pod/{p['metadata']['name']}", "--tail=-1", *options) for p in running]
+    return [line for log in logs for line in log.splitlines()]
+
+
+def check_rights() -> None:
+    """Fail when the operator was ever refused by RBAC: the shipped roles must be enough for all that e2e does."""
     # RBAC names the user; quotas, Pod Security and namespaces that go are other refusals.
-    refused = [line for log in logs for line in log.splitlines() if "is forbidden: User" in line]
+    refused = [line for line in operator_log() if "is forbidden: User" in line]
     assert not refused, f"the operator was refused {len(refused)} times: {refused[:3]}"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hack.demo.kubectl import Kubectl, condition, is_true, wait_for
 from tests.e2e.client import Client, Request
-from tests.e2e.conftest import conditions, make_namespace, shared_namespace, wait_condition
+from tests.e2e.conftest import conditions, make_namespace, operator_log, shared_namespace, wait_condition
 from tests.e2e.manifests import code, deployment, pipeline
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -49,12 +49,7 @@ def kubectl(cluster: Kubectl) -> Iterator[Kubectl]:
 
 def tracebacks(since: datetime) -> list[str]:
     """Return what the operator logged with a traceback since a moment."""
-    system = Kubectl("tidemill-system")
-    found = []
-    for pod in system.list("pod", "app.kubernetes.io/component=operator"):
-        text = system.logs(f"pod/{pod['metadata']['name']}", "--tail=-1", f"--since-time={since:%Y-%m-%dT%H:%M:%SZ}")
-        found += [line for line in text.splitlines() if "Traceback" in line]
-    return found
+    return [line for line in operator_log(f"--since-time={since:%Y-%m-%dT%H:%M:%SZ}") if "Traceback" in line]
 
 
 def delete(kubectl: Kubectl, what: str) -> None:
