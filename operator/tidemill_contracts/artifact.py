@@ -34,6 +34,7 @@ class ColumnSpec(Document):
     datatype: str  # Open Inference Protocol: BOOL, INT64, FP64, BYTES, …
     shape: tuple[int, ...] = (-1,)
     categories: tuple[str, ...] | None = None  # known values of a categorical column, at most 1,000
+    nullable: bool | None = None  # False: the native form refuses missing values here; None: it was not seen to
 
 
 class Signature(Document):

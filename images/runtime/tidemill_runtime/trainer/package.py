@@ -25,7 +25,7 @@ from tidemill_contracts.artifact import (
 )
 from tidemill_contracts.reference import ReferenceProfile
 from tidemill_contracts.training import TrainerConfig
-from tidemill_runtime.trainer import inspection, native, onnxform, reference
+from tidemill_runtime.trainer import inspection, missing, native, onnxform, reference
 from tidemill_runtime.trainer.evaluation import Metrics
 from tidemill_runtime.trainer.failures import RunError
 from tidemill_runtime.trainer.inspection import Model
@@ -59,9 +59,11 @@ def pack(
     predicted = model.predict(holdout)
     form = judged.form or native.dump(model.estimator, allow_pickle=config.allow_pickle)
     converted = None
+    signature = inspection.signature(model, judged.training)
     if form.form != "onnx":
         _check_round_trip(form, model, holdout, predicted)
         converted = onnxform.convert(model, holdout)
+        signature = missing.noted(signature, model, holdout)
     return assemble(
         config,
         model=model,
@@ -69,7 +71,7 @@ def pack(
         others=judged.others,
         profile=reference.profile(model, judged.training, predicted, model.probabilities(holdout), metrics),
         sample=reference.sample(model, holdout),
-        signature=inspection.signature(model, judged.training),
+        signature=signature,
         metrics=metrics,
         revisions=revisions,
         digests=digests,
