@@ -1,14 +1,18 @@
 """Choosing, vetting and proving a model, without a process around it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from skops import io as skops_io
 from tests.support import versions
 
@@ -19,7 +23,7 @@ from tidemill_runtime.server.cpu import cpu_limit
 from tidemill_runtime.server.errors import BadRequestError, StartError
 from tidemill_runtime.server.frame import Frame, Schema
 from tidemill_runtime.server.models import WarmModel
-from tidemill_runtime.server.native_model import load_skops, use_one_thread
+from tidemill_runtime.server.native_model import NativeModel, load_skops, use_one_thread
 from tidemill_runtime.server.trusted import is_vetted
 
 
@@ -145,6 +149,56 @@ def test_a_category_that_the_encoder_refuses_is_the_clients_error(
     with pytest.raises(BadRequestError) as refused:
         warm.model.predict(Frame(warm.schema, 2, arrays=arrays))
     assert refused.value.message == expected
+
+
+def cities(refuses: str = "plan") -> tuple[Schema, Any]:
+    """Return a model's columns and the model; the encoder of `city` ignores new values, that of `refuses` does not."""
+    frame = pd.DataFrame({"city": ["a", "b"] * 9, "plan": ["x", "y", "y"] * 6}, dtype="str")
+    frame["code"] = [1, 2] * 9
+    used = [("other", OneHotEncoder(), [refuses])]
+    columns = ColumnTransformer([("city", OneHotEncoder(handle_unknown="ignore"), ["city"]), *used])
+    target = np.where(frame["plan"] == "x", "ja", "nein")
+    model = Pipeline([("columns", columns), ("model", LogisticRegression())]).fit(frame, target)
+    inputs = (
+        ColumnSpec(name="city", datatype="BYTES", categories=("a", "b")),
+        ColumnSpec(name="plan", datatype="BYTES", categories=("x", "y")),
+        ColumnSpec(name="code", datatype="INT64"),
+    )
+    return Schema(Signature(inputs=inputs, outputs=())), model
+
+
+def refusal_of(model: Any, schema: Schema, city: list[str | None], plan: list[str | None], code: int = 1) -> str:
+    manifest = SimpleNamespace(
+        signature=SimpleNamespace(outputs=(ColumnSpec(name="label", datatype="BYTES"),), frame=True)
+    )
+    arrays = [np.array(city, dtype=object), np.array(plan, dtype=object), np.full(len(city), code)]
+    with pytest.raises(BadRequestError) as refused:
+        NativeModel(model, schema, manifest).predict(Frame(schema, len(city), arrays=arrays))  # type: ignore[arg-type]
+    return refused.value.message
+
+
+def test_the_column_whose_encoder_refuses_is_the_one_that_is_named() -> None:
+    schema, model = cities()
+    expected = "inputs: row 1: column 'plan' takes 'x', 'y', got "
+    assert refusal_of(model, schema, [None, "Z"], ["x", "q"]) == f"{expected}'q'"
+    assert refusal_of(model, schema, [None, "Z"], ["x", "it's]"]) == f'{expected}"it\'s]"'
+    assert refusal_of(model, schema, ["Z", "nan"], ["x", None]) == f"{expected}null"
+    both = refusal_of(model, schema, ["a", "q"], ["x", "q"])
+    assert (
+        both == "inputs: row 1: column 'city' takes 'a', 'b', got 'q' or row 1: column 'plan' takes 'x', 'y', got 'q'"
+    )
+
+
+def test_a_number_that_an_encoder_refuses_is_not_blamed_on_text() -> None:
+    schema, model = cities("code")
+    assert "unknown categories [np.int64(7)] in column 0" in refusal_of(model, schema, ["Z"], ["q"], code=7)
+
+
+def test_where_only_the_model_knows_all_candidates_are_named_and_null_last() -> None:
+    schema, _ = cities()
+    arrays = [np.array([None, None], dtype=object), np.array([None, "q"], dtype=object), np.ones(2)]
+    expected = "row 1: column 'plan' takes 'x', 'y', got 'q' or row 0: column 'city' takes 'a', 'b', got null"
+    assert Frame(schema, 2, arrays=arrays).unseen_category() == expected
 
 
 def test_a_category_is_not_taken_for_a_number() -> None:

@@ -5,6 +5,7 @@ array per column. Protocol modules build it, models read it, the prediction log 
 needs to know the others. Missing values are NaN in numbers and None in text. No I/O, no pandas.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -53,6 +54,8 @@ class Schema:
         self.width = len(self.columns)
         self.is_numeric = all(c.kind == "number" for c in self.columns)
         self.has_text = any(c.kind == "text" for c in self.columns)
+        self.complete = tuple(i for i, c in enumerate(signature.inputs) if c.nullable is False)
+        """The places of columns in which the model takes no missing values."""
 
     def check_names(self, given: Iterable[str], where: str) -> None:
         """Refuse a set of columns that is not exactly the model's.
@@ -114,15 +117,52 @@ class Frame:
             matrix[:, index] = self.column(index)
         return matrix
 
-    def unseen_category(self) -> str | None:
-        """Return the first value that training did not see, as a sentence for a model that refused the rows."""
+    def check_missing(self) -> None:
+        """Refuse missing values where the model has no answer for them, whatever form of it is served.
+
+        Raises:
+            BadRequestError: names row and column.
+        """
+        places = self.schema.complete
+        if not places or (self.matrix is not None and not np.isnan(self.matrix).any()):
+            return
+        for index in places:
+            missing = np.isnan(self.column(index))
+            if missing.any():
+                where = f"row {int(missing.argmax())}: column {self.schema.names[index]!r}"
+                raise BadRequestError(f"inputs: {where} takes no missing values, got null")
+
+    def unseen_category(self, refused: str = "") -> str | None:
+        """Return the values that training did not see, as a sentence for a model that refused one of them.
+
+        `refused` is the list of values in scikit-learn's message; without it every column may be the one: its encoder
+        may as well ignore such values, which only the model knows. A null is a column's last candidate, since
+        whether training saw one is not known.
+        """
+        found = self._unseen(refused)
+        found.sort(key=lambda candidate: candidate[2] is None)
+        sentences = [
+            f"row {row}: column {column.name!r} takes {quoted(column.categories or ())}, got {shown(value)}"
+            for column, row, value in found
+        ]
+        more = f" or in {len(sentences) - 5} more columns" if len(sentences) > 5 else ""
+        return " or ".join(sentences[:5]) + more if sentences else None
+
+    def _unseen(self, refused: str) -> list[tuple[Column, int, str | None]]:
+        """Return of each column the first value that training did not see, of those in `refused` if it is given."""
+        found = []
         for index, column in enumerate(self.schema.columns):
             if column.kind != "text" or column.categories is None:
                 continue
-            for row, value in enumerate(self.column(index)):
-                if value not in column.categories:
-                    return f"row {row}: column {column.name!r} takes {quoted(column.categories)}, got {shown(value)}"
-        return None
+            known = set(column.categories)
+            rows = [
+                (column, row, value)
+                for row, value in enumerate(self.column(index))
+                if value not in known and (not refused or _is_in(value, refused))
+            ]
+            if rows:
+                found.append(next((one for one in rows if one[2] is not None), rows[0]))
+        return found
 
     def missing_columns(self) -> list[str]:
         """Return the names of columns that have a missing value."""
@@ -132,6 +172,13 @@ class Frame:
             if any(value is None for value in values) if column.kind == "text" else bool(np.isnan(values).any()):
                 found.append(column.name)
         return found
+
+
+def _is_in(value: str | None, refused: str) -> bool:
+    """Return whether a list, as Python prints it, holds a value; null is None or NaN, outside of quotes."""
+    if value is not None:
+        return repr(value) in refused
+    return re.search(r"\b(None|nan)\b", re.sub(r"""'(\\.|[^'\\])*'|"(\\.|[^"\\])*\"""", "", refused)) is not None
 
 
 def array_of(values: list[Any], column: Column, where: str) -> Array:

@@ -5,6 +5,7 @@ decided here. Estimators are told to use one thread (a process pool per request 
 small model), and a DataFrame is built only for models that were fitted on one.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError, StartError
 from tidemill_runtime.server.frame import Array, Frame, Schema
 from tidemill_runtime.server.trusted import is_vetted
+
+_UNKNOWN_CATEGORIES = re.compile(r"unknown categories \[(.*)\] in column", re.DOTALL)  # scikit-learn's words
 
 
 def load_skops(path: Path) -> Any:
@@ -81,6 +84,7 @@ class NativeModel:
         Raises:
             BadRequestError: the estimator refused the values (scikit-learn says so with ValueError or TypeError).
         """
+        frame.check_missing()
         features = self._data_frame(frame) if self._as_frame else self._matrix(frame)
         try:
             with np.errstate(all="ignore"):  # absurd numbers are no reason to write to the log
@@ -89,7 +93,8 @@ class NativeModel:
                 return self._answer(features)
         except (ValueError, TypeError) as error:
             reason = str(error).strip().partition("\n")[0]
-            unseen = frame.unseen_category() if "unknown categor" in reason else None
+            refused = _UNKNOWN_CATEGORIES.search(str(error))
+            unseen = frame.unseen_category(refused[1]) if refused else None
             if unseen is not None:  # scikit-learn knows the column only by its place in the encoder
                 raise BadRequestError(f"inputs: {unseen}") from error
             raise BadRequestError(f"inputs: the model refused the input: {reason[:300]}") from error

@@ -84,6 +84,7 @@ class OnnxModel:
         Raises:
             BadRequestError: a value does not fit the graph, or the model has no answer for missing values.
         """
+        frame.check_missing()
         if self._matrix is not None:
             name, dtype = self._matrix
             feed = {name: self._feed_matrix(frame, dtype)}
