@@ -11,11 +11,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hack.demo.kubectl import Kubectl, wait_for
 from hack.demo.story import Story
+from hack.localcluster.local.settings import NODE_NAME
 from tests.support.invariants import check_status
 
 KINDS = ("trainingpipeline", "trainingrun", "modelversion", "modeldeployment", "modelmonitor")
@@ -30,6 +31,13 @@ def cluster() -> Kubectl:
     story = Story(namespace="tidemill-e2e")
     story.install()
     return Kubectl()
+
+
+def lacking(cluster: Kubectl, sentence: str) -> NoReturn:
+    """End a test that needs what the cluster does not have: a failure where the local provider should have made it."""
+    if cluster.get("node", NODE_NAME) is not None:
+        pytest.fail(sentence)
+    pytest.skip(sentence)
 
 
 def operator_log(*options: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hack.demo.kubectl import Kubectl, is_true, wait_for
 from tests.e2e.client import Client
-from tests.e2e.conftest import conditions, wait_condition
+from tests.e2e.conftest import conditions, lacking, wait_condition
 from tests.e2e.manifests import code, deployment, pipeline
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(360)]
@@ -40,7 +40,7 @@ def reason(scaler: dict[str, Any], kind: str) -> str | None:
 
 def test_load_makes_a_deployment_grow_and_its_status_agrees(namespace: Kubectl, cluster: Kubectl) -> None:
     if cluster.get("apiservice", METRICS) is None:
-        pytest.skip(f"the cluster has no {METRICS}, so no autoscaler works on it (docs/local-cluster.md)")
+        lacking(cluster, f"the cluster has no {METRICS}, so no autoscaler works on it (docs/local-cluster.md)")
     scaling = {"minReplicas": 1, "maxReplicas": 2, "targetCPUUtilization": 30}
     resources = {"resources": {"requests": {"cpu": "100m", "memory": "128Mi"}}}
     namespace.apply([code(f"{NAME}-code"), pipeline(NAME), deployment(NAME, autoscaling=scaling, server=resources)])

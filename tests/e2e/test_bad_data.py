@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hack.demo.kubectl import Kubectl, condition, wait_for
-from tests.e2e.conftest import conditions, shared_namespace, wait_condition
+from tests.e2e.conftest import conditions, lacking, shared_namespace, wait_condition
 from tests.e2e.manifests import code, pipeline, table
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -85,10 +85,12 @@ def ended(kubectl: Kubectl, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_the_failure_is_classified_with_a_sentence_in_run_and_pipeline(kubectl: Kubectl, name: str) -> None:
+def test_the_failure_is_classified_with_a_sentence_in_run_and_pipeline(
+    cluster: Kubectl, kubectl: Kubectl, name: str
+) -> None:
     category, reason, words = FAILURES[name]
     if kubectl.get("trainingpipeline", name) is None:
-        pytest.skip(f"the cluster has no StorageClass {SMALL} with volumes that are really small")
+        lacking(cluster, f"the cluster has no StorageClass {SMALL} with volumes that are really small")
 
     failure = ended(kubectl, name)["status"].get("failure") or {}
 
