@@ -34,8 +34,10 @@ def test_silently_dead_watch_fails_liveness_and_only_then(
         assert kstatus(make(installation, namespace)) == "Current"
         assert operator.health()[0] == 200
         wire.silent = True
-        code, text = wait(lambda: (r := operator.health())[0] == 500 and r, 15, "liveness fails")
-        assert (code, "watch on /apis/tidemill.io/v1alpha1/modelmonitors silent for" in text) == (500, True)
+        dead = "watch on /apis/tidemill.io/v1alpha1/modelmonitors silent for"
+        # The watch of the children, last heard a moment earlier, may be named alone at first.
+        code, _ = wait(lambda: dead in (r := operator.health())[1] and r, 15, "liveness names the watch")
+        assert code == 500
         wire.silent = False
         make(installation, namespace, "other")
         wait(lambda: "modelmonitors" not in operator.health()[1], 15, "the watch that delivers is well again")
