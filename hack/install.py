@@ -8,15 +8,17 @@ Namespace is part of it as well, and with it would go whatever others have there
 """
 
 import argparse
+import contextlib
 import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import yaml
 
-from hack.demo.kubectl import Kubectl, KubectlError, executable
+from hack.demo.kubectl import Kubectl, KubectlError, condition, executable
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_OVERLAY = ROOT / "manifests" / "overlays" / "cluster-wide"
@@ -60,8 +62,34 @@ def remove(overlay: str | Path = DEFAULT_OVERLAY) -> list[str]:
     manifests = [document for document in yaml.safe_load_all(render(overlay)) if document]
     namespaces = [m["metadata"]["name"] for m in manifests if m["kind"] == "Namespace"]
     text = yaml.safe_dump_all([m for m in manifests if m["kind"] != "Namespace"])
+    Kubectl().run("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=text)
+    wait_for_kinds([m["metadata"]["name"] for m in manifests if m["kind"] == "CustomResourceDefinition"])
     Kubectl().run("delete", "--ignore-not-found", "--wait=true", "-f", "-", stdin=text, timeout=300)
     return [sentence for name in namespaces if (sentence := remove_namespace(name))]
+
+
+def wait_for_kinds(names: list[str], seconds: float = 300) -> None:
+    """Wait until CustomResourceDefinitions under deletion are gone.
+
+    The API server may fail to clean one up at first ("storage is (re)initializing"), and then lose its own second try
+    to a conflict: nothing happens until it looks again after five minutes or the object changes, so it is changed.
+
+    Raises:
+        KubectlError: some are still there.
+    """
+    deadline = time.monotonic() + seconds
+    while left := [crd for crd in Kubectl().list("customresourcedefinition") if crd["metadata"]["name"] in names]:
+        if time.monotonic() > deadline:
+            text = "; ".join(
+                f"{crd['metadata']['name']}: {condition(crd, 'Terminating').get('message')}" for crd in left
+            )
+            raise KubectlError(f"still being removed after {seconds:g} s: {text}")
+        for crd in left:
+            if condition(crd, "Terminating").get("reason") == "InstanceDeletionFailed":
+                note = f"tidemill.io/removal-asked-again={time.time():.1f}"
+                with contextlib.suppress(KubectlError):  # gone by now
+                    Kubectl().run("annotate", "crd", crd["metadata"]["name"], note, "--overwrite")
+        time.sleep(0.5)
 
 
 def remove_namespace(name: str) -> str:
