@@ -147,7 +147,9 @@ def test_uninstall_refuses_to_take_resources_along_unless_it_is_told_to(cluster:
 
 
 def test_a_removal_that_was_interrupted_is_finished_by_the_next(cluster: Kubectl, before: set[str]) -> None:
-    cluster.run("delete", "crd", "modelversions.tidemill.io", "trainingruns.tidemill.io")
+    gone = ["modelversions.tidemill.io", "trainingruns.tidemill.io"]
+    cluster.run("delete", "crd", "--wait=false", *gone)
+    install.wait_for_kinds(gone)
     assert install.resources() == []
     done = remove()
     assert done.returncode == 0, done.stderr
