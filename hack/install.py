@@ -15,10 +15,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from hack.demo.kubectl import Kubectl, KubectlError, condition, executable
+from hack.demo.kubectl import Kubectl, KubectlError, condition, executable, wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_OVERLAY = ROOT / "manifests" / "overlays" / "cluster-wide"
@@ -61,10 +62,11 @@ def remove(overlay: str | Path = DEFAULT_OVERLAY) -> list[str]:
     """
     manifests = [document for document in yaml.safe_load_all(render(overlay)) if document]
     namespaces = [m["metadata"]["name"] for m in manifests if m["kind"] == "Namespace"]
-    text = yaml.safe_dump_all([m for m in manifests if m["kind"] != "Namespace"])
-    Kubectl().run("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=text)
-    wait_for_kinds([m["metadata"]["name"] for m in manifests if m["kind"] == "CustomResourceDefinition"])
+    kinds = [m["metadata"]["name"] for m in manifests if m["kind"] == "CustomResourceDefinition"]
+    text = yaml.safe_dump_all([m for m in manifests if m["kind"] not in ("Namespace", "CustomResourceDefinition")])
+    Kubectl().run("delete", "crd", "--ignore-not-found", "--wait=false", *kinds)
     Kubectl().run("delete", "--ignore-not-found", "--wait=true", "-f", "-", stdin=text, timeout=300)
+    wait_for_kinds(kinds)
     return [sentence for name in namespaces if (sentence := remove_namespace(name))]
 
 
@@ -75,21 +77,26 @@ def wait_for_kinds(names: list[str], seconds: float = 300) -> None:
     to a conflict: nothing happens until it looks again after five minutes or the object changes, so it is changed.
 
     Raises:
-        KubectlError: some are still there.
+        TimeoutError: some are still there.
     """
-    deadline = time.monotonic() + seconds
-    while left := [crd for crd in Kubectl().list("customresourcedefinition") if crd["metadata"]["name"] in names]:
-        if time.monotonic() > deadline:
-            text = "; ".join(
-                f"{crd['metadata']['name']}: {condition(crd, 'Terminating').get('message')}" for crd in left
-            )
-            raise KubectlError(f"still being removed after {seconds:g} s: {text}")
-        for crd in left:
-            if condition(crd, "Terminating").get("reason") == "InstanceDeletionFailed":
+
+    def left() -> dict[str, dict[str, Any]]:
+        found = {crd["metadata"]["name"]: crd for crd in Kubectl().list("customresourcedefinition")}
+        return {name: condition(found[name], "Terminating") for name in names if name in found}
+
+    def gone() -> bool:
+        waiting = left()
+        for name, terminating in waiting.items():
+            if terminating.get("reason") == "InstanceDeletionFailed":
                 note = f"tidemill.io/removal-asked-again={time.time():.1f}"
                 with contextlib.suppress(KubectlError):  # gone by now
-                    Kubectl().run("annotate", "crd", crd["metadata"]["name"], note, "--overwrite")
-        time.sleep(0.5)
+                    Kubectl().run("annotate", "crd", name, note, "--overwrite")
+        return not waiting
+
+    def hint() -> str:
+        return "; ".join(f"{name}: {terminating.get('message')}" for name, terminating in left().items())
+
+    wait_for("the removal of all kinds", gone, seconds, hint)
 
 
 def remove_namespace(name: str) -> str:
@@ -142,7 +149,7 @@ def main() -> int:
             )
         for sentence in remove(arguments.overlay):
             print(sentence)
-    except (KubectlError, subprocess.TimeoutExpired) as error:
+    except (KubectlError, TimeoutError, subprocess.TimeoutExpired) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

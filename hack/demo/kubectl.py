@@ -2,13 +2,14 @@
 
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
+
+from hack.tools.kubectl import kubectl
+from hack.tools.pypi import ToolError
 
 T = TypeVar("T")
 
@@ -18,16 +19,15 @@ class KubectlError(RuntimeError):
 
 
 def executable() -> str:
-    """Return the kubectl to use: $KUBECTL, the project's own, or the one on PATH.
+    """Return the kubectl to use: $KUBECTL, or what every tool of the project uses.
 
     Raises:
-        KubectlError: there is none.
+        KubectlError: there is none, and none could be installed.
     """
-    own = Path(".cache/tools/bin/kubectl").resolve()
-    found = os.environ.get("KUBECTL") or (str(own) if own.exists() else shutil.which("kubectl"))
-    if not found:
-        raise KubectlError("kubectl was not found: run `make setup`, or put it on PATH")
-    return found
+    try:
+        return os.environ.get("KUBECTL") or str(kubectl())
+    except ToolError as error:
+        raise KubectlError(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ def train(data, target, *, seed: int = 0):
 """
 
 
+DRIFT = {"features": {"test": "PSI", "threshold": 0.2}}
+
+
 def code(name: str, text: str = GOOD_CODE) -> dict[str, Any]:
     """Return a ConfigMap with training code."""
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"train.py": text}}
@@ -43,6 +46,21 @@ def deployment(name: str, **spec: Any) -> dict[str, Any]:
         "spec": {
             "model": {"pipeline": name},
             "server": {"resources": {"requests": {"cpu": "50m", "memory": "128Mi"}}},
+            **spec,
+        },
+    }
+
+
+def monitor(name: str, **spec: Any) -> dict[str, Any]:
+    """Return a monitor of the deployment of its own name, with the shortest windows there are."""
+    return {
+        "apiVersion": "tidemill.io/v1alpha1",
+        "kind": "ModelMonitor",
+        "metadata": {"name": name},
+        "spec": {
+            "deployment": name,
+            "window": {"seconds": 10, "minRows": 10},
+            "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}},
             **spec,
         },
     }

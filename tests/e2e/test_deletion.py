@@ -13,7 +13,7 @@ import pytest
 from hack.demo.kubectl import Kubectl, condition, is_true, wait_for
 from tests.e2e.client import Client, Request
 from tests.e2e.conftest import conditions, make_namespace, operator_log, shared_namespace, wait_condition
-from tests.e2e.manifests import code, deployment, pipeline
+from tests.e2e.manifests import DRIFT, code, deployment, monitor, pipeline
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -21,17 +21,6 @@ NAME = "lasting"
 HANG = "import time\n\ndef train(data, target):\n    time.sleep(3600)\n"
 OWN = "trainingpipelines,trainingruns,modelversions,modeldeployments,modelmonitors"
 CHILDREN = "job,deployment,replicaset,service,configmap,poddisruptionbudget,horizontalpodautoscaler,pod"
-MONITOR: dict[str, Any] = {
-    "apiVersion": "tidemill.io/v1alpha1",
-    "kind": "ModelMonitor",
-    "metadata": {"name": NAME},
-    "spec": {
-        "deployment": NAME,
-        "window": {"seconds": 10, "minRows": 10},
-        "drift": {"features": {"test": "PSI", "threshold": 0.2}},
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
-    },
-}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +28,7 @@ def kubectl(cluster: Kubectl) -> Iterator[Kubectl]:
     """A version that is served and watched; at the end the operator's log must be free of tracebacks."""
     began = datetime.now(UTC)
     with shared_namespace(cluster, "e2e-deletion") as kubectl:
-        kubectl.apply([code(f"{NAME}-code"), pipeline(NAME), deployment(NAME), MONITOR])
+        kubectl.apply([code(f"{NAME}-code"), pipeline(NAME), deployment(NAME), monitor(NAME, drift=DRIFT)])
         Client(kubectl).start()
         wait_condition(kubectl, "modeldeployment", NAME, lambda md: is_true(md, "Ready"), 180)
         wait_condition(kubectl, "modelmonitor", NAME, lambda mm: is_true(mm, "Ready"), 120)
@@ -175,8 +164,7 @@ def test_a_namespace_deleted_in_the_middle_of_everything_goes(cluster: Kubectl, 
     name = "e2e-deletion-whole"
     make_namespace(cluster, name)
     doomed = Kubectl(name)
-    monitor = {**MONITOR, "metadata": {"name": "hang"}, "spec": {**MONITOR["spec"], "deployment": "hang"}}
-    doomed.apply([code("hang-code", HANG), pipeline("hang"), deployment("hang"), monitor])
+    doomed.apply([code("hang-code", HANG), pipeline("hang"), deployment("hang"), monitor("hang", drift=DRIFT)])
     running(doomed, "hang")
 
     cluster.run("delete", "namespace", name, "--wait=false")

@@ -8,22 +8,10 @@ from typing import Any
 import pytest
 from hack.demo.kubectl import Kubectl, is_true, wait_for
 from tests.e2e.conftest import wait_condition
-from tests.e2e.manifests import code, deployment, pipeline
+from tests.e2e.manifests import DRIFT, code, deployment, monitor, pipeline
 from tests.support import prometheus
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(540)]
-
-MONITOR: dict[str, Any] = {
-    "apiVersion": "tidemill.io/v1alpha1",
-    "kind": "ModelMonitor",
-    "metadata": {"name": "flowers"},
-    "spec": {
-        "deployment": "flowers",
-        "window": {"seconds": 10, "minRows": 10},
-        "drift": {"features": {"test": "PSI", "threshold": 0.2}},
-        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
-    },
-}
 
 
 def stub_crd(kind: str, plural: str) -> dict[str, Any]:
@@ -47,7 +35,7 @@ def ask(namespace: Kubectl, value: float) -> None:
 
 
 def test_prometheus_finds_servers_router_and_monitor_by_their_annotations(namespace: Kubectl, tmp_path: Path) -> None:
-    namespace.apply([code("flowers-code"), pipeline("flowers"), deployment("flowers"), MONITOR])
+    namespace.apply([code("flowers-code"), pipeline("flowers"), deployment("flowers"), monitor("flowers", drift=DRIFT)])
     wait_condition(namespace, "modeldeployment", "flowers", lambda md: is_true(md, "Ready"), 180)
     wait_condition(namespace, "modelmonitor", "flowers", lambda mm: is_true(mm, "Ready"), 120)
 
@@ -75,7 +63,7 @@ def test_where_the_prometheus_operator_is_known_it_gets_objects_that_promtool_ac
     if stubs:
         cluster.apply(stubs)
     request.addfinalizer(lambda: [cluster.run("delete", "crd", crd["metadata"]["name"]) for crd in stubs])
-    asked = {**MONITOR, "spec": {**MONITOR["spec"], "prometheus": {"labels": {"release": "prometheus"}}}}
+    asked = monitor("flowers", drift=DRIFT, prometheus={"labels": {"release": "prometheus"}})
     namespace.apply([code("flowers-code"), pipeline("flowers"), deployment("flowers"), asked])
 
     # The operator looks for kinds that were missing every five minutes.

@@ -16,7 +16,7 @@ from hack.demo.kubectl import Kubectl, condition, executable, is_true, wait_for
 from sklearn.datasets import load_iris
 from tests.e2e.conftest import check_all_statuses, check_rights, make_namespace, wait_condition
 from tests.e2e.incluster import Answer, Client, kill
-from tests.e2e.manifests import GOOD_CODE, code, deployment, pipeline
+from tests.e2e.manifests import GOOD_CODE, code, deployment, monitor, pipeline
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -119,21 +119,6 @@ class World:
             for e in found
             if (e["regarding"]["kind"], e["regarding"]["name"], e["reason"]) == (kind, NAME, reason)
         ]
-
-
-def monitor(name: str, **spec: Any) -> dict[str, Any]:
-    """Return a monitor of the deployment of its own name, with the shortest windows there are."""
-    return {
-        "apiVersion": "tidemill.io/v1alpha1",
-        "kind": "ModelMonitor",
-        "metadata": {"name": name},
-        "spec": {
-            "deployment": name,
-            "window": {"seconds": 10, "minRows": 10},
-            "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}},
-            **spec,
-        },
-    }
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,6 @@ def test_a_kind_whose_removal_failed_is_asked_for_again(monkeypatch: pytest.Monk
 def test_one_that_takes_long_is_left_alone_and_named_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Forgetful("InstanceDeletionInProgress", forgives=True)
     monkeypatch.setattr(install, "Kubectl", lambda: cluster)
-    with pytest.raises(KubectlError, match=r"modelmonitors\.tidemill\.io: storage is \(re\)initializing"):
+    with pytest.raises(TimeoutError, match=r"modelmonitors\.tidemill\.io: storage is \(re\)initializing"):
         install.wait_for_kinds([NAME], seconds=0.1)
     assert cluster.asked == []
