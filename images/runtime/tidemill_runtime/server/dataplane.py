@@ -76,6 +76,14 @@ class DataPlane:
             _log.exception("the model failed on %d rows", frame.rows)
             raise ServingError("the model failed; the server's log says why") from error
 
+    async def predict(self, frame: Frame) -> Answer:
+        """Predict beside the event loop; for frames that are not quick.
+
+        Raises:
+            ServingError: as `answer` does; UnavailableError: out of time.
+        """
+        return await self.in_thread(lambda: self.answer(frame))
+
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run work beside the event loop, at most `request_timeout_seconds`.
 

@@ -32,6 +32,7 @@ _ID_HEADER = PREDICTION_ID_HEADER.encode()
 _JSON = (b"content-type", b"application/json")
 _CLOSE = (b"connection", b"close")
 _LARGE_BODY = 128 * 1024  # parsing more than this would hold up every other request
+_MANY_ROWS = 1000  # encoding more than these likewise
 _log = logging.getLogger(__name__)
 
 
@@ -117,15 +118,11 @@ class InferenceApp:
         else:
             decoded = self._decode(protocol, headers, body)
         request_id, frame, outputs = decoded
-        if plane.is_quick(frame.rows):
-            answer = plane.answer(frame)
-            return request_id, frame, answer, self._encode(protocol, request_id, answer, outputs)
-
-        def work() -> tuple[Any, bytes]:
-            result = plane.answer(frame)
-            return result, self._encode(protocol, request_id, result, outputs)
-
-        answer, payload = await plane.in_thread(work)
+        answer = plane.answer(frame) if plane.is_quick(frame.rows) else await plane.predict(frame)
+        if frame.rows > _MANY_ROWS:
+            payload = await plane.in_thread(lambda: self._encode(protocol, request_id, answer, outputs))
+        else:
+            payload = self._encode(protocol, request_id, answer, outputs)
         return request_id, frame, answer, payload
 
     def _decode(self, protocol: str, headers: Headers, body: bytes) -> Decoded:
