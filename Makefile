@@ -67,7 +67,7 @@ imports: setup ## Direction of imports between packages (import-linter)
 	@.venv/bin/lint-imports
 
 .PHONY: generate
-generate: setup ## Write CRDs and reference pages from the API types
+generate: setup ## Write CRDs and reference pages from the API types, gRPC messages from their .proto
 	@$(PY) -m hack.generate
 
 .PHONY: generated

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hack.generate import crd, gitops, pages
+from hack.generate import crd, gitops, pages, protobuf
 from tidemill.api.v1alpha1 import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,6 +17,7 @@ def wanted(root: Path) -> dict[Path, str]:
     files = {root / "crds" / crd.file_name(kind.INFO): crd.render(kind) for kind in KINDS}
     files[root / "crds" / "kustomization.yaml"] = _kustomization()
     files[root / gitops.PATCH] = gitops.patch(root)
+    files |= protobuf.modules(root)
     for kind in KINDS:
         page = root / "docs" / "kinds" / pages.file_name(kind.INFO)
         files[page] = pages.render(kind, page.read_text() if page.exists() else None)
@@ -30,7 +31,7 @@ def _kustomization() -> str:
 
 
 def stale(root: Path) -> list[Path]:
-    """Return derived files that differ from what the types give, and files in crds/ that no type gives."""
+    """Return derived files that differ from what their sources give, and files in crds/ that no type gives."""
     files = wanted(root)
     differ = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
     extra = [path for path in (root / "crds").glob("*.yaml") if path not in files]
