@@ -65,6 +65,7 @@ class ServerConfig(Document):
     request_timeout_seconds: float = 30.0
     drain_seconds: float = 8.0
     allow_pickle: bool = False
+    slo_seconds: float | None = None  # the declared latency objective: a histogram bucket ends there
 
 
 class PredictionBatch(Document):

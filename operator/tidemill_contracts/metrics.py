@@ -33,6 +33,31 @@ RECORDS_SENT = Metric(
     "Prediction records that the monitor acknowledged.",
     ("namespace", "deployment", "version"),
 )
+BATCHES = Metric(
+    "tidemill_batches_total",
+    "Calls of the model that answered several requests at once.",
+    ("namespace", "deployment", "version"),
+)
+BATCHED_ROWS = Metric(
+    "tidemill_batched_rows_total",
+    "Rows predicted in such calls; divided by their number, the mean size of a batch.",
+    ("namespace", "deployment", "version"),
+)
+TRACES_DROPPED = Metric(
+    "tidemill_trace_spans_dropped_total",
+    "Spans that were dropped because the collector was slow or away.",
+    ("namespace", "deployment", "version"),
+)
+ACCESS_LINES_DROPPED = Metric(
+    "tidemill_access_log_lines_dropped_total",
+    "Lines of the access log that were dropped because its reader was slow.",
+    ("namespace", "deployment", "version"),
+)
+MODEL_INFO = Metric(
+    "tidemill_model_info",
+    "The model that is served: always 1; what is told is in the labels.",
+    ("namespace", "deployment", "version", "digest", "runtime"),
+)
 
 # Monitor
 DRIFT_SCORE = Metric(

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.board import IN_FLIGHT
 from tidemill_runtime.server.errors import ServingError, UnavailableError
 from tidemill_runtime.server.frame import Frame
 from tidemill_runtime.server.models import WarmModel
@@ -42,7 +43,7 @@ class DataPlane:
         self._inline_rows = _inline_rows(warm)
         self._limit = config.max_in_flight
         self.in_flight = 0
-        telemetry.watch_in_flight(lambda: self.in_flight)
+        self._cells = telemetry.cells
 
     def admit(self) -> None:
         """Take a place among the requests in flight; give it back with `release`.
@@ -53,10 +54,12 @@ class DataPlane:
         if self.in_flight >= self._limit:
             raise UnavailableError(f"overloaded: {self._limit} requests are in flight")
         self.in_flight += 1
+        self._cells[IN_FLIGHT] = self.in_flight
 
     def release(self) -> None:
         """Give a place back."""
         self.in_flight -= 1
+        self._cells[IN_FLIGHT] = self.in_flight
 
     def is_quick(self, rows: int) -> bool:
         """Return whether this many rows are predicted sooner than a thread would have started."""

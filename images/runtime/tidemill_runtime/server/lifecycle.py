@@ -95,6 +95,7 @@ def assemble(config: ServerConfig, state: State, telemetry: Telemetry, threads: 
     plane = DataPlane(warm, config, telemetry, recorder, threads)
     reader = BodyReader(config)
     application = create_application(plane, state, reader, monitor)
+    telemetry.platform = warm.model.platform
     milliseconds = warm.seconds(1) * 1000
     _log.info("version %s is warm on %s: %.3f ms a row", config.version, warm.model.platform, milliseconds)
     return Parts(InferenceApp(plane, state, reader, cast(App, application)), plane, recorder, monitor)

@@ -1,75 +1,117 @@
-"""The server's Prometheus metrics: names and labels from the contract, values set here.
+"""The server's Prometheus metrics: counted into cells of the shared board, read out when somebody scrapes.
 
-Label children are made once, so that counting a request costs two increments. No request id, path or
-feature value ever becomes a label.
+Counting a request costs a few writes into memory and no lock. Names and labels come from the contract; no
+request id, path or feature value ever becomes a label. The page itself is made in `exposition`, which
+is imported at the first scrape.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-)
-from prometheus_client.exposition import generate_latest
-
-from tidemill_contracts import metrics
 from tidemill_contracts.inference import ServerConfig
+from tidemill_runtime.server import board
+from tidemill_runtime.server.board import Board
 
-_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-OUTCOME_OK = "success"
-OUTCOMES = {400: "invalid", 404: "invalid", 405: "invalid", 408: "invalid", 413: "invalid", 503: "unavailable"}
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+# Those that every server shows from the start, so that the first one counts as an increase; then the rest.
+COMMON_STATUSES = (200, 400, 404, 405, 408, 413, 500, 503)
+STATUSES = (*COMMON_STATUSES, 411, 414, 415, 429, 431, 501, 504)
+OUTCOMES = ("success", "invalid", "unavailable", "error")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a row of the board holds what: outcomes, then sum and buckets of the durations of each status."""
+
+    edges: tuple[float, ...]  # upper bounds in seconds, without infinity
+
+    @property
+    def columns(self) -> int:
+        """Cells in a row."""
+        return self.durations(STATUSES[-1]) + self.width
+
+    @property
+    def width(self) -> int:
+        """Cells for a status: the sum, one for each edge, one for what is above them."""
+        return 2 + len(self.edges)
+
+    def outcome(self, outcome: str) -> int:
+        """The cell that counts an outcome."""
+        return board.FIRST_FREE + OUTCOMES.index(outcome)
+
+    def durations(self, status: int) -> int:
+        """The first cell of a status: the sum, in seconds."""
+        return board.FIRST_FREE + len(OUTCOMES) + STATUSES.index(status) * self.width
+
+
+def layout(config: ServerConfig) -> Layout:
+    """Return the layout for a configuration: a bucket ends at the declared objective, so that it can be judged."""
+    return Layout(tuple(sorted({*BUCKETS, *((config.slo_seconds,) if config.slo_seconds is not None else ())})))
+
+
+def outcome_of(status: int) -> str:
+    """Return how an answer with this status, which is not 200, is counted."""
+    if status < 500:
+        return "unavailable" if status == 429 else "invalid"
+    return "unavailable" if status in (503, 504) else "error"
+
+
+class Cell:
+    """One counter of this process."""
+
+    def __init__(self, cells: board.Cells, column: int) -> None:
+        self._cells = cells
+        self._column = column
+
+    def inc(self, amount: float = 1) -> None:
+        """Add to it."""
+        self._cells[self._column] += amount
 
 
 class Telemetry:
-    """Counts what the server does; one instance a process."""
+    """Counts what one process does, in its row of the board; can show what all of them did."""
 
-    def __init__(self, config: ServerConfig) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that nobody asked for
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        self._labels = (config.namespace, config.deployment, config.version)
-        self._predictions = self._counter(metrics.PREDICTIONS)
-        self._duration = Histogram(
-            metrics.REQUEST_DURATION.name,
-            metrics.REQUEST_DURATION.help,
-            metrics.REQUEST_DURATION.labels,
-            registry=self.registry,
-            buckets=_BUCKETS,
-        )
-        in_flight = Gauge(
-            metrics.IN_FLIGHT.name, metrics.IN_FLIGHT.help, metrics.IN_FLIGHT.labels, registry=self.registry
-        )
-        self._in_flight = in_flight.labels(config.deployment, config.version)
-        self.records_dropped = self._counter(metrics.RECORDS_DROPPED).labels(*self._labels)
-        self.records_sent = self._counter(metrics.RECORDS_SENT).labels(*self._labels)
-        self._succeeded = self._predictions.labels(*self._labels, OUTCOME_OK)
-        self._durations = {
-            status: self._duration.labels(*self._labels, str(status)) for status in (200, *OUTCOMES, 500)
-        }
-
-    def _counter(self, metric: metrics.Metric) -> Counter:
-        return Counter(metric.name, metric.help, metric.labels, registry=self.registry)
-
-    def watch_in_flight(self, read: Callable[[], int]) -> None:
-        """Read the number of requests in flight when somebody scrapes."""
-        self._in_flight.set_function(read)
+    def __init__(self, config: ServerConfig, shared: Board | None = None, row: int = 0) -> None:
+        self.config = config
+        self.layout = layout(config)
+        self.board = Board(1, self.layout.columns) if shared is None else shared
+        self.cells = self.board.row(row)
+        self.platform: str | None = None  # of the model, once it is loaded
+        self.worker_ids: Callable[[], list[int]] = list  # process ids besides this one
+        self.records_dropped = Cell(self.cells, board.RECORDS_DROPPED)
+        self.records_sent = Cell(self.cells, board.RECORDS_SENT)
+        self.traces_dropped = Cell(self.cells, board.TRACES_DROPPED)
+        self.access_lines_dropped = Cell(self.cells, board.ACCESS_LINES_DROPPED)
+        self._edges = self.layout.edges
+        self._success = self.layout.outcome("success")
+        self._ok = self.layout.durations(200)
+        self._page: Callable[[], bytes] | None = None
 
     def succeeded(self, rows: int, seconds: float) -> None:
         """Count an answered request."""
-        self._succeeded.inc(rows)
-        self._durations[200].observe(seconds)
+        cells, ok = self.cells, self._ok
+        cells[self._success] += rows
+        cells[ok] += seconds
+        cells[ok + 1 + bisect_left(self._edges, seconds)] += 1.0
 
     def failed(self, status: int, seconds: float) -> None:
         """Count a refused request: one, since how many rows it had may be unknown."""
-        self._predictions.labels(*self._labels, OUTCOMES.get(status, "error")).inc()
-        self._durations.get(status, self._durations[500]).observe(seconds)
+        cells = self.cells
+        cells[self.layout.outcome(outcome_of(status))] += 1.0
+        at = self.layout.durations(status if status in STATUSES else 400 if status < 500 else 500)
+        cells[at] += seconds
+        cells[at + 1 + bisect_left(self._edges, seconds)] += 1.0
+
+    def batched(self, rows: int) -> None:
+        """Count one call of the model that answered several requests, `rows` rows in all."""
+        self.cells[board.BATCHES] += 1.0
+        self.cells[board.BATCHED_ROWS] += rows
 
     def exposition(self) -> bytes:
-        """Return the text that Prometheus scrapes."""
-        return generate_latest(self.registry)
+        """Return the text that Prometheus scrapes: the sums over all processes."""
+        if self._page is None:
+            from tidemill_runtime.server.exposition import Page
+
+            self._page = Page(self).render
+        return self._page()
