@@ -17,37 +17,24 @@ from typing import cast
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.server import localcopy, models, sockets
 from tidemill_runtime.server.application import create_application
-from tidemill_runtime.server.bodies import BodyReader
+from tidemill_runtime.server.bodies import BodyBounds, BodyReader
+from tidemill_runtime.server.connection import KEEP_ALIVE_SECONDS, InferenceConnection, Wiring
 from tidemill_runtime.server.dataplane import DataPlane
-from tidemill_runtime.server.http import App, InferenceApp, error_body
+from tidemill_runtime.server.http import App, InferenceApp
+from tidemill_runtime.server.inference import Inference
 from tidemill_runtime.server.monitorclient import MonitorClient
 from tidemill_runtime.server.predictionlog import Recorder, reference_document
 from tidemill_runtime.server.state import State
 from tidemill_runtime.server.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
-# Longer than any proxy keeps an idle upstream connection (Envoy: one hour), so that never both ends
-# decide at once: a request on a connection that its server just closed would be lost.
-KEEP_ALIVE_SECONDS = 3700
 FLUSH_SECONDS = 3.0
 _ACCEPT_QUEUE_SECONDS = 0.05
 _ACCEPT_QUEUE_TURNS = 40  # at most 2 s
-
-
-class JsonErrorProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with the error form of the rest of the server for bytes that are no HTTP."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer 400 and close."""
-        body = error_body(msg)
-        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
-        self.transport.close()
 
 
 class HttpServer(uvicorn.Server):
@@ -73,6 +60,7 @@ class Parts:
     """What serves, wired."""
 
     app: App
+    wiring: Wiring
     plane: DataPlane
     recorder: Recorder | None
     monitor: MonitorClient | None
@@ -93,12 +81,14 @@ def assemble(config: ServerConfig, state: State, telemetry: Telemetry, threads: 
         reference = reference_document(config, profile) if profile is not None else None
         recorder = Recorder(config, config.log, reference, monitor, telemetry)
     plane = DataPlane(warm, config, telemetry, recorder, threads)
-    reader = BodyReader(config)
+    inference, bounds = Inference(plane), BodyBounds(config)
+    reader = BodyReader(bounds)
     application = create_application(plane, state, reader, monitor)
     telemetry.platform = warm.model.platform
     milliseconds = warm.seconds(1) * 1000
     _log.info("version %s is warm on %s: %.3f ms a row", config.version, warm.model.platform, milliseconds)
-    return Parts(InferenceApp(plane, state, reader, cast(App, application)), plane, recorder, monitor)
+    app = InferenceApp(inference, state, reader, cast(App, application))
+    return Parts(app, Wiring(inference, bounds, state), plane, recorder, monitor)
 
 
 class Process:
@@ -136,7 +126,7 @@ class Process:
     def _uvicorn_config(self) -> uvicorn.Config:
         return uvicorn.Config(
             self._parts.app,
-            http=JsonErrorProtocol,
+            http=InferenceConnection.of(self._parts.wiring),
             ws="none",
             lifespan="off",
             log_config=None,

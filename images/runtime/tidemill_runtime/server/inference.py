@@ -1,0 +1,194 @@
+"""Inference over HTTP, whatever carries it: headers and body in, status, headers and body out.
+
+Answers at once where the model is quick, else with a coroutine. Knows the protocols' routes, ids and the
+form of errors; knows no socket, no ASGI and no framework. No validation twice, no log line a request.
+"""
+
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote
+
+import orjson
+
+from tidemill_contracts.inference import PREDICTION_ID_HEADER
+from tidemill_runtime.server import protocol_v1, protocol_v2
+from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.dataplane import DataPlane, monotonic, new_request_id
+from tidemill_runtime.server.errors import BadRequestError, ServingError
+from tidemill_runtime.server.frame import Frame
+
+Headers = list[tuple[bytes, bytes]]  # names in lower case
+Protocol = Literal["v1", "v2"]
+
+VERSION_HEADER = b"x-tidemill-version"
+JSON = (b"content-type", b"application/json")
+_ID_HEADER = PREDICTION_ID_HEADER.encode()
+_LARGE_BODY = 128 * 1024  # parsing more than this would hold up every other request
+_MANY_ROWS = 1000  # encoding more than these likewise
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer; length, date and what becomes of the connection are the transport's."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+@dataclass(slots=True)
+class _Request:
+    """A decoded request."""
+
+    protocol: Protocol
+    id: str
+    frame: Frame
+    outputs: list[str] | None
+    started: float
+
+
+def error_body(message: str) -> bytes:
+    """Return the body of every error."""
+    return orjson.dumps({"error": message})
+
+
+def refusal(error: ServingError) -> Reply:
+    """Return the reply that an error becomes."""
+    headers: Headers = [JSON]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(error.retry_after).encode()))
+    return Reply(error.status, headers, error_body(error.message))
+
+
+class Inference:
+    """Answers the inference requests of one model. Belongs to the event loop."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+        name, number = plane.config.deployment, plane.config.number
+        self._model_head = {"model_name": name, "model_version": number}
+        self._version_header = (VERSION_HEADER, number.encode("ascii", "replace"))
+        paths: dict[str, Protocol] = {
+            f"/v2/models/{name}/infer": "v2",
+            f"/v2/models/{name}/versions/{number}/infer": "v2",
+            f"/v1/models/{name}:predict": "v1",
+        }
+        self.routes = paths | {f"{path}/": protocol for path, protocol in paths.items()}
+        """Decoded paths, with and without the trailing slash, to their protocol."""
+
+    def answer(self, protocol: Protocol, headers: Headers, body: bytes) -> "Reply | Coroutine[Any, Any, Reply]":
+        """Return the reply to a whole request, or what must be awaited for it; counts and logs it."""
+        started = monotonic()
+        plane = self._plane
+        try:
+            plane.admit()
+        except ServingError as error:
+            return self._failed(error, started)
+        is_over = True
+        try:
+            if len(body) > _LARGE_BODY:
+                is_over = False
+                return self._answer_large(protocol, headers, body, started)
+            request = self._decode(protocol, headers, body, started)
+            if not plane.is_quick(request.frame.rows):
+                is_over = False
+                return self._answer_slowly(request)
+            answer = plane.answer(request.frame)
+            return self._succeeded(request, answer, self._encode(request, answer))
+        except Exception as error:
+            return self._failed(error, started, headers)
+        finally:
+            if is_over:
+                plane.release()
+
+    def refused(self, error: ServingError) -> Reply:
+        """Return the reply to a request that never became whole, and count it."""
+        return self._failed(error, monotonic())
+
+    async def _answer_large(self, protocol: Protocol, headers: Headers, body: bytes, started: float) -> Reply:
+        plane = self._plane
+        try:
+            request = await plane.in_thread(lambda: self._decode(protocol, headers, body, started))
+        except Exception as error:
+            plane.release()
+            return self._failed(error, started, headers)
+        except BaseException:
+            plane.release()
+            raise
+        return await self._answer_slowly(request)
+
+    async def _answer_slowly(self, request: _Request) -> Reply:
+        plane = self._plane
+        frame = request.frame
+        try:
+            answer = plane.answer(frame) if plane.is_quick(frame.rows) else await plane.predict(frame)
+            if frame.rows > _MANY_ROWS:
+                body = await plane.in_thread(lambda: self._encode(request, answer))
+            else:
+                body = self._encode(request, answer)
+            return self._succeeded(request, answer, body)
+        except Exception as error:
+            return self._failed(error, request.started)
+        finally:
+            plane.release()
+
+    def _decode(self, protocol: Protocol, headers: Headers, body: bytes, started: float) -> _Request:
+        plane = self._plane
+        if protocol == "v2":
+            request = protocol_v2.decode(body, plane.schema, plane.output_names)
+            request_id = request.id or given_id(headers) or new_request_id()
+            return _Request(protocol, request_id, request.frame, request.outputs, started)
+        frame = protocol_v1.decode(body, plane.schema)
+        return _Request(protocol, given_id(headers) or new_request_id(), frame, None, started)
+
+    def _encode(self, request: _Request, answer: Answer) -> bytes:
+        if request.protocol == "v2":
+            return protocol_v2.encode(request.id, answer, request.outputs, self._model_head)
+        return protocol_v1.encode(answer)
+
+    def _succeeded(self, request: _Request, answer: Answer, body: bytes) -> Reply:
+        self._plane.succeeded(request.id, request.frame, answer, monotonic() - request.started)
+        return Reply(200, [JSON, self._version_header, (_ID_HEADER, header_value(request.id))], body)
+
+    def _failed(self, error: Exception, started: float, headers: Headers | None = None) -> Reply:
+        if not isinstance(error, ServingError):
+            _log.error("an inference request failed", exc_info=error)
+            error = ServingError("internal error; the server's log says more")
+        elif error.status == 400 and headers is not None:
+            error = BadRequestError(error.message + _encoding_hint(headers))
+        self._plane.failed(error.status, monotonic() - started)
+        return refusal(error)
+
+
+def given_id(headers: Headers) -> str | None:
+    """Return the prediction id that the client chose, None when it chose none.
+
+    Raises:
+        BadRequestError: longer than an id may be, or not printable ASCII.
+    """
+    for name, value in headers:
+        if name == _ID_HEADER:
+            text = value.decode("latin-1")
+            if not 0 < len(text) <= protocol_v2.MAX_ID or not (text.isascii() and text.isprintable()):
+                raise BadRequestError(
+                    f"{PREDICTION_ID_HEADER}: expected 1 to {protocol_v2.MAX_ID} printable ASCII characters"
+                )
+            return text
+    return None
+
+
+def header_value(request_id: str) -> bytes:
+    """Return an id as a header value: as it is when printable ASCII, else percent-encoded UTF-8."""
+    if request_id.isascii() and request_id.isprintable():
+        return request_id.encode()
+    return quote(request_id, safe=" /:;,@!$&'()*+=[]{}<>?^|~`\"#").encode()
+
+
+def _encoding_hint(headers: Headers) -> str:
+    for name, value in headers:
+        if name == b"content-encoding" and value.lower() != b"identity":
+            return f"; Content-Encoding {value.decode('latin-1')!r} is not supported"
+    return ""
