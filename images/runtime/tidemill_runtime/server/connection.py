@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 
 from tidemill_runtime.server.bodies import BodyBounds
 from tidemill_runtime.server.errors import BadRequestError, ServingError
-from tidemill_runtime.server.inference import Headers, Inference, Protocol, Reply, error_body, refusal
+from tidemill_runtime.server.inference import JSON, Headers, Inference, Protocol, Reply, error_body, refusal
 from tidemill_runtime.server.state import State
 
 # Longer than any proxy keeps an idle upstream connection (Envoy: one hour), so that never both ends
@@ -104,11 +104,28 @@ class InferenceConnection(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
             return
-        except httptools.HttpParserUpgrade:
-            pass  # an offer (h2c, websocket) that is not taken: the request itself was answered
+        except httptools.HttpParserUpgrade as upgrade:
+            self._pass_over_upgrade(data[upgrade.args[0] :])
+            return
         if self._is_open and not self._is_watched:
             self._is_watched = True
             self._bounds.watch(self, self._give_up)
+
+    def _pass_over_upgrade(self, rest: bytes) -> None:
+        """Take a request that offers another protocol (Java's client: h2c) as if it did not.
+
+        The parser has stopped behind the headers and would take the body for that protocol, so it is given them again.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            self._refuse(Reply(405, [JSON], error_body("CONNECT is not allowed: this server is no proxy")))
+            return
+        kept = [field for field in self.headers if field[0] not in (b"upgrade", b"http2-settings")]
+        head = [b"%s %s HTTP/%s\r\n" % (method, self.url, version)]
+        head += [b"%s: %s\r\n" % (name, value) for name, value in kept]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.data_received(b"".join([*head, b"\r\n", rest]))
 
     def on_message_begin(self) -> None:
         """Start a request; uvicorn's scope is only made for those that are its own."""
@@ -119,6 +136,8 @@ class InferenceConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Take an inference request, or leave it to uvicorn."""
+        if self.parser.should_upgrade():
+            return  # comes again, see `_pass_over_upgrade`
         protocol = self._routes.get(self.url) if self.parser.get_method() == b"POST" else None
         is_free = self.cycle is None or self.cycle.response_complete
         if protocol is None or not is_free:
@@ -182,6 +201,8 @@ class InferenceConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Answer the collected request."""
+        if self.parser.should_upgrade():
+            return
         self._is_open = False
         if self._is_watched:
             self._is_watched = False
@@ -222,7 +243,7 @@ class InferenceConnection(HttpToolsProtocol):
             return  # what is left of the body is read and forgotten
         if not exchange.keep_alive:
             self.transport.close()
-        elif self.pipeline or self.flow.read_paused:
+        elif self.pipeline:
             self.on_response_complete()
         else:
             self._idle_since = self.loop.time()
@@ -259,8 +280,9 @@ class InferenceConnection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are no HTTP in the error form of the rest of the server, and close."""
-        reply = refusal(BadRequestError(msg))
-        reply.body = error_body(msg)
+        self._refuse(refusal(BadRequestError(msg)))
+
+    def _refuse(self, reply: Reply) -> None:
         self.transport.write(self._bytes_of(reply, keep_alive=False))
         self.transport.close()
 
@@ -289,9 +311,11 @@ class InferenceConnection(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def on_response_complete(self) -> None:
-        """Note the time, too."""
+        """Note the time, too; a client that does not read its answers is not heard again for one more."""
         self._idle_since = self.loop.time()
         super().on_response_complete()
+        if self.flow.write_paused:
+            self.flow.pause_reading()
 
     def shutdown(self) -> None:
         """Close when idle, else after the answer; the exchange may not be the newest request."""
