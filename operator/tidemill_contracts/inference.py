@@ -31,8 +31,9 @@ Value = float | int | str | bool | None
 
 
 class Batching(Document):
-    """Adaptive batching of single rows."""
+    """Adaptive batching of single rows. In `ServerConfig`, None: the server decides, within these defaults."""
 
+    enabled: bool = True  # False: every request is predicted by itself
     max_rows: int = 64
     max_delay_milliseconds: float = 2.0
 
@@ -64,6 +65,7 @@ class ServerConfig(Document):
     max_in_flight: int = 256
     request_timeout_seconds: float = 30.0
     drain_seconds: float = 8.0
+    access_log_ratio: float = 0.0  # share of requests with a line in the log
     allow_pickle: bool = False
     slo_seconds: float | None = None  # the declared latency objective: a histogram bucket ends there
 

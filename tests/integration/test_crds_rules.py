@@ -78,6 +78,40 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "unreadable uri": (TP, {"spec.data.0.uri": "ftp://host/file"}, ["spec.data[0].uri", "builtin|configmap|pvc|s3"]),
     "no required field": (TP, {"spec.code": REMOVE}, ["spec.code: Required value"]),
     "quantity that is none": (MD, {"spec.server": {"resources": {"limits": {"cpu": "much"}}}}, ["limits.cpu"]),
+    "no worker": (MD, {"spec.server.workers": 0}, ["spec.server.workers in body should be greater than or equal to 1"]),
+    "too many workers": (
+        MD,
+        {"spec.server.workers": 65},
+        ["spec.server.workers in body should be less than or equal to 64"],
+    ),
+    "batches of one row": (
+        MD,
+        {"spec.server.batching.maxRows": 1},
+        ["spec.server.batching.maxRows in body should be greater than or equal to 2"],
+    ),
+    "delay of a minute": (
+        MD,
+        {"spec.server.batching.maxDelayMilliseconds": 60000},
+        ["spec.server.batching.maxDelayMilliseconds in body should be less than or equal to 1000"],
+    ),
+    "no request in flight": (MD, {"spec.server.maxInFlight": 0}, ["spec.server.maxInFlight in body should be greater"]),
+    "body of nothing": (MD, {"spec.server.maxBodyBytes": 0}, ["spec.server.maxBodyBytes in body should be greater"]),
+    "an hour for a request": (
+        MD,
+        {"spec.server.requestTimeoutSeconds": 3600},
+        ["spec.server.requestTimeoutSeconds in body should be less than or equal to 600"],
+    ),
+    "part of a second for a request": (
+        MD,
+        {"spec.server.requestTimeoutSeconds": 0.5},
+        ['spec.server.requestTimeoutSeconds in body must be of type integer: "number"'],
+    ),
+    "access log in percent": (
+        MD,
+        {"spec.server.accessLogRatio": 10},
+        ["spec.server.accessLogRatio in body should be less than or equal to 1"],
+    ),
+    "tracing nowhere": (MD, {"spec.server.tracing": {}}, ["spec.server.tracing.endpoint: Required value"]),
     "condition of a cause twice": (
         MM,
         {"spec.actions": {"retrain": {"causes": ["Drift", "Drift"]}}},
@@ -240,6 +274,22 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.quality": {}},
         ["spec.quality: at least one of maxMissingRatio, maxUnseenRatio and maxOutOfRangeRatio must be set"],
     ),
+    "limits of batching that is off": (
+        MD,
+        {"spec.server.batching": {"enabled": False, "maxRows": 8}},
+        ["spec.server.batching: maxRows and maxDelayMilliseconds have an effect only with enabled true"],
+    ),
+    **{
+        f"tracing to {endpoint}": (
+            MD,
+            {"spec.server.tracing": {"endpoint": endpoint}},
+            [
+                "spec.server.tracing.endpoint must be the address of an OTLP collector, http:// or https://, "
+                "for example http://otel-collector.observability:4318"
+            ],
+        )
+        for endpoint in ("otel-collector:4318", "grpc://otel:4317", "/v1/traces", "http://")
+    },
     "performance without a limit": (
         MM,
         {"spec.performance": {"metric": "accuracy"}},
@@ -297,6 +347,22 @@ ACCEPTED: dict[str, tuple[str, Json]] = {
     "pinned by name": (MD, {"spec.model": {"version": "churn-7"}}),
     "no replicas": (MD, {"spec.replicas": 0}),
     "autoscaling": (MD, {"spec.autoscaling": {"minReplicas": 3, "maxReplicas": 3}}),
+    "a server with every setting": (
+        MD,
+        {
+            "spec.server": {
+                "workers": 64,
+                "batching": {"maxRows": 2, "maxDelayMilliseconds": 0.5},
+                "maxInFlight": 1,
+                "maxBodyBytes": 2**30,
+                "requestTimeoutSeconds": 600,
+                "accessLogRatio": 0.001,
+                "tracing": {"endpoint": "https://otel.example.com/otlp", "sampleRatio": 0},
+            }
+        },
+    ),
+    "no batching": (MD, {"spec.server": {"batching": {"enabled": False}}}),
+    "more workers than CPUs": (MD, {"spec.server": {"workers": 4, "resources": {"limits": {"cpu": "500m"}}}}),
     "canary with analysis": (
         MD,
         {"spec.rollout": {**steps(10), "analysis": {"checks": [CHECK, {**CHECK, "maxRatioToStable": 1.5}]}}},

@@ -47,6 +47,7 @@ class Router:
     folder: Path
     port: int
     stats_port: int
+    limits: envoy.Limits = field(default_factory=envoy.Limits)
 
     @property
     def url(self) -> str:
@@ -58,7 +59,7 @@ class Router:
 
     def write(self, upstreams: list[envoy.Upstream]) -> str:
         """Replaces the files as a kubelet does: a new folder, then the rename of `..data`."""
-        clusters, routes = envoy.clusters(upstreams), envoy.routes(upstreams)
+        clusters, routes = envoy.clusters(upstreams), envoy.routes(upstreams, self.limits)
         version = envoy.version_of(routes)
         data = self.folder / f"..{version}-{envoy.version_of(clusters)}"
         data.mkdir(exist_ok=True)
@@ -269,6 +270,21 @@ async def test_headers_name_the_version_and_keep_the_request_id(router, session,
     assert stable.request_ids[-1] == "mine-1"
     async with session.get(router.url) as response:
         assert len(response.headers["x-request-id"]) == 36
+
+
+async def test_a_body_above_the_limit_is_refused_before_a_server_sees_it(router, session, pair) -> None:
+    stable, candidate = pair
+    router.limits = envoy.Limits(request_seconds=600, body_bytes=1000)
+    await weigh(session, router, stable, candidate, 0)
+
+    async def post(body: bytes) -> tuple[int, str]:
+        async with session.post(router.url, data=body) as response:
+            return response.status, await response.text()
+
+    assert await post(b"x" * 1000) == (200, "stable")
+    assert await post(b"x" * 1001) == (413, '{"error": "the body is larger than 1000 bytes"}')
+    assert stable.seen == 1
+    assert await post(b"") == (200, "stable")
 
 
 async def test_a_stopped_pod_is_survived_by_another_version_being_there(router, session, pair) -> None:

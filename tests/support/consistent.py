@@ -32,6 +32,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "Schedule.cron": st.sampled_from(["0 3 * * *", "@daily", "*/5 0-6,12 1 JAN MON-FRI"]),
     "Schedule.timeZone": st.sampled_from(["UTC", "Europe/Berlin", "Etc/GMT+1"]),
     "TrainingPipelineSpec.serviceAccountName": st.just("trainer"),
+    "Tracing.endpoint": st.sampled_from(["http://otel:4318", "https://user@[::1]:4317/otlp?a=b"]),
 }
 
 
@@ -116,6 +117,10 @@ def _rollout(document: Json) -> Json:
     return document
 
 
+def _batching(document: Json) -> Json:
+    return document if document.get("enabled", True) else {"enabled": False}
+
+
 def _deployment(document: Json) -> Json:
     if "autoscaling" in document:
         document.pop("replicas", None)
@@ -151,6 +156,7 @@ REPAIRS: dict[str, Callable[[Json], Json]] = {
     "Autoscaling": _autoscaling,
     "Check": _check,
     "Rollout": _rollout,
+    "Batching": _batching,
     "ModelDeploymentSpec": _deployment,
     "Quality": _limits("maxMissingRatio", "maxUnseenRatio", "maxOutOfRangeRatio"),
     "Performance": _limits("min", "max"),

@@ -83,7 +83,7 @@ class FakeRouter:
         """Cluster name → (version, weight), as the file in force has it."""
         if not self.files:
             return {}
-        route = self.files["routes.json"]["resources"][0]["virtual_hosts"][0]["routes"][0].get("route")
+        route = self.files["routes.json"]["resources"][0]["virtual_hosts"][0]["routes"][-1].get("route")
         found = route["weighted_clusters"]["clusters"] if route else []
         return {c["name"]: (c["response_headers_to_add"][0]["header"]["value"], c["weight"]) for c in found}
 

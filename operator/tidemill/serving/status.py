@@ -11,6 +11,7 @@ from typing import Any
 
 from tidemill.core.conditions import Condition, merge, of, trio
 from tidemill.serving import readiness, steps
+from tidemill.serving.advice import advice
 from tidemill.serving.snapshot import Snapshot, runtime_of
 from tidemill.serving.state import State, Target, is_version
 
@@ -99,7 +100,7 @@ def _summary(snapshot: Snapshot, state: State, target: Target, available: Condit
         why = ("Updating", f"the router is about to send all requests to {target.version.name}")
         return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
     reason = "ScaledToZero" if available.reason == "ScaledToZero" else "Serving"
-    return trio(ready=True, reason=reason, message=available.message)
+    return trio(ready=True, reason=reason, message=available.message + advice(snapshot))
 
 
 def _under_way(snapshot: Snapshot, state: State) -> list[Condition]:

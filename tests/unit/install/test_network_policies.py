@@ -128,6 +128,13 @@ def test_servers_reach_the_monitor_at_the_address_that_they_are_told() -> None:
     assert NETWORK.allows(pod("server"), pod("monitor"), pod("monitor").ports[service["targetPort"]])
 
 
+def test_servers_alone_reach_a_collector_of_traces() -> None:
+    collector = End("10.0.0.8", METRICS, {"app": "otel-collector"})
+    for port in (4317, 4318):
+        assert {c for c in COMPONENTS if NETWORK.allows(pod(c), collector, port)} == {"server"}
+        assert not NETWORK.allows(pod("server"), INTERNET, port)
+
+
 def test_the_operator_reads_figures_and_reports_and_reaches_the_api_server() -> None:
     assert NETWORK.allows(operator(), pod("router"), ROUTER_STATS_PORT)
     assert NETWORK.allows(operator(), pod("monitor"), MONITOR_PORT)

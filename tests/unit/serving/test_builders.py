@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from tests.unit.serving.make import snapshot, version
 
+from tidemill.core import podspec
 from tidemill.serving.builders import envoy, router, server
+from tidemill.serving.snapshot import Snapshot
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, ServerConfig
 
 SNAPSHOT = snapshot({"logging": {"sampleRatio": 0.5}, "server": {"resources": {"requests": {"cpu": "2"}}}})
@@ -80,9 +82,92 @@ def test_autoscaling_by_cpu_needs_a_cpu_request(asked: dict[str, Any], cpu: str 
     assert server.resources(snapshot(spec)) == asked
 
 
-def test_a_pod_outlives_its_drain() -> None:
-    assert POD["terminationGracePeriodSeconds"] > server.DRAIN_SECONDS + 30
-    assert ROUTER["terminationGracePeriodSeconds"] > envoy.DRAIN_SECONDS
+@pytest.mark.parametrize("seconds", [1, 30, 31, 600])
+def test_pods_outlive_their_drain_and_the_longest_request(seconds: int) -> None:
+    found = snapshot({"server": {"requestTimeoutSeconds": seconds}})
+    pod, proxy = server.pod_spec(found, version(1)), router.pod_spec(found)
+
+    assert config_of(pod).request_timeout_seconds == seconds
+    assert pod["terminationGracePeriodSeconds"] > config_of(pod).drain_seconds + seconds + 5
+    delay = drain_delay(found)
+    assert proxy["terminationGracePeriodSeconds"] > delay >= (15 if seconds <= 30 else seconds)
+
+
+def drain_delay(found: Snapshot) -> int:
+    """Seconds that the answer to the router's preStop request takes."""
+    bootstrap = json.loads(router.config(found, []).bootstrap)
+    (stats,) = [at for at in bootstrap["static_resources"]["listeners"] if at["name"] == "stats"]
+    manager = stats["filter_chains"][0]["filters"][0]["typed_config"]
+    *_, drain = manager["route_config"]["virtual_hosts"][0]["routes"]
+    return int(drain["typed_per_filter_config"]["fault"]["delay"]["fixed_delay"].removesuffix("s"))
+
+
+def test_by_default_the_router_drains_as_ever_so_that_no_upgrade_restarts_it() -> None:
+    assert drain_delay(SNAPSHOT) == envoy.DRAIN_SECONDS
+    assert POD["terminationGracePeriodSeconds"] == 45 and ROUTER["terminationGracePeriodSeconds"] == 30
+
+
+@pytest.mark.parametrize(
+    ("asked", "timeout", "idle"), [({}, "35s", "300s"), ({"requestTimeoutSeconds": 600}, "605s", "605s")]
+)
+def test_the_router_waits_longer_than_the_server(asked: dict[str, Any], timeout: str, idle: str) -> None:
+    one = [envoy.Upstream("a", "a", "churn-1", 100)]
+    files = router.config(snapshot({"server": asked}), one).files
+    *_, route = json.loads(files["routes.json"])["resources"][0]["virtual_hosts"][0]["routes"]
+
+    assert (route["route"]["timeout"], route["route"]["idle_timeout"]) == (timeout, idle)
+
+
+def test_limits_reach_server_and_router() -> None:
+    asked = {
+        "workers": 4,
+        "maxInFlight": 64,
+        "maxBodyBytes": 2048,
+        "accessLogRatio": 0.25,
+        "batching": {"maxRows": 16},
+    }
+    found = snapshot({"server": asked})
+    told = config_of(server.pod_spec(found, version(1)))
+    first, *_ = json.loads(router.config(found, []).routes)["resources"][0]["virtual_hosts"][0]["routes"]
+
+    assert (told.workers, told.max_in_flight, told.max_body_bytes, told.access_log_ratio) == (4, 64, 2048, 0.25)
+    assert told.batching is not None and (told.batching.enabled, told.batching.max_rows) == (True, 16)
+    assert first["match"]["headers"][0]["range_match"]["start"] == "2049"
+    assert first["direct_response"]["status"] == 413
+
+
+def test_what_is_not_asked_for_is_the_servers_own_choice() -> None:
+    told, default = config_of(POD), ServerConfig.model_fields
+    assert told.batching is None
+    for name in ("workers", "max_in_flight", "max_body_bytes", "request_timeout_seconds", "access_log_ratio"):
+        assert getattr(told, name) == default[name].default, name
+
+
+def test_batching_can_be_turned_off() -> None:
+    told = config_of(server.pod_spec(snapshot({"server": {"batching": {"enabled": False}}}), version(1)))
+    assert told.batching is not None and not told.batching.enabled
+
+
+def test_tracing_sets_the_standard_variables_and_nothing_else() -> None:
+    found = snapshot({"server": {"tracing": {"endpoint": "http://otel:4318", "sampleRatio": 0.1}}})
+    variables = {e["name"]: e["value"] for e in server.pod_spec(found, version(1))["containers"][0]["env"]}
+
+    assert {name: value for name, value in variables.items() if name.startswith("OTEL_")} == {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4318",
+        "OTEL_RESOURCE_ATTRIBUTES": "k8s.namespace.name=team,service.namespace=team,service.version=churn-1",
+        "OTEL_SERVICE_NAME": "churn",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.1",
+    }
+    assert not [e for e in POD["containers"][0]["env"] if e["name"].startswith("OTEL_")]
+
+
+def test_default_resources_grow_with_the_workers() -> None:
+    assert server.resources(snapshot()) == podspec.DEFAULT_RESOURCES
+    assert server.resources(snapshot({"server": {"workers": 3}})) == {
+        "requests": {"cpu": "300m", "memory": "512Mi"},
+        "limits": {"memory": "1536Mi"},
+    }
 
 
 def test_another_digest_is_another_pod_template_and_another_name() -> None:
@@ -132,7 +217,7 @@ def test_service_listens_on_80() -> None:
 
 
 def test_routes_without_a_version_answer_503_as_json() -> None:
-    (route,) = envoy.routes([])["resources"][0]["virtual_hosts"][0]["routes"]
+    *_, route = envoy.routes([])["resources"][0]["virtual_hosts"][0]["routes"]
     assert route["direct_response"]["status"] == 503
     assert json.loads(route["direct_response"]["body"]["inline_string"])["error"]
 

@@ -41,7 +41,7 @@ def has(found: Plan, kind: str, name: str) -> bool:
 
 def weights(found: Plan) -> dict[str, int]:
     routes = json.loads(child(found, "ConfigMap", "churn-router")["data"]["routes.json"])
-    action = routes["resources"][0]["virtual_hosts"][0]["routes"][0].get("route")
+    action = routes["resources"][0]["virtual_hosts"][0]["routes"][-1].get("route")
     return {c["name"]: c["weight"] for c in action["weighted_clusters"]["clusters"]} if action else {}
 
 

@@ -19,12 +19,12 @@ from tidemill.api.base import (
     ObjectName,
     Ratio,
     Resource,
-    Resources,
     Status,
     Time,
     rule,
     rules,
 )
+from tidemill.api.v1alpha1.model_server import Server
 
 
 class ModelReference(Model):
@@ -62,16 +62,6 @@ class Autoscaling(Model):
     target_cpu_utilization: Annotated[
         int, Field(alias="targetCPUUtilization", ge=1, le=100, description="Percentage of the requested CPU to aim at.")
     ] = 70
-
-
-class Server(Model):
-    """The model server's pods."""
-
-    runtime: Annotated[
-        Literal["Auto", "ONNX", "Native"],
-        Field(description="Auto: ONNX when the version carries a verified ONNX form, else Native (scikit-learn)."),
-    ] = "Auto"
-    resources: Annotated[Resources | None, Field(description="CPU and memory of one replica.")] = None
 
 
 class Step(Model):

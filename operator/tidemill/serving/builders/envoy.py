@@ -31,8 +31,9 @@ LATENCY_BUCKETS = (
     20000, 30000, 60000,
 )  # fmt: skip
 
-# The server gives up after 30 s by itself; the router waits a little longer, so that its answer arrives.
-ROUTE_TIMEOUT = "35s"
+# The server gives up by itself; the router waits a little longer, so that its answer arrives.
+TIMEOUT_MARGIN_SECONDS = 5
+IDLE_SECONDS = 300  # Envoy's own limit for a request on which no byte moves
 # Far shorter than the servers' keep-alive: the router, not the server, closes an idle connection, so that none breaks
 # under a request.
 UPSTREAM_IDLE_TIMEOUT = "60s"
@@ -53,6 +54,14 @@ class Upstream:
     port: int = HTTP_PORT
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the servers take; the router refuses or gives up no earlier than they do."""
+
+    request_seconds: int = 30
+    body_bytes: int = 16 * 1024 * 1024
+
+
 def bootstrap(
     node: str,
     drain_token: str,
@@ -61,10 +70,12 @@ def bootstrap(
     admin_socket: str = ADMIN_SOCKET,
     port: int = HTTP_PORT,
     stats_port: int = ROUTER_STATS_PORT,
+    drain_seconds: int = DRAIN_SECONDS,
 ) -> dict[str, Any]:
     """The static part: two listeners, the admin interface on a socket inside the pod, and where the files are.
 
-    `drain_token` guards the drain path of the stats listener, which everybody in the cluster may reach.
+    `drain_token` guards the drain path of the stats listener, which everybody in the cluster may reach; an answer there
+    comes after `drain_seconds`.
     """
     inference = _connection_manager(
         "inference",
@@ -88,7 +99,10 @@ def bootstrap(
         },
         "dynamic_resources": {"cds_config": _files(directory, "clusters.json")},
         "static_resources": {
-            "listeners": [_listener("inference", port, inference), _listener("stats", stats_port, _stats(drain_token))],
+            "listeners": [
+                _listener("inference", port, inference),
+                _listener("stats", stats_port, _stats(drain_token, drain_seconds)),
+            ],
             "clusters": [_admin_cluster(admin_socket)],
         },
         "overload_manager": {
@@ -110,11 +124,14 @@ def clusters(upstreams: Sequence[Upstream]) -> dict[str, Any]:
     return _versioned([_cluster(u) for u in upstreams])
 
 
-def routes(upstreams: Sequence[Upstream]) -> dict[str, Any]:
-    """The RDS file: all requests, by weight, over the upstreams with a weight; 503 when there is none."""
+def routes(upstreams: Sequence[Upstream], limits: Limits = Limits()) -> dict[str, Any]:
+    """The RDS file: all requests, by weight, over the upstreams with a weight; 503 when there is none.
+
+    A body that is declared to be larger than the servers take is answered here, before it is sent on.
+    """
     weighted = [u for u in upstreams if u.weight > 0]
     action: dict[str, Any] = (
-        {"route": _weighted_route(weighted)}
+        {"route": _weighted_route(weighted, limits)}
         if weighted
         else {
             "direct_response": {
@@ -130,11 +147,28 @@ def routes(upstreams: Sequence[Upstream]) -> dict[str, Any]:
                 "@type": f"{_CONFIG}.route.v3.RouteConfiguration",
                 "name": ROUTE_CONFIG,
                 "virtual_hosts": [
-                    {"name": "model", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **action}]}
+                    {
+                        "name": "model",
+                        "domains": ["*"],
+                        "routes": [_too_large(limits.body_bytes), {"match": {"prefix": "/"}, **action}],
+                    }
                 ],
             }
         ]
     )
+
+
+def _too_large(limit: int) -> dict[str, Any]:
+    """413 in the servers' words. A body without a declared length is for the server to count."""
+    length = {"name": "content-length", "range_match": {"start": str(limit + 1), "end": str(2**63 - 1)}}
+    return {
+        "match": {"prefix": "/", "headers": [length]},
+        "direct_response": {
+            "status": 413,
+            "body": {"inline_string": json.dumps({"error": f"the body is larger than {limit} bytes"})},
+        },
+        "response_headers_to_add": [_header("content-type", "application/json")],
+    }
 
 
 def dump(document: dict[str, Any]) -> str:
@@ -199,11 +233,11 @@ def _error_log() -> dict[str, Any]:
     }
 
 
-def _stats(drain_token: str) -> dict[str, Any]:
+def _stats(drain_token: str, drain_seconds: int) -> dict[str, Any]:
     """Figures and readiness for everybody, drain for who knows the token; nothing else of the admin interface."""
     kind = f"{_EXTENSION}.filters.http.fault.v3.HTTPFault"
     # The answer comes late on purpose: the kubelet sends SIGTERM when its preStop request is answered.
-    delay = {"@type": kind, "delay": {"fixed_delay": f"{DRAIN_SECONDS}s", "percentage": {"numerator": 100}}}
+    delay = {"@type": kind, "delay": {"fixed_delay": f"{drain_seconds}s", "percentage": {"numerator": 100}}}
     token = {"name": DRAIN_HEADER, "string_match": {"exact": drain_token}}
     route_list = [
         {"match": {"path": "/stats/prometheus"}, "route": {"cluster": "admin"}},
@@ -304,9 +338,11 @@ def _outlier_detection() -> dict[str, Any]:
     }
 
 
-def _weighted_route(upstreams: Sequence[Upstream]) -> dict[str, Any]:
+def _weighted_route(upstreams: Sequence[Upstream], limits: Limits) -> dict[str, Any]:
+    seconds = limits.request_seconds + TIMEOUT_MARGIN_SECONDS
     return {
-        "timeout": ROUTE_TIMEOUT,
+        "timeout": f"{seconds}s",
+        "idle_timeout": f"{max(seconds, IDLE_SECONDS)}s",
         "weighted_clusters": {
             "clusters": [
                 {

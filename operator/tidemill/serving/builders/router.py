@@ -50,9 +50,11 @@ class Config:
 
 def config(snapshot: Snapshot, upstreams: Sequence[envoy.Upstream]) -> Config:
     """The files for some upstreams."""
-    routes = envoy.routes(upstreams)
+    server = snapshot.spec.server
+    routes = envoy.routes(upstreams, envoy.Limits(server.request_timeout_seconds, server.max_body_bytes))
+    node, drain = f"{snapshot.namespace}/{snapshot.name}", drain_seconds(snapshot)
     return Config(
-        envoy.dump(envoy.bootstrap(f"{snapshot.namespace}/{snapshot.name}", drain_token(snapshot))),
+        envoy.dump(envoy.bootstrap(node, drain_token(snapshot), drain_seconds=drain)),
         envoy.dump(envoy.clusters(upstreams)),
         envoy.dump(routes),
         envoy.version_of(routes),
@@ -81,6 +83,12 @@ def replicas(snapshot: Snapshot) -> int:
     """One pod for a model with one pod, two for every other: the router is never the weaker part."""
     spec = snapshot.spec
     return 2 if spec.autoscaling or (spec.replicas or 1) > 1 else 1
+
+
+def drain_seconds(snapshot: Snapshot) -> int:
+    """How long a router pod that goes away waits for its requests; longer where spec lets requests take longer."""
+    longest = snapshot.spec.server.request_timeout_seconds
+    return envoy.DRAIN_SECONDS if longest <= envoy.Limits().request_seconds else longest
 
 
 def drain_token(snapshot: Snapshot) -> str:
@@ -169,7 +177,7 @@ def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
     return {
         **podspec.pod_defaults(),
         **pull_secrets(snapshot),
-        "terminationGracePeriodSeconds": envoy.DRAIN_SECONDS + 15,
+        "terminationGracePeriodSeconds": drain_seconds(snapshot) + 15,
         "topologySpreadConstraints": [{**spread, "labelSelector": {"matchLabels": selector(snapshot)}}],
         "containers": [container],
         "volumes": [

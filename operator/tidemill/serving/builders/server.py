@@ -8,18 +8,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from tidemill.api.v1alpha1 import model_server as spec
 from tidemill.core import labels as keys
 from tidemill.core import podspec
 from tidemill.core.plan import ObjectRef, Patch
 from tidemill.serving.snapshot import FORMATS_ANNOTATION, Snapshot, Version, monitor_service, version_child
-from tidemill_contracts.inference import ADMIN_PORT, HTTP_PORT, SERVER_CONFIG_ENV, PredictionLog, ServerConfig
+from tidemill_contracts.inference import (
+    ADMIN_PORT,
+    HTTP_PORT,
+    SERVER_CONFIG_ENV,
+    Batching,
+    PredictionLog,
+    ServerConfig,
+)
 from tidemill_contracts.storage import PVC_ROOT, SECRET_ROOT, parse_uri
 
 CONTAINER = "server"
 COMPONENT = "server"
 DRAIN_SECONDS = 8.0
-TERMINATION_GRACE_SECONDS = 45
-"""Longer than the drain and one request that came in at its end (30 s)."""
+GRACE_SECONDS = 7
+"""What ending takes beside the drain and one request that came in at its end: the prediction log, the interpreter."""
 
 
 def build(snapshot: Snapshot, version: Version) -> list[dict[str, Any]]:
@@ -47,6 +55,7 @@ def server_config(snapshot: Snapshot, version: Version) -> ServerConfig:
     """What the version's servers are told."""
     # The monitor's address is told always, so that a monitor that comes or goes restarts no server.
     url = f"http://{monitor_service(snapshot.name)}.{snapshot.namespace}.svc:8080"
+    server = snapshot.spec.server
     return ServerConfig(
         namespace=snapshot.namespace,
         deployment=snapshot.name,
@@ -55,11 +64,45 @@ def server_config(snapshot: Snapshot, version: Version) -> ServerConfig:
         digest=version.digest,
         uri=version.uri,
         secret=version.secret,
-        runtime=snapshot.spec.server.runtime,
+        runtime=server.runtime,
+        workers=server.workers,
+        batching=_batching(server.batching),
         log=PredictionLog(url=url, sample_ratio=snapshot.spec.logging.sample_ratio),
+        max_body_bytes=server.max_body_bytes,
+        max_in_flight=server.max_in_flight,
+        request_timeout_seconds=server.request_timeout_seconds,
         drain_seconds=DRAIN_SECONDS,
+        access_log_ratio=server.access_log_ratio,
         allow_pickle="joblib" in version.formats,
     )
+
+
+def _batching(wanted: spec.Batching | None) -> Batching | None:
+    return None if wanted is None else Batching(**wanted.model_dump(exclude_none=True))
+
+
+def tracing(snapshot: Snapshot, version: Version) -> dict[str, str]:
+    """The standard OpenTelemetry variables; none without spec.server.tracing: then no trace is ever made."""
+    wanted = snapshot.spec.server.tracing
+    if wanted is None:
+        return {}
+    attributes = {
+        "k8s.namespace.name": snapshot.namespace,
+        "service.namespace": snapshot.namespace,
+        "service.version": version.name,
+    }
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": wanted.endpoint,
+        "OTEL_RESOURCE_ATTRIBUTES": ",".join(f"{k}={v}" for k, v in attributes.items()),
+        "OTEL_SERVICE_NAME": snapshot.name,
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": f"{wanted.sample_ratio:g}",
+    }
+
+
+def grace_seconds(snapshot: Snapshot) -> int:
+    """How long a pod may take to end: longer than the drain and one request that came in at its end."""
+    return int(DRAIN_SECONDS) + snapshot.spec.server.request_timeout_seconds + GRACE_SECONDS
 
 
 def deployment(snapshot: Snapshot, version: Version) -> dict[str, Any]:
@@ -94,11 +137,12 @@ def deployment(snapshot: Snapshot, version: Version) -> dict[str, Any]:
 def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
     """The pod: one container that reads the artifact and nothing else of the cluster."""
     volumes, mounts = _artifact_mounts(version)
+    variables = {SERVER_CONFIG_ENV: server_config(snapshot, version).to_json(), "HOME": "/tmp"}  # noqa: S108
     container = {
         "name": CONTAINER,
         "image": snapshot.settings.server_image,
         "imagePullPolicy": snapshot.settings.image_pull_policy,
-        "env": podspec.env({SERVER_CONFIG_ENV: server_config(snapshot, version).to_json(), "HOME": "/tmp"}),  # noqa: S108
+        "env": podspec.env({**variables, **tracing(snapshot, version)}),
         "ports": [
             {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
             {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
@@ -116,7 +160,7 @@ def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
     return {
         **podspec.pod_defaults(),
         **pull_secrets(snapshot),
-        "terminationGracePeriodSeconds": TERMINATION_GRACE_SECONDS,
+        "terminationGracePeriodSeconds": grace_seconds(snapshot),
         "topologySpreadConstraints": [
             {**spread, "topologyKey": key, **match} for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
         ],
@@ -129,13 +173,23 @@ def resources(snapshot: Snapshot) -> dict[str, Any]:
     """What spec asks for; with autoscaling by CPU there is always a CPU request: utilization is a share of it."""
     asked = snapshot.spec.server.resources
     if asked is None:
-        return podspec.DEFAULT_RESOURCES
+        return _default_resources(snapshot.spec.server.workers)
     out = asked.to_json()
     has_cpu = any("cpu" in out.get(part, {}) for part in ("requests", "limits"))
     if snapshot.spec.autoscaling is not None and not has_cpu:
         default = podspec.DEFAULT_RESOURCES["requests"]["cpu"]
         out = {**out, "requests": {**out.get("requests", {}), "cpu": default}}
     return out
+
+
+def _default_resources(workers: int) -> dict[str, Any]:
+    """The default for one worker; each further one shares the model's memory and needs some of its own."""
+    if workers == 1:
+        return podspec.DEFAULT_RESOURCES
+    return {
+        "requests": {"cpu": f"{100 * workers}m", "memory": f"{256 + 128 * (workers - 1)}Mi"},
+        "limits": {"memory": f"{1024 + 256 * (workers - 1)}Mi"},
+    }
 
 
 def pull_secrets(snapshot: Snapshot) -> dict[str, Any]:
