@@ -4,7 +4,6 @@ Inference is documented here and answered in `http`, ahead of this. Every error 
 form, `{"error": "..."}`; no reply holds a null field.
 """
 
-from importlib import metadata as packages
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -15,8 +14,8 @@ from starlette.exceptions import HTTPException
 from tidemill_runtime.server import feedback
 from tidemill_runtime.server.bodies import BodyReader
 from tidemill_runtime.server.dataplane import DataPlane
-from tidemill_runtime.server.errors import NotFoundError, ServingError, UnavailableError
-from tidemill_runtime.server.frame import spec_of
+from tidemill_runtime.server.description import SERVER, Description, server_version
+from tidemill_runtime.server.errors import ServingError, UnavailableError
 from tidemill_runtime.server.monitorclient import MonitorClient
 from tidemill_runtime.server.state import State
 
@@ -59,14 +58,6 @@ _ERROR: dict[str, Any] = {
 }
 
 
-def server_version() -> str:
-    """Return the installed distribution's version; images copy the packages without its metadata."""
-    try:
-        return packages.version("tidemill")
-    except packages.PackageNotFoundError:
-        return "unpackaged"
-
-
 def _documented(body: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
 
@@ -83,34 +74,16 @@ class Endpoints:
         self._state = state
         self._reader = reader
         self._monitor = monitor
-        self._config = plane.config
-
-    def check(self, model: str, version: str | None = None) -> None:
-        """Refuse names that this server does not have.
-
-        Raises:
-            NotFoundError: says what it has.
-        """
-        if model != self._config.deployment:
-            raise NotFoundError(f"unknown model {model!r}; this server has {self._config.deployment!r}")
-        if version is not None and version != self._config.number:
-            raise NotFoundError(f"model {model!r} has no version {version!r} here; it has {self._config.number!r}")
+        self._description = Description(plane)
 
     def metadata(self, model: str, version: str | None = None) -> dict[str, Any]:
         """Return the model's metadata as the protocol shapes it."""
-        self.check(model, version)
-        signature = self._plane.warm.manifest.signature
-        return {
-            "name": model,
-            "versions": [self._config.number],
-            "platform": self._plane.warm.model.platform,
-            "inputs": [spec_of(column) for column in signature.inputs],
-            "outputs": [spec_of(column) for column in signature.outputs],
-        }
+        self._description.check(model, version)
+        return self._description.model()
 
     def ready(self, model: str, version: str | None = None) -> Response:
         """Return `{"name", "ready"}`, with 503 while not ready."""
-        self.check(model, version)
+        self._description.check(model, version)
         return self._readiness({"name": model})
 
     def server_ready(self) -> Response:
@@ -125,12 +98,12 @@ class Endpoints:
 
     def infer(self, model: str, version: str | None = None) -> None:
         """Refuse what the inference path did not take: an unknown model or version."""
-        self.check(model, version)
+        self._description.check(model, version)
         raise UnavailableError("inference is not available")
 
     async def feedback(self, request: Request, model: str) -> Response:
         """Pass labels on to the monitor and its answer back."""
-        self.check(model)
+        self._description.check(model)
         body = await self._reader.read(request.scope["headers"], request.receive)
         status, answer = await feedback.forward(body, self._monitor)
         return JSONResponse(answer, status)
@@ -159,7 +132,7 @@ def _add_server_routes(app: FastAPI, endpoints: Endpoints, name: str) -> None:
         return endpoints.server_ready()
 
     async def server() -> dict[str, Any]:
-        return {"name": "tidemill", "version": server_version(), "extensions": []}
+        return {"name": SERVER, "version": server_version(), "extensions": []}
 
     async def models() -> dict[str, list[str]]:
         return {"models": [name]}

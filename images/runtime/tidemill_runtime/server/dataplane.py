@@ -15,7 +15,7 @@ from typing import TypeVar
 from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.board import IN_FLIGHT
-from tidemill_runtime.server.errors import ServingError, UnavailableError
+from tidemill_runtime.server.errors import OutOfTimeError, ServingError, UnavailableError
 from tidemill_runtime.server.frame import Frame
 from tidemill_runtime.server.models import WarmModel
 from tidemill_runtime.server.predictionlog import Recorder
@@ -83,7 +83,7 @@ class DataPlane:
         """Predict beside the event loop; for frames that are not quick.
 
         Raises:
-            ServingError: as `answer` does; UnavailableError: out of time.
+            ServingError: as `answer` does; OutOfTimeError: no answer in `request_timeout_seconds`.
         """
         return await self.in_thread(lambda: self.answer(frame))
 
@@ -93,19 +93,21 @@ class DataPlane:
         A thread cannot be stopped: its place among the requests in flight stays taken until it ends.
 
         Raises:
-            UnavailableError: out of time.
+            OutOfTimeError: no answer in that time.
         """
         running = self._pool.submit(work)
         try:
             async with asyncio.timeout(self.config.request_timeout_seconds):
                 return await asyncio.shield(asyncio.wrap_future(running))
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError) as error:
             if not running.cancel():
                 self.in_flight += 1
                 loop = asyncio.get_running_loop()
                 running.add_done_callback(lambda _: loop.call_soon_threadsafe(self.release))
+            if isinstance(error, asyncio.CancelledError):  # the client went away, where a transport tells
+                raise
             seconds = self.config.request_timeout_seconds
-            raise UnavailableError(f"no answer within {seconds:g} s") from None
+            raise OutOfTimeError(f"no answer within {seconds:g} s") from None
 
     def succeeded(self, request_id: str, frame: Frame, answer: Answer, seconds: float) -> None:
         """Count and log one answered request."""

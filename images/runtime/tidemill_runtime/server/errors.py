@@ -53,6 +53,10 @@ class UnavailableError(ServingError):
         super().__init__(message, retry_after=retry_after)
 
 
+class OutOfTimeError(UnavailableError):
+    """Admitted, but not answered within the time that a request has."""
+
+
 class StartError(Exception):
     """The server cannot become ready. `reason` is one PascalCase word, see docs/serving-protocol.md."""
 
