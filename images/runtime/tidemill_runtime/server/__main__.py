@@ -48,6 +48,7 @@ def _serve() -> None:
     cpu.limit_threads(threads)
     from tidemill_runtime.server import lifecycle, sockets
     from tidemill_runtime.server.admin import AdminServer
+    from tidemill_runtime.server.listeners import HttpListener
     from tidemill_runtime.server.state import State
     from tidemill_runtime.server.telemetry import Telemetry
 
@@ -59,7 +60,8 @@ def _serve() -> None:
         listener = sockets.listen(_port(HTTP_PORT_ENV, HTTP_PORT))
     except OSError as error:
         raise StartError("StartFailed", str(error), retryable=True) from error
-    lifecycle.Process(config, state, parts, listener).run()
+    http = HttpListener(listener, lifecycle.http_config(config, parts))
+    lifecycle.Process(config, state, parts, [http]).run()
     admin.stop()
 
 

@@ -10,8 +10,7 @@ import contextlib
 import gc
 import logging
 import signal
-import socket
-from collections.abc import Callable, Generator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -19,13 +18,15 @@ import uvicorn
 import uvloop
 
 from tidemill_contracts.inference import ServerConfig
-from tidemill_runtime.server import localcopy, models, sockets
+from tidemill_runtime.server import localcopy, models
 from tidemill_runtime.server.application import create_application
 from tidemill_runtime.server.bodies import BodyBounds, BodyReader
 from tidemill_runtime.server.connection import KEEP_ALIVE_SECONDS, InferenceConnection, Wiring
 from tidemill_runtime.server.dataplane import DataPlane
 from tidemill_runtime.server.http import App, InferenceApp
 from tidemill_runtime.server.inference import Inference
+from tidemill_runtime.server.listeners import Listener
+from tidemill_runtime.server.models import WarmModel
 from tidemill_runtime.server.monitorclient import MonitorClient
 from tidemill_runtime.server.predictionlog import Recorder, reference_document
 from tidemill_runtime.server.state import State
@@ -33,26 +34,7 @@ from tidemill_runtime.server.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 FLUSH_SECONDS = 3.0
-_ACCEPT_QUEUE_SECONDS = 0.05
-_ACCEPT_QUEUE_TURNS = 40  # at most 2 s
-
-
-class HttpServer(uvicorn.Server):
-    """uvicorn that says when it listens and leaves signals alone: `Process` decides when to stop."""
-
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_started = on_started
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
-        await super().startup(sockets)
-        self._on_started()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Capture none."""
-        yield
+BEAT_SECONDS = 1.0
 
 
 @dataclass
@@ -66,8 +48,16 @@ class Parts:
     monitor: MonitorClient | None
 
 
-def assemble(config: ServerConfig, state: State, telemetry: Telemetry, threads: int) -> Parts:
-    """Load the model and wire the server around it.
+@dataclass(frozen=True)
+class Loaded:
+    """What worker processes share: made once, before any fork."""
+
+    warm: WarmModel
+    profile: bytes | None  # the content of reference.json, where records are logged
+
+
+def load(config: ServerConfig, telemetry: Telemetry, threads: int) -> Loaded:
+    """Load the model and let it prove itself.
 
     Raises:
         StartError: the version cannot be served.
@@ -75,30 +65,53 @@ def assemble(config: ServerConfig, state: State, telemetry: Telemetry, threads: 
     with localcopy.opened(config) as version:
         warm = models.load(version, config, threads)
         profile = models.reference_profile(version) if config.log is not None else None
-    monitor = recorder = None
-    if config.log is not None:
-        monitor = MonitorClient(config.log.url)
-        reference = reference_document(config, profile) if profile is not None else None
-        recorder = Recorder(config, config.log, reference, monitor, telemetry)
-    plane = DataPlane(warm, config, telemetry, recorder, threads)
-    inference, bounds = Inference(plane), BodyBounds(config)
-    reader = BodyReader(bounds)
-    application = create_application(plane, state, reader, monitor)
     telemetry.platform = warm.model.platform
     milliseconds = warm.seconds(1) * 1000
     _log.info("version %s is warm on %s: %.3f ms a row", config.version, warm.model.platform, milliseconds)
+    return Loaded(warm, profile)
+
+
+def wire(loaded: Loaded, config: ServerConfig, state: State, telemetry: Telemetry, threads: int) -> Parts:
+    """Wire the server around a loaded model, in the process that will serve."""
+    monitor = recorder = None
+    if config.log is not None:
+        monitor = MonitorClient(config.log.url)
+        reference = reference_document(config, loaded.profile) if loaded.profile is not None else None
+        recorder = Recorder(config, config.log, reference, monitor, telemetry)
+    plane = DataPlane(loaded.warm, config, telemetry, recorder, threads)
+    inference, bounds = Inference(plane), BodyBounds(config)
+    reader = BodyReader(bounds)
+    application = create_application(plane, state, reader, monitor)
     app = InferenceApp(inference, state, reader, cast(App, application))
     return Parts(app, Wiring(inference, bounds, state), plane, recorder, monitor)
 
 
-class Process:
-    """Serves until SIGTERM or SIGINT; a second signal ends the waiting."""
+def assemble(config: ServerConfig, state: State, telemetry: Telemetry, threads: int) -> Parts:
+    """Load and wire, for one process.
 
-    def __init__(self, config: ServerConfig, state: State, parts: Parts, listener: socket.socket) -> None:
+    Raises:
+        StartError: the version cannot be served.
+    """
+    return wire(load(config, telemetry, threads), config, state, telemetry, threads)
+
+
+class Process:
+    """Serves until a signal; a second one ends the waiting."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        state: State,
+        parts: Parts,
+        listeners: Sequence[Listener],
+        signals: Iterable[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+    ) -> None:
         self._config = config
         self._state = state
         self._parts = parts
-        self._listener = listener
+        self._listeners = listeners
+        self._signals = tuple(signals)
+        self._started = 0
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -111,65 +124,48 @@ class Process:
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in self._signals:
             loop.add_signal_handler(number, self._on_signal)
-        server = HttpServer(self._uvicorn_config(), self._on_started)
-        serving = asyncio.create_task(server.serve(sockets=[self._listener]))
-        sending = asyncio.create_task(self._parts.recorder.run()) if self._parts.recorder is not None else None
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)  # a worker was forked with them held back
+        background = [asyncio.create_task(self._beat())]
+        if self._parts.recorder is not None:
+            background.append(asyncio.create_task(self._parts.recorder.run()))
+        serving = [asyncio.create_task(listener.serve(self._on_started)) for listener in self._listeners]
         await self._wait_for_stop(serving)
-        await self._drain(server, serving)
-        if sending is not None:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+        await self._drain()
+        await asyncio.gather(*serving)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         await self._close()
 
-    def _uvicorn_config(self) -> uvicorn.Config:
-        return uvicorn.Config(
-            self._parts.app,
-            http=InferenceConnection.of(self._parts.wiring),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=int(self._config.request_timeout_seconds) + 1,
-        )
-
     def _on_started(self) -> None:
-        self._state.phase = "ready"
-        _log.info("ready")
+        self._started += 1
+        if self._started == len(self._listeners) and not self._stop.is_set():
+            self._state.phase = "ready"
+            _log.info("ready")
 
     def _on_signal(self) -> None:
         if self._stop.is_set():
             self._hurry.set()
         self._stop.set()
 
-    async def _wait_for_stop(self, serving: "asyncio.Task[None]") -> None:
-        while not self._stop.is_set() and not serving.done():
+    async def _beat(self) -> None:
+        while True:
             self._state.beat()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), 1.0)
+            await asyncio.sleep(BEAT_SECONDS)
 
-    async def _drain(self, server: HttpServer, serving: "asyncio.Task[None]") -> None:
+    async def _wait_for_stop(self, serving: "list[asyncio.Task[None]]") -> None:
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([stopped, *serving], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+
+    async def _drain(self) -> None:
         self._state.phase = "draining"
         _log.info("draining for %g s", self._config.drain_seconds)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hurry.wait(), self._config.drain_seconds)
-        sockets.refuse_new(self._listener)
-        await self._empty_queue()
-        server.should_exit = True
-        await serving
-
-    async def _empty_queue(self) -> None:
-        """Let the loop accept what the kernel had queued, and read it; on a busy machine that takes longer."""
-        for _ in range(_ACCEPT_QUEUE_TURNS):
-            await asyncio.sleep(_ACCEPT_QUEUE_SECONDS)
-            if not sockets.waiting(self._listener):
-                break
-        for _ in range(3):  # a sleep may end before the loop has looked at its sockets; a turn of it has
-            await asyncio.sleep(0)
+        await asyncio.gather(*(listener.drain() for listener in self._listeners))
 
     async def _close(self) -> None:
         if self._parts.recorder is not None:
@@ -178,3 +174,19 @@ class Process:
             await self._parts.monitor.close()
         self._parts.plane.close()
         _log.info("stopped")
+
+
+def http_config(config: ServerConfig, parts: Parts) -> uvicorn.Config:
+    """Return how uvicorn serves the parts."""
+    return uvicorn.Config(
+        parts.app,
+        http=InferenceConnection.of(parts.wiring),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(config.request_timeout_seconds) + 1,
+    )
