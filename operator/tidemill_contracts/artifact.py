@@ -22,6 +22,7 @@ ONNX_FILE = "model.onnx"
 PICKLE_FILE = "model.joblib"
 REFERENCE_FILE = "reference.json"
 SAMPLE_FILE = "sample.json"
+PROBABILITIES = "probabilities"  # the name of a classifier's second output, [rows, classes]
 
 Format = Literal["skops", "onnx", "joblib", "program"]
 Task = Literal["classification", "regression", "clustering", "outlier-detection", "unknown"]

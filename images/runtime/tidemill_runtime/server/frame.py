@@ -80,17 +80,27 @@ def quoted(names: Sequence[str], limit: int = 20) -> str:
 
 
 class Frame:
-    """`rows` rows of a schema, as `matrix` (float64 [rows, width]) or as `arrays`, one [rows] per column."""
+    """`rows` rows of a schema, as `matrix` (float64 [rows, width]) or as `arrays`, one [rows] per column.
 
-    __slots__ = ("arrays", "matrix", "rows", "schema")
+    `is_complete` is True where it is known that no value is missing; False says nothing.
+    """
+
+    __slots__ = ("arrays", "is_complete", "matrix", "rows", "schema")
 
     def __init__(
-        self, schema: Schema, rows: int, *, matrix: Array | None = None, arrays: Sequence[Array] | None = None
+        self,
+        schema: Schema,
+        rows: int,
+        *,
+        matrix: Array | None = None,
+        arrays: Sequence[Array] | None = None,
+        is_complete: bool = False,
     ) -> None:
         self.schema = schema
         self.rows = rows
         self.matrix = matrix
         self.arrays = arrays
+        self.is_complete = is_complete
 
     def column(self, index: int) -> Array:
         """Return one column, [rows]."""
@@ -124,7 +134,7 @@ class Frame:
             BadRequestError: names row and column.
         """
         places = self.schema.complete
-        if not places or (self.matrix is not None and not np.isnan(self.matrix).any()):
+        if self.is_complete or not places or (self.matrix is not None and not np.isnan(self.matrix).any()):
             return
         for index in places:
             missing = np.isnan(self.column(index))

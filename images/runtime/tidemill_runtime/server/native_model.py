@@ -16,6 +16,7 @@ from tidemill_runtime.estimators import parts
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError, StartError
 from tidemill_runtime.server.frame import Array, Frame, Schema
+from tidemill_runtime.server.quiet import quiet
 from tidemill_runtime.server.trusted import is_vetted
 
 _UNKNOWN_CATEGORIES = re.compile(r"unknown categories \[(.*)\] in column", re.DOTALL)  # scikit-learn's words
@@ -87,10 +88,7 @@ class NativeModel:
         frame.check_missing()
         features = self._data_frame(frame) if self._as_frame else self._matrix(frame)
         try:
-            with np.errstate(all="ignore"):  # absurd numbers are no reason to write to the log
-                if self._head is not None:
-                    features = self._head.transform(features)
-                return self._answer(features)
+            return quiet.run(self._answer, features)  # absurd numbers are no reason to write to the log
         except (ValueError, TypeError) as error:
             reason = str(error).strip().partition("\n")[0]
             refused = _UNKNOWN_CATEGORIES.search(str(error))
@@ -101,6 +99,8 @@ class NativeModel:
 
     def _answer(self, features: Any) -> Answer:
         model = self._model
+        if self._head is not None:
+            features = self._head.transform(features)
         probabilities = model.predict_proba(features) if self._has_probabilities else None
         if isinstance(probabilities, list):  # several targets: one matrix each; V2 has one tensor
             probabilities = None
