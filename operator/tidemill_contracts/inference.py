@@ -31,11 +31,15 @@ Value = float | int | str | bool | None
 
 
 class Batching(Document):
-    """Adaptive batching of single rows. In `ServerConfig`, None: the server decides, within these defaults."""
+    """Adaptive batching: requests that wait for a model at the same time are answered by one call of it.
 
-    enabled: bool = True  # False: every request is predicted by itself
-    max_rows: int = 64
-    max_delay_milliseconds: float = 2.0
+    The server batches where it measured, at warm-up, that a call costs more than its rows do. An idle model is called
+    at once; only where requests come in bursts does a call wait for the next one.
+    """
+
+    enabled: bool = True  # False: one call for each request
+    max_rows: int = 64  # of one call; a request is never split, one of more rows than this is a call of its own
+    max_delay_milliseconds: float = 2.0  # at most this is waited for more requests; 0: never
 
 
 class PredictionLog(Document):
@@ -59,7 +63,7 @@ class ServerConfig(Document):
     secret: str | None = None
     runtime: Literal["Auto", "ONNX", "Native"] = "Auto"
     workers: int = 1
-    batching: Batching | None = None
+    batching: Batching | None = None  # None: as Batching() says
     log: PredictionLog | None = None
     max_body_bytes: int = 16 * 1024 * 1024
     max_in_flight: int = 256

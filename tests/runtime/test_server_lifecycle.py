@@ -270,7 +270,7 @@ def test_a_broken_configuration_names_the_field(tmp_path: Path, document: str, s
         assert server.termination_log.read_text().startswith(sentence)
 
 
-@pytest.mark.parametrize(("field", "value"), [("workers", 2), ("batching", {})])
+@pytest.mark.parametrize(("field", "value"), [("workers", 2)])
 def test_fields_without_effect_are_refused(numbers: Published, tmp_path: Path, field: str, value: Any) -> None:
     code, message = refused(numbers, tmp_path, **{field: value})
     assert code == 42

@@ -83,8 +83,6 @@ def read_config(text: str | None) -> ServerConfig:
         raise StartError(
             "ConfigInvalid", f"{SERVER_CONFIG_ENV}: workers: {config.workers}; this server runs 1, add replicas"
         )
-    if config.batching is not None:
-        raise StartError("ConfigInvalid", f"{SERVER_CONFIG_ENV}: batching: this server does not batch")
     return config
 
 

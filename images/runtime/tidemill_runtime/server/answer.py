@@ -11,8 +11,8 @@ from tidemill_runtime.server.frame import Array
 class Answer:
     """`prediction` is [rows] or [rows, targets]; `probabilities` is [rows, classes] where the model has them.
 
-    `others` are further outputs (scores, distances, probabilities by target), each [rows] or [rows, n]. `names` are pairs
-    of output name and datatype, in the order prediction, probabilities, others.
+    `others` are further outputs (scores, distances, probabilities by target), each [rows] or [rows, n]. `names` are
+    pairs of output name and datatype, in the order prediction, probabilities, others.
     """
 
     names: Sequence[tuple[str, str]]

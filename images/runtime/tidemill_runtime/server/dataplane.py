@@ -12,8 +12,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from tidemill_contracts.inference import ServerConfig
+from tidemill_contracts.inference import Batching, ServerConfig
 from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.batching import Batcher
 from tidemill_runtime.server.board import IN_FLIGHT
 from tidemill_runtime.server.errors import OutOfTimeError, ServingError, UnavailableError
 from tidemill_runtime.server.frame import Frame
@@ -23,6 +24,7 @@ from tidemill_runtime.server.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 INLINE_SECONDS = 0.001  # a hop to a thread and back costs about a tenth of this
+ROW_SHARE = 0.25  # of a call's cost: where a row costs more than this, calls are worth little less than rows
 T = TypeVar("T")
 
 
@@ -44,6 +46,28 @@ class DataPlane:
         self._limit = config.max_in_flight
         self.in_flight = 0
         self._cells = telemetry.cells
+        self._batcher = self._new_batcher(config.batching or Batching())
+
+    def _new_batcher(self, batching: Batching) -> Batcher | None:
+        """Return what collects requests, None where a call costs little more than its rows or batching is off."""
+        warm = self.warm
+        if not batching.enabled or warm.seconds_per_row > ROW_SHARE * warm.seconds_per_call:
+            return None
+        return Batcher(
+            self.answer,
+            self._pool,
+            batching,
+            cost=warm.seconds_per_call,
+            timeout=self.config.request_timeout_seconds,
+            hold=self._hold,
+            release=self.release,
+            count=self._telemetry.batched,
+        )
+
+    def _hold(self) -> None:
+        """Keep a place for a thread that nobody waits for any more."""
+        self.in_flight += 1
+        self._cells[IN_FLIGHT] = self.in_flight
 
     def admit(self) -> None:
         """Take a place among the requests in flight; give it back with `release`.
@@ -85,6 +109,8 @@ class DataPlane:
         Raises:
             ServingError: as `answer` does; OutOfTimeError: no answer in `request_timeout_seconds`.
         """
+        if self._batcher is not None and frame.rows <= self._batcher.max_rows:
+            return await self._batcher.predict(frame)
         return await self.in_thread(lambda: self.answer(frame))
 
     async def in_thread(self, work: Callable[[], T]) -> T:
@@ -101,7 +127,7 @@ class DataPlane:
                 return await asyncio.shield(asyncio.wrap_future(running))
         except (TimeoutError, asyncio.CancelledError) as error:
             if not running.cancel():
-                self.in_flight += 1
+                self._hold()
                 loop = asyncio.get_running_loop()
                 running.add_done_callback(lambda _: loop.call_soon_threadsafe(self.release))
             if isinstance(error, asyncio.CancelledError):  # the client went away, where a transport tells
@@ -123,6 +149,8 @@ class DataPlane:
 
     def close(self) -> None:
         """Let threads end; what still runs is not waited for."""
+        if self._batcher is not None:
+            self._batcher.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
