@@ -16,7 +16,9 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from skops import io as skops_io
 from tests.support import versions
 
+from tidemill.serving.snapshot import Version, runtime_of
 from tidemill_contracts.artifact import ColumnSpec, Sample, Signature
+from tidemill_contracts.runtimes import VERIFIED
 from tidemill_runtime.server import models
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.cpu import cpu_limit
@@ -44,6 +46,24 @@ def test_auto_falls_back_when_the_onnx_form_does_not_prove_itself(tmp_path: Path
     assert load(published).model.platform == "sklearn"
     with pytest.raises(StartError, match=r"^ModelLoadFailed: model\.onnx: "):
         load(published, runtime="ONNX")
+
+
+@pytest.mark.parametrize("asked", ["Auto", "ONNX", "Native"])
+def test_status_tells_the_runtime_that_the_server_takes(tmp_path: Path, asked: Any) -> None:
+    """`note`: what the trainer writes into the ModelVersion of such a version."""
+    both = versions.numbers(tmp_path / "both")
+    differs = versions.numbers(tmp_path / "differs", parity=False)
+    native = versions.regression(tmp_path / "native")
+    for published, note in ((both, VERIFIED), (differs, "1 of 5 labels differ"), (native, "there is no converter")):
+        manifest = published.manifest
+        record = {"name": "demo-7", "number": 7, "digest": published.digest, "uri": published.uri}
+        told = runtime_of(asked, Version(**record, formats=manifest.formats, onnx=note)).runtime
+        if told is None:
+            with pytest.raises(StartError, match="FormatUnsupported"):
+                load(published, runtime=asked)
+        else:
+            platform = load(published, runtime=asked).model.platform
+            assert platform == {"ONNX": "onnxruntime_onnx", "Native": "sklearn"}[told], (asked, note)
 
 
 def test_what_was_asked_for_and_is_not_there_is_said(tmp_path: Path) -> None:

@@ -13,7 +13,15 @@ from tidemill.core import conditions
 from tidemill.core import labels as keys
 from tidemill.core.conditions import parse_time
 from tidemill.core.plan import ObjectRef
-from tidemill.serving.snapshot import FORMATS_ANNOTATION, PodFailure, RollbackRequest, RouterPod, Version, Workload
+from tidemill.serving.snapshot import (
+    FORMATS_ANNOTATION,
+    ONNX_ANNOTATION,
+    PodFailure,
+    RollbackRequest,
+    RouterPod,
+    Version,
+    Workload,
+)
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, ServerConfig
 
 Obj = dict[str, Any]
@@ -35,6 +43,7 @@ def version(obj: Obj) -> Version:
         digest=spec["digest"],
         uri=spec["uri"],
         formats=tuple(sorted(spec.get("formats") or ())),
+        onnx=spec.get("onnx") or "",
         secret=(spec.get("secretRef") or {}).get("name"),
         approved=bool(approved and approved.get("status") == "True"),
         note=(approved or {}).get("message", ""),
@@ -48,14 +57,14 @@ def workload(deployment: Obj, pods: Iterable[Obj], versions: Iterable[Version]) 
         return None
     recorded = next((v for v in versions if v.key == (told.version, told.digest)), None)
     meta, spec, status = deployment["metadata"], deployment["spec"], deployment.get("status") or {}
-    formats = (meta.get("annotations") or {}).get(FORMATS_ANNOTATION, "")
+    annotations = meta.get("annotations") or {}
     replicas = int(spec.get("replicas", 1))
     available = conditions.get(status.get("conditions") or (), "Available") or {}
     since = parse_time(available["lastTransitionTime"]) if available.get("lastTransitionTime") else None
     is_available = available.get("status") == "True"
     return Workload(
         name=meta["name"],
-        version=recorded or _told_version(told, formats),
+        version=recorded or _told_version(told, annotations),
         replicas=replicas,
         ready=int(status.get("readyReplicas") or 0),
         settled=int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 0)
@@ -67,13 +76,14 @@ def workload(deployment: Obj, pods: Iterable[Obj], versions: Iterable[Version]) 
     )
 
 
-def _told_version(told: ServerConfig, formats: str) -> Version:
+def _told_version(told: ServerConfig, annotations: Mapping[str, str]) -> Version:
     return Version(
         name=told.version,
         number=int(told.number),
         digest=told.digest,
         uri=told.uri,
-        formats=tuple(f for f in formats.split(",") if f),
+        formats=tuple(f for f in annotations.get(FORMATS_ANNOTATION, "").split(",") if f),
+        onnx=annotations.get(ONNX_ANNOTATION, ""),
         secret=told.secret,
         recorded=False,
     )

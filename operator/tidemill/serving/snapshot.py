@@ -17,6 +17,7 @@ from tidemill.core import labels as keys
 from tidemill.core.plan import ObjectRef
 from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.serving.figures import Scrape
+from tidemill_contracts.runtimes import VERIFIED, Asked, Choice, choose
 
 Obj = dict[str, Any]
 
@@ -25,6 +26,9 @@ _RUNNING = {"suspend", "replicas", "autoscaling", "logging"}
 
 FORMATS_ANNOTATION = f"{keys.GROUP}/formats"
 """On a version's Deployment: the version's forms, for when the ModelVersion is gone."""
+
+ONNX_ANNOTATION = f"{keys.GROUP}/onnx"
+"""On a version's Deployment: what the ModelVersion says of its ONNX form, for when that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class Version:
     digest: str
     uri: str
     formats: tuple[str, ...]
+    onnx: str = ""
+    """`verified`, or why there is no verified ONNX form; empty: not told."""
     secret: str | None = None
     approved: bool = False
     recorded: bool = True
@@ -208,10 +214,11 @@ def monitor_service(deployment: str) -> str:
     return names.child_name(deployment, "monitor")
 
 
-def runtime_of(asked: str, version: Version) -> str | None:
-    """ONNX or Native as the server will choose; None when the version has no form that the asked runtime reads."""
-    if asked != "Native" and "onnx" in version.formats:
-        return "ONNX"
-    if asked != "ONNX" and {"skops", "joblib"} & set(version.formats):
-        return "Native"
-    return None
+def runtime_of(asked: Asked, version: Version) -> Choice:
+    """What the server will choose, by the rule that it follows itself.
+
+    A record that lists an ONNX form beside a native one and says nothing of it is trusted: only a verified one is
+    registered there.
+    """
+    parity = True if version.onnx in ("", VERIFIED) else None
+    return choose(asked, version.formats, parity=parity, note=version.onnx, allow_pickle="joblib" in version.formats)

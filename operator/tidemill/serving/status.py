@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tidemill.api.v1alpha1.model_deployment import CandidateStatus, StableStatus
 from tidemill.core.conditions import Condition, merge, of, trio
 from tidemill.serving import readiness, steps
 from tidemill.serving.advice import advice
@@ -41,11 +42,9 @@ def build(
     stable, candidate = state.stable, state.candidate
     workload = readiness.workload_of(snapshot, stable)
     if candidate is not None:
-        candidate = candidate.model_copy(update={"weight": effective_weight})
+        candidate = candidate.model_copy(update={"weight": effective_weight, **_runtime(snapshot, candidate)})
     if stable is not None:
-        version = snapshot.version(stable.version, stable.digest)
-        runtime = runtime_of(snapshot.spec.server.runtime, version) if version else None
-        stable = stable.model_copy(update={"weight": 100 - effective_weight, "runtime": runtime or stable.runtime})
+        stable = stable.model_copy(update={"weight": 100 - effective_weight, **_runtime(snapshot, stable)})
     found = {
         "observedGeneration": snapshot.generation,
         "url": f"http://{snapshot.name}.{snapshot.namespace}.svc",
@@ -62,6 +61,15 @@ def build(
         "conditions": conditions(snapshot, state, target, routed),
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _runtime(snapshot: Snapshot, record: StableStatus | CandidateStatus) -> dict[str, str]:
+    """What serves a version and why; nothing new where its forms are not known any more."""
+    version = snapshot.version(record.version, record.digest)
+    choice = runtime_of(snapshot.spec.server.runtime, version) if version else None
+    if choice is None or choice.runtime is None:
+        return {}
+    return {"runtime": choice.runtime, "runtime_reason": choice.reason}
 
 
 def conditions(snapshot: Snapshot, state: State, target: Target, routed: bool) -> list[dict[str, Any]]:

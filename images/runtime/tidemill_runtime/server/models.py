@@ -16,6 +16,7 @@ import numpy as np
 from tidemill_contracts import artifact
 from tidemill_contracts.artifact import ModelManifest, Sample
 from tidemill_contracts.inference import ServerConfig
+from tidemill_contracts.runtimes import choose as chosen
 from tidemill_runtime import artifacts
 from tidemill_runtime.artifacts import ArtifactError, Version
 from tidemill_runtime.server.answer import Answer
@@ -92,16 +93,15 @@ def runtimes(manifest: ModelManifest, config: ServerConfig) -> list[str]:
     Raises:
         StartError: FormatUnsupported; says what the version has and what was asked for.
     """
-    formats = manifest.formats
-    native: list[str] = [f for f in ("skops", "joblib") if f in formats and (f != "joblib" or config.allow_pickle)]
-    has_parity = manifest.onnx_parity.passed if manifest.onnx_parity is not None else not native
-    onnx = ["onnx"] if "onnx" in formats else []
-    by_runtime: dict[str, list[str]] = {
-        "ONNX": onnx,
-        "Native": native[:1],
-        "Auto": (onnx if has_parity else []) + native[:1],
-    }
-    choices = by_runtime[config.runtime]
+    formats, report = manifest.formats, manifest.onnx_parity
+    choice = chosen(
+        config.runtime,
+        formats,
+        parity=None if report is None else report.passed,
+        note="" if report is None else report.reason,
+        allow_pickle=config.allow_pickle,
+    )
+    choices = list(choice.formats)
     if not choices:
         hint = (
             "; joblib is loaded only where pickle is allowed" if "joblib" in formats and not config.allow_pickle else ""
@@ -109,6 +109,7 @@ def runtimes(manifest: ModelManifest, config: ServerConfig) -> list[str]:
         raise StartError(
             "FormatUnsupported", f"runtime {config.runtime} cannot serve formats {', '.join(formats) or 'none'}{hint}"
         )
+    _log.info("%s: %s", choice.runtime, choice.reason)
     return choices
 
 

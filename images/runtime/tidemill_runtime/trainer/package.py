@@ -24,6 +24,7 @@ from tidemill_contracts.artifact import (
     sha256,
 )
 from tidemill_contracts.reference import ReferenceProfile
+from tidemill_contracts.runtimes import VERIFIED
 from tidemill_contracts.training import TrainerConfig
 from tidemill_runtime.trainer import inspection, missing, native, onnxform, reference
 from tidemill_runtime.trainer.evaluation import Metrics
@@ -122,7 +123,7 @@ def assemble(
 def _onnx_note(form: Native, converted: Converted | None) -> str:
     if converted is None:
         return "as the program wrote it" if form.form == "onnx" else f"not converted from format {form.form}"
-    return "verified" if converted.report.passed else converted.report.reason
+    return VERIFIED if converted.report.passed else converted.report.reason
 
 
 def lineage(config: TrainerConfig, revisions: dict[str, str], digests: dict[str, str]) -> Lineage:

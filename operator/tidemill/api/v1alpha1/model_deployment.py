@@ -209,7 +209,8 @@ class StableStatus(Model):
     digest: Annotated[Digest, Field(description="Its digest.")]
     weight: Annotated[int, Field(description="Percentage of requests.")] = 100
     since: Annotated[Time | None, Field(description="Since when it is the stable version.")] = None
-    runtime: Annotated[str | None, Field(description="ONNX or Native.")] = None
+    runtime: Annotated[str | None, Field(description="What its servers run: ONNX or Native (scikit-learn).")] = None
+    runtime_reason: Annotated[str | None, Field(description="Why that runtime, as half a sentence.")] = None
 
 
 class CheckResult(Model):
@@ -244,6 +245,8 @@ class CandidateStatus(Model):
     version: Annotated[str, Field(description="Name of the ModelVersion.")]
     digest: Annotated[Digest, Field(description="Its digest.")]
     weight: Annotated[int, Field(description="Percentage of requests.")] = 0
+    runtime: Annotated[str | None, Field(description="What its servers run: ONNX or Native (scikit-learn).")] = None
+    runtime_reason: Annotated[str | None, Field(description="Why that runtime, as half a sentence.")] = None
     step: Annotated[int, Field(description="Index of the step; -1: its pods are starting.")] = -1
     started_at: Annotated[Time, Field(description="When the roll-out started.")]
     step_started_at: Annotated[Time | None, Field(description="When the step started.")] = None

@@ -12,7 +12,14 @@ from tidemill.api.v1alpha1 import model_server as spec
 from tidemill.core import labels as keys
 from tidemill.core import podspec
 from tidemill.core.plan import ObjectRef, Patch
-from tidemill.serving.snapshot import FORMATS_ANNOTATION, Snapshot, Version, monitor_service, version_child
+from tidemill.serving.snapshot import (
+    FORMATS_ANNOTATION,
+    ONNX_ANNOTATION,
+    Snapshot,
+    Version,
+    monitor_service,
+    version_child,
+)
 from tidemill_contracts.inference import (
     ADMIN_PORT,
     HTTP_PORT,
@@ -117,9 +124,7 @@ def deployment(snapshot: Snapshot, version: Version) -> dict[str, Any]:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": podspec.metadata(
-            name, snapshot.object, chosen, {FORMATS_ANNOTATION: ",".join(sorted(version.formats))}
-        ),
+        "metadata": podspec.metadata(name, snapshot.object, chosen, _forms(version)),
         "spec": {
             "selector": {"matchLabels": selector(snapshot, version)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
@@ -132,6 +137,11 @@ def deployment(snapshot: Snapshot, version: Version) -> dict[str, Any]:
             },
         },
     }
+
+
+def _forms(version: Version) -> dict[str, str]:
+    known = {FORMATS_ANNOTATION: ",".join(sorted(version.formats)), ONNX_ANNOTATION: version.onnx}
+    return {name: value for name, value in known.items() if value or name == FORMATS_ANNOTATION}
 
 
 def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:

@@ -10,7 +10,7 @@ def choose(snapshot: Snapshot, state: State) -> Target:
     """The version that spec.model asks for now, when a server can load it."""
     found = _asked_for(snapshot, state)
     asked = snapshot.spec.server.runtime
-    if found.version is None or is_version(state.stable, found.version) or runtime_of(asked, found.version):
+    if found.version is None or is_version(state.stable, found.version) or runtime_of(asked, found.version).runtime:
         return found
     forms = ", ".join(found.version.formats) or "no form"
     readable = {"ONNX": "onnx", "Native": "skops or joblib"}.get(asked, "onnx, skops or joblib")

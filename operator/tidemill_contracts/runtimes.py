@@ -1,0 +1,55 @@
+"""Which form of a version is served, and why: the one rule that servers follow and the operator tells in status.
+
+Pure, so that both planes can call it. What it cannot foresee is a form that fails in the server itself: with `Auto` a
+server whose ONNX form does not repeat the recorded answers at warm-up goes on to the next of `formats`.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+Runtime = Literal["ONNX", "Native"]
+Asked = Literal["Auto", "ONNX", "Native"]
+
+VERIFIED = "verified"  # what a version's record says of an ONNX form that passed the parity check
+_NATIVE = ("skops", "joblib")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Forms to try, best first; none where the runtime that was asked for can load none. `reason`: half a sentence."""
+
+    formats: tuple[str, ...]
+    reason: str
+
+    @property
+    def runtime(self) -> Runtime | None:
+        """What serves, as long as the first form does not fail at warm-up."""
+        if not self.formats:
+            return None
+        return "ONNX" if self.formats[0] == "onnx" else "Native"
+
+
+def choose(
+    asked: Asked, formats: Collection[str], *, parity: bool | None, note: str = "", allow_pickle: bool = False
+) -> Choice:
+    """Return what serves a version that has `formats`.
+
+    `parity`: whether its ONNX form passed the check against the native one, None where nobody looked: then it is as
+    good as the only form, and not good enough beside a native one. `note`: why there is no verified ONNX form.
+    """
+    native = tuple(f for f in _NATIVE if f in formats and (f != "joblib" or allow_pickle))[:1]
+    onnx = ("onnx",) if "onnx" in formats else ()
+    if asked == "ONNX":
+        return Choice(onnx, "spec.server.runtime is ONNX" if onnx else _no_onnx(note))
+    if asked == "Native":
+        return Choice(native, "spec.server.runtime is Native" if native else "the version has no native form")
+    proven = onnx if (parity if parity is not None else not native) else ()
+    if proven:
+        why = "its ONNX form repeats the native one's answers" if native else "the version has no native form"
+        return Choice(proven + native, why)
+    return Choice(native, _no_onnx(note))
+
+
+def _no_onnx(note: str) -> str:
+    return f"no verified ONNX form: {note}" if note and note != VERIFIED else "the version has no verified ONNX form"
