@@ -81,7 +81,7 @@ def test_both_forms_refuse_the_same_gap_in_the_same_words(trainer: Trainer) -> N
         row: list[float | None] = [1.0] * warm.schema.width
         gap = [*row[:1], None, *row[2:]]
         for bodies in ([row, gap], [dict(zip(warm.schema.names, values, strict=True)) for values in (row, gap)]):
-            frame = protocol_v1.decode(orjson.dumps({"instances": bodies}), warm.schema)
+            frame = protocol_v1.decode(orjson.dumps({"instances": bodies}), warm.schema).frame
             with pytest.raises(BadRequestError) as refused:
                 warm.model.predict(frame)
             assert refused.value.message == "inputs: row 1: column 'mean texture' takes no missing values, got null"

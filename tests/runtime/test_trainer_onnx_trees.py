@@ -264,7 +264,7 @@ def test_a_forest_is_served_from_onnx_and_takes_every_number_type(trainer: Train
         tensor = {"name": "x", "shape": list(rows.shape), "datatype": datatype, "data": values.ravel().tolist()}
         frame = protocol_v2.decode(json_of({"inputs": [tensor]}), warm.schema, ("label", "probabilities")).frame
         assert warm.model.predict(frame).labels() == native.model.predict(frame).labels()
-    gap = protocol_v1.decode(json_of({"instances": [[None, *rows[0, 1:].tolist()]]}), warm.schema)
+    gap = protocol_v1.decode(json_of({"instances": [[None, *rows[0, 1:].tolist()]]}), warm.schema).frame
     assert warm.model.predict(gap).labels() == native.model.predict(gap).labels()
 
 

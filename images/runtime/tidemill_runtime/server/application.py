@@ -132,7 +132,7 @@ def _add_server_routes(app: FastAPI, endpoints: Endpoints, name: str) -> None:
         return endpoints.server_ready()
 
     async def server() -> dict[str, Any]:
-        return {"name": SERVER, "version": server_version(), "extensions": []}
+        return {"name": SERVER, "version": server_version(), "extensions": ["binary_tensor_data"]}
 
     async def models() -> dict[str, list[str]]:
         return {"models": [name]}

@@ -7,7 +7,7 @@ needs to know the others. Missing values are NaN in numbers and None in text. No
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +23,11 @@ _NONE = type(None)
 NUMBERS = frozenset({int, float, _NONE})
 BOOLEANS = frozenset({bool, _NONE})
 TEXTS = frozenset({str, _NONE})
+EXACT = 2**53
+"""Up to here float64 holds every whole number."""
+_INTS = frozenset({int})
+_OBJECT = np.dtype(object)
+_FLOAT64 = np.dtype(np.float64)
 _TAKES = {"number": "numbers", "boolean": "true or false", "text": "strings"}
 
 
@@ -42,6 +47,16 @@ class Column:
     kind: Kind
     categories: tuple[str, ...] | None = None
     """The values that training saw, where they are few enough to be known."""
+    is_integer: bool = field(init=False)
+    dtype: np.dtype[Any] = field(init=False)
+    """What the column's values are held as when none is missing."""
+
+    def __post_init__(self) -> None:
+        """Derive what decoders ask for with every row."""
+        is_integer = self.datatype.startswith(("INT", "UINT"))
+        whole = np.dtype(np.uint64 if self.datatype == "UINT64" else np.int64)
+        object.__setattr__(self, "is_integer", is_integer)
+        object.__setattr__(self, "dtype", _OBJECT if self.kind == "text" else whole if is_integer else _FLOAT64)
 
 
 class Schema:
@@ -54,6 +69,8 @@ class Schema:
         self.width = len(self.columns)
         self.is_numeric = all(c.kind == "number" for c in self.columns)
         self.has_text = any(c.kind == "text" for c in self.columns)
+        self.has_wide = any(c.datatype in ("INT64", "UINT64") for c in self.columns)
+        """Whether a column may hold whole numbers that float64 does not."""
         self.complete = tuple(i for i, c in enumerate(signature.inputs) if c.nullable is False)
         """The places of columns in which the model takes no missing values."""
 
@@ -91,7 +108,6 @@ class Frame:
         self,
         schema: Schema,
         rows: int,
-        *,
         matrix: Array | None = None,
         arrays: Sequence[Array] | None = None,
         is_complete: bool = False,
@@ -137,7 +153,7 @@ class Frame:
         if self.is_complete or not places or (self.matrix is not None and not np.isnan(self.matrix).any()):
             return
         for index in places:
-            missing = np.isnan(self.column(index))
+            missing = _missing(self.column(index), self.schema.columns[index])
             if missing.any():
                 where = f"row {int(missing.argmax())}: column {self.schema.names[index]!r}"
                 raise BadRequestError(f"inputs: {where} takes no missing values, got null")
@@ -178,10 +194,16 @@ class Frame:
         """Return the names of columns that have a missing value."""
         found = []
         for index, column in enumerate(self.schema.columns):
-            values = self.column(index)
-            if any(value is None for value in values) if column.kind == "text" else bool(np.isnan(values).any()):
+            if _missing(self.column(index), column).any():
                 found.append(column.name)
         return found
+
+
+def _missing(values: Array, column: Column) -> NDArray[np.bool_]:
+    """Return which values are missing, [rows]: None in text, NaN in numbers."""
+    if column.kind == "text":
+        return np.fromiter((value is None for value in values), dtype=np.bool_, count=len(values))
+    return np.isnan(values)
 
 
 def _is_in(value: str | None, refused: str) -> bool:
@@ -202,9 +224,9 @@ def array_of(values: list[Any], column: Column, where: str) -> Array:
         if types <= TEXTS:
             return np.array(values, dtype=object)
     elif types <= NUMBERS or (column.kind == "boolean" and types <= BOOLEANS | NUMBERS):
-        if column.datatype.startswith(("INT", "UINT")) and types == {int}:
-            return integers(values)
-        return np.array(values, dtype=np.float64)
+        if not column.is_integer:
+            return np.array(values, dtype=np.float64)
+        return integers(values, column, where) if types == _INTS else _rounded(values, column, where)
     allowed = {"text": TEXTS, "number": NUMBERS, "boolean": BOOLEANS | NUMBERS}[column.kind]
     row = next(i for i, value in enumerate(values) if type(value) not in allowed)
     raise BadRequestError(
@@ -212,22 +234,46 @@ def array_of(values: list[Any], column: Column, where: str) -> Array:
     )
 
 
-def integers(values: list[int]) -> Array:
-    """Return whole numbers as int64, or as float64 when one is beyond it."""
-    try:
-        return np.array(values, dtype=np.int64)
-    except OverflowError:
-        return np.array(values, dtype=np.float64)
+def integers(values: list[int], column: Column, where: str) -> Array:
+    """Return whole numbers exactly: as the column's own dtype, else as the other of int64 and uint64.
+
+    Raises:
+        BadRequestError: some are negative and others beyond int64, which no array holds.
+    """
+    for dtype in (column.dtype, np.int64, np.uint64):
+        try:
+            return np.array(values, dtype=dtype)
+        except OverflowError:
+            continue
+    return _rounded(values, column, where)
 
 
-def matrix_of(values: list[Any], rows: int, schema: Schema, where: str) -> Array:
-    """Return row-major values of a numeric schema as float64 [rows, width].
+def _rounded(values: list[Any], column: Column, where: str) -> Array:
+    """Return values of an integer column as float64, where that changes no whole number."""
+    array: Array = np.array(values, dtype=np.float64)
+    for row, value in enumerate(values):
+        if type(value) is int and not -EXACT <= value <= EXACT and int(array[row]) != value:
+            raise BadRequestError(
+                f"{where}: row {row}: column {column.name!r}: {value} is beyond what can be told apart beside "
+                f"nulls, fractions or numbers of the other sign in one request; send the row alone"
+            )
+    return array
+
+
+def frame_of_values(values: list[Any], rows: int, schema: Schema, where: str) -> Frame:
+    """Return row-major values of a numeric schema, sent without a datatype, as a frame.
 
     Raises:
         BadRequestError: a value is no number; the message names row and column.
     """
-    if set(map(type, values)) <= NUMBERS:
-        return np.array(values, dtype=np.float64).reshape(rows, schema.width)
+    types = set(map(type, values))
+    if types <= NUMBERS:
+        matrix: Array = np.array(values, dtype=np.float64).reshape(rows, schema.width)
+        if schema.has_wide and int in types and not (np.abs(matrix) < EXACT).all():
+            width = schema.width
+            columns = [array_of(values[i::width], column, where) for i, column in enumerate(schema.columns)]
+            return Frame(schema, rows, None, columns, _NONE not in types)
+        return Frame(schema, rows, matrix, None, _NONE not in types)
     at = next(i for i, value in enumerate(values) if type(value) not in NUMBERS)
     row, column = divmod(at, schema.width)
     name = schema.names[column]

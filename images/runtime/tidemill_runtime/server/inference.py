@@ -13,7 +13,7 @@ from urllib.parse import quote
 import orjson
 
 from tidemill_contracts.inference import PREDICTION_ID_HEADER
-from tidemill_runtime.server import protocol_v1, protocol_v2
+from tidemill_runtime.server import binary, protocol_v1, protocol_v2
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.dataplane import DataPlane, monotonic, new_request_id
 from tidemill_runtime.server.errors import BadRequestError, ServingError
@@ -21,9 +21,12 @@ from tidemill_runtime.server.frame import Frame
 
 Headers = list[tuple[bytes, bytes]]  # names in lower case
 Protocol = Literal["v1", "v2"]
+Encoded = tuple[bytes, int | None]  # a body, and the length of its JSON where binary data follows
 
 VERSION_HEADER = b"x-tidemill-version"
 JSON = (b"content-type", b"application/json")
+_BINARY = (b"content-type", b"application/octet-stream")
+_JSON_LENGTH = binary.HEADER.lower().encode()
 _ID_HEADER = PREDICTION_ID_HEADER.encode()
 _LARGE_BODY = 128 * 1024  # parsing more than this would hold up every other request
 _MANY_ROWS = 1000  # encoding more than these likewise
@@ -43,10 +46,9 @@ class Reply:
 class _Request:
     """A decoded request."""
 
-    protocol: Protocol
     id: str
     frame: Frame
-    outputs: list[str] | None
+    decoded: protocol_v1.Request | protocol_v2.Request
     started: float
 
 
@@ -69,7 +71,7 @@ class Inference:
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
         name, number = plane.config.deployment, plane.config.number
-        self._model_head = {"model_name": name, "model_version": number}
+        self._head = protocol_v2.Head(name, number)
         self._version_header = (VERSION_HEADER, number.encode("ascii", "replace"))
         paths: dict[str, Protocol] = {
             f"/v2/models/{name}/infer": "v2",
@@ -126,10 +128,10 @@ class Inference:
         try:
             answer = plane.answer(frame) if plane.is_quick(frame.rows) else await plane.predict(frame)
             if frame.rows > _MANY_ROWS:
-                body = await plane.in_thread(lambda: self._encode(request, answer))
+                encoded = await plane.in_thread(lambda: self._encode(request, answer))
             else:
-                body = self._encode(request, answer)
-            return self._succeeded(request, answer, body)
+                encoded = self._encode(request, answer)
+            return self._succeeded(request, answer, encoded)
         except Exception as error:
             return self._failed(error, request.started)
         finally:
@@ -138,20 +140,27 @@ class Inference:
     def _decode(self, protocol: Protocol, headers: Headers, body: bytes, started: float) -> _Request:
         plane = self._plane
         if protocol == "v2":
-            request = protocol_v2.decode(body, plane.schema, plane.output_names)
+            length = _json_length(headers)
+            request = protocol_v2.decode(body, plane.schema, plane.output_names, length)
             request_id = request.id or given_id(headers) or new_request_id()
-            return _Request(protocol, request_id, request.frame, request.outputs, started)
-        frame = protocol_v1.decode(body, plane.schema)
-        return _Request(protocol, given_id(headers) or new_request_id(), frame, None, started)
+            return _Request(request_id, request.frame, request, started)
+        decoded = protocol_v1.decode(body, plane.schema)
+        return _Request(given_id(headers) or new_request_id(), decoded.frame, decoded, started)
 
-    def _encode(self, request: _Request, answer: Answer) -> bytes:
-        if request.protocol == "v2":
-            return protocol_v2.encode(request.id, answer, request.outputs, self._model_head)
-        return protocol_v1.encode(answer)
+    def _encode(self, request: _Request, answer: Answer) -> Encoded:
+        decoded = request.decoded
+        if isinstance(decoded, protocol_v2.Request):
+            return protocol_v2.encode(request.id, answer, decoded, self._head)
+        return protocol_v1.encode(answer, decoded), None
 
-    def _succeeded(self, request: _Request, answer: Answer, body: bytes) -> Reply:
+    def _succeeded(self, request: _Request, answer: Answer, encoded: Encoded) -> Reply:
         self._plane.succeeded(request.id, request.frame, answer, monotonic() - request.started)
-        return Reply(200, [JSON, self._version_header, (_ID_HEADER, header_value(request.id))], body)
+        body, length = encoded
+        fields: Headers = [JSON, self._version_header, (_ID_HEADER, header_value(request.id))]
+        if length is not None:
+            fields[0] = _BINARY
+            fields.append((_JSON_LENGTH, b"%d" % length))
+        return Reply(200, fields, body)
 
     def _failed(self, error: Exception, started: float, headers: Headers | None = None) -> Reply:
         if not isinstance(error, ServingError):
@@ -161,6 +170,13 @@ class Inference:
             error = BadRequestError(error.message + _encoding_hint(headers))
         self._plane.failed(error.status, monotonic() - started)
         return refusal(error)
+
+
+def _json_length(headers: Headers) -> int | None:
+    for name, value in headers:
+        if name == _JSON_LENGTH:
+            return binary.json_length(value)
+    return None
 
 
 def given_id(headers: Headers) -> str | None:

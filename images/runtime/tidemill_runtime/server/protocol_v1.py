@@ -2,25 +2,50 @@
 
 Rows are lists in the model's column order, objects by column name, or bare values for a model of one
 column.
+
+Class probabilities come on request: `"parameters": {"probabilities": true}`. The protocol has no name for
+them; keys that it does not know either (`signature_name`) are ignored.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from tidemill_runtime.server import parameters
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError
-from tidemill_runtime.server.frame import Frame, Schema, array_of, matrix_of, quoted, shown
+from tidemill_runtime.server.frame import Frame, Schema, array_of, frame_of_values, quoted, shown
+from tidemill_runtime.server.parameters import Parameters
 from tidemill_runtime.server.protocol_v2 import load_json
 
 
-def decode(body: bytes, schema: Schema) -> Frame:
-    """Return the rows in a body.
+@dataclass(slots=True)
+class Request:
+    """One decoded request; `probabilities` says that the client wants those of the classes too."""
+
+    frame: Frame
+    probabilities: bool
+    parameters: Parameters
+
+
+def decode(body: bytes, schema: Schema) -> Request:
+    """Return the request in a body.
 
     Raises:
         BadRequestError: names the field and what it takes.
     """
     document = load_json(body)
+    given, wanted = document.get("parameters"), False
+    if given is None:
+        given = parameters.NONE
+    else:
+        given = parameters.decode(given, "parameters")
+        wanted = parameters.flag(given, "probabilities", "parameters") or False
+    return Request(_frame(document, schema), wanted, given)
+
+
+def _frame(document: dict[str, Any], schema: Schema) -> Frame:
     where = "instances" if "instances" in document else "inputs"
     if where == "inputs" and "inputs" not in document:
         raise BadRequestError("instances: missing; expected a list of rows")
@@ -46,9 +71,17 @@ def decode(body: bytes, schema: Schema) -> Frame:
     return _from_rows(value, schema, where)
 
 
-def encode(answer: Answer) -> bytes:
-    """Return the response body; NaN and infinity become null."""
-    return orjson.dumps({"predictions": answer.prediction.tolist()})
+def encode(answer: Answer, request: Request) -> bytes:
+    """Return the response body; NaN and infinity become null.
+
+    Raises:
+        BadRequestError: probabilities are wanted of a model that has none.
+    """
+    if not request.probabilities:
+        return orjson.dumps({"predictions": answer.prediction.tolist()})
+    if answer.probabilities is None:
+        raise BadRequestError("parameters.probabilities: this model gives no probabilities")
+    return orjson.dumps({"predictions": answer.prediction.tolist(), "probabilities": answer.probabilities.tolist()})
 
 
 def _from_rows(rows: list[list[Any]], schema: Schema, where: str) -> Frame:
@@ -60,7 +93,7 @@ def _from_rows(rows: list[list[Any]], schema: Schema, where: str) -> Frame:
             )
     if schema.is_numeric:
         flat = rows[0] if len(rows) == 1 else [value for row in rows for value in row]
-        return Frame(schema, len(rows), matrix=matrix_of(flat, len(rows), schema, where))
+        return frame_of_values(flat, len(rows), schema, where)
     columns = zip(schema.columns, zip(*rows, strict=True), strict=True)
     return Frame(schema, len(rows), arrays=[array_of(list(values), column, where) for column, values in columns])
 
@@ -72,7 +105,7 @@ def _from_records(rows: list[dict[str, Any]], schema: Schema, where: str) -> Fra
     names = schema.names
     if schema.is_numeric:
         flat = [row[name] for row in rows for name in names]
-        return Frame(schema, len(rows), matrix=matrix_of(flat, len(rows), schema, where))
+        return frame_of_values(flat, len(rows), schema, where)
     return Frame(schema, len(rows), arrays=[array_of([row[c.name] for row in rows], c, where) for c in schema.columns])
 
 

@@ -1,6 +1,6 @@
-"""Open Inference Protocol V2 over JSON: request bytes to a frame, an answer to response bytes.
+"""Open Inference Protocol V2 over REST: request bytes to a frame, an answer to response bytes.
 
-Accepts one matrix tensor for all columns, or one tensor per column. The differences between public
+Tensors are JSON or, after it, binary; both ways in one request are fine. The differences between public
 servers, and which side this one takes, are listed in docs/serving-protocol.md.
 """
 
@@ -9,24 +9,45 @@ from typing import Any
 
 import orjson
 
-from tidemill_runtime.server import tensors
+from tidemill_runtime.server import binary, framing, parameters, tensors
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError
-from tidemill_runtime.server.frame import Array, Frame, Schema, check_kind, quoted, shown
+from tidemill_runtime.server.frame import Array, Frame, Schema, quoted, shown
+from tidemill_runtime.server.parameters import Parameters
+from tidemill_runtime.server.tensors import Tensor
 
 MAX_ID = 256  # characters of a request id; it is a key in the monitor's database
+_NO_NAMES: frozenset[str] = frozenset()
+_PLACES = tuple(f"inputs[{i}]" for i in range(64))
+_dumps = orjson.dumps
 
 
 @dataclass(slots=True)
 class Request:
-    """One decoded request. `outputs` is None when the client wants all of them."""
+    """One decoded request.
+
+    `outputs` are the names that the client wants, None for all of them; `binary` are those that it wants as binary
+    data. `parameters` are the request's own.
+    """
 
     id: str | None
     frame: Frame
-    outputs: list[str] | None
+    outputs: frozenset[str] | None
+    binary: frozenset[str]
+    parameters: Parameters
 
 
-def load_json(body: bytes) -> dict[str, Any]:
+class Head:
+    """What every answer of one server begins with."""
+
+    __slots__ = ("start",)
+
+    def __init__(self, model_name: str, model_version: str) -> None:
+        document = orjson.dumps({"model_name": model_name, "model_version": model_version})
+        self.start = document[:-1] + b',"id":'
+
+
+def load_json(body: bytes | memoryview) -> dict[str, Any]:
     """Return the JSON object in a body.
 
     Raises:
@@ -35,7 +56,7 @@ def load_json(body: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        hint = "; JSON has no NaN or Infinity, send null for a missing value" if _has_nan(body) else ""
+        hint = "; JSON has no NaN or Infinity, send null for a missing value" if _has_nan(bytes(body)) else ""
         raise BadRequestError(f"the body is not valid JSON: {error}{hint}") from None
     if type(document) is not dict:
         raise BadRequestError(f"the body must be a JSON object, got {shown(document)}")
@@ -46,120 +67,160 @@ def _has_nan(body: bytes) -> bool:
     return b"NaN" in body or b"Infinity" in body
 
 
-def decode(body: bytes, schema: Schema, output_names: tuple[str, ...]) -> Request:
-    """Return the request in a body.
+def decode(body: bytes, schema: Schema, output_names: tuple[str, ...], json_length: int | None = None) -> Request:
+    """Return the request in a body; `json_length` is what its header says, None when it has none.
 
     Raises:
         BadRequestError: names the field and what it takes.
     """
-    document = load_json(body)
-    outputs = document.get("outputs")
-    parameters = document.get("parameters")
-    if parameters is not None and type(parameters) is not dict:
-        raise BadRequestError(f"parameters: expected an object, got {shown(parameters)}")
-    return Request(
-        _identifier(document.get("id")),
-        _frame(document.get("inputs"), schema),
-        None if outputs is None else _outputs(outputs, output_names),
-    )
-
-
-def encode(request_id: str, answer: Answer, outputs: list[str] | None, head: dict[str, Any]) -> bytes:
-    """Return the response body. `head` holds model_name and model_version."""
-    entries = []
-    for name, datatype, array in answer.tensors():
-        if outputs is None or name in outputs:
-            entries.append(
-                {"name": name, "shape": array.shape, "datatype": datatype, "data": tensors.encode_data(array)}
-            )
-    return orjson.dumps({**head, "id": request_id, "outputs": entries})
+    rest = None
+    if json_length is None:
+        document = load_json(body)
+    elif json_length:
+        head, rest = binary.split(body, json_length)
+        document = load_json(head)
+    else:
+        return Request(None, binary.raw_matrix(body, schema), None, frozenset(output_names), parameters.NONE)
+    get = document.get
+    request_id = get("id")
+    if request_id is not None:
+        request_id = _identifier(request_id)
+    given = get("parameters")
+    given = parameters.NONE if given is None else parameters.decode(given, "parameters")
+    frame = framing.frame_of(_tensors(get("inputs"), given, rest), schema)
+    outputs = get("outputs")
+    if outputs is None and not given:
+        return Request(request_id, frame, None, _NO_NAMES, given)
+    return Request(request_id, frame, *_outputs(outputs, output_names, given), given)
 
 
 def _identifier(value: object) -> str | None:
-    if value is None:
-        return None
-    if type(value) is not str or not 0 < len(value) <= MAX_ID:
-        raise BadRequestError(f"id: expected a string of 1 to {MAX_ID} characters, got {shown(value)}")
-    return value
+    if type(value) is not str or len(value) > MAX_ID:
+        raise BadRequestError(f"id: expected a string of at most {MAX_ID} characters, got {shown(value)}")
+    return value or None
 
 
-def _outputs(value: object, known: tuple[str, ...]) -> list[str] | None:
+def _outputs(value: object, known: tuple[str, ...], given: Parameters) -> tuple[frozenset[str] | None, frozenset[str]]:
+    """Return the names that are wanted (None: all of them), and which of them as binary data."""
+    is_binary = parameters.flag(given, "binary_data_output", "parameters") or False
+    if value is None or value == []:
+        return None, frozenset(known) if is_binary else _NO_NAMES
     if type(value) is not list:
         raise BadRequestError(f"outputs: expected a list, got {shown(value)}")
-    names = []
+    wanted: dict[str, bool] = {}
     for i, entry in enumerate(value):
         name = entry.get("name") if type(entry) is dict else None
         if type(name) is not str or name not in known:
             raise BadRequestError(f"outputs[{i}].name: expected one of {quoted(known)}, got {shown(name)}")
-        names.append(name)
-    return names or None
+        place = f"outputs[{i}].parameters"
+        own = parameters.flag(parameters.decode(entry.get("parameters"), place), "binary_data", place)
+        wanted[name] = is_binary if own is None else own
+    return frozenset(wanted), frozenset(name for name, as_binary in wanted.items() if as_binary)
 
 
-def _frame(inputs: object, schema: Schema) -> Frame:
+def _tensors(inputs: object, given: Parameters, rest: memoryview | None) -> list[Tensor]:
     if type(inputs) is not list or not inputs:
         raise BadRequestError(f"inputs: expected a list of tensors, got {shown(inputs) if inputs != [] else 'none'}")
-    if len(inputs) == 1:
-        name, shape, array, datatype = _tensor(inputs[0], "inputs[0]")
-        if len(shape) == 2 and shape[1] == schema.width and (schema.width > 1 or name not in schema.index):
-            return _from_matrix(array, shape[0], datatype, schema)
-        if name not in schema.index and len(shape) == 2 and shape[1] > 1:
-            raise BadRequestError(
-                f"inputs[0].shape: a matrix for this model has {schema.width} columns "
-                f"({quoted(schema.names)}), got shape {shape}"
-            )
-        parsed = [(name, shape, array, datatype)]
-    else:
-        parsed = [_tensor(entry, f"inputs[{i}]") for i, entry in enumerate(inputs)]
-    return _from_columns(parsed, schema)
+    if rest is None:
+        if len(inputs) == 1:
+            return [_tensor(inputs[0], "inputs[0]", given, None)]
+        return [_tensor(entry, _place(i), given, None) for i, entry in enumerate(inputs)]
+    found: list[Tensor] = []
+    for i, entry in enumerate(inputs):
+        size = _binary_size(entry, _place(i), len(rest))
+        found.append(_tensor(entry, _place(i), given, None if size is None else rest[:size]))
+        rest = rest[size or 0 :]
+    if rest:
+        raise BadRequestError(
+            f"inputs: the body has {len(rest)} bytes more than the JSON and all parameters.binary_data_size say"
+        )
+    return found
 
 
-def _tensor(entry: object, where: str) -> tuple[str, list[int], Array, str]:
+def _place(index: int) -> str:
+    return _PLACES[index] if index < 64 else f"inputs[{index}]"
+
+
+def _binary_size(entry: object, where: str, left: int) -> int | None:
+    """Return how many bytes of binary data belong to a tensor, None when its data is JSON."""
+    given = entry.get("parameters") if type(entry) is dict else None
+    size = given.get("binary_data_size") if type(given) is dict else None
+    if size is None:
+        return None
+    place = f"{where}.parameters.binary_data_size"
+    if type(size) is not int or size < 0:
+        raise BadRequestError(f"{place}: expected a number of bytes, got {shown(size)}")
+    if size > left:
+        raise BadRequestError(f"{place}: {size} bytes, but the body has only {left} left")
+    return size
+
+
+def _tensor(entry: object, where: str, inherited: Parameters, raw: memoryview | None) -> Tensor:
     if type(entry) is not dict:
         raise BadRequestError(f"{where}: expected an object, got {shown(entry)}")
-    name, datatype = entry.get("name"), entry.get("datatype")
+    get = entry.get
+    name, datatype = get("name"), get("datatype")
     if type(name) is not str:
         raise BadRequestError(f"{where}.name: expected a string, got {shown(name)}")
     if type(datatype) is not str:
-        raise BadRequestError(
-            f"{where}.datatype: expected one of {', '.join(tensors.DATATYPES)}, got {shown(datatype)}"
-        )
-    shape = tensors.decode_shape(entry.get("shape"), where)
-    return name, shape, tensors.decode_data(entry.get("data"), shape, datatype, where), datatype
+        raise tensors.unknown_datatype(datatype, where)
+    own, hint = get("parameters"), None
+    if own is not None or inherited:
+        hint = _hint(own, inherited, datatype, where)
+    shape = tensors.decode_shape(get("shape"), where)
+    data = get("data")
+    if raw is None:
+        if data is None and own and own.get("binary_data_size") is not None:
+            raise BadRequestError(f"{where}.parameters.binary_data_size: binary data needs the header {binary.HEADER}")
+        values, is_complete = tensors.decode_data(data, shape, datatype, where)
+    elif data is not None:
+        raise BadRequestError(f"{where}: give either data or parameters.binary_data_size, not both")
+    else:
+        values, is_complete = binary.decode(raw, shape, datatype, where)
+    if datatype == "BYTES":
+        return _text_tensor(name, shape, values, is_complete, where, hint)
+    return Tensor(name, shape, "number" if values.dtype.kind != "O" else "any", values, is_complete, where)
 
 
-def _from_matrix(array: Array, rows: int, datatype: str, schema: Schema) -> Frame:
-    _check_rows(rows, "inputs[0]")
-    kind = tensors.kind_of_datatype(datatype)
-    if kind == "text" or schema.has_text:
-        for column in schema.columns:
-            check_kind(column, kind, "inputs[0]")
-        matrix = array.reshape(rows, schema.width)
-        return Frame(schema, rows, arrays=[matrix[:, i] for i in range(schema.width)])
-    if array.dtype.kind != "f":
-        array = array.astype("float64")
-    return Frame(schema, rows, matrix=array.reshape(rows, schema.width))
+def _hint(own: object, inherited: Parameters, datatype: str, where: str) -> str | None:
+    """Return a tensor's content type: its own, else the request's."""
+    place = f"{where}.parameters"
+    hint = parameters.content_type(parameters.decode(own, place), datatype, where, place)
+    if hint is None:
+        hint = parameters.content_type(inherited, datatype, where, "parameters")
+    return hint
 
 
-def _from_columns(parsed: list[tuple[str, list[int], Array, str]], schema: Schema) -> Frame:
-    arrays: dict[str, Array] = {}
-    rows = -1
-    for i, (name, shape, array, datatype) in enumerate(parsed):
-        if name in arrays:
-            raise BadRequestError(f"inputs[{i}].name: {shown(name)} is given twice")
-        if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
-            raise BadRequestError(f"inputs[{i}].shape: column {shown(name)} takes [rows] or [rows, 1], got {shape}")
-        if rows not in (-1, shape[0]):
-            raise BadRequestError(f"inputs[{i}].shape: {shape[0]} rows, but inputs[0] has {rows}")
-        rows = shape[0]
-        arrays[name] = array
-        if name in schema.index:
-            column = schema.columns[schema.index[name]]
-            check_kind(column, tensors.kind_of_datatype(datatype), f"inputs[{i}]")
-    schema.check_names(arrays, "inputs")
-    _check_rows(rows, "inputs[0]")
-    return Frame(schema, rows, arrays=[arrays[name] for name in schema.names])
+def _text_tensor(name: str, shape: list[int], values: Array, is_complete: bool, where: str, hint: str | None) -> Tensor:
+    read = None if hint is None else parameters.read(values, hint, where)
+    if read is None:
+        return Tensor(name, shape, "text", values, is_complete, where)
+    return Tensor(name, shape, "any", read, None not in read.tolist(), where)
 
 
-def _check_rows(rows: int, where: str) -> None:
-    if rows < 1:
-        raise BadRequestError(f"{where}.shape: expected at least one row")
+def encode(request_id: str, answer: Answer, request: Request, head: Head) -> tuple[bytes, int | None]:
+    """Return the response body, and the length of its JSON when binary data follows, else None.
+
+    Raises:
+        BadRequestError: an output has no JSON form.
+    """
+    wanted, as_binary = request.outputs, request.binary
+    entries: list[dict[str, Any]] = []
+    raw: list[bytes] = []
+    for name, datatype, array in answer.tensors():
+        if wanted is not None and name not in wanted:
+            continue
+        entry: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": datatype}
+        entries.append(entry)
+        if name in as_binary:
+            content = binary.encode(array, datatype)
+            entry["parameters"] = {"binary_data_size": len(content)}
+            raw.append(content)
+        elif datatype == "FP16":
+            raise BadRequestError(f"outputs: {name!r} is FP16, which has no JSON form; ask for it as binary_data")
+        else:
+            entry["data"] = tensors.encode_data(array)
+    body = b"".join((head.start, _dumps(request_id), b',"outputs":', _dumps(entries), b"}"))
+    if not raw:
+        return body, None
+    return b"".join((body, *raw)), len(body)
