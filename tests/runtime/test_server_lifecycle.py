@@ -15,14 +15,12 @@ from typing import Any
 
 import pytest
 from tests.support import serverprocess, versions
+from tests.support.closedloop import BODY, INFER, Client
 from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
 
 from tidemill_contracts.artifact import MARKER_FILE, SAMPLE_FILE, SKOPS_FILE, Sample
 from tidemill_runtime.server import localcopy, sockets
-
-BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [0.5, -1, 0.25, 2]}]})
-INFER = "/v2/models/demo/infer"
 
 
 @pytest.fixture(scope="module")
@@ -36,47 +34,6 @@ def post(server: ServerProcess, body: str = BODY, path: str = INFER) -> tuple[in
         connection.request("POST", path, body)
         reply = connection.getresponse()
         return reply.status, json.loads(reply.read()), {k.lower(): v for k, v in reply.getheaders()}
-
-
-class Client(threading.Thread):
-    """Sends requests one after the other over kept connections until a connection is refused."""
-
-    def __init__(self, server: ServerProcess) -> None:
-        super().__init__(daemon=True)
-        self._server = server
-        self.answered = 0
-        self.closed = 0
-        self.lost: list[str] = []
-
-    def run(self) -> None:
-        while not self.lost:
-            connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=10)
-            try:
-                connection.connect()
-            except ConnectionRefusedError:
-                return
-            except OSError as error:
-                self.lost.append(f"connect: {error!r}")
-                return
-            with contextlib.closing(connection):
-                self._use(connection)
-
-    def _use(self, connection: http.client.HTTPConnection) -> None:
-        while True:
-            try:
-                connection.request("POST", INFER, BODY)
-                reply = connection.getresponse()
-                reply.read()
-            except (OSError, http.client.HTTPException) as error:
-                self.lost.append(repr(error))
-                return
-            if reply.status != 200:
-                self.lost.append(f"status {reply.status}")
-                return
-            self.answered += 1
-            if reply.will_close:
-                self.closed += 1
-                return
 
 
 def test_connections_that_nobody_accepted_are_counted() -> None:
@@ -270,8 +227,8 @@ def test_a_broken_configuration_names_the_field(tmp_path: Path, document: str, s
         assert server.termination_log.read_text().startswith(sentence)
 
 
-@pytest.mark.parametrize(("field", "value"), [("workers", 2)])
-def test_fields_without_effect_are_refused(numbers: Published, tmp_path: Path, field: str, value: Any) -> None:
+@pytest.mark.parametrize(("field", "value"), [("workers", 0), ("workers", 65)])
+def test_values_out_of_range_are_refused(numbers: Published, tmp_path: Path, field: str, value: Any) -> None:
     code, message = refused(numbers, tmp_path, **{field: value})
     assert code == 42
     assert f"TIDEMILL_SERVER_CONFIG: {field}: " in message

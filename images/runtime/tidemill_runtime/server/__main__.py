@@ -21,7 +21,9 @@ from tidemill_runtime.server.errors import StartError
 HTTP_PORT_ENV = "TIDEMILL_HTTP_PORT"
 ADMIN_PORT_ENV = "TIDEMILL_ADMIN_PORT"
 TERMINATION_LOG_ENV = "TIDEMILL_TERMINATION_LOG"
-STUCK_SECONDS = 120.0  # how long the event loop may stand still before liveness fails
+STUCK_SECONDS_ENV = "TIDEMILL_STUCK_SECONDS"
+STUCK_SECONDS = 120.0  # how long an event loop may stand still before liveness fails or its worker is replaced
+MAX_WORKERS = 64
 _log = logging.getLogger("tidemill_runtime.server")
 
 
@@ -44,24 +46,30 @@ def main() -> int:
 
 def _serve() -> None:
     config = read_config(os.environ.get(SERVER_CONFIG_ENV))
-    threads = cpu.cpu_limit()
-    cpu.limit_threads(threads)
-    from tidemill_runtime.server import lifecycle, sockets
+    http_port, admin_port = _port(HTTP_PORT_ENV, HTTP_PORT), _port(ADMIN_PORT_ENV, ADMIN_PORT)
+    stuck_seconds = _seconds(STUCK_SECONDS_ENV, STUCK_SECONDS)
+    threads = cpu.threads_of_each(config.workers, cpu.cpu_limit())
+    cpu.limit_threads(threads, config.workers)
+    from tidemill_runtime.server import lifecycle, sockets, telemetry
     from tidemill_runtime.server.admin import AdminServer
-    from tidemill_runtime.server.listeners import HttpListener
+    from tidemill_runtime.server.board import Board
     from tidemill_runtime.server.state import State
-    from tidemill_runtime.server.telemetry import Telemetry
 
-    state, telemetry = State(), Telemetry(config)
+    shared = Board(config.workers, telemetry.layout(config).columns)
+    state, counted = State(), telemetry.Telemetry(config, shared)
     try:
-        admin = AdminServer(_port(ADMIN_PORT_ENV, ADMIN_PORT), state, telemetry, STUCK_SECONDS)
+        admin = AdminServer(admin_port, state, counted, stuck_seconds)
         admin.start()
-        parts = lifecycle.assemble(config, state, telemetry, threads)
-        listener = sockets.listen(_port(HTTP_PORT_ENV, HTTP_PORT))
+        loaded = lifecycle.load(config, counted, threads if config.workers == 1 else 1)
+        listeners = sockets.listen_together(http_port, config.workers)
     except OSError as error:
         raise StartError("StartFailed", str(error), retryable=True) from error
-    http = HttpListener(listener, lifecycle.http_config(config, parts))
-    lifecycle.Process(config, state, parts, [http]).run()
+    if config.workers == 1:
+        lifecycle.serve(loaded, config, state, counted, threads, listeners[0])
+    else:
+        from tidemill_runtime.server import workers
+
+        workers.serve(loaded, config, state, counted, threads, listeners, admin, stuck_seconds)
     admin.stop()
 
 
@@ -79,9 +87,9 @@ def read_config(text: str | None) -> ServerConfig:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "document"
         raise StartError("ConfigInvalid", f"{SERVER_CONFIG_ENV}: {where}: {first['msg']}") from error
-    if config.workers != 1:
+    if not 1 <= config.workers <= MAX_WORKERS:
         raise StartError(
-            "ConfigInvalid", f"{SERVER_CONFIG_ENV}: workers: {config.workers}; this server runs 1, add replicas"
+            "ConfigInvalid", f"{SERVER_CONFIG_ENV}: workers: {config.workers}; expected 1 to {MAX_WORKERS}"
         )
     return config
 
@@ -91,6 +99,19 @@ def _port(variable: str, default: int) -> int:
     if not text.isdigit() or int(text) > 65535:
         raise StartError("ConfigInvalid", f"{variable}: {text!r} is no port from 0 to 65535")
     return int(text)
+
+
+def _seconds(variable: str, default: float) -> float:
+    text = os.environ.get(variable)
+    if text is None:
+        return default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 86400:
+        raise StartError("ConfigInvalid", f"{variable}: {text!r} is no number of seconds from 1 to 86400")
+    return seconds
 
 
 def _stop_while_loading(number: int, frame: object) -> None:

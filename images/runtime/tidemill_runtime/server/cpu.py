@@ -9,6 +9,8 @@ from pathlib import Path
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
+# ONNX Runtime reports its use to its maker from a thread that is there from its import on, unless told not to.
+_NO_REPORTS = "ORT_DISABLE_TELEMETRY"
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -28,7 +30,20 @@ def cpu_limit(v2: Path = _CGROUP_V2, v1: Path = _CGROUP_V1) -> int:
     return max(1, min(allowed, math.ceil(int(quota) / int(period))))
 
 
-def limit_threads(threads: int) -> None:
-    """Tell numeric libraries that are loaded later how many threads to use; what is set already stays."""
+def threads_of_each(workers: int, limit: int) -> int:
+    """Return how many threads each worker process may predict with: together the CPUs, at least 1 each."""
+    return max(1, limit // workers)
+
+
+def limit_threads(threads: int, workers: int = 1) -> None:
+    """Tell numeric libraries that are loaded later how many threads to use.
+
+    What a person has set stays, but not with several workers: a library must have no threads when the process
+    forks, since they would not exist in the worker that waits for them.
+    """
+    os.environ[_NO_REPORTS] = "1"
     for name in _VARIABLES:
-        os.environ.setdefault(name, str(threads))
+        if workers == 1:
+            os.environ.setdefault(name, str(threads))
+        else:
+            os.environ[name] = "1"

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import logging
 import signal
+import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -25,7 +26,7 @@ from tidemill_runtime.server.connection import KEEP_ALIVE_SECONDS, InferenceConn
 from tidemill_runtime.server.dataplane import DataPlane
 from tidemill_runtime.server.http import App, InferenceApp
 from tidemill_runtime.server.inference import Inference
-from tidemill_runtime.server.listeners import Listener
+from tidemill_runtime.server.listeners import HttpListener, Listener
 from tidemill_runtime.server.models import WarmModel
 from tidemill_runtime.server.monitorclient import MonitorClient
 from tidemill_runtime.server.predictionlog import Recorder, reference_document
@@ -35,6 +36,7 @@ from tidemill_runtime.server.telemetry import Telemetry
 _log = logging.getLogger(__name__)
 FLUSH_SECONDS = 3.0
 BEAT_SECONDS = 1.0
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass
@@ -104,7 +106,7 @@ class Process:
         state: State,
         parts: Parts,
         listeners: Sequence[Listener],
-        signals: Iterable[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+        signals: Iterable[signal.Signals] = STOP_SIGNALS,
     ) -> None:
         self._config = config
         self._state = state
@@ -174,6 +176,21 @@ class Process:
             await self._parts.monitor.close()
         self._parts.plane.close()
         _log.info("stopped")
+
+
+def serve(
+    loaded: Loaded,
+    config: ServerConfig,
+    state: State,
+    telemetry: Telemetry,
+    threads: int,
+    http: socket.socket,
+    signals: Iterable[signal.Signals] = STOP_SIGNALS,
+) -> None:
+    """Serve a loaded model in this process until it is told to stop; `http` listens already."""
+    parts = wire(loaded, config, state, telemetry, threads)
+    listeners: list[Listener] = [HttpListener(http, http_config(config, parts))]
+    Process(config, state, parts, listeners, signals).run()
 
 
 def http_config(config: ServerConfig, parts: Parts) -> uvicorn.Config:

@@ -16,8 +16,10 @@ _BPF_RETURN = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF_RET | BPF_K, 0: keep no 
 BACKLOG = 2048
 
 
-def listen(port: int) -> socket.socket:
+def listen(port: int, *, shared: bool = False) -> socket.socket:
     """Return a socket that listens on every address, IPv6 too where the machine has it.
+
+    With `shared` several sockets may listen on the port; the kernel deals connections out among them.
 
     Raises:
         OSError: the port is taken.
@@ -25,12 +27,25 @@ def listen(port: int) -> socket.socket:
     if socket.has_dualstack_ipv6():
         try:
             return socket.create_server(
-                ("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True, reuse_port=False
+                ("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True, reuse_port=shared
             )
         except OSError as error:
             if error.errno is not None and error.errno != 97 and error.errno != 99:  # no IPv6 address family or address
                 raise
-    return socket.create_server(("", port), backlog=BACKLOG)
+    return socket.create_server(("", port), backlog=BACKLOG, reuse_port=shared)
+
+
+def listen_together(port: int, count: int) -> list[socket.socket]:
+    """Return sockets that all listen on one port (0: a free one), among which the kernel deals connections out.
+
+    Raises:
+        OSError: the port is taken; by a process that shares its port, too.
+    """
+    if count == 1:
+        return [listen(port)]
+    with listen(port) as alone:  # a port that others share can be bound by sharing, but not without
+        port = alone.getsockname()[1]
+    return [listen(port, shared=True) for _ in range(count)]
 
 
 def refuse_new(listener: socket.socket) -> None:

@@ -1,0 +1,195 @@
+"""Several worker processes behind one port, one page and one life, with real processes and real signals."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.support import serverprocess, versions
+from tests.support.closedloop import BODY, INFER, Client
+from tests.support.serverprocess import ServerProcess, get
+from tests.support.versions import Published
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    return versions.numbers(tmp_path_factory.mktemp("numbers"))
+
+
+def until(is_so: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.02)
+
+
+def children(process: int) -> list[int]:
+    """Return the ids of a process's children, the oldest first."""
+    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(child) for child in found]
+
+
+def is_running(process: int) -> bool:
+    """Return whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
+def metric(server: ServerProcess, name: str, *labels: str) -> float:
+    """Return the value of the one sample that has all labels."""
+    lines = get(server.admin + "/metrics")[1].decode().splitlines()
+    found = [
+        line for line in lines if line.startswith((name + "{", name + " ")) and all(part in line for part in labels)
+    ]
+    assert len(found) == 1, found
+    return float(found[0].rpartition(" ")[2])
+
+
+def counted(server: ServerProcess) -> float:
+    return metric(server, "tidemill_predictions_total", 'outcome="success"')
+
+
+def ask(server: ServerProcess) -> str:
+    """Send a request over a connection of its own; return the id of the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.request("POST", INFER, BODY)
+    reply = connection.getresponse()
+    document = json.loads(reply.read())
+    connection.close()
+    assert reply.status == 200, document
+    found: str = document["id"]
+    return found
+
+
+def test_one_page_counts_what_all_workers_answer(numbers: Published, tmp_path: Path) -> None:
+    with serverprocess.running(tmp_path, numbers.config(workers=3)) as server:
+        server.wait_ready()
+        workers = children(server.process.pid)
+        assert len(workers) == 3
+        threads = list(Path(f"/proc/{server.process.pid}/task").iterdir())
+        assert len(threads) == 2, "the parent has the main and the admin thread, and forks with the main one alone"
+        ids = {ask(server) for _ in range(60)}
+        assert len(ids) == 60, "each worker makes random ids of its own"
+        assert counted(server) == 60
+        assert metric(server, "http_request_duration_seconds_count", 'status="200"') == 60
+        assert metric(server, "tidemill_model_info", 'runtime="onnxruntime_onnx"', numbers.digest) == 1
+        assert metric(server, "tidemill_requests_in_flight") == 0
+        used = [ticks(worker) for worker in workers]
+        assert min(used) > 0
+        resident = metric(server, "process_resident_memory_bytes")
+        each = [pages(process) for process in (server.process.pid, *workers)]
+        assert max(each) < resident < 0.7 * sum(each), "memory that workers share counts once"
+        server.terminate()
+        assert server.wait() == 0
+        assert not any(is_running(worker) for worker in workers)
+
+
+def ticks(process: int) -> int:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def pages(process: int) -> int:
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_what_waits_for_a_worker_that_dies_is_answered_by_its_successor(numbers: Published, tmp_path: Path) -> None:
+    with serverprocess.running(tmp_path, numbers.config(workers=2)) as server:
+        server.wait_ready()
+        for _ in range(10):
+            ask(server)
+        victim, other = children(server.process.pid)
+        os.kill(victim, signal.SIGSTOP)
+        waiting = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=20) for _ in range(24)]
+        for connection in waiting:  # about half of them lie in the queue of the one that stands still
+            connection.request("POST", INFER, BODY)
+        time.sleep(0.3)
+        assert 0 < counted(server) - 10 < 24
+        os.kill(victim, signal.SIGKILL)
+        for connection in waiting:
+            reply = connection.getresponse()
+            assert reply.status == 200, reply.read()
+            reply.read()
+            connection.close()
+        assert counted(server) == 34, "what the dead worker counted stays"
+        until(lambda: get(server.admin + "/readyz")[0] == 200)
+        after = children(server.process.pid)
+        assert other in after
+        assert victim not in after
+        assert len(after) == 2
+        server.terminate()
+        assert server.wait() == 0
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_no_request_is_lost_while_two_workers_drain(numbers: Published, tmp_path: Path, attempt: int) -> None:
+    with serverprocess.running(tmp_path, numbers.config(workers=2, drain_seconds=1.0)) as server:
+        server.wait_ready()
+        clients = [Client(server) for _ in range(8)]
+        for client in clients:
+            client.start()
+        time.sleep(0.5)
+        server.terminate()
+        time.sleep(0.3)
+        assert get(server.admin + "/readyz")[0] == 503
+        assert get(server.admin + "/livez")[0] == 200
+        assert server.wait() == 0
+        for client in clients:
+            client.join(10)
+        assert [client.lost for client in clients] == [[]] * 8
+        assert all(client.closed for client in clients)
+
+
+def test_a_second_signal_hurries_every_worker(numbers: Published, tmp_path: Path) -> None:
+    with serverprocess.running(tmp_path, numbers.config(workers=2, drain_seconds=60.0)) as server:
+        server.wait_ready()
+        server.terminate()
+        until(lambda: get(server.admin + "/readyz")[0] == 503)
+        server.terminate()
+        assert server.wait(30) == 0
+
+
+def test_no_worker_outlives_its_parent(numbers: Published, tmp_path: Path) -> None:
+    with serverprocess.running(tmp_path, numbers.config(workers=2)) as server:
+        server.wait_ready()
+        workers = children(server.process.pid)
+        server.process.kill()
+        server.wait()
+        until(lambda: not any(is_running(worker) for worker in workers), 5)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port), timeout=5)
+
+
+def test_a_worker_that_stands_still_is_replaced_and_liveness_holds(numbers: Published, tmp_path: Path) -> None:
+    with serverprocess.running(tmp_path, numbers.config(workers=2), TIDEMILL_STUCK_SECONDS="2.5") as server:
+        server.wait_ready()
+        victim = children(server.process.pid)[1]
+        os.kill(victim, signal.SIGSTOP)
+        until(lambda: victim not in children(server.process.pid))
+        until(lambda: len(children(server.process.pid)) == 2)
+        assert get(server.admin + "/livez")[0] == 200
+        assert get(server.admin + "/readyz")[0] == 200
+        ask(server)
+
+
+def test_workers_that_die_again_and_again_end_the_container(numbers: Published, tmp_path: Path) -> None:
+    with serverprocess.running(tmp_path, numbers.config(workers=2)) as server:
+        server.wait_ready()
+        for _ in range(6):
+            until(lambda: len(children(server.process.pid)) == 2)
+            os.kill(children(server.process.pid)[0], signal.SIGKILL)
+            before = time.monotonic()
+            until(lambda: server.process.poll() is not None or get(server.admin + "/livez")[0] == 200)
+            assert time.monotonic() - before < 2
+            time.sleep(0.05)
+        assert server.wait(30) == 1
+        message = server.termination_log.read_text()
+        assert message == "WorkersFailed: workers died 6 times within 60 s; the last one was killed by signal 9"
