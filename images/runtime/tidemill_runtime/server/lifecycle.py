@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 FLUSH_SECONDS = 3.0
 BEAT_SECONDS = 1.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+HURRY_SIGNAL = signal.SIGUSR1  # what a second of them means, for those who cannot wait until the first has arrived
 
 
 @dataclass
@@ -128,7 +129,10 @@ class Process:
         loop = asyncio.get_running_loop()
         for number in self._signals:
             loop.add_signal_handler(number, self._on_signal)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)  # a worker was forked with them held back
+        loop.add_signal_handler(HURRY_SIGNAL, self._on_hurry)
+        signal.pthread_sigmask(
+            signal.SIG_UNBLOCK, (*self._signals, HURRY_SIGNAL)
+        )  # a worker was forked with them held back
         background = [asyncio.create_task(self._beat())]
         if self._parts.recorder is not None:
             background.append(asyncio.create_task(self._parts.recorder.run()))
@@ -150,6 +154,10 @@ class Process:
     def _on_signal(self) -> None:
         if self._stop.is_set():
             self._hurry.set()
+        self._stop.set()
+
+    def _on_hurry(self) -> None:
+        self._hurry.set()
         self._stop.set()
 
     async def _beat(self) -> None:

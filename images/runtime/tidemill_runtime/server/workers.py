@@ -27,6 +27,7 @@ from tidemill_runtime.server import board, lifecycle
 from tidemill_runtime.server.admin import AdminServer
 from tidemill_runtime.server.board import Board
 from tidemill_runtime.server.errors import StartError
+from tidemill_runtime.server.lifecycle import HURRY_SIGNAL
 from tidemill_runtime.server.state import PHASES, State
 from tidemill_runtime.server.telemetry import Telemetry
 
@@ -38,7 +39,7 @@ _BACK_OFF_SECONDS = (0.0, 0.1, 0.5, 1.0, 2.0)  # before the replacement, by the 
 _TURN_SECONDS = 0.25
 _STARTING_TURN_SECONDS = 0.005  # while readiness waits for workers
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_HELD_BACK = {*_STOP_SIGNALS, signal.SIGCHLD}
+_HELD_BACK = {*_STOP_SIGNALS, HURRY_SIGNAL, signal.SIGCHLD}
 _PR_SET_PDEATHSIG = 1
 
 
@@ -161,12 +162,14 @@ class Workers:
         _log.error("worker %d %s; another takes its place", worker.index, how)
 
     def _pass_on(self) -> None:
-        """Tell every worker to drain; told twice, they hurry."""
+        """Tell every worker to drain, and then to hurry: by another signal, since two of a kind may arrive as one."""
         if not self._passed_on:
             self._state.phase = "draining"
             self._end_by = time.monotonic() + self._end_seconds
+            self._kill(self.ids, signal.SIGTERM)
+        if self._signals > 1:
+            self._kill(self.ids, HURRY_SIGNAL)
         self._passed_on = max(self._signals, 1)
-        self._kill(self.ids, signal.SIGTERM)
 
     def _kill(self, processes: list[int], number: signal.Signals) -> None:
         for process in processes:  # none of them was waited for, so that each id is still its own
