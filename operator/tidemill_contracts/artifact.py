@@ -22,10 +22,14 @@ ONNX_FILE = "model.onnx"
 PICKLE_FILE = "model.joblib"
 REFERENCE_FILE = "reference.json"
 SAMPLE_FILE = "sample.json"
-PROBABILITIES = "probabilities"  # the name of a classifier's second output, [rows, classes]
+# Names of outputs. The first is the prediction: `label`, `value` (numbers of a regressor or transformer) or `cluster`.
+PROBABILITIES = "probabilities"  # [rows, classes]; of several targets `probabilities_0`, `probabilities_1`, …
+SCORE = "score"  # of an outlier detector, [rows]: below zero is an outlier
+DISTANCES = "distances"  # to the centres of clusters, [rows, clusters]
 
 Format = Literal["skops", "onnx", "joblib", "program"]
-Task = Literal["classification", "regression", "clustering", "outlier-detection", "unknown"]
+Task = Literal["classification", "regression", "clustering", "outlier-detection", "transformation", "unknown"]
+Value = float | int | str | bool | None
 
 
 class ColumnSpec(Document):
@@ -95,8 +99,8 @@ class ModelManifest(Document):
 class Sample(Document):
     """A few held-out rows with the native model's answers: the server's warm-up and parity check."""
 
-    columns: dict[str, list[float | int | str | bool | None]]
-    predictions: list[float | int | str | bool | None]
+    columns: dict[str, list[Value]]
+    predictions: list[Value | list[Value]]  # a list for a row of several targets; None where an answer is NaN
 
 
 def canonical_json(value: object) -> bytes:

@@ -38,7 +38,7 @@ class Batching(Document):
     """
 
     enabled: bool = True  # False: one call for each request
-    max_rows: int = 64  # of one call; a request is never split, one of more rows than this is a call of its own
+    max_rows: int = 256  # of one call; a request is never split, one of more rows than this is a call of its own
     max_delay_milliseconds: float = 2.0  # at most this is waited for more requests; 0: never
 
 

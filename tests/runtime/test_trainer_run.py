@@ -129,7 +129,7 @@ def test_a_model_without_target_has_only_the_users_metrics(trainer: Trainer) -> 
     trained = trainer(training_code.CLUSTERS, trainer.table(load_iris(as_frame=True).data.to_csv(index=False)), None)
     assert (trained.result.task, set(trained.result.metrics)) == ("clustering", {"inertia"})
     assert trained.result.signature is not None
-    assert [o.name for o in trained.result.signature.outputs] == ["label"]
+    assert [o.name for o in trained.result.signature.outputs] == ["cluster", "distances"]
 
 
 def test_the_users_metrics_stand_beside_the_built_in_ones(trainer: Trainer) -> None:

@@ -167,8 +167,9 @@ def compare(answer: Answer, sample: Sample) -> None:
     Raises:
         StartError: WarmUpMismatch, with the first row that differs.
     """
-    got = answer.labels()
-    numbers = [abs(value) for value in sample.predictions if isinstance(value, float)]
+    got = answer.prediction.tolist()
+    flat = [v for row in sample.predictions for v in (row if isinstance(row, list) else [row])]
+    numbers = [abs(value) for value in flat if isinstance(value, float)]
     scale = sum(numbers) / len(numbers) if numbers else 0.0
     for row, (expected, value) in enumerate(zip(sample.predictions, got, strict=True)):
         if not _is_same(expected, value, scale):
@@ -178,10 +179,16 @@ def compare(answer: Answer, sample: Sample) -> None:
 
 
 def _is_same(expected: Any, value: Any, scale: float) -> bool:
+    if isinstance(expected, list):
+        return (
+            isinstance(value, list)
+            and len(value) == len(expected)
+            and all(_is_same(e, v, scale) for e, v in zip(expected, value, strict=True))
+        )
     if isinstance(expected, float) and isinstance(value, (int, float)):
         return math.isclose(expected, value, rel_tol=TOLERANCE, abs_tol=TOLERANCE * scale)
-    if expected is None:  # NaN at training, or a model of several targets
-        return value is None or (isinstance(value, float) and math.isnan(value))
+    if expected is None:  # NaN at training; of versions from before, also a row of several targets
+        return value is None or isinstance(value, list) or (isinstance(value, float) and math.isnan(value))
     return bool(expected == value)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tidemill_contracts.artifact import ModelManifest
-from tidemill_runtime.estimators import parts
+from tidemill_contracts.artifact import PROBABILITIES, ModelManifest
+from tidemill_runtime.estimators import named, output_methods, parts
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError, StartError
 from tidemill_runtime.server.frame import Array, Frame, Schema
@@ -75,9 +75,13 @@ class NativeModel:
         self._names = [(o.name, o.datatype) for o in outputs]
         self._as_frame = manifest.signature.frame
         self._head, self._model = _split(estimator)
-        self._has_probabilities = len(outputs) > 1 and hasattr(self._model, "predict_proba")
-        if not hasattr(self._model, "predict"):
-            raise StartError("FormatUnsupported", f"{type(estimator).__name__} has no predict method")
+        self._has_probabilities = any(o.name == PROBABILITIES for o in outputs)
+        self._methods = list(output_methods(self._model, manifest.task).items())
+        self._others = [o.name for o in outputs[1:] if o.name != PROBABILITIES]
+        self._is_forest = _is_forest(self._model)
+        method = self._methods[0][1]
+        if not hasattr(self._model, method):
+            raise StartError("FormatUnsupported", f"{type(estimator).__name__} has no {method} method")
 
     def predict(self, frame: Frame) -> Answer:
         """Return the answer for every row.
@@ -101,16 +105,23 @@ class NativeModel:
         model = self._model
         if self._head is not None:
             features = self._head.transform(features)
+        if self._others:
+            return self._all(features)
         probabilities = model.predict_proba(features) if self._has_probabilities else None
-        if isinstance(probabilities, list):  # several targets: one matrix each; V2 has one tensor
-            probabilities = None
-        if probabilities is not None and _is_forest(model):  # its predict is this very argmax, at the same cost
+        if probabilities is not None and self._is_forest:  # its predict is this very argmax, at the same cost
             prediction = model.classes_.take(np.argmax(probabilities, axis=1), axis=0)
         else:
-            prediction = np.asarray(model.predict(features))
-        if prediction.ndim == 2 and prediction.shape[1] == 1:
-            prediction = prediction[:, 0]
+            name, method = self._methods[0]
+            prediction = named(name, getattr(model, method)(features))[name]
         return Answer(self._names, prediction, probabilities)
+
+    def _all(self, features: Any) -> Answer:
+        """Return the answer of a model with outputs beside prediction and probabilities."""
+        found: dict[str, Array] = {}
+        for name, method in self._methods:
+            found |= named(name, getattr(self._model, method)(features))
+        others = [found[name] for name in self._others]
+        return Answer(self._names, next(iter(found.values())), found.get(PROBABILITIES), others)
 
     def _matrix(self, frame: Frame) -> Array:
         return frame.objects() if self._schema.has_text else frame.numbers()

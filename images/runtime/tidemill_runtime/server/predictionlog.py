@@ -234,7 +234,7 @@ def _predictions(answers: list[Answer]) -> list[Any]:
 
 def _scores(answers: list[Answer]) -> list[float] | None:
     """Return the probability of the predicted class, the largest of each row; None for a model without."""
-    probabilities = [answer.probabilities for answer in answers if answer.probabilities is not None]
+    probabilities = [a.probabilities for a in answers if a.probabilities is not None and a.prediction.ndim == 1]
     if not probabilities:
         return None
     scores: list[float] = np.concatenate(probabilities).max(axis=1).tolist()

@@ -4,7 +4,7 @@ Everything that needs to know an estimator goes through `Model`, so that a model
 and one fitted on a matrix look the same from outside.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tidemill_contracts.artifact import ColumnSpec, Signature, Task
 from tidemill_contracts.reference import category_text
+from tidemill_runtime.estimators import named, output_methods
 from tidemill_runtime.trainer import usercode
 from tidemill_runtime.trainer.failures import RunError
 
@@ -29,7 +30,7 @@ class Model:
     task: Task
     columns: tuple[str, ...]
     frame: bool  # fitted on a DataFrame
-    classes: Values | None
+    classes: Values | None  # of a classifier of one target
     root: Path  # of the user's code, for messages
 
     def take(self, features: pd.DataFrame) -> Any:
@@ -38,20 +39,30 @@ class Model:
         return chosen if self.frame else chosen.to_numpy()
 
     def predict(self, features: pd.DataFrame) -> Values:
-        """Return one prediction per row, [rows] or [rows, outputs].
+        """Return one prediction per row, [rows] or [rows, targets]; a transformer's is what it makes of the row.
 
         Raises:
             RunError: UserError, CodeFailed; the model cannot answer rows like those that it was trained on.
         """
-        found = np.asarray(usercode.call(self.estimator.predict, self.root, self.take(features)))
-        return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
+        name, method = next(iter(output_methods(self.estimator, self.task).items()))
+        found: Values = named(name, self._call(method, features))[name]
+        return found
+
+    def outputs(self, features: pd.DataFrame) -> dict[str, Values]:
+        """Return every output by name in the order of the signature, the prediction first."""
+        found: dict[str, Values] = {}
+        for name, method in output_methods(self.estimator, self.task).items():
+            found |= named(name, self._call(method, features))
+        return found
+
+    def _call(self, method: str, features: pd.DataFrame) -> Any:
+        return usercode.call(getattr(self.estimator, method), self.root, self.take(features))
 
     def probabilities(self, features: pd.DataFrame) -> Values | None:
         """Return class probabilities [rows, classes] in the order of `classes`, None when the model has none."""
         if self.classes is None or not hasattr(self.estimator, "predict_proba"):
             return None
-        found = usercode.call(self.estimator.predict_proba, self.root, self.take(features))
-        return None if isinstance(found, list) else np.asarray(found, dtype=float)
+        return np.asarray(self._call("predict_proba", features), dtype=float)
 
     def scores(self, features: pd.DataFrame) -> Values | None:
         """Return a binary classifier's decision values [rows], None when it has none."""
@@ -67,9 +78,11 @@ def inspect(estimator: Any, features: pd.DataFrame, root: Path) -> Model:
     Raises:
         RunError: UserError; NotAnEstimator, NotFitted, or ColumnsDiffer (it takes columns that `features` has not).
     """
-    if isinstance(estimator, type) or not callable(getattr(estimator, "predict", None)):
+    methods = (getattr(estimator, name, None) for name in ("predict", "transform"))
+    if isinstance(estimator, type) or not any(map(callable, methods)):
         what = f"the class {estimator.__name__}" if isinstance(estimator, type) else f"{type(estimator).__name__}"
-        text = f"train returned {what}, expected a fitted scikit-learn estimator (an object with a predict method)"
+        wanted = "a fitted scikit-learn estimator (an object with a predict or transform method)"
+        text = f"train returned {what}, expected {wanted}"
         raise RunError("UserError", "NotAnEstimator", text)
     _check_fitted(estimator)
     names = getattr(estimator, "feature_names_in_", None)
@@ -90,7 +103,10 @@ def inspect(estimator: Any, features: pd.DataFrame, root: Path) -> Model:
     classes = getattr(estimator, "classes_", None) if task == "classification" else None
     plain = None if classes is None or isinstance(classes, list) else np.asarray(classes)
     frame = names is not None or _passes_frames_on(estimator, columns)
-    return Model(estimator, task, columns, frame, plain, root)
+    model = Model(estimator, task, columns, frame, plain, root)
+    if plain is not None and model.predict(features.head(1)).ndim == 2:  # several labels at once: each is yes or no
+        model = replace(model, classes=None)
+    return model
 
 
 def task_of(estimator: Any) -> Task:
@@ -108,8 +124,10 @@ def task_of(estimator: Any) -> Task:
             if check(estimator):
                 return task
         except AttributeError:  # no tags: not an estimator of scikit-learn's family
-            return "unknown"
-    return "unknown"
+            return "unknown" if hasattr(estimator, "predict") else "transformation"
+    if hasattr(estimator, "predict"):
+        return "clustering" if hasattr(estimator, "predict_proba") else "unknown"  # a mixture has no tag of its own
+    return "transformation"
 
 
 def signature(model: Model, features: pd.DataFrame) -> Signature:
@@ -166,13 +184,14 @@ def _input(values: "pd.Series[Any]") -> ColumnSpec:
 
 
 def _outputs(model: Model, features: pd.DataFrame) -> tuple[ColumnSpec, ...]:
-    if model.task == "regression" or (model.task == "unknown"):
-        found = model.predict(features.head(2))
-        shape = (-1,) if found.ndim == 1 else (-1, found.shape[1])
-        return (ColumnSpec(name="value", datatype="FP64" if found.dtype.kind in "fiu" else "BYTES", shape=shape),)
-    if model.classes is None:
-        return (ColumnSpec(name="label", datatype="INT64"),)
-    label = ColumnSpec(name="label", datatype=datatype(model.classes.dtype))
-    if not hasattr(model.estimator, "predict_proba"):
-        return (label,)
-    return (label, ColumnSpec(name="probabilities", datatype="FP64", shape=(-1, len(model.classes))))
+    """Return the outputs as the model gives them for two rows."""
+    return tuple(_output(model, name, values) for name, values in model.outputs(features.head(2)).items())
+
+
+def _output(model: Model, name: str, values: Values) -> ColumnSpec:
+    shape = (-1,) if values.ndim == 1 else (-1, values.shape[1])
+    if name == "label" and model.classes is not None:  # the answers to two rows may be narrower than what there is
+        return ColumnSpec(name=name, datatype=datatype(model.classes.dtype), shape=shape)
+    is_number = values.dtype.kind in "fiu"
+    kind = "FP64" if name not in ("label", "cluster") and is_number else datatype(values.dtype)
+    return ColumnSpec(name=name, datatype=kind, shape=shape)

@@ -43,10 +43,11 @@ def _refusing(model: Model, row: pd.DataFrame, names: list[str]) -> list[str]:
 
 def _answers(model: Model, rows: pd.DataFrame) -> bool:
     given = model.take(rows)
+    ask = getattr(model.estimator, "predict", None) or model.estimator.transform
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            model.estimator.predict(given)
+            ask(given)
     except Exception:  # an estimator may be anybody's code, and says so in any way
         return False
     return True

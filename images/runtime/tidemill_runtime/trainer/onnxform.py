@@ -3,8 +3,8 @@
 Convention for servers: all-numeric models have one input `X` [rows, columns] in the order of the signature; where
 that cannot be (text columns, columns chosen by name) there is one input per column, [rows, 1], numbers or STRING, a
 missing string being "". Numbers are FLOAT, or DOUBLE where single precision could change an answer: for trees, which
-compare, and for models that fail the check in single precision. Outputs: `label` and `probabilities`
-[rows, classes], or `value`. ONNX is optional: nothing here fails a run.
+compare, and for models that fail the check in single precision. Outputs are those of the signature, in its order.
+ONNX is optional: nothing here fails a run.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tidemill_contracts.artifact import ParityReport
+from tidemill_contracts.artifact import PROBABILITIES, ParityReport
 from tidemill_runtime.trainer import onnxtrees
 from tidemill_runtime.trainer.inspection import Model, Values, datatype
 
@@ -131,15 +131,18 @@ def _convert(model: Model, rows: pd.DataFrame, plan: "_Plan") -> bytes:
     else:
         types = [(MATRIX_INPUT, number([None, len(model.columns)]))]
     trees = onnxtrees.exact_trees() if plan.precision >= Precision.TREES else contextlib.nullcontext()
-    options = {id(model.estimator): {"zipmap": False}} if model.classes is not None else None
+    plain = {id(model.estimator): {"zipmap": False}} if model.task == "classification" else None
     with warnings.catch_warnings(), _integer_flags(), trees:
         warnings.simplefilter("ignore")
-        graph = convert_sklearn(
-            model.estimator, name="tidemill", initial_types=types, options=options, target_opset=_OPSET
-        )
-    wanted = ["value"] if model.task in ("regression", "unknown") else ["label"]
-    if model.classes is not None and hasattr(model.estimator, "predict_proba"):
-        wanted.append("probabilities")
+        try:
+            graph = convert_sklearn(
+                model.estimator, name="tidemill", initial_types=types, options=plain, target_opset=_OPSET
+            )
+        except NameError:  # what skl2onnx raises for an option that a converter has not, as some without probabilities
+            graph = convert_sklearn(model.estimator, name="tidemill", initial_types=types, target_opset=_OPSET)
+    wanted = list(model.outputs(rows.head(1)))
+    if len(wanted) > 1 and wanted[1] == f"{PROBABILITIES}_0":
+        _split_targets(graph.graph, len(wanted) - 1)
     _name_outputs(graph.graph, wanted)
     # The converter lists operator sets in the order of a Python set.
     operators = sorted((item.domain, item.version) for item in graph.opset_import)
@@ -165,6 +168,25 @@ def _integer_flags() -> Iterator[None]:
         yield
     finally:
         tree_ensemble.add_node = original
+
+
+def _split_targets(graph: Any, targets: int) -> None:
+    """Replace the second output, the probabilities of all targets as a sequence or a stack, by one for each target."""
+    from onnx import TensorProto, helper
+
+    together = graph.output[1]
+    is_sequence = together.type.HasField("sequence_type")
+    given = together.type.sequence_type.elem_type if is_sequence else together.type
+    kind = given.tensor_type.elem_type
+    del graph.output[1:]
+    for target in range(targets):
+        index, name = f"target_{target}", f"of_target_{target}"
+        graph.initializer.append(helper.make_tensor(index, TensorProto.INT64, [], [target]))
+        operator: dict[str, Any] = {"op_type": "SequenceAt"} if is_sequence else {"op_type": "Gather", "axis": 0}
+        graph.node.append(
+            helper.make_node(inputs=[together.name, index], outputs=[name], name=f"take_{name}", **operator)
+        )
+        graph.output.append(helper.make_tensor_value_info(name, kind, [None, None]))
 
 
 def _name_outputs(graph: Any, wanted: list[str]) -> None:
@@ -196,26 +218,51 @@ def _parity(model: Model, rows: pd.DataFrame, content: bytes, *, by_column: bool
     inputs = runtime.get_inputs()
     if by_column and len(inputs) != len(model.columns):
         return ParityReport(passed=False, rows=0, reason="the converter dropped inputs")
-    answers = runtime.run(None, feed(model.columns, rows, inputs))
-    expected = model.predict(rows)
-    found = np.asarray(answers[0])
-    found = found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
-    if model.task in ("regression", "unknown"):
-        return _compare_values(expected, found)
-    return _compare_labels(expected, found, model.probabilities(rows), answers[1] if len(answers) > 1 else None)
+    expected = model.outputs(rows)
+    found = runtime.run(None, feed(model.columns, rows, inputs))
+    if len(found) != len(expected):
+        return ParityReport(passed=False, rows=0, reason=f"the graph has {len(found)} of {len(expected)} outputs")
+    return _compare(expected, [_as_given(a, e) for a, e in zip(found, expected.values(), strict=True)])
 
 
-def _compare_values(expected: Values, found: Values) -> ParityReport:
+def _as_given(found: Any, expected: Values) -> Values:
+    array = np.asarray(found)
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 and expected.ndim == 1 else array
+
+
+def _compare(expected: dict[str, Values], found: list[Values]) -> ParityReport:
+    """Hold every output against the native one: labels exactly, probabilities absolutely, other numbers relatively."""
+    names, answers = list(expected), list(expected.values())
+    if answers[0].shape != found[0].shape:
+        reason = f"{names[0]} has shape {found[0].shape}, expected {answers[0].shape}"
+        return ParityReport(passed=False, rows=len(answers[0]), reason=reason)
+    if names[0] == "value":
+        report = _compare_values("value", answers[0], found[0])
+    else:
+        with_probabilities = len(names) > 1 and names[1] == PROBABILITIES
+        more = (answers[1], found[1]) if with_probabilities else (None, None)
+        report = _compare_labels(answers[0], found[0], *more)
+    for name, wanted, given in zip(names[1:], answers[1:], found[1:], strict=True):
+        if report.passed and name != PROBABILITIES:
+            one = _compare_values(name, wanted, given)
+            largest = max(report.max_abs_difference or 0.0, one.max_abs_difference or 0.0)
+            report = one.model_copy(update={"max_abs_difference": largest, "label_mismatches": report.label_mismatches})
+    return report
+
+
+def _compare_values(name: str, expected: Values, found: Values) -> ParityReport:
     rows = len(expected)
     if found.shape != expected.shape:
-        return ParityReport(passed=False, rows=rows, reason=f"shape {found.shape}, expected {expected.shape}")
-    expected = expected.astype(float)
-    difference = np.abs(found.astype(float) - expected)
-    allowed = TOLERANCE * np.maximum(np.abs(expected), np.abs(expected).mean())
+        return ParityReport(passed=False, rows=rows, reason=f"{name}: shape {found.shape}, expected {expected.shape}")
+    if expected.dtype.kind not in "fiub":
+        return _compare_labels(expected, found, None, None)
+    expected, found = expected.astype(float), found.astype(float)
+    difference = np.where(np.isnan(expected) & np.isnan(found), 0.0, np.abs(found - expected))
+    allowed = TOLERANCE * np.maximum(np.abs(expected), np.nanmean(np.abs(expected), axis=0))
     largest = float(difference.max())
     if not np.isfinite(largest) or (difference > allowed).any():
         count = int((~(difference <= allowed)).sum())
-        reason = f"{count} of {rows} values differ by more than {TOLERANCE:g} relative"
+        reason = f"{count} of {expected.size} {name}s differ by more than {TOLERANCE:g} relative"
         finite = largest if np.isfinite(largest) else None
         return ParityReport(passed=False, rows=rows, max_abs_difference=finite, reason=reason)
     return ParityReport(passed=True, rows=rows, max_abs_difference=largest)
@@ -231,7 +278,7 @@ def _compare_labels(expected: Values, found: Values, probabilities: Values | Non
     if mismatches:
         return ParityReport(
             passed=False, rows=rows, label_mismatches=mismatches, max_abs_difference=largest,
-            reason=f"{mismatches} of {rows} labels differ",
+    reason=f"{mismatches} of {same.size} labels differ",
         )  # fmt: skip
     if probabilities is not None and (largest is None or not largest <= TOLERANCE):
         reason = f"probabilities differ by up to {largest}, allowed {TOLERANCE:g}"

@@ -52,7 +52,8 @@ def sample(model: Model, holdout: pd.DataFrame) -> Sample:
     predicted = model.predict(rows)
     columns = {name: [plain(value) for value in rows[name].astype(object)] for name in model.columns}
     columns = {name: [None if _is_nan(value) else value for value in values] for name, values in columns.items()}
-    return Sample(columns=columns, predictions=[plain(v) if np.ndim(v) == 0 else None for v in predicted])
+    answers = [plain(v) if np.ndim(v) == 0 else [plain(each) for each in v] for v in predicted]
+    return Sample(columns=columns, predictions=answers)
 
 
 def numeric(values: Floats, name: str) -> NumericProfile:
@@ -102,7 +103,7 @@ def _column(values: "pd.Series[Any]", name: str) -> Profile:
 def _prediction(model: Model, predicted: Values) -> Profile | None:
     if predicted.ndim != 1 or len(predicted) == 0:
         return None
-    if model.task in ("regression", "unknown") and predicted.dtype.kind in "iuf":
+    if model.task in ("regression", "transformation", "unknown") and predicted.dtype.kind in "iuf":
         return numeric(predicted.astype(np.float64), "prediction")
     # As Python objects: numpy's own text of a class ("np.True_") would differ from what a server sends.
     return categorical(pd.Series([plain(value) for value in predicted], dtype=object), "prediction")

@@ -73,7 +73,9 @@ class ModelVersionSpec(Model):
         list[str],
         Field(min_length=1, description="Forms of the model: skops, onnx, joblib, program.", json_schema_extra=SET),
     ]
-    task: Annotated[str, Field(description="classification, regression, clustering, outlier-detection or unknown.")]
+    task: Annotated[
+        str, Field(description="classification, regression, clustering, outlier-detection, transformation or unknown.")
+    ]
     onnx: Annotated[str | None, Field(description="verified, or why there is no ONNX form.")] = None
     signature: Annotated[
         ModelSignature | None, Field(description="Inputs and outputs; absent when too many to show here.")

@@ -129,7 +129,8 @@ class RunResult(Model):
     uri: Annotated[str | None, Field(description="Where the candidate is stored.")] = None
     formats: Annotated[list[str], Field(description="Forms of the model.", json_schema_extra=ATOMIC)] = []
     task: Annotated[
-        str | None, Field(description="classification, regression, clustering, outlier-detection or unknown.")
+        str | None,
+        Field(description="classification, regression, clustering, outlier-detection, transformation or unknown."),
     ] = None
     metrics: Annotated[dict[str, float], Field(description="The candidate's metrics on the holdout.")] = {}
     champion_metrics: Annotated[dict[str, float], Field(description="The champion's metrics on the same holdout.")] = {}
