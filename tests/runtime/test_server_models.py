@@ -190,7 +190,7 @@ def cities(refuses: str = "plan") -> tuple[Schema, Any]:
 def refusal_of(model: Any, schema: Schema, city: list[str | None], plan: list[str | None], code: int = 1) -> str:
     manifest = SimpleNamespace(
         task="classification",
-        signature=SimpleNamespace(outputs=(ColumnSpec(name="label", datatype="BYTES"),), frame=True)
+        signature=SimpleNamespace(outputs=(ColumnSpec(name="label", datatype="BYTES"),), frame=True),
     )
     arrays = [np.array(city, dtype=object), np.array(plan, dtype=object), np.full(len(city), code)]
     with pytest.raises(BadRequestError) as refused:
