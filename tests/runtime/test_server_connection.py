@@ -253,6 +253,21 @@ async def test_bytes_that_are_no_http_are_refused_in_the_servers_form(numbers: P
         assert await client.is_closed()
 
 
+@pytest.mark.parametrize("is_slow", [False, True])
+async def test_a_client_that_ends_its_side_still_gets_its_answers(numbers: Published, is_slow: bool) -> None:
+    parts = serve(numbers)
+    held = Held(parts) if is_slow else None
+    async with listening(parts) as server:
+        client = await server.connect()
+        await client.send(request(V2, v2("1")) + request("/v2", b"", method="GET") + request(V2, v2("2")))
+        await client.end()
+        if held:
+            await asyncio.sleep(0.1)
+            held.let_go.set()
+        assert [(await client.answer()).json().get("id") for _ in range(3)] == ["1", None, "2"]
+        assert await client.is_closed()
+
+
 async def test_connect_is_refused(numbers: Published) -> None:
     async with listening(serve(numbers)) as server:
         client = await server.connect()

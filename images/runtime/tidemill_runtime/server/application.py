@@ -1,7 +1,7 @@
 """The FastAPI application: health, metadata, feedback and the interactive documentation.
 
-Inference is documented here and answered in `http`, ahead of this. Every error has the protocol's one
-form, `{"error": "..."}`; no reply holds a null field.
+Inference is answered in `connection` and `http`, ahead of this; all of it is described in `openapi`. Every
+error has the protocol's one form, `{"error": "..."}`; no reply holds a null field.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from tidemill_runtime.server import feedback
+from tidemill_runtime.server import feedback, openapi
 from tidemill_runtime.server.bodies import BodyReader
 from tidemill_runtime.server.dataplane import DataPlane
 from tidemill_runtime.server.description import SERVER, Description, server_version
@@ -56,14 +56,6 @@ _ERROR: dict[str, Any] = {
     "required": ["error"],
     "properties": {"error": {"type": "string"}},
 }
-
-
-def _documented(body: dict[str, Any]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
-
-
-def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {s: {"description": "error", "content": {"application/json": {"schema": _ERROR}}} for s in statuses}
 
 
 class Endpoints:
@@ -117,7 +109,8 @@ def create_application(plane: DataPlane, state: State, reader: BodyReader, monit
     _add_server_routes(app, endpoints, name)
     _add_model_routes(app, endpoints)
     _add_error_handlers(app)
-    _forget_422(app)
+    document = openapi.describe(app.title, name, plane.config.number, plane.warm.manifest, server_version())
+    app.openapi = lambda: document  # type: ignore[method-assign]  # the way that FastAPI documents
     return app
 
 
@@ -145,7 +138,7 @@ def _add_server_routes(app: FastAPI, endpoints: Endpoints, name: str) -> None:
         "/v2/models": models,
         "/v1/models": models,
     }.items():
-        app.get(path, response_model=None, responses=_responses(503) if handler is ready else None)(handler)
+        app.get(path, response_model=None)(handler)
 
 
 def _add_model_routes(app: FastAPI, endpoints: Endpoints) -> None:
@@ -178,18 +171,17 @@ def _add_model_routes(app: FastAPI, endpoints: Endpoints) -> None:
         f"{v2}/versions/{{version}}/ready": version_ready,
     }
     for path, handler in gets.items():
-        app.get(path, response_model=None, responses=_responses(404))(handler)
-    posts: list[tuple[str, Any, dict[str, Any]]] = [
-        (f"{v2}/infer", infer, _V2_BODY),
-        (f"{v2}/versions/{{version}}/infer", version_infer, _V2_BODY),
-        (f"{v1}:predict", infer, _V1_BODY),
-        (f"{v2}/feedback", feed_back, _FEEDBACK_BODY),
-        (f"{v1}:feedback", feed_back, _FEEDBACK_BODY),
-    ]
-    for path, handler, body in posts:
-        refusals = _responses(400, 404, 408, 413, 503)
-        app.post(path, response_model=None, openapi_extra=_documented(body), responses=refusals)(handler)
-    app.get(v1, response_model=None, responses=_responses(404, 503))(ready)  # last: it also matches `name:predict`
+        app.get(path, response_model=None)(handler)
+    posts: dict[str, Any] = {
+        f"{v2}/infer": infer,
+        f"{v2}/versions/{{version}}/infer": version_infer,
+        f"{v1}:predict": infer,
+        f"{v2}/feedback": feed_back,
+        f"{v1}:feedback": feed_back,
+    }
+    for path, handler in posts.items():
+        app.post(path, response_model=None)(handler)
+    app.get(v1, response_model=None)(ready)  # last: it also matches `name:predict`
 
 
 def _add_error_handlers(app: FastAPI) -> None:
@@ -214,18 +206,3 @@ def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, routed)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, failed)
-
-
-def _forget_422(app: FastAPI) -> None:
-    """Describe what is really answered: FastAPI documents its own form of error for every path with a parameter."""
-    describe = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = describe()
-        for operations in document["paths"].values():
-            for operation in operations.values():
-                operation["responses"].pop("422", None)
-        document.pop("components", None)  # held nothing but that form
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents

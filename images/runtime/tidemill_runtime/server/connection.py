@@ -59,6 +59,8 @@ class _Exchange:
     def __init__(self) -> None:
         self.response_complete = True
         self.disconnected = False
+        self.keep_alive = True
+        self.held = 0
 
     def begin(self, protocol: Protocol, keep_alive: bool) -> None:
         """Start over for the next request of the connection."""
@@ -67,7 +69,6 @@ class _Exchange:
         self.response_complete = False
         self.body = b""
         self.pieces: list[bytes] | None = None
-        self.held = 0
 
 
 class InferenceConnection(HttpToolsProtocol):
@@ -316,6 +317,13 @@ class InferenceConnection(HttpToolsProtocol):
         super().on_response_complete()
         if self.flow.write_paused:
             self.flow.pause_reading()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more; what it sent whole is still answered."""
+        if self.cycle is None or self.cycle.response_complete or self._is_open:
+            return False
+        self.cycle.keep_alive = False
+        return True
 
     def shutdown(self) -> None:
         """Close when idle, else after the answer; the exchange may not be the newest request."""
