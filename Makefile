@@ -13,6 +13,8 @@ OVERLAY ?= manifests/overlays/cluster-wide
 PYTEST_ARGS ?=
 # More arguments for the benchmarks: names, --no-strict.
 BENCH_ARGS ?=
+# Requests of `make fuzz` to each form of the model.
+FUZZ_REQUESTS ?= 100000
 PYTEST = $(PY) -m pytest $(PYTEST_ARGS)
 # kubectl, and the cluster that `make cluster` made unless KUBECONFIG names another.
 KUBECTL = $(CLUSTER) "$$($(PY) -m hack.tools.kubectl)"
@@ -83,6 +85,10 @@ unit: setup ## Pure tests and the rules of the architecture, in seconds
 runtime: setup ## Trainer, server and monitor together in one process, without a cluster
 	@$(PY) -m tests.support.s3
 	@$(PYTEST) tests/runtime
+
+.PHONY: fuzz
+fuzz: setup ## The model server under fuzzers, with another seed each time; FUZZ_REQUESTS=200000 for as many
+	@TIDEMILL_FUZZ_SEED="$${RANDOM}" TIDEMILL_FUZZ_REQUESTS="$(FUZZ_REQUESTS)" TIDEMILL_FUZZ_EXAMPLES=500 $(PYTEST) -s tests/runtime/test_server_fuzz.py
 
 .PHONY: integration
 integration: setup ## The operator against a real API server and etcd (started by the tests; no node, no root)

@@ -1,5 +1,8 @@
 """The wire: what the server takes, gives and refuses, as tables over the application in process."""
 
+import gzip
+import json
+import zlib
 from collections.abc import Callable
 from importlib import metadata as packages
 from typing import Any
@@ -435,17 +438,52 @@ async def test_not_ready_is_503_everywhere(numbers: Published) -> None:
         assert reply.json()["ready"] is False
 
 
-async def test_the_description_names_every_path(app: Any) -> None:
+@pytest.mark.parametrize("published", ["numbers", "mixed"])
+async def test_the_description_is_of_this_model_and_its_examples_are_answered(
+    published: str, request: pytest.FixtureRequest
+) -> None:
+    app = serve(request.getfixturevalue(published)).app
     document = (await call(app, "GET", "/openapi.json")).json()
-    assert {"/v2/models/{model}/infer", "/v1/models/{model}:predict", "/v2/models/{model}/feedback"} <= document[
-        "paths"
-    ].keys()
+    assert {V2, "/v2/models/demo/versions/7/infer", V1, "/v2/models/demo/feedback"} <= document["paths"].keys()
     assert "422" not in str(document)
+    for path in (V2, "/v2/models/demo/versions/7/infer", V1):
+        example = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
+        assert (await post(app, path, example)).status == 200
 
 
-async def test_unsupported_encodings_are_named(app: Any) -> None:
+@pytest.mark.parametrize(("path", "body"), [(V2, matrix([ROW], id="z")), (V1, {"instances": [ROW]})])
+async def test_compressed_requests_are_answered_as_plain_ones(app: Any, path: str, body: Any) -> None:
+    plain = json.dumps(body).encode()
+    wanted = (await call(app, "POST", path, plain)).json()
+    for encoding, content in (("gzip", gzip.compress(plain)), ("deflate", zlib.compress(plain)), ("identity", plain)):
+        reply = await call(app, "POST", path, content, {"content-encoding": encoding})
+        assert (reply.status, reply.json()) == (200, wanted)
+
+
+async def test_what_cannot_be_inflated_is_refused(numbers: Published) -> None:
+    app = serve(numbers, max_body_bytes=10_000).app
     reply = await call(app, "POST", V2, b"\x1f\x8b\x08", {"content-encoding": "gzip"})
-    check_error(reply, 400, "Content-Encoding 'gzip' is not supported")
+    check_error(reply, 400, "the body is cut short: its gzip stream does not end")
+    reply = await call(app, "POST", V2, b"{}", {"content-encoding": "br"})
+    check_error(reply, 400, "Content-Encoding: expected one of gzip, deflate, identity, got 'br'")
+    reply = await call(app, "POST", V2, gzip.compress(b" " * 1_000_000), {"content-encoding": "gzip"})
+    check_error(reply, 413, "the body is larger than 10000 bytes once inflated")
+
+
+async def test_binary_tensors_are_known_by_the_length_header_alone(app: Any) -> None:
+    values = np.array(ROW, dtype="<f8").tobytes()
+    tensor = {"name": "x", "shape": [1, 4], "datatype": "FP64", "parameters": {"binary_data_size": len(values)}}
+    head = json.dumps({"id": "b", "inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    reply = await call(app, "POST", V2, head + values, {"inference-header-content-length": str(len(head))})
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/octet-stream")
+    length = int(reply.headers["inference-header-content-length"])
+    answered = json.loads(reply.body[:length])
+    plain = (await post(app, V2, matrix([ROW]))).json()
+    label, probabilities = answered["outputs"]
+    sizes = [label["parameters"]["binary_data_size"], probabilities["parameters"]["binary_data_size"]]
+    assert sum(sizes) == len(reply.body) - length
+    assert np.frombuffer(reply.body, "<i8", offset=length, count=1).tolist() == plain["outputs"][0]["data"]
+    assert np.frombuffer(reply.body, "<f8", offset=length + 8).tolist() == plain["outputs"][1]["data"]
 
 
 def check_error(reply: Reply, status: int, sentence: str) -> None:

@@ -13,13 +13,14 @@ from urllib.parse import quote
 import orjson
 
 from tidemill_contracts.inference import PREDICTION_ID_HEADER
-from tidemill_runtime.server import binary, protocol_v1, protocol_v2
+from tidemill_runtime.server import binary, compression, protocol_v1, protocol_v2
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.dataplane import DataPlane, monotonic, new_request_id
 from tidemill_runtime.server.errors import BadRequestError, ServingError
 from tidemill_runtime.server.frame import Frame
 
 Headers = list[tuple[bytes, bytes]]  # names in lower case
+Fields = dict[bytes, bytes]  # the headers of a request that inference looks at
 Protocol = Literal["v1", "v2"]
 Encoded = tuple[bytes, int | None]  # a body, and the length of its JSON where binary data follows
 
@@ -28,6 +29,8 @@ JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
 _JSON_LENGTH = binary.HEADER.lower().encode()
 _ID_HEADER = PREDICTION_ID_HEADER.encode()
+_ENCODING = b"content-encoding"
+_FIELDS = frozenset({_ENCODING, _JSON_LENGTH, _ID_HEADER})
 _LARGE_BODY = 128 * 1024  # parsing more than this would hold up every other request
 _MANY_ROWS = 1000  # encoding more than these likewise
 _log = logging.getLogger(__name__)
@@ -91,17 +94,18 @@ class Inference:
             return self._failed(error, started)
         is_over = True
         try:
-            if len(body) > _LARGE_BODY:
+            fields = {name: value for name, value in headers if name in _FIELDS}
+            if len(body) > _LARGE_BODY or _ENCODING in fields:  # a small body may inflate to a large one
                 is_over = False
-                return self._answer_large(protocol, headers, body, started)
-            request = self._decode(protocol, headers, body, started)
+                return self._answer_large(protocol, fields, body, started)
+            request = self._decode(protocol, fields, body, started)
             if not plane.is_quick(request.frame.rows):
                 is_over = False
                 return self._answer_slowly(request)
             answer = plane.answer(request.frame)
             return self._succeeded(request, answer, self._encode(request, answer))
         except Exception as error:
-            return self._failed(error, started, headers)
+            return self._failed(error, started)
         finally:
             if is_over:
                 plane.release()
@@ -110,13 +114,20 @@ class Inference:
         """Return the reply to a request that never became whole, and count it."""
         return self._failed(error, monotonic())
 
-    async def _answer_large(self, protocol: Protocol, headers: Headers, body: bytes, started: float) -> Reply:
+    async def _answer_large(self, protocol: Protocol, fields: Fields, body: bytes, started: float) -> Reply:
         plane = self._plane
+
+        def decode() -> _Request:
+            plain = body
+            if _ENCODING in fields:
+                plain = compression.inflate(body, fields[_ENCODING].decode("latin-1"), plane.config.max_body_bytes)
+            return self._decode(protocol, fields, plain, started)
+
         try:
-            request = await plane.in_thread(lambda: self._decode(protocol, headers, body, started))
+            request = await plane.in_thread(decode)
         except Exception as error:
             plane.release()
-            return self._failed(error, started, headers)
+            return self._failed(error, started)
         except BaseException:
             plane.release()
             raise
@@ -137,15 +148,15 @@ class Inference:
         finally:
             plane.release()
 
-    def _decode(self, protocol: Protocol, headers: Headers, body: bytes, started: float) -> _Request:
+    def _decode(self, protocol: Protocol, fields: Fields, body: bytes, started: float) -> _Request:
         plane = self._plane
         if protocol == "v2":
-            length = _json_length(headers)
-            request = protocol_v2.decode(body, plane.schema, plane.output_names, length)
-            request_id = request.id or given_id(headers) or new_request_id()
-            return _Request(request_id, request.frame, request, started)
+            length = fields.get(_JSON_LENGTH)
+            json_length = None if length is None else binary.json_length(length)
+            request = protocol_v2.decode(body, plane.schema, plane.output_names, json_length)
+            return _Request(request.id or given_id(fields) or new_request_id(), request.frame, request, started)
         decoded = protocol_v1.decode(body, plane.schema)
-        return _Request(given_id(headers) or new_request_id(), decoded.frame, decoded, started)
+        return _Request(given_id(fields) or new_request_id(), decoded.frame, decoded, started)
 
     def _encode(self, request: _Request, answer: Answer) -> Encoded:
         decoded = request.decoded
@@ -162,38 +173,27 @@ class Inference:
             fields.append((_JSON_LENGTH, b"%d" % length))
         return Reply(200, fields, body)
 
-    def _failed(self, error: Exception, started: float, headers: Headers | None = None) -> Reply:
+    def _failed(self, error: Exception, started: float) -> Reply:
         if not isinstance(error, ServingError):
             _log.error("an inference request failed", exc_info=error)
             error = ServingError("internal error; the server's log says more")
-        elif error.status == 400 and headers is not None:
-            error = BadRequestError(error.message + _encoding_hint(headers))
         self._plane.failed(error.status, monotonic() - started)
         return refusal(error)
 
 
-def _json_length(headers: Headers) -> int | None:
-    for name, value in headers:
-        if name == _JSON_LENGTH:
-            return binary.json_length(value)
-    return None
-
-
-def given_id(headers: Headers) -> str | None:
+def given_id(fields: Fields) -> str | None:
     """Return the prediction id that the client chose, None when it chose none.
 
     Raises:
         BadRequestError: longer than an id may be, or not printable ASCII.
     """
-    for name, value in headers:
-        if name == _ID_HEADER:
-            text = value.decode("latin-1")
-            if not 0 < len(text) <= protocol_v2.MAX_ID or not (text.isascii() and text.isprintable()):
-                raise BadRequestError(
-                    f"{PREDICTION_ID_HEADER}: expected 1 to {protocol_v2.MAX_ID} printable ASCII characters"
-                )
-            return text
-    return None
+    value = fields.get(_ID_HEADER)
+    if value is None:
+        return None
+    text = value.decode("latin-1")
+    if not 0 < len(text) <= protocol_v2.MAX_ID or not (text.isascii() and text.isprintable()):
+        raise BadRequestError(f"{PREDICTION_ID_HEADER}: expected 1 to {protocol_v2.MAX_ID} printable ASCII characters")
+    return text
 
 
 def header_value(request_id: str) -> bytes:
@@ -201,10 +201,3 @@ def header_value(request_id: str) -> bytes:
     if request_id.isascii() and request_id.isprintable():
         return request_id.encode()
     return quote(request_id, safe=" /:;,@!$&'()*+=[]{}<>?^|~`\"#").encode()
-
-
-def _encoding_hint(headers: Headers) -> str:
-    for name, value in headers:
-        if name == b"content-encoding" and value.lower() != b"identity":
-            return f"; Content-Encoding {value.decode('latin-1')!r} is not supported"
-    return ""
