@@ -76,7 +76,8 @@ def _from_columns(tensors: Sequence[Tensor], schema: Schema) -> Frame:
     arrays: dict[str, Array] = {}
     rows = -1
     is_complete = True
-    for name, shape, kind, values, has_all, where in tensors:
+    for tensor in tensors:
+        name, shape, kind, values, has_all, where = tensor
         if name in arrays:
             raise BadRequestError(f"{where}.name: {shown(name)} is given twice")
         if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
@@ -86,13 +87,12 @@ def _from_columns(tensors: Sequence[Tensor], schema: Schema) -> Frame:
                 raise BadRequestError(f"{where}.shape: {shape[0]} rows, but {tensors[0].where} has {rows}")
             rows = shape[0]
         index = schema.index.get(name)
-        if index is None:
-            arrays[name] = values
-            continue
-        column = schema.columns[index]
-        if kind != "any" and (kind == "text") != (column.kind == "text"):
-            check_kind(column, kind, where)
-        arrays[name] = values if values.dtype is column.dtype else _as_column(values, column, tensors[len(arrays)])
+        if index is not None:
+            column = schema.columns[index]
+            if kind != "any":
+                check_kind(column, kind, where)
+            values = _as_column(values, column, tensor)
+        arrays[name] = values
         is_complete = is_complete and has_all
     schema.check_names(arrays, "inputs")
     if rows < 1:
@@ -101,19 +101,15 @@ def _from_columns(tensors: Sequence[Tensor], schema: Schema) -> Frame:
 
 
 def _as_column(values: Array, column: Column, tensor: Tensor) -> Array:
-    """Return values with the column's own dtype where that changes none of them."""
+    """Return values with the column's own dtype where they are whole numbers and that changes none of them."""
     if tensor.kind == "any":
         return array_of(values.tolist(), column, tensor.where)
-    return values if values.dtype is column.dtype else as_integers(values, column)
-
-
-def as_integers(values: Array, column: Column) -> Array:
-    """Return whole numbers as int64 or uint64, as the column has them; what does not fit stays as it is."""
-    if column.is_integer and values.dtype.kind in "iu" and len(values):
-        if column.dtype == np.uint64:
-            return values.astype(np.uint64) if values.min() >= 0 else values
-        if values.dtype == np.uint64:
-            return values.astype(np.int64) if values.max() < 2**63 else values
+    if values.dtype is column.dtype or not column.is_integer or values.dtype.kind not in "iu" or not len(values):
+        return values
+    if column.dtype == np.uint64:
+        return values.astype(np.uint64) if values.min() >= 0 else values
+    if values.dtype == np.uint64:
+        return values.astype(np.int64) if values.max() < 2**63 else values
     return values
 
 

@@ -14,6 +14,7 @@ from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError
 from tidemill_runtime.server.frame import Array, Frame, Schema, quoted, shown
 from tidemill_runtime.server.parameters import Parameters
+from tidemill_runtime.server.shortcut import frame_of_usual
 from tidemill_runtime.server.tensors import Tensor
 
 MAX_ID = 256  # characters of a request id; it is a key in the monitor's database
@@ -87,8 +88,10 @@ def decode(body: bytes, schema: Schema, output_names: tuple[str, ...], json_leng
         request_id = _identifier(request_id)
     given = get("parameters")
     given = parameters.NONE if given is None else parameters.decode(given, "parameters")
-    frame = framing.frame_of(_tensors(get("inputs"), given, rest), schema)
-    outputs = get("outputs")
+    inputs, outputs = get("inputs"), get("outputs")
+    frame = frame_of_usual(inputs, schema) if type(inputs) is list and inputs and not given and not rest else None
+    if frame is None:
+        frame = framing.frame_of(_tensors(inputs, given, rest), schema)
     if outputs is None and not given:
         return Request(request_id, frame, None, _NO_NAMES, given)
     return Request(request_id, frame, *_outputs(outputs, output_names, given), given)

@@ -1,0 +1,79 @@
+"""The usual V2 request, read without looking for what it does not have.
+
+One flat FP64 matrix, or a flat FP64, INT64 or BYTES tensor for each column, no parameters, nothing missing:
+most of what decoding costs otherwise is looking for everything else. Whatever is not exactly that is left to
+the full decoder, which reads it or says what is wrong; for what is, both give the same frame.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tidemill_runtime.server.frame import Array, Column, Frame, Schema
+
+_FLOAT64, _INT64, _OBJECT = np.dtype(np.float64), np.dtype(np.int64), np.dtype(object)
+_UNSIGNED = np.dtype(np.uint64)
+_FLOATS, _INTS, _TEXTS = frozenset({float}), frozenset({int}), frozenset({str})
+_WHOLE_TOO = frozenset({float, int})
+_array = np.array
+
+
+def frame_of_usual(inputs: list[Any], schema: Schema) -> Frame | None:
+    """Return the rows of a request's tensors, None for the full decoder to look at."""
+    try:
+        return _columns(inputs, schema) if len(inputs) > 1 else _matrix(inputs[0], schema)
+    except (LookupError, TypeError, ValueError, OverflowError):  # absent, of another type or rank, too large
+        return None
+
+
+def _matrix(entry: Any, schema: Schema) -> Frame | None:
+    if len(entry) != 4 or entry["datatype"] != "FP64" or type(entry["name"]) is not str:
+        return None
+    rows, width = entry["shape"]
+    values = entry["data"]
+    if type(rows) is not int or type(width) is not int or rows < 1 or width != schema.width or width == 1:
+        return None
+    types = set(map(type, values))
+    if schema.has_text or len(values) != rows * width or (types != _FLOATS and not types <= _WHOLE_TOO):
+        return None
+    array = _array(values, _FLOAT64)
+    return Frame(schema, rows, array[None] if rows == 1 else array.reshape(rows, width), None, True)
+
+
+def _columns(inputs: list[Any], schema: Schema) -> Frame | None:
+    if len(inputs) != schema.width:
+        return None
+    arrays: list[Array | None] = [None] * schema.width
+    count = 0
+    index, columns = schema.index, schema.columns
+    for entry in inputs:
+        at = index[entry["name"]]
+        shape, values = entry["shape"], entry["data"]
+        rows = shape[0]
+        if type(values) is not list or rows != len(values) or len(entry) != 4 or arrays[at] is not None:
+            return None
+        if type(rows) is not int or type(shape[-1]) is not int or (shape != [rows] and shape != [rows, 1]):
+            return None
+        if rows != count:
+            if count:
+                return None
+            count = rows
+        array = _column(values, entry["datatype"], columns[at])
+        if array is None:
+            return None
+        arrays[at] = array
+    return Frame(schema, count, None, arrays, True) if count else None  # type: ignore[arg-type]  # all are there now
+
+
+def _column(values: list[Any], datatype: object, column: Column) -> Array | None:
+    types = set(map(type, values))
+    is_text = column.kind == "text"
+    if datatype == "BYTES":
+        return _array(values, _OBJECT) if is_text and types == _TEXTS else None
+    if is_text:
+        return None
+    if datatype == "FP64":
+        return _array(values, _FLOAT64) if types == _FLOATS or types <= _WHOLE_TOO else None
+    if datatype == "INT64" and types == _INTS and column.dtype is not _UNSIGNED:
+        return _array(values, _INT64)
+    return None
