@@ -13,7 +13,8 @@ from typing import Any
 
 import aiohttp
 
-from hack.bench import serving
+from hack.bench.serving import quick
+from hack.bench.serving.processes import free_ports
 from hack.bench.table import Row
 from hack.demo.console import Console
 from hack.demo.kubectl import Kubectl, is_true, wait_for
@@ -137,20 +138,19 @@ async def measure(kubectl: Kubectl) -> list[Row]:
 
 
 def through_router(kubectl: Kubectl) -> list[Row]:
-    """Return one-row requests a second and their median, through the router and direct, beside a bare echo."""
+    """Return one-row requests a second and their median, through the router and direct, beside a bare ASGI one."""
     address = kubectl.run("get", "service", NAME, "-o", "jsonpath={.spec.clusterIP}")
     pods = kubectl.list("pod", f"tidemill.io/deployment={NAME},app.kubernetes.io/component=server")
-    path, echo_port = f"/v2/models/{NAME}/infer", serving.free_ports(1)[0]
+    path, floor_port = f"/v2/models/{NAME}/infer", free_ports(1)[0]
     rows = []
-    with serving.echo(echo_port):
+    with quick.floor(floor_port):
         for users in (1, 16):
-            floor = serving.load(echo_port, users, 5)
+            floor = quick.load(floor_port, users, 5, path)
             for how, host, port in (("through the router", address, 80), ("direct", pods[0]["status"]["podIP"], 8080)):
-                own = serving.load(port, users, 5, path, host)
-                what, name = f"one-row V2 request, {how}, {users} at once", "bare ASGI echo"
+                own = quick.load(port, users, 5, path, host)
+                what, name = f"one-row V2 request, {how}, {users} at once", "bare ASGI constant"
                 rows.append(Row(f"{what}: throughput", own.per_second, "requests/s", floor.per_second, name))
-                own_median, floor_median = statistics.median(own.latencies), statistics.median(floor.latencies)
-                rows.append(Row(f"{what}: median", 1e6 * own_median, "µs", 1e6 * floor_median, name))
+                rows.append(Row(f"{what}: median", own.p50, "µs", floor.p50, name))
     return rows
 
 

@@ -1,0 +1,3 @@
+module tidemill.io/hack/loadgen
+
+go 1.24
