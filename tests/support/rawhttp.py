@@ -42,10 +42,6 @@ class Client:
         self._writer.write(data)
         await self._writer.drain()
 
-    async def end(self) -> None:
-        """Send no more, and read on."""
-        self._writer.write_eof()
-
     async def answer(self) -> Answer:
         """Return the next response; interim ones (1xx) too."""
         async with asyncio.timeout(_PATIENCE):

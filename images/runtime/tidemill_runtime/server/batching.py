@@ -75,7 +75,7 @@ class _Entry:
 class Batcher:
     """Calls `answer` in `pool`, one batch at a time; belongs to one event loop.
 
-    `hold` and `release` are called for each request that ran out of time while the model worked on it: a thread cannot
+    `hold` and `release` are called for each request that ran out of time, or lost its client, while the model worked on it: a thread cannot
     be stopped, so its place stays taken until the call ends. `count` is told the rows of each call for
     several requests.
     """
@@ -137,6 +137,9 @@ class Batcher:
             if entry in self._queue:  # nobody waits for it
                 self._queue.remove(entry)
                 self._rows -= frame.rows
+            elif entry in self._running:
+                self._held += 1
+                self._hold()
             raise
 
     @property

@@ -97,6 +97,7 @@ class InferenceConnection(HttpToolsProtocol):
         self._is_open = False  # the parser is inside some request
         self._is_watched = False
         self._idle_since = 0.0
+        self._task: asyncio.Task[None] | None = None  # of the last model call that was not quick
 
     def data_received(self, data: bytes) -> None:
         """Parse; uvicorn would also cancel the keep-alive timer, which here looks at the time itself."""
@@ -222,9 +223,9 @@ class InferenceConnection(HttpToolsProtocol):
         if type(result) is Reply:
             self._finish(result)
         else:
-            task = self.loop.create_task(self._finish_later(cast(Coroutine[Any, Any, Reply], result)))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            self._task = self.loop.create_task(self._finish_later(cast(Coroutine[Any, Any, Reply], result)))
+            self.tasks.add(self._task)
+            self._task.add_done_callback(self.tasks.discard)
 
     async def _finish_later(self, result: Coroutine[Any, Any, Reply]) -> None:
         self._finish(await result)
@@ -318,21 +319,16 @@ class InferenceConnection(HttpToolsProtocol):
         if self.flow.write_paused:
             self.flow.pause_reading()
 
-    def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends no more; what it sent whole is still answered."""
-        if self.cycle is None or self.cycle.response_complete or self._is_open:
-            return False
-        self.cycle.keep_alive = False
-        return True
-
     def shutdown(self) -> None:
         """Close when idle, else after the answer; the exchange may not be the newest request."""
         self._exchange.keep_alive = False
         super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Free what the connection held; an answer that is still made will not be written."""
+        """Free what the connection held; an answer that nobody will read is not waited for."""
         self._exchange.disconnected = True
+        if self._task is not None:
+            self._task.cancel()
         self._release(self._exchange)
         self._bounds.unwatch(self)
         if self.timeout_keep_alive_task is not None:  # uvicorn keeps it when the connection broke
