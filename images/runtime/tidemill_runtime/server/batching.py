@@ -75,9 +75,9 @@ class _Entry:
 class Batcher:
     """Calls `answer` in `pool`, one batch at a time; belongs to one event loop.
 
-    `hold` and `release` are called for each request that ran out of time, or lost its client, while the model worked on it: a thread cannot
-    be stopped, so its place stays taken until the call ends. `count` is told the rows of each call for
-    several requests.
+    `hold` and `release` are called for each request that ran out of time, or lost its client, while the model worked
+    on it: a thread cannot be stopped, so its place stays taken until the call ends. `count` is told the rows of each
+    call for several requests.
     """
 
     def __init__(
