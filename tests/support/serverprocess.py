@@ -18,10 +18,11 @@ from tidemill_contracts.inference import SERVER_CONFIG_ENV, ServerConfig
 
 @dataclass
 class ServerProcess:
-    """The running process; `url` is inference, `admin` is health and metrics."""
+    """The running process; `url` and `grpc_target` are inference, `admin` is health and metrics."""
 
     process: "subprocess.Popen[bytes]"
     port: int
+    grpc_port: int
     admin_port: int
     termination_log: Path
     log: Path
@@ -29,6 +30,10 @@ class ServerProcess:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def grpc_target(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
 
     @property
     def admin(self) -> str:
@@ -94,7 +99,7 @@ def free_ports(count: int) -> list[int]:
 @contextmanager
 def running(folder: Path, config: ServerConfig | str, **environment: str) -> Iterator[ServerProcess]:
     """Start a server that keeps its files in `folder`; killed at the end if it still runs."""
-    port, admin_port = free_ports(2)
+    port, grpc_port, admin_port = free_ports(3)
     folder.mkdir(parents=True, exist_ok=True)
     log, termination_log = folder / "server.log", folder / "termination-log"
     document = config if isinstance(config, str) else config.to_json()
@@ -102,6 +107,7 @@ def running(folder: Path, config: ServerConfig | str, **environment: str) -> Ite
         **os.environ,
         SERVER_CONFIG_ENV: document,
         "TIDEMILL_HTTP_PORT": str(port),
+        "TIDEMILL_GRPC_PORT": str(grpc_port),
         "TIDEMILL_ADMIN_PORT": str(admin_port),
         "TIDEMILL_TERMINATION_LOG": str(termination_log),
         "TMPDIR": str(folder),
@@ -112,7 +118,7 @@ def running(folder: Path, config: ServerConfig | str, **environment: str) -> Ite
             [sys.executable, "-m", "tidemill_runtime.server"], env=variables, stdout=output, stderr=output
         )
         try:
-            yield ServerProcess(process, port, admin_port, termination_log, log)
+            yield ServerProcess(process, port, grpc_port, admin_port, termination_log, log)
         finally:
             if process.poll() is None:
                 process.kill()

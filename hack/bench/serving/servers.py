@@ -77,6 +77,7 @@ def own(
             SERVER_CONFIG_ENV: config.to_json(),
             "TIDEMILL_HTTP_PORT": str(place.port),
             "TIDEMILL_ADMIN_PORT": str(place.other_ports[0]),
+            "TIDEMILL_GRPC_PORT": "0",  # any that is free
             "TMPDIR": str(place.folder),
         }
         return Launch([sys.executable, "-m", "tidemill_runtime.server"], variables)

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tidemill_contracts.inference import ADMIN_PORT, HTTP_PORT, SERVER_CONFIG_ENV, ServerConfig
+from tidemill_contracts.inference import ADMIN_PORT, GRPC_PORT, HTTP_PORT, SERVER_CONFIG_ENV, ServerConfig
 from tidemill_contracts.training import TERMINATION_MESSAGE_LIMIT, TERMINATION_MESSAGE_PATH
 from tidemill_runtime.server import cpu, logs
 from tidemill_runtime.server.errors import StartError
 
 HTTP_PORT_ENV = "TIDEMILL_HTTP_PORT"
+GRPC_PORT_ENV = "TIDEMILL_GRPC_PORT"
 ADMIN_PORT_ENV = "TIDEMILL_ADMIN_PORT"
 TERMINATION_LOG_ENV = "TIDEMILL_TERMINATION_LOG"
 STUCK_SECONDS_ENV = "TIDEMILL_STUCK_SECONDS"
@@ -47,6 +48,7 @@ def main() -> int:
 def _serve() -> None:
     config = read_config(os.environ.get(SERVER_CONFIG_ENV))
     http_port, admin_port = _port(HTTP_PORT_ENV, HTTP_PORT), _port(ADMIN_PORT_ENV, ADMIN_PORT)
+    grpc_port = _port(GRPC_PORT_ENV, GRPC_PORT)
     stuck_seconds = _seconds(STUCK_SECONDS_ENV, STUCK_SECONDS)
     threads = cpu.threads_of_each(config.workers, cpu.cpu_limit())
     cpu.limit_threads(threads, config.workers)
@@ -62,14 +64,16 @@ def _serve() -> None:
         admin.start()
         loaded = lifecycle.load(config, counted, threads if config.workers == 1 else 1)
         listeners = sockets.listen_together(http_port, config.workers)
+        with sockets.listen(grpc_port):  # a port that is taken is known before any worker is there
+            pass
     except OSError as error:
         raise StartError("StartFailed", str(error), retryable=True) from error
     if config.workers == 1:
-        lifecycle.serve(loaded, config, state, counted, threads, listeners[0])
+        lifecycle.serve(loaded, config, state, counted, threads, listeners[0], grpc_port)
     else:
         from tidemill_runtime.server import workers
 
-        workers.serve(loaded, config, state, counted, threads, listeners, admin, stuck_seconds)
+        workers.serve(loaded, config, state, counted, threads, listeners, grpc_port, admin, stuck_seconds)
     admin.stop()
 
 

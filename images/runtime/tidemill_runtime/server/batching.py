@@ -18,7 +18,7 @@ import numpy as np
 
 from tidemill_contracts.inference import Batching
 from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.errors import ServingError, UnavailableError
+from tidemill_runtime.server.errors import OutOfTimeError, ServingError, UnavailableError
 from tidemill_runtime.server.frame import Array, Frame
 
 Outcome = Answer | Exception
@@ -228,8 +228,8 @@ class Batcher:
         busy = self._queue or self._running
         self._deadline = loop.call_later(self._interval, self._expire, loop) if busy else None
 
-    def _out_of_time(self) -> UnavailableError:
-        return UnavailableError(f"no answer within {self._timeout:g} s")
+    def _out_of_time(self) -> OutOfTimeError:
+        return OutOfTimeError(f"no answer within {self._timeout:g} s")
 
     def close(self) -> None:
         """Refuse what waits; what the model works on is not waited for either."""

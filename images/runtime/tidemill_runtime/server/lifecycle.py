@@ -24,6 +24,7 @@ from tidemill_runtime.server.application import create_application
 from tidemill_runtime.server.bodies import BodyBounds, BodyReader
 from tidemill_runtime.server.connection import KEEP_ALIVE_SECONDS, InferenceConnection, Wiring
 from tidemill_runtime.server.dataplane import DataPlane
+from tidemill_runtime.server.grpc_listener import GrpcListener
 from tidemill_runtime.server.http import App, InferenceApp
 from tidemill_runtime.server.inference import Inference
 from tidemill_runtime.server.listeners import HttpListener, Listener
@@ -193,11 +194,15 @@ def serve(
     telemetry: Telemetry,
     threads: int,
     http: socket.socket,
+    grpc_port: int,
     signals: Iterable[signal.Signals] = STOP_SIGNALS,
 ) -> None:
     """Serve a loaded model in this process until it is told to stop; `http` listens already."""
     parts = wire(loaded, config, state, telemetry, threads)
-    listeners: list[Listener] = [HttpListener(http, http_config(config, parts))]
+    listeners: list[Listener] = [
+        HttpListener(http, http_config(config, parts)),
+        GrpcListener(parts.plane, state, grpc_port, is_shared=config.workers > 1),
+    ]
     Process(config, state, parts, listeners, signals).run()
 
 

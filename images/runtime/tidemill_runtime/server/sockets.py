@@ -56,6 +56,11 @@ def refuse_new(listener: socket.socket) -> None:
     listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
 
 
+def is_listening(own: socket.socket) -> bool:
+    """Return whether a socket accepts connections, rather than being one."""
+    return bool(own.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
 def waiting(listener: socket.socket) -> int:
     """Return how many connections the kernel has completed and the process has not accepted; 0 off Linux."""
     if sys.platform != "linux":

@@ -34,7 +34,7 @@ from tidemill_runtime.server.telemetry import Telemetry
 _log = logging.getLogger(__name__)
 MAX_DEATHS = 5  # in DEATHS_SECONDS; one more and another container is the better try
 DEATHS_SECONDS = 60.0
-END_SECONDS = 5.0  # what ending may take beside the drain and one request that came in at its end
+END_SECONDS = 9.0  # what ending may take beside the drain and one request that came in at its end
 _BACK_OFF_SECONDS = (0.0, 0.1, 0.5, 1.0, 2.0)  # before the replacement, by the deaths of the last minute
 _TURN_SECONDS = 0.25
 _STARTING_TURN_SECONDS = 0.005  # while readiness waits for workers
@@ -246,6 +246,7 @@ def serve(
     telemetry: Telemetry,
     threads: int,
     sockets: list[socket.socket],
+    grpc_port: int,
     admin: AdminServer,
     stuck_seconds: float,
 ) -> None:
@@ -259,7 +260,7 @@ def serve(
     def work(index: int) -> None:
         counted = Telemetry(config, telemetry.board, index)
         own = State(cells=counted.cells)
-        lifecycle.serve(loaded, told, own, counted, threads, sockets[index], (signal.SIGTERM,))
+        lifecycle.serve(loaded, told, own, counted, threads, sockets[index], grpc_port, (signal.SIGTERM,))
 
     end_seconds = config.drain_seconds + config.request_timeout_seconds + END_SECONDS
     parent = Workers(sockets, state, telemetry.board, admin, work, stuck_seconds, end_seconds)
