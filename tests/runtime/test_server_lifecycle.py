@@ -20,6 +20,7 @@ from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
 
 from tidemill_contracts.artifact import MARKER_FILE, SAMPLE_FILE, SKOPS_FILE, Sample
+from tidemill_contracts.inference import PredictionLog
 from tidemill_runtime.server import localcopy, sockets
 
 
@@ -132,11 +133,35 @@ def test_onnx_imports_neither_scikit_learn_nor_pandas(numbers: Published, tmp_pa
     with serverprocess.running(tmp_path, numbers.config(), PYTHONPROFILEIMPORTTIME="1") as server:
         server.wait_ready()
         assert post(server)[0] == 200
+        assert get(server.url + "/docs")[0] == 200
+        assert get(server.admin + "/metrics")[0] == 200
         server.terminate()
         server.wait()
-        imported = {line.rpartition("|")[2].strip() for line in server.log.read_text().splitlines() if "|" in line}
-    assert "onnxruntime" in imported
-    assert not imported & {"sklearn", "pandas", "scipy", "skops", "joblib", "kubernetes", "kopf"}
+        before, _, after = server.log.read_text().partition('"message": "ready"')
+    early, late = imported(before), imported(after)
+    assert {"onnxruntime", "numpy"} <= early
+    assert {"fastapi", "prometheus_client"} <= late, "what inference does not need waits until the server is ready"
+    assert not early & {"fastapi", "starlette", "aiohttp", "prometheus_client", "obstore", "numpy.ma"}
+    unwanted = {"sklearn", "pandas", "scipy", "skops", "joblib", "pyarrow", "kubernetes", "kopf"}
+    assert not (early | late) & unwanted
+
+
+def imported(log: str) -> set[str]:
+    """Return the modules in the interpreter's report of its imports."""
+    return {line.rpartition("|")[2].strip() for line in log.splitlines() if "|" in line}
+
+
+def test_onnx_needs_little_memory_with_everything_loaded(numbers: Published, tmp_path: Path) -> None:
+    with serverprocess.running(tmp_path, numbers.config(log=PredictionLog(url="http://127.0.0.1:9"))) as server:
+        server.wait_ready()
+        assert post(server)[0] == 200
+        assert get(server.url + "/docs")[0] == 200
+        deadline = time.monotonic() + 20
+        while "prediction records wait for the monitor" not in server.log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        resident = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        assert resident < 120 * 2**20
 
 
 def test_copies_of_the_version_do_not_pile_up(numbers: Published, tmp_path: Path) -> None:

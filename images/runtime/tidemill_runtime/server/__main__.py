@@ -5,6 +5,7 @@ is written to the termination log, where the kubelet and the operator find it. I
 libraries wait until their thread counts are set.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -30,6 +31,7 @@ _log = logging.getLogger("tidemill_runtime.server")
 
 def main() -> int:
     """Serve until told to stop; return the exit code."""
+    gc.disable()  # what a start makes stays: a collection now finds nothing and takes a tenth of the time
     logs.configure()
     signal.signal(signal.SIGTERM, _stop_while_loading)  # a process with id 1 has no default action
     try:

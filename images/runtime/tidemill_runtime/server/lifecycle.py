@@ -20,13 +20,13 @@ import uvloop
 
 from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.server import localcopy, models
-from tidemill_runtime.server.application import create_application
 from tidemill_runtime.server.bodies import BodyBounds, BodyReader
 from tidemill_runtime.server.connection import KEEP_ALIVE_SECONDS, InferenceConnection, Wiring
 from tidemill_runtime.server.dataplane import DataPlane
 from tidemill_runtime.server.grpc_listener import GrpcListener
 from tidemill_runtime.server.http import App, InferenceApp
 from tidemill_runtime.server.inference import Inference
+from tidemill_runtime.server.later import LaterApp
 from tidemill_runtime.server.listeners import HttpListener, Listener
 from tidemill_runtime.server.models import WarmModel
 from tidemill_runtime.server.monitorclient import MonitorClient
@@ -46,6 +46,7 @@ class Parts:
     """What serves, wired."""
 
     app: App
+    later: LaterApp  # the part of `app` that nobody needs for inference
     wiring: Wiring
     plane: DataPlane
     recorder: Recorder | None
@@ -85,9 +86,15 @@ def wire(loaded: Loaded, config: ServerConfig, state: State, telemetry: Telemetr
     plane = DataPlane(loaded.warm, config, telemetry, recorder, threads)
     inference, bounds = Inference(plane), BodyBounds(config)
     reader = BodyReader(bounds)
-    application = create_application(plane, state, reader, monitor)
-    app = InferenceApp(inference, state, reader, cast(App, application))
-    return Parts(app, Wiring(inference, bounds, state), plane, recorder, monitor)
+
+    def application() -> App:
+        from tidemill_runtime.server.application import create_application
+
+        return cast(App, create_application(plane, state, reader, monitor))
+
+    later = LaterApp(application)
+    app = InferenceApp(inference, state, reader, later)
+    return Parts(app, later, Wiring(inference, bounds, state), plane, recorder, monitor)
 
 
 def assemble(config: ServerConfig, state: State, telemetry: Telemetry, threads: int) -> Parts:
@@ -123,6 +130,7 @@ class Process:
         """Serve, drain, return."""
         gc.collect()
         gc.freeze()  # what is there now stays: the collector need not walk it again while requests are answered
+        gc.enable()  # it was off during the start
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve())
 
@@ -134,7 +142,7 @@ class Process:
         signal.pthread_sigmask(
             signal.SIG_UNBLOCK, (*self._signals, HURRY_SIGNAL)
         )  # a worker was forked with them held back
-        background = [asyncio.create_task(self._beat())]
+        background = [asyncio.create_task(self._beat()), asyncio.create_task(self._parts.later.prepare())]
         if self._parts.recorder is not None:
             background.append(asyncio.create_task(self._parts.recorder.run()))
         serving = [asyncio.create_task(listener.serve(self._on_started)) for listener in self._listeners]

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from tidemill_contracts.inference import ServerConfig
-from tidemill_runtime.server import board, lifecycle
+from tidemill_runtime.server import board, later, lifecycle
 from tidemill_runtime.server.admin import AdminServer
 from tidemill_runtime.server.board import Board
 from tidemill_runtime.server.errors import StartError
@@ -96,6 +96,7 @@ class Workers:
         """
         gc.collect()
         gc.freeze()  # a collection would write into every object, and so copy each page of the model
+        gc.enable()
         woken, wake = socket.socketpair()
         woken.setblocking(False)
         wake.setblocking(False)
@@ -256,6 +257,7 @@ def serve(
         StartError: as `Workers.run`.
     """
     told = share(config)
+    later.import_all()
 
     def work(index: int) -> None:
         counted = Telemetry(config, telemetry.board, index)
