@@ -193,6 +193,29 @@ async def test_text_is_refused_with_its_place(mixed_app: Any, raw: bytes, rows: 
     check_error(await send(mixed_app, {"inputs": inputs}, raw), 400, f"inputs[0]: {sentence}")
 
 
+async def test_infinity_is_refused_as_an_error_of_the_client(app: Any) -> None:
+    raw = np.array([np.inf, -np.inf, 1.0, 2.0]).tobytes()
+    reply = await send(app, {"inputs": [tensor("x", "FP64", [1, 4], 32)]}, raw)
+    assert reply.status == 400
+    assert "infinit" in reply.json()["error"]
+
+
+async def test_a_missing_number_is_nan(mixed_app: Any) -> None:
+    raw = struct.pack("<d", np.nan) + struct.pack("<q", 3) + b"\4\0\0\0blau"
+    inputs = [tensor("größe", "FP64", [1], 8), tensor("alter", "INT64", [1], 8), tensor("farbe", "BYTES", [1], 8)]
+    reply = await send(mixed_app, {"inputs": inputs}, raw)
+    rows = [{"größe": None, "alter": 3, "farbe": "blau"}]
+    labels = (await post(mixed_app, "/v1/models/demo:predict", {"instances": rows})).json()["predictions"]
+    assert reply.json()["outputs"][0]["data"] == labels
+
+
+async def test_a_missing_number_that_the_model_does_not_take(app: Any) -> None:
+    raw = np.array([1.0, np.nan, 1.0, 2.0]).tobytes()
+    reply = await send(app, {"inputs": [tensor("x", "FP64", [1, 4], 32)]}, raw)
+    assert reply.status == 400
+    assert "'b'" in reply.json()["error"] or "NaN" in reply.json()["error"]
+
+
 async def test_binary_data_without_the_header(app: Any) -> None:
     reply = await post(app, V2, {"inputs": [tensor("x", "FP64", [1, 4], 32)]})
     check_error(reply, 400, "binary data needs the header Inference-Header-Content-Length")

@@ -155,7 +155,8 @@ def test_the_shortcut_reads_what_the_full_decoder_reads(data: st.DataObject) -> 
     if data.draw(st.booleans()):
         size = int(count) * len(names)
         items = data.draw(st.lists(LOOSE, min_size=size, max_size=size))
-        inputs.append({"name": "x", "shape": [count, len(names)], "datatype": "FP64", "data": items})
+        nested = data.draw(st.sampled_from([items, [items], items[:1], ["a"], [{}]]))
+        inputs.append({"name": "x", "shape": [count, len(names)], "datatype": "FP64", "data": nested})
     else:
         for name in data.draw(st.permutations(names)):
             item = LOOSE | TEXT if MIXED[name] != "BYTES" else TEXT | LOOSE

@@ -309,5 +309,16 @@ def test_v1_has_no_probabilities_where_the_model_has_none() -> None:
         protocol_v1.encode(Answer([("value", "FP64")], np.array([1.0])), request)
 
 
+def test_v1_gives_the_probabilities_of_each_target() -> None:
+    names = [("label", "INT64"), ("probabilities_0", "FP64"), ("probabilities_1", "FP64")]
+    others = [np.array([[0.5, 0.5], [0.25, 0.75]]), np.array([[0.1, 0.2, 0.7], [1.0, 0.0, 0.0]])]
+    answer = Answer(names, np.array([[0, 2], [1, 0]]), None, others)
+    request = protocol_v1.decode(encoded({"instances": [[1, 2]] * 2, "parameters": {"probabilities": True}}), NUMBERS)
+    assert json.loads(protocol_v1.encode(answer, request)) == {
+        "predictions": [[0, 2], [1, 0]],
+        "probabilities": [[[0.5, 0.5], [0.1, 0.2, 0.7]], [[0.25, 0.75], [1.0, 0.0, 0.0]]],
+    }
+
+
 def test_v1_rows_of_one_text_column_may_be_bare() -> None:
     check_rows(protocol_v1.decode(encoded({"instances": ["a", None, ""]}), WORDS).frame, [["a"], [None], [""]])

@@ -49,7 +49,9 @@ def split(body: bytes, length: int) -> tuple[memoryview, memoryview]:
 
 
 def decode(raw: bytes | memoryview, shape: list[int], datatype: str, where: str) -> tuple[Array, bool]:
-    """Return a tensor's values, flat, and whether none is missing: float64, int64, uint64, or object of str.
+    """Return a tensor's values, flat, and whether each is known to be there: float64, int64, uint64, or object of str.
+
+    Infinity, which JSON cannot send, is let through like any number; but nothing is promised of values beside it.
 
     Raises:
         BadRequestError: the bytes are not as many as shape and datatype say, or hold what the datatype does not.
@@ -67,11 +69,11 @@ def decode(raw: bytes | memoryview, shape: list[int], datatype: str, where: str)
     array: Array = np.frombuffer(raw, dtype=item)
     if datatype == "FP64":
         array = array.astype(np.float64)
-        return array, not bool(np.isnan(array).any())
+        return array, bool(np.isfinite(array).all())
     if item.kind == "f":
         with np.errstate(invalid="ignore"):  # a signalling NaN is a missing value like any other
             array = array.astype(np.float64)
-        return array, not bool(np.isnan(array).any())
+        return array, bool(np.isfinite(array).all())
     if datatype == "BOOL":
         if count and int(array.max()) > 1:
             raise BadRequestError(f"{where}: a BOOL is a byte of 0 or 1, got {array.max()}")

@@ -146,7 +146,8 @@ class OnnxModel:
         probabilities = results[1]
         if not frame.is_complete and (total := _sum(probabilities, None)) != total:
             missing = frame.missing_columns()
-            raise BadRequestError(f"inputs: the model gives no probabilities for missing values in {quoted(missing)}")
+            values = f"missing values in {quoted(missing)}" if missing else "infinite values"
+            raise BadRequestError(f"inputs: the model gives no probabilities for {values}")
         return Answer(self._names, results[0], probabilities, results[2:])
 
     def _shaped(self, value: Any, index: int) -> Array:

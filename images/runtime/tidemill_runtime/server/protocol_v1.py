@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from tidemill_contracts.artifact import PROBABILITIES
 from tidemill_runtime.server import parameters
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError
@@ -79,9 +80,18 @@ def encode(answer: Answer, request: Request) -> bytes:
     """
     if not request.probabilities:
         return orjson.dumps({"predictions": answer.prediction.tolist()})
-    if answer.probabilities is None:
+    return orjson.dumps({"predictions": answer.prediction.tolist(), "probabilities": _probabilities(answer)})
+
+
+def _probabilities(answer: Answer) -> list[Any]:
+    """Return for each row the probabilities of its classes, or such a list for each target of a model of several."""
+    if answer.probabilities is not None:
+        rows: list[Any] = answer.probabilities.tolist()
+        return rows
+    targets = [array.tolist() for name, _, array in answer.tensors() if name.startswith(f"{PROBABILITIES}_")]
+    if not targets:
         raise BadRequestError("parameters.probabilities: this model gives no probabilities")
-    return orjson.dumps({"predictions": answer.prediction.tolist(), "probabilities": answer.probabilities.tolist()})
+    return [list(row) for row in zip(*targets, strict=True)]
 
 
 def _from_rows(rows: list[list[Any]], schema: Schema, where: str) -> Frame:

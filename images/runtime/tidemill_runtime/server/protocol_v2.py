@@ -41,11 +41,11 @@ class Request:
 class Head:
     """What every answer of one server begins with."""
 
-    __slots__ = ("start",)
+    __slots__ = ("model_name", "model_version")
 
     def __init__(self, model_name: str, model_version: str) -> None:
-        document = orjson.dumps({"model_name": model_name, "model_version": model_version})
-        self.start = document[:-1] + b',"id":'
+        self.model_name = model_name
+        self.model_version = model_version
 
 
 def load_json(body: bytes | memoryview) -> dict[str, Any]:
@@ -213,17 +213,16 @@ def encode(request_id: str, answer: Answer, request: Request, head: Head) -> tup
     for name, datatype, array in answer.tensors():
         if wanted is not None and name not in wanted:
             continue
-        entry: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": datatype}
-        entries.append(entry)
         if name in as_binary:
-            content = binary.encode(array, datatype)
-            entry["parameters"] = {"binary_data_size": len(content)}
-            raw.append(content)
-        elif datatype == "FP16":
-            raise BadRequestError(f"outputs: {name!r} is FP16, which has no JSON form; ask for it as binary_data")
+            raw.append(binary.encode(array, datatype))
+            size = {"binary_data_size": len(raw[-1])}
+            entries.append({"name": name, "shape": array.shape, "datatype": datatype, "parameters": size})
+        elif datatype != "FP16":
+            data = tensors.encode_data(array)
+            entries.append({"name": name, "shape": array.shape, "datatype": datatype, "data": data})
         else:
-            entry["data"] = tensors.encode_data(array)
-    body = b"".join((head.start, _dumps(request_id), b',"outputs":', _dumps(entries), b"}"))
-    if not raw:
-        return body, None
-    return b"".join((body, *raw)), len(body)
+            raise BadRequestError(f"outputs: {name!r} is FP16, which has no JSON form; ask for it as binary_data")
+    body = _dumps(
+        {"model_name": head.model_name, "model_version": head.model_version, "id": request_id, "outputs": entries}
+    )
+    return (b"".join((body, *raw)), len(body)) if raw else (body, None)

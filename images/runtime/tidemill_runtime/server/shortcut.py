@@ -1,6 +1,6 @@
 """The usual V2 request, read without looking for what it does not have.
 
-One flat FP64 matrix, or a flat FP64, INT64 or BYTES tensor for each column, no parameters, nothing missing:
+One FP64 matrix, or a flat FP64, INT64 or BYTES tensor for each column, no parameters, nothing missing:
 most of what decoding costs otherwise is looking for everything else. Whatever is not exactly that is left to
 the full decoder, which reads it or says what is wrong; for what is, both give the same frame.
 """
@@ -31,6 +31,8 @@ def _matrix(entry: Any, schema: Schema) -> Frame | None:
         return None
     rows, width = entry["shape"]
     values = entry["data"]
+    if rows == 1 and len(values) == 1:  # nested, as many clients have it
+        values = values[0]
     if type(rows) is not int or type(width) is not int or rows < 1 or width != schema.width or width == 1:
         return None
     types = set(map(type, values))

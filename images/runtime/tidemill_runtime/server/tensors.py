@@ -169,5 +169,5 @@ def _offender(values: list[Any], datatype: str) -> str:
 
 def encode_data(array: Array) -> list[Any]:
     """Return an array as flat row-major JSON data; the encoder writes NaN and infinity as null."""
-    data: list[Any] = array.ravel().tolist()
+    data: list[Any] = array.tolist() if array.ndim == 1 else array.ravel().tolist()
     return data
