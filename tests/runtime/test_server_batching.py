@@ -20,7 +20,7 @@ from tidemill_contracts.inference import Batching
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.batching import Batcher, Pace, concatenated
 from tidemill_runtime.server.dataplane import DataPlane
-from tidemill_runtime.server.errors import BadRequestError, ServingError, UnavailableError
+from tidemill_runtime.server.errors import BadRequestError, OutOfTimeError, ServingError, UnavailableError
 from tidemill_runtime.server.frame import Frame, Schema
 from tidemill_runtime.server.lifecycle import Parts, assemble
 from tidemill_runtime.server.state import State
@@ -141,7 +141,7 @@ async def test_who_is_out_of_time_is_refused_while_waiting_and_while_the_model_w
     )  # fmt: skip
     running, queued = await waiting(plane, matrix((1, 1)), matrix((2, 2)))
     for task in (running, queued):
-        with pytest.raises(UnavailableError, match=r"no answer within 0\.2 s"):
+        with pytest.raises(OutOfTimeError, match=r"no answer within 0\.2 s"):
             await asyncio.wait_for(task, 5)
     assert held == [1], "a thread cannot be stopped: its place stays taken"
     await pool.run()

@@ -4,7 +4,7 @@ Inference is answered in `connection` and `http`, ahead of this; all of it is de
 error has the protocol's one form, `{"error": "..."}`; no reply holds a null field.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +16,7 @@ from tidemill_runtime.server.bodies import BodyReader
 from tidemill_runtime.server.dataplane import DataPlane
 from tidemill_runtime.server.description import SERVER, Description, server_version
 from tidemill_runtime.server.errors import ServingError, UnavailableError
+from tidemill_runtime.server.explanations import Explanations
 from tidemill_runtime.server.monitorclient import MonitorClient
 from tidemill_runtime.server.state import State
 
@@ -67,6 +68,7 @@ class Endpoints:
         self._reader = reader
         self._monitor = monitor
         self._description = Description(plane)
+        self._explanations = Explanations(plane)
 
     def metadata(self, model: str, version: str | None = None) -> dict[str, Any]:
         """Return the model's metadata as the protocol shapes it."""
@@ -92,6 +94,13 @@ class Endpoints:
         """Refuse what the inference path did not take: an unknown model or version."""
         self._description.check(model, version)
         raise UnavailableError("inference is not available")
+
+    async def explain(self, request: Request, protocol: Literal["v1", "v2"], model: str) -> Response:
+        """Return the contributions of one row's columns."""
+        self._description.check(model)
+        headers = request.scope["headers"]
+        body = await self._reader.read(headers, request.receive)
+        return Response(await self._explanations.answer(protocol, dict(headers), body), media_type="application/json")
 
     async def feedback(self, request: Request, model: str) -> Response:
         """Pass labels on to the monitor and its answer back."""
@@ -163,6 +172,12 @@ def _add_model_routes(app: FastAPI, endpoints: Endpoints) -> None:
     async def feed_back(request: Request, model: str) -> Response:
         return await endpoints.feedback(request, model)
 
+    async def explain_v1(request: Request, model: str) -> Response:
+        return await endpoints.explain(request, "v1", model)
+
+    async def explain_v2(request: Request, model: str) -> Response:
+        return await endpoints.explain(request, "v2", model)
+
     v1, v2 = "/v1/models/{model}", "/v2/models/{model}"
     gets: dict[str, Any] = {
         v2: metadata,
@@ -176,6 +191,8 @@ def _add_model_routes(app: FastAPI, endpoints: Endpoints) -> None:
         f"{v2}/infer": infer,
         f"{v2}/versions/{{version}}/infer": version_infer,
         f"{v1}:predict": infer,
+        f"{v1}:explain": explain_v1,
+        f"{v2}/explain": explain_v2,
         f"{v2}/feedback": feed_back,
         f"{v1}:feedback": feed_back,
     }

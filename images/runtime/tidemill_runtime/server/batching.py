@@ -138,8 +138,7 @@ class Batcher:
                 self._queue.remove(entry)
                 self._rows -= frame.rows
             elif entry in self._running:
-                self._held += 1
-                self._hold()
+                self._keep_place()
             raise
 
     @property
@@ -223,10 +222,13 @@ class Batcher:
         for entry in self._running:
             if entry.arrived <= before and not entry.future.done():
                 entry.future.set_exception(self._out_of_time())
-                self._held += 1
-                self._hold()
+                self._keep_place()
         busy = self._queue or self._running
         self._deadline = loop.call_later(self._interval, self._expire, loop) if busy else None
+
+    def _keep_place(self) -> None:
+        self._held += 1
+        self._hold()
 
     def _out_of_time(self) -> OutOfTimeError:
         return OutOfTimeError(f"no answer within {self._timeout:g} s")

@@ -46,6 +46,7 @@ class DataPlane:
         self._limit = config.max_in_flight
         self.in_flight = 0
         self._cells = telemetry.cells
+        self._closing: list[Callable[[], None]] = []
         self._batcher = self._new_batcher(config.batching or Batching())
 
     def _new_batcher(self, batching: Batching) -> Batcher | None:
@@ -147,8 +148,14 @@ class DataPlane:
         if self._recorder is not None and status >= 500:
             self._recorder.record_error()
 
+    def on_close(self, end: Callable[[], None]) -> None:
+        """Have something that works with this model end with it."""
+        self._closing.append(end)
+
     def close(self) -> None:
         """Let threads end; what still runs is not waited for."""
+        for end in self._closing:
+            end()
         if self._batcher is not None:
             self._batcher.close()
         self._pool.shutdown(wait=False, cancel_futures=True)

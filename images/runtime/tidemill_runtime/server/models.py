@@ -46,6 +46,7 @@ class WarmModel:
     manifest: ModelManifest
     seconds_per_call: float
     seconds_per_row: float
+    background: Frame  # the sample rows: what is usual, for explanations
 
     def seconds(self, rows: int) -> float:
         """Return about how long a prediction of `rows` rows takes."""
@@ -148,7 +149,7 @@ def _warm_up(model: Model, schema: Schema, version: Version) -> WarmModel:
         raise StartError(
             "WarmUpMismatch", f"the model failed on its sample: {type(error).__name__}: {error}"
         ) from error
-    return WarmModel(model, schema, version.manifest, one, max(0.0, per_row))
+    return WarmModel(model, schema, version.manifest, one, max(0.0, per_row), frame)
 
 
 def _frame(sample: Sample, schema: Schema, rows: Any) -> Frame:

@@ -50,6 +50,11 @@ def describe(title: str, name: str, number: str, manifest: ModelManifest, server
         paths[f"{path}/infer"] = _post("Infer", infer, _v2_answer(), _v2_example(signature.inputs))
     for path in (f"/v2/models/{name}/feedback", f"/v1/models/{name}:feedback"):
         paths[path] = _feedback()
+    explanations = {"type": "array", "items": {"type": "object"}}
+    paths[f"/v1/models/{name}:explain"] = _post(
+        "Explain (V1)", predict, _object(explanations=explanations), _v1_example(signature.inputs)
+    )
+    paths[f"/v2/models/{name}/explain"] = _post("Explain", infer, _v2_answer(), _v2_example(signature.inputs))
     return {"openapi": "3.1.0", "info": {"title": title, "version": server_version}, "paths": paths}
 
 
