@@ -12,9 +12,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-QUERY = "filter=upstream_rq_.xx|upstream_rq_time|membership_healthy|version_text&text_readouts"
+QUERY = "filter=upstream_rq_.xx|upstream_rq_time|_grpc.grpc.|membership_healthy|version_text&text_readouts"
 """Query of /stats/prometheus that returns what `parse` reads and little else."""
 
+GRPC_SUFFIX = "_grpc"
+"""A version's cluster for gRPC is called like its other one and this; no name in Kubernetes has an underscore."""
+GRPC_FAULTS = {2: "UNKNOWN", 4: "DEADLINE_EXCEEDED", 13: "INTERNAL", 14: "UNAVAILABLE", 15: "DATA_LOSS"}
+"""Statuses that REST answers with 5xx: errors of the server, not of the client."""
+
+_GRPC_STATUS = re.compile(r"^envoy_cluster_grpc_([0-9]+)$")
 _LINE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)\{(.*)\} ([0-9.eE+-]+|NaN)$")
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
 _CLUSTER = "envoy_cluster_name"
@@ -91,7 +97,10 @@ class Scrape:
 
 
 def parse(text: str) -> Scrape:
-    """Reads the Prometheus text of an Envoy; lines of other metrics are skipped."""
+    """Reads the Prometheus text of an Envoy; lines of other metrics are skipped.
+
+    Calls of gRPC are an HTTP 200 whatever became of them: they count by their own status, among those of their version.
+    """
     codes: dict[str, dict[str, float]] = {}
     buckets: dict[str, dict[float, float]] = {}
     members: dict[str, int] = {}
@@ -100,17 +109,31 @@ def parse(text: str) -> Scrape:
         cluster = labels.get(_CLUSTER, "")
         if name == "envoy_cluster_upstream_rq_xx":
             codes.setdefault(cluster, {})[labels.get("envoy_response_code_class", "")] = value
+        elif status := _GRPC_STATUS.match(name):
+            codes.setdefault(cluster, {})[f"grpc {status[1]}"] = value
         elif name == "envoy_cluster_upstream_rq_time_bucket":
             buckets.setdefault(cluster, {})[float(labels["le"])] = value
         elif name == "envoy_cluster_membership_healthy":
             members[cluster] = int(value)
         elif name.endswith("_version_text"):
             versions[name] = labels.get("text_value", "")
-    clusters = {
-        c: Figures(sum(codes.get(c, {}).values()), codes.get(c, {}).get("5", 0), buckets.get(c, {}))
-        for c in codes.keys() | buckets.keys() | members.keys()
-    }
-    return Scrape(clusters, members, _first(versions, "rds"), _first(versions, "cds"))
+    clusters: dict[str, Figures] = {}
+    for cluster in codes.keys() | buckets.keys() | members.keys():
+        version = cluster.removesuffix(GRPC_SUFFIX)
+        count = _http_figures if version == cluster else _grpc_figures
+        found = count(codes.get(cluster, {}), buckets.get(cluster, {}))
+        clusters[version] = clusters.get(version, Figures()).plus(found)
+    http = {cluster: count for cluster, count in members.items() if not cluster.endswith(GRPC_SUFFIX)}
+    return Scrape(clusters, http, _first(versions, "rds"), _first(versions, "cds"))
+
+
+def _http_figures(codes: Mapping[str, float], buckets: Mapping[float, float]) -> Figures:
+    return Figures(sum(codes.values()), codes.get("5", 0), buckets)
+
+
+def _grpc_figures(codes: Mapping[str, float], buckets: Mapping[float, float]) -> Figures:
+    calls = {code: count for code, count in codes.items() if code.startswith("grpc ")}
+    return Figures(sum(calls.values()), sum(calls.get(f"grpc {status}", 0) for status in GRPC_FAULTS), buckets)
 
 
 def encode(scrapes: Mapping[str, Scrape], clusters: Iterable[str]) -> str:

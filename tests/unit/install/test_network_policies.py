@@ -21,7 +21,14 @@ from tests.unit.training.world import World
 from tidemill.core import labels as keys
 from tidemill.monitoring.builders import workload
 from tidemill.serving.builders import envoy, router, server
-from tidemill_contracts.inference import ADMIN_PORT, HTTP_PORT, MONITOR_PORT, ROUTER_STATS_PORT, SERVER_CONFIG_ENV
+from tidemill_contracts.inference import (
+    ADMIN_PORT,
+    GRPC_PORT,
+    HTTP_PORT,
+    MONITOR_PORT,
+    ROUTER_STATS_PORT,
+    SERVER_CONFIG_ENV,
+)
 
 Obj = dict[str, Any]
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
@@ -114,10 +121,11 @@ def test_the_prediction_path_is_open_from_everywhere_and_leads_through_the_route
         assert NETWORK.allows(client, pod("router"), HTTP_PORT)
     assert router.service(serving.snapshot())["spec"]["ports"][0]["targetPort"] == "http"
     assert pod("router").ports["http"] == HTTP_PORT
-    (cluster,) = envoy.clusters([envoy.Upstream("v1", "v1.team.svc", "churn-1", 100)])["resources"]
-    (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
-    port = endpoint["endpoint"]["address"]["socket_address"]["port_value"]
-    assert NETWORK.allows(pod("router"), pod("server"), port)
+    for cluster in envoy.clusters([envoy.Upstream("v1", "v1.team.svc", "churn-1", 100)])["resources"]:
+        (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        port = endpoint["endpoint"]["address"]["socket_address"]["port_value"]
+        assert NETWORK.allows(pod("router"), pod("server"), port)
+        assert port in pod("server").ports.values()
 
 
 def test_servers_reach_the_monitor_at_the_address_that_they_are_told() -> None:
@@ -190,9 +198,9 @@ def test_nobody_asks_the_node_for_its_credentials(component: str) -> None:
         assert not any(NETWORK.allows(pod(component), address, p) for p in (80, 443, 9000))
 
 
-PORTS = (HTTP_PORT, ADMIN_PORT, ROUTER_STATS_PORT, 80, 443, 9000)
+PORTS = (HTTP_PORT, GRPC_PORT, ADMIN_PORT, ROUTER_STATS_PORT, 80, 443, 9000)
 INSIDE = {  # source → {(target, port)} among the pods of one namespace
-    "router": {("server", HTTP_PORT)},
+    "router": {("server", HTTP_PORT), ("server", GRPC_PORT)},
     "server": {("monitor", MONITOR_PORT)},
 }
 

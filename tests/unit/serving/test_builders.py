@@ -102,9 +102,9 @@ def drain_delay(found: Snapshot) -> int:
     return int(drain["typed_per_filter_config"]["fault"]["delay"]["fixed_delay"].removesuffix("s"))
 
 
-def test_by_default_the_router_drains_as_ever_so_that_no_upgrade_restarts_it() -> None:
+def test_by_default_pods_get_the_usual_time_to_end() -> None:
     assert drain_delay(SNAPSHOT) == envoy.DRAIN_SECONDS
-    assert POD["terminationGracePeriodSeconds"] == 45 and ROUTER["terminationGracePeriodSeconds"] == 30
+    assert POD["terminationGracePeriodSeconds"] == 50 and ROUTER["terminationGracePeriodSeconds"] == 30
 
 
 @pytest.mark.parametrize(
@@ -128,12 +128,12 @@ def test_limits_reach_server_and_router() -> None:
     }
     found = snapshot({"server": asked})
     told = config_of(server.pod_spec(found, version(1)))
-    first, *_ = json.loads(router.config(found, []).routes)["resources"][0]["virtual_hosts"][0]["routes"]
+    _, refusal, _ = json.loads(router.config(found, []).routes)["resources"][0]["virtual_hosts"][0]["routes"]
 
     assert (told.workers, told.max_in_flight, told.max_body_bytes, told.access_log_ratio) == (4, 64, 2048, 0.25)
     assert told.batching is not None and (told.batching.enabled, told.batching.max_rows) == (True, 16)
-    assert first["match"]["headers"][0]["range_match"]["start"] == "2049"
-    assert first["direct_response"]["status"] == 413
+    assert refusal["match"]["headers"][0]["range_match"]["start"] == "2049"
+    assert refusal["direct_response"]["status"] == 413
 
 
 def test_what_is_not_asked_for_is_the_servers_own_choice() -> None:
@@ -211,9 +211,38 @@ def test_the_router_is_drained_with_a_token_of_its_own() -> None:
     assert token in bootstrap
 
 
-def test_service_listens_on_80() -> None:
-    (port,) = router.service(SNAPSHOT)["spec"]["ports"]
-    assert (port["port"], port["targetPort"]) == (80, "http")
+def test_service_listens_on_80_and_tells_gateways_which_port_takes_http2() -> None:
+    ports = router.service(SNAPSHOT)["spec"]["ports"]
+    found = [(p["name"], p["port"], p["targetPort"], p["appProtocol"]) for p in ports]
+    assert found == [("http", 80, "http", "http"), ("grpc", 8001, "http", "kubernetes.io/h2c")]
+
+
+def test_the_headless_service_names_the_port_of_grpc() -> None:
+    ports = {p["name"]: p for p in server.service(SNAPSHOT, version(1))["spec"]["ports"]}
+    assert ports["grpc"]["appProtocol"] == "kubernetes.io/h2c"
+    container = {p["name"]: p["containerPort"] for p in POD["containers"][0]["ports"]}
+    assert {name: p["port"] for name, p in ports.items()} == container
+    assert all(p["targetPort"] == name for name, p in ports.items())
+
+
+def test_grpc_goes_by_the_same_weights_to_clusters_of_its_own() -> None:
+    upstreams = [envoy.Upstream("a", "a.x.svc", "churn-1", 90), envoy.Upstream("b", "b.x.svc", "churn-2", 10)]
+    endless, calls, _, http = envoy.routes(upstreams)["resources"][0]["virtual_hosts"][0]["routes"]
+    split = lambda route: [(c["name"], c["weight"]) for c in route["route"]["weighted_clusters"]["clusters"]]  # noqa: E731
+    assert split(calls) == split(endless) == [("a_grpc", 90), ("b_grpc", 10)]
+    assert split(http) == [("a", 90), ("b", 10)]
+    assert calls["match"] == {"prefix": "/", "grpc": {}} and "grpc" not in http["match"]
+    assert (calls["route"]["timeout"], endless["route"]["timeout"]) == ("35s", "0s")
+    ports = {
+        c["name"]: c["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
+        for c in envoy.clusters(upstreams)["resources"]
+    }
+    assert {name: address["port_value"] for name, address in ports.items()} == {
+        "a": 8080,
+        "b": 8080,
+        "a_grpc": 8001,
+        "b_grpc": 8001,
+    }
 
 
 def test_routes_without_a_version_answer_503_as_json() -> None:

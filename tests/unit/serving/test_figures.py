@@ -82,3 +82,26 @@ def test_figures_survive_a_status_without_what_is_not_needed() -> None:
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"a": 1}', '{"a": {"c": [1]}}', '{"a": {"c": [1, 0, {"x": 1}]}}'])
 def test_a_record_of_another_making_counts_as_none(text: str) -> None:
     assert figures.decode(text) == {}
+
+
+def test_calls_of_grpc_count_by_their_status_among_the_figures_of_their_version() -> None:
+    lines = [
+        'envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="a"} 10',
+        'envoy_cluster_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="a"} 2',
+        'envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="a_grpc"} 99',
+        *(
+            f'envoy_cluster_grpc_{status}{{envoy_cluster_name="a_grpc"}} {count}'
+            for status, count in {0: 20, 1: 1, 3: 4, 4: 1, 5: 1, 8: 1, 12: 1, 13: 3, 14: 5}.items()
+        ),
+        'envoy_cluster_grpc_total{envoy_cluster_name="a_grpc"} 37',
+        'envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a",le="1"} 6',
+        'envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a_grpc",le="1"} 30',
+        'envoy_cluster_membership_healthy{envoy_cluster_name="a"} 2',
+        'envoy_cluster_membership_healthy{envoy_cluster_name="a_grpc"} 1',
+    ]
+    scrape = figures.parse("\n".join(lines))
+    assert scrape.members == {"a": 2}
+    assert set(scrape.clusters) == {"a"}
+    found = scrape.clusters["a"]
+    assert (found.requests, found.errors) == (12 + 37, 2 + 1 + 3 + 5)
+    assert found.buckets == {1.0: 36}

@@ -47,7 +47,10 @@ def weights(found: Plan) -> dict[str, int]:
 
 def clusters(found: Plan) -> set[str]:
     text = child(found, "ConfigMap", "churn-router")["data"]["clusters.json"]
-    return {c["name"] for c in json.loads(text)["resources"]}
+    names = {c["name"] for c in json.loads(text)["resources"]}
+    http = {name for name in names if not name.endswith("_grpc")}
+    assert names - http == {f"{name}_grpc" for name in http}
+    return http
 
 
 def condition(found: Plan, kind: str) -> dict[str, Any] | None:

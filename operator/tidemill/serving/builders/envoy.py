@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.core import hashing
-from tidemill_contracts.inference import HTTP_PORT, ROUTER_STATS_PORT
+from tidemill.serving.builders import envoy_grpc
+from tidemill.serving.figures import GRPC_SUFFIX
+from tidemill_contracts.inference import GRPC_PORT, HTTP_PORT, ROUTER_STATS_PORT
 
 CONFIG_DIR = "/etc/tidemill-router"
 ADMIN_SOCKET = "/tmp/envoy-admin.sock"  # noqa: S108  on the pod's own emptyDir
@@ -38,6 +40,11 @@ IDLE_SECONDS = 300  # Envoy's own limit for a request on which no byte moves
 # under a request.
 UPSTREAM_IDLE_TIMEOUT = "60s"
 
+_RETRY = {
+    "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-status-codes",
+    "retriable_status_codes": [503],
+}
+_NOTHING_READY = "no version of the model is ready yet"
 _EXTENSION = "type.googleapis.com/envoy.extensions"
 _MONITORS = f"{_EXTENSION}.resource_monitors"
 _CONFIG = "type.googleapis.com/envoy.config"
@@ -52,6 +59,7 @@ class Upstream:
     version: str  # name of the ModelVersion, told to clients in a header
     weight: int = 0
     port: int = HTTP_PORT
+    grpc_port: int = GRPC_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ def bootstrap(
     inference = _connection_manager(
         "inference",
         {"rds": {"route_config_name": ROUTE_CONFIG, "config_source": _files(directory, "routes.json")}},
-        [_router_filter()],
+        [envoy_grpc.stats_filter(), _router_filter()],
     )
     inference |= {
         "use_remote_address": True,
@@ -120,8 +128,12 @@ def bootstrap(
 
 
 def clusters(upstreams: Sequence[Upstream]) -> dict[str, Any]:
-    """The CDS file: one cluster a version, in the order given."""
-    return _versioned([_cluster(u) for u in upstreams])
+    """The CDS file: two clusters a version, for HTTP and for gRPC, in the order given."""
+    grpc = envoy_grpc.protocol()
+    return _versioned(
+        [_cluster(u, u.name, u.port, {"http_protocol_options": {}}) for u in upstreams]
+        + [_cluster(u, u.name + GRPC_SUFFIX, u.grpc_port, grpc) for u in upstreams]
+    )
 
 
 def routes(upstreams: Sequence[Upstream], limits: Limits = Limits()) -> dict[str, Any]:
@@ -130,17 +142,15 @@ def routes(upstreams: Sequence[Upstream], limits: Limits = Limits()) -> dict[str
     A body that is declared to be larger than the servers take is answered here, before it is sent on.
     """
     weighted = [u for u in upstreams if u.weight > 0]
-    action: dict[str, Any] = (
-        {"route": _weighted_route(weighted, limits)}
-        if weighted
-        else {
-            "direct_response": {
-                "status": 503,
-                "body": {"inline_string": json.dumps({"error": "no version of the model is ready yet"})},
-            },
+    if weighted:
+        action: dict[str, Any] = {"route": _weighted_route(weighted, limits)}
+        grpc = envoy_grpc.routes(_weighted_route(weighted, limits, GRPC_SUFFIX, {"retry_on": envoy_grpc.RETRY_ON}))
+    else:
+        action = {
+            "direct_response": {"status": 503, "body": {"inline_string": json.dumps({"error": _NOTHING_READY})}},
             "response_headers_to_add": [_header("content-type", "application/json"), _header("retry-after", "1")],
         }
-    )
+        grpc = [envoy_grpc.unavailable(_NOTHING_READY)]
     return _versioned(
         [
             {
@@ -150,7 +160,7 @@ def routes(upstreams: Sequence[Upstream], limits: Limits = Limits()) -> dict[str
                     {
                         "name": "model",
                         "domains": ["*"],
-                        "routes": [_too_large(limits.body_bytes), {"match": {"prefix": "/"}, **action}],
+                        "routes": [*grpc, _too_large(limits.body_bytes), {"match": {"prefix": "/"}, **action}],
                     }
                 ],
             }
@@ -209,11 +219,12 @@ def _router_filter() -> dict[str, Any]:
 
 
 def _error_log() -> dict[str, Any]:
-    """Only what clients saw as 5xx, one JSON line each, with Envoy's own reason."""
+    """Only what clients saw as 5xx, or as such a status of gRPC, one JSON line each, with Envoy's own reason."""
     fields = {
         "time": "%START_TIME%",
         "level": "warning",
         "status": "%RESPONSE_CODE%",
+        "grpcStatus": "%GRPC_STATUS%",
         "flags": "%RESPONSE_FLAGS%",
         "details": "%RESPONSE_CODE_DETAILS%",
         "cluster": "%UPSTREAM_CLUSTER%",
@@ -225,7 +236,7 @@ def _error_log() -> dict[str, Any]:
     comparison = {"op": "GE", "value": {"default_value": 500, "runtime_key": "tidemill.access_log_status"}}
     return {
         "name": "errors",
-        "filter": {"status_code_filter": {"comparison": comparison}},
+        "filter": {"or_filter": {"filters": [{"status_code_filter": {"comparison": comparison}}, envoy_grpc.faults()]}},
         "typed_config": {
             "@type": f"{_EXTENSION}.access_loggers.stream.v3.StdoutAccessLog",
             "log_format": {"json_format": fields},
@@ -285,18 +296,18 @@ def _admin_cluster(socket: str) -> dict[str, Any]:
     }
 
 
-def _cluster(upstream: Upstream) -> dict[str, Any]:
-    address = {"socket_address": {"address": upstream.host, "port_value": upstream.port}}
+def _cluster(upstream: Upstream, name: str, port: int, protocol: dict[str, Any]) -> dict[str, Any]:
+    address = {"socket_address": {"address": upstream.host, "port_value": port}}
     limits = {"max_connections": 4096, "max_pending_requests": 4096, "max_requests": 4096}
     budget = {"budget_percent": {"value": 20}, "min_retry_concurrency": 20}
     http = f"{_EXTENSION}.upstreams.http.v3.HttpProtocolOptions"
     return {
         "@type": f"{_CONFIG}.cluster.v3.Cluster",
-        "name": upstream.name,
+        "name": name,
         "connect_timeout": "1s",
         "cluster_type": {"name": "envoy.cluster.dns", "typed_config": _dns()},
         "load_assignment": {
-            "cluster_name": upstream.name,
+            "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
         "lb_policy": "LEAST_REQUEST",
@@ -306,7 +317,7 @@ def _cluster(upstream: Upstream) -> dict[str, Any]:
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": http,
                 "common_http_protocol_options": {"idle_timeout": UPSTREAM_IDLE_TIMEOUT},
-                "explicit_http_config": {"http_protocol_options": {}},
+                "explicit_http_config": protocol,
             }
         },
     }
@@ -338,7 +349,9 @@ def _outlier_detection() -> dict[str, Any]:
     }
 
 
-def _weighted_route(upstreams: Sequence[Upstream], limits: Limits) -> dict[str, Any]:
+def _weighted_route(
+    upstreams: Sequence[Upstream], limits: Limits, suffix: str = "", retry: dict[str, Any] = _RETRY
+) -> dict[str, Any]:
     seconds = limits.request_seconds + TIMEOUT_MARGIN_SECONDS
     return {
         "timeout": f"{seconds}s",
@@ -346,7 +359,7 @@ def _weighted_route(upstreams: Sequence[Upstream], limits: Limits) -> dict[str, 
         "weighted_clusters": {
             "clusters": [
                 {
-                    "name": u.name,
+                    "name": u.name + suffix,
                     "weight": u.weight,
                     "response_headers_to_add": [_header(VERSION_HEADER, u.version)],
                 }
@@ -354,8 +367,7 @@ def _weighted_route(upstreams: Sequence[Upstream], limits: Limits) -> dict[str, 
             ]
         },
         "retry_policy": {
-            "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-status-codes",
-            "retriable_status_codes": [503],
+            **retry,
             "num_retries": 2,
             "retry_host_predicate": [
                 {

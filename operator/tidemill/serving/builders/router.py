@@ -15,9 +15,9 @@ from tidemill.core import labels as keys
 from tidemill.core.conditions import format_time
 from tidemill.core.plan import ObjectRef, Patch
 from tidemill.serving.builders import envoy
-from tidemill.serving.builders.server import pull_secrets
+from tidemill.serving.builders.server import H2C, pull_secrets
 from tidemill.serving.snapshot import Snapshot, router_child
-from tidemill_contracts.inference import HTTP_PORT, ROUTER_STATS_PORT
+from tidemill_contracts.inference import GRPC_PORT, HTTP_PORT, ROUTER_STATS_PORT
 
 COMPONENT = "router"
 CONTAINER = "router"
@@ -188,7 +188,7 @@ def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def service(snapshot: Snapshot) -> dict[str, Any]:
-    """The address of the model: `http://<name>.<namespace>.svc`."""
+    """The address of the model: `http://<name>.<namespace>.svc`, for gRPC `<name>.<namespace>.svc:8001` (or `:80`)."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -203,7 +203,9 @@ def service(snapshot: Snapshot) -> dict[str, Any]:
                     "targetPort": "http",
                     "protocol": "TCP",
                     "appProtocol": "http",
-                }
+                },
+                # The same port of the pods, for what must be told that it is HTTP/2: ingress controllers and gateways.
+                {"name": "grpc", "port": GRPC_PORT, "targetPort": "http", "protocol": "TCP", "appProtocol": H2C},
             ],
         },
     }

@@ -22,6 +22,7 @@ from tidemill.serving.snapshot import (
 )
 from tidemill_contracts.inference import (
     ADMIN_PORT,
+    GRPC_PORT,
     HTTP_PORT,
     SERVER_CONFIG_ENV,
     Batching,
@@ -32,9 +33,12 @@ from tidemill_contracts.storage import PVC_ROOT, SECRET_ROOT, parse_uri
 
 CONTAINER = "server"
 COMPONENT = "server"
+H2C = "kubernetes.io/h2c"
+"""`appProtocol` of a port that takes HTTP/2 without TLS, which gRPC is."""
 DRAIN_SECONDS = 8.0
-GRACE_SECONDS = 7
-"""What ending takes beside the drain and one request that came in at its end: the prediction log, the interpreter."""
+GRACE_SECONDS = 12
+"""What ending takes beside the drain and one request that came in at its end: the last connections of gRPC, the
+prediction log, the interpreter."""
 
 
 def build(snapshot: Snapshot, version: Version) -> list[dict[str, Any]]:
@@ -155,6 +159,7 @@ def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
         "env": podspec.env({**variables, **tracing(snapshot, version)}),
         "ports": [
             {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
+            {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
             {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
         ],
         "resources": resources(snapshot),
@@ -220,6 +225,7 @@ def service(snapshot: Snapshot, version: Version) -> dict[str, Any]:
             "selector": selector(snapshot, version),
             "ports": [
                 {"name": "http", "port": HTTP_PORT, "targetPort": "http", "protocol": "TCP"},
+                {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "protocol": "TCP", "appProtocol": H2C},
                 {"name": "admin", "port": ADMIN_PORT, "targetPort": "admin", "protocol": "TCP"},
             ],
         },
