@@ -120,11 +120,11 @@ class Frame:
 
     def column(self, index: int) -> Array:
         """Return one column, [rows]."""
-        if self.matrix is not None:
-            column: Array = self.matrix[:, index]
-            return column
-        assert self.arrays is not None  # noqa: S101  one of the two is always there
-        return self.arrays[index]
+        if self.arrays is not None:  # first: a matrix that was made of them may hold rounded values
+            return self.arrays[index]
+        assert self.matrix is not None  # noqa: S101  one of the two is always there
+        column: Array = self.matrix[:, index]
+        return column
 
     def numbers(self) -> Array:
         """Return a float64 matrix [rows, width]; only for schemas without text."""
@@ -135,6 +135,16 @@ class Frame:
             else:
                 self.matrix = np.column_stack([array.astype(np.float64, copy=False) for array in self.arrays])
         return self.matrix
+
+    def integers(self) -> Array | None:
+        """Return an int64 or uint64 matrix [rows, width] where all columns are of that type and float64 is too small.
+
+        None where `numbers` loses nothing, or where no such matrix can hold the columns either.
+        """
+        if self.matrix is not None or self.arrays is None or len({array.dtype for array in self.arrays}) > 1:
+            return None
+        matrix: Array = np.column_stack(self.arrays)
+        return matrix if matrix.dtype.kind in "iu" and not (np.abs(matrix.astype(np.float64)) < EXACT).all() else None
 
     def objects(self) -> Array:
         """Return an object matrix [rows, width], for models that were fitted on one with text in it."""

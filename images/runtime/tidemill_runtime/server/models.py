@@ -19,7 +19,7 @@ from tidemill_runtime import artifacts
 from tidemill_runtime.artifacts import ArtifactError, Version
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError, StartError
-from tidemill_runtime.server.frame import Frame, Schema, array_of, shown
+from tidemill_runtime.server.frame import Frame, Schema, array_of, frame_of_values, shown
 from tidemill_runtime.storage import StorageError
 
 _log = logging.getLogger(__name__)
@@ -153,11 +153,11 @@ def _warm_up(model: Model, schema: Schema, version: Version) -> WarmModel:
 
 
 def _frame(sample: Sample, schema: Schema, rows: Any) -> Frame:
-    arrays = [array_of([sample.columns[c.name][i] for i in rows], c, artifact.SAMPLE_FILE) for c in schema.columns]
-    frame = Frame(schema, len(rows), arrays=arrays)
     if schema.is_numeric:  # the form in which most requests arrive
-        return Frame(schema, len(rows), matrix=frame.numbers())
-    return frame
+        values = [sample.columns[name][i] for i in rows for name in schema.names]
+        return frame_of_values(values, len(rows), schema, artifact.SAMPLE_FILE)
+    arrays = [array_of([sample.columns[c.name][i] for i in rows], c, artifact.SAMPLE_FILE) for c in schema.columns]
+    return Frame(schema, len(rows), arrays=arrays)
 
 
 def compare(answer: Answer, sample: Sample) -> None:

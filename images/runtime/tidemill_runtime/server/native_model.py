@@ -124,7 +124,10 @@ class NativeModel:
         return Answer(self._names, next(iter(found.values())), found.get(PROBABILITIES), others)
 
     def _matrix(self, frame: Frame) -> Array:
-        return frame.objects() if self._schema.has_text else frame.numbers()
+        if self._schema.has_text:
+            return frame.objects()
+        integers = frame.integers() if self._schema.has_wide else None
+        return frame.numbers() if integers is None else integers
 
     def _data_frame(self, frame: Frame) -> Any:
         import pandas as pd

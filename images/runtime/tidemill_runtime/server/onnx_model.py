@@ -118,6 +118,10 @@ class OnnxModel:
             values = frame.objects()
             values[values == None] = _MISSING_TEXT  # noqa: E711  element-wise
             return values
+        if frame.matrix is None and dtype in (np.int64, np.int32):  # a float64 matrix between them would round
+            frame.check_missing()
+            names = self._schema.names
+            return np.column_stack([_cast(frame.column(i), dtype, lambda _, i=i: names[i]) for i in range(len(names))])
         numbers = frame.numbers()
         if dtype is np.float64:
             frame.check_missing()
