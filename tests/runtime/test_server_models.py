@@ -43,7 +43,10 @@ def test_auto_serves_onnx_when_parity_passed_and_native_when_it_did_not(tmp_path
 
 def test_auto_falls_back_when_the_onnx_form_does_not_prove_itself(tmp_path: Path) -> None:
     published = versions.numbers(tmp_path / "broken", extra={"model.onnx": b"no graph"})
-    assert load(published).model.platform == "sklearn"
+    warm = load(published)
+    assert (warm.model.platform, warm.runtime) == ("sklearn", "Native")
+    assert warm.reason.startswith("its onnx form failed in the server: ModelLoadFailed: model.onnx: ")
+    assert load(versions.numbers(tmp_path / "asked"), runtime="Native").reason == "spec.server.runtime is Native"
     with pytest.raises(StartError, match=r"^ModelLoadFailed: model\.onnx: "):
         load(published, runtime="ONNX")
 

@@ -397,6 +397,7 @@ METADATA = {
         {"name": "probabilities", "datatype": "FP64", "shape": [-1, 3]},
     ],
 }
+RUNTIMES = {"onnxruntime_onnx": "ONNX", "sklearn": "Native"}  # each is asked for
 KNOWN: dict[str, Callable[[dict[str, Any]], bool]] = {
     "/": lambda b: b == {"status": "alive"},
     "/v1/models": lambda b: b == {"models": ["demo"]},
@@ -405,8 +406,15 @@ KNOWN: dict[str, Callable[[dict[str, Any]], bool]] = {
     "/v2/health/live": lambda b: b == {"live": True},
     "/v2/health/ready": lambda b: b == {"ready": True},
     "/v2/models": lambda b: b == {"models": ["demo"]},
-    "/v2/models/demo": lambda b: {k: v for k, v in b.items() if k != "platform"} == METADATA,
-    "/v2/models/demo/versions/7": lambda b: b["platform"] in ("onnxruntime_onnx", "sklearn"),
+    "/v2/models/demo": lambda b: {k: v for k, v in b.items() if k not in ("platform", "parameters")} == METADATA,
+    "/v2/models/demo/versions/7": lambda b: (
+        b["parameters"]
+        == {
+            "runtime": RUNTIMES[b["platform"]],
+            "reason": f"spec.server.runtime is {RUNTIMES[b['platform']]}",
+            "classes": [0, 1, 2],
+        }
+    ),
     "/v2/models/demo/ready": lambda b: b == {"name": "demo", "ready": True},
     "/v2/models/demo/versions/7/ready": lambda b: b == {"name": "demo", "ready": True},
 }

@@ -73,7 +73,11 @@ class Endpoints:
     def metadata(self, model: str, version: str | None = None) -> dict[str, Any]:
         """Return the model's metadata as the protocol shapes it."""
         self._description.check(model, version)
-        return self._description.model()
+        warm = self._plane.warm
+        more: dict[str, Any] = {"runtime": warm.runtime, "reason": warm.reason}
+        if warm.manifest.classes is not None:
+            more["classes"] = list(warm.manifest.classes)
+        return {**self._description.model(), "parameters": more}
 
     def ready(self, model: str, version: str | None = None) -> Response:
         """Return `{"name", "ready"}`, with 503 while not ready."""

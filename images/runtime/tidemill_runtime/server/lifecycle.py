@@ -72,7 +72,7 @@ def load(config: ServerConfig, telemetry: Telemetry, threads: int) -> Loaded:
         profile = models.reference_profile(version) if config.log is not None else None
     telemetry.platform = warm.model.platform
     milliseconds = warm.seconds(1) * 1000
-    _log.info("version %s is warm on %s: %.3f ms a row", config.version, warm.model.platform, milliseconds)
+    _log.info("version %s is warm: %s, %.3f ms a row; %s", config.version, warm.runtime, milliseconds, warm.reason)
     return Loaded(warm, profile)
 
 

@@ -7,13 +7,14 @@ does not repeat the answers recorded at training never serves.
 import logging
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from tidemill_contracts import artifact
 from tidemill_contracts.artifact import ModelManifest, Sample
 from tidemill_contracts.inference import ServerConfig
+from tidemill_contracts.runtimes import Choice, Runtime
 from tidemill_contracts.runtimes import choose as chosen
 from tidemill_runtime import artifacts
 from tidemill_runtime.artifacts import ArtifactError, Version
@@ -47,6 +48,12 @@ class WarmModel:
     seconds_per_call: float
     seconds_per_row: float
     background: Frame  # the sample rows: what is usual, for explanations
+    reason: str = ""  # why this form serves: half a sentence
+
+    @property
+    def runtime(self) -> Runtime:
+        """What serves."""
+        return "ONNX" if self.model.platform == "onnxruntime_onnx" else "Native"
 
     def seconds(self, rows: int) -> float:
         """Return about how long a prediction of `rows` rows takes."""
@@ -77,17 +84,21 @@ def load(version: Version, config: ServerConfig, threads: int) -> WarmModel:
         StartError: FormatUnsupported, ModelLoadFailed or WarmUpMismatch.
     """
     schema = Schema(version.manifest.signature)
-    choices = runtimes(version.manifest, config)
-    for choice in choices[:-1]:
+    choice = runtimes(version.manifest, config)
+    reason = choice.reason
+    for name in choice.formats[:-1]:
         try:
-            return _warm_up(_load(choice, version, schema, threads), schema, version)
+            warm = _warm_up(_load(name, version, schema, threads), schema, version)
         except StartError as error:
-            _log.warning("%s is not served, trying %s: %s", choice, choices[-1], error)
-    return _warm_up(_load(choices[-1], version, schema, threads), schema, version)
+            _log.warning("%s is not served, trying %s: %s", name, choice.formats[-1], error)
+            reason = f"its {name} form failed in the server: {error}"
+        else:
+            return replace(warm, reason=reason)
+    return replace(_warm_up(_load(choice.formats[-1], version, schema, threads), schema, version), reason=reason)
 
 
-def runtimes(manifest: ModelManifest, config: ServerConfig) -> list[str]:
-    """Return the formats to try, best first.
+def runtimes(manifest: ModelManifest, config: ServerConfig) -> Choice:
+    """Return the formats to try, best first, and why.
 
     Raises:
         StartError: FormatUnsupported; says what the version has and what was asked for.
@@ -100,16 +111,14 @@ def runtimes(manifest: ModelManifest, config: ServerConfig) -> list[str]:
         note="" if report is None else report.reason,
         allow_pickle=config.allow_pickle,
     )
-    choices = list(choice.formats)
-    if not choices:
+    if not choice.formats:
         hint = (
             "; joblib is loaded only where pickle is allowed" if "joblib" in formats and not config.allow_pickle else ""
         )
         raise StartError(
             "FormatUnsupported", f"runtime {config.runtime} cannot serve formats {', '.join(formats) or 'none'}{hint}"
         )
-    _log.info("%s: %s", choice.runtime, choice.reason)
-    return choices
+    return choice
 
 
 def _load(choice: str, version: Version, schema: Schema, threads: int) -> Model:

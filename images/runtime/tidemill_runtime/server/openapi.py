@@ -105,7 +105,9 @@ def _model_metadata() -> Json:
     tensor = _object(name={"type": "string"}, datatype={"enum": list(DATATYPES)}, shape=shape)
     tensors = {"type": "array", "items": tensor}
     metadata = _object(name={"type": "string"}, platform={"type": "string"}, inputs=tensors, outputs=tensors)
-    metadata["properties"]["versions"] = _strings()
+    more = _object(runtime={"enum": ["ONNX", "Native"]}, reason={"type": "string"})
+    more["properties"]["classes"] = {"type": "array", "items": {"type": ["string", "number", "boolean"]}}
+    metadata["properties"] |= {"versions": _strings(), "parameters": more}
     return metadata
 
 
