@@ -43,6 +43,7 @@ class Reply:
     status: int
     headers: Headers
     body: bytes
+    rows: int = 0  # that were predicted
 
 
 @dataclass(slots=True)
@@ -171,7 +172,7 @@ class Inference:
         if length is not None:
             fields[0] = _BINARY
             fields.append((_JSON_LENGTH, b"%d" % length))
-        return Reply(200, fields, body)
+        return Reply(200, fields, body, request.frame.rows)
 
     def _failed(self, error: Exception, started: float) -> Reply:
         if not isinstance(error, ServingError):

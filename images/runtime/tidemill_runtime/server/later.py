@@ -11,6 +11,7 @@ from typing import Any
 
 from tidemill_runtime.server.bodies import Receive
 from tidemill_runtime.server.http import App, Send
+from tidemill_runtime.server.observer import is_tracing
 
 PREPARE_AFTER_SECONDS = 1.0
 _MODULES = ("aiohttp", "tidemill_runtime.server.application")
@@ -20,6 +21,8 @@ def import_all() -> None:
     """Import now; for a process that forks, so that others share the memory."""
     for name in _MODULES:
         importlib.import_module(name)
+    if is_tracing():
+        importlib.import_module("tidemill_runtime.server.tracing")
 
 
 class LaterApp:

@@ -19,7 +19,7 @@ import uvicorn
 import uvloop
 
 from tidemill_contracts.inference import ServerConfig
-from tidemill_runtime.server import localcopy, models
+from tidemill_runtime.server import localcopy, models, observer
 from tidemill_runtime.server.bodies import BodyBounds, BodyReader
 from tidemill_runtime.server.connection import KEEP_ALIVE_SECONDS, InferenceConnection, Wiring
 from tidemill_runtime.server.dataplane import DataPlane
@@ -30,6 +30,7 @@ from tidemill_runtime.server.later import LaterApp
 from tidemill_runtime.server.listeners import HttpListener, Listener
 from tidemill_runtime.server.models import WarmModel
 from tidemill_runtime.server.monitorclient import MonitorClient
+from tidemill_runtime.server.observer import ObservedInference, Observer
 from tidemill_runtime.server.predictionlog import Recorder, reference_document
 from tidemill_runtime.server.state import State
 from tidemill_runtime.server.telemetry import Telemetry
@@ -51,6 +52,7 @@ class Parts:
     plane: DataPlane
     recorder: Recorder | None
     monitor: MonitorClient | None
+    observer: Observer | None
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ def wire(loaded: Loaded, config: ServerConfig, state: State, telemetry: Telemetr
         reference = reference_document(config, loaded.profile) if loaded.profile is not None else None
         recorder = Recorder(config, config.log, reference, monitor, telemetry)
     plane = DataPlane(loaded.warm, config, telemetry, recorder, threads)
-    inference, bounds = Inference(plane), BodyBounds(config)
+    watching = observer.create(config, telemetry)
+    inference = Inference(plane) if watching is None else ObservedInference(plane, watching)
+    bounds = BodyBounds(config)
     reader = BodyReader(bounds)
 
     def application() -> App:
@@ -94,7 +98,7 @@ def wire(loaded: Loaded, config: ServerConfig, state: State, telemetry: Telemetr
 
     later = LaterApp(application)
     app = InferenceApp(inference, state, reader, later)
-    return Parts(app, later, Wiring(inference, bounds, state), plane, recorder, monitor)
+    return Parts(app, later, Wiring(inference, bounds, state), plane, recorder, monitor, watching)
 
 
 def assemble(config: ServerConfig, state: State, telemetry: Telemetry, threads: int) -> Parts:
@@ -145,6 +149,8 @@ class Process:
         background = [asyncio.create_task(self._beat()), asyncio.create_task(self._parts.later.prepare())]
         if self._parts.recorder is not None:
             background.append(asyncio.create_task(self._parts.recorder.run()))
+        if self._parts.observer is not None:
+            background.append(asyncio.create_task(self._parts.observer.run()))
         serving = [asyncio.create_task(listener.serve(self._on_started)) for listener in self._listeners]
         await self._wait_for_stop(serving)
         await self._drain()
@@ -189,6 +195,8 @@ class Process:
     async def _close(self) -> None:
         if self._parts.recorder is not None:
             await self._parts.recorder.flush(FLUSH_SECONDS)
+        if self._parts.observer is not None:
+            await self._parts.observer.close()
         if self._parts.monitor is not None:
             await self._parts.monitor.close()
         self._parts.plane.close()

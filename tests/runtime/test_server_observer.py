@@ -1,0 +1,207 @@
+"""What a server tells of single requests: spans to a real receiver of OTLP, lines on standard output."""
+
+import http.client
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import otlp, serverprocess, versions
+from tests.support.closedloop import BODY, INFER
+from tests.support.serverprocess import ServerProcess, get
+from tests.support.versions import Published
+
+from tidemill_contracts.inference import ServerConfig
+from tidemill_runtime.server import accesslog, observer
+from tidemill_runtime.server.accesslog import AccessLog
+from tidemill_runtime.server.observer import Finished, Observer
+from tidemill_runtime.server.telemetry import Telemetry
+
+TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+CONFIG = ServerConfig(namespace="n", deployment="d", version="v", number="1", digest="sha256:0", uri="file:///x")
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    return versions.numbers(tmp_path_factory.mktemp("numbers"))
+
+
+def ask(server: ServerProcess, body: str = BODY, **headers: str) -> tuple[int, str]:
+    """Send a request; return status and prediction id."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.request("POST", INFER, body, {"user-agent": "tester", **headers})
+    reply = connection.getresponse()
+    reply.read()
+    connection.close()
+    return reply.status, reply.getheader("x-tidemill-prediction-id") or ""
+
+
+def until(is_so: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_request_is_a_span_that_continues_its_callers_trace(
+    numbers: Published, tmp_path: Path, workers: int
+) -> None:
+    with (
+        otlp.running() as collector,
+        serverprocess.running(
+            tmp_path,
+            numbers.config(workers=workers),
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+            OTEL_RESOURCE_ATTRIBUTES="k8s.namespace.name=team-a",
+        ) as server,
+    ):
+        server.wait_ready()
+        before = time.time_ns()
+        status, prediction = ask(server, traceparent=f"00-{TRACE}-{CALLER}-01", tracestate="vendor=1")
+        assert status == 200
+        assert ask(server, body="{")[0] == 400
+        assert ask(server, traceparent=f"00-{TRACE}-{CALLER}-00")[0] == 200  # the caller does not sample
+        assert ask(server, traceparent="00-nothing-to-read-01")[0] == 200  # a trace of its own
+        assert get(server.url + "/v2/health/ready")[0] == 200
+        server.terminate()
+        assert server.wait() == 0
+    assert len(collector.spans) == 3, "all are flushed at the end; neither probes nor unsampled requests are told"
+    by_trace = {span.trace_id.hex(): span for span in collector.spans}
+    span = by_trace.pop(TRACE)
+    assert (span.parent_span_id.hex(), span.trace_state) == (CALLER, "vendor=1")
+    assert (span.name, span.kind) == (f"POST {INFER}", otlp.Span.SpanKind.SPAN_KIND_SERVER)
+    assert before <= span.start_time_unix_nano <= span.end_time_unix_nano <= time.time_ns()
+    found = otlp.values(span.attributes)
+    expected = {
+        "http.request.method": "POST",
+        "http.route": INFER,
+        "http.response.status_code": 200,
+        "http.request.body.size": len(BODY),
+        "server.address": "127.0.0.1",
+        "server.port": server.port,
+        "user_agent.original": "tester",
+        "tidemill.model.name": "demo",
+        "tidemill.model.version": "7",
+        "tidemill.rows": 1,
+        "tidemill.prediction.id": prediction,
+    }
+    assert expected.items() <= found.items()
+    others = [otlp.values(other.attributes)["http.response.status_code"] for other in by_trace.values()]
+    assert sorted(others) == [200, 400]
+    assert all(not other.parent_span_id for other in by_trace.values())
+    resource = collector.resources[0]
+    assert resource["service.name"] == "demo"
+    assert resource["service.version"] == "demo-7"
+    assert resource["k8s.namespace.name"] == "team-a"
+
+
+def test_the_standard_sampler_decides_and_a_collector_that_refuses_costs_spans_only(
+    numbers: Published, tmp_path: Path
+) -> None:
+    with otlp.running() as collector:
+        collector.status = 400
+        variables = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.url}/v1/traces"}
+        with serverprocess.running(tmp_path, numbers.config(), **variables) as server:
+            server.wait_ready()
+            assert ask(server)[0] == 200
+            name = "tidemill_trace_spans_dropped_total"
+            line = f'{name}{{deployment="demo",namespace="team-a",version="demo-7"}} 1.0'
+            until(lambda: line in get(server.admin + "/metrics")[1].decode())
+            assert ask(server)[0] == 200
+        never = {**variables, "OTEL_TRACES_SAMPLER": "always_off"}
+        with serverprocess.running(tmp_path / "off", numbers.config(), **never) as server:
+            server.wait_ready()
+            collector.status = 200
+            assert ask(server)[0] == 200
+            server.terminate()
+            assert server.wait() == 0
+    assert collector.spans == []
+
+
+def test_no_endpoint_no_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("OTEL_"):
+            monkeypatch.delenv(name)
+    assert observer.create(CONFIG, Telemetry(CONFIG)) is None
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    assert observer.is_tracing()
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    assert not observer.is_tracing()
+    monkeypatch.delenv("OTEL_TRACES_EXPORTER")
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    assert not observer.is_tracing()
+
+
+def lines(server: ServerProcess) -> list[dict[str, Any]]:
+    """Return the lines of the access log so far."""
+    found = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+    return [line for line in found if "method" in line]
+
+
+def test_sampled_requests_have_a_line(numbers: Published, tmp_path: Path) -> None:
+    with serverprocess.running(tmp_path, numbers.config(workers=2, access_log_ratio=1.0)) as server:
+        server.wait_ready()
+        _, prediction = ask(server, traceparent=f"00-{TRACE}-{CALLER}-01")
+        until(lambda: len(lines(server)) == 1)
+        assert ask(server, body="[]")[0] == 400
+        for _ in range(200):
+            ask(server)
+        server.terminate()
+        assert server.wait() == 0
+        first, *rest = lines(server)
+    assert first.pop("time").endswith("Z")
+    assert 0 < first.pop("seconds") < 10
+    assert first.pop("bytes_out") > 50
+    assert first == {
+        "id": prediction,
+        "method": "POST",
+        "path": INFER,
+        "status": 200,
+        "bytes_in": len(BODY),
+        "rows": 1,
+        "trace_id": TRACE,
+    }
+    assert len(rest) == 201
+    assert [line["status"] for line in rest].count(400) == 1
+    assert not any(value is None for line in rest for value in line.values())
+
+
+async def test_lines_are_sampled_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = Telemetry(CONFIG)
+    read, write = os.pipe()
+    log = AccessLog(0.1, counted.access_lines_dropped, write)
+    told = Observer(CONFIG, None, log)
+    for _ in range(1000):
+        told.finished(Finished("POST", "/x", 503, 0.1))
+    for _ in range(5):
+        told.finished(Finished("POST", "/x", 500, 0.1))
+    await told.close()
+    written = os.read(read, 1 << 20).splitlines()
+    assert 50 < len(written) - 5 < 160
+    assert sum(json.loads(line)["status"] == 500 for line in written) == 5, "a fault of the server is always told"
+    monkeypatch.setattr(accesslog, "MAX_WAITING", 3)
+    full = AccessLog(1.0, counted.access_lines_dropped, write)
+    for number in range(5):
+        full.record(0.0, 200, {"number": number})
+    await full.flush(5)
+    assert [json.loads(line)["number"] for line in os.read(read, 1 << 16).splitlines()] == [2, 3, 4]
+    assert b"access_log_lines_dropped_total" in counted.exposition()
+    assert counted.access_lines_dropped._cells[counted.access_lines_dropped._column] == 2
+
+
+async def test_nobody_reads_the_access_log(tmp_path: Path) -> None:
+    counted = Telemetry(CONFIG)
+    read, write = os.pipe()
+    log = AccessLog(1.0, counted.access_lines_dropped, write)
+    for _ in range(2000):
+        log.record(0.0, 200, {"path": "x" * 100})
+    started = time.monotonic()
+    await log.flush(5)
+    assert 0.9 < time.monotonic() - started < 4
+    lost = counted.access_lines_dropped._cells[counted.access_lines_dropped._column]
+    assert 0 < lost < 2000
+    os.close(read)
