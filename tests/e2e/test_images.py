@@ -89,7 +89,7 @@ def image_of(target: str) -> Image:
     [
         ("operator", {"sklearn", "numpy", "scipy", "pandas", "onnxruntime", "skops", "joblib", "fastapi"}, {"kopf"}),
         ("trainer", {"kubernetes", "kopf", "fastapi", "uvicorn"}, {"sklearn", "skops"}),
-        ("server", {"kubernetes", "kopf", "skl2onnx", "pyarrow"}, {"sklearn", "fastapi"}),
+        ("server", {"kubernetes", "kopf", "skl2onnx"}, {"sklearn", "fastapi", "pyarrow"}),
         ("monitor", {"kubernetes", "kopf", "sklearn", "scipy", "pandas", "onnxruntime", "skops"}, {"fastapi", "numpy"}),
     ],
 )  # fmt: skip

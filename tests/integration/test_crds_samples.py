@@ -64,7 +64,33 @@ def test_the_quickstart_is_one_command(plane: Plane) -> None:
 def test_the_samples_show_every_kind_that_people_write() -> None:
     kinds = [document["kind"] for file in OBJECTS for document in yaml.safe_load_all(file.read_text())]
 
-    assert {kind for kind in kinds if kinds.count(kind) > 1} == {"TrainingPipeline", "ModelDeployment", "ModelMonitor"}
+    ours = {kind for kind in kinds if kinds.count(kind) > 1} - {"Job"}
+    assert ours == {"TrainingPipeline", "ModelDeployment", "ModelMonitor"}
+
+
+JOBS = [file for file in OBJECTS if file.name.startswith("job-")]
+
+
+@pytest.mark.parametrize("file", JOBS, ids=[f.name for f in JOBS])
+def test_pods_of_a_sample_job_pass_pod_security_restricted(plane: Plane, file: Path) -> None:
+    level = {"pod-security.kubernetes.io/enforce": "restricted"}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "samples-restricted", "labels": level}}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount"}
+    place = {"name": "default", "namespace": "samples-restricted"}
+    assert plane.api.apply(namespace).ok
+    assert plane.api.apply({**account, "metadata": place}).ok
+    (job,) = yaml.safe_load_all(file.read_text())
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {**place, "name": "sample"}}
+    spec = job["spec"]["template"]["spec"]
+
+    found = plane.api.create({**pod, "spec": spec})
+    (container,) = spec["containers"]
+    lax = {**container, "securityContext": {}}
+    refused = plane.api.create({**pod, "spec": {**spec, "containers": [lax]}})
+
+    assert found.ok, found.message
+    assert refused.code == 403 and "restricted" in refused.message
+    assert {"requests", "limits"} <= container["resources"].keys() and spec["automountServiceAccountToken"] is False
 
 
 def test_the_quickstart_code_is_what_its_pipeline_calls() -> None:

@@ -20,7 +20,13 @@ from tidemill.kube.encoding import encode
 
 Json = dict[str, Any]
 CRDS = Path(__file__).resolve().parents[2] / "crds"
-_CORE = {"ConfigMap": "configmaps", "Namespace": "namespaces", "Secret": "secrets"}
+_CORE = {
+    "ConfigMap": "configmaps",
+    "Namespace": "namespaces",
+    "Pod": "pods",
+    "Secret": "secrets",
+    "ServiceAccount": "serviceaccounts",
+}
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ here, and the object-store library only when a URI asks for it.
 """
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from tidemill_contracts import storage as contract
 from tidemill_contracts.storage import Uri, parse_uri
@@ -62,6 +64,9 @@ class Folder(Protocol):
 
     def write(self, key: str, content: bytes) -> None:
         """Write one file; readers see the old content or the new one, never a part."""
+
+    def create(self, key: str) -> AbstractContextManager[BinaryIO]:
+        """Open a file of any size for writing; it gets its name when the block ends well, and never otherwise."""
 
     def delete(self, keys: list[str]) -> None:
         """Remove files in the given order; those that are gone already are no error."""
@@ -204,6 +209,27 @@ class LocalFolder:
             temporary.unlink(missing_ok=True)
             raise translate(error, f"cannot write {self.uri.child(key)}") from error
 
+    @contextmanager
+    def create(self, key: str) -> Iterator[BinaryIO]:
+        """Open `.<name>.partial` for writing, for one writer at a time; a killed writer's is written anew."""
+        target = self.path / key
+        partial = target.with_name(f".{target.name}.partial")
+        doing = f"cannot write {self.uri.child(key)}"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(partial, doing) as file:
+                try:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                    partial.replace(target)
+                    sync_folder(target.parent)
+                except BaseException:
+                    partial.unlink(missing_ok=True)
+                    raise
+        except OSError as error:
+            raise translate(error, doing) from error
+
     def delete(self, keys: list[str]) -> None:
         """Remove files, then the folders that became empty, up to this one."""
         try:
@@ -222,6 +248,22 @@ class LocalFolder:
         except OSError as error:
             raise translate(error, f"cannot read {self.uri.child(key)}") from error
         return Entry(key, status.st_size, status.st_mtime)
+
+
+@contextmanager
+def _locked(path: Path, doing: str) -> Iterator[BinaryIO]:
+    """Open an empty file that no other process writes to; the kernel lets go of the lock of one that was killed."""
+    while True:
+        with path.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StorageError("StorageUnavailable", f"{doing}: another process does", retriable=True) from error
+            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                continue  # what was opened got its final name meanwhile: it must not be touched
+            file.truncate(0)
+            yield file
+            return
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -4,10 +4,12 @@ Apart from `storage` so that only who reads an object store loads its library. E
 into what a person must fix (missing, denied) and what another try may cure (everything else).
 """
 
+import io
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import obstore
 from obstore import exceptions
@@ -17,6 +19,7 @@ from tidemill_contracts.storage import Uri
 from tidemill_runtime.storage import CHUNK, Entry, StorageError
 
 if TYPE_CHECKING:
+    from obstore import WritableFile
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 # Key of the mounted Secret -> option of the library.
@@ -98,6 +101,17 @@ class ObjectFolder:
         except (exceptions.BaseError, OSError) as error:
             raise _translate(error, f"cannot write {self.uri.child(key)}") from error
 
+    @contextmanager
+    def create(self, key: str) -> Iterator[BinaryIO]:
+        """Upload in parts; a writer that is not closed leaves parts that nobody sees (see the bucket's lifecycle)."""
+        doing = f"cannot write {self.uri.child(key)}"
+        try:
+            writer = obstore.open_writer(self._store, self._prefix + key)
+            yield cast(BinaryIO, _Sink(writer))
+            writer.close()
+        except (exceptions.BaseError, OSError) as error:
+            raise _translate(error, doing) from error
+
     def delete(self, keys: list[str]) -> None:
         """Remove objects one after another, so that the order holds."""
         for key in keys:
@@ -107,6 +121,23 @@ class ObjectFolder:
                 continue
             except (exceptions.BaseError, OSError) as error:
                 raise _translate(error, f"cannot delete {self.uri.child(key)}") from error
+
+
+class _Sink(io.RawIOBase):
+    """The library's writer as Python's file interface has it: libraries ask `closed` without calling it."""
+
+    def __init__(self, writer: "WritableFile") -> None:
+        self._writer = writer
+
+    def writable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def write(self, content: Any) -> int:
+        """Queue all of `content` for upload."""
+        view = memoryview(content)
+        self._writer.write(view.tobytes())
+        return view.nbytes
 
 
 def _connect(uri: Uri, secret: dict[str, str]) -> "ObjectStore":

@@ -62,10 +62,10 @@ def resolve(source: DataInput) -> str:
         for piece in _get(uri, source.secret):
             hasher.update(piece)
         return "sha256:" + hasher.hexdigest()
-    folder, entries, single = _find(uri, source)
+    folder, entries, single = find(uri, source)
     if uri.scheme in OBJECT_STORE_SCHEMES and uri.scheme != "file":
-        return _listing_revision(entries)
-    return _content_digest([(e.key, e.size, storage.digest(folder, e.key)) for e in entries], single=single)
+        return listing_revision(entries)
+    return content_digest([(e.key, e.size, storage.digest(folder, e.key)) for e in entries], single=single)
 
 
 def fetch(source: DataInput, into: Path) -> Fetched:
@@ -85,12 +85,12 @@ def fetch(source: DataInput, into: Path) -> Fetched:
         name = PurePosixPath(uri.path.partition("?")[0]).name or "data"
         digest = _download(uri, source.secret, into / "download")
         return Fetched(((name, into / "download"),), digest, digest)
-    folder, entries, single = _find(uri, source)
+    folder, entries, single = find(uri, source)
     copies = [(e.key, into / f"{index:05d}") for index, e in enumerate(entries)]
     digests = [(key, storage.download(folder, key, path), path.stat().st_size) for key, path in copies]
-    content_digest = _content_digest([(key, size, digest) for key, digest, size in digests], single=single)
+    read = content_digest([(key, size, digest) for key, digest, size in digests], single=single)
     opaque = uri.scheme in OBJECT_STORE_SCHEMES and uri.scheme != "file"
-    return Fetched(tuple(copies), _listing_revision(entries) if opaque else content_digest, content_digest)
+    return Fetched(tuple(copies), listing_revision(entries) if opaque else read, read)
 
 
 def suffix_format(name: str) -> str | None:
@@ -106,7 +106,7 @@ def _parse(source: DataInput) -> Uri:
         raise DataError("InvalidUri", f"input {source.name!r}: {error}") from error
 
 
-def _find(uri: Uri, source: DataInput) -> tuple[Folder, list[Entry], bool]:
+def find(uri: Uri, source: DataInput) -> tuple[Folder, list[Entry], bool]:
     """Return the folder, the files of the data set in it, and whether the URI names one file itself."""
     if uri.path:
         parent, name = storage.open_parent(uri, source.secret)
@@ -143,11 +143,13 @@ def _select(entries: list[Entry], source: DataInput) -> list[Entry]:
     )
 
 
-def _listing_revision(entries: list[Entry]) -> str:
+def listing_revision(entries: list[Entry]) -> str:
+    """Return the revision of files in an object store: by name, etag and size."""
     return sha256(canonical_json([[e.key, e.etag, e.size] for e in entries]))
 
 
-def _content_digest(files: list[tuple[str, int, str]], *, single: bool) -> str:
+def content_digest(files: list[tuple[str, int, str]], *, single: bool) -> str:
+    """Return the digest of a data set from its files' key, size and digest; a single file's own where it was named."""
     return files[0][2] if single else sha256(canonical_json([list(file) for file in sorted(files)]))
 
 

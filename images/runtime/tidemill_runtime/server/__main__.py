@@ -1,4 +1,4 @@
-"""`python -m tidemill_runtime.server`: serve the version that `TIDEMILL_SERVER_CONFIG` names.
+"""`python -m tidemill_runtime.server`: serve the version that `TIDEMILL_SERVER_CONFIG` names; `… predict`: score data.
 
 Exit codes: 0 drained, 42 another start cannot help (see docs/serving-protocol.md), 1 it might. The reason
 is written to the termination log, where the kubelet and the operator find it. Imports of numeric
@@ -10,13 +10,14 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from tidemill_contracts.inference import ADMIN_PORT, GRPC_PORT, HTTP_PORT, SERVER_CONFIG_ENV, ServerConfig
 from tidemill_contracts.training import TERMINATION_MESSAGE_LIMIT, TERMINATION_MESSAGE_PATH
-from tidemill_runtime.server import cpu, logs
+from tidemill_runtime.server import cpu, lean, logs
 from tidemill_runtime.server.errors import StartError
 
 HTTP_PORT_ENV = "TIDEMILL_HTTP_PORT"
@@ -29,13 +30,27 @@ MAX_WORKERS = 64
 _log = logging.getLogger("tidemill_runtime.server")
 
 
-def main() -> int:
-    """Serve until told to stop; return the exit code."""
-    gc.disable()  # what a start makes stays: a collection now finds nothing and takes a tenth of the time
+def main(arguments: Sequence[str] = ()) -> int:
+    """Serve until told to stop, or carry out the command that is given; return the exit code."""
     logs.configure()
+    if arguments:
+        return _ended(lambda: _command(arguments))
+    gc.disable()  # what a start makes stays: a collection now finds nothing and takes a tenth of the time
     signal.signal(signal.SIGTERM, _stop_while_loading)  # a process with id 1 has no default action
+    return _ended(_serve)
+
+
+def _command(arguments: Sequence[str]) -> None:
+    if arguments[0] != "predict":
+        raise StartError("ConfigInvalid", f"unknown command {arguments[0]!r}; give none to serve, or predict")
+    from tidemill_runtime.server import predictcommand
+
+    write_termination_message(predictcommand.run(arguments[1:], read_config))
+
+
+def _ended(work: Callable[[], None]) -> int:
     try:
-        _serve()
+        work()
     except StartError as error:
         _log.error("%s", error)
         write_termination_message(str(error))
@@ -54,6 +69,7 @@ def _serve() -> None:
     stuck_seconds = _seconds(STUCK_SECONDS_ENV, STUCK_SECONDS)
     threads = cpu.threads_of_each(config.workers, cpu.cpu_limit())
     cpu.limit_threads(threads, config.workers)
+    lean.keep_out()
     from tidemill_runtime.server import lifecycle, sockets, telemetry
     from tidemill_runtime.server.admin import AdminServer
     from tidemill_runtime.server.board import Board
@@ -138,4 +154,4 @@ def write_termination_message(message: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

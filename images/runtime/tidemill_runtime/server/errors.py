@@ -72,3 +72,7 @@ class StartError(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason}: {super().__str__()}"
+
+
+class PredictError(StartError):
+    """A data set cannot be scored; reasons and exit codes as those of a start, see docs/batch-prediction.md."""

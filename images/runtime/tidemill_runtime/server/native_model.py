@@ -132,11 +132,12 @@ class NativeModel:
     def _data_frame(self, frame: Frame) -> Any:
         import pandas as pd
 
+        text = pd.StringDtype("python", na_value=np.nan)  # "str", the same with and without pyarrow
         columns: dict[str, Any] = {}
         for index, column in enumerate(self._schema.columns):
             values = frame.column(index)
             if column.kind == "text":
-                columns[column.name] = pd.Series(values, dtype="str")  # missing is NaN, as it was in training
+                columns[column.name] = pd.Series(values, dtype=text)  # missing is NaN, as it was in training
             else:
                 columns[column.name] = _as_trained(values, column.datatype)
         return pd.DataFrame(columns, copy=False)

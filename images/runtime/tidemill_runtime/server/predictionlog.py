@@ -187,7 +187,7 @@ class Recorder:
                 status, answer = await self._client.post(BATCH_PATH, batch.body)
         if status < 300:
             self._telemetry.records_sent.inc(batch.rows)
-        elif status in _RETRIED or status >= 500:
+        elif is_retried(status):
             raise MonitorAwayError(f"answered {status}: {answer[:200].decode('utf-8', 'replace')}")
         else:
             _log.error("the monitor refused a batch with %d: %s", status, answer[:500].decode("utf-8", "replace"))
@@ -223,6 +223,18 @@ def assemble(head: dict[str, Any], records: list[Record]) -> bytes:
         batch["scores"] = scores
     batch["latencies"] = [seconds for *_, seconds in records]
     return orjson.dumps(batch)
+
+
+def is_retried(status: int) -> bool:
+    """Return whether the same batch may be taken later."""
+    return status in _RETRIED or status >= 500
+
+
+def rows_document(head: dict[str, Any], ids: list[str], at: float, frame: Frame, answer: Answer) -> dict[str, Any]:
+    """Return a PredictionBatch of one answer whose rows have ids of their own, and no latency: nobody waited."""
+    columns, predictions, scores = _columns([frame]), _predictions([answer]), _scores([answer])
+    batch = {**head, "ids": ids, "times": [at] * len(ids), "columns": columns, "predictions": predictions}
+    return batch if scores is None else {**batch, "scores": scores}
 
 
 def _predictions(answers: list[Answer]) -> list[Any]:

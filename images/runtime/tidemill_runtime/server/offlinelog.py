@@ -1,0 +1,107 @@
+"""Records of a scored data set, on their way to the monitor: waited for, where the server drops.
+
+Batches have ids that follow from version, data and place alone, so that a run that is started again counts no row
+twice. Waits for a monitor that is away as long as it was told to, then gives up the run: it can be started again.
+"""
+
+import asyncio
+import logging
+import time
+import zlib
+from typing import Any
+
+import numpy as np
+import orjson
+
+from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, ServerConfig
+from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.errors import PredictError
+from tidemill_runtime.server.frame import Frame
+from tidemill_runtime.server.monitorclient import MonitorAwayError, MonitorClient
+from tidemill_runtime.server.predictionlog import MAX_BATCH_ROWS, MAX_BATCH_VALUES, is_retried, rows_document
+
+_log = logging.getLogger(__name__)
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 15.0
+
+
+class OfflineLog:
+    """Sends records in batches and returns when the monitor has them."""
+
+    def __init__(
+        self, config: ServerConfig, url: str, ratio: float, reference: bytes | None, run: str, patience: float
+    ) -> None:
+        self._config = config
+        self._below = int(ratio * 2**32)
+        self._reference = reference
+        self._run = run
+        self._patience = patience
+        self._sequence = 0
+        self.sent = 0
+        self._runner = asyncio.Runner()
+        self._client = MonitorClient(url)
+
+    def send(self, ids: list[str], frame: Frame, answer: Answer) -> None:
+        """Send the rows of one answer that are sampled; `ids` has one for each.
+
+        Raises:
+            PredictError: MonitorUnavailable (another run may help) or MonitorRefused.
+        """
+        rows = np.arange(frame.rows)
+        if self._below < 2**32:
+            rows = rows[[zlib.crc32(one.encode()) < self._below for one in ids]]
+        size = max(1, min(MAX_BATCH_ROWS, MAX_BATCH_VALUES // max(1, frame.schema.width)))
+        for start in range(0, len(rows), size):
+            self._send(rows[start : start + size], ids, frame, answer)
+
+    def _send(self, rows: Any, ids: list[str], frame: Frame, answer: Answer) -> None:
+        self._sequence += 1
+        head = {
+            "batch_id": f"predict-{self._run}/{self._config.digest[-12:]}/{self._sequence}",
+            "deployment": self._config.deployment,
+            "version": self._config.version,
+            "digest": self._config.digest,
+            "sent_at": time.time(),
+        }
+        chosen = Frame(frame.schema, len(rows), arrays=[frame.column(i)[rows] for i in range(frame.schema.width)])
+        probabilities = None if answer.probabilities is None else answer.probabilities[rows]
+        some = Answer(answer.names[:2], answer.prediction[rows], probabilities)
+        body = orjson.dumps(rows_document(head, [ids[row] for row in rows], time.time(), chosen, some))
+        self._runner.run(self._deliver(body))
+        self.sent += len(rows)
+
+    async def _deliver(self, body: bytes) -> None:
+        deadline, wait = time.monotonic() + self._patience, _FIRST_WAIT_SECONDS
+        while True:
+            try:
+                problem = await self._post(body)
+            except MonitorAwayError as error:
+                problem = str(error)
+            if not problem:
+                return
+            if time.monotonic() + wait > deadline:
+                text = f"no answer that counts within {self._patience:g} s: {problem}"
+                raise PredictError("MonitorUnavailable", text, retryable=True)
+            _log.warning("prediction records wait for the monitor: %s", problem)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+
+    async def _post(self, body: bytes) -> str:
+        """Return an empty string when the monitor has the batch, else why it may have it later."""
+        status, answer = await self._client.post(BATCH_PATH, body)
+        if status == 409 and self._reference is not None:
+            status, answer = await self._client.post(REFERENCE_PATH, self._reference)
+            if status < 300:
+                status, answer = await self._client.post(BATCH_PATH, body)
+        if status < 300:
+            return ""
+        said = f"answered {status}: {answer[:300].decode('utf-8', 'replace')}"
+        if is_retried(status):
+            return said
+        raise PredictError("MonitorRefused", said)
+
+    def close(self) -> None:
+        """Close the connection and the event loop."""
+        try:
+            self._runner.run(self._client.close())
+        finally:
+            self._runner.close()
