@@ -144,6 +144,10 @@ demo-clean: setup ## Remove what the demo made, and the operator unless somebody
 bench: cluster images ## Measure against floors of the same run; fails when a goal is missed (BENCH_ARGS='--no-strict operator')
 	@$(TOOLS) $(CLUSTER) $(PY) -m hack.bench $(BENCH_ARGS)
 
+.PHONY: bench-serving
+bench-serving: setup ## Compare the model server with MLServer, KServe and BentoML, about 25 minutes, into docs/ (BENCH_ARGS=--quick: a look)
+	@$(PY) -m hack.bench.serving $(BENCH_ARGS)
+
 ##@ Tidying
 
 .PHONY: clean

@@ -178,6 +178,13 @@ async def test_an_open_loop_keeps_its_rate_whatever_the_answers_take() -> None:
     assert 20_000 <= found.p50 < 100_000
 
 
+async def test_requests_of_an_open_loop_are_sent_when_they_are_due() -> None:
+    async with serving(right) as server:
+        found = await load(server, users=4, seconds=0.5, rate=100)
+    assert found.errors == 0, found.first_error
+    assert found.p50 < 8_000  # less than the time between two arrivals: none waits for the next one
+
+
 async def test_an_open_loop_counts_the_wait_of_requests_that_a_stall_held_up() -> None:
     """One stall of 0.4 s at 100/s holds up 40 arrivals; a generator that waits for answers would see two."""
 

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,18 @@ class Form:
     expected: Sequence[list[Any]]  # labels of each body
     answer: Sequence[str | int] | None  # path to the labels in the answer; None: only the status is checked
     headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
+
+    def is_right(self, index: int, body: bytes) -> bool:
+        """Return whether a body is the right answer to one of the requests, as the generator judges it."""
+        if self.answer is None:
+            return True
+        try:
+            value = json.loads(body)
+            for element in self.answer:
+                value = value[element]
+        except (ValueError, LookupError, TypeError):
+            return False
+        return _flat(value) == self.expected[index]
 
 
 @dataclass(frozen=True)
@@ -67,9 +79,15 @@ class Measurement:
     server_cpu: float
     histogram: list[tuple[float, int]]
 
-    def without_histogram(self) -> "Measurement":
-        """Return the figures alone."""
-        return replace(self, histogram=[])
+    def figures(self) -> dict[str, Any]:
+        """Return what is worth keeping of many measurements: all but the histogram, to five digits."""
+        kept = asdict(replace(self, histogram=[]))
+        del kept["histogram"]
+        return {name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in kept.items()}
+
+
+def _flat(value: Any) -> list[Any]:
+    return [scalar for item in value for scalar in _flat(item)] if isinstance(value, list) else [value]
 
 
 def binary() -> Path:

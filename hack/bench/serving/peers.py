@@ -64,17 +64,18 @@ def _bentoml(key: str, label: str, batching: bool, **more: Any) -> Server:
 
 
 PEERS = (
-    _mlserver("mlserver", "MLServer, worker pool (default)", {}, {}),
-    _mlserver("mlserver-0", "MLServer, no worker pool", {"parallel_workers": 0}, {}),
+    _mlserver("mlserver", "MLServer, worker pool", {}, {}),
+    _mlserver("mlserver-0", "MLServer, no pool", {"parallel_workers": 0}, {}),
     _mlserver(
         "mlserver-batching",
-        "MLServer, no worker pool, batching",
+        "MLServer, no pool, batching",
         {"parallel_workers": 0},
         {"max_batch_size": 64, "max_batch_time": 0.002},
         models=("forest",),
+        tuned=True,
     ),
     _kserve("kserve-v1", "KServe, V1", forms.v1),
     _kserve("kserve-v2", "KServe, V2", forms.v2),
     _bentoml("bentoml", "BentoML", batching=False),
-    _bentoml("bentoml-batching", "BentoML, batching", batching=True, models=("forest",)),
+    _bentoml("bentoml-batching", "BentoML, batching", batching=True, models=("forest",), tuned=True),
 )

@@ -48,7 +48,7 @@ def right(found: Measurement) -> Measurement:
 def floor(port: int) -> Iterator[None]:
     """Run the bare ASGI application that answers a constant."""
     with _running(servers.sink(port), Path.cwd()) as process:
-        wait_until_right(process, port, "/", {}, "")
+        wait_until_right(process, port, servers.SINK_FORM)
         yield
 
 
@@ -68,7 +68,7 @@ def started(server: Server, model: models.FittedModel, folder: Path, sink: str) 
     folder.mkdir()
     form = server.form(model, 1)
     with _running(server.launch(model, Place(port, tuple(others), folder, sink)), folder) as process:
-        wait_until_right(process, port, form.target, form.headers, form.bodies[0])
+        wait_until_right(process, port, form)
         yield f"127.0.0.1:{port}", process
 
 

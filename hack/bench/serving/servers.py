@@ -46,6 +46,7 @@ class Server:
     process: str = ""  # servers of one name here are one process, asked in two ways
     version: str = ""
     note: str = ""
+    tuned: bool = False  # a peer with a setting that is off by default
 
     @property
     def process_key(self) -> str:
@@ -87,6 +88,9 @@ def own(
 
 def _program(name: str, *arguments: str) -> list[str]:
     return [sys.executable, str(PROGRAMS / name), *arguments]
+
+
+SINK_FORM = Form("/", [""], [[]], None)
 
 
 def sink(port: int) -> Launch:

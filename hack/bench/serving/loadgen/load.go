@@ -13,7 +13,6 @@ const (
 	errorsToStop = 1000
 	noRequest    = -1
 	clockTimer   = 1 // CLOCK_MONOTONIC
-	edge         = 1 << 31
 )
 
 // connection is one user: at most one request is under way.
@@ -137,9 +136,11 @@ func (l *load) run() error {
 			return err
 		}
 		for _, event := range events[:count] {
-			if event.Fd >= 0 {
-				l.onEvent(int(event.Fd), event.Events, phase < 2)
+			if event.Fd < 0 {
+				l.readTimer()
+				continue
 			}
+			l.onEvent(int(event.Fd), event.Events, phase < 2)
 		}
 	}
 }
@@ -363,8 +364,7 @@ func (l *load) startTimer() error {
 	l.timer = int(fd)
 	every := syscall.NsecToTimespec(int64(1e9 / l.order.Rate))
 	interval := [2]syscall.Timespec{every, every}
-	// Edge-triggered: an expiry wakes once, and nobody has to read it away.
-	event := syscall.EpollEvent{Events: syscall.EPOLLIN | edge, Fd: -1}
+	event := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: -1}
 	if err := syscall.EpollCtl(l.poll, syscall.EPOLL_CTL_ADD, l.timer, &event); err != nil {
 		return err
 	}
@@ -373,4 +373,11 @@ func (l *load) startTimer() error {
 		return fmt.Errorf("timerfd_settime: %w", number)
 	}
 	return nil
+}
+
+// readTimer takes the expiries away; a timer that is not read does not expire again.
+func (l *load) readTimer() {
+	var expiries [8]byte
+	_, _, _ = syscall.RawSyscall(
+		syscall.SYS_READ, uintptr(l.timer), uintptr(unsafe.Pointer(&expiries[0])), uintptr(len(expiries)))
 }

@@ -1,0 +1,133 @@
+"""The goals of the comparison, each judged on ratios of one run (or, for memory and cold start, on a limit)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hack.bench.serving.results import Figure, Results
+
+FLOOR_SHARE = 0.7
+PEER_FACTOR = {1: 3.5, 16: 6.0, 300: 6.0}
+FOREST_FACTOR = 60.0
+NATIVE_FOREST_FACTOR = 10.0
+WORKERS_FACTOR = 1.6
+LATENCY_SHARE = 1 / 3
+COLD_SECONDS, NATIVE_COLD_SECONDS = 1.0, 2.5
+MEMORY_MIB = 120.0
+OWN, OWN_TWO, OWN_NATIVE, FLOOR = "tidemill", "tidemill-2", "tidemill-native", "onnx"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One line of the verdict; `met` is None where something was not measured."""
+
+    what: str
+    value: float | None
+    unit: str
+    beside: str  # what it is divided by, with its figure
+    ratio: float | None
+    goal: str
+    met: bool | None
+    remark: str = ""
+
+
+def judge(results: Results) -> list[Goal]:
+    """Return every goal with its verdict."""
+    return [*_floor(results), *_peers(results), *_workers(results), *_latency(results), *_limits(results)]
+
+
+def missed(goals: list[Goal]) -> list[str]:
+    """Return a sentence for each goal that was not met or not measured."""
+    return [
+        f"{one.what}: {'not measured' if one.met is None else shown(one)}, goal {one.goal}"
+        for one in goals
+        if one.met is not True
+    ]
+
+
+def shown(goal: Goal) -> str:
+    """Return the figure that was judged."""
+    if goal.ratio is not None:
+        return f"{goal.ratio:.2f}×"
+    return f"{goal.value:.3g} {goal.unit}" if goal.value is not None else "not measured"
+
+
+def best_peer(results: Results, model: str, users: int, tuned: bool = False) -> tuple[str, Figure] | None:
+    """Return the peer with the greatest throughput of single rows."""
+    found = ((key, results.closed(model, key, users, 1)) for key in results.peers(model, tuned))
+    known = [(key, one) for key, one in found if one is not None]
+    return max(known, key=lambda pair: pair[1].median) if known else None
+
+
+def _rate(what: str, own: Figure | None, other: Figure | None, name: str, factor: float, remark: str = "") -> Goal:
+    goal = f"≥ {factor:g}×"
+    if own is None or other is None or not other.median:
+        return Goal(what, own.median if own else None, "requests/s", name, None, goal, None, remark)
+    ratio = own.median / other.median
+    beside = f"{name}: {other.median:,.0f}"
+    return Goal(what, own.median, "requests/s", beside, ratio, goal, ratio >= factor, remark)
+
+
+def _users(count: int) -> str:
+    return f"{count} user{'s' if count > 1 else ''}"
+
+
+def _floor(results: Results) -> Iterator[Goal]:
+    for model in results.models:
+        for users in results.document["settings"]["users"]:
+            own, floor = (results.closed(model, key, users, 1) for key in (OWN, FLOOR))
+            yield _rate(f"{model}, {_users(users)}, beside the ONNX floor", own, floor, "floor", FLOOR_SHARE)
+
+
+def _peers(results: Results) -> Iterator[Goal]:
+    for model in results.models:
+        for users in results.document["settings"]["users"]:
+            factor = FOREST_FACTOR if model == "forest" else PEER_FACTOR.get(users, PEER_FACTOR[16])
+            yield _against(results, model, OWN, users, factor, f"{model}, {_users(users)}, beside the best peer")
+    if "forest" in results.models:
+        for users in (16, 300):
+            what = f"forest natively, batching, {_users(users)}, beside the best peer"
+            yield _against(results, "forest", OWN_NATIVE, users, NATIVE_FOREST_FACTOR, what)
+
+
+def _against(results: Results, model: str, key: str, users: int, factor: float, what: str) -> Goal:
+    own, best = results.closed(model, key, users, 1), best_peer(results, model, users)
+    tuned = best_peer(results, model, users, tuned=True)
+    remark = ""
+    if own is not None and tuned is not None and tuned[1].median:
+        remark = f"{own.median / tuned[1].median:.1f}× {results.servers[tuned[0]]['label']}"
+    name = results.servers[best[0]]["label"] if best else "no peer"
+    return _rate(what, own, best[1] if best else None, name, factor, remark)
+
+
+def _workers(results: Results) -> Iterator[Goal]:
+    for users in (16, 300):
+        two, one = (results.closed("iris", key, users, 1) for key in (OWN_TWO, OWN))
+        yield _rate(f"iris, {_users(users)}, two workers beside one", two, one, "one worker", WORKERS_FACTOR)
+
+
+def _latency(results: Results) -> Iterator[Goal]:
+    for model in results.models:
+        what, goal = f"{model}, p99 of one row at half load, beside the best peer", f"≤ {LATENCY_SHARE:.2f}×"
+        own = results.open(model, OWN, 1, "p99")
+        found = ((key, results.open(model, key, 1, "p99")) for key in results.peers(model))
+        known = [(key, one) for key, one in found if one is not None]
+        if own is None or not known:
+            yield Goal(what, own.median if own else None, "µs", "no peer", None, goal, None)
+            continue
+        key, best = min(known, key=lambda pair: pair[1].median)
+        ratio = own.median / best.median
+        beside = f"{results.servers[key]['label']}: {best.median:,.0f}"
+        yield Goal(what, own.median, "µs", beside, ratio, goal, ratio <= LATENCY_SHARE)
+
+
+def _limits(results: Results) -> Iterator[Goal]:
+    for key, limit in ((OWN, COLD_SECONDS), (OWN_NATIVE, NATIVE_COLD_SECONDS)):
+        if key in results.servers and any(model in results.servers[key]["models"] for model in results.models):
+            cold = results.cold(key)
+            value, met = (cold.median, cold.median <= limit) if cold else (None, None)
+            what = f"cold start, {results.servers[key]['label']}"
+            yield Goal(what, value, "s", "", None, f"≤ {limit:g} s", met)
+    for model in results.models:
+        mib = results.memory(model, OWN)
+        met = mib <= MEMORY_MIB if mib is not None else None
+        yield Goal(f"memory after the load, {model}", mib, "MiB", "", None, f"≤ {MEMORY_MIB:g} MiB", met)
