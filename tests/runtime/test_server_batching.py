@@ -72,10 +72,10 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def batcher(model: Any, pool: Executor, *, timeout: float = 30.0, **batching: Any) -> Batcher:
+def batcher(model: Any, pool: Executor, *, timeout: float = 30.0, quick_rows: int = 0, **batching: Any) -> Batcher:
     return Batcher(
         model, pool, Batching(**{"max_delay_milliseconds": 0.0, **batching}), cost=COST, timeout=timeout,
-        hold=lambda: None, release=lambda: None, count=lambda _: None,
+        hold=lambda: None, release=lambda: None, count=lambda _: None, is_quick=lambda rows: rows <= quick_rows,
     )  # fmt: skip
 
 
@@ -106,6 +106,21 @@ async def test_an_idle_model_is_called_at_once_and_those_who_come_meanwhile_toge
     found = [task.result() for task in tasks]
     assert [answer.prediction.tolist() for answer in found] == [[2], [4, 6], [8.5], [10]]
     assert [[array.tolist() for _, _, array in answer.tensors()] for answer in found][1] == [[4, 6], [[2, 2], [3, 3]]]
+
+
+async def test_what_the_loop_has_read_by_then_is_answered_together_on_it_where_that_is_quick() -> None:
+    model, pool = Model(), Held()
+    plane = batcher(model, pool, quick_rows=6)
+    tasks = await waiting(plane, *[matrix((i, i)) for i in range(5)])
+    assert (model.calls, pool.jobs) == ([5], [])
+    assert [task.result().prediction.tolist() for task in tasks] == [[2 * i] for i in range(5)]
+    many = await waiting(plane, *[matrix((i, i), (i, i)) for i in range(4)])
+    assert (model.calls, len(pool.jobs)) == ([5], 1), "eight rows are not quick"
+    await pool.run()
+    assert [(await task).prediction.tolist() for task in many] == [[2 * i] * 2 for i in range(4)]
+    capped = batcher(model, pool, quick_rows=6, max_rows=2)
+    await waiting(capped, *[matrix((i, i)) for i in range(5)])
+    assert (model.calls[2:], pool.jobs) == ([2, 2, 1], [])
 
 
 async def test_a_request_is_never_split_and_rows_are_capped() -> None:
@@ -273,7 +288,7 @@ def test_everybody_gets_their_own_rows_in_any_order_of_events(data: st.DataObjec
 
 async def _random_events(data: st.DataObject) -> None:
     model, pool = Model(), Held()
-    plane = batcher(model, pool, max_rows=data.draw(st.integers(1, 6)))
+    plane = batcher(model, pool, max_rows=data.draw(st.integers(1, 6)), quick_rows=data.draw(st.integers(0, 4)))
     sent: list[tuple[list[tuple[float, int]], asyncio.Task[Answer]]] = []
     for step in range(data.draw(st.integers(1, 25))):
         event = data.draw(st.sampled_from(["matrix", "columns", "bad", "run", "cancel"]))

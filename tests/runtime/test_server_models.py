@@ -9,7 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
@@ -19,7 +24,7 @@ from tests.support import versions
 from tidemill.serving.snapshot import Version, runtime_of
 from tidemill_contracts.artifact import ColumnSpec, Sample, Signature
 from tidemill_contracts.runtimes import VERIFIED
-from tidemill_runtime.server import models
+from tidemill_runtime.server import forests, models
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.cpu import cpu_limit
 from tidemill_runtime.server.errors import BadRequestError, StartError
@@ -94,6 +99,28 @@ def test_a_forest_answers_as_its_own_predict_does(tmp_path: Path) -> None:
     answer = warm.model.predict(Frame(warm.schema, len(x), matrix=x))
     assert answer.labels() == published.model.predict(x).tolist()
     np.testing.assert_array_equal(answer.probabilities, published.model.predict_proba(x))
+
+
+@pytest.mark.parametrize(
+    "kind", [RandomForestClassifier, ExtraTreesClassifier, RandomForestRegressor, ExtraTreesRegressor]
+)
+def test_trees_without_their_crew_give_the_same_bits(kind: Any) -> None:
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(200, 5))
+    y = (x[:, 0] > 0) + (x[:, 1] > 1) if "Classifier" in kind.__name__ else x @ np.arange(5)
+    model = kind(n_estimators=23, random_state=0).fit(x, y)
+    asked = "predict_proba" if hasattr(model, "predict_proba") else "predict"
+    rows = [rng.normal(size=(n, 5)) for n in (1, 2, 64)]
+    expected = [getattr(model, asked)(given) for given in rows]
+    forests.use_trees(model)
+    assert asked in vars(model), "it is asked in another way now"
+    for given, wanted in zip(rows, expected, strict=True):
+        np.testing.assert_array_equal(getattr(model, asked)(given), wanted)
+    with pytest.raises(ValueError, match="infinity"):
+        getattr(model, asked)(np.full((1, 5), np.inf))
+    several = kind(n_estimators=3).fit(x, np.c_[y, y])
+    forests.use_trees(several)
+    assert asked not in vars(several)
 
 
 def test_every_estimator_inside_uses_one_thread() -> None:

@@ -77,7 +77,8 @@ class Batcher:
 
     `hold` and `release` are called for each request that ran out of time, or lost its client, while the model worked
     on it: a thread cannot be stopped, so its place stays taken until the call ends. `count` is told the rows of each
-    call for several requests.
+    call for several requests. Batches of few enough rows to be `is_quick` are answered on the event loop, where a hop
+    to a thread would cost more: all that the loop has read by then together.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Batcher:
         hold: Callable[[], None],
         release: Callable[[], None],
         count: Callable[[int], None],
+        is_quick: Callable[[int], bool] = lambda _: False,
         clock: Callable[[], float] = perf_counter,  # an event loop's own may count in milliseconds
     ) -> None:
         self._answer = answer
@@ -100,6 +102,7 @@ class Batcher:
         self._hold = hold
         self._release = release
         self._count = count
+        self._is_quick = is_quick
         self._clock = clock
         self._pace = Pace(cost, batching.max_delay_milliseconds / 1000)
         self._queue: deque[_Entry] = deque()
@@ -108,6 +111,7 @@ class Batcher:
         self._held = 0
         self._since = clock()  # when the model became free, or something came while it was
         self._waking: asyncio.TimerHandle | None = None
+        self._is_reading = False  # the model is called at the loop's next turn
         self._deadline: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -129,8 +133,11 @@ class Batcher:
         self._rows += frame.rows
         if self._deadline is None:
             self._deadline = loop.call_later(self._interval, self._expire, loop)
-        if not self._running:
-            self._consider(loop, now)
+        if not self._running and not self._is_reading:
+            if self._waking is None and self._is_quick(self._rows):
+                self._read_on(loop)
+            else:
+                self._consider(loop, now)
         try:
             return await entry.future
         except asyncio.CancelledError:
@@ -157,6 +164,15 @@ class Batcher:
                 return
         self._start(loop)
 
+    def _read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Call the model after the requests that the loop has read by now."""
+        self._is_reading = True
+        loop.call_soon(self._have_read, loop)
+
+    def _have_read(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_reading = False
+        self._consider(loop, self._clock())
+
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         self._waking = None
         self._consider(loop, self._clock())
@@ -168,6 +184,13 @@ class Batcher:
         batch, rows = self._take()
         if not batch:
             return
+        if len(batch) > 1:
+            self._count(rows)
+        if self._is_quick(rows):
+            self._settle(batch, answers(self._answer, [entry.frame for entry in batch]))
+            if self._queue:
+                self._read_on(loop)
+            return
         try:
             job = self._pool.submit(answers, self._answer, [entry.frame for entry in batch])
         except RuntimeError:  # the pool was shut down
@@ -175,8 +198,6 @@ class Batcher:
             self.close()
             return
         self._running = batch
-        if len(batch) > 1:
-            self._count(rows)
 
         def finished(job: "Future[list[Outcome]]") -> None:
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
@@ -197,7 +218,12 @@ class Batcher:
 
     def _finish(self, loop: asyncio.AbstractEventLoop, job: "Future[list[Outcome]]") -> None:
         batch, self._running = self._running, []
-        for entry, outcome in zip(batch, _outcomes(job, len(batch)), strict=True):
+        self._settle(batch, _outcomes(job, len(batch)))
+        self._consider(loop, self._since)
+
+    def _settle(self, batch: list[_Entry], outcomes: list[Outcome]) -> None:
+        """Give everybody of a batch what is theirs."""
+        for entry, outcome in zip(batch, outcomes, strict=True):
             if entry.future.done():
                 continue
             if isinstance(outcome, Exception):
@@ -207,9 +233,8 @@ class Batcher:
         while self._held:
             self._held -= 1
             self._release()
-        now = self._since = self._clock()
-        self._pace.answered(now)
-        self._consider(loop, now)
+        self._since = self._clock()
+        self._pace.answered(self._since)
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         """Refuse those that are out of time; one timer looks at all of them."""

@@ -24,6 +24,7 @@ from tidemill_runtime.server.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 INLINE_SECONDS = 0.001  # a hop to a thread and back costs about a tenth of this
+BATCH_SECONDS = 0.00015  # what it costs that a request waits for others is less than this
 ROW_SHARE = 0.25  # of a call's cost: where a row costs more than this, calls are worth little less than rows
 T = TypeVar("T")
 
@@ -48,6 +49,7 @@ class DataPlane:
         self._cells = telemetry.cells
         self._closing: list[Callable[[], None]] = []
         self._batcher = self._new_batcher(config.batching or Batching())
+        self._is_worth_a_batch = self._batcher is not None and warm.seconds_per_call > BATCH_SECONDS
 
     def _new_batcher(self, batching: Batching) -> Batcher | None:
         """Return what collects requests, None where a call costs little more than its rows or batching is off."""
@@ -63,6 +65,7 @@ class DataPlane:
             hold=self._hold,
             release=self.release,
             count=self._telemetry.batched,
+            is_quick=lambda rows: rows <= self._inline_rows,
         )
 
     def _hold(self) -> None:
@@ -87,8 +90,8 @@ class DataPlane:
         self._cells[IN_FLIGHT] = self.in_flight
 
     def is_quick(self, rows: int) -> bool:
-        """Return whether this many rows are predicted sooner than a thread would have started."""
-        return rows <= self._inline_rows
+        """Return whether this many rows are best predicted here and now, alone."""
+        return rows <= self._inline_rows and not self._is_worth_a_batch
 
     def answer(self, frame: Frame) -> Answer:
         """Predict, here and now; safe from any thread.

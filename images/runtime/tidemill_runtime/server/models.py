@@ -26,6 +26,7 @@ from tidemill_runtime.storage import StorageError
 _log = logging.getLogger(__name__)
 _ROUNDS = 7
 _TIMING_SECONDS = 0.2
+_MANY_ROWS = 64
 TOLERANCE = 1e-3  # of a value or of the sample's mean; ONNX computes in single precision, parity was held to 1e-4
 
 
@@ -147,9 +148,9 @@ def _warm_up(model: Model, schema: Schema, version: Version) -> WarmModel:
         schema.check_names(sample.columns, artifact.SAMPLE_FILE)
         frame = _frame(sample, schema, range(rows))
         compare(model.predict(frame), sample)
-        one = _typical(model, _frame(sample, schema, [0]))
-        many = max(rows, 16)
-        per_row = (_typical(model, _frame(sample, schema, [i % rows for i in range(many)])) - one) / (many - 1)
+        one = _cost(model, _frame(sample, schema, [0]))
+        many = max(rows, _MANY_ROWS)
+        per_row = (_cost(model, _frame(sample, schema, [i % rows for i in range(many)])) - one) / (many - 1)
     except BadRequestError as error:
         raise StartError("WarmUpMismatch", f"{artifact.SAMPLE_FILE} is refused: {error.message}") from error
     except StartError:
@@ -200,8 +201,8 @@ def _is_same(expected: Any, value: Any, scale: float) -> bool:
     return bool(expected == value)
 
 
-def _typical(model: Model, frame: Frame) -> float:
-    """Return the middle of a few timings, in seconds; slow models are timed fewer times."""
+def _cost(model: Model, frame: Frame) -> float:
+    """Return the shortest of a few timings, in seconds: what else the machine does is no cost of the model's."""
     timings: list[float] = []
     while len(timings) < _ROUNDS and sum(timings) < _TIMING_SECONDS:
         started = time.perf_counter()

@@ -13,6 +13,7 @@ import numpy as np
 
 from tidemill_contracts.artifact import PROBABILITIES, ModelManifest
 from tidemill_runtime.estimators import named, output_methods, parts
+from tidemill_runtime.server import forests
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError, StartError
 from tidemill_runtime.server.frame import Array, Frame, Schema
@@ -78,7 +79,8 @@ class NativeModel:
         self._has_probabilities = any(o.name == PROBABILITIES for o in outputs)
         self._methods = list(output_methods(self._model, manifest.task).items())
         self._others = [o.name for o in outputs[1:] if o.name != PROBABILITIES]
-        self._is_forest = _is_forest(self._model)
+        self._is_forest = forests.is_classifier(self._model)
+        forests.use_trees(self._model)
         method = self._methods[0][1]
         if not hasattr(self._model, method):
             raise StartError("FormatUnsupported", f"{type(estimator).__name__} has no {method} method")
@@ -165,9 +167,3 @@ def _split(estimator: Any) -> tuple[Any | None, Any]:
     ):
         return estimator[:-1], steps[-1][1]
     return None, estimator
-
-
-def _is_forest(model: Any) -> bool:
-    from sklearn.ensemble._forest import ForestClassifier
-
-    return isinstance(model, ForestClassifier)
