@@ -156,11 +156,12 @@ def test_the_shortcut_reads_what_the_full_decoder_reads(data: st.DataObject) -> 
         size = int(count) * len(names)
         items = data.draw(st.lists(LOOSE, min_size=size, max_size=size))
         nested = data.draw(st.sampled_from([items, [items], items[:1], ["a"], [{}]]))
-        inputs.append({"name": "x", "shape": [count, len(names)], "datatype": "FP64", "data": nested})
+        datatype = data.draw(st.sampled_from(["FP64", "FP32"]))
+        inputs.append({"name": "x", "shape": [count, len(names)], "datatype": datatype, "data": nested})
     else:
         for name in data.draw(st.permutations(names)):
             item = LOOSE | TEXT if MIXED[name] != "BYTES" else TEXT | LOOSE
-            datatype = data.draw(st.sampled_from([MIXED[name], "FP64", "INT64"]))
+            datatype = data.draw(st.sampled_from([MIXED[name], "FP64", "FP32", "INT64"]))
             items = data.draw(st.lists(item, min_size=int(count), max_size=int(count)))
             shape = data.draw(st.sampled_from([[count], [count, 1], [count, True]]))
             inputs.append({"name": name, "shape": shape, "datatype": datatype, "data": items})

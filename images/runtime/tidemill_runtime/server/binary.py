@@ -13,6 +13,7 @@ import numpy as np
 from tidemill_runtime.server.errors import BadRequestError
 from tidemill_runtime.server.frame import Array, Frame, Schema, shown
 from tidemill_runtime.server.framing import from_matrix
+from tidemill_runtime.server.quiet import quiet
 from tidemill_runtime.server.tensors import Tensor, unknown_datatype
 
 HEADER = "Inference-Header-Content-Length"
@@ -22,6 +23,7 @@ _ITEMS: dict[str, np.dtype[np.generic]] = {
     **{f"UINT{8 * size}": np.dtype(f"<u{size}") for size in (1, 2, 4, 8)},
     **{f"FP{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
 }
+_SMALL = 64  # values that are summed sooner in Python than in numpy
 _LENGTH = 4  # bytes before each element of BYTES that say how many follow
 
 
@@ -67,18 +69,21 @@ def decode(raw: bytes | memoryview, shape: list[int], datatype: str, where: str)
             f"{where}: {datatype} of shape {shape} takes {count * item.itemsize} bytes of binary data, got {len(raw)}"
         )
     array: Array = np.frombuffer(raw, dtype=item)
-    if datatype == "FP64":
-        array = array.astype(np.float64)
-        return array, bool(np.isfinite(array).all())
     if item.kind == "f":
-        with np.errstate(invalid="ignore"):  # a signalling NaN is a missing value like any other
-            array = array.astype(np.float64)
-        return array, bool(np.isfinite(array).all())
+        array = quiet.run(array.astype, np.float64)  # a signalling NaN is a missing value like any other
+        return array, _is_finite(array)
     if datatype == "BOOL":
         if count and int(array.max()) > 1:
             raise BadRequestError(f"{where}: a BOOL is a byte of 0 or 1, got {array.max()}")
         return array.astype(np.float64), True
     return array.astype(np.uint64 if datatype == "UINT64" else np.int64), True
+
+
+def _is_finite(array: Array) -> bool:
+    """Return whether every value is sure to be finite: a finite sum proves it; another may just be too large."""
+    if len(array) <= _SMALL:
+        return math.isfinite(sum(array.tolist()))
+    return bool(np.isfinite(array).all())
 
 
 def _texts(data: bytes, count: int, where: str) -> list[str]:

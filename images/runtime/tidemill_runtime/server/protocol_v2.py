@@ -188,10 +188,12 @@ def _tensor(entry: object, where: str, inherited: Parameters, raw: memoryview | 
 def _hint(own: object, inherited: Parameters, datatype: str, where: str) -> str | None:
     """Return a tensor's content type: its own, else the request's."""
     place = f"{where}.parameters"
-    hint = parameters.content_type(parameters.decode(own, place), datatype, where, place)
-    if hint is None:
-        hint = parameters.content_type(inherited, datatype, where, "parameters")
-    return hint
+    given = parameters.decode(own, place)
+    if given.get(parameters.CONTENT_TYPE) is None:
+        if parameters.CONTENT_TYPE not in inherited:
+            return None
+        given, place = inherited, "parameters"
+    return parameters.content_type(given, datatype, where, place)
 
 
 def _text_tensor(name: str, shape: list[int], values: Array, is_complete: bool, where: str, hint: str | None) -> Tensor:

@@ -1,10 +1,11 @@
 """The usual V2 request, read without looking for what it does not have.
 
-One FP64 matrix, or a flat FP64, INT64 or BYTES tensor for each column, no parameters, nothing missing:
+One FP64 or FP32 matrix, or a flat FP64, FP32, INT64 or BYTES tensor for each column, no parameters, nothing missing:
 most of what decoding costs otherwise is looking for everything else. Whatever is not exactly that is left to
 the full decoder, which reads it or says what is wrong; for what is, both give the same frame.
 """
 
+from struct import pack, unpack
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from tidemill_runtime.server.frame import Array, Column, Frame, Schema
 
 _FLOAT64, _INT64, _OBJECT = np.dtype(np.float64), np.dtype(np.int64), np.dtype(object)
+_FEW = 256
 _UNSIGNED = np.dtype(np.uint64)
 _FLOATS, _INTS, _TEXTS = frozenset({float}), frozenset({int}), frozenset({str})
 _WHOLE_TOO = frozenset({float, int})
@@ -27,7 +29,8 @@ def frame_of_usual(inputs: list[Any], schema: Schema) -> Frame | None:
 
 
 def _matrix(entry: Any, schema: Schema) -> Frame | None:
-    if len(entry) != 4 or entry["datatype"] != "FP64" or type(entry["name"]) is not str:
+    datatype = entry["datatype"]
+    if len(entry) != 4 or (datatype != "FP64" and datatype != "FP32") or type(entry["name"]) is not str:
         return None
     rows, width = entry["shape"]
     values = entry["data"]
@@ -38,7 +41,7 @@ def _matrix(entry: Any, schema: Schema) -> Frame | None:
     types = set(map(type, values))
     if schema.has_text or len(values) != rows * width or (types != _FLOATS and not types <= _WHOLE_TOO):
         return None
-    array = _array(values, _FLOAT64)
+    array = _array(values, _FLOAT64) if datatype == "FP64" else _singles(values)
     return Frame(schema, rows, array[None] if rows == 1 else array.reshape(rows, width), None, True)
 
 
@@ -76,6 +79,20 @@ def _column(values: list[Any], datatype: object, column: Column) -> Array | None
         return None
     if datatype == "FP64":
         return _array(values, _FLOAT64) if types == _FLOATS or types <= _WHOLE_TOO else None
+    if datatype == "FP32":
+        return _singles(values) if types <= _WHOLE_TOO else None
     if datatype == "INT64" and types == _INTS and column.dtype is not _UNSIGNED:
         return _array(values, _INT64)
     return None
+
+
+def _singles(values: list[Any]) -> Array:
+    """Return FP32 values as float64, rounded to what FP32 holds.
+
+    Raises:
+        OverflowError: one is beyond it. ValueError: more values than are packed one by one.
+    """
+    if len(values) > _FEW:
+        raise ValueError
+    form = f"{len(values)}f"
+    return _array(unpack(form, pack(form, *values)), _FLOAT64)
