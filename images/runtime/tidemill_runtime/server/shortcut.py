@@ -94,5 +94,5 @@ def _singles(values: list[Any]) -> Array:
     """
     if len(values) > _FEW:
         raise ValueError
-    form = f"{len(values)}f"
+    form = f"<{len(values)}f"  # "<": only its own form looks whether a value is in range
     return _array(unpack(form, pack(form, *values)), _FLOAT64)
