@@ -187,7 +187,8 @@ def _column(values: Array | None, output: Output, rows: int) -> pa.Array:
     if values.ndim == 2:
         values = values[:, output.place or 0]
     if pa.types.is_string(output.type):
-        if values.dtype.kind != "U":
-            values = np.array([None if v is None else str(v) for v in values], dtype=object)
-        return pa.array(values, output.type)
+        try:
+            return pa.array(np.ascontiguousarray(values), output.type, from_pandas=True)
+        except pa.ArrowException:  # labels of a column of objects that are no strings
+            return pa.array([None if v is None else str(v) for v in values], output.type)
     return pa.array(np.ascontiguousarray(values)).cast(output.type)

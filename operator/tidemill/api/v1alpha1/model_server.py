@@ -45,7 +45,7 @@ class Batching(Model):
 
 
 class Tracing(Model):
-    """Where spans of requests are sent (OpenTelemetry, OTLP)."""
+    """Where spans of requests are sent (OpenTelemetry, OTLP over HTTP)."""
 
     model_config = {
         "json_schema_extra": rules(
@@ -63,7 +63,7 @@ class Tracing(Model):
         Field(
             min_length=1,
             max_length=2048,
-            description="Address of an OTLP collector, for example http://otel-collector.observability:4318.",
+            description="Address of an OTLP collector that takes HTTP, for example http://otel-collector.observability:4318.",
         ),
     ]
     sample_ratio: Annotated[
@@ -99,7 +99,11 @@ class Server(Model):
     ] = None
     max_in_flight: Annotated[
         int,
-        Field(ge=1, le=65536, description="Requests at once in each worker; others are answered 503 with Retry-After."),
+        Field(
+            ge=1,
+            le=65536,
+            description="Requests at once in one replica, shared among its workers; others are answered 503 with Retry-After.",
+        ),
     ] = _CONFIG["max_in_flight"].default
     max_body_bytes: Annotated[
         int, Field(ge=1024, le=MAX_BODY_BYTES, description="Largest body of a request; a larger one is answered 413.")
