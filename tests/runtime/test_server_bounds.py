@@ -1,6 +1,7 @@
 """Overload and hostile bytes, in process: every bound has an answer, and no bytes make a 5xx."""
 
 import asyncio
+import gc
 import json
 import threading
 from typing import Any
@@ -265,3 +266,28 @@ def test_no_bytes_make_a_server_error(fuzzed: list[Any], path: str, body: bytes,
     if reply.status != 200:
         assert isinstance(document["error"], str)
         assert None not in document.values()
+
+
+async def test_work_that_fails_after_its_client_has_gone_is_no_error_of_the_loop(numbers: Published) -> None:
+    parts, _ = serve(numbers)
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    gone = threading.Event()
+
+    def fail() -> None:
+        gone.wait(20)
+        raise ValueError("nobody hears this")
+
+    task = asyncio.create_task(parts.plane.in_thread(fail))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert parts.plane.in_flight == 1
+    gone.set()
+    while parts.plane.in_flight:  # noqa: ASYNC110  the thread's end sets no event
+        await asyncio.sleep(0.01)
+    del task
+    gc.collect()
+    await asyncio.sleep(0.05)
+    assert complaints == []

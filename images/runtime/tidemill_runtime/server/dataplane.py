@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tidemill_contracts.inference import Batching, ServerConfig
 from tidemill_runtime.server.answer import Answer
@@ -126,10 +126,12 @@ class DataPlane:
             OutOfTimeError: no answer in that time.
         """
         running = self._pool.submit(work)
+        waiting = asyncio.wrap_future(running)
         try:
             async with asyncio.timeout(self.config.request_timeout_seconds):
-                return await asyncio.shield(asyncio.wrap_future(running))
+                return await asyncio.shield(waiting)
         except (TimeoutError, asyncio.CancelledError) as error:
+            waiting.add_done_callback(_forget)  # or the loop complains of an error that nobody has seen
             if not running.cancel():
                 self._hold()
                 loop = asyncio.get_running_loop()
@@ -162,6 +164,11 @@ class DataPlane:
         if self._batcher is not None:
             self._batcher.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _forget(outcome: "asyncio.Future[Any]") -> None:
+    if not outcome.cancelled():
+        outcome.exception()
 
 
 def new_request_id() -> str:
