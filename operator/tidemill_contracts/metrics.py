@@ -16,6 +16,8 @@ class Metric:
 
 
 # Model server
+DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds in seconds of every server; one more where a latency objective is declared that is none of them."""
 PREDICTIONS = Metric("tidemill_predictions_total", "Rows predicted.", ("namespace", "deployment", "version", "outcome"))
 REQUEST_DURATION = Metric(
     "http_request_duration_seconds",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import otlp, serverprocess, versions
+from tests.support import grpcclient, otlp, serverprocess, versions
 from tests.support.closedloop import BODY, INFER
 from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
@@ -20,6 +20,7 @@ from tidemill_runtime.server.accesslog import AccessLog
 from tidemill_runtime.server.observer import Finished, Observer
 from tidemill_runtime.server.telemetry import Telemetry
 
+GRPC_PATH = "inference.GRPCInferenceService/ModelInfer"
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CONFIG = ServerConfig(namespace="n", deployment="d", version="v", number="1", digest="sha256:0", uri="file:///x")
 
@@ -97,6 +98,28 @@ def test_each_request_is_a_span_that_continues_its_callers_trace(
     assert resource["service.name"] == "demo"
     assert resource["service.version"] == "demo-7"
     assert resource["k8s.namespace.name"] == "team-a"
+
+
+def test_calls_over_grpc_are_told_too(numbers: Published, tmp_path: Path) -> None:
+    tensor = grpcclient.tensor("x", [1, 4], "FP64", fp64_contents=[0.5, -1, 0.25, 2])
+    with otlp.running() as collector:
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        with serverprocess.running(tmp_path, numbers.config(workers=2, access_log_ratio=1.0), **variables) as server:
+            server.wait_ready()
+            with grpcclient.Client(server.grpc_target) as client:
+                client.infer(grpcclient.request(tensor), metadata={"traceparent": f"00-{TRACE}-{CALLER}-01"})
+                client.infer(grpcclient.request(tensor, model="another"))
+            server.terminate()
+            assert server.wait() == 0
+            good, bad = sorted(lines(server), key=lambda line: int(line["status"]))
+    found = {span.trace_id.hex(): otlp.values(span.attributes) for span in collector.spans}
+    assert len(found) == 2
+    attributes = found[TRACE]
+    assert (attributes["rpc.system"], attributes["rpc.method"]) == ("grpc", "ModelInfer")
+    assert attributes["rpc.service"] == "inference.GRPCInferenceService"
+    assert attributes["rpc.grpc.status_code"] == 0
+    assert (good["path"], good["grpc_status"], good["trace_id"]) == (GRPC_PATH, 0, TRACE)
+    assert (bad["path"], bad["grpc_status"], bad["status"]) == (GRPC_PATH, 5, 404)
 
 
 def test_the_standard_sampler_decides_and_a_collector_that_refuses_costs_spans_only(

@@ -143,6 +143,22 @@ def test_what_is_not_asked_for_is_the_servers_own_choice() -> None:
         assert getattr(told, name) == default[name].default, name
 
 
+@pytest.mark.parametrize(
+    ("checks", "expected"),
+    [
+        ([{"metric": "LatencyP99Milliseconds", "max": 35}], 0.035),
+        ([{"metric": "LatencyP99Milliseconds", "max": 50}], None),  # every server has a bucket that ends there
+        ([{"metric": "LatencyP99Milliseconds", "maxRatioToStable": 1.3}, {"metric": "ErrorRatio", "max": 0.01}], None),
+        ([{"metric": "LatencyP99Milliseconds", "max": 0}], None),
+    ],
+)
+def test_the_declared_latency_becomes_the_edge_of_a_bucket(
+    checks: list[dict[str, Any]], expected: float | None
+) -> None:
+    asked = snapshot({"rollout": {"strategy": "Canary", "analysis": {"checks": checks}}})
+    assert config_of(server.pod_spec(asked, version(1))).slo_seconds == expected
+
+
 def test_batching_can_be_turned_off() -> None:
     told = config_of(server.pod_spec(snapshot({"server": {"batching": {"enabled": False}}}), version(1)))
     assert told.batching is not None and not told.batching.enabled

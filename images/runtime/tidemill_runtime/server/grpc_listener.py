@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from tidemill_runtime.server import sockets
 from tidemill_runtime.server.dataplane import DataPlane
 from tidemill_runtime.server.errors import StartError
+from tidemill_runtime.server.observer import Observer
 from tidemill_runtime.server.state import State
 
 if TYPE_CHECKING:
@@ -37,12 +38,15 @@ _STREAM_SECONDS = 1.0
 class GrpcListener:
     """Serves gRPC on a port of its own; a `listeners.Listener`."""
 
-    def __init__(self, plane: DataPlane, state: State, port: int, *, is_shared: bool = False) -> None:
-        """`is_shared` lets several processes accept on one port."""
+    def __init__(
+        self, plane: DataPlane, state: State, port: int, *, is_shared: bool = False, observer: Observer | None = None
+    ) -> None:
+        """`is_shared` lets several processes accept on one port; an observer is told of each inference."""
         self._plane = plane
         self._state = state
         self._port = port
         self._is_shared = is_shared
+        self._observer = observer
         self._server: grpc.aio.Server | None = None
         self._health: grpc_server.Health | None = None
 
@@ -53,7 +57,7 @@ class GrpcListener:
             StartError: the port is taken.
         """
         module = await asyncio.to_thread(importlib.import_module, "tidemill_runtime.server.grpc_server")
-        server, health = module.create_server(self._plane, self._state, self._options())
+        server, health = module.create_server(self._plane, self._state, self._options(), self._observer)
         self._bind(server)
         await server.start()
         self._server, self._health = server, health

@@ -21,6 +21,7 @@ from tidemill_runtime.server.dataplane import DataPlane, monotonic, new_request_
 from tidemill_runtime.server.description import EXTENSIONS, SERVER, Description, server_version
 from tidemill_runtime.server.errors import BadRequestError, OutOfTimeError, ServingError
 from tidemill_runtime.server.inference import VERSION_HEADER, given_id, header_value
+from tidemill_runtime.server.observer import Finished, Observer
 from tidemill_runtime.server.proto import open_inference_pb2 as pb
 from tidemill_runtime.server.protocol_v2 import Request
 from tidemill_runtime.server.state import State
@@ -44,8 +45,9 @@ Method: TypeAlias = Callable[[bytes, Context], Awaitable[bytes]]
 class InferenceService:
     """The methods of the service. Belongs to the event loop."""
 
-    def __init__(self, plane: DataPlane, state: State) -> None:
+    def __init__(self, plane: DataPlane, state: State, observer: Observer | None = None) -> None:
         self._plane = plane
+        self._observer = observer
         self._state = state
         self._description = Description(plane)
         self._name = plane.config.deployment
@@ -112,6 +114,9 @@ class InferenceService:
             request_id, request, answer, reply = await self._respond(body, context)
             plane.succeeded(request_id, request.frame, answer, monotonic() - started)
             context.set_trailing_metadata((self._version, (PREDICTION_ID_HEADER, header_value(request_id).decode())))
+            if self._observer is not None:
+                sizes = len(body), len(reply)
+                self._tell(context, None, monotonic() - started, sizes, request.frame.rows, request_id)
             return reply
         except Exception as error:
             refusal = _refusal(error)
@@ -119,7 +124,27 @@ class InferenceService:
             if is_admitted:
                 plane.release()
         plane.failed(refusal.status, monotonic() - started)
+        if self._observer is not None:
+            self._tell(context, refusal, monotonic() - started, (len(body), 0))
         return await _abort(context, refusal)
+
+    def _tell(
+        self,
+        context: Context,
+        refusal: ServingError | None,
+        seconds: float,
+        sizes: tuple[int, int],
+        rows: int = 0,
+        request_id: str | None = None,
+    ) -> None:
+        assert self._observer is not None  # noqa: S101
+        headers = [
+            (k.encode(), v if isinstance(v, bytes) else v.encode()) for k, v in context.invocation_metadata() or ()
+        ]
+        status = refusal.status if refusal is not None else 200
+        code = _code(refusal).value[0] if refusal is not None else 0
+        told = Finished("POST", f"{SERVICE}/ModelInfer", status, seconds, headers, *sizes, rows, request_id, code)
+        self._observer.finished(told)
 
     async def _respond(self, body: bytes, context: Context) -> tuple[str, Request, Answer, bytes]:
         plane = self._plane
@@ -211,11 +236,13 @@ class Reflection(grpc.GenericRpcHandler):
         return self._method
 
 
-def create_server(plane: DataPlane, state: State, options: Sequence[tuple[str, int]]) -> tuple[grpc.aio.Server, Health]:
+def create_server(
+    plane: DataPlane, state: State, options: Sequence[tuple[str, int]], observer: Observer | None = None
+) -> tuple[grpc.aio.Server, Health]:
     """Return a server with all services, not yet started and without a port."""
     server = grpc.aio.server(options=options)
     tellable = Health(plane.config.deployment)
-    server.add_generic_rpc_handlers((InferenceService(plane, state).handlers(),))
+    server.add_generic_rpc_handlers((InferenceService(plane, state, observer).handlers(),))
     health_pb2_grpc.add_HealthServicer_to_server(tellable.servicer, server)
     server.add_generic_rpc_handlers((Reflection((SERVICE, health.SERVICE_NAME)),))
     return server, tellable
@@ -242,10 +269,16 @@ def _refusal(error: Exception) -> ServingError:
     return ServingError("internal error; the server's log says more")
 
 
+def _code(error: ServingError) -> grpc.StatusCode:
+    if isinstance(error, OutOfTimeError):
+        return grpc.StatusCode.DEADLINE_EXCEEDED
+    return _CODES.get(error.status, grpc.StatusCode.INTERNAL)
+
+
 async def _abort(context: Context, error: ServingError) -> NoReturn:
     """End the call with the error; how long to wait before the next try is told where a try may help."""
-    code = _CODES.get(error.status, grpc.StatusCode.INTERNAL)
+    code = _code(error)
     if isinstance(error, OutOfTimeError):
-        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, error.message)
+        await context.abort(code, error.message)
     trailing = () if error.retry_after is None else ((PUSHBACK, str(error.retry_after * 1000)),)
     await context.abort(code, error.message, trailing)

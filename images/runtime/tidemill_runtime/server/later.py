@@ -1,7 +1,7 @@
 """What can wait until after the first answer: frameworks that inference does not need.
 
-FastAPI and the client of the monitor take two fifths of a start's time to import. They are imported by whoever
-needs them first, beside the event loop, or once the server has been ready for a while.
+FastAPI and the client of the monitor take two fifths of a start's time to import, and 20 MiB. The application is
+made when somebody first asks for what it answers, beside the event loop; many servers are only ever sent inference.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from tidemill_runtime.server.bodies import Receive
 from tidemill_runtime.server.http import App, Send
 from tidemill_runtime.server.observer import is_tracing
 
-PREPARE_AFTER_SECONDS = 1.0
 _MODULES = ("aiohttp", "tidemill_runtime.server.application")
 
 
@@ -26,7 +25,7 @@ def import_all() -> None:
 
 
 class LaterApp:
-    """An ASGI application that is made when it is first called, or prepared. Belongs to one event loop."""
+    """An ASGI application that is made when it is first called. Belongs to one event loop."""
 
     def __init__(self, make: Callable[[], App]) -> None:
         self._make = make
@@ -36,12 +35,6 @@ class LaterApp:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Call the application."""
         await (self._app or await self._made())(scope, receive, send)
-
-    async def prepare(self) -> None:
-        """Make what was not needed so far, in a while."""
-        await asyncio.sleep(PREPARE_AFTER_SECONDS)
-        await asyncio.to_thread(import_all)
-        await self._made()
 
     async def _made(self) -> App:
         async with self._making:

@@ -47,7 +47,6 @@ class Parts:
     """What serves, wired."""
 
     app: App
-    later: LaterApp  # the part of `app` that nobody needs for inference
     wiring: Wiring
     plane: DataPlane
     recorder: Recorder | None
@@ -96,9 +95,8 @@ def wire(loaded: Loaded, config: ServerConfig, state: State, telemetry: Telemetr
 
         return cast(App, create_application(plane, state, reader, monitor))
 
-    later = LaterApp(application)
-    app = InferenceApp(inference, state, reader, later)
-    return Parts(app, later, Wiring(inference, bounds, state), plane, recorder, monitor, watching)
+    app = InferenceApp(inference, state, reader, LaterApp(application))
+    return Parts(app, Wiring(inference, bounds, state), plane, recorder, monitor, watching)
 
 
 def assemble(config: ServerConfig, state: State, telemetry: Telemetry, threads: int) -> Parts:
@@ -146,7 +144,7 @@ class Process:
         signal.pthread_sigmask(
             signal.SIG_UNBLOCK, (*self._signals, HURRY_SIGNAL)
         )  # a worker was forked with them held back
-        background = [asyncio.create_task(self._beat()), asyncio.create_task(self._parts.later.prepare())]
+        background = [asyncio.create_task(self._beat())]
         if self._parts.recorder is not None:
             background.append(asyncio.create_task(self._parts.recorder.run()))
         if self._parts.observer is not None:
@@ -217,7 +215,7 @@ def serve(
     parts = wire(loaded, config, state, telemetry, threads)
     listeners: list[Listener] = [
         HttpListener(http, http_config(config, parts)),
-        GrpcListener(parts.plane, state, grpc_port, is_shared=config.workers > 1),
+        GrpcListener(parts.plane, state, grpc_port, is_shared=config.workers > 1, observer=parts.observer),
     ]
     Process(config, state, parts, listeners, signals).run()
 

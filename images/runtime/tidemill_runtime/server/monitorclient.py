@@ -4,7 +4,9 @@ It retries nothing and remembers nothing; `predictionlog` and `feedback` decide 
 is imported when it is first needed: it would take a fifth of a start's time.
 """
 
-from typing import TYPE_CHECKING
+import asyncio
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import aiohttp
@@ -23,6 +25,7 @@ class MonitorClient:
     def __init__(self, url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._url = url.rstrip("/")
         self._timeout_seconds = timeout_seconds
+        self._library: Any = None
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
@@ -31,8 +34,9 @@ class MonitorClient:
         Raises:
             MonitorAwayError: there was none.
         """
-        import aiohttp
-
+        if self._library is None:  # imported beside the event loop: it takes too long for one that answers requests
+            self._library = await asyncio.to_thread(importlib.import_module, "aiohttp")
+        aiohttp = self._library
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
             connector = aiohttp.TCPConnector(limit=8, use_dns_cache=False)  # the monitor's address may change

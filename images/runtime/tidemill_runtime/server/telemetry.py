@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidemill_contracts.inference import ServerConfig
+from tidemill_contracts.metrics import DURATION_BUCKETS
 from tidemill_runtime.server import board
 from tidemill_runtime.server.board import Board
 
-BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 # Those that every server shows from the start, so that the first one counts as an increase; then the rest.
 COMMON_STATUSES = (200, 400, 404, 405, 408, 413, 500, 503)
 STATUSES = (*COMMON_STATUSES, 411, 414, 415, 429, 431, 501, 504)
@@ -47,7 +47,9 @@ class Layout:
 
 def layout(config: ServerConfig) -> Layout:
     """Return the layout for a configuration: a bucket ends at the declared objective, so that it can be judged."""
-    return Layout(tuple(sorted({*BUCKETS, *((config.slo_seconds,) if config.slo_seconds is not None else ())})))
+    return Layout(
+        tuple(sorted({*DURATION_BUCKETS, *((config.slo_seconds,) if config.slo_seconds is not None else ())}))
+    )
 
 
 def outcome_of(status: int) -> str:

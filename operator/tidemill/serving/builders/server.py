@@ -29,6 +29,7 @@ from tidemill_contracts.inference import (
     PredictionLog,
     ServerConfig,
 )
+from tidemill_contracts.metrics import DURATION_BUCKETS
 from tidemill_contracts.storage import PVC_ROOT, SECRET_ROOT, parse_uri
 
 CONTAINER = "server"
@@ -85,7 +86,20 @@ def server_config(snapshot: Snapshot, version: Version) -> ServerConfig:
         drain_seconds=DRAIN_SECONDS,
         access_log_ratio=server.access_log_ratio,
         allow_pickle="joblib" in version.formats,
+        slo_seconds=objective_seconds(snapshot),
     )
+
+
+def objective_seconds(snapshot: Snapshot) -> float | None:
+    """The latency that the deployment's own analysis allows, where servers have no bucket that ends there anyway.
+
+    A changed limit among the usual ones so restarts no pod.
+    """
+    analysis = snapshot.spec.rollout.analysis
+    checks = analysis.checks if analysis is not None else []
+    limits = [c.max / 1000 for c in checks or [] if c.metric == "LatencyP99Milliseconds" and c.max]
+    declared = min(limits, default=None)
+    return None if declared in DURATION_BUCKETS else declared
 
 
 def _batching(wanted: spec.Batching | None) -> Batching | None:

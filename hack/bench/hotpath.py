@@ -1,0 +1,56 @@
+"""What counting and logging cost each request: metrics and prediction log, without a server around them.
+
+The figure is the fastest of several rounds: a round that something else disturbed says nothing about the code.
+"""
+
+import argparse
+import time
+
+import numpy as np
+
+from hack.bench.table import Row
+from tidemill_contracts.artifact import ColumnSpec, Signature
+from tidemill_contracts.inference import PredictionLog, ServerConfig
+from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.frame import Frame, Schema
+from tidemill_runtime.server.monitorclient import MonitorClient
+from tidemill_runtime.server.predictionlog import Recorder
+from tidemill_runtime.server.telemetry import Telemetry
+
+REQUESTS, ROUNDS = 10_000, 15
+GOAL_MICROSECONDS = 5.0
+
+
+def run(arguments: argparse.Namespace) -> list[Row]:
+    """Return the cost of a request of one row, in microseconds: counted; counted and logged."""
+    del arguments
+    log = PredictionLog(url="http://127.0.0.1:9", max_queue_rows=2 * REQUESTS)
+    config = ServerConfig(
+        namespace="bench", deployment="iris", version="iris-1", number="1", digest="sha256:0", uri="file:///", log=log
+    )
+    telemetry = Telemetry(config)
+    counted = min(_round(telemetry, None) for _ in range(ROUNDS))
+    logged = min(
+        _round(telemetry, Recorder(config, log, None, MonitorClient(log.url), telemetry)) for _ in range(ROUNDS)
+    )
+    goal, met = f"at most {GOAL_MICROSECONDS:g} µs", logged <= GOAL_MICROSECONDS
+    return [
+        Row("metrics of a request", counted, "µs"),
+        Row("metrics and prediction log of a request", logged, "µs", goal=goal, met=met),
+    ]
+
+
+def _round(telemetry: Telemetry, recorder: Recorder | None) -> float:
+    schema = Schema(Signature(inputs=tuple(ColumnSpec(name=n, datatype="FP64") for n in "abcd"), outputs=()))
+    frame = Frame(schema, 1, matrix=np.zeros((1, 4)))
+    answer = Answer([("label", "INT64")], np.zeros(1, np.int64))
+    ids = [f"{number:032x}" for number in range(REQUESTS)]
+    started = time.perf_counter()
+    if recorder is None:
+        for _ in ids:
+            telemetry.succeeded(frame.rows, 0.0002)
+    else:
+        for request_id in ids:
+            telemetry.succeeded(frame.rows, 0.0002)
+            recorder.record(request_id, frame, answer, 0.0002)
+    return (time.perf_counter() - started) / REQUESTS * 1e6
