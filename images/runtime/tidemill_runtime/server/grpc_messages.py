@@ -89,7 +89,7 @@ def _tensor(
 
 
 def _typed(contents: pb.InferTensorContents, shape: list[int], datatype: str, where: str) -> tuple[Array, bool]:
-    """Return a tensor's values, flat, and whether none is missing, as `binary.decode` does."""
+    """Return a tensor's values, flat, and whether each is known to be there, as `binary.decode` does."""
     field = _FIELDS.get(datatype)
     if field is None:
         if datatype == "FP16":
@@ -104,7 +104,7 @@ def _typed(contents: pb.InferTensorContents, shape: list[int], datatype: str, wh
     source = values[:] if count <= _FEW else values
     if datatype in ("FP32", "FP64"):
         array: Array = np.array(source, dtype=np.float64)
-        return array, not bool(np.isnan(array).any())
+        return array, bool(np.isfinite(array).all())
     if datatype == "BOOL":
         return np.array(source, dtype=np.float64), True
     array = np.array(source, dtype=np.uint64 if datatype == "UINT64" else np.int64)
