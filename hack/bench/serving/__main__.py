@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m hack.bench.serving", description=sys.modules[__name__].__doc__)
     default = comparison.Settings()
-    parser.add_argument("--quick", action="store_true", help="one round of 1 s, one cold start: a look in minutes")
+    parser.add_argument(
+        "--quick", action="store_true", help="one round, single rows, one cold start: a look in minutes"
+    )
     parser.add_argument("--rounds", type=int, help=f"rounds that medians are taken of (default {default.rounds})")
     parser.add_argument("--seconds", type=float, help=f"of one load (default {default.seconds:g})")
     parser.add_argument("--models", help=f"some of {','.join(models.MODELS)} (default: all)")
@@ -72,14 +74,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(parsed: argparse.Namespace) -> dict[str, object]:
-    default = comparison.Settings(1, 1.0, 1) if parsed.quick else comparison.Settings()
+    default = comparison.Settings(rounds=1, cold_starts=1, rows=(1,)) if parsed.quick else comparison.Settings()
     settings = comparison.Settings(
         rounds=parsed.rounds or default.rounds,
         seconds=parsed.seconds or default.seconds,
         cold_starts=default.cold_starts,
         models=tuple(_some(parsed.models, models.MODELS)),
         users=tuple(map(int, _some(parsed.users, map(str, comparison.USERS)))),
-        rows=tuple(map(int, _some(parsed.rows, map(str, comparison.ROWS)))),
+        rows=tuple(map(int, _some(parsed.rows, map(str, comparison.ROWS)))) if parsed.rows else default.rows,
     )
     keys = _some(parsed.servers, (one.key for one in SERVERS))
     chosen: list[Server] = [one for one in SERVERS if one.key in keys]

@@ -43,7 +43,7 @@ class Settings:
     """How long and what."""
 
     rounds: int = 3
-    seconds: float = 1.2
+    seconds: float = 1.0
     cold_starts: int = 3
     models: tuple[str, ...] = tuple(models.MODELS)
     users: tuple[int, ...] = USERS

@@ -113,7 +113,9 @@ def _cpu(results: Results, model: str, key: str, rows: int) -> str:
 
 
 def _rate(figure: Figure | None) -> str:
-    return f"{figure.median:,.0f} ± {figure.spread:.0%}" if figure else "–"
+    if figure is None:
+        return "–"
+    return f"{figure.median:,.0f}" if figure.least == figure.greatest else f"{figure.median:,.0f} ± {figure.spread:.0%}"
 
 
 def _milliseconds(figure: Figure | None) -> str:
