@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hack.bench.serving import machine, models, servers
-from hack.bench.serving.environments import PeerError
+from hack.bench.serving.environments import PeerError, compile_own
 from hack.bench.serving.generator import Load, LoadError, Measurement, measure
 from hack.bench.serving.processes import (
     ServerError,
@@ -84,6 +84,8 @@ class Comparison:
         """Measure everything; return the document."""
         began = time.time()
         described = machine.describe()
+        self.progress.say("compiling our environment to bytecode, as images are")
+        compile_own()
         for name in self.settings.models:
             self.progress.say(f"fitting {models.MODELS[name]}")
             self.fitted[name] = models.fit(name, self.folder / name)

@@ -7,10 +7,11 @@ writes the locks anew. All have the scikit-learn that fitted the models.
 import hashlib
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from hack.localcluster.provider import cache_folder
-from hack.tools.pypi import TOOLS
+from hack.tools.pypi import REPOSITORY, TOOLS
 
 LOCKS = Path(__file__).with_name("locks")
 NEWEST_PYTHON = {"mlserver": (3, 12), "kserve": (3, 12), "bentoml": (3, 13)}  # beyond these the peer does not install
@@ -45,6 +46,17 @@ def environment(name: str) -> Path:
         _run([str(_UV), "pip", "install", "--quiet", "--python", str(program), *options, "-r", str(lock)])
         (folder / _COMPLETE).touch()
     return program
+
+
+def compile_own() -> None:
+    """Compile this environment and our sources to bytecode, as our images are and as the peers' environments are.
+
+    uv does not do it by itself, and where Python is told to write no bytecode each start would compile everything.
+    """
+    folders = [sysconfig.get_path("purelib"), REPOSITORY / "operator", REPOSITORY / "images" / "runtime"]
+    command = [sys.executable, "-m", "compileall", "-q", "-j", "0", *map(str, folders)]
+    # Packages ship examples that do not compile; they are told on standard output and are none of ours.
+    subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
 
 
 def _run(command: list[str]) -> None:
