@@ -44,7 +44,7 @@ def test_every_sample_is_accepted_and_looked_at(installation: Installation, name
         document["metadata"]["namespace"] = namespace
     installation.apply(*documents)
     ours = [d for d in documents if d["apiVersion"].startswith("tidemill.io/")]
-    assert ours
+    assert ours or path.stem.startswith("job-")  # a Job is Kubernetes' own: accepted is all that can be seen here
     for document in ours:
         kind, name = document["kind"].lower(), document["metadata"]["name"]
         wait(lambda k=kind, n=name: touched(installation, k, n, namespace), 40, f"{kind} {name} was looked at")

@@ -255,9 +255,10 @@ async def test_latency_quantile_from_the_histogram(router, session, pair) -> Non
     await count(session, router, 200)
     await asyncio.sleep(1.2)
     after = {"p": await scrape(session, router)}
-    slow = figures.total(before, after, "churn-2-bbbb").quantile(0.99)
+    slow, slowest = (figures.total(before, after, "churn-2-bbbb").quantile(q) for q in (0.5, 0.99))
     fast = figures.total(before, after, "churn-1-aaaa").quantile(0.5)
     assert slow is not None and 75 <= slow <= 400
+    assert slowest is not None and slowest >= slow  # no upper bound: a busy machine has its own slowest request
     assert fast is not None and fast < 75
 
 
