@@ -4,8 +4,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.unit.serving.make import snapshot
+from tests.unit.serving.make import snapshot, stable, version, workload
+from tests.unit.serving.test_plan import settled
 
+from tidemill.serving import plan
 from tidemill.serving.advice import advice, cores
 
 
@@ -44,3 +46,19 @@ def test_more_workers_than_cpus() -> None:
     assert advice(snapshot(server(4, cpu="1500m"))) == (
         "; spec.server.workers is 4, more than the CPU limit 1500m: workers wait for one another, at most 2 are of use"
     )
+
+
+def status_of(workers: int) -> dict[str, Any]:
+    found = snapshot(server(workers, cpu=1), {"stable": stable(1)}, versions=(version(1),), workloads=(workload(1),))
+    status = plan.build(settled(found)).status
+    assert status is not None
+    return status
+
+
+def test_the_message_of_ready_says_it_and_ready_stays_true() -> None:
+    told = status_of(4)
+    ready = next(c for c in told["conditions"] if c["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("True", "Serving")
+    assert ready["message"].startswith("churn-1 is served; spec.server.workers is 4, more than the CPU limit 1")
+    quiet = next(c for c in status_of(1)["conditions"] if c["type"] == "Ready")
+    assert quiet["message"] == "churn-1 is served"
