@@ -13,6 +13,8 @@ OVERLAY ?= manifests/overlays/cluster-wide
 PYTEST_ARGS ?=
 # More arguments for the benchmarks: names, --no-strict.
 BENCH_ARGS ?=
+# More arguments for `make soak`.
+SOAK_ARGS ?=
 # Requests of `make fuzz` to each form of the model.
 FUZZ_REQUESTS ?= 100000
 PYTEST = $(PY) -m pytest $(PYTEST_ARGS)
@@ -147,6 +149,10 @@ bench: cluster images ## Measure against floors of the same run; fails when a go
 .PHONY: bench-serving
 bench-serving: setup ## Compare the model server with MLServer, KServe and BentoML, about 25 minutes, into docs/ (BENCH_ARGS=--quick: a look)
 	@$(PY) -m hack.bench.serving $(BENCH_ARGS)
+
+.PHONY: soak
+soak: setup ## The model server's memory under good and bad requests for ten minutes (SOAK_ARGS='--minutes 1 --workers 2')
+	@$(PY) -m hack.bench.soak $(SOAK_ARGS)
 
 ##@ Tidying
 

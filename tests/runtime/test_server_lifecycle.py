@@ -146,6 +146,16 @@ def test_onnx_imports_neither_scikit_learn_nor_pandas(numbers: Published, tmp_pa
     assert not (early | late) & unwanted
 
 
+def test_a_native_model_that_was_fitted_on_a_matrix_needs_no_pandas(numbers: Published, tmp_path: Path) -> None:
+    config = numbers.config(runtime="Native")
+    with serverprocess.running(tmp_path, config, PYTHONPROFILEIMPORTTIME="1") as server:
+        server.wait_ready()
+        assert post(server)[0] == 200
+        found = imported(server.log.read_text())
+    assert "sklearn.utils.fixes" in found
+    assert "pandas.core.frame" not in found
+
+
 def imported(log: str) -> set[str]:
     """Return the modules in the interpreter's report of its imports."""
     return {line.rpartition("|")[2].strip() for line in log.splitlines() if "|" in line}

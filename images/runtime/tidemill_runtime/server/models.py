@@ -130,6 +130,8 @@ def _load(choice: str, version: Version, schema: Schema, threads: int) -> Model:
             return OnnxModel(version.path(artifact.ONNX_FILE), schema, version.manifest, threads)
         from tidemill_runtime.server import native_model
 
+        if not version.manifest.signature.frame:
+            native_model.import_without_pandas()
         if choice == "joblib":
             estimator = native_model.load_joblib(version.path(artifact.PICKLE_FILE))
         else:

@@ -5,7 +5,9 @@ decided here. Estimators are told to use one thread (a process pool per request 
 small model), and a DataFrame is built only for models that were fitted on one.
 """
 
+import importlib
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,19 @@ from tidemill_runtime.server.quiet import quiet
 from tidemill_runtime.server.trusted import is_vetted
 
 _UNKNOWN_CATEGORIES = re.compile(r"unknown categories \[(.*)\] in column", re.DOTALL)  # scikit-learn's words
+
+
+def import_without_pandas() -> None:
+    """Import scikit-learn for a model that was not fitted on frames: pandas, which it would import for a moment's
+    look, takes a third of the time. Whoever needs pandas later imports it as ever.
+    """
+    if "pandas" in sys.modules or "sklearn" in sys.modules:
+        return
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # the way to say that an import fails
+    try:
+        importlib.import_module("sklearn.utils.fixes")
+    finally:
+        del sys.modules["pandas"]
 
 
 def load_skops(path: Path) -> Any:
