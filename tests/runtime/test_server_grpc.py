@@ -301,12 +301,38 @@ def test_a_client_that_gives_up_keeps_its_place_until_the_thread_ends(tmp_path: 
     config = published.config(allow_pickle=True, max_in_flight=1)
     with serverprocess.running(tmp_path, config) as server, Client(server.grpc_target) as client:
         server.wait_ready()
+        assert client.call("ServerLive", pb.ServerLiveRequest(), pb.ServerLiveResponse).live  # the library is there
         assert client.infer(typed(), timeout=0.3).code is grpc.StatusCode.DEADLINE_EXCEEDED
         assert client.infer(typed()).code is grpc.StatusCode.UNAVAILABLE
         deadline = time.monotonic() + 20
         while isinstance(answer := client.infer(typed()), Refused) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert answer.model_version == "7"
+
+
+def test_the_library_comes_with_the_first_client_and_loses_none_of_those_that_come_at_once(tmp_path: Path) -> None:
+    def has_library() -> bool:
+        return "cygrpc" in Path(f"/proc/{server.process.pid}/maps").read_text()
+
+    with serverprocess.running(tmp_path, versions.numbers(tmp_path / "store").config()) as server:
+        server.wait_ready()
+        assert post(server)[0] == 200
+        assert not has_library()
+        answers: list[Any] = []
+
+        def call(at: float) -> None:
+            time.sleep(at)
+            with Client(server.grpc_target) as client:
+                answers.extend(client.infer(typed()) for _ in range(20))
+
+        clients = [threading.Thread(target=call, args=(i * 0.02,)) for i in range(24)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join(60)
+        assert has_library()
+        assert len(answers) == 24 * 20
+        assert [answer for answer in answers if isinstance(answer, Refused)] == []
 
 
 class Load(threading.Thread):
@@ -348,7 +374,9 @@ def test_no_call_is_lost_over_sigterm(tmp_path: Path, workers: int) -> None:
         load = [Load(server) for _ in range(6)]
         for client in load:
             client.start()
-        time.sleep(0.5)
+        deadline = time.monotonic() + 60
+        while not all(client.answered for client in load) and time.monotonic() < deadline:
+            time.sleep(0.05)
         before = sum(client.answered for client in load)
         server.terminate()
         started = time.monotonic()

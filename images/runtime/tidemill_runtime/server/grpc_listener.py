@@ -1,7 +1,8 @@
 """The listener for gRPC: port, life and drain of its server.
 
-Nothing of gRPC is imported before a process serves, and then in a thread: REST answers meanwhile, and workers are
-forked from a process that never saw the library.
+Most servers are never asked over gRPC, and the library takes 16 MiB and a fifth of a second: it is imported when the
+first client connects, in a thread, while REST answers. Until the library listens itself, on the same port, the
+connections that came are passed on to it. Workers are forked from a process that never saw it.
 
 A gRPC server that is stopped cancels calls that have arrived and are not yet handed on, so it is stopped only when
 no client is connected. Clients are sent away all the time, each a few seconds after it connected, in the way that
@@ -33,35 +34,44 @@ _JITTER = 1.2  # the library adds up to a tenth to the age of a connection; the 
 _STATE_SECONDS = 0.1  # how soon those who watch the health service hear of a change
 _LOOK_SECONDS = 0.05
 _STREAM_SECONDS = 1.0
+_HAND_OVER_SECONDS = 1.0
+_TURN_SECONDS = 0.01
 
 
 class GrpcListener:
     """Serves gRPC on a port of its own; a `listeners.Listener`."""
 
-    def __init__(
-        self, plane: DataPlane, state: State, port: int, *, is_shared: bool = False, observer: Observer | None = None
-    ) -> None:
-        """`is_shared` lets several processes accept on one port; an observer is told of each inference."""
+    def __init__(self, plane: DataPlane, state: State, port: int, *, observer: Observer | None = None) -> None:
+        """An observer is told of each inference."""
         self._plane = plane
         self._state = state
         self._port = port
-        self._is_shared = is_shared
         self._observer = observer
+        self._inner = f"tidemill-grpc-{os.getpid()}"  # a socket without a file, in this pod's network alone
         self._server: grpc.aio.Server | None = None
         self._health: grpc_server.Health | None = None
+        self._wanted = asyncio.Event()
+        self._up = asyncio.Event()
+        self._over = asyncio.Event()
 
     async def serve(self, on_started: Callable[[], None]) -> None:
         """Answer until drained.
 
         Raises:
-            StartError: the port is taken.
+            StartError: the library cannot listen.
+            OSError: the port is taken.
         """
-        module = await asyncio.to_thread(importlib.import_module, "tidemill_runtime.server.grpc_server")
-        server, health = module.create_server(self._plane, self._state, self._options(), self._observer)
-        self._bind(server)
-        await server.start()
-        self._server, self._health = server, health
+        own = sockets.listen(self._port, shared=True)
+        self._port = own.getsockname()[1]
+        early = await asyncio.start_server(self._pass_on, sock=own)
         on_started()
+        await self._first_of(self._wanted, self._over)
+        if not self._wanted.is_set():
+            early.close()
+            return
+        server, health = await self._start()
+        await self._hand_over(own)
+        early.close()
         telling = asyncio.create_task(self._tell(health))
         try:
             await server.wait_for_termination()
@@ -70,9 +80,10 @@ class GrpcListener:
 
     async def drain(self) -> None:
         """Take no new connections, wait until those that are there have been sent away, stop."""
-        if self._server is None or self._health is None:
-            return
-        await self._health.end()
+        if self._wanted.is_set():
+            await self._up.wait()
+        if self._health is not None:
+            await self._health.end()
         for own in _sockets(self._port):
             if sockets.is_listening(own):
                 sockets.refuse_new(own)
@@ -80,6 +91,9 @@ class GrpcListener:
             if not any(map(_has_clients, _sockets(self._port))):
                 break
             await asyncio.sleep(_LOOK_SECONDS)
+        self._over.set()
+        if self._server is None:
+            return
         # What streams still, an idle reflection client say, is cut off; calls end within the time that they have.
         for _ in range(int(self._plane.config.request_timeout_seconds / _LOOK_SECONDS)):
             if not self._plane.in_flight:
@@ -87,25 +101,70 @@ class GrpcListener:
             await asyncio.sleep(_LOOK_SECONDS)
         await self._server.stop(_STREAM_SECONDS)
 
+    async def _start(self) -> "tuple[grpc.aio.Server, grpc_server.Health]":
+        module = await asyncio.to_thread(importlib.import_module, "tidemill_runtime.server.grpc_server")
+        server, health = module.create_server(self._plane, self._state, self._options(), self._observer)
+        host = "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104  a pod's own network
+        try:
+            server.add_insecure_port(f"unix-abstract:{self._inner}")
+            server.add_insecure_port(f"{host}:{self._port}")
+        except RuntimeError as error:
+            raise StartError("StartFailed", f"port {self._port} for gRPC: {error}", retryable=True) from error
+        await health.tell(self._state.is_ready)  # nobody is to hear that the service is unknown
+        await server.start()
+        self._server, self._health = server, health
+        self._up.set()
+        return server, health
+
+    async def _hand_over(self, own: socket.socket) -> None:
+        """Leave new connections to the library, after those that the kernel has queued for us."""
+        sockets.refuse_new(own)  # a client's kernel asks again in a second, and meets the library then
+        for _ in range(int(_HAND_OVER_SECONDS / _TURN_SECONDS)):
+            await asyncio.sleep(_TURN_SECONDS)
+            if not sockets.waiting(own):
+                break
+        await asyncio.sleep(_TURN_SECONDS)  # what was taken from the queue a moment ago is passed on
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry a connection that came before the library; it lasts as long as any."""
+        self._wanted.set()
+        await self._first_of(self._up, self._over)
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as inner:
+            inner.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(inner, f"\0{self._inner}")
+            from_library, to_library = await asyncio.open_unix_connection(sock=inner)
+            await asyncio.gather(_carry(reader, to_library), _carry(from_library, writer))
+        writer.close()
+
+    async def _first_of(self, *events: asyncio.Event) -> None:
+        waiting = [asyncio.ensure_future(event.wait()) for event in events]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for one in waiting:
+            one.cancel()
+
     def _options(self) -> list[tuple[str, int]]:
         return [
-            ("grpc.so_reuseport", int(self._is_shared)),
+            ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", self._plane.config.max_body_bytes),
             ("grpc.max_connection_age_ms", int(CONNECTION_SECONDS * 1000)),
         ]
-
-    def _bind(self, server: "grpc.aio.Server") -> None:
-        host = "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104  a pod's own network
-        try:
-            self._port = server.add_insecure_port(f"{host}:{self._port}")
-        except RuntimeError as error:
-            raise StartError("StartFailed", f"port {self._port} for gRPC: {error}", retryable=True) from error
 
     async def _tell(self, health: "grpc_server.Health") -> None:
         """Keep the health service's answers in step with the state of the process."""
         while True:
             await health.tell(self._state.is_ready)
             await asyncio.sleep(_STATE_SECONDS)
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while part := await reader.read(65536):
+            writer.write(part)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.close()
 
 
 def _has_clients(own: socket.socket) -> bool:

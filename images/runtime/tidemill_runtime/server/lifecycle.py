@@ -215,7 +215,7 @@ def serve(
     parts = wire(loaded, config, state, telemetry, threads)
     listeners: list[Listener] = [
         HttpListener(http, http_config(config, parts)),
-        GrpcListener(parts.plane, state, grpc_port, is_shared=config.workers > 1, observer=parts.observer),
+        GrpcListener(parts.plane, state, grpc_port, observer=parts.observer),
     ]
     Process(config, state, parts, listeners, signals).run()
 
