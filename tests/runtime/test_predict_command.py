@@ -21,8 +21,9 @@ import pytest
 import yaml
 from pyarrow import parquet as pq
 from tests.runtime.conftest import write_secret
+from tests.runtime.test_monitor_process import Process as MonitorProcess
 from tests.runtime.test_predict_answers import mixed_rows
-from tests.support import scored, versions
+from tests.support import monitoring, scored, versions
 from tests.support.s3 import S3Server
 from tests.support.servinglog import FakeMonitor
 from tests.support.versions import Published
@@ -457,6 +458,20 @@ class TestLog:
         batches = [batch.batch_id for batch in monitor.batches()]
         half = len(batches) // 2
         assert half > 1 and batches[:half] == batches[half:] and len(set(batches)) == half
+
+    def test_the_real_monitor_counts_each_row_once_however_often_it_is_reported(
+        self, predictor: Predictor, tmp_path: Path
+    ) -> None:
+        path, output = scored.write(tmp_path / "in.parquet", good_rows()), str(tmp_path / "out.parquet")
+        real = MonitorProcess(monitoring.config(tmp_path, deployment="demo"))
+        try:
+            real.wait_ready()
+            for _ in range(2):
+                assert score(predictor, path, output, log_url=real.url).logged == 60
+            (version,) = real.report().versions
+        finally:
+            real.close()
+        assert (version.digest, version.rows, version.dropped) == (predictor.config.digest, 60, 0)
 
     def test_a_slow_monitor_is_waited_for_and_a_share_is_a_share(
         self, predictor: Predictor, monitor: FakeMonitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
