@@ -198,13 +198,15 @@ def test_outputs_of_several_values_are_columns_of_their_own() -> None:
         (Form(outputs=("score",)), "outputs: 'score' are none of 'label', 'probability_ja', 'probability_nein'"),
         (Form(columns=("name",)), "there is no column 'name'"),
         (Form(id_column="name"), "there is no column 'name'"),
-        (Form(id_column="größe"), "column 'größe' is null and cannot be an id"),
+        (Form(id_column="größe"), "column 'größe' is double and cannot be an id"),
+        (Form(id_column="kunde"), "table: row 3: column 'kunde' is null and cannot be an id"),
     ],
 )
 def test_a_form_that_cannot_be_is_refused(tmp_path: Path, form: Form, said: str) -> None:
     predictor = Predictor.open(versions.mixed(tmp_path).config())
+    customers = pa.array([None if row == 3 else f"k-{row}" for row in range(60)]).dictionary_encode()
     with pytest.raises(PredictError) as refused:
-        predictor.table(mixed_rows(), form)
+        predictor.table(mixed_rows().append_column("kunde", customers), form)
     assert said in str(refused.value)
 
 

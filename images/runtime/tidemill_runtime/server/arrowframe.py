@@ -61,6 +61,12 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
+def may_name_rows(kind: pa.DataType) -> bool:
+    """Return whether values of a type have one text each: strings and whole numbers."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return _is_text(kind) or bool(pa.types.is_integer(kind))
+
+
 def frames_of(table: pa.Table, schema: Schema) -> list[tuple[Rows, Frame]]:
     """Return the rows of a checked table as frames, each with the places of its rows in the table.
 

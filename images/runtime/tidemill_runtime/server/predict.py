@@ -220,14 +220,13 @@ def config_of(uri: str, digest: str, *, name: str = "model", secret: str | None 
 
 
 def _own_ids(values: pa.ChunkedArray, name: str, where: str, first: int) -> pa.ChunkedArray:
+    if not arrowframe.may_name_rows(values.type):
+        text = f"{where}: column {name!r} is {values.type} and cannot be an id: strings and whole numbers can"
+        raise PredictError("DataInvalid", text)
     if values.null_count:
         row = first + int(np.argmax(values.is_null().to_numpy()))
         raise PredictError("DataInvalid", f"{where}: row {row}: column {name!r} is null and cannot be an id")
-    try:
-        return values.cast(pa.string())
-    except pa.ArrowException as error:
-        text = f"{where}: column {name!r} is {values.type} and cannot be an id: strings or whole numbers can"
-        raise PredictError("DataInvalid", text) from error
+    return values.cast(pa.string())
 
 
 def _part(frame: Frame, rows: slice) -> Frame:
