@@ -55,6 +55,11 @@ ACCESS_LINES_DROPPED = Metric(
     "Lines of the access log that were dropped because its reader was slow.",
     ("namespace", "deployment", "version"),
 )
+WORKER_DEATHS = Metric(
+    "tidemill_worker_deaths_total",
+    "Worker processes that died and were replaced.",
+    ("namespace", "deployment", "version"),
+)
 MODEL_INFO = Metric(
     "tidemill_model_info",
     "The model that is served: always 1; what is told is in the labels.",

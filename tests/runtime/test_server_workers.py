@@ -120,6 +120,7 @@ def test_what_waits_for_a_worker_that_dies_is_answered_by_its_successor(numbers:
             reply.read()
             connection.close()
         assert counted(server) == 34, "what the dead worker counted stays"
+        assert metric(server, "tidemill_worker_deaths_total") == 1
         until(lambda: get(server.admin + "/readyz")[0] == 200)
         after = children(server.process.pid)
         assert other in after

@@ -61,6 +61,9 @@ class _Served(Collector):
             family = _counter(metric)
             family.add_metric(labels, total(column))
             yield family
+        deaths = _counter(metrics.WORKER_DEATHS)
+        deaths.add_metric(labels, telemetry.worker_deaths())
+        yield deaths
         if telemetry.platform is not None:
             info = _gauge(metrics.MODEL_INFO)
             info.add_metric((*labels, config.digest, telemetry.platform), 1)

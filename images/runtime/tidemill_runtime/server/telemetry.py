@@ -81,6 +81,7 @@ class Telemetry:
         self.cells = self.board.row(row)
         self.platform: str | None = None  # of the model, once it is loaded
         self.worker_ids: Callable[[], list[int]] = list  # process ids besides this one
+        self.worker_deaths: Callable[[], int] = int
         self.records_dropped = Cell(self.cells, board.RECORDS_DROPPED)
         self.records_sent = Cell(self.cells, board.RECORDS_SENT)
         self.traces_dropped = Cell(self.cells, board.TRACES_DROPPED)

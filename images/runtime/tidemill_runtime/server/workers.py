@@ -76,6 +76,7 @@ class Workers:
         self._end_seconds = end_seconds
         self._end_by = math.inf
         self._workers = [_Worker(index) for index in range(len(sockets))]
+        self.deaths = 0  # of workers that were not told to end
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS + 1)
         self._signals = 0  # that asked to stop, and how many of them the workers know
         self._passed_on = 0
@@ -154,6 +155,7 @@ class Workers:
         now = time.monotonic()
         recent = sum(at > now - DEATHS_SECONDS for at in self._deaths)
         self._deaths.append(now)
+        self.deaths += 1
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         if recent >= MAX_DEATHS:
             text = f"workers died {recent + 1} times within {DEATHS_SECONDS:g} s; the last one {how}"
@@ -267,6 +269,7 @@ def serve(
     end_seconds = config.drain_seconds + config.request_timeout_seconds + END_SECONDS
     parent = Workers(sockets, state, telemetry.board, admin, work, stuck_seconds, end_seconds)
     telemetry.worker_ids = lambda: parent.ids
+    telemetry.worker_deaths = lambda: parent.deaths
     parent.run()
 
 
