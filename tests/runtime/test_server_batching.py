@@ -123,6 +123,39 @@ async def test_what_the_loop_has_read_by_then_is_answered_together_on_it_where_t
     assert (model.calls[2:], pool.jobs) == ([2, 2, 1], [])
 
 
+async def test_those_who_were_answered_together_are_waited_for_and_one_user_is_not() -> None:
+    model, pool, now = Model(), Held(), [0.0]
+    plane = Batcher(
+        model, pool, Batching(), cost=COST, timeout=30, clock=lambda: now[0],
+        hold=lambda: None, release=lambda: None, count=lambda _: None,
+    )  # fmt: skip
+
+    async def come(users: int) -> None:
+        for i in range(users):
+            now[0] += 0.0001
+            await waiting(plane, matrix((i, i)))
+
+    for _ in range(20):  # nobody else was there
+        await come(1)
+        assert len(pool.jobs) == 1
+        now[0] += COST
+        await pool.run()
+    for _ in range(20):
+        await come(8)
+        for _ in range(200):
+            now[0] += 0.0001
+            await asyncio.sleep(0 if pool.jobs else 0.001)
+            if pool.jobs:
+                break
+        now[0] += COST
+        while pool.jobs:
+            await pool.run()
+    assert model.calls[-5:] == [8] * 5
+    await come(1)
+    assert pool.jobs == []
+    plane.close()
+
+
 async def test_a_request_is_never_split_and_rows_are_capped() -> None:
     model, pool = Model(), Held()
     plane = batcher(model, pool, max_rows=4)

@@ -109,6 +109,8 @@ class Batcher:
         self._rows = 0  # in the queue
         self._running: list[_Entry] = []
         self._held = 0
+        self._cost = cost
+        self._last_size = 0  # requests in the last call
         self._since = clock()  # when the model became free, or something came while it was
         self._waking: asyncio.TimerHandle | None = None
         self._is_reading = False  # the model is called at the loop's next turn
@@ -125,7 +127,9 @@ class Batcher:
             raise _stopping()
         loop = asyncio.get_running_loop()
         now = self._clock()
-        self._pace.arrived(now, others=bool(self._queue or self._running))
+        # Those who were answered together come back together; one user's own last answer is no sign of anybody.
+        is_back = self._last_size > 1 and now - self._since < self._cost
+        self._pace.arrived(now, others=is_back or bool(self._queue or self._running))
         if not self._queue and not self._running:
             self._since = now
         entry = _Entry(frame, loop.create_future(), now)
@@ -233,6 +237,7 @@ class Batcher:
         while self._held:
             self._held -= 1
             self._release()
+        self._last_size = len(batch)
         self._since = self._clock()
         self._pace.answered(self._since)
 
