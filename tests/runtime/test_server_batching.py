@@ -333,9 +333,12 @@ async def _random_events(data: st.DataObject) -> None:
         elif event in ("matrix", "columns", "bad"):
             rows = [(step + i / 8, -1 if event == "bad" else step) for i in range(data.draw(st.integers(1, 4)))]
             sent.append((rows, (await waiting(plane, (columns if event == "columns" else matrix)(*rows)))[0]))
-    while pool.jobs:
-        await pool.run()
+    for _ in range(200):  # quick batches take a turn of the loop each
+        await settled()
+        if pool.jobs:
+            await pool.run()
     for rows, task in sent:
+        assert task.done(), "somebody still waits"
         if task.cancelled():
             continue
         if rows[0][1] < 0:
