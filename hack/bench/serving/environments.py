@@ -14,7 +14,8 @@ from hack.localcluster.provider import cache_folder
 from hack.tools.pypi import REPOSITORY, TOOLS
 
 LOCKS = Path(__file__).with_name("locks")
-NEWEST_PYTHON = {"mlserver": (3, 12), "kserve": (3, 12), "bentoml": (3, 13)}  # beyond these the peer does not install
+# Beyond these the peer, or public client, does not install.
+NEWEST_PYTHON = {"mlserver": (3, 12), "kserve": (3, 12), "bentoml": (3, 13), "tritonclient": (3, 14)}
 _UV = TOOLS / "bin" / "uv"
 _COMPLETE = "complete"
 # BentoML 1.4.40 asks for certificate authorities newer than the newest release; serving on loopback needs none.
