@@ -67,11 +67,12 @@ def test_an_answer_is_its_labels(body: bytes, is_right: bool) -> None:
 def test_locks_pin_everything_with_hashes(name: str) -> None:
     text = (LOCKS / f"{name}.txt").read_text()
     requirements = re.findall(r"^(\S+)==(\S+)((?: .*)?)\\\n    --hash=", text, re.MULTILINE)
-    assert len(requirements) == len(re.findall(r"^[a-zA-Z]", text, re.MULTILINE)) > 30
+    assert len(requirements) == len(re.findall(r"^[a-zA-Z]", text, re.MULTILINE)) > 20
     assert "://" not in text
     pinned = {package: number for package, number, _ in requirements}
     for line in (LOCKS / f"{name}.in").read_text().splitlines():
         package, _, number = line.partition("#")[0].strip().partition("==")
         assert package in pinned
         assert number in ("", pinned[package])
-    assert pinned["scikit-learn"] == version("mlserver", "scikit-learn")
+    if name != "tritonclient":  # a client has no models
+        assert pinned["scikit-learn"] == version("mlserver", "scikit-learn")

@@ -5,6 +5,7 @@ accepted yet. `refuse_new` makes the kernel ignore further handshakes first (a c
 a second later and is then refused cleanly); what is already in the queue can be accepted and answered.
 """
 
+import contextlib
 import ctypes
 import socket
 import struct
@@ -49,11 +50,15 @@ def listen_together(port: int, count: int) -> list[socket.socket]:
 
 
 def refuse_new(listener: socket.socket) -> None:
-    """Let no further connection reach a listening socket; those in its queue stay. Does nothing off Linux."""
+    """Let no further connection reach a listening socket; those in its queue stay. Does nothing where that is refused.
+
+    Off Linux it is not, nor where the kernel has no room left for filters of processes without privileges.
+    """
     if sys.platform != "linux":
         return
     program = ctypes.create_string_buffer(_BPF_RETURN)
-    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
+    with contextlib.suppress(PermissionError):
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
 
 
 def is_listening(own: socket.socket) -> bool:
