@@ -220,3 +220,20 @@ def test_nothing_to_load_is_said() -> None:
 def test_the_program_is_built_once() -> None:
     first = binary().stat()
     assert binary().stat() == first
+
+
+async def test_a_server_that_answers_all_users_together_is_judged_by_the_whole_run() -> None:
+    """Its one answer to everybody comes after the measured time, which on its own would show no throughput at all."""
+
+    async def together(number: int, body: str) -> bytes:
+        await asyncio.sleep(max(0.0, began + 1.0 - time.monotonic()))
+        return answer(body)
+
+    began = time.monotonic()
+    async with serving(together) as server:
+        found = await load(server, users=8, seconds=0.2)
+    assert found.errors == 0, found.first_error
+    assert found.whole
+    assert found.samples == found.answers == 8
+    assert 6 < found.per_second < 16
+    assert found.p50 > 300_000

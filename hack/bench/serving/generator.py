@@ -78,6 +78,7 @@ class Measurement:
     generator_cpu: float
     server_cpu: float
     histogram: list[tuple[float, int]]
+    whole: bool = False  # so few answers in the measured time that rate and latencies are of the whole run
 
     def figures(self) -> dict[str, Any]:
         """Return what is worth keeping of many measurements: all but the histogram, to five digits."""

@@ -312,8 +312,12 @@ func (l *load) check(user *connection, r reply, now int64) {
 		if l.counts(now) {
 			l.found.completed++
 		}
+		l.found.right++
+		l.found.last = now
 		if l.counts(user.intended) {
 			l.found.samples = append(l.found.samples, now-user.intended)
+		} else {
+			l.found.others = append(l.found.others, now-user.intended)
 		}
 	}
 }

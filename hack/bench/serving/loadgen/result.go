@@ -19,6 +19,9 @@ const (
 // findings are what the run has seen; errors count from the first request on, the rest in the measured time.
 type findings struct {
 	samples    []int64 // nanoseconds from when a request was due to its whole, right answer
+	others     []int64 // the same for requests that were due outside of the measured time
+	right      int     // right answers of the whole run
+	last       int64   // when the last of them arrived
 	lags       []int64 // nanoseconds from when a request was due to when it was sent (open loop)
 	sent       int
 	answers    int
@@ -61,6 +64,7 @@ type Result struct {
 	GeneratorCPU float64        `json:"generatorCPU"`
 	ServerCPU    float64        `json:"serverCPU"`
 	Histogram    [][2]float64   `json:"histogram"` // upper edge, count
+	Whole        bool           `json:"whole"`     // rate and latencies are of the whole run, see slow
 }
 
 func (l *load) result() Result {
@@ -74,6 +78,12 @@ func (l *load) result() Result {
 		r.PerSecond = float64(f.completed) / wall
 		r.GeneratorCPU = (l.usage[1].own - l.usage[0].own) / wall
 		r.ServerCPU = (l.usage[1].server - l.usage[0].server) / wall
+	}
+	if l.slow() {
+		r.Whole = true
+		r.PerSecond = float64(f.right) / (float64(f.last) / 1e9)
+		f.samples = append(f.samples, f.others...)
+		r.Samples = len(f.samples)
 	}
 	slices.Sort(f.lags)
 	r.LagP99 = rank(f.lags, 0.99)
@@ -90,6 +100,13 @@ func (l *load) result() Result {
 	r.Max = rank(f.samples, 1)
 	r.Histogram = histogram(f.samples)
 	return r
+}
+
+// slow says whether a closed loop saw too few answers for its measured time to mean anything: a server that answers
+// all its users together, every few seconds, may answer none in it. The whole run, up to the last answer, is counted
+// then; the server was busy all along.
+func (l *load) slow() bool {
+	return l.order.Rate == 0 && l.found.completed < 2*l.order.Users && l.found.right > 0
 }
 
 // rank is the nearest-rank percentile of sorted nanoseconds, in microseconds.
