@@ -40,6 +40,7 @@ class ColumnSpec(Document):
     shape: tuple[int, ...] = (-1,)
     categories: tuple[str, ...] | None = None  # known values of a categorical column, at most 1,000
     nullable: bool | None = None  # False: the native form refuses missing values here; None: it was not seen to
+    closed: bool | None = None  # True: the native form refuses values that are not among `categories`
 
 
 class Signature(Document):

@@ -3,6 +3,7 @@
 The trainer writes signatures by it and the native server answers by it, so that both mean the same outputs.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,13 @@ import numpy as np
 from tidemill_contracts.artifact import DISTANCES, PROBABILITIES, SCORE, Task
 
 _FIRST: dict[Task, str] = {"classification": "label", "outlier-detection": "label", "clustering": "cluster"}
+_UNKNOWN_CATEGORIES = re.compile(r"unknown categories \[(.*)\] in column", re.DOTALL)  # scikit-learn's words
+
+
+def refused_categories(error: Exception) -> str | None:
+    """Return the values that an encoder refused as scikit-learn lists them, None for any other error."""
+    found = _UNKNOWN_CATEGORIES.search(str(error))
+    return found[1] if found else None
 
 
 def parts(root: object) -> Iterator[Any]:

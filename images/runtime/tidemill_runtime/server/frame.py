@@ -71,8 +71,14 @@ class Schema:
         self.has_text = any(c.kind == "text" for c in self.columns)
         self.has_wide = any(c.datatype in ("INT64", "UINT64") for c in self.columns)
         """Whether a column may hold whole numbers that float64 does not."""
-        self.complete = tuple(i for i, c in enumerate(signature.inputs) if c.nullable is False)
+        self.complete = tuple(i for i, c in enumerate(signature.inputs) if c.nullable is False and not c.closed)
         """The places of columns in which the model takes no missing values."""
+        self.closed = tuple(
+            (i, frozenset(c.categories) | (frozenset() if c.nullable is False else {None}))
+            for i, c in enumerate(signature.inputs)
+            if c.closed and c.categories is not None
+        )
+        """The places of columns that take known values only, and those values."""
 
     def check_names(self, given: Iterable[str], where: str) -> None:
         """Refuse a set of columns that is not exactly the model's.
@@ -167,6 +173,21 @@ class Frame:
             if missing.any():
                 where = f"row {int(missing.argmax())}: column {self.schema.names[index]!r}"
                 raise BadRequestError(f"inputs: {where} takes no missing values, got null")
+
+    def check_categories(self) -> None:
+        """Refuse values that the model's encoders refuse, whatever form of it is served.
+
+        Raises:
+            BadRequestError: names row, column and the values that it takes.
+        """
+        for index, known in self.schema.closed:
+            values = self.column(index)
+            if known.issuperset(values):
+                continue
+            row = next(row for row, value in enumerate(values) if value not in known)
+            column = self.schema.columns[index]
+            takes = quoted(column.categories or ())
+            raise BadRequestError(f"inputs: row {row}: column {column.name!r} takes {takes}, got {shown(values[row])}")
 
     def unseen_category(self, refused: str = "") -> str | None:
         """Return the values that training did not see, as a sentence for a model that refused one of them.

@@ -6,7 +6,6 @@ small model), and a DataFrame is built only for models that were fitted on one.
 """
 
 import importlib
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,13 @@ from typing import Any
 import numpy as np
 
 from tidemill_contracts.artifact import PROBABILITIES, ModelManifest
-from tidemill_runtime.estimators import named, output_methods, parts
+from tidemill_runtime.estimators import named, output_methods, parts, refused_categories
 from tidemill_runtime.server import forests
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError, StartError
 from tidemill_runtime.server.frame import Array, Frame, Schema
 from tidemill_runtime.server.quiet import quiet
 from tidemill_runtime.server.trusted import is_vetted
-
-_UNKNOWN_CATEGORIES = re.compile(r"unknown categories \[(.*)\] in column", re.DOTALL)  # scikit-learn's words
 
 
 def import_without_pandas() -> None:
@@ -107,13 +104,14 @@ class NativeModel:
             BadRequestError: the estimator refused the values (scikit-learn says so with ValueError or TypeError).
         """
         frame.check_missing()
+        frame.check_categories()
         features = self._data_frame(frame) if self._as_frame else self._matrix(frame)
         try:
             return quiet.run(self._answer, features)  # absurd numbers are no reason to write to the log
         except (ValueError, TypeError) as error:
             reason = str(error).strip().partition("\n")[0]
-            refused = _UNKNOWN_CATEGORIES.search(str(error))
-            unseen = frame.unseen_category(refused[1]) if refused else None
+            refused = refused_categories(error)
+            unseen = frame.unseen_category(refused) if refused is not None else None
             if unseen is not None:  # scikit-learn knows the column only by its place in the encoder
                 raise BadRequestError(f"inputs: {unseen}") from error
             raise BadRequestError(f"inputs: the model refused the input: {reason[:300]}") from error

@@ -100,6 +100,7 @@ class OnnxModel:
             feed = {name: self._feed_matrix(frame, dtype)}
         else:
             frame.check_missing()
+            frame.check_categories()
             feed = {name: self._feed_column(frame, i, dtype, rank) for name, dtype, i, rank in self._columns}
         try:
             results = self._run(self._wanted, feed)
@@ -115,6 +116,7 @@ class OnnxModel:
     def _feed_matrix(self, frame: Frame, dtype: Any) -> Array:
         if dtype is np.object_:
             frame.check_missing()
+            frame.check_categories()
             values = frame.objects()
             values[values == None] = _MISSING_TEXT  # noqa: E711  element-wise
             return values

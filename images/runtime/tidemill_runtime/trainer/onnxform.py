@@ -60,7 +60,7 @@ def convert(model: Model, holdout: pd.DataFrame) -> Converted:
             continue  # a difference may be cured by more precision; with less, to pass would be luck
         try:
             content = _convert(model, rows, plan)
-            report = _parity(model, rows, content, by_column=plan.by_column)
+            report = parity(model, rows, content)
         except onnxtrees.NoFormError as error:  # the rows of the check may miss what other converters do wrongly
             return Converted(None, ParityReport(passed=False, rows=0, reason=f"there is no exact converter: {error}"))
         except Exception as error:  # converters and ONNX Runtime raise anything; each means "no ONNX form"
@@ -213,10 +213,11 @@ def _name_outputs(graph: Any, wanted: list[str]) -> None:
         output.name = fresh
 
 
-def _parity(model: Model, rows: pd.DataFrame, content: bytes, *, by_column: bool) -> ParityReport:
+def parity(model: Model, rows: pd.DataFrame, content: bytes) -> ParityReport:
+    """Return how the graph's answers to some rows compare with the model's; what either raises is raised."""
     runtime = session(content)
     inputs = runtime.get_inputs()
-    if by_column and len(inputs) != len(model.columns):
+    if inputs[0].name != MATRIX_INPUT and len(inputs) != len(model.columns):
         return ParityReport(passed=False, rows=0, reason="the converter dropped inputs")
     expected = model.outputs(rows)
     found = runtime.run(None, feed(model.columns, rows, inputs))

@@ -26,7 +26,7 @@ from tidemill_contracts.artifact import (
 from tidemill_contracts.reference import ReferenceProfile
 from tidemill_contracts.runtimes import VERIFIED
 from tidemill_contracts.training import TrainerConfig
-from tidemill_runtime.trainer import inspection, missing, native, onnxform, reference
+from tidemill_runtime.trainer import inspection, missing, native, onnxform, reference, unseen
 from tidemill_runtime.trainer.evaluation import Metrics
 from tidemill_runtime.trainer.failures import RunError
 from tidemill_runtime.trainer.inspection import Model
@@ -63,8 +63,8 @@ def pack(
     signature = inspection.signature(model, judged.training)
     if form.form != "onnx":
         _check_round_trip(form, model, holdout, predicted)
-        converted = onnxform.convert(model, holdout)
-        signature = missing.noted(signature, model, holdout)
+        signature = unseen.noted(missing.noted(signature, model, holdout), model, holdout)
+        converted = unseen.checked(onnxform.convert(model, holdout), signature, model, holdout)
     return assemble(
         config,
         model=model,

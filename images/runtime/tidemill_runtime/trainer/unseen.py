@@ -1,0 +1,138 @@
+"""Which columns take only values that the model's encoders know, by asking it.
+
+scikit-learn's encoders refuse other values unless told to ignore them; a graph may answer as if it knew them. What the
+estimator itself does is recorded in the signature, so that servers do the same with every form; where a signature
+cannot say it (numbers, too many categories), a graph that answers is not offered.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tidemill_contracts.artifact import ColumnSpec, ParityReport, Signature
+from tidemill_runtime.estimators import parts, refused_categories
+from tidemill_runtime.trainer import onnxform
+from tidemill_runtime.trainer.inspection import MAX_CATEGORIES, Model, datatype
+from tidemill_runtime.trainer.onnxform import Converted
+
+_TEXT = "no such category"
+_FAR = 10_000_019  # beyond any number that training saw
+
+
+def noted(signature: Signature, model: Model, rows: pd.DataFrame) -> Signature:
+    """Return the signature with `closed` True, and every known value, for the columns that refuse others.
+
+    The model answers `rows`. A missing value is a category like any other: `nullable` is False where it is refused.
+    """
+    found = {name for name in refusing(model, rows) if datatype(rows[name].dtype) == "BYTES"}
+    inputs = tuple(_closed(c, model, rows) if c.name in found else c for c in signature.inputs)
+    return signature.model_copy(update={"inputs": inputs})
+
+
+def checked(converted: Converted, signature: Signature, model: Model, rows: pd.DataFrame) -> Converted:
+    """Return the ONNX form, or none where it answers other than the model to text or a number that training never saw.
+
+    Values that a server refuses by the signature do not get to the graph.
+    """
+    if converted.content is None:
+        return converted
+    found = set(refusing(model, rows))
+    said = {column.name for column in signature.inputs if column.closed}
+    for name in model.columns:
+        if name in said or (name not in found and datatype(rows[name].dtype) != "BYTES"):
+            continue
+        reason = _difference(converted.content, model, _with_unseen(rows.head(1), [name]), is_refused=name in found)
+        if reason is not None:
+            report = ParityReport(passed=False, rows=converted.report.rows, reason=f"column {name!r}: {reason}")
+            return Converted(None, report)
+    return converted
+
+
+def _difference(content: bytes, model: Model, row: pd.DataFrame, *, is_refused: bool) -> str | None:
+    """Return what is wrong with the graph's answer to a row with a value that training never saw."""
+    if is_refused:
+        answers = _graph_answers(content, model, row)
+        return "the graph answers a value that the model's encoder refuses" if answers else None
+    if _error(model, row) is not None:  # no encoder refuses it: a step that reads text in some way of its own
+        return None
+    try:
+        report = onnxform.parity(model, row, content)
+    except Exception:  # ONNX Runtime's exceptions share no base class
+        return "the graph refuses a value that the model's encoder ignores"
+    return None if report.passed else f"the graph answers otherwise to a value that training never saw: {report.reason}"
+
+
+def refusing(model: Model, rows: pd.DataFrame) -> list[str]:
+    """Return the columns in which an encoder refuses a value that it does not know; asked in halves."""
+    names = [name for name in model.columns if datatype(rows[name].dtype) != "BOOL"]
+    return _refusing(model, rows.head(1), names)
+
+
+def _refusing(model: Model, row: pd.DataFrame, names: list[str]) -> list[str]:
+    error = _error(model, _with_unseen(row, names)) if names else None
+    if error is None:
+        return []
+    if len(names) == 1:
+        return names if refused_categories(error) is not None else []
+    half = len(names) // 2
+    return _refusing(model, row, names[:half]) + _refusing(model, row, names[half:])
+
+
+def _closed(column: ColumnSpec, model: Model, rows: pd.DataFrame) -> ColumnSpec:
+    """Return a column with exactly the categories that its encoder takes, open where they are too many."""
+    candidates = sorted({*_encoded(model.estimator), *(column.categories or ())})
+    error = _error(model, _repeated(rows, column.name, [*candidates, _TEXT]))
+    refused = refused_categories(error) if error is not None else None
+    known = [value for value in candidates if refused is not None and repr(value) not in refused]
+    if (
+        not known
+        or len(known) > MAX_CATEGORIES
+        or (column.categories is None and rows[column.name].nunique() > len(known))
+    ):
+        return column
+    takes_null = _error(model, _repeated(rows, column.name, [None])) is None
+    update: dict[str, Any] = {"closed": True, "categories": tuple(known)}
+    return column.model_copy(update=update if takes_null else update | {"nullable": False})
+
+
+def _encoded(estimator: Any) -> set[str]:
+    """Return every text that an encoder inside an estimator knows."""
+    arrays = [array for part in parts(estimator) for array in getattr(part, "categories_", ())]
+    return {str(value) for array in arrays for value in np.asarray(array).ravel() if isinstance(value, str)}
+
+
+def _with_unseen(row: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    changed: dict[str, Any] = {}
+    for name in names:
+        kind = row[name].dtype
+        changed[name] = pd.Series([_TEXT if datatype(kind) == "BYTES" else _FAR], index=row.index, dtype=kind)
+    return row.assign(**changed)
+
+
+def _repeated(rows: pd.DataFrame, name: str, values: list[str | None]) -> pd.DataFrame:
+    """Return the first row once for each value, with that value in one column."""
+    first = rows.iloc[[0] * len(values)].reset_index(drop=True)
+    return first.assign(**{name: pd.Series(values, dtype=rows[name].dtype)})
+
+
+def _error(model: Model, rows: pd.DataFrame) -> Exception | None:
+    given = model.take(rows)
+    ask = getattr(model.estimator, "predict", None) or model.estimator.transform
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            ask(given)
+    except Exception as error:  # an estimator may be anybody's code, and says so in any way
+        return error
+    return None
+
+
+def _graph_answers(content: bytes, model: Model, row: pd.DataFrame) -> bool:
+    runtime = onnxform.session(content)
+    try:
+        runtime.run(None, onnxform.feed(model.columns, row, runtime.get_inputs()))
+    except Exception:  # ONNX Runtime's exceptions share no base class
+        return False
+    return True
