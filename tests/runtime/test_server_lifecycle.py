@@ -48,6 +48,15 @@ def test_connections_that_nobody_accepted_are_counted() -> None:
             client.close()
 
 
+def test_a_kernel_that_refuses_the_filter_is_no_error() -> None:
+    class Unprivileged(socket.socket):
+        def setsockopt(self, *_: Any) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+    with Unprivileged() as listener:
+        sockets.refuse_new(listener)
+
+
 @pytest.mark.parametrize("attempt", range(3))
 def test_no_request_is_lost_over_sigterm(numbers: Published, tmp_path: Path, attempt: int) -> None:
     with serverprocess.running(tmp_path, numbers.config(drain_seconds=1.0)) as server:
