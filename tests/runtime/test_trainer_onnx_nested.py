@@ -68,7 +68,7 @@ def test_thresholds_are_rounded_where_the_values_are() -> None:
     rows = table.data.iloc[:, :8]
     model = model_of(make_pipeline(KNNImputer(), HISTOGRAM).fit(rows, table.target), rows)
     plan = onnxform._Plan(by_column=False, precision=Precision.TREES)
-    report = onnxform._parity(model, rows, onnxform._convert(model, rows, plan), by_column=False)
+    report = onnxform.parity(model, rows, onnxform._convert(model, rows, plan))
     assert report.passed, report
     assert onnxform.convert(model, rows).content is not None
 
