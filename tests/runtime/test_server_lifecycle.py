@@ -48,13 +48,57 @@ def test_connections_that_nobody_accepted_are_counted() -> None:
             client.close()
 
 
-def test_a_kernel_that_refuses_the_filter_is_no_error() -> None:
-    class Unprivileged(socket.socket):
-        def setsockopt(self, *_: Any) -> None:
-            raise PermissionError(1, "Operation not permitted")
+@pytest.mark.parametrize("host", ["127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])])
+def test_a_listener_that_refuses_keeps_its_queue_and_no_more(host: str) -> None:
+    with sockets.listen(0) as listener:
+        address = (host, listener.getsockname()[1])
+        with socket.create_connection(address, 1) as early:
+            sockets.refuse_new(listener)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, 0.2)
+            with listener.accept()[0] as accepted:
+                early.sendall(b"early")
+                assert accepted.recv(5) == b"early"
 
-    with Unprivileged() as listener:
+
+def test_a_connection_that_inherited_the_refusal_is_heard_again() -> None:
+    with (
+        sockets.listen(0) as listener,
+        socket.create_connection(("127.0.0.1", listener.getsockname()[1])) as client,
+        listener.accept()[0] as accepted,
+    ):
+        accepted.settimeout(0.2)
+        sockets.refuse_new(accepted)
+        client.sendall(b"again")
+        with pytest.raises(TimeoutError):
+            accepted.recv(5)
+        sockets.hear(accepted)
+        accepted.settimeout(5)
+        assert accepted.recv(5) == b"again"
+
+
+def test_a_kernel_that_cannot_refuse_is_no_error() -> None:
+    class Sandboxed(socket.socket):
+        def setsockopt(self, *_: Any) -> None:
+            raise OSError(92, "Protocol not available")
+
+    with Sandboxed() as listener:
         sockets.refuse_new(listener)
+
+
+@pytest.mark.parametrize("moment", ["connected", "half a request"])
+def test_a_client_that_has_just_connected_is_waited_for(numbers: Published, tmp_path: Path, moment: str) -> None:
+    request = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY}".encode()
+    with serverprocess.running(tmp_path, numbers.config(drain_seconds=0)) as server:
+        server.wait_ready()
+        with socket.create_connection(("127.0.0.1", server.port), 5) as client:
+            sent = 40 if moment == "half a request" else 0
+            client.sendall(request[:sent])
+            server.terminate()
+            time.sleep(0.4)  # the listener is closed by now
+            client.sendall(request[sent:])
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 OK\r\nconnection: close\r\n")
+        assert server.wait() == 0
 
 
 @pytest.mark.parametrize("attempt", range(3))

@@ -17,6 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from tidemill_runtime.server import sockets
 from tidemill_runtime.server.bodies import BodyBounds
 from tidemill_runtime.server.errors import BadRequestError, ServingError
 from tidemill_runtime.server.inference import JSON, Headers, Inference, Protocol, Reply, error_body, refusal
@@ -25,6 +26,7 @@ from tidemill_runtime.server.state import State
 # Longer than any proxy keeps an idle upstream connection (Envoy: one hour), so that never both ends
 # decide at once: a request on a connection that its server just closed would be lost.
 KEEP_ALIVE_SECONDS = 3700
+_LAST_REQUEST_SECONDS = 1.0  # how long a drain waits for the request of a client that has just connected
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
@@ -96,7 +98,7 @@ class InferenceConnection(HttpToolsProtocol):
         self._is_collecting = False  # the parser is inside an inference request that the exchange collects
         self._is_open = False  # the parser is inside some request
         self._is_watched = False
-        self._idle_since = 0.0
+        self._idle_since = 0.0  # still 0: nothing was answered yet
         self._task: asyncio.Task[None] | None = None  # of the last model call that was not quick
 
     def data_received(self, data: bytes) -> None:
@@ -319,10 +321,22 @@ class InferenceConnection(HttpToolsProtocol):
         if self.flow.write_paused:
             self.flow.pause_reading()
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, also one that the listener has ceased to listen for."""
+        super().connection_made(transport)
+        if self.wiring.state.is_draining:
+            sockets.hear(transport.get_extra_info("socket"))
+
     def shutdown(self) -> None:
-        """Close when idle, else after the answer; the exchange may not be the newest request."""
+        """Close when idle, else after the answer; the exchange may not be the newest request.
+
+        A client that has just connected, or sent half a request, is idle in nobody's eyes but uvicorn's.
+        """
         self._exchange.keep_alive = False
-        super().shutdown()
+        if self._is_open or self._idle_since == 0.0:
+            self.loop.call_later(_LAST_REQUEST_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Free what the connection held; an answer that nobody will read is not waited for."""

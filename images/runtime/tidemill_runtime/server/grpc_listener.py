@@ -88,7 +88,7 @@ class GrpcListener:
             if sockets.is_listening(own):
                 sockets.refuse_new(own)
         for _ in range(int(CONNECTION_SECONDS * _JITTER / _LOOK_SECONDS)):
-            if not any(map(_has_clients, _sockets(self._port))):
+            if not sum(map(_has_clients, _sockets(self._port))):  # not any(): each of them is to be heard
                 break
             await asyncio.sleep(_LOOK_SECONDS)
         self._over.set()
@@ -128,6 +128,7 @@ class GrpcListener:
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry a connection that came before the library; it lasts as long as any."""
         self._wanted.set()
+        sockets.hear(writer.get_extra_info("socket"))
         await self._first_of(self._up, self._over)
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as inner:
             inner.setblocking(False)
@@ -168,7 +169,10 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def _has_clients(own: socket.socket) -> bool:
-    return sockets.waiting(own) > 0 if sockets.is_listening(own) else True
+    if sockets.is_listening(own):
+        return sockets.waiting(own) > 0
+    sockets.hear(own)
+    return True
 
 
 def _sockets(port: int) -> Iterator[socket.socket]:

@@ -6,14 +6,12 @@ a second later and is then refused cleanly); what is already in the queue can be
 """
 
 import contextlib
-import ctypes
 import socket
-import struct
 import sys
 
-_SO_ATTACH_FILTER = 26  # Linux; needs no privilege
+# (level, option) of "drop packets that have passed a router" (RFC 5082); Linux, needs no privilege
+_LEAST_HOPS = ((socket.IPPROTO_IP, 21), (socket.IPPROTO_IPV6, 73))
 _UNACKED = slice(24, 28)  # of struct tcp_info; of a listening socket: connections that wait to be accepted
-_BPF_RETURN = struct.pack("HBBI", 0x06, 0, 0, 0)  # BPF_RET | BPF_K, 0: keep no byte of any packet
 BACKLOG = 2048
 
 
@@ -50,15 +48,25 @@ def listen_together(port: int, count: int) -> list[socket.socket]:
 
 
 def refuse_new(listener: socket.socket) -> None:
-    """Let no further connection reach a listening socket; those in its queue stay. Does nothing where that is refused.
+    """Let no further connection reach a listening socket; those in its queue stay. Linux only, elsewhere nothing.
 
-    Off Linux it is not, nor where the kernel has no room left for filters of processes without privileges.
+    Packets must have 255 hops left from now on; clients send with 64 or 128. A connection whose handshake was
+    half done inherits that, so `hear` belongs to whatever is accepted afterwards.
     """
+    _require_hops(listener, 255)
+
+
+def hear(connection: socket.socket) -> None:
+    """Undo on an accepted connection what `refuse_new` did to its listener; what its client sent comes again."""
+    _require_hops(connection, 0)
+
+
+def _require_hops(own: socket.socket, count: int) -> None:
     if sys.platform != "linux":
         return
-    program = ctypes.create_string_buffer(_BPF_RETURN)
-    with contextlib.suppress(PermissionError):
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
+    for level, option in _LEAST_HOPS:
+        with contextlib.suppress(OSError):  # an IPv4 socket knows nothing of IPv6, a sandbox perhaps of neither
+            own.setsockopt(level, option, count)
 
 
 def is_listening(own: socket.socket) -> bool:
