@@ -1,6 +1,5 @@
 """Every kind of model, from train to an answer over the wire, by both forms that a version may have."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from tests.runtime.conftest import Trainer
 from tests.support.asgi import post
 
 from tidemill_contracts.inference import PredictionLog, ServerConfig
-from tidemill_runtime.server import predictionlog
+from tidemill_runtime.server import logbatch
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.lifecycle import Parts, assemble
 from tidemill_runtime.server.state import State
@@ -218,7 +217,7 @@ def _check_log(parts: Parts) -> None:
     """The prediction log takes every kind; a row of several targets has no one label."""
     recorder = parts.recorder
     assert recorder is not None
-    batch = json.loads(predictionlog.assemble(recorder._head(), list(recorder._records)))
+    batch = logbatch.slice_of(list(recorder._records))
     outputs = parts.plane.warm.manifest.signature.outputs
     assert len(batch["predictions"]) == 2 * len(ROWS)
     assert (batch["predictions"][0] is None) is (len(outputs[0].shape) > 1)

@@ -15,9 +15,10 @@ from tests.support.servinglog import V2, FakeMonitor, recorder, request, serving
 from tests.support.versions import Published
 
 from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, PredictionBatch, Reference
-from tidemill_runtime.server import predictionlog
+from tidemill_runtime.server import logbatch, predictionlog
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.frame import Frame, Schema
+from tidemill_runtime.server.logbatch import BatchWriter, Record
 
 
 @pytest.fixture
@@ -132,14 +133,15 @@ async def test_records_on_their_way_into_a_batch_are_sent_at_the_end_or_counted(
     numbers: Published, monitor: FakeMonitor, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
     monkeypatch.setattr(predictionlog, "INTERVAL_SECONDS", 0.0)
-    assembling, original = threading.Event(), predictionlog.assemble
+    monkeypatch.setattr(predictionlog, "_SLICE_VALUES", 0)  # every record is written in a thread
+    writing, original = threading.Event(), logbatch.slice_of
 
-    def slow(head: dict[str, Any], records: list[Any]) -> bytes:
-        assembling.set()
+    def slow(records: list[Record]) -> dict[str, Any]:
+        writing.set()
         time.sleep(0.3)
-        return original(head, records)
+        return original(records)
 
-    monkeypatch.setattr(predictionlog, "assemble", slow)
+    monkeypatch.setattr(logbatch, "slice_of", slow)
     async with serving(numbers, monitor.url) as (parts, telemetry):
         for name in "ab":
             await post(parts.app, V2, request([[1, 2, 3, 4]], name))
@@ -149,7 +151,7 @@ async def test_records_on_their_way_into_a_batch_are_sent_at_the_end_or_counted(
             expected = b"records_dropped_total"
         else:
             running = asyncio.create_task(recorder(parts).run())
-            await asyncio.to_thread(assembling.wait, 5)
+            await asyncio.to_thread(writing.wait, 5)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             await recorder(parts).flush(5)
@@ -160,20 +162,49 @@ async def test_records_on_their_way_into_a_batch_are_sent_at_the_end_or_counted(
         assert expected + labels + b" 2.0" in telemetry.exposition()
 
 
+async def test_a_batch_cut_short_between_two_of_its_slices_loses_no_record_and_repeats_none(
+    numbers: Published, monitor: FakeMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictionlog, "INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(predictionlog, "_SLICE_VALUES", 8)
+    slices, original = 0, logbatch.slice_of
+
+    def counted(records: list[Record]) -> dict[str, Any]:
+        nonlocal slices
+        slices += 1
+        if slices == 3:
+            running.cancel()
+        return original(records)
+
+    monkeypatch.setattr(logbatch, "slice_of", counted)
+    async with serving(numbers, monitor.url) as (parts, _):
+        for i in range(11):
+            await post(parts.app, V2, request([[i, 2, 3, 4]], f"r{i}"))
+        running = asyncio.create_task(recorder(parts).run())
+        await asyncio.gather(running, return_exceptions=True)
+        assert not monitor.batches()
+        assert recorder(parts)._queued_rows == 5
+        await recorder(parts).flush(5)
+    first, second = monitor.batches()
+    assert first.ids + second.ids == [f"r{i}" for i in range(11)]
+    assert len(first.ids) == 6
+    assert next(iter(first.columns.values())) == [0, 1, 2, 3, 4, 5]
+
+
 async def test_records_that_make_no_batch_are_counted_and_end_nothing(
     numbers: Published, monitor: FakeMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = predictionlog.assemble
+    original = logbatch.slice_of
 
-    def broken(head: dict[str, Any], records: list[Any]) -> bytes:
+    def broken(records: list[Record]) -> dict[str, Any]:
         raise TypeError("not serializable")
 
-    monkeypatch.setattr(predictionlog, "assemble", broken)
+    monkeypatch.setattr(logbatch, "slice_of", broken)
     async with serving(numbers, monitor.url) as (parts, _):
         await post(parts.app, V2, request([[1, 2, 3, 4]] * 3, "lost"))
         recorder(parts).record_error()
         await recorder(parts).flush(5)
-        monkeypatch.setattr(predictionlog, "assemble", original)
+        monkeypatch.setattr(logbatch, "slice_of", original)
         await post(parts.app, V2, request([[1, 2, 3, 4]], "kept"))
         await recorder(parts).flush(5)
     (batch,) = monitor.batches()
@@ -245,7 +276,9 @@ def test_values_are_logged_as_the_profile_counts_them(tmp_path: Path) -> None:
     frame = Frame(Schema(signature), 2, arrays=arrays)
     answer = Answer([("value", "FP64")], np.array([np.nan, 1.5]))
     head = {"batch_id": "p/1", "deployment": "d", "version": "v", "digest": "x", "sent_at": 1.0}
-    batch = PredictionBatch.model_validate_json(predictionlog.assemble(head, [("id", frame, answer, 1.0, 0.1)]))
+    writer = BatchWriter(head)
+    writer.add(logbatch.slice_of([("id", frame, answer, 1.0, 0.1)]))
+    batch = PredictionBatch.model_validate_json(writer.body())
     assert batch.columns == {"flag": [True, None], "name": ["ü", None], "count": [3, 4], "x": [None, 0.5]}
     assert batch.predictions == [None, 1.5]
     assert batch.scores is None

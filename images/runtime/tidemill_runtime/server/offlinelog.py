@@ -17,8 +17,9 @@ from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, ServerConfi
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import PredictError
 from tidemill_runtime.server.frame import Frame
+from tidemill_runtime.server.logbatch import MAX_BATCH_ROWS, MAX_BATCH_VALUES, rows_document
 from tidemill_runtime.server.monitorclient import MonitorAwayError, MonitorClient
-from tidemill_runtime.server.predictionlog import MAX_BATCH_ROWS, MAX_BATCH_VALUES, is_retried, rows_document
+from tidemill_runtime.server.predictionlog import is_retried
 
 _log = logging.getLogger(__name__)
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 15.0

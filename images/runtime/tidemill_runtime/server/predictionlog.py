@@ -1,8 +1,9 @@
 """What was predicted, on its way to the monitor: bounded, never in the way of a request.
 
-The hot path appends references to a ring and returns; turning them into columns and posting happens in
-the background. When the monitor is slow or away, the oldest records are dropped and counted. A batch is
-posted again under its own id until the monitor has it, so a lost acknowledgement counts nothing twice.
+The hot path appends references to a ring and returns. They become columns between two requests, in steps of a fraction
+of a millisecond: a thread would hold the interpreter longer than that. When the monitor is slow or away, the oldest
+records are dropped and counted. A batch is posted again under its own id until the monitor has it, so a lost
+acknowledgement counts nothing twice.
 """
 
 import asyncio
@@ -15,24 +16,22 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import orjson
 
 from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, PredictionLog, ServerConfig
+from tidemill_runtime.server import logbatch
 from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.frame import Array, Column, Frame
+from tidemill_runtime.server.frame import Frame
+from tidemill_runtime.server.logbatch import MAX_BATCH_ROWS, MAX_BATCH_VALUES, BatchWriter, Record
 from tidemill_runtime.server.monitorclient import MonitorAwayError, MonitorClient
 from tidemill_runtime.server.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 30.0
-MAX_BATCH_ROWS = 2000
-MAX_BATCH_VALUES = 100_000  # keeps a batch of a wide model far below the monitor's limit for one body
+_SLICE_VALUES = 1000  # written while requests wait: about 0.2 ms
 _HASH_RANGE = 2**32
 _RETRIED = frozenset({404, 408, 409, 425, 429})  # besides 5xx; 404: another release behind the name
-
-Record = tuple[str, Frame, Answer, float, float]  # request id, rows, answers, when, seconds
 
 
 @dataclass(frozen=True)
@@ -140,32 +139,46 @@ class Recorder:
                 return
 
     async def _next_batch(self) -> Batch:
-        """Return the oldest records as a batch; cut short, they are queued again, and those at fault are counted."""
-        records, rows = self._take()
+        """Return the oldest records as a batch. Cut short, what it has is pending; records at fault are counted."""
         head, self._errors = self._head(), 0
+        writer, written = BatchWriter(head), 0
+        records: list[Record] = []
         try:
-            return Batch(await asyncio.to_thread(assemble, head, records), rows)
+            while records := self._take(written):
+                writer.add(await _slice_of(records))
+                written, records = written + _rows(records), []
+                await asyncio.sleep(0)
         except asyncio.CancelledError:
-            self._errors += head["errors"]
+            if written:
+                self._pending = Batch(writer.body(), written)
+            else:
+                self._errors += head["errors"]
             self._records.extendleft(reversed(records))
-            self._queued_rows += rows
+            self._queued_rows += _rows(records)
             self._bound()  # others may have come meanwhile
             raise
         except Exception:
             self._errors += head["errors"]
-            self._count_dropped(rows)
+            self._count_dropped(written + _rows(records))
             raise
+        return Batch(writer.body(), written)
 
-    def _take(self) -> tuple[list[Record], int]:
-        records: list[Record] = []
-        rows = 0
-        limit = min(MAX_BATCH_ROWS, MAX_BATCH_VALUES // self._records[0][1].schema.width) if self._records else 0
-        while self._records and (not records or rows + self._records[0][1].rows <= limit):
-            record = self._records.popleft()
-            records.append(record)
-            rows += record[1].rows
+    def _take(self, written: int) -> list[Record]:
+        """Return the oldest records that a batch has room for, few enough to be written at once or a single larger."""
+        if not self._records:
+            return []
+        _, first, *_ = self._records[0]
+        limit = min(MAX_BATCH_ROWS, MAX_BATCH_VALUES // first.schema.width) - written
+        if written and first.rows > limit:
+            return []
+        limit = min(limit, _SLICE_VALUES // first.schema.width)
+        records = [self._records.popleft()]
+        rows = first.rows
+        while self._records and rows + self._records[0][1].rows <= limit:
+            records.append(self._records.popleft())
+            rows += records[-1][1].rows
         self._queued_rows -= rows
-        return records, rows
+        return records
 
     def _head(self) -> dict[str, Any]:
         self._sequence += 1
@@ -200,76 +213,17 @@ def reference_document(config: ServerConfig, profile: bytes) -> bytes:
     return orjson.dumps({**document, "profile": orjson.loads(profile)})
 
 
-def row_ids(request_id: str, rows: int) -> list[str]:
-    """Return one prediction id per row: the request's own for one row, else `<request id>/<row>`."""
-    return [request_id] if rows == 1 else [f"{request_id}/{row}" for row in range(rows)]
-
-
-def assemble(head: dict[str, Any], records: list[Record]) -> bytes:
-    """Return a PredictionBatch as JSON, written without validating what this process itself made.
-
-    NaN, the missing number, becomes null.
-    """
-    ids: list[str] = []
-    times: list[float] = []
-    for request_id, frame, _, at, _ in records:
-        ids += row_ids(request_id, frame.rows)
-        times += [at] * frame.rows
-    answers = [record[2] for record in records]
-    frames = [record[1] for record in records]
-    batch = {**head, "ids": ids, "times": times, "columns": _columns(frames), "predictions": _predictions(answers)}
-    scores = _scores(answers)
-    if scores is not None:
-        batch["scores"] = scores
-    batch["latencies"] = [seconds for *_, seconds in records]
-    return orjson.dumps(batch)
-
-
 def is_retried(status: int) -> bool:
     """Return whether the same batch may be taken later."""
     return status in _RETRIED or status >= 500
 
 
-def rows_document(head: dict[str, Any], ids: list[str], at: float, frame: Frame, answer: Answer) -> dict[str, Any]:
-    """Return a PredictionBatch of one answer whose rows have ids of their own, and no latency: nobody waited."""
-    columns, predictions, scores = _columns([frame]), _predictions([answer]), _scores([answer])
-    batch = {**head, "ids": ids, "times": [at] * len(ids), "columns": columns, "predictions": predictions}
-    return batch if scores is None else {**batch, "scores": scores}
+async def _slice_of(records: list[Record]) -> logbatch.Slice:
+    """Return records as fields of a batch; many values in a thread."""
+    if _rows(records) * records[0][1].schema.width <= _SLICE_VALUES:
+        return logbatch.slice_of(records)
+    return await asyncio.to_thread(logbatch.slice_of, records)
 
 
-def _predictions(answers: list[Answer]) -> list[Any]:
-    if answers and answers[0].prediction.ndim == 1:
-        together: list[Any] = np.concatenate([answer.prediction for answer in answers]).tolist()
-        return together
-    return [label for answer in answers for label in answer.labels()]
-
-
-def _scores(answers: list[Answer]) -> list[float] | None:
-    """Return the probability of the predicted class, the largest of each row; None for a model without."""
-    probabilities = [a.probabilities for a in answers if a.probabilities is not None and a.prediction.ndim == 1]
-    if not probabilities:
-        return None
-    scores: list[float] = np.concatenate(probabilities).max(axis=1).tolist()
-    return scores
-
-
-def _columns(frames: list[Frame]) -> dict[str, list[Any]]:
-    if not frames:
-        return {}
-    columns = frames[0].schema.columns
-    matrices = [frame.matrix for frame in frames if frame.matrix is not None]
-    if len(matrices) == len(frames):
-        together = np.concatenate(matrices)
-        return {column.name: _logged(together[:, i], column) for i, column in enumerate(columns)}
-    return {
-        column.name: _logged(np.concatenate([frame.column(i) for frame in frames]), column)
-        for i, column in enumerate(columns)
-    }
-
-
-def _logged(values: Array, column: Column) -> list[Any]:
-    """Return values as the reference profile counts them: booleans as such (they arrive as 1.0); NaN becomes null."""
-    items: list[Any] = values.tolist()
-    if column.kind != "boolean":
-        return items
-    return [bool(value) if value == value else None for value in items]
+def _rows(records: list[Record]) -> int:
+    return sum(record[1].rows for record in records)
