@@ -149,7 +149,7 @@ LOOSE = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_the_shortcut_reads_what_the_full_decoder_reads(data: st.DataObject) -> None:
-    """Empty parameters keep a tensor from the shortcut; whatever it took, the full decoder takes alike."""
+    """A parameter without a meaning keeps a tensor from the shortcut; what it took, the full decoder takes alike."""
     names = data.draw(st.sampled_from([["size"], ["size", "age"], list(MIXED), ["size", "vip"]]))
     schema = schema_of(**{name: MIXED[name] for name in names})
     count = data.draw(st.sampled_from([1, 1, 2, 0, True, 1.0]))
@@ -169,15 +169,22 @@ def test_the_shortcut_reads_what_the_full_decoder_reads(data: st.DataObject) -> 
             shape = data.draw(st.sampled_from([[count], [count, 1], [count, True]]))
             inputs.append({"name": name, "shape": shape, "datatype": datatype, "data": items})
 
+    hints = st.sampled_from([None, None, "pd", "np", "str", "base64", 1, [], {}])
+    given = {"content_type": hint} if (hint := data.draw(hints)) is not None else {}
+    for entry in inputs:
+        if (hint := data.draw(hints)) is not None:
+            entry["parameters"] = {"content_type": hint}
+
     def decoded(entries: list[dict[str, Any]]) -> tuple[Any, ...]:
         try:
-            frame = protocol_v2.decode(json.dumps({"inputs": entries}).encode(), schema, OUTPUTS).frame
+            document = json.dumps({"parameters": given, "inputs": entries}).encode()
+            frame = protocol_v2.decode(document, schema, OUTPUTS).frame
         except BadRequestError as error:
             return ("refused", error.message)
         columns = [frame.column(index) for index in range(schema.width)]
         return frame.rows, frame.is_complete, frame.matrix is None, [(c.dtype, repr(c.tolist())) for c in columns]
 
-    assert decoded(inputs) == decoded([{**entry, "parameters": {}} for entry in inputs])
+    assert decoded(inputs) == decoded([{**e, "parameters": {**e.get("parameters", {}), "other": 1}} for e in inputs])
 
 
 def test_the_shortcut_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +198,10 @@ def test_the_shortcut_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     frame = protocol_v2.decode(json.dumps({"inputs": columns}).encode(), schema_of(a="INT64", b="BYTES"), OUTPUTS).frame
     assert (frame.column(0).tolist(), frame.column(1).tolist(), frame.is_complete) == ([2**63 - 1], ["x"], True)
+    columns[0]["parameters"] = {"content_type": "str"}
+    columns[1]["parameters"] = {"content_type": "np"}
+    hinted = json.dumps({"parameters": {"content_type": "pd"}, "inputs": columns}).encode()
+    assert protocol_v2.decode(hinted, schema_of(a="INT64", b="BYTES"), OUTPUTS).frame.column(1).tolist() == ["x"]
 
 
 WIDE = 2**53 + 1

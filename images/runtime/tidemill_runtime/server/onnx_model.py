@@ -180,9 +180,10 @@ def _is_plain(node: Any, output: ColumnSpec) -> bool:
 
 
 def _total(values: Array) -> float:
-    """Return the sum of a matrix, which is finite only if every value is."""
+    """Return the sum of a matrix or a column, which is finite only if every value is."""
     if values.size <= _SMALL:
-        return sum(map(sum, values.tolist()))
+        numbers = values.tolist()
+        return sum(numbers) if values.ndim == 1 else sum(map(sum, numbers))
     return float(_sum(values, None))
 
 
@@ -196,6 +197,8 @@ def _cast(values: Array, dtype: Any, name_of: Any) -> Array:
         return values.astype(dtype, copy=False)
     result: Array = values.astype(dtype)
     if dtype is np.float32:
+        if math.isfinite(_total(result)):
+            return result
         if not (bad := np.isinf(result) & np.isfinite(values)).any():
             return result
     elif not (bad := result != values).any():  # NaN differs from everything: no integer is a missing value

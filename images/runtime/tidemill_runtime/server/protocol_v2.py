@@ -9,12 +9,11 @@ from typing import Any
 
 import orjson
 
-from tidemill_runtime.server import binary, framing, parameters, tensors
+from tidemill_runtime.server import binary, framing, parameters, shortcut, tensors
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError
 from tidemill_runtime.server.frame import Array, Frame, Schema, quoted, shown
 from tidemill_runtime.server.parameters import Parameters
-from tidemill_runtime.server.shortcut import frame_of_usual
 from tidemill_runtime.server.tensors import Tensor
 
 MAX_ID = 256  # characters of a request id; it is a key in the monitor's database
@@ -89,7 +88,9 @@ def decode(body: bytes, schema: Schema, output_names: tuple[str, ...], json_leng
     given = get("parameters")
     given = parameters.NONE if given is None else parameters.decode(given, "parameters")
     inputs, outputs = get("inputs"), get("outputs")
-    frame = frame_of_usual(inputs, schema) if type(inputs) is list and inputs and not given and not rest else None
+    frame = None
+    if type(inputs) is list and inputs and not rest and shortcut.is_usual(given):
+        frame = shortcut.frame_of_usual(inputs, schema)
     if frame is None:
         frame = framing.frame_of(_tensors(inputs, given, rest), schema)
     if outputs is None and not given:

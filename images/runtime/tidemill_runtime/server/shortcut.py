@@ -1,8 +1,9 @@
 """The usual V2 request, read without looking for what it does not have.
 
-One FP64 or FP32 matrix, or a flat FP64, FP32, INT64 or BYTES tensor for each column, no parameters, nothing missing:
-most of what decoding costs otherwise is looking for everything else. Whatever is not exactly that is left to
-the full decoder, which reads it or says what is wrong; for what is, both give the same frame.
+One FP64 or FP32 matrix, or a flat FP64, FP32, INT64 or BYTES tensor for each column, nothing missing, no parameters
+but content types that say what the datatype says already: most of what decoding costs otherwise is looking for
+everything else. Whatever is not exactly that is left to the full decoder, which reads it or says what is wrong; for
+what is, both give the same frame.
 """
 
 from struct import pack, unpack
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tidemill_runtime.server.frame import Array, Column, Frame, Schema
+from tidemill_runtime.server.parameters import CONTENT_TYPE, Parameters
 
 _FLOAT64, _INT64, _OBJECT = np.dtype(np.float64), np.dtype(np.int64), np.dtype(object)
 _FEW = 256
@@ -18,6 +20,12 @@ _UNSIGNED = np.dtype(np.uint64)
 _FLOATS, _INTS, _TEXTS = frozenset({float}), frozenset({int}), frozenset({str})
 _WHOLE_TOO = frozenset({float, int})
 _array = np.array
+_HINTS, _TEXT_HINTS = frozenset({"pd", "np"}), frozenset({"pd", "np", "str"})  # those that change nothing
+
+
+def is_usual(given: Parameters) -> bool:
+    """Return whether the parameters of a request leave its tensors what they are."""
+    return not given or (len(given) == 1 and given.get(CONTENT_TYPE) in _HINTS)
 
 
 def frame_of_usual(inputs: list[Any], schema: Schema) -> Frame | None:
@@ -30,7 +38,9 @@ def frame_of_usual(inputs: list[Any], schema: Schema) -> Frame | None:
 
 def _matrix(entry: Any, schema: Schema) -> Frame | None:
     datatype = entry["datatype"]
-    if len(entry) != 4 or (datatype != "FP64" and datatype != "FP32") or type(entry["name"]) is not str:
+    if (datatype != "FP64" and datatype != "FP32") or type(entry["name"]) is not str:
+        return None
+    if len(entry) != 4 and not _is_hinted(entry, _HINTS):
         return None
     rows, width = entry["shape"]
     values = entry["data"]
@@ -53,9 +63,11 @@ def _columns(inputs: list[Any], schema: Schema) -> Frame | None:
     index, columns = schema.index, schema.columns
     for entry in inputs:
         at = index[entry["name"]]
-        shape, values = entry["shape"], entry["data"]
+        shape, values, datatype = entry["shape"], entry["data"], entry["datatype"]
         rows = shape[0]
-        if type(values) is not list or rows != len(values) or len(entry) != 4 or arrays[at] is not None:
+        if type(values) is not list or rows != len(values) or arrays[at] is not None:
+            return None
+        if len(entry) != 4 and not _is_hinted(entry, _TEXT_HINTS if datatype == "BYTES" else _HINTS):
             return None
         if type(rows) is not int or type(shape[-1]) is not int or (shape != [rows] and shape != [rows, 1]):
             return None
@@ -63,11 +75,16 @@ def _columns(inputs: list[Any], schema: Schema) -> Frame | None:
             if count:
                 return None
             count = rows
-        array = _column(values, entry["datatype"], columns[at])
+        array = _column(values, datatype, columns[at])
         if array is None:
             return None
         arrays[at] = array
     return Frame(schema, count, None, arrays, True) if count else None  # type: ignore[arg-type]  # all are there now
+
+
+def _is_hinted(entry: Any, hints: frozenset[str]) -> bool:
+    given = entry["parameters"]
+    return len(entry) == 5 and type(given) is dict and len(given) == 1 and given[CONTENT_TYPE] in hints
 
 
 def _column(values: list[Any], datatype: object, column: Column) -> Array | None:
