@@ -82,6 +82,11 @@ def test_autoscaling_by_cpu_needs_a_cpu_request(asked: dict[str, Any], cpu: str 
     assert server.resources(snapshot(spec)) == asked
 
 
+def test_autoscaling_by_cpu_counts_every_worker() -> None:
+    spec = {"server": {"workers": 4, "resources": {"limits": {"memory": "4Gi"}}}, "autoscaling": {"maxReplicas": 3}}
+    assert server.resources(snapshot(spec))["requests"] == {"cpu": "400m"}
+
+
 @pytest.mark.parametrize("seconds", [1, 30, 31, 600])
 def test_pods_outlive_their_drain_and_the_longest_request(seconds: int) -> None:
     found = snapshot({"server": {"requestTimeoutSeconds": seconds}})

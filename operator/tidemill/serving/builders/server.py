@@ -206,7 +206,7 @@ def resources(snapshot: Snapshot) -> dict[str, Any]:
     out = asked.to_json()
     has_cpu = any("cpu" in out.get(part, {}) for part in ("requests", "limits"))
     if snapshot.spec.autoscaling is not None and not has_cpu:
-        default = podspec.DEFAULT_RESOURCES["requests"]["cpu"]
+        default = _default_resources(snapshot.spec.server.workers)["requests"]["cpu"]
         out = {**out, "requests": {**out.get("requests", {}), "cpu": default}}
     return out
 
