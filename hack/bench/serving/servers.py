@@ -9,7 +9,7 @@ from typing import Literal
 from hack.bench.serving import forms
 from hack.bench.serving.generator import Form
 from hack.bench.serving.models import MODELS, FittedModel
-from tidemill_contracts.inference import SERVER_CONFIG_ENV, Batching, PredictionLog, ServerConfig
+from tidemill_contracts.inference import SERVER_CONFIG_ENV, PredictionLog, ServerConfig
 
 PROGRAMS = Path(__file__).with_name("programs")
 ALL_MODELS = tuple(MODELS)
@@ -69,7 +69,6 @@ def own(
             uri=model.uri,
             runtime=runtime,
             workers=workers,
-            batching=Batching() if runtime == "Native" else None,
             log=PredictionLog(url=place.sink),
             max_in_flight=1024,  # 300 users are to be served here, not refused
             drain_seconds=0,
