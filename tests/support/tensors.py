@@ -6,10 +6,12 @@ Values are what a client holds: bool, int, float, str; FP16 and FP32 values are 
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
 CODES = {
@@ -44,6 +46,15 @@ def values(datatype: str, *, finite: bool = False) -> st.SearchStrategy[Any]:
     low, high = limits(datatype)
     edges = [v for v in (low, high, 0, 2**53 + 1, -(2**53) - 1) if low <= v <= high]
     return st.integers(low, high) | st.sampled_from(edges)
+
+
+@st.composite
+def arrays(draw: st.DrawFn, datatype: str) -> tuple[list[Any], np.ndarray[Any, Any]]:
+    """Return values of a datatype, row-major, and the array of one to three dimensions that a model gives for them."""
+    shape = draw(st.lists(st.integers(0, 3), min_size=1, max_size=3))
+    size = math.prod(shape)
+    items = draw(st.lists(values(datatype), min_size=size, max_size=size))
+    return items, np.array(items, dtype=object if datatype == "BYTES" else np.dtype(CODES[datatype])).reshape(shape)
 
 
 def limits(datatype: str) -> tuple[int, int]:
