@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.support import serverprocess, versions
-from tests.support.closedloop import BODY, INFER, Client
+from tests.support.closedloop import BODY, INFER, drain_under_load
 from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
 
@@ -105,21 +105,7 @@ def test_a_client_that_has_just_connected_is_waited_for(numbers: Published, tmp_
 def test_no_request_is_lost_over_sigterm(numbers: Published, tmp_path: Path, attempt: int) -> None:
     with serverprocess.running(tmp_path, numbers.config(drain_seconds=1.0)) as server:
         server.wait_ready()
-        clients = [Client(server) for _ in range(8)]
-        for client in clients:
-            client.start()
-        time.sleep(0.5)
-        before = sum(client.answered for client in clients)
-        server.terminate()
-        time.sleep(0.3)
-        assert get(server.admin + "/readyz")[0] == 503
-        assert get(server.admin + "/livez")[0] == 200
-        assert server.wait() == 0
-        for client in clients:
-            client.join(10)
-        assert [client.lost for client in clients] == [[]] * 8
-        assert all(client.closed for client in clients)
-        assert sum(client.answered for client in clients) > before > 0
+        drain_under_load(server)
 
 
 def test_a_request_in_flight_is_finished_and_a_second_signal_hurries(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import serverprocess, versions
-from tests.support.closedloop import BODY, INFER, Client
+from tests.support.closedloop import BODY, INFER, drain_under_load
 from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
 
@@ -127,19 +127,7 @@ def test_what_waits_for_a_worker_that_dies_is_answered_by_its_successor(numbers:
 def test_no_request_is_lost_while_two_workers_drain(numbers: Published, tmp_path: Path, attempt: int) -> None:
     with serverprocess.running(tmp_path, numbers.config(workers=2, drain_seconds=1.0)) as server:
         server.wait_ready()
-        clients = [Client(server) for _ in range(8)]
-        for client in clients:
-            client.start()
-        time.sleep(0.5)
-        server.terminate()
-        time.sleep(0.3)
-        assert get(server.admin + "/readyz")[0] == 503
-        assert get(server.admin + "/livez")[0] == 200
-        assert server.wait() == 0
-        for client in clients:
-            client.join(10)
-        assert [client.lost for client in clients] == [[]] * 8
-        assert all(client.closed for client in clients)
+        drain_under_load(server)
 
 
 def test_a_second_signal_hurries_every_worker(numbers: Published, tmp_path: Path) -> None:

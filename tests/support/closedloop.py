@@ -4,11 +4,31 @@ import contextlib
 import http.client
 import json
 import threading
+import time
 
-from tests.support.serverprocess import ServerProcess
+from tests.support.serverprocess import ServerProcess, get
 
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [0.5, -1, 0.25, 2]}]})
 INFER = "/v2/models/demo/infer"
+
+
+def drain_under_load(server: ServerProcess) -> None:
+    """End a ready server while eight clients ask it all the time, and hold that none of them loses a request."""
+    clients = [Client(server) for _ in range(8)]
+    for client in clients:
+        client.start()
+    time.sleep(0.5)
+    before = sum(client.answered for client in clients)
+    server.terminate()
+    time.sleep(0.3)
+    assert get(server.admin + "/readyz")[0] == 503
+    assert get(server.admin + "/livez")[0] == 200
+    assert server.wait() == 0
+    for client in clients:
+        client.join(10)
+    assert [client.lost for client in clients] == [[]] * 8
+    assert all(client.closed for client in clients)
+    assert sum(client.answered for client in clients) > before > 0
 
 
 class Client(threading.Thread):
