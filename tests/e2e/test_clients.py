@@ -84,10 +84,4 @@ def test_kserves_clients(asked: dict[str, Any]) -> None:
 @publicclients.needs("mlserver")
 @pytest.mark.parametrize("binary", [False, True])
 def test_mlserver_infer(asked: dict[str, Any], tmp_path: Path, binary: bool) -> None:
-    requests = [
-        {"id": f"r-{i}", "inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": row}]}
-        for i, row in enumerate(ROWS)
-    ]
-    answers = publicclients.mlserver_infer(tmp_path, asked["http"], NAME, requests, binary=binary)
-    labels = [next(o["data"] for o in answer["outputs"] if o["name"] == "label") for answer in answers]
-    assert labels == [[label] for label in asked["labels"]], answers
+    publicclients.check_mlserver_infer(tmp_path, asked, binary=binary)

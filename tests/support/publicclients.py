@@ -35,7 +35,18 @@ def run(name: str, program: str, asked: dict[str, Any]) -> list[str]:
     return done.stdout.splitlines()
 
 
-def mlserver_infer(folder: Path, url: str, model: str, requests: list[dict[str, Any]], *, binary: bool) -> list[Any]:
+def check_mlserver_infer(folder: Path, asked: dict[str, Any], *, binary: bool) -> None:
+    """Hold what `mlserver infer` gets for single rows against the labels that are known."""
+    requests = [
+        {"id": f"r-{i}", "inputs": [{"name": "x", "shape": [1, len(row)], "datatype": "FP64", "data": row}]}
+        for i, row in enumerate(asked["rows"])
+    ]
+    answers = _mlserver_infer(folder, asked["http"], asked["model"], requests, binary=binary)
+    labels = [next(o["data"] for o in answer["outputs"] if o["name"] == "label") for answer in answers]
+    assert labels == [[label] for label in asked["labels"]], answers
+
+
+def _mlserver_infer(folder: Path, url: str, model: str, requests: list[dict[str, Any]], *, binary: bool) -> list[Any]:
     """Run `mlserver infer` over requests and return its answers in the order of the requests.
 
     Raises:
