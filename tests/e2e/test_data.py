@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from hack.demo.kubectl import Kubectl, condition, is_true, wait_for
 from sklearn.datasets import load_iris
 from tests.e2e import incluster, lake
-from tests.e2e.conftest import check_all_statuses, check_rights, conditions, make_namespace, wait_condition
+from tests.e2e.conftest import ROOT, check_all_statuses, check_rights, conditions, make_namespace, wait_condition
 from tests.e2e.manifests import code, deployment, pipeline
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -100,7 +102,7 @@ def world(cluster: Kubectl) -> Iterator[World]:
     make_namespace(cluster, "e2e-data")
     with lake.running(kubectl) as store:
         world = World(kubectl, store)
-        for bucket in ("lake", "models", "web"):
+        for bucket in ("lake", "models", "scores", "web"):
             store.create_bucket(Bucket=bucket)
         world.put(0, FLOWERS[:50])
         world.put(1, FLOWERS[50:100])
@@ -184,6 +186,47 @@ def test_a_changed_object_starts_a_run_that_says_from_what_to_what(world: World)
 
     wait_condition(world.kubectl, "modeldeployment", "bucket", follows, 120)
     assert world.predict()["model_version"] == "2"
+
+
+def scoring_job(version: dict[str, Any], source: str, target: str) -> dict[str, Any]:
+    """Return the sample Job with another model, other data, the tests' image, no monitor, and room on a small node."""
+    (job,) = yaml.safe_load_all((ROOT / "manifests" / "samples" / "job-predict-s3.yaml").read_text())
+    found: dict[str, Any] = job
+    (container,) = found["spec"]["template"]["spec"]["containers"]
+    given = dict(argument.split("=", 1) for argument in container["args"][1:])
+    given |= {"--uri": version["spec"]["uri"], "--digest": version["spec"]["digest"]}
+    given |= {"--version": version["metadata"]["name"], "--input": source, "--output": target}
+    kept = {name: value for name, value in given.items() if not name.startswith("--log")}
+    container["args"] = ["predict", *(f"{name}={value}" for name, value in kept.items())]
+    container["image"] = incluster.image("server")
+    container["resources"]["requests"] = {"cpu": "50m", "memory": "128Mi"}
+    return found
+
+
+def test_the_sample_job_scores_parquet_on_s3(world: World) -> None:
+    deployed = wait_condition(world.kubectl, "modeldeployment", "bucket", lambda md: is_true(md, "Ready"), 180)
+    version = world.kubectl.get("modelversion", deployed["status"]["stable"]["version"])
+    assert version is not None
+    for number, rows in enumerate((FLOWERS[:40], FLOWERS[40:60])):
+        world.store.put_object(Bucket="lake", Key=f"visitors/2026-{number}/part.parquet", Body=parquet(rows))
+    job = scoring_job(version, "s3://lake/visitors/2026-*/part.parquet", "s3://scores/flowers.parquet")
+    name = job["metadata"]["name"]
+    world.kubectl.apply(job)
+
+    def has_ended(found: dict[str, Any]) -> bool:
+        return any(condition(found, kind).get("status") == "True" for kind in ("Complete", "Failed"))
+
+    ended = wait_condition(world.kubectl, "job", name, has_ended, 180)
+    assert condition(ended, "Complete").get("status") == "True", world.kubectl.logs(f"job/{name}")
+    result = io.BytesIO(world.store.get_object(Bucket="scores", Key="flowers.parquet")["Body"].read())
+    table = pq.read_table(result).to_pandas()
+    told = json.loads(pq.read_metadata(result).metadata[b"tidemill"])
+
+    assert list(table[TARGET]) == list(FLOWERS[TARGET][:60])
+    assert (table["label"] == table[TARGET]).mean() > 0.8
+    assert table["prediction_id"].is_unique
+    assert [table["label"][0]] == world.predict()["outputs"][0]["data"]
+    assert (told["digest"], told["rows"], told["files"]) == (version["spec"]["digest"], 60, 2)
 
 
 def test_json_lines_on_a_claim(world: World) -> None:
