@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hack.bench.serving import comparison, models, picture, report
+from hack.bench.serving import comparison, models, picture, profiling, report
 from hack.bench.serving.goals import judge, missed
 from hack.bench.serving.peers import PEERS
 from hack.bench.serving.progress import Progress
@@ -88,7 +88,10 @@ def _measure(parsed: argparse.Namespace) -> dict[str, object]:
     chosen: list[Server] = [one for one in SERVERS if one.key in keys]
     progress = Progress(comparison.steps(settings, chosen))
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:
-        return comparison.Comparison(settings, chosen, Path(folder), progress).run()
+        compared = comparison.Comparison(settings, chosen, Path(folder), progress)
+        document = compared.run()
+        goals = judge(Results(document))
+        return {**document, "profiles": profiling.of_missed(goals, compared.fitted, Path(folder), progress)}
 
 
 def _some(given: str | None, known: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from hack.bench.serving.results import Figure, Results
 
@@ -28,6 +29,7 @@ class Goal:
     goal: str
     met: bool | None
     remark: str = ""
+    judged: tuple[str, str] | None = None  # model and server whose profile explains a miss
 
 
 def judge(results: Results) -> list[Goal]:
@@ -58,13 +60,13 @@ def best_peer(results: Results, model: str, users: int, tuned: bool = False) -> 
     return max(known, key=lambda pair: pair[1].median) if known else None
 
 
-def _rate(what: str, own: Figure | None, other: Figure | None, name: str, factor: float, remark: str = "") -> Goal:
+def _rate(what: str, own: Figure | None, other: Figure | None, name: str, factor: float, **more: Any) -> Goal:
     goal = f"≥ {factor:g}×"
     if own is None or other is None or not other.median:
-        return Goal(what, own.median if own else None, "requests/s", name, None, goal, None, remark)
+        return Goal(what, own.median if own else None, "requests/s", name, None, goal, None, **more)
     ratio = own.median / other.median
     beside = f"{name}: {other.median:,.0f}"
-    return Goal(what, own.median, "requests/s", beside, ratio, goal, ratio >= factor, remark)
+    return Goal(what, own.median, "requests/s", beside, ratio, goal, ratio >= factor, **more)
 
 
 def _users(count: int) -> str:
@@ -75,7 +77,8 @@ def _floor(results: Results) -> Iterator[Goal]:
     for model in results.models:
         for users in results.document["settings"]["users"]:
             own, floor = (results.closed(model, key, users, 1) for key in (OWN, FLOOR))
-            yield _rate(f"{model}, {_users(users)}, beside the ONNX floor", own, floor, "floor", FLOOR_SHARE)
+            what = f"{model}, {_users(users)}, beside the ONNX floor"
+            yield _rate(what, own, floor, "floor", FLOOR_SHARE, judged=(model, OWN))
 
 
 def _peers(results: Results) -> Iterator[Goal]:
@@ -96,13 +99,14 @@ def _against(results: Results, model: str, key: str, users: int, factor: float, 
     if own is not None and tuned is not None and tuned[1].median:
         remark = f"{own.median / tuned[1].median:.1f}× {results.servers[tuned[0]]['label']}"
     name = results.servers[best[0]]["label"] if best else "no peer"
-    return _rate(what, own, best[1] if best else None, name, factor, remark)
+    return _rate(what, own, best[1] if best else None, name, factor, remark=remark, judged=(model, key))
 
 
 def _workers(results: Results) -> Iterator[Goal]:
     for users in (16, 300):
         two, one = (results.closed("iris", key, users, 1) for key in (OWN_TWO, OWN))
-        yield _rate(f"iris, {_users(users)}, two workers beside one", two, one, "one worker", WORKERS_FACTOR)
+        what = f"iris, {_users(users)}, two workers beside one"
+        yield _rate(what, two, one, "one worker", WORKERS_FACTOR, judged=("iris", OWN))
 
 
 def _latency(results: Results) -> Iterator[Goal]:
@@ -117,7 +121,7 @@ def _latency(results: Results) -> Iterator[Goal]:
         key, best = min(known, key=lambda pair: pair[1].median)
         ratio = own.median / best.median
         beside = f"{results.servers[key]['label']}: {best.median:,.0f}"
-        yield Goal(what, own.median, "µs", beside, ratio, goal, ratio <= LATENCY_SHARE)
+        yield Goal(what, own.median, "µs", beside, ratio, goal, ratio <= LATENCY_SHARE, judged=(model, OWN))
 
 
 def _limits(results: Results) -> Iterator[Goal]:

@@ -29,6 +29,7 @@ def render(results: Results, picture: str = "") -> str:
     """Return all tables."""
     parts = [f"![Requests per second and latencies]({picture})\n"] if picture else []
     parts += [_conditions(results), "## Goals\n", goals_table(judge(results))]
+    parts += _profiles(results)
     for model in results.models:
         parts += [f"\n## {MODELS[model].capitalize()}\n", *_model_tables(results, model)]
     parts += ["\n## Memory and cold start\n", _footprint(results)]
@@ -48,6 +49,19 @@ def goals_table(goals: list[Goal]) -> str:
         beside = f"{one.beside} ({one.remark})" if one.remark else one.beside
         lines.append(f"| {one.what} | {value} | {beside} | {ratio} | {one.goal} | {verdict} |")
     return "\n".join(lines)
+
+
+def _profiles(results: Results) -> Iterator[str]:
+    """Yield where the time of our server went with each model that missed a goal."""
+    for one in results.profiles:
+        label = results.servers[one["server"]]["label"]
+        yield f"\n## Where the time goes: {label}, {one['model']}\n"
+        yield (
+            f"{one['samples']:,} samples of processor time, {one['users']} users, in a run of its own. What C does "
+            "for a function counts as its own.\n"
+        )
+        yield "| function | itself | with all that it calls |\n|---|---|---|"
+        yield from (f"| `{name}` | {own:.1%} | {whole:.1%} |" for name, own, whole in one["functions"])
 
 
 def _conditions(results: Results) -> str:

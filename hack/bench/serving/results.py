@@ -36,6 +36,7 @@ class Results:
         self.document = document
         self.servers: dict[str, dict[str, Any]] = {one["key"]: one for one in document["servers"]}
         self.models: list[str] = list(document["settings"]["models"])
+        self.profiles: list[dict[str, Any]] = document.get("profiles", [])
         self._cells = {
             (one["model"], one["server"], one["loop"], one["users"] if one["loop"] == "closed" else 0, one["rows"]): one
             for one in document["cells"]

@@ -1,15 +1,19 @@
 """Locks, memory of a family of processes, and judging an answer."""
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hack.bench.serving.environments import LOCKS, NEWEST_PYTHON, version
 from hack.bench.serving.generator import Form
 from hack.bench.serving.processes import descendants, file_pages, memory_mib
+from hack.bench.serving.servers import PROGRAMS
 
 SMAPS = """\
 55a0-55b0 r-xp 00000000 fe:01 42                         /usr/bin/python3
@@ -61,6 +65,35 @@ def test_what_a_forked_child_shares_counts_once() -> None:
 )
 def test_an_answer_is_its_labels(body: bytes, is_right: bool) -> None:
     assert Form("/", [""], [[1, 2]], ["outputs", 0, "data"]).is_right(0, body) is is_right
+
+
+def test_samples_are_of_the_function_that_is_busy(tmp_path: Path) -> None:
+    code = f"""
+import os, signal, time
+def before():
+    while time.process_time() < 0.3:
+        pass
+def busy():
+    end = time.process_time() + 0.5
+    while time.process_time() < end:
+        pass
+before()
+os.kill(os.getpid(), {signal.SIGUSR2.value})
+busy()
+raise SystemExit(3)
+"""
+    (tmp_path / "worker.py").write_text(code)
+    result = tmp_path / "samples.json"
+    command = [sys.executable, str(PROGRAMS / "sampled.py"), str(result), "worker"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, timeout=60, check=False)
+
+    assert done.returncode == 3
+    found = json.loads(result.read_text())
+    functions = {name.rpartition(": ")[2]: counts for name, counts in found["functions"].items()}
+    assert found["samples"] > 10
+    assert functions["busy"][0] > 0.9 * found["samples"]
+    assert functions["<module>"][1] == found["samples"]
+    assert "before" not in functions
 
 
 @pytest.mark.parametrize("name", NEWEST_PYTHON)

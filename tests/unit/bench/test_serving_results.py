@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from hack.bench.serving import __main__ as program
-from hack.bench.serving import goals, picture, report
+from hack.bench.serving import goals, picture, profiling, report
 from hack.bench.serving.comparison import compact, rotated, steps
 from hack.bench.serving.results import Figure, Results, figure
 
@@ -119,6 +119,24 @@ def test_tables_name_every_server_and_every_goal(document: Document) -> None:
     assert "![Requests per second and latencies](x.svg)" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in rows if "CPU" in line or "±" in line}) == 1
+
+
+def test_a_missed_goal_names_what_is_to_be_profiled(document: Document) -> None:
+    set_rate(document, "mixed", "tidemill", 16, 1)
+    document["cells"] = [cell for cell in document["cells"] if cell["server"] != "tidemill-native"]
+    judged = {one.judged for one in goals.judge(Results(document)) if one.met is False and "16 users" in one.what}
+    assert ("mixed", "tidemill") in judged
+    assert ("forest", "tidemill-native") not in judged  # not measured is not missed
+
+
+def test_profiles_are_told_by_share(document: Document) -> None:
+    functions = {"a/b.py: busy": [60, 90], "a/c.py: quick": [40, 40], "a/d.py: caller": [0, 100]}
+    found = profiling.shares({"samples": 100, "functions": functions})
+    document["profiles"] = [{"model": "mixed", "server": "tidemill", "users": 16, **found}]
+    text = report.render(Results(document))
+    assert "## Where the time goes: Tidemill, ONNX, mixed" in text
+    assert "| `a/b.py: busy` | 60.0% | 90.0% |\n| `a/c.py: quick` | 40.0% | 40.0% |\n" in text
+    assert "caller" not in text
 
 
 def test_what_was_left_out_is_said(document: Document) -> None:
