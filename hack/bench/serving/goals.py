@@ -34,7 +34,14 @@ class Goal:
 
 def judge(results: Results) -> list[Goal]:
     """Return every goal with its verdict."""
-    return [*_floor(results), *_peers(results), *_workers(results), *_latency(results), *_limits(results)]
+    return [
+        *_answers(results),
+        *_floor(results),
+        *_peers(results),
+        *_workers(results),
+        *_latency(results),
+        *_limits(results),
+    ]
 
 
 def missed(goals: list[Goal]) -> list[str]:
@@ -71,6 +78,15 @@ def _rate(what: str, own: Figure | None, other: Figure | None, name: str, factor
 
 def _users(count: int) -> str:
     return f"{count} user{'s' if count > 1 else ''}"
+
+
+def _answers(results: Results) -> Iterator[Goal]:
+    """Yield whether our servers gave every answer, and none but right ones: no ratio is worth anything otherwise."""
+    ours = [key for key, one in results.servers.items() if one["kind"] == "own"]
+    pairs = [(model, key) for model in results.models for key in ours if key in results.of(model)]
+    errors = float(sum(results.errors(model, key) for model, key in pairs)) if pairs else None
+    met = errors == 0 if errors is not None else None
+    yield Goal("answers of ours that were wrong or missing", errors, "answers", "", None, "none", met)
 
 
 def _floor(results: Results) -> Iterator[Goal]:

@@ -44,7 +44,9 @@ def test_medians_and_spread_are_of_rounds() -> None:
 
 def test_every_goal_is_judged(document: Document) -> None:
     judged = goals.judge(Results(document))
-    assert len(judged) == 9 + 9 + 2 + 2 + 3 + 2 + 3  # floor, peers, native, workers, p99, cold starts, memory
+    assert (
+        len(judged) == 1 + 9 + 9 + 2 + 2 + 3 + 2 + 3
+    )  # answers, floor, peers, native, workers, p99, cold starts, memory
     assert all(one.met is not None for one in judged), [one.what for one in judged if one.met is None]
 
 
@@ -119,6 +121,17 @@ def test_tables_name_every_server_and_every_goal(document: Document) -> None:
     assert "![Requests per second and latencies](x.svg)" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in rows if "CPU" in line or "±" in line}) == 1
+
+
+def test_one_wrong_answer_of_ours_is_a_missed_goal(document: Document) -> None:
+    what = "answers of ours that were wrong or missing"
+    assert verdict(document, what).met is True
+    for cell in document["cells"]:
+        if cell["server"] == "bentoml":
+            cell["rounds"][0]["errors"] = 5
+    assert verdict(document, what).met is True
+    next(cell for cell in document["cells"] if cell["server"] == "tidemill")["rounds"][0]["errors"] = 1
+    assert goals.missed([verdict(document, what)]) == [f"{what}: 1 answers, goal none"]
 
 
 def test_a_missed_goal_names_what_is_to_be_profiled(document: Document) -> None:
