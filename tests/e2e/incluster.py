@@ -8,11 +8,14 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hack.demo.kubectl import Kubectl
+from hack.demo.kubectl import Kubectl, executable
 
 IDLE = ["python", "-c", "import signal; signal.sigwait({signal.SIGTERM})"]
 
@@ -109,6 +112,24 @@ def kill(kubectl: Kubectl, pod_name: str) -> None:
             if wanted in path.read_bytes().split(b"\0"):
                 os.kill(int(path.parent.name), signal.SIGKILL)
     kubectl.run("delete", "pod", pod_name, "--grace-period=0", "--force", "--wait=false")
+
+
+@contextlib.contextmanager
+def forwarded(kubectl: Kubectl, target: str, port: int) -> Iterator[str]:
+    """Reach a port of a pod or Service from this machine; give the address."""
+    command = [executable(), "-n", str(kubectl.namespace), "port-forward", target, f":{port}"]
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()  # Forwarding from 127.0.0.1:40001 -> 7070
+            errors.seek(0)
+            assert line.startswith("Forwarding from 127.0.0.1:"), line + errors.read().decode()
+            yield line.removeprefix("Forwarding from ").split()[0]
+        finally:
+            process.terminate()
 
 
 class Answer(NamedTuple):

@@ -6,7 +6,6 @@ it runs on any cluster without an image of its own. Tests look at it with anothe
 """
 
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,28 +83,10 @@ def running(kubectl: Kubectl) -> Iterator[Any]:
         done = subprocess.run(receive, stdin=file, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     kubectl.run("wait", "--for=condition=Ready", f"pod/{NAME}", "--timeout=60s")
-    with _forwarded(kubectl) as port:
-        yield s3.S3Server(f"http://127.0.0.1:{port}", Path()).client()
+    with incluster.forwarded(kubectl, f"pod/{NAME}", S3_PORT) as address:
+        yield s3.S3Server(f"http://{address}", Path()).client()
 
 
 def _phase(kubectl: Kubectl) -> str:
     found = kubectl.get("pod", NAME) or {}
     return str((found.get("status") or {}).get("phase"))
-
-
-@contextmanager
-def _forwarded(kubectl: Kubectl) -> Iterator[int]:
-    """Forward a free port of this machine to the store."""
-    command = [executable(), "-n", str(kubectl.namespace), "port-forward", f"pod/{NAME}", f":{S3_PORT}"]
-    with (
-        tempfile.TemporaryFile() as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
-    ):
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()  # Forwarding from 127.0.0.1:40001 -> 7070
-            errors.seek(0)
-            assert line.startswith("Forwarding from 127.0.0.1:"), line + errors.read().decode()
-            yield int(line.split(":")[1].split()[0])
-        finally:
-            process.terminate()

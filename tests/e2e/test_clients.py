@@ -1,16 +1,15 @@
 """Public clients, unmodified, against a deployment: through Service and router, over HTTP and gRPC on one port."""
 
 import json
-import subprocess
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hack.demo.kubectl import Kubectl, executable, is_true
+from hack.demo.kubectl import Kubectl, is_true
 from tests.e2e.conftest import shared_namespace, wait_condition
+from tests.e2e.incluster import forwarded
 from tests.e2e.manifests import code, deployment, pipeline
 from tests.support import publicclients
 
@@ -19,20 +18,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 NAME = "blooms"
 ROWS = [[5.1, 3.5, 1.4, 0.2], [6.8, 2.8, 4.8, 1.4], [6.3, 3.3, 6.0, 2.5]]
 EXACT_ROWS = [[5.0, 3.5, 1.5, 0.25], [6.75, 3.0, 5.0, 1.5]]
-
-
-@contextmanager
-def forwarded(kubectl: Kubectl, service: str, port: int) -> Iterator[str]:
-    """Reach a port of a Service from here."""
-    command = [executable(), "-n", str(kubectl.namespace), "port-forward", f"service/{service}", f":{port}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().split(" -> ")[0].removeprefix("Forwarding from ")
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 def outputs(address: str, rows: list[list[float]]) -> dict[str, list[Any]]:
@@ -50,7 +35,8 @@ def asked(cluster: Kubectl) -> Iterator[dict[str, Any]]:
         kubectl.apply([code(f"{NAME}-code"), deployment(NAME)])
         kubectl.apply(pipeline(NAME))
         wait_condition(kubectl, "modeldeployment", NAME, lambda md: is_true(md, "Ready"), 180)
-        with forwarded(kubectl, NAME, 80) as http, forwarded(kubectl, NAME, 8001) as grpc:
+        service = f"service/{NAME}"
+        with forwarded(kubectl, service, 80) as http, forwarded(kubectl, service, 8001) as grpc:
             known = outputs(http, ROWS)
             shares = known["probabilities"]
             width = len(shares) // len(ROWS)
