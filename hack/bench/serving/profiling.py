@@ -35,7 +35,7 @@ def of_missed(
         try:
             with quick.floor(port):
                 counted = sample(server, fitted[model], folder / f"profile-{number}", f"http://127.0.0.1:{port}")
-        except (ServerError, LoadError) as error:
+        except (ServerError, LoadError, OSError, ValueError) as error:  # the comparison's figures are not lost for it
             progress.say(f"no profile of {server.label}, {model}: {error}")
         else:
             found.append({"model": model, "server": key, "users": USERS, **counted})
