@@ -104,7 +104,7 @@ def _model_tables(results: Results, model: str) -> Iterator[str]:
 def _table(results: Results, model: str, rows: int) -> str:
     users = results.document["settings"]["users"]
     names = [f"{count} user{'s' if count > 1 else ''}" for count in users]
-    head = ["server", *names, "p50 ms", "p99 ms", "p99 ms, 300 users closed", "CPU µs each", "errors"]
+    head = ["server", *names, "p50 ms", "p99 ms", f"p99 ms, {max(users)} users closed", "CPU µs each", "errors"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for key in results.of(model):
         closed = [_rate(results.closed(model, key, count, rows)) for count in users]
