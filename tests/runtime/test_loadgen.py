@@ -124,6 +124,19 @@ async def test_a_refusal_is_an_error_and_no_throughput() -> None:
     assert found.per_second == 0
 
 
+async def test_a_run_that_errors_end_early_has_the_rate_until_then() -> None:
+    async def fails_soon(number: int, body: str) -> bytes:
+        return answer(body, "200 OK" if time.monotonic() < began + 0.5 else "503 Service Unavailable")
+
+    began = time.monotonic()
+    async with serving(fails_soon) as server:
+        found = await load(server, seconds=20.0)
+    assert found.errors >= 1000
+    assert 0 < found.seconds < 19
+    assert 0 < found.per_second < 100_000
+    assert found.server_cpu >= 0 and found.generator_cpu >= 0
+
+
 async def test_closed_connections_are_opened_again() -> None:
     async def closes(number: int, body: str) -> bytes:
         return answer(body, extra="connection: close\r\n")

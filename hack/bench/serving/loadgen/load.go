@@ -124,6 +124,9 @@ func (l *load) run() error {
 		}
 		l.sendDue(now, phase)
 		if l.stopped || l.found.errors >= errorsToStop {
+			if phase == 1 {
+				l.usage[1] = l.readUsage(now) // what was right until now is a rate, too
+			}
 			return nil
 		}
 		if phase == 2 && (l.busy == 0 && len(l.pending) == 0 || now >= last) {
