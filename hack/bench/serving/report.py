@@ -96,7 +96,7 @@ def _peers(results: Results) -> list[dict[str, Any]]:
 def _model_tables(results: Results, model: str) -> Iterator[str]:
     for rows in results.document["settings"]["rows"]:
         what = "One row" if rows == 1 else f"{rows} rows"
-        yield f"{what} a request: requests per second in closed loops; latencies at half of the rate of 16 users.\n"
+        yield f"{what} a request: rates and latencies in closed loops; half load is half of the rate of 16 users.\n"
         yield _table(results, model, rows)
         yield ""
 
@@ -104,16 +104,17 @@ def _model_tables(results: Results, model: str) -> Iterator[str]:
 def _table(results: Results, model: str, rows: int) -> str:
     users = results.document["settings"]["users"]
     names = [f"{count} user{'s' if count > 1 else ''}" for count in users]
-    head = ["server", *names, "p50 ms", "p99 ms", f"p99 ms, {max(users)} users closed", "CPU µs each", "errors"]
+    latencies = [f"p50 / p99 ms, {name}" for name in (*names, "half load")]
+    head = ["server", *names, *latencies, "CPU µs each", "errors"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for key in results.of(model):
         closed = [_rate(results.closed(model, key, count, rows)) for count in users]
-        latencies = [results.open(model, key, rows, name) for name in ("p50", "p99")]
-        crowd = results.closed(model, key, max(users), rows, "p99")
+        crowds = [[results.closed(model, key, count, rows, name) for name in ("p50", "p99")] for count in users]
+        half = [results.open(model, key, rows, name) for name in ("p50", "p99")]
         cells = [
             results.servers[key]["label"],
             *closed,
-            *(_milliseconds(one) for one in (*latencies, crowd)),
+            *(" / ".join(map(_milliseconds, pair)) for pair in (*crowds, half)),
             _cpu(results, model, key, rows),
             str(results.errors(model, key) or ""),
         ]

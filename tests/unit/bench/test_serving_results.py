@@ -152,6 +152,15 @@ def test_profiles_are_told_by_share(document: Document) -> None:
     assert "caller" not in text
 
 
+def test_latencies_of_every_load_are_told(document: Document) -> None:
+    text = report.render(Results(document))
+    loads = ("1 user", "16 users", "300 users", "half load")
+    assert f"| {' | '.join(f'p50 / p99 ms, {load}' for load in loads)} |" in text
+    ours = next(line for line in text.splitlines() if line.startswith("| Tidemill, ONNX |") and " / " in line)
+    cells = [cell.strip().split(" / ") for cell in ours.split("|")[5:9]]
+    assert all(0 < float(p50) <= float(p99) for p50, p99 in cells), cells
+
+
 def test_what_was_left_out_is_said(document: Document) -> None:
     document["missing"] = {"bentoml": "iris: bentoml needs Python 3.13 or older"}
     assert "- BentoML: iris: bentoml needs Python 3.13 or older" in report.render(Results(document))
