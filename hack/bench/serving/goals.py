@@ -1,5 +1,6 @@
 """The goals of the comparison, each judged on ratios of one run (or, for memory and cold start, on a limit)."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -119,9 +120,10 @@ def _against(results: Results, model: str, key: str, users: int, factor: float, 
 
 
 def _workers(results: Results) -> Iterator[Goal]:
-    for users in (16, 300):
-        two, one = (results.closed("iris", key, users, 1) for key in (OWN_TWO, OWN))
-        what = f"iris, {_users(users)}, two workers beside one"
+    """Yield what a second worker gains: of single rows, which the generator takes cores for too, and of batches."""
+    for rows, users in itertools.product(results.document["settings"]["rows"], (16, 300)):
+        two, one = (results.closed("iris", key, users, rows) for key in (OWN_TWO, OWN))
+        what = f"iris, {rows} row{'s' * (rows > 1)}, {_users(users)}, two workers beside one"
         yield _rate(what, two, one, "one worker", WORKERS_FACTOR, judged=("iris", OWN))
 
 
