@@ -1,7 +1,9 @@
 """One HTTP/1.1 connection, byte by byte: pieces, pipelines, refusals, half-sent requests, hanging up."""
 
 import asyncio
+import gzip
 import itertools
+import json
 import random
 import threading
 from typing import Any
@@ -246,6 +248,18 @@ async def test_the_connection_is_kept_as_the_client_asked(numbers: Published, he
         assert (answer.status, answer.headers.get("connection")) == (200, "close" if closes else None)
         if closes:
             assert await client.is_closed()
+
+
+async def test_what_follows_a_request_that_closes_is_not_answered_and_takes_no_place(numbers: Published) -> None:
+    parts = serve(numbers, max_body_bytes=1000)
+    slow = request(V2, gzip.compress(json.dumps(v2("2")).encode()), {"content-encoding": "gzip"})
+    async with listening(parts) as server:
+        client = await server.connect()
+        await client.send(request(V2, b" " * 1001) + slow)
+        assert (await client.answer()).status == 413
+        assert await client.is_closed()
+        await _until(lambda: not server.state.connections)
+        assert parts.plane.in_flight == 0
 
 
 async def test_an_offer_to_upgrade_is_passed_over(numbers: Published) -> None:

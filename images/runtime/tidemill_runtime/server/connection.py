@@ -221,6 +221,8 @@ class InferenceConnection(HttpToolsProtocol):
             return
         body = exchange.body if exchange.pieces is None else b"".join(exchange.pieces)
         self._release(exchange)
+        if self.transport.is_closing():  # sent behind a request that closed the connection: nobody would be answered
+            return
         result = self._inference.answer(exchange.protocol, self.headers, body)
         if type(result) is Reply:
             self._finish(result)
