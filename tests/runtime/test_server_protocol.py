@@ -478,6 +478,15 @@ async def test_what_cannot_be_inflated_is_refused(numbers: Published) -> None:
     check_error(reply, 413, "the body is larger than 10000 bytes once inflated")
 
 
+async def test_encodings_in_several_lines_are_several_encodings(numbers: Published) -> None:
+    plain = json.dumps(matrix([ROW])).encode()
+    for path in (V2, V2.replace("infer", "explain")):
+        for lines in (("gzip", "gzip"), ("gzip", "identity"), ("identity", "gzip")):
+            headers = [("content-encoding", line) for line in lines]
+            reply = await call(serve(numbers).app, "POST", path, gzip.compress(plain), headers)
+            check_error(reply, 400, f"got several: '{', '.join(lines)}'")
+
+
 async def test_binary_tensors_are_known_by_the_length_header_alone(app: Any) -> None:
     values = np.array(ROW, dtype="<f8").tobytes()
     tensor = {"name": "x", "shape": [1, 4], "datatype": "FP64", "parameters": {"binary_data_size": len(values)}}

@@ -1,7 +1,7 @@
 """Calling an ASGI application without a network: one request in, status, headers and body out."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,9 @@ async def call(
     method: str,
     path: str,
     body: bytes | Sequence[bytes] = b"",
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
 ) -> Reply:
-    """Send one request; a sequence of bodies arrives in pieces, as a chunked one does."""
+    """Send one request; a sequence of bodies arrives in pieces, as a chunked one does; headers may repeat as pairs."""
     pieces = [body] if isinstance(body, bytes) else list(body)
     messages = [
         {"type": "http.request", "body": piece, "more_body": i < len(pieces) - 1} for i, piece in enumerate(pieces)
@@ -43,6 +43,7 @@ async def call(
     async def send(message: Any) -> None:
         sent.append(dict(message))
 
+    fields = headers.items() if isinstance(headers, Mapping) else headers
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -53,7 +54,7 @@ async def call(
         "raw_path": path.encode(),
         "root_path": "",
         "query_string": b"",
-        "headers": [(k.lower().encode(), v.encode()) for k, v in (headers or {}).items()],
+        "headers": [(k.lower().encode(), v.encode()) for k, v in fields],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
     }
@@ -65,4 +66,4 @@ async def call(
 
 async def post(app: Any, path: str, document: object, headers: dict[str, str] | None = None) -> Reply:
     """Send a JSON document; NaN and Infinity are written as Python does, which is no JSON."""
-    return await call(app, "POST", path, json.dumps(document).encode(), headers)
+    return await call(app, "POST", path, json.dumps(document).encode(), headers or {})

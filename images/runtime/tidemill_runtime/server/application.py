@@ -17,6 +17,7 @@ from tidemill_runtime.server.dataplane import DataPlane
 from tidemill_runtime.server.description import SERVER, Description, server_version
 from tidemill_runtime.server.errors import ServingError, UnavailableError
 from tidemill_runtime.server.explanations import Explanations
+from tidemill_runtime.server.inference import fields_of
 from tidemill_runtime.server.monitorclient import MonitorClient
 from tidemill_runtime.server.state import State
 
@@ -104,7 +105,7 @@ class Endpoints:
         self._description.check(model)
         headers = request.scope["headers"]
         body = await self._reader.read(headers, request.receive)
-        return Response(await self._explanations.answer(protocol, dict(headers), body), media_type="application/json")
+        return Response(await self._explanations.answer(protocol, fields_of(headers), body), media_type="application/json")
 
     async def feedback(self, request: Request, model: str) -> Response:
         """Pass labels on to the monitor and its answer back."""

@@ -95,7 +95,7 @@ class Inference:
             return self._failed(error, started)
         is_over = True
         try:
-            fields = {name: value for name, value in headers if name in _FIELDS}
+            fields = fields_of(headers)
             if len(body) > _LARGE_BODY or _ENCODING in fields:  # a small body may inflate to a large one
                 is_over = False
                 return self._answer_large(protocol, fields, body, started)
@@ -180,6 +180,15 @@ class Inference:
             error = ServingError("internal error; the server's log says more")
         self._plane.failed(error.status, monotonic() - started)
         return refusal(error)
+
+
+def fields_of(headers: Headers) -> Fields:
+    """Return what inference looks at; several lines of one name are one list, as HTTP has it (RFC 9110, 5.3)."""
+    fields: Fields = {}
+    for name, value in headers:
+        if name in _FIELDS:
+            fields[name] = value if name not in fields else fields[name] + b", " + value
+    return fields
 
 
 def given_id(fields: Fields) -> str | None:
