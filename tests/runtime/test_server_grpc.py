@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import random
+import socket
 import struct
 import threading
 import time
@@ -414,3 +415,17 @@ def test_a_port_that_is_taken_ends_the_process_with_a_reason(numbers: ServerProc
     with serverprocess.running(tmp_path, published.config(), TIDEMILL_GRPC_PORT=taken) as server:
         assert server.wait() == 1
         assert server.termination_log.read_text().startswith("StartFailed: [Errno 98] Address already in use")
+
+
+def test_a_library_that_cannot_listen_ends_the_process_with_a_reason(tmp_path: Path) -> None:
+    published = versions.numbers(tmp_path / "store")
+    with (
+        serverprocess.running(tmp_path, published.config(drain_seconds=0.1)) as server,
+        socket.socket(socket.AF_UNIX) as inner,
+    ):
+        server.wait_ready()
+        inner.bind(f"\0tidemill-grpc-{server.process.pid}")
+        with Client(server.grpc_target) as client:
+            assert client.infer(typed(), timeout=5).code is grpc.StatusCode.UNAVAILABLE
+        assert server.wait(20) == 1
+        assert server.termination_log.read_text().startswith(f"StartFailed: port {server.grpc_port} for gRPC: ")

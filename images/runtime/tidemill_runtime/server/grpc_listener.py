@@ -69,7 +69,11 @@ class GrpcListener:
         if not self._wanted.is_set():
             early.close()
             return
-        server, health = await self._start()
+        try:
+            server, health = await self._start()
+        except BaseException:
+            self._over.set()  # or `drain`, and the clients that were to be passed on, would wait for the library
+            raise
         await self._hand_over(own)
         early.close()
         telling = asyncio.create_task(self._tell(health))
@@ -81,7 +85,7 @@ class GrpcListener:
     async def drain(self) -> None:
         """Take no new connections, wait until those that are there have been sent away, stop."""
         if self._wanted.is_set():
-            await self._up.wait()
+            await self._first_of(self._up, self._over)
         if self._health is not None:
             await self._health.end()
         for own in _sockets(self._port):
