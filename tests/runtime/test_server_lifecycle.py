@@ -142,8 +142,27 @@ def test_a_slow_prediction_keeps_neither_probes_nor_metrics_waiting(tmp_path: Pa
         client.join(10)
 
 
-def slow_version(store: Path, seconds: float) -> Published:
-    """Publish a model, as a pickle, whose every prediction takes this long."""
+def test_a_prediction_that_ran_out_of_time_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    stuck = tmp_path / "stuck"  # once it is there, predictions take a minute
+    published = slow_version(
+        tmp_path / "store", seconds=f"60 if __import__('os').path.exists({str(stuck)!r}) else 0.01"
+    )
+    config = published.config(drain_seconds=0, request_timeout_seconds=1, allow_pickle=True)
+    with serverprocess.running(tmp_path, config) as server:
+        server.wait_ready()
+        stuck.touch()
+        result: list[Any] = []
+        client = threading.Thread(target=lambda: result.append(post(server)))
+        client.start()
+        server.wait_in_flight()
+        server.terminate()
+        assert server.wait(30) == 0
+        client.join(5)
+        assert result[0][0] == 503
+
+
+def slow_version(store: Path, seconds: float | str) -> Published:
+    """Publish a model, as a pickle, whose every prediction takes this long (a number, or an expression of one)."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import FunctionTransformer

@@ -154,4 +154,7 @@ def write_termination_message(message: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # the interpreter would wait for threads whose model call has run out of time
