@@ -21,44 +21,6 @@ from tidemill_runtime.server.inference import fields_of
 from tidemill_runtime.server.monitorclient import MonitorClient
 from tidemill_runtime.server.state import State
 
-_TENSOR: dict[str, Any] = {
-    "type": "object",
-    "required": ["name", "shape", "datatype", "data"],
-    "properties": {
-        "name": {"type": "string"},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-        "datatype": {"type": "string"},
-        "data": {"type": "array", "items": {}},
-        "parameters": {"type": "object"},
-    },
-}
-_V2_BODY: dict[str, Any] = {
-    "type": "object",
-    "required": ["inputs"],
-    "properties": {
-        "id": {"type": "string"},
-        "parameters": {"type": "object"},
-        "inputs": {"type": "array", "items": _TENSOR, "minItems": 1},
-        "outputs": {"type": "array", "items": {"type": "object", "properties": {"name": {"type": "string"}}}},
-    },
-}
-_V1_BODY: dict[str, Any] = {
-    "type": "object",
-    "required": ["instances"],
-    "properties": {"instances": {"type": "array", "items": {}, "minItems": 1}},
-}
-_FEEDBACK_ENTRY: dict[str, Any] = {
-    "type": "object",
-    "required": ["id", "label"],
-    "properties": {"id": {"type": "string"}, "label": {}},
-}
-_FEEDBACK_BODY: dict[str, Any] = {"oneOf": [_FEEDBACK_ENTRY, {"type": "array", "items": _FEEDBACK_ENTRY}]}
-_ERROR: dict[str, Any] = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {"error": {"type": "string"}},
-}
-
 
 class Endpoints:
     """The handlers, over one data plane."""
@@ -105,7 +67,9 @@ class Endpoints:
         self._description.check(model)
         headers = request.scope["headers"]
         body = await self._reader.read(headers, request.receive)
-        return Response(await self._explanations.answer(protocol, fields_of(headers), body), media_type="application/json")
+        return Response(
+            await self._explanations.answer(protocol, fields_of(headers), body), media_type="application/json"
+        )
 
     async def feedback(self, request: Request, model: str) -> Response:
         """Pass labels on to the monitor and its answer back."""
