@@ -163,6 +163,8 @@ async def test_v2_answers_in_tensors(numbers: Published) -> None:
     }  # fmt: skip
     v1 = await explained(parts, tensor["data"], **{"class": 2})
     assert list(v1["contributions"].values()) == outputs["contributions"]["data"]
+    assert (await post(parts.app, "/v2/models/demo/versions/7/explain", document)).body == reply.body
+    assert (await post(parts.app, "/v2/models/demo/versions/8/explain", document)).status == 404
     by_id = await post(parts.app, V2, {"inputs": [tensor]}, {"x-tidemill-prediction-id": "from-header"})
     assert by_id.json()["id"] == "from-header"
 

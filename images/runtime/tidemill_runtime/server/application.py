@@ -62,9 +62,11 @@ class Endpoints:
         self._description.check(model, version)
         raise UnavailableError("inference is not available")
 
-    async def explain(self, request: Request, protocol: Literal["v1", "v2"], model: str) -> Response:
+    async def explain(
+        self, request: Request, protocol: Literal["v1", "v2"], model: str, version: str | None = None
+    ) -> Response:
         """Return the contributions of one row's columns."""
-        self._description.check(model)
+        self._description.check(model, version)
         headers = request.scope["headers"]
         body = await self._reader.read(headers, request.receive)
         return Response(
@@ -147,6 +149,9 @@ def _add_model_routes(app: FastAPI, endpoints: Endpoints) -> None:
     async def explain_v2(request: Request, model: str) -> Response:
         return await endpoints.explain(request, "v2", model)
 
+    async def version_explain(request: Request, model: str, version: str) -> Response:
+        return await endpoints.explain(request, "v2", model, version)
+
     v1, v2 = "/v1/models/{model}", "/v2/models/{model}"
     gets: dict[str, Any] = {
         v2: metadata,
@@ -162,6 +167,7 @@ def _add_model_routes(app: FastAPI, endpoints: Endpoints) -> None:
         f"{v1}:predict": infer,
         f"{v1}:explain": explain_v1,
         f"{v2}/explain": explain_v2,
+        f"{v2}/versions/{{version}}/explain": version_explain,
         f"{v2}/feedback": feed_back,
         f"{v1}:feedback": feed_back,
     }

@@ -44,17 +44,17 @@ def describe(title: str, name: str, number: str, manifest: ModelManifest, server
         f"/v1/models/{name}": _get("Model ready (V1)", _readiness(), 503),
         f"/v1/models/{name}:predict": _post("Predict (V1)", predict, _v1_answer(), _v1_example(signature.inputs)),
     }
-    for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{number}"):
-        paths[path] = _get("Model metadata", _model_metadata())
-        paths[f"{path}/ready"] = _get("Model ready", _readiness(), 503)
-        paths[f"{path}/infer"] = _post("Infer", infer, _v2_answer(), _v2_example(signature.inputs))
-    for path in (f"/v2/models/{name}/feedback", f"/v1/models/{name}:feedback"):
-        paths[path] = _feedback()
     explanations = {"type": "array", "items": {"type": "object"}}
     paths[f"/v1/models/{name}:explain"] = _post(
         "Explain (V1)", predict, _object(explanations=explanations), _v1_example(signature.inputs)
     )
-    paths[f"/v2/models/{name}/explain"] = _post("Explain", infer, _v2_answer(), _v2_example(signature.inputs))
+    for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{number}"):
+        paths[path] = _get("Model metadata", _model_metadata())
+        paths[f"{path}/ready"] = _get("Model ready", _readiness(), 503)
+        paths[f"{path}/infer"] = _post("Infer", infer, _v2_answer(), _v2_example(signature.inputs))
+        paths[f"{path}/explain"] = _post("Explain", infer, _v2_answer(), _v2_example(signature.inputs))
+    for path in (f"/v2/models/{name}/feedback", f"/v1/models/{name}:feedback"):
+        paths[path] = _feedback()
     return {"openapi": "3.1.0", "info": {"title": title, "version": server_version}, "paths": paths}
 
 
