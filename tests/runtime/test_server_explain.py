@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import math
 import threading
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LinearRegression
 from tests.support import versions
-from tests.support.asgi import Reply, post
+from tests.support.asgi import Reply, call, post
 from tests.support.versions import Published
 
 from tidemill_contracts.artifact import ColumnSpec, Signature
@@ -165,6 +166,15 @@ async def test_v2_answers_in_tensors(numbers: Published) -> None:
     assert list(v1["contributions"].values()) == outputs["contributions"]["data"]
     assert (await post(parts.app, "/v2/models/demo/versions/7/explain", document)).body == reply.body
     assert (await post(parts.app, "/v2/models/demo/versions/8/explain", document)).status == 404
+    values = np.array(tensor.pop("data"), "<f8").tobytes()
+    head = json.dumps(document | {"inputs": [tensor | {"parameters": {"binary_data_size": len(values)}}]}).encode()
+    length = {"inference-header-content-length": str(len(head))}
+    assert (await call(parts.app, "POST", V2, head + values, length)).body == reply.body
+
+
+async def test_the_id_comes_from_the_header_where_the_body_has_none(numbers: Published) -> None:
+    parts = serve(numbers)
+    tensor = {"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [0.5, 1.0, -1.0, 2.0]}
     by_id = await post(parts.app, V2, {"inputs": [tensor]}, {"x-tidemill-prediction-id": "from-header"})
     assert by_id.json()["id"] == "from-header"
 

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import orjson
 
-from tidemill_runtime.server import compression, protocol_v1, protocol_v2
+from tidemill_runtime.server import compression, protocol_v1
 from tidemill_runtime.server.dataplane import DataPlane, new_request_id
 from tidemill_runtime.server.explain import Explainer, Explanation
 from tidemill_runtime.server.frame import Frame
-from tidemill_runtime.server.inference import Fields, given_id
+from tidemill_runtime.server.inference import Fields, decoded_v2, given_id
 from tidemill_runtime.server.parameters import Parameters
 
 ENCODING = b"content-encoding"
@@ -44,7 +44,7 @@ class Explanations:
         if protocol == "v1":
             first = protocol_v1.decode(body, plane.schema)
             return "", first.frame, first.parameters
-        request = protocol_v2.decode(body, plane.schema, plane.output_names)
+        request = decoded_v2(plane, fields, body)
         return request.id or given_id(fields) or new_request_id(), request.frame, request.parameters
 
     def _v1(self, found: Explanation) -> bytes:

@@ -152,9 +152,7 @@ class Inference:
     def _decode(self, protocol: Protocol, fields: Fields, body: bytes, started: float) -> _Request:
         plane = self._plane
         if protocol == "v2":
-            length = fields.get(_JSON_LENGTH)
-            json_length = None if length is None else binary.json_length(length)
-            request = protocol_v2.decode(body, plane.schema, plane.output_names, json_length)
+            request = decoded_v2(plane, fields, body)
             return _Request(request.id or given_id(fields) or new_request_id(), request.frame, request, started)
         decoded = protocol_v1.decode(body, plane.schema)
         return _Request(given_id(fields) or new_request_id(), decoded.frame, decoded, started)
@@ -189,6 +187,17 @@ def fields_of(headers: Headers) -> Fields:
         if name in _FIELDS:
             fields[name] = value if name not in fields else fields[name] + b", " + value
     return fields
+
+
+def decoded_v2(plane: DataPlane, fields: Fields, body: bytes) -> protocol_v2.Request:
+    """Return the V2 request in a plain body, JSON alone or with binary data behind it.
+
+    Raises:
+        BadRequestError: names the field and what it takes.
+    """
+    length = fields.get(_JSON_LENGTH)
+    json_length = None if length is None else binary.json_length(length)
+    return protocol_v2.decode(body, plane.schema, plane.output_names, json_length)
 
 
 def given_id(fields: Fields) -> str | None:
