@@ -114,7 +114,8 @@ async def test_a_body_that_does_not_arrive_is_given_up(numbers: Published) -> No
     assert parts.plane.in_flight == 0
 
 
-async def test_a_client_that_hangs_up_gets_no_answer_and_frees_its_place(numbers: Published) -> None:
+@pytest.mark.parametrize("path", [V2, "/v2/models/demo/feedback", "/v2/models/demo/explain"])
+async def test_a_client_that_hangs_up_is_no_fault_and_frees_its_place(numbers: Published, path: str) -> None:
     parts, _ = serve(numbers)
     sent: list[Any] = []
 
@@ -124,8 +125,9 @@ async def test_a_client_that_hangs_up_gets_no_answer_and_frees_its_place(numbers
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await parts.app({"type": "http", "method": "POST", "path": V2, "headers": []}, receive, send)
-    assert sent == []
+    scope = {"type": "http", "method": "POST", "path": path, "root_path": "", "query_string": b"", "headers": []}
+    await parts.app(scope, receive, send)
+    assert [m["status"] for m in sent if "status" in m] == ([] if path == V2 else [400])
     assert parts.plane.in_flight == 0
 
 

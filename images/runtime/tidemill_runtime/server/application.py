@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from tidemill_runtime.server import feedback, openapi
-from tidemill_runtime.server.bodies import BodyReader
+from tidemill_runtime.server.bodies import BodyReader, ClientGoneError
 from tidemill_runtime.server.dataplane import DataPlane
 from tidemill_runtime.server.description import SERVER, Description, server_version
 from tidemill_runtime.server.errors import ServingError, UnavailableError
@@ -191,10 +191,14 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def invalid(_: Request, error: Exception) -> Response:
         return JSONResponse({"error": f"the request is not valid: {error}"}, 400)
 
+    async def gone(*_: object) -> Response:
+        return Response(status_code=400)  # nobody reads it; without a handler the log would have a fault
+
     async def failed(*_: object) -> Response:
         return JSONResponse({"error": "internal error; the server's log says more"}, 500)
 
     app.add_exception_handler(ServingError, refused)
     app.add_exception_handler(HTTPException, routed)
     app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(ClientGoneError, gone)
     app.add_exception_handler(Exception, failed)
