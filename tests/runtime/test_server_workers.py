@@ -130,6 +130,20 @@ def test_no_request_is_lost_while_two_workers_drain(numbers: Published, tmp_path
         drain_under_load(server)
 
 
+def test_a_worker_that_dies_while_it_drains_has_a_successor_that_drains(numbers: Published, tmp_path: Path) -> None:
+    with serverprocess.running(tmp_path, numbers.config(workers=2, drain_seconds=2.0)) as server:
+        server.wait_ready()
+        victim, other = children(server.process.pid)
+        server.terminate()
+        until(lambda: get(server.admin + "/readyz")[0] == 503)
+        os.kill(victim, signal.SIGKILL)
+        ids = {ask(server) for _ in range(24)}  # about half of them came to the socket of the one that died
+        assert len(ids) == 24
+        assert is_running(other)
+        assert server.wait(30) == 1
+        assert server.termination_log.read_text() == "WorkersFailed: 1 workers died while they drained"
+
+
 def test_a_second_signal_hurries_every_worker(numbers: Published, tmp_path: Path) -> None:
     with serverprocess.running(tmp_path, numbers.config(workers=2, drain_seconds=60.0)) as server:
         server.wait_ready()

@@ -124,14 +124,13 @@ class Workers:
             self._reap()
             if self._signals > self._passed_on or self._failure is not None:
                 self._pass_on()
+            self._start_missing()  # while draining, too: what waits for a worker that died is its successor's
             if not self._passed_on:
-                self._start_missing()
                 self._kill_stuck()
                 self._judge_readiness()
             elif not self.ids:
                 return
             elif time.monotonic() > self._end_by:
-                self._end_by = math.inf
                 self._kill(self.ids, signal.SIGKILL)
             is_waiting = not self._passed_on and not self._is_complete()
             if select.select([woken], [], [], _STARTING_TURN_SECONDS if is_waiting else _TURN_SECONDS)[0]:
@@ -151,6 +150,8 @@ class Workers:
         self._board.reset_gauges(worker.index)
         if self._passed_on:
             self._broken_drains += code != 0
+            is_over = code == 0 or self._broken_drains > MAX_DEATHS or time.monotonic() > self._end_by
+            worker.start_at = math.inf if is_over else 0.0
             return
         now = time.monotonic()
         recent = sum(at > now - DEATHS_SECONDS for at in self._deaths)
@@ -160,6 +161,7 @@ class Workers:
         if recent >= MAX_DEATHS:
             text = f"workers died {recent + 1} times within {DEATHS_SECONDS:g} s; the last one {how}"
             self._failure = StartError("WorkersFailed", text, retryable=True)
+            worker.start_at = math.inf
             return
         worker.start_at = now + _BACK_OFF_SECONDS[min(recent, len(_BACK_OFF_SECONDS) - 1)]
         _log.error("worker %d %s; another takes its place", worker.index, how)
@@ -185,6 +187,8 @@ class Workers:
             with self._admin.paused(), _held_back():
                 for worker in missing:
                     self._fork(worker)
+            if self._passed_on:  # they drain as soon as they serve
+                self._kill([w.process for w in missing], HURRY_SIGNAL if self._signals > 1 else signal.SIGTERM)
 
     def _fork(self, worker: _Worker) -> None:
         self._board.reset_gauges(worker.index)
