@@ -18,6 +18,7 @@ from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.server import accesslog, observer
 from tidemill_runtime.server.accesslog import AccessLog
 from tidemill_runtime.server.observer import Finished, Observer
+from tidemill_runtime.server.protocol_v2 import MAX_ID
 from tidemill_runtime.server.telemetry import Telemetry
 
 GRPC_PATH = "inference.GRPCInferenceService/ModelInfer"
@@ -191,6 +192,23 @@ def test_sampled_requests_have_a_line(numbers: Published, tmp_path: Path) -> Non
     assert len(rest) == 201
     assert [line["status"] for line in rest].count(400) == 1
     assert not any(value is None for line in rest for value in line.values())
+
+
+@pytest.mark.parametrize("form", ["v2", "grpc"])
+def test_a_line_has_the_id_that_the_prediction_log_has(numbers: Published, tmp_path: Path, form: str) -> None:
+    given = "grün\0" + "\1" * (MAX_ID - 5)  # no header holds it as it is
+    with serverprocess.running(tmp_path, numbers.config(access_log_ratio=1.0)) as server:
+        server.wait_ready()
+        if form == "grpc":
+            with grpcclient.Client(server.grpc_target) as client:
+                tensor = grpcclient.tensor("x", [1, 4], "FP64", fp64_contents=[0.5, -1, 0.25, 2])
+                assert client.infer(grpcclient.request(tensor, id=given)).id == given
+        else:
+            assert ask(server, json.dumps(json.loads(BODY) | {"id": given}))[0] == 200
+        until(lambda: len(lines(server)) == 1)
+        assert lines(server)[0]["id"] == given
+        (line,) = [line for line in server.log.read_bytes().splitlines() if b'"method"' in line]
+        assert len(line) < accesslog._LINE_BYTES
 
 
 async def test_lines_are_sampled_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:

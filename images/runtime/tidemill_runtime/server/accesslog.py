@@ -20,7 +20,7 @@ from tidemill_runtime.server.telemetry import Cell
 
 INTERVAL_SECONDS = 0.5
 MAX_WAITING = 10_000  # lines
-_LINE_BYTES = 1024  # no line is longer: ids and routes are bounded
+_LINE_BYTES = 2048  # no line is longer: ids and routes are bounded, and a character takes six bytes at most
 _PATIENCE_SECONDS = 1.0  # with a reader that has not taken what was written before
 _WHOLE_BYTES = 4096  # as much as a pipe takes from one process without a line of another in between
 _log = logging.getLogger(__name__)

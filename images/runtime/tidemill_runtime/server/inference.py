@@ -44,6 +44,7 @@ class Reply:
     headers: Headers
     body: bytes
     rows: int = 0  # that were predicted
+    request_id: str | None = None  # of the prediction, as it is; a header cannot hold every one
 
 
 @dataclass(slots=True)
@@ -170,7 +171,7 @@ class Inference:
         if length is not None:
             fields[0] = _BINARY
             fields.append((_JSON_LENGTH, b"%d" % length))
-        return Reply(200, fields, body, request.frame.rows)
+        return Reply(200, fields, body, request.frame.rows, request.id)
 
     def _failed(self, error: Exception, started: float) -> Reply:
         if not isinstance(error, ServingError):

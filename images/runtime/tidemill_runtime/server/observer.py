@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tidemill_contracts.inference import PREDICTION_ID_HEADER, ServerConfig
+from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.server.accesslog import AccessLog
 from tidemill_runtime.server.dataplane import DataPlane, monotonic
 from tidemill_runtime.server.errors import ServingError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 3.0
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 Attributes = dict[str, str | int | float]
-_ID_HEADER = PREDICTION_ID_HEADER.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +138,9 @@ class ObservedInference(Inference):
 
     def _tell(self, protocol: Protocol, headers: Headers, size: int, reply: Reply, started: float) -> None:
         seconds = monotonic() - started
-        request_id = next((value.decode() for name, value in reply.headers if name == _ID_HEADER), None)
         route = self._routes[protocol]
         self._observer.finished(
-            Finished("POST", route, reply.status, seconds, headers, size, len(reply.body), reply.rows, request_id)
+            Finished("POST", route, reply.status, seconds, headers, size, len(reply.body), reply.rows, reply.request_id)
         )
 
 
