@@ -235,6 +235,40 @@ async def test_more_than_the_limit_in_flight_are_refused_and_the_rest_answered(n
         assert all(answers[i].headers["retry-after"] == "1" for i in by_status[503])
 
 
+HEADS = {
+    "a path": b"GET /",
+    "a header": f"POST {V2} HTTP/1.1\r\nx: ".encode(),
+    "a trailer": f"POST {V2} HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{{\r\n0\r\nx: ".encode(),
+}
+
+
+@pytest.mark.parametrize("start", HEADS.values(), ids=HEADS.keys())
+async def test_a_head_without_end_is_refused(numbers: Published, start: bytes) -> None:
+    async with listening(serve(numbers)) as server:
+        client = await server.connect()
+        await client.send(start)
+        for size in [1000] * 65 + [600]:  # more would cost the client the answer
+            await asyncio.sleep(0.001)
+            await client.send(b"y" * size)
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (431, "close")
+        assert answer.json() == {"error": "path and headers are larger than 65536 bytes"}
+        assert await client.is_closed()
+
+
+async def test_a_large_body_in_chunks_is_no_large_head(numbers: Published) -> None:
+    body = request("/", v2("chunks")).partition(b"\r\n\r\n")[2] + b" " * 300_000
+    async with listening(serve(numbers)) as server:
+        client = await server.connect()
+        for size in (1000, len(body)):
+            await client.send(f"POST {V2} HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n".encode())
+            for start in range(0, len(body), size):
+                piece = body[start : start + size]
+                await client.send(b"%x\r\n%s\r\n" % (len(piece), piece))
+            await client.send(b"0\r\n\r\n")
+            assert (await client.answer()).json()["id"] == "chunks"
+
+
 @pytest.mark.parametrize(
     ("head", "closes"),
     [("HTTP/1.0\r\n", True), ("HTTP/1.1\r\nconnection: close\r\n", True), ("HTTP/1.1\r\n", False)],

@@ -27,6 +27,7 @@ from tidemill_runtime.server.state import State
 # decide at once: a request on a connection that its server just closed would be lost.
 KEEP_ALIVE_SECONDS = 3700
 _LAST_REQUEST_SECONDS = 1.0  # how long a drain waits for the request of a client that has just connected
+_HEAD_BYTES = 64 * 1024  # of path and headers, or of trailers; the parser joins their pieces, which takes ever longer
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
@@ -98,6 +99,7 @@ class InferenceConnection(HttpToolsProtocol):
         self._is_collecting = False  # the parser is inside an inference request that the exchange collects
         self._is_open = False  # the parser is inside some request
         self._is_watched = False
+        self._head_size = 0  # bytes of an incomplete head or trailer; less than 0: inside the body
         self._idle_since = 0.0  # still 0: nothing was answered yet
         self._task: asyncio.Task[None] | None = None  # of the last model call that was not quick
 
@@ -111,9 +113,18 @@ class InferenceConnection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._pass_over_upgrade(data[upgrade.args[0] :])
             return
-        if self._is_open and not self._is_watched:
+        if self._is_open:
+            self._bound(len(data))
+
+    def _bound(self, size: int) -> None:
+        """Bound the time of a request that is not complete, and what it holds beside its body."""
+        if not self._is_watched:
             self._is_watched = True
             self._bounds.watch(self, self._give_up)
+        if self._head_size >= 0:
+            self._head_size += size if self._head_size else 1  # what came first may be of other requests, too
+            if self._head_size > _HEAD_BYTES:
+                self._refuse(Reply(431, [JSON], error_body(f"path and headers are larger than {_HEAD_BYTES} bytes")))
 
     def _pass_over_upgrade(self, rest: bytes) -> None:
         """Take a request that offers another protocol (Java's client: h2c) as if it did not.
@@ -137,6 +148,7 @@ class InferenceConnection(HttpToolsProtocol):
         self.headers: Headers = []
         self.expect_100_continue = False
         self._is_open = True
+        self._head_size = 0
 
     def on_headers_complete(self) -> None:
         """Take an inference request, or leave it to uvicorn."""
@@ -169,8 +181,13 @@ class InferenceConnection(HttpToolsProtocol):
         self._is_collecting = False
         super().on_headers_complete()
 
+    def on_chunk_header(self) -> None:
+        """Start a chunk; behind the last one come trailers, which are read and forgotten."""
+        self._head_size = 0
+
     def on_body(self, body: bytes) -> None:
         """Collect a piece of the body."""
+        self._head_size = -1
         if not self._is_collecting:
             super().on_body(body)
             return
