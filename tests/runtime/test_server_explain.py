@@ -229,6 +229,16 @@ async def test_explanations_wait_in_a_short_queue_and_keep_no_prediction_waiting
     assert (await post(parts.app, V1, document)).status == 200
 
 
+async def test_bodies_are_held_to_the_limit_of_requests_in_flight(numbers: Published) -> None:
+    parts = serve(numbers, max_in_flight=3)
+    body = {"instances": [[0.5, 1.0, -1.0, 2.0]]}
+    replies = await asyncio.gather(*(post(parts.app, V1, body) for _ in range(20)))
+    assert {reply.status for reply in replies} == {200, 503}
+    assert any("overloaded: 3 requests are in flight" in reply.json().get("error", "") for reply in replies)
+    assert parts.plane.in_flight == 0
+    assert (await post(parts.app, V1, body)).status == 200
+
+
 async def test_what_takes_too_long_is_given_up(numbers: Published) -> None:
     parts = serve(numbers, request_timeout_seconds=0.2)
     let_go = threading.Event()

@@ -32,8 +32,13 @@ class Explanations:
 
         Raises:
             ServingError: as `Explainer.explain` does; BadRequestError: names the field and what it takes.
+            UnavailableError: all places in flight are taken; a body has one until it is decoded.
         """
-        request_id, frame, parameters = await asyncio.to_thread(self._decode, protocol, fields, body)
+        self._plane.admit()
+        try:
+            request_id, frame, parameters = await asyncio.to_thread(self._decode, protocol, fields, body)
+        finally:
+            self._plane.release()
         found = await self._explainer.explain(frame, parameters)
         return self._v1(found) if protocol == "v1" else self._v2(request_id, found)
 
