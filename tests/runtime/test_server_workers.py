@@ -1,5 +1,6 @@
 """Several worker processes behind one port, one page and one life, with real processes and real signals."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -8,12 +9,18 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from tests.support import serverprocess, versions
 from tests.support.closedloop import BODY, INFER, drain_under_load
 from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
+
+from tidemill_runtime.server import board, sockets
+from tidemill_runtime.server.admin import AdminServer
+from tidemill_runtime.server.state import State
+from tidemill_runtime.server.workers import Workers
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +201,21 @@ def test_workers_that_die_again_and_again_end_the_container(numbers: Published, 
         assert server.wait(30) == 1
         message = server.termination_log.read_text()
         assert message == "WorkersFailed: workers died 6 times within 60 s; the last one was killed by signal 9"
+
+
+def test_a_fork_that_the_system_refuses_is_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    class Admin:
+        paused = staticmethod(contextlib.nullcontext)
+
+    monkeypatch.setattr(os, "fork", refused)
+    with sockets.listen(0) as listener:
+        cells = board.Board(1, board.GAUGES)
+        parent = Workers([listener], State(), cells, cast(AdminServer, Admin()), lambda _: None, 1, 1)
+        for deaths in (1, 2):
+            parent._start_missing()
+            assert (parent.ids, parent.deaths) == ([], deaths)
+        assert parent._workers[0].start_at > time.monotonic()
+        assert parent._failure is None

@@ -26,6 +26,7 @@ _PHRASES = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Al
 _HEAD_BYTES = 16 * 1024  # more than any probe or scraper sends
 _CONNECTION_SECONDS = 10.0  # within which a connection sends its request and takes its answer
 _CONNECTIONS = 128
+_ACCEPT_PAUSE_SECONDS = 0.05
 _log = logging.getLogger(__name__)
 
 
@@ -111,7 +112,8 @@ class AdminServer:
     def _accept(self, selector: selectors.BaseSelector) -> None:
         try:
             client, _ = self._listener.accept()
-        except OSError:  # gone again, or no descriptor is left
+        except OSError:  # gone again, or no descriptor is left; the listener stays readable then
+            time.sleep(_ACCEPT_PAUSE_SECONDS)
             return
         client.setblocking(False)
         self._connections[client] = _Connection(client)

@@ -188,14 +188,21 @@ class Workers:
                 for worker in missing:
                     self._fork(worker)
             if self._passed_on:  # they drain as soon as they serve
-                self._kill([w.process for w in missing], HURRY_SIGNAL if self._signals > 1 else signal.SIGTERM)
+                self._kill(
+                    [w.process for w in missing if w.process], HURRY_SIGNAL if self._signals > 1 else signal.SIGTERM
+                )
 
     def _fork(self, worker: _Worker) -> None:
         self._board.reset_gauges(worker.index)
         self._board.row(worker.index)[board.HEARTBEAT] = time.monotonic()  # a start can be stuck, too
         parent = os.getpid()
         sys.stdout.flush()  # or both would write what waits in its buffer
-        process = os.fork()
+        try:
+            process = os.fork()
+        except OSError as error:  # the limit of processes, say: those that serve go on, and another try is made
+            _log.error("worker %d cannot be started: %s", worker.index, error)
+            self._ended(worker, 1)
+            return
         if process == 0:
             self._be_worker(worker.index, parent)
         worker.process = process
