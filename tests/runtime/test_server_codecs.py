@@ -158,7 +158,9 @@ def test_the_shortcut_reads_what_the_full_decoder_reads(data: st.DataObject) -> 
         datatype = data.draw(st.sampled_from(["FP64", "FP32"]))
         inputs.append({"name": "x", "shape": [count, len(names)], "datatype": datatype, "data": nested})
     else:
+        counts = data.draw(st.sampled_from([(count,), (count,), (count, 0), (count, 2)]))
         for name in data.draw(st.permutations(names)):
+            count = data.draw(st.sampled_from(counts))
             usual = {"BYTES": TEXT, "FP64": PLAIN}.get(MIXED[name], st.integers(-(2**63), 2**64 - 1))
             item = data.draw(st.sampled_from([usual, LOOSE | TEXT]))
             datatype = data.draw(st.sampled_from([MIXED[name], "FP64", "FP32", "INT64"]))
@@ -182,6 +184,17 @@ def test_the_shortcut_reads_what_the_full_decoder_reads(data: st.DataObject) -> 
         return frame.rows, frame.is_complete, frame.matrix is None, [(c.dtype, repr(c.tolist())) for c in columns]
 
     assert decoded(inputs) == decoded([{**e, "parameters": {**e.get("parameters", {}), "other": 1}} for e in inputs])
+
+
+def test_columns_of_no_rows_beside_others_are_refused() -> None:
+    """What one column has and another has not would fail in the model, as a fault of the server."""
+    for lengths in ([0, 2], [2, 0], [1, 2], [0, 0]):
+        columns = [
+            {"name": name, "shape": [rows], "datatype": "FP64", "data": [1.5] * rows}
+            for name, rows in zip("ab", lengths, strict=True)
+        ]
+        with pytest.raises(BadRequestError, match=r"^inputs\[[01]\]\.shape: "):
+            protocol_v2.decode(json.dumps({"inputs": columns}).encode(), schema_of(a="FP64", b="FP64"), OUTPUTS)
 
 
 def test_the_shortcut_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

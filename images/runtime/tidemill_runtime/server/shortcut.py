@@ -59,22 +59,18 @@ def _columns(inputs: list[Any], schema: Schema) -> Frame | None:
     if len(inputs) != schema.width:
         return None
     arrays: list[Array | None] = [None] * schema.width
-    count = 0
+    count = len(inputs[0]["data"])
     index, columns = schema.index, schema.columns
     for entry in inputs:
         at = index[entry["name"]]
         shape, values, datatype = entry["shape"], entry["data"], entry["datatype"]
         rows = shape[0]
-        if type(values) is not list or rows != len(values) or arrays[at] is not None:
+        if type(values) is not list or rows != count or len(values) != count or arrays[at] is not None:
             return None
         if len(entry) != 4 and not _is_hinted(entry, _TEXT_HINTS if datatype == "BYTES" else _HINTS):
             return None
         if type(rows) is not int or type(shape[-1]) is not int or (shape != [rows] and shape != [rows, 1]):
             return None
-        if rows != count:
-            if count:
-                return None
-            count = rows
         array = _column(values, datatype, columns[at])
         if array is None:
             return None
