@@ -12,10 +12,12 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
+    IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
 )
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from skops import io as skops_io
@@ -121,6 +123,28 @@ def test_trees_without_their_crew_give_the_same_bits(kind: Any) -> None:
     several = kind(n_estimators=3).fit(x, np.c_[y, y])
     forests.use_trees(several)
     assert asked not in vars(several)
+
+
+@pytest.mark.parametrize(
+    "detector", [IsolationForest(n_estimators=9, random_state=0), LocalOutlierFactor(novelty=True)]
+)
+def test_an_outlier_detector_is_asked_once(detector: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(5).normal(size=(80, 3)) * 1.5
+    detector.fit(x[:40])
+    labels, scores = detector.predict(x), detector.decision_function(x)
+    assert set(labels) == {1, -1}
+    signature = Signature(
+        inputs=tuple(ColumnSpec(name=name, datatype="FP64") for name in "abc"),
+        outputs=(ColumnSpec(name="label", datatype="INT64"), ColumnSpec(name="score", datatype="FP64")),
+        frame=False,
+    )
+    manifest: Any = SimpleNamespace(signature=signature, classes=None, task="outlier-detection")
+    schema = Schema(signature)
+    model = NativeModel(detector, schema, manifest)
+    monkeypatch.setattr(detector, "predict", lambda _: pytest.fail("asked for what the score says"))
+    found = {name: values for name, _, values in model.predict(Frame(schema, len(x), matrix=x)).tensors()}
+    np.testing.assert_array_equal(found["label"], labels)
+    np.testing.assert_array_equal(found["score"], scores)
 
 
 def test_every_estimator_inside_uses_one_thread() -> None:

@@ -21,6 +21,8 @@ from tidemill_runtime.server.frame import Array, Frame, Schema
 from tidemill_runtime.server.quiet import quiet
 from tidemill_runtime.server.trusted import is_vetted
 
+_BY_SCORE = frozenset({"sklearn.ensemble._iforest.IsolationForest", "sklearn.neighbors._lof.LocalOutlierFactor"})
+
 
 def import_without_pandas() -> None:
     """Import scikit-learn for a model that was not fitted on frames: pandas, which it would import for a moment's
@@ -92,6 +94,7 @@ class NativeModel:
         self._methods = list(output_methods(self._model, manifest.task).items())
         self._others = [o.name for o in outputs[1:] if o.name != PROBABILITIES]
         self._is_forest = forests.is_classifier(self._model)
+        self._is_by_score = _is_by_score(self._model)
         forests.use_trees(self._model)
         method = self._methods[0][1]
         if not hasattr(self._model, method):
@@ -132,6 +135,9 @@ class NativeModel:
 
     def _all(self, features: Any) -> Answer:
         """Return the answer of a model with outputs beside prediction and probabilities."""
+        if self._is_by_score:  # its predict asks for the score, too
+            score = self._model.decision_function(features)
+            return Answer(self._names, np.where(score < 0, -1, 1), None, [score])
         found: dict[str, Array] = {}
         for name, method in self._methods:
             found |= named(name, getattr(self._model, method)(features))
@@ -167,6 +173,12 @@ def _as_trained(values: Array, datatype: str) -> Array:
         whole: Array = values.astype(np.int64)
         return whole if bool((whole == values).all()) else values
     return values
+
+
+def _is_by_score(model: Any) -> bool:
+    """Return whether a model is an outlier detector whose labels are the sign of its score."""
+    kind = type(model)
+    return f"{kind.__module__}.{kind.__name__}" in _BY_SCORE
 
 
 def _split(estimator: Any) -> tuple[Any | None, Any]:
