@@ -4,6 +4,7 @@ Everything that needs to know an estimator goes through `Model`, so that a model
 and one fitted on a matrix look the same from outside.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,18 @@ class Model:
 
     def _call(self, method: str, features: pd.DataFrame) -> Any:
         return usercode.call(getattr(self.estimator, method), self.root, self.take(features))
+
+    def refusal(self, features: pd.DataFrame) -> Exception | None:
+        """Return what the estimator says against rows that it may not take, None where it answers them."""
+        given = self.take(features)
+        ask = getattr(self.estimator, "predict", None) or self.estimator.transform
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                ask(given)
+        except Exception as error:  # an estimator may be anybody's code, and says so in any way
+            return error
+        return None
 
     def probabilities(self, features: pd.DataFrame) -> Values | None:
         """Return class probabilities [rows, classes] in the order of `classes`, None when the model has none."""

@@ -5,8 +5,6 @@ itself does with a gap is recorded in the signature, so that servers do the same
 missing text is a category like any other, which the model's encoder judges.
 """
 
-import warnings
-
 import numpy as np
 import pandas as pd
 
@@ -33,21 +31,9 @@ def refusing(model: Model, rows: pd.DataFrame) -> list[str]:
 
 
 def _refusing(model: Model, row: pd.DataFrame, names: list[str]) -> list[str]:
-    if not names or _answers(model, row.assign(**dict.fromkeys(names, np.nan))):
+    if not names or model.refusal(row.assign(**dict.fromkeys(names, np.nan))) is None:
         return []
     if len(names) == 1:
         return names
     half = len(names) // 2
     return _refusing(model, row, names[:half]) + _refusing(model, row, names[half:])
-
-
-def _answers(model: Model, rows: pd.DataFrame) -> bool:
-    given = model.take(rows)
-    ask = getattr(model.estimator, "predict", None) or model.estimator.transform
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            ask(given)
-    except Exception:  # an estimator may be anybody's code, and says so in any way
-        return False
-    return True

@@ -5,7 +5,6 @@ estimator itself does is recorded in the signature, so that servers do the same 
 cannot say it (numbers, too many categories), a graph that answers is not offered.
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -55,7 +54,7 @@ def _difference(content: bytes, model: Model, row: pd.DataFrame, *, is_refused: 
     if is_refused:
         answers = _graph_answers(content, model, row)
         return "the graph answers a value that the model's encoder refuses" if answers else None
-    if _error(model, row) is not None:  # no encoder refuses it: a step that reads text in some way of its own
+    if model.refusal(row) is not None:  # no encoder refuses it: a step that reads text in some way of its own
         return None
     try:
         report = onnxform.parity(model, row, content)
@@ -71,7 +70,7 @@ def refusing(model: Model, rows: pd.DataFrame) -> list[str]:
 
 
 def _refusing(model: Model, row: pd.DataFrame, names: list[str]) -> list[str]:
-    error = _error(model, _with_unseen(row, names)) if names else None
+    error = model.refusal(_with_unseen(row, names)) if names else None
     if error is None:
         return []
     if len(names) == 1:
@@ -83,7 +82,7 @@ def _refusing(model: Model, row: pd.DataFrame, names: list[str]) -> list[str]:
 def _closed(column: ColumnSpec, model: Model, rows: pd.DataFrame) -> ColumnSpec:
     """Return a column with exactly the categories that its encoder takes, open where they are too many."""
     candidates = sorted({*_encoded(model.estimator), *(column.categories or ())})
-    error = _error(model, _repeated(rows, column.name, [*candidates, _TEXT]))
+    error = model.refusal(_repeated(rows, column.name, [*candidates, _TEXT]))
     refused = refused_categories(error) if error is not None else None
     known = [value for value in candidates if refused is not None and repr(value) not in refused]
     if (
@@ -92,7 +91,7 @@ def _closed(column: ColumnSpec, model: Model, rows: pd.DataFrame) -> ColumnSpec:
         or (column.categories is None and rows[column.name].nunique() > len(known))
     ):
         return column
-    takes_null = _error(model, _repeated(rows, column.name, [None])) is None
+    takes_null = model.refusal(_repeated(rows, column.name, [None])) is None
     update: dict[str, Any] = {"closed": True, "categories": tuple(known)}
     return column.model_copy(update=update if takes_null else update | {"nullable": False})
 
@@ -115,18 +114,6 @@ def _repeated(rows: pd.DataFrame, name: str, values: list[str | None]) -> pd.Dat
     """Return the first row once for each value, with that value in one column."""
     first = rows.iloc[[0] * len(values)].reset_index(drop=True)
     return first.assign(**{name: pd.Series(values, dtype=rows[name].dtype)})
-
-
-def _error(model: Model, rows: pd.DataFrame) -> Exception | None:
-    given = model.take(rows)
-    ask = getattr(model.estimator, "predict", None) or model.estimator.transform
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            ask(given)
-    except Exception as error:  # an estimator may be anybody's code, and says so in any way
-        return error
-    return None
 
 
 def _graph_answers(content: bytes, model: Model, row: pd.DataFrame) -> bool:
