@@ -28,12 +28,13 @@ from tests.support.s3 import S3Server
 from tests.support.servinglog import FakeMonitor
 from tests.support.versions import Published
 
+from tidemill_runtime import storage
 from tidemill_runtime.server import parquet, predictcommand, predictjob
 from tidemill_runtime.server.errors import PredictError
 from tidemill_runtime.server.predict import Form, Predictor
 from tidemill_runtime.server.predictjob import METADATA_KEY, Task
 from tidemill_runtime.server.progress import Progress
-from tidemill_runtime.storage import StorageError
+from tidemill_runtime.storage import Folder, StorageError
 
 SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
 BAD = {4: "lila", 23: "gelb", 24: "gelb"}  # row → a category that training did not see
@@ -277,8 +278,22 @@ class TestData:
 
 class TestObjectStores:
     def test_from_bucket_to_bucket(
-        self, predictor: Predictor, bucket: str, s3_server: S3Server, tmp_path: Path, mounts: Path
+        self,
+        predictor: Predictor,
+        bucket: str,
+        s3_server: S3Server,
+        tmp_path: Path,
+        mounts: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        fetched: list[str] = []
+        download = storage.download
+
+        def noting(folder: Folder, key: str, destination: Path) -> str:
+            fetched.append(key)
+            return download(folder, key, destination)
+
+        monkeypatch.setattr(storage, "download", noting)
         write_secret(mounts, "lake", s3_server.secret)
         client = s3_server.client()
         for name in ("a", "b"):
@@ -290,6 +305,7 @@ class TestObjectStores:
         client.download_file(bucket, "out/scores.parquet", str(tmp_path / "scores.parquet"))
         assert done.rows == pq.read_table(tmp_path / "scores.parquet").num_rows == 120
         assert summary(tmp_path / "scores.parquet")["input"] == f"s3://{bucket}/in/"
+        assert fetched == ["a.parquet", "b.parquet"], "each file once"
 
     def test_a_failed_run_leaves_the_object_of_the_run_before(
         self, predictor: Predictor, bucket: str, s3_server: S3Server, tmp_path: Path, mounts: Path

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import parquet as pq
 
 from tidemill_runtime.server import parquet
 from tidemill_runtime.server.description import server_version
@@ -23,12 +24,14 @@ from tidemill_runtime.server.offlinelog import OfflineLog
 from tidemill_runtime.server.parquet import Inputs, Writer
 from tidemill_runtime.server.predict import Form, Predictor, Scored
 from tidemill_runtime.server.progress import Progress
+from tidemill_runtime.storage import Entry
 
 _log = logging.getLogger(__name__)
 METADATA_KEY = "tidemill"
 MAX_CHUNK_ROWS = 131_072
 MAX_CHUNK_VALUES = 8_000_000  # of the model's inputs; 64 MB as numbers
 REFUSALS_LOGGED = 20
+_Files = Iterator[tuple[Entry, pq.ParquetFile]]
 
 
 @dataclass(frozen=True)
@@ -116,12 +119,15 @@ class _Job:
         self.chunk_rows = task.chunk_rows or max(1, min(MAX_CHUNK_ROWS, MAX_CHUNK_VALUES // width))
 
     def run(self) -> Summary:
-        schema, columns = self._plan()
-        with parquet.create(self._task.output, self._task.output_secret, schema) as writer, self._pool() as pool:
-            for chunk in self._predicted(pool, columns):
-                self._finish(chunk, writer)
-            summary = self._summary(writer)
-            writer.note(METADATA_KEY, json.dumps(asdict(summary), ensure_ascii=False))
+        with ExitStack() as opened:
+            first = opened.enter_context(self._inputs.opened(self._inputs.entries[0]))
+            schema, columns = self._plan(first)
+            files = self._files(first, opened)
+            with parquet.create(self._task.output, self._task.output_secret, schema) as writer, self._pool() as pool:
+                for chunk in self._predicted(pool, files, columns):
+                    self._finish(chunk, writer)
+                summary = self._summary(writer)
+                writer.note(METADATA_KEY, json.dumps(asdict(summary), ensure_ascii=False))
         return summary
 
     @contextmanager
@@ -133,38 +139,44 @@ class _Job:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _plan(self) -> tuple[pa.Schema, list[str]]:
+    def _plan(self, first: pq.ParquetFile) -> tuple[pa.Schema, list[str]]:
         """Return the result's columns, and those that are read, from the first file; nothing is read yet."""
         inputs, form = self._inputs, self._task.form
-        with inputs.opened(inputs.entries[0]) as file:
-            found = file.schema_arrow.remove_metadata()
+        found = first.schema_arrow.remove_metadata()
         schema = self._predictor.result_schema(found, form, where=inputs.name(inputs.entries[0]))
         wanted = set(found.names if form.columns is None else form.columns) | set(self._predictor.schema.names)
         wanted |= {form.id_column} if form.id_column else set()
         return schema, [name for name in found.names if name in wanted]
 
-    def _predicted(self, pool: ThreadPoolExecutor, columns: list[str]) -> Iterator[_Chunk]:
+    def _files(self, first: pq.ParquetFile, opened: ExitStack) -> _Files:
+        """Yield every file, open, one at a time; the first one is open already: a store is asked for it once."""
+        yield self._inputs.entries[0], first
+        opened.close()
+        for entry in self._inputs.entries[1:]:
+            with self._inputs.opened(entry) as file:
+                yield entry, file
+
+    def _predicted(self, pool: ThreadPoolExecutor, files: _Files, columns: list[str]) -> Iterator[_Chunk]:
         """Yield chunks in the data's order when they are predicted, reading ahead by one for each thread and one."""
         ahead: deque[_Chunk] = deque()
-        for chunk in self._submitted(pool, columns):
+        for chunk in self._submitted(pool, files, columns):
             ahead.append(chunk)
             if len(ahead) > self._threads:
                 yield ahead.popleft()
         yield from ahead
 
-    def _submitted(self, pool: ThreadPoolExecutor, columns: list[str]) -> Iterator[_Chunk]:
+    def _submitted(self, pool: ThreadPoolExecutor, files: _Files, columns: list[str]) -> Iterator[_Chunk]:
         inputs, overall, done = self._inputs, 0, 0
-        for entry in inputs.entries:
+        for entry, file in files:
             where = inputs.name(entry)
-            with inputs.opened(entry) as file:
-                self._predictor.result_schema(file.schema_arrow, self._task.form, where=where)
-                count, first = max(1, file.metadata.num_rows), 0
-                for table in parquet.chunks(file, columns, self.chunk_rows, where):
-                    end = first + table.num_rows
-                    share = (done + entry.size * end / count) / max(1, inputs.size)
-                    result = pool.submit(self._score, table.replace_schema_metadata(None), where, first, overall)
-                    yield _Chunk(where, first, overall, share, result)
-                    first, overall = end, overall + table.num_rows
+            self._predictor.result_schema(file.schema_arrow, self._task.form, where=where)
+            count, first = max(1, file.metadata.num_rows), 0
+            for table in parquet.chunks(file, columns, self.chunk_rows, where):
+                end = first + table.num_rows
+                share = (done + entry.size * end / count) / max(1, inputs.size)
+                result = pool.submit(self._score, table.replace_schema_metadata(None), where, first, overall)
+                yield _Chunk(where, first, overall, share, result)
+                first, overall = end, overall + table.num_rows
             done += entry.size
 
     def _score(self, table: pa.Table, where: str, first: int, overall: int) -> Scored:
