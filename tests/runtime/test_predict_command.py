@@ -146,6 +146,7 @@ class TestErrors:
             ),
             (["--input", "nowhere.parquet", "--output", "y.parquet"], "DataNotFound: "),
             (["--input", "ftp://h/x", "--output", "y.parquet"], "ConfigInvalid: unsupported URI 'ftp://h/x'"),
+            (["--input", "[z-a].parquet", "--output", "y.parquet"], "ConfigInvalid: file:///"),
             (["--input", "x", "--output", "y.parquet", "--on-error", "stop"], "invalid choice: 'stop'"),
             (["--input", "x", "--output", "y.parquet", "--chunk-rows", "0"], "0 is not at least 1"),
             (["--input", "x", "--output", "y.parquet", "--uri", "pvc://a/b"], "--uri and --digest belong together"),

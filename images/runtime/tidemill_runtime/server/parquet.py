@@ -121,7 +121,10 @@ def _matching(uri: Uri, secret: str | None) -> tuple[Folder, list[Entry], bool]:
     parts = uri.path.split("/")
     fixed = next(i for i, part in enumerate(parts) if _WILD.search(part))
     folder = storage.open_folder(Uri(uri.scheme, uri.authority, "/".join(parts[:fixed])), secret)
-    pattern = re.compile("/".join(_translated(part) for part in parts[fixed:]).replace(".*/", "(?:.*/)?"))
+    try:
+        pattern = re.compile("/".join(_translated(part) for part in parts[fixed:]).replace(".*/", "(?:.*/)?"))
+    except re.error as error:
+        raise PredictError("ConfigInvalid", f"{uri} is no pattern: {error}") from error
     found = [e for e in folder.files() if pattern.fullmatch(e.key)]
     if not found:
         raise DataError("DataNotFound", f"no file matches {uri}")
