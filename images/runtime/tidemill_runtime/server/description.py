@@ -11,7 +11,6 @@ from tidemill_runtime.server.errors import NotFoundError
 from tidemill_runtime.server.frame import spec_of
 
 SERVER = "tidemill"
-EXTENSIONS: tuple[str, ...] = ()
 
 
 def server_version() -> str:

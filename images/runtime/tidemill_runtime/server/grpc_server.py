@@ -18,7 +18,7 @@ from tidemill_contracts.inference import PREDICTION_ID_HEADER
 from tidemill_runtime.server import grpc_messages
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.dataplane import DataPlane, monotonic, new_request_id
-from tidemill_runtime.server.description import EXTENSIONS, SERVER, Description, server_version
+from tidemill_runtime.server.description import SERVER, Description, server_version
 from tidemill_runtime.server.errors import BadRequestError, OutOfTimeError, ServingError
 from tidemill_runtime.server.inference import VERSION_HEADER, given_id, header_value
 from tidemill_runtime.server.observer import Finished, Observer
@@ -85,9 +85,7 @@ class InferenceService:
     async def server_metadata(self, body: bytes, context: Context) -> bytes:
         """Answer what serves."""
         del body, context
-        return pb.ServerMetadataResponse(
-            name=SERVER, version=server_version(), extensions=EXTENSIONS
-        ).SerializeToString()
+        return pb.ServerMetadataResponse(name=SERVER, version=server_version()).SerializeToString()
 
     async def model_metadata(self, body: bytes, context: Context) -> bytes:
         """Answer the model's inputs and outputs."""
