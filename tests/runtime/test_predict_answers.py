@@ -148,6 +148,16 @@ def test_text_in_all_its_forms_is_text(tmp_path: Path) -> None:
         assert predictor.table(table, Form(columns=())).table == want
 
 
+def test_text_that_is_no_text_is_invalid_data(tmp_path: Path) -> None:
+    predictor = Predictor.open(versions.mixed(tmp_path).config(), 1)
+    table = mixed_rows(3)
+    offsets = pa.array(["rot"] * 3).buffers()[:2]
+    broken = pa.Array.from_buffers(pa.string(), 3, [*offsets, pa.py_buffer(b"rot\xff\xfetrot")])
+    table = table.set_column(table.schema.get_field_index("farbe"), "farbe", broken)
+    with pytest.raises(PredictError, match=r"^DataInvalid: in: column 'farbe' has text that is no UTF-8$"):
+        predictor.table(table, where="in")
+
+
 def test_a_library_call_takes_pandas_and_gives_columns_by_class(tmp_path: Path) -> None:
     published = versions.mixed(tmp_path)
     predictor = Predictor.open(config_of(published.uri, published.digest))

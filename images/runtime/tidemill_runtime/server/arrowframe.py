@@ -67,13 +67,16 @@ def may_name_rows(kind: pa.DataType) -> bool:
     return _is_text(kind) or bool(pa.types.is_integer(kind))
 
 
-def frames_of(table: pa.Table, schema: Schema) -> list[tuple[Rows, Frame]]:
+def frames_of(table: pa.Table, schema: Schema, where: str) -> list[tuple[Rows, Frame]]:
     """Return the rows of a checked table as frames, each with the places of its rows in the table.
 
     One frame, but where a column of whole numbers beyond 2^53 has gaps: no array holds both exactly, so that rows
     with and without a gap go apart, as requests with one row each would.
+
+    Raises:
+        PredictError: DataInvalid; text that is no UTF-8, which Parquet does not check.
     """
-    columns = [_values(table.column(column.name), column) for column in schema.columns]
+    columns = [_values(table.column(column.name), column, where) for column in schema.columns]
     every = np.arange(table.num_rows, dtype=np.int64)
     wide = [i for i, (_, gaps) in enumerate(columns) if gaps is not None]
     if not wide:
@@ -91,10 +94,13 @@ def frames_of(table: pa.Table, schema: Schema) -> list[tuple[Rows, Frame]]:
     return found
 
 
-def _values(chunked: pa.ChunkedArray, column: Column) -> tuple[Array, NDArray[np.bool_] | None]:
+def _values(chunked: pa.ChunkedArray, column: Column, where: str) -> tuple[Array, NDArray[np.bool_] | None]:
     """Return a column's values, and where they are missing if the array itself cannot say it."""
     if column.kind == "text":
-        return _texts(chunked), None
+        try:
+            return _texts(chunked), None
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise PredictError("DataInvalid", f"{where}: column {column.name!r} has text that is no UTF-8") from error
     if pa.types.is_dictionary(chunked.type):
         chunked = chunked.cast(chunked.type.value_type)
     kind = chunked.type

@@ -153,7 +153,7 @@ class Predictor:
         parts: list[Part] = []
         refused: list[Refused] = []
         if table.num_rows:
-            for rows, frame in arrowframe.frames_of(table, self.schema):
+            for rows, frame in arrowframe.frames_of(table, self.schema, where):
                 for found in self._halved(rows, frame):
                     if isinstance(found, Part):
                         parts.append(found)
