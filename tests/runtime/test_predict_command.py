@@ -209,6 +209,15 @@ class TestData:
         with pytest.raises(PredictError, match="no file matches"):
             score(predictor, f"{tmp_path}/in/*.csv", str(output))
 
+    def test_the_output_is_none_of_the_inputs(self, predictor: Predictor, tmp_path: Path) -> None:
+        """A run would write over its data, or the same run again would score what the one before it has written."""
+        path = scored.write(tmp_path / "in" / "a.parquet", good_rows(5))
+        before = Path(path).read_bytes()
+        for given in (path, str(tmp_path / "in"), f"{tmp_path}/*/*.parquet"):
+            with pytest.raises(PredictError, match=r"^ConfigInvalid: --output is a file that --input names: file:///"):
+                score(predictor, given, path, Form(columns=()))
+        assert Path(path).read_bytes() == before
+
     def test_what_came_of_a_run_stands_in_the_file(
         self, strict: Published, predictor: Predictor, tmp_path: Path
     ) -> None:

@@ -20,6 +20,7 @@ from pyarrow import parquet as pq
 
 from tidemill_runtime.server import parquet
 from tidemill_runtime.server.description import server_version
+from tidemill_runtime.server.errors import PredictError
 from tidemill_runtime.server.offlinelog import OfflineLog
 from tidemill_runtime.server.parquet import Inputs, Writer
 from tidemill_runtime.server.predict import Form, Predictor, Scored
@@ -85,9 +86,11 @@ def run(predictor: Predictor, task: Task, threads: int, progress: Progress | Non
     Raises:
         PredictError: the data or the task cannot be scored; StorageError: a store refuses or does not answer.
     """
-    parquet.output_uri(task.output)
+    output = parquet.output_uri(task.output)
     with ExitStack() as stack:
         inputs = stack.enter_context(parquet.find(task.input, task.input_secret))
+        if str(output) in map(inputs.name, inputs.entries):
+            raise PredictError("ConfigInvalid", f"--output is a file that --input names: {output}")
         told = progress if progress is not None else Progress()
         stack.callback(told.close)
         job = _Job(predictor, task, inputs, threads, told)
