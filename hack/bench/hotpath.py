@@ -19,6 +19,7 @@ from tidemill_runtime.server.telemetry import Telemetry
 
 REQUESTS, ROUNDS = 10_000, 15
 GOAL_MICROSECONDS = 5.0
+SCHEMA = Schema(Signature(inputs=tuple(ColumnSpec(name=n, datatype="FP64") for n in "abcd"), outputs=()))
 
 
 def run(arguments: argparse.Namespace) -> list[Row]:
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> list[Row]:
     telemetry = Telemetry(config)
     counted = min(_round(telemetry, None) for _ in range(ROUNDS))
     logged = min(
-        _round(telemetry, Recorder(config, log, None, MonitorClient(log.url), telemetry)) for _ in range(ROUNDS)
+        _round(telemetry, Recorder(config, log, SCHEMA, None, MonitorClient(log.url), telemetry)) for _ in range(ROUNDS)
     )
     goal, met = f"at most {GOAL_MICROSECONDS:g} µs", logged <= GOAL_MICROSECONDS
     return [
@@ -41,9 +42,8 @@ def run(arguments: argparse.Namespace) -> list[Row]:
 
 
 def _round(telemetry: Telemetry, recorder: Recorder | None) -> float:
-    schema = Schema(Signature(inputs=tuple(ColumnSpec(name=n, datatype="FP64") for n in "abcd"), outputs=()))
-    frame = Frame(schema, 1, matrix=np.zeros((1, 4)))
-    answer = Answer([("label", "INT64")], np.zeros(1, np.int64))
+    frame = Frame(SCHEMA, 1, matrix=np.zeros((1, 4)))
+    answer = Answer([("label", "INT64"), ("probabilities", "FP32")], np.zeros(1, np.int64), np.zeros((1, 3)))
     ids = [f"{number:032x}" for number in range(REQUESTS)]
     started = time.perf_counter()
     if recorder is None:

@@ -217,7 +217,8 @@ def _check_log(parts: Parts) -> None:
     """The prediction log takes every kind; a row of several targets has no one label."""
     recorder = parts.recorder
     assert recorder is not None
-    batch = logbatch.slice_of(list(recorder._records))
+    slices = [logbatch.slice_of([record], parts.plane.schema) for record in recorder._records]
+    batch = {name: [item for one in slices for item in one[name]] for name in slices[0] if name != "columns"}
     outputs = parts.plane.warm.manifest.signature.outputs
     assert len(batch["predictions"]) == 2 * len(ROWS)
     assert (batch["predictions"][0] is None) is (len(outputs[0].shape) > 1)

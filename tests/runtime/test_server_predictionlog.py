@@ -136,10 +136,10 @@ async def test_records_on_their_way_into_a_batch_are_sent_at_the_end_or_counted(
     monkeypatch.setattr(predictionlog, "_SLICE_VALUES", 0)  # every record is written in a thread
     writing, original = threading.Event(), logbatch.slice_of
 
-    def slow(records: list[Record]) -> dict[str, Any]:
+    def slow(records: list[Record], schema: Schema) -> dict[str, Any]:
         writing.set()
         time.sleep(0.3)
-        return original(records)
+        return original(records, schema)
 
     monkeypatch.setattr(logbatch, "slice_of", slow)
     async with serving(numbers, monitor.url) as (parts, telemetry):
@@ -169,12 +169,12 @@ async def test_a_batch_cut_short_between_two_of_its_slices_loses_no_record_and_r
     monkeypatch.setattr(predictionlog, "_SLICE_VALUES", 8)
     slices, original = 0, logbatch.slice_of
 
-    def counted(records: list[Record]) -> dict[str, Any]:
+    def counted(records: list[Record], schema: Schema) -> dict[str, Any]:
         nonlocal slices
         slices += 1
         if slices == 3:
             running.cancel()
-        return original(records)
+        return original(records, schema)
 
     monkeypatch.setattr(logbatch, "slice_of", counted)
     async with serving(numbers, monitor.url) as (parts, _):
@@ -196,7 +196,7 @@ async def test_records_that_make_no_batch_are_counted_and_end_nothing(
 ) -> None:
     original = logbatch.slice_of
 
-    def broken(records: list[Record]) -> dict[str, Any]:
+    def broken(records: list[Record], schema: Schema) -> dict[str, Any]:
         raise TypeError("not serializable")
 
     monkeypatch.setattr(logbatch, "slice_of", broken)
@@ -277,12 +277,20 @@ def test_values_are_logged_as_the_profile_counts_them(tmp_path: Path) -> None:
     answer = Answer([("value", "FP64")], np.array([np.nan, 1.5]))
     head = {"batch_id": "p/1", "deployment": "d", "version": "v", "digest": "x", "sent_at": 1.0}
     writer = BatchWriter(head)
-    writer.add(logbatch.slice_of([("id", frame, answer, 1.0, 0.1)]))
+    writer.add(logbatch.slice_of([logbatch.record_of("id", frame, answer, 1.0, 0.1)], frame.schema))
     batch = PredictionBatch.model_validate_json(writer.body())
     assert batch.columns == {"flag": [True, None], "name": ["ü", None], "count": [3, 4], "x": [None, 0.5]}
     assert batch.predictions == [None, 1.5]
     assert batch.scores is None
     assert batch.ids == ["id/0", "id/1"]
+
+    alone = BatchWriter(head)  # the same rows, each in a request of its own
+    for row in range(2):
+        one = Frame(frame.schema, 1, arrays=[array[row : row + 1] for array in arrays])
+        record = logbatch.record_of(f"id/{row}", one, answer.part(row, row + 1), 1.0, 0.1)
+        alone.add(logbatch.slice_of([record], frame.schema))
+    apart = PredictionBatch.model_validate_json(alone.body())
+    assert apart == batch.model_copy(update={"latencies": [0.1, 0.1]})
 
 
 async def test_recording_costs_microseconds(numbers: Published, monitor: FakeMonitor) -> None:

@@ -83,7 +83,7 @@ def wire(loaded: Loaded, config: ServerConfig, state: State, telemetry: Telemetr
     if config.log is not None:
         monitor = MonitorClient(config.log.url)
         reference = reference_document(config, loaded.profile) if loaded.profile is not None else None
-        recorder = Recorder(config, config.log, reference, monitor, telemetry)
+        recorder = Recorder(config, config.log, loaded.warm.schema, reference, monitor, telemetry)
     plane = DataPlane(loaded.warm, config, telemetry, recorder, threads)
     watching = observer.create(config, telemetry)
     inference = Inference(plane) if watching is None else ObservedInference(plane, watching)

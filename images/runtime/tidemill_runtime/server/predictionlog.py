@@ -1,7 +1,7 @@
 """What was predicted, on its way to the monitor: bounded, never in the way of a request.
 
-The hot path appends references to a ring and returns. They become columns between two requests, in steps of a fraction
-of a millisecond: a thread would hold the interpreter longer than that. When the monitor is slow or away, the oldest
+The hot path appends to a ring and returns. Records become columns between two requests, in steps of a fraction of a
+millisecond: a thread would hold the interpreter longer than that. When the monitor is slow or away, the oldest
 records are dropped and counted. A batch is posted again under its own id until the monitor has it, so a lost
 acknowledgement counts nothing twice.
 """
@@ -21,8 +21,8 @@ import orjson
 from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, PredictionLog, ServerConfig
 from tidemill_runtime.server import logbatch
 from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.frame import Frame
-from tidemill_runtime.server.logbatch import MAX_BATCH_ROWS, MAX_BATCH_VALUES, BatchWriter, Record
+from tidemill_runtime.server.frame import Frame, Schema
+from tidemill_runtime.server.logbatch import MAX_BATCH_ROWS, MAX_BATCH_VALUES, BatchWriter, Record, record_of
 from tidemill_runtime.server.monitorclient import MonitorAwayError, MonitorClient
 from tidemill_runtime.server.telemetry import Telemetry
 
@@ -49,6 +49,7 @@ class Recorder:
         self,
         config: ServerConfig,
         log: PredictionLog,
+        schema: Schema,
         reference: bytes | None,
         client: MonitorClient,
         telemetry: Telemetry,
@@ -57,6 +58,7 @@ class Recorder:
         self._client = client
         self._telemetry = telemetry
         self._reference = reference
+        self._schema = schema
         self._limit = log.max_queue_rows
         self._sample_below = int(log.sample_ratio * _HASH_RANGE)
         self._records: deque[Record] = deque()
@@ -71,9 +73,10 @@ class Recorder:
         """Keep one answered request if it is sampled; drops the oldest records when full."""
         if self._sample_below < _HASH_RANGE and zlib.crc32(request_id.encode()) >= self._sample_below:
             return
-        self._records.append((request_id, frame, answer, time.time(), seconds))
+        self._records.append(record_of(request_id, frame, answer, time.time(), seconds))
         self._queued_rows += frame.rows
-        self._bound()
+        if self._queued_rows > self._limit:
+            self._bound()
 
     def record_error(self) -> None:
         """Count a request that failed through no fault of the client."""
@@ -81,7 +84,7 @@ class Recorder:
 
     def _bound(self) -> None:
         while self._queued_rows > self._limit:
-            rows = self._records.popleft()[1].rows
+            rows = self._records.popleft()[3]
             self._queued_rows -= rows
             self._count_dropped(rows)
 
@@ -135,7 +138,7 @@ class Recorder:
                 self._pending = await self._next_batch()
             await self._send(self._pending)
             self._pending = None
-            if newest is None or not self._records or self._records[0][3] > newest[3]:
+            if newest is None or not self._records or self._records[0][1] > newest[1]:
                 return
 
     async def _next_batch(self) -> Batch:
@@ -145,7 +148,7 @@ class Recorder:
         records: list[Record] = []
         try:
             while records := self._take(written):
-                writer.add(await _slice_of(records))
+                writer.add(await self._slice_of(records))
                 written, records = written + _rows(records), []
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
@@ -167,18 +170,24 @@ class Recorder:
         """Return the oldest records that a batch has room for, few enough to be written at once or a single larger."""
         if not self._records:
             return []
-        _, first, *_ = self._records[0]
-        limit = min(MAX_BATCH_ROWS, MAX_BATCH_VALUES // first.schema.width) - written
-        if written and first.rows > limit:
+        rows = self._records[0][3]
+        limit = min(MAX_BATCH_ROWS, MAX_BATCH_VALUES // self._schema.width) - written
+        if written and rows > limit:
             return []
-        limit = min(limit, _SLICE_VALUES // first.schema.width)
+        limit = min(limit, _SLICE_VALUES // self._schema.width)
+        is_single = rows == 1
         records = [self._records.popleft()]
-        rows = first.rows
-        while self._records and rows + self._records[0][1].rows <= limit:
+        while self._records and (self._records[0][3] == 1) is is_single and rows + self._records[0][3] <= limit:
             records.append(self._records.popleft())
-            rows += records[-1][1].rows
+            rows += records[-1][3]
         self._queued_rows -= rows
         return records
+
+    async def _slice_of(self, records: list[Record]) -> logbatch.Slice:
+        """Return records as fields of a batch; many values in a thread."""
+        if _rows(records) * self._schema.width <= _SLICE_VALUES:
+            return logbatch.slice_of(records, self._schema)
+        return await asyncio.to_thread(logbatch.slice_of, records, self._schema)
 
     def _head(self) -> dict[str, Any]:
         self._sequence += 1
@@ -218,12 +227,5 @@ def is_retried(status: int) -> bool:
     return status in _RETRIED or status >= 500
 
 
-async def _slice_of(records: list[Record]) -> logbatch.Slice:
-    """Return records as fields of a batch; many values in a thread."""
-    if _rows(records) * records[0][1].schema.width <= _SLICE_VALUES:
-        return logbatch.slice_of(records)
-    return await asyncio.to_thread(logbatch.slice_of, records)
-
-
 def _rows(records: list[Record]) -> int:
-    return sum(record[1].rows for record in records)
+    return sum(record[3] for record in records)
