@@ -5,9 +5,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,11 +20,13 @@ from tests.support.asgi import call, post
 from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_contracts.inference import Batching
 from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.batching import Batcher, Pace, concatenated
+from tidemill_runtime.server.batching import Batcher, concatenated
 from tidemill_runtime.server.dataplane import DataPlane
 from tidemill_runtime.server.errors import BadRequestError, OutOfTimeError, ServingError, UnavailableError
 from tidemill_runtime.server.frame import Frame, Schema
+from tidemill_runtime.server.inference import Reply
 from tidemill_runtime.server.lifecycle import Parts, assemble
+from tidemill_runtime.server.pace import Crowd, Pace
 from tidemill_runtime.server.state import State
 from tidemill_runtime.server.telemetry import Telemetry
 
@@ -378,11 +382,65 @@ async def test_a_forest_is_called_for_many_requests_at_once(
     assert [reply.json()["predictions"][0] for reply in replies] == forest.model.predict(rows).tolist()
     assert sum(calls) == 40
     assert (len(calls) <= 8) is enabled
-    page = telemetry.exposition().decode()
-    counted = [float(line.split()[-1]) for line in page.splitlines() if line.startswith("tidemill_batched_rows_total{")]
-    assert counted == [float(sum(n for n in calls if n > 1))]
+    assert telemetry_value(telemetry, "tidemill_batched_rows_total") == sum(n for n in calls if n > 1)
     parts.plane.close()
     assert (await call(parts.app, "GET", "/v2/health/live")).status == 200
+
+
+def test_a_crowd_is_suspected_proven_and_left() -> None:
+    crowd = Crowd()
+
+    def arrive(gap: float) -> bool:
+        nonlocal now
+        now += gap
+        waits = crowd.arrived(now)
+        now += 30e-6
+        crowd.answered(now)
+        return waits
+
+    now = 0.0
+    assert not any(arrive(100e-6) for _ in range(1000)), "one user waits for nobody"
+    assert [arrive(20e-6) for _ in range(6)] == [False] * 5 + [True]
+    for _ in range(100):
+        crowd.gathered(4)
+        assert arrive(100e-6), "what comes together is gathered, whatever the gaps"
+    for _ in range(20):
+        crowd.gathered(1)
+    assert [arrive(20e-6) for _ in range(6)] == [False] * 5 + [True], "a crowd that was there may be back soon"
+    for _ in range(20):
+        crowd.gathered(1)
+    assert not any(arrive(20e-6) for _ in range(50)), "a suspicion that was wrong rests for a while"
+
+
+async def test_a_crowd_at_a_quick_model_gets_the_answers_that_each_gets_alone(tmp_path: Path) -> None:
+    published = versions.numbers(tmp_path)
+    config = published.config(runtime="ONNX", max_in_flight=40)
+    parts = assemble(config, State(), telemetry := Telemetry(config), threads=1)
+    plane = parts.plane
+    bodies = [orjson.dumps({"instances": [row]}) for row in published.frame.to_numpy()[:60].tolist()]
+
+    async def answered(body: bytes) -> Any:
+        result = parts.wiring.inference.answer("v1", [], body)
+        return result if isinstance(result, Reply) else await result
+
+    alone = [await answered(body) for body in bodies]
+    assert telemetry_value(telemetry, "tidemill_batched_rows_total") == 0
+    crowd = plane._crowd
+    assert crowd is not None
+    crowd._is_gathering, crowd._size = True, 40.0
+    broken = b'{"instances": [["x"]]}'
+    together = await asyncio.gather(*[answered(body) for body in (*bodies, broken)])
+    assert [reply.body for reply in together[:-1]] == [reply.body for reply in alone]
+    assert together[-1].status == 400
+    # Half of the places are for those who gather; who finds more in flight is answered at once, and nobody refused.
+    assert telemetry_value(telemetry, "tidemill_batched_rows_total") == 20
+    assert plane.in_flight == 0
+    plane.close()
+
+
+def telemetry_value(telemetry: Telemetry, name: str) -> float:
+    lines = telemetry.exposition().decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
 
 
 def test_models_whose_rows_cost_as_much_as_calls_are_not_batched(forest: versions.Published) -> None:

@@ -15,7 +15,9 @@ WORKERS_FACTOR = 1.6
 LATENCY_SHARE = 1 / 3
 COLD_SECONDS, NATIVE_COLD_SECONDS = 1.0, 2.5
 MEMORY_MIB = 120.0
-OWN, OWN_TWO, OWN_NATIVE, FLOOR = "tidemill", "tidemill-2", "tidemill-native", "onnx"
+OWN, OWN_TWO, OWN_NATIVE, OWN_NATIVE_TWO = "tidemill", "tidemill-2", "tidemill-native", "tidemill-native-2"
+FLOOR = "onnx"
+PAIRS = (("iris", OWN, OWN_TWO), ("forest", OWN_NATIVE, OWN_NATIVE_TWO))  # one worker and two
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,12 @@ def _against(results: Results, model: str, key: str, users: int, factor: float, 
 
 
 def _workers(results: Results) -> Iterator[Goal]:
-    """Yield what a second worker gains: of single rows, which the generator takes cores for too, and of batches."""
-    for rows, users in itertools.product(results.document["settings"]["rows"], (16, 300)):
-        two, one = (results.closed("iris", key, users, rows) for key in (OWN_TWO, OWN))
-        what = f"iris, {rows} row{'s' * (rows > 1)}, {_users(users)}, two workers beside one"
-        yield _rate(what, two, one, "one worker", WORKERS_FACTOR, judged=("iris", OWN))
+    """Yield what a second worker gains: of rows that cost the generator about as much as the server, and of others."""
+    for (model, one_key, two_key), users in itertools.product(PAIRS, (16, 300)):
+        if model in results.models:
+            two, one = (results.closed(model, key, users, 1) for key in (two_key, one_key))
+            what = f"{model}{' natively' * (one_key == OWN_NATIVE)}, {_users(users)}, two workers beside one"
+            yield _rate(what, two, one, "one worker", WORKERS_FACTOR, judged=(model, one_key))
 
 
 def _latency(results: Results) -> Iterator[Goal]:

@@ -101,6 +101,7 @@ OWN = (
     own("tidemill", "Tidemill, ONNX", ALL_MODELS),
     own("tidemill-2", "Tidemill, ONNX, 2 workers", ("iris",), workers=2),
     own("tidemill-native", "Tidemill, scikit-learn, batching", ("forest",), runtime="Native"),
+    own("tidemill-native-2", "Tidemill, scikit-learn, batching, 2 workers", ("forest",), 2, "Native"),
 )
 FLOORS = (
     Server(

@@ -73,9 +73,9 @@ def test_the_best_peer_is_the_fastest_one_as_it_comes(document: Document) -> Non
 
 def test_what_was_not_measured_is_no_goal_met(document: Document) -> None:
     document["cells"] = [cell for cell in document["cells"] if cell["server"] != "tidemill-2"]
-    judged = verdict(document, "iris, 1 row, 16 users, two workers beside one")
+    judged = verdict(document, "iris, 16 users, two workers beside one")
     assert judged.met is None
-    assert "iris, 1 row, 16 users, two workers beside one: not measured, goal ≥ 1.6×" in goals.missed([judged])
+    assert "iris, 16 users, two workers beside one: not measured, goal ≥ 1.6×" in goals.missed([judged])
 
 
 def test_a_round_without_a_right_answer_is_no_figure(document: Document) -> None:

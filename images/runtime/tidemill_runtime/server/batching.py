@@ -1,7 +1,7 @@
 """Adaptive batching: requests that wait for a model at the same time are answered by one call of it.
 
 Nothing waits at one user: an idle model is called at once. While a call runs, requests queue, and the next call
-takes them together. It waits for more only while that pays, which `Pace` learns. Results are split by rows; a call
+takes them together. It waits for more only while that pays, which `pace` learns. Results are split by rows; a call
 that fails is repeated in halves, so that an error stays with the request that caused it. What a batch is of and who
 may send it is decided elsewhere: this module knows frames and answers, no protocol and no model.
 """
@@ -20,45 +20,10 @@ from tidemill_contracts.inference import Batching
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import OutOfTimeError, ServingError, UnavailableError
 from tidemill_runtime.server.frame import Array, Frame
+from tidemill_runtime.server.pace import Crowd, Pace
 
 Outcome = Answer | Exception
-_WEIGHT = 0.125  # of the newest arrival in what is learned
-_PATIENCE = 3.0  # an arrival that is late by this many usual gaps is not expected any more
 _EXACT = 2**53  # whole numbers up to here are the same as floats
-
-
-class Pace:
-    """Learns how soon the next request comes while others are there, and says how long to wait for it.
-
-    Times are seconds of any monotonic clock; `cost` is what a call of the model costs whatever its rows.
-    """
-
-    def __init__(self, cost: float, max_delay: float) -> None:
-        self._cost = cost
-        self._max_delay = max_delay
-        self._gap = cost  # from the last arrival or the last answers, whichever was later, to the next arrival
-        self._crowd = 0.0  # share of the arrivals that found others waiting or being answered
-        self._last = -float("inf")
-
-    def arrived(self, now: float, *, others: bool) -> None:
-        """Note a request; alone, it says nothing about gaps in a burst."""
-        if others:
-            self._gap += _WEIGHT * (min(now - self._last, self._cost) - self._gap)
-        self._crowd += _WEIGHT * (others - self._crowd)
-        self._last = now
-
-    def answered(self, now: float) -> None:
-        """Note the end of a call: those who got their answers may be back soon."""
-        self._last = now
-
-    def wait_until(self, waiting: int, since: float) -> float:
-        """Return until when to wait for more than `waiting` requests; `since` is when the model became free for them.
-
-        One more request spares a call and costs all that wait the time until it comes.
-        """
-        if waiting * self._gap >= self._cost * self._crowd:
-            return since
-        return min(self._last + _PATIENCE * self._gap, since + self._max_delay)
 
 
 class _Entry:
@@ -104,6 +69,7 @@ class Batcher:
         self._count = count
         self._is_quick = is_quick
         self._clock = clock
+        self.crowd = Crowd()
         self._pace = Pace(cost, batching.max_delay_milliseconds / 1000)
         self._queue: deque[_Entry] = deque()
         self._rows = 0  # in the queue
@@ -191,6 +157,7 @@ class Batcher:
         if len(batch) > 1:
             self._count(rows)
         if self._is_quick(rows):
+            self.crowd.gathered(len(batch))
             self._settle(batch, answers(self._answer, [entry.frame for entry in batch]))
             if self._queue:
                 self._read_on(loop)

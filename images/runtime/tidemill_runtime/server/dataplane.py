@@ -49,6 +49,7 @@ class DataPlane:
         self._cells = telemetry.cells
         self._closing: list[Callable[[], None]] = []
         self._batcher = self._new_batcher(config.batching or Batching())
+        self._crowd = None if self._batcher is None else self._batcher.crowd
         self._is_worth_a_batch = self._batcher is not None and warm.seconds_per_call > BATCH_SECONDS
 
     def _new_batcher(self, batching: Batching) -> Batcher | None:
@@ -93,6 +94,11 @@ class DataPlane:
         """Return whether this many rows are best predicted here and now, alone."""
         return rows <= self._inline_rows and not self._is_worth_a_batch
 
+    def gathers(self, now: float) -> bool:
+        """Note a quick request; return whether it is best predicted together with others that the loop has read."""
+        crowd = self._crowd
+        return crowd is not None and crowd.arrived(now) and 2 * self.in_flight <= self._limit
+
     def answer(self, frame: Frame) -> Answer:
         """Predict, here and now; safe from any thread.
 
@@ -108,13 +114,15 @@ class DataPlane:
             raise ServingError("the model failed; the server's log says why") from error
 
     async def predict(self, frame: Frame) -> Answer:
-        """Predict beside the event loop; for frames that are not quick.
+        """Predict beside the event loop, or on it together with others; for frames that are not answered at once.
 
         Raises:
             ServingError: as `answer` does; OutOfTimeError: no answer in `request_timeout_seconds`.
         """
         if self._batcher is not None and frame.rows <= self._batcher.max_rows:
             return await self._batcher.predict(frame)
+        if frame.rows <= self._inline_rows:
+            return self.answer(frame)
         return await self.in_thread(lambda: self.answer(frame))
 
     async def in_thread(self, work: Callable[[], T]) -> T:
@@ -141,8 +149,12 @@ class DataPlane:
             seconds = self.config.request_timeout_seconds
             raise OutOfTimeError(f"no answer within {seconds:g} s") from None
 
-    def succeeded(self, request_id: str, frame: Frame, answer: Answer, seconds: float) -> None:
-        """Count and log one answered request."""
+    def succeeded(self, request_id: str, frame: Frame, answer: Answer, started: float) -> None:
+        """Count and log one answered request; `started` is the time when it was whole."""
+        now = monotonic()
+        seconds = now - started
+        if self._crowd is not None:
+            self._crowd.answered(now)
         self._telemetry.succeeded(frame.rows, seconds)
         if self._recorder is not None:
             self._recorder.record(request_id, frame, answer, seconds)

@@ -101,7 +101,7 @@ class Inference:
                 is_over = False
                 return self._answer_large(protocol, fields, body, started)
             request = self._decode(protocol, fields, body, started)
-            if not plane.is_quick(request.frame.rows):
+            if not plane.is_quick(request.frame.rows) or plane.gathers(started):
                 is_over = False
                 return self._answer_slowly(request)
             answer = plane.answer(request.frame)
@@ -139,7 +139,7 @@ class Inference:
         plane = self._plane
         frame = request.frame
         try:
-            answer = plane.answer(frame) if plane.is_quick(frame.rows) else await plane.predict(frame)
+            answer = await plane.predict(frame)
             if frame.rows > _MANY_ROWS:
                 encoded = await plane.in_thread(lambda: self._encode(request, answer))
             else:
@@ -165,7 +165,7 @@ class Inference:
         return protocol_v1.encode(answer, decoded), None
 
     def _succeeded(self, request: _Request, answer: Answer, encoded: Encoded) -> Reply:
-        self._plane.succeeded(request.id, request.frame, answer, monotonic() - request.started)
+        self._plane.succeeded(request.id, request.frame, answer, request.started)
         body, length = encoded
         fields: Headers = [JSON, self._version_header, (_ID_HEADER, header_value(request.id))]
         if length is not None:
