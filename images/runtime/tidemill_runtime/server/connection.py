@@ -340,7 +340,7 @@ class InferenceConnection(HttpToolsProtocol):
         if self.flow.write_paused:
             self.flow.pause_reading()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take a connection, also one that the listener has ceased to listen for."""
         super().connection_made(transport)
         if self.wiring.state.is_draining:
