@@ -18,7 +18,7 @@ from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, PredictionB
 from tidemill_runtime.server import logbatch, predictionlog
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.frame import Frame, Schema
-from tidemill_runtime.server.logbatch import BatchWriter, Record
+from tidemill_runtime.server.logbatch import BatchWriter, Record, Several, Singles
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ async def test_records_on_their_way_into_a_batch_are_sent_at_the_end_or_counted(
     monkeypatch.setattr(logbatch, "slice_of", slow)
     async with serving(numbers, monitor.url) as (parts, telemetry):
         for name in "ab":
-            await post(parts.app, V2, request([[1, 2, 3, 4]], name))
+            await post(parts.app, V2, request([[1, 2, 3, 4]] * 2, name))
         recorder(parts).record_error()
         if ends == "out of time":
             await recorder(parts).flush(0.1)
@@ -156,10 +156,10 @@ async def test_records_on_their_way_into_a_batch_are_sent_at_the_end_or_counted(
             await asyncio.gather(running, return_exceptions=True)
             await recorder(parts).flush(5)
             (batch,) = monitor.batches()
-            assert (batch.ids, batch.errors, batch.dropped) == (["a", "b"], 1, 0)
+            assert (batch.ids, batch.errors, batch.dropped) == (["a/0", "a/1", "b/0", "b/1"], 1, 0)
             expected = b"records_sent_total"
         labels = b'{deployment="demo",namespace="team-a",version="demo-7"}'
-        assert expected + labels + b" 2.0" in telemetry.exposition()
+        assert expected + labels + b" 4.0" in telemetry.exposition()
 
 
 async def test_a_batch_cut_short_between_two_of_its_slices_loses_no_record_and_repeats_none(
@@ -277,18 +277,18 @@ def test_values_are_logged_as_the_profile_counts_them(tmp_path: Path) -> None:
     answer = Answer([("value", "FP64")], np.array([np.nan, 1.5]))
     head = {"batch_id": "p/1", "deployment": "d", "version": "v", "digest": "x", "sent_at": 1.0}
     writer = BatchWriter(head)
-    writer.add(logbatch.slice_of([logbatch.record_of("id", frame, answer, 1.0, 0.1)], frame.schema))
+    writer.add(logbatch.slice_of([Several("id", frame, answer, 1.0, 0.1)], frame.schema))
     batch = PredictionBatch.model_validate_json(writer.body())
     assert batch.columns == {"flag": [True, None], "name": ["ü", None], "count": [3, 4], "x": [None, 0.5]}
     assert batch.predictions == [None, 1.5]
     assert batch.scores is None
     assert batch.ids == ["id/0", "id/1"]
 
-    alone = BatchWriter(head)  # the same rows, each in a request of its own
+    alone, singles = BatchWriter(head), Singles(4)  # the same rows, each in a request of its own
     for row in range(2):
         one = Frame(frame.schema, 1, arrays=[array[row : row + 1] for array in arrays])
-        record = logbatch.record_of(f"id/{row}", one, answer.part(row, row + 1), 1.0, 0.1)
-        alone.add(logbatch.slice_of([record], frame.schema))
+        singles.add(f"id/{row}", one, answer.part(row, row + 1), 1.0, 0.1)
+    alone.add(logbatch.slice_of([singles], frame.schema))
     apart = PredictionBatch.model_validate_json(alone.body())
     assert apart == batch.model_copy(update={"latencies": [0.1, 0.1]})
 

@@ -1,7 +1,8 @@
 """Prediction records as the JSON that the monitor takes: written a slice at a time, and all at once.
 
-A single row is taken apart when it is answered, while everything about it is in the processor's cache: ten thousand
-rows later that takes three times as long. Nothing here sends, waits or validates: what this process itself made is
+Answers to single rows are taken apart when they are given, while everything about them is in the processor's cache:
+ten thousand rows later that takes three times as long. They are kept as flat lists: of an object for each, the garbage
+collector would make pauses of milliseconds. Nothing here sends, waits or validates: what this process itself made is
 right. NaN, the missing number, becomes null.
 """
 
@@ -17,10 +18,6 @@ from tidemill_runtime.server.frame import Column, Frame, Schema
 MAX_BATCH_ROWS = 2000
 MAX_BATCH_VALUES = 100_000  # keeps a batch of a wide model far below the monitor's limit for one body
 
-# Request id, when, seconds, rows, and what was predicted from what: for one row its values, label and score (None
-# without probabilities), for several frame and answer.
-Row = tuple[tuple[Any, ...], Any, float | None]
-Record = tuple[str, float, float, int, Row | tuple[Frame, Answer]]
 Slice = dict[str, Any]  # some records as the fields of a PredictionBatch
 _EMPTY: Slice = {"ids": [], "times": [], "columns": {}, "predictions": [], "latencies": []}
 
@@ -54,47 +51,96 @@ def _lists(parts: Mapping[str, Sequence[bytes]]) -> list[bytes]:
     return [b"%b:[%b]" % (orjson.dumps(name), b",".join(items)) for name, items in parts.items()]
 
 
-def record_of(request_id: str, frame: Frame, answer: Answer, at: float, seconds: float) -> Record:
-    """Return what is kept of an answered request; single rows take about a microsecond."""
-    if frame.rows != 1:
-        return request_id, at, seconds, frame.rows, (frame, answer)
-    if frame.arrays is not None:
-        values = tuple([array.item() for array in frame.arrays])
-    else:
-        assert frame.matrix is not None  # noqa: S101  one of the two is always there
-        values = tuple(frame.matrix[0].tolist())
-    if answer.prediction.ndim != 1:
-        return request_id, at, seconds, 1, (values, None, None)
-    score = None if answer.probabilities is None else max(answer.probabilities[0].tolist())
-    return request_id, at, seconds, 1, (values, answer.prediction.item(), score)
+class Singles:
+    """Answers to requests for a single row each, one behind the other."""
+
+    __slots__ = ("_labels", "_latencies", "_scores", "_values", "_width", "ids", "times")
+
+    def __init__(self, width: int) -> None:
+        self.ids: list[str] = []
+        self.times: list[float] = []
+        self._width = width
+        self._latencies: list[float] = []
+        self._values: list[Any] = []
+        self._labels: list[Any] = []
+        self._scores: list[float] = []
+
+    @property
+    def rows(self) -> int:
+        """Return how many there are."""
+        return len(self.ids)
+
+    @property
+    def at(self) -> float:
+        """Return when the first was answered."""
+        return self.times[0]
+
+    def add(self, request_id: str, frame: Frame, answer: Answer, at: float, seconds: float) -> None:
+        """Note an answer; takes about a microsecond."""
+        self.ids.append(request_id)
+        self.times.append(at)
+        self._latencies.append(seconds)
+        if frame.arrays is None:
+            self._values += frame.matrix[0].tolist()  # type: ignore[index]  # one of the two is always there
+        else:
+            self._values += [array.item() for array in frame.arrays]
+        if answer.prediction.ndim != 1:
+            self._labels.append(None)
+            return
+        self._labels.append(answer.prediction.item())
+        if answer.probabilities is not None:
+            self._scores.append(max(answer.probabilities[0].tolist()))
+
+    def forget(self, rows: int) -> None:
+        """Drop the oldest."""
+        for values in (self.ids, self.times, self._latencies, self._labels, self._scores):
+            del values[:rows]
+        del self._values[: rows * self._width]
+
+    def fields(self, schema: Schema) -> Slice:
+        """Return them as the fields of a batch."""
+        columns = enumerate(schema.columns)
+        fields: Slice = {
+            "ids": self.ids,
+            "times": self.times,
+            "columns": {column.name: _logged(self._values[i :: self._width], column) for i, column in columns},
+            "predictions": self._labels,
+            "latencies": self._latencies,
+        }
+        return {**fields, "scores": self._scores} if self._scores else fields
+
+
+class Several:
+    """The answer to a request for several rows."""
+
+    __slots__ = ("answer", "at", "frame", "id", "rows", "seconds")
+
+    def __init__(self, request_id: str, frame: Frame, answer: Answer, at: float, seconds: float) -> None:
+        self.id = request_id
+        self.frame = frame
+        self.answer = answer
+        self.at = at
+        self.seconds = seconds
+        self.rows = frame.rows
+
+
+Record = Singles | Several
 
 
 def slice_of(records: Sequence[Record], schema: Schema) -> Slice:
-    """Return records, at least one, as the fields of a batch; either all have one row or none has."""
-    fields = _rows(records, schema) if records[0][3] == 1 else _frames(records)
-    return {**fields, "latencies": [record[2] for record in records]}
+    """Return one record of single rows, or at least one of several, as the fields of a batch."""
+    first = records[0]
+    return first.fields(schema) if isinstance(first, Singles) else _frames([r for r in records if isinstance(r, Several)])
 
 
-def _rows(records: Sequence[Record], schema: Schema) -> Slice:
-    values, labels, scores = zip(*[record[4] for record in records], strict=True)
-    columns = zip(schema.columns, zip(*values, strict=True), strict=True)
-    fields: Slice = {
-        "ids": [record[0] for record in records],
-        "times": [record[1] for record in records],
-        "columns": {column.name: _logged(list(items), column) for column, items in columns},
-        "predictions": labels,
-    }
-    return fields if scores[0] is None else {**fields, "scores": scores}
-
-
-def _frames(records: Sequence[Record]) -> Slice:
+def _frames(records: Sequence[Several]) -> Slice:
     ids: list[str] = []
     times: list[float] = []
-    for request_id, at, _, rows, _ in records:
-        ids += [f"{request_id}/{row}" for row in range(rows)]
-        times += [at] * rows
-    frames, answers = zip(*[record[4] for record in records], strict=True)
-    return {"ids": ids, "times": times, **_fields(frames, answers)}
+    for record in records:
+        ids += [f"{record.id}/{row}" for row in range(record.rows)]
+        times += [record.at] * record.rows
+    fields = _fields([record.frame for record in records], [record.answer for record in records])
+    return {"ids": ids, "times": times, **fields, "latencies": [record.seconds for record in records]}
 
 
 def rows_document(head: dict[str, Any], ids: list[str], at: float, frame: Frame, answer: Answer) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What was predicted, on its way to the monitor: bounded, never in the way of a request.
 
-The hot path appends to a ring and returns. Records become columns between two requests, in steps of a fraction of a
-millisecond: a thread would hold the interpreter longer than that. When the monitor is slow or away, the oldest
+The hot path appends to a ring and returns. Records become columns between two requests, in steps of a tenth of a
+millisecond that are spread over half of the interval: a thread would hold the interpreter longer, and steps one behind
+the other would make a queue of the requests that come meanwhile. When the monitor is slow or away, the oldest
 records are dropped and counted. A batch is posted again under its own id until the monitor has it, so a lost
 acknowledgement counts nothing twice.
 """
@@ -22,14 +23,16 @@ from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, PredictionL
 from tidemill_runtime.server import logbatch
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.frame import Frame, Schema
-from tidemill_runtime.server.logbatch import MAX_BATCH_ROWS, MAX_BATCH_VALUES, BatchWriter, Record, record_of
+from tidemill_runtime.server.logbatch import MAX_BATCH_ROWS, MAX_BATCH_VALUES, BatchWriter, Record, Several, Singles
 from tidemill_runtime.server.monitorclient import MonitorAwayError, MonitorClient
 from tidemill_runtime.server.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 30.0
-_SLICE_VALUES = 1000  # written while requests wait: about 0.2 ms
+_SPREAD_SECONDS = INTERVAL_SECONDS / 2  # over which what is queued is written
+_MAX_REST_SECONDS = 0.01  # between two steps
+_SLICE_VALUES = 400  # written while requests wait: about 0.1 ms
 _HASH_RANGE = 2**32
 _RETRIED = frozenset({404, 408, 409, 425, 429})  # besides 5xx; 404: another release behind the name
 
@@ -62,10 +65,14 @@ class Recorder:
         self._limit = log.max_queue_rows
         self._sample_below = int(log.sample_ratio * _HASH_RANGE)
         self._records: deque[Record] = deque()
+        self._singles: Singles | None = None  # the newest record, while it takes more
+        self._singles_rows = max(1, _SLICE_VALUES // schema.width)
         self._queued_rows = 0
         self._dropped = 0
         self._errors = 0
         self._sequence = 0
+        self._newest = float("inf")  # records after this time are for the next sending
+        self._rest = 0.0  # seconds between two steps
         self._process = f"{socket.gethostname()}/{os.urandom(6).hex()}"
         self._pending: Batch | None = None
 
@@ -73,7 +80,15 @@ class Recorder:
         """Keep one answered request if it is sampled; drops the oldest records when full."""
         if self._sample_below < _HASH_RANGE and zlib.crc32(request_id.encode()) >= self._sample_below:
             return
-        self._records.append(record_of(request_id, frame, answer, time.time(), seconds))
+        if frame.rows == 1:
+            singles = self._singles
+            if singles is None or len(singles.ids) >= self._singles_rows:
+                singles = self._singles = Singles(self._schema.width)
+                self._records.append(singles)
+            singles.add(request_id, frame, answer, time.time(), seconds)
+        else:
+            self._singles = None
+            self._records.append(Several(request_id, frame, answer, time.time(), seconds))
         self._queued_rows += frame.rows
         if self._queued_rows > self._limit:
             self._bound()
@@ -83,10 +98,23 @@ class Recorder:
         self._errors += 1
 
     def _bound(self) -> None:
-        while self._queued_rows > self._limit:
-            rows = self._records.popleft()[3]
+        while (excess := self._queued_rows - self._limit) > 0:
+            oldest = self._records[0]
+            rows = oldest.rows
+            if isinstance(oldest, Singles) and excess < rows:
+                rows = excess
+                oldest.forget(rows)
+            else:
+                self._pop()
             self._queued_rows -= rows
             self._count_dropped(rows)
+
+    def _pop(self) -> Record:
+        """Return the oldest record, which takes no more from now on."""
+        oldest = self._records.popleft()
+        if oldest is self._singles:
+            self._singles = None
+        return oldest
 
     def _count_dropped(self, rows: int) -> None:
         self._dropped += rows
@@ -98,6 +126,8 @@ class Recorder:
         while True:
             await asyncio.sleep(delay)
             try:
+                slices = 1 + self._queued_rows * self._schema.width // max(1, _SLICE_VALUES)
+                self._rest = min(_SPREAD_SECONDS / slices, _MAX_REST_SECONDS)
                 await self._send_all()
                 delay = INTERVAL_SECONDS
             except MonitorAwayError as error:
@@ -111,6 +141,7 @@ class Recorder:
 
     async def flush(self, timeout_seconds: float) -> None:
         """Send what is left, once; whatever the monitor does not take in time is dropped and counted."""
+        self._rest = 0.0
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._send_all()
@@ -123,6 +154,7 @@ class Recorder:
             _log.warning("%d prediction records were not sent", self._queued_rows)
             self._count_dropped(self._queued_rows)
             self._records.clear()
+            self._singles = None
             self._queued_rows = 0
 
     def _lose_pending(self) -> None:
@@ -132,13 +164,14 @@ class Recorder:
 
     async def _send_all(self) -> None:
         """Send what is queued now; what comes meanwhile waits for the next time, so that batches stay few."""
-        newest = self._records[-1] if self._records else None
+        self._newest = self._records[-1].at if self._records else float("inf")
+        self._singles = None
         while self._pending is not None or self._records or self._errors:
             if self._pending is None:
                 self._pending = await self._next_batch()
             await self._send(self._pending)
             self._pending = None
-            if newest is None or not self._records or self._records[0][1] > newest[1]:
+            if not self._records or self._records[0].at > self._newest:
                 return
 
     async def _next_batch(self) -> Batch:
@@ -150,7 +183,7 @@ class Recorder:
             while records := self._take(written):
                 writer.add(await self._slice_of(records))
                 written, records = written + _rows(records), []
-                await asyncio.sleep(0)
+                await asyncio.sleep(self._rest)
         except asyncio.CancelledError:
             if written:
                 self._pending = Batch(writer.body(), written)
@@ -167,25 +200,26 @@ class Recorder:
         return Batch(writer.body(), written)
 
     def _take(self, written: int) -> list[Record]:
-        """Return the oldest records that a batch has room for, few enough to be written at once or a single larger."""
-        if not self._records:
+        """Return the oldest records that a batch has room for, few enough to be written at once or one larger."""
+        if not self._records or self._records[0].at > self._newest:
             return []
-        rows = self._records[0][3]
+        rows = self._records[0].rows
         limit = min(MAX_BATCH_ROWS, MAX_BATCH_VALUES // self._schema.width) - written
         if written and rows > limit:
             return []
         limit = min(limit, _SLICE_VALUES // self._schema.width)
-        is_single = rows == 1
-        records = [self._records.popleft()]
-        while self._records and (self._records[0][3] == 1) is is_single and rows + self._records[0][3] <= limit:
-            records.append(self._records.popleft())
-            rows += records[-1][3]
-        self._queued_rows -= rows
+        records = [self._pop()]
+        while isinstance(records[-1], Several) and self._records and isinstance(following := self._records[0], Several):
+            rows += following.rows
+            if rows > limit:
+                break
+            records.append(self._pop())
+        self._queued_rows -= _rows(records)
         return records
 
     async def _slice_of(self, records: list[Record]) -> logbatch.Slice:
         """Return records as fields of a batch; many values in a thread."""
-        if _rows(records) * self._schema.width <= _SLICE_VALUES:
+        if isinstance(records[0], Singles) or _rows(records) * self._schema.width <= _SLICE_VALUES:
             return logbatch.slice_of(records, self._schema)
         return await asyncio.to_thread(logbatch.slice_of, records, self._schema)
 
@@ -228,4 +262,4 @@ def is_retried(status: int) -> bool:
 
 
 def _rows(records: list[Record]) -> int:
-    return sum(record[3] for record in records)
+    return sum(record.rows for record in records)
