@@ -33,7 +33,7 @@ USERS = (1, 16, 300)
 ROWS = (1, models.BATCH_ROWS)
 CAPACITY_USERS = 16  # half of the throughput with these is the rate of the open loop
 OPEN_CONNECTIONS = 64
-OPEN_SAMPLES, OPEN_LONGEST = 100, 4.0  # so many arrivals at least, but no longer than this
+OPEN_SAMPLES, OPEN_LONGEST = 300, 4.0  # so many arrivals at least, but no longer than this
 IDLE_SECONDS = 2.0
 PORTS_EACH = 4
 
@@ -129,8 +129,10 @@ class Comparison:
                 for one in running
                 for rows in self.settings.rows
             }
+            ours = [one for one in running if one.server.kind != "peer"]
             for number in range(self.settings.rounds):
                 self._open_round(name, running, number, capacities)
+                self._open_round(name, ours, number, self._peers_load(running, capacities), "peers")
             for one in running:
                 self.memory.append({"model": name, "server": one.server.key, "mib": memory_mib(one.process.pids())})
 
@@ -183,17 +185,30 @@ class Comparison:
                 for one in rotated(running, number):
                     self._cell(name, one, rows, Load(users, self.settings.seconds), number)
 
+    def _peers_load(
+        self, running: Sequence[Running], capacities: dict[tuple[str, int], float]
+    ) -> dict[tuple[str, int], float]:
+        """Return for each of our servers and the floors what the best peer, as it comes, manages."""
+        peers = [one.server.key for one in running if one.server.kind == "peer" and not one.server.tuned]
+        best = {rows: max((capacities[key, rows] for key in peers), default=0.0) for rows in self.settings.rows}
+        return {(one.server.key, rows): best[rows] for one in running for rows in self.settings.rows}
+
     def _open_round(
-        self, name: str, running: Sequence[Running], number: int, capacities: dict[tuple[str, int], float]
+        self,
+        name: str,
+        running: Sequence[Running],
+        number: int,
+        capacities: dict[tuple[str, int], float],
+        loop: str = "open",
     ) -> None:
         for rows in self.settings.rows:
             for one in rotated(running, number):
                 rate = capacities[one.server.key, rows] / 2
                 if rate > 0:
                     seconds = min(max(self.settings.seconds, OPEN_SAMPLES / rate), OPEN_LONGEST)
-                    self._cell(name, one, rows, Load(OPEN_CONNECTIONS, seconds, rate=rate), number)
+                    self._cell(name, one, rows, Load(OPEN_CONNECTIONS, seconds, rate=rate), number, loop)
 
-    def _cell(self, name: str, one: Running, rows: int, load: Load, number: int) -> None:
+    def _cell(self, name: str, one: Running, rows: int, load: Load, number: int, loop: str = "closed") -> None:
         form = one.server.form(self.fitted[name], rows)
         how = f"{load.rate:,.0f}/s arriving" if load.rate else f"{load.users} users"
         self.progress.step(f"{name}, round {number + 1}, {rows} row{'s' * (rows > 1)}, {how}: {one.server.label}")
@@ -207,7 +222,7 @@ class Comparison:
             error = str(failure)
         if error:
             self.progress.say(f"{one.server.label}, {name}, {rows} rows, {how}: {error[:300]}")
-        cell = {"model": name, "server": one.server.key, "rows": rows, "loop": "open" if load.rate else "closed"}
+        cell = {"model": name, "server": one.server.key, "rows": rows, "loop": loop}
         key = {**cell, "users": load.users}
         self._entry(key)["rounds"].append(found.figures() if found else {"error": error})
 
@@ -268,8 +283,9 @@ def describe(server: Server) -> dict[str, Any]:
 
 def steps(settings: Settings, chosen: Sequence[Server]) -> int:
     """Return how many loads and starts a run has, for its progress."""
-    pairs = sum(name in server.models for server in chosen for name in settings.models)
-    loads = pairs * len(settings.rows) * (len(settings.users) + 1) * settings.rounds
+    pairs = [server.kind for server in chosen for name in settings.models if name in server.models]
+    at_peers_load = sum(kind != "peer" for kind in pairs) if "peer" in pairs else 0
+    loads = (len(pairs) * (len(settings.users) + 1) + at_peers_load) * len(settings.rows) * settings.rounds
     return loads + settings.cold_starts * len({server.process_key for server in chosen if not server.tuned})
 
 

@@ -131,18 +131,23 @@ def _workers(results: Results) -> Iterator[Goal]:
 
 
 def _latency(results: Results) -> Iterator[Goal]:
+    """Yield the tail at half of what each server manages itself, and where both have what is half load for the peer."""
     for model in results.models:
-        what, goal = f"{model}, p99 of one row at half load, beside the best peer", f"≤ {LATENCY_SHARE:.2f}×"
-        own = results.open(model, OWN, 1, "p99")
-        found = ((key, results.open(model, key, 1, "p99")) for key in results.peers(model))
-        known = [(key, one) for key, one in found if one is not None]
-        if own is None or not known:
-            yield Goal(what, own.median if own else None, "µs", "no peer", None, goal, None)
-            continue
-        key, best = min(known, key=lambda pair: pair[1].median)
-        ratio = own.median / best.median
-        beside = f"{results.servers[key]['label']}: {best.median:,.0f}"
-        yield Goal(what, own.median, "µs", beside, ratio, goal, ratio <= LATENCY_SHARE, judged=(model, OWN))
+        own, at_peers = results.open(model, OWN, 1, "p99"), results.at_peers_load(model, OWN, 1, "p99")
+        yield _tail(results, model, own, f"{model}, p99 of one row at half load, beside the best peer")
+        yield _tail(results, model, at_peers, f"{model}, p99 of one row at the best peer's half load, beside it")
+
+
+def _tail(results: Results, model: str, own: Figure | None, what: str) -> Goal:
+    goal = f"≤ {LATENCY_SHARE:.2f}×"
+    found = ((key, results.open(model, key, 1, "p99")) for key in results.peers(model))
+    known = [(key, one) for key, one in found if one is not None]
+    if own is None or not known:
+        return Goal(what, own.median if own else None, "µs", "no peer", None, goal, None)
+    key, best = min(known, key=lambda pair: pair[1].median)
+    ratio = own.median / best.median
+    beside = f"{results.servers[key]['label']}: {best.median:,.0f}"
+    return Goal(what, own.median, "µs", beside, ratio, goal, ratio <= LATENCY_SHARE, judged=(model, OWN))
 
 
 def _limits(results: Results) -> Iterator[Goal]:

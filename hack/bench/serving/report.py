@@ -96,7 +96,7 @@ def _peers(results: Results) -> list[dict[str, Any]]:
 def _model_tables(results: Results, model: str) -> Iterator[str]:
     for rows in results.document["settings"]["rows"]:
         what = "One row" if rows == 1 else f"{rows} rows"
-        yield f"{what} a request: rates and latencies in closed loops; half load is half of the rate of 16 users.\n"
+        yield f"{what} a request: rates and latencies in closed loops; half load is half of the rate of 16 users, the peers' half load that of the best of them.\n"
         yield _table(results, model, rows)
         yield ""
 
@@ -104,17 +104,19 @@ def _model_tables(results: Results, model: str) -> Iterator[str]:
 def _table(results: Results, model: str, rows: int) -> str:
     users = results.document["settings"]["users"]
     names = [f"{count} user{'s' if count > 1 else ''}" for count in users]
-    latencies = [f"p50 / p99 ms, {name}" for name in (*names, "half load")]
+    latencies = [f"p50 / p99 ms, {name}" for name in (*names, "half load", "peers' half load")]
     head = ["server", *names, *latencies, "CPU µs each", "errors"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for key in results.of(model):
         closed = [_rate(results.closed(model, key, count, rows)) for count in users]
         crowds = [[results.closed(model, key, count, rows, name) for name in ("p50", "p99")] for count in users]
-        half = [results.open(model, key, rows, name) for name in ("p50", "p99")]
+        half, peers = (
+            [find(model, key, rows, name) for name in ("p50", "p99")] for find in (results.open, results.at_peers_load)
+        )
         cells = [
             results.servers[key]["label"],
             *closed,
-            *(" / ".join(map(_milliseconds, pair)) for pair in (*crowds, half)),
+            *(" / ".join(map(_milliseconds, pair)) for pair in (*crowds, half, peers)),
             _cpu(results, model, key, rows),
             str(results.errors(model, key) or ""),
         ]

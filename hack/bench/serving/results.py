@@ -50,6 +50,10 @@ class Results:
         """Return a figure of the open loop at half of the server's capacity."""
         return self._figure((model, server, "open", 0, rows), name)
 
+    def at_peers_load(self, model: str, server: str, rows: int, name: str) -> Figure | None:
+        """Return a figure of the open loop at half of the best peer's capacity; of our servers and the floors."""
+        return self._figure((model, server, "peers", 0, rows), name)
+
     def _figure(self, key: tuple[str, str, str, int, int], name: str) -> Figure | None:
         rounds = self._cells[key]["rounds"] if key in self._cells else []
         # Without samples (all that was sent took longer than the measured time) there is a rate but no latency.
