@@ -5,11 +5,9 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,9 +22,8 @@ from tidemill_runtime.server.batching import Batcher, concatenated
 from tidemill_runtime.server.dataplane import DataPlane
 from tidemill_runtime.server.errors import BadRequestError, OutOfTimeError, ServingError, UnavailableError
 from tidemill_runtime.server.frame import Frame, Schema
-from tidemill_runtime.server.inference import Reply
 from tidemill_runtime.server.lifecycle import Parts, assemble
-from tidemill_runtime.server.pace import Crowd, Pace
+from tidemill_runtime.server.pace import Pace
 from tidemill_runtime.server.state import State
 from tidemill_runtime.server.telemetry import Telemetry
 
@@ -76,10 +73,10 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def batcher(model: Any, pool: Executor, *, timeout: float = 30.0, quick_rows: int = 0, **batching: Any) -> Batcher:
+def batcher(model: Any, pool: Executor, *, timeout: float = 30.0, **batching: Any) -> Batcher:
     return Batcher(
         model, pool, Batching(**{"max_delay_milliseconds": 0.0, **batching}), cost=COST, timeout=timeout,
-        hold=lambda: None, release=lambda: None, count=lambda _: None, is_quick=lambda rows: rows <= quick_rows,
+        hold=lambda: None, release=lambda: None, count=lambda _: None,
     )  # fmt: skip
 
 
@@ -110,21 +107,6 @@ async def test_an_idle_model_is_called_at_once_and_those_who_come_meanwhile_toge
     found = [task.result() for task in tasks]
     assert [answer.prediction.tolist() for answer in found] == [[2], [4, 6], [8.5], [10]]
     assert [[array.tolist() for _, _, array in answer.tensors()] for answer in found][1] == [[4, 6], [[2, 2], [3, 3]]]
-
-
-async def test_what_the_loop_has_read_by_then_is_answered_together_on_it_where_that_is_quick() -> None:
-    model, pool = Model(), Held()
-    plane = batcher(model, pool, quick_rows=6)
-    tasks = await waiting(plane, *[matrix((i, i)) for i in range(5)])
-    assert (model.calls, pool.jobs) == ([5], [])
-    assert [task.result().prediction.tolist() for task in tasks] == [[2 * i] for i in range(5)]
-    many = await waiting(plane, *[matrix((i, i), (i, i)) for i in range(4)])
-    assert (model.calls, len(pool.jobs)) == ([5], 1), "eight rows are not quick"
-    await pool.run()
-    assert [(await task).prediction.tolist() for task in many] == [[2 * i] * 2 for i in range(4)]
-    capped = batcher(model, pool, quick_rows=6, max_rows=2)
-    await waiting(capped, *[matrix((i, i)) for i in range(5)])
-    assert (model.calls[2:], pool.jobs) == ([2, 2, 1], [])
 
 
 async def test_those_who_were_answered_together_are_waited_for_and_one_user_is_not() -> None:
@@ -325,7 +307,7 @@ def test_everybody_gets_their_own_rows_in_any_order_of_events(data: st.DataObjec
 
 async def _random_events(data: st.DataObject) -> None:
     model, pool = Model(), Held()
-    plane = batcher(model, pool, max_rows=data.draw(st.integers(1, 6)), quick_rows=data.draw(st.integers(0, 4)))
+    plane = batcher(model, pool, max_rows=data.draw(st.integers(1, 6)))
     sent: list[tuple[list[tuple[float, int]], asyncio.Task[Answer]]] = []
     for step in range(data.draw(st.integers(1, 25))):
         event = data.draw(st.sampled_from(["matrix", "columns", "bad", "run", "cancel"]))
@@ -337,10 +319,8 @@ async def _random_events(data: st.DataObject) -> None:
         elif event in ("matrix", "columns", "bad"):
             rows = [(step + i / 8, -1 if event == "bad" else step) for i in range(data.draw(st.integers(1, 4)))]
             sent.append((rows, (await waiting(plane, (columns if event == "columns" else matrix)(*rows)))[0]))
-    for _ in range(200):  # quick batches take a turn of the loop each
-        await settled()
-        if pool.jobs:
-            await pool.run()
+    while pool.jobs:
+        await pool.run()
     for rows, task in sent:
         assert task.done(), "somebody still waits"
         if task.cancelled():
@@ -387,57 +367,6 @@ async def test_a_forest_is_called_for_many_requests_at_once(
     assert (await call(parts.app, "GET", "/v2/health/live")).status == 200
 
 
-def test_a_crowd_is_suspected_proven_and_left() -> None:
-    crowd = Crowd()
-
-    def arrive(gap: float) -> bool:
-        nonlocal now
-        now += gap
-        waits = crowd.arrived(now)
-        now += 30e-6
-        crowd.answered(now)
-        return waits
-
-    now = 0.0
-    assert not any(arrive(100e-6) for _ in range(1000)), "one user waits for nobody"
-    assert [arrive(20e-6) for _ in range(6)] == [False] * 5 + [True]
-    for _ in range(100):
-        crowd.gathered(4)
-        assert arrive(100e-6), "what comes together is gathered, whatever the gaps"
-    for _ in range(20):
-        crowd.gathered(1)
-    assert [arrive(20e-6) for _ in range(6)] == [False] * 5 + [True], "a crowd that was there may be back soon"
-    for _ in range(20):
-        crowd.gathered(1)
-    assert not any(arrive(20e-6) for _ in range(50)), "a suspicion that was wrong rests for a while"
-
-
-async def test_a_crowd_at_a_quick_model_gets_the_answers_that_each_gets_alone(tmp_path: Path) -> None:
-    published = versions.numbers(tmp_path)
-    config = published.config(runtime="ONNX", max_in_flight=40)
-    parts = assemble(config, State(), telemetry := Telemetry(config), threads=1)
-    plane = parts.plane
-    bodies = [orjson.dumps({"instances": [row]}) for row in published.frame.to_numpy()[:60].tolist()]
-
-    async def answered(body: bytes) -> Any:
-        result = parts.wiring.inference.answer("v1", [], body)
-        return result if isinstance(result, Reply) else await result
-
-    alone = [await answered(body) for body in bodies]
-    assert telemetry_value(telemetry, "tidemill_batched_rows_total") == 0
-    crowd = plane._crowd
-    assert crowd is not None
-    crowd._is_gathering, crowd._size = True, 40.0
-    broken = b'{"instances": [["x"]]}'
-    together = await asyncio.gather(*[answered(body) for body in (*bodies, broken)])
-    assert [reply.body for reply in together[:-1]] == [reply.body for reply in alone]
-    assert together[-1].status == 400
-    # Half of the places are for those who gather; who finds more in flight is answered at once, and nobody refused.
-    assert telemetry_value(telemetry, "tidemill_batched_rows_total") == 20
-    assert plane.in_flight == 0
-    plane.close()
-
-
 def telemetry_value(telemetry: Telemetry, name: str) -> float:
     lines = telemetry.exposition().decode().splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
@@ -449,5 +378,6 @@ def test_models_whose_rows_cost_as_much_as_calls_are_not_batched(forest: version
     assert warm.seconds_per_row < warm.seconds_per_call / 4
     even = replace(warm, seconds_per_row=warm.seconds_per_call)
     config = forest.config()
-    assert DataPlane(even, config, Telemetry(config), None, 1)._batcher is None
-    assert DataPlane(warm, config, Telemetry(config), None, 1)._batcher is not None
+    planes = [DataPlane(one, config, Telemetry(config), None, 1) for one in (even, warm)]
+    assert [plane._batcher is not None for plane in planes] == [False, True]
+    assert [plane.gathering is not None for plane in planes] == [False, True]

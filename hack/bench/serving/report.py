@@ -96,7 +96,10 @@ def _peers(results: Results) -> list[dict[str, Any]]:
 def _model_tables(results: Results, model: str) -> Iterator[str]:
     for rows in results.document["settings"]["rows"]:
         what = "One row" if rows == 1 else f"{rows} rows"
-        yield f"{what} a request: rates and latencies in closed loops; half load is half of the rate of 16 users, the peers' half load that of the best of them.\n"
+        yield (
+            f"{what} a request: rates and latencies in closed loops; half load is half of the rate of 16 users, "
+            "the peers' half load that of the best of them.\n"
+        )
         yield _table(results, model, rows)
         yield ""
 

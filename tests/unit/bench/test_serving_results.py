@@ -44,10 +44,13 @@ def test_medians_and_spread_are_of_rounds() -> None:
 
 def test_every_goal_is_judged(document: Document) -> None:
     judged = goals.judge(Results(document))
-    # answers, floor, peers, native, workers with single rows and batches, p99, cold starts, memory
-    assert len(judged) == 1 + 9 + 9 + 2 + 4 + 3 + 2 + 3
+    # answers, floor, peers, native, workers with single rows and batches, p99 twice, cold starts, memory
+    assert len(judged) == 1 + 9 + 9 + 2 + 4 + 3 + 3 + 2 + 3
     not_measured = [one.what for one in judged if one.met is None]  # the recorded run is from before this server
-    assert not_measured == [f"forest natively, {users} users, two workers beside one" for users in (16, 300)]
+    assert not_measured == [
+        *[f"forest natively, {users} users, two workers beside one" for users in (16, 300)],
+        *[f"{model}, p99 of one row at the best peer's half load, beside it" for model in ("iris", "mixed", "forest")],
+    ]
 
 
 def test_a_ratio_is_of_medians(document: Document) -> None:
@@ -97,6 +100,12 @@ def test_latency_is_judged_at_half_load(document: Document) -> None:
     judged = verdict(document, "iris, p99 of one row at half load, beside the best peer")
     assert (judged.ratio, judged.met) == (pytest.approx(1 / 3), True)
     assert judged.beside == "KServe, V1: 2,700"
+    same = next(
+        c for c in document["cells"] if c["loop"] == "open" and (c["model"], c["server"]) == ("iris", "tidemill")
+    )
+    document["cells"].append({**same, "loop": "peers", "rows": 1, "rounds": [{**same["rounds"][0], "p99": 1000.0}]})
+    judged = verdict(document, "iris, p99 of one row at the best peer's half load, beside it")
+    assert (judged.value, judged.beside, judged.met) == (1000.0, "KServe, V1: 2,700", False)
 
 
 def test_limits_are_limits(document: Document) -> None:

@@ -20,7 +20,7 @@ from tidemill_contracts.inference import Batching
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import OutOfTimeError, ServingError, UnavailableError
 from tidemill_runtime.server.frame import Array, Frame
-from tidemill_runtime.server.pace import Crowd, Pace
+from tidemill_runtime.server.pace import Pace
 
 Outcome = Answer | Exception
 _EXACT = 2**53  # whole numbers up to here are the same as floats
@@ -42,8 +42,7 @@ class Batcher:
 
     `hold` and `release` are called for each request that ran out of time, or lost its client, while the model worked
     on it: a thread cannot be stopped, so its place stays taken until the call ends. `count` is told the rows of each
-    call for several requests. Batches of few enough rows to be `is_quick` are answered on the event loop, where a hop
-    to a thread would cost more: all that the loop has read by then together.
+    call for several requests.
     """
 
     def __init__(
@@ -57,7 +56,6 @@ class Batcher:
         hold: Callable[[], None],
         release: Callable[[], None],
         count: Callable[[int], None],
-        is_quick: Callable[[int], bool] = lambda _: False,
         clock: Callable[[], float] = perf_counter,  # an event loop's own may count in milliseconds
     ) -> None:
         self._answer = answer
@@ -67,9 +65,7 @@ class Batcher:
         self._hold = hold
         self._release = release
         self._count = count
-        self._is_quick = is_quick
         self._clock = clock
-        self.crowd = Crowd()
         self._pace = Pace(cost, batching.max_delay_milliseconds / 1000)
         self._queue: deque[_Entry] = deque()
         self._rows = 0  # in the queue
@@ -79,7 +75,6 @@ class Batcher:
         self._last_size = 0  # requests in the last call
         self._since = clock()  # when the model became free, or something came while it was
         self._waking: asyncio.TimerHandle | None = None
-        self._is_reading = False  # the model is called at the loop's next turn
         self._deadline: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -103,11 +98,7 @@ class Batcher:
         self._rows += frame.rows
         if self._deadline is None:
             self._deadline = loop.call_later(self._interval, self._expire, loop)
-        if not self._running and not self._is_reading:
-            if self._waking is None and self._is_quick(self._rows):
-                self._read_on(loop)
-            else:
-                self._consider(loop, now)
+        self._consider(loop, now)
         try:
             return await entry.future
         except asyncio.CancelledError:
@@ -134,15 +125,6 @@ class Batcher:
                 return
         self._start(loop)
 
-    def _read_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Call the model after the requests that the loop has read by now."""
-        self._is_reading = True
-        loop.call_soon(self._have_read, loop)
-
-    def _have_read(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._is_reading = False
-        self._consider(loop, self._clock())
-
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         self._waking = None
         self._consider(loop, self._clock())
@@ -156,12 +138,6 @@ class Batcher:
             return
         if len(batch) > 1:
             self._count(rows)
-        if self._is_quick(rows):
-            self.crowd.gathered(len(batch))
-            self._settle(batch, answers(self._answer, [entry.frame for entry in batch]))
-            if self._queue:
-                self._read_on(loop)
-            return
         try:
             job = self._pool.submit(answers, self._answer, [entry.frame for entry in batch])
         except RuntimeError:  # the pool was shut down

@@ -240,11 +240,11 @@ class InferenceConnection(HttpToolsProtocol):
         self._release(exchange)
         if self.transport.is_closing():  # sent behind a request that closed the connection: nobody would be answered
             return
-        result = self._inference.answer(exchange.protocol, self.headers, body)
-        if type(result) is Reply:
+        result = self._inference.answer(exchange.protocol, self.headers, body, self._finish)
+        if isinstance(result, Reply):
             self._finish(result)
-        else:
-            self._task = self.loop.create_task(self._finish_later(cast(Coroutine[Any, Any, Reply], result)))
+        elif result is not None:
+            self._task = self.loop.create_task(self._finish_later(result))
             self.tasks.add(self._task)
             self._task.add_done_callback(self.tasks.discard)
 

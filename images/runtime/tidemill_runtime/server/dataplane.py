@@ -14,17 +14,17 @@ from typing import Any, TypeVar
 
 from tidemill_contracts.inference import Batching, ServerConfig
 from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.batching import Batcher
+from tidemill_runtime.server.batching import Batcher, Outcome
 from tidemill_runtime.server.board import IN_FLIGHT
 from tidemill_runtime.server.errors import OutOfTimeError, ServingError, UnavailableError
 from tidemill_runtime.server.frame import Frame
+from tidemill_runtime.server.gathering import Gathering
 from tidemill_runtime.server.models import WarmModel
 from tidemill_runtime.server.predictionlog import Recorder
 from tidemill_runtime.server.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 INLINE_SECONDS = 0.001  # a hop to a thread and back costs about a tenth of this
-BATCH_SECONDS = 0.00015  # what it costs that a request waits for others is less than this
 ROW_SHARE = 0.25  # of a call's cost: where a row costs more than this, calls are worth little less than rows
 T = TypeVar("T")
 
@@ -49,8 +49,8 @@ class DataPlane:
         self._cells = telemetry.cells
         self._closing: list[Callable[[], None]] = []
         self._batcher = self._new_batcher(config.batching or Batching())
-        self._crowd = None if self._batcher is None else self._batcher.crowd
-        self._is_worth_a_batch = self._batcher is not None and warm.seconds_per_call > BATCH_SECONDS
+        self.gathering = None if self._batcher is None else self._new_gathering(self._batcher.max_rows)
+        """What collects quick requests; None where a call costs little more than its rows or batching is off."""
 
     def _new_batcher(self, batching: Batching) -> Batcher | None:
         """Return what collects requests, None where a call costs little more than its rows or batching is off."""
@@ -66,8 +66,12 @@ class DataPlane:
             hold=self._hold,
             release=self.release,
             count=self._telemetry.batched,
-            is_quick=lambda rows: rows <= self._inline_rows,
         )
+
+    def _new_gathering(self, max_rows: int) -> Gathering:
+        rows = min(max_rows, max(1, self._inline_rows))
+        # Who waits holds a place; as many stay free, so that nobody is refused for it.
+        return Gathering(self.answer, self._telemetry.batched, rows, max(1, self._limit // 2))
 
     def _hold(self) -> None:
         """Keep a place for a thread that nobody waits for any more."""
@@ -91,13 +95,8 @@ class DataPlane:
         self._cells[IN_FLIGHT] = self.in_flight
 
     def is_quick(self, rows: int) -> bool:
-        """Return whether this many rows are best predicted here and now, alone."""
-        return rows <= self._inline_rows and not self._is_worth_a_batch
-
-    def gathers(self, now: float) -> bool:
-        """Note a quick request; return whether it is best predicted together with others that the loop has read."""
-        crowd = self._crowd
-        return crowd is not None and crowd.arrived(now) and 2 * self.in_flight <= self._limit
+        """Return whether this many rows are best predicted on the event loop."""
+        return rows <= self._inline_rows
 
     def answer(self, frame: Frame) -> Answer:
         """Predict, here and now; safe from any thread.
@@ -114,15 +113,15 @@ class DataPlane:
             raise ServingError("the model failed; the server's log says why") from error
 
     async def predict(self, frame: Frame) -> Answer:
-        """Predict beside the event loop, or on it together with others; for frames that are not answered at once.
+        """Predict where that is best, together with others where that helps.
 
         Raises:
             ServingError: as `answer` does; OutOfTimeError: no answer in `request_timeout_seconds`.
         """
+        if frame.rows <= self._inline_rows:
+            return self.answer(frame) if self.gathering is None else await _gathered(self.gathering, frame)
         if self._batcher is not None and frame.rows <= self._batcher.max_rows:
             return await self._batcher.predict(frame)
-        if frame.rows <= self._inline_rows:
-            return self.answer(frame)
         return await self.in_thread(lambda: self.answer(frame))
 
     async def in_thread(self, work: Callable[[], T]) -> T:
@@ -151,10 +150,7 @@ class DataPlane:
 
     def succeeded(self, request_id: str, frame: Frame, answer: Answer, started: float) -> None:
         """Count and log one answered request; `started` is the time when it was whole."""
-        now = monotonic()
-        seconds = now - started
-        if self._crowd is not None:
-            self._crowd.answered(now)
+        seconds = monotonic() - started
         self._telemetry.succeeded(frame.rows, seconds)
         if self._recorder is not None:
             self._recorder.record(request_id, frame, answer, seconds)
@@ -176,6 +172,21 @@ class DataPlane:
         if self._batcher is not None:
             self._batcher.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _gathered(gathering: Gathering, frame: Frame) -> "asyncio.Future[Answer]":
+    future = asyncio.get_running_loop().create_future()
+
+    def done(outcome: Outcome) -> None:
+        if future.done():  # its client went away
+            return
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    gathering.add(frame, done)
+    return future
 
 
 def _forget(outcome: "asyncio.Future[Any]") -> None:

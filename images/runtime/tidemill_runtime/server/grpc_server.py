@@ -152,7 +152,7 @@ class InferenceService:
             request = self._decode(body)
         request_id = request.id or _given_id(context) or new_request_id()
         rows = request.frame.rows
-        answer = plane.answer(request.frame) if plane.is_quick(rows) else await plane.predict(request.frame)
+        answer = await plane.predict(request.frame)
         if rows > _MANY_ROWS:
             reply = await plane.in_thread(lambda: self._encode(request_id, answer, request))
         else:

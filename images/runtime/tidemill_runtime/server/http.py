@@ -45,6 +45,7 @@ class InferenceApp:
     async def _infer(self, protocol: Protocol, headers: Headers, receive: Receive, send: Send) -> None:
         try:
             result = self._inference.answer(protocol, headers, await self._reader.read(headers, receive))
+            assert result is not None  # noqa: S101  nothing is to be called
             reply = result if isinstance(result, Reply) else await result
         except ServingError as error:
             reply = self._inference.refused(error)

@@ -1,12 +1,14 @@
 """Inference over HTTP, whatever carries it: headers and body in, status, headers and body out.
 
-Answers at once where the model is quick, else with a coroutine. Knows the protocols' routes, ids and the
-form of errors; knows no socket, no ASGI and no framework. No validation twice, no log line a request.
+Answers in the same turn of the event loop where the model is quick, else with a coroutine. Knows the protocols'
+routes, ids and the form of errors; knows no socket, no ASGI and no framework. No validation twice, no log line a
+request.
 """
 
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -15,6 +17,7 @@ import orjson
 from tidemill_contracts.inference import PREDICTION_ID_HEADER
 from tidemill_runtime.server import binary, compression, protocol_v1, protocol_v2
 from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.batching import Outcome
 from tidemill_runtime.server.dataplane import DataPlane, monotonic, new_request_id
 from tidemill_runtime.server.errors import BadRequestError, ServingError
 from tidemill_runtime.server.frame import Frame
@@ -45,6 +48,10 @@ class Reply:
     body: bytes
     rows: int = 0  # that were predicted
     request_id: str | None = None  # of the prediction, as it is; a header cannot hold every one
+
+
+Done = Callable[[Reply], None]
+Result = Reply | Coroutine[Any, Any, Reply] | None
 
 
 @dataclass(slots=True)
@@ -86,8 +93,11 @@ class Inference:
         self.routes = paths | {f"{path}/": protocol for path, protocol in paths.items()}
         """Decoded paths, with and without the trailing slash, to their protocol."""
 
-    def answer(self, protocol: Protocol, headers: Headers, body: bytes) -> "Reply | Coroutine[Any, Any, Reply]":
-        """Return the reply to a whole request, or what must be awaited for it; counts and logs it."""
+    def answer(self, protocol: Protocol, headers: Headers, body: bytes, done: Done | None = None) -> Result:
+        """Return the reply to a whole request, or what must be awaited for it; counts and logs it.
+
+        None where `done` was given and is called with the reply at the end of this turn of the event loop.
+        """
         started = monotonic()
         plane = self._plane
         try:
@@ -101,11 +111,16 @@ class Inference:
                 is_over = False
                 return self._answer_large(protocol, fields, body, started)
             request = self._decode(protocol, fields, body, started)
-            if not plane.is_quick(request.frame.rows) or plane.gathers(started):
+            frame = request.frame
+            if not plane.is_quick(frame.rows):
                 is_over = False
                 return self._answer_slowly(request)
-            answer = plane.answer(request.frame)
-            return self._succeeded(request, answer, self._encode(request, answer))
+            if done is None or plane.gathering is None:
+                answer = plane.answer(frame)
+                return self._succeeded(request, answer, self._encode(request, answer))
+            is_over = False
+            plane.gathering.add(frame, partial(self._answer_gathered, request, done))
+            return None
         except Exception as error:
             return self._failed(error, started)
         finally:
@@ -115,6 +130,18 @@ class Inference:
     def refused(self, error: ServingError) -> Reply:
         """Return the reply to a request that never became whole, and count it."""
         return self._failed(error, monotonic())
+
+    def _answer_gathered(self, request: _Request, done: Done, outcome: Outcome) -> None:
+        try:
+            if isinstance(outcome, Exception):
+                reply = self._failed(outcome, request.started)
+            else:
+                reply = self._succeeded(request, outcome, self._encode(request, outcome))
+        except Exception as error:
+            reply = self._failed(error, request.started)
+        finally:
+            self._plane.release()
+        done(reply)
 
     async def _answer_large(self, protocol: Protocol, fields: Fields, body: bytes, started: float) -> Reply:
         plane = self._plane

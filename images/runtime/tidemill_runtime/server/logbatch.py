@@ -130,7 +130,9 @@ Record = Singles | Several
 def slice_of(records: Sequence[Record], schema: Schema) -> Slice:
     """Return one record of single rows, or at least one of several, as the fields of a batch."""
     first = records[0]
-    return first.fields(schema) if isinstance(first, Singles) else _frames([r for r in records if isinstance(r, Several)])
+    if isinstance(first, Singles):
+        return first.fields(schema)
+    return _frames([record for record in records if isinstance(record, Several)])
 
 
 def _frames(records: Sequence[Several]) -> Slice:

@@ -15,7 +15,7 @@ from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.server.accesslog import AccessLog
 from tidemill_runtime.server.dataplane import DataPlane, monotonic
 from tidemill_runtime.server.errors import ServingError
-from tidemill_runtime.server.inference import Headers, Inference, Protocol, Reply
+from tidemill_runtime.server.inference import Done, Headers, Inference, Protocol, Reply, Result
 from tidemill_runtime.server.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -112,13 +112,20 @@ class ObservedInference(Inference):
         for path, protocol in self.routes.items():
             self._routes.setdefault(protocol, path)
 
-    def answer(self, protocol: Protocol, headers: Headers, body: bytes) -> "Reply | Coroutine[Any, Any, Reply]":
+    def answer(self, protocol: Protocol, headers: Headers, body: bytes, done: Done | None = None) -> Result:
         """Answer, and tell."""
         started = monotonic()
-        result = super().answer(protocol, headers, body)
-        if not isinstance(result, Reply):
+
+        def told(reply: Reply) -> None:
+            self._tell(protocol, headers, len(body), reply, started)
+            if done is not None:
+                done(reply)
+
+        result = super().answer(protocol, headers, body, None if done is None else told)
+        if isinstance(result, Reply):
+            self._tell(protocol, headers, len(body), result, started)
+        elif result is not None:
             return self._answer_later(result, protocol, headers, len(body), started)
-        self._tell(protocol, headers, len(body), result, started)
         return result
 
     def refused(self, error: ServingError) -> Reply:
