@@ -10,6 +10,7 @@ import json
 import statistics
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 from hack.bench.serving import machine, models, servers
 from hack.bench.serving.environments import PeerError, compile_own
-from hack.bench.serving.generator import Load, LoadError, Measurement, measure
+from hack.bench.serving.generator import Load, LoadError, measure
 from hack.bench.serving.processes import (
     ServerError,
     ServerProcess,
@@ -36,6 +37,7 @@ OPEN_CONNECTIONS = 64
 OPEN_SAMPLES, OPEN_LONGEST = 300, 4.0  # so many arrivals at least, but no longer than this
 IDLE_SECONDS = 2.0
 PORTS_EACH = 4
+DROPPED = "tidemill_prediction_records_dropped_total{"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,16 @@ class Running:
     process: ServerProcess
     port: int
     pids: list[int]
+    admin_port: int
+    dropped: float = 0.0  # prediction records so far
+
+    def newly_dropped(self) -> float:
+        """Return how many prediction records were dropped since this was last asked; of our servers only."""
+        before = self.dropped
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=10) as page:
+            lines = page.read().decode().splitlines()
+        self.dropped = sum(float(line.split()[-1]) for line in lines if line.startswith(DROPPED))
+        return self.dropped - before
 
     @property
     def address(self) -> str:
@@ -138,7 +150,7 @@ class Comparison:
 
     def _start(self, name: str, sink: str, stack: contextlib.ExitStack) -> list[Running]:
         model, running = self.fitted[name], []
-        processes: dict[str, tuple[ServerProcess, int]] = {}
+        processes: dict[str, tuple[ServerProcess, int, int]] = {}
         for server in self.chosen:
             if name not in server.models or server.key in self.missing:
                 continue
@@ -146,23 +158,24 @@ class Comparison:
             try:
                 if server.process_key not in processes:
                     processes[server.process_key] = self._launch(server, model, sink, stack)
-                process, port = processes[server.process_key]
+                process, port, admin_port = processes[server.process_key]
                 self._first_answer(server, model, process, port)
             except (ServerError, PeerError) as error:
                 self._leave_out(server, name, str(error))
             else:
-                running.append(Running(server, process, port, process.pids()))
+                running.append(Running(server, process, port, process.pids(), admin_port))
         return running
 
     def _launch(
         self, server: Server, model: models.FittedModel, sink: str, stack: contextlib.ExitStack
-    ) -> tuple[ServerProcess, int]:
+    ) -> tuple[ServerProcess, int, int]:
+        """Return the process, the port it is loaded on, and the one that has our servers' metrics."""
         port, *others = free_ports(PORTS_EACH)
         folder = Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{server.process_key}-"))
         launch = server.launch(model, Place(port, tuple(others), folder, sink))
         process = ServerProcess(launch.command, launch.variables, folder)
         stack.callback(process.stop)
-        return process, port
+        return process, port, others[0]
 
     def _first_answer(self, server: Server, model: models.FittedModel, process: ServerProcess, port: int) -> float:
         form = server.form(model, 1)
@@ -212,19 +225,22 @@ class Comparison:
         form = one.server.form(self.fitted[name], rows)
         how = f"{load.rate:,.0f}/s arriving" if load.rate else f"{load.users} users"
         self.progress.step(f"{name}, round {number + 1}, {rows} row{'s' * (rows > 1)}, {how}: {one.server.label}")
-        found: Measurement | None = None
+        figures: dict[str, Any] = {}
         error = ""
         try:
             one.process.check()
             found = measure(one.address, form, load, one.pids)
             error = found.first_error
-        except (LoadError, ServerError) as failure:
+            figures = found.figures()
+            if one.server.kind == "own":
+                figures["dropped"] = one.newly_dropped()
+        except (LoadError, ServerError, OSError) as failure:
             error = str(failure)
         if error:
             self.progress.say(f"{one.server.label}, {name}, {rows} rows, {how}: {error[:300]}")
         cell = {"model": name, "server": one.server.key, "rows": rows, "loop": loop}
         key = {**cell, "users": load.users}
-        self._entry(key)["rounds"].append(found.figures() if found else {"error": error})
+        self._entry(key)["rounds"].append(figures or {"error": error})
 
     def _entry(self, key: dict[str, Any]) -> dict[str, Any]:
         for cell in self.cells:
@@ -250,7 +266,7 @@ class Comparison:
                 self.progress.step(f"cold start of {server.label}")
                 try:
                     with contextlib.ExitStack() as stack:
-                        process, port = self._launch(server, self.fitted[name], sink, stack)
+                        process, port, _ = self._launch(server, self.fitted[name], sink, stack)
                         seconds = self._first_answer(server, self.fitted[name], process, port)
                 except (ServerError, PeerError) as error:
                     self.progress.say(f"{server.label} did not start again: {error}")

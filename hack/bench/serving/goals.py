@@ -90,6 +90,9 @@ def _answers(results: Results) -> Iterator[Goal]:
     errors = float(sum(results.errors(model, key) for model, key in pairs)) if pairs else None
     met = errors == 0 if errors is not None else None
     yield Goal("answers of ours that were wrong or missing", errors, "answers", "", None, "none", met)
+    dropped, all_rows = results.dropped(1)
+    met = dropped == 0 if all_rows else None
+    yield Goal("prediction records of single rows that were dropped", dropped, "rows", "", None, "none", met)
 
 
 def _floor(results: Results) -> Iterator[Goal]:

@@ -79,6 +79,11 @@ def _conditions(results: Results) -> str:
         f"- Every answer was checked: {results.answers('own'):,} of ours and {results.answers('peer'):,} of the peers' "
         "were right.",
     ]
+    for rows in settings["rows"]:
+        dropped, of = results.dropped(rows)
+        if dropped and of:
+            what = f"requests of {rows} row{'s' * (rows > 1)}"
+            lines.append(f"- Of the prediction records of {what}, {dropped / of:.0%} were dropped and counted.")
     if cpu := results.generator():
         lines.append(f"- The generator took {cpu.median:.2f} of a core in the median load, {cpu.greatest:.2f} at most.")
     lines += sorted({f"- {_name(one)}: {one['note']}." for one in document["servers"] if one["note"]})

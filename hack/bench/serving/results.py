@@ -64,6 +64,12 @@ class Results:
         cells = (cell for key, cell in self._cells.items() if key[:2] == (model, server))
         return sum(one.get("errors", 1) for cell in cells for one in cell["rounds"])
 
+    def dropped(self, rows: int) -> tuple[float, float]:
+        """Return how many prediction records of ours were dropped with requests of so many rows, and of how many."""
+        cells = (cell for cell in self.document["cells"] if self.servers[cell["server"]]["kind"] == "own")
+        rounds = [one for cell in cells if cell["rows"] == rows for one in cell["rounds"] if "dropped" in one]
+        return sum(one["dropped"] for one in rounds), sum(one["answers"] * rows for one in rounds)
+
     def answers(self, kind: str) -> int:
         """Return how many right answers servers of a kind gave."""
         keys = {key for key, one in self.servers.items() if one["kind"] == kind}

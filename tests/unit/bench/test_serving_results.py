@@ -44,10 +44,11 @@ def test_medians_and_spread_are_of_rounds() -> None:
 
 def test_every_goal_is_judged(document: Document) -> None:
     judged = goals.judge(Results(document))
-    # answers, floor, peers, native, workers with single rows and batches, p99 twice, cold starts, memory
-    assert len(judged) == 1 + 9 + 9 + 2 + 4 + 3 + 3 + 2 + 3
+    # answers, records, floor, peers, native, workers with single rows and batches, p99 twice, cold starts, memory
+    assert len(judged) == 1 + 1 + 9 + 9 + 2 + 4 + 3 + 3 + 2 + 3
     not_measured = [one.what for one in judged if one.met is None]  # the recorded run is from before this server
     assert not_measured == [
+        "prediction records of single rows that were dropped",
         *[f"forest natively, {users} users, two workers beside one" for users in (16, 300)],
         *[f"{model}, p99 of one row at the best peer's half load, beside it" for model in ("iris", "mixed", "forest")],
     ]
@@ -106,6 +107,21 @@ def test_latency_is_judged_at_half_load(document: Document) -> None:
     document["cells"].append({**same, "loop": "peers", "rows": 1, "rounds": [{**same["rounds"][0], "p99": 1000.0}]})
     judged = verdict(document, "iris, p99 of one row at the best peer's half load, beside it")
     assert (judged.value, judged.beside, judged.met) == (1000.0, "KServe, V1: 2,700", False)
+
+
+def test_a_dropped_record_is_a_missed_goal(document: Document) -> None:
+    cell = next(c for c in document["cells"] if (c["server"], c["rows"]) == ("tidemill", 1))
+    cell["rounds"] = [
+        {**cell["rounds"][0], "answers": 100, "dropped": 0.0},
+        {**cell["rounds"][0], "answers": 100, "dropped": 3.0},
+    ]
+    judged = verdict(document, "prediction records of single rows that were dropped")
+    assert (judged.value, judged.met) == (3.0, False)
+    assert "- Of the prediction records of requests of 1 row, 2% were dropped and counted." in report.render(
+        Results(document)
+    )
+    cell["rounds"].pop()
+    assert verdict(document, judged.what).met is True
 
 
 def test_limits_are_limits(document: Document) -> None:

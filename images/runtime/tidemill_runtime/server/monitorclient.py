@@ -28,14 +28,18 @@ class MonitorClient:
         self._library: Any = None
         self._session: aiohttp.ClientSession | None = None
 
+    async def load(self) -> None:
+        """Import what posting needs, beside the event loop: it takes too long for one that answers requests."""
+        if self._library is None:
+            self._library = await asyncio.to_thread(importlib.import_module, "aiohttp")
+
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Return status and body of the answer.
 
         Raises:
             MonitorAwayError: there was none.
         """
-        if self._library is None:  # imported beside the event loop: it takes too long for one that answers requests
-            self._library = await asyncio.to_thread(importlib.import_module, "aiohttp")
+        await self.load()
         aiohttp = self._library
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)

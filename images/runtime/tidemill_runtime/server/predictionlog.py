@@ -1,13 +1,14 @@
 """What was predicted, on its way to the monitor: bounded, never in the way of a request.
 
-The hot path appends to a ring and returns. Records become columns between two requests, in steps of a tenth of a
-millisecond that are spread over half of the interval: a thread would hold the interpreter longer, and steps one behind
-the other would make a queue of the requests that come meanwhile. When the monitor is slow or away, the oldest
+The hot path appends to a ring and returns. Records are written between requests, in small steps with rests between
+them: a thread would hold the interpreter longer, and steps one behind the other would make a queue of the requests
+that come meanwhile. When the monitor is slow or away, the oldest
 records are dropped and counted. A batch is posted again under its own id until the monitor has it, so a lost
 acknowledgement counts nothing twice.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -30,9 +31,9 @@ from tidemill_runtime.server.telemetry import Telemetry
 _log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 1.0
 MAX_BACKOFF_SECONDS = 30.0
-_SPREAD_SECONDS = INTERVAL_SECONDS / 2  # over which what is queued is written
-_MAX_REST_SECONDS = 0.01  # between two steps
+_FULL_SHARE = 0.125  # of the ring: with so many rows it is time to send, whatever the interval
 _SLICE_VALUES = 400  # written while requests wait: about 0.1 ms
+_STEPS, _REST_SECONDS = 16, 0.005  # what is queued is written in so many steps, with rests between them
 _HASH_RANGE = 2**32
 _RETRIED = frozenset({404, 408, 409, 425, 429})  # besides 5xx; 404: another release behind the name
 
@@ -72,7 +73,9 @@ class Recorder:
         self._errors = 0
         self._sequence = 0
         self._newest = float("inf")  # records after this time are for the next sending
-        self._rest = 0.0  # seconds between two steps
+        self._step_values, self._rest = _SLICE_VALUES, 0.0
+        self._full_rows = _FULL_SHARE * log.max_queue_rows
+        self._is_full = asyncio.Event()
         self._process = f"{socket.gethostname()}/{os.urandom(6).hex()}"
         self._pending: Batch | None = None
 
@@ -90,8 +93,10 @@ class Recorder:
             self._singles = None
             self._records.append(Several(request_id, frame, answer, time.time(), seconds))
         self._queued_rows += frame.rows
-        if self._queued_rows > self._limit:
-            self._bound()
+        if self._queued_rows >= self._full_rows:
+            self._is_full.set()
+            if self._queued_rows > self._limit:
+                self._bound()
 
     def record_error(self) -> None:
         """Count a request that failed through no fault of the client."""
@@ -124,10 +129,13 @@ class Recorder:
         """Send until cancelled; waits longer after each failure, at most half a minute."""
         delay = INTERVAL_SECONDS
         while True:
-            await asyncio.sleep(delay)
+            await self._sleep(delay)
             try:
-                slices = 1 + self._queued_rows * self._schema.width // max(1, _SLICE_VALUES)
-                self._rest = min(_SPREAD_SECONDS / slices, _MAX_REST_SECONDS)
+                await (
+                    self._client.load()
+                )  # sooner than needed: under load it takes long, and the ring may be full by then
+                self._step_values = max(_SLICE_VALUES, self._queued_rows * self._schema.width // _STEPS)
+                self._rest = _REST_SECONDS
                 await self._send_all()
                 delay = INTERVAL_SECONDS
             except MonitorAwayError as error:
@@ -138,6 +146,16 @@ class Recorder:
                 _log.exception("a batch of prediction records was lost")
                 self._lose_pending()
                 delay = min(delay * 2, MAX_BACKOFF_SECONDS)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait for the next sending; a full ring ends that, unless the monitor is away."""
+        if seconds > INTERVAL_SECONDS:
+            await asyncio.sleep(seconds)
+        else:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._is_full.wait()
+        self._is_full.clear()
 
     async def flush(self, timeout_seconds: float) -> None:
         """Send what is left, once; whatever the monitor does not take in time is dropped and counted."""
@@ -179,11 +197,14 @@ class Recorder:
         head, self._errors = self._head(), 0
         writer, written = BatchWriter(head), 0
         records: list[Record] = []
+        rested = 0  # rows before the last rest
         try:
             while records := self._take(written):
                 writer.add(await self._slice_of(records))
                 written, records = written + _rows(records), []
-                await asyncio.sleep(self._rest)
+                if (written - rested) * self._schema.width >= self._step_values:
+                    rested = written
+                    await asyncio.sleep(self._rest)
         except asyncio.CancelledError:
             if written:
                 self._pending = Batch(writer.body(), written)
