@@ -2,9 +2,8 @@
 
 The hot path appends to a ring and returns. Records are written between requests, in small steps with rests between
 them: a thread would hold the interpreter longer, and steps one behind the other would make a queue of the requests
-that come meanwhile. When the monitor is slow or away, the oldest
-records are dropped and counted. A batch is posted again under its own id until the monitor has it, so a lost
-acknowledgement counts nothing twice.
+that come meanwhile. When the monitor is slow or away, the oldest records are dropped and counted. A batch is posted
+again under its own id until the monitor has it, so a lost acknowledgement counts nothing twice.
 """
 
 import asyncio
@@ -131,9 +130,7 @@ class Recorder:
         while True:
             await self._sleep(delay)
             try:
-                await (
-                    self._client.load()
-                )  # sooner than needed: under load it takes long, and the ring may be full by then
+                await self._client.load()  # before there is a batch: under load it takes so long that the ring fills
                 self._step_values = max(_SLICE_VALUES, self._queued_rows * self._schema.width // _STEPS)
                 self._rest = _REST_SECONDS
                 await self._send_all()
