@@ -142,9 +142,10 @@ class Comparison:
                 for rows in self.settings.rows
             }
             ours = [one for one in running if one.server.kind != "peer"]
+            peers_load = self._peers_load(running, capacities)
             for number in range(self.settings.rounds):
                 self._open_round(name, running, number, capacities)
-                self._open_round(name, ours, number, self._peers_load(running, capacities), "peers")
+                self._open_round(name, ours, number, peers_load, "peers")
             for one in running:
                 self.memory.append({"model": name, "server": one.server.key, "mib": memory_mib(one.process.pids())})
 
