@@ -239,6 +239,22 @@ def test_frames_are_joined_whatever_form_they_have() -> None:
     assert both.matrix is not None
 
 
+def test_single_rows_are_joined_column_by_column() -> None:
+    def joined(*rows: list[Any]) -> Frame:
+        found = concatenated([Frame(SCHEMA, 1, is_complete=True, row=row) for row in rows])
+        assert found is not None
+        assert found.is_complete
+        return found
+
+    both = joined([1.5, 2], [3, 4])
+    assert [both.column(i).dtype.kind for i in range(2)] == ["f", "i"]
+    assert both.numbers().tolist() == [[1.5, 2], [3, 4]]
+    assert joined(["x", 1.0], ["y", 2]).column(0).tolist() == ["x", "y"]
+    mixed = concatenated([Frame(SCHEMA, 1, is_complete=True, row=[1.5, 2]), columns((0.5, 2**53 + 1))])
+    assert mixed is not None
+    assert mixed.column(1).tolist() == [2, 2**53 + 1]
+
+
 def test_a_whole_number_that_floats_do_not_have_is_not_rounded_for_its_neighbours_sake() -> None:
     large = columns((1.0, 2**53 + 1))
     assert concatenated([matrix((1, 2)), large]) is None

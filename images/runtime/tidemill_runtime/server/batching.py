@@ -24,6 +24,7 @@ from tidemill_runtime.server.pace import Pace
 
 Outcome = Answer | Exception
 _EXACT = 2**53  # whole numbers up to here are the same as floats
+_TEXT, _WHOLE = {str}, {int}
 
 
 class _Entry:
@@ -257,6 +258,10 @@ def concatenated(frames: Sequence[Frame]) -> Frame | None:
     matrices = [frame.matrix for frame in frames if frame.matrix is not None]
     if len(matrices) == len(frames):
         return Frame(first.schema, rows, matrix=np.concatenate(matrices), is_complete=is_complete)
+    one_each = [frame.row for frame in frames if frame.row is not None]
+    if len(one_each) == len(frames):
+        columns = [_array_of(values) for values in zip(*one_each, strict=True)]
+        return Frame(first.schema, rows, arrays=columns, is_complete=True)
     arrays: list[Array] = []
     for index in range(first.schema.width):
         parts = [frame.column(index) for frame in frames]
@@ -265,6 +270,14 @@ def concatenated(frames: Sequence[Frame]) -> Frame | None:
             return None
         arrays.append(np.concatenate(parts))
     return Frame(first.schema, rows, arrays=arrays, is_complete=is_complete)
+
+
+def _array_of(values: tuple[Any, ...]) -> Array:
+    """Return one column's values from rows of their own: whole numbers there are exact as floats too."""
+    kinds = set(map(type, values))
+    if kinds == _TEXT:
+        return np.array(values, dtype=object)
+    return np.array(values, dtype=np.int64 if kinds == _WHOLE else np.float64)
 
 
 def _is_exact(values: Array) -> bool:

@@ -28,6 +28,7 @@ EXACT = 2**53
 _INTS = frozenset({int})
 _OBJECT = np.dtype(object)
 _FLOAT64 = np.dtype(np.float64)
+_DTYPES = {float: _FLOAT64, int: np.dtype(np.int64), str: _OBJECT}
 _TAKES = {"number": "numbers", "boolean": "true or false", "text": "strings"}
 
 
@@ -103,12 +104,16 @@ def quoted(names: Sequence[str], limit: int = 20) -> str:
 
 
 class Frame:
-    """`rows` rows of a schema, as `matrix` (float64 [rows, width]) or as `arrays`, one [rows] per column.
+    """`rows` rows of a schema, in one of three forms.
+
+    `matrix` is float64 [rows, width]; `arrays` is one [rows] per column; `row` is a single row's values as Python has
+    them, one per column: floats, whole numbers up to `EXACT` and text, none missing. Arrays are made of a row when
+    somebody asks for them: for a single row they are most of what it costs.
 
     `is_complete` is True where it is known that no value is missing; False says nothing.
     """
 
-    __slots__ = ("arrays", "is_complete", "matrix", "rows", "schema")
+    __slots__ = ("_arrays", "is_complete", "matrix", "row", "rows", "schema")
 
     def __init__(
         self,
@@ -117,12 +122,21 @@ class Frame:
         matrix: Array | None = None,
         arrays: Sequence[Array] | None = None,
         is_complete: bool = False,
+        row: list[Any] | None = None,
     ) -> None:
         self.schema = schema
         self.rows = rows
         self.matrix = matrix
-        self.arrays = arrays
+        self._arrays = arrays
         self.is_complete = is_complete
+        self.row = row
+
+    @property
+    def arrays(self) -> Sequence[Array] | None:
+        """One array [rows] per column; None where the rows came as a matrix."""
+        if self._arrays is None and self.row is not None:
+            self._arrays = [np.array([value], _DTYPES[type(value)]) for value in self.row]
+        return self._arrays
 
     def column(self, index: int) -> Array:
         """Return one column, [rows]."""
@@ -132,13 +146,23 @@ class Frame:
         column: Array = self.matrix[:, index]
         return column
 
+    def only_row(self) -> list[Any]:
+        """Return the values of a frame of one row, one per column, as Python has them; NaN and None are missing."""
+        if self.row is not None:
+            return self.row
+        if self.arrays is not None:
+            return [array.item() for array in self.arrays]
+        assert self.matrix is not None  # noqa: S101  one of the two is always there
+        values: list[Any] = self.matrix[0].tolist()
+        return values
+
     def numbers(self) -> Array:
         """Return a float64 matrix [rows, width]; only for schemas without text."""
         if self.matrix is None:
-            assert self.arrays is not None  # noqa: S101
             if self.rows == 1:
-                self.matrix = np.array([[array[0] for array in self.arrays]], dtype=np.float64)
+                self.matrix = np.array([self.only_row()], dtype=np.float64)
             else:
+                assert self.arrays is not None  # noqa: S101
                 self.matrix = np.column_stack([array.astype(np.float64, copy=False) for array in self.arrays])
         return self.matrix
 
@@ -147,7 +171,9 @@ class Frame:
 
         None where `numbers` loses nothing, or where no such matrix can hold the columns either.
         """
-        if self.matrix is not None or self.arrays is None or len({array.dtype for array in self.arrays}) > 1:
+        if self.matrix is not None or self.row is not None or self.arrays is None:
+            return None
+        if len({array.dtype for array in self.arrays}) > 1:
             return None
         matrix: Array = np.column_stack(self.arrays)
         return matrix if matrix.dtype.kind in "iu" and not (np.abs(matrix.astype(np.float64)) < EXACT).all() else None

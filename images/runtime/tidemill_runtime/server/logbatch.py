@@ -80,10 +80,7 @@ class Singles:
         self.ids.append(request_id)
         self.times.append(at)
         self._latencies.append(seconds)
-        if frame.arrays is None:
-            self._values += frame.matrix[0].tolist()  # type: ignore[index]  # one of the two is always there
-        else:
-            self._values += [array.item() for array in frame.arrays]
+        self._values += frame.only_row()
         if answer.prediction.ndim != 1:
             self._labels.append(None)
             return

@@ -7,6 +7,7 @@ of a microsecond here; `quiet` and `_total` say how.
 """
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ _NUMPY: dict[str, Any] = {
     "tensor(bool)": np.bool_,
     "tensor(string)": np.object_,
 }
+_FLOAT32, _OBJECT = np.dtype(np.float32), np.dtype(object)
 _sum = np.add.reduce
 _UNKNOWN_CATEGORY = "Unknown Category"  # ONNX Runtime's words; it has no exception of its own for this
 _MISSING_TEXT = ""  # what a missing string is in ONNX, which has no null
@@ -75,14 +77,14 @@ class OnnxModel:
         names = [node.name for node in inputs]
         first = inputs[0]
         self._matrix: tuple[str, Any] | None = None
-        self._columns: list[tuple[str, Any, int, int]] = []  # input name, dtype, index of the column, rank
+        self._groups: list[_Group] = []
         is_wide = len(first.shape) == 2 and first.shape[1] == schema.width
         if len(inputs) == 1 and (is_wide or first.name not in schema.index):
             self._matrix = (first.name, _NUMPY[first.type])
         elif set(names) <= schema.index.keys():
-            self._columns = [(n.name, _NUMPY[n.type], schema.index[n.name], len(n.shape)) for n in inputs]
+            self._groups = _groups(inputs, [schema.index[name] for name in names])
         elif len(names) == schema.width:  # a converter that renames columns keeps their order
-            self._columns = [(n.name, _NUMPY[n.type], i, len(n.shape)) for i, n in enumerate(inputs)]
+            self._groups = _groups(inputs, list(range(schema.width)))
         else:
             raise StartError("ModelLoadFailed", f"{file}: inputs {quoted(names)} are no columns of the signature")
 
@@ -101,7 +103,7 @@ class OnnxModel:
         else:
             frame.check_missing()
             frame.check_categories()
-            feed = {name: self._feed_column(frame, i, dtype, rank) for name, dtype, i, rank in self._columns}
+            feed = self._feed_columns(frame)
         try:
             results = self._run(self._wanted, feed)
         except Exception as error:
@@ -136,13 +138,25 @@ class OnnxModel:
         frame.check_missing()
         return _cast(numbers, dtype, lambda at: self._schema.names[at[1]])
 
-    def _feed_column(self, frame: Frame, index: int, dtype: Any, rank: int) -> Array:
-        column = frame.column(index)
+    def _feed_columns(self, frame: Frame) -> dict[str, Array]:
+        """Return the graph's inputs; those of one type are views of one array, made for little more than one alone."""
+        feed: dict[str, Array] = {}
+        for group in self._groups:
+            together = _together(frame, group)
+            if together is None:
+                feed |= {name: self._feed_column(frame, index, group) for name, index in group.columns}
+            else:
+                parts = together.reshape((len(group.names), frame.rows, 1)[: group.rank + 1])
+                feed.update(zip(group.names, parts, strict=False))  # strict would cost as much as the whole call
+        return feed
+
+    def _feed_column(self, frame: Frame, index: int, group: "_Group") -> Array:
+        column, dtype = frame.column(index), group.dtype
         if dtype is np.object_:
             values = np.array([_MISSING_TEXT if v is None else str(v) for v in column], dtype=object)
         else:
             values = _cast(column, dtype, lambda _: self._schema.names[index])
-        return values.reshape(-1, 1) if rank == 2 else values
+        return values.reshape(-1, 1) if group.rank == 2 else values
 
     def _answer(self, frame: Frame, results: list[Any]) -> Answer:
         if not self._is_plain:
@@ -185,6 +199,43 @@ def _total(values: Array) -> float:
         numbers = values.tolist()
         return sum(numbers) if values.ndim == 1 else sum(map(sum, numbers))
     return float(_sum(values, None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Inputs of a graph that are of one type and rank: their names, and the places of their columns in the schema."""
+
+    names: list[str]
+    places: list[int]
+    dtype: Any
+    rank: int
+
+    @property
+    def columns(self) -> "zip[tuple[str, int]]":
+        """Pairs of name and place."""
+        return zip(self.names, self.places, strict=True)
+
+
+def _groups(inputs: list[Any], places: list[int]) -> list[_Group]:
+    groups: dict[tuple[Any, int], _Group] = {}
+    for node, place in zip(inputs, places, strict=True):
+        alike = (_NUMPY[node.type], len(node.shape))
+        group = groups.setdefault(alike, _Group([], [], *alike))
+        group.names.append(node.name)
+        group.places.append(place)
+    return list(groups.values())
+
+
+def _together(frame: Frame, group: _Group) -> Array | None:
+    """Return a group's columns, one behind the other, in one array; None where each must be looked at by itself."""
+    row, dtype = frame.row, group.dtype
+    if dtype is np.float32:
+        places = group.places
+        values = np.array([frame.column(i) for i in places] if row is None else [row[i] for i in places], _FLOAT32)
+        return values if math.isfinite(_total(values)) else None
+    if row is not None and dtype is np.object_:
+        return np.array([str(row[index]) for index in group.places], _OBJECT)
+    return None
 
 
 def _cast(values: Array, dtype: Any, name_of: Any) -> Array:

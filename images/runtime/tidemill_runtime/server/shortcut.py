@@ -6,12 +6,12 @@ everything else. Whatever is not exactly that is left to the full decoder, which
 what is, both give the same frame.
 """
 
-from struct import pack, unpack
-from typing import Any
+from struct import Struct, pack, unpack
+from typing import Any, cast
 
 import numpy as np
 
-from tidemill_runtime.server.frame import Array, Column, Frame, Schema
+from tidemill_runtime.server.frame import EXACT, Array, Column, Frame, Schema
 from tidemill_runtime.server.parameters import CONTENT_TYPE, Parameters
 
 _FLOAT64, _INT64, _OBJECT = np.dtype(np.float64), np.dtype(np.int64), np.dtype(object)
@@ -20,6 +20,7 @@ _UNSIGNED = np.dtype(np.uint64)
 _FLOATS, _INTS, _TEXTS = frozenset({float}), frozenset({int}), frozenset({str})
 _WHOLE_TOO = frozenset({float, int})
 _array = np.array
+_single = Struct("<f")  # "<": only its own form looks whether a value is in range
 _HINTS, _TEXT_HINTS = frozenset({"pd", "np"}), frozenset({"pd", "np", "str"})  # those that change nothing
 
 
@@ -58,29 +59,47 @@ def _matrix(entry: Any, schema: Schema) -> Frame | None:
 def _columns(inputs: list[Any], schema: Schema) -> Frame | None:
     if len(inputs) != schema.width:
         return None
-    arrays: list[Array | None] = [None] * schema.width
+    found: list[Any] = [None] * schema.width  # values of one row, arrays of several
     count = len(inputs[0]["data"])
+    flat, upright = [count], [count, 1]
     index, columns = schema.index, schema.columns
+    read = _value if count == 1 else _column
     for entry in inputs:
         at = index[entry["name"]]
         shape, values, datatype = entry["shape"], entry["data"], entry["datatype"]
-        rows = shape[0]
-        if type(values) is not list or rows != count or len(values) != count or arrays[at] is not None:
+        if type(values) is not list or len(values) != count or found[at] is not None:
             return None
         if len(entry) != 4 and not _is_hinted(entry, _TEXT_HINTS if datatype == "BYTES" else _HINTS):
             return None
-        if type(rows) is not int or type(shape[-1]) is not int or (shape != [rows] and shape != [rows, 1]):
+        if (shape != upright and shape != flat) or type(shape[0]) is not int or type(shape[-1]) is not int:
             return None
-        array = _column(values, datatype, columns[at])
-        if array is None:
+        value = found[at] = read(values, datatype, columns[at])
+        if value is None:
             return None
-        arrays[at] = array
-    return Frame(schema, count, None, arrays, True) if count else None  # type: ignore[arg-type]  # all are there now
+    if count == 1:
+        return Frame(schema, 1, None, None, True, found)
+    return Frame(schema, count, None, found, True) if count else None
 
 
 def _is_hinted(entry: Any, hints: frozenset[str]) -> bool:
     given = entry["parameters"]
     return len(entry) == 5 and type(given) is dict and len(given) == 1 and given[CONTENT_TYPE] in hints
+
+
+def _value(values: list[Any], datatype: object, column: Column) -> float | str | None:
+    """Return the only value of a column, None where `_column` has no array for it either or the full decoder must."""
+    value = values[0]
+    given = type(value)
+    if datatype == "BYTES" or column.kind == "text":
+        return value if datatype == "BYTES" and column.kind == "text" and given is str else None
+    if given is not float and given is not int:
+        return None
+    if datatype == "FP64":
+        return float(value)
+    if datatype == "FP32":
+        return cast(float, _single.unpack(_single.pack(value))[0])
+    is_whole = datatype == "INT64" and given is int and column.dtype is not _UNSIGNED
+    return value if is_whole and -EXACT <= value <= EXACT else None
 
 
 def _column(values: list[Any], datatype: object, column: Column) -> Array | None:
@@ -107,5 +126,5 @@ def _singles(values: list[Any]) -> Array:
     """
     if len(values) > _FEW:
         raise ValueError
-    form = f"<{len(values)}f"  # "<": only its own form looks whether a value is in range
+    form = f"<{len(values)}f"  # "<" for the same reason as above
     return _array(unpack(form, pack(form, *values)), _FLOAT64)
