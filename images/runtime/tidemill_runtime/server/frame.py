@@ -1,8 +1,8 @@
 """Rows to predict, column by column, whatever protocol they came by.
 
-A `Frame` holds either one float64 matrix (the usual case: numeric columns sent as one tensor) or one
-array per column. Protocol modules build it, models read it, the prediction log keeps it; none of them
-needs to know the others. Missing values are NaN in numbers and None in text. No I/O, no pandas.
+A `Frame` holds one float64 matrix (the usual case: numeric columns sent as one tensor), one array per
+column, or the values of a single row. Protocol modules build it, models read it, the prediction log keeps
+it; none of them needs to know the others. Missing values are NaN in numbers and None in text. No I/O, no pandas.
 """
 
 import re
