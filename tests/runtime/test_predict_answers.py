@@ -208,6 +208,7 @@ def test_outputs_of_several_values_are_columns_of_their_own() -> None:
         (Form(outputs=("score",)), "outputs: 'score' are none of 'label', 'probability_ja', 'probability_nein'"),
         (Form(columns=("name",)), "there is no column 'name'"),
         (Form(id_column="name"), "there is no column 'name'"),
+        (Form(columns=("größe", "alter", "größe")), "ConfigInvalid: columns: 'größe' are asked for twice"),
         (Form(id_column="größe"), "column 'größe' is double and cannot be an id"),
         (Form(id_column="kunde"), "table: row 3: column 'kunde' is null and cannot be an id"),
     ],

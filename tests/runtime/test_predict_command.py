@@ -499,6 +499,20 @@ class TestLog:
             real.close()
         assert (version.digest, version.rows, version.dropped) == (predictor.config.digest, 60, 0)
 
+    def test_rows_of_long_texts_go_in_batches_that_the_monitor_takes(
+        self, predictor: Predictor, monitor: FakeMonitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tidemill_runtime.server.offlinelog.MAX_BATCH_BYTES", 2000)
+        path, output = scored.write(tmp_path / "in.parquet", good_rows()), tmp_path / "out.parquet"
+
+        done = score(predictor, path, str(output), log_url=monitor.url)
+
+        batches = monitor.batches()
+        ids = pq.read_table(output).column("prediction_id").to_pylist()
+        assert [one for batch in batches for one in batch.ids] == ids and done.logged == 60
+        assert len({batch.batch_id for batch in batches}) == len(batches)
+        assert max(len(batch.ids) for batch in batches) < 16, "a chunk fits into one batch: nothing was halved"
+
     def test_a_slow_monitor_is_waited_for_and_a_share_is_a_share(
         self, predictor: Predictor, monitor: FakeMonitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

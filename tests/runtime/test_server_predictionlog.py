@@ -232,6 +232,36 @@ async def test_large_logs_are_split_into_batches(numbers: Published, monitor: Fa
     assert len({batch.batch_id for batch in monitor.batches()}) == 3
 
 
+async def test_one_large_request_is_split_like_many_small_ones(numbers: Published, monitor: FakeMonitor) -> None:
+    async with serving(numbers, monitor.url) as (parts, _):
+        rows = [[float(i), 2, 3, 4] for i in range(4100)]
+        reply = (await post(parts.app, V2, request(rows, "big"))).json()
+        await post(parts.app, V2, request(rows[:3], "small"))
+        await recorder(parts).flush(10)
+    batches = monitor.batches()
+    assert [len(batch.ids) for batch in batches] == [2000, 2000, 103]
+    assert [one for b in batches for one in b.ids] == [f"big/{i}" for i in range(4100)] + [
+        f"small/{i}" for i in range(3)
+    ]
+    assert [one for b in batches for one in b.columns["a"]][:4100] == list(range(4100))
+    assert [one for b in batches for one in b.predictions][:4100] == reply["outputs"][0]["data"]
+    assert [len(b.latencies) for b in batches] == [1, 0, 1], "a request waited once"
+
+
+async def test_a_batch_of_long_texts_ends_before_the_monitor_refuses_it(
+    numbers: Published, monitor: FakeMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictionlog, "MAX_BATCH_BYTES", 500)
+    async with serving(numbers, monitor.url) as (parts, _):
+        for i in range(40):
+            await post(parts.app, V2, request([[i, 2, 3, 4]] * 2, f"r{i}"))
+        monkeypatch.setattr(predictionlog, "_SLICE_VALUES", 8)
+        await recorder(parts).flush(10)
+    batches = monitor.batches()
+    assert [one for b in batches for one in b.ids] == [f"r{i}/{row}" for i in range(40) for row in range(2)]
+    assert 4 < len(batches) < 40
+
+
 async def test_sampling_keeps_whole_requests_and_always_the_same(numbers: Published, monitor: FakeMonitor) -> None:
     kept: list[list[str]] = []
     for _ in range(2):
@@ -277,7 +307,7 @@ def test_values_are_logged_as_the_profile_counts_them(tmp_path: Path) -> None:
     answer = Answer([("value", "FP64")], np.array([np.nan, 1.5]))
     head = {"batch_id": "p/1", "deployment": "d", "version": "v", "digest": "x", "sent_at": 1.0}
     writer = BatchWriter(head)
-    writer.add(logbatch.slice_of([Several("id", frame, answer, 1.0, 0.1)], frame.schema))
+    writer.add(logbatch.written(logbatch.slice_of([Several("id", frame, answer, 1.0, 0.1)], frame.schema)))
     batch = PredictionBatch.model_validate_json(writer.body())
     assert batch.columns == {"flag": [True, None], "name": ["ü", None], "count": [3, 4], "x": [None, 0.5]}
     assert batch.predictions == [None, 1.5]
@@ -288,7 +318,7 @@ def test_values_are_logged_as_the_profile_counts_them(tmp_path: Path) -> None:
     for row in range(2):
         one = Frame(frame.schema, 1, arrays=[array[row : row + 1] for array in arrays])
         singles.add(f"id/{row}", one, answer.part(row, row + 1), 1.0, 0.1)
-    alone.add(logbatch.slice_of([singles], frame.schema))
+    alone.add(logbatch.written(logbatch.slice_of([singles], frame.schema)))
     apart = PredictionBatch.model_validate_json(alone.body())
     assert apart == batch.model_copy(update={"latencies": [0.1, 0.1]})
 

@@ -156,6 +156,12 @@ class Frame:
         values: list[Any] = self.matrix[0].tolist()
         return values
 
+    def part(self, start: int, end: int) -> "Frame":
+        """Return the rows from `start` up to `end`, which share memory with this frame."""
+        matrix = None if self.matrix is None else self.matrix[start:end]
+        arrays = None if self.arrays is None else [array[start:end] for array in self.arrays]
+        return Frame(self.schema, end - start, matrix, arrays, self.is_complete)
+
     def numbers(self) -> Array:
         """Return a float64 matrix [rows, width]; only for schemas without text."""
         if self.matrix is None:

@@ -15,29 +15,35 @@ import orjson
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.frame import Column, Frame, Schema
 
-MAX_BATCH_ROWS = 2000
-MAX_BATCH_VALUES = 100_000  # keeps a batch of a wide model far below the monitor's limit for one body
+MAX_BATCH_BYTES = 4 * 1024 * 1024  # a quarter of what the monitor takes: with so much, nothing more is put into a batch
+_MAX_ROWS, _MAX_VALUES = 2000, 100_000
 
 Slice = dict[str, Any]  # some records as the fields of a PredictionBatch
+Written = tuple[dict[str, bytes], dict[str, bytes]]  # its lists, and those of its columns, as JSON without brackets
 _EMPTY: Slice = {"ids": [], "times": [], "columns": {}, "predictions": [], "latencies": []}
+
+
+def batch_rows(schema: Schema) -> int:
+    """Return how many rows a batch has at most."""
+    return max(1, min(_MAX_ROWS, _MAX_VALUES // max(1, schema.width)))
 
 
 class BatchWriter:
     """A PredictionBatch that grows slice by slice, so that no step takes longer than its slice does."""
 
     def __init__(self, head: Mapping[str, Any]) -> None:
+        self.size = 0  # bytes, of the lists
         self._head = orjson.dumps(head)
         self._fields: dict[str, list[bytes]] = {}
         self._columns: dict[str, list[bytes]] = {}
 
-    def add(self, part: Slice) -> None:
+    def add(self, part: Written) -> None:
         """Append records."""
-        for name, values in part.items():
-            if name == "columns":
-                for column, items in values.items():
-                    self._columns.setdefault(column, []).append(orjson.dumps(items)[1:-1])
-            else:
-                self._fields.setdefault(name, []).append(orjson.dumps(values)[1:-1])
+        for lists, items in zip((self._fields, self._columns), part, strict=True):
+            for name, values in items.items():
+                if values:  # a request's latency is told once: what follows of its rows has none
+                    lists.setdefault(name, []).append(values)
+                    self.size += len(values)
 
     def body(self) -> bytes:
         """Return the batch as JSON."""
@@ -108,12 +114,15 @@ class Singles:
 
 
 class Several:
-    """The answer to a request for several rows."""
+    """The answer to a request for several rows, or to some of them: from the one numbered `first`."""
 
-    __slots__ = ("answer", "at", "frame", "id", "rows", "seconds")
+    __slots__ = ("answer", "at", "first", "frame", "id", "rows", "seconds")
 
-    def __init__(self, request_id: str, frame: Frame, answer: Answer, at: float, seconds: float) -> None:
+    def __init__(
+        self, request_id: str, frame: Frame, answer: Answer, at: float, seconds: float, first: int = 0
+    ) -> None:
         self.id = request_id
+        self.first = first
         self.frame = frame
         self.answer = answer
         self.at = at
@@ -124,6 +133,15 @@ class Several:
 Record = Singles | Several
 
 
+def several(request_id: str, frame: Frame, answer: Answer, at: float, seconds: float, rows: int) -> list[Several]:
+    """Return the answer to a request as records of at most `rows` rows."""
+    if frame.rows <= rows:
+        return [Several(request_id, frame, answer, at, seconds)]
+    starts = range(0, frame.rows, rows)
+    pieces = [(start, min(start + rows, frame.rows)) for start in starts]
+    return [Several(request_id, frame.part(*ends), answer.part(*ends), at, seconds, ends[0]) for ends in pieces]
+
+
 def slice_of(records: Sequence[Record], schema: Schema) -> Slice:
     """Return one record of single rows, or at least one of several, as the fields of a batch."""
     first = records[0]
@@ -132,14 +150,21 @@ def slice_of(records: Sequence[Record], schema: Schema) -> Slice:
     return _frames([record for record in records if isinstance(record, Several)])
 
 
+def written(part: Slice) -> Written:
+    """Return a slice as JSON, list by list; safe from any thread."""
+    fields = {name: orjson.dumps(values)[1:-1] for name, values in part.items() if name != "columns"}
+    return fields, {name: orjson.dumps(values)[1:-1] for name, values in part["columns"].items()}
+
+
 def _frames(records: Sequence[Several]) -> Slice:
     ids: list[str] = []
     times: list[float] = []
     for record in records:
-        ids += [f"{record.id}/{row}" for row in range(record.rows)]
+        ids += [f"{record.id}/{row}" for row in range(record.first, record.first + record.rows)]
         times += [record.at] * record.rows
     fields = _fields([record.frame for record in records], [record.answer for record in records])
-    return {"ids": ids, "times": times, **fields, "latencies": [record.seconds for record in records]}
+    latencies = [record.seconds for record in records if not record.first]  # one a request
+    return {"ids": ids, "times": times, **fields, "latencies": latencies}
 
 
 def rows_document(head: dict[str, Any], ids: list[str], at: float, frame: Frame, answer: Answer) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, ServerConfi
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import PredictError
 from tidemill_runtime.server.frame import Frame
-from tidemill_runtime.server.logbatch import MAX_BATCH_ROWS, MAX_BATCH_VALUES, rows_document
+from tidemill_runtime.server.logbatch import MAX_BATCH_BYTES, batch_rows, rows_document
 from tidemill_runtime.server.monitorclient import MonitorAwayError, MonitorClient
 from tidemill_runtime.server.predictionlog import is_retried
 
@@ -50,14 +50,13 @@ class OfflineLog:
         rows = np.arange(frame.rows)
         if self._below < 2**32:
             rows = rows[[zlib.crc32(one.encode()) < self._below for one in ids]]
-        size = max(1, min(MAX_BATCH_ROWS, MAX_BATCH_VALUES // max(1, frame.schema.width)))
+        size = batch_rows(frame.schema)
         for start in range(0, len(rows), size):
             self._send(rows[start : start + size], ids, frame, answer)
 
     def _send(self, rows: Any, ids: list[str], frame: Frame, answer: Answer) -> None:
-        self._sequence += 1
         head = {
-            "batch_id": f"predict-{self._run}/{self._config.digest[-12:]}/{self._sequence}",
+            "batch_id": f"predict-{self._run}/{self._config.digest[-12:]}/{self._sequence + 1}",
             "deployment": self._config.deployment,
             "version": self._config.version,
             "digest": self._config.digest,
@@ -67,6 +66,11 @@ class OfflineLog:
         probabilities = None if answer.probabilities is None else answer.probabilities[rows]
         some = Answer(answer.names[:2], answer.prediction[rows], probabilities)
         body = orjson.dumps(rows_document(head, [ids[row] for row in rows], time.time(), chosen, some))
+        if len(body) > MAX_BATCH_BYTES and len(rows) > 1:  # long texts
+            for half in np.array_split(rows, 2):
+                self._send(half, ids, frame, answer)
+            return
+        self._sequence += 1
         self._runner.run(self._deliver(body))
         self.sent += len(rows)
 

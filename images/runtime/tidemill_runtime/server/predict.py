@@ -116,6 +116,8 @@ class Predictor:
         for name in (*kept, *([form.id_column] if form.id_column else [])):
             if name not in found.names:
                 raise PredictError("DataInvalid", f"{where}: there is no column {name!r}; it has {quoted(found.names)}")
+        if twice := sorted({name for name in kept if kept.count(name) > 1}):
+            raise PredictError("ConfigInvalid", f"columns: {quoted(twice)} are asked for twice")
         added = [pa.field(output.name, output.type) for output in self.outputs(form)]
         if has_ids or form.id_column:
             added.append(pa.field(form.prefix + ID_COLUMN, pa.string()))
@@ -178,8 +180,8 @@ class Predictor:
             yield Refused(int(rows[0]), message.removeprefix("inputs: ").removeprefix("row 0: "))
             return
         middle = len(rows) // 2
-        for half in (slice(0, middle), slice(middle, len(rows))):
-            yield from self._halved(rows[half], _part(frame, half))
+        for start, end in ((0, middle), (middle, len(rows))):
+            yield from self._halved(rows[start:end], frame.part(start, end))
 
     def _result(
         self,
@@ -227,8 +229,3 @@ def _own_ids(values: pa.ChunkedArray, name: str, where: str, first: int) -> pa.C
         row = first + int(np.argmax(values.is_null().to_numpy()))
         raise PredictError("DataInvalid", f"{where}: row {row}: column {name!r} is null and cannot be an id")
     return values.cast(pa.string())
-
-
-def _part(frame: Frame, rows: slice) -> Frame:
-    arrays = frame.arrays or ()
-    return Frame(frame.schema, len(range(frame.rows)[rows]), arrays=[values[rows] for values in arrays])

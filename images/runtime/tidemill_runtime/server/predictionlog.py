@@ -23,7 +23,7 @@ from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, PredictionL
 from tidemill_runtime.server import logbatch
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.frame import Frame, Schema
-from tidemill_runtime.server.logbatch import MAX_BATCH_ROWS, MAX_BATCH_VALUES, BatchWriter, Record, Several, Singles
+from tidemill_runtime.server.logbatch import MAX_BATCH_BYTES, BatchWriter, Record, Several, Singles
 from tidemill_runtime.server.monitorclient import MonitorAwayError, MonitorClient
 from tidemill_runtime.server.telemetry import Telemetry
 
@@ -67,6 +67,7 @@ class Recorder:
         self._records: deque[Record] = deque()
         self._singles: Singles | None = None  # the newest record, while it takes more
         self._singles_rows = max(1, _SLICE_VALUES // schema.width)
+        self._batch_rows = logbatch.batch_rows(schema)
         self._queued_rows = 0
         self._dropped = 0
         self._errors = 0
@@ -90,7 +91,7 @@ class Recorder:
             singles.add(request_id, frame, answer, time.time(), seconds)
         else:
             self._singles = None
-            self._records.append(Several(request_id, frame, answer, time.time(), seconds))
+            self._records += logbatch.several(request_id, frame, answer, time.time(), seconds, self._batch_rows)
         self._queued_rows += frame.rows
         if self._queued_rows >= self._full_rows:
             self._is_full.set()
@@ -196,8 +197,8 @@ class Recorder:
         records: list[Record] = []
         rested = 0  # rows before the last rest
         try:
-            while records := self._take(written):
-                writer.add(await self._slice_of(records))
+            while writer.size < MAX_BATCH_BYTES and (records := self._take(written)):
+                writer.add(await self._written(records))
                 written, records = written + _rows(records), []
                 if (written - rested) * self._schema.width >= self._step_values:
                     rested = written
@@ -222,7 +223,7 @@ class Recorder:
         if not self._records or self._records[0].at > self._newest:
             return []
         rows = self._records[0].rows
-        limit = min(MAX_BATCH_ROWS, MAX_BATCH_VALUES // self._schema.width) - written
+        limit = self._batch_rows - written
         if written and rows > limit:
             return []
         limit = min(limit, _SLICE_VALUES // self._schema.width)
@@ -235,11 +236,11 @@ class Recorder:
         self._queued_rows -= _rows(records)
         return records
 
-    async def _slice_of(self, records: list[Record]) -> logbatch.Slice:
-        """Return records as fields of a batch; many values in a thread."""
+    async def _written(self, records: list[Record]) -> logbatch.Written:
+        """Return records as a part of a batch; many values are written in a thread, which holds nothing up for long."""
         if isinstance(records[0], Singles) or _rows(records) * self._schema.width <= _SLICE_VALUES:
-            return logbatch.slice_of(records, self._schema)
-        return await asyncio.to_thread(logbatch.slice_of, records, self._schema)
+            return logbatch.written(logbatch.slice_of(records, self._schema))
+        return await asyncio.to_thread(lambda: logbatch.written(logbatch.slice_of(records, self._schema)))
 
     def _head(self) -> dict[str, Any]:
         self._sequence += 1
