@@ -502,7 +502,7 @@ class TestLog:
     def test_rows_of_long_texts_go_in_batches_that_the_monitor_takes(
         self, predictor: Predictor, monitor: FakeMonitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tidemill_runtime.server.offlinelog.MAX_BATCH_BYTES", 2000)
+        monkeypatch.setattr("tidemill_runtime.server.offlinelog.MAX_BATCH_BYTES", 900)
         path, output = scored.write(tmp_path / "in.parquet", good_rows()), tmp_path / "out.parquet"
 
         done = score(predictor, path, str(output), log_url=monitor.url)
