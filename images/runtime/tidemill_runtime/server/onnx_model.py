@@ -146,7 +146,8 @@ class OnnxModel:
             if together is None:
                 feed |= {name: self._feed_column(frame, index, group) for name, index in group.columns}
             else:
-                parts = together.reshape((len(group.names), frame.rows, 1)[: group.rank + 1])
+                shape = (len(group.names), frame.rows)
+                parts = together.reshape((*shape, 1) if group.rank == 2 else shape)
                 feed.update(zip(group.names, parts, strict=False))  # strict would cost as much as the whole call
         return feed
 
