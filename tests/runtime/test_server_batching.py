@@ -241,7 +241,7 @@ def test_frames_are_joined_whatever_form_they_have() -> None:
 
 def test_single_rows_are_joined_column_by_column() -> None:
     def joined(*rows: list[Any]) -> Frame:
-        found = concatenated([Frame(SCHEMA, 1, is_complete=True, row=row) for row in rows])
+        found = concatenated([Frame(SCHEMA, 1, row=row) for row in rows])
         assert found is not None
         assert found.is_complete
         return found
@@ -250,7 +250,7 @@ def test_single_rows_are_joined_column_by_column() -> None:
     assert [both.column(i).dtype.kind for i in range(2)] == ["f", "i"]
     assert both.numbers().tolist() == [[1.5, 2], [3, 4]]
     assert joined(["x", 1.0], ["y", 2]).column(0).tolist() == ["x", "y"]
-    mixed = concatenated([Frame(SCHEMA, 1, is_complete=True, row=[1.5, 2]), columns((0.5, 2**53 + 1))])
+    mixed = concatenated([Frame(SCHEMA, 1, row=[1.5, 2]), columns((0.5, 2**53 + 1))])
     assert mixed is not None
     assert mixed.column(1).tolist() == [2, 2**53 + 1]
 

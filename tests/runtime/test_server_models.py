@@ -218,10 +218,10 @@ def test_a_row_is_answered_alike_in_every_form(tmp_path: Path, runtime: str) -> 
     """As Python's values, as arrays, and as one of a batch made of either."""
     warm = load(versions.mixed(tmp_path), runtime=runtime)
     rows = [[0.5, 4, "rot"], [-0.1, 2.0, "neu"], [1e38, 2**53 - 1, "blau"]]
-    single = [Frame(warm.schema, 1, is_complete=True, row=row) for row in rows]
+    single = [Frame(warm.schema, 1, row=row) for row in rows]
     apart = [Frame(warm.schema, 1, arrays=[np.array([a]), np.array([b]), np.array([c], object)]) for a, b, c in rows]
     found = [warm.model.predict(frame).probabilities for frame in apart]
-    for frames in ([Frame(warm.schema, 1, is_complete=True, row=row) for row in rows], apart, [single[0], *apart[1:]]):
+    for frames in ([Frame(warm.schema, 1, row=row) for row in rows], apart, [single[0], *apart[1:]]):
         batch = concatenated(frames)
         assert batch is not None
         np.testing.assert_array_equal(warm.model.predict(batch).probabilities, np.concatenate(found))
@@ -236,7 +236,7 @@ def test_the_number_that_the_graph_cannot_hold_is_named_among_its_neighbours(tmp
     with pytest.raises(BadRequestError, match=expected.format(2, r"-1e\+39")):
         warm.model.predict(Frame(warm.schema, 3, arrays=arrays))
     with pytest.raises(BadRequestError, match=expected.format(0, r"1e\+300")):
-        warm.model.predict(Frame(warm.schema, 1, is_complete=True, row=[1e300, 1, "rot"]))
+        warm.model.predict(Frame(warm.schema, 1, row=[1e300, 1, "rot"]))
 
 
 @pytest.mark.parametrize("runtime", ["ONNX", "Native"])

@@ -307,7 +307,7 @@ def test_values_are_logged_as_the_profile_counts_them(tmp_path: Path) -> None:
     answer = Answer([("value", "FP64")], np.array([np.nan, 1.5]))
     head = {"batch_id": "p/1", "deployment": "d", "version": "v", "digest": "x", "sent_at": 1.0}
     writer = BatchWriter(head)
-    writer.add(logbatch.written(logbatch.slice_of([Several("id", frame, answer, 1.0, 0.1)], frame.schema)))
+    writer.add(logbatch.written([Several("id", frame, answer, 1.0, 0.1)], frame.schema))
     batch = PredictionBatch.model_validate_json(writer.body())
     assert batch.columns == {"flag": [True, None], "name": ["ü", None], "count": [3, 4], "x": [None, 0.5]}
     assert batch.predictions == [None, 1.5]
@@ -318,7 +318,7 @@ def test_values_are_logged_as_the_profile_counts_them(tmp_path: Path) -> None:
     for row in range(2):
         one = Frame(frame.schema, 1, arrays=[array[row : row + 1] for array in arrays])
         singles.add(f"id/{row}", one, answer.part(row, row + 1), 1.0, 0.1)
-    alone.add(logbatch.written(logbatch.slice_of([singles], frame.schema)))
+    alone.add(logbatch.written([singles], frame.schema))
     apart = PredictionBatch.model_validate_json(alone.body())
     assert apart == batch.model_copy(update={"latencies": [0.1, 0.1]})
 

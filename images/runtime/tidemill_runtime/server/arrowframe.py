@@ -5,6 +5,7 @@ Whole columns at a time, no Python per row. Values become what a request with th
 The only modules that import pyarrow are this one and its neighbours of the command `predict`.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,8 +33,7 @@ def check_columns(found: pa.Schema, schema: Schema, where: str) -> None:
     Raises:
         PredictError: DataInvalid; names the columns, what they take and what was found.
     """
-    twice = sorted({name for name in found.names if found.names.count(name) > 1})
-    if twice:
+    if twice := repeated(found.names):
         raise PredictError("DataInvalid", f"{where}: columns {quoted(twice)} are there twice")
     missing = [name for name in schema.names if name not in found.names]
     if missing:
@@ -44,6 +44,11 @@ def check_columns(found: pa.Schema, schema: Schema, where: str) -> None:
         if not _takes(column, kind):
             takes = f"is {column.datatype} and takes {_ADVICE[column.kind]}, got {kind}"
             raise PredictError("DataInvalid", f"{where}: column {column.name!r} {takes}")
+
+
+def repeated(names: Sequence[str]) -> list[str]:
+    """Return the names that occur more than once, each once, sorted."""
+    return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
 def _takes(column: Column, kind: pa.DataType) -> bool:

@@ -19,12 +19,10 @@ import numpy as np
 from tidemill_contracts.inference import Batching
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import OutOfTimeError, ServingError, UnavailableError
-from tidemill_runtime.server.frame import Array, Frame
+from tidemill_runtime.server.frame import EXACT, Array, Frame, array_of_rows
 from tidemill_runtime.server.pace import Pace
 
 Outcome = Answer | Exception
-_EXACT = 2**53  # whole numbers up to here are the same as floats
-_TEXT, _WHOLE = {str}, {int}
 
 
 class _Entry:
@@ -260,8 +258,8 @@ def concatenated(frames: Sequence[Frame]) -> Frame | None:
         return Frame(first.schema, rows, matrix=np.concatenate(matrices), is_complete=is_complete)
     one_each = [frame.row for frame in frames if frame.row is not None]
     if len(one_each) == len(frames):
-        columns = [_array_of(values) for values in zip(*one_each, strict=True)]
-        return Frame(first.schema, rows, arrays=columns, is_complete=True)
+        columns = [array_of_rows(values) for values in zip(*one_each, strict=True)]
+        return Frame(first.schema, rows, arrays=columns, is_complete=is_complete)
     arrays: list[Array] = []
     for index in range(first.schema.width):
         parts = [frame.column(index) for frame in frames]
@@ -272,15 +270,7 @@ def concatenated(frames: Sequence[Frame]) -> Frame | None:
     return Frame(first.schema, rows, arrays=arrays, is_complete=is_complete)
 
 
-def _array_of(values: tuple[Any, ...]) -> Array:
-    """Return one column's values from rows of their own: whole numbers there are exact as floats too."""
-    kinds = set(map(type, values))
-    if kinds == _TEXT:
-        return np.array(values, dtype=object)
-    return np.array(values, dtype=np.int64 if kinds == _WHOLE else np.float64)
-
-
 def _is_exact(values: Array) -> bool:
     """Return whether values, as floats, are still the same."""
     kind: Any = values.dtype.kind
-    return kind in "fb" or (kind in "iu" and bool(((values <= _EXACT) & (values >= -_EXACT)).all()))
+    return kind in "fb" or (kind in "iu" and bool(((values <= EXACT) & (values >= -EXACT)).all()))

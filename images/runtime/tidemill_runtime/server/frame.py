@@ -110,7 +110,7 @@ class Frame:
     them, one per column: floats, whole numbers up to `EXACT` and text, none missing. Arrays are made of a row when
     somebody asks for them: for a single row they are most of what it costs.
 
-    `is_complete` is True where it is known that no value is missing; False says nothing.
+    `is_complete` is True where it is known that no value is missing, as in a `row`; False says nothing.
     """
 
     __slots__ = ("_arrays", "is_complete", "matrix", "row", "rows", "schema")
@@ -128,39 +128,38 @@ class Frame:
         self.rows = rows
         self.matrix = matrix
         self._arrays = arrays
-        self.is_complete = is_complete
+        self.is_complete = is_complete or row is not None
         self.row = row
 
     @property
-    def arrays(self) -> Sequence[Array] | None:
-        """One array [rows] per column; None where the rows came as a matrix."""
-        if self._arrays is None and self.row is not None:
-            self._arrays = [np.array([value], _DTYPES[type(value)]) for value in self.row]
+    def arrays(self) -> Sequence[Array]:
+        """One array [rows] per column, whatever form the rows came in."""
+        if self._arrays is None:
+            if self.row is not None:  # first: a matrix that was made of it has floats only
+                self._arrays = [array_of_rows([value]) for value in self.row]
+            else:
+                self._arrays = list(_there(self.matrix).T)
         return self._arrays
 
     def column(self, index: int) -> Array:
         """Return one column, [rows]."""
-        if self.arrays is not None:  # first: a matrix that was made of them may hold rounded values
-            return self.arrays[index]
-        assert self.matrix is not None  # noqa: S101  one of the two is always there
-        column: Array = self.matrix[:, index]
-        return column
+        return self.arrays[index]
 
     def only_row(self) -> list[Any]:
         """Return the values of a frame of one row, one per column, as Python has them; NaN and None are missing."""
         if self.row is not None:
             return self.row
-        if self.arrays is not None:
-            return [array.item() for array in self.arrays]
-        assert self.matrix is not None  # noqa: S101  one of the two is always there
-        values: list[Any] = self.matrix[0].tolist()
+        if self._arrays is not None:
+            return [array.item() for array in self._arrays]
+        values: list[Any] = _there(self.matrix)[0].tolist()
         return values
 
     def part(self, start: int, end: int) -> "Frame":
-        """Return the rows from `start` up to `end`, which share memory with this frame."""
+        """Return the rows from `start` up to `end`, at least one, which share memory with this frame."""
         matrix = None if self.matrix is None else self.matrix[start:end]
-        arrays = None if self.arrays is None else [array[start:end] for array in self.arrays]
-        return Frame(self.schema, end - start, matrix, arrays, self.is_complete)
+        arrays = None if self._arrays is None else [array[start:end] for array in self._arrays]
+        row = self.row  # its only part is itself
+        return Frame(self.schema, end - start, matrix, arrays, self.is_complete, row)
 
     def numbers(self) -> Array:
         """Return a float64 matrix [rows, width]; only for schemas without text."""
@@ -168,7 +167,6 @@ class Frame:
             if self.rows == 1:
                 self.matrix = np.array([self.only_row()], dtype=np.float64)
             else:
-                assert self.arrays is not None  # noqa: S101
                 self.matrix = np.column_stack([array.astype(np.float64, copy=False) for array in self.arrays])
         return self.matrix
 
@@ -177,9 +175,7 @@ class Frame:
 
         None where `numbers` loses nothing, or where no such matrix can hold the columns either.
         """
-        if self.matrix is not None or self.row is not None or self.arrays is None:
-            return None
-        if len({array.dtype for array in self.arrays}) > 1:
+        if self.matrix is not None or self.row is not None or len({array.dtype for array in self.arrays}) > 1:
             return None
         matrix: Array = np.column_stack(self.arrays)
         return matrix if matrix.dtype.kind in "iu" and not (np.abs(matrix.astype(np.float64)) < EXACT).all() else None
@@ -260,6 +256,23 @@ class Frame:
             if _missing(self.column(index), column).any():
                 found.append(column.name)
         return found
+
+
+def _there(matrix: Array | None) -> Array:
+    """Return the matrix of a frame that was given neither arrays nor a row.
+
+    Raises:
+        ValueError: nor a matrix; whoever made it is at fault.
+    """
+    if matrix is None:
+        raise ValueError("a frame needs a matrix, arrays or a row")
+    return matrix
+
+
+def array_of_rows(values: Sequence[Any]) -> Array:
+    """Return one column's values from `Frame.row`s; their whole numbers are exact as floats too."""
+    kinds = set(map(type, values))
+    return np.array(values, _DTYPES[kinds.pop()] if len(kinds) == 1 else _FLOAT64)
 
 
 def _missing(values: Array, column: Column) -> NDArray[np.bool_]:

@@ -135,11 +135,10 @@ Record = Singles | Several
 
 def several(request_id: str, frame: Frame, answer: Answer, at: float, seconds: float, rows: int) -> list[Several]:
     """Return the answer to a request as records of at most `rows` rows."""
-    if frame.rows <= rows:
+    if frame.rows <= rows:  # nearly always: parts cost more than a record does
         return [Several(request_id, frame, answer, at, seconds)]
-    starts = range(0, frame.rows, rows)
-    pieces = [(start, min(start + rows, frame.rows)) for start in starts]
-    return [Several(request_id, frame.part(*ends), answer.part(*ends), at, seconds, ends[0]) for ends in pieces]
+    pieces = [(start, min(start + rows, frame.rows)) for start in range(0, frame.rows, rows)]
+    return [Several(request_id, frame.part(*piece), answer.part(*piece), at, seconds, piece[0]) for piece in pieces]
 
 
 def slice_of(records: Sequence[Record], schema: Schema) -> Slice:
@@ -150,8 +149,9 @@ def slice_of(records: Sequence[Record], schema: Schema) -> Slice:
     return _frames([record for record in records if isinstance(record, Several)])
 
 
-def written(part: Slice) -> Written:
-    """Return a slice as JSON, list by list; safe from any thread."""
+def written(records: Sequence[Record], schema: Schema) -> Written:
+    """Return records as `slice_of` takes them as JSON, list by list; safe from any thread."""
+    part = slice_of(records, schema)
     fields = {name: orjson.dumps(values)[1:-1] for name, values in part.items() if name != "columns"}
     return fields, {name: orjson.dumps(values)[1:-1] for name, values in part["columns"].items()}
 

@@ -62,7 +62,7 @@ class OfflineLog:
             "digest": self._config.digest,
             "sent_at": time.time(),
         }
-        chosen = Frame(frame.schema, len(rows), arrays=[frame.column(i)[rows] for i in range(frame.schema.width)])
+        chosen = Frame(frame.schema, len(rows), arrays=[array[rows] for array in frame.arrays])
         probabilities = None if answer.probabilities is None else answer.probabilities[rows]
         some = Answer(answer.names[:2], answer.prediction[rows], probabilities)
         body = orjson.dumps(rows_document(head, [ids[row] for row in rows], time.time(), chosen, some))

@@ -116,7 +116,7 @@ class Predictor:
         for name in (*kept, *([form.id_column] if form.id_column else [])):
             if name not in found.names:
                 raise PredictError("DataInvalid", f"{where}: there is no column {name!r}; it has {quoted(found.names)}")
-        if twice := sorted({name for name in kept if kept.count(name) > 1}):
+        if twice := arrowframe.repeated(kept):
             raise PredictError("ConfigInvalid", f"columns: {quoted(twice)} are asked for twice")
         added = [pa.field(output.name, output.type) for output in self.outputs(form)]
         if has_ids or form.id_column:

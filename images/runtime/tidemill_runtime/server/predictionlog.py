@@ -239,8 +239,8 @@ class Recorder:
     async def _written(self, records: list[Record]) -> logbatch.Written:
         """Return records as a part of a batch; many values are written in a thread, which holds nothing up for long."""
         if isinstance(records[0], Singles) or _rows(records) * self._schema.width <= _SLICE_VALUES:
-            return logbatch.written(logbatch.slice_of(records, self._schema))
-        return await asyncio.to_thread(lambda: logbatch.written(logbatch.slice_of(records, self._schema)))
+            return logbatch.written(records, self._schema)
+        return await asyncio.to_thread(logbatch.written, records, self._schema)
 
     def _head(self) -> dict[str, Any]:
         self._sequence += 1

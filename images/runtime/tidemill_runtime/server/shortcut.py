@@ -77,7 +77,7 @@ def _columns(inputs: list[Any], schema: Schema) -> Frame | None:
         if value is None:
             return None
     if count == 1:
-        return Frame(schema, 1, None, None, True, found)
+        return Frame(schema, 1, row=found)
     return Frame(schema, count, None, found, True) if count else None
 
 
@@ -87,12 +87,16 @@ def _is_hinted(entry: Any, hints: frozenset[str]) -> bool:
 
 
 def _value(values: list[Any], datatype: object, column: Column) -> float | str | None:
-    """Return the only value of a column, None where `_column` has no array for it either or the full decoder must."""
+    """Return the only value of a column as `Frame.row` has it, None for the full decoder to look at.
+
+    Raises:
+        OverflowError: beyond what its datatype holds.
+    """
     value = values[0]
     given = type(value)
-    if datatype == "BYTES" or column.kind == "text":
-        return value if datatype == "BYTES" and column.kind == "text" and given is str else None
-    if given is not float and given is not int:
+    if datatype == "BYTES":
+        return value if column.kind == "text" and given is str else None
+    if column.kind == "text" or (given is not float and given is not int):
         return None
     if datatype == "FP64":
         return float(value)
