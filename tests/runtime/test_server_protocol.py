@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tests.runtime.test_server_predictionids import FORM
 from tests.support import versions
 from tests.support.asgi import Reply, call, post
 from tests.support.versions import Published
@@ -100,7 +101,7 @@ async def test_v2_headers_name_the_prediction_and_the_version(app: Any) -> None:
     assert "connection" not in reply.headers
     made = await post(app, V2, matrix([ROW]))
     assert made.json()["id"] == made.headers["x-tidemill-prediction-id"]
-    assert len(made.json()["id"]) == 36
+    assert FORM.fullmatch(made.json()["id"])
     other = await post(app, V2, matrix([ROW]))
     assert other.json()["id"] != made.json()["id"]
 
@@ -201,7 +202,7 @@ async def test_v1_forms(app: Any, document: dict[str, Any]) -> None:
     reply = await post(app, V1, document)
     expected = (await post(app, V2, matrix([ROW]))).json()["outputs"][0]["data"]
     assert reply.json() == {"predictions": expected}
-    assert len(reply.headers["x-tidemill-prediction-id"]) == 36
+    assert FORM.fullmatch(reply.headers["x-tidemill-prediction-id"])
 
 
 async def test_v1_takes_the_id_of_the_client(app: Any) -> None:

@@ -6,7 +6,6 @@ It knows no HTTP beyond the status that errors carry.
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from tidemill_runtime.server.errors import OutOfTimeError, ServingError, Unavail
 from tidemill_runtime.server.frame import Frame
 from tidemill_runtime.server.gathering import Gathering
 from tidemill_runtime.server.models import WarmModel
+from tidemill_runtime.server.predictionids import PredictionIds
 from tidemill_runtime.server.predictionlog import Recorder
 from tidemill_runtime.server.telemetry import Telemetry
 
@@ -39,6 +39,7 @@ class DataPlane:
         self.config = config
         self.schema = warm.schema
         self.output_names = tuple(o.name for o in warm.manifest.signature.outputs)
+        self.new_id = PredictionIds(config.digest).new
         self._predict = warm.model.predict
         self._telemetry = telemetry
         self._recorder = recorder
@@ -192,12 +193,6 @@ def _gathered(gathering: Gathering, frame: Frame) -> "asyncio.Future[Answer]":
 def _forget(outcome: "asyncio.Future[Any]") -> None:
     if not outcome.cancelled():
         outcome.exception()
-
-
-def new_request_id() -> str:
-    """Return a random UUID (version 4); ids are labels, not secrets."""
-    h = f"{random.getrandbits(128):032x}"
-    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-a{h[17:20]}-{h[20:]}"
 
 
 def monotonic() -> float:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import orjson
 
 from tidemill_runtime.server import compression, protocol_v1
-from tidemill_runtime.server.dataplane import DataPlane, new_request_id
+from tidemill_runtime.server.dataplane import DataPlane
 from tidemill_runtime.server.explain import Explainer, Explanation
 from tidemill_runtime.server.frame import Frame
 from tidemill_runtime.server.inference import Fields, decoded_v2, given_id
@@ -50,7 +50,7 @@ class Explanations:
             first = protocol_v1.decode(body, plane.schema)
             return "", first.frame, first.parameters
         request = decoded_v2(plane, fields, body)
-        return request.id or given_id(fields) or new_request_id(), request.frame, request.parameters
+        return request.id or given_id(fields) or plane.new_id(), request.frame, request.parameters
 
     def _v1(self, found: Explanation) -> bytes:
         contributions = dict(zip(self._plane.schema.names, found.contributions.tolist(), strict=True))

@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tidemill_contracts.inference import PREDICTION_ID_HEADER
 from tidemill_runtime.server import grpc_messages
 from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.dataplane import DataPlane, monotonic, new_request_id
+from tidemill_runtime.server.dataplane import DataPlane, monotonic
 from tidemill_runtime.server.description import SERVER, Description, server_version
 from tidemill_runtime.server.errors import BadRequestError, OutOfTimeError, ServingError
 from tidemill_runtime.server.inference import VERSION_HEADER, given_id, header_value
@@ -150,7 +150,7 @@ class InferenceService:
             request = await plane.in_thread(lambda: self._decode(body))
         else:
             request = self._decode(body)
-        request_id = request.id or _given_id(context) or new_request_id()
+        request_id = request.id or _given_id(context) or plane.new_id()
         rows = request.frame.rows
         answer = await plane.predict(request.frame)
         if rows > _MANY_ROWS:

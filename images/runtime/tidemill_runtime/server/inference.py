@@ -18,7 +18,7 @@ from tidemill_contracts.inference import PREDICTION_ID_HEADER
 from tidemill_runtime.server import binary, compression, protocol_v1, protocol_v2
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.batching import Outcome
-from tidemill_runtime.server.dataplane import DataPlane, monotonic, new_request_id
+from tidemill_runtime.server.dataplane import DataPlane, monotonic
 from tidemill_runtime.server.errors import BadRequestError, ServingError
 from tidemill_runtime.server.frame import Frame
 
@@ -181,9 +181,9 @@ class Inference:
         plane = self._plane
         if protocol == "v2":
             request = decoded_v2(plane, fields, body)
-            return _Request(request.id or given_id(fields) or new_request_id(), request.frame, request, started)
+            return _Request(request.id or given_id(fields) or plane.new_id(), request.frame, request, started)
         decoded = protocol_v1.decode(body, plane.schema)
-        return _Request(given_id(fields) or new_request_id(), decoded.frame, decoded, started)
+        return _Request(given_id(fields) or plane.new_id(), decoded.frame, decoded, started)
 
     def _encode(self, request: _Request, answer: Answer) -> Encoded:
         decoded = request.decoded
