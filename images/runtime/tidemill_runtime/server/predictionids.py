@@ -8,6 +8,7 @@ milliseconds since the epoch: an id alone leads to its version and to the record
 
 import os
 import time
+from collections.abc import Iterator
 
 DIGEST_DIGITS = 12
 TIME_DIGITS = 12  # milliseconds, until the year 10889
@@ -21,7 +22,7 @@ class PredictionIds:
     def __init__(self, digest: str) -> None:
         """`digest`: that of the version, `sha256:<hex>`."""
         self._digest = digest.rpartition(":")[2][:DIGEST_DIGITS]
-        self._forget()
+        self._random: Iterator[str] = iter(())
         os.register_at_fork(after_in_child=self._forget)
 
     def new(self) -> str:
@@ -34,4 +35,4 @@ class PredictionIds:
         return f"{self._digest}-{int(time.time() * 1000):0{TIME_DIGITS}x}-{part}"
 
     def _forget(self) -> None:
-        self._random = iter(list[str]())
+        self._random = iter(())
