@@ -6,14 +6,25 @@ the first and last are open, and out-of-range counts are kept apart by `minimum`
 Categorical bins: one per category, then `other`. Missing values are counted on their own.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from tidemill_contracts.base import Document
 
 
-class NumericProfile(Document):
+class _Column(Document):
+    """A column of one kind or the other; its kind is always written, also where it is the default of its class."""
+
+    kind: str
+    name: str
+
+    @model_serializer(mode="wrap")
+    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {"kind": self.kind, **handler(self)}
+
+
+class NumericProfile(_Column):
     """Reference of a numeric column."""
 
     kind: Literal["numeric"] = "numeric"
@@ -28,7 +39,7 @@ class NumericProfile(Document):
     bin_means: tuple[float | None, ...] = ()  # mean of the reference values of each bin
 
 
-class CategoricalProfile(Document):
+class CategoricalProfile(_Column):
     """Reference of a categorical column; values are compared as text."""
 
     kind: Literal["categorical"] = "categorical"

@@ -12,6 +12,7 @@ import pytest
 from tests.support import versions
 from tests.support.asgi import post
 from tests.support.servinglog import V2, FakeMonitor, recorder, request, serving
+from tests.support.stored import check_readable
 from tests.support.versions import Published
 
 from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, PredictionBatch, Reference
@@ -66,6 +67,7 @@ async def test_an_unknown_digest_gets_its_reference_first(numbers: Published, mo
         await post(parts.app, V2, request([[1, 2, 3, 4]]))
         await recorder(parts).flush(5)
     assert [path for path, _ in monitor.posts] == [BATCH_PATH, REFERENCE_PATH, BATCH_PATH]
+    check_readable("posted-reference", monitor.posts[1][1])
     reference = Reference.model_validate(monitor.posts[1][1])
     assert (reference.digest, reference.profile.rows) == (numbers.digest, 120)
     first, second = monitor.batches()

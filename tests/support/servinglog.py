@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
+from tests.support.stored import check_readable
 from tests.support.versions import Published
 
 from tidemill_contracts.inference import BATCH_PATH, PredictionBatch, PredictionLog
@@ -54,7 +55,10 @@ class FakeMonitor:
         await runner.cleanup()
 
     def batches(self) -> list[PredictionBatch]:
-        """Return the batches that came, in their order."""
+        """Return the batches that came, in their order; a monitor of any version can read them."""
+        for path, body in self.posts:
+            if path == BATCH_PATH:
+                check_readable("prediction-batch", body)
         return [PredictionBatch.model_validate(body) for path, body in self.posts if path == BATCH_PATH]
 
 

@@ -52,7 +52,7 @@ class Version:
 
     def sample(self) -> artifact.Sample:
         """Return the warm-up rows."""
-        return artifact.Sample.model_validate_json(self.path(artifact.SAMPLE_FILE).read_bytes())
+        return artifact.Sample.from_json(self.path(artifact.SAMPLE_FILE).read_bytes())
 
 
 def open_version(uri: str, digest: str, secret: str | None = None, *, into: Path | None = None) -> Version:
@@ -91,7 +91,7 @@ def read_manifest(folder: Folder, content: bytes) -> ModelManifest:
         ArtifactError: InvalidManifest.
     """
     try:
-        manifest = ModelManifest.model_validate_json(content)
+        manifest = ModelManifest.from_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

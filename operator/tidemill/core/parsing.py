@@ -2,7 +2,8 @@
 
 Why: the API server's schema cannot say everything that the types say, and an object may have been stored under another
 schema. Such an object is not read differently by trying again, so the error must not reach the engine as a bug that is
-retried. Nothing here looks at what an object means.
+retried. Fields that the types do not know are ignored: the CRDs are of the next version before the operator is, and the
+API server has refused misspelt ones. Nothing here looks at what an object means.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ M = TypeVar("M", bound=BaseModel)
 def parsed(model: type[M], obj: Any) -> M:
     """`obj` as a `model`. Raises Stalled with reason InvalidSpec, naming each field that was refused, and why."""
     try:
-        return model.model_validate(obj)
+        return model.model_validate(obj, extra="ignore")
     except ValidationError as error:
         raise Stalled(INVALID_SPEC, sentence(error)) from error
 

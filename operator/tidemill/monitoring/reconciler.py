@@ -137,7 +137,7 @@ class ModelMonitorReconciler:
         url = f"http://{host}:{MONITOR_PORT}{REPORT_PATH}?digest={digest}"
         try:
             text = await self._deps.client.get_text(url, READ_SECONDS)
-            return Reading(MonitorReport.model_validate_json(text), now)
+            return Reading(MonitorReport.from_json(text), now)
         except ApiError as error:
             return Reading(error=f"the monitor does not answer: {error.message}")
         except ValidationError as error:

@@ -94,7 +94,7 @@ def _server_config(deployment: Obj) -> ServerConfig | None:
         for variable in container.get("env") or ():
             if variable.get("name") == SERVER_CONFIG_ENV:
                 try:
-                    return ServerConfig.model_validate_json(variable.get("value") or "")
+                    return ServerConfig.from_json(variable.get("value") or "")
                 except ValidationError:
                     return None
     return None

@@ -30,6 +30,18 @@ def trained() -> World:
     return world
 
 
+@pytest.mark.parametrize("kind", ["TrainingPipeline", "TrainingRun", "ModelVersion"])
+def test_a_field_of_the_next_versions_crds_is_ignored(kind: str) -> None:
+    """CRDs are applied before the operator is replaced, and defaults of new fields are stored in every object."""
+    world = trained()
+    name = world.names(kind)[-1]
+    world.writes.clear()
+    world.change(kind, name, lambda o: o["spec"].update(ofALaterVersion={"enabled": True}))
+    world.settle()
+    assert [w for w in world.writes if w.verb != "status"] == []
+    assert world.condition(kind, name)[1] != "InvalidSpec"
+
+
 @pytest.mark.parametrize(
     ("kind", "change", "field"),
     [

@@ -24,7 +24,7 @@ def main(environment: Mapping[str, str]) -> int:
     """Serve until SIGTERM; return 2 when the configuration is missing or wrong."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        config = MonitorConfig.model_validate_json(environment.get(MONITOR_CONFIG_ENV, ""))
+        config = MonitorConfig.from_json(environment.get(MONITOR_CONFIG_ENV, ""))
     except ValidationError as error:
         logging.getLogger(__name__).error("%s: %s", MONITOR_CONFIG_ENV, describe(error))
         return 2

@@ -34,7 +34,7 @@ from tidemill_runtime.monitor.writer import BusyError, WriterStoppedError
 T = TypeVar("T")
 
 RETRY_AFTER_SECONDS: Final = 1
-_FEEDBACK: Final = TypeAdapter(Feedback | list[Feedback])
+_FEEDBACK: Final = TypeAdapter(Feedback | list[Feedback])  # written by people: a field that does not exist is refused
 _SHOWN_CONFLICTS: Final = 20
 
 
@@ -62,13 +62,13 @@ def _add_posts(app: FastAPI, monitor: Monitor, admission: Admission) -> None:
     @app.post(BATCH_PATH, status_code=202, openapi_extra=_body(PredictionBatch))
     async def batches(request: Request) -> Response:
         """Count a batch of prediction records; one batch id counts once."""
-        new = await admitted(request, lambda body: monitor.add_batch(PredictionBatch.model_validate_json(body)))
+        new = await admitted(request, lambda body: monitor.add_batch(PredictionBatch.from_json(body)))
         return JSONResponse({"status": "counted" if new else "known"}, 202 if new else 200)
 
     @app.post(REFERENCE_PATH, status_code=201, openapi_extra=_body(Reference))
     async def references(request: Request) -> Response:
         """Store the reference profile of a version."""
-        new = await admitted(request, lambda body: monitor.add_reference(Reference.model_validate_json(body)))
+        new = await admitted(request, lambda body: monitor.add_reference(Reference.from_json(body)))
         return JSONResponse({"status": "stored" if new else "known"}, 201 if new else 200)
 
     @app.post(FEEDBACK_PATH, status_code=202, openapi_extra=_body(Feedback))
@@ -90,7 +90,7 @@ def _add_reads(app: FastAPI, monitor: Monitor) -> None:
     @app.get(REPORT_PATH)
     def report(digest: str | None = None) -> Response:
         """Return scores, quality and performance of each version's newest windows."""
-        return Response(monitor.report(digest).model_dump_json(), media_type="application/json")
+        return Response(monitor.report(digest).to_json(), media_type="application/json")
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:

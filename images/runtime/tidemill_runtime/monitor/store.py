@@ -27,7 +27,7 @@ class ReferenceConflictError(ValueError):
 def layouts(connection: sqlite3.Connection) -> dict[str, Layout]:
     """Return the layout of every stored version by digest."""
     rows = connection.execute("SELECT digest, profile FROM version")
-    return {digest: Layout(ReferenceProfile.model_validate_json(profile)) for digest, profile in rows}
+    return {digest: Layout(ReferenceProfile.from_json(profile)) for digest, profile in rows}
 
 
 def add_reference(connection: sqlite3.Connection, reference: Reference, now: float) -> bool:
@@ -39,7 +39,7 @@ def add_reference(connection: sqlite3.Connection, reference: Reference, now: flo
     profile = reference.profile.model_dump_json()
     found = connection.execute("SELECT profile FROM version WHERE digest = ?", (reference.digest,)).fetchone()
     if found is not None:
-        if ReferenceProfile.model_validate_json(found[0]) != reference.profile:
+        if ReferenceProfile.from_json(found[0]) != reference.profile:
             raise ReferenceConflictError(f"digest {reference.digest} is stored with another profile")
         return False
     connection.execute(

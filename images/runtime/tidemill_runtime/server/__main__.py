@@ -104,7 +104,7 @@ def read_config(text: str | None) -> ServerConfig:
     if not text:
         raise StartError("ConfigInvalid", f"the environment variable {SERVER_CONFIG_ENV} is not set")
     try:
-        config = ServerConfig.model_validate_json(text)
+        config = ServerConfig.from_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "document"

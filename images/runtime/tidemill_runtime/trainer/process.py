@@ -30,7 +30,7 @@ def train() -> int:
     """Run one training run and return the exit code."""
     _start()
     try:
-        config = TrainerConfig.model_validate_json(os.environ.get(CONFIG_ENV) or "{}")
+        config = TrainerConfig.from_json(os.environ.get(CONFIG_ENV) or "{}")
         if (config.code.entrypoint is None) == (config.code.command is None):
             raise ValueError("code: exactly one of entrypoint and command must be given")
     except (ValidationError, ValueError) as error:
@@ -58,7 +58,7 @@ def probe() -> int:
     """Resolve the inputs' revisions; return 0 even where inputs have errors, the result names them."""
     _start()
     try:
-        config = ProbeConfig.model_validate_json(os.environ.get(PROBE_ENV) or "{}")
+        config = ProbeConfig.from_json(os.environ.get(PROBE_ENV) or "{}")
     except ValidationError as error:
         report.write(ProbeResult(errors={"": f"{PROBE_ENV}: {error}"}))
         return EXIT_NOT_RETRIABLE

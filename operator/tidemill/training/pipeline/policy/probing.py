@@ -102,7 +102,7 @@ def _state(snapshot: PipelineSnapshot, name: str, result: ProbeResult | None) ->
 def read(probe: ProbeJob, names: list[str]) -> ProbeResult:
     """A finished probe's result; one that left none counts as an error of every input in `names`."""
     try:
-        return ProbeResult.model_validate_json(probe.message or "")
+        return ProbeResult.from_json(probe.message or "")
     except ValidationError:
         text = f"probe {probe.name} left no result: {(probe.message or 'no termination message')[:300]}"
         return ProbeResult(errors=dict.fromkeys(names, text))

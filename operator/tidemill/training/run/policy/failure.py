@@ -36,7 +36,7 @@ def result_of(pod: Mapping[str, Any] | None) -> TrainingResult | None:
     if not message:
         return None
     try:
-        return TrainingResult.model_validate_json(message)
+        return TrainingResult.from_json(message)
     except ValidationError:
         return None
 
