@@ -23,6 +23,13 @@ OUTPUT_DIR_ENV = "TIDEMILL_OUTPUT_DIR"
 CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss")
 REGRESSION_METRICS = ("rmse", "mae", "r2")
 LOWER_IS_BETTER = frozenset({"log_loss", "rmse", "mae"})
+NAME_LIMIT = 256  # characters of the name of a metric, a phase or a package in a result
+
+
+def is_name(text: str) -> bool:
+    """Return whether a result may use this as the name of a metric, a phase or a package."""
+    return 0 < len(text) <= NAME_LIMIT and text.isprintable()
+
 
 FailureCategory = Literal[
     "UserError", "DataInvalid", "OutOfMemory", "ImagePull", "Unschedulable", "Deadline", "Infrastructure"

@@ -76,6 +76,13 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         ['spec.data[1]: Duplicate value: {"name":"a"}'],
     ),
     "unreadable uri": (TP, {"spec.data.0.uri": "ftp://host/file"}, ["spec.data[0].uri", "builtin|configmap|pvc|s3"]),
+    "a version elsewhere": (MV, {"spec.uri": "file:///etc/x"}, ["spec.uri", "pvc|s3|gs|az"]),
+    "a version out of its claim": (MV, {"spec.uri": "pvc://claim/a/../../b"}, ["spec.uri: '..' is not allowed"]),
+    "leave for a pickle that is neither yes nor no": (
+        MD,
+        {"spec.server.allowPickle": "yes"},
+        ["spec.server.allowPickle"],
+    ),
     "no required field": (TP, {"spec.code": REMOVE}, ["spec.code: Required value"]),
     "quantity that is none": (MD, {"spec.server": {"resources": {"limits": {"cpu": "much"}}}}, ["limits.cpu"]),
     "no worker": (MD, {"spec.server.workers": 0}, ["spec.server.workers in body should be greater than or equal to 1"]),

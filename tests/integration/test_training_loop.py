@@ -119,7 +119,7 @@ class Namespace:
     def train(self, name: str = "churn", number: int = 1, letter: str = "d", **report: Any) -> Obj:
         """Let the n-th run end well and wait until the pipeline knows; returns the run."""
         run = self.run_number(number)
-        self.finish(run, make.result(letter, **report))
+        self.finish(run, make.result(letter, run=run, **report))
         self.until(
             "trainingpipeline",
             name,

@@ -302,7 +302,8 @@ def test_pickles_are_loaded_only_when_allowed(tmp_path: Path) -> None:
     code, message = refused(published, tmp_path)
     assert code == 42
     assert message == (
-        "FormatUnsupported: runtime Auto cannot serve formats joblib; joblib is loaded only where pickle is allowed"
+        "FormatUnsupported: runtime Auto cannot serve formats joblib; "
+        "joblib is a pickle, and loading one runs code: spec.server.allowPickle allows it"
     )
 
 

@@ -68,7 +68,7 @@ def test_status_tells_the_runtime_that_the_server_takes(tmp_path: Path, asked: A
     for published, note in ((both, VERIFIED), (differs, "1 of 5 labels differ"), (native, "there is no converter")):
         manifest = published.manifest
         record = {"name": "demo-7", "number": 7, "digest": published.digest, "uri": published.uri}
-        told = runtime_of(asked, Version(**record, formats=manifest.formats, onnx=note)).runtime
+        told = runtime_of(asked, Version(**record, formats=manifest.formats, onnx=note), allow_pickle=True).runtime
         if told is None:
             with pytest.raises(StartError, match="FormatUnsupported"):
                 load(published, runtime=asked)

@@ -73,7 +73,8 @@ def list_map(*keys: str) -> dict[str, Any]:
 
 ATOMIC: dict[str, Any] = {"x-kubernetes-list-type": "atomic"}
 SET: dict[str, Any] = {"x-kubernetes-list-type": "set"}
-IMMUTABLE = rules(rule("self == oldSelf", "spec is immutable: it records what happened; create a new object instead"))
+UNCHANGED = rule("self == oldSelf", "spec is immutable: it records what happened; create a new object instead")
+IMMUTABLE = rules(UNCHANGED)
 
 
 class Model(BaseModel):

@@ -24,6 +24,9 @@ Obj = dict[str, Any]
 _RUNNING = {"suspend", "replicas", "autoscaling", "logging"}
 """Fields of spec that say how a version runs, not which one and how it comes: an autoscaler changes them all day."""
 
+PICKLE = "joblib"
+"""The form whose loading runs code."""
+
 FORMATS_ANNOTATION = f"{keys.GROUP}/formats"
 """On a version's Deployment: the version's forms, for when the ModelVersion is gone."""
 
@@ -198,6 +201,26 @@ class Snapshot(ObjectSnapshot):
             found = workload.version if workload else None
         return found
 
+    @property
+    def kept_pickles(self) -> frozenset[str]:
+        """Digests that are loaded from a pickle without spec.server.allowPickle: see decision 0155.
+
+        A status from before that field has no list: then those of its stable and previous version that have a pickle.
+        """
+        if self.status.kept_pickles is not None:
+            return frozenset(self.status.kept_pickles)
+        records = (r for r in (self.status.stable, self.status.previous) if r is not None)
+        found = (self.version(r.version, r.digest) for r in records)
+        return frozenset(v.digest for v in found if v is not None and PICKLE in v.formats)
+
+    def allows_pickle(self, version: Version) -> bool:
+        """Whether a server may load that version's pickle, if it has one."""
+        return self.spec.server.allow_pickle or version.digest in self.kept_pickles
+
+    def runtime_of(self, version: Version) -> Choice:
+        """What the server will choose for a version, and why."""
+        return runtime_of(self.spec.server.runtime, version, allow_pickle=self.allows_pickle(version))
+
 
 def version_child(deployment: str, version: Version) -> str:
     """Name of a version's Deployment, headless Service, disruption budget, autoscaler and router cluster."""
@@ -214,11 +237,11 @@ def monitor_service(deployment: str) -> str:
     return names.child_name(deployment, "monitor")
 
 
-def runtime_of(asked: Asked, version: Version) -> Choice:
+def runtime_of(asked: Asked, version: Version, *, allow_pickle: bool) -> Choice:
     """What the server will choose, by the rule that it follows itself.
 
     A record that lists an ONNX form beside a native one and says nothing of it is trusted: only a verified one is
     registered there.
     """
     parity = True if version.onnx in ("", VERIFIED) else None
-    return choose(asked, version.formats, parity=parity, note=version.onnx, allow_pickle="joblib" in version.formats)
+    return choose(asked, version.formats, parity=parity, note=version.onnx, allow_pickle=allow_pickle)

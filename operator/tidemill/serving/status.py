@@ -13,7 +13,7 @@ from tidemill.api.v1alpha1.model_deployment import CandidateStatus, StableStatus
 from tidemill.core.conditions import Condition, merge, of, trio
 from tidemill.serving import readiness, steps
 from tidemill.serving.advice import advice
-from tidemill.serving.snapshot import Snapshot, runtime_of
+from tidemill.serving.snapshot import Snapshot
 from tidemill.serving.state import State, Target, is_version
 
 AVAILABLE = "Available"
@@ -25,7 +25,7 @@ REASONS = frozenset(
         "Serving", "ScaledToZero", "RollingOut", "Starting", "Updating", "Suspended", "RolledBack", "NoReadyPod",
         "NoReadyRouter", "NotYetServed", "CanaryStep", "WaitingForPromotion", "ProgressDeadlineExceeded",
         "VersionNotFound", "VersionNotApproved", "PipelineNotFound", "WaitingForApproval", "WaitingForVersion",
-        "FormatNotServable", "InvalidSpec",
+        "FormatNotServable", "PickleNotAllowed", "InvalidSpec",
     }
 )  # fmt: skip
 """Every reason that this module or the policies set; a server's own (DigestMismatch, …) come beside them."""
@@ -53,6 +53,7 @@ def build(
         "stable": stable.to_json() if stable else None,
         "previous": state.previous.to_json() if state.previous else None,
         "candidate": candidate.to_json() if candidate else None,
+        "keptPickles": _kept_pickles(snapshot, state),
         "failedVersions": [f.to_json() for f in state.failed] or None,
         "lastHandledPromote": state.promote,
         "lastHandledAbort": state.abort,
@@ -63,10 +64,15 @@ def build(
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _kept_pickles(snapshot: Snapshot, state: State) -> list[str]:
+    """The exception from spec.server.allowPickle, for as long as its versions have a part; a list even when empty."""
+    return sorted(snapshot.kept_pickles & {r.digest for r in (state.stable, state.previous) if r is not None})
+
+
 def _runtime(snapshot: Snapshot, record: StableStatus | CandidateStatus) -> dict[str, str]:
     """What serves a version and why; nothing new where its forms are not known any more."""
     version = snapshot.version(record.version, record.digest)
-    choice = runtime_of(snapshot.spec.server.runtime, version) if version else None
+    choice = snapshot.runtime_of(version) if version else None
     if choice is None or choice.runtime is None:
         return {}
     return {"runtime": choice.runtime, "runtime_reason": choice.reason}

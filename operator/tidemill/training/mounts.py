@@ -5,6 +5,7 @@ Shared by the Job of a run and the Job of a probe, so that a probe looks at exac
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,7 +83,8 @@ def mounts_of(spec: TrainingRunSpec) -> Mounts:
         found.add_uri(source.uri)
     found.add_uri(spec.store.uri, writable=True)
     if spec.champion is not None:
-        found.add_uri(spec.champion.uri)
+        with contextlib.suppress(ValueError):  # of a record written by hand: the trainer says that it cannot be read
+            found.add_uri(spec.champion.uri)
     references = [*(source.secret_ref for source in spec.data), spec.store.secret_ref]
     found.add_secrets(reference.name for reference in references if reference)
     return found

@@ -52,8 +52,21 @@ def test_servers_are_told_which_content_to_load() -> None:
     assert POD["containers"][0]["resources"] == {"requests": {"cpu": "2"}}
 
 
-def test_a_pickle_is_loaded_only_when_the_version_was_allowed_to_be_one() -> None:
-    assert config_of(server.pod_spec(SNAPSHOT, version(1, formats=("joblib",)))).allow_pickle
+@pytest.mark.parametrize(
+    ("allowed", "formats", "want"),
+    [
+        (True, ("joblib",), True),
+        (False, ("joblib",), False),
+        (False, ("joblib", "onnx"), False),
+        (True, ("skops",), False),
+    ],
+)
+def test_a_pickle_is_loaded_only_where_the_deployments_author_says_so(
+    allowed: bool, formats: tuple[str, ...], want: bool
+) -> None:
+    """A version without one is told the same either way: a change of the field restarts none of its pods."""
+    found = snapshot({"server": {"allowPickle": allowed}})
+    assert config_of(server.pod_spec(found, version(1, formats=formats))).allow_pickle is want
 
 
 def test_a_claim_is_mounted_read_only() -> None:

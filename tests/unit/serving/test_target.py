@@ -97,6 +97,42 @@ CASES = {
         None,
         (None, "FormatNotServable"),
     ),
+    "a uri that no server reads": (
+        PIPELINE,
+        {"versions": (version(1, uri="ftp://host/x"),)},
+        None,
+        (None, "FormatNotServable"),
+    ),
+    "a uri out of the claim": (
+        PIPELINE,
+        {"versions": (version(1, uri="pvc://claim/../other"),)},
+        None,
+        (None, "FormatNotServable"),
+    ),
+    "a uri of data": (
+        PIPELINE,
+        {"versions": (version(1, uri="http://host/x"),)},
+        None,
+        (None, "FormatNotServable"),
+    ),
+    "a pickle that nobody allowed": (
+        PIPELINE,
+        {"versions": (version(1, formats=("joblib",)),)},
+        None,
+        (None, "PickleNotAllowed"),
+    ),
+    "a pickle that the author allows": (
+        {**PIPELINE, "server": {"allowPickle": True}},
+        {"versions": (version(1, formats=("joblib",)),)},
+        None,
+        ("churn-1", ""),
+    ),
+    "a pickle beside a form that needs no leave": (
+        PIPELINE,
+        {"versions": (version(1, formats=("joblib", "onnx")),)},
+        None,
+        ("churn-1", ""),
+    ),
 }
 
 
@@ -109,7 +145,7 @@ def test_choose(name: str) -> None:
     assert (got.version.name if got.version else None) == want
     assert got.reason == reason
     assert bool(got.message) == bool(reason)
-    assert got.stalled == (reason == "FormatNotServable")
+    assert got.stalled == (reason in ("FormatNotServable", "PickleNotAllowed"))
 
 
 def test_sentences_name_field_and_values() -> None:

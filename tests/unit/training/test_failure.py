@@ -115,7 +115,7 @@ def test_a_completed_job_whose_result_is_lost_fails_instead_of_hanging() -> None
 def test_success_without_a_model_is_a_failure() -> None:
     world = quickstart()
     run = world.train("d", None, digest=None)
-    assert world.run(run)["failure"]["reason"] == "BadResult"
+    assert world.run(run)["failure"]["reason"] == "ResultRefused"
 
 
 def test_the_newest_try_counts() -> None:

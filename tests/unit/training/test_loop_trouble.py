@@ -395,7 +395,7 @@ def test_a_63_character_name_fits_everywhere_and_two_of_them_share_nothing() -> 
     runs = world.names("TrainingRun")
     assert len(runs) == len(set(runs)) == 2
     for number, run in enumerate(runs):
-        world.kubelet_finishes(run, make.result("df"[number]))
+        world.kubelet_finishes(run, make.result("df"[number], run=world.get("TrainingRun", run)))
     world.settle()
 
     names = [*runs, *world.names("Job"), *world.names("ModelVersion")]

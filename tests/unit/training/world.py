@@ -281,7 +281,7 @@ class World:
         self.settle()
         run = name or self.names("TrainingRun")[-1]
         self.advance(seconds=5)
-        self.kubelet_finishes(run, make.result(letter, **report))
+        self.kubelet_finishes(run, make.result(letter, run=self.get("TrainingRun", run), **report))
         self.settle()
         return run
 

@@ -113,9 +113,8 @@ def runtimes(manifest: ModelManifest, config: ServerConfig) -> Choice:
         allow_pickle=config.allow_pickle,
     )
     if not choice.formats:
-        hint = (
-            "; joblib is loaded only where pickle is allowed" if "joblib" in formats and not config.allow_pickle else ""
-        )
+        refused = "joblib" in formats and not config.allow_pickle
+        hint = "; joblib is a pickle, and loading one runs code: spec.server.allowPickle allows it" if refused else ""
         raise StartError(
             "FormatUnsupported", f"runtime {config.runtime} cannot serve formats {', '.join(formats) or 'none'}{hint}"
         )

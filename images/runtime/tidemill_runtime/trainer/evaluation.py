@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tidemill_contracts.training import NAME_LIMIT, is_name
 from tidemill_runtime.trainer import usercode
 from tidemill_runtime.trainer.failures import RunError
 from tidemill_runtime.trainer.inspection import Model, Values
@@ -142,6 +143,9 @@ def _checked(found: Any) -> Metrics:
     for name, value in found.items():
         if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, (numbers.Real, np.number)):
             text = f"evaluate returned {name!r}: {value!r}, expected a dict of metric name to number"
+            raise RunError("UserError", "InvalidMetrics", text)
+        if not is_name(name):
+            text = f"evaluate returned a metric named {name[:300]!r}, expected 1 to {NAME_LIMIT} printable characters"
             raise RunError("UserError", "InvalidMetrics", text)
         number = float(value)
         result[name] = number if math.isfinite(number) else None

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from tidemill_contracts.artifact import ONNX_FILE, PICKLE_FILE, SKOPS_FILE, Format, canonical_json
-from tidemill_contracts.training import INPUT_DIR_ENV, OUTPUT_DIR_ENV, TrainerConfig
+from tidemill_contracts.training import INPUT_DIR_ENV, NAME_LIMIT, OUTPUT_DIR_ENV, TrainerConfig, is_name
 from tidemill_runtime.trainer import termination
 from tidemill_runtime.trainer.evaluation import Metrics
 from tidemill_runtime.trainer.failures import RunError
@@ -132,6 +132,7 @@ def _metrics(content: bytes | None) -> Metrics:
     is_table = isinstance(found, dict) and all(
         value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in found.values()
     )
-    if not is_table:
-        raise RunError("UserError", "InvalidMetrics", f"{METRICS_FILE}: expected an object of metric name to number")
+    if not is_table or not all(map(is_name, found)):
+        text = f"{METRICS_FILE}: expected an object of metric name (1 to {NAME_LIMIT} printable characters) to number"
+        raise RunError("UserError", "InvalidMetrics", text)
     return {name: float(value) if value is not None and math.isfinite(value) else None for name, value in found.items()}

@@ -293,6 +293,14 @@ class ModelDeploymentStatus(Status):
         StableStatus | None, Field(description="The stable version before; where a roll-back goes.")
     ] = None
     candidate: Annotated[CandidateStatus | None, Field(description="The version that is being rolled out.")] = None
+    kept_pickles: Annotated[
+        list[Digest] | None,
+        Field(
+            max_length=2,
+            description="Digests of versions with a pickle that were stable or previous before spec.server.allowPickle existed: they are loaded without it until another version takes their place.",
+            json_schema_extra=ATOMIC,
+        ),
+    ] = None
     failed_versions: Annotated[
         list[FailedVersion], Field(max_length=20, description="Versions taken back.", json_schema_extra=ATOMIC)
     ] = []

@@ -81,6 +81,12 @@ class Server(Model):
         Literal["Auto", "ONNX", "Native"],
         Field(description="Auto: ONNX when the version carries a verified ONNX form, else Native (scikit-learn)."),
     ] = "Auto"
+    allow_pickle: Annotated[
+        bool,
+        Field(
+            description="Load a version's joblib form where it has no other native one. Loading a pickle runs code in the server's pod: only for versions you trust."
+        ),
+    ] = _CONFIG["allow_pickle"].default
     resources: Annotated[
         Resources | None,
         Field(description="CPU and memory of one replica, all its workers together; absent: grows with workers."),

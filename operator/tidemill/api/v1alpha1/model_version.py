@@ -7,10 +7,10 @@ from pydantic import Field
 from tidemill.api.base import (
     ATOMIC,
     BORN_READY,
-    IMMUTABLE,
     PENDING,
     SET,
     TAIL_COLUMNS,
+    UNCHANGED,
     Born,
     Column,
     Digest,
@@ -21,6 +21,8 @@ from tidemill.api.base import (
     SecretRef,
     Status,
     Time,
+    rule,
+    rules,
 )
 
 
@@ -61,13 +63,24 @@ class VersionLineage(Model):
 class ModelVersionSpec(Model):
     """The version's content and origin."""
 
-    model_config = {"json_schema_extra": IMMUTABLE}
+    model_config = {
+        "json_schema_extra": rules(
+            UNCHANGED, rule("!self.uri.matches('/[.][.](/|$)')", "spec.uri: '..' is not allowed in a path")
+        )
+    }
 
     pipeline: Annotated[ObjectName, Field(description="The TrainingPipeline.")]
     number: Annotated[int, Field(ge=1, description="Number within the pipeline; never used again.")]
     digest: Annotated[Digest, Field(description="Digest of the manifest, which holds the digest of every file.")]
     model_digest: Annotated[Digest, Field(description="Digest of the model's native form.")]
-    uri: Annotated[str, Field(description="Where it is stored.")]
+    uri: Annotated[
+        str,
+        Field(
+            max_length=4096,
+            pattern=r"^(pvc|s3|gs|az)://[^/]+.*$",
+            description="Where it is stored: pvc://claim/path, s3://bucket/prefix, gs://… or az://….",
+        ),
+    ]
     secret_ref: Annotated[SecretRef | None, Field(description="Secret with the store's credentials.")] = None
     formats: Annotated[
         list[str],

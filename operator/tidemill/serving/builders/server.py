@@ -15,6 +15,7 @@ from tidemill.core.plan import ObjectRef, Patch
 from tidemill.serving.snapshot import (
     FORMATS_ANNOTATION,
     ONNX_ANNOTATION,
+    PICKLE,
     Snapshot,
     Version,
     monitor_service,
@@ -85,7 +86,7 @@ def server_config(snapshot: Snapshot, version: Version) -> ServerConfig:
         request_timeout_seconds=server.request_timeout_seconds,
         drain_seconds=DRAIN_SECONDS,
         access_log_ratio=server.access_log_ratio,
-        allow_pickle="joblib" in version.formats,
+        allow_pickle=PICKLE in version.formats and snapshot.allows_pickle(version),
         slo_seconds=objective_seconds(snapshot),
     )
 

@@ -19,7 +19,7 @@ from tidemill.api.v1alpha1.model_deployment import AnalysisStatus, CandidateStat
 from tidemill.core import labels as keys
 from tidemill.core.plan import Event
 from tidemill.serving import figures, readiness, state, steps
-from tidemill.serving.policy import analysis
+from tidemill.serving.policy import analysis, pickles
 from tidemill.serving.snapshot import RollbackRequest, Snapshot, version_child
 from tidemill.serving.state import State, Target, Transition, is_version
 
@@ -66,8 +66,11 @@ def serve_rollback_request(snapshot: Snapshot, now: State, target: Target) -> Tr
     previous = now.previous
     if previous is None or now.has_failed(previous.version, previous.digest):
         return _impossible(handled, request, "there is no previous version to return to")
-    if snapshot.version(previous.version, previous.digest) is None:
+    version = snapshot.version(previous.version, previous.digest)
+    if version is None:
         return _impossible(handled, request, f"ModelVersion {previous.version} to return to does not exist any more")
+    if pickles.is_refused(snapshot, version):
+        return _impossible(handled, request, pickles.refusal(version))
     record = FailedVersion(
         version=now.stable.version,
         digest=now.stable.digest,
@@ -242,6 +245,7 @@ CHAIN: tuple[Policy, ...] = (
     forget_failures,
     serve_rollback_request,
     abort,
+    pickles.refuse,
     follow_target,
     take_back_broken,
     analyse,

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from tidemill.serving.snapshot import Snapshot, Version, runtime_of
+from tidemill.serving.policy import pickles
+from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target, is_version
+from tidemill_contracts.storage import ARTIFACT_SCHEMES, parse_uri
 
 
 def choose(snapshot: Snapshot, state: State) -> Target:
     """The version that spec.model asks for now, when a server can load it."""
     found = _asked_for(snapshot, state)
-    asked = snapshot.spec.server.runtime
-    if found.version is None or is_version(state.stable, found.version) or runtime_of(asked, found.version).runtime:
+    if found.version is None:
         return found
+    unreadable = _unreadable(found.version)
+    if unreadable:
+        return Target(None, "FormatNotServable", f"{found.version.name}: spec.uri: {unreadable}", stalled=True)
+    if pickles.is_refused(snapshot, found.version):
+        return Target(None, pickles.REASON, pickles.refusal(found.version), stalled=True)
+    if is_version(state.stable, found.version) or snapshot.runtime_of(found.version).runtime:
+        return found
+    asked = snapshot.spec.server.runtime
     forms = ", ".join(found.version.formats) or "no form"
     readable = {"ONNX": "onnx", "Native": "skops or joblib"}.get(asked, "onnx, skops or joblib")
     message = f"{found.version.name} has {forms}; spec.server.runtime {asked} can load {readable}"
     return Target(None, "FormatNotServable", message, stalled=True)
+
+
+def _unreadable(version: Version) -> str:
+    """Why no server can be told the version's uri; records written before uris were checked hold any."""
+    try:
+        uri = parse_uri(version.uri)
+    except ValueError as error:
+        return str(error)
+    return "" if uri.scheme in ARTIFACT_SCHEMES else f"{version.uri!r} is none of {', '.join(ARTIFACT_SCHEMES)}"
 
 
 def _asked_for(snapshot: Snapshot, state: State) -> Target:

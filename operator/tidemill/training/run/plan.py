@@ -10,13 +10,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.core import conditions
-from tidemill.core.plan import ObjectRef, Plan
+from tidemill.core.plan import Event, ObjectRef, Plan
 from tidemill.training import pods, words
 from tidemill.training.run import status as statuses
 from tidemill.training.run.builders import claim, job, model_version
+from tidemill.training.run.policy import credible, gates
 from tidemill.training.run.policy import failure as failures
-from tidemill.training.run.policy import gates
 from tidemill.training.run.policy.progress import Progress, progress
 from tidemill.training.run.policy.registration import registration
 from tidemill.training.run.snapshot import RunSnapshot
@@ -37,7 +38,7 @@ def plan(snapshot: RunSnapshot) -> Plan:
     if found.phase == "Leaving":
         return Plan(requeue_after=_seconds(snapshot, found.until))
     if found.failure is not None:
-        return Plan(status=statuses.failed(snapshot, found, found.failure))
+        return _failed(snapshot, found, found.failure)
     if found.result is not None:
         return _judge(snapshot, found, found.result)
     return _wait(snapshot, found)
@@ -86,11 +87,18 @@ def _wait(snapshot: RunSnapshot, found: Progress) -> Plan:
     return Plan(apply=_claim(snapshot), status=status, requeue_after=_seconds(snapshot, found.until))
 
 
+def _failed(snapshot: RunSnapshot, found: Progress, why: RunFailure) -> Plan:
+    """The end of a run that failed; a report that is not believed is told by an event as well."""
+    events = (Event("Warning", why.reason, why.message, "Judge"),) if why.reason == credible.REASON else ()
+    return Plan(status=statuses.failed(snapshot, found, why), events=events)
+
+
 def _judge(snapshot: RunSnapshot, found: Progress, result: TrainingResult) -> Plan:
-    if not (result.digest and result.model_digest and result.uri and result.formats):
-        text = "the trainer reported success without digest, uri or formats of a model"
-        return Plan(status=statuses.failed(snapshot, found, failures.failure("Infrastructure", "BadResult", text)))
     spec = snapshot.run.spec
+    why = credible.refusal(spec, result)
+    if why is not None:
+        return _failed(snapshot, found, failures.refused(why))
+    assert result.digest  # noqa: S101 - a success without one is not believed
     image = _image(snapshot)
     kept = statuses.run_result(snapshot, result, image)
     judged = gates.verdicts(spec.gates, gates.scores(result, spec.champion))

@@ -13,6 +13,7 @@ from tidemill.api.v1alpha1.training_run import GateVerdict, RunFailure, RunResul
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition, Status
 from tidemill.training import pods, words
+from tidemill.training.run.policy import credible
 from tidemill.training.run.policy import failure as failures
 from tidemill.training.run.policy.progress import Progress
 from tidemill.training.run.snapshot import RunSnapshot
@@ -31,9 +32,9 @@ def failed(snapshot: RunSnapshot, found: Progress, why: RunFailure) -> dict[str,
     what = why.category if why.reason == why.category else f"{why.category}, {why.reason}"
     message = f"{what}: {why.message}"
     told = failures.result_of(pods.newest(snapshot.pods))
-    partial = (
-        RunResult(data=told.data, rows=told.rows, seconds=told.seconds, warnings=list(told.warnings)) if told else None
-    )
+    partial = None
+    if told is not None and credible.refusal(snapshot.run.spec, told) is None:
+        partial = RunResult(data=told.data, rows=told.rows, seconds=told.seconds, warnings=list(told.warnings))
     return _build(snapshot, found, _not_succeeded(words.FAILED, message), failure=why, result=partial)
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from tidemill.api.v1alpha1.training_run import FailureCategory, RunFailure
 from tidemill.training import pods
 from tidemill.training.mounts import mounts_of
+from tidemill.training.run.policy import credible
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill_contracts.training import EXIT_NOT_RETRIABLE, TrainingResult
 
@@ -26,8 +27,8 @@ _TERMINATED = "Terminated"  # what the trainer reports when it is told to stop
 
 def failure(category: FailureCategory, reason: str, message: str, log: str | None = None) -> RunFailure:
     """A failure whose texts fit into status."""
-    tail = log[-LOG_LIMIT:] if log else None
-    return RunFailure(category=category, reason=reason, message=message[:MESSAGE_LIMIT], log=tail)
+    tail = credible.clean(log[-LOG_LIMIT:]) if log else None
+    return RunFailure(category=category, reason=reason, message=credible.clean(message[:MESSAGE_LIMIT]), log=tail)
 
 
 def result_of(pod: Mapping[str, Any] | None) -> TrainingResult | None:
@@ -36,9 +37,14 @@ def result_of(pod: Mapping[str, Any] | None) -> TrainingResult | None:
     if not message:
         return None
     try:
-        return TrainingResult.from_json(message)
+        return credible.cleaned(TrainingResult.from_json(message))
     except ValidationError:
         return None
+
+
+def refused(why: str, log: str | None = None) -> RunFailure:
+    """The failure of a run whose report says what it may not say: the code that ran wrote it."""
+    return failure("UserError", credible.REASON, why, log)
 
 
 def classify(snapshot: RunSnapshot) -> RunFailure:
@@ -67,6 +73,9 @@ def _stopped(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
     if result is None or result.failure is None:
         return None
     told = result.failure
+    why = credible.refusal(snapshot.run.spec, result.model_copy(update={"outcome": "Failed"}))
+    if why is not None:
+        return refused(why, snapshot.log)
     return failure(told.category, told.reason, told.message, snapshot.log)
 
 

@@ -100,7 +100,9 @@ def _against(metric: str, value: float, min_delta: float, figures: Scores) -> Ga
     if figures.champion_note:
         text += f" ({figures.champion_note})"
     reason = "BetterThanChampion" if passed else "WorseThanChampion"
-    return GateVerdict(metric=metric, passed=passed, reason=reason, value=value, threshold=threshold, message=text)
+    # Two numbers near the end of the range can differ by more than there is a number for; JSON has no infinity.
+    shown = _finite(threshold)
+    return GateVerdict(metric=metric, passed=passed, reason=reason, value=value, threshold=shown, message=text)
 
 
 def _finite(value: float | None) -> float | None:

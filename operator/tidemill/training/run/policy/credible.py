@@ -1,0 +1,143 @@
+"""May the run's report be believed? Its pod ran code that may write any report, so all of it is held against the spec.
+
+What is checked: every part that is written into a record, and every part by which a server is later told what to load.
+What cannot be checked here is whether a metric was really measured, and whether the folder at the uri has the content
+that the digest names: that a server does, before it loads anything.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from tidemill.api.v1alpha1.training_run import TrainingRunSpec
+from tidemill_contracts.artifact import ColumnSpec, digest_hex
+from tidemill_contracts.storage import parse_uri
+from tidemill_contracts.training import NAME_LIMIT, Failure, TrainingResult, is_name
+
+REASON = "ResultRefused"
+WHOLE_LIMIT = 2**53
+"""The largest whole number that every reader of JSON takes as it is."""
+_REVISION_LIMIT = 512
+_COLUMNS = {"inputs": 2000, "outputs": 100}
+_REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+
+Found = Iterator[str]
+
+
+def refusal(spec: TrainingRunSpec, result: TrainingResult) -> str | None:
+    """The first part of a report that this run may not say, as a sentence with field and allowed values; else None."""
+    checks = (*_MODEL, *_FACTS) if result.outcome == "Succeeded" else _FACTS
+    found = next((text for check in checks for text in check(spec, result)), None)
+    return f"the run's report is not believed: {clean(found)[:1000]}" if found else None
+
+
+def clean(text: str) -> str:
+    """Text of a pod as it may stand in a record: line ends and tabs stay, other control characters become visible."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def cleaned(result: TrainingResult) -> TrainingResult:
+    """The report with clean texts."""
+    told = result.failure
+    return result.model_copy(
+        update={
+            "failure": told and Failure(category=told.category, reason=told.reason, message=clean(told.message)),
+            "champion_note": result.champion_note and clean(result.champion_note),
+            "onnx": result.onnx and clean(result.onnx),
+            "warnings": tuple(clean(text) for text in result.warnings),
+        }
+    )
+
+
+def _digests(_: TrainingRunSpec, result: TrainingResult) -> Found:
+    for field, value in (("digest", result.digest), ("model_digest", result.model_digest)):
+        try:
+            digest_hex(value or "")
+        except ValueError as error:
+            yield f"{field}: {error}"
+
+
+def _uri(spec: TrainingRunSpec, result: TrainingResult) -> Found:
+    """A version's folder lies in the run's store and is named by the digest, so a uri cannot go with another digest."""
+    expected = str(parse_uri(spec.store.uri).child(digest_hex(result.digest or "")))
+    if result.uri != expected:
+        yield f"uri: {result.uri!r}; expected {expected} (spec.store.uri and the digest)"
+
+
+def _formats(spec: TrainingRunSpec, result: TrainingResult) -> Found:
+    allowed = ["skops", "onnx", *(["program"] if spec.code.command else []), *(["joblib"] if spec.allow_pickle else [])]
+    told = result.formats
+    if not told or len(set(told)) != len(told) or not set(told) <= set(allowed):
+        hint = "" if spec.allow_pickle else "; joblib needs spec.allowPickle"
+        yield f"formats: {', '.join(told) or 'none'}; expected some of {', '.join(allowed)}, each once{hint}"
+
+
+def _metrics(spec: TrainingRunSpec, result: TrainingResult) -> Found:
+    for field, metrics in (("metrics", result.metrics), ("champion_metrics", result.champion_metrics or {})):
+        yield from _names(field, metrics)
+        for name, value in metrics.items():
+            if value is not None and not math.isfinite(value):
+                yield f"{field}.{name}: {value}; expected a finite number or null"
+    if spec.champion is None and result.champion_metrics:
+        yield "champion_metrics: this run has no champion"
+
+
+def _rows(_: TrainingRunSpec, result: TrainingResult) -> Found:
+    for name, count in result.rows.items():
+        if name not in ("train", "holdout"):
+            yield f"rows: {name!r}; expected train or holdout"
+        if not 0 <= count <= WHOLE_LIMIT:
+            yield f"rows.{name}: expected a count from 0 to 2^53"
+
+
+def _data(spec: TrainingRunSpec, result: TrainingResult) -> Found:
+    inputs = [source.name for source in spec.data]
+    for name, revision in result.data.items():
+        if name not in inputs:
+            yield f"data: {name!r}; expected inputs of this run: {', '.join(inputs)}"
+        if not 0 < len(revision) <= _REVISION_LIMIT or not revision.isprintable():
+            yield f"data.{name}: expected a revision of 1 to {_REVISION_LIMIT} printable characters"
+
+
+def _durations(_: TrainingRunSpec, result: TrainingResult) -> Found:
+    yield from _names("seconds", result.seconds)
+    for name, seconds in result.seconds.items():
+        if not 0 <= seconds <= WHOLE_LIMIT:  # NaN is not
+            yield f"seconds.{name}: {seconds}; expected a duration"
+
+
+def _frameworks(_: TrainingRunSpec, result: TrainingResult) -> Found:
+    yield from _names("frameworks", result.frameworks)
+    for name, version in result.frameworks.items():
+        if not is_name(version):
+            yield f"frameworks.{name}: expected a version of 1 to {NAME_LIMIT} printable characters"
+
+
+def _signature(_: TrainingRunSpec, result: TrainingResult) -> Found:
+    if result.signature is None:
+        return
+    for side, most in _COLUMNS.items():
+        columns: tuple[ColumnSpec, ...] = getattr(result.signature, side)
+        if len(columns) > most:
+            yield f"signature.{side}: {len(columns)} columns; expected at most {most}"
+        if any(abs(size) > WHOLE_LIMIT for column in columns for size in column.shape):
+            yield f"signature.{side}: a shape has a size beyond 2^53"
+
+
+def _failure(_: TrainingRunSpec, result: TrainingResult) -> Found:
+    if result.failure is not None and not _REASON.fullmatch(result.failure.reason):
+        yield f"failure.reason: {result.failure.reason!r}; expected one word, like ExpectationFailed"
+
+
+def _names(field: str, told: Mapping[str, object]) -> Found:
+    for name in told:
+        if not is_name(name):
+            yield f"{field}: {name!r} is no name of 1 to {NAME_LIMIT} printable characters"
+
+
+Check = Callable[[TrainingRunSpec, TrainingResult], Found]
+_MODEL: tuple[Check, ...] = (_digests, _uri, _formats, _metrics, _frameworks, _signature)
+_FACTS: tuple[Check, ...] = (_failure, _rows, _data, _durations)
