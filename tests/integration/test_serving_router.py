@@ -1,4 +1,4 @@
-"""The generated router configuration on the real Envoy: weights, changes without a restart, retries, figures, drain."""
+"""The generated router configuration on the real Envoy: weights, changes without a restart, retries, figures."""
 
 import asyncio
 import contextlib
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -19,7 +20,6 @@ from tidemill.serving import figures
 from tidemill.serving.builders import envoy
 
 ENVOY = Path(sys.executable).with_name("envoy")
-TOKEN = "f00d"
 RECORDED = Path(__file__).parents[1] / "unit" / "serving" / "envoy_stats.txt"
 
 
@@ -47,6 +47,7 @@ class Router:
     folder: Path
     port: int
     stats_port: int
+    process: asyncio.subprocess.Process | None = None
     limits: envoy.Limits = field(default_factory=envoy.Limits)
 
     @property
@@ -108,25 +109,31 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield client
 
 
-@pytest.fixture
-async def router(tmp_path: Path, session: aiohttp.ClientSession) -> AsyncIterator[Router]:
-    folder = tmp_path / "config"
-    folder.mkdir()
-    it = Router(folder, free_port(), free_port())
+@contextlib.asynccontextmanager
+async def running(
+    folder: Path, session: aiohttp.ClientSession, *, connections: int | None = None, **changes: Any
+) -> AsyncIterator[Router]:
+    """A router with files of its own; `connections` it takes at most, `changes` to the usual bootstrap file."""
+    config = folder / "config"
+    config.mkdir(parents=True)
+    it = Router(config, free_port(), free_port())
     document = envoy.bootstrap(
         "churn",
-        TOKEN,
-        directory=str(folder),
-        admin_socket=str(tmp_path / "admin.sock"),
+        directory=str(config),
+        admin_socket=str(folder / "admin.sock"),
         port=it.port,
         stats_port=it.stats_port,
+        **changes,
     )
-    (tmp_path / "bootstrap.json").write_text(envoy.dump(document))
+    if connections is not None:
+        (bound,) = document["overload_manager"]["resource_monitors"]
+        bound["typed_config"]["max_active_downstream_connections"] = connections
+    (folder / "bootstrap.json").write_text(envoy.dump(document))
     it.write([])
-    log = (tmp_path / "envoy.log").open("wb")
-    process = await asyncio.create_subprocess_exec(
+    log = (folder / "envoy.log").open("wb")
+    it.process = process = await asyncio.create_subprocess_exec(
         str(ENVOY),
-        *("--config-path", str(tmp_path / "bootstrap.json"), "--disable-hot-restart", "--concurrency", "1"),
+        *("--config-path", str(folder / "bootstrap.json"), "--disable-hot-restart", "--concurrency", "1"),
         *("--log-level", "warning"),
         stdout=log,
         stderr=asyncio.subprocess.STDOUT,
@@ -140,8 +147,14 @@ async def router(tmp_path: Path, session: aiohttp.ClientSession) -> AsyncIterato
             process.kill()
         await process.wait()
         log.close()
-    text = (tmp_path / "envoy.log").read_text()
+    text = (folder / "envoy.log").read_text()
     assert "Deprecated" not in text and "rejected" not in text, text
+
+
+@pytest.fixture
+async def router(tmp_path: Path, session: aiohttp.ClientSession) -> AsyncIterator[Router]:
+    async with running(tmp_path, session) as it:
+        yield it
 
 
 async def fetch_ok(session: aiohttp.ClientSession, url: str) -> bool:
@@ -300,47 +313,6 @@ async def test_a_stopped_pod_is_survived_by_another_version_being_there(router, 
     await until(refused)
     await asyncio.sleep(0.5)
     assert (await scrape(session, router)).clusters["churn-1-aaaa"].errors >= 1  # also what the router itself answered
-
-
-async def test_stats_listener_shows_figures_only(router, session, pair) -> None:
-    for path in ("/quitquitquit", "/config_dump", "/server_info", "/stats", "/", "/drain", "/healthcheck/fail"):
-        async with session.get(router.stats_url + path) as response:
-            assert response.status == 404, path
-        async with session.post(router.stats_url + path) as response:
-            assert response.status == 404, path
-    async with session.get(f"{router.stats_url}/drain", headers={envoy.DRAIN_HEADER: "guess"}) as response:
-        assert response.status == 404
-
-
-async def test_drain_closes_connections_politely_and_answers_late(router, session, pair) -> None:
-    stable, candidate = pair
-    await weigh(session, router, stable, candidate, 0)
-    async with session.get(router.url) as response:
-        assert "connection" not in response.headers
-    hook = asyncio.create_task(drained(session, router))
-
-    async def closing() -> bool:
-        async with session.get(router.url) as response:
-            assert response.status == 200
-            return response.headers.get("connection") == "close"
-
-    assert await until(closing) < 1
-    assert not hook.done()
-    assert await fetch_status(session, f"{router.stats_url}/ready") == 503
-    await asyncio.wait_for(asyncio.shield(hook), envoy.DRAIN_SECONDS + 2)
-    assert hook.result() >= envoy.DRAIN_SECONDS - 0.5
-
-
-async def fetch_status(session: aiohttp.ClientSession, url: str) -> int:
-    async with session.get(url) as response:
-        return response.status
-
-
-async def drained(session: aiohttp.ClientSession, router: Router) -> float:
-    start = asyncio.get_running_loop().time()
-    async with session.get(f"{router.stats_url}/drain", headers={envoy.DRAIN_HEADER: TOKEN}) as response:
-        assert response.status == 200
-    return asyncio.get_running_loop().time() - start
 
 
 async def test_recorded_figures_are_what_this_envoy_writes(router, session, pair) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
-from tests.integration.test_serving_router import Router, router, scrape, session, until
+from tests.integration.test_serving_router import Router, router, running, scrape, session, until
 from tests.support import serverprocess, versions
 from tests.support.grpcclient import SERVICE, request, tensor
 
@@ -230,6 +230,27 @@ async def test_no_call_fails_while_servers_send_their_clients_away_and_end(route
             await asyncio.gather(*tasks)
     assert {status for status, _ in statuses} == {Status.OK}, statuses
     assert {version for _, version in statuses} == {"churn-1", "churn-2"}
+
+
+async def test_no_call_fails_while_the_router_sends_its_clients_away(session, pair, tmp_path: Path) -> None:
+    stable, candidate = pair
+    async with running(tmp_path / "one", session, connection_seconds=1) as router, Client(router) as client:
+        await weigh(session, router, (stable.port, candidate.port), 0)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 3.5
+
+        async def traffic() -> Counter[grpc.StatusCode]:
+            seen: Counter[grpc.StatusCode] = Counter()
+            while loop.time() < end:
+                seen[(await client.call())[0]] += 1
+            return seen
+
+        found = await asyncio.gather(*(traffic() for _ in range(4)))
+        assert {status for seen in found for status in seen} == {Status.OK}
+        async with session.get(f"{router.stats_url}/stats/prometheus?filter=inference.downstream_cx") as response:
+            figures = (await response.text()).splitlines()
+        (ended,) = [f for f in figures if f.startswith("envoy_http_downstream_cx_max_duration_reached{")]
+        assert int(ended.split()[-1]) >= 2
 
 
 async def test_both_protocols_of_a_real_server_on_one_port(router, session, client, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Children of a version and of the router: what Pod Security, schedulers, probes and servers need of them."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -107,22 +108,21 @@ def test_pods_outlive_their_drain_and_the_longest_request(seconds: int) -> None:
 
     assert config_of(pod).request_timeout_seconds == seconds
     assert pod["terminationGracePeriodSeconds"] > config_of(pod).drain_seconds + seconds + 5
-    delay = drain_delay(found)
-    assert proxy["terminationGracePeriodSeconds"] > delay >= (15 if seconds <= 30 else seconds)
+    delay = drain_delay(proxy)
+    assert (
+        proxy["terminationGracePeriodSeconds"] > delay >= envoy.CONNECTION_SECONDS + (15 if seconds <= 30 else seconds)
+    )
 
 
-def drain_delay(found: Snapshot) -> int:
-    """Seconds that the answer to the router's preStop request takes."""
-    bootstrap = json.loads(router.config(found, []).bootstrap)
-    (stats,) = [at for at in bootstrap["static_resources"]["listeners"] if at["name"] == "stats"]
-    manager = stats["filter_chains"][0]["filters"][0]["typed_config"]
-    *_, drain = manager["route_config"]["virtual_hosts"][0]["routes"]
-    return int(drain["typed_per_filter_config"]["fault"]["delay"]["fixed_delay"].removesuffix("s"))
+def drain_delay(proxy: dict[str, Any]) -> int:
+    """Seconds that the kubelet waits before it ends the router."""
+    (container,) = proxy["containers"]
+    return int(container["lifecycle"]["preStop"]["sleep"]["seconds"])
 
 
 def test_by_default_pods_get_the_usual_time_to_end() -> None:
-    assert drain_delay(SNAPSHOT) == envoy.DRAIN_SECONDS
-    assert POD["terminationGracePeriodSeconds"] == 50 and ROUTER["terminationGracePeriodSeconds"] == 30
+    assert drain_delay(ROUTER) == 20
+    assert POD["terminationGracePeriodSeconds"] == 50 and ROUTER["terminationGracePeriodSeconds"] == 35
 
 
 @pytest.mark.parametrize(
@@ -237,12 +237,23 @@ def test_weights_change_no_pod_of_the_router() -> None:
     assert one.digest != two.digest and one.routes_version != two.routes_version
 
 
-def test_the_router_is_drained_with_a_token_of_its_own() -> None:
-    hook = ROUTER["containers"][0]["lifecycle"]["preStop"]["httpGet"]
-    token = hook["httpHeaders"][0]["value"]
-    assert hook["path"] == "/drain" and len(token) == 24
-    bootstrap = router.config(SNAPSHOT, []).bootstrap
-    assert token in bootstrap
+def test_who_reads_the_routers_pod_and_config_map_learns_nothing_that_ends_it() -> None:
+    """The kubelet waits; there is no request that drains, so none to be guarded and none to be repeated."""
+    (container,) = ROUTER["containers"]
+    assert set(container["lifecycle"]["preStop"]) == {"sleep"}
+    bootstrap = json.loads(router.config(SNAPSHOT, []).bootstrap)
+    assert router.config(renamed(uid="another"), []).bootstrap == router.config(SNAPSHOT, []).bootstrap
+    (stats,) = [at for at in bootstrap["static_resources"]["listeners"] if at["name"] == "stats"]
+    manager = stats["filter_chains"][0]["filters"][0]["typed_config"]
+    (host,) = manager["route_config"]["virtual_hosts"]
+    assert [r["match"] for r in host["routes"]] == [{"path": "/stats/prometheus"}, {"path": "/ready"}]
+    assert [f["name"] for f in manager["http_filters"]] == ["router"], "nothing that could post to the admin socket"
+    assert "pipe" in bootstrap["admin"]["address"]
+
+
+def renamed(**metadata: str) -> Snapshot:
+    body = {**SNAPSHOT.object, "metadata": {**SNAPSHOT.object["metadata"], **metadata}}
+    return replace(SNAPSHOT, object=body)
 
 
 def test_service_listens_on_80_and_tells_gateways_which_port_takes_http2() -> None:

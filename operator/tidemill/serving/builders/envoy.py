@@ -20,9 +20,10 @@ from tidemill_contracts.inference import GRPC_PORT, HTTP_PORT, ROUTER_STATS_PORT
 
 CONFIG_DIR = "/etc/tidemill-router"
 ADMIN_SOCKET = "/tmp/envoy-admin.sock"  # noqa: S108  on the pod's own emptyDir
-DRAIN_PATH = "/drain"
-DRAIN_HEADER = "x-tidemill-drain"
-DRAIN_SECONDS = 15
+CONNECTION_SECONDS = 5
+"""After so long a client is asked to connect again, at the end of a request: those of a pod that is told to go so find
+another one by themselves, and nothing has to tell the router that it drains."""
+STATS_CONNECTIONS = 1000
 VERSION_HEADER = "x-tidemill-version"
 ROUTE_CONFIG = "inference"
 
@@ -72,18 +73,16 @@ class Limits:
 
 def bootstrap(
     node: str,
-    drain_token: str,
     *,
     directory: str = CONFIG_DIR,
     admin_socket: str = ADMIN_SOCKET,
     port: int = HTTP_PORT,
     stats_port: int = ROUTER_STATS_PORT,
-    drain_seconds: int = DRAIN_SECONDS,
+    connection_seconds: int = CONNECTION_SECONDS,
 ) -> dict[str, Any]:
     """The static part: two listeners, the admin interface on a socket inside the pod, and where the files are.
 
-    `drain_token` guards the drain path of the stats listener, which everybody in the cluster may reach; an answer there
-    comes after `drain_seconds`.
+    Nothing in it is secret, and neither listener has a path that changes anything.
     """
     inference = _connection_manager(
         "inference",
@@ -94,7 +93,9 @@ def bootstrap(
         "use_remote_address": True,
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
-        "common_http_protocol_options": {"idle_timeout": "300s"},
+        "common_http_protocol_options": {"idle_timeout": "300s", "max_connection_duration": f"{connection_seconds}s"},
+        # HTTP/1: the next answer says `Connection: close`. Without it the connection would break under a request.
+        "http1_safe_max_connection_duration": True,
         "access_log": [_error_log()],
     }
     return {
@@ -109,21 +110,12 @@ def bootstrap(
         "static_resources": {
             "listeners": [
                 _listener("inference", port, inference),
-                _listener("stats", stats_port, _stats(drain_token, drain_seconds)),
+                # Clients that use up all connections must not make the kubelet take the router for dead.
+                _listener("stats", stats_port, _stats()) | {"ignore_global_conn_limit": True},
             ],
             "clusters": [_admin_cluster(admin_socket)],
         },
-        "overload_manager": {
-            "resource_monitors": [
-                {
-                    "name": "envoy.resource_monitors.global_downstream_max_connections",
-                    "typed_config": {
-                        "@type": f"{_MONITORS}.downstream_connections.v3.DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": 20000,
-                    },
-                }
-            ]
-        },
+        **_connection_limits(),
     }
 
 
@@ -209,6 +201,22 @@ def _listener(name: str, port: int, manager: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _connection_limits() -> dict[str, Any]:
+    """20,000 connections of clients, and apart from them some of the stats listener."""
+    limit = {"envoy.resource_limits.listener.stats.connection_limit": STATS_CONNECTIONS}
+    monitor = {
+        "name": "envoy.resource_monitors.global_downstream_max_connections",
+        "typed_config": {
+            "@type": f"{_MONITORS}.downstream_connections.v3.DownstreamConnectionsConfig",
+            "max_active_downstream_connections": 20000,
+        },
+    }
+    return {
+        "layered_runtime": {"layers": [{"name": "static", "static_layer": limit}]},
+        "overload_manager": {"resource_monitors": [monitor]},
+    }
+
+
 def _connection_manager(prefix: str, routing: dict[str, Any], filters: list[dict[str, Any]]) -> dict[str, Any]:
     kind = f"{_EXTENSION}.filters.network.http_connection_manager.v3.HttpConnectionManager"
     return {"@type": kind, "stat_prefix": prefix, **routing, "http_filters": filters}
@@ -244,46 +252,13 @@ def _error_log() -> dict[str, Any]:
     }
 
 
-def _stats(drain_token: str, drain_seconds: int) -> dict[str, Any]:
-    """Figures and readiness for everybody, drain for who knows the token; nothing else of the admin interface."""
-    kind = f"{_EXTENSION}.filters.http.fault.v3.HTTPFault"
-    # The answer comes late on purpose: the kubelet sends SIGTERM when its preStop request is answered.
-    delay = {"@type": kind, "delay": {"fixed_delay": f"{drain_seconds}s", "percentage": {"numerator": 100}}}
-    token = {"name": DRAIN_HEADER, "string_match": {"exact": drain_token}}
-    route_list = [
-        {"match": {"path": "/stats/prometheus"}, "route": {"cluster": "admin"}},
-        {"match": {"path": "/ready"}, "route": {"cluster": "admin"}},
-        {
-            "match": {"path": DRAIN_PATH, "headers": [token]},
-            "direct_response": {"status": 200, "body": {"inline_string": "drained\n"}},
-            "typed_per_filter_config": {"fault": delay},
-        },
-    ]
+def _stats() -> dict[str, Any]:
+    """Figures and readiness for everybody, both only read; nothing else of the admin interface."""
+    route_list = [{"match": {"path": path}, "route": {"cluster": "admin"}} for path in ("/stats/prometheus", "/ready")]
     routing = {
         "route_config": {"name": "stats", "virtual_hosts": [{"name": "stats", "domains": ["*"], "routes": route_list}]}
     }
-    lua = {
-        "name": "lua",
-        "typed_config": {
-            "@type": f"{_EXTENSION}.filters.http.lua.v3.Lua",
-            "default_source_code": {"inline_string": _drain_script(drain_token)},
-        },
-    }
-    fault = {"name": "fault", "typed_config": {"@type": kind}}
-    return _connection_manager("stats", routing, [lua, fault, _router_filter()])
-
-
-def _drain_script(token: str) -> str:
-    """A preStop hook can only GET, the admin interface wants a POST; from then on answers say Connection: close."""
-    return f"""
-function envoy_on_request(handle)
-  local headers = handle:headers()
-  if headers:get(":path") == "{DRAIN_PATH}" and headers:get("{DRAIN_HEADER}") == "{token}" then
-    local call = {{[":method"] = "POST", [":path"] = "/healthcheck/fail", [":authority"] = "admin"}}
-    handle:httpCall("admin", call, "", 1000)
-  end
-end
-"""
+    return _connection_manager("stats", routing, [_router_filter()])
 
 
 def _admin_cluster(socket: str) -> dict[str, Any]:

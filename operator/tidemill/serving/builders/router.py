@@ -25,6 +25,9 @@ ROUTES_VERSION = f"{keys.GROUP}/routes-version"
 ROUTES_SINCE = f"{keys.GROUP}/routes-since"
 """On the router's ConfigMap: which routes it holds, and since when."""
 
+REQUEST_SECONDS = 15
+"""What a request gets to end in, after the last clients were asked to go: the slowest usual one."""
+
 RESOURCES: dict[str, Any] = {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
 
 
@@ -52,9 +55,8 @@ def config(snapshot: Snapshot, upstreams: Sequence[envoy.Upstream]) -> Config:
     """The files for some upstreams."""
     server = snapshot.spec.server
     routes = envoy.routes(upstreams, envoy.Limits(server.request_timeout_seconds, server.max_body_bytes))
-    node, drain = f"{snapshot.namespace}/{snapshot.name}", drain_seconds(snapshot)
     return Config(
-        envoy.dump(envoy.bootstrap(node, drain_token(snapshot), drain_seconds=drain)),
+        envoy.dump(envoy.bootstrap(f"{snapshot.namespace}/{snapshot.name}")),
         envoy.dump(envoy.clusters(upstreams)),
         envoy.dump(routes),
         envoy.version_of(routes),
@@ -86,14 +88,13 @@ def replicas(snapshot: Snapshot) -> int:
 
 
 def drain_seconds(snapshot: Snapshot) -> int:
-    """How long a router pod that goes away waits for its requests; longer where spec lets requests take longer."""
+    """How long a router pod that goes away keeps serving: until its clients have connected elsewhere and have answers.
+
+    Longer where spec lets requests take longer.
+    """
     longest = snapshot.spec.server.request_timeout_seconds
-    return envoy.DRAIN_SECONDS if longest <= envoy.Limits().request_seconds else longest
-
-
-def drain_token(snapshot: Snapshot) -> str:
-    """Known to who may read the pod: a stranger in the cluster network cannot drain the router."""
-    return hashing.short({"drain": snapshot.object["metadata"]["uid"]}, 24)
+    usual = longest <= envoy.Limits().request_seconds
+    return envoy.CONNECTION_SECONDS + (REQUEST_SECONDS if usual else longest)
 
 
 def config_map(snapshot: Snapshot, wanted: Config) -> dict[str, Any]:
@@ -135,13 +136,7 @@ def deployment(snapshot: Snapshot, wanted: Config) -> dict[str, Any]:
 
 
 def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
-    """One Envoy. Its preStop request drains it: answers say `Connection: close` until SIGTERM comes."""
-    drain = {
-        "path": envoy.DRAIN_PATH,
-        "port": "stats",
-        "scheme": "HTTP",
-        "httpHeaders": [{"name": envoy.DRAIN_HEADER, "value": drain_token(snapshot)}],
-    }
+    """One Envoy. The kubelet itself waits before it sends SIGTERM, at which Envoy ends at once (decision 0160)."""
     ready = {"httpGet": {"path": "/ready", "port": "stats", "scheme": "HTTP"}, "timeoutSeconds": 2}
     container = {
         "name": CONTAINER,
@@ -165,9 +160,10 @@ def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
         "securityContext": podspec.container_security_context(),
         "startupProbe": {**ready, "periodSeconds": 1, "failureThreshold": 60},
         "readinessProbe": {**ready, "periodSeconds": 2, "failureThreshold": 2},
-        # Not /ready: that answers 503 while draining, and a restart then would cut requests off.
-        "livenessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 10, "failureThreshold": 3},
-        "lifecycle": {"preStop": {"httpGet": drain}},
+        # Not ready for half a minute: also a router that somebody told to drain through its socket. A pod that is being
+        # deleted is not probed any more.
+        "livenessProbe": {**ready, "periodSeconds": 10, "failureThreshold": 3},
+        "lifecycle": {"preStop": {"sleep": {"seconds": drain_seconds(snapshot)}}},
         "volumeMounts": [
             {"name": "config", "mountPath": envoy.CONFIG_DIR, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
