@@ -118,6 +118,7 @@ class VersionReport(Document):
     windows: tuple[WindowReport, ...] = ()  # newest last, at most 24
     performance: PerformanceReport | None = None
     dropped: int = 0
+    profile_version: int = 1  # of its reference profile, as the trainer wrote it
 
 
 class MonitorReport(Document):
@@ -128,3 +129,4 @@ class MonitorReport(Document):
     now: float
     started_at: float
     versions: tuple[VersionReport, ...] = ()
+    newer_database: int | None = None  # its schema, where a newer monitor wrote it: nothing is counted

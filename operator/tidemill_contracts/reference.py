@@ -6,6 +6,7 @@ the first and last are open, and out-of-range counts are kept apart by `minimum`
 Categorical bins: one per category, then `other`. Missing values are counted on their own.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
@@ -51,6 +52,25 @@ class CategoricalProfile(_Column):
 
 Profile = NumericProfile | CategoricalProfile
 
+Ability = Literal["drift of features", "drift of predictions", "data quality", "performance"]
+"""What a monitor can be asked to judge by a profile."""
+
+CURRENT = 1
+"""The version of profiles that the trainer writes; one more whenever monitors can be asked for what they lacked."""
+
+SINCE: Mapping[Ability, int] = {
+    "drift of features": 1,
+    "drift of predictions": 1,
+    "data quality": 1,
+    "performance": 1,
+}
+"""The version of profiles from which each is possible."""
+
+
+def lacking(version: int, asked: Iterable[Ability]) -> tuple[Ability, ...]:
+    """Return what of `asked` a profile of that version is too old for."""
+    return tuple(ability for ability in asked if SINCE[ability] > version)
+
 
 def category_text(value: float | int | str | bool) -> str:
     """Return the text by which a category or class is counted: 1 and 1.0 are "1", True is "True".
@@ -64,9 +84,12 @@ def category_text(value: float | int | str | bool) -> str:
 
 
 class ReferenceProfile(Document):
-    """The content of `reference.json`: features from the training split, predictions from the holdout."""
+    """The content of `reference.json`: features from the training split, predictions from the holdout.
 
-    schema_version: Literal[1] = 1
+    A monitor reads profiles of every version, older and newer ones: what an older one lacks is in `SINCE`.
+    """
+
+    schema_version: int = Field(default=1, ge=1)
     rows: int
     features: tuple[Profile, ...]
     prediction: Profile | None = None  # label (categorical) or value (numeric)

@@ -15,6 +15,7 @@ import uvicorn
 from tests.support.monitoring import DIGEST, START, Clock, batch, config, reference
 
 from tidemill_contracts.monitoring import MonitorConfig, MonitorReport, PerformanceConfig
+from tidemill_runtime.monitor import schema
 from tidemill_runtime.monitor.admission import Admission
 from tidemill_runtime.monitor.app import create_app
 from tidemill_runtime.monitor.service import Monitor
@@ -154,6 +155,18 @@ def test_a_full_writer_queue_is_503_with_retry_after(ready: Api, monkeypatch: py
     answer = post(ready)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.json() == {"error": "too much waits to be written; try again"}
+
+
+def test_posts_to_a_newer_database_are_503_while_the_report_says_why(tmp_path: Path) -> None:
+    connection = schema.connect(config(tmp_path).database)
+    connection.execute("PRAGMA user_version=9")
+    connection.close()
+    with serving(config(tmp_path)) as api:
+        assert api.get("/readyz").status_code == api.get("/healthz").status_code == 200
+        assert MonitorReport.from_json(api.get("/v1/report").content).newer_database == 9
+        answer = post(api)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert answer.json() == {"error": "the database has schema 9, and this monitor knows 1 at most"}
 
 
 def test_probes_tell_a_failing_database_from_a_dead_thread(ready: Api) -> None:

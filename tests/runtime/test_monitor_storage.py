@@ -48,12 +48,6 @@ def test_acknowledged_data_is_synced_at_commit(database: sqlite3.Connection) -> 
     assert database.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
-def test_a_database_of_another_schema_is_refused(database: sqlite3.Connection) -> None:
-    database.execute("PRAGMA user_version=9")
-    with pytest.raises(schema.SchemaError, match="schema 9 is not schema 1"):
-        schema.migrate(database)
-
-
 def test_a_batch_id_counts_once(tmp_path: Path) -> None:
     with running(config(tmp_path)) as monitor:
         assert [monitor.add_batch(batch(7, 10)).result() for _ in range(3)] == [True, False, False]

@@ -12,6 +12,7 @@ DRIFT = "DriftDetected"
 QUALITY = "DataQualityDegraded"
 PERFORMANCE = "PerformanceDegraded"
 LABELS_ARRIVING = "LabelsArriving"
+PROFILE_TOO_OLD = "ProfileTooOld"
 
 Cause = Literal["Drift", "Quality", "Performance"]
 CONDITION_OF: dict[Cause, str] = {"Drift": DRIFT, "Quality": QUALITY, "Performance": PERFORMANCE}

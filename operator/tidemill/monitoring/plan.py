@@ -9,7 +9,7 @@ from tidemill.core.plan import Event, ObjectRef, Plan
 from tidemill.errors import Waiting
 from tidemill.monitoring import status
 from tidemill.monitoring.builders import prometheus, workload
-from tidemill.monitoring.findings import DRIFT, PERFORMANCE, QUALITY, Findings
+from tidemill.monitoring.findings import DRIFT, PERFORMANCE, PROFILE_TOO_OLD, QUALITY, Findings
 from tidemill.monitoring.policy import actions, judge
 from tidemill.monitoring.snapshot import Snapshot, service_of
 
@@ -78,7 +78,7 @@ def _news(snapshot: Snapshot, findings: Findings) -> list[Event]:
     """A warning for each finding that has become True."""
     raw = conditions.of(snapshot.object)
     before = {c["type"] for c in raw if c["status"] == "True"}
-    found = (findings.get(kind) for kind in (DRIFT, QUALITY, PERFORMANCE))
+    found = (findings.get(kind) for kind in (DRIFT, QUALITY, PERFORMANCE, PROFILE_TOO_OLD))
     return [
         Event("Warning", c.type, c.message[:1024], "Judge")
         for c in found

@@ -18,7 +18,7 @@ from tidemill.api.v1alpha1.model_monitor import (
 )
 from tidemill.core.conditions import Condition, merge, of, trio
 from tidemill.monitoring.findings import Findings
-from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, moment
+from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, child, moment
 from tidemill_contracts.monitoring import ColumnScore, WindowReport
 
 PROMETHEUS_READY = "PrometheusReady"
@@ -33,7 +33,7 @@ REASONS = frozenset(
         "MonitorNotReady", "MonitorUnreachable", "NothingServed", "PredictionsArrive", "NoDataYet", "NoTraffic",
         "NoJudgedWindow", "NoDrift", "DriftNotSustained", "DriftSustained", "WithinLimits", "LimitsExceeded",
         "NotEnoughLabels", "NoLabelDue", "NoLabels", "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
-        "ChildTerminating",
+        "ChildTerminating", "DatabaseTooNew", "NotJudged",
     }
 )  # fmt: skip
 """Every reason that this slice sets."""
@@ -158,6 +158,15 @@ def _summary(snapshot: Snapshot) -> list[Condition]:
         return _waiting("MonitorNotReady", f"the monitor does not run yet: {problem}")
     if snapshot.reading.report is None:
         return _waiting("MonitorUnreachable", snapshot.reading.error or "the monitor has not been asked yet")
+    newer = snapshot.reading.report.newer_database
+    if newer is not None:
+        text = (
+            f"the database on claim {child(snapshot.name)} has schema {newer}, of a newer monitor than"
+            f" {snapshot.settings.image}: it is kept as it is and nothing is counted. Run the newer image again, or"
+            " delete the claim and the pod to begin anew"
+        )
+        why = ("DatabaseTooNew", text)
+        return trio(ready=False, reason=why[0], message=why[1], stalled=why)
     return trio(ready=True, reason="Watching", message=f"{served.version} of {deployment} is watched")
 
 

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from tests.unit.monitoring.make import DIGEST, FULL, NOW, SPEC, ago, performance, report, served, snapshot, window
 
+from tidemill.monitoring import plan
 from tidemill.monitoring.policy import judge
 from tidemill.monitoring.snapshot import Reading, Snapshot
+from tidemill_contracts import reference
 
 
 def verdict(found: Snapshot, kind: str) -> tuple[str, str] | None:
@@ -175,3 +177,32 @@ def test_messages_name_features_scores_and_limits() -> None:
 def test_silence_says_since_when() -> None:
     found = judge.judge(snapshot(read=report(last=600))).get("DataArriving")
     assert found is not None and "2026-11-23T11:50Z" in found.message
+
+
+def test_a_profile_that_is_too_old_names_what_cannot_be_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = {**FULL, "drift": {**FULL["drift"], "predictions": {"test": "PSI", "threshold": 0.2}}}
+    found = snapshot(spec, read=report(window(1)))
+    assert verdict(found, "ProfileTooOld") is None
+    monkeypatch.setattr(reference, "SINCE", {**reference.SINCE, "drift of predictions": 2, "performance": 3})
+    condition = judge.judge(found).get("ProfileTooOld")
+    assert condition is not None
+    assert (condition.status, condition.reason) == ("True", "NotJudged")
+    assert condition.message == (
+        "the reference profile of churn-2 has version 1, too old for: drift of predictions, performance. "
+        "A version that is trained now has a newer one."
+    )
+    assert verdict(snapshot(read=report(window(1))), "ProfileTooOld") is None  # nothing of that is asked for
+    assert verdict(found, "DriftDetected") == ("False", "NoDrift")  # what can be judged is
+    made = plan.build(found)
+    assert [e.reason for e in made.events if e.type == "Warning"] == ["ProfileTooOld"]
+
+
+def test_a_database_of_a_newer_monitor_stalls_and_says_what_is_kept() -> None:
+    found = snapshot(FULL, read=report().model_copy(update={"versions": (), "newer_database": 3}))
+    assert {(c.status, c.reason) for c in judge.judge(found).conditions} == {("Unknown", "DatabaseTooNew")}
+    made = plan.build(found)
+    assert made.status is not None
+    ready, stalled = (next(c for c in made.status["conditions"] if c["type"] == t) for t in ("Ready", "Stalled"))
+    assert (ready["status"], ready["reason"], stalled["status"]) == ("False", "DatabaseTooNew", "True")
+    for part in ("claim churn-monitor", "schema 3", "monitor:1", "kept as it is", "newer image again"):
+        assert part in ready["message"]

@@ -1,7 +1,8 @@
 """HTTP on top of the monitor: reads bodies within limits, maps outcomes to answers, decides nothing else.
 
 Answers: 202 committed, 200 known already, 400 {"error"} names the field, 409 digest unknown or label differs,
-413 body too large, 503 with Retry-After when too much waits; nothing of a refused post is stored.
+413 body too large, 503 with Retry-After when too much waits, or the database is a newer monitor's;
+nothing of a refused post is stored.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from tidemill_contracts.inference import (
 )
 from tidemill_runtime.monitor.admission import Admission, TooLargeError
 from tidemill_runtime.monitor.ingest import InvalidBatchError
+from tidemill_runtime.monitor.schema import NewerSchemaError
 from tidemill_runtime.monitor.service import Monitor
 from tidemill_runtime.monitor.store import ReferenceConflictError, UnknownDigestError
 from tidemill_runtime.monitor.writer import BusyError, WriterStoppedError
@@ -138,6 +140,7 @@ def _add_errors(app: FastAPI) -> None:
     on(TooLargeError, 413, str)
     on(BusyError, 503, lambda _: "too much waits to be written; try again", retry=True)
     on(WriterStoppedError, 503, lambda _: "the monitor is shutting down", retry=True)
+    on(NewerSchemaError, 503, str, retry=True)
     on(sqlite3.Error, 503, lambda e: f"database: {e}", retry=True)
 
 

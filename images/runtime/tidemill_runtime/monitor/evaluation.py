@@ -84,6 +84,7 @@ class Evaluator:
             windows=tuple(self._window(window, layout, now) for window in windows),
             performance=self._performance(version, layout, now),
             dropped=version.dropped,
+            profile_version=layout.profile.schema_version,
         )
 
     def _window(self, window: StoredWindow, layout: Layout, now: float) -> WindowReport:

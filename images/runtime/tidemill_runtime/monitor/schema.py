@@ -1,16 +1,18 @@
 """The SQLite database: tables, connections, schema version.
 
+Its schema migrates stepwise: each step makes the next version from the one before, in a transaction of its own. A step
+that was released never changes; what comes later is one more step.
+
 WAL lets readers work beside the one writer; `synchronous=FULL` syncs the log at every commit, so that what was
 acknowledged survives a kill and a power cut. No statement on rows lives here.
 """
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-SCHEMA_VERSION: Final = 1
-
-_SCHEMA = """
+_FIRST: Final = """
 CREATE TABLE version (
   id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, name TEXT NOT NULL, profile TEXT NOT NULL, created REAL NOT NULL,
   rows INTEGER NOT NULL DEFAULT 0, labels INTEGER NOT NULL DEFAULT 0, dropped INTEGER NOT NULL DEFAULT 0,
@@ -38,8 +40,17 @@ CREATE INDEX pending_received ON pending (received);
 """
 
 
-class SchemaError(RuntimeError):
-    """A database of another schema version."""
+STEPS: Final = (_FIRST,)
+"""SQL that makes schema 1 of an empty database, schema 2 of schema 1, and so on."""
+
+
+class NewerSchemaError(RuntimeError):
+    """A database that a newer monitor has written; this one leaves it alone."""
+
+    def __init__(self, found: int, known: int = len(STEPS)) -> None:
+        """`found`: the database's schema; `known`: the newest that this monitor knows."""
+        super().__init__(f"the database has schema {found}, and this monitor knows {known} at most")
+        self.found = found
 
 
 def connect(path: str, *, readonly: bool = False) -> sqlite3.Connection:
@@ -55,15 +66,19 @@ def connect(path: str, *, readonly: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Create the schema in an empty database.
+def migrate(connection: sqlite3.Connection, steps: Sequence[str] = STEPS) -> None:
+    """Bring a database, also an empty one, to the newest schema. One that was killed on its way goes on where it was.
 
     Raises:
-        SchemaError: the database has another schema version.
+        NewerSchemaError: it has a newer schema; nothing was changed.
+        sqlite3.Error: a step failed; the database has the schema of the last step that did not.
     """
     (found,) = connection.execute("PRAGMA user_version").fetchone()
-    if found == SCHEMA_VERSION:
-        return
-    if found != 0:
-        raise SchemaError(f"database schema {found} is not schema {SCHEMA_VERSION} of this monitor")
-    connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+    if found > len(steps):
+        raise NewerSchemaError(found, len(steps))
+    for version in range(found + 1, len(steps) + 1):
+        try:
+            connection.executescript(f"BEGIN IMMEDIATE; {steps[version - 1]} PRAGMA user_version={version}; COMMIT;")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")

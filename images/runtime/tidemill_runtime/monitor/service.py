@@ -5,11 +5,13 @@ Counting runs on the caller's thread, writing on the writer's. What was acknowle
 
 import logging
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from tidemill_contracts.inference import Feedback, PredictionBatch, Reference
@@ -48,16 +50,18 @@ class Monitor:
     """Owns the database, the writer and the evaluator."""
 
     def __init__(self, config: MonitorConfig, clock: Callable[[], float] = time.time) -> None:
-        """Open the database and create its schema when it is new."""
+        """Open the database and bring it to the newest schema.
+
+        One that a newer monitor has written is left as it is: then nothing is taken, and the report says why.
+        """
         self.config = config
         self.collector = MonitorCollector(config)
         self._clock = clock
         self._retention = retention.Retention.of(config)
-        connection = schema.connect(config.database)
-        schema.migrate(connection)
+        connection, self._newer = _open(config.database)
         self._layouts: dict[str, Layout] = store.layouts(connection)
         self._writer = Writer(connection)
-        reader = schema.connect(config.database, readonly=True)
+        reader = schema.connect(_file(connection), readonly=True)
         self._evaluator = Evaluator(config, reader, self._layouts, clock)
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep_house, name="housekeeping", daemon=True)
@@ -81,7 +85,9 @@ class Monitor:
             InvalidBatchError: it contradicts itself, or is meant for another deployment.
             UnknownDigestError: its version's reference must be posted first (also from the future).
             BusyError: too much waits to be written.
+            NewerSchemaError: the database is a newer monitor's.
         """
+        self._check_database()
         self._check_deployment(batch.deployment)
         layout = self._layouts.get(batch.digest)
         if layout is None:
@@ -102,7 +108,9 @@ class Monitor:
         Raises:
             InvalidBatchError: a profile that contradicts itself, or another deployment.
             ReferenceConflictError: from the future: stored with another profile.
+            NewerSchemaError: the database is a newer monitor's.
         """
+        self._check_database()
         self._check_deployment(reference.deployment)
         try:
             layout = Layout(reference.profile)
@@ -118,7 +126,9 @@ class Monitor:
 
         Raises:
             BusyError: too much waits to be written.
+            NewerSchemaError: the database is a newer monitor's.
         """
+        self._check_database()
         now = self._clock()
 
         def job(connection: sqlite3.Connection) -> FeedbackResult:
@@ -130,7 +140,8 @@ class Monitor:
 
     def report(self, digest: str | None = None) -> MonitorReport:
         """Return the report as of now."""
-        return self._evaluator.evaluate(digest).report
+        found = self._evaluator.evaluate(digest).report
+        return found if self._newer is None else found.model_copy(update={"newer_database": self._newer})
 
     def problem(self) -> str | None:
         """Return why the monitor cannot acknowledge anything; None when it can."""
@@ -145,13 +156,17 @@ class Monitor:
         """Whether a restart would not help."""
         return self._writer.alive and self._keeper.is_alive()
 
+    def _check_database(self) -> None:
+        if self._newer is not None:
+            raise schema.NewerSchemaError(self._newer)
+
     def _check_deployment(self, deployment: str) -> None:
         if deployment != self.config.deployment:
             raise InvalidBatchError(f"deployment: this monitor watches {self.config.deployment!r}, not {deployment!r}")
 
     def _know(self, digest: str, layout: Layout, done: "Future[bool]") -> None:
-        if done.exception() is None:
-            self._layouts.setdefault(digest, layout)
+        if done.exception() is None and (done.result() or digest not in self._layouts):
+            self._layouts[digest] = layout
 
     def _keep_house(self) -> None:
         """Evaluate every few seconds for scrapes, prune every minute; an error is logged and tried again."""
@@ -172,3 +187,24 @@ class Monitor:
         removed = self._writer.submit(lambda connection: retention.prune(connection, self._retention, now)).result()
         for digest in removed:
             self._layouts.pop(digest, None)
+
+
+def _open(path: str) -> tuple[sqlite3.Connection, int | None]:
+    """Return a connection to the database, migrated, and None.
+
+    Where it is a newer monitor's: a connection to an empty one in a temporary folder, and the newer schema.
+    """
+    connection = schema.connect(path)
+    try:
+        schema.migrate(connection)
+    except schema.NewerSchemaError as newer:
+        connection.close()
+        _LOG.error("%s: %s; it is left as it is, and nothing is counted", path, newer)
+        connection = schema.connect(str(Path(tempfile.mkdtemp(prefix="tidemill-monitor-")) / "monitor.db"))
+        schema.migrate(connection)
+        return connection, newer.found
+    return connection, None
+
+
+def _file(connection: sqlite3.Connection) -> str:
+    return str(connection.execute("PRAGMA database_list").fetchone()[2])

@@ -4,8 +4,9 @@ Each function runs inside a transaction that the writer holds; none commits. Cou
 so a batch is either counted whole, together with its id, or not at all.
 """
 
+import json
 import sqlite3
-from typing import Final
+from typing import Any, Final
 
 from tidemill_contracts.inference import Reference
 from tidemill_contracts.reference import ReferenceProfile
@@ -33,20 +34,45 @@ def layouts(connection: sqlite3.Connection) -> dict[str, Layout]:
 def add_reference(connection: sqlite3.Connection, reference: Reference, now: float) -> bool:
     """Store a version's reference; False when it is stored already.
 
+    A version is immutable, but not every version of trainer, server and monitor knows every field of its profile: what
+    the posted one says beyond the stored one is added.
+
     Raises:
-        ReferenceConflictError: stored with another profile; a version is immutable.
+        ReferenceConflictError: stored with another profile.
     """
-    profile = reference.profile.model_dump_json()
     found = connection.execute("SELECT profile FROM version WHERE digest = ?", (reference.digest,)).fetchone()
-    if found is not None:
-        if ReferenceProfile.from_json(found[0]) != reference.profile:
-            raise ReferenceConflictError(f"digest {reference.digest} is stored with another profile")
+    if found is None:
+        connection.execute(
+            "INSERT INTO version (digest, name, profile, created) VALUES (?, ?, ?, ?)",
+            (reference.digest, reference.version, reference.profile.model_dump_json(), now),
+        )
+        return True
+    stored, posted = _said(ReferenceProfile.from_json(found[0])), _said(reference.profile)
+    try:
+        both = united(stored, posted)
+    except ValueError:
+        raise ReferenceConflictError(f"digest {reference.digest} is stored with another profile") from None
+    if both == stored:
         return False
-    connection.execute(
-        "INSERT INTO version (digest, name, profile, created) VALUES (?, ?, ?, ?)",
-        (reference.digest, reference.version, profile, now),
-    )
+    profile = ReferenceProfile.model_validate(both).model_dump_json()
+    connection.execute("UPDATE version SET profile = ? WHERE digest = ?", (profile, reference.digest))
     return True
+
+
+def _said(profile: ReferenceProfile) -> Any:
+    return json.loads(profile.to_json())
+
+
+def united(one: Any, other: Any) -> Any:
+    """Return what two JSON values say together; ValueError where one says what the other denies."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        common = {name: united(one[name], other[name]) for name in one.keys() & other.keys()}
+        return {**one, **other, **common}
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return [united(a, b) for a, b in zip(one, other, strict=True)]
+    if one != other:
+        raise ValueError(f"{one!r} is not {other!r}")
+    return one
 
 
 def add_batch(connection: sqlite3.Connection, addition: Addition, window_seconds: int) -> bool:

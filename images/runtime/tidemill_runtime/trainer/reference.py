@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tidemill_contracts.artifact import Sample
 from tidemill_contracts.reference import (
+    CURRENT,
     CategoricalProfile,
     NumericProfile,
     Profile,
@@ -36,6 +37,7 @@ def profile(
     if probabilities is not None and len(probabilities):
         score = numeric(probabilities.max(axis=1), "score")
     return ReferenceProfile(
+        schema_version=CURRENT,
         rows=len(training),
         features=features,
         prediction=_prediction(model, predicted),

@@ -9,8 +9,17 @@ from datetime import datetime, timedelta
 
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition, Status, parse_time
-from tidemill.monitoring.findings import DATA_ARRIVING, DRIFT, LABELS_ARRIVING, PERFORMANCE, QUALITY, Findings
+from tidemill.monitoring.findings import (
+    DATA_ARRIVING,
+    DRIFT,
+    LABELS_ARRIVING,
+    PERFORMANCE,
+    PROFILE_TOO_OLD,
+    QUALITY,
+    Findings,
+)
 from tidemill.monitoring.snapshot import SILENCE_SECONDS, Snapshot, moment
+from tidemill_contracts import reference
 from tidemill_contracts.monitoring import WindowReport
 
 UNREACHABLE_SECONDS = 60
@@ -29,7 +38,9 @@ def judge(snapshot: Snapshot) -> Findings:
         kept = _kept(snapshot)
         why = snapshot.reading.error or "the monitor has not been asked yet"
         return kept or nothing(snapshot, "MonitorUnreachable", why)
-    found = [_data_arriving(snapshot)]
+    if snapshot.reading.report.newer_database is not None:
+        return nothing(snapshot, "DatabaseTooNew", "a newer monitor wrote the database: nothing is counted or judged")
+    found = [_data_arriving(snapshot), *_profile(snapshot)]
     drifted = _drifted_in_a_row(snapshot)
     if snapshot.spec.drift is not None:
         found.append(_drift(snapshot, drifted))
@@ -84,6 +95,23 @@ def _data_arriving(snapshot: Snapshot) -> Condition:
         )
     last = f"; the last one at {newest:%Y-%m-%dT%H:%MZ}" if newest else ""
     return Condition(DATA_ARRIVING, "False", "NoTraffic", text + last)
+
+
+def _profile(snapshot: Snapshot) -> list[Condition]:
+    """Present only while spec asks for what the reference profile of the version in service is too old for."""
+    spec, report, served = snapshot.spec, snapshot.version_report, snapshot.served
+    asked: dict[reference.Ability, object] = {
+        "drift of features": spec.drift,
+        "drift of predictions": spec.drift and spec.drift.predictions,
+        "data quality": spec.quality,
+        "performance": spec.performance,
+    }
+    version = report.profile_version if report else reference.CURRENT
+    lacking = reference.lacking(version, (ability for ability, section in asked.items() if section is not None))
+    if not lacking or served is None:
+        return []
+    text = f"the reference profile of {served.version} has version {version}, too old for: {', '.join(lacking)}"
+    return [Condition(PROFILE_TOO_OLD, "True", "NotJudged", f"{text}. A version that is trained now has a newer one.")]
 
 
 def _watched_since(snapshot: Snapshot) -> datetime:
