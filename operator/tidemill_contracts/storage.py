@@ -17,18 +17,29 @@ OBJECT_STORE_SCHEMES = ("s3", "gs", "az", "file")
 DATA_SCHEMES = ("builtin", "configmap", "pvc", "s3", "gs", "az", "http", "https")
 ARTIFACT_SCHEMES = ("pvc", "s3", "gs", "az")
 
-# Keys that a Secret named by a `secretRef` may hold; each becomes an option of the object store.
-SECRET_KEYS = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_REGION",
-    "AWS_ENDPOINT_URL",
-    "GOOGLE_SERVICE_ACCOUNT_KEY",
-    "AZURE_STORAGE_ACCOUNT_NAME",
-    "AZURE_STORAGE_ACCOUNT_KEY",
-    "AUTHORIZATION",  # the Authorization header of an http(s) source
-)
+# What a Secret named by a `secretRef` may hold, by the scheme that it is used for: key -> option of the object store
+# or header of the request. No other key of the Secret is mounted.
+_S3 = {
+    "AWS_ACCESS_KEY_ID": "access_key_id",
+    "AWS_SECRET_ACCESS_KEY": "secret_access_key",
+    "AWS_SESSION_TOKEN": "session_token",
+    "AWS_REGION": "region",
+    "AWS_ENDPOINT_URL": "endpoint",
+}
+_HTTP = {"AUTHORIZATION": "authorization"}
+CREDENTIALS: dict[str, dict[str, str]] = {
+    "s3": _S3,
+    "gs": {"GOOGLE_SERVICE_ACCOUNT_KEY": "service_account_key"},
+    "az": {"AZURE_STORAGE_ACCOUNT_NAME": "account_name", "AZURE_STORAGE_ACCOUNT_KEY": "account_key"},
+    "http": _HTTP,
+    "https": _HTTP,
+}
+SECRET_KEYS = tuple(dict.fromkeys(key for keys in CREDENTIALS.values() for key in keys))
+
+
+def secret_keys(scheme: str) -> tuple[str, ...]:
+    """Return the keys of a Secret that are mounted and read for URIs of that scheme; none where it needs no Secret."""
+    return tuple(CREDENTIALS.get(scheme, ()))
 
 
 @dataclass(frozen=True)

@@ -74,10 +74,11 @@ def test_wrong_credentials_are_refused_without_another_try(bucket: str, mounts: 
     assert (caught.value.reason, caught.value.retriable) == ("AccessDenied", False)
 
 
-def test_a_secret_that_is_not_mounted_is_named(mounts: Path) -> None:
-    with pytest.raises(StorageError, match="Secret 'lake' is not mounted") as caught:
+@pytest.mark.usefixtures("mounts")
+def test_a_secret_that_is_not_there_is_named() -> None:
+    with pytest.raises(StorageError, match=r"^Secret lake does not exist or holds none of AWS_ACC") as caught:
         storage.open_folder("s3://bucket/x", "lake")
-    assert caught.value.reason == "AccessDenied"
+    assert caught.value.reason == "SecretNotFound"
 
 
 @pytest.mark.parametrize(

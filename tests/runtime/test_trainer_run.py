@@ -345,4 +345,8 @@ def test_manifest_holds_nothing_of_this_run(trainer: Trainer) -> None:
 def test_a_secret_for_the_store_that_is_not_there(trainer: Trainer, mounts: Path) -> None:
     write_secret(mounts, "other", {})
     trained = trainer(training_code.TREE, store="s3://bucket/churn", store_secret="lake")
-    assert (trained.exit_code, trained.failure.category, trained.failure.reason) == (42, "UserError", "AccessDenied")
+    assert (trained.exit_code, trained.failure.category, trained.failure.reason) == (
+        1,
+        "Infrastructure",
+        "SecretNotFound",
+    )

@@ -19,6 +19,7 @@ from tidemill_contracts import storage as contract
 from tidemill_contracts.storage import Uri, parse_uri
 
 MOUNT_ROOT_ENV = "TIDEMILL_MOUNT_ROOT"  # replaces /mnt; for tests and for runs outside a pod
+SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105  a reason
 CHUNK = 1 << 20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -26,7 +27,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 class StorageError(Exception):
     """A file could not be read or written.
 
-    `reason` is a PascalCase word for status: NotFound, AccessDenied, StorageFull, StorageUnavailable,
+    `reason` is a PascalCase word for status: NotFound, AccessDenied, StorageFull, StorageUnavailable, SecretNotFound,
     InvalidUri. `retriable` says whether the same call may work later without anybody's help.
     """
 
@@ -78,26 +79,29 @@ def mounted(constant: str) -> Path:
     return Path(root) / constant.removeprefix("/mnt/") if root else Path(constant)
 
 
-def secret_values(secret: str | None) -> dict[str, str]:
-    """Return the known keys of a mounted Secret, without the line end that people leave behind.
+def secret_values(secret: str | None, scheme: str) -> dict[str, str]:
+    """Return the keys of a mounted Secret that are for this scheme, without the line end that people leave behind.
 
     Raises:
-        StorageError: AccessDenied, the Secret is named but not mounted.
+        StorageError: SecretNotFound. A mount without any of the keys is all that a pod sees of a Secret that does not
+            exist; somebody may make it at any time.
     """
     if secret is None:
         return {}
-    folder = mounted(contract.SECRET_ROOT) / secret
-    if not folder.is_dir():
-        raise StorageError("AccessDenied", f"Secret {secret!r} is not mounted at {folder}", retriable=False)
-    files = {key: folder / key for key in contract.SECRET_KEYS}
-    return {key: file.read_text(encoding="utf-8").rstrip("\r\n") for key, file in files.items() if file.is_file()}
+    folder, keys = mounted(contract.SECRET_ROOT) / secret, contract.secret_keys(scheme)
+    files = {key: folder / key for key in keys}
+    found = {key: file.read_text(encoding="utf-8").rstrip("\r\n") for key, file in files.items() if file.is_file()}
+    if not found:
+        text = f"Secret {secret} does not exist or holds none of {', '.join(keys)}"
+        raise StorageError(SECRET_NOT_FOUND, text, retriable=True)
+    return found
 
 
 def open_folder(uri: str | Uri, secret: str | None = None) -> Folder:
     """Return the folder at a pvc, configmap, file, s3, gs or az URI; nothing is read yet.
 
     Raises:
-        StorageError: InvalidUri, or AccessDenied when the Secret is not mounted.
+        StorageError: InvalidUri or SecretNotFound.
     """
     try:
         parsed = parse_uri(uri) if isinstance(uri, str) else uri
@@ -112,7 +116,7 @@ def open_folder(uri: str | Uri, secret: str | None = None) -> Folder:
     if parsed.scheme in contract.OBJECT_STORE_SCHEMES:
         from tidemill_runtime import storage_objects  # the library weighs 30 MB; mounted stores do not need it
 
-        return storage_objects.ObjectFolder(parsed, secret_values(secret))
+        return storage_objects.ObjectFolder(parsed, secret_values(secret, parsed.scheme))
     raise StorageError("InvalidUri", f"{parsed} is not a folder of files", retriable=False)
 
 

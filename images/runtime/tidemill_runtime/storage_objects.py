@@ -15,23 +15,13 @@ import obstore
 from obstore import exceptions
 from obstore import store as stores
 
-from tidemill_contracts.storage import Uri
+from tidemill_contracts.storage import CREDENTIALS, Uri
 from tidemill_runtime.storage import CHUNK, Entry, StorageError
 
 if TYPE_CHECKING:
     from obstore import WritableFile
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
-# Key of the mounted Secret -> option of the library.
-_S3 = {
-    "AWS_ACCESS_KEY_ID": "access_key_id",
-    "AWS_SECRET_ACCESS_KEY": "secret_access_key",
-    "AWS_SESSION_TOKEN": "session_token",
-    "AWS_REGION": "region",
-    "AWS_ENDPOINT_URL": "endpoint",
-}
-_GS = {"GOOGLE_SERVICE_ACCOUNT_KEY": "service_account_key"}
-_AZ = {"AZURE_STORAGE_ACCOUNT_NAME": "account_name", "AZURE_STORAGE_ACCOUNT_KEY": "account_key"}
 _STATUS = re.compile(r"status code: (\d{3})")
 _ANSWER = re.compile(r"<Code>([^<]+)</Code>.*?<Message>([^<]+)</Message>", re.DOTALL)
 _CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
@@ -141,8 +131,7 @@ class _Sink(io.RawIOBase):
 
 
 def _connect(uri: Uri, secret: dict[str, str]) -> "ObjectStore":
-    names = {"s3": _S3, "gs": _GS, "az": _AZ}[uri.scheme]
-    config: Any = {option: secret[key] for key, option in names.items() if secret.get(key)}
+    config: Any = {option: secret[key] for key, option in CREDENTIALS[uri.scheme].items() if secret.get(key)}
     if uri.scheme == "s3":
         return stores.S3Store(uri.authority, config=config, client_options=_CLIENT, retry_config=_RETRY)
     if uri.scheme == "gs":

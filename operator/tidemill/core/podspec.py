@@ -6,7 +6,7 @@ ready for server-side apply. User labels and annotations are never copied onto c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tidemill.core import labels as keys
@@ -103,6 +103,14 @@ def metadata(
 def empty_dir(name: str, size_limit: str | None = None) -> dict[str, Any]:
     """A scratch volume; `size_limit` is a quantity."""
     return {"name": name, "emptyDir": {"sizeLimit": size_limit} if size_limit else {}}
+
+
+def secret_source(name: str, keys: Iterable[str]) -> dict[str, Any]:
+    """A Secret as a volume source: these keys and no others, so that naming any Secret of the namespace shows nothing.
+
+    Optional: a Secret without the keys cannot be told from one that does not exist, and the pod says what it misses.
+    """
+    return {"secretName": name, "items": [{"key": key, "path": key} for key in sorted(keys)], "optional": True}
 
 
 def is_controlled_by(obj: Mapping[str, Any], owner_uid: str) -> bool:

@@ -6,13 +6,13 @@ Shared by the Job of a run and the Job of a probe, so that a probe looks at exac
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tidemill.api.base import SecretRef
 from tidemill.api.v1alpha1.training_run import TrainingRunSpec
 from tidemill.core import hashing, podspec
-from tidemill_contracts.storage import CODE_ROOT, CONFIGMAP_ROOT, PVC_ROOT, SECRET_ROOT, parse_uri
+from tidemill_contracts.storage import CODE_ROOT, CONFIGMAP_ROOT, PVC_ROOT, SECRET_ROOT, parse_uri, secret_keys
 
 _TMP_LIMIT = "10Gi"
 
@@ -24,7 +24,8 @@ class Mounts:
     claims: dict[str, bool] = field(default_factory=dict)
     """Writable, by name."""
     config_maps: set[str] = field(default_factory=set)
-    secrets: set[str] = field(default_factory=set)
+    secrets: dict[str, set[str]] = field(default_factory=dict)
+    """Keys that are mounted, by name of the Secret."""
     code: str | None = None
 
     def add_uri(self, text: str, *, writable: bool = False) -> None:
@@ -35,9 +36,11 @@ class Mounts:
         elif uri.scheme == "configmap":
             self.config_maps.add(uri.authority)
 
-    def add_secrets(self, names: Iterable[str | None]) -> None:
-        """Secrets, mounted as files; None is skipped."""
-        self.secrets.update(name for name in names if name)
+    def add_secret(self, reference: SecretRef | None, uri: str) -> None:
+        """The keys of a Secret that a pod needs for this URI."""
+        keys = secret_keys(parse_uri(uri).scheme)
+        if reference is not None and keys:
+            self.secrets.setdefault(reference.name, set()).update(keys)
 
     def volumes(self) -> list[dict[str, Any]]:
         """The pod's volumes, `tmp` first."""
@@ -49,8 +52,8 @@ class Mounts:
             found.append({"name": _name("claim", name), "persistentVolumeClaim": claim})
         found += [{"name": _name("map", name), "configMap": {"name": name}} for name in sorted(self.config_maps)]
         found += [
-            {"name": _name("secret", name), "secret": {"secretName": name, "defaultMode": 0o440}}
-            for name in sorted(self.secrets)
+            {"name": _name("secret", name), "secret": {**podspec.secret_source(name, keys), "defaultMode": 0o440}}
+            for name, keys in sorted(self.secrets.items())
         ]
         return found
 
@@ -62,17 +65,19 @@ class Mounts:
         for name, writable in sorted(self.claims.items()):
             mount = {"name": _name("claim", name), "mountPath": f"{PVC_ROOT}/{name}"}
             found.append(mount if writable else {**mount, "readOnly": True})
-        for kind, root, names in (("map", CONFIGMAP_ROOT, self.config_maps), ("secret", SECRET_ROOT, self.secrets)):
+        for kind, root, names in (
+            ("map", CONFIGMAP_ROOT, self.config_maps),
+            ("secret", SECRET_ROOT, self.secrets),
+        ):
             found += [
                 {"name": _name(kind, name), "mountPath": f"{root}/{name}", "readOnly": True} for name in sorted(names)
             ]
         return found
 
     def describe(self) -> str:
-        """What the pod needs besides its image, for a message about a pod that does not start."""
+        """What the pod waits for besides its image, for a message about a pod that does not start. Not for Secrets."""
         parts = [f"ConfigMap {name}" for name in sorted(self.config_maps | ({self.code} if self.code else set()))]
         parts += [f"PersistentVolumeClaim {name}" for name in sorted(self.claims)]
-        parts += [f"Secret {name}" for name in sorted(self.secrets)]
         return ", ".join(parts)
 
 
@@ -81,12 +86,12 @@ def mounts_of(spec: TrainingRunSpec) -> Mounts:
     found = Mounts(code=spec.code.config_map.name if spec.code.config_map else None)
     for source in spec.data:
         found.add_uri(source.uri)
+        found.add_secret(source.secret_ref, source.uri)
     found.add_uri(spec.store.uri, writable=True)
     if spec.champion is not None:
         with contextlib.suppress(ValueError):  # of a record written by hand: the trainer says that it cannot be read
             found.add_uri(spec.champion.uri)
-    references = [*(source.secret_ref for source in spec.data), spec.store.secret_ref]
-    found.add_secrets(reference.name for reference in references if reference)
+    found.add_secret(spec.store.secret_ref, spec.store.uri)
     return found
 
 

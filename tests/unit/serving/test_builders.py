@@ -11,6 +11,7 @@ from tidemill.core import podspec
 from tidemill.serving.builders import envoy, router, server
 from tidemill.serving.snapshot import Snapshot
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, ServerConfig
+from tidemill_contracts.storage import secret_keys
 
 SNAPSHOT = snapshot({"logging": {"sampleRatio": 0.5}, "server": {"resources": {"requests": {"cpu": "2"}}}})
 POD = server.pod_spec(SNAPSHOT, version(1))
@@ -77,10 +78,18 @@ def test_a_claim_is_mounted_read_only() -> None:
     assert {"name": "artifacts", "mountPath": "/mnt/pvc/models", "readOnly": True} in mounts
 
 
+def test_a_claim_needs_no_secret_whatever_a_record_names() -> None:
+    spec = server.pod_spec(SNAPSHOT, version(1, secret="any"))
+    assert not any("secret" in volume for volume in spec["volumes"])
+
+
 def test_an_object_store_needs_its_secret_and_no_claim() -> None:
     spec = server.pod_spec(SNAPSHOT, version(1, uri="s3://lake/churn/1", secret="lake"))
     assert [v["name"] for v in spec["volumes"]] == ["tmp", "credentials"]
     assert config_of(spec).secret == "lake"
+    (secret,) = [v["secret"] for v in spec["volumes"] if "secret" in v]
+    assert {item["key"] for item in secret.pop("items")} == set(secret_keys("s3"))
+    assert secret == {"secretName": "lake", "optional": True}
     mounts = spec["containers"][0]["volumeMounts"]
     assert {"name": "credentials", "mountPath": "/mnt/secret/lake", "readOnly": True} in mounts
 

@@ -23,6 +23,12 @@ from tidemill_contracts.training import PROBE_ENV, ProbeConfig, TrainerConfig
 Obj = dict[str, Any]
 
 
+AWS = [
+    {"key": key, "path": key}
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+]
+
+
 def job_of(pipeline: make.Pipeline, *objects: Obj, config: OperatorConfig | None = None) -> Obj:
     """The Job of a pipeline's first run."""
     world = World(pipeline.obj(), make.ConfigMap().obj(), *objects, config=config)
@@ -95,6 +101,8 @@ def test_everything_that_a_run_reads_or_writes_is_mounted_where_the_contract_say
         "/mnt/configmap/rows": True,
         "/mnt/secret/lake.keys": True,
     }
+    (secret,) = [v["secret"] for v in pod["volumes"] if "secret" in v]
+    assert secret == {"secretName": "lake.keys", "items": AWS, "optional": True, "defaultMode": 0o440}
     assert {m["name"] for m in pod["containers"][0]["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
 
 
@@ -177,6 +185,14 @@ def test_placement_and_pull_settings_reach_the_pod() -> None:
     assert (pod["containers"][0]["image"], pod["containers"][0]["imagePullPolicy"]) == ("t:1", "Always")
 
 
+def test_one_secret_for_two_schemes_shows_the_keys_of_both_and_no_others() -> None:
+    pipeline = make.Pipeline().data("s3://bucket/x", "https://host/t.csv")
+    data = [{**source, "secretRef": {"name": "keys"}} for source in pipeline.obj()["spec"]["data"]]
+    pod = job_of(pipeline.spec(data=data))["spec"]["template"]["spec"]
+    (secret,) = [v["secret"] for v in pod["volumes"] if "secret" in v]
+    assert [item["key"] for item in secret["items"]] == sorted([*(item["key"] for item in AWS), "AUTHORIZATION"])
+
+
 def test_users_labels_are_not_copied() -> None:
     pipeline = make.Pipeline().obj()
     pipeline["metadata"]["labels"] = {"argocd.argoproj.io/instance": "x"}
@@ -189,6 +205,10 @@ def test_users_labels_are_not_copied() -> None:
 
 def test_a_probe_is_told_only_about_external_inputs() -> None:
     pipeline = make.Pipeline().data("s3://bucket/x", "configmap://rows/d.csv", "pvc://lake/y").triggers(dataChange={})
+    pipeline.obj()
+    data = pipeline.obj()["spec"]["data"]
+    data[0]["secretRef"] = {"name": "lake"}
+    pipeline.spec(data=data)
     world = quickstart(pipeline, make.ConfigMap("rows", d_csv="1").obj())
     world.train()
     job = world.get("Job", next(n for n in world.names("Job") if "-probe-" in n))
@@ -199,6 +219,8 @@ def test_a_probe_is_told_only_about_external_inputs() -> None:
         "pvc://lake/y",
     ]
     assert container(job)["command"][-1] == "probe"
+    (secret,) = [v["secret"] for v in job["spec"]["template"]["spec"]["volumes"] if "secret" in v]
+    assert secret == {"secretName": "lake", "items": AWS, "optional": True, "defaultMode": 0o440}
     assert job["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
 
 

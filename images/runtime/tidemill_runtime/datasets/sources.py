@@ -167,7 +167,7 @@ def _download(uri: Uri, secret: str | None, path: Path) -> str:
 
 def _get(uri: Uri, secret: str | None) -> Iterator[bytes]:
     """Yield the body of an HTTP answer; a request that got no answer is tried again, a broken body is not."""
-    authorization = storage.secret_values(secret).get("AUTHORIZATION")
+    authorization = storage.secret_values(secret, uri.scheme).get("AUTHORIZATION")
     request = urllib.request.Request(_quoted(uri), headers={"User-Agent": "tidemill"})  # noqa: S310  http or https
     if authorization:  # for this URL alone: whom it redirects to is not whom the Secret is for
         request.add_unredirected_header("Authorization", authorization)

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from tidemill_contracts.inference import ADMIN_PORT, GRPC_PORT, HTTP_PORT, SERVER_CONFIG_ENV, ServerConfig
 from tidemill_contracts.training import TERMINATION_MESSAGE_LIMIT, TERMINATION_MESSAGE_PATH
+from tidemill_runtime.redaction import redact
 from tidemill_runtime.server import cpu, lean, logs
 from tidemill_runtime.server.errors import StartError
 
@@ -148,7 +149,7 @@ def write_termination_message(message: str) -> None:
     if not named and not path.exists():
         return
     try:
-        path.write_bytes(message.encode()[:TERMINATION_MESSAGE_LIMIT])
+        path.write_bytes(redact(message).encode()[:TERMINATION_MESSAGE_LIMIT])
     except OSError as error:
         _log.warning("no termination message: %s", error)
 

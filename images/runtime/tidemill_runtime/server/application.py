@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from tidemill_runtime.redaction import redact
 from tidemill_runtime.server import feedback, openapi
 from tidemill_runtime.server.bodies import BodyReader, ClientGoneError
 from tidemill_runtime.server.dataplane import DataPlane
@@ -189,7 +190,7 @@ def _add_error_handlers(app: FastAPI) -> None:
         return JSONResponse({"error": text.get(error.status_code, str(error.detail))}, error.status_code, error.headers)
 
     async def invalid(_: Request, error: Exception) -> Response:
-        return JSONResponse({"error": f"the request is not valid: {error}"}, 400)
+        return JSONResponse({"error": redact(f"the request is not valid: {error}")}, 400)
 
     async def gone(*_: object) -> Response:
         return Response(status_code=400)  # nobody reads it; without a handler the log would have a fault

@@ -5,6 +5,8 @@ written for the client and never holds internals. A start fails with `StartError
 in the termination message of the container.
 """
 
+from tidemill_runtime.redaction import redact
+
 EXIT_NOT_RETRYABLE = 42  # another start cannot help: a person or the operator must act
 EXIT_RETRYABLE = 1
 
@@ -15,6 +17,7 @@ class ServingError(Exception):
     status = 500
 
     def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        message = redact(message)  # here, because every way of answering ends in `message`
         super().__init__(message)
         self.message = message
         self.retry_after = retry_after
@@ -61,7 +64,7 @@ class StartError(Exception):
     """The server cannot become ready. `reason` is one PascalCase word, see docs/serving-protocol.md."""
 
     def __init__(self, reason: str, message: str, *, retryable: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(redact(message))
         self.reason = reason
         self.retryable = retryable
 

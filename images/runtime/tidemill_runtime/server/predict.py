@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tidemill_contracts.inference import ServerConfig
+from tidemill_runtime.redaction import redact
 from tidemill_runtime.server import arrowframe, cpu, localcopy, models
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.arrowframe import Output, Rows
@@ -172,7 +173,7 @@ class Predictor:
         except BadRequestError as error:
             message = error.message
         except Exception as error:  # online a 500: a fault of the model on these rows
-            message = f"the model failed: {type(error).__name__}: {error}"
+            message = redact(f"the model failed: {type(error).__name__}: {error}")
         else:
             yield Part(rows, frame, answer)
             return

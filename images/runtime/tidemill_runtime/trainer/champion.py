@@ -12,7 +12,7 @@ import pandas as pd
 from tidemill_contracts.training import Champion, TrainerConfig
 from tidemill_runtime import artifacts
 from tidemill_runtime.artifacts import ArtifactError, Version
-from tidemill_runtime.storage import StorageError
+from tidemill_runtime.storage import SECRET_NOT_FOUND, StorageError
 from tidemill_runtime.trainer import inspection, native, termination
 from tidemill_runtime.trainer.evaluation import Metrics
 from tidemill_runtime.trainer.failures import RunError
@@ -36,7 +36,7 @@ def judge(config: TrainerConfig, features: pd.DataFrame, score: Score, root: Pat
         except ArtifactError as error:
             return _recorded(champion, f"it could not be verified: {error}")
         except StorageError as error:
-            if error.retriable:
+            if error.retriable and error.reason != SECRET_NOT_FOUND:  # the run's Secret may be for another store
                 raise
             return _recorded(champion, f"it could not be read: {error}")
         return _score(champion, version, config, features, score, root)

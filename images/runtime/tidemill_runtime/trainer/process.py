@@ -18,6 +18,7 @@ from tidemill_contracts.training import (
     TrainerConfig,
     TrainingResult,
 )
+from tidemill_runtime import redaction
 from tidemill_runtime.trainer import failures, report, termination
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ log = logging.getLogger("tidemill.trainer")
 
 def train() -> int:
     """Run one training run and return the exit code."""
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a program's lines are forwarded as they come
+    with redaction.streams():
+        return _train()
+
+
+def _train() -> int:
     _start()
     try:
         config = TrainerConfig.from_json(os.environ.get(CONFIG_ENV) or "{}")
@@ -56,6 +63,11 @@ def train() -> int:
 
 def probe() -> int:
     """Resolve the inputs' revisions; return 0 even where inputs have errors, the result names them."""
+    with redaction.streams():
+        return _probe()
+
+
+def _probe() -> int:
     _start()
     try:
         config = ProbeConfig.from_json(os.environ.get(PROBE_ENV) or "{}")
@@ -74,7 +86,6 @@ def _start() -> None:
     log.handlers = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a program's lines are forwarded as they come
     termination.install()
 
 

@@ -15,12 +15,16 @@ from tidemill_contracts.training import (
     ProbeResult,
     TrainingResult,
 )
+from tidemill_runtime import redaction
 
 PATH_ENV = "TIDEMILL_TERMINATION_LOG"  # replaces the contract's path outside a pod
 
+_FIXED = frozenset({"outcome", "category", "digest", "model_digest", "uri", "formats", "task"})  # no free text
+
 
 def write(document: TrainingResult | ProbeResult) -> None:
-    """Write the termination message."""
+    """Write the termination message, without credentials."""
+    document = type(document).model_validate(redaction.redacted(document.model_dump(), _FIXED))
     text = fit_result(document) if isinstance(document, TrainingResult) else fit_probe(document)
     Path(os.environ.get(PATH_ENV) or TERMINATION_MESSAGE_PATH).write_text(text, encoding="utf-8")
 

@@ -104,7 +104,7 @@ class DataSource(Model):
     secret_ref: Annotated[
         SecretRef | None,
         Field(
-            description="Secret with credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL and the like; for http(s)://, AUTHORIZATION is the header's value."
+            description="Secret with credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL; GOOGLE_SERVICE_ACCOUNT_KEY; AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY; for http(s)://, AUTHORIZATION is the header's value. No other key is mounted."
         ),
     ] = None
     expectations: Annotated[Expectations | None, Field(description="Checks before training.")] = None

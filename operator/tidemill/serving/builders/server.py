@@ -31,7 +31,7 @@ from tidemill_contracts.inference import (
     ServerConfig,
 )
 from tidemill_contracts.metrics import DURATION_BUCKETS
-from tidemill_contracts.storage import PVC_ROOT, SECRET_ROOT, parse_uri
+from tidemill_contracts.storage import PVC_ROOT, SECRET_ROOT, parse_uri, secret_keys
 
 CONTAINER = "server"
 COMPONENT = "server"
@@ -302,7 +302,8 @@ def _artifact_mounts(version: Version) -> tuple[list[dict[str, Any]], list[dict[
         claim = {"claimName": uri.authority, "readOnly": True}
         volumes.append({"name": "artifacts", "persistentVolumeClaim": claim})
         mounts.append({"name": "artifacts", "mountPath": f"{PVC_ROOT}/{uri.authority}", "readOnly": True})
-    if version.secret:
-        volumes.append({"name": "credentials", "secret": {"secretName": version.secret}})
+    keys = secret_keys(uri.scheme)
+    if version.secret and keys:
+        volumes.append({"name": "credentials", "secret": podspec.secret_source(version.secret, keys)})
         mounts.append({"name": "credentials", "mountPath": f"{SECRET_ROOT}/{version.secret}", "readOnly": True})
     return volumes, mounts

@@ -53,7 +53,7 @@ def _pod(snapshot: PipelineSnapshot, sources: list[DataSource]) -> dict[str, Any
     mounts = Mounts()
     for source in sources:
         mounts.add_uri(source.uri)
-    mounts.add_secrets(source.secret_ref.name if source.secret_ref else None for source in sources)
+        mounts.add_secret(source.secret_ref, source.uri)
     inputs = tuple(
         DataInput(name=s.name, uri=s.uri, format=s.format, secret=s.secret_ref.name if s.secret_ref else None)
         for s in sources

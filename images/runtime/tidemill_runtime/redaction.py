@@ -1,0 +1,163 @@
+"""Credential values do not leave the pod in a text: `redact` is called where texts leave, on whatever they hold.
+
+The values are those of the mounted Secrets and of the environment, under the keys of `tidemill_contracts.storage`. A
+rotated Secret's old values stay known. Only what stands in a text as it is, or as JSON, Python or a URL write it, is
+found: this saves people from a library's careless message, and is no boundary against code that means to tell.
+"""
+
+import contextlib
+import io
+import json
+import os
+import sys
+import urllib.parse
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TextIO
+
+from tidemill_contracts import storage as contract
+from tidemill_runtime import storage
+
+MARK = "[redacted]"
+SHORTEST = 6
+"""Characters; a shorter value would blank ordinary words, and protects nothing."""
+_PLAIN = frozenset({"AWS_REGION", "AZURE_STORAGE_ACCOUNT_NAME"})  # tell where, not who
+_LINE = 16  # of a key of several lines, which may be cited by line
+_MOST_BYTES = 1 << 16  # of one value; a Secret holds a mebibyte
+
+_Signature = tuple[tuple[str, str], ...]
+_known: dict[str, None] = {}
+_read: list[_Signature] = []
+
+
+def redact(text: str) -> str:
+    """Return the text with every credential value in it replaced by `[redacted]`."""
+    for value in _values():
+        if value in text:
+            text = text.replace(value, MARK)
+    return text
+
+
+def redacted(document: Any, keep: frozenset[str] = frozenset()) -> Any:
+    """Return a JSON value with all its texts redacted, names in objects too; fields in `keep` stay as they are."""
+    if isinstance(document, str):
+        return redact(document)
+    if isinstance(document, dict):
+        return {redact(k): v if k in keep else redacted(v) for k, v in document.items()}
+    if isinstance(document, list | tuple):
+        return [redacted(v) for v in document]
+    return document
+
+
+class RedactedStream(io.TextIOBase):
+    """A text stream that redacts line by line: print() writes a line in pieces."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        """Write the lines that are whole, keep the rest."""
+        whole, end, rest = (self._begun + text).rpartition("\n")
+        if end:
+            self._stream.write(redact(whole + end))
+        self._begun = rest
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what there is."""
+        if self._begun:
+            self._stream.write(redact(self._begun))
+            self._begun = ""
+        self._stream.flush()
+
+    def writable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def streams() -> Iterator[None]:
+    """Redact what Python writes to standard output and standard error meanwhile."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = RedactedStream(before[0]), RedactedStream(before[1])
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _values() -> tuple[str, ...]:
+    """Every form of every value that was ever seen, longest first."""
+    root = storage.mounted(contract.SECRET_ROOT)
+    signature = _signature(root)
+    if not _read or _read[-1] != signature:
+        _known.update(dict.fromkeys(form for value in _found(root) for form in _forms(value)))
+        _read[:] = [signature]
+        _sorted.cache_clear()
+    return _sorted()
+
+
+@lru_cache(maxsize=1)
+def _sorted() -> tuple[str, ...]:
+    return tuple(sorted(_known, key=len, reverse=True))
+
+
+def _signature(root: Path) -> _Signature:
+    """What changes when a Secret is mounted or renewed: the kubelet swaps the link `..data`."""
+    try:
+        folders = sorted(entry.name for entry in os.scandir(root))
+    except OSError:
+        return ()
+    return tuple((name, _link(root / name)) for name in folders)
+
+
+def _link(folder: Path) -> str:
+    try:
+        return str((folder / "..data").readlink())
+    except OSError:
+        return str(folder.stat().st_mtime_ns) if folder.exists() else ""
+
+
+def _found(root: Path) -> Iterator[str]:
+    files = [file for file in root.glob("*/*") if file.name not in _PLAIN and file.is_file()] if root.is_dir() else []
+    for file in files:
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            yield from _parts(file.name, opened.read(_MOST_BYTES))
+    for key in contract.SECRET_KEYS:
+        if key not in _PLAIN and os.environ.get(key):
+            yield from _parts(key, os.environ[key])
+
+
+def _parts(key: str, value: str) -> Iterator[str]:
+    """What of a value is secret by itself, the whole first."""
+    value = value.strip()
+    if key == "AWS_ENDPOINT_URL":  # an address; only what it may hold of a login is secret
+        yield urllib.parse.urlsplit(value).password or ""
+        return
+    yield value
+    if key == "AUTHORIZATION":
+        yield value.partition(" ")[2]
+    if value.startswith("{"):
+        try:
+            document = json.loads(value)
+        except ValueError:
+            return
+        for name, part in document.items():
+            if isinstance(part, str) and "private" in name:
+                yield from _parts(name, part)
+    elif "\n" in value:
+        yield from (line.strip() for line in value.splitlines() if len(line.strip()) >= _LINE)
+
+
+def _forms(value: str) -> Iterator[str]:
+    if len(value) < SHORTEST:
+        return
+    forms = (value, json.dumps(value)[1:-1], repr(value)[1:-1], urllib.parse.quote(value, safe=""))
+    yield from dict.fromkeys(forms)

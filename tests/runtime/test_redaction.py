@@ -1,0 +1,186 @@
+"""No credential value leaves the pod in a text of ours; a Secret shows the known keys and is named when it has none."""
+
+import base64
+import json
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+from tests.runtime.conftest import Trainer, write_secret
+
+from tidemill_contracts.storage import CREDENTIALS, SECRET_KEYS, secret_keys
+from tidemill_contracts.training import DataInput
+from tidemill_runtime import redaction, storage
+from tidemill_runtime.redaction import MARK, redact
+from tidemill_runtime.server import errors, logs
+from tidemill_runtime.storage import StorageError
+
+KEY = 'wJalr/XUtnFEMI+K7MDENG="bPx"'
+PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nBKcwggSjAgEAAoIBAQ==\n-----END PRIVATE KEY-----\n"
+LAKE = {
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": KEY,
+    "AWS_REGION": "eu-central-1",
+    "AWS_ENDPOINT_URL": "http://someone:hunter22@minio.store:9000",
+}
+
+
+@pytest.fixture
+def lake(mounts: Path) -> None:
+    write_secret(mounts, "lake", LAKE)
+
+
+@pytest.mark.usefixtures("lake")
+@pytest.mark.parametrize(
+    "text",
+    [
+        KEY,
+        f"the key {KEY} twice {KEY}",
+        json.dumps({"key": KEY}),
+        repr(KEY),
+        "AKIAIOSFODNN7EXAMPLE, refused",
+        "wJalr%2FXUtnFEMI%2BK7MDENG%3D%22bPx%22",
+        "http://someone:hunter22@minio",
+    ],
+)
+def test_values_are_found_as_they_are_and_as_json_python_and_urls_write_them(text: str) -> None:
+    found = redact(text)
+    assert MARK in found
+    assert "wJalr" not in found and "AKIA" not in found and "hunter22" not in found
+
+
+@pytest.mark.usefixtures("lake")
+def test_what_tells_where_and_what_is_no_value_stays() -> None:
+    text = "cannot read s3://lake/x in eu-central-1: minio.store:9000 answers 503"
+    assert redact(text) == text
+
+
+def test_keys_in_json_and_headers_are_found_by_their_parts(mounts: Path) -> None:
+    account = json.dumps({"type": "service_account", "client_email": "a@b.c", "private_key": PEM})
+    write_secret(mounts, "google", {"GOOGLE_SERVICE_ACCOUNT_KEY": account})
+    login = base64.b64encode(b"someone:pw").decode()
+    write_secret(mounts, "web", {"AUTHORIZATION": f"Basic {login}"})
+    for text in (PEM, "line 2: MIIEvQIBADANBgkqhkiG9w0BAQEFAASC", account, login, f"sent Basic {login}"):
+        assert MARK in redact(text), text
+    assert "MIIE" not in redact(f"{account} {PEM!r}")
+    assert redact("service_account a@b.c") == "service_account a@b.c"
+
+
+def test_a_renewed_secrets_old_value_stays_known(mounts: Path) -> None:
+    folder = mounts / "secret" / "lake"
+    for number, value in enumerate(("first-value", "second-value")):
+        (folder / f"..{number}").mkdir(parents=True)
+        (folder / f"..{number}" / "AWS_SECRET_ACCESS_KEY").write_text(value)
+        (folder / "..data").unlink(missing_ok=True)
+        (folder / "..data").symlink_to(f"..{number}")
+        if not number:
+            (folder / "AWS_SECRET_ACCESS_KEY").symlink_to("..data/AWS_SECRET_ACCESS_KEY")
+        assert redact(value) == MARK
+    assert redact("first-value second-value") == f"{MARK} {MARK}"
+
+
+def test_short_values_blank_no_words(mounts: Path) -> None:
+    write_secret(mounts, "lake", {"AWS_SECRET_ACCESS_KEY": "a", "AWS_ACCESS_KEY_ID": "train"})
+    assert redact("train a model") == "train a model"
+
+
+def test_values_of_the_environment_count(monkeypatch: pytest.MonkeyPatch, mounts: Path) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "token-of-the-pod")
+    write_secret(mounts, "other", {})
+    assert redact("token-of-the-pod") == MARK
+
+
+@pytest.mark.usefixtures("lake")
+def test_the_servers_errors_log_lines_and_tracebacks_are_redacted() -> None:
+    assert KEY not in errors.BadRequestError(f"inputs: {KEY}").message
+    assert KEY not in str(errors.StartError("ModelLoadFailed", f"model: {KEY}"))
+    try:
+        raise RuntimeError(KEY)
+    except RuntimeError:
+        record = logging.getLogger("x").makeRecord("x", 40, "f", 1, "%s", (KEY,), sys.exc_info())
+    line = json.loads(logs.JsonFormatter().format(record))
+    assert line["message"] == MARK and KEY not in line["exception"] and MARK in line["exception"]
+
+
+TELLS = """
+import sys
+from pathlib import Path
+from sklearn.tree import DecisionTreeClassifier
+
+def train(data, target):
+    key = Path("{path}").read_text().strip()
+    print("half a line,", key)
+    print("to stderr", key, file=sys.stderr)
+    {end}
+    return DecisionTreeClassifier(random_state=0).fit(data, target)
+
+def evaluate(model, data, target):
+    key = Path("{path}").read_text().strip()
+    return {{key: 1.0}}
+"""
+
+
+@pytest.mark.usefixtures("lake")
+@pytest.mark.parametrize("end", ["raise ValueError(f'boom {key}')", "pass"])
+def test_training_code_that_prints_raises_or_names_a_key_does_not_tell_it(
+    trainer: Trainer, mounts: Path, end: str
+) -> None:
+    path = mounts / "secret" / "lake" / "AWS_SECRET_ACCESS_KEY"
+    trained = trainer(TELLS.format(path=path, end=end))
+    assert KEY not in trained.log and MARK in trained.log
+    assert KEY not in trained.result.to_json() and "wJalr" not in trained.result.to_json()
+    told = trained.failure.message if "raise" in end else str(trained.result.metrics)
+    assert MARK in told
+
+
+@pytest.mark.usefixtures("lake")
+def test_so_does_a_program(trainer: Trainer, mounts: Path) -> None:
+    path = mounts / "secret" / "lake" / "AWS_SECRET_ACCESS_KEY"
+    trained = trainer("", command=("sh", "-c", f"cat {path}; exit 3"))
+    assert KEY not in trained.log
+    assert MARK in trained.failure.message and KEY not in trained.failure.message
+
+
+def test_a_stream_keeps_what_comes_in_pieces_together(capsys: pytest.CaptureFixture[str], mounts: Path) -> None:
+    write_secret(mounts, "lake", LAKE)
+    with redaction.streams():
+        for piece in (KEY[:9], KEY[9:], "\n", "no line end"):
+            sys.stdout.write(piece)
+    assert capsys.readouterr().out == f"{MARK}\nno line end"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "held", "missing"),
+    [
+        ("s3", {}, "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL"),
+        ("gs", {"AWS_REGION": "x"}, "GOOGLE_SERVICE_ACCOUNT_KEY"),
+        ("az", {"password": "x"}, "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY"),
+        ("https", {}, "AUTHORIZATION"),
+    ],
+)
+def test_a_secret_without_a_key_for_the_scheme_is_named_with_all_of_them(
+    mounts: Path, scheme: str, held: dict[str, str], missing: str
+) -> None:
+    write_secret(mounts, "lake", held)
+    for name in ("lake", "absent"):
+        with pytest.raises(StorageError) as caught:
+            storage.secret_values(name, scheme)
+        assert str(caught.value) == f"Secret {name} does not exist or holds none of {missing}"
+        assert (caught.value.reason, caught.value.retriable) == ("SecretNotFound", True)
+
+
+def test_only_the_schemes_own_keys_are_read(mounts: Path) -> None:
+    write_secret(mounts, "lake", {**LAKE, "AUTHORIZATION": "Bearer x"})
+    assert storage.secret_values("lake", "s3") == LAKE
+    assert set(SECRET_KEYS) == {key for scheme in CREDENTIALS for key in secret_keys(scheme)}
+    assert secret_keys("pvc") == ()
+
+
+def test_a_run_whose_secret_is_missing_says_so_and_may_be_tried_again(trainer: Trainer, mounts: Path) -> None:
+    write_secret(mounts, "lake", {"password": "of something else"})
+    table = DataInput(name="table", uri="s3://bucket/t.csv", secret="lake")
+    trained = trainer("def train(data, target): ...", data=(table,))
+    told = trained.failure
+    assert (trained.exit_code, told.category, told.reason) == (1, "Infrastructure", "SecretNotFound")
+    assert told.message.startswith("Secret lake does not exist or holds none of AWS_ACCESS_KEY_ID, ")
