@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hack.demo.kubectl import Kubectl, condition, is_true
 from hack.demo.story import NAME, Story
-from tests.e2e.conftest import check_all_statuses, check_rights, make_namespace
+from tests.e2e.conftest import check_all_statuses, check_rights, make_namespace, wait_condition
 from tests.e2e.manifests import pipeline
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -85,6 +85,9 @@ def test_a_slow_version_passes_its_gates_and_is_taken_back_by_itself(story: Stor
     assert is_true(deployment, "Available")
     events = [e["reason"] for e in story.kubectl.list("events.events.k8s.io") if e["regarding"]["name"] == NAME]
     assert "RolledBack" in events
+    back = wait_condition(story.kubectl, "modeldeployment", NAME, lambda md: is_true(md, "Ready"), 60)
+    assert is_true(back, "RolledBack")
+    assert is_true(story.kubectl.get("modelversion", f"{NAME}-3") or {}, "TakenBack")
 
 
 def test_drifted_traffic_is_named_and_leads_to_a_retrain(story: Story) -> None:

@@ -130,10 +130,14 @@ def test_abort_takes_the_candidate_back_and_says_so(world: World) -> None:
     assert (failed["version"], failed["reason"]) == ("hand-3", "Aborted")
     assert "tidemill.io/abort=looks-wrong" in failed["message"]
     assert condition(md, "RolledBack")["reason"] == "Aborted"
-    assert (condition(md, "Ready")["status"], condition(md, "Stalled")["reason"]) == ("False", "RolledBack")
     assert is_true(md, "Available")
     assert md["status"]["stable"]["version"] == "hand-2"
     assert md["spec"] == world.spec
+    mark = (world.kubectl.get("modelversion", "hand-3") or {})["status"]["takenBack"][NAME]
+    assert (mark["reason"], mark["message"]) == ("Aborted", failed["message"])
+    back = wait_condition(world.kubectl, "modeldeployment", NAME, lambda md: is_true(md, "Ready"), 60)
+    assert is_true(back, "RolledBack")
+    assert "hand-3 was taken back (Aborted" in condition(back, "Ready")["message"]
 
 
 def test_a_deployment_deleted_during_its_canary_leaves_its_versions_and_nothing_else(world: World) -> None:

@@ -262,6 +262,13 @@ def test_bad_labels_take_the_version_back_and_ask_for_a_run(world: World) -> Non
     assert "from flowers-2 to flowers-1" in note
     assert said in note
     assert world.predict("after", 2).body["model_version"] == "1"
+    ready = wait_condition(world.kubectl, "modeldeployment", NAME, lambda md: is_true(md, "Ready"), 60)
+    assert is_true(ready, "RolledBack")
+    assert is_true(world.kubectl.get("modelversion", "flowers-2") or {}, "TakenBack")
+    pipeline = wait_condition(
+        world.kubectl, "trainingpipeline", NAME, lambda tp: tp["status"]["champion"]["version"] == "flowers-1", 30
+    )
+    assert is_true(pipeline, "Ready") or condition(pipeline, "Ready")["reason"] == "RunInProgress"
 
     def requested() -> dict[str, Any] | None:
         runs = monitor_runs(world)

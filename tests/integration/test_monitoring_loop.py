@@ -225,8 +225,9 @@ def test_a_rollback_request_is_served_once(world: World, monitors: Monitors) -> 
         monitors.report(2, shifted=True)
         assert time.monotonic() < end, json.dumps(mm(world)["status"], indent=1)
         time.sleep(1)
-    obj = world.until(lambda o: ready(o) == ("False", "RolledBack"), "the version before serves")
+    obj = world.served("churn-1")
     assert condition(obj, "RolledBack")["reason"] == "MonitorRequested"
+    assert world.mark("churn-2")["reason"] == "MonitorRequested"
     assert obj["status"]["lastHandledRollback"] == mm(world)["status"]["actions"][0]["id"]
     rebased = until(world, lambda o: o["status"]["version"] == "churn-1", "the monitor compares with churn-1")
     assert says(rebased, "DriftDetected") == ("Unknown", "NoJudgedWindow")
@@ -293,7 +294,37 @@ def test_rules_are_accepted_by_promtool(tmp_path: Path) -> None:
     made = rules.build(snapshot(spec, prometheus_kinds=frozenset({"PrometheusRule"})))
     path = tmp_path / "rules.yaml"
     path.write_text(yaml.safe_dump({"groups": made[0]["spec"]["groups"]}))
-    command = [str(prometheus.binary("promtool")), "check", "rules", str(path)]
+    assert "9 rules found" in promtool("check", "rules", path)
+
+
+RULES = Path(__file__).resolve().parents[2] / "manifests" / "prometheus" / "rules.yaml"
+LABELS = {"kind": "ModelDeployment", "namespace": "team", "name": "churn", "type": "RolledBack", "status": "True"}
+
+
+def test_the_alert_on_a_version_that_was_taken_back_fires_and_ends(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump({"groups": yaml.safe_load(RULES.read_text())["spec"]["groups"]}))
+    labels = ",".join(f'{name}="{value}"' for name, value in LABELS.items())
+    series = f"tidemill_operator_resource_condition{{{labels}}}"
+    said = "The condition RolledBack of the ModelDeployment says which and why; what it serves is the version before."
+    texts = {"summary": "team/churn took a version back", "description": said}
+    fires = {"exp_labels": {"severity": "warning", **LABELS}, "exp_annotations": texts}
+    alert = {"alertname": "TidemillRolledBack"}
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": series, "values": "1 1 stale"}],
+        "alert_rule_test": [
+            {"eval_time": "1m", **alert, "exp_alerts": [fires]},
+            {"eval_time": "3m", **alert, "exp_alerts": []},
+        ],
+    }
+    cases = tmp_path / "cases.yaml"
+    cases.write_text(yaml.safe_dump({"rule_files": [str(path)], "tests": [case]}))
+    promtool("test", "rules", cases)
+
+
+def promtool(*arguments: Any) -> str:
+    command = [str(prometheus.binary("promtool")), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "9 rules found" in done.stdout
+    return done.stdout

@@ -20,6 +20,7 @@ from tests.support.servingworld import (
     deployments,
     operator_of,
     ready,
+    rolled_back,
     stable,
     writes,
 )
@@ -91,11 +92,13 @@ def test_a_slow_version_is_taken_back_and_remembered(world: World) -> None:
     world.cluster.behaviours["churn-2"] = Behaviour(milliseconds=80)
     world.version(2)
     world.until(lambda o: candidate(o) == ("churn-2", 0), "the canary begins")
-    obj = world.until(lambda o: ready(o) == ("False", "RolledBack"), "it is taken back")
+    obj = world.until(rolled_back, "it is taken back")
+    assert world.mark("churn-2")["reason"] == "AnalysisFailed", "whoever sees that it was taken back finds the mark"
     decided = time.monotonic()
     wait(lambda: world.cluster.weights() == {"churn-1": 100}, 5, "all requests go to churn-1 again")
     assert time.monotonic() - decided < 5
-    assert kstatus(obj) == "Failed"
+    obj = world.served("churn-1")
+    assert kstatus(obj) == "Current"
     assert condition(obj, "Available")["status"] == "True"
     assert condition(obj, "RolledBack")["reason"] == "AnalysisFailed"
     assert "LatencyP99Milliseconds" in condition(obj, "RolledBack")["message"]
@@ -107,8 +110,29 @@ def test_a_slow_version_is_taken_back_and_remembered(world: World) -> None:
     world.cluster.behaviours["churn-2"] = Behaviour()
     world.kubectl("annotate", "modeldeployment", "churn", "tidemill.io/retry=again")
     world.until(lambda o: candidate(o) == ("churn-2", 0), "a person asked to try again")
+    assert world.mark("churn-2") is None
     world.kubectl("annotate", "modeldeployment", "churn", "tidemill.io/promote=now")
     world.served("churn-2")
+
+
+def test_the_mark_outlives_its_deployment_and_a_new_follower_takes_the_version_before(world: World) -> None:
+    world.version(1)
+    world.deploy({"rollout": {"strategy": "Canary", "steps": [{"weight": 5}]}})
+    world.served("churn-1")
+    world.version(2)
+    world.until(lambda o: candidate(o) == ("churn-2", 0), "the canary begins")
+    world.kubectl("annotate", "modeldeployment", "churn", "tidemill.io/abort=slow")
+    world.until(rolled_back, "it is aborted")
+    world.kubectl("delete", "modeldeployment", "churn")
+    mark = world.mark("churn-2")
+    assert (mark["reason"], "tidemill.io/abort=slow" in mark["message"]) == ("Aborted", True)
+    world.deploy(name="shop")
+    obj = world.until(lambda o: ready(o) == ("True", "Serving"), "a new follower is served", name="shop")
+    assert stable(obj) == "churn-1" and candidate(obj) is None
+    assert "ModelDeployment churn took it back" in condition(obj, "Ready")["message"]
+    world.deploy({"model": {"pipeline": "churn", "number": 2}}, name="pinned")
+    pinned = world.until(lambda o: ready(o) == ("True", "Serving"), "a pin is obeyed", name="pinned")
+    assert stable(pinned) == "churn-2"
 
 
 def test_abort_and_a_step_that_waits(world: World) -> None:
@@ -122,7 +146,7 @@ def test_abort_and_a_step_that_waits(world: World) -> None:
     world.until(lambda o: candidate(o) == ("churn-2", 1), "the next step")
     wait(lambda: world.cluster.weights() == {"churn-1": 50, "churn-2": 50}, 5, "half of the requests")
     world.kubectl("annotate", "modeldeployment", "churn", "tidemill.io/abort=1")
-    obj = world.until(lambda o: ready(o) == ("False", "RolledBack"), "it is aborted")
+    obj = world.until(rolled_back, "it is aborted")
     assert condition(obj, "RolledBack")["reason"] == "Aborted"
     wait(lambda: world.cluster.weights() == {"churn-1": 100}, 5, "all requests go to churn-1 again")
     world.version(3)

@@ -108,6 +108,12 @@ class World:
             {"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelDeployment", "metadata": meta, "spec": body}
         )
 
+    def mark(self, version: str, deployment: str = "churn") -> Obj | None:
+        """What a deployment has written onto a version that it took back."""
+        found = self.get("modelversion", version) or {}
+        marks: dict[str, Obj] = (found.get("status") or {}).get("takenBack") or {}
+        return marks.get(deployment)
+
     def kubectl(self, *arguments: str) -> str:
         return self.installation.kubectl("-n", self.namespace, *arguments)
 
@@ -156,6 +162,11 @@ def stable(obj: Obj) -> str | None:
 def candidate(obj: Obj) -> tuple[str, int] | None:
     found = (obj.get("status") or {}).get("candidate")
     return (found["version"], found["step"]) if found else None
+
+
+def rolled_back(obj: Obj) -> bool:
+    """Whether the condition RolledBack is True."""
+    return conditions.is_true((obj.get("status") or {}).get("conditions") or (), "RolledBack")
 
 
 def condition(obj: Obj, kind: str) -> Obj:

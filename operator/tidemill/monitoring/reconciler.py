@@ -90,7 +90,9 @@ class ModelMonitorReconciler:
             return None
         stable = (deployment.get("status") or {}).get("stable") or {}
         version = self._deps.cache.get("ModelVersion", namespace, stable.get("version") or "")
-        return reading.served(deployment, version)
+        found = reading.served(deployment, version)
+        previous = self._deps.cache.get("ModelVersion", namespace, found.previous or "")
+        return replace(found, previous=None) if reading.was_taken_back(previous, name) else found
 
     def _holder(self, key: Key, deployment: str) -> str | None:
         """The oldest monitor of the deployment, when that is another one."""

@@ -13,7 +13,7 @@ from typing import Any
 from tidemill.core.plan import ObjectRef, Patch, Plan
 from tidemill.serving import readiness, status, steps
 from tidemill.serving.builders import envoy, router, server
-from tidemill.serving.policy import agenda, rollout, target
+from tidemill.serving.policy import agenda, marks, rollout, target
 from tidemill.serving.snapshot import Snapshot, Version, version_child
 from tidemill.serving.state import State, Target
 
@@ -52,7 +52,7 @@ def build(snapshot: Snapshot) -> Plan:
     state = decided.state
     cast, config = _cast(snapshot, state)
     apply: list[dict[str, Any]] = []
-    patches: list[Patch] = []
+    patches: list[Patch] = [*marks.patches(snapshot, before, state)]
     for version in cast.serving:
         apply += server.build(snapshot, version)
         apply += _extras(snapshot, state, cast, version)
@@ -66,7 +66,7 @@ def build(snapshot: Snapshot) -> Plan:
         status=status.build(
             snapshot,
             state,
-            wanted,
+            target.choose(snapshot, state),  # what was just taken back is not wanted any more
             effective_weight=_weight(snapshot, state),
             selector=_selector(snapshot, cast.stable),
             routed=readiness.is_routed(snapshot, state, config.routes_version),

@@ -37,6 +37,7 @@ def version(obj: Obj) -> Version:
     """A ModelVersion as data."""
     spec, status = obj["spec"], obj.get("status") or {}
     approved = conditions.get(status.get("conditions") or (), "Approved")
+    lifted = (status.get("lifted") or {}).get("time")
     return Version(
         name=obj["metadata"]["name"],
         number=int(spec["number"]),
@@ -47,6 +48,13 @@ def version(obj: Obj) -> Version:
         secret=(spec.get("secretRef") or {}).get("name"),
         approved=bool(approved and approved.get("status") == "True"),
         note=(approved or {}).get("message", ""),
+        rejected=bool(approved and approved.get("status") == "False"),
+        taken_back={
+            name: f"{mark.get('reason')}: {mark.get('message')}"
+            for name, mark in (status.get("takenBack") or {}).items()
+            if mark.get("digest") == spec["digest"]
+        },
+        lifted=parse_time(lifted) if lifted else None,
     )
 
 

@@ -51,6 +51,12 @@ class Version:
     """Whether the ModelVersion with this digest still exists."""
     note: str = ""
     """Why it is not approved, as its own condition says."""
+    rejected: bool = False
+    """Whether a person has rejected it; one that nobody has decided on is not approved either."""
+    taken_back: Mapping[str, str] = field(default_factory=dict)
+    """By ModelDeployment, why it took the version back; empty for one that may be followed."""
+    lifted: datetime | None = None
+    """When a person last gave it another chance: what failed before does not count."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -183,6 +189,11 @@ class Snapshot(ObjectSnapshot):
         """Digest of the parts of spec that decide what is rolled out; defaults written out or not are the same."""
         parts = self.spec.model_dump(mode="json", by_alias=True, exclude=_RUNNING, exclude_defaults=True)
         return hashing.digest(parts)
+
+    @property
+    def follows(self) -> bool:
+        """Whether spec.model follows a pipeline, and names no version."""
+        return self.spec.model.version is None and self.spec.model.number is None
 
     @property
     def annotations(self) -> Mapping[str, str]:

@@ -1,15 +1,16 @@
 """The status of a ModelDeployment: what is served, and the conditions that say how far that is from the spec.
 
 Ready speaks of the spec: True only when the wanted version answers all requests. Available speaks of the clients: True
-as long as some version answers. A version that was taken back leaves Ready=False, Stalled=True (reason RolledBack):
-nothing will happen until a new version, a changed spec or tidemill.io/retry, so GitOps tools show it as degraded.
+as long as some version answers. After a return a deployment that follows a pipeline is Ready again, since a version
+that was taken back is not wanted any more; RolledBack=True tells of it. One that pins that version, or whose candidate
+the cluster refused, is Stalled with reason RolledBack: nothing will happen until somebody acts.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from tidemill.api.v1alpha1.model_deployment import CandidateStatus, StableStatus
+from tidemill.api.v1alpha1.model_deployment import CandidateStatus, FailedVersion, StableStatus
 from tidemill.core.conditions import Condition, merge, of, trio
 from tidemill.serving import readiness, steps
 from tidemill.serving.advice import advice
@@ -83,7 +84,7 @@ def conditions(snapshot: Snapshot, state: State, target: Target, routed: bool) -
     available = _available(snapshot, state)
     found = [*_summary(snapshot, state, target, available, routed), available]
     found += _progressing(snapshot, state)
-    found += _rolled_back(state, target)
+    found += _rolled_back(snapshot, state, target)
     return merge(of(snapshot.object), found, snapshot.generation, snapshot.now)
 
 
@@ -114,7 +115,8 @@ def _summary(snapshot: Snapshot, state: State, target: Target, available: Condit
         why = ("Updating", f"the router is about to send all requests to {target.version.name}")
         return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
     reason = "ScaledToZero" if available.reason == "ScaledToZero" else "Serving"
-    return trio(ready=True, reason=reason, message=available.message + advice(snapshot))
+    message = available.message + _passed_over(snapshot, state, target) + advice(snapshot)
+    return trio(ready=True, reason=reason, message=message)
 
 
 def _under_way(snapshot: Snapshot, state: State) -> list[Condition]:
@@ -145,12 +147,40 @@ def _progressing(snapshot: Snapshot, state: State) -> list[Condition]:
     ]
 
 
-def _rolled_back(state: State, target: Target) -> list[Condition]:
-    """Present only while the wanted version is one that was taken back."""
-    failed = state.has_failed(target.version.name, target.version.digest) if target.version else None
+def _rolled_back(snapshot: Snapshot, state: State, target: Target) -> list[Condition]:
+    """Present only while the wanted version, or a newer one than the followed one, is one that was taken back here."""
+    failed = _given_up(snapshot, state, target)
     if failed is None or is_version(state.candidate, target.version):
         return []
     return [Condition(ROLLED_BACK, "True", failed.reason, f"{failed.version}: {failed.message}")]
+
+
+def _given_up(snapshot: Snapshot, state: State, target: Target) -> FailedVersion | None:
+    """The version that this deployment would serve, had it not taken it back."""
+    wanted = target.version
+    if wanted is None:
+        return None
+    own = state.has_failed(wanted.name, wanted.digest)
+    if own is not None or not snapshot.follows:
+        return own
+    known = ((snapshot.version(f.version, f.digest), f) for f in state.failed)
+    newer = [(v.number, f) for v, f in known if v is not None and v.number > wanted.number]
+    return max(newer, key=lambda found: found[0])[1] if newer else None
+
+
+def _passed_over(snapshot: Snapshot, state: State, target: Target) -> str:
+    """Which newer version is not followed and why, beginning with `; `; empty when there is none."""
+    failed, wanted = _given_up(snapshot, state, target), target.version
+    if failed is not None:
+        return f"; {failed.version} was taken back ({failed.reason}: {failed.message})"
+    if wanted is None or not snapshot.follows:
+        return ""
+    newer = [v for v in snapshot.versions if v.approved and v.taken_back and v.number > wanted.number]
+    if not newer:
+        return ""
+    version = max(newer, key=lambda v: v.number)
+    where, why = next(iter(sorted(version.taken_back.items())))
+    return f"; {version.name} is not followed: ModelDeployment {where} took it back ({why})"
 
 
 def _available(snapshot: Snapshot, state: State) -> Condition:

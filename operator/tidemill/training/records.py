@@ -103,6 +103,8 @@ class VersionRecord:
     metrics: Mapping[str, float]
     approved: bool | None
     """None: waits for a decision."""
+    taken_back: str | None = None
+    """Where and why a ModelDeployment took it back, as half a sentence."""
 
 
 def version_record(obj: Obj) -> VersionRecord:
@@ -123,7 +125,17 @@ def version_record(obj: Obj) -> VersionRecord:
         spec_digest=(meta.get("annotations") or {}).get(words.SPEC),
         metrics=spec.get("metrics") or {},
         approved=approved,
+        taken_back=_taken_back(status.get("takenBack") or {}, spec["digest"]),
     )
+
+
+def _taken_back(marks: Mapping[str, Any], digest: str) -> str | None:
+    """The newest mark of this content; one of another content of that name says nothing."""
+    found = [(m.get("time", ""), name, m) for name, m in marks.items() if m.get("digest") == digest]
+    if not found:
+        return None
+    _, name, mark = max(found, key=lambda f: f[:2])
+    return f"taken back by ModelDeployment {name} ({mark.get('reason')}: {mark.get('message')})"
 
 
 def version_records(cache: Cache, namespace: str, pipeline: str) -> tuple[VersionRecord, ...]:

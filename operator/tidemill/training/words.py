@@ -29,6 +29,7 @@ APPROVED: Final = "Approved"
 TRIGGERS_SLOWED: Final = "TriggersSlowed"
 SOURCES_READABLE: Final = "SourcesReadable"
 APPROVAL_PENDING: Final = "ApprovalPending"
+TAKEN_BACK: Final = "TakenBack"
 
 # TrainingPipeline
 TRAINED: Final = "Trained"

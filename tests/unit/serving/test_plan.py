@@ -287,7 +287,8 @@ def test_suspend_changes_nothing() -> None:
 
 
 def test_a_version_that_was_taken_back_needs_a_human() -> None:
-    found = plan.build(settled(snapshot({}, {"stable": stable(1), "failed_versions": [failed(2)]}, **TWO)))
+    pin = {"model": {"pipeline": "churn", "number": 2}}
+    found = plan.build(settled(snapshot(pin, {"stable": stable(1), "failed_versions": [failed(2, pin)]}, **TWO)))
     assert summary(found) == ("False", "RolledBack", "Stalled")
     assert condition(found, "RolledBack")["reason"] == "AnalysisFailed"
     assert condition(found, "Available")["status"] == "True"

@@ -110,10 +110,36 @@ class Decision(Model):
     ] = None
 
 
+class TakenBack(Model):
+    """Why a ModelDeployment took the version back."""
+
+    digest: Annotated[Digest, Field(description="The digest that was taken back.")]
+    reason: Annotated[str, Field(max_length=1024, description="AnalysisFailed, MonitorRequested, Aborted or Rejected.")]
+    message: Annotated[str, Field(max_length=1024, description="Why, as a sentence.")]
+    time: Annotated[Time, Field(description="When.")]
+
+
+class Lifted(Model):
+    """A person gave the version another chance."""
+
+    by: Annotated[str, Field(max_length=1024, description="What lifted the marks: an annotation and its value.")]
+    time: Annotated[Time, Field(description="When; marks up to this moment do not count any more.")]
+
+
 class ModelVersionStatus(Status):
     """What became of the version."""
 
     decision: Annotated[Decision | None, Field(description="The decision in force.")] = None
+    taken_back: Annotated[
+        dict[str, TakenBack],
+        Field(
+            description="By ModelDeployment, why it took the version back; stays when that deployment is deleted. While any entry is here, the version is neither champion nor followed as long as another approved one exists."
+        ),
+    ] = {}
+    lifted: Annotated[Lifted | None, Field(description="The last time that a person lifted takenBack.")] = None
+    last_handled_retry: Annotated[
+        str | None, Field(description="Value of the annotation tidemill.io/retry that was last served.")
+    ] = None
     deployments: Annotated[
         list[str],
         Field(

@@ -19,7 +19,7 @@ from tidemill.api.v1alpha1.model_deployment import AnalysisStatus, CandidateStat
 from tidemill.core import labels as keys
 from tidemill.core.plan import Event
 from tidemill.serving import figures, readiness, state, steps
-from tidemill.serving.policy import analysis, pickles
+from tidemill.serving.policy import analysis, marks, pickles
 from tidemill.serving.snapshot import RollbackRequest, Snapshot, version_child
 from tidemill.serving.state import State, Target, Transition, is_version
 
@@ -42,12 +42,13 @@ def decide(snapshot: Snapshot, now: State, target: Target) -> Transition:
 def forget_failures(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
     """A spec that rolls out something else, or the annotation tidemill.io/retry, gives failed versions a chance.
 
+    So does a person who lifts the mark on the version itself. A follower still passes over marked versions.
     Scaling and suspending are no reason: `kubectl scale` must not send a bad version to clients again.
     """
     del target
     asked = snapshot.annotations.get(keys.RETRY) or None
     present = snapshot.spec_digest if now.failed else ""
-    kept = tuple(f for f in now.failed if f.spec == present)
+    kept = tuple(f for f in now.failed if f.spec == present and not marks.is_lifted(snapshot, f))
     if asked is not None and asked != now.retry:
         event = Event(
             "Normal", "RetryRequested", f"tidemill.io/retry={asked}: failed versions may be tried again", "Retry"
@@ -66,24 +67,32 @@ def serve_rollback_request(snapshot: Snapshot, now: State, target: Target) -> Tr
     previous = now.previous
     if previous is None or now.has_failed(previous.version, previous.digest):
         return _impossible(handled, request, "there is no previous version to return to")
-    version = snapshot.version(previous.version, previous.digest)
-    if version is None:
+    found = snapshot.version(previous.version, previous.digest)
+    if found is None:
         return _impossible(handled, request, f"ModelVersion {previous.version} to return to does not exist any more")
-    if pickles.is_refused(snapshot, version):
-        return _impossible(handled, request, pickles.refusal(version))
-    record = FailedVersion(
-        version=now.stable.version,
-        digest=now.stable.digest,
-        reason="MonitorRequested",
-        message=request.message[:1024],
-        time=snapshot.now,
-        spec=snapshot.spec_digest,
-    )
-    handled = replace(handled, failed=state.remember(now.failed, record))
+    if snapshot.name in found.taken_back:
+        return _impossible(handled, request, f"{previous.version} to return to was taken back here itself")
+    if pickles.is_refused(snapshot, found):
+        return _impossible(handled, request, pickles.refusal(found))
+    handled = _failed(snapshot, handled, marks.MONITOR_REQUESTED, request.message)
     message = f"returning from {now.stable.version} to {previous.version}: {request.message}"
     event = Event("Warning", "RollbackRequested", message, "RollBack")
     candidate = CandidateStatus(version=previous.version, digest=previous.digest, started_at=snapshot.now)
     return Transition(replace(handled, candidate=candidate), (event,))
+
+
+def _failed(snapshot: Snapshot, now: State, reason: str, message: str) -> State:
+    """The stable version is remembered as failed; it serves until another one does."""
+    assert now.stable is not None  # noqa: S101  callers checked
+    record = FailedVersion(
+        version=now.stable.version,
+        digest=now.stable.digest,
+        reason=reason,
+        message=message[:1024],
+        time=snapshot.now,
+        spec=snapshot.spec_digest,
+    )
+    return replace(now, failed=state.remember(now.failed, record))
 
 
 def _impossible(handled: State, request: RollbackRequest, why: str) -> Transition:
@@ -111,7 +120,25 @@ def abort(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
     if now.candidate is None or now.stable is None:
         return Transition(noted)
     message = f"{now.candidate.version} was aborted by the annotation tidemill.io/abort={asked}"
-    return _taken_back(snapshot, noted, "Aborted", message)
+    return _taken_back(snapshot, noted, marks.ABORTED, message)
+
+
+def take_back_rejected(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+    """A version that a person has rejected goes: a candidate at once, the stable one where an older one is wanted."""
+    stable, candidate = now.stable, now.candidate
+    if stable is None or now.returns:
+        return None
+    found = snapshot.version(candidate.version, candidate.digest) if candidate else None
+    if found is not None and found.rejected:
+        return _taken_back(snapshot, now, marks.REJECTED, found.note)
+    served, wanted = snapshot.version(stable.version, stable.digest), target.version
+    if served is None or not served.rejected or now.has_failed(*served.key):
+        return None
+    if wanted is None or wanted.number >= served.number:
+        return None
+    message = f"returning from {served.name} to {wanted.name}: {served.note}"
+    event = Event("Warning", "RolledBack", message, "RollBack")
+    return Transition(_failed(snapshot, now, marks.REJECTED, served.note), (event,))
 
 
 def follow_target(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
@@ -186,7 +213,7 @@ def analyse(snapshot: Snapshot, now: State, target: Target) -> Transition | None
     event = Event("Warning", "AnalysisFailed", message, "Analyse")
     if failures < wanted.failure_limit:
         return Transition(after, (event,))
-    return _taken_back(snapshot, after, "AnalysisFailed", result.message)
+    return _taken_back(snapshot, after, marks.ANALYSIS_FAILED, result.message)
 
 
 def promote_by_hand(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
@@ -246,6 +273,7 @@ CHAIN: tuple[Policy, ...] = (
     serve_rollback_request,
     abort,
     pickles.refuse,
+    take_back_rejected,
     follow_target,
     take_back_broken,
     analyse,

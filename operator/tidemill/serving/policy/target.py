@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidemill.serving.policy import pickles
+from tidemill.serving.policy import marks, pickles
 from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target, is_version
 from tidemill_contracts.storage import ARTIFACT_SCHEMES, parse_uri
@@ -60,16 +60,29 @@ def _pinned(found: Version | None, what: str, reason: str, message: str) -> Targ
 
 
 def _newest(snapshot: Snapshot, state: State) -> Target:
+    """The newest approved version that no deployment took back; one that was only where there is no other.
+
+    Never goes back in time: the record of the served version may be gone, or another deployment may have taken it back,
+    which says nothing against it here.
+    """
     approved = sorted((v for v in snapshot.versions if v.approved), key=lambda v: v.number)
+    good = [v for v in approved if not marks.is_marked(snapshot, state, v)]
     serving = _serving(snapshot, state)
-    if approved:
-        newest = approved[-1]
-        if serving is not None and newest.number < serving.number and (serving.approved or not serving.recorded):
-            # The record of the served version is gone, which says nothing against the model: do not go back in time.
-            return Target(serving)
-        return Target(newest)
+    if serving is not None and _may_stay(snapshot, state, serving) and (not good or good[-1].number < serving.number):
+        return Target(serving)
+    if good or approved:
+        return Target((good or approved)[-1])
     if serving is not None:
         return Target(serving)
+    return _none_approved(snapshot)
+
+
+def _may_stay(snapshot: Snapshot, state: State, serving: Version) -> bool:
+    """Whether nothing is known against the served version that counts here."""
+    return (serving.approved or not serving.recorded) and not marks.is_own(snapshot, state, serving)
+
+
+def _none_approved(snapshot: Snapshot) -> Target:
     if not snapshot.pipeline_exists:
         return _no_pipeline(snapshot)
     pipeline = snapshot.spec.model.pipeline

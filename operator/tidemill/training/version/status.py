@@ -10,22 +10,40 @@ from tidemill.core import conditions
 from tidemill.core.conditions import Condition
 from tidemill.training import words
 from tidemill.training.version.policy.approval import GATES, Approval
+from tidemill.training.version.policy.marks import Marks, marks
 from tidemill.training.version.snapshot import VersionSnapshot
 
 
 def build(snapshot: VersionSnapshot, found: Approval, deployments: Sequence[str]) -> dict[str, Any]:
     """The whole status in JSON form."""
+    marked = marks(snapshot, found.decision)
     status = ModelVersionStatus(
         observed_generation=snapshot.object["metadata"].get("generation", 0),
         decision=found.decision,
+        taken_back=dict(marked.taken_back),
+        lifted=marked.lifted,
+        last_handled_retry=marked.retry,
         deployments=sorted(deployments)[:100],
     )
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
     approved = approved_condition(snapshot, found)
     trio = conditions.trio(ready=True, reason=words.REGISTERED, message=f"digest {snapshot.version.spec.digest}")
     old = conditions.of(snapshot.object)
-    out["conditions"] = conditions.merge(old, [*trio, approved], out["observedGeneration"], snapshot.now)
+    wanted = [*trio, approved, *taken_back_condition(marked)]
+    if not marked.taken_back:
+        del out["takenBack"]
+    out["conditions"] = conditions.merge(old, wanted, out["observedGeneration"], snapshot.now)
     return out
+
+
+def taken_back_condition(marked: Marks) -> list[Condition]:
+    """TakenBack: True with the newest mark; absent without one."""
+    if not marked.taken_back:
+        return []
+    newest = max(marked.taken_back, key=lambda name: (marked.taken_back[name].time, name))
+    mark, others = marked.taken_back[newest], len(marked.taken_back) - 1
+    more = f" (and by {others} more)" if others else ""
+    return [Condition(words.TAKEN_BACK, "True", mark.reason, f"by ModelDeployment {newest}{more}: {mark.message}")]
 
 
 def approved_condition(snapshot: VersionSnapshot, found: Approval) -> Condition:

@@ -8,10 +8,21 @@ from tidemill.training.records import RunRecord, VersionRecord
 
 
 def champion(snapshot: PipelineSnapshot, history: History) -> VersionRecord | None:
-    """The newest approved version. That of a run that has not reported its end yet does not count."""
+    """The newest approved version that no deployment took back; where all were, the newest of them.
+
+    That of a run that has not reported its end yet does not count.
+    """
     active = history.active
     approved = [v for v in snapshot.versions if v.approved and not (active and _is_of(v, active))]
-    return approved[-1] if approved else None
+    good = [v for v in approved if v.taken_back is None]
+    found = good or approved
+    return found[-1] if found else None
+
+
+def passed_over(snapshot: PipelineSnapshot, champion: VersionRecord) -> VersionRecord | None:
+    """The newest approved version above the champion: it was taken back."""
+    newer = [v for v in snapshot.versions if v.approved and v.taken_back and v.number > champion.number]
+    return newer[-1] if newer else None
 
 
 def _is_of(version: VersionRecord, run: RunRecord) -> bool:
