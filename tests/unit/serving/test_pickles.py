@@ -113,6 +113,6 @@ def test_a_return_to_a_pickle_needs_the_same_leave() -> None:
 
 
 def test_a_version_that_failed_is_told_as_such_where_its_pickle_is_allowed() -> None:
-    record = failed(2, ALLOWED)
+    record = failed(2, ALLOWED).model_copy(update={"reason": "CandidateUnavailable"})
     found = deployed(ALLOWED, newest=2, stable=stable(1), failed_versions=[record])
     assert conditions(found)["Stalled"] == ("True", "RolledBack")
