@@ -117,6 +117,8 @@ class VersionReport(Document):
     last_record_at: float | None = None  # arrival of the newest batch that had rows
     windows: tuple[WindowReport, ...] = ()  # newest last, at most 24
     performance: PerformanceReport | None = None
+    labels_start: float | None = None  # of the oldest window that `performance` is of; None: none, or not told
+    labels_end: float | None = None  # of the newest one, exclusive
     dropped: int = 0
     profile_version: int = 1  # of its reference profile, as the trainer wrote it
 

@@ -122,6 +122,24 @@ def test_the_newest_windows_with_enough_labels_are_judged(tmp_path: Path) -> Non
         )
 
 
+def test_the_report_says_of_which_windows_its_labels_are(tmp_path: Path) -> None:
+    def stretch() -> tuple[float | None, float | None]:
+        (version,) = monitor.report().versions
+        return version.labels_start, version.labels_end
+
+    with running(settings(tmp_path), Clock(START + 6 * HOUR)) as monitor:
+        for hour in range(4):
+            monitor.add_batch(batch(hour, 10, at=START + hour * HOUR, predictions=[1] * 10)).result()
+        assert stretch() == (None, None)
+        for hour in (0, 1):
+            post(monitor, hour, [1] * 8)
+        assert stretch() == (START, START + 2 * HOUR), "windows without labels are no part of it"
+        post(monitor, 3, [1] * 10)
+        assert stretch() == (START + 3 * HOUR, START + 4 * HOUR)
+    with running(settings(tmp_path), Clock(START + 6 * HOUR)) as monitor:
+        assert stretch() == (START + 3 * HOUR, START + 4 * HOUR), "the same after a restart"
+
+
 def test_a_maximum_is_a_limit_too(tmp_path: Path) -> None:
     profile = ReferenceProfile(
         rows=10,

@@ -75,14 +75,18 @@ class Evaluator:
 
     def _version(self, version: StoredVersion, now: float) -> VersionReport:
         layout = self._layouts[version.digest]
-        windows = reading.newest_windows(self._connection, version.key, self._config.window_seconds)
+        seconds = self._config.window_seconds
+        windows = reading.newest_windows(self._connection, version.key, seconds)
+        performance, labelled = self._performance(version, layout, now)
         return VersionReport(
             version=version.name,
             digest=version.digest,
             rows=version.rows,
             last_record_at=version.last_record,
             windows=tuple(self._window(window, layout, now) for window in windows),
-            performance=self._performance(version, layout, now),
+            performance=performance,
+            labels_start=float(labelled[-1]) if labelled else None,
+            labels_end=float(labelled[0] + seconds) if labelled else None,
             dropped=version.dropped,
             profile_version=layout.profile.schema_version,
         )
@@ -96,10 +100,13 @@ class Evaluator:
         closed = scoring.is_closed(window, now)
         return report if report.closed == closed else report.model_copy(update={"closed": closed})
 
-    def _performance(self, version: StoredVersion, layout: Layout, now: float) -> PerformanceReport | None:
+    def _performance(
+        self, version: StoredVersion, layout: Layout, now: float
+    ) -> tuple[PerformanceReport | None, list[int]]:
+        """Return the report, and the starts of the windows whose labels it is of, newest first."""
         config = self._config.performance
         if config is None:
-            return None
+            return None, []
         seconds = self._config.window_seconds
         span = max(Retention.of(self._config).predictions, REPORTED_WINDOWS * seconds + config.label_delay_seconds)
         mature = reading.labelled_windows(
@@ -116,7 +123,7 @@ class Evaluator:
             else {}
         )
         rows = sum(rows for _, rows, _ in mature)
-        return performance_report(
+        report = performance_report(
             config,
             layout,
             sums,
@@ -124,6 +131,7 @@ class Evaluator:
             labels_ratio=sum(labels for _, _, labels in mature) / rows if rows else None,
             note=note,
         )
+        return report, [start for start, _, labels in chosen if labels]
 
 
 def newest_with_labels(windows: list[tuple[int, int, int]], wanted: int) -> list[tuple[int, int, int]]:

@@ -270,6 +270,13 @@ class PerformanceStatus(Model):
     )
 
 
+class Evidence(Model):
+    """What a request is based on: predictions of this stretch of time, in whole windows."""
+
+    start: Annotated[Time, Field(description="Start of the oldest window.")]
+    end: Annotated[Time, Field(description="End of the newest window.")]
+
+
 class ActionStatus(Model):
     """Something that the monitor asked for."""
 
@@ -280,6 +287,9 @@ class ActionStatus(Model):
     version: Annotated[str, Field(description="The version in service when it was asked.")]
     message: Annotated[str, Field(max_length=1024, description="Why, as a sentence.")]
     time: Annotated[Time, Field(description="When.")]
+    evidence: Annotated[
+        Evidence | None, Field(description="The predictions that it is based on; they lead to no other request.")
+    ] = None
 
 
 class ModelMonitorStatus(Status):

@@ -1,7 +1,8 @@
 """What is asked for: retraining and roll-back, each with a cause, a cooldown, a daily limit and an id.
 
-An id is derived from the monitor, the cause and the window, so that a pass that is repeated after a crash asks for the
-same thing. Nothing is asked for while a roll-out is under way: what was measured must be what is served.
+Every request names its evidence, and the same evidence leads to no other request of that type (`evidence`). The id is
+derived from the monitor, the cause and the evidence, so that a pass that is repeated after a crash asks for the same
+thing. Nothing is asked for while a roll-out is under way: what was measured must be what is served.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from tidemill.api.v1alpha1.model_monitor import ActionStatus, Retrain, Rollback
+from tidemill.api.v1alpha1.model_monitor import ActionStatus, Evidence, Retrain, Rollback
 from tidemill.core import hashing
 from tidemill.core.plan import Event
 from tidemill.monitoring.findings import CONDITION_OF, Cause, Findings
+from tidemill.monitoring.policy import evidence
 from tidemill.monitoring.snapshot import Served, Snapshot
 
 Type = Literal["Retrain", "Rollback"]
@@ -44,22 +46,24 @@ def _request(
 ) -> ActionStatus | None:
     if spec is None:
         return None
-    cause = next((c for c in _ORDER if c in spec.causes and findings.is_true(CONDITION_OF[c])), None)
     target = _target(kind, snapshot, served)
-    if cause is None or target is None or not _is_allowed(kind, spec, snapshot):
+    if target is None or not _is_allowed(kind, spec, snapshot):
         return None
-    identity = _identity(kind, cause, snapshot)
-    if any(a.id == identity for a in snapshot.status.actions):
+    causes = (c for c in _ORDER if c in spec.causes and findings.is_true(CONDITION_OF[c]))
+    based = ((c, basis) for c in causes if (basis := evidence.of(snapshot, c)) is not None)
+    cause, basis = next((b for b in based if evidence.is_news(snapshot, kind, *b)), (None, None))
+    if cause is None or basis is None:
         return None
     found = findings.get(CONDITION_OF[cause])
     return ActionStatus(
-        id=identity,
+        id=_identity(kind, cause, snapshot, basis),
         type=kind,
         cause=cause,
         target=target,
         version=served.version or "",
         message=(found.message if found else cause)[:1024],
         time=snapshot.now,
+        evidence=basis,
     )
 
 
@@ -78,20 +82,19 @@ def _is_allowed(kind: Type, spec: Retrain | Rollback, snapshot: Snapshot) -> boo
     return sum(snapshot.now - t < _DAY for t in times) < spec.max_per_day
 
 
-def _identity(kind: Type, cause: Cause, snapshot: Snapshot) -> str:
-    served = snapshot.served
-    if cause == "Performance" or not snapshot.judged:  # not bound to one window
-        seconds = snapshot.spec.window.seconds
-        end = int(snapshot.now.timestamp()) // seconds * seconds
-    else:
-        end = int(snapshot.judged[-1].end)
-    uid = snapshot.object["metadata"]["uid"]
+def _identity(kind: Type, cause: Cause, snapshot: Snapshot, basis: Evidence) -> str:
+    served, uid = snapshot.served, snapshot.object["metadata"]["uid"]
+    end = int(basis.end.timestamp())
     return hashing.short([uid, kind, cause, served.digest if served else None, end], 16)
 
 
 def remember(old: list[ActionStatus], new: list[ActionStatus]) -> list[ActionStatus]:
-    """The list to record, newest last."""
-    return [*old, *new][-MAX_ACTIONS:]
+    """The list to record, newest last; the last of each type and sort of evidence stays whatever came after it."""
+    found = [*old, *new]
+    last = {(a.type, evidence.SORT[a.cause]): a.id for a in found}
+    surplus = len(found) - MAX_ACTIONS
+    gone = [a.id for a in found if a.id not in last.values()][: max(surplus, 0)]
+    return [a for a in found if a.id not in gone]
 
 
 def event(action: ActionStatus) -> Event:
