@@ -44,6 +44,8 @@ class OperatorConfig:
     artifact_claim_storage_class: str | None = None
     """None: the cluster's default class."""
     artifact_claim_access_modes: tuple[str, ...] = ("ReadWriteOnce",)
+    scraper_namespaces: tuple[tuple[str, str], ...] = ()
+    """Labels of the namespaces whose pods may read metrics, in NetworkPolicies that are made; empty: any namespace."""
     log_level: str = "INFO"
     workers: int = 32
     resync_seconds: float = 600.0
@@ -116,6 +118,17 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in (part.strip() for part in text.split(",")) if word)
 
 
+_LABEL = re.compile(r"([-a-z0-9.]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+
+def _labels(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [word.partition("=") for word in _words(text)]
+    for key, sign, value in pairs:
+        if not sign or not _LABEL.fullmatch(key) or (value and not ("/" not in value and _LABEL.fullmatch(value))):
+            raise ValueError("must be comma-separated labels key=value")
+    return tuple((key, value) for key, _, value in pairs)
+
+
 def _optional(text: str) -> str | None:
     return text or None
 
@@ -125,6 +138,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "float": float,
     "bool": _bool,
     "tuple[str, ...]": _words,
+    "tuple[tuple[str, str], ...]": _labels,
     "str | None": _optional,
 }
 

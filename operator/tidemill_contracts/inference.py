@@ -14,11 +14,6 @@ from tidemill_contracts.reference import ReferenceProfile
 
 SERVER_CONFIG_ENV = "TIDEMILL_SERVER_CONFIG"
 MONITOR_CONFIG_ENV = "TIDEMILL_MONITOR_CONFIG"
-HTTP_PORT = 8080  # inference, on the server and on the router
-GRPC_PORT = 8001  # inference over gRPC, on the server; the router takes it on HTTP_PORT
-ADMIN_PORT = 8081  # health and metrics of the server, on a thread of its own
-MONITOR_PORT = 8080
-ROUTER_STATS_PORT = 9901  # read-only figures of the router
 
 # Paths of the monitor
 BATCH_PATH = "/v1/batches"

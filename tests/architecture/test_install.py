@@ -76,7 +76,6 @@ def test_write_rights_are_those_that_the_client_uses() -> None:
         assert "create" in found
         assert "update" not in found
     assert verbs("", "pods") & WRITES == {"patch"}
-    assert not verbs("networking.k8s.io", "networkpolicies")
 
 
 def test_what_is_watched_may_be_watched_and_nothing_else() -> None:

@@ -18,6 +18,8 @@ from tests.e2e.conftest import check_all_statuses, check_rights, make_namespace,
 from tests.e2e.incluster import Answer, Client, kill
 from tests.e2e.manifests import GOOD_CODE, code, deployment, monitor, pipeline
 
+from tidemill_contracts.ports import ADMIN_PORT, REPORT_PORT
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 NAME = "flowers"
@@ -84,19 +86,21 @@ class World:
         assert found is not None
         return found
 
-    def monitor_page(self, path: str) -> str:
-        """Return what the monitor's Service answers."""
-        base = f"/api/v1/namespaces/{self.kubectl.namespace}/services/{NAME}-monitor:http/proxy"
+    def monitor_page(self, path: str, port: int) -> str:
+        """Return what a port of the monitor's pod answers."""
+        pods = self.kubectl.list("pod", f"app.kubernetes.io/component=monitor,tidemill.io/monitor={NAME}")
+        (pod,) = [p["metadata"]["name"] for p in pods if not p["metadata"].get("deletionTimestamp")]
+        base = f"/api/v1/namespaces/{self.kubectl.namespace}/pods/{pod}:{port}/proxy"
         return Kubectl().run("get", "--raw", base + path)
 
     def report(self, version: str) -> dict[str, Any]:
         """Return what the monitor has counted for a version."""
-        found = json.loads(self.monitor_page("/v1/report"))["versions"]
+        found = json.loads(self.monitor_page("/v1/report", REPORT_PORT))["versions"]
         return next((v for v in found if v["version"] == version), {"rows": 0, "windows": []})
 
     def joined(self, version: str) -> int:
         """Return how many labels the monitor has joined with predictions of a version, by its metrics."""
-        lines = self.monitor_page("/metrics")
+        lines = self.monitor_page("/metrics", ADMIN_PORT)
         found = re.search(rf'^tidemill_labels_joined_total{{.*version="{version}".*}} (\S+)$', lines, re.MULTILINE)
         return int(float(found[1])) if found else 0
 

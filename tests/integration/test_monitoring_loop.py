@@ -31,6 +31,7 @@ from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec
 from tidemill.monitoring.builders import prometheus as rules
 from tidemill_contracts.inference import BATCH_PATH, MONITOR_CONFIG_ENV, REFERENCE_PATH, PredictionBatch, Reference
 from tidemill_contracts.monitoring import MonitorConfig
+from tidemill_contracts.ports import ADMIN_PORT, MONITOR_PORT
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, ReferenceProfile
 
 pytestmark = pytest.mark.integration
@@ -90,13 +91,13 @@ class Monitors:
 
     def answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{self.address}:8080/readyz", timeout=2) as reply:
+            with urllib.request.urlopen(f"http://{self.address}:{ADMIN_PORT}/readyz", timeout=2) as reply:
                 return bool(reply.status == 200)
         except OSError:
             return False
 
     def post(self, path: str, body: str) -> int:
-        request = urllib.request.Request(f"http://{self.address}:8080{path}", body.encode(), method="POST")
+        request = urllib.request.Request(f"http://{self.address}:{MONITOR_PORT}{path}", body.encode(), method="POST")
         try:
             with urllib.request.urlopen(request, timeout=5) as reply:
                 return int(reply.status)

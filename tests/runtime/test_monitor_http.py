@@ -4,7 +4,9 @@ import json
 import math
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from tests.support.monitoring import DIGEST, START, Clock, batch, config, reference
+from tests.support.monitoring import DIGEST, DOORS, START, Clock, batch, config, reference
 
 from tidemill_contracts.monitoring import MonitorConfig, MonitorReport, PerformanceConfig
+from tidemill_contracts.ports import PORTS
 from tidemill_runtime.monitor import schema
 from tidemill_runtime.monitor.admission import Admission
-from tidemill_runtime.monitor.app import create_app
+from tidemill_runtime.monitor.app import Doors
 from tidemill_runtime.monitor.service import Monitor
 from tidemill_runtime.monitor.writer import BusyError
 
@@ -25,26 +28,37 @@ from tidemill_runtime.monitor.writer import BusyError
 class Api(httpx.Client):
     """A client that also holds the monitor it talks to."""
 
-    def __init__(self, port: int, monitor: Monitor) -> None:
-        super().__init__(base_url=f"http://127.0.0.1:{port}", timeout=20)
+    def __init__(self, ports: dict[str, int], monitor: Monitor) -> None:
+        super().__init__(timeout=20)
+        self.ports = ports
         self.monitor = monitor
+
+    def url(self, path: str, door: str | None = None) -> str:
+        """Return the address of a path behind the usual port for it, or behind another."""
+        return f"http://127.0.0.1:{self.ports[door or DOORS.get(path.partition('?')[0], 'http')]}{path}"
+
+    def request(self, method: str, url: Any, *args: Any, **options: Any) -> httpx.Response:
+        """Send a request; a bare path goes to its usual port."""
+        return super().request(method, self.url(url) if url.startswith("/") else url, *args, **options)
 
 
 @contextmanager
 def serving(settings: MonitorConfig, clock: Clock | None = None, admission: Admission | None = None) -> Iterator[Api]:
     """Serve a monitor in this process."""
     monitor = Monitor(settings, clock or Clock())
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(monitor, admission), log_config=None))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    listeners = {port.name: socket.create_server(("127.0.0.1", 0)) for port in PORTS["monitor"]}
+    ports = {name: int(one.getsockname()[1]) for name, one in listeners.items()}
+    server = uvicorn.Server(uvicorn.Config(Doors(monitor, admission, ports), log_config=None))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": list(listeners.values())})
     thread.start()
     try:
-        with Api(listener.getsockname()[1], monitor) as client:
+        with Api(ports, monitor) as client:
             yield client
     finally:
         server.should_exit = True
         thread.join(20)
-        listener.close()
+        for listener in listeners.values():
+            listener.close()
 
 
 @pytest.fixture
@@ -75,6 +89,52 @@ def test_a_server_posts_a_batch_then_its_reference_then_the_batch_again(api: Api
     assert post(api).status_code == 200
     report = MonitorReport.model_validate_json(api.get("/v1/report").content)
     assert (report.monitor, report.now, report.versions[0].rows) == ("churn", START, 1_000)
+
+
+OPEN = {  # what each port answers; nothing else
+    "http": {("POST", "/v1/batches"), ("POST", "/v1/references"), ("POST", "/v1/feedback")},
+    "feedback": {("POST", "/v1/feedback")},
+    "admin": {("GET", "/metrics"), ("GET", "/healthz"), ("GET", "/readyz")},
+    "report": {("GET", "/v1/report")},
+}
+
+
+def test_each_port_answers_what_its_callers_may_ask_and_nothing_else(api: Api) -> None:
+    asked = sorted({request for found in OPEN.values() for request in found})
+    assert set(api.ports) == set(OPEN)
+    for door in OPEN:
+        answers = {(m, p): api.request(m, api.url(p, door), content=b"{}").status_code for m, p in asked}
+        assert {request for request, status in answers.items() if status != 404} == OPEN[door], door
+    assert api.get("/v1/report").json()["versions"] == []
+
+
+def test_what_came_in_by_several_ports_shares_one_bound(tmp_path: Path) -> None:
+    with serving(config(tmp_path), admission=Admission(max_total=1_000)) as api, ThreadPoolExecutor(1) as pool:
+        half, go_on = threading.Event(), threading.Event()
+
+        def slow() -> Iterator[bytes]:
+            yield b" " * 900
+            half.set()
+            go_on.wait(20)
+            yield b"{}"
+
+        first = pool.submit(api.post, "/v1/batches", content=slow())
+        assert half.wait(20)
+        busy = until_busy(api)
+        go_on.set()
+        assert first.result().status_code == 400
+    assert busy.headers["retry-after"] == "1"
+
+
+def until_busy(api: Api) -> httpx.Response:
+    """Send labels until they are refused: the bytes of another connection may still be on their way."""
+    for _ in range(200):
+        answer = api.post(api.url("/v1/feedback", "feedback"), content=b" " * 400)
+        if answer.status_code == 503:
+            return answer
+        assert answer.status_code == 400
+        time.sleep(0.01)
+    raise AssertionError("each port has a bound of its own")
 
 
 def test_python_clients_that_write_nan_and_infinity_are_understood(ready: Api) -> None:

@@ -1,5 +1,6 @@
 """The monitor as a process: killed at any moment it loses nothing it acknowledged and doubles nothing."""
 
+import contextlib
 import json
 import os
 import random
@@ -15,27 +16,29 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.support.monitoring import batch, config, reference
+from tests.support.monitoring import DOORS, batch, config, reference
 
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
 from tidemill_contracts.monitoring import MonitorConfig, MonitorReport, PerformanceConfig
+from tidemill_contracts.ports import PORTS
 
 KILLS = 5
 SENDERS = 3
 
 
 class Process:
-    """`python -m tidemill_runtime.monitor` on a free port of this machine."""
+    """`python -m tidemill_runtime.monitor` on free ports of this machine; `url` is where servers report."""
 
     def __init__(self, settings: MonitorConfig) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        with contextlib.ExitStack() as held:
+            free = {p.name: held.enter_context(socket.create_server(("127.0.0.1", 0))) for p in PORTS["monitor"]}
+            self.ports = {name: int(one.getsockname()[1]) for name, one in free.items()}
+        self.url = f"http://127.0.0.1:{self.ports['http']}"
         self._environment = {
             **os.environ,
             MONITOR_CONFIG_ENV: settings.to_json(),
             "TIDEMILL_MONITOR_HOST": "127.0.0.1",
-            "TIDEMILL_MONITOR_PORT": str(self.port),
+            **{f"TIDEMILL_MONITOR_{name.upper()}_PORT": str(port) for name, port in self.ports.items()},
         }
         self._client = httpx.Client(timeout=5)
         self.process = self._start()
@@ -44,12 +47,16 @@ class Process:
         command = [sys.executable, "-m", "tidemill_runtime.monitor"]
         return subprocess.Popen(command, env=self._environment, stderr=subprocess.DEVNULL)
 
+    def address(self, path: str) -> str:
+        """Return the address of a path behind the usual port for it."""
+        return f"http://127.0.0.1:{self.ports[DOORS.get(path, 'http')]}{path}"
+
     def wait_ready(self) -> None:
         """Wait until it answers."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
-                if self._client.get(self.url + "/readyz").status_code == 200:
+                if self._client.get(self.address("/readyz")).status_code == 200:
                     return
             except httpx.TransportError:
                 assert self.process.poll() is None, "the monitor ended"
@@ -73,14 +80,14 @@ class Process:
 
     def report(self) -> MonitorReport:
         """Return its report."""
-        return MonitorReport.model_validate_json(self._client.get(self.url + "/v1/report").content)
+        return MonitorReport.model_validate_json(self._client.get(self.address("/v1/report")).content)
 
     def post(self, path: str, body: str) -> int:
         """Post until there is an answer, as a server does; return its status."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
-                status = self._client.post(self.url + path, content=body).status_code
+                status = self._client.post(self.address(path), content=body).status_code
             except httpx.TransportError:
                 status = 0
             if status not in (0, 503):

@@ -1,6 +1,7 @@
 """The way of a label to the monitor, and a server and a monitor together."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -75,18 +76,19 @@ def assert_unavailable(reply: Reply, sentence: str) -> None:
 async def test_the_real_monitor_counts_what_the_server_answered(numbers: Published, tmp_path: Path) -> None:
     import uvicorn
 
-    from tidemill_runtime.monitor.app import create_app
+    from tidemill_runtime.monitor.app import Doors
     from tidemill_runtime.monitor.service import Monitor
 
     watching = Monitor(monitoring.config(tmp_path, deployment="demo"))
-    config = uvicorn.Config(create_app(watching), port=0, log_config=None, ws="none")
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    config = uvicorn.Config(Doors(watching, None, {"http": port}), log_config=None, ws="none")
     server = uvicorn.Server(config)
     server.capture_signals = _no_signals  # type: ignore[method-assign]
-    task = asyncio.create_task(server.serve())
+    task = asyncio.create_task(server.serve([listener]))
     while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
         await asyncio.sleep(0.01)
-    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    async with serving(numbers, url) as (parts, _):
+    async with serving(numbers, f"http://127.0.0.1:{port}") as (parts, _):
         reply = await post(parts.app, V2, request([[0.5, -1, 0.25, 2]] * 3, "req"))
         await recorder(parts).flush(5)
         label = reply.json()["outputs"][0]["data"][0]

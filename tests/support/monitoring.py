@@ -12,6 +12,11 @@ from tidemill_contracts.monitoring import DriftConfig, MonitorConfig, TestConfig
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, ReferenceProfile
 from tidemill_runtime.monitor.service import Monitor
 
+DOORS = {"/v1/feedback": "feedback", "/v1/report": "report"} | dict.fromkeys(
+    ("/metrics", "/healthz", "/readyz"), "admin"
+)
+"""The port of the monitor, by its name, to which a path is usually sent; `http` for all others."""
+
 START = 1_700_000_000.0 // 3600 * 3600
 DIGEST = "sha256:" + "a" * 64
 

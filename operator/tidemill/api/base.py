@@ -71,6 +71,14 @@ def list_map(*keys: str) -> dict[str, Any]:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
+NetworkPolicies = Annotated[
+    Literal["Managed", "None"] | None,
+    Field(
+        description="Managed: the operator keeps a NetworkPolicy that lets each kind of caller reach its own port of the pods. None: it keeps none and removes its own. Absent: Managed."
+    ),
+]
+"""No default in the schema: that would be stored, and could never change for objects that say nothing."""
+
 ATOMIC: dict[str, Any] = {"x-kubernetes-list-type": "atomic"}
 SET: dict[str, Any] = {"x-kubernetes-list-type": "set"}
 UNCHANGED = rule("self == oldSelf", "spec is immutable: it records what happened; create a new object instead")

@@ -36,6 +36,9 @@ TRACK: Final = f"{GROUP}/track"
 DIGEST: Final = f"{GROUP}/digest"
 """The first characters of a content digest; never the whole (a label value holds 63 characters)."""
 
+BATCH_PREDICTION: Final = f"{GROUP}/batch-prediction"
+"""On the pods of people's own batch predictions, with any value: their monitor takes records from them."""
+
 # Requests of people, as annotations with a value; consumed once and remembered in status.
 RUN_REQUESTED_AT: Final = f"{GROUP}/run-requested-at"
 PROMOTE: Final = f"{GROUP}/promote"

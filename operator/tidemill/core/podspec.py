@@ -11,6 +11,7 @@ from typing import Any
 
 from tidemill.core import labels as keys
 from tidemill.core import names
+from tidemill_contracts.ports import PORTS
 
 NON_ROOT_ID = 65532
 """User and group of every container (the "nonroot" of distroless images)."""
@@ -50,6 +51,11 @@ def pod_defaults() -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
     }
+
+
+def container_ports(component: str) -> list[dict[str, Any]]:
+    """A container's `ports`, as the table of ports has them for its component."""
+    return [{"name": p.name, "containerPort": p.number, "protocol": "TCP"} for p in PORTS[component]]
 
 
 def env(values: Mapping[str, str]) -> list[dict[str, str]]:

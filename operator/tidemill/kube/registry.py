@@ -68,6 +68,7 @@ _ALL = (
     Resource("batch/v1", "Job", "jobs", write_once=True, counted=True),
     Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
     Resource("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+    Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
     Resource("events.k8s.io/v1", "Event", "events"),
     Resource("coordination.k8s.io/v1", "Lease", "leases"),
     Resource("discovery.k8s.io/v1", "EndpointSlice", "endpointslices"),

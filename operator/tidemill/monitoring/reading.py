@@ -7,6 +7,7 @@ from typing import Any
 from tidemill.core import conditions
 from tidemill.core.conditions import parse_time
 from tidemill.monitoring.snapshot import Served
+from tidemill_contracts.ports import MONITOR_PORT, REPORT_PORT
 
 Obj = dict[str, Any]
 
@@ -50,6 +51,18 @@ def is_ready(pod: Obj) -> bool:
     """Whether a pod is ready and has an address."""
     status = pod.get("status") or {}
     return bool(status.get("podIP")) and conditions.is_true(status.get("conditions") or (), "Ready")
+
+
+def report_port(deployment: Obj | None) -> int:
+    """Where the pods of a monitor's Deployment answer with the report.
+
+    Before there was a port for it, it was where records go; such pods are there until the Deployment is brought up to
+    date.
+    """
+    template = ((deployment or {}).get("spec") or {}).get("template") or {}
+    containers = (template.get("spec") or {}).get("containers") or ()
+    is_old = bool(containers) and not any(p.get("name") == "report" for c in containers for p in c.get("ports") or ())
+    return MONITOR_PORT if is_old else REPORT_PORT
 
 
 def problem(pod: Obj) -> str:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from tidemill.api.v1alpha1.model_monitor import ModelMonitor, ModelMonitorSpec
 from tidemill.core import labels as keys
+from tidemill.core import networkpolicy
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of
@@ -32,10 +33,12 @@ from tidemill.monitoring.snapshot import (
     child,
     service_of,
 )
-from tidemill_contracts.inference import MONITOR_PORT, REPORT_PATH
+from tidemill_contracts.inference import REPORT_PATH
 from tidemill_contracts.monitoring import MonitorReport
 
 Obj = dict[str, Any]
+
+_CHILD_KINDS = ("Deployment", "Service", "NetworkPolicy")
 
 READ_SECONDS = 3.0
 """How long the monitor may take to answer."""
@@ -69,7 +72,12 @@ class ModelMonitorReconciler:
             spec=spec,
             status=status,
             now=now,
-            settings=Settings(config.monitor_image, config.image_pull_policy, tuple(config.image_pull_secrets)),
+            settings=Settings(
+                config.monitor_image,
+                config.image_pull_policy,
+                tuple(config.image_pull_secrets),
+                networkpolicy.Settings(config.namespace, config.scraper_namespaces),
+            ),
             served=served,
             holder=self._holder(key, spec.deployment),
             predecessor=self._predecessor(key, spec.deployment),
@@ -128,15 +136,16 @@ class ModelMonitorReconciler:
         is_young = age < plan.look_interval(spec.window.seconds)
         if known.report is not None and digest == served.digest and is_young:
             return known
-        found = await self._ask(pod["status"]["podIP"], served.digest, now)
+        port = reading.report_port(self._deps.cache.get("Deployment", key.namespace, child(key.name)))
+        found = await self._ask(pod["status"]["podIP"], port, served.digest, now)
         if found.report is None:
             found = replace(found, time=known.time)
         self._readings.put(key, uid, (served.digest, found))
         return found
 
-    async def _ask(self, address: str, digest: str, now: datetime) -> Reading:
+    async def _ask(self, address: str, port: int, digest: str, now: datetime) -> Reading:
         host = f"[{address}]" if ":" in address else address
-        url = f"http://{host}:{MONITOR_PORT}{REPORT_PATH}?digest={digest}"
+        url = f"http://{host}:{port}{REPORT_PATH}?digest={digest}"
         try:
             text = await self._deps.client.get_text(url, READ_SECONDS)
             return Reading(MonitorReport.from_json(text), now)
@@ -152,7 +161,7 @@ class ModelMonitorReconciler:
     async def _children(self, obj: Obj, kinds: frozenset[str]) -> tuple[ObjectRef, ...]:
         """Children that may have become superfluous: all but the claim, which goes with the object only."""
         uid, cache = obj["metadata"]["uid"], self._deps.cache
-        found = [ObjectRef.of(o) for kind in ("Deployment", "Service") for o in cache.list(kind, owner_uid=uid)]
+        found = [ObjectRef.of(o) for kind in _CHILD_KINDS for o in cache.list(kind, owner_uid=uid)]
         if kinds or not reading.had_prometheus(obj):
             return tuple(found)
         # spec.prometheus was taken away: its objects are not watched, so they are named.

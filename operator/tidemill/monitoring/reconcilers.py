@@ -47,5 +47,6 @@ WATCHES = (
     Watch("apps/v1", "Deployment", keys.MANAGED_SELECTOR, _OWNED),
     Watch("v1", "Service", keys.MANAGED_SELECTOR, _OWNED),
     Watch("v1", "PersistentVolumeClaim", keys.MANAGED_SELECTOR, _OWNED),
+    Watch("networking.k8s.io/v1", "NetworkPolicy", keys.MANAGED_SELECTOR, _OWNED),
     Watch("v1", "Pod", keys.MANAGED_SELECTOR, label_keys(keys.MONITOR, KIND)),
 )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec, ModelMonitorStatus
-from tidemill.core import names
+from tidemill.core import names, networkpolicy
 from tidemill.core.plan import ObjectRef
 from tidemill.core.snapshot import ObjectSnapshot
 from tidemill_contracts.monitoring import MonitorReport, VersionReport, WindowReport
@@ -54,6 +54,7 @@ class Settings:
     image: str
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
+    network: networkpolicy.Settings = field(default_factory=networkpolicy.Settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,7 @@ def build(snapshot: Snapshot) -> Plan:
         apply += server.build(snapshot, version)
         apply += _extras(snapshot, state, cast, version)
         patches += _scale(snapshot, state, version)
+    apply += _policies(snapshot)
     apply += router.build(snapshot, config)
     patches += router.refreshes(snapshot, config)
     return Plan(
@@ -148,6 +149,11 @@ def _extras(snapshot: Snapshot, state: State, cast: _Cast, version: Version) -> 
     return out
 
 
+def _policies(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Who may call the servers; none where spec says None."""
+    return [] if snapshot.spec.network_policies == "None" else [server.network_policy(snapshot)]
+
+
 def _scale(snapshot: Snapshot, state: State, version: Version) -> list[Patch]:
     """Sets the number of pods where it differs; with autoscaling only when a version starts."""
     workload = snapshot.workload(*version.key)
@@ -161,6 +167,6 @@ def _obsolete(snapshot: Snapshot, state: State, cast: _Cast) -> Iterable[ObjectR
     """Children of versions without pods, and extras that spec no longer asks for."""
     manifests = [m for v in cast.all for m in server.build(snapshot, v)]
     manifests += [m for v in cast.serving for m in _extras(snapshot, state, cast, v)]
-    manifests += router.build(snapshot, router.config(snapshot, []))
+    manifests += [*router.build(snapshot, router.config(snapshot, [])), *_policies(snapshot)]
     wanted = {(m["kind"], m["metadata"]["name"]) for m in manifests}
     return (ref for ref in snapshot.children if (ref.kind, ref.name) not in wanted)

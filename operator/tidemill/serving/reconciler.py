@@ -19,7 +19,7 @@ from tidemill.api.v1alpha1.model_deployment import (
     ModelDeploymentStatus,
 )
 from tidemill.core import labels as keys
-from tidemill.core import podspec
+from tidemill.core import networkpolicy, podspec
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
 from tidemill.engine.contract import Deps
@@ -38,7 +38,7 @@ from tidemill.serving.snapshot import (
     Workload,
     router_child,
 )
-from tidemill_contracts.inference import ROUTER_STATS_PORT
+from tidemill_contracts.ports import ROUTER_STATS_PORT
 
 Obj = dict[str, Any]
 
@@ -47,7 +47,7 @@ _Stretch = tuple[str, str, int, datetime]
 SCRAPE_SECONDS = 2.0
 """How long a router pod may take to show its figures."""
 
-_CHILD_KINDS = ("Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler")
+_CHILD_KINDS = ("Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler", "NetworkPolicy")
 _RECENT = timedelta(seconds=60)
 
 
@@ -112,7 +112,11 @@ class ModelDeploymentReconciler:
     def _settings(self) -> Settings:
         config = self._deps.config
         return Settings(
-            config.server_image, config.router_image, config.image_pull_policy, tuple(config.image_pull_secrets)
+            config.server_image,
+            config.router_image,
+            config.image_pull_policy,
+            tuple(config.image_pull_secrets),
+            networkpolicy.Settings(config.namespace, config.scraper_namespaces),
         )
 
     def _versions(self, key: Key, spec: ModelDeploymentSpec) -> tuple[Version, ...]:

@@ -60,6 +60,7 @@ WATCHES = (
     Watch("apps/v1", "Deployment", keys.MANAGED_SELECTOR, _OWNED),
     Watch("v1", "Service", keys.MANAGED_SELECTOR, _OWNED),
     Watch("v1", "ConfigMap", keys.MANAGED_SELECTOR, _OWNED),
+    Watch("networking.k8s.io/v1", "NetworkPolicy", keys.MANAGED_SELECTOR, _OWNED),
     Watch("v1", "Pod", keys.MANAGED_SELECTOR, label_keys(keys.DEPLOYMENT, KIND)),
     Watch("policy/v1", "PodDisruptionBudget", keys.MANAGED_SELECTOR, _OWNED),
     Watch("autoscaling/v2", "HorizontalPodAutoscaler", keys.MANAGED_SELECTOR, _OWNED),

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import ModelDeploymentSpec, ModelDeploymentStatus
-from tidemill.core import hashing, names
+from tidemill.core import hashing, names, networkpolicy
 from tidemill.core import labels as keys
 from tidemill.core.plan import ObjectRef
 from tidemill.core.snapshot import ObjectSnapshot
@@ -21,7 +21,7 @@ from tidemill_contracts.runtimes import VERIFIED, Asked, Choice, choose
 
 Obj = dict[str, Any]
 
-_RUNNING = {"suspend", "replicas", "autoscaling", "logging"}
+_RUNNING = {"suspend", "replicas", "autoscaling", "logging", "network_policies"}
 """Fields of spec that say how a version runs, not which one and how it comes: an autoscaler changes them all day."""
 
 PICKLE = "joblib"
@@ -163,6 +163,7 @@ class Settings:
     router_image: str
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
+    network: networkpolicy.Settings = field(default_factory=networkpolicy.Settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,14 +21,9 @@ from tests.unit.training.world import World
 from tidemill.core import labels as keys
 from tidemill.monitoring.builders import workload
 from tidemill.serving.builders import envoy, router, server
-from tidemill_contracts.inference import (
-    ADMIN_PORT,
-    GRPC_PORT,
-    HTTP_PORT,
-    MONITOR_PORT,
-    ROUTER_STATS_PORT,
-    SERVER_CONFIG_ENV,
-)
+from tidemill_contracts import ports
+from tidemill_contracts.inference import SERVER_CONFIG_ENV
+from tidemill_contracts.ports import FEEDBACK_PORT, GRPC_PORT, HTTP_PORT, MONITOR_PORT, REPORT_PORT, ROUTER_STATS_PORT
 
 Obj = dict[str, Any]
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
@@ -134,6 +129,7 @@ def test_servers_reach_the_monitor_at_the_address_that_they_are_told() -> None:
     service = workload.service(monitoring.snapshot())["spec"]["ports"][0]
     assert urlsplit(json.loads(text)["log"]["url"]).port == service["port"]
     assert NETWORK.allows(pod("server"), pod("monitor"), pod("monitor").ports[service["targetPort"]])
+    assert service["name"] == "http"
 
 
 def test_servers_alone_reach_a_collector_of_traces() -> None:
@@ -144,7 +140,7 @@ def test_servers_alone_reach_a_collector_of_traces() -> None:
 
 def test_the_operator_reads_figures_and_reports_and_reaches_the_api_server() -> None:
     assert NETWORK.allows(operator(), pod("router"), ROUTER_STATS_PORT)
-    assert NETWORK.allows(operator(), pod("monitor"), MONITOR_PORT)
+    assert NETWORK.allows(operator(), pod("monitor"), REPORT_PORT)
     for port in (443, 6443):
         assert NETWORK.allows(operator(), End("172.16.0.1"), port)
 
@@ -197,7 +193,7 @@ def test_nobody_asks_the_node_for_its_credentials(component: str) -> None:
         assert not any(NETWORK.allows(pod(component), address, p) for p in (80, 443, 9000))
 
 
-PORTS = (HTTP_PORT, GRPC_PORT, ADMIN_PORT, ROUTER_STATS_PORT, 80, 443, 9000)
+PORTS = sorted({port.number for ports in ports.PORTS.values() for port in ports} | {80, 443, 9000})
 INSIDE = {  # source → {(target, port)} among the pods of one namespace
     "router": {("server", HTTP_PORT), ("server", GRPC_PORT)},
     "server": {("monitor", MONITOR_PORT)},
@@ -223,7 +219,8 @@ def test_others_reach_the_routers_serving_port_and_nothing_else(who: str) -> Non
         "their router": pod("router", OTHER),
     }[who]
     found = {(t, p) for t in COMPONENTS for p in PORTS if NETWORK.allows(source, pod(t), p)}
-    assert found == (set() if who.startswith("their") else {("router", HTTP_PORT)})
+    labels = {("monitor", FEEDBACK_PORT)} if who == "stranger" else set()  # who is of the namespace may send labels
+    assert found == (set() if who.startswith("their") else {("router", HTTP_PORT)} | labels)
     assert not NETWORK.allows(source, operator(), 8080)
 
 
@@ -244,6 +241,6 @@ def test_one_namespace_brings_the_same_policies_and_they_let_its_operator_in() -
     network = Network(policies(overlay), {"tidemill": namespace_labels(overlay), OTHER: {}})
     own = operator("tidemill", overlay)
     assert network.allows(own, pod("router", "tidemill"), ROUTER_STATS_PORT)
-    assert network.allows(own, pod("monitor", "tidemill"), MONITOR_PORT)
+    assert network.allows(own, pod("monitor", "tidemill"), REPORT_PORT)
     assert network.allows(pod("router", "tidemill"), pod("server", "tidemill"), HTTP_PORT)
     assert not network.allows(stranger("tidemill"), pod("router", "tidemill"), ROUTER_STATS_PORT)

@@ -79,6 +79,7 @@ def test_children_come_before_the_deployment_does() -> None:
         ("PersistentVolumeClaim", "churn-monitor"),
         ("Service", "churn-monitor"),
         ("Deployment", "churn-monitor"),
+        ("NetworkPolicy", "churn-monitor-callers"),
     ]
     assert all(m["metadata"]["ownerReferences"][0]["uid"] == UID for m in made.apply)
 
@@ -90,6 +91,7 @@ def test_the_service_is_named_after_the_deployment() -> None:
         "PersistentVolumeClaim": "watch-monitor",
         "Service": "fraud-monitor",
         "Deployment": "watch-monitor",
+        "NetworkPolicy": "watch-monitor-callers",
     }
 
 

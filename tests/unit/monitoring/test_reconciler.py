@@ -16,6 +16,7 @@ from tidemill.monitoring import reading, reconcilers
 from tidemill.monitoring.builders import workload
 from tidemill.monitoring.reconciler import ModelMonitorReconciler
 from tidemill.monitoring.snapshot import Snapshot
+from tidemill_contracts.ports import MONITOR_PORT, REPORT_PORT
 
 KEY = Key("ModelMonitor", "team", "churn")
 API = "tidemill.io/v1alpha1"
@@ -112,8 +113,22 @@ async def test_the_report_of_the_version_in_service_is_read_from_the_pod() -> No
     world = ready_world()
     found = await world.look()
     assert found.reading.report is not None and found.reading.time == NOW
-    assert world.client.asked == [f"http://10.0.0.9:8080/v1/report?digest={DIGEST}"]
+    assert world.client.asked == [f"http://10.0.0.9:{REPORT_PORT}/v1/report?digest={DIGEST}"]
     assert found.version_report is not None and len(found.judged) == 1
+
+
+async def test_a_monitor_of_before_is_read_where_it_answers() -> None:
+    """Until an upgrade reaches its Deployment, the pod has one port for all."""
+    world = ready_world()
+    made = workload.deployment(snapshot())
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    container["ports"] = [{"name": "http", "containerPort": MONITOR_PORT}]
+    world.put(made)
+    await world.look()
+    assert world.client.asked == [f"http://10.0.0.9:{MONITOR_PORT}/v1/report?digest={DIGEST}"]
+    world.put(workload.deployment(snapshot()))
+    await world.look(60)
+    assert world.client.asked[1:] == [f"http://10.0.0.9:{REPORT_PORT}/v1/report?digest={DIGEST}"]
 
 
 async def test_the_report_is_read_at_its_pace() -> None:

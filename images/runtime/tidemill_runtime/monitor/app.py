@@ -7,15 +7,16 @@ nothing of a refused post is stored.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import prometheus_client
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import TypeAdapter, ValidationError
+from starlette.types import Receive, Scope, Send
 
 from tidemill_contracts.inference import (
     BATCH_PATH,
@@ -26,6 +27,7 @@ from tidemill_contracts.inference import (
     PredictionBatch,
     Reference,
 )
+from tidemill_contracts.ports import PORTS
 from tidemill_runtime.monitor.admission import Admission, TooLargeError
 from tidemill_runtime.monitor.ingest import InvalidBatchError
 from tidemill_runtime.monitor.schema import NewerSchemaError
@@ -40,43 +42,68 @@ _FEEDBACK: Final = TypeAdapter(Feedback | list[Feedback])  # written by people: 
 _SHOWN_CONFLICTS: Final = 20
 
 
-def create_app(monitor: Monitor, admission: Admission | None = None) -> FastAPI:
-    """Return the application; it starts and closes the monitor with its own life."""
+class Doors:
+    """One application for each port of the monitor: what a connection may ask follows from the port it came in by."""
 
+    def __init__(self, monitor: Monitor, admission: Admission | None, ports: Mapping[str, int]) -> None:
+        """`ports`: the number of each port of the monitor by its name in the table of ports, as really bound."""
+        self._life = FastAPI(lifespan=_life(monitor))
+        apps = create_apps(monitor, admission or Admission())
+        self._apps = {number: apps[name] for name, number in ports.items()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection's request; start and close the monitor with the server's life."""
+        app = self._life if scope["type"] == "lifespan" else self._apps[scope["server"][1]]
+        await app(scope, receive, send)
+
+
+def create_apps(monitor: Monitor, admission: Admission) -> dict[str, FastAPI]:
+    """Return what each port of the monitor answers, by the port's name. Bodies share one bound."""
+    apps = {port.name: FastAPI(title=f"Tidemill monitor: {port.what}") for port in PORTS["monitor"]}
+    for app in apps.values():
+        _add_errors(app)
+    _add_ingest(apps["http"], monitor, admission)
+    for name in ("http", "feedback"):
+        _add_feedback(apps[name], monitor, admission)
+    _add_report(apps["report"], monitor)
+    _add_admin(apps["admin"], monitor)
+    return apps
+
+
+def _life(monitor: Monitor) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         monitor.start()
         yield
         await asyncio.to_thread(monitor.close)
 
-    app = FastAPI(title="Tidemill monitor", lifespan=life)
-    _add_errors(app)
-    _add_posts(app, monitor, admission or Admission())
-    _add_reads(app, monitor)
-    return app
+    return life
 
 
-def _add_posts(app: FastAPI, monitor: Monitor, admission: Admission) -> None:
-    async def admitted(request: Request, handle: Callable[[bytes], "Future[T]"]) -> T:
-        async with admission.body(request) as body:
-            return await asyncio.wrap_future(await asyncio.to_thread(handle, body))
+async def _admitted(admission: Admission, request: Request, handle: Callable[[bytes], "Future[T]"]) -> T:
+    async with admission.body(request) as body:
+        return await asyncio.wrap_future(await asyncio.to_thread(handle, body))
 
+
+def _add_ingest(app: FastAPI, monitor: Monitor, admission: Admission) -> None:
     @app.post(BATCH_PATH, status_code=202, openapi_extra=_body(PredictionBatch))
     async def batches(request: Request) -> Response:
         """Count a batch of prediction records; one batch id counts once."""
-        new = await admitted(request, lambda body: monitor.add_batch(PredictionBatch.from_json(body)))
+        new = await _admitted(admission, request, lambda body: monitor.add_batch(PredictionBatch.from_json(body)))
         return JSONResponse({"status": "counted" if new else "known"}, 202 if new else 200)
 
     @app.post(REFERENCE_PATH, status_code=201, openapi_extra=_body(Reference))
     async def references(request: Request) -> Response:
         """Store the reference profile of a version."""
-        new = await admitted(request, lambda body: monitor.add_reference(Reference.from_json(body)))
+        new = await _admitted(admission, request, lambda body: monitor.add_reference(Reference.from_json(body)))
         return JSONResponse({"status": "stored" if new else "known"}, 201 if new else 200)
 
+
+def _add_feedback(app: FastAPI, monitor: Monitor, admission: Admission) -> None:
     @app.post(FEEDBACK_PATH, status_code=202, openapi_extra=_body(Feedback))
     async def feedback(request: Request) -> Response:
         """Store one label or a list of labels; a label that differs from the stored one is refused, others are kept."""
-        result = await admitted(request, lambda body: monitor.add_feedback(parse_feedback(body)))
+        result = await _admitted(admission, request, lambda body: monitor.add_feedback(parse_feedback(body)))
         counts = {outcome: result.count(outcome) for outcome in ("joined", "pending", "repeated")}
         if result.conflicts:
             shown = ", ".join(result.conflicts[:_SHOWN_CONFLICTS])
@@ -85,14 +112,16 @@ def _add_posts(app: FastAPI, monitor: Monitor, admission: Admission) -> None:
         return JSONResponse(counts, 202 if counts["joined"] + counts["pending"] else 200)
 
 
-def _add_reads(app: FastAPI, monitor: Monitor) -> None:
-    registry = prometheus_client.CollectorRegistry()
-    registry.register(monitor.collector)
-
+def _add_report(app: FastAPI, monitor: Monitor) -> None:
     @app.get(REPORT_PATH)
     def report(digest: str | None = None) -> Response:
         """Return scores, quality and performance of each version's newest windows."""
-        return Response(monitor.report(digest).to_json(), media_type="application/json")
+        return Response(monitor.report(digest).model_dump_json(), media_type="application/json")
+
+
+def _add_admin(app: FastAPI, monitor: Monitor) -> None:
+    registry = prometheus_client.CollectorRegistry()
+    registry.register(monitor.collector)
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:

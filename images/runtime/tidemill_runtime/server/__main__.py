@@ -15,7 +15,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tidemill_contracts.inference import ADMIN_PORT, GRPC_PORT, HTTP_PORT, SERVER_CONFIG_ENV, ServerConfig
+from tidemill_contracts.inference import SERVER_CONFIG_ENV, ServerConfig
+from tidemill_contracts.ports import ADMIN_PORT, GRPC_PORT, HTTP_PORT
 from tidemill_contracts.training import TERMINATION_MESSAGE_LIMIT, TERMINATION_MESSAGE_PATH
 from tidemill_runtime.redaction import redact
 from tidemill_runtime.server import cpu, lean, logs

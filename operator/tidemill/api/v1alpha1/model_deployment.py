@@ -16,6 +16,7 @@ from tidemill.api.base import (
     Digest,
     Kind,
     Model,
+    NetworkPolicies,
     ObjectName,
     Ratio,
     Resource,
@@ -200,6 +201,7 @@ class ModelDeploymentSpec(Model):
     server: Annotated[Server, Field(description="The model server's pods.")] = Server()
     rollout: Annotated[Rollout, Field(description="How a new version replaces the stable one.")] = Rollout()
     logging: Annotated[Logging, Field(description="What is reported to a ModelMonitor.")] = Logging()
+    network_policies: NetworkPolicies = None
 
 
 class StableStatus(Model):
@@ -273,7 +275,7 @@ class FailedVersion(Model):
         str,
         Field(
             max_length=71,
-            description="Digest of the parts of spec that decide what is rolled out: all but suspend, replicas, autoscaling and logging.",
+            description="Digest of the parts of spec that decide what is rolled out: all but suspend, replicas, autoscaling, logging and networkPolicies.",
         ),
     ] = ""
 

@@ -18,6 +18,7 @@ from tidemill.api.base import (
     LabelName,
     Labels,
     Model,
+    NetworkPolicies,
     Quantity,
     Ratio,
     Resource,
@@ -229,6 +230,7 @@ class ModelMonitorSpec(Model):
     performance: Annotated[Performance | None, Field(description="A metric on labels that arrive later.")] = None
     actions: Annotated[Actions | None, Field(description="What follows.")] = None
     prometheus: Annotated[Prometheus | None, Field(description="Objects for the Prometheus operator.")] = None
+    network_policies: NetworkPolicies = None
     resources: Annotated[Resources | None, Field(description="CPU and memory of the monitor's pod.")] = None
     storage: Annotated[Storage, Field(description="The claim that holds the counters.")] = Storage()
 

@@ -48,7 +48,7 @@ def _service_monitor(snapshot: Snapshot) -> dict[str, Any]:
         "metadata": _metadata(snapshot, child(snapshot.name)),
         "spec": {
             "selector": {"matchLabels": workload.selector(snapshot)},
-            "endpoints": [{"port": "http", "path": "/metrics", "interval": "30s", "honorLabels": True}],
+            "endpoints": [{"port": "admin", "path": "/metrics", "interval": "30s", "honorLabels": True}],
         },
     }
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.core import labels as keys
-from tidemill.core import podspec
+from tidemill.core import networkpolicy, podspec
 from tidemill.monitoring.snapshot import Snapshot, child, service_of
-from tidemill_contracts.inference import MONITOR_CONFIG_ENV, MONITOR_PORT
+from tidemill_contracts.inference import MONITOR_CONFIG_ENV
 from tidemill_contracts.monitoring import (
     DriftConfig,
     MonitorConfig,
@@ -18,6 +18,7 @@ from tidemill_contracts.monitoring import (
     QualityConfig,
     TestConfig,
 )
+from tidemill_contracts.ports import ADMIN_PORT, PORTS
 
 COMPONENT = "monitor"
 CONTAINER = "monitor"
@@ -30,8 +31,11 @@ DEFAULT_RESOURCES: dict[str, Any] = {
 
 
 def build(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Claim, Service, Deployment."""
-    return [claim(snapshot), service(snapshot), deployment(snapshot)]
+    """Claim, Service, Deployment, and unless spec says None the policy that says who may call."""
+    children = [claim(snapshot), service(snapshot), deployment(snapshot)]
+    if snapshot.spec.network_policies != "None":
+        children.append(network_policy(snapshot))
+    return children
 
 
 def labels(snapshot: Snapshot) -> dict[str, str]:
@@ -109,7 +113,11 @@ def service(snapshot: Snapshot) -> dict[str, Any]:
         "spec": {
             "type": "ClusterIP",
             "selector": selector(snapshot),
-            "ports": [{"name": "http", "port": MONITOR_PORT, "targetPort": "http", "protocol": "TCP"}],
+            "ports": [
+                {"name": p.name, "port": p.number, "targetPort": p.name, "protocol": "TCP"}
+                for p in PORTS[COMPONENT]
+                if p.callers != ("Operator",)  # which asks the pod itself
+            ],
         },
     }
 
@@ -120,7 +128,7 @@ def deployment(snapshot: Snapshot) -> dict[str, Any]:
     if not snapshot.prometheus_kinds:
         template["metadata"]["annotations"] = {
             "prometheus.io/scrape": "true",
-            "prometheus.io/port": str(MONITOR_PORT),
+            "prometheus.io/port": str(ADMIN_PORT),
             "prometheus.io/path": "/metrics",
         }
     return {
@@ -137,6 +145,12 @@ def deployment(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
+def network_policy(snapshot: Snapshot) -> dict[str, Any]:
+    """Records from the servers of the deployment, feedback from the namespace, the report for the operator."""
+    settings, deployment = snapshot.settings.network, snapshot.spec.deployment
+    return networkpolicy.build(snapshot.object, COMPONENT, selector(snapshot), deployment, settings)
+
+
 def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
     """The pod; fsGroup lets it write to the claim."""
     resources, settings = snapshot.spec.resources, snapshot.settings
@@ -145,7 +159,7 @@ def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
         "image": settings.image,
         "imagePullPolicy": settings.image_pull_policy,
         "env": podspec.env({MONITOR_CONFIG_ENV: config(snapshot).to_json(), "HOME": "/tmp"}),  # noqa: S108
-        "ports": [{"name": "http", "containerPort": MONITOR_PORT, "protocol": "TCP"}],
+        "ports": podspec.container_ports(COMPONENT),
         "resources": resources.to_json() if resources else DEFAULT_RESOURCES,
         "securityContext": podspec.container_security_context(),
         "startupProbe": _probe("/readyz", period=1, failures=120),
@@ -169,7 +183,7 @@ def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
     return {
-        "httpGet": {"path": path, "port": "http", "scheme": "HTTP"},
+        "httpGet": {"path": path, "port": "admin", "scheme": "HTTP"},
         "periodSeconds": period,
         "timeoutSeconds": 3,
         "failureThreshold": failures,

@@ -16,7 +16,7 @@ from typing import Any
 from tidemill.core import hashing
 from tidemill.serving.builders import envoy_grpc
 from tidemill.serving.figures import GRPC_SUFFIX
-from tidemill_contracts.inference import GRPC_PORT, HTTP_PORT, ROUTER_STATS_PORT
+from tidemill_contracts.ports import GRPC_PORT, HTTP_PORT, ROUTER_STATS_PORT
 
 CONFIG_DIR = "/etc/tidemill-router"
 ADMIN_SOCKET = "/tmp/envoy-admin.sock"  # noqa: S108  on the pod's own emptyDir

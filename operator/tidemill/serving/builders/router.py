@@ -17,7 +17,7 @@ from tidemill.core.plan import ObjectRef, Patch
 from tidemill.serving.builders import envoy
 from tidemill.serving.builders.server import H2C, pull_secrets
 from tidemill.serving.snapshot import Snapshot, router_child
-from tidemill_contracts.inference import GRPC_PORT, HTTP_PORT, ROUTER_STATS_PORT
+from tidemill_contracts.ports import GRPC_PORT, ROUTER_STATS_PORT
 
 COMPONENT = "router"
 CONTAINER = "router"
@@ -152,10 +152,7 @@ def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
             "--log-level",
             "warning",
         ],
-        "ports": [
-            {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
-            {"name": "stats", "containerPort": ROUTER_STATS_PORT, "protocol": "TCP"},
-        ],
+        "ports": podspec.container_ports(COMPONENT),
         "resources": RESOURCES,
         "securityContext": podspec.container_security_context(),
         "startupProbe": {**ready, "periodSeconds": 1, "failureThreshold": 60},

@@ -10,7 +10,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1 import model_server as spec
 from tidemill.core import labels as keys
-from tidemill.core import podspec
+from tidemill.core import networkpolicy, podspec
 from tidemill.core.plan import ObjectRef, Patch
 from tidemill.serving.snapshot import (
     FORMATS_ANNOTATION,
@@ -21,16 +21,9 @@ from tidemill.serving.snapshot import (
     monitor_service,
     version_child,
 )
-from tidemill_contracts.inference import (
-    ADMIN_PORT,
-    GRPC_PORT,
-    HTTP_PORT,
-    SERVER_CONFIG_ENV,
-    Batching,
-    PredictionLog,
-    ServerConfig,
-)
+from tidemill_contracts.inference import SERVER_CONFIG_ENV, Batching, PredictionLog, ServerConfig
 from tidemill_contracts.metrics import DURATION_BUCKETS
+from tidemill_contracts.ports import ADMIN_PORT, GRPC_PORT, HTTP_PORT
 from tidemill_contracts.storage import PVC_ROOT, SECRET_ROOT, parse_uri, secret_keys
 
 CONTAINER = "server"
@@ -172,11 +165,7 @@ def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
         "image": snapshot.settings.server_image,
         "imagePullPolicy": snapshot.settings.image_pull_policy,
         "env": podspec.env({**variables, **tracing(snapshot, version)}),
-        "ports": [
-            {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
-            {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
-            {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
-        ],
+        "ports": podspec.container_ports(COMPONENT),
         "resources": resources(snapshot),
         "securityContext": podspec.container_security_context(),
         "startupProbe": _probe("/readyz", period=1, failures=600),
@@ -245,6 +234,12 @@ def service(snapshot: Snapshot, version: Version) -> dict[str, Any]:
             ],
         },
     }
+
+
+def network_policy(snapshot: Snapshot) -> dict[str, Any]:
+    """One for the servers of all versions: requests from their router alone."""
+    pods = {keys.COMPONENT: COMPONENT, keys.DEPLOYMENT: snapshot.name}
+    return networkpolicy.build(snapshot.object, COMPONENT, pods, snapshot.name, snapshot.settings.network)
 
 
 def disruption_budget(snapshot: Snapshot, version: Version) -> dict[str, Any]:
