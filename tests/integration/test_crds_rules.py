@@ -119,6 +119,14 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         ["spec.server.accessLogRatio in body should be less than or equal to 1"],
     ),
     "tracing nowhere": (MD, {"spec.server.tracing": {}}, ["spec.server.tracing.endpoint: Required value"]),
+    **{
+        f"policies of no kind for a {kind}": (
+            kind,
+            {"spec.networkPolicies": "Off"},
+            ['spec.networkPolicies: Unsupported value: "Off": supported values: "Managed", "None"'],
+        )
+        for kind in (MD, MM)
+    },
     "condition of a cause twice": (
         MM,
         {"spec.actions": {"retrain": {"causes": ["Drift", "Drift"]}}},
@@ -386,6 +394,11 @@ ACCEPTED: dict[str, tuple[str, Json]] = {
         },
     ),
     "actions that ask for nothing": (MM, {"spec.actions": {}}),
+    **{
+        f"policies {value} for a {kind}": (kind, {"spec.networkPolicies": value})
+        for kind in (MD, MM)
+        for value in ("Managed", "None")
+    },
 }
 
 
@@ -407,6 +420,13 @@ def test_accepted(api: ApiServer, case: str) -> None:
     answer = api.create(make(kind, changes))
 
     assert answer.ok, answer.message
+
+
+@pytest.mark.parametrize("kind", [MD, MM])
+def test_who_says_nothing_about_policies_stores_nothing(api: ApiServer, kind: str) -> None:
+    """Absent means what the operator takes it for; a stored default could never change."""
+    answer = api.create(make(kind))
+    assert answer.ok and "networkPolicies" not in answer.body["spec"]
 
 
 @pytest.mark.parametrize("kind", [TP, TR, MV, MD, MM])

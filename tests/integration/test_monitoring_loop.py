@@ -238,6 +238,29 @@ def test_a_rollback_request_is_served_once(world: World, monitors: Monitors) -> 
     assert len(mm(world)["status"]["actions"]) == 1
 
 
+def test_policies_of_who_may_call_come_stay_and_go(world: World) -> None:
+    world.version(1)
+    world.deploy()
+    watch(world)
+    names = ("churn-server-callers", "churn-monitor-callers")
+    for name in names:
+        found = wait(lambda name=name: world.get("networkpolicy", name), 20, f"{name} is made")
+        assert found["spec"]["policyTypes"] == ["Ingress"]
+    world.kubectl("delete", "networkpolicy", names[1])
+    wait(lambda: world.get("networkpolicy", names[1]), 20, "it is made again")
+    off = '{"spec":{"networkPolicies":"None"}}'
+    for kind, name in zip(("modeldeployment", "modelmonitor"), names, strict=True):
+        world.kubectl("patch", kind, "churn", "--type=merge", "-p", off)
+        wait(lambda name=name: world.get("networkpolicy", name) is None, 20, f"{name} goes")
+    # What belongs to somebody else is not touched, and the object says so.
+    theirs = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": {"podSelector": {}}}
+    world.installation.apply({**theirs, "metadata": {"name": names[1], "namespace": world.namespace}})
+    world.kubectl("patch", "modelmonitor", "churn", "--type=merge", "-p", '{"spec":{"networkPolicies":"Managed"}}')
+    obj = until(world, lambda o: says(o, "Stalled") == ("True", "NotOwned"), "it is refused")
+    assert names[1] in condition(obj, "Stalled")["message"]
+    assert "ownerReferences" not in world.get("networkpolicy", names[1])["metadata"]
+
+
 def test_one_monitor_a_deployment(world: World) -> None:
     world.version(1)
     world.deploy()
