@@ -41,6 +41,8 @@ class ColumnSpec(Document):
     categories: tuple[str, ...] | None = None  # known values of a categorical column, at most 1,000
     nullable: bool | None = None  # False: the native form refuses missing values here; None: it was not seen to
     closed: bool | None = None  # True: the native form refuses values that are not among `categories`
+    minimum: float | None = None  # smaller numbers are refused, -infinity too; None: none was seen to be
+    maximum: float | None = None  # larger numbers are refused, infinity too; None: none was seen to be
 
 
 class Signature(Document):

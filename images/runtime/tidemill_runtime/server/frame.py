@@ -5,6 +5,7 @@ column, or the values of a single row. Protocol modules build it, models read it
 it; none of them needs to know the others. Missing values are NaN in numbers and None in text. No I/O, no pandas.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +49,11 @@ class Column:
     kind: Kind
     categories: tuple[str, ...] | None = None
     """The values that training saw, where they are few enough to be known."""
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    """Numbers outside are refused; infinity is inside where neither is set."""
     is_integer: bool = field(init=False)
+    is_bounded: bool = field(init=False)
     dtype: np.dtype[Any] = field(init=False)
     """What the column's values are held as when none is missing."""
 
@@ -57,14 +62,21 @@ class Column:
         is_integer = self.datatype.startswith(("INT", "UINT"))
         whole = np.dtype(np.uint64 if self.datatype == "UINT64" else np.int64)
         object.__setattr__(self, "is_integer", is_integer)
+        object.__setattr__(self, "is_bounded", self.minimum > -math.inf or self.maximum < math.inf)
         object.__setattr__(self, "dtype", _OBJECT if self.kind == "text" else whole if is_integer else _FLOAT64)
+
+
+def _column(spec: ColumnSpec) -> Column:
+    low = -math.inf if spec.minimum is None else spec.minimum
+    high = math.inf if spec.maximum is None else spec.maximum
+    return Column(spec.name, spec.datatype, kind_of(spec.datatype), spec.categories, low, high)
 
 
 class Schema:
     """The input columns of a model, in the model's order."""
 
     def __init__(self, signature: Signature) -> None:
-        self.columns = tuple(Column(c.name, c.datatype, kind_of(c.datatype), c.categories) for c in signature.inputs)
+        self.columns = tuple(_column(spec) for spec in signature.inputs)
         self.names = tuple(c.name for c in self.columns)
         self.index = {name: i for i, name in enumerate(self.names)}
         self.width = len(self.columns)

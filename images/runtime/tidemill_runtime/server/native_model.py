@@ -19,6 +19,7 @@ from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError, StartError
 from tidemill_runtime.server.frame import Array, Frame, Schema
 from tidemill_runtime.server.quiet import quiet
+from tidemill_runtime.server.rules import Rules
 from tidemill_runtime.server.trusted import is_vetted
 
 _BY_SCORE = frozenset({"sklearn.ensemble._iforest.IsolationForest", "sklearn.neighbors._lof.LocalOutlierFactor"})
@@ -88,6 +89,7 @@ class NativeModel:
         self._schema = schema
         outputs = manifest.signature.outputs
         self._names = [(o.name, o.datatype) for o in outputs]
+        self._rules = Rules(schema, self._names)
         self._as_frame = manifest.signature.frame
         self._head, self._model = _split(estimator)
         self._has_probabilities = any(o.name == PROBABILITIES for o in outputs)
@@ -104,13 +106,13 @@ class NativeModel:
         """Return the answer for every row.
 
         Raises:
-            BadRequestError: the estimator refused the values (scikit-learn says so with ValueError or TypeError).
+            BadRequestError: the estimator refused the values (scikit-learn says so with ValueError or TypeError), or
+                the rules do.
         """
-        frame.check_missing()
-        frame.check_categories()
+        quiet.run(self._rules.check, frame)  # absurd numbers are no reason to write to the log
         features = self._data_frame(frame) if self._as_frame else self._matrix(frame)
         try:
-            return quiet.run(self._answer, features)  # absurd numbers are no reason to write to the log
+            answer = quiet.run(self._answer, features)
         except (ValueError, TypeError) as error:
             reason = str(error).strip().partition("\n")[0]
             refused = refused_categories(error)
@@ -118,6 +120,8 @@ class NativeModel:
             if unseen is not None:  # scikit-learn knows the column only by its place in the encoder
                 raise BadRequestError(f"inputs: {unseen}") from error
             raise BadRequestError(f"inputs: the model refused the input: {reason[:300]}") from error
+        confirmed: Answer = quiet.run(self._rules.confirm, frame, answer)
+        return confirmed
 
     def _answer(self, features: Any) -> Answer:
         model = self._model

@@ -3,7 +3,7 @@
 Reads the graph's inputs to find out how the model was converted: one matrix, or one [rows, 1] tensor
 per column. Values are cast to what the graph takes, and a value that does not fit is the client's error,
 never a silent wrap-around. One small row is the usual case, so what is done once per call is counted in tenths
-of a microsecond here; `quiet` and `_total` say how.
+of a microsecond here; `quiet` and `rules` say how.
 """
 
 import math
@@ -19,6 +19,7 @@ from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError, StartError
 from tidemill_runtime.server.frame import Array, Frame, Schema, quoted
 from tidemill_runtime.server.quiet import quiet
+from tidemill_runtime.server.rules import Rules, total
 
 _NUMPY: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -29,10 +30,8 @@ _NUMPY: dict[str, Any] = {
     "tensor(string)": np.object_,
 }
 _FLOAT32, _OBJECT = np.dtype(np.float32), np.dtype(object)
-_sum = np.add.reduce
 _UNKNOWN_CATEGORY = "Unknown Category"  # ONNX Runtime's words; it has no exception of its own for this
 _MISSING_TEXT = ""  # what a missing string is in ONNX, which has no null
-_SMALL = 64  # values that Python adds up sooner than numpy has looked at its arguments
 
 
 class OnnxModel:
@@ -64,6 +63,7 @@ class OnnxModel:
             names = [o.name for o in graph]
             raise StartError("ModelLoadFailed", f"{file}: the signature has outputs {quoted(names)} has not")
         self._names = [(o.name, o.datatype) for o in outputs]
+        self._rules = Rules(self._schema, self._names)
         self._wide = {i for i, o in enumerate(outputs) if len(o.shape) > 1}
         self._wanted = [node.name for node in graph[: len(outputs)]]
         self._has_probabilities = len(outputs) > 1 and outputs[1].name == PROBABILITIES
@@ -92,17 +92,16 @@ class OnnxModel:
         """Return the answer for every row.
 
         Raises:
-            BadRequestError: a value does not fit the graph, or the model has no answer for missing values.
+            BadRequestError: a value does not fit the graph, or the rules refuse it or its answer.
         """
         return quiet.run(self._predict, frame)
 
     def _predict(self, frame: Frame) -> Answer:
+        self._rules.check(frame)
         if self._matrix is not None:
             name, dtype = self._matrix
             feed = {name: self._feed_matrix(frame, dtype)}
         else:
-            frame.check_missing()
-            frame.check_categories()
             feed = self._feed_columns(frame)
         try:
             results = self._run(self._wanted, feed)
@@ -113,29 +112,24 @@ class OnnxModel:
                 found = frame.unseen_category() or "the model refused the input: a category that training did not see"
                 raise BadRequestError(f"inputs: {found}") from error
             raise
-        return self._answer(frame, results)
+        return self._rules.confirm(frame, self._answer(results))
 
     def _feed_matrix(self, frame: Frame, dtype: Any) -> Array:
         if dtype is np.object_:
-            frame.check_missing()
-            frame.check_categories()
             values = frame.objects()
             values[values == None] = _MISSING_TEXT  # noqa: E711  element-wise
             return values
         if frame.matrix is None and dtype in (np.int64, np.int32):  # a float64 matrix between them would round
-            frame.check_missing()
             names = self._schema.names
             return np.column_stack([_cast(frame.column(i), dtype, lambda _, i=i: names[i]) for i in range(len(names))])
         numbers = frame.numbers()
         if dtype is np.float64:
-            frame.check_missing()
             return numbers
         if dtype is np.float32:
             single: Array = numbers.astype(np.float32)
-            if math.isfinite(_total(single)):  # nothing is missing and nothing overflowed, seen in one pass
+            if math.isfinite(total(single)):  # nothing is missing and nothing overflowed, seen in one pass
                 frame.is_complete = True
                 return single
-        frame.check_missing()
         return _cast(numbers, dtype, lambda at: self._schema.names[at[1]])
 
     def _feed_columns(self, frame: Frame) -> dict[str, Array]:
@@ -160,17 +154,12 @@ class OnnxModel:
             values = _cast(column, dtype, lambda _: self._schema.names[index])
         return values.reshape(-1, 1) if group.rank == 2 else values
 
-    def _answer(self, frame: Frame, results: list[Any]) -> Answer:
+    def _answer(self, results: list[Any]) -> Answer:
         if not self._is_plain:
             results = [self._shaped(value, i) for i, value in enumerate(results)]
         if not self._has_probabilities:
             return Answer(self._names, results[0], None, results[1:])
-        probabilities = results[1]
-        if not frame.is_complete and (total := _sum(probabilities, None)) != total:
-            missing = frame.missing_columns()
-            values = f"missing values in {quoted(missing)}" if missing else "infinite values"
-            raise BadRequestError(f"inputs: the model gives no probabilities for {values}")
-        return Answer(self._names, results[0], probabilities, results[2:])
+        return Answer(self._names, results[0], results[1], results[2:])
 
     def _shaped(self, value: Any, index: int) -> Array:
         """Return one output as the signature has it."""
@@ -193,14 +182,6 @@ def _is_plain(node: Any, output: ColumnSpec) -> bool:
     kinds = {"BOOL": ("tensor(bool)",), "FP64": ("tensor(float)", "tensor(double)"), "BYTES": ("tensor(string)",)}
     is_wide = len(node.shape) == 2 and isinstance(node.shape[1], int) and node.shape[1] > 1
     return node.type in kinds.get(output.datatype, ("tensor(int64)",)) and (len(node.shape) == 1 or is_wide)
-
-
-def _total(values: Array) -> float:
-    """Return the sum of a matrix or a column, which is finite only if every value is."""
-    if values.size <= _SMALL:
-        numbers = values.tolist()
-        return sum(numbers) if values.ndim == 1 else sum(map(sum, numbers))
-    return float(_sum(values, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +210,7 @@ def _together(frame: Frame, group: _Group) -> Array | None:
     if dtype is np.float32:
         places = group.places
         values = np.array([frame.column(i) for i in places] if row is None else [row[i] for i in places], _FLOAT32)
-        return values if math.isfinite(_total(values)) else None
+        return values if math.isfinite(total(values)) else None
     if row is not None and dtype is np.object_:
         return np.array([str(row[index]) for index in group.places], _OBJECT)
     return None
@@ -245,7 +226,7 @@ def _cast(values: Array, dtype: Any, name_of: Any) -> Array:
         return values.astype(dtype, copy=False)
     result: Array = values.astype(dtype)
     if dtype is np.float32:
-        if math.isfinite(_total(result)):
+        if math.isfinite(total(result)):
             return result
         if not (bad := np.isinf(result) & np.isfinite(values)).any():
             return result

@@ -26,7 +26,7 @@ from tidemill_contracts.artifact import (
 from tidemill_contracts.reference import ReferenceProfile
 from tidemill_contracts.runtimes import VERIFIED
 from tidemill_contracts.training import TrainerConfig
-from tidemill_runtime.trainer import inspection, missing, native, onnxform, reference, unseen
+from tidemill_runtime.trainer import inspection, missing, native, onnxform, ranges, reference, unseen
 from tidemill_runtime.trainer.evaluation import Metrics
 from tidemill_runtime.trainer.failures import RunError
 from tidemill_runtime.trainer.inspection import Model
@@ -64,7 +64,10 @@ def pack(
     if form.form != "onnx":
         _check_round_trip(form, model, holdout, predicted)
         signature = unseen.noted(missing.noted(signature, model, holdout), model, holdout)
+        signature = ranges.noted(signature, model, judged.training)
         converted = unseen.checked(onnxform.convert(model, holdout), signature, model, holdout)
+        if converted.content is not None:
+            signature = ranges.narrowed(signature, converted.content, model, holdout)
     return assemble(
         config,
         model=model,
