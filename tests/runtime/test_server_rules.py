@@ -13,7 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.naive_bayes import CategoricalNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, PowerTransformer, SplineTransformer, StandardScaler
+from sklearn.preprocessing import PolynomialFeatures, SplineTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 from tests.runtime.conftest import Trainer
 from tests.support import versions
@@ -160,13 +160,13 @@ def test_a_probability_that_is_no_number_is_no_answer(tmp_path: Path, runtime: s
     warm = Predictor.open(published.config(runtime=runtime)).warm
     row = [3.4e38 if runtime == "ONNX" else 1.7e308] * 4
     bad = by_v1(row, warm.schema)
-    with pytest.raises(BadRequestError, match="^inputs: the model gives no probabilities for these values"):
+    with pytest.raises(BadRequestError, match=r"^inputs: the model gives no probabilities for these values"):
         warm.model.predict(bad)
     good = by_v1([1.0, 2.0, 3.0, 4.0], warm.schema)
     first, second, third = answers(warm.model.predict, [good, bad, good])
     assert isinstance(first, Answer) and isinstance(third, Answer) and isinstance(second, BadRequestError)
     together = protocol_v1.decode(orjson.dumps({"instances": [[1, 2, 3, 4], row]}), warm.schema).frame
-    with pytest.raises(BadRequestError, match="^inputs: row 1: the model gives no probabilities"):
+    with pytest.raises(BadRequestError, match=r"^inputs: row 1: the model gives no probabilities"):
         warm.model.predict(together)
 
 
@@ -223,7 +223,9 @@ def test_a_limit_near_the_data_is_found_to_the_last_bit() -> None:
     column = signature.inputs[0]
     assert column.minimum == math.nextafter(-1.0, 0.0) and column.maximum == math.nextafter(81.0, 0.0)
     rule = Rules(Schema(signature), [("label", "INT64")])
-    with pytest.raises(BadRequestError, match=r"^inputs: row 1: column 'n' takes numbers above -1 and below 81, got 81"):
+    with pytest.raises(
+        BadRequestError, match=r"^inputs: row 1: column 'n' takes numbers above -1 and below 81, got 81"
+    ):
         rule.check(Frame(Schema(signature), 2, arrays=[np.array([3, 81])]))
 
 
@@ -280,5 +282,5 @@ def test_scores_may_be_infinite_but_must_be_numbers() -> None:
     frame = Frame(schema, 2, matrix=np.array([[1.0], [2.0]]))
     rule = Rules(schema, names)
     rule.confirm(frame, Answer(names, np.array([1, -1]), None, [np.array([1.0, -math.inf])]))
-    with pytest.raises(BadRequestError, match="^inputs: row 1: the model gives no score for these values"):
+    with pytest.raises(BadRequestError, match=r"^inputs: row 1: the model gives no score for these values"):
         rule.confirm(frame, Answer(names, np.array([1, -1]), None, [np.array([1.0, math.nan])]))
