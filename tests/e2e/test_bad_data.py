@@ -96,9 +96,13 @@ def test_the_failure_is_classified_with_a_sentence_in_run_and_pipeline(
 
     assert (failure.get("category"), failure.get("reason")) == (category, reason), json.dumps(failure)
     told = wait_condition(
-        kubectl, "trainingpipeline", name, lambda tp: condition(tp, "Ready").get("reason") == "RunFailed", 30
+        kubectl, "trainingpipeline", name, lambda tp: condition(tp, "Ready").get("reason") == "RunFailed", 120
     )
-    assert condition(told, "Stalled")["status"] == "True"
+    if category == "Infrastructure":
+        assert condition(told, "Reconciling")["reason"] == "RunFailed"
+        assert " follows at " in condition(told, "Ready")["message"]
+    else:
+        assert condition(told, "Stalled")["status"] == "True"
     for sentence in (failure["message"], condition(told, "Ready")["message"]):
         for word in words:
             assert word in sentence

@@ -25,7 +25,14 @@ from tidemill.api.base import (
 from tidemill.api.v1alpha1.training_template import CodeSource, DataSource, Gate, RunLimits
 
 TriggerType = Literal[
-    "NeverTrained", "SpecChanged", "CodeChanged", "DataChanged", "ScheduleDue", "MonitorRequested", "ManualRequested"
+    "NeverTrained",
+    "SpecChanged",
+    "CodeChanged",
+    "DataChanged",
+    "ScheduleDue",
+    "MonitorRequested",
+    "ManualRequested",
+    "RetryDue",
 ]
 FailureCategory = Literal[
     "UserError", "DataInvalid", "OutOfMemory", "ImagePull", "Unschedulable", "Deadline", "Infrastructure"
@@ -42,7 +49,10 @@ class Trigger(Model):
     ] = None
     to: Annotated[
         str | None,
-        Field(max_length=1024, description="The revision after, the scheduled time, or the request's value."),
+        Field(
+            max_length=1024,
+            description="The revision after, the scheduled time, the request's value, or the number of the retry.",
+        ),
     ] = None
     id: Annotated[str | None, Field(max_length=256, description="Id of the monitor's request.")] = None
     monitor: Annotated[str | None, Field(max_length=253, description="The ModelMonitor that asked.")] = None

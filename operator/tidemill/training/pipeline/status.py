@@ -23,7 +23,7 @@ from tidemill.core import conditions
 from tidemill.core.conditions import Condition
 from tidemill.training import words
 from tidemill.training.pipeline.policy import champion as champions
-from tidemill.training.pipeline.policy import limits, timetable
+from tidemill.training.pipeline.policy import limits, retry, timetable
 from tidemill.training.pipeline.policy.limits import Hold
 from tidemill.training.pipeline.policy.situation import Situation
 from tidemill.training.pipeline.policy.triggers import Verdict
@@ -90,7 +90,7 @@ def summary(situation: Situation, held: Held | None) -> list[Condition]:
     if active is not None:
         text = f"run {active.name} is in progress: {active.trigger_type}, {active.trigger.get('message', '')}"
         return _ready(words.RUN_IN_PROGRESS, text) if in_force(situation) else _busy(words.RUN_IN_PROGRESS, text)
-    if held is not None and not in_force(situation):
+    if held is not None and held.verdict.type != retry.TRIGGER and not in_force(situation):
         return _busy(words.RUN_PENDING, f"a run will start: {held.verdict.message}; {held.hold.message}")
     return _after_last_run(situation)
 
@@ -128,7 +128,10 @@ def _after_last_run(situation: Situation) -> list[Condition]:
 
 def _after_failure(situation: Situation, last: RunRecord) -> list[Condition]:
     if last.reason != words.REJECTED:
-        return _stalled(words.RUN_FAILED, f"run {last.name} failed: {last.message}")
+        text, again = f"run {last.name} failed: {last.message}", retry.retry(situation)
+        if again is None:
+            return _stalled(words.RUN_FAILED, text)
+        return _waiting(words.RUN_FAILED, f"{text}; try {again.number} follows at {conditions.format_time(again.at)}")
     text = f"run {last.name} was refused: {last.message}"
     champion = champions.champion(situation.snapshot, situation.history)
     if champion is not None and in_force(situation):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tidemill.training.pipeline.policy import retry
 from tidemill.training.pipeline.policy.history import DAY
 from tidemill.training.pipeline.policy.situation import Situation
 from tidemill.training.pipeline.policy.triggers import Verdict
@@ -36,7 +37,8 @@ def hold(situation: Situation, verdict: Verdict) -> Hold | None:
         return Hold(f"run {active.name} is in progress", None)
     if verdict.type == "ManualRequested":
         return None
-    found = [h for h in (_interval(situation), _per_day(situation), _pause(situation, verdict)) if h]
+    limits = (_interval(situation), _per_day(situation), _pause(situation, verdict), _retry(situation, verdict))
+    found = [h for h in limits if h]
     pending = [h for h in found if h.until is not None and h.until > situation.snapshot.now]
     return max(pending, key=lambda h: h.until or situation.snapshot.now, default=None)
 
@@ -65,6 +67,11 @@ def _per_day(situation: Situation) -> Hold | None:
     if most is None or len(starts) < most:
         return None
     return Hold(f"spec.triggers.maxRunsPerDay is {most}", starts[-most] + DAY)
+
+
+def _retry(situation: Situation, verdict: Verdict) -> Hold | None:
+    found = retry.retry(situation) if verdict.type == retry.TRIGGER else None
+    return Hold("a failure of the infrastructure is given time to end", found.at) if found else None
 
 
 def _pause(situation: Situation, verdict: Verdict) -> Hold | None:

@@ -2,7 +2,7 @@
 
 What somebody asked for comes first: such a run also trains what changed meanwhile, so one run serves both. The same
 key is never trained twice by NeverTrained, SpecChanged, CodeChanged and DataChanged; requests by hand, ticks and
-requests of monitors count as asked for (docs/decisions/0004).
+requests of monitors count as asked for (docs/decisions/0004). A retry comes last: any other run serves it, too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from tidemill.api.v1alpha1.training_run import TriggerType
 from tidemill.core import conditions, hashing, labels
+from tidemill.training.pipeline.policy import retry
 from tidemill.training.pipeline.policy.inputs import Inputs, kind_of
 from tidemill.training.pipeline.policy.situation import Situation
 from tidemill.training.pipeline.policy.timetable import timetable
@@ -176,6 +177,17 @@ def settled_at(situation: Situation, name: str) -> datetime | None:
     return since + wait if looked < since + wait else None
 
 
+def retry_due(situation: Situation, inputs: Inputs) -> Verdict | None:
+    """The infrastructure failed the last run; when it is due, `limits` says."""
+    del inputs
+    found = retry.retry(situation)
+    if found is None:
+        return None
+    message = f"try {found.number} after run {found.last.name} failed with {found.last.failure.get('reason')}"
+    suffix = f"t{hashing.short([found.last.uid, found.last.name], 8)}"
+    return Verdict("RetryDue", message, before=found.last.name, after=str(found.number), suffix=suffix)
+
+
 CHAIN: tuple[Policy, ...] = (
     manual_requested,
     schedule_due,
@@ -184,6 +196,7 @@ CHAIN: tuple[Policy, ...] = (
     spec_changed,
     code_changed,
     data_changed,
+    retry_due,
 )
 
 
