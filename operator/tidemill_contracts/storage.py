@@ -16,6 +16,7 @@ MOUNTED_SCHEMES = ("pvc", "configmap")
 OBJECT_STORE_SCHEMES = ("s3", "gs", "az", "file")
 DATA_SCHEMES = ("builtin", "configmap", "pvc", "s3", "gs", "az", "http", "https")
 ARTIFACT_SCHEMES = ("pvc", "s3", "gs", "az")
+URI_LIMIT = 4096  # characters of the URI of a version
 
 # What a Secret named by a `secretRef` may hold, by the scheme that it is used for: key -> option of the object store
 # or header of the request. No other key of the Secret is mounted.

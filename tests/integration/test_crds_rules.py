@@ -83,6 +83,17 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.server.allowPickle": "yes"},
         ["spec.server.allowPickle"],
     ),
+    "a parameter without end": (TP, {"spec.parameters": {"a": "x" * 400_001}}, ["spec.parameters.a"]),
+    "parameters without end": (
+        TP,
+        {"spec.parameters": {"a": "x" * 200_001, "b": "x" * 200_000}},
+        ["spec.parameters: the values have more than 400000 characters together"],
+    ),
+    "a parameter's name without end": (
+        TP,
+        {"spec.parameters": {"a" * 257: "x"}},
+        ["spec.parameters: a name has more than 256 characters"],
+    ),
     "no required field": (TP, {"spec.code": REMOVE}, ["spec.code: Required value"]),
     "quantity that is none": (MD, {"spec.server": {"resources": {"limits": {"cpu": "much"}}}}, ["limits.cpu"]),
     "no worker": (MD, {"spec.server.workers": 0}, ["spec.server.workers in body should be greater than or equal to 1"]),

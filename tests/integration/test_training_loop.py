@@ -400,6 +400,19 @@ def test_a_63_character_name_works(cluster: Namespace) -> None:
     assert cluster.get("modelversion", version)["spec"]["number"] == 1
 
 
+def test_a_pipeline_of_186_kilobytes_gets_its_configuration_as_a_file(cluster: Namespace) -> None:
+    cluster.apply(make.ConfigMap(), make.Pipeline().spec(parameters={"notes": "n" * 186_000}))
+    run = cluster.run_number(1)
+    job = cluster.get("job", run["metadata"]["name"])
+    volumes = {v["name"]: v for v in job["spec"]["template"]["spec"]["volumes"]}
+    config_map = cluster.get("configmap", volumes["config"]["configMap"]["name"])
+    assert config_map["immutable"] is True
+    assert "n" * 186_000 in config_map["data"]["config.json"]
+    assert config_map["metadata"]["ownerReferences"][0]["uid"] == run["metadata"]["uid"]
+    cluster.train()
+    cluster.ready("churn", "True", "Trained")
+
+
 def test_manual_approval_is_given_by_digest(cluster: Namespace) -> None:
     cluster.apply(make.ConfigMap(), make.Pipeline().spec(approval="Manual"))
     cluster.train()

@@ -131,7 +131,7 @@ class Trainer:
         message = self.root / "termination-log"
         message.unlink(missing_ok=True)
         self._monkeypatch.setenv("TIDEMILL_TERMINATION_LOG", str(message))
-        self._monkeypatch.setenv("TIDEMILL_TRAINER_CONFIG", config.to_json())
+        self.set_config(config)
         self._monkeypatch.setattr("tidemill_runtime.trainer.termination.install", lambda: None)
         path = list(sys.path)
         try:
@@ -142,6 +142,10 @@ class Trainer:
         content = message.read_bytes()
         assert len(content) <= TERMINATION_MESSAGE_LIMIT
         return Trained(code, TrainingResult.model_validate_json(content), self._capsys.readouterr().out)
+
+    def set_config(self, config: TrainerConfig) -> None:
+        """Hand the configuration over."""
+        self._monkeypatch.setenv("TIDEMILL_TRAINER_CONFIG", config.to_json())
 
     def __call__(self, text: str, data: Data = "builtin://iris", target: str | None = "target", **more: Any) -> Trained:
         """Run some code on some data."""

@@ -26,6 +26,7 @@ from tidemill.core.plan import ObjectRef, Plan
 from tidemill.errors import Waiting
 from tidemill.monitoring import plan, status
 from tidemill.monitoring.snapshot import Reading, Snapshot
+from tidemill_contracts.artifact import sha256
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
 from tidemill_contracts.monitoring import MonitorConfig
 
@@ -33,6 +34,34 @@ GOOD = report(window(2), window(1), performance=performance(0.91234567))
 DRIFT = report(window(2, drift=True), window(1, drift=True))
 PROMETHEUS = {**FULL, "prometheus": {"labels": {"release": "prometheus"}}}
 KINDS = frozenset({"ServiceMonitor", "PrometheusRule"})
+
+
+WIDE = {
+    **SPEC,
+    "drift": {
+        **SPEC["drift"],
+        "overrides": [
+            {"name": f"{n:03}".ljust(256, "x"), "test": "JensenShannon", "threshold": 0.123456} for n in range(500)
+        ],
+    },
+}
+"""As many overrides, with names as long, as the schema takes."""
+
+
+def test_a_configuration_that_the_environment_cannot_hold_comes_as_a_file() -> None:
+    applied = plan.build(snapshot(WIDE)).apply
+    (config_map,) = [o for o in applied if o["kind"] == "ConfigMap"]
+    (made,) = [o for o in applied if o["kind"] == "Deployment"]
+    pod = made["spec"]["template"]["spec"]
+    told = {e["name"]: e["value"] for e in pod["containers"][0]["env"]}
+    text = config_map["data"]["config.json"]
+    assert MONITOR_CONFIG_ENV not in told and all(len(value) < 1000 for value in told.values())
+    assert told[f"{MONITOR_CONFIG_ENV}_DIGEST"] == sha256(text.encode())
+    assert config_map["metadata"]["ownerReferences"][0]["uid"] == UID
+    assert {"name": "config", "configMap": {"name": config_map["metadata"]["name"]}} in pod["volumes"]
+    config = MonitorConfig.from_json(text)
+    assert config.drift is not None and len(config.drift.overrides) == 500
+    assert applied.index(config_map) < applied.index(made)
 
 
 def ready(found: Plan) -> tuple[str, str, str | None]:

@@ -10,8 +10,9 @@ from tests.unit.serving.make import snapshot, version
 from tidemill.core import podspec
 from tidemill.serving.builders import envoy, router, server
 from tidemill.serving.snapshot import Snapshot
+from tidemill_contracts.delivery import MAX_VARIABLE_BYTES
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, ServerConfig
-from tidemill_contracts.storage import secret_keys
+from tidemill_contracts.storage import URI_LIMIT, secret_keys
 
 SNAPSHOT = snapshot({"logging": {"sampleRatio": 0.5}, "server": {"resources": {"requests": {"cpu": "2"}}}})
 POD = server.pod_spec(SNAPSHOT, version(1))
@@ -42,6 +43,28 @@ def test_pods_have_probes_memory_limits_and_a_place_to_write(spec: dict[str, Any
 def config_of(spec: dict[str, Any]) -> ServerConfig:
     (text,) = [e["value"] for e in spec["containers"][0]["env"] if e["name"] == SERVER_CONFIG_ENV]
     return ServerConfig.model_validate_json(text)
+
+
+def test_the_longest_configuration_of_a_server_fits_into_the_environment() -> None:
+    """Servers get no file: what they are told is bounded by the schemas of ModelVersion and ModelDeployment."""
+    widest = version(
+        2**31,
+        name="v" * 253,
+        uri="s3://" + "\N{GRINNING FACE}" * (URI_LIMIT - 5),
+        secret="s" * 253,
+        formats=("joblib",),
+    )
+    settings = {
+        "allowPickle": True,
+        "runtime": "Native",
+        "workers": 64,
+        "batching": {"enabled": True, "maxRows": 100_000, "maxDelayMilliseconds": 999.999},
+        "maxBodyBytes": 1024**3,
+        "accessLogRatio": 0.123456789,
+    }
+    found = snapshot({"server": settings}, name="d" * 63)
+    text = server.server_config(found, widest).to_json()
+    assert len(f"{SERVER_CONFIG_ENV}={text}".encode()) < MAX_VARIABLE_BYTES / 4
 
 
 def test_servers_are_told_which_content_to_load() -> None:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
 from tidemill_contracts.monitoring import MonitorConfig
 from tidemill_contracts.ports import PORTS
+from tidemill_runtime import configuration
 from tidemill_runtime.monitor.app import Doors, describe
 from tidemill_runtime.monitor.service import Monitor
 
@@ -29,9 +30,10 @@ def main(environment: Mapping[str, str]) -> int:
     """Serve until SIGTERM; return 2 when the configuration is missing or wrong, 3 when the monitor cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        config = MonitorConfig.from_json(environment.get(MONITOR_CONFIG_ENV, ""))
-    except ValidationError as error:
-        logging.getLogger(__name__).error("%s: %s", MONITOR_CONFIG_ENV, describe(error))
+        config = MonitorConfig.from_json(configuration.read(MONITOR_CONFIG_ENV, environment) or "")
+    except ValueError as error:
+        why = describe(error) if isinstance(error, ValidationError) else str(error)
+        logging.getLogger(__name__).error("%s: %s", MONITOR_CONFIG_ENV, why)
         return 2
     with contextlib.ExitStack() as stack:
         sockets = {name: stack.enter_context(one) for name, one in listen(environment).items()}

@@ -1,7 +1,6 @@
 """The process around a run: configuration from the environment, log lines, termination message, exit code."""
 
 import logging
-import os
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from tidemill_contracts.training import (
     TrainerConfig,
     TrainingResult,
 )
-from tidemill_runtime import redaction
+from tidemill_runtime import configuration, redaction
 from tidemill_runtime.trainer import failures, report, termination
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def train() -> int:
 def _train() -> int:
     _start()
     try:
-        config = TrainerConfig.from_json(os.environ.get(CONFIG_ENV) or "{}")
+        config = TrainerConfig.from_json(configuration.read(CONFIG_ENV) or "{}")
         if (config.code.entrypoint is None) == (config.code.command is None):
             raise ValueError("code: exactly one of entrypoint and command must be given")
     except (ValidationError, ValueError) as error:
@@ -70,8 +69,8 @@ def probe() -> int:
 def _probe() -> int:
     _start()
     try:
-        config = ProbeConfig.from_json(os.environ.get(PROBE_ENV) or "{}")
-    except ValidationError as error:
+        config = ProbeConfig.from_json(configuration.read(PROBE_ENV) or "{}")
+    except ValueError as error:
         report.write(ProbeResult(errors={"": f"{PROBE_ENV}: {error}"}))
         return EXIT_NOT_RETRIABLE
     from tidemill_runtime.trainer import probe as probing

@@ -24,6 +24,7 @@ from tidemill.api.base import (
     rule,
     rules,
 )
+from tidemill_contracts.storage import URI_LIMIT
 
 
 class ModelColumn(Model):
@@ -76,7 +77,7 @@ class ModelVersionSpec(Model):
     uri: Annotated[
         str,
         Field(
-            max_length=4096,
+            max_length=URI_LIMIT,
             pattern=r"^(pvc|s3|gs|az)://[^/]+.*$",
             description="Where it is stored: pvc://claim/path, s3://bucket/prefix, gs://… or az://….",
         ),

@@ -150,6 +150,14 @@ class TrainingPipelineSpec(Model):
                 "spec.code.configMap or spec.image must be set: the default trainer image carries no code",
             ),
             rule(
+                "!has(self.parameters) || self.parameters.all(k, size(k) <= 256)",
+                "spec.parameters: a name has more than 256 characters",
+            ),
+            rule(
+                "!has(self.parameters) || self.parameters.map(k, size(self.parameters[k])).sum() <= 400000",
+                "spec.parameters: the values have more than 400000 characters together",
+            ),
+            rule(
                 "!has(self.triggers.dataChange) || !self.data.all(d, d.uri.startsWith('builtin://'))",
                 "spec.triggers.dataChange has no effect: every input is builtin://, which never changes",
             ),
@@ -173,7 +181,7 @@ class TrainingPipelineSpec(Model):
         ),
     ] = None
     parameters: Annotated[
-        dict[str, str],
+        dict[str, Annotated[str, Field(max_length=400_000)]],
         Field(max_length=100, description="Arguments of the function, as strings; its annotations give their types."),
     ] = {}
     seed: Annotated[int, Field(ge=0, le=4294967295, description="Seed of every random choice.")] = 0

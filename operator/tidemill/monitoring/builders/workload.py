@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.core import labels as keys
-from tidemill.core import networkpolicy, podspec
+from tidemill.core import names, networkpolicy, podspec
+from tidemill.core.delivery import Delivery, deliver
 from tidemill.monitoring.snapshot import Snapshot, child, service_of
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
 from tidemill_contracts.monitoring import (
@@ -31,11 +32,18 @@ DEFAULT_RESOURCES: dict[str, Any] = {
 
 
 def build(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Claim, Service, Deployment, and unless spec says None the policy that says who may call."""
-    children = [claim(snapshot), service(snapshot), deployment(snapshot)]
+    """Claim, Service, a ConfigMap where the configuration needs one, Deployment, and the policy unless spec says None."""
+    children = [claim(snapshot), service(snapshot), *_delivery(snapshot).objects, deployment(snapshot)]
     if snapshot.spec.network_policies != "None":
         children.append(network_policy(snapshot))
     return children
+
+
+def _delivery(snapshot: Snapshot) -> Delivery:
+    """One ConfigMap for good: there is one pod, and a new document makes a new one."""
+    name = names.child_name(snapshot.name, "monitor", "config")
+    text = config(snapshot).to_json()
+    return deliver(MONITOR_CONFIG_ENV, text, name=name, owner=snapshot.object, labels=labels(snapshot))
 
 
 def labels(snapshot: Snapshot) -> dict[str, str]:
@@ -153,12 +161,12 @@ def network_policy(snapshot: Snapshot) -> dict[str, Any]:
 
 def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
     """The pod; fsGroup lets it write to the claim."""
-    resources, settings = snapshot.spec.resources, snapshot.settings
+    resources, settings, delivery = snapshot.spec.resources, snapshot.settings, _delivery(snapshot)
     container = {
         "name": CONTAINER,
         "image": settings.image,
         "imagePullPolicy": settings.image_pull_policy,
-        "env": podspec.env({MONITOR_CONFIG_ENV: config(snapshot).to_json(), "HOME": "/tmp"}),  # noqa: S108
+        "env": podspec.env({**delivery.environment, "HOME": "/tmp"}),  # noqa: S108
         "ports": podspec.container_ports(COMPONENT),
         "resources": resources.to_json() if resources else DEFAULT_RESOURCES,
         "securityContext": podspec.container_security_context(),
@@ -166,7 +174,11 @@ def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
         "readinessProbe": _probe("/readyz", period=2, failures=3),
         "livenessProbe": _probe("/healthz", period=10, failures=6),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "data", "mountPath": DATA_DIR}, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+        "volumeMounts": [
+            {"name": "data", "mountPath": DATA_DIR},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            *delivery.mounts,
+        ],
     }
     secrets = [{"name": n} for n in settings.image_pull_secrets]
     return {
@@ -177,6 +189,7 @@ def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
         "volumes": [
             {"name": "data", "persistentVolumeClaim": {"claimName": child(snapshot.name)}},
             podspec.empty_dir("tmp", "256Mi"),
+            *delivery.volumes,
         ],
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tidemill.serving.policy import marks, pickles
 from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target, is_version
-from tidemill_contracts.storage import ARTIFACT_SCHEMES, parse_uri
+from tidemill_contracts.storage import ARTIFACT_SCHEMES, URI_LIMIT, parse_uri
 
 
 def choose(snapshot: Snapshot, state: State) -> Target:
@@ -29,6 +29,8 @@ def choose(snapshot: Snapshot, state: State) -> Target:
 
 def _unreadable(version: Version) -> str:
     """Why no server can be told the version's uri; records written before uris were checked hold any."""
+    if len(version.uri) > URI_LIMIT:
+        return f"longer than {URI_LIMIT} characters"
     try:
         uri = parse_uri(version.uri)
     except ValueError as error:

@@ -110,7 +110,9 @@ def _run(now: Situation, verdict: Verdict) -> dict[str, Any]:
 
 
 def _probe_jobs(snapshot: PipelineSnapshot, probe: Probing) -> tuple[dict[str, Any], ...]:
-    return (probes.build(snapshot, probe.start),) if probe.start is not None else ()
+    if probe.start is None:
+        return ()
+    return (*probes.config_maps(snapshot), probes.build(snapshot, probe.start))
 
 
 def _surplus(now: Situation, probe: Probing) -> tuple[ObjectRef, ...]:

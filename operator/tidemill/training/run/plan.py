@@ -67,7 +67,8 @@ def _tidy(snapshot: RunSnapshot) -> Plan:
 
 
 def _create(snapshot: RunSnapshot) -> Plan:
-    return Plan(apply=(*_claim(snapshot), job.build(snapshot)), requeue_after=FIRST_LOOK_SECONDS)
+    made = (*_claim(snapshot), *job.config_maps(snapshot), job.build(snapshot))
+    return Plan(apply=made, requeue_after=FIRST_LOOK_SECONDS)
 
 
 def _claim(snapshot: RunSnapshot) -> tuple[dict[str, Any], ...]:
@@ -84,7 +85,8 @@ def _wait(snapshot: RunSnapshot, found: Progress) -> Plan:
     if quiet and not found.news and conditions.is_born(snapshot.object):
         return Plan(requeue_after=_seconds(snapshot, None if found.phase == "Running" else shown_from, found.until))
     status = statuses.going_on(snapshot, found)
-    return Plan(apply=_claim(snapshot), status=status, requeue_after=_seconds(snapshot, found.until))
+    missing = job.config_maps(snapshot) if found.phase == "Pending" else ()  # refused at first, or deleted since
+    return Plan(apply=(*_claim(snapshot), *missing), status=status, requeue_after=_seconds(snapshot, found.until))
 
 
 def _failed(snapshot: RunSnapshot, found: Progress, why: RunFailure) -> Plan:

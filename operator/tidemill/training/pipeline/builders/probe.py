@@ -6,6 +6,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1.training_template import DataSource
 from tidemill.core import labels, names, podspec
+from tidemill.core.delivery import Delivery, deliver
 from tidemill.training import words
 from tidemill.training.mounts import Mounts
 from tidemill.training.pipeline.policy.inputs import kind_of
@@ -49,15 +50,27 @@ def build(snapshot: PipelineSnapshot, number: int) -> dict[str, Any]:
     }
 
 
-def _pod(snapshot: PipelineSnapshot, sources: list[DataSource]) -> dict[str, Any]:
-    mounts = Mounts()
-    for source in sources:
-        mounts.add_uri(source.uri)
-        mounts.add_secret(source.secret_ref, source.uri)
+def config_maps(snapshot: PipelineSnapshot) -> tuple[dict[str, Any], ...]:
+    """The ConfigMap with the probe's configuration, where that is too long for the environment."""
+    return _delivery(snapshot, probed(snapshot)).objects
+
+
+def _delivery(snapshot: PipelineSnapshot, sources: list[DataSource]) -> Delivery:
+    """One ConfigMap for all probes of the pipeline: the next one starts when the last has ended."""
     inputs = tuple(
         DataInput(name=s.name, uri=s.uri, format=s.format, secret=s.secret_ref.name if s.secret_ref else None)
         for s in sources
     )
+    name = names.child_name(snapshot.name, "probe", "config")
+    labelled = podspec.labels("probe", snapshot.name, {labels.PIPELINE: snapshot.name})
+    return deliver(PROBE_ENV, ProbeConfig(data=inputs).to_json(), name=name, owner=snapshot.object, labels=labelled)
+
+
+def _pod(snapshot: PipelineSnapshot, sources: list[DataSource]) -> dict[str, Any]:
+    mounts, delivery = Mounts(), _delivery(snapshot, sources)
+    for source in sources:
+        mounts.add_uri(source.uri)
+        mounts.add_secret(source.secret_ref, source.uri)
     spec, config = snapshot.pipeline.spec, snapshot.config
     pod: dict[str, Any] = {
         **podspec.pod_defaults(),
@@ -68,15 +81,15 @@ def _pod(snapshot: PipelineSnapshot, sources: list[DataSource]) -> dict[str, Any
                 "image": config.trainer_image,
                 "imagePullPolicy": config.image_pull_policy,
                 "command": COMMAND,
-                "env": podspec.env({PROBE_ENV: ProbeConfig(data=inputs).to_json(), "HOME": "/tmp", "TMPDIR": "/tmp"}),  # noqa: S108
+                "env": podspec.env({**delivery.environment, "HOME": "/tmp", "TMPDIR": "/tmp"}),  # noqa: S108
                 "resources": RESOURCES,
                 "securityContext": podspec.container_security_context(),
                 "terminationMessagePath": TERMINATION_MESSAGE_PATH,
                 "terminationMessagePolicy": "File",
-                "volumeMounts": mounts.volume_mounts(),
+                "volumeMounts": [*mounts.volume_mounts(), *delivery.mounts],
             }
         ],
-        "volumes": mounts.volumes(),
+        "volumes": [*mounts.volumes(), *delivery.volumes],
     }
     if config.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in config.image_pull_secrets]

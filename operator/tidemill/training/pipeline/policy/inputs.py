@@ -18,6 +18,8 @@ from tidemill.training.pipeline.snapshot import CodeContent, PipelineSnapshot
 from tidemill_contracts.storage import ARTIFACT_SCHEMES, parse_uri
 
 BUILTIN = ("breast-cancer", "diabetes", "digits", "iris", "wine")
+MAX_SPEC_BYTES = 600_000
+"""Of what a run is told: its record holds that and the names of all its fields, and an object may have 1.5 MB."""
 PROBED_SCHEMES = ("pvc", "s3", "gs", "az", "http", "https")
 
 
@@ -100,8 +102,24 @@ def revision(snapshot: PipelineSnapshot, source: DataSource) -> str | None:
 
 
 def _first_problem(snapshot: PipelineSnapshot) -> Problem | None:
-    checks = (_bad_schedule, _bad_data, _bad_artifacts, _missing_code_problem, _bad_entrypoint, _missing_data)
-    return next((p for p in (check(snapshot) for check in checks) if p), None)
+    return next((p for p in (check(snapshot) for check in _CHECKS) if p), None)
+
+
+def _too_large(snapshot: PipelineSnapshot) -> Problem | None:
+    """A spec whose record (a TrainingRun, with as much again of who owns which field) the cluster could not store."""
+    spec = snapshot.pipeline.spec
+    sizes = {f"spec.data[name={s.name}]": _bytes(_plain(s)) for s in spec.data}
+    sizes |= {"spec.parameters": _bytes(spec.parameters), "spec.code": _bytes(_plain(spec.code))}
+    total = sum(sizes.values())
+    if total <= MAX_SPEC_BYTES:
+        return None
+    largest = ", ".join(f"{name} {size}" for size, name in sorted(((v, k) for k, v in sizes.items()), reverse=True)[:3])
+    text = f"data, parameters and code take {total} bytes, a run can be told {MAX_SPEC_BYTES}: {largest}"
+    return Problem(words.SPEC_TOO_LARGE, f"{text}; put large settings into the code or the data", stalled=True)
+
+
+def _bytes(value: Any) -> int:
+    return len(hashing.canonical_json(value))
 
 
 def _bad_schedule(snapshot: PipelineSnapshot) -> Problem | None:
@@ -194,3 +212,14 @@ def _missing_data(snapshot: PipelineSnapshot) -> Problem | None:
             text = f"{field}: ConfigMap {uri.authority} has no key {uri.path}; keys there: {keys}"
             return Problem(words.DATA_NOT_FOUND, text, stalled=False)
     return None
+
+
+_CHECKS = (
+    _too_large,
+    _bad_schedule,
+    _bad_data,
+    _bad_artifacts,
+    _missing_code_problem,
+    _bad_entrypoint,
+    _missing_data,
+)

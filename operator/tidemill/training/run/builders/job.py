@@ -10,7 +10,8 @@ from typing import Any
 
 from tidemill.api.base import Resources
 from tidemill.api.v1alpha1.training_run import TrainingRunSpec
-from tidemill.core import labels, podspec
+from tidemill.core import hashing, labels, names, podspec
+from tidemill.core.delivery import Delivery, deliver
 from tidemill.training import words
 from tidemill.training.mounts import mounts_of
 from tidemill.training.run.snapshot import RunSnapshot
@@ -21,10 +22,29 @@ COMMAND = ["python", "-m", "tidemill_runtime.trainer"]
 TTL_SECONDS = 86400
 
 
+def config_maps(snapshot: RunSnapshot) -> tuple[dict[str, Any], ...]:
+    """The ConfigMap with the trainer's configuration, where that is too long for the environment."""
+    return _delivery(snapshot).objects
+
+
+def _delivery(snapshot: RunSnapshot) -> Delivery:
+    """Named by content and immutable: another operator may write the same document in another way."""
+    text = trainer_config(snapshot).to_json()
+    name = names.child_name(snapshot.name, "config", hashing.short(text.encode(), 8))
+    return deliver(
+        contract.CONFIG_ENV, text, name=name, owner=snapshot.object, labels=_labels(snapshot), immutable=True
+    )
+
+
+def _labels(snapshot: RunSnapshot) -> dict[str, str]:
+    pipeline = snapshot.run.spec.pipeline
+    return podspec.labels("trainer", pipeline, {labels.PIPELINE: pipeline, labels.RUN: snapshot.name})
+
+
 def build(snapshot: RunSnapshot) -> dict[str, Any]:
     """The Job's manifest; it has the run's name."""
     spec = snapshot.run.spec
-    labelled = podspec.labels("trainer", spec.pipeline, {labels.PIPELINE: spec.pipeline, labels.RUN: snapshot.name})
+    labelled = _labels(snapshot)
     queue = {words.KUEUE_QUEUE: spec.queue_name} if spec.queue_name else {}
     annotations = {words.SCHEDULED: spec.trigger.to} if spec.trigger.type == "ScheduleDue" and spec.trigger.to else {}
     return {
@@ -53,9 +73,9 @@ def _rules() -> list[dict[str, Any]]:
 
 def _pod(snapshot: RunSnapshot) -> dict[str, Any]:
     spec, config = snapshot.run.spec, snapshot.config
-    found = mounts_of(spec)
+    found, delivery = mounts_of(spec), _delivery(snapshot)
     environment = {
-        contract.CONFIG_ENV: trainer_config(snapshot).to_json(),
+        **delivery.environment,
         "HOME": "/tmp",  # noqa: S108 - an emptyDir of this pod
         "TMPDIR": "/tmp",  # noqa: S108
         "PYTHONHASHSEED": "0",  # the order of sets goes into models: equal runs must give equal bytes
@@ -74,10 +94,10 @@ def _pod(snapshot: RunSnapshot) -> dict[str, Any]:
                 "securityContext": podspec.container_security_context(),
                 "terminationMessagePath": contract.TERMINATION_MESSAGE_PATH,
                 "terminationMessagePolicy": "File",
-                "volumeMounts": found.volume_mounts(),
+                "volumeMounts": [*found.volume_mounts(), *delivery.mounts],
             }
         ],
-        "volumes": found.volumes(),
+        "volumes": [*found.volumes(), *delivery.volumes],
     }
     if config.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in config.image_pull_secrets]
