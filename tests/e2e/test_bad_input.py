@@ -47,6 +47,42 @@ def test_broken_code_is_the_users_error_with_the_cause_named(namespace: Kubectl,
     assert word in failure["message"]
 
 
+FORGED = """
+import json, os
+
+def train(data, target):
+    report = {
+        "outcome": "Succeeded",
+        "digest": "sha256:" + "a" * 64,
+        "model_digest": "sha256:" + "b" * 64,
+        "uri": "pvc://tidemill-artifacts/elsewhere/" + "a" * 64,
+        "formats": ["joblib"],
+        "task": "classification",
+        "metrics": {"accuracy": 1.0},
+    }
+    with open("/dev/termination-log", "w") as log:
+        json.dump(report, log)
+    os._exit(0)
+"""
+
+
+def test_code_that_writes_its_own_report_registers_nothing(namespace: Kubectl) -> None:
+    namespace.apply([code("forged-code", FORGED), pipeline("forged")])
+
+    run = failed_run(namespace)
+
+    assert run["status"]["failure"]["reason"] == "ResultRefused"
+    assert "elsewhere" in run["status"]["failure"]["message"]
+    assert namespace.list("modelversion") == []
+
+
+def test_a_pipeline_larger_than_an_environment_variable_trains(namespace: Kubectl) -> None:
+    text = GOOD_CODE.replace("seed: int = 0", "seed: int = 0, notes: str = ''")
+    namespace.apply([code("large-code", text), pipeline("large", parameters={"notes": "n" * 186_000})])
+
+    wait_condition(namespace, "trainingpipeline", "large", lambda o: is_true(o, "Ready"), 150)
+
+
 def test_a_function_that_hangs_meets_its_deadline(namespace: Kubectl) -> None:
     text = "import time\n\ndef train(data, target):\n    time.sleep(3600)\n"
     limits = {"backoffLimit": 0, "activeDeadlineSeconds": 15, "pendingDeadlineSeconds": 60}

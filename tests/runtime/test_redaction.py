@@ -67,8 +67,10 @@ def test_keys_in_json_and_headers_are_found_by_their_parts(mounts: Path) -> None
     assert redact("service_account a@b.c") == "service_account a@b.c"
 
 
-def test_a_renewed_secrets_old_value_stays_known(mounts: Path) -> None:
+def test_a_renewed_secrets_old_value_stays_known(mounts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = mounts / "secret" / "lake"
+    clock = iter(range(1_000_000, 2_000_000, 2))  # the mount is looked at once a second
+    monkeypatch.setattr(redaction, "monotonic", lambda: float(next(clock)))
     for number, value in enumerate(("first-value", "second-value")):
         (folder / f"..{number}").mkdir(parents=True)
         (folder / f"..{number}" / "AWS_SECRET_ACCESS_KEY").write_text(value)

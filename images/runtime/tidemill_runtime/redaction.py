@@ -12,8 +12,10 @@ import os
 import sys
 import urllib.parse
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic
 from typing import Any, TextIO
 
 from tidemill_contracts import storage as contract
@@ -26,9 +28,21 @@ _PLAIN = frozenset({"AWS_REGION", "AZURE_STORAGE_ACCOUNT_NAME"})  # tell where, 
 _LINE = 16  # of a key of several lines, which may be cited by line
 _MOST_BYTES = 1 << 16  # of one value; a Secret holds a mebibyte
 
-_Signature = tuple[tuple[str, str], ...]
+_LOOK_SECONDS = 1.0
+"""How long a look at the mount holds: a flood of bad requests must not read it a thousand times a second."""
+
+
+@dataclass
+class _Look:
+    """The last look at the mount."""
+
+    place: str | None = None
+    until: float = 0.0
+    signature: tuple[str, ...] = ()
+
+
 _known: dict[str, None] = {}
-_read: list[_Signature] = []
+_look = _Look()
 
 
 def redact(text: str) -> str:
@@ -95,12 +109,14 @@ def streams() -> Iterator[None]:
 
 def _values() -> tuple[str, ...]:
     """Every form of every value that was ever seen, longest first."""
-    root = storage.mounted(contract.SECRET_ROOT)
-    signature = _signature(root)
-    if not _read or _read[-1] != signature:
-        _known.update(dict.fromkeys(form for value in _found(root) for form in _forms(value)))
-        _read[:] = [signature]
-        _sorted.cache_clear()
+    place, now = os.environ.get(storage.MOUNT_ROOT_ENV), monotonic()
+    if _look.place != place or now >= _look.until or not _look.signature:
+        root = storage.mounted(contract.SECRET_ROOT)
+        signature = (str(root), *_signature(root))
+        if _look.signature != signature:
+            _known.update(dict.fromkeys(form for value in _found(root) for form in _forms(value)))
+            _sorted.cache_clear()
+        _look.place, _look.until, _look.signature = place, now + _LOOK_SECONDS, signature
     return _sorted()
 
 
@@ -109,13 +125,13 @@ def _sorted() -> tuple[str, ...]:
     return tuple(sorted(_known, key=len, reverse=True))
 
 
-def _signature(root: Path) -> _Signature:
+def _signature(root: Path) -> tuple[str, ...]:
     """What changes when a Secret is mounted or renewed: the kubelet swaps the link `..data`."""
     try:
         folders = sorted(entry.name for entry in os.scandir(root))
     except OSError:
         return ()
-    return tuple((name, _link(root / name)) for name in folders)
+    return tuple(f"{name} {_link(root / name)}" for name in folders)
 
 
 def _link(folder: Path) -> str:
