@@ -32,7 +32,7 @@ DEFAULT_RESOURCES: dict[str, Any] = {
 
 
 def build(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Claim, Service, a ConfigMap where the configuration needs one, Deployment, and the policy unless spec says None."""
+    """Claim, Service, ConfigMap where the configuration needs one, Deployment, and the policy unless spec says None."""
     children = [claim(snapshot), service(snapshot), *_delivery(snapshot).objects, deployment(snapshot)]
     if snapshot.spec.network_policies != "None":
         children.append(network_policy(snapshot))
