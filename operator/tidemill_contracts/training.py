@@ -24,6 +24,7 @@ CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "f1", "roc_auc", "log
 REGRESSION_METRICS = ("rmse", "mae", "r2")
 LOWER_IS_BETTER = frozenset({"log_loss", "rmse", "mae"})
 NAME_LIMIT = 256  # characters of the name of a metric, a phase or a package in a result
+REVISION_LIMIT = 512  # characters of an input's revision
 
 
 def is_name(text: str) -> bool:
@@ -34,6 +35,11 @@ def is_name(text: str) -> bool:
 FailureCategory = Literal[
     "UserError", "DataInvalid", "OutOfMemory", "ImagePull", "Unschedulable", "Deadline", "Infrastructure"
 ]
+
+
+def is_revision(text: str) -> bool:
+    """Return whether a result may say this of what an input holds."""
+    return 0 < len(text) <= REVISION_LIMIT and text.isprintable()
 
 
 class ColumnExpectation(Document):

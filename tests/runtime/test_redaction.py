@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import subprocess
 import sys
 from pathlib import Path
 
@@ -150,6 +151,20 @@ def test_a_stream_keeps_what_comes_in_pieces_together(capsys: pytest.CaptureFixt
         for piece in (KEY[:9], KEY[9:], "\n", "no line end"):
             sys.stdout.write(piece)
     assert capsys.readouterr().out == f"{MARK}\nno line end"
+
+
+def test_a_redacted_stream_is_its_stream_in_all_else(tmp_path: Path, mounts: Path) -> None:
+    """Libraries ask for its encoding, and programs are started with it as their output."""
+    write_secret(mounts, "lake", LAKE)
+    with (tmp_path / "out").open("w+", encoding="utf-8") as file:
+        stream = redaction.RedactedStream(file)
+        assert (stream.encoding, stream.isatty(), stream.fileno()) == ("utf-8", False, file.fileno())
+        stream.writelines(["a ", f"{KEY}\n", "x" * 70_000])
+        assert file.tell() > 70_000, "a line without an end is not kept for ever"
+        stream.flush()
+        subprocess.run([sys.executable, "-c", "print('by a child')"], stdout=stream, check=True)  # type: ignore[call-overload]
+    text = (tmp_path / "out").read_text()
+    assert text.startswith(f"a {MARK}\nxxx") and text.endswith("by a child\n")
 
 
 @pytest.mark.parametrize(

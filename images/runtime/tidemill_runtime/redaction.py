@@ -6,17 +6,17 @@ found: this saves people from a library's careless message, and is no boundary a
 """
 
 import contextlib
-import io
 import json
 import os
 import sys
+import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from time import monotonic
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from tidemill_contracts import storage as contract
 from tidemill_runtime import storage
@@ -26,6 +26,7 @@ SHORTEST = 6
 """Characters; a shorter value would blank ordinary words, and protects nothing."""
 _PLAIN = frozenset({"AWS_REGION", "AZURE_STORAGE_ACCOUNT_NAME"})  # tell where, not who
 _LINE = 16  # of a key of several lines, which may be cited by line
+_LONGEST_LINE = 1 << 16
 _MOST_BYTES = 1 << 16  # of one value; a Secret holds a mebibyte
 
 _LOOK_SECONDS = 1.0
@@ -64,31 +65,39 @@ def redacted(document: Any, keep: frozenset[str] = frozenset()) -> Any:
     return document
 
 
-class RedactedStream(io.TextIOBase):
-    """A text stream that redacts line by line: print() writes a line in pieces."""
+class RedactedStream:
+    """A text stream that redacts line by line: print() writes a line in pieces. In all else it is the stream itself."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._lock = threading.RLock()
         self._begun = ""
 
     def write(self, text: str) -> int:
-        """Write the lines that are whole, keep the rest."""
-        whole, end, rest = (self._begun + text).rpartition("\n")
-        if end:
-            self._stream.write(redact(whole + end))
-        self._begun = rest
+        """Write the lines that are whole, keep the rest as long as it is no longer than a line may be."""
+        with self._lock:
+            whole, end, self._begun = (self._begun + text).rpartition("\n")
+            if end:
+                self._stream.write(redact(whole + end))
+            if len(self._begun) > _LONGEST_LINE:
+                self._write_rest()
         return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write each."""
+        for line in lines:
+            self.write(line)
 
     def flush(self) -> None:
         """Write what there is."""
+        with self._lock:
+            self._write_rest()
+        self._stream.flush()
+
+    def _write_rest(self) -> None:
         if self._begun:
             self._stream.write(redact(self._begun))
             self._begun = ""
-        self._stream.flush()
-
-    def writable(self) -> bool:
-        """Return that it is."""
-        return True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -98,7 +107,7 @@ class RedactedStream(io.TextIOBase):
 def streams() -> Iterator[None]:
     """Redact what Python writes to standard output and standard error meanwhile."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = RedactedStream(before[0]), RedactedStream(before[1])
+    sys.stdout, sys.stderr = (cast(TextIO, RedactedStream(stream)) for stream in before)
     try:
         yield
     finally:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from tidemill.core.text import clean
+
 Status = Literal["True", "False", "Unknown"]
 
 READY = "Ready"
@@ -50,7 +52,7 @@ class Condition:
             "type": self.type,
             "status": self.status,
             "reason": self.reason,
-            "message": self.message[:_MESSAGE_LIMIT],
+            "message": clean(self.message[:_MESSAGE_LIMIT]),
         }
         if self.observed_generation is not None:
             out["observedGeneration"] = self.observed_generation

@@ -17,6 +17,7 @@ from typing import Any
 from tidemill.core import hashing, names
 from tidemill.core.labels import GROUP
 from tidemill.core.plan import Event, ObjectRef
+from tidemill.core.text import clean
 from tidemill.errors import ApiError
 from tidemill.kube.client import KubeClient
 
@@ -62,7 +63,8 @@ class EventRecorder:
 
     async def _post(self, obj: Mapping[str, Any], event: Event) -> None:
         meta = obj["metadata"]
-        note = event.message if len(event.message) <= NOTE_LIMIT else event.message[: NOTE_LIMIT - 1] + "…"
+        text = clean(event.message)
+        note = text if len(text) <= NOTE_LIMIT else text[: NOTE_LIMIT - 1] + "…"
         what = hashing.short([meta["uid"], event.type, event.reason, event.action, note], 16)
         known = self._series.get(what)
         if known is not None:

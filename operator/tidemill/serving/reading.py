@@ -13,6 +13,7 @@ from tidemill.core import conditions
 from tidemill.core import labels as keys
 from tidemill.core.conditions import parse_time
 from tidemill.core.plan import ObjectRef
+from tidemill.core.text import clean
 from tidemill.serving.snapshot import (
     FORMATS_ANNOTATION,
     ONNX_ANNOTATION,
@@ -133,7 +134,7 @@ def pod_failure(pod: Obj) -> PodFailure | None:
 
 
 def _ended(ended: Mapping[str, Any]) -> PodFailure:
-    text = (ended.get("message") or "").strip()
+    text = clean(ended.get("message") or "").strip()
     match = _REASON.match(text)
     if match:
         return PodFailure(match[1], match[2][:1024], ended["exitCode"])

@@ -79,3 +79,9 @@ def test_get_and_is_true() -> None:
     assert conditions.get(listed, "Stalled") is None
     assert conditions.is_true(listed, "Ready")
     assert not conditions.is_true(listed, "Stalled")
+
+
+def test_control_characters_of_strangers_do_not_get_into_a_condition() -> None:
+    """Messages cite pods, images and API servers; a terminal must not obey them."""
+    found = Condition("Ready", "False", "Failed", "it said \x1b]0;owned\x07\nand ended").to_json()
+    assert found["message"] == "it said \N{REPLACEMENT CHARACTER}]0;owned\N{REPLACEMENT CHARACTER}\nand ended"

@@ -597,6 +597,29 @@ def test_a_bucket_that_cannot_be_read_is_a_condition_and_trains_nothing() -> Non
     assert len(world.names("TrainingRun")) == 1
 
 
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        ({"revisions": {"a": "r" * 513}}, "the probe told no revision of 1 to 512 printable characters"),
+        ({"revisions": {"a": "two\nlines"}}, "the probe told no revision"),
+        ({"errors": {"a": "gone\x1b[2J" + "e" * 3000}}, "gone\N{REPLACEMENT CHARACTER}[2Jeee"),
+        ({"revisions": {"b": "of another input"}}, None),
+    ],
+)
+def test_a_probes_report_is_believed_as_far_as_it_can_be_one(told: Obj, error: str | None) -> None:
+    """Whoever may exec into a pod of the namespace can write it."""
+    world = quickstart(make.Pipeline().data("s3://bucket/x").triggers(dataChange={}))
+    world.train()
+    probe = next(n for n in world.names("Job") if "-probe-" in n)
+    world.kubelet_finishes(probe, told)
+    world.settle()
+    (state,) = world.pipeline()["data"]
+    assert (state.get("error") or "").startswith(error or "")
+    assert len(state.get("error") or "") <= 1024
+    assert "revision" not in state or state["revision"] == make.digest("a")
+    assert world.names("TrainingRun") == world.names("TrainingRun")[:1]
+
+
 def test_a_restart_between_probe_and_reading_probes_once() -> None:
     world = lake()
     name = probe_name(world)

@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 
 from tidemill.api.v1alpha1.training_pipeline import DataState
+from tidemill.core.text import clean
 from tidemill.training.pipeline.builders.probe import DEADLINE_SECONDS, probed
 from tidemill.training.pipeline.policy.inputs import kind_of, revision
 from tidemill.training.pipeline.policy.situation import Situation
 from tidemill.training.pipeline.policy.triggers import changed_inputs, settled_at
 from tidemill.training.pipeline.snapshot import PipelineSnapshot, ProbeJob
-from tidemill_contracts.training import ProbeResult
+from tidemill_contracts.training import REVISION_LIMIT, ProbeResult, is_revision
 
 ERROR_LIMIT = 1024
 
@@ -92,11 +93,19 @@ def _state(snapshot: PipelineSnapshot, name: str, result: ProbeResult | None) ->
     elif result is None:
         return before
     else:
-        seen, error = result.revisions.get(name), result.errors.get(name)
+        seen, error = _told(result, name)
     if seen is None:
         return DataState(name=name, revision=before.revision, since=before.since, error=error and error[:ERROR_LIMIT])
     since = before.since if before.revision == seen else snapshot.now
     return DataState(name=name, revision=seen, since=since)
+
+
+def _told(result: ProbeResult, name: str) -> tuple[str | None, str | None]:
+    """Revision and error of one input. Its pod belongs to the namespace: what it says may be anything."""
+    revision, error = result.revisions.get(name), result.errors.get(name)
+    if revision is not None and not is_revision(revision):
+        revision, error = None, f"the probe told no revision of 1 to {REVISION_LIMIT} printable characters"
+    return revision, clean(error) if error else None
 
 
 def read(probe: ProbeJob, names: list[str]) -> ProbeResult:

@@ -12,17 +12,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from tidemill.api.v1alpha1.training_run import TrainingRunSpec
+from tidemill.core.text import clean
 from tidemill_contracts.artifact import ColumnSpec, digest_hex
 from tidemill_contracts.storage import parse_uri
-from tidemill_contracts.training import NAME_LIMIT, Failure, TrainingResult, is_name
+from tidemill_contracts.training import NAME_LIMIT, REVISION_LIMIT, Failure, TrainingResult, is_name, is_revision
 
 REASON = "ResultRefused"
 WHOLE_LIMIT = 2**53
 """The largest whole number that every reader of JSON takes as it is."""
-_REVISION_LIMIT = 512
 _COLUMNS = {"inputs": 2000, "outputs": 100}
 _REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 Found = Iterator[str]
 
@@ -32,11 +31,6 @@ def refusal(spec: TrainingRunSpec, result: TrainingResult) -> str | None:
     checks = (*_MODEL, *_FACTS) if result.outcome == "Succeeded" else _FACTS
     found = next((text for check in checks for text in check(spec, result)), None)
     return f"the run's report is not believed: {clean(found)[:1000]}" if found else None
-
-
-def clean(text: str) -> str:
-    """Text of a pod as it may stand in a record: line ends and tabs stay, other control characters become visible."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def cleaned(result: TrainingResult) -> TrainingResult:
@@ -98,8 +92,8 @@ def _data(spec: TrainingRunSpec, result: TrainingResult) -> Found:
     for name, revision in result.data.items():
         if name not in inputs:
             yield f"data: {name!r}; expected inputs of this run: {', '.join(inputs)}"
-        if not 0 < len(revision) <= _REVISION_LIMIT or not revision.isprintable():
-            yield f"data.{name}: expected a revision of 1 to {_REVISION_LIMIT} printable characters"
+        if not is_revision(revision):
+            yield f"data.{name}: expected a revision of 1 to {REVISION_LIMIT} printable characters"
 
 
 def _durations(_: TrainingRunSpec, result: TrainingResult) -> Found:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tidemill.api.v1alpha1.training_run import FailureCategory, RunFailure
+from tidemill.core.text import clean
 from tidemill.training import pods
 from tidemill.training.mounts import mounts_of
 from tidemill.training.run.policy import credible
@@ -27,8 +28,8 @@ _TERMINATED = "Terminated"  # what the trainer reports when it is told to stop
 
 def failure(category: FailureCategory, reason: str, message: str, log: str | None = None) -> RunFailure:
     """A failure whose texts fit into status."""
-    tail = credible.clean(log[-LOG_LIMIT:]) if log else None
-    return RunFailure(category=category, reason=reason, message=credible.clean(message[:MESSAGE_LIMIT]), log=tail)
+    tail = clean(log[-LOG_LIMIT:]) if log else None
+    return RunFailure(category=category, reason=reason, message=clean(message[:MESSAGE_LIMIT]), log=tail)
 
 
 def result_of(pod: Mapping[str, Any] | None) -> TrainingResult | None:

@@ -1,0 +1,12 @@
+"""Texts that pods and other strangers wrote, as they may stand in a status, an event or a log line."""
+
+from __future__ import annotations
+
+import re
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def clean(text: str) -> str:
+    """The text with control characters made visible, but line ends and tabs: none of them may move a terminal."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
