@@ -135,6 +135,7 @@ class Operator:
                 with contextlib.suppress(BaseException):
                     await watching
             tick.cancel()
+            await self.deps.scraper.close()
             await self.client.close()
             await self.lease_client.close()
 

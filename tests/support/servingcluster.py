@@ -218,12 +218,26 @@ class Cluster:
         current = [p for p in pods if p["metadata"]["labels"]["test/template"] == mark]
         for pod in current[wanted:]:
             self._remove(pod)
-        for _ in range(wanted - len(current)):
-            self._create(deployment, template, mark)
+        missing = wanted - len(current)
+        owner = self._replica_set(deployment, template, mark) if missing > 0 else {}
+        for _ in range(missing):
+            self._create(deployment, template, mark, owner)
         ready = sum([self._update(pod) for pod in current[:wanted]])
         self._report(path, deployment, len(current[:wanted]), ready)
 
-    def _create(self, deployment: Obj, template: Obj, mark: str) -> None:
+    def _replica_set(self, deployment: Obj, template: Obj, mark: str) -> Obj:
+        """The reference to the ReplicaSet of a template, which is made when it is missing."""
+        meta = deployment["metadata"]
+        name, path = f"{meta['name']}-{mark[:10]}", f"/apis/apps/v1/namespaces/{self.namespace}/replicasets"
+        spec = {"replicas": 0, "selector": deployment["spec"]["selector"], "template": template}
+        owners = [_controller("Deployment", meta)]
+        body = {"metadata": {"name": name, "ownerReferences": owners}, "spec": spec}
+        answer = self.http.post(path, json=body)
+        if answer.status_code == 409:
+            answer = self.http.get(f"{path}/{name}")
+        return _controller("ReplicaSet", answer.raise_for_status().json()["metadata"])
+
+    def _create(self, deployment: Obj, template: Obj, mark: str, owner: Obj) -> None:
         name = deployment["metadata"]["name"]
         meta = template["metadata"]
         pod = {
@@ -233,6 +247,7 @@ class Cluster:
                 "generateName": f"{name}-",
                 "labels": {**meta["labels"], "test/deployment": name, "test/template": mark},
                 "annotations": meta.get("annotations") or {},
+                "ownerReferences": [owner],
             },
             "spec": template["spec"],
         }
@@ -310,6 +325,10 @@ class Cluster:
     def _patch(self, path: str, body: Obj) -> None:
         answer = self.http.patch(path, headers=MERGE, content=json.dumps(body))
         assert answer.is_success or answer.status_code in (404, 409), answer.text
+
+
+def _controller(kind: str, meta: Obj) -> Obj:
+    return {"apiVersion": "apps/v1", "kind": kind, "name": meta["name"], "uid": meta["uid"], "controller": True}
 
 
 def _pod_status(component: str, how: Behaviour, address: str) -> Obj:

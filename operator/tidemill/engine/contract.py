@@ -9,7 +9,7 @@ The reconciled kinds are watched without being named in WATCHES.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from tidemill.config import OperatorConfig
@@ -19,6 +19,7 @@ from tidemill.core.podspec import controller_of
 from tidemill.engine.clock import Clock
 from tidemill.kube.cache import Cache
 from tidemill.kube.client import KubeClient
+from tidemill.kube.scraping import Scraper
 
 Obj = dict[str, Any]
 Mapper = Callable[[Obj, Cache], Iterable[Key]]
@@ -32,6 +33,8 @@ class Deps:
     cache: Cache
     config: OperatorConfig
     clock: Clock
+    scraper: Scraper = field(default_factory=Scraper)
+    """One for all kinds: its bounds are of the process."""
 
 
 class Snapshot(Protocol):

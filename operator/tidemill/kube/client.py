@@ -29,11 +29,11 @@ Obj = dict[str, Any]
 Objs = list[Obj]
 
 _PAGE = 500
-_SCRAPE_LIMIT_BYTES = 8 << 20
 _LARGE_BYTES = 1 << 20  # aiohttp wants larger bodies as files
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _JSON = "application/json-patch+json"
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
 class KubeClient:
@@ -45,7 +45,6 @@ class KubeClient:
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=5.0)
         self._session: aiohttp.ClientSession | None = None
-        self._scraper: aiohttp.ClientSession | None = None
         self._host = access.server.partition("://")[2]
         self._groups: dict[str, tuple[float, frozenset[str]]] = {}
 
@@ -61,10 +60,9 @@ class KubeClient:
 
     async def close(self) -> None:
         """Closes all connections; the client can be used again afterwards."""
-        for session in (self._session, self._scraper):
-            if session is not None:
-                await session.close()
-        self._session = self._scraper = None
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -90,6 +88,18 @@ class KubeClient:
                 return None
             raise
         return obj if ref.uid in (None, obj["metadata"]["uid"]) else None
+
+    async def get_metadata(self, ref: ObjectRef) -> Obj | None:
+        """As `get`, but apiVersion, kind and metadata only, whatever else the object holds."""
+        try:
+            found: Obj = await self._call("GET", _path(ref), accept=_METADATA)
+        except ApiError as error:
+            if error.is_not_found:
+                return None
+            raise
+        if ref.uid not in (None, found["metadata"]["uid"]):
+            return None
+        return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": found["metadata"]}
 
     async def list(
         self,
@@ -186,23 +196,6 @@ class KubeClient:
             raise
         return text
 
-    async def get_text(self, url: str, timeout_seconds: float = 3.0) -> str:
-        """Body of a plain HTTP GET to a pod or Service, without our credentials; ApiError for anything but 200."""
-        if self._scraper is None:
-            self._scraper = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=32))
-        try:
-            async with self._scraper.get(url, timeout=aiohttp.ClientTimeout(total=timeout_seconds)) as response:
-                body = bytearray()
-                async for chunk in response.content.iter_any():
-                    body += chunk
-                    if len(body) > _SCRAPE_LIMIT_BYTES:
-                        raise ApiError(0, "ScrapeFailed", f"GET {url}: more than {_SCRAPE_LIMIT_BYTES} bytes")
-                if response.status != 200:
-                    raise ApiError(response.status, "ScrapeFailed", f"GET {url}: {bytes(body[:200])!r}")
-                return body.decode(errors="replace")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ApiError(0, "ScrapeFailed", f"GET {url}: {_why(error)}") from error
-
     # -- writing ------------------------------------------------------------------------------------------------
 
     async def apply(self, manifest: Mapping[str, Any], field_manager: str = FIELD_MANAGER, force: bool = True) -> Obj:
@@ -274,23 +267,30 @@ class KubeClient:
         content_type: str = "application/json",
         *,
         text: bool = False,
+        accept: str = "application/json",
     ) -> Any:
         data = None if body is None else encode(body)
-        status, headers, raw = await self._send(method, path, query, data, content_type)
+        status, headers, raw = await self._send(method, path, query, data, content_type, accept)
         if status == 401 and self.access.token_file is not None:
             self.access.token(fresh=True)
-            status, headers, raw = await self._send(method, path, query, data, content_type)
+            status, headers, raw = await self._send(method, path, query, data, content_type, accept)
         if status >= 300:
             raise _error(method, path, status, headers, raw)
         return raw.decode(errors="replace") if text else json.loads(raw)
 
     async def _send(
-        self, method: str, path: str, query: Mapping[str, str] | None, data: bytes | None, content_type: str
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        data: bytes | None,
+        content_type: str,
+        accept: str,
     ) -> tuple[int, Mapping[str, str], bytes]:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=self._connections, ssl=self.access.ssl_context or True)
             self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
-        headers = {"Accept": "application/json", "User-Agent": "tidemill-operator"}
+        headers = {"Accept": accept, "User-Agent": "tidemill-operator"}
         if data is not None:
             headers["Content-Type"] = content_type
         token = self.access.token()

@@ -64,6 +64,7 @@ _ALL = (
     Resource("v1", "Namespace", "namespaces", namespaced=False),
     Resource("v1", "Node", "nodes", namespaced=False),
     Resource("apps/v1", "Deployment", "deployments"),
+    Resource("apps/v1", "ReplicaSet", "replicasets"),
     Resource("apps/v1", "StatefulSet", "statefulsets"),
     Resource("batch/v1", "Job", "jobs", write_once=True, counted=True),
     Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),

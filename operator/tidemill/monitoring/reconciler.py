@@ -10,18 +10,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
-
 from tidemill.api.v1alpha1.model_monitor import ModelMonitor, ModelMonitorSpec
 from tidemill.core import labels as keys
 from tidemill.core import networkpolicy
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
-from tidemill.core.podspec import controller_of
+from tidemill.core.podspec import controller_of, is_controlled_by
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
-from tidemill.errors import ApiError
-from tidemill.monitoring import plan, reading
+from tidemill.kube.ownership import PodOwners
+from tidemill.kube.scraping import Limits, pod_url
+from tidemill.monitoring import plan, reading, reports
 from tidemill.monitoring.builders import prometheus, workload
 from tidemill.monitoring.snapshot import (
     PROMETHEUS_RULE,
@@ -34,14 +33,13 @@ from tidemill.monitoring.snapshot import (
     service_of,
 )
 from tidemill_contracts.inference import REPORT_PATH
-from tidemill_contracts.monitoring import MonitorReport
 
 Obj = dict[str, Any]
 
 _CHILD_KINDS = ("Deployment", "Service", "NetworkPolicy")
 
-READ_SECONDS = 3.0
-"""How long the monitor may take to answer."""
+READ = Limits(seconds=3.0, bytes=8 << 20)
+"""What a monitor's report may take: 24 windows of 2,500 features."""
 
 
 class ModelMonitorReconciler:
@@ -53,6 +51,7 @@ class ModelMonitorReconciler:
         """Reads nothing yet."""
         self._deps = deps
         self._readings = Memory[tuple[str | None, Reading]]()
+        self._owners = PodOwners(deps.client)
 
     async def gather(self, key: Key) -> Snapshot | None:
         """The snapshot; None when the object is gone. Stalled when its spec cannot be read."""
@@ -64,7 +63,7 @@ class ModelMonitorReconciler:
         spec, status = read.spec, read.status
         now = self._deps.clock.now().replace(microsecond=0)
         served = self._served(key.namespace, spec.deployment)
-        pod = self._pod(key)
+        pod = await self._pod(obj)
         config = self._deps.config
         kinds = await self._prometheus_kinds() if spec.prometheus is not None else frozenset[str]()
         return Snapshot(
@@ -120,10 +119,14 @@ class ModelMonitorReconciler:
         alive = self._deps.cache.get(self.kind, key.namespace, owner["name"])
         return None if alive is not None else str(owner["name"])
 
-    def _pod(self, key: Key) -> Obj | None:
-        pods = self._deps.cache.list("Pod", key.namespace, {keys.MONITOR: key.name, keys.COMPONENT: workload.COMPONENT})
-        alive = [p for p in pods if not p["metadata"].get("deletionTimestamp")]
-        return max(alive, key=reading.is_ready, default=None)
+    async def _pod(self, obj: Obj) -> Obj | None:
+        meta, cache = obj["metadata"], self._deps.cache
+        deployment = cache.get("Deployment", meta["namespace"], child(meta["name"]))
+        if deployment is None or not is_controlled_by(deployment, meta["uid"]):
+            return None
+        labels = {keys.MONITOR: meta["name"], keys.COMPONENT: workload.COMPONENT}
+        alive = [p for p in cache.list("Pod", meta["namespace"], labels) if not p["metadata"].get("deletionTimestamp")]
+        return max(await self._owners.of(deployment, alive), key=reading.is_ready, default=None)
 
     async def _reading(
         self, key: Key, uid: str, spec: ModelMonitorSpec, served: Served | None, pod: Obj | None, now: datetime
@@ -137,22 +140,26 @@ class ModelMonitorReconciler:
         if known.report is not None and digest == served.digest and is_young:
             return known
         port = reading.report_port(self._deps.cache.get("Deployment", key.namespace, child(key.name)))
-        found = await self._ask(pod["status"]["podIP"], port, served.digest, now)
+        url = pod_url(pod["status"]["podIP"], port, f"{REPORT_PATH}?digest={served.digest}")
+        found = await self._ask(key, uid, url, served.digest, spec, now)
         if found.report is None:
             found = replace(found, time=known.time)
         self._readings.put(key, uid, (served.digest, found))
         return found
 
-    async def _ask(self, address: str, port: int, digest: str, now: datetime) -> Reading:
-        host = f"[{address}]" if ":" in address else address
-        url = f"http://{host}:{port}{REPORT_PATH}?digest={digest}"
+    async def _ask(
+        self, key: Key, uid: str, url: str | None, digest: str, spec: ModelMonitorSpec, now: datetime
+    ) -> Reading:
+        if url is None:
+            return Reading(error="the monitor's pod has no address")
+        (answer,) = await self._deps.scraper.read(key.namespace, uid, [url], READ)
+        if answer.text is None:
+            return Reading(error=f"the monitor does not answer as it should: {answer.error}")
+        expected = reports.Expected(key.name, digest, spec.performance.metric if spec.performance else None, now)
         try:
-            text = await self._deps.client.get_text(url, READ_SECONDS)
-            return Reading(MonitorReport.from_json(text), now)
-        except ApiError as error:
-            return Reading(error=f"the monitor does not answer: {error.message}")
-        except ValidationError as error:
-            return Reading(error=f"the monitor's report cannot be read: {error.errors()[0]['msg']}")
+            return Reading(reports.read(answer.text, expected), now)
+        except reports.ReportError as error:
+            return Reading(error=f"the monitor's report cannot be read: {error}")
 
     async def _prometheus_kinds(self) -> frozenset[str]:
         asked = (SERVICE_MONITOR, PROMETHEUS_RULE)

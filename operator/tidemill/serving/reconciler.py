@@ -6,8 +6,7 @@ takes them from the status, so that an analysis comes to an end however short le
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,7 +23,8 @@ from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
-from tidemill.errors import ApiError
+from tidemill.kube.ownership import PodOwners
+from tidemill.kube.scraping import Answer, Limits, pod_url
 from tidemill.serving import figures, plan, reading
 from tidemill.serving.builders import router as router_builder
 from tidemill.serving.figures import Scrape
@@ -37,6 +37,7 @@ from tidemill.serving.snapshot import (
     Version,
     Workload,
     router_child,
+    version_child,
 )
 from tidemill_contracts.ports import ROUTER_STATS_PORT
 
@@ -44,8 +45,8 @@ Obj = dict[str, Any]
 
 _Stretch = tuple[str, str, int, datetime]
 
-SCRAPE_SECONDS = 2.0
-"""How long a router pod may take to show its figures."""
+SCRAPE = Limits(seconds=2.0, bytes=1 << 20)
+"""What the figures of a deployment's router may take; those of a pod with four versions are 15 kB."""
 
 _CHILD_KINDS = ("Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler", "NetworkPolicy")
 _RECENT = timedelta(seconds=60)
@@ -69,6 +70,7 @@ class ModelDeploymentReconciler:
         """Reads nothing yet."""
         self._deps = deps
         self._bases = Memory[_Base]()
+        self._owners = PodOwners(deps.client)
 
     async def gather(self, key: Key) -> Snapshot | None:
         """The snapshot; None when the object is gone. Stalled when its spec cannot be read."""
@@ -82,8 +84,9 @@ class ModelDeploymentReconciler:
         now = self._deps.clock.now().replace(microsecond=0)
         versions = self._versions(key, spec)
         others = self._others(key, status, versions)
-        workloads = self._workloads(obj, (*versions, *others))
-        router = await self._router(obj, status, workloads, now)
+        workloads = await self._workloads(obj, (*versions, *others))
+        known = (*versions, *others, *(w.version for w in workloads))
+        router = await self._router(obj, status, workloads, known, now)
         pipeline = spec.model.pipeline
         return Snapshot(
             object=obj,
@@ -139,47 +142,57 @@ class ModelDeploymentReconciler:
         live = (reading.version(o) for o in found if o is not None and not o["metadata"].get("deletionTimestamp"))
         return tuple(v for v in live if v.key in missing)
 
-    def _workloads(self, obj: Obj, versions: tuple[Version, ...]) -> tuple[Workload, ...]:
+    async def _workloads(self, obj: Obj, versions: tuple[Version, ...]) -> tuple[Workload, ...]:
         cache, meta = self._deps.cache, obj["metadata"]
         pods = cache.list("Pod", meta["namespace"], {keys.DEPLOYMENT: meta["name"], keys.COMPONENT: "server"})
+        failing = [p for p in pods if reading.pod_failure(p) is not None]
         out = []
         for deployment in cache.list("Deployment", owner_uid=meta["uid"]):
             if deployment["metadata"].get("deletionTimestamp"):
                 continue
-            selector = deployment["spec"]["selector"]["matchLabels"]
-            own = [p for p in pods if selector.items() <= (p["metadata"].get("labels") or {}).items()]
-            found = reading.workload(deployment, own, versions)
+            found = reading.workload(deployment, await self._owners.of(deployment, failing), versions)
             if found is not None:
                 out.append(found)
         return tuple(out)
 
     async def _router(
-        self, obj: Obj, status: ModelDeploymentStatus, workloads: tuple[Workload, ...], now: datetime
+        self,
+        obj: Obj,
+        status: ModelDeploymentStatus,
+        workloads: tuple[Workload, ...],
+        known: Iterable[Version],
+        now: datetime,
     ) -> Router:
         cache, meta = self._deps.cache, obj["metadata"]
+        child = router_child(meta["name"])
+        config_map, deployment = (
+            found if found is not None and podspec.is_controlled_by(found, meta["uid"]) else None
+            for found in (cache.get(kind, meta["namespace"], child) for kind in ("ConfigMap", "Deployment"))
+        )
         selector = {keys.DEPLOYMENT: meta["name"], keys.COMPONENT: router_builder.COMPONENT}
-        raw = cache.list("Pod", meta["namespace"], selector)
-        config_map = cache.get("ConfigMap", meta["namespace"], router_child(meta["name"]))
-        if config_map is not None and not podspec.is_controlled_by(config_map, meta["uid"]):
-            config_map = None
+        raw = await self._owners.of(deployment, cache.list("Pod", meta["namespace"], selector))
         version, since = reading.routes(config_map, router_builder.ROUTES_VERSION, router_builder.ROUTES_SINCE)
         pods = [reading.router_pod(p) for p in raw]
         is_moving = status.candidate is not None or len(workloads) > 1 or (since is not None and now - since < _RECENT)
         if is_moving:
-            addresses = [(p.get("status") or {}).get("podIP") for p in raw]
-            pods = list(await asyncio.gather(*(self._asked(p, a) for p, a in zip(pods, addresses, strict=True))))
+            addresses = [str((p.get("status") or {}).get("podIP") or "") for p in raw]
+            clusters = {version_child(meta["name"], version) for version in known}
+            pods = await self._asked(meta, pods, addresses, clusters)
         return Router(tuple(pods), (config_map or {}).get("data") or {}, version, since)
 
-    async def _asked(self, pod: RouterPod, address: str | None) -> RouterPod:
-        if not pod.ready or not address:
-            return pod
-        host = f"[{address}]" if ":" in address else address
-        url = f"http://{host}:{ROUTER_STATS_PORT}/stats/prometheus?{figures.QUERY}"
-        try:
-            text = await self._deps.client.get_text(url, SCRAPE_SECONDS)
-        except ApiError as error:
-            return replace(pod, error=f"{pod.name}: {error.message}")
-        return replace(pod, scrape=figures.parse(text))
+    async def _asked(
+        self, meta: Mapping[str, Any], pods: Sequence[RouterPod], addresses: Sequence[str], clusters: Collection[str]
+    ) -> list[RouterPod]:
+        """The pods with their figures of these clusters; those that are not ready are not asked."""
+        path = f"/stats/prometheus?{figures.QUERY}"
+        found = {
+            pod.name: url
+            for pod, address in zip(pods, addresses, strict=True)
+            if pod.ready and (url := pod_url(address, ROUTER_STATS_PORT, path)) is not None
+        }
+        answers = await self._deps.scraper.read(meta["namespace"], meta["uid"], [*found.values()], SCRAPE)
+        by_name = dict(zip(found, answers, strict=True))
+        return [_told(pod, by_name[pod.name], clusters) if pod.name in by_name else pod for pod in pods]
 
     def _measurement(
         self, key: Key, uid: str, status: ModelDeploymentStatus, router: Router, now: datetime
@@ -204,6 +217,16 @@ class ModelDeploymentReconciler:
             base = replace(base, scrapes=before)
         self._bases.put(key, uid, base)
         return Measurement(base.time, base.scrapes, scrapes, missing)
+
+
+def _told(pod: RouterPod, answer: Answer, clusters: Collection[str]) -> RouterPod:
+    """The pod with what it answered, or with why that says nothing."""
+    if answer.text is None:
+        return replace(pod, error=f"router pod {pod.name}: {answer.error}")
+    try:
+        return replace(pod, scrape=figures.parse(answer.text, clusters))
+    except figures.FiguresError as error:
+        return replace(pod, error=f"router pod {pod.name}: {error}")
 
 
 def _new_base(

@@ -211,19 +211,15 @@ async def test_kinds_that_a_cluster_may_lack(server: Server, client: KubeClient)
     assert not await client.has_kind("monitoring.coreos.com/v1", "ServiceMonitor", ttl_seconds=0)
 
 
-async def test_scrapes_carry_no_token_and_have_bounds(server: Server, client: KubeClient) -> None:
-    url = f"http://127.0.0.1:{server.port}/metrics"
-    server.answer = lambda request: (200, "up 1\n")
-    assert await client.get_text(url) == "up 1\n"
-    assert server.tokens == [""]
-    server.answer = lambda request: (503, "no")
-    with pytest.raises(ApiError, match="503"):
-        await client.get_text(url)
-    server.answer = lambda request: (200, "x" * (9 << 20))
-    with pytest.raises(ApiError, match="more than"):
-        await client.get_text(url)
-    with pytest.raises(ApiError, match="ScrapeFailed"):
-        await client.get_text("http://127.0.0.1:1/metrics")
+async def test_metadata_is_asked_for_alone(server: Server, client: KubeClient) -> None:
+    ref = ObjectRef("apps/v1", "ReplicaSet", "ns", "r", "u1")
+    server.answer = lambda request: (200, {"kind": "PartialObjectMetadata", "metadata": {"name": "r", "uid": "u1"}})
+    found = await client.get_metadata(ref)
+    assert found == {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "r", "uid": "u1"}}
+    server.answer = lambda request: (200, {"metadata": {"name": "r", "uid": "u2"}})
+    assert await client.get_metadata(ref) is None, "a later object of that name"
+    server.answer = lambda request: status(404, "NotFound")
+    assert await client.get_metadata(ref) is None
 
 
 async def test_logs_of_a_pod_that_has_none_are_empty(server: Server, client: KubeClient) -> None:

@@ -5,13 +5,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.support.replicasets import ReplicaSets
 from tests.unit.monitoring.make import DIGEST, NOW, SPEC, ago, report, snapshot, window
 
 from tidemill.config import OperatorConfig
 from tidemill.core.plan import Key
 from tidemill.engine.contract import Deps
-from tidemill.errors import ApiError, Stalled
+from tidemill.errors import Stalled
 from tidemill.kube.cache import Cache
+from tidemill.kube.scraping import Answer, Limits
 from tidemill.monitoring import reading, reconcilers
 from tidemill.monitoring.builders import workload
 from tidemill.monitoring.reconciler import ModelMonitorReconciler
@@ -36,18 +38,16 @@ class Clock:
 
 
 @dataclass
-class Client:
-    """Answers with one text, or not at all."""
+class Client(ReplicaSets):
+    """A pod that answers with one text, or not at all."""
 
     text: str | None = None
     asked: list[str] = field(default_factory=list)
     kinds: frozenset[str] = frozenset()
 
-    async def get_text(self, url: str, timeout_seconds: float = 3.0) -> str:
-        self.asked.append(url)
-        if self.text is None:
-            raise ApiError(0, "ScrapeFailed", "connection refused")
-        return self.text
+    async def read(self, namespace: str, owner: str, urls: list[str], limits: Limits) -> list[Answer]:
+        self.asked += urls
+        return [Answer(self.text, "" if self.text else "it cannot be connected to") for _ in urls]
 
     async def has_kind(self, api_version: str, kind: str) -> bool:
         return kind in self.kinds
@@ -56,7 +56,7 @@ class Client:
 class World:
     def __init__(self, client: Client | None = None) -> None:
         self.client, self.cache, self.clock = client or Client(), Cache(), Clock()
-        deps = Deps(self.client, self.cache, OperatorConfig(), self.clock)  # type: ignore[arg-type]
+        deps = Deps(self.client, self.cache, OperatorConfig(), self.clock, self.client)  # type: ignore[arg-type]
         self.reconciler = ModelMonitorReconciler(deps)
         self._version = 0
 
@@ -78,9 +78,14 @@ class World:
         obj = {"apiVersion": API, "kind": "ModelDeployment", "metadata": {"name": "churn"}, "spec": spec}
         self.put({**obj, "status": {"stable": stable, **status}})
 
-    def pod(self, ready: bool = True, name: str = "churn-monitor-x") -> None:
+    def pod(self, ready: bool = True, name: str = "churn-monitor-x", **meta: Any) -> None:
+        """A pod of the monitor's Deployment, which is made when it is missing."""
+        monitor = self.cache.get("ModelMonitor", "team", "churn")
+        if monitor is not None:
+            self.put(self.client.deployment("churn-monitor", monitor))
         status = {"podIP": "10.0.0.9", "conditions": [{"type": "Ready", "status": str(ready)}]}
-        meta = {"name": name, "labels": workload.labels(snapshot())}
+        labels = workload.labels(snapshot())
+        meta = {"name": name, "labels": labels, "ownerReferences": self.client.owners("churn-monitor"), **meta}
         self.put({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": status})
 
     async def look(self, seconds: float = 0) -> Snapshot:
@@ -146,6 +151,7 @@ async def test_a_monitor_that_was_made_again_knows_nothing_of_its_predecessors_r
     again = dict(world.cache.get("ModelMonitor", "team", "churn") or {})
     world.cache.remove("ModelMonitor", "team", "churn")  # deleted and made again before anybody looked
     world.put({**again, "metadata": {**again["metadata"], "uid": "u-made-again"}})
+    world.pod()
     world.client.text = None  # and it does not answer
     found = (await world.look(1)).reading
     assert (found.report, found.time) == (None, None)
@@ -167,7 +173,7 @@ async def test_no_answer_says_why_and_when_the_last_one_was() -> None:
     await world.look()
     world.client.text = None
     found = await world.look(20)
-    assert found.reading.report is None and "connection refused" in found.reading.error
+    assert found.reading.report is None and "cannot be connected to" in found.reading.error
     assert found.reading.time == NOW
     world.pod(ready=False)
     found = await world.look(1)
@@ -286,3 +292,42 @@ def test_mappers_wake_whom_it_concerns() -> None:
     gone = {"metadata": {"name": "elder", "namespace": "team"}, "spec": {"deployment": "churn"}}
     assert [k.name for k in reconcilers.by_rival(gone, world.cache)] == ["churn"]
     assert ago(0) == NOW
+
+
+@pytest.mark.parametrize(
+    "owners",
+    [
+        pytest.param([], id="labels alone"),
+        pytest.param([{**ReplicaSets().owners("other")[0]}], id="a pod of another Deployment"),
+        pytest.param([{**ReplicaSets().owners("churn-monitor")[0], "uid": "u-made-up"}], id="a uid that nothing has"),
+        pytest.param([{**ReplicaSets().owners("churn-monitor")[0], "controller": False}], id="no controller"),
+        pytest.param([{**ReplicaSets().owners("churn-monitor")[0], "kind": "Job"}], id="a Job of that name"),
+    ],
+)
+async def test_a_pod_with_the_monitors_labels_is_asked_only_when_the_monitors_deployment_owns_it(owners) -> None:
+    world = ready_world()
+    world.cache.remove("Pod", "team", "churn-monitor-x")
+    world.pod(name="stranger", ownerReferences=owners)
+    found = await world.look()
+    assert world.client.asked == [] and not found.pod_ready
+    world.pod()
+    assert (await world.look()).reading.report is not None and len(world.client.asked) == 1
+
+
+async def test_a_deployment_of_the_monitors_name_that_is_not_its_own_has_no_pods() -> None:
+    world = ready_world()
+    monitor = world.cache.get("ModelMonitor", "team", "churn") or {}
+    theirs = world.client.deployment(
+        "churn-monitor", {**monitor, "metadata": {**monitor["metadata"], "uid": "u-theirs"}}
+    )
+    world.put(theirs)
+    assert not (await world.look()).pod_ready and world.client.asked == []
+
+
+async def test_of_a_report_that_cannot_be_read_no_word_gets_into_the_status() -> None:
+    world = ready_world()
+    world.client.text = '{"aws_secret": "hunter2"}'
+    found = await world.look()
+    assert found.reading.report is None
+    assert "hunter2" not in found.reading.error and "aws_secret" not in found.reading.error
+    assert "cannot be read" in found.reading.error

@@ -9,12 +9,13 @@ from tidemill.serving import figures
 from tidemill.serving.figures import Figures, Scrape
 
 RECORDED = (Path(__file__).parent / "envoy_stats.txt").read_text()
+CLUSTERS = ("churn-1-aaaa", "churn-2-bbbb")
 INF = math.inf
 
 
 def test_parse_reads_a_recorded_answer() -> None:
-    scrape = figures.parse(RECORDED)
-    assert scrape.members == {"admin": 1, "churn-1-aaaa": 1, "churn-2-bbbb": 1}
+    scrape = figures.parse(RECORDED, CLUSTERS)
+    assert scrape.members == {"churn-1-aaaa": 1, "churn-2-bbbb": 1}
     assert scrape.clusters_version == "b71cf0912c8cf963"
     assert scrape.routes_version == "a3ac52646d467fd6"
     good, bad = scrape.clusters["churn-1-aaaa"], scrape.clusters["churn-2-bbbb"]
@@ -25,7 +26,7 @@ def test_parse_reads_a_recorded_answer() -> None:
 
 
 def test_parse_skips_what_it_does_not_know() -> None:
-    assert figures.parse('# HELP x\nup 1\nother{a="b"} 3\nnonsense') == Scrape({}, {})
+    assert figures.parse('# HELP x\nup 1\nother{a="b"} 3\nnonsense', CLUSTERS) == Scrape({}, {})
 
 
 @pytest.mark.parametrize(
@@ -99,9 +100,34 @@ def test_calls_of_grpc_count_by_their_status_among_the_figures_of_their_version(
         'envoy_cluster_membership_healthy{envoy_cluster_name="a"} 2',
         'envoy_cluster_membership_healthy{envoy_cluster_name="a_grpc"} 1',
     ]
-    scrape = figures.parse("\n".join(lines))
+    scrape = figures.parse("\n".join(lines), ["a"])
     assert scrape.members == {"a": 2}
     assert set(scrape.clusters) == {"a"}
     found = scrape.clusters["a"]
     assert (found.requests, found.errors) == (12 + 37, 2 + 1 + 3 + 5)
     assert found.buckets == {1.0: 36}
+
+
+HOSTILE = {
+    "not a number": ('envoy_cluster_membership_healthy{envoy_cluster_name="a"} NaN', "no count"),
+    "infinite": ('envoy_cluster_membership_healthy{envoy_cluster_name="a"} 1e999', "no count"),
+    "negative": ('envoy_cluster_grpc_0{envoy_cluster_name="a_grpc"} -1', "no count"),
+    "beyond whole numbers": ('envoy_cluster_grpc_0{envoy_cluster_name="a_grpc"} 1e16', "no count"),
+    "no number": ('envoy_cluster_grpc_0{envoy_cluster_name="a_grpc"} ...', "no count"),
+    "a bucket of its own": ('envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a",le="0.123"} 1', "bucket"),
+    "a bucket that is no number": ('envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a",le="x"} 1', "bucket"),
+    "class": ('envoy_cluster_upstream_rq_xx{envoy_response_code_class="9",envoy_cluster_name="a"} 1', "class"),
+    "version": ('envoy_http_rds_version_text{text_value="<script>"} 0', "version"),
+}
+
+
+@pytest.mark.parametrize(("line", "what"), HOSTILE.values(), ids=HOSTILE)
+def test_what_no_router_says_is_refused_without_quoting_it(line: str, what: str) -> None:
+    with pytest.raises(figures.FiguresError, match=what) as caught:
+        figures.parse(line, ["a"])
+    assert not any(word in str(caught.value) for word in ("NaN", "1e999", "0.123", "script"))
+
+
+def test_clusters_that_nobody_asked_for_are_left_out_however_many_there_are() -> None:
+    lines = [f'envoy_cluster_membership_healthy{{envoy_cluster_name="made-up-{i}"}} NaN' for i in range(1000)]
+    assert figures.parse("\n".join(lines), ["a"]) == Scrape({}, {})

@@ -5,13 +5,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.support.replicasets import ReplicaSets
 from tests.unit.serving.make import ANALYSIS, CANARY, NOW, UID, candidate, digest, snapshot, stable, version
 
 from tidemill.config import OperatorConfig
 from tidemill.core.plan import Key
 from tidemill.engine.contract import Deps
-from tidemill.errors import ApiError, Stalled
+from tidemill.errors import Stalled
 from tidemill.kube.cache import Cache
+from tidemill.kube.scraping import Answer, Limits
 from tidemill.serving import reconcilers
 from tidemill.serving.builders import router, server
 from tidemill.serving.figures import encode
@@ -36,22 +38,24 @@ class Clock:
 
 
 @dataclass
-class Client:
+class Client(ReplicaSets):
     """Answers scrapes with made-up figures: address → cluster → requests."""
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    async def get_text(self, url: str, timeout_seconds: float = 3.0) -> str:
-        self.asked.append(url)
-        address = url.split("//")[1].split(":9901")[0]
+    async def read(self, namespace: str, owner: str, urls: list[str], limits: Limits) -> list[Answer]:
+        self.asked += urls
+        return [self.answer(url.split("//")[1].split(":9901")[0]) for url in urls]
+
+    def answer(self, address: str) -> Answer:
         if address not in self.counts:
-            raise ApiError(0, "ScrapeFailed", "connection refused")
+            return Answer(error="it cannot be connected to")
         lines = []
         for cluster, requests in self.counts[address].items():
             head = f'{{envoy_response_code_class="2",envoy_cluster_name="{cluster}"}}'
             lines.append(f"envoy_cluster_upstream_rq_xx{head} {requests}")
-        return "\n".join(lines)
+        return Answer("\n".join(lines))
 
 
 class World:
@@ -77,13 +81,15 @@ class World:
         obj = {"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelVersion", "metadata": meta}
         self.put({**obj, "spec": {**spec, "formats": ["onnx"]}})
 
-    def router_pod(self, name: str, address: str, ready: bool = True) -> None:
+    def router_pod(self, name: str, address: str, ready: bool = True, **meta: Any) -> None:
         labels = router.labels(snapshot())
+        self.put(self.client.deployment("churn-router", snapshot().object))
         status = {"podIP": address, "conditions": [{"type": "Ready", "status": str(ready)}]}
-        self.put({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "status": status})
+        meta = {"name": name, "labels": labels, "ownerReferences": self.client.owners("churn-router"), **meta}
+        self.put({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": status})
 
     def leader(self) -> ModelDeploymentReconciler:
-        deps = Deps(self.client, self.cache, OperatorConfig(), self.clock)  # type: ignore[arg-type]
+        deps = Deps(self.client, self.cache, OperatorConfig(), self.clock, self.client)  # type: ignore[arg-type]
         return ModelDeploymentReconciler(deps)
 
     async def look_anew(self, seconds: float = 0) -> Snapshot:
@@ -112,6 +118,8 @@ class World:
         if baseline is not None:
             candidate["baseline"] = baseline
         self.deployment({"stable": stable(1).to_json(), "candidate": candidate})
+        for number in (1, 2):
+            self.model_version(f"churn-{number}", "churn", number)
 
 
 def text(when: datetime) -> str:
@@ -297,7 +305,7 @@ async def test_a_silent_router_is_named_and_a_late_one_counts_from_then_on() -> 
     world.client.counts = {"10.0.0.1": {CANDIDATE: 0}}
     world.in_step(0, NOW)
     found = await world.look()
-    assert found.measurement is not None and found.measurement.missing == ("b: connection refused",)
+    assert found.measurement is not None and found.measurement.missing == ("router pod b: it cannot be connected to",)
     world.client.counts["10.0.0.2"] = {CANDIDATE: 1000}
     found = await world.look(5)
     assert found.measurement is not None and found.measurement.missing == () and requests(found) == 0
@@ -341,3 +349,44 @@ def test_mappers_wake_whom_it_concerns() -> None:
     assert names(reconcilers.by_monitor(quiet, world.cache)) == []
     asking = {**quiet, "status": {"actions": [{"type": "Rollback"}]}}
     assert names(reconcilers.by_monitor(asking, world.cache)) == ["churn"]
+
+
+async def test_only_pods_of_the_routers_own_deployment_are_router_pods() -> None:
+    world = World()
+    world.in_step(0, NOW)
+    world.router_pod("own", "10.0.0.1")
+    world.router_pod("labelled", "10.0.0.2", ownerReferences=[])
+    world.router_pod("forged", "10.0.0.3", ownerReferences=[{**world.client.owners("churn-router")[0], "uid": "u-x"}])
+    world.router_pod("siblings", "10.0.0.4", ownerReferences=world.client.owners("churn-monitor"))
+    world.client.counts = {f"10.0.0.{i}": {CANDIDATE: 7} for i in range(1, 5)}
+    found = await world.look()
+    assert [p.name for p in found.router.pods] == ["own"] and found.router.ready == 1
+    assert len(world.client.asked) == 1 and "10.0.0.1" in world.client.asked[0]
+
+
+async def test_the_failure_of_a_pod_that_is_not_the_versions_own_is_not_told() -> None:
+    world = World()
+    world.deployment({"stable": stable(1).to_json()})
+    found = snapshot({"model": {"pipeline": "churn"}})
+    world.model_version("churn-1", "churn", 1)
+    made = server.deployment(found, version(1))
+    world.put({**made, "metadata": {**made["metadata"], "uid": f"u-Deployment-{STABLE}"}})
+    ended = {"terminated": {"exitCode": 3, "message": "LoadFailed: not the server's own words", "reason": "Error"}}
+    status = {"containerStatuses": [{"name": "server", "ready": False, "state": ended}]}
+    labels = made["spec"]["template"]["metadata"]["labels"]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": labels}, "status": status}
+    world.put(pod)
+    (workload,) = (await world.look()).workloads
+    assert workload.failure is None
+    world.put({**pod, "metadata": {"name": "p", "labels": labels, "ownerReferences": world.client.owners(STABLE)}})
+    (workload,) = (await world.look()).workloads
+    assert workload.failure is not None and workload.failure.reason == "LoadFailed"
+
+
+async def test_an_answer_that_no_router_gives_is_named_without_its_words() -> None:
+    world = World()
+    world.router_pod("r", "10.0.0.1")
+    world.in_step(0, NOW)
+    world.client.counts = {"10.0.0.1": {CANDIDATE: -7777}}
+    (pod,) = (await world.look()).router.pods
+    assert pod.scrape is None and pod.error == "router pod r: a figure of its answer is no count"

@@ -15,7 +15,7 @@ from typing import Any
 
 from tidemill.core import hashing
 from tidemill.serving.builders import envoy_grpc
-from tidemill.serving.figures import GRPC_SUFFIX
+from tidemill.serving.figures import GRPC_SUFFIX, LATENCY_BUCKETS
 from tidemill_contracts.ports import GRPC_PORT, HTTP_PORT, ROUTER_STATS_PORT
 
 CONFIG_DIR = "/etc/tidemill-router"
@@ -26,13 +26,6 @@ another one by themselves, and nothing has to tell the router that it drains."""
 STATS_CONNECTIONS = 1000
 VERSION_HEADER = "x-tidemill-version"
 ROUTE_CONFIG = "inference"
-
-# Upper bounds in milliseconds: fine where model servers live, so that a p99 of 3 ms is told from one of 5 ms.
-LATENCY_BUCKETS = (
-    0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90, 100, 125, 150, 175,
-    200, 250, 300, 400, 500, 600, 700, 800, 900, 1000, 1250, 1500, 2000, 2500, 3000, 4000, 5000, 7500, 10000, 15000,
-    20000, 30000, 60000,
-)  # fmt: skip
 
 # The server gives up by itself; the router waits a little longer, so that its answer arrives.
 TIMEOUT_MARGIN_SECONDS = 5

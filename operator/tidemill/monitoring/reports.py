@@ -1,0 +1,157 @@
+"""A monitor's answer → what of it is believed: strictly validated, and only what a decision needs.
+
+The answer comes from a pod. So it is measured before it is parsed (a small text can make a large tree), every number
+must be finite and every text short, it must be about this monitor and the version in service, and no error quotes it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from tidemill_contracts.monitoring import ColumnScore, MonitorReport, PerformanceReport, VersionReport, WindowReport
+
+MAX_WINDOWS = 24
+MAX_COLUMNS = 2_500
+"""Columns of one window."""
+MAX_NAME = 253
+MAX_CONTAINERS = MAX_WINDOWS * MAX_COLUMNS
+MAX_VALUES = 10 * MAX_CONTAINERS
+LARGEST_COUNT = 2**53
+AHEAD_SECONDS = 3600.0
+"""How far the monitor's clock may be ahead of ours."""
+_PROBLEM = re.compile(r"(.+): ((?:missing|unseen|out_of_range)_ratio [0-9.e+-]{1,24} > [0-9.e+-]{1,24})", re.DOTALL)
+
+
+class ReportError(ValueError):
+    """An answer that is not believed. The message names a field of the contract and nothing of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the report must be about."""
+
+    monitor: str
+    digest: str
+    metric: str | None
+    """The performance metric of the spec; None: none is watched."""
+    now: datetime
+
+
+def read(text: str, expected: Expected) -> MonitorReport:
+    """The report with the expected version alone; features only of the newest judged window. Raises ReportError."""
+    report = _parsed(text)
+    if report.monitor != expected.monitor:
+        raise ReportError("monitor is another one")
+    latest = expected.now.timestamp() + AHEAD_SECONDS
+    _times(latest, now=report.now, started_at=report.started_at)
+    found = [v for v in report.versions if v.digest == expected.digest]
+    if len(found) > 1:
+        raise ReportError("versions has a digest twice")
+    return report.model_copy(update={"versions": tuple(_version(v, expected, latest) for v in found)})
+
+
+def _parsed(text: str) -> MonitorReport:
+    if text.count("{") + text.count("[") > MAX_CONTAINERS or text.count(",") > MAX_VALUES:
+        raise ReportError(f"it has more than {MAX_WINDOWS} windows of {MAX_COLUMNS} columns")
+    try:
+        return MonitorReport.from_json(text)
+    except ValidationError as error:
+        raise ReportError(_where(error)) from None
+
+
+def _where(error: ValidationError) -> str:
+    """The place and kind of the first mistake, by words of the contract: a key may be anything that a pod made up."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    models = (MonitorReport, VersionReport, WindowReport, ColumnScore, PerformanceReport)
+    known = {name for model in models for name in model.model_fields}
+    place = [str(part) for part in first["loc"] if isinstance(part, int) or part in known]
+    return f"{'.'.join(place) or 'the document'}: {first['type']}"
+
+
+def _version(version: VersionReport, expected: Expected, latest: float) -> VersionReport:
+    _counts(rows=version.rows, dropped=version.dropped)
+    if version.last_record_at is not None:
+        _times(latest, last_record_at=version.last_record_at)
+    if len(version.windows) > MAX_WINDOWS:
+        raise ReportError(f"windows has more than {MAX_WINDOWS} entries")
+    newest = max((i for i, w in enumerate(version.windows) if w.closed and w.judged), default=None)
+    windows = tuple(_window(w, latest, is_newest=i == newest) for i, w in enumerate(version.windows))
+    performance = _performance(version.performance, expected.metric)
+    return version.model_copy(update={"windows": windows, "performance": performance})
+
+
+def _window(window: WindowReport, latest: float, *, is_newest: bool) -> WindowReport:
+    span = AHEAD_SECONDS if window.closed else 32 * 86_400.0  # an open window ends in the future
+    _times(latest + span, start=window.start, end=window.end)
+    _counts(rows=window.rows, errors=window.errors)
+    _finite(
+        drifted_share=window.drifted_share,
+        latency_p50_seconds=window.latency_p50_seconds,
+        latency_p99_seconds=window.latency_p99_seconds,
+    )
+    if len(window.features) > MAX_COLUMNS or len(window.quality_problems) > 3 * MAX_COLUMNS:
+        raise ReportError(f"features has more than {MAX_COLUMNS} entries")
+    if not is_newest:
+        return window.model_copy(update={"features": (), "prediction": None, "quality_problems": ()})
+    drifted = tuple(_column(c) for c in window.features if c.drifted)
+    prediction = _column(window.prediction) if window.prediction is not None else None
+    problems = tuple(_problem(text) for text in window.quality_problems)
+    return window.model_copy(update={"features": drifted, "prediction": prediction, "quality_problems": problems})
+
+
+def _problem(text: str) -> str:
+    found = _PROBLEM.fullmatch(text)
+    if found is None:
+        raise ReportError("quality_problems has an entry that is not of the form 'column: ratio value > limit'")
+    return f"{_shown(found[1])}: {found[2]}"
+
+
+def _shown(name: str) -> str:
+    """A column's name as one line of bounded length: it is the data's, and data may have any."""
+    return "".join(c if c.isprintable() else "?" for c in name[:MAX_NAME])
+
+
+def _column(column: ColumnScore) -> ColumnScore:
+    _finite(
+        score=column.score,
+        threshold=column.threshold,
+        missing_ratio=column.missing_ratio,
+        unseen_ratio=column.unseen_ratio,
+        out_of_range_ratio=column.out_of_range_ratio,
+    )
+    return column.model_copy(update={"name": _shown(column.name), "note": ""})
+
+
+def _performance(found: PerformanceReport | None, metric: str | None) -> PerformanceReport | None:
+    if found is None or metric is None:
+        return None
+    if found.metric != metric:
+        raise ReportError("performance.metric is another one than spec.performance.metric")
+    _counts(labels=found.labels)
+    _finite(value=found.value, labels_ratio=found.labels_ratio)
+    return found.model_copy(update={"note": ""})
+
+
+def _times(latest: float, **values: float) -> None:
+    _check(values.items(), lambda value: 0 <= value <= latest, "is no time, or one in the future")
+
+
+def _counts(**values: int) -> None:
+    _check(values.items(), lambda value: 0 <= value <= LARGEST_COUNT, "is no count")
+
+
+def _finite(**values: float | None) -> None:
+    present = [(name, value) for name, value in values.items() if value is not None]
+    _check(present, lambda value: math.isfinite(value), "is not a finite number")
+
+
+def _check(values: Iterable[tuple[str, float]], is_right: Callable[[float], bool], what: str) -> None:
+    for name, value in values:
+        if not is_right(value):
+            raise ReportError(f"{name} {what}")

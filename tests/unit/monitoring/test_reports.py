@@ -1,0 +1,103 @@
+"""A monitor's answer: what of it is believed, and that no mistake quotes it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.unit.monitoring.make import DIGEST, NOW, performance, report, window
+
+from tidemill.monitoring import reports
+from tidemill.monitoring.reports import Expected, ReportError
+from tidemill_contracts.monitoring import ColumnScore
+
+EXPECTED = Expected("churn", DIGEST, "accuracy", NOW)
+COLUMN: dict[str, Any] = {"name": "tenure", "test": "PSI", "score": 0.6, "threshold": 0.2, "drifted": True}
+
+
+def told(**changes: Any) -> dict[str, Any]:
+    """A good report as JSON, with changes of the version that is served."""
+    found = json.loads(report(window(2, drift=True), window(1, drift=True), performance=performance(0.9)).to_json())
+    found["versions"][0] |= changes
+    return found
+
+
+def with_window(**changes: Any) -> dict[str, Any]:
+    found = told()
+    found["versions"][0]["windows"][-1] |= changes
+    return found
+
+
+BAD: dict[str, tuple[Any, str]] = {
+    "not JSON": ("hunter2", "json_invalid"),
+    "another monitor": ({**told(), "monitor": "hunter2"}, "monitor is another one"),
+    "in the future": ({**told(), "now": NOW.timestamp() + 90_000}, "now is no time"),
+    "no time at all": ({**told(), "started_at": 1e300}, "started_at is no time"),
+    "a digest twice": ({**told(), "versions": told()["versions"] * 2}, "a digest twice"),
+    "negative rows": (told(rows=-1), "rows is no count"),
+    "many rows": (told(rows=10**30), "rows is no count"),
+    "last record": (told(last_record_at=-5), "last_record_at is no time"),
+    "windows": (told(windows=told()["versions"][0]["windows"] * 13), "windows has more than 24"),
+    "an endless window": (with_window(end=1e12), "end is no time"),
+    "an infinite score": (with_window(features=[{**COLUMN, "score": float("inf")}]), "score is not a finite"),
+    "no number": (with_window(drifted_share=float("nan")), "drifted_share is not a finite"),
+    "text for a number": (with_window(rows="hunter2"), "versions.0.windows.1.rows: int_parsing"),
+    "a test that is none": (with_window(features=[{**COLUMN, "test": "hunter2"}]), "features.0.test: literal_error"),
+    "many columns": (with_window(features=[COLUMN] * 2501), "features has more than 2500"),
+    "a problem that is none": (with_window(quality_problems=["hunter2"]), "quality_problems has an entry"),
+    "another metric": (told(performance={"metric": "hunter2", "labels": 3}), "performance.metric is another"),
+    "an infinite metric": (told(performance={"metric": "accuracy", "labels": 3, "value": 1e400}), "value is not a fin"),
+}
+
+
+@pytest.mark.parametrize(("answer", "message"), BAD.values(), ids=BAD)
+def test_a_mistake_is_named_by_its_field_and_never_quoted(answer: Any, message: str) -> None:
+    text = answer if isinstance(answer, str) else json.dumps(answer)
+    with pytest.raises(ReportError, match=message) as caught:
+        reports.read(text, EXPECTED)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_key_that_a_pod_made_up_is_not_quoted_either() -> None:
+    try:
+        reports.read(json.dumps({**told(), "hunter2": 1}), EXPECTED)
+    except ReportError as error:
+        assert "hunter2" not in str(error)
+
+
+@pytest.mark.parametrize("text", ["[" * 70_000, '{"a":' * 70_000, "[" + "[]," * 70_000, "[" + "1," * 700_000])
+def test_a_text_that_would_grow_in_memory_is_measured_before_it_is_parsed(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports.MonitorReport, "from_json", lambda text: pytest.fail("it was parsed"))
+    with pytest.raises(ReportError, match="more than 24 windows of 2500 columns"):
+        reports.read(text, EXPECTED)
+
+
+def test_the_largest_honest_report_is_read() -> None:
+    columns = tuple(ColumnScore(**{**COLUMN, "name": f"column-{i}"}) for i in range(2400))
+    found = report(*(window(24 - i, drift=True, features=columns) for i in range(24)))
+    (version,) = reports.read(found.to_json(), EXPECTED).versions
+    assert [len(w.features) for w in version.windows] == [0] * 23 + [2400]
+    assert all(w.drift for w in version.windows)
+
+
+def test_what_no_decision_needs_is_not_kept() -> None:
+    calm = {**COLUMN, "name": "calm", "drifted": False, "note": "x" * 1000}
+    answer = with_window(features=[COLUMN, calm])
+    answer["versions"].append({**answer["versions"][0], "digest": "sha256:" + "3" * 64, "version": "hunter2"})
+    found = reports.read(json.dumps(answer), EXPECTED)
+    (version,) = found.versions
+    assert [c.name for c in version.windows[-1].features] == ["tenure"]
+    assert version.windows[0].features == () and version.windows[0].drift
+    assert reports.read(json.dumps(answer), Expected("churn", DIGEST, None, NOW)).versions[0].performance is None
+
+
+def test_a_columns_name_is_one_short_line_however_the_data_call_it() -> None:
+    name = "a\nb\x1b[31m" + "c" * 1000
+    answer = with_window(features=[{**COLUMN, "name": name}], quality_problems=[f"{name}: missing_ratio 0.31 > 0.05"])
+    last = reports.read(json.dumps(answer), EXPECTED).versions[0].windows[-1]
+    shown = last.features[0].name
+    assert shown.startswith("a?b?[31mccc") and len(shown) == reports.MAX_NAME
+    assert last.quality_problems == (f"{shown}: missing_ratio 0.31 > 0.05",)
