@@ -9,6 +9,8 @@ PY := .venv/bin/python
 export IMAGE_PREFIX ?= tidemill.io
 export IMAGE_TAG ?= dev
 OVERLAY ?= manifests/overlays/cluster-wide
+# Namespaces to serve, with OVERLAY=manifests/overlays/namespaces: comma-separated.
+NAMESPACES ?=
 # More arguments for pytest, for example PYTEST_ARGS='-k canary -x'.
 PYTEST_ARGS ?=
 # More arguments for the benchmarks: names, --no-strict.
@@ -127,12 +129,12 @@ images: setup ## Build the five images (docker, podman or buildah) and load what
 	@$(PY) -m hack.images $(if $(call thrown,PUSH),--push)
 
 .PHONY: install
-install: setup ## Apply CRDs, RBAC, operator (OVERLAY=manifests/overlays/one-namespace; IMAGE_PREFIX, IMAGE_TAG)
-	@$(TOOLS) $(PY) -m hack.install render $(OVERLAY) | $(KUBECTL) apply --server-side --force-conflicts -f -
+install: setup ## Apply CRDs, RBAC, operator (OVERLAY=manifests/overlays/one-namespace; NAMESPACES=a,b; IMAGE_PREFIX, IMAGE_TAG)
+	@$(TOOLS) $(CLUSTER) $(PY) -m hack.install apply $(OVERLAY) --namespaces='$(NAMESPACES)'
 
 .PHONY: uninstall
 uninstall: setup ## Remove what `install` applied; refuses while pipelines, deployments, … exist (FORCE=1 removes them, too)
-	@$(TOOLS) $(CLUSTER) $(PY) -m hack.install remove $(OVERLAY) $(if $(call thrown,FORCE),--force)
+	@$(TOOLS) $(CLUSTER) $(PY) -m hack.install remove $(OVERLAY) --namespaces='$(NAMESPACES)' $(if $(call thrown,FORCE),--force)
 
 .PHONY: demo
 demo: cluster images ## The loop, told on real data: train, deploy, roll out, roll back, drift, retrain

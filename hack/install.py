@@ -1,24 +1,28 @@
-"""`python -m hack.install [render|remove] [OVERLAY]`: an overlay with the images that IMAGE_PREFIX and IMAGE_TAG name.
+"""`python -m hack.install [render|apply|remove] [OVERLAY]`: an overlay with the images of IMAGE_PREFIX and IMAGE_TAG.
 
 `render` prints it: the manifests name the images of a local build, and kustomize alone cannot change the ones in the
-operator's settings. `remove` deletes what was applied, and nothing else. The CustomResourceDefinitions are part of it,
-and with them would go every resource of their kinds, so it refuses while there are any, unless it is told --force. The
-Namespace is part of it as well, and with it would go whatever others have there, the models above all: then it stays,
---force or not.
+operator's settings; --namespaces adds RoleBindings (`hack.installscope`). `apply` applies it, and takes away bindings
+of an earlier choice of namespaces. `remove` deletes what was applied, and nothing else. The CustomResourceDefinitions
+are part of it, and with them would go every resource of their kinds, so it refuses while there are any, unless it is
+told --force. The Namespace is part of it as well, and with it would go whatever others have there, the models above
+all: then it stays, --force or not.
 """
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from hack import installscope as scope
 from hack.demo.kubectl import Kubectl, KubectlError, condition, executable, wait_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,17 +35,36 @@ _DERIVED = {"Event", "Endpoints", "EndpointSlice"}
 _LOCAL_IMAGE = re.compile(r"tidemill\.io/(operator|trainer|server|monitor|router):dev")
 
 
-def render(overlay: str | Path = DEFAULT_OVERLAY) -> str:
-    """Return the manifests as YAML.
+def render(overlay: str | Path = DEFAULT_OVERLAY, namespaces: Sequence[str] = ()) -> str:
+    """Return the manifests as YAML; `namespaces` are those to serve, for an overlay that leaves them open.
 
     Raises:
         KubectlError: kustomize refuses the overlay.
+        ScopeError: the overlay and the list do not go together.
     """
     prefix, tag = os.environ.get("IMAGE_PREFIX", "tidemill.io"), os.environ.get("IMAGE_TAG", "dev")
     done = subprocess.run([executable(), "kustomize", str(overlay)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise KubectlError(f"kubectl kustomize {overlay}: {done.stderr.strip()}")
-    return _LOCAL_IMAGE.sub(rf"{prefix}/\1:{tag}", done.stdout)
+    return scope.bound(_LOCAL_IMAGE.sub(rf"{prefix}/\1:{tag}", done.stdout), namespaces)
+
+
+def apply(overlay: str | Path = DEFAULT_OVERLAY, namespaces: Sequence[str] = ()) -> str:
+    """Apply the manifests, then remove bindings of the operator that are not among them; return what kubectl said."""
+    text = render(overlay, namespaces)
+    said = Kubectl().run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text, timeout=300)
+    return said + "".join(_unbind(*binding) for binding in scope.stale(text, _bindings()))
+
+
+def _bindings() -> list[dict[str, Any]]:
+    text = Kubectl().run("get", scope.BINDING_KINDS, "-A", "-l", scope.SELECTOR, "-o", "json")
+    found: list[dict[str, Any]] = json.loads(text)["items"]
+    return found
+
+
+def _unbind(kind: str, namespace: str, name: str) -> str:
+    where = ["-n", namespace] if namespace else []
+    return Kubectl().run("delete", kind, name, *where, "--ignore-not-found")
 
 
 def resources() -> list[str]:
@@ -55,17 +78,20 @@ def resources() -> list[str]:
     return Kubectl().run("get", kinds, "-A", columns).split()
 
 
-def remove(overlay: str | Path = DEFAULT_OVERLAY) -> list[str]:
+def remove(overlay: str | Path = DEFAULT_OVERLAY, namespaces: Sequence[str] = ()) -> list[str]:
     """Delete what the overlay holds, and with the CustomResourceDefinitions all resources of their kinds.
 
     A Namespace that holds anything else stays. Returns a sentence for each that does.
     """
-    manifests = [document for document in yaml.safe_load_all(render(overlay)) if document]
+    rendered = render(overlay, namespaces)
+    manifests = [document for document in yaml.safe_load_all(rendered) if document]
     namespaces = [m["metadata"]["name"] for m in manifests if m["kind"] == "Namespace"]
     kinds = [m["metadata"]["name"] for m in manifests if m["kind"] == "CustomResourceDefinition"]
     text = yaml.safe_dump_all([m for m in manifests if m["kind"] not in ("Namespace", "CustomResourceDefinition")])
     Kubectl().run("delete", "crd", "--ignore-not-found", "--wait=false", *kinds)
     Kubectl().run("delete", "--ignore-not-found", "--wait=true", "-f", "-", stdin=text, timeout=300)
+    for binding in scope.stale(rendered, _bindings(), is_removed=True):  # in namespaces that nobody named this time
+        _unbind(*binding)
     wait_for_kinds(kinds)
     return [sentence for name in namespaces if (sentence := remove_namespace(name))]
 
@@ -132,13 +158,15 @@ def others(namespace: str) -> list[str]:
 def main() -> int:
     """Exit codes: 0 done, 1 refused or failed with a sentence, 2 wrong usage."""
     parser = argparse.ArgumentParser(prog="python -m hack.install")
-    parser.add_argument("what", choices=("render", "remove"))
+    parser.add_argument("what", choices=("render", "apply", "remove"))
     parser.add_argument("overlay", nargs="?", default=str(DEFAULT_OVERLAY))
+    parser.add_argument("--namespaces", default="", help="comma-separated namespaces to serve (overlay namespaces)")
     parser.add_argument("--force", action="store_true", help="remove resources of our kinds, too")
     arguments = parser.parse_args()
     try:
-        if arguments.what == "render":
-            print(render(arguments.overlay))
+        chosen = scope.names(arguments.namespaces)
+        if arguments.what != "remove":
+            print({"render": render, "apply": apply}[arguments.what](arguments.overlay, chosen))
             return 0
         found = [] if arguments.force else resources()
         if found:
@@ -147,9 +175,9 @@ def main() -> int:
                 f"{len(found)} resources in {', '.join(namespaces)} would be removed with their kinds, for example "
                 f"{found[0]}; delete them first, or run `make uninstall FORCE=1`"
             )
-        for sentence in remove(arguments.overlay):
+        for sentence in remove(arguments.overlay, chosen):
             print(sentence)
-    except (KubectlError, TimeoutError, subprocess.TimeoutExpired) as error:
+    except (KubectlError, scope.ScopeError, TimeoutError, subprocess.TimeoutExpired) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hack import install
 from hack.tools.kubectl import kubectl
 
 from tidemill.app import Operator
 from tidemill.config import OperatorConfig, unknown_settings
-from tidemill.kube import registry
+from tidemill.kube import registry, rights
 from tidemill.kube.access import Access
 
 ROOT = Path(__file__).resolve().parents[2]
-OVERLAYS = ("cluster-wide", "one-namespace")
+OVERLAYS = ("cluster-wide", "namespaces", "one-namespace")
 READ = {"get", "list", "watch"}
 Obj = dict[str, Any]
 
@@ -76,6 +78,57 @@ def test_write_rights_are_those_that_the_client_uses() -> None:
         assert "create" in found
         assert "update" not in found
     assert verbs("", "pods") & WRITES == {"patch"}
+
+
+def listed(rights_: Iterable[rights.Right]) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    return [(r.group, r.resources, r.verbs) for r in rights_]
+
+
+def test_the_role_holds_what_the_table_of_rights_holds_and_nothing_else() -> None:
+    role = [(r["apiGroups"][0], tuple(r["resources"]), tuple(r["verbs"])) for r in rules()]
+    assert role == listed(rights.OPERATOR)
+    assert all(r["apiGroups"] == [group] for r, (group, _, _) in zip(rules(), role, strict=True))
+    leases = the("cluster-wide", "Role", "tidemill-operator-leases")["rules"]
+    assert [(r["apiGroups"][0], tuple(r["resources"]), tuple(r["verbs"])) for r in leases] == listed(rights.LEASES)
+
+
+def test_the_table_of_the_docs_is_the_table_of_rights() -> None:
+    assert rights.table() in (ROOT / "docs" / "operator.md").read_text(), "put the output of rights.table() there"
+
+
+def test_what_the_operator_may_write_is_bounded_by_the_admission_policy() -> None:
+    for overlay in ("cluster-wide", "namespaces"):
+        policy = the(overlay, "ValidatingAdmissionPolicy")["spec"]
+        rules_ = policy["matchConstraints"]["resourceRules"]
+        bounded = {(r["apiGroups"][0], plural) for r in rules_ for plural in r["resources"]}
+        written = {
+            (right.group, plural)
+            for right in rights.OPERATOR
+            for plural in right.resources
+            if set(right.verbs) & rights.WRITTEN and "/" not in plural
+        }
+        assert written <= bounded
+        operations = {o for r in rules_ if r["apiGroups"] != ["events.k8s.io"] for o in r["operations"]}
+        assert operations == {"CREATE", "UPDATE", "DELETE"}
+        (condition,) = policy["matchConditions"]
+        account = the(overlay, "ServiceAccount")["metadata"]
+        assert f"'system:serviceaccount:{account['namespace']}:{account['name']}'" in condition["expression"]
+        binding = the(overlay, "ValidatingAdmissionPolicyBinding")["spec"]
+        assert binding == {"policyName": "tidemill-operator", "validationActions": ["Deny"]}
+
+
+def test_a_list_of_namespaces_is_bound_one_by_one_and_told_to_the_operator() -> None:
+    documents = list(yaml.safe_load_all(install.render(ROOT / "manifests/overlays/namespaces", ("team-a", "team-b"))))
+    assert not [d for d in documents if d["kind"] == "ClusterRoleBinding"]
+    bound = {
+        d["metadata"]["namespace"]
+        for d in documents
+        if d["kind"] == "RoleBinding" and d["roleRef"] == {**d["roleRef"], "kind": "ClusterRole"}
+    }
+    assert bound == {"team-a", "team-b"}
+    (deployment,) = [d for d in documents if d["kind"] == "Deployment"]
+    env = {e["name"]: e.get("value") for e in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert env["TIDEMILL_WATCH_NAMESPACES"] == "team-a,team-b"
 
 
 def test_what_is_watched_may_be_watched_and_nothing_else() -> None:

@@ -7,11 +7,13 @@ them (`kubectl … --subresource=status`).
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hack.localcluster import control_plane
+from tests.support import requests
 from tests.support.invariants import check_status
 from tests.support.operators import InProcess, Installation
 
@@ -23,6 +25,28 @@ KINDS = ",".join(
     f"{kind}.tidemill.io"
     for kind in ("trainingpipelines", "trainingruns", "modelversions", "modeldeployments", "modelmonitors")
 )
+
+
+_MADE: set[requests.Request] = set()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def recorded() -> Iterator[None]:
+    """Every request of the operators in this process; see `pytest_sessionfinish`."""
+    with pytest.MonkeyPatch.context() as patch:
+        requests.record(_MADE, patch)
+        yield
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """After a whole and successful run, a right of the operator that no test needed fails the run."""
+    here = {path.name for path in Path(__file__).parent.glob("test_*.py")}
+    chosen = session.config.option
+    is_whole = here <= {item.path.name for item in session.items} and not (chosen.keyword or chosen.markexpr)
+    left = requests.unused(_MADE) if is_whole and exitstatus == 0 else set()
+    if left:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        sys.stderr.write(f"\nrights of the operator that nothing needed: {sorted(left)}\n")
 
 
 @pytest.fixture(scope="session")

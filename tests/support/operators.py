@@ -15,11 +15,12 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hack import install
 
 from tidemill.app import Operator, Slices, load_slices
 from tidemill.config import OperatorConfig
@@ -35,14 +36,20 @@ class Installation:
     """A control plane with CRDs, roles and the operator's ServiceAccount, as `kubectl apply -k` leaves them."""
 
     def __init__(
-        self, kubeconfig: Path, folder: Path, overlay: str = "cluster-wide", namespace: str = NAMESPACE
+        self,
+        kubeconfig: Path,
+        folder: Path,
+        overlay: str = "cluster-wide",
+        namespace: str = NAMESPACE,
+        served: Sequence[str] = (),
     ) -> None:
-        """`namespace` is where the overlay puts the operator."""
+        """`namespace` is where the overlay puts the operator, `served` what an overlay that leaves it open is told."""
         self.kubeconfig = kubeconfig
         self.folder = folder
         self.namespace = namespace
         path = ROOT / "manifests" / "overlays" / overlay
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(path))  # as `make install` does
+        rendered = install.render(path, served)
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=rendered)  # as `make install` does
         self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
         self.operator_kubeconfig = self._as_operator()
 

@@ -45,10 +45,23 @@ class Resync:
                 await asyncio.sleep(60)
 
     async def once(self) -> None:
-        """Lists every kind, prunes and completes the cache, then wakes every reconciled object."""
+        """Lists every kind, prunes and completes the cache, then wakes every reconciled object.
+
+        One of several namespaces that refuses is left out: it may be gone, and the others are served all the same.
+        """
+        refused: dict[str | None, ApiError] = {}
         for source in self._intake.sources.values():
             for namespace in self._scopes:
-                await self._kind(source, namespace)
+                try:
+                    await self._kind(source, namespace)
+                except ApiError as error:
+                    if error.status != 403 or namespace is None:
+                        raise
+                    refused[namespace] = error
+        if len(refused) == len(self._scopes):
+            raise next(iter(refused.values()))
+        for namespace, why in refused.items():
+            logger.warning("namespace %s is not served, no RoleBinding allows it: %s", namespace, why)
         for kind, queue in self._intake.queues.items():
             for obj in self._intake.cache.list(kind):
                 queue.add(Key(kind, obj["metadata"]["namespace"], obj["metadata"]["name"]))

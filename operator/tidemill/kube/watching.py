@@ -42,6 +42,11 @@ def watch_session(access: Access, on_activity: OnActivity) -> aiohttp.ClientSess
             path = self.url.path
             if self.status == 200 and "watch" not in self.url.query:
                 on_activity(path)
+            if self.status == 403 and "/namespaces/" in path:
+                # One of several namespaces: its RoleBinding went with it, or is still to come. The framework would end
+                # the process, and with it what is done for all others; a lost connection is tried again.
+                on_activity(path)
+                raise aiohttp.ClientConnectionError(f"{path} is forbidden")
             observed = _Observed(self.content, lambda: on_activity(path))
             self.content = cast(aiohttp.StreamReader, observed)
             return self
