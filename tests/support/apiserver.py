@@ -145,10 +145,14 @@ def with_crds(kubeconfig: Path) -> Iterator[ApiServer]:
 
 @contextmanager
 def connect(kubeconfig: Path) -> Iterator[ApiServer]:
-    """Connect with the client certificate that a kubeconfig names."""
+    """Connect with the client certificate or the token that a kubeconfig names."""
     config = yaml.safe_load(kubeconfig.read_text())
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     context = ssl.create_default_context(cafile=cluster["certificate-authority"])
-    context.load_cert_chain(user["client-certificate"], user["client-key"])
-    with httpx.Client(base_url=cluster["server"], verify=context, timeout=30) as client:
+    headers = {}
+    if "token" in user:
+        headers["authorization"] = f"Bearer {user['token']}"
+    else:
+        context.load_cert_chain(user["client-certificate"], user["client-key"])
+    with httpx.Client(base_url=cluster["server"], verify=context, headers=headers, timeout=30) as client:
         yield ApiServer(client)
