@@ -6,11 +6,14 @@ never a global. docs/operator.md lists every variable; a value that cannot be re
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from tidemill_contracts.storage import ALLOWED_NETWORKS_ENV, EXPANDED_LIMIT_ENV, REFUSED_NETWORKS_ENV
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -46,6 +49,12 @@ class OperatorConfig:
     artifact_claim_access_modes: tuple[str, ...] = ("ReadWriteOnce",)
     scraper_namespaces: tuple[tuple[str, str], ...] = ()
     """Labels of the namespaces whose pods may read metrics, in NetworkPolicies that are made; empty: any namespace."""
+    allowed_networks: tuple[str, ...] = ()
+    """Networks (CIDR) that data and artifact URIs may lead to although the default or the next setting refuses them."""
+    refused_networks: tuple[str, ...] = ()
+    """Networks that they may not lead to, beside loopback, link-local and metadata addresses."""
+    expanded_limit: str | None = None
+    """What a compressed data file may become, a quantity; None: the data plane's default."""
     log_level: str = "INFO"
     workers: int = 32
     resync_seconds: float = 600.0
@@ -78,11 +87,24 @@ class OperatorConfig:
         config._check()
         return config
 
+    def data_environment(self) -> dict[str, str]:
+        """What the pods that read data and artifacts are told of these settings; nothing that is not set."""
+        found = {
+            ALLOWED_NETWORKS_ENV: ",".join(self.allowed_networks),
+            REFUSED_NETWORKS_ENV: ",".join(self.refused_networks),
+            EXPANDED_LIMIT_ENV: self.expanded_limit or "",
+        }
+        return {name: value for name, value in found.items() if value}
+
     def _check(self) -> None:
         _one_of("TIDEMILL_IMAGE_PULL_POLICY", self.image_pull_policy, _PULL_POLICIES)
         _one_of("TIDEMILL_LOG_LEVEL", self.log_level, _LOG_LEVELS)
         for mode in self.artifact_claim_access_modes:
             _one_of("TIDEMILL_ARTIFACT_CLAIM_ACCESS_MODES", mode, _ACCESS_MODES)
+        _networks("TIDEMILL_ALLOWED_NETWORKS", self.allowed_networks)
+        _networks("TIDEMILL_REFUSED_NETWORKS", self.refused_networks)
+        if self.expanded_limit is not None and not re.fullmatch(r"[1-9][0-9]{0,14}(Ki|Mi|Gi|Ti)?", self.expanded_limit):
+            raise ConfigError("TIDEMILL_EXPANDED_LIMIT must be a number of bytes, with or without Ki, Mi, Gi or Ti")
         if not self.pod_name:
             raise ConfigError("TIDEMILL_POD_NAME must not be empty: it tells the replicas apart")
         if self.workers < 1:
@@ -148,6 +170,14 @@ def _read(name: str, text: str, parser: Callable[[str], Any]) -> Any:
         return parser(text)
     except ValueError as error:
         raise ConfigError(f"{name}={text!r} cannot be read: {error}") from error
+
+
+def _networks(name: str, words: tuple[str, ...]) -> None:
+    for word in words:
+        try:
+            ipaddress.ip_network(word)
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}; a network is written like 10.0.0.0/8 or fd00::/8") from error
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

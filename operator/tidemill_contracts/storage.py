@@ -18,6 +18,12 @@ DATA_SCHEMES = ("builtin", "configmap", "pvc", "s3", "gs", "az", "http", "https"
 ARTIFACT_SCHEMES = ("pvc", "s3", "gs", "az")
 URI_LIMIT = 4096  # characters of the URI of a version
 
+# Comma-separated networks (CIDR) that URIs may lead to beside, or not to beside, the default; settings of the operator
+# that it hands to the pods that read data.
+ALLOWED_NETWORKS_ENV = "TIDEMILL_ALLOWED_NETWORKS"
+REFUSED_NETWORKS_ENV = "TIDEMILL_REFUSED_NETWORKS"
+EXPANDED_LIMIT_ENV = "TIDEMILL_EXPANDED_LIMIT"  # a quantity: what a compressed file may become
+
 # What a Secret named by a `secretRef` may hold, by the scheme that it is used for: key -> option of the object store
 # or header of the request. No other key of the Secret is mounted.
 _S3 = {

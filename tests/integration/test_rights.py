@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 from tests.support.apiserver import connect
+from tests.support.objects import MINIMAL
 from tests.support.operators import Installation, wait
 
 pytestmark = pytest.mark.integration
@@ -40,7 +42,11 @@ class Account:
         return self._told(self.http.post(self.path(plural, root=root), json=body))
 
     def patch(self, body: Obj, plural: str, name: str, root: str = CORE) -> tuple[int, str]:
-        headers = {"content-type": "application/merge-patch+json"}
+        headers = {
+            "content-type": "application/strategic-merge-patch+json"
+            if plural == "pods"
+            else "application/merge-patch+json"
+        }
         return self._told(self.http.patch(self.path(plural, name, root), headers=headers, content=json.dumps(body)))
 
     def delete(self, plural: str, name: str, root: str = CORE) -> tuple[int, str]:
@@ -86,7 +92,7 @@ def owner(installation: Installation, namespace: str) -> Obj:
     """A controller reference to a ModelMonitor (a namespace of its own has one)."""
     kind, name = "ModelMonitor", "watched"
     head = {"apiVersion": "tidemill.io/v1alpha1", "kind": kind, "metadata": {"name": name}}
-    monitor = {**head, "spec": {"deployment": "nothing"}}
+    monitor = {**head, "spec": {"deployment": "nothing", "quality": {"maxMissingRatio": 0.5}}}
     installation.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(monitor))
     uid = installation.get(kind, name, "-n", namespace)["metadata"]["uid"]
     return {"apiVersion": "tidemill.io/v1alpha1", "kind": kind, "name": name, "uid": uid, "controller": True}
@@ -134,7 +140,7 @@ def test_what_others_made_stays_as_it_is(installation: Installation, account: Ac
             "/apis/policy/v1/namespaces",
         ),
     ]
-    installation.kubectl("apply", "-n", namespace, "-f", "-", stdin="\n---\n".join(json.dumps(o) for o, _, _ in theirs))
+    installation.kubectl("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump_all(o for o, _, _ in theirs))
     for _, plural, root in theirs:
         for code, message in (
             account.patch({"metadata": {"annotations": {"x": "y"}}}, plural, "theirs", root),
@@ -174,10 +180,9 @@ def test_records_are_not_rewritten_and_peoples_kinds_not_written(
     installation: Installation, account: Account, namespace: str, owner: Obj
 ) -> None:
     root = "/apis/tidemill.io/v1alpha1/namespaces"
-    spec = {"pipeline": "churn", "number": 1, "digest": "sha256:" + "1" * 64, "uri": "pvc://m/x", "formats": ["onnx"]}
-    record = {"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelVersion"}
+    record = MINIMAL["ModelVersion"]
     for name, labels in (("churn-1", LABEL), ("imported-1", None)):
-        body = {**record, "metadata": metadata(name, labels=labels), "spec": spec}
+        body = {**record, "metadata": metadata(name, labels=labels)}
         installation.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(body))
     follows = {"metadata": {"ownerReferences": [{**owner, "controller": False}]}}
     assert account.patch(follows, "modelversions", "churn-1", root)[0] == 200

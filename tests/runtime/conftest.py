@@ -34,6 +34,14 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def loopback_allowed() -> Iterator[None]:
+    """Stores of the tests listen on this machine: the administrator's setting allows that, as it would elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIDEMILL_ALLOWED_NETWORKS", "127.0.0.0/8,::1/128")
+        yield
+
+
 @pytest.fixture
 def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that stands for /mnt, with an empty claim `store`."""

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tidemill_contracts.storage import Uri, parse_uri
 MOUNT_ROOT_ENV = "TIDEMILL_MOUNT_ROOT"  # replaces /mnt; for tests and for runs outside a pod
 SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105  a reason
 CHUNK = 1 << 20
+ADDRESS_REFUSED = "AddressRefused"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -28,7 +30,8 @@ class StorageError(Exception):
     """A file could not be read or written.
 
     `reason` is a PascalCase word for status: NotFound, AccessDenied, StorageFull, StorageUnavailable, SecretNotFound,
-    InvalidUri. `retriable` says whether the same call may work later without anybody's help.
+    InvalidUri, AddressRefused, LinkRefused. `retriable` says whether the same call may work later without
+    anybody's help.
     """
 
     def __init__(self, reason: str, message: str, *, retriable: bool) -> None:
@@ -109,10 +112,9 @@ def open_folder(uri: str | Uri, secret: str | None = None) -> Folder:
         raise StorageError("InvalidUri", str(error), retriable=False) from error
     if parsed.scheme == "file":
         return LocalFolder(parsed, Path("/") / parsed.path)
-    if parsed.scheme == "pvc":
-        return LocalFolder(parsed, mounted(contract.PVC_ROOT) / parsed.authority / parsed.path)
-    if parsed.scheme == "configmap":
-        return LocalFolder(parsed, mounted(contract.CONFIGMAP_ROOT) / parsed.authority / parsed.path)
+    if parsed.scheme in contract.MOUNTED_SCHEMES:
+        root = mounted(contract.PVC_ROOT if parsed.scheme == "pvc" else contract.CONFIGMAP_ROOT) / parsed.authority
+        return LocalFolder(parsed, root / parsed.path, root)
     if parsed.scheme in contract.OBJECT_STORE_SCHEMES:
         from tidemill_runtime import storage_objects  # the library weighs 30 MB; mounted stores do not need it
 
@@ -165,16 +167,19 @@ def translate(error: OSError, doing: str) -> StorageError:
 
 @dataclass(frozen=True)
 class LocalFolder:
-    """A folder of a mounted file system."""
+    """A folder of a mounted file system. Links may lead anywhere below `root`, and not out of it."""
 
     uri: Uri
     path: Path
+    root: Path | None = None
+    """The claim or ConfigMap; None: the whole file system."""
 
     def files(self, prefix: str = "") -> list[Entry]:
         """Return every regular file below `prefix` but hidden ones, which writers use for what is not finished."""
         base = self.path / prefix
         if not base.is_dir():
             return []
+        self._check(base)
         found = []
         try:
             for file in base.rglob("*"):
@@ -191,46 +196,58 @@ class LocalFolder:
         file = self.path / key
         return self._entry(key, file) if file.is_file() else None
 
-    def chunks(self, key: str) -> Iterator[bytes]:
-        """Yield the content of a file in pieces of a mebibyte."""
+    @contextmanager
+    def opened(self, key: str) -> Iterator[BinaryIO]:
+        """Open a regular file for reading; where it lies is looked at once more when it is open."""
         try:
-            with (self.path / key).open("rb") as file:
-                while piece := file.read(CHUNK):
-                    yield piece
+            # Not blocking: opening a pipe would wait for somebody to write to it.
+            descriptor = os.open(self.path / key, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            with os.fdopen(descriptor, "rb") as file:
+                self._check_open(descriptor, key)
+                yield file
         except OSError as error:
             raise translate(error, f"cannot read {self.uri.child(key)}") from error
 
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """Yield the content of a file in pieces of a mebibyte."""
+        with self.opened(key) as file:
+            while piece := file.read(CHUNK):
+                yield piece
+
     def write(self, key: str, content: bytes) -> None:
         """Write one file through a temporary one, flushed to the disk before it gets its name."""
-        target = self.path / key
-        temporary = target.with_name(f".{target.name}.{os.urandom(6).hex()}")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(temporary, content)
-            temporary.replace(target)
-            sync_folder(target.parent)
+            with self._parent_of(key) as folder:
+                target = folder / Path(key).name
+                temporary = target.with_name(f".{target.name}.{os.urandom(6).hex()}")
+                try:
+                    write_durably(temporary, content)
+                    temporary.replace(target)
+                    sync_folder(folder)
+                except OSError:
+                    temporary.unlink(missing_ok=True)
+                    raise
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise translate(error, f"cannot write {self.uri.child(key)}") from error
 
     @contextmanager
     def create(self, key: str) -> Iterator[BinaryIO]:
         """Open `.<name>.partial` for writing, for one writer at a time; a killed writer's is written anew."""
-        target = self.path / key
-        partial = target.with_name(f".{target.name}.partial")
         doing = f"cannot write {self.uri.child(key)}"
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(partial, doing) as file:
-                try:
-                    yield file
-                    file.flush()
-                    os.fsync(file.fileno())
-                    partial.replace(target)
-                    sync_folder(target.parent)
-                except BaseException:
-                    partial.unlink(missing_ok=True)
-                    raise
+            with self._parent_of(key) as folder:
+                target = folder / Path(key).name
+                partial = target.with_name(f".{target.name}.partial")
+                with _locked(partial, doing) as file:
+                    try:
+                        yield file
+                        file.flush()
+                        os.fsync(file.fileno())
+                        partial.replace(target)
+                        sync_folder(folder)
+                    except BaseException:
+                        partial.unlink(missing_ok=True)
+                        raise
         except OSError as error:
             raise translate(error, doing) from error
 
@@ -238,6 +255,7 @@ class LocalFolder:
         """Remove files, then the folders that became empty, up to this one."""
         try:
             for key in keys:
+                self._check((self.path / key).parent)
                 (self.path / key).unlink(missing_ok=True)
             for parent in {p for key in keys for p in Path(key).parents if p != Path()}:
                 folder = self.path / parent
@@ -247,18 +265,57 @@ class LocalFolder:
             raise translate(error, f"cannot remove files of {self.uri}") from error
 
     def _entry(self, key: str, file: Path) -> Entry:
+        self._check(file)
         try:
             status = file.stat()
         except OSError as error:
             raise translate(error, f"cannot read {self.uri.child(key)}") from error
         return Entry(key, status.st_size, status.st_mtime)
 
+    @contextmanager
+    def _parent_of(self, key: str) -> Iterator[Path]:
+        """Make a file's folder and hold it open: a path to that very folder, whatever takes its place meanwhile."""
+        parent = (self.path / key).parent
+        self._check(parent)
+        parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            held = Path(f"/proc/self/fd/{descriptor}")
+            self._check(held)
+            yield held
+        finally:
+            os.close(descriptor)
+
+    def _check(self, path: Path) -> None:
+        """Refuse a path that leads out of the claim.
+
+        Raises:
+            StorageError: LinkRefused.
+        """
+        if self.root is None:
+            return
+        try:
+            leads_out = not path.resolve().is_relative_to(self.root.resolve())
+        except (OSError, RuntimeError):  # a circle of links
+            leads_out = True
+        if leads_out:
+            where = f"{self.uri.scheme}://{self.uri.authority}"
+            name = f"{where}/{path.relative_to(self.root)}" if path.is_relative_to(self.root) else str(self.uri)
+            raise StorageError("LinkRefused", f"{name} is a link that leads out of {where}", retriable=False)
+
+    def _check_open(self, descriptor: int, key: str) -> None:
+        self._check(Path(f"/proc/self/fd/{descriptor}"))
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise StorageError("InvalidUri", f"{self.uri.child(key)} is no regular file", retriable=False)
+
 
 @contextmanager
 def _locked(path: Path, doing: str) -> Iterator[BinaryIO]:
     """Open an empty file that no other process writes to; the kernel lets go of the lock of one that was killed."""
     while True:
-        with path.open("ab") as file:
+        # A link in its place could lead anywhere, and what it leads to would be emptied.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        with os.fdopen(descriptor, "ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

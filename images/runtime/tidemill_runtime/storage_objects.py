@@ -5,7 +5,10 @@ into what a person must fix (missing, denied) and what another try may cure (eve
 """
 
 import io
+import os
 import re
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,7 +19,9 @@ from obstore import exceptions
 from obstore import store as stores
 
 from tidemill_contracts.storage import CREDENTIALS, Uri
-from tidemill_runtime.storage import CHUNK, Entry, StorageError
+from tidemill_runtime import network
+from tidemill_runtime.networkguard import Ticket
+from tidemill_runtime.storage import ADDRESS_REFUSED, CHUNK, Entry, StorageError
 
 if TYPE_CHECKING:
     from obstore import WritableFile
@@ -26,6 +31,7 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _ANSWER = re.compile(r"<Code>([^<]+)</Code>.*?<Message>([^<]+)</Message>", re.DOTALL)
 _CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
 _CAUSE = re.compile(r'(?:message|error): "([^"]+)"')  # of the system or of the name server, only in the debug text
+_UNTICKETED = "407 Proxy Authentication Required"
 _RETRY: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
 _CLIENT: "ClientConfig" = {
     "connect_timeout": timedelta(seconds=10),
@@ -42,7 +48,10 @@ class ObjectFolder:
         self.uri = uri
         self._prefix = f"{uri.path}/" if uri.path else ""
         try:
-            self._store = _connect(uri, secret)
+            endpoint = _endpoint(uri, secret)
+            self._ticket = Ticket(is_plain_allowed=endpoint.startswith("http://"))
+            _check_endpoint(uri, endpoint)
+            self._store = _connect(uri, secret, self._ticket)
         except (exceptions.BaseError, ValueError) as error:
             raise StorageError("InvalidUri", f"cannot open {uri}: {error}", retriable=False) from error
 
@@ -63,7 +72,7 @@ class ObjectFolder:
         except exceptions.NotFoundError:
             return []
         except (exceptions.BaseError, OSError) as error:
-            raise _translate(error, f"cannot list {self.uri}") from error
+            raise self._translate(error, f"cannot list {self.uri}") from error
         return sorted(found, key=lambda entry: entry.key)
 
     def head(self, key: str) -> Entry | None:
@@ -73,7 +82,7 @@ class ObjectFolder:
         except (exceptions.NotFoundError, FileNotFoundError):
             return None
         except (exceptions.BaseError, OSError) as error:
-            raise _translate(error, f"cannot read {self.uri.child(key)}") from error
+            raise self._translate(error, f"cannot read {self.uri.child(key)}") from error
         return Entry(key, meta["size"], meta["last_modified"].timestamp(), meta["e_tag"])
 
     def chunks(self, key: str) -> Iterator[bytes]:
@@ -82,14 +91,14 @@ class ObjectFolder:
             for piece in obstore.get(self._store, self._prefix + key).stream(min_chunk_size=CHUNK):
                 yield bytes(piece)
         except (exceptions.BaseError, OSError) as error:
-            raise _translate(error, f"cannot read {self.uri.child(key)}") from error
+            raise self._translate(error, f"cannot read {self.uri.child(key)}") from error
 
     def write(self, key: str, content: bytes) -> None:
         """Put one object; an object store shows it whole or not at all."""
         try:
             obstore.put(self._store, self._prefix + key, content)
         except (exceptions.BaseError, OSError) as error:
-            raise _translate(error, f"cannot write {self.uri.child(key)}") from error
+            raise self._translate(error, f"cannot write {self.uri.child(key)}") from error
 
     @contextmanager
     def create(self, key: str) -> Iterator[BinaryIO]:
@@ -100,7 +109,7 @@ class ObjectFolder:
             yield cast(BinaryIO, _Sink(writer))
             writer.close()
         except (exceptions.BaseError, OSError) as error:
-            raise _translate(error, doing) from error
+            raise self._translate(error, doing) from error
 
     def delete(self, keys: list[str]) -> None:
         """Remove objects one after another, so that the order holds."""
@@ -110,7 +119,19 @@ class ObjectFolder:
             except (exceptions.NotFoundError, FileNotFoundError):
                 continue
             except (exceptions.BaseError, OSError) as error:
-                raise _translate(error, f"cannot delete {self.uri.child(key)}") from error
+                raise self._translate(error, f"cannot delete {self.uri.child(key)}") from error
+
+    def _translate(self, error: Exception, doing: str) -> StorageError:
+        refusal, self._ticket.refusal = self._ticket.refusal, None
+        if refusal is not None:
+            return StorageError(ADDRESS_REFUSED, f"{doing}: {refusal}", retriable=False)
+        if _UNTICKETED in str(error):  # the library takes the ticket from a request that goes to another host
+            text = f"{doing}: the store redirects to another one without TLS, which is not followed"
+            return StorageError(ADDRESS_REFUSED, text, retriable=False)
+        found = _translate(error, doing)
+        if found.reason == "StorageUnavailable" and self._ticket.problem is not None:
+            return StorageError(found.reason, f"{doing}: {self._ticket.problem}", retriable=True)
+        return found
 
 
 class _Sink(io.RawIOBase):
@@ -130,13 +151,37 @@ class _Sink(io.RawIOBase):
         return view.nbytes
 
 
-def _connect(uri: Uri, secret: dict[str, str]) -> "ObjectStore":
-    config: Any = {option: secret[key] for key, option in CREDENTIALS[uri.scheme].items() if secret.get(key)}
+def _endpoint(uri: Uri, secret: dict[str, str]) -> str:
+    """Return the URL of the store as Secret or environment have it; empty for the cloud's own, which has TLS."""
     if uri.scheme == "s3":
-        return stores.S3Store(uri.authority, config=config, client_options=_CLIENT, retry_config=_RETRY)
+        names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+        return secret.get("AWS_ENDPOINT_URL") or next((os.environ[n] for n in names if os.environ.get(n)), "")
+    return os.environ.get("AZURE_STORAGE_ENDPOINT", "") if uri.scheme == "az" else ""
+
+
+def _check_endpoint(uri: Uri, endpoint: str) -> None:
+    """Refuse at once what the proxy would refuse after the library's tries."""
+    parts = urllib.parse.urlsplit(endpoint)
+    if parts.hostname is None:
+        return
+    try:
+        network.addresses(parts.hostname, parts.port or 443)
+    except network.RefusedError as error:
+        raise StorageError(ADDRESS_REFUSED, f"{uri}: {error}", retriable=False) from error
+    except OSError:  # it may have a name later; the library says so better
+        return
+
+
+def _connect(uri: Uri, secret: dict[str, str], ticket: Ticket) -> "ObjectStore":
+    config: Any = {option: secret[key] for key, option in CREDENTIALS[uri.scheme].items() if secret.get(key)}
+    client: Any = _CLIENT
+    if not urllib.request.getproxies():  # one of the environment is the administrator's way out, and does the dialling
+        client = {**_CLIENT, "proxy_url": ticket.url()}
+    if uri.scheme == "s3":
+        return stores.S3Store(uri.authority, config=config, client_options=client, retry_config=_RETRY)
     if uri.scheme == "gs":
-        return stores.GCSStore(uri.authority, config=config, client_options=_CLIENT, retry_config=_RETRY)
-    return stores.AzureStore(uri.authority, config=config, client_options=_CLIENT, retry_config=_RETRY)
+        return stores.GCSStore(uri.authority, config=config, client_options=client, retry_config=_RETRY)
+    return stores.AzureStore(uri.authority, config=config, client_options=client, retry_config=_RETRY)
 
 
 def _translate(error: Exception, doing: str) -> StorageError:

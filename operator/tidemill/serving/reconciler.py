@@ -120,6 +120,7 @@ class ModelDeploymentReconciler:
             config.image_pull_policy,
             tuple(config.image_pull_secrets),
             networkpolicy.Settings(config.namespace, config.scraper_namespaces),
+            config.data_environment(),
         )
 
     def _versions(self, key: Key, spec: ModelDeploymentSpec) -> tuple[Version, ...]:

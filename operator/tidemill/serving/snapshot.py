@@ -164,6 +164,8 @@ class Settings:
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     network: networkpolicy.Settings = field(default_factory=networkpolicy.Settings)
+    data_environment: Mapping[str, str] = field(default_factory=dict)
+    """Environment of pods that read artifacts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

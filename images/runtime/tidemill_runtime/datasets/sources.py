@@ -7,13 +7,6 @@ digest of what a run really read is kept beside it.
 """
 
 import hashlib
-import http.client
-import ssl
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,9 +14,9 @@ from tidemill_contracts.artifact import canonical_json, sha256
 from tidemill_contracts.storage import OBJECT_STORE_SCHEMES, Uri, parse_uri
 from tidemill_contracts.training import DataInput
 from tidemill_runtime import storage
-from tidemill_runtime.datasets import builtin
+from tidemill_runtime.datasets import builtin, web
 from tidemill_runtime.datasets.errors import DataError
-from tidemill_runtime.storage import Entry, Folder, StorageError
+from tidemill_runtime.storage import Entry, Folder
 
 SUFFIXES = {
     ".csv": "CSV",
@@ -34,8 +27,6 @@ SUFFIXES = {
     ".jsonl.gz": "JSONLines",
     ".ndjson": "JSONLines",
 }
-_HTTP_TRIES = 3
-_HTTP_TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -59,7 +50,7 @@ def resolve(source: DataInput) -> str:
         return sha256(builtin.csv_bytes(uri.authority))
     if uri.scheme in ("http", "https"):
         hasher = hashlib.sha256()
-        for piece in _get(uri, source.secret):
+        for piece in web.get(uri, source.secret):
             hasher.update(piece)
         return "sha256:" + hasher.hexdigest()
     folder, entries, single = find(uri, source)
@@ -157,63 +148,9 @@ def _download(uri: Uri, secret: str | None, path: Path) -> str:
     hasher = hashlib.sha256()
     try:
         with path.open("wb") as file:
-            for piece in _get(uri, secret):
+            for piece in web.get(uri, secret):
                 hasher.update(piece)
                 file.write(piece)
     except OSError as error:
         raise storage.translate(error, f"cannot write {path}") from error
     return "sha256:" + hasher.hexdigest()
-
-
-def _get(uri: Uri, secret: str | None) -> Iterator[bytes]:
-    """Yield the body of an HTTP answer; a request that got no answer is tried again, a broken body is not."""
-    authorization = storage.secret_values(secret, uri.scheme).get("AUTHORIZATION")
-    request = urllib.request.Request(_quoted(uri), headers={"User-Agent": "tidemill"})  # noqa: S310  http or https
-    if authorization:  # for this URL alone: whom it redirects to is not whom the Secret is for
-        request.add_unredirected_header("Authorization", authorization)
-    for attempt in range(_HTTP_TRIES):
-        try:
-            with urllib.request.urlopen(request, timeout=_HTTP_TIMEOUT_SECONDS) as response:  # noqa: S310
-                yield from _body(response, uri)
-            return
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code < 500 or attempt == _HTTP_TRIES - 1:
-                raise _http_error(uri, error.code, is_redirected=error.url != request.full_url) from error
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            why = getattr(error, "reason", error)
-            if isinstance(why, ssl.SSLCertVerificationError):
-                text = f"{uri}: the server's certificate is not trusted here: {why.verify_message}"
-                raise StorageError("AccessDenied", text, retriable=False) from error
-            if attempt == _HTTP_TRIES - 1:
-                raise StorageError("StorageUnavailable", f"cannot read {uri}: {why}", retriable=True) from error
-        time.sleep(0.5 * 2**attempt)
-
-
-def _body(response: "http.client.HTTPResponse", uri: Uri) -> Iterator[bytes]:
-    expected = response.headers.get("Content-Length")
-    read = 0
-    try:
-        while piece := response.read(storage.CHUNK):
-            read += len(piece)
-            yield piece
-    except (http.client.HTTPException, OSError) as error:
-        raise StorageError("StorageUnavailable", f"{uri}: broken off after {read} bytes", retriable=True) from error
-    if expected is not None and expected.isdigit() and int(expected) != read:
-        text = f"{uri}: broken off after {read} of {expected} bytes"
-        raise StorageError("StorageUnavailable", text, retriable=True)
-
-
-def _http_error(uri: Uri, code: int, *, is_redirected: bool) -> StorageError:
-    if code in (401, 403):
-        why = "the Secret's AUTHORIZATION is missing or refused"
-        if is_redirected:
-            why = "it redirects, and the Secret's AUTHORIZATION is not sent on; give the final URL"
-        return StorageError("AccessDenied", f"{uri} answers {code}: {why}", retriable=False)
-    if code in (404, 410):
-        return StorageError("NotFound", f"{uri} answers {code}: there is no such file", retriable=False)
-    return StorageError("StorageUnavailable", f"{uri} answers {code}", retriable=code >= 500 or code in (408, 425, 429))
-
-
-def _quoted(uri: Uri) -> str:
-    return urllib.parse.quote(str(uri), safe=":/?&=#%@+,;~!$'()*[]")

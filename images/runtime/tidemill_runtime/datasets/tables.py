@@ -1,7 +1,6 @@
 """Files of a data set as one pandas table, with mistakes of the files named by file, line and column."""
 
 import decimal
-import gzip
 import io
 import json
 import math
@@ -14,9 +13,11 @@ import pandas as pd
 
 from tidemill_contracts.reference import category_text
 from tidemill_contracts.training import DataInput
+from tidemill_runtime import expansion
 from tidemill_runtime.datasets import sources
 from tidemill_runtime.datasets.errors import DataError
 from tidemill_runtime.datasets.sources import Fetched
+from tidemill_runtime.expansion import ExpansionError
 
 _GZIP = b"\x1f\x8b"
 _NUMBERS = (bool, int, float, decimal.Decimal, np.bool_, np.integer, np.floating)
@@ -113,15 +114,20 @@ def _parse(form: str, path: Path, where: str) -> pd.DataFrame:
     try:
         if form == "Parquet":
             return _parquet(path, where)
-        content = path.read_bytes()
-        if content.startswith(_GZIP):
-            content = gzip.decompress(content)
-        text = content.decode("utf-8-sig")
+        text = _content(path, where).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError("InvalidData", f"{where}: byte {error.start} is not UTF-8") from error
     except (OSError, EOFError, zlib.error) as error:
         raise DataError("InvalidData", f"{where}: broken gzip data: {error}") from error
+    except ExpansionError as error:
+        raise DataError("TooLarge", str(error)) from error
     return _csv(text, where) if form == "CSV" else _json_lines(text, where)
+
+
+def _content(path: Path, where: str) -> bytes:
+    with path.open("rb") as file:
+        is_packed = file.read(len(_GZIP)) == _GZIP
+    return expansion.gunzipped(path, where) if is_packed else path.read_bytes()
 
 
 def _csv(text: str, where: str) -> pd.DataFrame:
@@ -143,7 +149,10 @@ def _parquet(path: Path, where: str) -> pd.DataFrame:
 
     try:
         # A plain file, not a data set: folder names around it mean nothing here.
-        table = parquet.ParquetFile(path).read()
+        with parquet.ParquetFile(path) as file:
+            expansion.check_parquet(file.metadata, where)
+            batches = list(expansion.counted(file.iter_batches(), where))
+            table = pyarrow.Table.from_batches(batches, file.schema_arrow)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError("InvalidData", f"{where}: not Parquet: {str(error).splitlines()[0]}") from error
     _check_columns(list(table.column_names), where)

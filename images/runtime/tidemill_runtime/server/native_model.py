@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tidemill_contracts.artifact import PROBABILITIES, ModelManifest
+from tidemill_runtime import expansion
 from tidemill_runtime.estimators import named, output_methods, parts, refused_categories
 from tidemill_runtime.server import forests
 from tidemill_runtime.server.answer import Answer
@@ -47,6 +48,7 @@ def load_skops(path: Path) -> Any:
     from skops import io as skops_io
 
     try:
+        expansion.check_zip(path, path.name)
         unknown = skops_io.get_untrusted_types(file=path)
         refused = [name for name in unknown if not is_vetted(name)]
         if refused:

@@ -7,7 +7,7 @@ after another, so that what is read is what was digested. The result gets its na
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from pyarrow import parquet as pq
 from tidemill_contracts.artifact import sha256
 from tidemill_contracts.storage import Uri, parse_uri
 from tidemill_contracts.training import DataInput
-from tidemill_runtime import storage
+from tidemill_runtime import expansion, storage
 from tidemill_runtime.datasets import sources
 from tidemill_runtime.datasets.errors import DataError
 from tidemill_runtime.server.errors import PredictError
@@ -67,10 +67,11 @@ class Inputs:
         Raises:
             PredictError: DataInvalid, it is no Parquet file; StorageError: it cannot be read.
         """
-        with tempfile.TemporaryDirectory(prefix="tidemill-input-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="tidemill-input-") as scratch, ExitStack() as held:
             path = self.copies.get(entry.key)
             if path is None and isinstance(self.folder, LocalFolder):
-                path = self.folder.path / entry.key
+                # By the open file: a link that is put in its place meanwhile is not followed.
+                path = Path(f"/proc/self/fd/{held.enter_context(self.folder.opened(entry.key)).fileno()}")
             if path is None:
                 assert self.folder is not None  # noqa: S101  fetched files are in `copies`
                 path = Path(scratch) / "data"
@@ -80,10 +81,18 @@ class Inputs:
             except (pa.ArrowException, OSError) as error:
                 raise PredictError("DataInvalid", f"{self.name(entry)}: {error}") from error
             with file:
+                _check_size(file, self.name(entry))
                 yield file
             if isinstance(self.folder, LocalFolder) and self.folder.head(entry.key) != entry:
                 text = f"{self.name(entry)} changed while it was read"
                 raise PredictError("DataChanged", text, retryable=True)
+
+
+def _check_size(file: pq.ParquetFile, where: str) -> None:
+    try:
+        expansion.check_parquet(file.metadata, where)
+    except expansion.ExpansionError as error:
+        raise PredictError("DataInvalid", str(error)) from error
 
 
 @contextmanager

@@ -164,7 +164,7 @@ def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
         "name": CONTAINER,
         "image": snapshot.settings.server_image,
         "imagePullPolicy": snapshot.settings.image_pull_policy,
-        "env": podspec.env({**variables, **tracing(snapshot, version)}),
+        "env": podspec.env({**snapshot.settings.data_environment, **variables, **tracing(snapshot, version)}),
         "ports": podspec.container_ports(COMPONENT),
         "resources": resources(snapshot),
         "securityContext": podspec.container_security_context(),

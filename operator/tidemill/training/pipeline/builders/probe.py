@@ -72,6 +72,12 @@ def _pod(snapshot: PipelineSnapshot, sources: list[DataSource]) -> dict[str, Any
         mounts.add_uri(source.uri)
         mounts.add_secret(source.secret_ref, source.uri)
     spec, config = snapshot.pipeline.spec, snapshot.config
+    environment = {
+        **delivery.environment,
+        "HOME": "/tmp",  # noqa: S108
+        "TMPDIR": "/tmp",  # noqa: S108
+        **config.data_environment(),
+    }
     pod: dict[str, Any] = {
         **podspec.pod_defaults(),
         "restartPolicy": "Never",
@@ -81,7 +87,7 @@ def _pod(snapshot: PipelineSnapshot, sources: list[DataSource]) -> dict[str, Any
                 "image": config.trainer_image,
                 "imagePullPolicy": config.image_pull_policy,
                 "command": COMMAND,
-                "env": podspec.env({**delivery.environment, "HOME": "/tmp", "TMPDIR": "/tmp"}),  # noqa: S108
+                "env": podspec.env(environment),
                 "resources": RESOURCES,
                 "securityContext": podspec.container_security_context(),
                 "terminationMessagePath": TERMINATION_MESSAGE_PATH,

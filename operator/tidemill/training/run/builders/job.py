@@ -79,6 +79,7 @@ def _pod(snapshot: RunSnapshot) -> dict[str, Any]:
         "HOME": "/tmp",  # noqa: S108 - an emptyDir of this pod
         "TMPDIR": "/tmp",  # noqa: S108
         "PYTHONHASHSEED": "0",  # the order of sets goes into models: equal runs must give equal bytes
+        **config.data_environment(),
     }
     pod: dict[str, Any] = {
         **podspec.pod_defaults(),
