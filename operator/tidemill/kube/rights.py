@@ -80,6 +80,12 @@ OPERATOR = (
         "policy", ("poddisruptionbudgets",), (*READ, "create", "patch", "delete"), "As their Deployments, of two pods"
     ),
     Right(
+        "networking.k8s.io",
+        ("networkpolicies",),
+        (*READ, "create", "patch", "delete"),
+        "Of servers and monitors, unless `networkPolicies: None`",
+    ),
+    Right(
         "autoscaling",
         ("horizontalpodautoscalers",),
         (*READ, "create", "patch", "delete"),

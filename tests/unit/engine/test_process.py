@@ -32,12 +32,25 @@ def test_settings_are_read_and_typed() -> None:
     assert config.resync_seconds == 30.0
 
 
+def test_what_pods_that_read_data_are_told() -> None:
+    assert OperatorConfig.from_env({}).data_environment() == {}, "an unset one would replace all pods at an upgrade"
+    told = {
+        "TIDEMILL_ALLOWED_NETWORKS": "10.1.0.0/16,fd12::/64",
+        "TIDEMILL_REFUSED_NETWORKS": "0.0.0.0/0",
+        "TIDEMILL_EXPANDED_LIMIT": "2Gi",
+    }
+    assert OperatorConfig.from_env(told).data_environment() == told
+
+
 @pytest.mark.parametrize(
     ("name", "value", "want"),
     [
         ("TIDEMILL_WORKERS", "many", "TIDEMILL_WORKERS='many' cannot be read"),
         ("TIDEMILL_POD_NAME", "", "TIDEMILL_POD_NAME must not be empty"),
         ("TIDEMILL_WORKERS", "0", "TIDEMILL_WORKERS must be at least 1"),
+        ("TIDEMILL_ALLOWED_NETWORKS", "10.0.0.0/8,lake", "TIDEMILL_ALLOWED_NETWORKS: 'lake' does not appear to be"),
+        ("TIDEMILL_REFUSED_NETWORKS", "10.0.0.1/8", "TIDEMILL_REFUSED_NETWORKS: 10.0.0.1/8 has host bits set"),
+        ("TIDEMILL_EXPANDED_LIMIT", "8 GB", "TIDEMILL_EXPANDED_LIMIT must be a number of bytes"),
         ("TIDEMILL_LEADER_ELECTION", "maybe", "must be true or false"),
         ("TIDEMILL_IMAGE_PULL_POLICY", "Sometimes", "allowed are Always, IfNotPresent, Never"),
         ("TIDEMILL_ARTIFACT_CLAIM_ACCESS_MODES", "ReadOnlyMany", "allowed are ReadWriteOnce"),

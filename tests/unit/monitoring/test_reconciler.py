@@ -88,6 +88,11 @@ class World:
         meta = {"name": name, "labels": labels, "ownerReferences": self.client.owners("churn-monitor"), **meta}
         self.put({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": status})
 
+    def own(self, made: dict[str, Any]) -> dict[str, Any]:
+        """A child as it would be with the uid that the monitor has here."""
+        owner = self.client.deployment("churn-monitor", self.cache.get("ModelMonitor", "team", "churn") or {})
+        return {**made, "metadata": {**made["metadata"], **owner["metadata"], "namespace": "team"}}
+
     async def look(self, seconds: float = 0) -> Snapshot:
         self.clock.time += timedelta(seconds=seconds)
         found = await self.reconciler.gather(KEY)
@@ -125,13 +130,13 @@ async def test_the_report_of_the_version_in_service_is_read_from_the_pod() -> No
 async def test_a_monitor_of_before_is_read_where_it_answers() -> None:
     """Until an upgrade reaches its Deployment, the pod has one port for all."""
     world = ready_world()
-    made = workload.deployment(snapshot())
+    made = world.own(workload.deployment(snapshot()))
     (container,) = made["spec"]["template"]["spec"]["containers"]
     container["ports"] = [{"name": "http", "containerPort": MONITOR_PORT}]
     world.put(made)
     await world.look()
     assert world.client.asked == [f"http://10.0.0.9:{MONITOR_PORT}/v1/report?digest={DIGEST}"]
-    world.put(workload.deployment(snapshot()))
+    world.put(world.own(workload.deployment(snapshot())))
     await world.look(60)
     assert world.client.asked[1:] == [f"http://10.0.0.9:{REPORT_PORT}/v1/report?digest={DIGEST}"]
 

@@ -9,7 +9,7 @@ from tests.unit.serving.make import snapshot, version
 
 from tidemill.core import podspec
 from tidemill.serving.builders import envoy, router, server
-from tidemill.serving.snapshot import Snapshot
+from tidemill.serving.snapshot import Settings, Snapshot
 from tidemill_contracts.delivery import MAX_VARIABLE_BYTES
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, ServerConfig
 from tidemill_contracts.storage import URI_LIMIT, secret_keys
@@ -333,3 +333,12 @@ def test_the_version_of_a_file_is_its_content() -> None:
     assert envoy.version_of(envoy.routes([one])) == envoy.version_of(envoy.routes([one]))
     assert envoy.version_of(envoy.routes([one])) != envoy.version_of(envoy.routes([two]))
     assert envoy.version_of(envoy.clusters([one])) == envoy.version_of(envoy.clusters([two]))
+
+
+def test_a_server_is_told_where_artifacts_may_come_from() -> None:
+    told = {"TIDEMILL_ALLOWED_NETWORKS": "10.1.0.0/16"}
+    found = replace(snapshot(), settings=Settings("server:1", "router:1", data_environment=told))
+    (container,) = server.pod_spec(found, version(1))["containers"]
+    assert {"name": "TIDEMILL_ALLOWED_NETWORKS", "value": "10.1.0.0/16"} in container["env"]
+    (before,) = server.pod_spec(snapshot(), version(1))["containers"]
+    assert [e for e in container["env"] if e["name"] != "TIDEMILL_ALLOWED_NETWORKS"] == before["env"]

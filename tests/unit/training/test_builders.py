@@ -304,3 +304,18 @@ def test_interim_conditions_of_a_job_are_not_its_end() -> None:
     assert job_outcome({"status": {"conditions": make.job_condition("FailureTarget")}}) is None
     assert job_outcome({"status": {"conditions": make.job_condition("SuccessCriteriaMet")}}) is None
     assert job_outcome({"status": {"conditions": make.job_condition("Failed")}}) == "Failed"
+
+
+def test_trainer_and_probe_are_told_where_data_may_come_from() -> None:
+    config = OperatorConfig(allowed_networks=("10.1.0.0/16",), refused_networks=("0.0.0.0/0",), expanded_limit="2Gi")
+    told = [{"name": name, "value": value} for name, value in config.data_environment().items()]
+    assert len(told) == 3
+    pipeline = make.Pipeline().data("https://lake.example/customers.csv").triggers(dataChange={})
+    world = World(pipeline.obj(), make.ConfigMap().obj(), config=config)
+    world.settle()
+    world.train()
+    jobs = [world.get("Job", name) for name in world.names("Job")]
+    components = {job["metadata"]["labels"]["app.kubernetes.io/component"] for job in jobs}
+    assert components == {"trainer", "probe"}
+    for job in jobs:
+        assert all(entry in container(job)["env"] for entry in told)
