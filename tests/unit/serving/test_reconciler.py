@@ -390,3 +390,22 @@ async def test_an_answer_that_no_router_gives_is_named_without_its_words() -> No
     world.client.counts = {"10.0.0.1": {CANDIDATE: -7777}}
     (pod,) = (await world.look()).router.pods
     assert pod.scrape is None and pod.error == "router pod r: a figure of its answer is no count"
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_a_version_that_a_person_wrote_is_loaded_from_a_pickle_only_by_leave_of_the_deployment(
+    allowed: bool,
+) -> None:
+    """Whatever the record says of itself: its status is the operator's, its spec is whoever's may write one."""
+    world = World()
+    world.model_version("imported", "none", 1)
+    record = world.cache.get("ModelVersion", "team", "imported")
+    assert record is not None
+    approved = {"conditions": [{"type": "Approved", "status": "True"}]}
+    world.put({**record, "spec": {**record["spec"], "formats": ["joblib"]}, "status": approved})
+    world.deployment({}, {"model": {"version": "imported"}, "server": {"allowPickle": allowed}})
+    plan = world.reconciler.plan(await world.look())
+    assert plan.status is not None
+    reasons = {c["type"]: c["reason"] for c in plan.status["conditions"]}
+    servers = [o for o in plan.apply if o["kind"] == "Deployment" and "router" not in o["metadata"]["name"]]
+    assert (reasons.get("Stalled"), len(servers)) == ((None, 1) if allowed else ("PickleNotAllowed", 0))
