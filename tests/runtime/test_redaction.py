@@ -11,11 +11,12 @@ import pytest
 from tests.runtime.conftest import Trainer, write_secret
 
 from tidemill_contracts.storage import CREDENTIALS, SECRET_KEYS, secret_keys
-from tidemill_contracts.training import DataInput
+from tidemill_contracts.training import DataInput, Failure, TrainingResult
 from tidemill_runtime import redaction, storage
 from tidemill_runtime.redaction import MARK, redact
 from tidemill_runtime.server import errors, logs
 from tidemill_runtime.storage import StorageError
+from tidemill_runtime.trainer import report
 
 KEY = 'wJalr/XUtnFEMI+K7MDENG="bPx"'
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nBKcwggSjAgEAAoIBAQ==\n-----END PRIVATE KEY-----\n"
@@ -86,6 +87,32 @@ def test_a_renewed_secrets_old_value_stays_known(mounts: Path, monkeypatch: pyte
 def test_short_values_blank_no_words(mounts: Path) -> None:
     write_secret(mounts, "lake", {"AWS_SECRET_ACCESS_KEY": "a", "AWS_ACCESS_KEY_ID": "train"})
     assert redact("train a model") == "train a model"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("AWS_ENDPOINT_URL", "http://[broken"),
+        ("GOOGLE_SERVICE_ACCOUNT_KEY", "{" * 50_000),
+        ("GOOGLE_SERVICE_ACCOUNT_KEY", '{"private_key": 7}'),
+        ("AUTHORIZATION", ""),
+    ],
+)
+def test_a_value_that_is_not_what_it_should_be_breaks_no_message(mounts: Path, key: str, value: str) -> None:
+    write_secret(mounts, "lake", {key: value})
+    assert redact("row 3 is refused") == "row 3 is refused"
+
+
+def test_a_report_stays_one_when_a_credential_is_one_of_its_words(
+    mounts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_secret(mounts, "lake", {"AWS_SECRET_ACCESS_KEY": "UserError", "AWS_ACCESS_KEY_ID": "classification"})
+    failure = Failure(category="UserError", reason="CodeFailed", message="a UserError")
+    monkeypatch.setenv("TIDEMILL_TERMINATION_LOG", str(tmp_path / "log"))
+    report.write(TrainingResult(outcome="Failed", failure=failure, task="classification"))
+    told = TrainingResult.from_json((tmp_path / "log").read_text())
+    assert told.failure is not None
+    assert (told.failure.category, told.failure.message, told.task) == ("UserError", f"a {MARK}", "classification")
 
 
 def test_values_of_the_environment_count(monkeypatch: pytest.MonkeyPatch, mounts: Path) -> None:

@@ -59,9 +59,9 @@ def redacted(document: Any, keep: frozenset[str] = frozenset()) -> Any:
     if isinstance(document, str):
         return redact(document)
     if isinstance(document, dict):
-        return {redact(k): v if k in keep else redacted(v) for k, v in document.items()}
+        return {redact(k): v if k in keep else redacted(v, keep) for k, v in document.items()}
     if isinstance(document, list | tuple):
-        return [redacted(v) for v in document]
+        return [redacted(v, keep) for v in document]
     return document
 
 
@@ -153,8 +153,8 @@ def _link(folder: Path) -> str:
 def _found(root: Path) -> Iterator[str]:
     files = [file for file in root.glob("*/*") if file.name not in _PLAIN and file.is_file()] if root.is_dir() else []
     for file in files:
-        with file.open(encoding="utf-8", errors="replace") as opened:
-            yield from _parts(file.name, opened.read(_MOST_BYTES))
+        with contextlib.suppress(OSError):  # renewed or taken away just now: the next look finds what is there
+            yield from _parts(file.name, file.read_bytes()[:_MOST_BYTES].decode(errors="replace"))
     for key in contract.SECRET_KEYS:
         if key not in _PLAIN and os.environ.get(key):
             yield from _parts(key, os.environ[key])
@@ -164,7 +164,8 @@ def _parts(key: str, value: str) -> Iterator[str]:
     """What of a value is secret by itself, the whole first."""
     value = value.strip()
     if key == "AWS_ENDPOINT_URL":  # an address; only what it may hold of a login is secret
-        yield urllib.parse.urlsplit(value).password or ""
+        login = value.partition("://")[2].partition("/")[0].rpartition("@")[0]
+        yield login.partition(":")[2]
         return
     yield value
     if key == "AUTHORIZATION":
@@ -172,7 +173,7 @@ def _parts(key: str, value: str) -> Iterator[str]:
     if value.startswith("{"):
         try:
             document = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         for name, part in document.items():
             if isinstance(part, str) and "private" in name:

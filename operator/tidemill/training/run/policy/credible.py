@@ -15,7 +15,7 @@ from tidemill.api.v1alpha1.training_run import TrainingRunSpec
 from tidemill.core.text import clean
 from tidemill_contracts.artifact import ColumnSpec, digest_hex
 from tidemill_contracts.storage import parse_uri
-from tidemill_contracts.training import NAME_LIMIT, REVISION_LIMIT, Failure, TrainingResult, is_name, is_revision
+from tidemill_contracts.training import NAME_LIMIT, REVISION_LIMIT, TrainingResult, is_name, is_revision
 
 REASON = "ResultRefused"
 WHOLE_LIMIT = 2**53
@@ -38,7 +38,7 @@ def cleaned(result: TrainingResult) -> TrainingResult:
     told = result.failure
     return result.model_copy(
         update={
-            "failure": told and Failure(category=told.category, reason=told.reason, message=clean(told.message)),
+            "failure": told and told.model_copy(update={"message": clean(told.message)}),
             "champion_note": result.champion_note and clean(result.champion_note),
             "onnx": result.onnx and clean(result.onnx),
             "warnings": tuple(clean(text) for text in result.warnings),
