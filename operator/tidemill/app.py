@@ -100,6 +100,7 @@ class Operator:
         self.health.registry.register(ConditionsCollector(self.cache, self._reconciled))
         watched = sources(self._reconciled, slices.watches)
         queues = {kind: WorkQueue(kind.lower(), self.clock) for kind in self._reconciled}
+        self.deps.turns.wake = lambda key: queues[key.kind].add(key)
         self.intake = Intake(self.cache, queues, watched)
         self.resync = Resync(self.client, self.intake, self.config.watch_namespaces, self.config.resync_seconds)
         applier = Applier(self.client, self.cache, [s.resource.kind for s in watched])
@@ -161,6 +162,7 @@ class Operator:
             if self.config.leader_election:
                 group.create_task(self.elector.hold(), name="lease renewal")
             await self._fill()
+            self.deps.turns.resume(o for kind in self._reconciled for o in self.cache.list(kind))
             for controller in self.controllers:
                 controller.start()
             self.leading.set()

@@ -57,6 +57,8 @@ class OperatorConfig:
     """What a compressed data file may become, a quantity; None: the data plane's default."""
     log_level: str = "INFO"
     workers: int = 32
+    updates_at_once: int = 5
+    """So many objects at a time have their pods replaced because of a new operator or image; 0: none."""
     resync_seconds: float = 600.0
     namespace: str = "tidemill-system"
     """The operator's own namespace: where its Lease lives."""
@@ -109,6 +111,8 @@ class OperatorConfig:
             raise ConfigError("TIDEMILL_POD_NAME must not be empty: it tells the replicas apart")
         if self.workers < 1:
             raise ConfigError("TIDEMILL_WORKERS must be at least 1")
+        if self.updates_at_once < 0:
+            raise ConfigError("TIDEMILL_UPDATES_AT_ONCE must not be negative; 0 replaces no pods")
         if not self.lease_duration_seconds > self.renew_deadline_seconds > self.retry_period_seconds > 0:
             raise ConfigError(
                 "TIDEMILL_LEASE_DURATION_SECONDS must be above TIDEMILL_RENEW_DEADLINE_SECONDS, and that above "

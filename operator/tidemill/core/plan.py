@@ -66,6 +66,14 @@ class Event:
     """What the operator did or tried, PascalCase ("StartRun", "ShiftTraffic")."""
 
 
+class Turn(NamedTuple):
+    """What a pass does about pods that only the operator would make otherwise (see `core.turns`)."""
+
+    kind: Literal["waits", "updates"]
+    rank: int
+    """Objects of a lower rank have their turn first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that one pass wants done.
@@ -83,3 +91,4 @@ class Plan:
     events: tuple[Event, ...] = field(default=())
     requeue_after: float | None = None
     error: str | None = None
+    turn: Turn | None = None

@@ -17,6 +17,7 @@ from tidemill.core.labels import API_VERSION
 from tidemill.core.plan import Key, Plan
 from tidemill.core.podspec import controller_of
 from tidemill.engine.clock import Clock
+from tidemill.engine.turns import Turns
 from tidemill.kube.cache import Cache
 from tidemill.kube.client import KubeClient
 from tidemill.kube.scraping import Scraper
@@ -35,6 +36,11 @@ class Deps:
     clock: Clock
     scraper: Scraper = field(default_factory=Scraper)
     """One for all kinds: its bounds are of the process."""
+    turns: Turns = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The picture of the fleet starts empty."""
+        object.__setattr__(self, "turns", Turns(self.cache, self.clock, self.config.updates_at_once))
 
 
 class Snapshot(Protocol):

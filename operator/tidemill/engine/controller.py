@@ -38,6 +38,8 @@ class Outcome:
     requeue_after: float | None = None
     failed: bool = False
     at_least: float = 0.0
+    planned: bool = False
+    """All of a plan was carried out."""
 
 
 class Controller:
@@ -91,6 +93,7 @@ class Controller:
         """One pass over `key`; never raises. Tells the queue when to look again, and returns what happened."""
         with metrics.RECONCILE_SECONDS.labels(self._name).time():
             outcome = await self._guarded(key)
+        self._deps.turns.end(key, planned=outcome.planned)
         metrics.RECONCILE_TOTAL.labels(self._name, outcome.result).inc()
         if outcome.failed:
             metrics.RECONCILE_ERRORS.labels(self._name).inc()
@@ -111,6 +114,7 @@ class Controller:
             if obj is None or obj["metadata"].get("deletionTimestamp"):
                 return Outcome("success")
             plan = self._reconciler.plan(snapshot)
+            self._deps.turns.begin(key, plan.turn)  # nothing was awaited since the snapshot's picture of the fleet
             refused = await self._applier.execute(plan, key)
             if refused is not None:
                 return await self._report_refusal(key, obj, plan, refused)
@@ -123,8 +127,8 @@ class Controller:
             logger.warning("pass failed: %s", plan.error, extra={"object": str(key)})
             return Outcome("error", failed=True)
         if plan.requeue_after is not None:
-            return Outcome("requeue_after", requeue_after=plan.requeue_after)
-        return Outcome("success")
+            return Outcome("requeue_after", requeue_after=plan.requeue_after, planned=True)
+        return Outcome("success", planned=True)
 
     async def _report(self, key: Key, obj: Obj, plan: Plan) -> None:
         if plan.status is not None:

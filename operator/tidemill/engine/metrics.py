@@ -53,3 +53,8 @@ DRIFT = Counter(
 )
 CACHED = Gauge("tidemill_operator_cached_objects", "Objects in the cache, by kind.", ["kind"])
 BUILD = Gauge("tidemill_operator_build_info", "Always 1; the version is a label.", ["version"])
+UPDATES = Gauge(
+    "tidemill_operator_updates",
+    "Objects whose pods a new operator or image replaces, by state: updating | late (not ready in time) | waiting.",
+    ["state"],
+)

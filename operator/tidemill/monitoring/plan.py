@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tidemill.core import conditions
-from tidemill.core.plan import Event, ObjectRef, Plan
+from tidemill.core import conditions, turns
+from tidemill.core.plan import Event, Key, ObjectRef, Plan
 from tidemill.errors import Waiting
 from tidemill.monitoring import status
 from tidemill.monitoring.builders import prometheus, workload
@@ -32,14 +32,36 @@ def build(snapshot: Snapshot) -> Plan:
     findings = judge.judge(snapshot)
     new = actions.decide(snapshot, findings)
     recorded = actions.remember(list(snapshot.status.actions), new)
-    children = [*workload.build(snapshot), *prometheus.build(snapshot)]
+    scraped = prometheus.build(snapshot)
+    paced = _paced(snapshot)
     return Plan(
-        apply=tuple(children),
-        delete=tuple(_obsolete(snapshot, children)),
-        status=status.build(snapshot, findings, recorded),
-        events=(*_rebased(snapshot), *_news(snapshot, findings), *(actions.event(a) for a in new)),
-        requeue_after=_next_look(snapshot),
+        apply=(*paced.apply[0], *scraped),
+        patches=paced.patches,
+        delete=tuple(_obsolete(snapshot, [*workload.build(snapshot), *scraped])),
+        status=status.build(snapshot, findings, recorded, paced.condition),
+        events=(
+            *_rebased(snapshot),
+            *_news(snapshot, findings),
+            *(actions.event(a) for a in new),
+            *turns.news(snapshot.object, paced),
+        ),
+        requeue_after=turns.sooner(_next_look(snapshot), paced.look_after),
+        turn=paced.turn,
     )
+
+
+def _paced(snapshot: Snapshot) -> turns.Paced:
+    """What is applied of the pod: a change of the operator's own has its turn, before servers that write to it."""
+    meta = snapshot.object["metadata"]
+    look = turns.Look(
+        key=Key(snapshot.object["kind"], meta["namespace"], meta["name"]),
+        object=snapshot.object,
+        now=snapshot.now,
+        fleet=snapshot.fleet,
+        live=snapshot.deployments,
+        children=frozenset((ref.kind, ref.name) for ref in snapshot.children),
+    )
+    return turns.pace(look, [workload.unit(snapshot)], rank=0)
 
 
 def look_interval(window_seconds: int) -> float:

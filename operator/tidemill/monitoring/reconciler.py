@@ -85,6 +85,12 @@ class ModelMonitorReconciler:
             reading=await self._reading(key, obj["metadata"]["uid"], spec, served, pod, now),
             prometheus_kinds=kinds,
             children=await self._children(obj, kinds),
+            deployments={
+                o["metadata"]["name"]: o
+                for o in self._deps.cache.list("Deployment", owner_uid=obj["metadata"]["uid"])
+                if not o["metadata"].get("deletionTimestamp")
+            },
+            fleet=self._deps.turns.fleet(),  # nothing may be awaited from here on
         )
 
     def plan(self, snapshot: Snapshot) -> Plan:

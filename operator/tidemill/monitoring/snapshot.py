@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec, ModelMonitorSt
 from tidemill.core import names, networkpolicy
 from tidemill.core.plan import ObjectRef
 from tidemill.core.snapshot import ObjectSnapshot
+from tidemill.core.turns import ALONE, Fleet
 from tidemill_contracts.monitoring import MonitorReport, VersionReport, WindowReport
 
 Obj = dict[str, Any]
@@ -76,6 +78,9 @@ class Snapshot(ObjectSnapshot):
     prometheus_kinds: frozenset[str] = frozenset()
     """Which of ServiceMonitor and PrometheusRule the cluster knows; asked only when spec.prometheus is set."""
     children: tuple[ObjectRef, ...] = ()
+    deployments: Mapping[str, Obj] = field(default_factory=dict)
+    """Its Deployment as it is, by name."""
+    fleet: Fleet = ALONE
 
     @property
     def version_report(self) -> VersionReport | None:

@@ -39,16 +39,20 @@ REASONS = frozenset(
 """Every reason that this slice sets."""
 
 
-def build(snapshot: Snapshot, findings: Findings, actions: Sequence[ActionStatus]) -> dict[str, Any]:
+def build(
+    snapshot: Snapshot, findings: Findings, actions: Sequence[ActionStatus], pods: Condition | None = None
+) -> dict[str, Any]:
     """The whole status; the old one when only numbers moved and it is younger than a minute."""
-    found = _fresh(snapshot, findings, actions)
+    found = _fresh(snapshot, findings, actions, pods)
     old = snapshot.object.get("status") or {}
     if _is_same_news(old, found) and not _is_due(snapshot, old, found):
         return dict(old)
     return found
 
 
-def _fresh(snapshot: Snapshot, findings: Findings, actions: Sequence[ActionStatus]) -> dict[str, Any]:
+def _fresh(
+    snapshot: Snapshot, findings: Findings, actions: Sequence[ActionStatus], pods: Condition | None
+) -> dict[str, Any]:
     report = snapshot.version_report
     judged = snapshot.judged
     served = snapshot.served
@@ -60,7 +64,7 @@ def _fresh(snapshot: Snapshot, findings: Findings, actions: Sequence[ActionStatu
         "driftedWindows": findings.drifted_windows,
         "performance": _performance(snapshot),
         "actions": [a.to_json() for a in actions] or None,
-        "conditions": _conditions(snapshot, findings),
+        "conditions": _conditions(snapshot, findings, pods),
     }
     if report is not None and report.last_record_at is not None:
         found["lastRecordTime"] = _minute(moment(report.last_record_at))
@@ -131,8 +135,8 @@ def _performance(snapshot: Snapshot) -> dict[str, Any] | None:
     return performance.to_json()
 
 
-def _conditions(snapshot: Snapshot, findings: Findings) -> list[dict[str, Any]]:
-    found = [*_summary(snapshot), *findings.conditions]
+def _conditions(snapshot: Snapshot, findings: Findings, pods: Condition | None) -> list[dict[str, Any]]:
+    found = [*_summary(snapshot), *findings.conditions, *([pods] if pods is not None else [])]
     prometheus = prometheus_ready(snapshot)
     if prometheus is not None:
         found.append(prometheus)

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.core.plan import ObjectRef, Patch, Plan
+from tidemill.core import turns
+from tidemill.core.plan import Key, ObjectRef, Patch, Plan
 from tidemill.serving import readiness, status, steps
 from tidemill.serving.builders import envoy, router, server
 from tidemill.serving.policy import agenda, marks, rollout, target
@@ -51,14 +52,15 @@ def build(snapshot: Snapshot) -> Plan:
     decided = rollout.decide(snapshot, before, wanted)
     state = decided.state
     cast, config = _cast(snapshot, state)
+    paced = _paced(snapshot, cast, config)
     apply: list[dict[str, Any]] = []
-    patches: list[Patch] = [*marks.patches(snapshot, before, state)]
-    for version in cast.serving:
-        apply += server.build(snapshot, version)
+    patches: list[Patch] = [*marks.patches(snapshot, before, state), *paced.patches]
+    for version, pods in zip(cast.serving, paced.apply, strict=False):
+        apply += pods
         apply += _extras(snapshot, state, cast, version)
         patches += _scale(snapshot, state, version)
     apply += _policies(snapshot)
-    apply += router.build(snapshot, config)
+    apply += [router.config_map(snapshot, config), *paced.apply[-1], *router.extras(snapshot)]
     patches += router.refreshes(snapshot, config)
     return Plan(
         apply=tuple(apply),
@@ -71,10 +73,29 @@ def build(snapshot: Snapshot) -> Plan:
             effective_weight=_weight(snapshot, state),
             selector=_selector(snapshot, cast.stable),
             routed=readiness.is_routed(snapshot, state, config.routes_version),
+            pods=paced.condition,
         ),
-        events=decided.events,
-        requeue_after=0.1 if decided.events else agenda.next_look(snapshot, state, config.routes_version),
+        events=(*decided.events, *turns.news(snapshot.object, paced)),
+        requeue_after=0.1
+        if decided.events
+        else turns.sooner(paced.look_after, agenda.next_look(snapshot, state, config.routes_version)),
+        turn=paced.turn,
     )
+
+
+def _paced(snapshot: Snapshot, cast: _Cast, config: router.Config) -> turns.Paced:
+    """What is applied of the pods of each version, and of the router's: a change of the operator's own has its turn."""
+    meta = snapshot.object["metadata"]
+    look = turns.Look(
+        key=Key(snapshot.object["kind"], meta["namespace"], meta["name"]),
+        object=snapshot.object,
+        now=snapshot.now,
+        fleet=snapshot.fleet,
+        live=snapshot.deployments,
+        children=frozenset((ref.kind, ref.name) for ref in snapshot.children),
+    )
+    units = [server.unit(snapshot, version) for version in cast.serving]
+    return turns.pace(look, [*units, router.unit(snapshot, config)], rank=1)
 
 
 def _suspended(snapshot: Snapshot, state: State, wanted: Target) -> Plan:

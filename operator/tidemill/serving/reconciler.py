@@ -106,6 +106,12 @@ class ModelDeploymentReconciler:
             children=reading.references(
                 o for kind in _CHILD_KINDS for o in cache.list(kind, owner_uid=obj["metadata"]["uid"])
             ),
+            deployments={
+                o["metadata"]["name"]: o
+                for o in cache.list("Deployment", owner_uid=obj["metadata"]["uid"])
+                if not o["metadata"].get("deletionTimestamp")
+            },
+            fleet=self._deps.turns.fleet(),  # nothing may be awaited from here on
         )
 
     def plan(self, snapshot: Snapshot) -> Plan:

@@ -16,6 +16,7 @@ from tidemill.core import hashing, names, networkpolicy
 from tidemill.core import labels as keys
 from tidemill.core.plan import ObjectRef
 from tidemill.core.snapshot import ObjectSnapshot
+from tidemill.core.turns import ALONE, Fleet
 from tidemill.serving.figures import Scrape
 from tidemill_contracts.runtimes import VERIFIED, Asked, Choice, choose
 
@@ -186,6 +187,9 @@ class Snapshot(ObjectSnapshot):
     rollback_requests: tuple[RollbackRequest, ...] = ()
     children: tuple[ObjectRef, ...] = ()
     """Children that belong to one version (Deployment, Service, PodDisruptionBudget, HorizontalPodAutoscaler)."""
+    deployments: Mapping[str, Obj] = field(default_factory=dict)
+    """Its Deployments as they are, by name."""
+    fleet: Fleet = ALONE
 
     @property
     def spec_digest(self) -> str:

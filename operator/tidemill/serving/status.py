@@ -33,7 +33,14 @@ REASONS = frozenset(
 
 
 def build(
-    snapshot: Snapshot, state: State, target: Target, *, effective_weight: int, selector: str | None, routed: bool
+    snapshot: Snapshot,
+    state: State,
+    target: Target,
+    *,
+    effective_weight: int,
+    selector: str | None,
+    routed: bool,
+    pods: Condition | None = None,
 ) -> dict[str, Any]:
     """The whole status.
 
@@ -60,7 +67,7 @@ def build(
         "lastHandledAbort": state.abort,
         "lastHandledRetry": state.retry,
         "lastHandledRollback": state.rollback,
-        "conditions": conditions(snapshot, state, target, routed),
+        "conditions": conditions(snapshot, state, target, routed, pods),
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -79,12 +86,15 @@ def _runtime(snapshot: Snapshot, record: StableStatus | CandidateStatus) -> dict
     return {"runtime": choice.runtime, "runtime_reason": choice.reason}
 
 
-def conditions(snapshot: Snapshot, state: State, target: Target, routed: bool) -> list[dict[str, Any]]:
+def conditions(
+    snapshot: Snapshot, state: State, target: Target, routed: bool, pods: Condition | None = None
+) -> list[dict[str, Any]]:
     """All conditions, merged with those of the live status."""
     available = _available(snapshot, state)
     found = [*_summary(snapshot, state, target, available, routed), available]
     found += _progressing(snapshot, state)
     found += _rolled_back(snapshot, state, target)
+    found += [pods] if pods is not None else []
     return merge(of(snapshot.object), found, snapshot.generation, snapshot.now)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.core import labels as keys
-from tidemill.core import names, networkpolicy, podspec
+from tidemill.core import names, networkpolicy, podspec, turns
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.monitoring.snapshot import Snapshot, child, service_of
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
@@ -33,10 +33,8 @@ DEFAULT_RESOURCES: dict[str, Any] = {
 
 def build(snapshot: Snapshot) -> list[dict[str, Any]]:
     """Claim, Service, ConfigMap where the configuration needs one, Deployment, and the policy unless spec says None."""
-    children = [claim(snapshot), service(snapshot), *_delivery(snapshot).objects, deployment(snapshot)]
-    if snapshot.spec.network_policies != "None":
-        children.append(network_policy(snapshot))
-    return children
+    made = unit(snapshot)
+    return [*made.others, *made.fitting, made.deployment]
 
 
 def _delivery(snapshot: Snapshot) -> Delivery:
@@ -44,6 +42,21 @@ def _delivery(snapshot: Snapshot) -> Delivery:
     name = names.child_name(snapshot.name, "monitor", "config")
     text = config(snapshot).to_json()
     return deliver(MONITOR_CONFIG_ENV, text, name=name, owner=snapshot.object, labels=labels(snapshot))
+
+
+def unit(snapshot: Snapshot) -> turns.Unit:
+    """The pod with all that belongs to it, and all that a user can change about the pod.
+
+    A pod of before listens elsewhere, so the policy comes with the new one.
+    """
+    parts = {"deployment", "window", "drift", "quality", "performance", "resources"}
+    asked = {
+        "spec": snapshot.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=parts),
+        "scrapedByOperator": bool(snapshot.prometheus_kinds),
+    }
+    policy = () if snapshot.spec.network_policies == "None" else (network_policy(snapshot),)
+    fitting = (*_delivery(snapshot).objects, *policy)
+    return turns.Unit(deployment(snapshot), asked, (claim(snapshot), service(snapshot)), fitting)
 
 
 def labels(snapshot: Snapshot) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.core import hashing, podspec
+from tidemill.core import hashing, podspec, turns
 from tidemill.core import labels as keys
 from tidemill.core.conditions import format_time
 from tidemill.core.plan import ObjectRef, Patch
@@ -65,10 +65,18 @@ def config(snapshot: Snapshot, upstreams: Sequence[envoy.Upstream]) -> Config:
 
 def build(snapshot: Snapshot, wanted: Config) -> list[dict[str, Any]]:
     """ConfigMap, Deployment, Service, and a disruption budget when there are two pods."""
-    children = [config_map(snapshot, wanted), deployment(snapshot, wanted), service(snapshot)]
-    if replicas(snapshot) > 1:
-        children.append(disruption_budget(snapshot))
-    return children
+    return [config_map(snapshot, wanted), deployment(snapshot, wanted), service(snapshot), *extras(snapshot)]
+
+
+def extras(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """A disruption budget when there are two pods."""
+    return [disruption_budget(snapshot)] if replicas(snapshot) > 1 else []
+
+
+def unit(snapshot: Snapshot, wanted: Config) -> turns.Unit:
+    """The router's pods with their Service, and all that a user can change about the pods."""
+    asked = {"requestTimeoutSeconds": snapshot.spec.server.request_timeout_seconds}
+    return turns.Unit(deployment(snapshot, wanted), asked, (service(snapshot),))
 
 
 def labels(snapshot: Snapshot) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1 import model_server as spec
 from tidemill.core import labels as keys
-from tidemill.core import networkpolicy, podspec
+from tidemill.core import networkpolicy, podspec, turns
 from tidemill.core.plan import ObjectRef, Patch
 from tidemill.serving.snapshot import (
     FORMATS_ANNOTATION,
@@ -39,6 +39,20 @@ prediction log, the interpreter."""
 def build(snapshot: Snapshot, version: Version) -> list[dict[str, Any]]:
     """The children that exist for as long as the version has pods."""
     return [service(snapshot, version), deployment(snapshot, version)]
+
+
+def unit(snapshot: Snapshot, version: Version) -> turns.Unit:
+    """The version's pods with their Service, and all that a user can change about the pods."""
+    spec = snapshot.spec
+    asked = {
+        "server": spec.server.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        "sampleRatio": spec.logging.sample_ratio,
+        "objectiveSeconds": objective_seconds(snapshot),
+        "autoscaled": spec.autoscaling is not None,
+        "version": [version.name, version.digest, version.uri, version.secret],
+        "loadsPickle": PICKLE in version.formats and snapshot.allows_pickle(version),
+    }
+    return turns.Unit(deployment(snapshot, version), asked, (service(snapshot, version),))
 
 
 def labels(snapshot: Snapshot, version: Version) -> dict[str, str]:
