@@ -47,3 +47,15 @@ def test_functions_stay_readable(path: Path) -> None:
 def test_documents_of_other_processes_are_read_by_the_one_function_that_ignores_unknown_fields(path: Path) -> None:
     if path.relative_to(ROOT) != Path("operator/tidemill_contracts/base.py"):
         assert "model_validate_json" not in path.read_text(), "use Document.from_json"
+
+
+@pytest.mark.parametrize("path", [pytest.param(p, id=str(p.relative_to(ROOT))) for p in (ROOT / "tests").rglob("*.py")])
+def test_examples_are_drawn_by_the_one_profile(path: Path) -> None:
+    """Hypothesis is set up in tests/conftest.py: a deadline of its own fails on a slow machine, a seed hides much."""
+    if path in (ROOT / "tests" / "conftest.py", Path(__file__)):
+        return
+    own = {"deadline", "derandomize", "database", "print_blob"}
+    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+    named = [n for n in calls if ast.unparse(n.func) in ("settings", "hypothesis.settings")]
+    assert not [ast.unparse(n) for n in named if own & {k.arg for k in n.keywords}]
+    assert not [n for n in calls if ast.unparse(n.func).endswith(("register_profile", "load_profile"))]

@@ -29,9 +29,7 @@ pytestmark = pytest.mark.integration
 
 Json = dict[str, Any]
 KIND_IDS = [kind.INFO.kind for kind in KINDS]
-SETTINGS = settings(
-    max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+SETTINGS = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")

@@ -303,7 +303,7 @@ rows_of_any_kind = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=rows_of_any_kind, cuts=st.lists(st.integers(0, 30), max_size=4), order=st.randoms(use_true_random=False))
 def test_neither_splitting_nor_order_of_batches_changes_a_counter(rows: list[Row], cuts: list[int], order: Any) -> None:
     bounds = [0, *sorted(cuts), len(rows)]

@@ -315,7 +315,7 @@ class TestPace:
         assert Pace(COST, 0.0).wait_until(1, now) == now
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_everybody_gets_their_own_rows_in_any_order_of_events(data: st.DataObject) -> None:
     asyncio.run(_random_events(data))

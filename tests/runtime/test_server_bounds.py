@@ -248,7 +248,7 @@ def fuzzed(numbers: Published, mixed: Published) -> list[Any]:
     return [serve(p, runtime=r)[0].app for p in (numbers, mixed) for r in ("ONNX", "Native")]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, suppress_health_check=list(HealthCheck))
 @given(path=PATHS, body=BODIES, which=st.integers(0, 3))
 @example(path=V2, body=b'{"inputs":[{"name":"x","shape":[1,4],"datatype":"INT64","data":[1e300,1,1,1]}]}', which=0)
 @example(

@@ -20,7 +20,7 @@ from tidemill_runtime.server.frame import Frame, Schema
 
 OUTPUTS = ("label", "probabilities")
 HEAD = protocol_v2.Head("demo", "7")
-EXAMPLES = settings(max_examples=40, deadline=None)
+EXAMPLES = settings(max_examples=40)
 NAMES = st.lists(TEXT, min_size=1, max_size=3, unique=True)
 
 
@@ -143,7 +143,7 @@ PLAIN = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63),
 LOOSE = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_the_shortcut_reads_what_the_full_decoder_reads(data: st.DataObject) -> None:
     """A parameter without a meaning keeps a tensor from the shortcut; what it took, the full decoder takes alike."""

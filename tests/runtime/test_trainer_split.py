@@ -55,7 +55,7 @@ def test_numbers_are_not_classes() -> None:
     assert split.holdout(data, "x", 0.25, seed=0).sum() == 25
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=st.integers(2, 60), ratio=st.floats(0.01, 0.9), seed=st.integers(0, 2**32))
 def test_both_sides_always_have_a_row(rows: int, ratio: float, seed: int) -> None:
     mask = split.holdout(table(rows), "y", ratio, seed)

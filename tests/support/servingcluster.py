@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -141,6 +141,8 @@ class Cluster:
     def __init__(self, http: httpx.Client, namespace: str) -> None:
         self.http, self.namespace = http, namespace
         self.rate = 0.0
+        self.unready_images: set[str] = set()
+        """Pods of these do not become ready."""
         self.behaviours: dict[str, Behaviour] = {}
         self.routers: dict[str, FakeRouter] = {}
         self.weight_log: list[tuple[float, dict[str, int]]] = []
@@ -271,6 +273,8 @@ class Cluster:
             how = self.behaviour(pod["metadata"]["labels"]["tidemill.io/version"])
         elif component == "monitor" and self.start_monitor is not None and name not in self._addresses:
             self._addresses[name] = self.start_monitor(pod)
+        if pod["spec"]["containers"][0]["image"] in self.unready_images:
+            how = replace(how, ready=False)
         address = self.routers[name].address if name in self.routers else self._addresses.get(name, "127.0.0.1")
         status = _pod_status(component, how, address)
         if not _covers(pod.get("status") or {}, status):

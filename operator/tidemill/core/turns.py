@@ -156,9 +156,9 @@ def ready(deployment: Mapping[str, Any]) -> bool:
 
 
 def deadline(deployments: Iterable[Mapping[str, Any]]) -> float:
-    """Seconds within which pods must get ready: the longest that any of the Deployments allows."""
-    found = [float(d["spec"].get("progressDeadlineSeconds") or DEFAULT_DEADLINE_SECONDS) for d in deployments]
-    return max(found, default=DEFAULT_DEADLINE_SECONDS)
+    """Seconds within which pods must get ready: the longest that a Deployment allows whose pods are not."""
+    late = (d["spec"].get("progressDeadlineSeconds") for d in deployments if not ready(d))
+    return max((float(seconds or DEFAULT_DEADLINE_SECONDS) for seconds in late), default=DEFAULT_DEADLINE_SECONDS)
 
 
 def news(obj: Mapping[str, Any], paced: Paced) -> tuple[Event, ...]:

@@ -84,10 +84,13 @@ class Turns:
             return
         fleet = self.fleet()
         turn = tuple(k for k in fleet.waiting if fleet.has_turn(k))
-        if turn and self._told != (fleet, turn):
-            self._told = (fleet, turn)
-            for waiting in turn:
-                self.wake(waiting)
+        before, self._told = self._told, (fleet, turn)
+        if before is not None and before[0].late != fleet.late:
+            turn = fleet.waiting  # all of them say in their status why they wait
+        elif before == (fleet, turn):
+            return
+        for waiting in turn:
+            self.wake(waiting)
 
     def _state(self, key: Key) -> str | None:
         """UPDATING, LATE, or None when the object is through, gone or changed by its user."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tidemill.core import turns
 from tidemill.monitoring import findings
 from tidemill.monitoring import status as monitoring
 from tidemill.serving import status as serving
@@ -15,9 +16,12 @@ from tidemill.serving import status as serving
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
 WORDS = {
-    "conditions-serving.md": serving.REASONS | {serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK},
+    "conditions-serving.md": serving.REASONS | {serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK}
+    | {turns.PODS_CURRENT, *turns.REASONS},
     "conditions-monitoring.md": monitoring.REASONS | {*findings.CONDITION_OF.values(), findings.DATA_ARRIVING}
-    | {findings.LABELS_ARRIVING, monitoring.PROMETHEUS_READY},
+    | {findings.LABELS_ARRIVING, findings.PROFILE_TOO_OLD, monitoring.PROMETHEUS_READY}
+    | {turns.PODS_CURRENT, *turns.REASONS},
+    "operator.md": {turns.PODS_CURRENT, *turns.REASONS},
 }  # fmt: skip
 
 

@@ -219,6 +219,13 @@ def test_who_waits_looks_again_by_itself_and_who_updates_does_at_the_deadline() 
     assert turns.sooner(None) is None
 
 
+def test_the_deadline_is_that_of_the_pods_that_are_not_ready() -> None:
+    router = applied(unit("router:1", name="churn-router"), deadline=None)
+    obj = reconciled("Updating", since=60)
+    live = {"churn-1": applied(NEW, is_ready=False), "churn-router": router}
+    assert reason(turns.pace(look(live, obj=obj), [NEW], 1)) == "NotReadyInTime"
+
+
 def test_being_late_is_told_once() -> None:
     live = applied(NEW, is_ready=False)
     late, again = (reconciled("Updating", since=60), reconciled("NotReadyInTime"))

@@ -1,0 +1,23 @@
+"""What every test shares: the one Hypothesis profile.
+
+Equal code draws equal examples, here and in continuous integration, and nothing is judged by the clock: machines are
+slow now and then. `TIDEMILL_RANDOM_EXAMPLES=1` draws other examples each time, to look for more.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+PROFILE = "tidemill"
+
+settings.register_profile(
+    PROFILE,
+    derandomize=not os.environ.get("TIDEMILL_RANDOM_EXAMPLES"),
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
+settings.load_profile(PROFILE)
