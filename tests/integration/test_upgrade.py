@@ -81,8 +81,8 @@ def test_a_new_image_comes_to_one_after_the_other_and_a_broken_one_to_nobody_els
         assert updated(world, "server:2") == {first, user}
         for name in others[1:]:
             world.until(lambda o, n=name: pods_current(world, n) == "UpdatesStopped", f"{name} is kept", name=name)
-        assert pods_current(world, first) == "NotReadyInTime"
-        assert "NotReadyInTime" in world.events()
+        world.until(lambda o: pods_current(world, first) == "NotReadyInTime", f"{first} is late", name=first)
+        wait(lambda: "NotReadyInTime" in world.events(), 10, "that is told")
         assert updated(world, "server:2") == {first, user}
         cluster.unready_images = set()
         wait(lambda: updated(world, "server:2") == set(NAMES), 20, "all come through")

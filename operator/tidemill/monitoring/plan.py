@@ -35,7 +35,7 @@ def build(snapshot: Snapshot) -> Plan:
     scraped = prometheus.build(snapshot)
     paced = _paced(snapshot)
     return Plan(
-        apply=(*paced.apply[0], *scraped),
+        apply=(*paced.apply[0], *(scraped if _runs_the_newest(paced) else ())),
         patches=paced.patches,
         delete=tuple(_obsolete(snapshot, [*workload.build(snapshot), *scraped])),
         status=status.build(snapshot, findings, recorded, paced.condition),
@@ -62,6 +62,11 @@ def _paced(snapshot: Snapshot) -> turns.Paced:
         children=frozenset((ref.kind, ref.name) for ref in snapshot.children),
     )
     return turns.pace(look, [workload.unit(snapshot)], rank=0)
+
+
+def _runs_the_newest(paced: turns.Paced) -> bool:
+    """Whether the pod is, or becomes now, the one whose ports the Prometheus objects name."""
+    return paced.turn is None or paced.turn.kind == "updates"
 
 
 def look_interval(window_seconds: int) -> float:

@@ -107,8 +107,8 @@ def test_children_come_before_the_deployment_does() -> None:
     assert [(m["kind"], m["metadata"]["name"]) for m in made.apply] == [
         ("PersistentVolumeClaim", "churn-monitor"),
         ("Service", "churn-monitor"),
-        ("Deployment", "churn-monitor"),
         ("NetworkPolicy", "churn-monitor-callers"),
+        ("Deployment", "churn-monitor"),
     ]
     assert all(m["metadata"]["ownerReferences"][0]["uid"] == UID for m in made.apply)
 
