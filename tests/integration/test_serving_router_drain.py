@@ -120,6 +120,18 @@ async def test_nothing_that_the_network_reaches_changes_the_router(router, sessi
         assert response.status == 200 and "connection" not in response.headers
 
 
+async def test_headers_of_a_client_set_neither_time_outs_nor_retries(router, session, pair) -> None:
+    stable, candidate = pair
+    await weigh(session, router, stable, candidate, 0)
+    stable.delay = 0.3
+    async with session.get(router.url, headers={"x-envoy-upstream-rq-timeout-ms": "100"}) as response:
+        assert response.status == 200
+    stable.delay, stable.status = 0.0, lambda attempt: 500
+    before = stable.seen
+    async with session.get(router.url, headers={"x-envoy-retry-on": "5xx", "x-envoy-max-retries": "50"}) as response:
+        assert (response.status, stable.seen - before) == (500, 1)
+
+
 async def test_a_router_that_drains_and_stays_fails_its_liveness_probe(router, session, pair) -> None:
     """Who is inside the pod can drain it; the kubelet then restarts it, and it serves again."""
     stable, candidate = pair

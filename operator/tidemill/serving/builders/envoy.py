@@ -84,6 +84,8 @@ def bootstrap(
     )
     inference |= {
         "use_remote_address": True,
+        # No address: nobody's x-envoy-* headers set time-outs or retries, as older Envoys let pods.
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": "::", "prefix_len": 128}]},
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
         "common_http_protocol_options": {"idle_timeout": "300s", "max_connection_duration": f"{connection_seconds}s"},
