@@ -69,10 +69,9 @@ def _rule(port: Port, deployment: str, settings: Settings) -> Obj:
 def _peer(caller: Caller, deployment: str, settings: Settings) -> Obj:
     """One kind of caller; without a namespaceSelector it is one of the policy's own namespace."""
     if caller == "Operator":
-        name = {
-            "kubernetes.io/metadata.name": settings.operator_namespace
-        }  # set by the API server, for nobody to choose
-        return {**_namespaces(name), **_pods({keys.NAME: OPERATOR})}
+        # By a label that the API server sets and nobody chooses.
+        here = _namespaces({"kubernetes.io/metadata.name": settings.operator_namespace})
+        return {**here, **_pods({keys.NAME: OPERATOR})}
     if caller == "Scrapers":
         return _namespaces(dict(settings.scraper_namespace_labels))
     if caller == "BatchPredictions":

@@ -32,6 +32,18 @@ def test_settings_are_read_and_typed() -> None:
     assert config.resync_seconds == 30.0
 
 
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("", ()),
+        ("metrics=enabled", (("metrics", "enabled"),)),
+        ("example.com/a=b, open=", (("example.com/a", "b"), ("open", ""))),
+    ],
+)
+def test_labels_of_namespaces_that_scrape(text: str, labels: tuple[tuple[str, str], ...]) -> None:
+    assert OperatorConfig.from_env({"TIDEMILL_SCRAPER_NAMESPACES": text}).scraper_namespaces == labels
+
+
 def test_what_pods_that_read_data_are_told() -> None:
     assert OperatorConfig.from_env({}).data_environment() == {}, "an unset one would replace all pods at an upgrade"
     told = {
@@ -48,6 +60,14 @@ def test_what_pods_that_read_data_are_told() -> None:
         ("TIDEMILL_WORKERS", "many", "TIDEMILL_WORKERS='many' cannot be read"),
         ("TIDEMILL_POD_NAME", "", "TIDEMILL_POD_NAME must not be empty"),
         ("TIDEMILL_WORKERS", "0", "TIDEMILL_WORKERS must be at least 1"),
+        *(
+            (
+                "TIDEMILL_SCRAPER_NAMESPACES",
+                bad,
+                "TIDEMILL_SCRAPER_NAMESPACES=.* must be comma-separated labels key=value",
+            )
+            for bad in ("monitoring", "=x", "a=b,c", "a=b/c", "-a=b", "a=b c")
+        ),
         ("TIDEMILL_ALLOWED_NETWORKS", "10.0.0.0/8,lake", "TIDEMILL_ALLOWED_NETWORKS: 'lake' does not appear to be"),
         ("TIDEMILL_REFUSED_NETWORKS", "10.0.0.1/8", "TIDEMILL_REFUSED_NETWORKS: 10.0.0.1/8 has host bits set"),
         ("TIDEMILL_EXPANDED_LIMIT", "8 GB", "TIDEMILL_EXPANDED_LIMIT must be a number of bytes"),

@@ -53,10 +53,13 @@ class Client(ReplicaSets):
         return kind in self.kinds
 
 
+CONFIG = OperatorConfig(namespace="ml-system", scraper_namespaces=(("metrics", "enabled"),))
+
+
 class World:
     def __init__(self, client: Client | None = None) -> None:
         self.client, self.cache, self.clock = client or Client(), Cache(), Clock()
-        deps = Deps(self.client, self.cache, OperatorConfig(), self.clock, self.client)  # type: ignore[arg-type]
+        deps = Deps(self.client, self.cache, CONFIG, self.clock, self.client)  # type: ignore[arg-type]
         self.reconciler = ModelMonitorReconciler(deps)
         self._version = 0
 
@@ -125,6 +128,11 @@ async def test_the_report_of_the_version_in_service_is_read_from_the_pod() -> No
     assert found.reading.report is not None and found.reading.time == NOW
     assert world.client.asked == [f"http://10.0.0.9:{REPORT_PORT}/v1/report?digest={DIGEST}"]
     assert found.version_report is not None and len(found.judged) == 1
+
+
+async def test_policies_name_the_operators_namespace_and_the_scrapers() -> None:
+    found = (await ready_world().look()).settings.network
+    assert (found.operator_namespace, found.scraper_namespace_labels) == ("ml-system", (("metrics", "enabled"),))
 
 
 async def test_a_monitor_of_before_is_read_where_it_answers() -> None:

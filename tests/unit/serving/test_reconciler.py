@@ -58,6 +58,9 @@ class Client(ReplicaSets):
         return Answer("\n".join(lines))
 
 
+CONFIG = OperatorConfig(namespace="ml-system", scraper_namespaces=(("metrics", "enabled"),))
+
+
 class World:
     def __init__(self) -> None:
         self.client, self.cache, self.clock = Client(), Cache(), Clock()
@@ -89,7 +92,7 @@ class World:
         self.put({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": status})
 
     def leader(self) -> ModelDeploymentReconciler:
-        deps = Deps(self.client, self.cache, OperatorConfig(), self.clock, self.client)  # type: ignore[arg-type]
+        deps = Deps(self.client, self.cache, CONFIG, self.clock, self.client)  # type: ignore[arg-type]
         return ModelDeploymentReconciler(deps)
 
     async def look_anew(self, seconds: float = 0) -> Snapshot:
@@ -151,6 +154,13 @@ async def test_a_spec_that_cannot_be_read_names_the_field() -> None:
         await world.reconciler.gather(KEY)
     assert caught.value.reason == "InvalidSpec"
     assert "rollout.strategy" in caught.value.message and "Canary" in caught.value.message
+
+
+async def test_policies_name_the_operators_namespace_and_the_scrapers() -> None:
+    world = World()
+    world.deployment({})
+    found = (await world.look()).settings.network
+    assert (found.operator_namespace, found.scraper_namespace_labels) == ("ml-system", (("metrics", "enabled"),))
 
 
 async def test_versions_of_the_pipeline_only() -> None:
