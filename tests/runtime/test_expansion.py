@@ -90,6 +90,13 @@ def test_a_models_archive_is_measured_before_it_is_opened(tmp_path: Path) -> Non
     assert caught.value.reason == "ModelLoadFailed"
 
 
+def test_a_large_archive_that_is_not_compressed_is_no_bomb(tmp_path: Path) -> None:
+    path = tmp_path / "model.skops"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("0.npy", bytes(5 * MEBIBYTE))
+    expansion.check_zip(path, "model.skops")
+
+
 def test_the_limit_is_half_of_the_memory_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = tmp_path / "memory.max"
     monkeypatch.setattr(expansion, "_MEMORY", (memory,))

@@ -95,10 +95,10 @@ def counted(batches: "Iterable[RecordBatch]", where: str) -> "Iterator[RecordBat
 
 
 def check_zip(path: Path, where: str) -> None:
-    """Refuse a zip archive whose members are too large together.
+    """Refuse a zip archive that grows too much; members that are stored as they are do not grow.
 
     Raises:
         ExpansionError; zipfile.BadZipFile: it is broken.
     """
     with zipfile.ZipFile(path) as archive:
-        check(sum(member.file_size for member in archive.infolist()), where)
+        check(sum(max(member.file_size - member.compress_size, 0) for member in archive.infolist()), where)

@@ -35,8 +35,9 @@ REFUSED = (
     "ff00::/8",
 )
 """What no URI leads to unless an administrator allows it."""
-_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")  # the last four bytes are an IPv4 address
-_COMPATIBLE = ipaddress.IPv6Network("::/96")
+_EMBEDDING = tuple(  # translated, mapped and compatible forms: the last four bytes are an IPv4 address
+    ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")
+)
 
 
 class RefusedError(OSError):
@@ -88,7 +89,7 @@ def _forms(address: Address) -> Iterator[Address]:
     yield address
     if isinstance(address, ipaddress.IPv6Address):
         packed = ipaddress.IPv4Address(address.packed[-4:])
-        if address in _TRANSLATED or (address in _COMPATIBLE and int(address) > 1):
+        if int(address) > 1 and any(address in network for network in _EMBEDDING):
             yield packed
         yield from (form for form in (address.ipv4_mapped, address.sixtofour) if form is not None)
         yield from address.teredo or ()

@@ -49,7 +49,7 @@ class ObjectFolder:
         self._prefix = f"{uri.path}/" if uri.path else ""
         try:
             endpoint = _endpoint(uri, secret)
-            self._ticket = Ticket(is_plain_allowed=endpoint.startswith("http://"))
+            self._ticket = Ticket(is_plain_allowed=urllib.parse.urlsplit(endpoint).scheme == "http")
             _check_endpoint(uri, endpoint)
             self._store = _connect(uri, secret, self._ticket)
         except (exceptions.BaseError, ValueError) as error:

@@ -25,7 +25,7 @@ LATE_PLACES = 8
 PATIENCE_SECONDS = 0.5
 """How long a read waits for its place, where its namespace answers in time."""
 REST_SECONDS = 15.0
-"""How long an object is not asked again whose pods were late."""
+"""How long an object is not asked again whose pods were late twice in a row."""
 LATE_SECONDS = 30.0
 """How long a namespace counts as late."""
 AT_ONCE = 8
@@ -87,6 +87,7 @@ class Scraper:
         self._session: aiohttp.ClientSession | None = None
         self._lanes: dict[str, _Lane] = {}
         self._rests: OrderedDict[str, float] = OrderedDict()
+        """By object that was late the last time, until when it rests."""
         self._late = 0
         self._held = 0
 
@@ -108,6 +109,8 @@ class Scraper:
             found = await self._ask_all(urls, limits)
             if any(answer.error == LATE for answer in found):
                 self._note_late(lane, owner)
+            else:
+                self._rests.pop(owner, None)
             return found
 
     @asynccontextmanager
@@ -149,9 +152,9 @@ class Scraper:
     def _note_late(self, lane: _Lane, owner: str) -> None:
         now = self._monotonic()
         lane.late_until = now + LATE_SECONDS
-        self._rests[owner] = now + REST_SECONDS
+        self._rests[owner] = now + (REST_SECONDS if owner in self._rests else 0.0)
         self._rests.move_to_end(owner)
-        while self._rests and (len(self._rests) > _REMEMBERED or next(iter(self._rests.values())) <= now):
+        while len(self._rests) > _REMEMBERED:
             self._rests.popitem(last=False)
 
     async def _ask_all(self, urls: Sequence[str], limits: Limits) -> list[Answer]:
