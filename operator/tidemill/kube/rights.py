@@ -106,7 +106,7 @@ OPERATOR = (
     Right(
         "",
         ("pods",),
-        (*READ, "patch"),
+        ("list", "watch", "patch"),
         "Reasons of failures, addresses; the annotation that makes the kubelet renew a router's mounted configuration",
     ),
     Right("", ("pods/log",), ("get",), "The last lines of a training that failed"),
