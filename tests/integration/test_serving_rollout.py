@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -133,6 +134,23 @@ def test_the_mark_outlives_its_deployment_and_a_new_follower_takes_the_version_b
     world.deploy({"model": {"pipeline": "churn", "number": 2}}, name="pinned")
     pinned = world.until(lambda o: ready(o) == ("True", "Serving"), "a pin is obeyed", name="pinned")
     assert stable(pinned) == "churn-2"
+
+
+def test_no_status_of_a_changed_spec_is_ready_before_its_pods_are(world: World) -> None:
+    world.version(1)
+    world.deploy()
+    world.served("churn-1")
+    with world.watched("modeldeployment", "churn") as seen:
+        for number, memory in enumerate(("1Gi", "1100Mi", "1200Mi"), start=2):
+            change = {"spec": {"server": {"resources": {"limits": {"memory": memory}}}}}
+            world.kubectl("patch", "modeldeployment", "churn", "--type=merge", "-p", json.dumps(change))
+            wait(lambda n=number: world.md()["status"]["observedGeneration"] == n, 10, "it is looked at")
+            world.served("churn-1")
+        ended = ("True", "Serving")
+        wait(lambda: any(o["status"]["observedGeneration"] == 4 and ready(o) == ended for o in seen), 10, "the end")
+    for generation in (2, 3, 4):
+        first = next(o for o in seen if o["status"]["observedGeneration"] == generation)
+        assert ready(first) == ("Unknown", "Updating"), f"the first status of generation {generation}"
 
 
 def test_abort_and_a_step_that_waits(world: World) -> None:

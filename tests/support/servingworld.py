@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.support.invariants import check_status
@@ -122,6 +125,22 @@ class World:
         found: Obj | None = json.loads(text) if text.strip() else None
         return found
 
+    @contextlib.contextmanager
+    def watched(self, kind: str, name: str) -> Iterator[list[Obj]]:
+        """Every state of an object, as the API server reports it to a watch, in order; all hold the status rules."""
+        seen: list[Obj] = []
+        command = ["kubectl", "--kubeconfig", str(self.installation.kubeconfig), "-n", self.namespace]
+        command += ["get", kind, name, "--watch", "-o", "json"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            reader = threading.Thread(target=_read, args=(process, seen))
+            reader.start()
+            try:
+                wait(lambda: seen, 10, "the watch has begun")
+                yield seen
+            finally:
+                process.terminate()
+                reader.join(10)
+
     def md(self, name: str = "churn") -> Obj:
         found = self.get("modeldeployment", name)
         assert found is not None
@@ -148,6 +167,17 @@ class World:
 
     def events(self) -> list[str]:
         return [e["reason"] for e in self.installation.get("events.events.k8s.io", "-n", self.namespace)["items"]]
+
+
+def _read(process: subprocess.Popen[str], seen: list[Obj]) -> None:
+    """Objects of a stream of indented JSON documents, each of which ends with a brace at the start of a line."""
+    lines: list[str] = []
+    for line in process.stdout or ():
+        lines.append(line)
+        if line.rstrip() == "}":
+            seen.append(json.loads("".join(lines)))
+            check_status(seen[-1])
+            lines.clear()
 
 
 def ready(obj: Obj) -> tuple[str, str] | None:

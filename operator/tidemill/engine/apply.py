@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any
 
-from tidemill.core import hashing
+from tidemill.core import inforce
 from tidemill.core.covers import covers
 from tidemill.core.labels import APPLIED, MANAGED_BY, MANAGED_BY_VALUE, MANAGED_SELECTOR
 from tidemill.core.plan import Key, ObjectRef, Plan
@@ -142,7 +142,7 @@ def _verdict(ref: ObjectRef, error: ApiError) -> Exception:
 
 def _prepared(manifest: Obj) -> tuple[Obj, str]:
     """The manifest with our label and the digest of itself as an annotation, and that digest."""
-    fingerprint = hashing.short(manifest, 16)
+    fingerprint = inforce.fingerprint(manifest)
     meta = manifest["metadata"]
     labels = {MANAGED_BY: MANAGED_BY_VALUE, **(meta.get("labels") or {})}
     annotations = {**(meta.get("annotations") or {}), APPLIED: fingerprint}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from tidemill.core import conditions, turns
+from tidemill.core import conditions, inforce, turns
 from tidemill.core.plan import Event, Key, ObjectRef, Plan
 from tidemill.errors import Waiting
-from tidemill.monitoring import status
+from tidemill.monitoring import readiness, status
 from tidemill.monitoring.builders import prometheus, workload
 from tidemill.monitoring.findings import DRIFT, PERFORMANCE, PROFILE_TOO_OLD, QUALITY, Findings
 from tidemill.monitoring.policy import actions, judge
@@ -15,6 +16,10 @@ from tidemill.monitoring.snapshot import Snapshot, service_of
 
 LONGEST_LOOK_SECONDS = 30.0
 SHORTEST_LOOK_SECONDS = 5.0
+SOON_SECONDS = 0.1
+"""After a write of children: nobody wakes a writer for its own."""
+COMPARED = ("Deployment", "Service")
+"""Kinds of children whose live manifest must be the wanted one before anything is Ready."""
 STARTING_LOOK_SECONDS = 2.0
 """How often a monitor whose pod is ready is asked until it has answered once."""
 
@@ -34,18 +39,21 @@ def build(snapshot: Snapshot) -> Plan:
     recorded = actions.remember(list(snapshot.status.actions), new)
     scraped = prometheus.build(snapshot)
     paced = _paced(snapshot)
+    apply = (*paced.apply[0], *(scraped if _runs_the_newest(paced) else ()))
+    in_force = inforce.is_in_force(apply, snapshot.applied, COMPARED)
+    written = status.build(snapshot, findings, recorded, paced.condition, in_force=in_force)
     return Plan(
-        apply=(*paced.apply[0], *(scraped if _runs_the_newest(paced) else ())),
+        apply=apply,
         patches=paced.patches,
         delete=tuple(_obsolete(snapshot, [*workload.build(snapshot), *scraped])),
-        status=status.build(snapshot, findings, recorded, paced.condition),
+        status=written,
         events=(
             *_rebased(snapshot),
             *_news(snapshot, findings),
             *(actions.event(a) for a in new),
             *turns.news(snapshot.object, paced),
         ),
-        requeue_after=turns.sooner(_next_look(snapshot), paced.look_after),
+        requeue_after=turns.sooner(_next_look(snapshot, written), paced.look_after) if in_force else SOON_SECONDS,
         turn=paced.turn,
     )
 
@@ -74,11 +82,12 @@ def look_interval(window_seconds: int) -> float:
     return max(SHORTEST_LOOK_SECONDS, min(window_seconds / 3, LONGEST_LOOK_SECONDS))
 
 
-def _next_look(snapshot: Snapshot) -> float | None:
+def _next_look(snapshot: Snapshot, written: dict[str, Any]) -> float | None:
     if snapshot.served is None:
         return None  # a change of the deployment wakes us
     if not snapshot.pod_ready:  # a change of the pod wakes us; without one the findings of before must end as stale
-        return judge.UNREACHABLE_SECONDS + 1.0
+        looks = [judge.UNREACHABLE_SECONDS + 1.0, readiness.seconds_left(snapshot, written)]
+        return min(look for look in looks if look is not None)
     interval = look_interval(snapshot.spec.window.seconds)
     if snapshot.reading.report is None or snapshot.reading.time is None:
         return STARTING_LOOK_SECONDS

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidemill.core import conditions
+from tidemill.core import conditions, podfailure
 from tidemill.core.conditions import parse_time
 from tidemill.monitoring.snapshot import Served
 from tidemill_contracts.ports import MONITOR_PORT, REPORT_PORT
 
 Obj = dict[str, Any]
 
-_PROBLEMS = frozenset(
-    {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError", "CrashLoopBackOff"}
-)
+CONTAINER = "monitor"
 
 
 def served(deployment: Obj, version: Obj | None) -> Served:
@@ -65,19 +63,23 @@ def report_port(deployment: Obj | None) -> int:
     return MONITOR_PORT if is_old else REPORT_PORT
 
 
-def problem(pod: Obj) -> str:
-    """Why a pod is not ready, as far as Kubernetes says so."""
-    status = pod.get("status") or {}
-    for container in status.get("containerStatuses") or ():
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in _PROBLEMS:
-            ended = (container.get("lastState") or {}).get("terminated") or {}
-            detail = ended.get("message") or waiting.get("message") or ""
-            return f"{waiting['reason']}: {detail.strip()[-512:]}".rstrip(": ")
-    scheduled = conditions.get(status.get("conditions") or (), "PodScheduled")
-    if scheduled and scheduled.get("status") == "False":
-        return f"Unschedulable: {scheduled.get('message', '')}"
-    return "its pod is not ready"
+def problem(pod: Obj | None, deployment: Obj | None = None) -> str:
+    """Why the monitor's pod is not ready or not there, as far as Kubernetes says so."""
+    found = podfailure.pod_failure(pod, CONTAINER) if pod is not None else None
+    if found is None and deployment is not None:
+        found = podfailure.refused_pods(deployment)
+    if found is not None:
+        return f"{found.reason}: {found.message}".rstrip(": ")
+    return "its pod is not ready" if pod is not None else "its pod does not exist yet"
+
+
+def is_settled(deployment: Obj | None) -> bool:
+    """Whether the Deployment controller has seen the newest template and the pod runs it."""
+    if deployment is None:
+        return False
+    status, generation = deployment.get("status") or {}, int(deployment["metadata"].get("generation") or 0)
+    is_seen = int(status.get("observedGeneration") or 0) >= generation
+    return is_seen and int(status.get("updatedReplicas") or 0) >= 1
 
 
 def had_prometheus(monitor: Obj) -> bool:

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from tidemill.api.v1alpha1.model_monitor import ModelMonitor, ModelMonitorSpec
+from tidemill.core import inforce, networkpolicy
 from tidemill.core import labels as keys
-from tidemill.core import networkpolicy
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of, is_controlled_by
@@ -65,6 +65,8 @@ class ModelMonitorReconciler:
         served = self._served(key.namespace, spec.deployment)
         pod = await self._pod(obj)
         config = self._deps.config
+        own = self._deps.cache.get("Deployment", key.namespace, child(key.name))
+        live = [o for k in plan.COMPARED for o in self._deps.cache.list(k, owner_uid=obj["metadata"]["uid"])]
         kinds = await self._prometheus_kinds() if spec.prometheus is not None else frozenset[str]()
         return Snapshot(
             object=obj,
@@ -81,7 +83,9 @@ class ModelMonitorReconciler:
             holder=self._holder(key, spec.deployment),
             predecessor=self._predecessor(key, spec.deployment),
             pod_ready=pod is not None and reading.is_ready(pod),
-            pod_problem=reading.problem(pod) if pod is not None else "its pod does not exist yet",
+            pod_problem=reading.problem(pod, own),
+            settled=reading.is_settled(own),
+            applied=inforce.applied(live),
             reading=await self._reading(key, obj["metadata"]["uid"], spec, served, pod, now),
             prometheus_kinds=kinds,
             children=await self._children(obj, kinds),

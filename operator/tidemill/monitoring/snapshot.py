@@ -9,6 +9,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec, ModelMonitorStatus
 from tidemill.core import names, networkpolicy
+from tidemill.core.inforce import Applied
 from tidemill.core.plan import ObjectRef
 from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.core.turns import ALONE, Fleet
@@ -74,6 +75,10 @@ class Snapshot(ObjectSnapshot):
     """A ModelMonitor that is gone, and whose Service of the deployment is still being removed."""
     pod_ready: bool = False
     pod_problem: str = ""
+    settled: bool = True
+    """Whether the pod that runs, if any, is of the newest template."""
+    applied: Applied | None = None
+    """Which manifests the live children are of; None: not looked at."""
     reading: Reading = Reading()
     prometheus_kinds: frozenset[str] = frozenset()
     """Which of ServiceMonitor and PrometheusRule the cluster knows; asked only when spec.prometheus is set."""

@@ -18,6 +18,7 @@ from tidemill.api.v1alpha1.model_monitor import (
 )
 from tidemill.core.conditions import Condition, merge, of, trio
 from tidemill.monitoring.findings import Findings
+from tidemill.monitoring.readiness import Trouble, trouble
 from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, child, moment
 from tidemill_contracts.monitoring import ColumnScore, WindowReport
 
@@ -40,10 +41,18 @@ REASONS = frozenset(
 
 
 def build(
-    snapshot: Snapshot, findings: Findings, actions: Sequence[ActionStatus], pods: Condition | None = None
+    snapshot: Snapshot,
+    findings: Findings,
+    actions: Sequence[ActionStatus],
+    pods: Condition | None = None,
+    *,
+    in_force: bool = True,
 ) -> dict[str, Any]:
-    """The whole status; the old one when only numbers moved and it is younger than a minute."""
-    found = _fresh(snapshot, findings, actions, pods)
+    """The whole status; the old one when only numbers moved and it is younger than a minute.
+
+    `pods`: what pacing says of them. `in_force`: whether the live children are of the manifests that are wanted.
+    """
+    found = _fresh(snapshot, findings, actions, pods, trouble(snapshot, in_force=in_force))
     old = snapshot.object.get("status") or {}
     if _is_same_news(old, found) and not _is_due(snapshot, old, found):
         return dict(old)
@@ -51,7 +60,11 @@ def build(
 
 
 def _fresh(
-    snapshot: Snapshot, findings: Findings, actions: Sequence[ActionStatus], pods: Condition | None
+    snapshot: Snapshot,
+    findings: Findings,
+    actions: Sequence[ActionStatus],
+    pods: Condition | None,
+    found_trouble: Trouble | None,
 ) -> dict[str, Any]:
     report = snapshot.version_report
     judged = snapshot.judged
@@ -64,7 +77,8 @@ def _fresh(
         "driftedWindows": findings.drifted_windows,
         "performance": _performance(snapshot),
         "actions": [a.to_json() for a in actions] or None,
-        "conditions": _conditions(snapshot, findings, pods),
+        "unsettledSince": _text(found_trouble.since) if found_trouble and snapshot.holder is None else None,
+        "conditions": _conditions(snapshot, findings, pods, found_trouble),
     }
     if report is not None and report.last_record_at is not None:
         found["lastRecordTime"] = _minute(moment(report.last_record_at))
@@ -135,15 +149,17 @@ def _performance(snapshot: Snapshot) -> dict[str, Any] | None:
     return performance.to_json()
 
 
-def _conditions(snapshot: Snapshot, findings: Findings, pods: Condition | None) -> list[dict[str, Any]]:
-    found = [*_summary(snapshot), *findings.conditions, *([pods] if pods is not None else [])]
+def _conditions(
+    snapshot: Snapshot, findings: Findings, pods: Condition | None, found_trouble: Trouble | None
+) -> list[dict[str, Any]]:
+    found = [*_summary(snapshot, found_trouble), *findings.conditions, *([pods] if pods is not None else [])]
     prometheus = prometheus_ready(snapshot)
     if prometheus is not None:
         found.append(prometheus)
     return merge(of(snapshot.object), found, snapshot.generation, snapshot.now)
 
 
-def _summary(snapshot: Snapshot) -> list[Condition]:
+def _summary(snapshot: Snapshot, found_trouble: Trouble | None) -> list[Condition]:
     deployment, served = snapshot.spec.deployment, snapshot.served
     if snapshot.holder is not None:
         why = (
@@ -157,12 +173,9 @@ def _summary(snapshot: Snapshot) -> list[Condition]:
         return _waiting("DeploymentNotFound", f"ModelDeployment {deployment} does not exist yet (spec.deployment)")
     if served.version is None:
         return _waiting("DeploymentNotServing", f"ModelDeployment {deployment} serves no version yet")
-    if not snapshot.pod_ready:
-        problem = snapshot.pod_problem or "its pod is not ready"
-        return _waiting("MonitorNotReady", f"the monitor does not run yet: {problem}")
-    if snapshot.reading.report is None:
-        return _waiting("MonitorUnreachable", snapshot.reading.error or "the monitor has not been asked yet")
-    newer = snapshot.reading.report.newer_database
+    if found_trouble is not None:
+        return found_trouble.conditions()
+    newer = snapshot.reading.report.newer_database if snapshot.reading.report else None
     if newer is not None:
         text = (
             f"the database on claim {child(snapshot.name)} has schema {newer}, of a newer monitor than"

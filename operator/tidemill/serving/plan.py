@@ -10,15 +10,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.core import turns
+from tidemill.core import inforce, turns
 from tidemill.core.plan import Key, ObjectRef, Patch, Plan
 from tidemill.serving import readiness, status, steps
 from tidemill.serving.builders import envoy, router, server
 from tidemill.serving.policy import agenda, marks, rollout, target
+from tidemill.serving.settling import Seen
 from tidemill.serving.snapshot import Snapshot, Version, version_child
 from tidemill.serving.state import State, Target
 
 SCALE_DOWN_DELAY_SECONDS = agenda.SCALE_DOWN_DELAY_SECONDS
+SOON_SECONDS = 0.1
+COMPARED = ("Deployment", "Service", "ConfigMap", "PodDisruptionBudget", "HorizontalPodAutoscaler")
+"""Kinds of children whose live manifest must be the wanted one before anything is Ready."""
 FORCED_REMOVAL_SECONDS = 120.0
 """After so long a version goes although a router pod did not say which routes it follows."""
 
@@ -62,23 +66,28 @@ def build(snapshot: Snapshot) -> Plan:
     apply += _policies(snapshot)
     apply += [router.config_map(snapshot, config), *paced.apply[-1], *router.extras(snapshot)]
     patches += router.refreshes(snapshot, config)
+    seen = Seen(
+        routed=readiness.is_routed(snapshot, state, config.routes_version),
+        in_force=inforce.is_in_force(apply, snapshot.applied, COMPARED),
+        pods=paced.condition,
+    )
+    written = status.build(
+        snapshot,
+        state,
+        target.choose(snapshot, state),  # what was just taken back is not wanted any more
+        effective_weight=_weight(snapshot, state),
+        selector=_selector(snapshot, cast.stable),
+        seen=seen,
+    )
     return Plan(
         apply=tuple(apply),
         patches=tuple(patches),
         delete=tuple(_obsolete(snapshot, state, cast)),
-        status=status.build(
-            snapshot,
-            state,
-            target.choose(snapshot, state),  # what was just taken back is not wanted any more
-            effective_weight=_weight(snapshot, state),
-            selector=_selector(snapshot, cast.stable),
-            routed=readiness.is_routed(snapshot, state, config.routes_version),
-            pods=paced.condition,
-        ),
+        status=written,
         events=(*decided.events, *turns.news(snapshot.object, paced)),
-        requeue_after=0.1
-        if decided.events
-        else turns.sooner(paced.look_after, agenda.next_look(snapshot, state, config.routes_version)),
+        requeue_after=turns.sooner(
+            paced.look_after, _next_look(snapshot, state, config, seen, bool(decided.events), written)
+        ),
         turn=paced.turn,
     )
 
@@ -103,7 +112,17 @@ def _suspended(snapshot: Snapshot, state: State, wanted: Target) -> Plan:
     weight = snapshot.status.candidate.weight if snapshot.status.candidate else 0
     stable = _record(snapshot, state.stable)
     selector = _selector(snapshot, stable)
-    return Plan(status=status.build(snapshot, state, wanted, effective_weight=weight, selector=selector, routed=True))
+    return Plan(status=status.build(snapshot, state, wanted, effective_weight=weight, selector=selector, seen=Seen()))
+
+
+def _next_look(
+    snapshot: Snapshot, state: State, config: router.Config, seen: Seen, is_news: bool, written: dict[str, Any]
+) -> float | None:
+    """Seconds until the next look: at once after a decision or a write, since nobody wakes a writer for its own."""
+    if is_news or not seen.in_force:
+        return SOON_SECONDS
+    looks = [agenda.next_look(snapshot, state, config.routes_version), agenda.deadline(snapshot, written)]
+    return min((look for look in looks if look is not None), default=None)
 
 
 def _record(snapshot: Snapshot, record: Any) -> Version | None:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
-from tidemill.core import conditions
+from tidemill.core import conditions, podfailure
 from tidemill.core import labels as keys
 from tidemill.core.conditions import parse_time
 from tidemill.core.plan import ObjectRef
-from tidemill.core.text import clean
+from tidemill.core.podfailure import PodFailure
 from tidemill.serving.snapshot import (
     FORMATS_ANNOTATION,
     ONNX_ANNOTATION,
-    PodFailure,
     RollbackRequest,
     RouterPod,
+    RouterWorkload,
     Version,
     Workload,
 )
@@ -28,10 +27,7 @@ from tidemill_contracts.inference import SERVER_CONFIG_ENV, ServerConfig
 Obj = dict[str, Any]
 
 SERVER_CONTAINER = "server"
-_REASON = re.compile(r"^([A-Z][A-Za-z0-9]{2,63}): (.+)", re.DOTALL)
-_WAITING_FAILURES = frozenset(
-    {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
-)
+ROUTER_CONTAINER = "router"
 
 
 def version(obj: Obj) -> Version:
@@ -76,12 +72,10 @@ def workload(deployment: Obj, pods: Iterable[Obj], versions: Iterable[Version]) 
         version=recorded or _told_version(told, annotations),
         replicas=replicas,
         ready=int(status.get("readyReplicas") or 0),
-        settled=int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 0)
-        and int(status.get("updatedReplicas") or 0) >= replicas
-        and int(status.get("replicas") or 0) <= replicas,
+        settled=is_settled(deployment),
         available_since=since if is_available else None,
         unavailable_since=None if is_available else since,
-        failure=_worst(pods),
+        failure=podfailure.worst(pod_failure(p) for p in pods) or podfailure.refused_pods(deployment),
     )
 
 
@@ -109,37 +103,33 @@ def _server_config(deployment: Obj) -> ServerConfig | None:
     return None
 
 
-def _worst(pods: Iterable[Obj]) -> PodFailure | None:
-    """The failure that says most: one that another start cannot help first."""
-    found = [f for pod in pods if (f := pod_failure(pod)) is not None]
-    return min(found, key=lambda f: (f.exit_code is None, -(f.exit_code or 0)), default=None)
-
-
 def pod_failure(pod: Obj) -> PodFailure | None:
     """Why the server of a pod that is not ready last ended, or cannot start; None when nothing is wrong yet."""
-    for status in (pod.get("status") or {}).get("containerStatuses") or ():
-        if status.get("name") != SERVER_CONTAINER or status.get("ready"):
-            continue
-        for state in (status.get("state") or {}, status.get("lastState") or {}):
-            ended = state.get("terminated")
-            if ended and ended.get("exitCode"):
-                return _ended(ended)
-        waiting = (status.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in _WAITING_FAILURES:
-            return PodFailure(waiting["reason"], waiting.get("message") or "the container cannot start")
-    scheduled = conditions.get((pod.get("status") or {}).get("conditions") or (), "PodScheduled")
-    if scheduled and scheduled.get("status") == "False":
-        return PodFailure("Unschedulable", scheduled.get("message") or "no node takes the pod")
-    return None
+    return podfailure.pod_failure(pod, SERVER_CONTAINER)
 
 
-def _ended(ended: Mapping[str, Any]) -> PodFailure:
-    text = clean(ended.get("message") or "").strip()
-    match = _REASON.match(text)
-    if match:
-        return PodFailure(match[1], match[2][:1024], ended["exitCode"])
-    reason = ended.get("reason") or "Error"
-    return PodFailure(reason, text[-1024:] or f"the server ended with exit code {ended['exitCode']}", ended["exitCode"])
+def is_settled(deployment: Obj) -> bool:
+    """Whether the Deployment controller has seen the newest template and every pod runs it."""
+    meta, status = deployment["metadata"], deployment.get("status") or {}
+    replicas = int(deployment["spec"].get("replicas", 1))
+    return (
+        int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 0)
+        and int(status.get("updatedReplicas") or 0) >= replicas
+        and int(status.get("replicas") or 0) <= replicas
+    )
+
+
+def router_workload(deployment: Obj | None, pods: Iterable[Obj]) -> RouterWorkload | None:
+    """The router's own Deployment with its pods; None while it is not there."""
+    if deployment is None:
+        return None
+    failures = [podfailure.pod_failure(p, ROUTER_CONTAINER) for p in pods]
+    return RouterWorkload(
+        replicas=int(deployment["spec"].get("replicas", 1)),
+        ready=int((deployment.get("status") or {}).get("readyReplicas") or 0),
+        settled=is_settled(deployment),
+        failure=podfailure.worst(failures) or podfailure.refused_pods(deployment),
+    )
 
 
 def router_pod(pod: Obj) -> RouterPod:

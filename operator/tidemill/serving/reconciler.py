@@ -17,8 +17,8 @@ from tidemill.api.v1alpha1.model_deployment import (
     ModelDeploymentSpec,
     ModelDeploymentStatus,
 )
+from tidemill.core import inforce, networkpolicy, podspec
 from tidemill.core import labels as keys
-from tidemill.core import networkpolicy, podspec
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
 from tidemill.engine.contract import Deps
@@ -88,6 +88,7 @@ class ModelDeploymentReconciler:
         known = (*versions, *others, *(w.version for w in workloads))
         router = await self._router(obj, status, workloads, known, now)
         pipeline = spec.model.pipeline
+        children = [o for kind in plan.COMPARED for o in cache.list(kind, owner_uid=obj["metadata"]["uid"])]
         return Snapshot(
             object=obj,
             spec=spec,
@@ -103,9 +104,8 @@ class ModelDeploymentReconciler:
             rollback_requests=tuple(
                 reading.rollback_requests(cache.list("ModelMonitor", key.namespace), obj["metadata"]["name"])
             ),
-            children=reading.references(
-                o for kind in _CHILD_KINDS for o in cache.list(kind, owner_uid=obj["metadata"]["uid"])
-            ),
+            children=reading.references(o for o in children if o["kind"] in _CHILD_KINDS),
+            applied=inforce.applied(children),
             deployments={
                 o["metadata"]["name"]: o
                 for o in cache.list("Deployment", owner_uid=obj["metadata"]["uid"])
@@ -185,7 +185,11 @@ class ModelDeploymentReconciler:
             addresses = [str((p.get("status") or {}).get("podIP") or "") for p in raw]
             clusters = {version_child(meta["name"], version) for version in known}
             pods = await self._asked(meta, pods, addresses, clusters)
-        return Router(tuple(pods), (config_map or {}).get("data") or {}, version, since)
+        own = cache.get("Deployment", meta["namespace"], router_child(meta["name"]))
+        if own is not None and not podspec.is_controlled_by(own, meta["uid"]):
+            own = None
+        workload = reading.router_workload(own, raw)
+        return Router(tuple(pods), (config_map or {}).get("data") or {}, version, since, workload)
 
     async def _asked(
         self, meta: Mapping[str, Any], pods: Sequence[RouterPod], addresses: Sequence[str], clusters: Collection[str]

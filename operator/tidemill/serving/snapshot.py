@@ -14,7 +14,9 @@ from typing import Any
 from tidemill.api.v1alpha1.model_deployment import ModelDeploymentSpec, ModelDeploymentStatus
 from tidemill.core import hashing, names, networkpolicy
 from tidemill.core import labels as keys
+from tidemill.core.inforce import Applied
 from tidemill.core.plan import ObjectRef
+from tidemill.core.podfailure import PodFailure as PodFailure
 from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.core.turns import ALONE, Fleet
 from tidemill.serving.figures import Scrape
@@ -66,15 +68,6 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class PodFailure:
-    """Why a container of a version's pod last ended, or cannot start."""
-
-    reason: str
-    message: str
-    exit_code: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Workload:
     """The Deployment of one version as last seen."""
 
@@ -103,6 +96,17 @@ class RouterPod:
 
 
 @dataclass(frozen=True, slots=True)
+class RouterWorkload:
+    """The router's Deployment as last seen."""
+
+    replicas: int
+    ready: int
+    settled: bool
+    """The Deployment controller has seen the newest template and every pod runs it."""
+    failure: PodFailure | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Router:
     """The router's pods and the configuration that lies in its ConfigMap."""
 
@@ -111,6 +115,8 @@ class Router:
     """Files of the live ConfigMap."""
     routes_version: str | None = None
     routes_since: datetime | None = None
+    workload: RouterWorkload | None = None
+    """None: not seen."""
 
     @property
     def ready(self) -> int:
@@ -190,6 +196,8 @@ class Snapshot(ObjectSnapshot):
     deployments: Mapping[str, Obj] = field(default_factory=dict)
     """Its Deployments as they are, by name."""
     fleet: Fleet = ALONE
+    applied: Applied | None = None
+    """Which manifests the live children are of; None: not looked at."""
 
     @property
     def spec_digest(self) -> str:

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus, FailedVersion, StableStatus
-from tidemill.core.conditions import Condition, merge, of, trio
-from tidemill.serving import readiness, steps
+from tidemill.core.conditions import Condition, format_time, merge, of, trio
+from tidemill.serving import readiness, settling, steps
 from tidemill.serving.advice import advice
+from tidemill.serving.settling import Seen, Unsettled
 from tidemill.serving.snapshot import Snapshot
 from tidemill.serving.state import State, Target, is_version
 
@@ -33,20 +34,13 @@ REASONS = frozenset(
 
 
 def build(
-    snapshot: Snapshot,
-    state: State,
-    target: Target,
-    *,
-    effective_weight: int,
-    selector: str | None,
-    routed: bool,
-    pods: Condition | None = None,
+    snapshot: Snapshot, state: State, target: Target, *, effective_weight: int, selector: str | None, seen: Seen
 ) -> dict[str, Any]:
     """The whole status.
 
-    `effective_weight`: what the router gives the candidate; 0 while it has no ready pod. `routed`: whether every router
-    pod follows the newest routes and can reach the stable version.
+    `effective_weight`: what the router gives the candidate; 0 while it has no ready pod.
     """
+    unsettled = settling.look(snapshot, state, _available(snapshot, state), seen)
     stable, candidate = state.stable, state.candidate
     workload = readiness.workload_of(snapshot, stable)
     if candidate is not None:
@@ -67,7 +61,8 @@ def build(
         "lastHandledAbort": state.abort,
         "lastHandledRetry": state.retry,
         "lastHandledRollback": state.rollback,
-        "conditions": conditions(snapshot, state, target, routed, pods),
+        "unsettledSince": format_time(unsettled.since) if unsettled else None,
+        "conditions": conditions(snapshot, state, target, unsettled, seen.pods),
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -87,18 +82,20 @@ def _runtime(snapshot: Snapshot, record: StableStatus | CandidateStatus) -> dict
 
 
 def conditions(
-    snapshot: Snapshot, state: State, target: Target, routed: bool, pods: Condition | None = None
+    snapshot: Snapshot, state: State, target: Target, unsettled: Unsettled | None, pods: Condition | None
 ) -> list[dict[str, Any]]:
     """All conditions, merged with those of the live status."""
     available = _available(snapshot, state)
-    found = [*_summary(snapshot, state, target, available, routed), available]
+    found = [*_summary(snapshot, state, target, available, unsettled), available]
     found += _progressing(snapshot, state)
     found += _rolled_back(snapshot, state, target)
     found += [pods] if pods is not None else []
     return merge(of(snapshot.object), found, snapshot.generation, snapshot.now)
 
 
-def _summary(snapshot: Snapshot, state: State, target: Target, available: Condition, routed: bool) -> list[Condition]:
+def _summary(
+    snapshot: Snapshot, state: State, target: Target, available: Condition, unsettled: Unsettled | None
+) -> list[Condition]:
     """Ready with Reconciling or Stalled; the first that applies, from what blocks most to what is well."""
     if snapshot.spec.suspend:
         ready = available.status == "True" and state.candidate is None
@@ -115,15 +112,11 @@ def _summary(snapshot: Snapshot, state: State, target: Target, available: Condit
         serving = f"; {state.stable.version} keeps serving" if state.stable else ""
         why = ("RolledBack", f"{failed.version} was taken back ({failed.reason}: {failed.message}){serving}")
         return trio(ready=False, reason=why[0], message=why[1], stalled=why)
+    if unsettled is not None:
+        return unsettled.conditions(snapshot.spec.rollout.progress_deadline_seconds)
     if available.status != "True" and available.reason != "ScaledToZero":
         why = (available.reason, available.message)
         return trio(ready=False, reason=why[0], message=why[1], reconciling=why)
-    if not _is_settled(snapshot, state):
-        why = ("Updating", f"the pods of {target.version.name} are being replaced or scaled")
-        return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
-    if not routed:
-        why = ("Updating", f"the router is about to send all requests to {target.version.name}")
-        return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
     reason = "ScaledToZero" if available.reason == "ScaledToZero" else "Serving"
     message = available.message + _passed_over(snapshot, state, target) + advice(snapshot)
     return trio(ready=True, reason=reason, message=message)
@@ -205,15 +198,11 @@ def _available(snapshot: Snapshot, state: State) -> Condition:
         because = f": {workload.failure.reason}: {workload.failure.message}" if workload and workload.failure else ""
         return Condition(AVAILABLE, "False", "NoReadyPod", f"no pod of {stable.version} is ready{because}")
     if snapshot.router.ready == 0:
-        return Condition(AVAILABLE, "False", "NoReadyRouter", "no pod of the router is ready")
+        failure = snapshot.router.workload.failure if snapshot.router.workload else None
+        return Condition(
+            AVAILABLE, "False", "NoReadyRouter", f"no pod of the router is ready{settling.because(failure)}"
+        )
     return Condition(AVAILABLE, "True", "Serving", f"{stable.version} is served")
-
-
-def _is_settled(snapshot: Snapshot, state: State) -> bool:
-    workload = readiness.workload_of(snapshot, state.stable)
-    if workload is None or not workload.settled:
-        return False
-    return snapshot.spec.autoscaling is not None or workload.ready >= readiness.wanted_replicas(snapshot, state)
 
 
 def _starting(snapshot: Snapshot, state: State) -> str:
@@ -221,8 +210,8 @@ def _starting(snapshot: Snapshot, state: State) -> str:
     assert candidate is not None  # noqa: S101  the caller checked
     workload = readiness.workload_of(snapshot, candidate)
     ready, wanted = workload.ready if workload else 0, readiness.wanted_replicas(snapshot, state)
-    because = f"; {workload.failure.reason}: {workload.failure.message}" if workload and workload.failure else ""
-    return f"{ready} of {wanted} pods of {candidate.version} are ready{because}"
+    failure = workload.failure if workload else None
+    return f"{ready} of {wanted} pods of {candidate.version} are ready{settling.because(failure)}"
 
 
 def _progress(snapshot: Snapshot, state: State) -> str:

@@ -464,3 +464,19 @@ def test_the_echo_of_an_own_write_is_not_needed_to_go_on() -> None:
     world.remove("Job", run.name)
     world.reconcile(run)
     assert world.run(run.name)["failure"]["reason"] == "JobDeleted"
+
+
+def test_no_status_of_a_changed_spec_is_ready_before_its_run_has_ended() -> None:
+    world = quickstart()
+    world.train("a")
+    world.change("TrainingPipeline", "churn", lambda o: o["spec"].update(parameters={"C": "0.5"}))
+    seen = []
+    for seconds in (0, 1, 5, 14, 5, 60):
+        world.advance(seconds=seconds)
+        world.settle()
+        obj = world.get("TrainingPipeline", "churn")
+        if obj["status"]["observedGeneration"] == obj["metadata"]["generation"]:
+            seen.append(world.condition("TrainingPipeline", "churn"))
+    assert seen and all(status != "True" for status, _ in seen)
+    world.train("b")
+    assert world.condition("TrainingPipeline", "churn") == ("True", "Trained")

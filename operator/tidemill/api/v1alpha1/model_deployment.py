@@ -306,6 +306,12 @@ class ModelDeploymentStatus(Status):
     failed_versions: Annotated[
         list[FailedVersion], Field(max_length=20, description="Versions taken back.", json_schema_extra=ATOMIC)
     ] = []
+    unsettled_since: Annotated[
+        Time | None,
+        Field(
+            description="Since when pods or routes have not been as the spec says although no version is being rolled out; absent while they are."
+        ),
+    ] = None
     last_handled_promote: Annotated[
         str | None, Field(description="Value of the annotation tidemill.io/promote that was last served.")
     ] = None

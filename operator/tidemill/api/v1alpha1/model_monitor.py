@@ -309,6 +309,12 @@ class ModelMonitorStatus(Status):
         list[ActionStatus],
         Field(max_length=20, description="What was asked for, newest last.", json_schema_extra=ATOMIC),
     ] = []
+    unsettled_since: Annotated[
+        Time | None,
+        Field(
+            description="Since when the monitor of a served deployment has not run as the spec says; absent while it does."
+        ),
+    ] = None
     last_evaluation_time: Annotated[
         Time | None, Field(description="When this was last read from the monitor, at most once a minute.")
     ] = None

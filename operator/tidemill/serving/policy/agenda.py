@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
+from tidemill.core.conditions import parse_time
 from tidemill.serving import readiness, steps
 from tidemill.serving.snapshot import Snapshot
 from tidemill.serving.state import State
@@ -35,6 +38,15 @@ def next_look(snapshot: Snapshot, state: State, routes_version: str) -> float | 
     if state.candidate is not None:
         due += _candidate(snapshot, state, state.candidate)
     return min(due) if due else None
+
+
+def deadline(snapshot: Snapshot, status: Mapping[str, Any]) -> float | None:
+    """Seconds until what the status calls unsettled is overdue; None when nothing is, or it is so already."""
+    since = status.get("unsettledSince")
+    if since is None:
+        return None
+    left = parse_time(since) + timedelta(seconds=snapshot.spec.rollout.progress_deadline_seconds) - snapshot.now
+    return left.total_seconds() + 0.1 if left.total_seconds() > 0 else None
 
 
 def _candidate(snapshot: Snapshot, state: State, candidate: CandidateStatus) -> list[float]:

@@ -1,0 +1,72 @@
+"""Whether the watch itself works: what keeps the monitor from it, since when, and whether a person must act by now.
+
+Since when stands in the status, so that neither a restart of the operator nor a pod that comes and goes starts it anew;
+a changed spec does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from tidemill.core.conditions import Condition, parse_time, trio
+from tidemill.monitoring.snapshot import Snapshot
+
+DEADLINE_SECONDS = 600
+"""How long a monitor may take until it watches; as long as a version's pods have by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why the monitor does not watch."""
+
+    reason: str
+    message: str
+    since: datetime
+    is_overdue: bool
+
+    def conditions(self) -> list[Condition]:
+        """Ready with Reconciling, or with Stalled after the deadline."""
+        if not self.is_overdue:
+            why = (self.reason, self.message)
+            return trio(ready=False, reason=why[0], message=why[1], reconciling=why)
+        why = (self.reason, f"{self.message}, for more than {DEADLINE_SECONDS} s")
+        return trio(ready=False, reason=why[0], message=why[1], stalled=why)
+
+
+def trouble(snapshot: Snapshot, *, in_force: bool) -> Trouble | None:
+    """What keeps the monitor of a served deployment from watching; None when it watches, or has nothing to watch.
+
+    `in_force`: whether the live children are of the manifests that are wanted.
+    """
+    if snapshot.spec.suspend or snapshot.served is None or snapshot.served.version is None:
+        return None
+    found = _first(snapshot, in_force=in_force)
+    if found is None:
+        return None
+    status = snapshot.status
+    kept = status.unsettled_since if status.observed_generation == snapshot.generation else None
+    since = kept or snapshot.now
+    return Trouble(*found, since, snapshot.now - since >= timedelta(seconds=DEADLINE_SECONDS))
+
+
+def _first(snapshot: Snapshot, *, in_force: bool) -> tuple[str, str] | None:
+    problem = snapshot.pod_problem or "its pod is not ready"
+    if not snapshot.pod_ready:
+        return "MonitorNotReady", f"the monitor does not run yet: {problem}"
+    if not in_force or not snapshot.settled:
+        return "MonitorNotReady", "the monitor's pod is being replaced"
+    if snapshot.reading.report is None:
+        return "MonitorUnreachable", snapshot.reading.error or "the monitor has not been asked yet"
+    return None
+
+
+def seconds_left(snapshot: Snapshot, status: Mapping[str, Any]) -> float | None:
+    """Seconds until what the status calls unsettled is overdue; None when nothing is, or it is so already."""
+    since = status.get("unsettledSince")
+    if since is None:
+        return None
+    left = (parse_time(since) + timedelta(seconds=DEADLINE_SECONDS) - snapshot.now).total_seconds()
+    return left + 0.1 if left > 0 else None

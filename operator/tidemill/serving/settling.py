@@ -1,0 +1,103 @@
+"""What is not yet as the spec says although no version is being rolled out: pods that are replaced, scaled or broken.
+
+It says why, as far as the pods know, and since when; after `progressDeadlineSeconds` a person must act. The time since
+when is in the status, so that neither a restart nor pods that come and go start it anew; a changed spec does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tidemill.core.conditions import Condition, trio
+from tidemill.core.podfailure import PodFailure
+from tidemill.serving import readiness
+from tidemill.serving.snapshot import Snapshot
+from tidemill.serving.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the plan knows beside snapshot and state."""
+
+    routed: bool = True
+    """Every router pod follows the newest routes and can reach the stable version."""
+    in_force: bool = True
+    """The live children are of the manifests that are wanted."""
+    pods: Condition | None = None
+    """What pacing says of the pods."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """What is not as it should be."""
+
+    reason: str
+    message: str
+    since: datetime
+    is_overdue: bool
+    answers: bool
+    """Clients are answered meanwhile."""
+
+    def conditions(self, seconds: int) -> list[Condition]:
+        """Ready with Reconciling, or with Stalled after the deadline of `seconds`."""
+        if not self.is_overdue:
+            ready, why = None if self.answers else False, (self.reason, self.message)
+            return trio(ready=ready, reason=why[0], message=why[1], reconciling=why)
+        reason = "ProgressDeadlineExceeded" if self.answers else self.reason
+        why = (reason, f"{self.message}, for more than {seconds} s (progressDeadlineSeconds)")
+        return trio(ready=False, reason=why[0], message=why[1], stalled=why)
+
+
+def look(snapshot: Snapshot, state: State, available: Condition, seen: Seen) -> Unsettled | None:
+    """The first thing that is not as the spec says; None when all is, or while a version is being rolled out."""
+    if snapshot.spec.suspend or state.candidate is not None or state.stable is None:
+        return None
+    found = _first(snapshot, state, available, seen)
+    if found is None:
+        return None
+    status = snapshot.status
+    kept = status.unsettled_since if status.observed_generation == snapshot.generation else None
+    since = kept or snapshot.now
+    deadline = since + timedelta(seconds=snapshot.spec.rollout.progress_deadline_seconds)
+    answers = available.status == "True" or available.reason == "ScaledToZero"
+    return Unsettled(*found, since, snapshot.now >= deadline, answers)
+
+
+def _first(snapshot: Snapshot, state: State, available: Condition, seen: Seen) -> tuple[str, str] | None:
+    assert state.stable is not None  # noqa: S101  the caller checked
+    if available.status != "True" and available.reason != "ScaledToZero":
+        return available.reason, available.message
+    if not seen.in_force or not _is_settled(snapshot, state):
+        return "Updating", _servers(snapshot, state)
+    router = snapshot.router.workload
+    if router is not None and not (router.settled and router.ready >= router.replicas):
+        text = f"the pods of the router are being replaced or scaled: {router.ready} of {router.replicas} are ready"
+        return "Updating", text + because(router.failure)
+    if not seen.routed:
+        return "Updating", f"the router is about to send all requests to {state.stable.version}"
+    return None
+
+
+def _servers(snapshot: Snapshot, state: State) -> str:
+    assert state.stable is not None  # noqa: S101  the caller checked
+    workload, wanted = readiness.workload_of(snapshot, state.stable), readiness.wanted_replicas(snapshot, state)
+    text = f"the pods of {state.stable.version} are being replaced or scaled"
+    if workload is None:
+        return text
+    return f"{text}: {workload.ready} of {wanted} are ready{because(workload.failure)}"
+
+
+def because(failure: PodFailure | None) -> str:
+    """The pods' own reason, beginning with `; `; empty when they have none."""
+    return f"; {failure.reason}: {failure.message}" if failure else ""
+
+
+def _is_settled(snapshot: Snapshot, state: State) -> bool:
+    workload = readiness.workload_of(snapshot, state.stable)
+    if workload is None or not workload.settled:
+        return False
+    if snapshot.spec.autoscaling is not None:
+        return True
+    wanted = readiness.wanted_replicas(snapshot, state)
+    return workload.replicas == wanted and workload.ready >= wanted

@@ -1,0 +1,113 @@
+"""Ready of a monitor: the pod of the newest template answers; what keeps it from that is said, and not for ever."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.unit.monitoring.make import SPEC, ago, report, served, snapshot, window
+
+from tidemill.core import conditions
+from tidemill.core.inforce import fingerprint
+from tidemill.core.plan import Plan
+from tidemill.monitoring import plan, readiness, reading
+from tidemill.monitoring.snapshot import Reading, Snapshot
+
+READ = report(window(1))
+
+
+def seen(spec: dict[str, Any] | None = None, status: dict[str, Any] | None = None, **fields: Any) -> Snapshot:
+    return snapshot(spec, {"observedGeneration": 1, **(status or {})}, read=READ, **fields)
+
+
+def live(found: Snapshot) -> dict[tuple[str, str], str]:
+    return {(m["kind"], m["metadata"]["name"]): fingerprint(m) for m in plan.build(found).apply}
+
+
+def summary(found: Plan) -> tuple[str, str, str | None]:
+    assert found.status is not None
+    by_type = {c["type"]: c for c in found.status["conditions"]}
+    beside = next((k for k in (conditions.RECONCILING, conditions.STALLED) if k in by_type), None)
+    return by_type["Ready"]["status"], by_type["Ready"]["reason"], beside
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"window": {"seconds": 120, "minRows": 50}},
+        {"resources": {"limits": {"memory": "2Gi"}}},
+        {"drift": {"features": {"test": "PSI", "threshold": 0.3}}},
+    ],
+    ids=["window", "memory", "threshold"],
+)
+def test_the_first_status_of_a_changed_spec_is_never_ready(change: dict[str, Any]) -> None:
+    before = seen()
+    assert summary(plan.build(replace(before, applied=live(before)))) == ("True", "Watching", None)
+    found = plan.build(replace(seen({**SPEC, **change}, generation=2), applied=live(before)))
+    assert summary(found) == ("False", "MonitorNotReady", "Reconciling")
+    assert found.requeue_after == plan.SOON_SECONDS
+
+
+def test_a_claim_that_cannot_change_any_more_is_not_waited_for() -> None:
+    before = seen()
+    larger = seen({**SPEC, "storage": {"size": "9Gi"}}, generation=2)
+    assert summary(plan.build(replace(larger, applied=live(before)))) == ("True", "Watching", None)
+
+
+def test_the_pod_of_the_template_before_is_not_the_monitor_that_is_wanted() -> None:
+    found = seen(settled=False)
+    assert summary(plan.build(replace(found, applied=live(found)))) == ("False", "MonitorNotReady", "Reconciling")
+
+
+@pytest.mark.parametrize(
+    ("status", "want"),
+    [
+        ({"observedGeneration": 2, "updatedReplicas": 1}, True),
+        ({"observedGeneration": 1, "updatedReplicas": 1}, False),
+        ({"observedGeneration": 2}, False),
+    ],
+)
+def test_settled(status: dict[str, int], want: bool) -> None:
+    assert reading.is_settled({"metadata": {"generation": 2}, "status": status}) is want
+    assert not reading.is_settled(None)
+
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "MonitorNotReady": {"pod_ready": False, "pod_problem": "CrashLoopBackOff: database or disk is full"},
+    "MonitorUnreachable": {"reading": Reading(error="the monitor does not answer: timeout")},
+}
+
+
+@pytest.mark.parametrize("reason", BROKEN)
+def test_it_says_why_and_is_stalled_after_the_deadline(reason: str) -> None:
+    for age, beside in ((readiness.DEADLINE_SECONDS - 1, "Reconciling"), (readiness.DEADLINE_SECONDS, "Stalled")):
+        since = ago(age).strftime("%Y-%m-%dT%H:%M:%SZ")
+        found = plan.build(seen(None, {"unsettledSince": since}, **BROKEN[reason]))
+        assert summary(found) == ("False", reason, beside)
+        assert found.status is not None and found.status["unsettledSince"] == since
+        (said,) = [c["message"] for c in found.status["conditions"] if c["type"] == beside]
+        assert "disk is full" in said or "timeout" in said
+        assert found.requeue_after is not None
+        assert found.requeue_after <= (2 if beside == "Reconciling" else 61)
+
+
+def test_a_monitor_without_anything_to_watch_is_never_overdue() -> None:
+    for service in (None, served(version=None)):
+        found = plan.build(seen(None, {"unsettledSince": "2026-11-01T00:00:00Z"}, served=service, pod_ready=False))
+        assert summary(found)[2] == "Reconciling"
+        assert found.status is not None and "unsettledSince" not in found.status
+
+
+def test_the_clock_starts_anew_with_a_changed_spec_and_ends_with_the_trouble() -> None:
+    old = {"unsettledSince": "2026-11-01T00:00:00Z"}
+    changed = plan.build(seen(None, old, generation=2, pod_ready=False))
+    assert changed.status is not None and changed.status["unsettledSince"] == "2026-11-23T12:00:00Z"
+    well = plan.build(seen(None, old))
+    assert well.status is not None and "unsettledSince" not in well.status
+
+
+def test_why_there_is_no_pod_is_told() -> None:
+    quota = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: team"}
+    assert reading.problem(None, {"status": {"conditions": [quota]}}) == "FailedCreate: exceeded quota: team"
+    assert reading.problem(None) == "its pod does not exist yet"
