@@ -29,6 +29,7 @@ from tidemill.engine.intake import Intake, sources
 from tidemill.engine.leader import LeaderElector
 from tidemill.engine.queue import WorkQueue
 from tidemill.engine.resync import Resync
+from tidemill.engine.terminating import Terminating
 from tidemill.errors import ApiError, TidemillError
 from tidemill.kube.access import Access
 from tidemill.kube.cache import Cache
@@ -105,7 +106,10 @@ class Operator:
         self.resync = Resync(self.client, self.intake, self.config.watch_namespaces, self.config.resync_seconds)
         applier = Applier(self.client, self.cache, [s.resource.kind for s in watched])
         recorder = EventRecorder(self.client, self.config.pod_name, self.clock.now, self.clock.monotonic)
-        self.controllers = [Controller(r, self.deps, queues[r.kind], applier, recorder) for r in slices.reconcilers]
+        closed = Terminating(self.cache, self.clock, self._reconciled)
+        self.controllers = [
+            Controller(r, self.deps, queues[r.kind], applier, recorder, closed) for r in slices.reconcilers
+        ]
         self._runtime = handlers.Runtime(self.intake, self.heartbeats, access)
         metrics.BUILD.labels(_version()).set(1)
 

@@ -41,13 +41,24 @@ class Waiting(TidemillError):  # noqa: N818 - reads as the state that it describ
 class ApiError(TidemillError):
     """The API server answered something other than 2xx, or did not answer at all (`status` 0)."""
 
-    def __init__(self, status: int, reason: str, message: str, retry_after_seconds: float | None = None) -> None:
-        """`reason` is metav1.Status.reason ("Conflict", "Invalid"); `retry_after_seconds` is the Retry-After header."""
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        message: str,
+        retry_after_seconds: float | None = None,
+        causes: frozenset[str] = frozenset(),
+    ) -> None:
+        """`reason` is metav1.Status.reason ("Conflict", "Invalid"); `retry_after_seconds` is the Retry-After header.
+
+        `causes`: the reasons in metav1.Status.details.causes ("NamespaceTerminating").
+        """
         super().__init__(f"{status} {reason}: {message}")
         self.status = status
         self.reason = reason
         self.message = message
         self.retry_after_seconds = retry_after_seconds
+        self.causes = causes
 
     @property
     def is_not_found(self) -> bool:

@@ -14,6 +14,7 @@ from tidemill.core.covers import covers
 from tidemill.core.labels import APPLIED, MANAGED_BY, MANAGED_BY_VALUE, MANAGED_SELECTOR
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of
+from tidemill.engine import terminating
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube import registry
 from tidemill.kube.cache import Cache, slim
@@ -129,8 +130,8 @@ class Applier:
 
 
 def _concerns_the_pass(error: Refusal) -> bool:
-    """No answer, too many requests, or data that is not the newest: the next write would fare no better."""
-    return isinstance(error, ApiError) and error.status in (0, 409, 429)
+    """No answer, too many requests, stale data, or a namespace that goes: the next write would fare no better."""
+    return isinstance(error, ApiError) and (error.status in (0, 409, 429) or terminating.is_cause(error))
 
 
 def _verdict(ref: ObjectRef, error: ApiError) -> Exception:

@@ -14,10 +14,11 @@ from typing import Any
 
 from tidemill.core.labels import API_VERSION
 from tidemill.core.plan import Key, ObjectRef, Plan
-from tidemill.engine import metrics, status
+from tidemill.engine import metrics, status, terminating
 from tidemill.engine.apply import Applier, Refusal
 from tidemill.engine.contract import Deps, Reconciler, Snapshot
 from tidemill.engine.queue import BASE_DELAY_SECONDS, WorkQueue
+from tidemill.engine.terminating import Terminating
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube.cache import slim
 from tidemill.kube.events import EventRecorder
@@ -46,15 +47,22 @@ class Controller:
     """Workers that take keys of one kind from one queue."""
 
     def __init__(
-        self, reconciler: Reconciler, deps: Deps, queue: WorkQueue, applier: Applier, recorder: EventRecorder
+        self,
+        reconciler: Reconciler,
+        deps: Deps,
+        queue: WorkQueue,
+        applier: Applier,
+        recorder: EventRecorder,
+        closed: Terminating | None = None,
     ) -> None:
-        """Starts nothing; see `start`."""
+        """Starts nothing; see `start`. `closed`: namespaces where nothing can be made; None: this kind's own."""
         self.kind = reconciler.kind
         self.queue = queue
         self._reconciler = reconciler
         self._deps = deps
         self._applier = applier
         self._recorder = recorder
+        self._closed = closed or Terminating(deps.cache, deps.clock, [reconciler.kind])
         self._name = reconciler.kind.lower()
         self._tasks: list[asyncio.Task[None]] = []
         metrics.MAX_WORKERS.labels(self._name).set(deps.config.workers)
@@ -91,6 +99,10 @@ class Controller:
 
     async def process(self, key: Key) -> Outcome:
         """One pass over `key`; never raises. Tells the queue when to look again, and returns what happened."""
+        held = self._closed.hold(key)
+        if held is not None:
+            self.queue.add_after(key, held)
+            return Outcome("requeue_after", requeue_after=held)
         with metrics.RECONCILE_SECONDS.labels(self._name).time():
             outcome = await self._guarded(key)
         self._deps.turns.end(key, planned=outcome.planned)
@@ -122,6 +134,8 @@ class Controller:
         except (Stalled, Waiting) as verdict:
             return await self._report_verdict(key, obj, verdict)
         except Exception as error:  # the loop must outlive every reconciler
+            if terminating.is_cause(error):
+                return Outcome("requeue_after", requeue_after=self._closed.close(key.namespace))
             return await self._report_failure(key, obj, error)
         if plan.error:
             logger.warning("pass failed: %s", plan.error, extra={"object": str(key)})

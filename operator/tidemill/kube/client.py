@@ -325,6 +325,7 @@ def _error(method: str, path: str, status: int, headers: Mapping[str, str], raw:
     try:
         body = json.loads(raw)
         reason, message = str(body.get("reason") or ""), str(body.get("message") or "")
+        causes = frozenset(str(c.get("reason")) for c in (body.get("details") or {}).get("causes") or ())
     except (ValueError, AttributeError):
-        reason, message = "", raw[:500].decode(errors="replace")
-    return ApiError(status, reason or f"HTTP{status}", message or f"{method} {path}", seconds)
+        reason, message, causes = "", raw[:500].decode(errors="replace"), frozenset()
+    return ApiError(status, reason or f"HTTP{status}", message or f"{method} {path}", seconds, causes)
