@@ -26,12 +26,9 @@ async def _run(config: OperatorConfig) -> None:
         logger.info("%s: stopping", name)
         stop.set()
 
-    def take_signals() -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal, number.name)
-
-    take_signals()
-    await Operator(config, access.load(), take_signals=take_signals).run(stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number.name)
+    await Operator(config, access.load()).run(stop)
 
 
 def main() -> int:

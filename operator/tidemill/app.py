@@ -1,7 +1,7 @@
-"""Wires the process: configuration, client, slices, engine, kopf; and decides when it ends, and how.
+"""Wires the process: configuration, client, slices, engine; and decides when it ends, and how.
 
-Order of a clean stop: finish the passes that run, release the Lease, stop the watches. What ends unasked (a watch
-that kopf gave up, a lost Lease, a taken port) ends the process with an error, so that the kubelet starts it anew.
+Order of a clean stop: finish the passes that run, release the Lease, stop the watches. What ends unasked (a lost Lease,
+a taken port, a bug in a watch) ends the process with an error, so that the kubelet starts it anew.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import kopf
-
-from tidemill import handlers
 from tidemill.config import OperatorConfig
 from tidemill.core.labels import API_VERSION
 from tidemill.engine import metrics
@@ -25,12 +22,14 @@ from tidemill.engine.conditions_metric import ConditionsCollector
 from tidemill.engine.contract import Deps, Reconciler, Watch
 from tidemill.engine.controller import Controller
 from tidemill.engine.health import HealthServer, Heartbeats
+from tidemill.engine.informer import Informers
 from tidemill.engine.intake import Intake, sources
 from tidemill.engine.leader import LeaderElector
+from tidemill.engine.listing import Lister
 from tidemill.engine.queue import WorkQueue
 from tidemill.engine.resync import Resync
 from tidemill.engine.terminating import Terminating
-from tidemill.errors import ApiError, TidemillError
+from tidemill.errors import ApiError
 from tidemill.kube.access import Access
 from tidemill.kube.cache import Cache
 from tidemill.kube.client import KubeClient
@@ -43,8 +42,8 @@ logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 10.0
 """How long running passes may take when the process is asked to stop."""
-KOPF_STOP_SECONDS = 12.0
-"""How long kopf may take to end once one of its tasks has."""
+FRESH_SECONDS = 30.0
+"""A new leader lists again what was listed longer ago: a watch may be dead without anybody knowing yet."""
 _CRD_POLL_SECONDS = 2.0
 
 
@@ -74,14 +73,8 @@ class Operator:
         access: Access,
         clock: Clock | None = None,
         load: Callable[[Deps], Slices] = load_slices,
-        take_signals: Callable[[], None] = lambda: None,
     ) -> None:
-        """Opens nothing yet; see `run`.
-
-        `load` gives the reconcilers; `take_signals` is called right after kopf has put its own signal handlers in
-        place, which would stop the watches before the workers are through.
-        """
-        self._take_signals = take_signals
+        """Opens nothing yet; see `run`. `load` gives the reconcilers."""
         self.config = config
         self.clock = clock or SystemClock()
         self.client = KubeClient(access, connections=max(config.workers, 4))
@@ -94,49 +87,48 @@ class Operator:
         self.elector = LeaderElector(self.lease_client, config, self.clock)
         self.leading = asyncio.Event()
         """Set while the workers run."""
-        self._wire(load(self.deps), access)
+        self._wire(load(self.deps))
 
-    def _wire(self, slices: Slices, access: Access) -> None:
+    def _wire(self, slices: Slices) -> None:
         self._reconciled = [r.kind for r in slices.reconcilers]
         self.health.registry.register(ConditionsCollector(self.cache, self._reconciled))
         watched = sources(self._reconciled, slices.watches)
         queues = {kind: WorkQueue(kind.lower(), self.clock) for kind in self._reconciled}
         self.deps.turns.wake = lambda key: queues[key.kind].add(key)
         self.intake = Intake(self.cache, queues, watched)
-        self.resync = Resync(self.client, self.intake, self.config.watch_namespaces, self.config.resync_seconds)
+        streams, beat, namespaces = self.client.streams, self.heartbeats.beat, self.config.watch_namespaces
+        lister = Lister(streams, self.intake, self.clock, beat)
+        self.informers = Informers(self.intake, lister, streams, self.clock, beat, namespaces)
+        self.heartbeats.unready = lambda: [f"{path} was not listed yet" for path in self.informers.missing()]
+        self.resync = Resync(lister, self.intake, namespaces, self.config.resync_seconds)
         applier = Applier(self.client, self.cache, [s.resource.kind for s in watched])
         recorder = EventRecorder(self.client, self.config.pod_name, self.clock.now, self.clock.monotonic)
-        closed = Terminating(self.cache, self.clock, self._reconciled)
+        closed, passed = Terminating(self.cache, self.clock, self._reconciled), self.heartbeats.passed
         self.controllers = [
-            Controller(r, self.deps, queues[r.kind], applier, recorder, closed) for r in slices.reconcilers
+            Controller(r, self.deps, queues[r.kind], applier, recorder, closed, passed) for r in slices.reconcilers
         ]
-        self._runtime = handlers.Runtime(self.intake, self.heartbeats, access)
         metrics.BUILD.labels(_version()).set(1)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop` is set (returns) or something that must not end has ended (raises)."""
         tick = asyncio.create_task(self.heartbeats.tick(), name="loop heartbeat")
-        stop_watching = asyncio.Event()
         watching: asyncio.Task[None] | None = None
         try:
             await self.health.start()
             if not await self._crds_served(stop):
                 return
+            self.heartbeats.expect(informer.path for informer in self.informers.all)
+            watching = asyncio.create_task(self.informers.run(), name="watches")
             leading = asyncio.create_task(self._lead(), name="leadership")
             stopping = asyncio.create_task(stop.wait(), name="stop")
-            watching = asyncio.create_task(self._watch(stop_watching), name="watches")
             await asyncio.wait({leading, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
             await self._wind_down(leading, stopping)
-            if not stop.is_set():
-                # kopf may have cancelled the leadership on its way out, so it is asked for its reason first.
-                await asyncio.wait({watching}, timeout=KOPF_STOP_SECONDS)
-                if watching.done():
-                    await watching
-                raise TidemillError("the watches have ended by themselves")
+            if watching.done() and (bug := watching.exception()) is not None:
+                raise _only(bug)
         finally:
             await self.health.stop()
-            stop_watching.set()
             if watching is not None:
+                watching.cancel()
                 with contextlib.suppress(BaseException):
                     await watching
             tick.cancel()
@@ -146,7 +138,7 @@ class Operator:
 
     async def _wind_down(self, leading: asyncio.Task[None], stopping: asyncio.Task[bool]) -> None:
         """Drains the workers, then releases the Lease; raises what ended the leadership, if anything did."""
-        self.heartbeats.ready = False
+        self.heartbeats.unready = lambda: ["stopping"]
         lost = leading.exception() if leading.done() and not leading.cancelled() else None
         leading.cancel()
         stopping.cancel()
@@ -162,6 +154,7 @@ class Operator:
         """Takes the Lease, fills the cache from live lists, starts the workers, and renews until the Lease is lost."""
         if self.config.leader_election:
             await self.elector.acquire()
+        self.heartbeats.lead()
         async with asyncio.TaskGroup() as group:
             if self.config.leader_election:
                 group.create_task(self.elector.hold(), name="lease renewal")
@@ -169,21 +162,23 @@ class Operator:
             self.deps.turns.resume(o for kind in self._reconciled for o in self.cache.list(kind))
             for controller in self.controllers:
                 controller.start()
+            self.heartbeats.work(lambda: max(c.queue.oldest_seconds() for c in self.controllers))
             self.leading.set()
             group.create_task(self.resync.run(), name="resync")
 
     async def _fill(self) -> None:
-        """Nothing is decided before every kind was listed once."""
+        """Nothing is decided before every kind was listed, and no longer than a moment ago."""
+        await self.informers.listed()
         while True:
             try:
-                await self.resync.once()
+                await self.resync.once(FRESH_SECONDS)
                 return
             except ApiError as error:
                 logger.warning("the first lists failed, again in 2 s: %s", error)
                 await asyncio.sleep(2.0)
 
     async def _crds_served(self, stop: asyncio.Event) -> bool:
-        """Waits until the API server knows our kinds: kopf never notices kinds that come later. False when stopped."""
+        """Waits until the API server knows our kinds. False when stopped."""
         while not stop.is_set():
             try:
                 missing = [k for k in self._reconciled if not await self.client.has_kind(API_VERSION, k, ttl_seconds=0)]
@@ -195,36 +190,6 @@ class Operator:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _CRD_POLL_SECONDS)
         return False
-
-    async def _watch(self, stop: asyncio.Event) -> None:
-        """Runs kopf until `stop`; it raises when a watch has failed for good."""
-        registry = kopf.OperatorRegistry()
-        settings = kopf.OperatorSettings()
-        watched = list(self.intake.sources.values())
-        handlers.register(registry, self._runtime)
-        handlers.configure(settings, watched)
-        self.heartbeats.expect(handlers.watch_paths(watched, self.config.watch_namespaces))
-        namespaces = self.config.watch_namespaces
-        ours = asyncio.all_tasks()
-        tasks = await kopf.spawn_tasks(
-            registry=registry,
-            settings=settings,
-            memories=handlers.NoMemories(),
-            clusterwide=not namespaces,
-            namespaces=namespaces,
-            stop_flag=stop,
-        )
-        self._take_signals()
-        self.heartbeats.ready = True
-        ending = asyncio.create_task(kopf.run_tasks(tasks, ignored=ours), name="kopf")
-        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        # Not simply awaited: when a watch fails, kopf may wait for ever for credentials that nobody hands out any more.
-        await asyncio.wait({ending}, timeout=KOPF_STOP_SECONDS)
-        if ending.done():
-            await ending
-        ending.cancel()
-        for task in ended:
-            task.result()
 
 
 def _only(error: BaseException) -> BaseException:

@@ -87,10 +87,10 @@ def image_of(target: str) -> Image:
 @pytest.mark.parametrize(
     ("target", "absent", "present"),
     [
-        ("operator", {"sklearn", "numpy", "scipy", "pandas", "onnxruntime", "skops", "joblib", "fastapi"}, {"kopf"}),
-        ("trainer", {"kubernetes", "kopf", "fastapi", "uvicorn"}, {"sklearn", "skops"}),
-        ("server", {"kubernetes", "kopf", "skl2onnx"}, {"sklearn", "fastapi", "pyarrow"}),
-        ("monitor", {"kubernetes", "kopf", "sklearn", "scipy", "pandas", "onnxruntime", "skops"}, {"fastapi", "numpy"}),
+        ("operator", {"sklearn", "numpy", "scipy", "pandas", "onnxruntime", "skops", "joblib", "fastapi"}, {"aiohttp"}),
+        ("trainer", {"kubernetes", "fastapi", "uvicorn"}, {"sklearn", "skops"}),
+        ("server", {"kubernetes", "skl2onnx"}, {"sklearn", "fastapi", "pyarrow"}),
+        ("monitor", {"kubernetes", "sklearn", "scipy", "pandas", "onnxruntime", "skops"}, {"fastapi", "numpy"}),
     ],
 )  # fmt: skip
 def test_each_plane_has_its_own_packages_only(target: str, absent: set[str], present: set[str]) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
-from tests.integration.test_engine_loop import make
+from tests.integration.test_engine_loop import child, make
 from tests.support import toy
 from tests.support.invariants import kstatus
 from tests.support.operators import InProcess, Installation, wait
 from tests.support.wire import Wire, proxy
 
-from tidemill.errors import TidemillError
 from tidemill.kube import access
 
 pytestmark = pytest.mark.integration
@@ -45,29 +43,39 @@ def test_silently_dead_watch_fails_liveness_and_only_then(
         operator.stop()
 
 
-def test_watch_error_ends_the_process(installation: Installation, wire: Wire) -> None:
-    """kopf gives such a watch up for good: without this end the operator would be deaf for ever."""
-    operator = InProcess(installation, toy.load, wire.access, leader_election=False).start()
-    wire.watch_error = {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "status": "Failure",
-        "code": 500,
-        "reason": "InternalError",
-    }
-    wait(lambda: operator.ended is not None, 40, "the operator has ended")
-    operator.stop()
-    assert "Error in the watch-stream" in str(operator.ended) or isinstance(operator.ended, TidemillError)
-
-
-def test_expired_watch_is_listed_again(installation: Installation, wire: Wire, namespace: str) -> None:
-    """410 Gone is no error: the framework lists again and goes on."""
+@pytest.mark.parametrize("how", ["in the stream", "as the answer"])
+@pytest.mark.parametrize("code", [410, 500])
+def test_a_watch_that_fails_is_opened_again(
+    installation: Installation, wire: Wire, namespace: str, how: str, code: int
+) -> None:
+    """410 starts over with a list, which shows what was deleted meanwhile; anything else goes on where it was."""
     operator = InProcess(installation, toy.load, wire.access, leader_election=False, resync_seconds=3600).start()
     try:
-        wire.watch_error = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired"}
-        time.sleep(1.5)  # every watch gets it
-        wire.watch_error = None
         assert kstatus(make(installation, namespace)) == "Current"
+        said = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": "Expired"}
+        wire.watch_error, wire.refused = (said, None) if how == "in the stream" else (None, said)
+        wire.cut += 1
+        wait(lambda: wire.failed_watches >= 2, 15, "both watches were told")
+        installation.kubectl("delete", "configmap", "m-toy", "-n", namespace)
+        wire.watch_error = wire.refused = None
+        wait(lambda: child(installation, namespace), 20, "the child is back")
+        assert kstatus(make(installation, namespace, "other")) == "Current"
         assert operator.ended is None
+    finally:
+        operator.stop()
+
+
+def test_a_list_that_takes_long_makes_no_idle_leader(installation: Installation, wire: Wire, namespace: str) -> None:
+    """Not ready before every kind was listed, and working right after."""
+    wire.slow_lists = True
+    operator = InProcess(installation, toy.load, wire.access, leader_election=False, resync_seconds=3600)
+    operator.launch()
+    try:
+        wait(lambda: operator.operator.health.port and wire.lists_held >= 2, 15, "both lists are on their way")
+        code, text = operator.health("/readyz")
+        assert (code, "/api/v1/configmaps was not listed yet" in text) == (503, True)
+        wire.slow_lists = False
+        assert kstatus(make(installation, namespace)) == "Current"
+        assert operator.health("/readyz")[0] == 200
     finally:
         operator.stop()

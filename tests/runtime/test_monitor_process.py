@@ -181,7 +181,7 @@ def test_a_wrong_configuration_ends_with_the_field(document: str, message: str) 
 
 
 def test_the_monitor_imports_nothing_its_image_lacks() -> None:
-    absent = ("sklearn", "pandas", "scipy", "kubernetes", "kopf", "onnxruntime", "obstore", "tidemill")
+    absent = ("sklearn", "pandas", "scipy", "kubernetes", "onnxruntime", "obstore", "tidemill")
     code = f"import sys, tidemill_runtime.monitor.__main__; print([m for m in {absent} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]"

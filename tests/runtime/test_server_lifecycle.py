@@ -200,7 +200,7 @@ def test_onnx_imports_neither_scikit_learn_nor_pandas(numbers: Published, tmp_pa
     assert {"onnxruntime", "numpy"} <= early
     assert {"fastapi", "prometheus_client"} <= late, "what inference does not need waits until the server is ready"
     assert not early & {"fastapi", "starlette", "aiohttp", "prometheus_client", "obstore", "numpy.ma"}
-    unwanted = {"sklearn", "pandas", "scipy", "skops", "joblib", "pyarrow", "kubernetes", "kopf"}
+    unwanted = {"sklearn", "pandas", "scipy", "skops", "joblib", "pyarrow", "kubernetes"}
     assert not (early | late) & unwanted
 
 

@@ -101,11 +101,15 @@ class InProcess:
 
     def start(self, seconds: float = 30) -> InProcess:
         """Returns when the workers run."""
-        self._thread.start()
+        self.launch()
         wait(lambda: self.operator.leading.is_set() or self.ended is not None, seconds, "the operator leads")
         if self.ended is not None:
             raise self.ended
         return self
+
+    def launch(self) -> None:
+        """Starts it and does not wait."""
+        self._thread.start()
 
     def stop(self) -> None:
         """Stops it as SIGTERM does, and waits."""

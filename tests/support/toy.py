@@ -43,7 +43,7 @@ class ToyReconciler:
 
     async def gather(self, key: Key) -> ToySnapshot | None:
         self.passes.append(key)
-        obj = self._deps.cache.get(key.kind, key.namespace, key.name)
+        obj = await self._deps.read(key)
         return None if obj is None else ToySnapshot(obj, self._deps.clock.now())
 
     def plan(self, snapshot: ToySnapshot) -> Plan:

@@ -23,6 +23,14 @@ class Wire:
         """Watches stay open and deliver nothing, not even bookmarks."""
         self.watch_error: dict[str, object] | None = None
         """The next chunk of every watch is this ERROR event."""
+        self.refused: dict[str, object] | None = None
+        """Every watch is answered with this Status instead of a stream."""
+        self.cut = 0
+        """Raise it to end all watches that are open."""
+        self.failed_watches = 0
+        self.slow_lists = False
+        """Lists of collections are held back until this is False again."""
+        self.lists_held = 0
         self.port = 0
 
     @property
@@ -32,6 +40,13 @@ class Wire:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Forwards one request."""
+        if "watch" in request.query and self.refused is not None:
+            self.failed_watches += 1
+            return web.json_response(self.refused, status=int(str(self.refused["code"])))
+        if "limit" in request.query and self.slow_lists:
+            self.lists_held += 1
+            while self.slow_lists:  # noqa: ASYNC110 - another thread ends it
+                await asyncio.sleep(0.05)
         headers = {k: v for k, v in request.headers.items() if k.lower() not in ("host", "transfer-encoding")}
         timeout = aiohttp.ClientTimeout(total=None)
         async with (
@@ -59,10 +74,14 @@ class Wire:
 
     async def _watch(self, answer: aiohttp.ClientResponse, out: web.StreamResponse) -> None:
         chunk: asyncio.Task[bytes] = asyncio.ensure_future(answer.content.readany())
+        cut = self.cut
         try:
             while True:
                 await asyncio.wait({chunk}, timeout=0.1)
+                if self.refused is not None and cut != self.cut:
+                    return
                 if self.watch_error is not None:
+                    self.failed_watches += 1
                     await out.write(json.dumps({"type": "ERROR", "object": self.watch_error}).encode() + b"\n")
                     return
                 if chunk.done() and not self.silent:

@@ -17,8 +17,9 @@ from tidemill.core.podspec import controller_of
 from tidemill.engine import terminating
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube import registry
-from tidemill.kube.cache import Cache, slim
+from tidemill.kube.cache import Cache
 from tidemill.kube.client import KubeClient
+from tidemill.kube.slimming import cached_form, is_cut
 
 Obj = dict[str, Any]
 
@@ -38,7 +39,7 @@ class Applier:
         self._client = client
         self._cache = cache
         self._watched = frozenset(watched)
-        self._normalised: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._settled: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
     async def execute(self, plan: Plan, writer: Key | None = None) -> Refusal | None:
         """All applies in order, then patches, then deletes; what was refused first, None when all went well.
@@ -78,26 +79,23 @@ class Applier:
         if registry.lookup(ref.api_version, ref.kind).write_once:
             await self._create(ref, wanted, writer)
             return
-        live = self._cache.get(ref.kind, ref.namespace, ref.name) if ref.kind in self._watched else None
-        if live is None:  # not watched, not seen yet, or not labelled as ours: only the API server knows
-            live = await self._client.get(ref)
+        live = self._known(ref) or await self._client.get(ref)
         if live is not None:
             _check_owner(live, wanted)
-            if self._is_current(live, wanted, fingerprint):
+            if await self._is_current(ref, live, wanted, fingerprint):
                 return
         try:
             written = await self._client.apply(wanted)
         except ApiError as error:
             raise _verdict(ref, error) from error
         self._remember(written, writer)
-        if not covers(written, wanted):  # the server stores it in another spelling: compare by generation from now on
-            self._normalised[written["metadata"]["uid"]] = (fingerprint, _change_marker(written))
-            while len(self._normalised) > _REMEMBERED:
-                self._normalised.popitem(last=False)
+        if _has_no_content(ref) or not covers(written, wanted):
+            # Content that is not watched, or that the server spells in another way: what it is now is what was wanted.
+            self._settle(written, fingerprint)
 
     async def _create(self, ref: ObjectRef, wanted: Obj, writer: Key | None) -> None:
         """One request for what is written once; only when the name is taken it is asked whose it is."""
-        live = self._cache.get(ref.kind, ref.namespace, ref.name) if ref.kind in self._watched else None
+        live = self._known(ref)
         if live is None:
             try:
                 self._remember(await self._client.create(wanted), writer)
@@ -117,16 +115,38 @@ class Applier:
             raise Stalled(NOT_OWNED, text)
         self._remember(live, None)
 
-    def _is_current(self, live: Obj, wanted: Obj, fingerprint: str) -> bool:
+    def _known(self, ref: ObjectRef) -> Obj | None:
+        """The child as the watch shows it; None when only the API server knows: not watched, not ours, or cut."""
+        found = self._cache.get(ref.kind, ref.namespace, ref.name) if ref.kind in self._watched else None
+        return None if found is None or is_cut(found) else found
+
+    async def _is_current(self, ref: ObjectRef, live: Obj, wanted: Obj, fingerprint: str) -> bool:
+        """Whether an apply would change nothing. Content that is not watched is read once for each change."""
         if (live["metadata"].get("annotations") or {}).get(APPLIED) != fingerprint:
             return False
-        if self._normalised.get(live["metadata"]["uid"]) == (fingerprint, _change_marker(live)):
-            return True
-        return covers(live, wanted)
+        bare = _has_no_content(ref)
+        if self._settled.get(live["metadata"]["uid"]) == (fingerprint, _change_marker(live)):
+            return not bare or covers(live["metadata"], wanted["metadata"])
+        whole = await self._client.get(ref) if bare else live
+        if whole is None or not covers(whole, wanted):
+            return False
+        if bare:
+            self._settle(whole, fingerprint)
+        return True
+
+    def _settle(self, live: Obj, fingerprint: str) -> None:
+        """This state of the child is what the manifest with that digest asks for."""
+        self._settled[live["metadata"]["uid"]] = (fingerprint, _change_marker(live))
+        while len(self._settled) > _REMEMBERED:
+            self._settled.popitem(last=False)
 
     def _remember(self, written: Obj, writer: Key | None) -> None:
         if written.get("kind") in self._watched:
-            self._cache.put(slim(written), writer)
+            self._cache.put(cached_form(written), writer)
+
+
+def _has_no_content(ref: ObjectRef) -> bool:
+    return registry.lookup(ref.api_version, ref.kind).metadata_only
 
 
 def _concerns_the_pass(error: Refusal) -> bool:

@@ -8,19 +8,21 @@ The reconciled kinds are watched without being named in WATCHES.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from tidemill.config import OperatorConfig
 from tidemill.core.labels import API_VERSION
-from tidemill.core.plan import Key, Plan
+from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of
 from tidemill.engine.clock import Clock
 from tidemill.engine.turns import Turns
 from tidemill.kube.cache import Cache
 from tidemill.kube.client import KubeClient
 from tidemill.kube.scraping import Scraper
+from tidemill.kube.slimming import is_cut, slim
 
 Obj = dict[str, Any]
 Mapper = Callable[[Obj, Cache], Iterable[Key]]
@@ -36,11 +38,21 @@ class Deps:
     clock: Clock
     scraper: Scraper = field(default_factory=Scraper)
     """One for all kinds: its bounds are of the process."""
+    large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Held by the pass over an object that the cache holds a part of: one at a time, of whatever kind."""
     turns: Turns = field(init=False)
 
     def __post_init__(self) -> None:
         """The picture of the fleet starts empty."""
         object.__setattr__(self, "turns", Turns(self.cache, self.clock, self.config.updates_at_once))
+
+    async def read(self, key: Key) -> Obj | None:
+        """The reconciled object, whole: as cached, or live where the cache holds a part of a large one only."""
+        obj = self.cache.get(key.kind, key.namespace, key.name)
+        if obj is None or not is_cut(obj):
+            return obj
+        live = await self.client.get(ObjectRef(API_VERSION, key.kind, key.namespace, key.name))
+        return None if live is None else slim(live)
 
 
 class Snapshot(Protocol):

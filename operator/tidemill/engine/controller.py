@@ -20,13 +20,16 @@ from tidemill.engine.contract import Deps, Reconciler, Snapshot
 from tidemill.engine.queue import BASE_DELAY_SECONDS, WorkQueue
 from tidemill.engine.terminating import Terminating
 from tidemill.errors import ApiError, Stalled, Waiting
-from tidemill.kube.cache import slim
 from tidemill.kube.events import EventRecorder
+from tidemill.kube.slimming import cached_form, is_cut
+from tidemill.kube.turns import LINE
 
 logger = logging.getLogger(__name__)
 
 SHOW_AFTER_FAILURES = 3
 """Failures in a row before the status says so: a conflict or one lost request is nobody's business."""
+LARGE_AGAIN_SECONDS = 0.25
+"""How soon a large object comes back when the pass over another one goes on."""
 
 Obj = dict[str, Any]
 
@@ -54,8 +57,12 @@ class Controller:
         applier: Applier,
         recorder: EventRecorder,
         closed: Terminating | None = None,
+        passed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Starts nothing; see `start`. `closed`: namespaces where nothing can be made; None: this kind's own."""
+        """Starts nothing; see `start`. `passed`: called after every pass.
+
+        `closed`: namespaces where nothing can be made; None: this kind's own.
+        """
         self.kind = reconciler.kind
         self.queue = queue
         self._reconciler = reconciler
@@ -63,6 +70,7 @@ class Controller:
         self._applier = applier
         self._recorder = recorder
         self._closed = closed or Terminating(deps.cache, deps.clock, [reconciler.kind])
+        self._passed = passed
         self._name = reconciler.kind.lower()
         self._tasks: list[asyncio.Task[None]] = []
         metrics.MAX_WORKERS.labels(self._name).set(deps.config.workers)
@@ -90,12 +98,24 @@ class Controller:
             task.cancel()
 
     async def _work(self) -> None:
+        LINE.set(self.kind)
         while (key := await self.queue.get()) is not None:
             with metrics.ACTIVE_WORKERS.labels(self._name).track_inprogress():
                 try:
-                    await self.process(key)
+                    await self._admit(key)
                 finally:
                     self.queue.done(key)
+
+    async def _admit(self, key: Key) -> None:
+        """Passes over very large objects are made one at a time; who must wait keeps no worker from the others."""
+        cached = self._deps.cache.get(*key)
+        if cached is None or not is_cut(cached):
+            await self.process(key)
+        elif self._deps.large.locked():
+            self.queue.add_after(key, LARGE_AGAIN_SECONDS)
+        else:
+            async with self._deps.large:
+                await self.process(key)
 
     async def process(self, key: Key) -> Outcome:
         """One pass over `key`; never raises. Tells the queue when to look again, and returns what happened."""
@@ -107,6 +127,7 @@ class Controller:
             outcome = await self._guarded(key)
         self._deps.turns.end(key, planned=outcome.planned)
         metrics.RECONCILE_TOTAL.labels(self._name, outcome.result).inc()
+        self._passed()
         if outcome.failed:
             metrics.RECONCILE_ERRORS.labels(self._name).inc()
             self.queue.add_rate_limited(key, outcome.at_least)
@@ -157,7 +178,7 @@ class Controller:
         if status.is_same(obj.get("status"), desired):
             return
         written = await self._deps.client.replace_status(obj, desired)
-        self._deps.cache.put(slim(written))
+        self._deps.cache.put(cached_form(written))
 
     async def _report_refusal(self, key: Key, obj: Obj, plan: Plan, refused: Refusal) -> Outcome:
         """One child was refused: the others are in force, so the plan's status counts, but for its summary.
@@ -235,4 +256,4 @@ class Controller:
         except ApiError:
             return
         if live is not None:
-            self._deps.cache.put(slim(live))
+            self._deps.cache.put(cached_form(live))

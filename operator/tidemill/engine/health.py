@@ -1,16 +1,18 @@
 """/healthz, /readyz and /metrics of the operator process.
 
-Why own probes: a process whose watches are silently dead, or whose event loop is blocked, looks alive from outside.
-Liveness fails when a watch has delivered nothing, not even a bookmark (the API server sends one about every minute),
-for too long, or when the loop's own heartbeat is late. A blocked loop cannot answer at all, which the kubelet counts as
-failed, too. Standby replicas are ready: they watch and can take over.
+Why own probes: a process whose watches are silently dead, whose event loop is blocked, or whose leader does nothing
+looks alive from outside. Liveness fails when a watch has delivered nothing for too long, not even a bookmark (the API
+server sends one about every minute), when a leader has work and no pass has ended for as long, or when the loop's own
+heartbeat is late. A blocked loop cannot answer at all, which the kubelet counts as failed, too. Readiness means that
+every kind was listed: standby replicas are ready, they watch and can take over.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -23,16 +25,30 @@ LOOP_LATE_SECONDS = 10.0
 
 
 class Heartbeats:
-    """When each watch was last seen alive."""
+    """When each watch was last seen alive, and when the leader last got something done."""
 
     def __init__(self, clock: Clock, stale_seconds: float) -> None:
-        """`stale_seconds`: silence after which a watch counts as dead."""
+        """`stale_seconds`: silence after which a watch, or a leader with work, counts as dead."""
         self._clock = clock
         self._stale = stale_seconds
         self._seen: dict[str, float] = {}
         self._loop_seen = clock.monotonic()
-        self.ready = False
-        """Set once the watches run."""
+        self._passed: float | None = None
+        self._waited: Callable[[], float] = lambda: math.inf
+        self.unready: Callable[[], list[str]] = lambda: ["starting"]
+        """Sentences about what readiness waits for; empty when ready."""
+
+    def lead(self) -> None:
+        """This replica is the leader from now on: passes are due, even where the workers could not start."""
+        self._passed = self._clock.monotonic()
+
+    def work(self, waited: Callable[[], float]) -> None:
+        """The workers run. `waited`: for how many seconds a key has waited for one of them, 0 when none waits."""
+        self._waited = waited
+
+    def passed(self) -> None:
+        """A pass has ended, well or not."""
+        self._passed = self._clock.monotonic()
 
     def expect(self, paths: Iterable[str]) -> None:
         """Names the watches that there must be (URL paths of their collections); they count as alive now."""
@@ -60,6 +76,10 @@ class Heartbeats:
             for path, seen in sorted(self._seen.items())
             if now - seen > self._stale
         ]
+        if self._passed is not None:
+            idle = min(now - self._passed, self._waited())
+            if idle > self._stale:
+                found.append(f"no pass for {idle:.0f} s although there is work")
         if now - self._loop_seen > LOOP_LATE_SECONDS:
             found.append(f"event loop late by {now - self._loop_seen:.0f} s")
         return found
@@ -102,8 +122,8 @@ class HealthServer:
 
     async def _readyz(self, request: web.Request) -> web.Response:
         del request
-        ready = self._heartbeats.ready
-        return web.Response(status=200 if ready else 503, text="ok\n" if ready else "the watches are not running yet\n")
+        waiting = self._heartbeats.unready()
+        return web.Response(status=503 if waiting else 200, text="\n".join(waiting or ["ok"]) + "\n")
 
     async def _metrics(self, request: web.Request) -> web.Response:
         del request

@@ -7,7 +7,8 @@ It must never wait: it runs inside the watchers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +19,8 @@ from tidemill.engine import metrics
 from tidemill.engine.contract import Mapper, Watch
 from tidemill.engine.queue import WorkQueue
 from tidemill.kube import registry
-from tidemill.kube.cache import Cache, slim, slim_foreign_config_map, version_of
+from tidemill.kube.cache import Cache, version_of
+from tidemill.kube.slimming import cached_form, identity
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,20 @@ class Intake:
 
     def on_event(self, source: Source, deleted: bool, obj: Obj) -> None:
         """One watch event: `obj` is the object as delivered, with apiVersion and kind."""
+        with _understood(obj):
+            self._take(source, deleted, obj)
+
+    def on_listed(self, source: Source, obj: Obj) -> bool:
+        """One object of a live list; True when it was news."""
+        learnt = False
+        with _understood(obj):
+            thin = self.thin(obj)
+            learnt = self.cache.learn(thin)
+            if learnt:
+                self.wake(source, thin)
+        return learnt
+
+    def _take(self, source: Source, deleted: bool, obj: Obj) -> None:
         thin = self.thin(obj)
         if deleted:
             self.forget(thin)
@@ -73,8 +89,8 @@ class Intake:
     def thin(self, obj: Obj) -> Obj:
         """The object as it is cached."""
         if obj["kind"] == "ConfigMap" and (obj["metadata"].get("labels") or {}).get(MANAGED_BY) != MANAGED_BY_VALUE:
-            return slim_foreign_config_map(obj)
-        return slim(obj)
+            return identity(obj)
+        return cached_form(obj)
 
     def forget(self, obj: Obj) -> None:
         """Drops an object from the cache that is gone, as delivered: with the resourceVersion of the deletion."""
@@ -93,3 +109,14 @@ class Intake:
                         self.queues[key.kind].add(key)
             except Exception:  # a mapper's bug must not end the watch for everybody else
                 logger.exception("mapping failed", extra={"object": f"{kind}/{meta.get('namespace')}/{meta['name']}"})
+
+
+@contextmanager
+def _understood(obj: Obj) -> Iterator[None]:
+    """One object that nobody foresaw must not end the watch for all others: it is logged and left out."""
+    try:
+        yield
+    except Exception:
+        meta = obj["metadata"]
+        name = f"{obj['kind']}/{meta.get('namespace')}/{meta.get('name')}"
+        logger.exception("an object was not understood", extra={"object": name})

@@ -135,6 +135,10 @@ class WorkQueue:
         """How many keys wait for a worker now."""
         return len(self._waiting)
 
+    def oldest_seconds(self) -> float:
+        """How long the first of the waiting keys has waited for a worker; 0 when none waits."""
+        return self._clock.monotonic() - self._dirty[self._waiting[0]] if self._waiting else 0.0
+
     def _push(self, key: Key) -> None:
         self._waiting.append(key)
         for future in self._signal:

@@ -8,9 +8,9 @@ Objects are shared, not copied: never change one.
 
 from __future__ import annotations
 
-import sys
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from tidemill.core.plan import Key
@@ -21,51 +21,6 @@ Objs = list[Obj]
 Slot = tuple[str, str]  # namespace ("" for cluster-scoped), name
 
 _TOMBSTONES = 20_000
-_INTERNED_LENGTH = 64
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-
-
-def slim(obj: Obj) -> Obj:
-    """Drops what no reconciler reads: managedFields, kubectl's copy of the manifest, most of a pod's or Job's spec.
-
-    Of containers it keeps name, image and resources. Strings are interned: objects share their keys and words.
-    """
-    meta = {k: v for k, v in obj["metadata"].items() if k not in ("managedFields", "selfLink")}
-    annotations = meta.get("annotations")
-    if annotations and _LAST_APPLIED in annotations:
-        meta["annotations"] = {k: v for k, v in annotations.items() if k != _LAST_APPLIED}
-    out = {**obj, "metadata": meta}
-    spec = obj.get("spec") or {}
-    if obj.get("kind") == "Pod":
-        out["spec"] = _slim_pod(spec)
-    elif obj.get("kind") == "Job" and "template" in spec:
-        template = spec["template"]
-        out["spec"] = {**spec, "template": {**template, "spec": _slim_pod(template.get("spec") or {})}}
-    thin: Obj = _shared(out)
-    return thin
-
-
-def _slim_pod(spec: Obj) -> Obj:
-    kept = ("name", "image", "resources")
-    containers = [{k: c[k] for k in kept if k in c} for c in spec.get("containers") or ()]
-    return {"nodeName": spec.get("nodeName"), "containers": containers}
-
-
-def _shared(value: Any) -> Any:
-    if type(value) is dict:
-        return {sys.intern(k): _shared(v) for k, v in value.items()}
-    if type(value) is list:
-        return [_shared(v) for v in value]
-    if type(value) is str and len(value) <= _INTERNED_LENGTH:
-        return sys.intern(value)
-    return value
-
-
-def slim_foreign_config_map(obj: Obj) -> Obj:
-    """A ConfigMap that is not ours: its identity and resourceVersion only. Content is read live when it is needed."""
-    meta = obj["metadata"]
-    kept = {k: meta[k] for k in ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp") if k in meta}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": kept}
 
 
 class Cache:
@@ -156,29 +111,26 @@ class Cache:
         del self._objects[kind][slot]
         return True
 
-    def replace(
-        self, kind: str, live: Iterable[Obj], list_version: int, scope: Callable[[Obj], bool] | None = None
-    ) -> tuple[Objs, Objs]:
-        """Takes over a complete live list taken at `list_version`; returns (objects newly learnt, objects pruned).
+    def learn(self, obj: Obj) -> bool:
+        """Stores what a live list shows, when it is newer than what is known; True when it was news."""
+        meta = obj["metadata"]
+        old = self.get(obj["kind"], meta.get("namespace"), meta["name"])
+        return (old is None or version_of(old) < version_of(obj)) and self.put(obj)
 
-        Cached objects that the list lacks are dropped, except those newer than the list and those outside `scope`.
+    def prune(self, kind: str, seen: AbstractSet[Slot], list_version: int, namespace: str | None = None) -> Objs:
+        """Forgets what a complete live list, taken at `list_version`, lacked; returns it.
+
+        Objects newer than the list stay, and those of other namespaces when the list was of one.
         """
-        learnt, seen = [], set()
-        for obj in live:
-            slot = (obj["metadata"].get("namespace") or "", obj["metadata"]["name"])
-            seen.add(slot)
-            old = self._objects[kind].get(slot)
-            if (old is None or version_of(old) < version_of(obj)) and self.put(obj):
-                learnt.append(obj)
         pruned = [
             obj
             for slot, obj in self._objects[kind].items()
-            if slot not in seen and version_of(obj) <= list_version and (scope is None or scope(obj))
+            if slot not in seen and version_of(obj) <= list_version and namespace in (None, slot[0])
         ]
         for obj in pruned:
             meta = obj["metadata"]
             self.remove(kind, meta.get("namespace"), meta["name"], meta.get("uid"), list_version)
-        return learnt, pruned
+        return pruned
 
     def count(self, kind: str) -> int:
         """How many objects of a kind are known."""
@@ -199,6 +151,11 @@ class Cache:
             slots.discard(slot)
             if not slots:
                 del self._by_owner[kind, owner]
+
+
+def slot_of(obj: Obj) -> Slot:
+    """Where the cache keeps an object of its kind."""
+    return obj["metadata"].get("namespace") or "", obj["metadata"]["name"]
 
 
 def version_of(obj: Obj) -> int:

@@ -6,15 +6,11 @@ budgets rule out generated clients (docs/decisions/0020). Every failure is an `A
 
 from __future__ import annotations
 
-import asyncio
-import io
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
-
-import aiohttp
 
 from tidemill.core.labels import FIELD_MANAGER
 from tidemill.core.plan import ObjectRef
@@ -23,13 +19,12 @@ from tidemill.errors import ApiError
 from tidemill.kube import registry
 from tidemill.kube.access import Access
 from tidemill.kube.encoding import encode
-from tidemill.kube.metrics import REQUESTS
+from tidemill.kube.streams import Scope, Streams
+from tidemill.kube.transport import Transport
 
 Obj = dict[str, Any]
 Objs = list[Obj]
 
-_PAGE = 500
-_LARGE_BYTES = 1 << 20  # aiohttp wants larger bodies as files
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _JSON = "application/json-patch+json"
@@ -41,11 +36,9 @@ class KubeClient:
 
     def __init__(self, access: Access, *, connections: int = 64, timeout_seconds: float = 30.0) -> None:
         """Opens nothing yet; must then be used within one running event loop."""
-        self.access = access
-        self._connections = connections
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=5.0)
-        self._session: aiohttp.ClientSession | None = None
-        self._host = access.server.partition("://")[2]
+        self._transport = Transport(access, connections=connections, timeout_seconds=timeout_seconds)
+        self.streams = Streams(self._transport)
+        """Lists and watches, object by object."""
         self._groups: dict[str, tuple[float, frozenset[str]]] = {}
 
     async def __aenter__(self) -> Self:
@@ -60,9 +53,7 @@ class KubeClient:
 
     async def close(self) -> None:
         """Closes all connections; the client can be used again afterwards."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._transport.close()
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -107,65 +98,36 @@ class KubeClient:
         kind: str,
         namespace: str | None = None,
         label_selector: str | None = None,
-        field_selector: str | None = None,
+        each: Callable[[Obj], Obj] = lambda obj: obj,
     ) -> Objs:
-        """All objects (paged underneath), with apiVersion and kind filled in."""
-        pages = self.pages(api_version, kind, namespace, label_selector, field_selector)
-        return [obj async for items, _ in pages for obj in items]
+        """All objects, whole, with apiVersion and kind filled in; `each` turns each of them into what is kept of it.
 
-    async def pages(
-        self,
-        api_version: str,
-        kind: str,
-        namespace: str | None = None,
-        label_selector: str | None = None,
-        field_selector: str | None = None,
-    ) -> AsyncIterator[tuple[Objs, int]]:
-        """Pages of (objects, resourceVersion of the list), 500 objects each, so that memory stays flat."""
-        path = registry.lookup(api_version, kind).path(namespace)
-        query = {"limit": str(_PAGE)}
-        if label_selector:
-            query["labelSelector"] = label_selector
-        if field_selector:
-            query["fieldSelector"] = field_selector
-        while True:
-            page = await self._call("GET", path, query=query)
-            items = page.get("items") or []
-            for item in items:
-                item["apiVersion"], item["kind"] = api_version, kind
-            yield items, int(page["metadata"].get("resourceVersion") or 0)
-            query["continue"] = page["metadata"].get("continue") or ""
-            if not query["continue"]:
-                return
+        Where others decide how many and how large the objects are, `each` must make them small.
+        """
+        found: Objs = []
+        scope = Scope(registry.lookup(api_version, kind), namespace, label_selector)
+        await self.streams.read(scope, lambda obj: found.append(each(obj)))
+        return found
 
     async def changed_since(
         self, api_version: str, kind: str, namespace: str, name: str, resource_version: str, owner_uid: str
     ) -> bool | None:
         """Whether an object of that name and controller was there after `resource_version`; takes a second.
 
-        The API server replays its history to a watch: what was made, changed or removed, each with the whole object.
-        What a predecessor of the owner left under that name does not count. None: that version is too old for it.
+        The API server replays its history to a watch: what was made, changed or removed. What a predecessor of the
+        owner left under that name does not count. None: that version is too old for it.
         """
-        query = {
-            "watch": "true",
-            "fieldSelector": f"metadata.name={name}",
-            "resourceVersion": resource_version,
-            "timeoutSeconds": "1",
-        }
-        path = registry.lookup(api_version, kind).path(namespace)
+        fields = f"metadata.name={name}"
+        scope = Scope(registry.lookup(api_version, kind), namespace, fields=fields, only_metadata=True)
+        found = False
         try:
-            text: str = await self._call("GET", path, query=query, text=True)
+            async for verb, obj in self.streams.watch(scope, resource_version, seconds=1):
+                found = found or (verb != "BOOKMARK" and is_controlled_by(obj, owner_uid))
         except ApiError as error:
             if error.status == 410:
                 return None
             raise
-        events = [json.loads(line) for line in text.split("\n") if line.strip()]  # strings may hold other line breaks
-        for status in (e["object"] for e in events if e["type"] == "ERROR"):
-            if status.get("code") == 410:
-                return None
-            what = f"watch of {path}: {status.get('message') or 'no message'}"
-            raise ApiError(int(status.get("code") or 0), str(status.get("reason") or "WatchFailed"), what)
-        return any(e["type"] != "BOOKMARK" and is_controlled_by(e["object"], owner_uid) for e in events)
+        return found
 
     async def has_kind(self, api_version: str, kind: str, ttl_seconds: float = 300.0) -> bool:
         """Whether the cluster serves the kind; the answer may be `ttl_seconds` old."""
@@ -270,62 +232,13 @@ class KubeClient:
         accept: str = "application/json",
     ) -> Any:
         data = None if body is None else encode(body)
-        status, headers, raw = await self._send(method, path, query, data, content_type, accept)
-        if status == 401 and self.access.token_file is not None:
-            self.access.token(fresh=True)
-            status, headers, raw = await self._send(method, path, query, data, content_type, accept)
-        if status >= 300:
-            raise _error(method, path, status, headers, raw)
-        return raw.decode(errors="replace") if text else json.loads(raw)
+        parse: Callable[[bytes], Any] = _as_text if text else json.loads
+        return await self._transport.send(method, path, parse, query, data, content_type, accept)
 
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        data: bytes | None,
-        content_type: str,
-        accept: str,
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=self._connections, ssl=self.access.ssl_context or True)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
-        headers = {"Accept": accept, "User-Agent": "tidemill-operator"}
-        if data is not None:
-            headers["Content-Type"] = content_type
-        token = self.access.token()
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        code = "error"
-        body = io.BytesIO(data) if data is not None and len(data) > _LARGE_BYTES else data
-        try:
-            async with self._session.request(
-                method, self.access.server + path, params=query, data=body, headers=headers
-            ) as response:
-                raw = await response.read()
-                code = str(response.status)
-                return response.status, response.headers, raw
-        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
-            raise ApiError(0, "NoAnswer", f"{method} {path}: {_why(error)}") from error
-        finally:
-            REQUESTS.labels(code=code, method=method, host=self._host).inc()
+
+def _as_text(raw: bytes) -> str:
+    return raw.decode(errors="replace")
 
 
 def _path(ref: ObjectRef, subresource: str | None = None) -> str:
     return registry.lookup(ref.api_version, ref.kind).path(ref.namespace, ref.name, subresource)
-
-
-def _why(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _error(method: str, path: str, status: int, headers: Mapping[str, str], raw: bytes) -> ApiError:
-    retry_after = headers.get("Retry-After", "")
-    seconds = float(retry_after) if retry_after.isdigit() else None
-    try:
-        body = json.loads(raw)
-        reason, message = str(body.get("reason") or ""), str(body.get("message") or "")
-        causes = frozenset(str(c.get("reason")) for c in (body.get("details") or {}).get("causes") or ())
-    except (ValueError, AttributeError):
-        reason, message, causes = "", raw[:500].decode(errors="replace"), frozenset()
-    return ApiError(status, reason or f"HTTP{status}", message or f"{method} {path}", seconds, causes)

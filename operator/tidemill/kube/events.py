@@ -1,7 +1,7 @@
 """Kubernetes Events (events.k8s.io/v1), aggregated: a thing that happens a hundred times is one object with a count.
 
-Why own code: the recorder of kopf makes a new object per call. Names are derived from what the event says, so that a
-repetition, also one by another replica after a failover, finds the first and raises its count instead of doubling it.
+Names are derived from what the event says, so that a repetition, also one by another replica after a failover, finds
+the first and raises its count instead of doubling it.
 Posting never fails a pass: an event is advice, the status is the truth.
 """
 

@@ -25,6 +25,8 @@ class Resource:
     """A plan's status may count it as made: its refusal ends the pass before that status is written."""
     field_selector: str | None = None
     """What watches and resyncs leave out on the server's side."""
+    metadata_only: bool = False
+    """Watched without content: others decide how large it is, and whoever needs it reads it live."""
 
     @property
     def group(self) -> str:
@@ -56,10 +58,10 @@ _ALL = (
     Resource(API_VERSION, "ModelVersion", "modelversions", write_once=True, counted=True),
     Resource(API_VERSION, "ModelDeployment", "modeldeployments"),
     Resource(API_VERSION, "ModelMonitor", "modelmonitors"),
-    Resource("v1", "ConfigMap", "configmaps", field_selector="metadata.name!=kube-root-ca.crt"),
-    Resource("v1", "Service", "services"),
+    Resource("v1", "ConfigMap", "configmaps", metadata_only=True, field_selector="metadata.name!=kube-root-ca.crt"),
+    Resource("v1", "Service", "services", metadata_only=True),
     Resource("v1", "Pod", "pods"),
-    Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims", write_once=True),
+    Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims", write_once=True, metadata_only=True),
     Resource("v1", "ServiceAccount", "serviceaccounts"),
     Resource("v1", "Namespace", "namespaces", namespaced=False),
     Resource("v1", "Node", "nodes", namespaced=False),
@@ -67,9 +69,9 @@ _ALL = (
     Resource("apps/v1", "ReplicaSet", "replicasets"),
     Resource("apps/v1", "StatefulSet", "statefulsets"),
     Resource("batch/v1", "Job", "jobs", write_once=True, counted=True),
-    Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
-    Resource("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
-    Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+    Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", metadata_only=True),
+    Resource("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", metadata_only=True),
+    Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", metadata_only=True),
     Resource("events.k8s.io/v1", "Event", "events"),
     Resource("coordination.k8s.io/v1", "Lease", "leases"),
     Resource("discovery.k8s.io/v1", "EndpointSlice", "endpointslices"),

@@ -55,7 +55,7 @@ class ModelMonitorReconciler:
 
     async def gather(self, key: Key) -> Snapshot | None:
         """The snapshot; None when the object is gone. Stalled when its spec cannot be read."""
-        obj = self._deps.cache.get(self.kind, key.namespace, key.name)
+        obj = await self._deps.read(key)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             self._readings.forget(key)
             return None

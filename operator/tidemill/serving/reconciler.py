@@ -75,7 +75,7 @@ class ModelDeploymentReconciler:
     async def gather(self, key: Key) -> Snapshot | None:
         """The snapshot; None when the object is gone. Stalled when its spec cannot be read."""
         cache = self._deps.cache
-        obj = cache.get(self.kind, key.namespace, key.name)
+        obj = await self._deps.read(key)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             self._bases.forget(key)
             return None
@@ -189,7 +189,7 @@ class ModelDeploymentReconciler:
         if own is not None and not podspec.is_controlled_by(own, meta["uid"]):
             own = None
         workload = reading.router_workload(own, raw)
-        return Router(tuple(pods), (config_map or {}).get("data") or {}, version, since, workload)
+        return Router(tuple(pods), version, since, workload)
 
     async def _asked(
         self, meta: Mapping[str, Any], pods: Sequence[RouterPod], addresses: Sequence[str], clusters: Collection[str]

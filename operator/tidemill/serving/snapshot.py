@@ -108,11 +108,9 @@ class RouterWorkload:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """The router's pods and the configuration that lies in its ConfigMap."""
+    """The router's pods, and which routes lie in its ConfigMap."""
 
     pods: tuple[RouterPod, ...] = ()
-    config: Mapping[str, str] = field(default_factory=dict)
-    """Files of the live ConfigMap."""
     routes_version: str | None = None
     routes_since: datetime | None = None
     workload: RouterWorkload | None = None

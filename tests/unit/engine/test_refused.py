@@ -117,7 +117,11 @@ async def test_the_echo_of_a_patch_wakes_and_that_of_an_apply_does_not(world: Wo
     world.decide = lambda obj: Plan(patches=(Patch(ObjectRef.of(child), {"data": {"v": "2"}}),))
     await world.controller.process(KEY)
     patched = world.api.objects["ConfigMap", "ns", "c"]
-    assert world.cache.get("ConfigMap", "ns", "c")["data"] == {"v": "2"}  # type: ignore[index]
+    assert patched["data"] == {"v": "2"}
+    known = world.cache.get("ConfigMap", "ns", "c")
+    assert known is not None
+    assert known["metadata"]["resourceVersion"] == patched["metadata"]["resourceVersion"]
+    assert "data" not in known, "content of this kind is not kept"
     assert world.cache.writer_of(patched) is None
 
 

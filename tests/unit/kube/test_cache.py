@@ -1,7 +1,8 @@
 from typing import Any
 
 from tidemill.core.plan import Key
-from tidemill.kube.cache import Cache, slim, slim_foreign_config_map
+from tidemill.kube.cache import Cache, slot_of
+from tidemill.kube.slimming import identity, slim
 
 Obj = dict[str, Any]
 
@@ -56,7 +57,7 @@ def test_an_object_that_left_the_selector_comes_back() -> None:
 def test_what_a_list_lacked_comes_back_only_when_newer_than_the_list() -> None:
     cache = Cache()
     cache.put(obj("a", 5))
-    cache.replace("Job", [], 10)
+    cache.prune("Job", set(), 10)
     cache.remove("Job", "ns", "a", "uid-a", 5)
     assert not cache.put(obj("a", 10))
     assert cache.put(obj("a", 11))
@@ -80,13 +81,13 @@ def test_indices_follow_changes() -> None:
     assert cache.list("Job", "ns") == []
 
 
-def test_replace_prunes_what_the_list_lacks_but_not_what_is_newer() -> None:
+def test_a_list_prunes_what_the_list_lacks_but_not_what_is_newer() -> None:
     cache = Cache()
     for each in (obj("kept", 1), obj("gone", 2), obj("newer", 12), obj("elsewhere", 3, namespace="other")):
         cache.put(each)
     live = [obj("kept", 1), obj("learnt", 9)]
-    learnt, pruned = cache.replace("Job", live, 10, lambda o: o["metadata"]["namespace"] == "ns")
-    assert (names(learnt), names(pruned)) == (["learnt"], ["gone"])
+    assert [cache.learn(each) for each in live] == [False, True]
+    assert names(cache.prune("Job", {slot_of(each) for each in live}, 10, "ns")) == ["gone"]
     assert names(cache.list("Job")) == ["kept", "learnt", "newer", "elsewhere"]
 
 
@@ -115,6 +116,6 @@ def test_slim_drops_what_nobody_reads() -> None:
 
 
 def test_foreign_config_maps_keep_their_identity_only() -> None:
-    thin = slim_foreign_config_map({**obj("c", 3, kind="ConfigMap", labels={"a": "b"}), "data": {"k": "v" * 1000}})
+    thin = identity({**obj("c", 3, kind="ConfigMap", labels={"a": "b"}), "data": {"k": "v" * 1000}})
     assert thin["metadata"] == {"name": "c", "namespace": "ns", "uid": "uid-c", "resourceVersion": "3"}
     assert "data" not in thin

@@ -114,8 +114,12 @@ async def test_history_is_read_by_a_watch_of_one_second(
     method, path, query, _, _ = server.seen[0]
     assert (method, path) == ("GET", "/apis/batch/v1/namespaces/ns/jobs")
     assert query == {
-        "watch": "true", "fieldSelector": "metadata.name=j", "resourceVersion": "7", "timeoutSeconds": "1",
-    }  # fmt: skip
+        "watch": "true",
+        "allowWatchBookmarks": "true",
+        "fieldSelector": "metadata.name=j",
+        "resourceVersion": "7",
+        "timeoutSeconds": "1",
+    }
 
 
 async def test_history_that_cannot_be_told_is_an_error_and_not_forgotten(server: Server, client: KubeClient) -> None:
@@ -136,7 +140,7 @@ async def test_list_is_paged_and_items_know_their_kind(server: Server, client: K
     found = await client.list("batch/v1", "Job", label_selector="a=b")
     assert [(o["kind"], o["metadata"]["name"]) for o in found] == [("Job", "a"), ("Job", "b")]
     assert [s[1] for s in server.seen] == ["/apis/batch/v1/jobs"] * 2
-    assert server.seen[0][2] == {"limit": "500", "labelSelector": "a=b"}
+    assert server.seen[0][2] == {"limit": "20", "labelSelector": "a=b"}
     assert server.seen[1][2]["continue"] == "next"
 
 

@@ -113,7 +113,7 @@ def router(
     *scrapes: Scrape | None, ready: bool = True, since: float | None = None, routes: str | None = None
 ) -> Router:
     pods = tuple(RouterPod(f"churn-router-{n}", ready, None, s) for n, s in enumerate(scrapes or (None,)))
-    return Router(pods, {}, routes, None if since is None else ago(since))
+    return Router(pods, routes, None if since is None else ago(since))
 
 
 def figures(requests: int, errors: int = 0, milliseconds: float = 5) -> Figures:

@@ -23,7 +23,8 @@ from tidemill.core.plan import Event, Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of
 from tidemill.engine import status as statuses
 from tidemill.engine.contract import Deps, Reconciler
-from tidemill.kube.cache import Cache, slim_foreign_config_map
+from tidemill.kube.cache import Cache
+from tidemill.kube.slimming import identity
 from tidemill.training import reconcilers
 
 Obj = dict[str, Any]
@@ -66,10 +67,10 @@ class Client:
         await asyncio.sleep(0)
         return self.world.objects.get((ref.kind, ref.namespace or "", ref.name))
 
-    async def list(self, _: str, kind: str, namespace: str, selector: str) -> list[Obj]:
+    async def list(self, _: str, kind: str, namespace: str, selector: str, each: Callable[[Obj], Obj]) -> list[Obj]:
         key, _, value = selector.partition("=")
         found = [o for (k, n, _), o in self.world.objects.items() if (k, n) == (kind, namespace)]
-        return [o for o in found if (o["metadata"].get("labels") or {}).get(key) == value]
+        return [each(o) for o in found if (o["metadata"].get("labels") or {}).get(key) == value]
 
     async def changed_since(
         self, _: str, kind: str, namespace: str, name: str, resource_version: str, owner_uid: str
@@ -244,7 +245,7 @@ class World:
         self.history.setdefault(slot, []).append((self._version, controller_of(obj).get("uid", "")))
 
     def _show(self, obj: Obj) -> None:
-        self.cache.put(slim_foreign_config_map(obj) if obj["kind"] == "ConfigMap" else obj)
+        self.cache.put(identity(obj) if obj["kind"] == "ConfigMap" else obj)
 
     # -- what a test asks ---------------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ class PipelineReconciler:
     async def gather(self, key: Key) -> PipelineSnapshot | None:
         """The pipeline and its surroundings; None when it is gone or being deleted. Stalled when it cannot be read."""
         cache, namespace = self._deps.cache, key.namespace
-        obj = cache.get(self.kind, namespace, key.name)
+        obj = await self._deps.read(key)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             self._planned.forget(key)
             return None

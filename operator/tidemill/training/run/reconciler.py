@@ -14,6 +14,7 @@ from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.engine.contract import Deps
 from tidemill.errors import ApiError
+from tidemill.kube.slimming import cached_form
 from tidemill.training import pods, records, words
 from tidemill.training.ownruns import OwnRuns
 from tidemill.training.run import plan as plans
@@ -50,7 +51,7 @@ class RunReconciler:
         Stalled when it cannot be read.
         """
         cache = self._deps.cache
-        obj = cache.get(self.kind, key.namespace, key.name)
+        obj = await self._deps.read(key)
         if obj is None:
             return None
         self._own_runs.saw(obj)
@@ -155,7 +156,8 @@ class RunReconciler:
         if pods.job_outcome(job) is None or any(pods.terminated(p) for p in own):
             return own
         meta = job["metadata"]
-        live = await self._deps.client.list("v1", "Pod", meta["namespace"], f"{words.JOB_NAME}={meta['name']}")
+        selector = f"{words.JOB_NAME}={meta['name']}"  # a label that anybody may give to anything
+        live = await self._deps.client.list("v1", "Pod", meta["namespace"], selector, cached_form)
         return [p for p in live if podspec.is_controlled_by(p, uid)]
 
     async def _log(self, job: Obj | None, own: list[Obj]) -> str | None:

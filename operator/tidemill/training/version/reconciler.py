@@ -23,7 +23,7 @@ class VersionReconciler:
     async def gather(self, key: Key) -> VersionSnapshot | None:
         """The version and its surroundings; None when it is gone or being deleted. Stalled when it cannot be read."""
         cache = self._deps.cache
-        obj = cache.get(self.kind, key.namespace, key.name)
+        obj = await self._deps.read(key)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             return None
         version = parsed(ModelVersion, obj)

@@ -1,0 +1,154 @@
+"""What is left of an object in the cache: what reconcilers read, and never more than a bounded amount of it.
+
+Why bounds: whoever may create objects decides how large they are (1.5 MB each, in small pieces twenty times that in
+memory), and the operator knows all objects of all tenants. What is over the bound is cut, marked, and read live when
+its own turn comes (`Cache.is_cut`).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tidemill.core.labels import GROUP
+from tidemill.kube import registry
+
+Obj = dict[str, Any]
+
+MAX_WEIGHT = 64 << 10
+"""Bytes of memory, about, that one object may take in the cache; a pipeline of the samples takes 4 KiB."""
+CUT = f"{GROUP}/cut"
+"""Key beside apiVersion and kind of an object that was cut: the weight that it had. The API has no such field."""
+_INTERNED_LENGTH = 64
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_IDENTITY = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp")
+_WHOLE_META = (*_IDENTITY, "generation", "creationTimestamp")
+_OWNERS = 8
+"""Owner references that are kept of an object that was cut; the one that controls it is among them."""
+
+
+def slim(obj: Obj) -> Obj:
+    """Drops what no reconciler reads: managedFields, kubectl's copy of the manifest, most of a pod's or Job's spec.
+
+    Of containers it keeps name, image and resources. Strings are interned: objects share their keys and words.
+    """
+    meta = {k: v for k, v in obj["metadata"].items() if k not in ("managedFields", "selfLink")}
+    annotations = meta.get("annotations")
+    if annotations and _LAST_APPLIED in annotations:
+        meta["annotations"] = {k: v for k, v in annotations.items() if k != _LAST_APPLIED}
+    out = {**obj, "metadata": meta}
+    spec = obj.get("spec") or {}
+    if obj.get("kind") == "Pod":
+        out["spec"] = _slim_pod(spec)
+    elif obj.get("kind") == "Job" and "template" in spec:
+        template = spec["template"]
+        out["spec"] = {**spec, "template": {**template, "spec": _slim_pod(template.get("spec") or {})}}
+    thin: Obj = _shared(out)
+    return thin
+
+
+def identity(obj: Obj) -> Obj:
+    """An object that is not ours: its identity and resourceVersion only. Content is read live when it is needed."""
+    meta = obj["metadata"]
+    kept = {k: meta[k] for k in _IDENTITY if k in meta}
+    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": kept}
+
+
+def cached_form(obj: Obj) -> Obj:
+    """The object as it is cached: slim, bounded, and without content where only the metadata is watched."""
+    if registry.lookup(obj["apiVersion"], obj["kind"]).metadata_only:
+        obj = {key: obj[key] for key in ("apiVersion", "kind", "metadata")}
+    return bounded(slim(obj))
+
+
+def bounded(obj: Obj, most: int = MAX_WEIGHT) -> Obj:
+    """A slimmed object as it is, when it is small; else a smaller one of the same shape, marked with `CUT`.
+
+    Small values stay: what is large is shortened (strings, lists, mappings), each to its fair share.
+    """
+    heavy = weight(obj)
+    if heavy <= most:
+        return obj
+    meta = obj["metadata"]
+    kept = {k: meta[k] for k in _WHOLE_META if k in meta}
+    references = sorted(meta.get("ownerReferences") or (), key=lambda r: not r.get("controller"))[:_OWNERS]
+    words = {k: _shortened(meta[k], most // 8) for k in ("labels", "annotations") if meta.get(k)}
+    rest = {k: v for k, v in obj.items() if k not in ("apiVersion", "kind", "metadata")}
+    head = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], CUT: heavy}
+    return {
+        **head,
+        "metadata": {**kept, **words, "ownerReferences": [_shortened(r, most // 64) for r in references]},
+        **_shortened(rest, most // 2),
+    }
+
+
+def is_cut(obj: Obj) -> bool:
+    """Whether `bounded` has cut this object."""
+    return CUT in obj
+
+
+def weight(value: Any) -> int:
+    """About how many bytes of memory a JSON value takes."""
+    total, todo = 0, [value]
+    while todo:
+        one = todo.pop()
+        if type(one) is str:
+            total += 52 + len(one)
+        elif type(one) is dict:
+            total += 64 + 104 * len(one)
+            todo += one.values()
+            total += sum(map(len, one))
+        elif type(one) is list:
+            total += 64 + 8 * len(one)
+            todo += one
+        else:
+            total += 28
+    return total
+
+
+def _shortened(value: Any, most: int) -> Any:
+    """`value` in at most about `most` bytes: the smallest parts first, so that they all survive a large one."""
+    if weight(value) <= most:
+        return value
+    if type(value) is str:
+        return value[: max(most - 52, 0) // 4]  # a character takes four bytes at most
+    if type(value) is dict:
+        out: Obj = {}
+        by_weight = sorted((weight(v), k) for k, v in value.items())
+        left, parts = most - 64, len(by_weight)
+        for heavy, name in by_weight:
+            share = left // parts
+            parts -= 1
+            cost = 104 + len(name)
+            if share < cost + 64:
+                continue
+            out[name] = _shortened(value[name], share - cost)
+            left -= cost + min(heavy, share - cost)
+        return out
+    if type(value) is list:
+        kept: list[Any] = []
+        left = most - 64
+        for index, one in enumerate(value):
+            share = max(left // (len(value) - index), min(left, 512))
+            if share < 64:
+                break
+            kept.append(_shortened(one, share - 8))
+            left -= 8 + min(weight(one), share - 8)
+        return kept
+    return value
+
+
+def _slim_pod(spec: Obj) -> Obj:
+    kept = ("name", "image", "resources")
+    containers = [{k: c[k] for k in kept if k in c} for c in spec.get("containers") or ()]
+    return {"nodeName": spec.get("nodeName"), "containers": containers}
+
+
+def _shared(value: Any) -> Any:
+    if type(value) is dict:
+        return {sys.intern(k): _shared(v) for k, v in value.items()}
+    if type(value) is list:
+        return [_shared(v) for v in value]
+    if type(value) is str and len(value) <= _INTERNED_LENGTH:
+        return sys.intern(value)
+    return value
