@@ -56,6 +56,11 @@ class Operator:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
+    def peak_mebibytes(self) -> float:
+        """Return the most that was ever resident."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it."""
         self.process.send_signal(how)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.integration.test_engine_loop import child, make
+from tests.integration.test_engine_loop import child, make, until
 from tests.support import toy
 from tests.support.invariants import kstatus
 from tests.support.operators import InProcess, Installation, wait
@@ -59,7 +59,8 @@ def test_a_watch_that_fails_is_opened_again(
         installation.kubectl("delete", "configmap", "m-toy", "-n", namespace)
         wire.watch_error = wire.refused = None
         wait(lambda: child(installation, namespace), 20, "the child is back")
-        assert kstatus(make(installation, namespace, "other")) == "Current"
+        make(installation, namespace, "other")
+        until(installation, namespace, lambda o: kstatus(o) == "Current", "other", 40)
         assert operator.ended is None
     finally:
         operator.stop()
@@ -75,7 +76,8 @@ def test_a_list_that_takes_long_makes_no_idle_leader(installation: Installation,
         code, text = operator.health("/readyz")
         assert (code, "/api/v1/configmaps was not listed yet" in text) == (503, True)
         wire.slow_lists = False
-        assert kstatus(make(installation, namespace)) == "Current"
+        make(installation, namespace)
+        until(installation, namespace, lambda o: kstatus(o) == "Current")
         assert operator.health("/readyz")[0] == 200
     finally:
         operator.stop()

@@ -16,10 +16,11 @@ from tidemill.core import conditions
 from tidemill.core.plan import Event, Key, ObjectRef, Patch, Plan
 from tidemill.engine.apply import Applier
 from tidemill.engine.contract import Deps
-from tidemill.engine.controller import Controller
+from tidemill.engine.controller import LARGE_AGAIN_SECONDS, Controller
 from tidemill.engine.queue import WorkQueue
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube.cache import Cache
+from tidemill.kube.slimming import cached_form
 
 Obj = dict[str, Any]
 KEY = Key("ModelMonitor", "ns", "m")
@@ -40,7 +41,7 @@ class Scripted:
         self.world = world
 
     async def gather(self, key: Key) -> Snap | None:
-        obj = self.world.cache.get(*key)
+        obj = await self.world.deps.read(key)
         return None if obj is None else Snap(obj, self.world.clock.now())
 
     def plan(self, snapshot: Snap) -> Plan:
@@ -61,12 +62,23 @@ class World:
     def __init__(self) -> None:
         self.api, self.cache, self.clock = FakeApi(), Cache(), FakeClock()
         self.decide: Callable[[Obj], Plan] = lambda obj: Plan()
-        deps = Deps(self.api, self.cache, OperatorConfig(), self.clock)  # type: ignore[arg-type]
+        deps = self.deps = Deps(self.api, self.cache, OperatorConfig(), self.clock)  # type: ignore[arg-type]
         self.queue = WorkQueue("modelmonitor", self.clock, jitter=lambda: 1.0)
         self.applier = Applier(self.api, self.cache, ["ConfigMap", "ModelMonitor"])  # type: ignore[arg-type]
         self.controller = Controller(Scripted(self), deps, self.queue, self.applier, Recorder(self.api))  # type: ignore[arg-type]
         meta = {"name": "m", "namespace": "ns", "generation": 1}
         self.cache.put(self.api.put({"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelMonitor", "metadata": meta}))
+
+    def count_gets(self) -> Callable[[], int]:
+        """How many reads of single objects there were since now."""
+        asked, get = [0], self.api.get
+
+        async def counted(*arguments: Any) -> Obj | None:
+            asked[0] += 1
+            return await get(*arguments)
+
+        self.api.get = counted  # type: ignore[method-assign]
+        return lambda: asked[0]
 
     @property
     def live(self) -> Obj:
@@ -235,3 +247,41 @@ async def test_changed_child_is_applied_again_and_a_job_never(world: World) -> N
     await world.controller.process(KEY)
     assert world.api.writes == [("apply", "ConfigMap", "c")]
     assert world.api.objects["Job", "ns", "c"]["spec"] == {"image": "a"}
+
+
+async def test_large_objects_are_read_whole_and_one_at_a_time(world: World) -> None:
+    """The cache holds a part of them; whoever must wait comes back and keeps no worker."""
+    large = {"x": "y" * (1 << 20)}
+    stored = world.api.put({**world.live, "spec": large})
+    world.cache.put(cached_form(stored))
+    seen: list[Obj] = []
+
+    def decide(obj: Obj) -> Plan:
+        seen.append(obj["spec"])
+        return Plan()
+
+    world.decide = decide
+    async with world.deps.large:
+        await world.controller._admit(KEY)
+        assert seen == []
+        assert world.queue._timers[KEY][0] == world.clock.monotonic() + LARGE_AGAIN_SECONDS
+    await world.controller._admit(KEY)
+    assert seen == [large], "whole, as the API server has it"
+    assert not world.deps.large.locked()
+
+
+async def test_content_that_is_not_watched_is_read_once_for_each_change(world: World) -> None:
+    """A ConfigMap is cached without its data: after a restart it is asked for, and then known until it changes."""
+    world.decide = lambda obj: Plan(apply=(world.child(obj),))
+    await world.controller.process(KEY)
+    world.applier._settled.clear()  # as after a restart
+    gets = world.count_gets()
+    for _ in range(3):
+        await world.controller.process(KEY)
+    assert (gets(), world.api.writes) == (1, [("apply", "ConfigMap", "c")])
+    changed = world.api.put({**world.api.objects["ConfigMap", "ns", "c"], "data": {"v": "theirs"}})
+    world.cache.put(cached_form(changed))
+    await world.controller.process(KEY)
+    assert (gets(), world.api.objects["ConfigMap", "ns", "c"]["data"]) == (2, {"v": "1"})
+    await world.controller.process(KEY)
+    assert gets() == 2, "what was written just now needs no look"

@@ -127,3 +127,26 @@ def test_liveness_names_the_watch_that_is_silent() -> None:
     assert beats.problems() == []
     clock.advance(6)
     assert beats.problems() == ["event loop late by 11 s"]
+
+
+def test_liveness_sees_a_leader_that_does_nothing() -> None:
+    """Leading and never at work counts like work that nobody takes; having nothing to do does not."""
+    clock, waited = FakeClock(), [0.0]
+    beats = Heartbeats(clock, stale_seconds=60)
+
+    def later(seconds: float) -> list[str]:
+        clock.advance(seconds)
+        beats._loop_seen = clock.monotonic()
+        return beats.problems()
+
+    assert later(1000) == [], "a standby replica has no passes"
+    beats.lead()
+    assert later(60) == []
+    assert later(1) == ["no pass for 61 s although there is work"], "its lists do not come to an end"
+    beats.work(lambda: waited[0])
+    assert beats.problems() == []
+    assert later(1000) == [], "nothing waits"
+    waited[0] = 61
+    assert beats.problems() == ["no pass for 61 s although there is work"]
+    beats.passed()
+    assert beats.problems() == [], "a long line is being worked on"

@@ -1,0 +1,144 @@
+"""A watch that fails in any way goes on: where it was, or with a new list; and how long it waits in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from tests.unit.engine.fakes import FakeClock
+
+from tidemill.core.plan import Key
+from tidemill.engine.informer import FAILURES_BEFORE_A_LIST, Informer
+from tidemill.engine.intake import Intake, sources
+from tidemill.engine.listing import Lister
+from tidemill.engine.queue import WorkQueue
+from tidemill.errors import ApiError
+from tidemill.kube.cache import Cache
+from tidemill.kube.streams import Scope
+
+Obj = dict[str, Any]
+GONE, AWAY = ApiError(410, "Expired", "too old"), ApiError(0, "NoAnswer", "reset")
+
+
+class Enough(Exception):  # noqa: N818 - ends a test's loop
+    """The script is over."""
+
+
+def monitor(name: str, version: int) -> Obj:
+    meta = {"name": name, "namespace": "ns", "uid": f"u-{name}", "resourceVersion": str(version)}
+    return {"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelMonitor", "metadata": meta, "spec": {}}
+
+
+class Script:
+    """Streams that do what the test says: a list is (version, objects) or an error, a watch is events or errors."""
+
+    def __init__(self, *steps: Any) -> None:
+        self.steps = list(steps)
+        self.asked: list[str] = []
+        self.seconds_per_step = 0.0
+        self.clock = FakeClock()
+
+    def _next(self) -> Any:
+        if not self.steps:
+            raise Enough
+        self.clock.advance(self.seconds_per_step)
+        return self.steps.pop(0)
+
+    async def read(self, scope: Scope, take: Callable[[Obj], None], beat: Callable[[], None]) -> int:
+        self.asked.append("list")
+        step = self._next()
+        if isinstance(step, Exception):
+            raise step
+        version, objects = step
+        for obj in objects:
+            beat()
+            take(obj)
+        return int(version)
+
+    async def watch(self, scope: Scope, version: str, beat: Callable[[], None]) -> AsyncIterator[tuple[str, Obj]]:
+        self.asked.append(f"watch {version}")
+        for event in self._next():
+            if isinstance(event, Exception):
+                raise event
+            beat()
+            yield event
+
+
+class World:
+    def __init__(self, *steps: Any) -> None:
+        self.streams = Script(*steps)
+        self.cache, self.pauses = Cache(), list[float]()
+        self.queue = WorkQueue("modelmonitor", self.streams.clock)
+        (source,) = sources(["ModelMonitor"], [])
+        intake = Intake(self.cache, {"ModelMonitor": self.queue}, [source])
+        lister = Lister(self.streams, intake, self.streams.clock, lambda _: None)  # type: ignore[arg-type]
+        self.informer = Informer(
+            source, None, intake, lister, self.streams, self.streams.clock, lambda _: None, self.sleep  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        await asyncio.sleep(0)
+
+    async def run(self) -> list[str]:
+        with pytest.raises(Enough):
+            await self.informer.run()
+        return self.streams.asked
+
+    def known(self) -> list[str]:
+        return [o["metadata"]["name"] for o in self.cache.list("ModelMonitor")]
+
+
+async def test_a_watch_begins_where_the_list_ended_and_goes_on_where_it_was() -> None:
+    bookmark = ("BOOKMARK", {"metadata": {"resourceVersion": "20"}})
+    world = World(
+        (7, [monitor("a", 3)]), [("ADDED", monitor("b", 9))], [bookmark], [AWAY], [("DELETED", monitor("a", 25))]
+    )
+    assert await world.run() == ["list", "watch 7", "watch 9", "watch 20", "watch 20", "watch 25"]
+    assert world.known() == ["b"]
+    assert [await world.queue.get(), await world.queue.get()] == [Key("ModelMonitor", "ns", n) for n in "ab"]
+
+
+async def test_410_lists_again_and_finds_what_was_deleted_meanwhile() -> None:
+    """Whether 410 is the answer or comes inside the stream, it is this ApiError: tests/unit/kube/test_streams.py."""
+    world = World((7, [monitor("a", 3), monitor("b", 4)]), [GONE], (30, [monitor("b", 4)]), [])
+    assert await world.run() == ["list", "watch 7", "list", "watch 30", "watch 30"]
+    assert world.known() == ["b"]
+    woken = [await world.queue.get() for _ in range(len(world.queue))]
+    assert Key("ModelMonitor", "ns", "a") in woken
+
+
+@pytest.mark.parametrize("error", [AWAY, ApiError(500, "InternalError", "no"), ApiError(403, "Forbidden", "no")])
+async def test_a_watch_that_keeps_failing_is_listed_again_ever_later(error: ApiError) -> None:
+    world = World((7, []), *[[error]] * FAILURES_BEFORE_A_LIST, (8, []), *[[error]] * 3)
+    asked = await world.run()
+    assert asked[:7] == ["list", *["watch 7"] * FAILURES_BEFORE_A_LIST, "list"]
+    first = world.pauses[: FAILURES_BEFORE_A_LIST - 1]
+    assert all(2.0**n * 0.8 <= pause <= 2.0**n * 1.2 for n, pause in enumerate(first)), first
+
+
+async def test_lists_that_fail_are_tried_for_ever_at_most_half_a_minute_apart() -> None:
+    world = World(*[AWAY] * 12)
+    assert await world.run() == ["list"] * 13
+    assert not world.informer.listed.is_set()
+    assert max(world.pauses) <= 36
+    assert world.pauses[-1] >= 24
+
+
+async def test_a_watch_that_held_is_no_failure() -> None:
+    world = World((7, []), [GONE], (8, []), [GONE], (9, []), [GONE], (9, []), [GONE])
+    world.streams.seconds_per_step = 60
+    await world.run()
+    assert max(world.pauses) <= 1.2
+
+
+async def test_one_object_that_nobody_foresaw_stops_nobody() -> None:
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+    broken = {**monitor("x", 8), "spec": deep}
+    world = World((7, [broken, monitor("a", 4)]), [("ADDED", broken), ("ADDED", monitor("b", 9))])
+    await world.run()
+    assert world.known() == ["a", "b"]
