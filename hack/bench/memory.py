@@ -53,7 +53,7 @@ def deployment(index: int) -> Obj:
 
 
 def pipeline(index: int) -> Obj:
-    """Return a TrainingPipeline of 1 MiB in long strings; each 25th in 170,000 short ones, which the API server takes a
+    """Return a TrainingPipeline of 1 MiB in long strings; each 50th in 170,000 short ones, which the API server takes a
     second to check.
     """
     allowed = [f"{n:x}" for n in range(1000)]
@@ -64,7 +64,7 @@ def pipeline(index: int) -> Obj:
         "target": "target",
         "code": {"configMap": {"name": "code"}, "entrypoint": "train:train"},
     }
-    if index % 25 == 1:
+    if index % 50 == 1:
         source["expectations"] = {"columns": columns}
     else:
         spec["parameters"] = {f"p{n}": "x" * 10_480 for n in range(100)}

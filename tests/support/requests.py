@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tidemill.core.labels import GROUP
-from tidemill.kube.client import KubeClient
 from tidemill.kube.rights import LEASES, OPERATOR, Right
+from tidemill.kube.transport import Transport
 
 Request = tuple[str, str, str]  # group, resource with its subresource, verb
 _PATH = re.compile(
@@ -37,31 +37,34 @@ def named(method: str, path: str, query: Mapping[str, str] | None = None) -> Req
 
 
 def record(made: set[Request], patch: pytest.MonkeyPatch) -> None:
-    """From now on every request of a KubeClient is added to `made`."""
-    send = KubeClient._send
+    """From now on every request to an API server, lists and watches among them, is added to `made`."""
+    read, stream = Transport._read, Transport.stream
 
-    async def recorded(self: KubeClient, method: str, path: str, query: Mapping[str, str] | None, *rest: Any) -> Any:
-        request = named(method, path, query)
-        answer = await send(self, method, path, query, *rest)
-        if request is not None:
+    async def answered(self: Transport, method: str, path: str, response: Any, *rest: Any) -> Any:
+        if (request := named(method, path)) is not None:
             made.add(request)
-            if request[2] == "patch" and answer[0] == CREATED:  # server-side apply of what is not there needs both
+            if request[2] == "patch" and response.status == CREATED:  # apply of what is not there needs both
                 made.add((request[0], request[1], "create"))
-        return answer
+        return await read(self, method, path, response, *rest)
 
-    patch.setattr(KubeClient, "_send", recorded)
+    def streamed(self: Transport, path: str, query: Mapping[str, str], *rest: Any) -> Any:
+        if (request := named("GET", path, query)) is not None:
+            made.add(request)
+        return stream(self, path, query, *rest)
+
+    patch.setattr(Transport, "_read", answered)
+    patch.setattr(Transport, "stream", streamed)
 
 
 def unused(made: set[Request]) -> set[Request]:
     """Rights that no request needed, but for those that this API server cannot bring about.
 
-    Watches are the framework's and held against the slices' own list elsewhere; `get` of a kind of ours is the engine's
-    and the same for all of them.
+    `get` of a kind of ours is the engine's and the same for all of them.
     """
     rights: tuple[Right, ...] = (*OPERATOR, *LEASES)
     given = {(r.group, name, verb) for r in rights if r.is_called for name in r.resources for verb in r.verbs}
     return {
         (group, name, verb)
         for group, name, verb in given - made - ELSEWHERE
-        if verb != "watch" and (group, verb) != (GROUP, "get") and group != "monitoring.coreos.com"
+        if (group, verb) != (GROUP, "get") and group != "monitoring.coreos.com"
     }

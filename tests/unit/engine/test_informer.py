@@ -10,7 +10,7 @@ import pytest
 from tests.unit.engine.fakes import FakeClock
 
 from tidemill.core.plan import Key
-from tidemill.engine.informer import FAILURES_BEFORE_A_LIST, Informer
+from tidemill.engine.informer import FAILURES_BEFORE_A_LIST, Informer, Informers
 from tidemill.engine.intake import Intake, sources
 from tidemill.engine.listing import Lister
 from tidemill.engine.queue import WorkQueue
@@ -142,3 +142,24 @@ async def test_one_object_that_nobody_foresaw_stops_nobody() -> None:
     world = World((7, [broken, monitor("a", 4)]), [("ADDED", broken), ("ADDED", monitor("b", 9))])
     await world.run()
     assert world.known() == ["a", "b"]
+
+
+async def test_one_of_several_namespaces_that_refuses_holds_up_nobody() -> None:
+    """Its RoleBinding may have gone with it. When all refuse, nothing was listed, and the replica is not ready."""
+    forbidden = ApiError(403, "Forbidden", "cannot list")
+    script = Script(forbidden, forbidden)
+    queue = WorkQueue("modelmonitor", script.clock)
+    intake = Intake(Cache(), {"ModelMonitor": queue}, sources(["ModelMonitor"], []))
+    lister, beats = Lister(script, intake, script.clock, lambda _: None), list[str]()  # type: ignore[arg-type]
+    both = Informers(intake, lister, script, script.clock, beats.append, ["a", "b"])  # type: ignore[arg-type]
+    paths = [informer.path for informer in both.all]
+    assert both.missing() == paths
+    both.all[0]._note(forbidden)
+    assert (both.missing(), beats) == ([paths[1]], [paths[0]])
+    both.all[1]._note(forbidden)
+    assert both.missing() == paths
+    both.all[1].forbidden = False
+    both.all[1].listed.set()
+    assert both.missing() == []
+    async with asyncio.timeout(5):
+        await both.listed()

@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.unit.engine.fakes import FakeClock
 
 from tidemill.engine.intake import Intake, sources
+from tidemill.engine.listing import Lister
 from tidemill.engine.queue import WorkQueue
 from tidemill.engine.resync import Resync
 from tidemill.errors import ApiError
 from tidemill.kube.cache import Cache
+from tidemill.kube.streams import Scope
 
 Obj = dict[str, Any]
 
 
-class Client:
+class Streams:
     """Lists one pipeline a namespace; some refuse."""
 
     def __init__(self, **refusals: ApiError) -> None:
         self.refusals = refusals
 
-    async def pages(
-        self, api_version: str, kind: str, namespace: str | None, *_: Any
-    ) -> AsyncIterator[tuple[list[Obj], int]]:
-        if namespace in self.refusals:
-            raise self.refusals[namespace]
-        meta = {"name": "churn", "namespace": namespace, "uid": f"u-{namespace}", "resourceVersion": "5"}
-        yield [{"apiVersion": api_version, "kind": kind, "metadata": meta}], 5
+    async def read(self, scope: Scope, take: Callable[[Obj], None], beat: Callable[[], None]) -> int:
+        if scope.namespace in self.refusals:
+            raise self.refusals[scope.namespace]
+        meta = {"name": "churn", "namespace": scope.namespace, "uid": f"u-{scope.namespace}", "resourceVersion": "5"}
+        take({"apiVersion": scope.resource.api_version, "kind": scope.resource.kind, "metadata": meta})
+        return 5
 
 
-def resync(client: Client, *namespaces: str) -> tuple[Resync, Cache]:
-    cache = Cache()
-    queues = {"TrainingPipeline": WorkQueue("trainingpipeline", FakeClock())}
+def resync(streams: Streams, *namespaces: str) -> tuple[Resync, Cache]:
+    cache, clock = Cache(), FakeClock()
+    queues = {"TrainingPipeline": WorkQueue("trainingpipeline", clock)}
     intake = Intake(cache, queues, sources(["TrainingPipeline"], []))
-    return Resync(client, intake, namespaces, 600), cache  # type: ignore[arg-type]
+    lister = Lister(streams, intake, clock, lambda _: None)  # type: ignore[arg-type]
+    return Resync(lister, intake, namespaces, 600), cache
 
 
 FORBIDDEN = ApiError(403, "Forbidden", "cannot list trainingpipelines")
 
 
 async def test_a_namespace_that_refuses_is_left_out_and_named(caplog: pytest.LogCaptureFixture) -> None:
-    found, cache = resync(Client(b=FORBIDDEN), "a", "b", "c")
+    found, cache = resync(Streams(b=FORBIDDEN), "a", "b", "c")
     with caplog.at_level(logging.WARNING):
         await found.once()
     assert [o["metadata"]["namespace"] for o in cache.list("TrainingPipeline")] == ["a", "c"]
@@ -52,12 +54,12 @@ async def test_a_namespace_that_refuses_is_left_out_and_named(caplog: pytest.Log
 
 
 async def test_where_all_refuse_the_lists_have_failed() -> None:
-    found, _ = resync(Client(a=FORBIDDEN, b=FORBIDDEN), "a", "b")
+    found, _ = resync(Streams(a=FORBIDDEN, b=FORBIDDEN), "a", "b")
     with pytest.raises(ApiError, match="cannot list"):
         await found.once()
 
 
 async def test_what_is_no_refusal_fails_the_round() -> None:
-    found, _ = resync(Client(b=ApiError(500, "InternalError", "etcd is away")), "a", "b")
+    found, _ = resync(Streams(b=ApiError(500, "InternalError", "etcd is away")), "a", "b")
     with pytest.raises(ApiError, match="etcd is away"):
         await found.once()
