@@ -21,8 +21,8 @@ from tidemill.engine.queue import BASE_DELAY_SECONDS, WorkQueue
 from tidemill.engine.terminating import Terminating
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube.events import EventRecorder
+from tidemill.kube.places import LINE
 from tidemill.kube.slimming import cached_form, is_cut
-from tidemill.kube.turns import LINE
 
 logger = logging.getLogger(__name__)
 

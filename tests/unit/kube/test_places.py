@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 
-from tidemill.kube.turns import LINE, Turns
+from tidemill.kube.places import LINE, Places
 
 
 async def test_a_long_line_does_not_keep_the_others_waiting() -> None:
     """Two thousand of one kind came first; each of another kind's five waits for one of them at most."""
-    turns, order = Turns(1), list[str]()
+    places, order = Places(1), list[str]()
 
     async def ask(line: str) -> None:
         LINE.set(line)
-        async with turns.turn():
+        async with places.turn():
             order.append(line)
             await asyncio.sleep(0)
 
@@ -27,11 +27,11 @@ async def test_a_long_line_does_not_keep_the_others_waiting() -> None:
 
 
 async def test_no_more_than_the_places_at_a_time_and_none_is_lost() -> None:
-    turns, chance, now = Turns(3), random.Random(1), [0, 0]
+    places, chance, now = Places(3), random.Random(1), [0, 0]
 
     async def ask(line: str) -> None:
         LINE.set(line)
-        async with turns.turn():
+        async with places.turn():
             now[0] += 1
             now[1] = max(now)
             try:
@@ -45,17 +45,17 @@ async def test_no_more_than_the_places_at_a_time_and_none_is_lost() -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert now == [0, 3]
-    assert (turns._free, len(turns._lines)) == (3, 0)
+    assert (places._free, len(places._lines)) == (3, 0)
 
 
 async def test_a_place_that_was_given_to_somebody_who_has_just_left_goes_on() -> None:
-    turns = Turns(1)
-    held = turns.turn()
+    places = Places(1)
+    held = places.turn()
     await held.__aenter__()
-    leaver = asyncio.create_task(turns.turn().__aenter__())
+    leaver = asyncio.create_task(places.turn().__aenter__())
     await asyncio.sleep(0)
     await held.__aexit__(None, None, None)
     leaver.cancel()
     await asyncio.gather(leaver, return_exceptions=True)
-    async with asyncio.timeout(1), turns.turn():
+    async with asyncio.timeout(1), places.turn():
         pass

@@ -17,7 +17,7 @@ LINE: ContextVar[str] = ContextVar("tidemill_line", default="")
 """The line that requests of this task wait in: the reconciled kind, set by its workers."""
 
 
-class Turns:
+class Places:
     """At most `places` at a time. Used within one event loop."""
 
     def __init__(self, places: int) -> None:
