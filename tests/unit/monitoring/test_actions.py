@@ -69,6 +69,14 @@ CASES: dict[str, tuple[Snapshot, list[tuple[str, str, str, str]]]] = {
         snapshot(RETRAIN, {"actions": [done("Retrain", 80000), done("Retrain", 7000, "b")]}, read=DRIFT),
         [],
     ),
+    "exactly a day later": (
+        snapshot(RETRAIN, {"actions": [done("Retrain", 86400), done("Retrain", 7000, "b")]}, read=DRIFT),
+        ASKED,
+    ),
+    "a second before a day is over": (
+        snapshot(RETRAIN, {"actions": [done("Retrain", 86399), done("Retrain", 7000, "b")]}, read=DRIFT),
+        [],
+    ),
     "a day later": (
         snapshot(RETRAIN, {"actions": [done("Retrain", 86401), done("Retrain", 7000, "b")]}, read=DRIFT),
         ASKED,

@@ -4,6 +4,7 @@ import pytest
 from tests.unit.serving.make import ANALYSIS, NOW, figures, measurement, version
 
 from tidemill.api.v1alpha1.model_deployment import Analysis
+from tidemill.serving.figures import Figures
 from tidemill.serving.policy import analysis
 from tidemill.serving.snapshot import version_child
 
@@ -59,6 +60,59 @@ CASES = {
         "Failed",
     ),
 }
+
+
+LATENCY = "LatencyP50Milliseconds"
+FLOOR = analysis.LATENCY_FLOOR_MILLISECONDS
+
+
+def slow(milliseconds: float, requests: int = 100) -> Figures:
+    """Figures whose every quantile is exactly this."""
+    return (
+        Figures(requests, 0, {milliseconds: float(requests), float("inf"): float(requests)})
+        if milliseconds
+        else figures(0)
+    )
+
+
+def p50(found: Figures) -> float:
+    value = found.quantile(0.5)
+    assert value is not None
+    return value
+
+
+# (check, stable, candidate, outcome), each with a value below, at, and above its limit.
+BOUNDS = {
+    "errors below": ({"metric": "ErrorRatio", "max": 0.02}, figures(0), figures(100, 1), "Successful"),
+    "errors at": ({"metric": "ErrorRatio", "max": 0.02}, figures(0), figures(100, 2), "Successful"),
+    "errors above": ({"metric": "ErrorRatio", "max": 0.02}, figures(0), figures(100, 3), "Failed"),
+    "no errors allowed, none seen": ({"metric": "ErrorRatio", "max": 0}, figures(0), figures(100), "Successful"),
+    "no errors allowed, one seen": ({"metric": "ErrorRatio", "max": 0}, figures(0), figures(100, 1), "Failed"),
+    "latency at": ({"metric": LATENCY, "max": p50(slow(40))}, figures(0), slow(40), "Successful"),
+    "latency just above": ({"metric": LATENCY, "max": p50(slow(40)) - 1e-9}, figures(0), slow(40), "Failed"),
+    "ratio below": ({"metric": "ErrorRatio", "maxRatioToStable": 2}, figures(100, 10), figures(100, 19), "Successful"),
+    "ratio at": ({"metric": "ErrorRatio", "maxRatioToStable": 2}, figures(100, 10), figures(100, 20), "Successful"),
+    "ratio above": ({"metric": "ErrorRatio", "maxRatioToStable": 2}, figures(100, 10), figures(100, 21), "Failed"),
+    "floor of errors": ({"metric": "ErrorRatio", "maxRatioToStable": 2}, figures(100), figures(100, 2), "Successful"),
+    "latency ratio at": ({"metric": LATENCY, "maxRatioToStable": 2}, slow(40), slow(80), "Successful"),
+    "floor of latency at": (
+        {"metric": LATENCY, "maxRatioToStable": p50(slow(40)) / FLOOR}, slow(0.001), slow(40), "Successful",
+    ),
+    "stable requests below": (
+        {"metric": LATENCY, "maxRatioToStable": 9}, figures(49), figures(100), "Inconclusive",
+    ),
+    "stable requests at": ({"metric": LATENCY, "maxRatioToStable": 9}, figures(50), figures(100), "Successful"),
+    "requests below": ({"metric": "ErrorRatio", "max": 1}, figures(0), figures(49), "Inconclusive"),
+    "requests at": ({"metric": "ErrorRatio", "max": 1}, figures(0), figures(50), "Successful"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_a_value_at_its_limit_passes_and_one_above_fails(name: str) -> None:
+    check, stable, candidate, want = BOUNDS[name]
+    wanted = Analysis.model_validate({**ANALYSIS, "checks": [check]})
+    got = analysis.judge(wanted, measurement(stable=(1, stable), candidate=(2, candidate)), STABLE, CANDIDATE, NOW)
+    assert got.verdict == want, got.message
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -101,6 +101,40 @@ def test_a_failed_job_is_classified(ended: Obj | None, pod_status: Obj, job_reas
         assert "Traceback: boom" in failure["log"]
 
 
+AT_THE_DEADLINE: dict[str, tuple[Obj | None, Obj]] = {
+    "the trainer was stopped": (make.terminated(143, STOPPED), {}),
+    "the trainer had failed just before": (make.terminated(42, USER), {}),
+    "a try had run out of memory": (make.terminated(137, reason="OOMKilled"), {}),
+    "a try had crashed": (make.terminated(139), {}),
+    "the pod was evicted": (make.terminated(143, STOPPED), {"reason": "Evicted", "message": "low on memory"}),
+    "the pod was drained": (make.terminated(143, STOPPED), {"conditions": [DISRUPTED]}),
+    "no pod is left": (None, {}),
+}
+
+
+@pytest.mark.parametrize("name", AT_THE_DEADLINE)
+@pytest.mark.parametrize("seen", [False, True], ids=["never seen running", "seen running"])
+def test_the_deadline_is_the_cause_whatever_the_pod_says(name: str, seen: bool) -> None:
+    ended, pod_status = AT_THE_DEADLINE[name]
+    world = quickstart()
+    world.settle()
+    run = world.names("TrainingRun")[0]
+    if seen:
+        world.kubelet_starts(run)
+        world.settle()
+    if ended is not None:
+        pod = make.pod(world.get("Job", run), terminated=ended)
+        pod["status"].update(pod_status)
+        world.put(pod)
+    world.ends(run, "Failed", "DeadlineExceeded")
+    world.settle()
+
+    failure = world.run(run)["failure"]
+    assert (failure["category"], failure["reason"]) == ("Deadline", "DeadlineExceeded")
+    assert "spec.run.activeDeadlineSeconds (14400)" in failure["message"]
+    assert ("had not been seen running" in failure["message"]) is (not seen and ended is None)
+
+
 def test_a_completed_job_whose_result_is_lost_fails_instead_of_hanging() -> None:
     for message in ("", "not json"):
         world = quickstart()
