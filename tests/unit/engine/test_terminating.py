@@ -10,14 +10,14 @@ from tests.unit.engine.test_controller import KEY, World
 from tidemill.core.plan import Key, Plan
 from tidemill.engine.terminating import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Terminating
 from tidemill.errors import ApiError
-from tidemill.kube.client import _error
+from tidemill.kube.transport import error_of
 
 Obj = dict[str, Any]
 BODY = (
     b'{"kind":"Status","status":"Failure","reason":"Forbidden","code":403,"message":"configmaps \\"c\\" is forbidden",'
     b'"details":{"causes":[{"reason":"NamespaceTerminating","message":"namespace ns is being terminated"}]}}'
 )
-REFUSED = _error("PATCH", "/api/v1/namespaces/ns/configmaps/c", 403, {}, BODY)
+REFUSED = error_of("PATCH", "/api/v1/namespaces/ns/configmaps/c", 403, {}, BODY)
 OTHERS = [Key("ModelMonitor", "ns", f"m{n}") for n in range(50)]
 
 
@@ -53,8 +53,8 @@ class Busy(World):
 
 def test_the_cause_is_read_from_the_answer() -> None:
     assert REFUSED.causes == {"NamespaceTerminating"} and REFUSED.status == 403
-    assert _error("PATCH", "/x", 403, {}, b'{"reason":"Forbidden","details":null}').causes == frozenset()
-    assert _error("PATCH", "/x", 502, {}, b"<html>").causes == frozenset()
+    assert error_of("PATCH", "/x", 403, {}, b'{"reason":"Forbidden","details":null}').causes == frozenset()
+    assert error_of("PATCH", "/x", 502, {}, b"<html>").causes == frozenset()
 
 
 @pytest.mark.parametrize("kind", ["ConfigMap", "Service", "Job"])
