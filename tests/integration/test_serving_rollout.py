@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.integration.conftest import refusals
 from tests.support.apiserver import connect
 from tests.support.invariants import kstatus
 from tests.support.operators import InProcess, Installation, wait
@@ -151,6 +152,24 @@ def test_no_status_of_a_changed_spec_is_ready_before_its_pods_are(world: World) 
     for generation in (2, 3, 4):
         first = next(o for o in seen if o["status"]["observedGeneration"] == generation)
         assert ready(first) == ("Unknown", "Updating"), f"the first status of generation {generation}"
+
+
+def test_a_namespace_that_is_being_deleted_is_left_alone(world: World) -> None:
+    world.version(1)
+    world.deploy()
+    world.deploy(name="shop")
+    world.served("churn-1")
+    world.until(lambda o: ready(o) == ("True", "Serving"), "the other, too", name="shop")
+    before = refusals()
+    world.kubectl("delete", "namespace", world.namespace, "--wait=false")
+    for _ in range(3):  # as its controller does it, one by one: each removal wakes the owner
+        for kind in ("service", "configmap", "deployment", "pdb"):
+            world.kubectl("delete", kind, "--selector=app.kubernetes.io/managed-by=tidemill", "--wait=false")
+        time.sleep(0.5)
+    wait(lambda: refusals() > before, 10, "the first refusal")
+    time.sleep(1)
+    assert refusals() - before <= 8, "one a pass that was under way, and then none"
+    assert deployments(world) == []
 
 
 def test_abort_and_a_step_that_waits(world: World) -> None:

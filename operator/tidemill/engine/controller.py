@@ -121,6 +121,7 @@ class Controller:
         """One pass over `key`; never raises. Tells the queue when to look again, and returns what happened."""
         held = self._closed.hold(key)
         if held is not None:
+            self._deps.turns.end(key, planned=False)  # nobody waits for its turn
             self.queue.add_after(key, held)
             return Outcome("requeue_after", requeue_after=held)
         with metrics.RECONCILE_SECONDS.labels(self._name).time():

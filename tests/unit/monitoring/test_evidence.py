@@ -102,6 +102,11 @@ SERVED = {
     "all of it from before the version came back": (labelled(3, 2), served(since=ago(59)), False),
     "its oldest window is from before": (labelled(3, 1), served(since=ago(120)), False),
     "begins with the service": (labelled(2, 1), served(since=ago(120)), True),
+    "begins with the service, and was there before": (
+        labelled(2, 1, window(9), window(2), window(1)),
+        served(since=ago(120)),
+        True,
+    ),
     "came in the middle of its first window ever": (labelled(2, 1), served(since=ago(90)), True),
     "came in the middle of a window, and was there before": (
         labelled(2, 1, window(5), window(2), window(1)), served(since=ago(90)), False,
