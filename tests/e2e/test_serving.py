@@ -5,12 +5,14 @@ in, good ones are answered, and no container is restarted.
 """
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hack.demo.kubectl import Kubectl, is_true
+from hack.demo.kubectl import Kubectl, is_true, wait_for
+from hack.demo.story import Story
 from tests.e2e.client import Client, Reply, Request, Stream
 from tests.e2e.conftest import shared_namespace, wait_condition
 from tests.e2e.manifests import code, deployment, pipeline, table
@@ -130,6 +132,8 @@ class World:
     stream: Stream
     pods_before: dict[str, int]
     pods_after: dict[str, int]
+    kubectl: Kubectl
+    client: Client
 
 
 def restarts(kubectl: Kubectl) -> dict[str, int]:
@@ -156,7 +160,7 @@ def world(cluster: Kubectl) -> Iterator[World]:
         requests = {**{name: case[0] for name, case in REFUSED.items()}, **ANSWERED}
         with client.streaming(NAME, {"instances": [ROW]}) as stream:
             replies = client.ask(NAME, list(requests.values()))
-        yield World(dict(zip(requests, replies, strict=True)), stream, before, restarts(kubectl))
+        yield World(dict(zip(requests, replies, strict=True)), stream, before, restarts(kubectl), kubectl, client)
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -185,3 +189,55 @@ def test_good_requests_are_answered_all_the_time_and_nothing_is_restarted(world:
     assert len(world.pods_before) >= 2, "a server and a router"
     assert world.pods_after == world.pods_before
     assert set(world.pods_after.values()) == {0}
+
+
+ROUTERS = f"app.kubernetes.io/component=router,tidemill.io/deployment={NAME}"
+
+# In the pod, beside Envoy: what nobody can do from outside.
+DRAIN = """
+import socket
+request = ["POST /healthcheck/fail HTTP/1.1", "host: admin", "content-length: 0", "connection: close", "", ""]
+with socket.socket(socket.AF_UNIX) as admin:
+    admin.connect("/tmp/envoy-admin.sock")
+    admin.sendall("\\r\\n".join(request).encode())
+    assert b" 200 " in admin.recv(4096).splitlines()[0]
+"""
+
+
+def routers(kubectl: Kubectl) -> list[str]:
+    """Return the names of the router's pods that are there, those that are ending among them."""
+    return [pod["metadata"]["name"] for pod in kubectl.list("pod", ROUTERS)]
+
+
+def test_no_request_is_lost_when_a_router_pod_is_replaced(world: World) -> None:
+    (old,) = routers(world.kubectl)
+    with world.client.streaming(NAME, {"instances": [ROW]}) as stream:
+        world.kubectl.run("rollout", "restart", f"deployment/{NAME}-router")
+        began = time.monotonic()
+        wait_for("the old router's end", lambda: old not in routers(world.kubectl), 90)
+        waited = time.monotonic() - began
+    assert stream.failed() == []
+    assert len(stream.answers) > 100
+    assert waited > 15, "the kubelet did not wait until clients had gone"
+
+
+def test_a_router_that_is_drained_and_stays_is_restarted(world: World) -> None:
+    (name,) = routers(world.kubectl)
+    (pod,) = world.kubectl.list("pod", ROUTERS)
+    beside = {
+        "name": "drain",
+        "image": Story().image,
+        "command": ["python", "-c", DRAIN],
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        "securityContext": pod["spec"]["containers"][0]["securityContext"],
+    }
+    patch = json.dumps({"spec": {"ephemeralContainers": [beside]}})
+    world.kubectl.run("patch", "pod", name, "--subresource=ephemeralcontainers", "--type=strategic", "-p", patch)
+
+    def is_back() -> bool:
+        (found,) = world.kubectl.list("pod", ROUTERS)
+        (router,) = found["status"]["containerStatuses"]
+        return bool(router["restartCount"] == 1 and router["ready"])
+
+    wait_for("the restart of the drained router", is_back, 150, lambda: json.dumps(world.kubectl.list("pod", ROUTERS)))
+    wait_for("answers", lambda: world.client.ask(NAME, [Request(V1, v1(ROW))])[0].status == 200, 30)
