@@ -125,7 +125,11 @@ def test_a_version_that_came_back_within_its_first_window_waits_for_the_next() -
     (_, rollback) = asked(labelled(3, 2))
     rollback = rollback.model_copy(update={"time": ago(100), "evidence": None})
     returned = served(since=ago(90), previous="churn-1")
-    assert asked(labelled(2, 1), [rollback], served=returned) == []
+    for age in (100, 120):  # in the window, and at its very start
+        earlier = rollback.model_copy(update={"time": ago(age)})
+        assert [a for a in asked(labelled(2, 1), [earlier], served=returned) if a.type == "Retrain"] == []
+    before = rollback.model_copy(update={"time": ago(121)})
+    assert [a for a in asked(labelled(2, 1), [before], served=returned) if a.type == "Retrain"] != []
 
 
 def test_drift_of_the_time_before_a_return_asks_for_nothing() -> None:

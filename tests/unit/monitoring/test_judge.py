@@ -9,6 +9,7 @@ from tidemill.monitoring import plan
 from tidemill.monitoring.policy import judge
 from tidemill.monitoring.snapshot import Reading, Snapshot
 from tidemill_contracts import reference
+from tidemill_contracts.monitoring import ColumnScore
 
 
 def verdict(found: Snapshot, kind: str) -> tuple[str, str] | None:
@@ -165,6 +166,52 @@ def test_a_short_absence_counts_from_the_last_answer_not_from_the_last_write() -
 )
 def test_old_findings_do_not_live_on(found: Snapshot) -> None:
     assert verdict(found, "DriftDetected") == ("Unknown", "MonitorUnreachable")
+
+
+LIMIT = judge.silence_limit(snapshot()).total_seconds()
+AT_THE_LIMIT: dict[str, tuple[Snapshot, str, str]] = {
+    "the last prediction, still in time": (snapshot(read=report(last=LIMIT)), "DataArriving", "PredictionsArrive"),
+    "the last prediction, too old": (snapshot(read=report(last=LIMIT + 1)), "DataArriving", "NoTraffic"),
+    "no prediction yet, still in time": (
+        snapshot(read=report(last=None), served=served(since=ago(LIMIT))), "DataArriving", "NoDataYet",
+    ),
+    "no prediction, for too long": (
+        snapshot(read=report(last=None), served=served(since=ago(LIMIT + 1))), "DataArriving", "NoTraffic",
+    ),
+    "a monitor that is away, still for a moment": (
+        snapshot(status=old_status(judge.UNREACHABLE_SECONDS), error="no answer"), "DriftDetected", "X",
+    ),
+    "a label too few": (
+        snapshot(FULL, read=report(window(1), performance=performance(0.9, labels=9))),
+        "PerformanceDegraded", "NotEnoughLabels",
+    ),
+    "just enough labels": (
+        snapshot(FULL, read=report(window(1), performance=performance(0.9, labels=10))),
+        "PerformanceDegraded", "WithinLimits",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AT_THE_LIMIT)
+def test_limits_count_themselves_in(name: str) -> None:
+    found, kind, reason = AT_THE_LIMIT[name]
+    (_, told) = verdict(found, kind) or ("", "")
+    assert told == reason
+
+
+@pytest.mark.parametrize(("number", "more"), [(5, ""), (6, "1 more"), (9, "4 more")])
+def test_a_message_names_five_and_counts_the_rest(number: int, more: str) -> None:
+    drifted = tuple(
+        ColumnScore(name=f"f{n}", test="PSI", score=1.0, threshold=0.2, drifted=True) for n in range(number)
+    )
+    problems = tuple(f"f{n}: missing_ratio 0.31 > 0.05" for n in range(number))
+    bad = window(1, drift=True, features=drifted, quality_problems=problems)
+    found = judge.judge(snapshot(FULL, read=report(bad)))
+    for kind in ("DriftDetected", "DataQualityDegraded"):
+        condition = found.get(kind)
+        assert condition is not None
+        assert condition.message.count("f4") == 1 and "f5" not in condition.message
+        assert condition.message.endswith(more) if more else "more" not in condition.message
 
 
 def test_messages_name_features_scores_and_limits() -> None:
