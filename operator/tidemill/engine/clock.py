@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
+
+
+class Timer(Protocol):
+    """A call that is due."""
+
+    def cancel(self) -> None:
+        """It is not made."""
+        ...
 
 
 class Clock(Protocol):
@@ -18,6 +28,10 @@ class Clock(Protocol):
         """Seconds from an arbitrary start, never going back."""
         ...
 
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Calls `callback` in `seconds`, within the running event loop, unless the timer is cancelled."""
+        ...
+
 
 class SystemClock:
     """The machine's clocks."""
@@ -29,3 +43,7 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds from an arbitrary start, never going back."""
         return time.monotonic()
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Calls `callback` in `seconds`, within the running event loop, unless the timer is cancelled."""
+        return asyncio.get_running_loop().call_later(seconds, callback)

@@ -11,10 +11,11 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from tidemill.core.plan import Key
 from tidemill.engine import metrics
-from tidemill.engine.clock import Clock
+from tidemill.engine.clock import Clock, Timer
 
 BASE_DELAY_SECONDS = 1.0
 MAX_DELAY_SECONDS = 300.0
@@ -35,7 +36,7 @@ class WorkQueue:
         self._waiting: deque[Key] = deque()
         self._dirty: dict[Key, float] = {}
         self._processing: dict[Key, float] = {}
-        self._timers: dict[Key, tuple[float, asyncio.TimerHandle]] = {}
+        self._timers: dict[Key, tuple[float, Timer]] = {}
         self._failures: dict[Key, int] = {}
         self._signal: set[asyncio.Future[None]] = set()
         self._closed = False
@@ -67,7 +68,7 @@ class WorkQueue:
             if pending[0] <= due:
                 return
             pending[1].cancel()
-        self._timers[key] = (due, asyncio.get_running_loop().call_later(seconds, self._fire, key))
+        self._timers[key] = (due, self._clock.call_later(seconds, partial(self._fire, key)))
 
     def add_rate_limited(self, key: Key, at_least: float = 0.0) -> float:
         """Adds `key` after its backoff (1 s doubling to 5 min, with jitter); returns the delay in seconds."""

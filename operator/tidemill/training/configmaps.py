@@ -15,12 +15,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.core.plan import ObjectRef
+from tidemill.errors import ApiError
 from tidemill.kube.cache import Cache
 from tidemill.kube.client import KubeClient
 from tidemill_contracts.revisions import code_digest, value_revision
 
 Obj = dict[str, Any]
 _REMEMBERED = 4096
+READS = 4
+"""ConfigMaps that are read at the same time: a whole one may take megabytes."""
+SHARED_FAILURES = 3
+"""Failed reads of others that a pass waits for before it fails with one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class ConfigMapDigests:
         self._client = client
         self._cache = cache
         self._known: OrderedDict[tuple[str, str], ConfigMapDigest] = OrderedDict()
+        self._places = asyncio.Semaphore(READS)
         self._reading: dict[tuple[str, str], asyncio.Task[ConfigMapDigest | None]] = {}
 
     async def get(self, namespace: str, name: str) -> ConfigMapDigest | None:
@@ -53,8 +59,19 @@ class ConfigMapDigests:
         return await self._read_once(namespace, name)
 
     async def _read_once(self, namespace: str, name: str) -> ConfigMapDigest | None:
-        """One read at a time for one ConfigMap: whoever comes while it goes on shares its answer."""
+        """One read at a time for one ConfigMap: whoever comes while it goes on shares its answer, but not its failure.
+
+        A pass fails by the read that it began itself, or when it saw those of others fail again and again.
+        """
         slot = (namespace, name)
+        for _ in range(SHARED_FAILURES):
+            task = self._reading.get(slot)
+            if task is None:
+                break
+            try:
+                return await asyncio.shield(task)
+            except ApiError:
+                continue
         task = self._reading.get(slot)
         if task is None:
             task = self._reading[slot] = asyncio.create_task(self._read(namespace, name))
@@ -62,7 +79,10 @@ class ConfigMapDigests:
         return await asyncio.shield(task)
 
     async def _read(self, namespace: str, name: str) -> ConfigMapDigest | None:
-        live = await self._client.get(ObjectRef("v1", "ConfigMap", namespace, name))
+        async with self._places:
+            return self._noted(await self._client.get(ObjectRef("v1", "ConfigMap", namespace, name)))
+
+    def _noted(self, live: Obj | None) -> ConfigMapDigest | None:
         if live is None or live["metadata"].get("deletionTimestamp"):
             return None
         found = digests(live)

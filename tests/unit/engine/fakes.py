@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,11 +15,24 @@ Obj = dict[str, Any]
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
+@dataclass(eq=False)
+class FakeTimer:
+    """One call that is due."""
+
+    due: float
+    callback: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
 class FakeClock:
     """Time that moves only by `advance`."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
+        self.timers: list[FakeTimer] = []
 
     def now(self) -> datetime:
         return START + timedelta(seconds=self.seconds - 1000.0)
@@ -25,8 +40,20 @@ class FakeClock:
     def monotonic(self) -> float:
         return self.seconds
 
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> FakeTimer:
+        timer = FakeTimer(self.seconds + seconds, callback)
+        self.timers.append(timer)
+        return timer
+
     def advance(self, seconds: float) -> None:
-        self.seconds += seconds
+        """Calls what is due on the way, in its order."""
+        end = self.seconds + seconds
+        while due := [t for t in self.timers if not t.cancelled and t.due <= end]:
+            first = min(due, key=lambda t: t.due)
+            self.timers.remove(first)
+            self.seconds = max(self.seconds, first.due)
+            first.callback()
+        self.seconds = end
 
 
 class FakeApi:

@@ -285,3 +285,51 @@ async def test_content_that_is_not_watched_is_read_once_for_each_change(world: W
     assert (gets(), world.api.objects["ConfigMap", "ns", "c"]["data"]) == (2, {"v": "1"})
     await world.controller.process(KEY)
     assert gets() == 2, "what was written just now needs no look"
+
+
+@pytest.mark.parametrize(("wanted", "backoff_failures", "due"), [(30.0, 0, 1.0), (3.0, 4, 3.0), (0.01, 4, 1.0)])
+async def test_of_backoff_and_next_look_the_earlier_counts(
+    world: World, wanted: float, backoff_failures: int, due: float
+) -> None:
+    """A refused child fails the pass; the plan's own next look is neither lost nor allowed to come before a second."""
+    world.decide = lambda obj: Plan(apply=(world.child(obj),), status=world.ready(obj), requeue_after=wanted)
+    world.api.refused = {"c": ApiError(403, "Forbidden", "exceeded quota: pods")}
+    for _ in range(backoff_failures):
+        world.queue.add_rate_limited(KEY)
+    world.queue.add(KEY)
+    assert await world.queue.get() == KEY  # clears what was due
+    await world.controller.process(KEY)
+    world.queue.done(KEY)
+    world.clock.advance(due - 0.05)
+    assert len(world.queue) == 0
+    world.clock.advance(0.1)
+    assert len(world.queue) == 1
+
+
+async def test_a_child_without_an_owner_that_is_not_ours_is_not_touched(world: World) -> None:
+    """A child that is meant to have none, as a claim: somebody else's of that name has none, either."""
+
+    def decide(obj: Obj) -> Plan:
+        child = world.child(obj)
+        del child["metadata"]["ownerReferences"]
+        return Plan(apply=(child,), status=world.ready(obj))
+
+    world.decide = decide
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "c", "namespace": "ns"},
+        "data": {"v": "theirs"},
+    }
+    world.api.put(theirs)
+    await world.controller.process(KEY)
+    assert world.api.objects["ConfigMap", "ns", "c"]["data"] == {"v": "theirs"}
+    stalled = conditions.get(world.live["status"]["conditions"], "Stalled")
+    assert stalled is not None
+    assert stalled["reason"] == "NotOwned"
+    assert "was not made by Tidemill" in stalled["message"]
+    world.api.put(
+        {**theirs, "metadata": {**theirs["metadata"], "labels": {"app.kubernetes.io/managed-by": "tidemill"}}}
+    )  # type: ignore[dict-item]
+    await world.controller.process(KEY)
+    assert world.api.objects["ConfigMap", "ns", "c"]["data"] == {"v": "1"}, "one of ours is kept as it should be"

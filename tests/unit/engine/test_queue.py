@@ -1,5 +1,6 @@
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.engine.fakes import FakeClock
@@ -46,20 +47,49 @@ async def test_get_waits_for_an_add() -> None:
     assert {await w for w in waiting} == {A, B}
 
 
-async def test_the_earliest_of_several_delays_counts_and_taking_the_key_clears_them() -> None:
-    q = queue()
-    q.add_after(A, 60)
-    q.add_after(A, 0.02)
-    q.add_after(A, 30)
-    await asyncio.sleep(0.05)
+@pytest.mark.parametrize("delays", [(60, 2, 30), (2, 60, 30), (30, 60, 2), (2, 2, 60)])
+async def test_the_earliest_of_several_delays_counts(delays: tuple[int, ...]) -> None:
+    clock = FakeClock()
+    q = WorkQueue("test", clock, jitter=lambda: 1.0)
+    for seconds in delays:
+        q.add_after(A, seconds)
+    clock.advance(1.9)
+    assert len(q) == 0
+    clock.advance(0.2)
+    assert len(q) == 1, "a later delay does not replace an earlier one"
     assert await q.get() == A
-    q.add_after(A, 0.02)
+    q.done(A)
+    clock.advance(3600)
+    assert len(q) == 0, "one look serves all of them"
+
+
+async def test_taking_a_key_clears_its_delay() -> None:
+    clock = FakeClock()
+    q = WorkQueue("test", clock)
+    q.add_after(A, 2)
     q.add(A)
-    q.done(A)
     assert await q.get() == A
     q.done(A)
-    await asyncio.sleep(0.05)
+    clock.advance(60)
     assert len(q) == 0, "the look that was due is the one that was taken"
+    q.add(A)
+    await q.get()
+    q.add_after(A, 2)
+    q.done(A)
+    clock.advance(3)
+    assert len(q) == 1, "a delay that was asked for during the pass stays"
+
+
+async def test_the_age_of_what_waits() -> None:
+    clock = FakeClock()
+    q = WorkQueue("test", clock)
+    assert q.oldest_seconds() == 0
+    q.add(A)
+    clock.advance(7)
+    q.add(B)
+    assert q.oldest_seconds() == 7
+    await q.get()
+    assert q.oldest_seconds() == 0
 
 
 async def test_backoff_doubles_up_to_five_minutes_and_forgets() -> None:
