@@ -349,6 +349,11 @@ def test_what_holds_a_run_back_and_until_when(case: str) -> None:
     assert until(given, verdict) == wanted
 
 
+def test_a_pause_is_over_at_its_end() -> None:
+    assert limits.pause_until(after_failures(3, 60)) is None
+    assert limits.pause_until(after_failures(3, 59)) == ago(minutes=-1)
+
+
 def lost(number: int = 0, *, minutes: float = 10, took: float = 0, **changes: Any) -> Any:
     """A run that the infrastructure failed, the number-th try, which took so many minutes and ended so long ago."""
     trigger = {"type": "RetryDue", "to": str(number)} if number else {"type": "CodeChanged"}
