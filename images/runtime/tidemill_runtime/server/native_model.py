@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tidemill_contracts.artifact import PROBABILITIES, ModelManifest
-from tidemill_runtime import expansion
+from tidemill_runtime import archives, expansion
 from tidemill_runtime.estimators import named, output_methods, parts, refused_categories
 from tidemill_runtime.server import forests
 from tidemill_runtime.server.answer import Answer
@@ -21,7 +21,6 @@ from tidemill_runtime.server.errors import BadRequestError, StartError
 from tidemill_runtime.server.frame import Array, Frame, Schema
 from tidemill_runtime.server.quiet import quiet
 from tidemill_runtime.server.rules import Rules
-from tidemill_runtime.server.trusted import is_vetted
 
 _BY_SCORE = frozenset({"sklearn.ensemble._iforest.IsolationForest", "sklearn.neighbors._lof.LocalOutlierFactor"})
 
@@ -49,8 +48,7 @@ def load_skops(path: Path) -> Any:
 
     try:
         expansion.check_zip(path, path.name)
-        unknown = skops_io.get_untrusted_types(file=path)
-        refused = [name for name in unknown if not is_vetted(name)]
+        unknown, refused = archives.judged(path)
         if refused:
             raise StartError("FormatUnsupported", f"{path.name} holds types that are not vetted: {', '.join(refused)}")
         return skops_io.load(path, trusted=unknown)

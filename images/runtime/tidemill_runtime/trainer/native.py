@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tidemill_contracts.artifact import PICKLE_FILE, SKOPS_FILE, Format
+from tidemill_runtime import archives
 from tidemill_runtime.artifacts import Version
-from tidemill_runtime.server.trusted import is_vetted
+from tidemill_runtime.estimators import parts
 from tidemill_runtime.trainer.canonical import canonical
 from tidemill_runtime.trainer.failures import RunError
 
@@ -35,11 +36,9 @@ def dump(model: Any, *, allow_pickle: bool) -> Native:
     Raises:
         RunError: UserError, UntrustedType (names the type and the opt-in) or Unservable.
     """
-    from skops import io as skops_io
-
     try:
-        archive = canonical(skops_io.dumps(model))
-        refused = [name for name in skops_io.get_untrusted_types(data=archive) if not is_vetted(name)]
+        archive = canonical(_dumped(model))
+        _, refused = archives.judged(io.BytesIO(archive))
         why = f"the model holds types that servers do not load: {', '.join(refused)}" if refused else ""
     except Exception as error:  # skops raises many types for what it cannot hold; each means the same here
         why = f"skops cannot hold the model: {type(error).__name__}: {error}"
@@ -50,6 +49,33 @@ def dump(model: Any, *, allow_pickle: bool) -> Native:
     return Native("joblib", PICKLE_FILE, _pickle(model, why))
 
 
+def _dumped(model: Any) -> bytes:
+    """Return skops' archive of a model.
+
+    skops refuses BIRCH for its tree, whose leaves hold one another. Only fitting on needs that; answers come from the
+    centres, so the tree is left out.
+    """
+    from sklearn.cluster import Birch
+    from skops import io as skops_io
+    from skops.io._general import object_get_state
+    from skops.io._utils import _get_state
+
+    _get_state.register(Birch)(object_get_state)
+    taken = [(part, name, vars(part).pop(name)) for part in parts(model) for name in _trees_of(part)]
+    try:
+        content: bytes = skops_io.dumps(model)
+    finally:
+        for part, name, value in taken:
+            setattr(part, name, value)
+    return content
+
+
+def _trees_of(part: Any) -> list[str]:
+    from sklearn.cluster import Birch
+
+    return [name for name in ("root_", "dummy_leaf_") if isinstance(part, Birch) and name in vars(part)]
+
+
 def load_skops(archive: bytes) -> Any:
     """Return the estimator of a skops archive.
 
@@ -58,8 +84,7 @@ def load_skops(archive: bytes) -> Any:
     """
     from skops import io as skops_io
 
-    unknown = skops_io.get_untrusted_types(data=archive)
-    refused = [name for name in unknown if not is_vetted(name)]
+    unknown, refused = archives.judged(io.BytesIO(archive))
     if refused:
         raise RunError("UserError", "UntrustedType", f"the model holds types that are not loaded: {', '.join(refused)}")
     return skops_io.loads(archive, trusted=unknown)
