@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hack.bench.table import missed, render
 
-BENCHES = ("operator", "memory", "burst", "loop", "hotpath", "serving", "monitoring", "images")
+BENCHES = ("operator", "memory", "burst", "loop", "hotpath", "bodies", "serving", "monitoring", "images")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

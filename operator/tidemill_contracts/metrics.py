@@ -18,7 +18,12 @@ class Metric:
 # Model server
 DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds in seconds of every server; one more where a latency objective is declared that is none of them."""
-PREDICTIONS = Metric("tidemill_predictions_total", "Rows predicted.", ("namespace", "deployment", "version", "outcome"))
+PREDICTIONS = Metric("tidemill_predictions_total", "Rows predicted.", ("namespace", "deployment", "version"))
+REQUESTS = Metric(
+    "tidemill_requests_total",
+    "Inference requests by outcome: success, invalid, unavailable, error.",
+    ("namespace", "deployment", "version", "outcome"),
+)
 REQUEST_DURATION = Metric(
     "http_request_duration_seconds",
     "Inference requests by status; the name that Flagger's built-in checks read.",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemill_runtime.server.compression import encodings, inflate
-from tidemill_runtime.server.errors import BadRequestError, ServingError, TooLargeError
+from tidemill_runtime.server.errors import BadRequestError, ServingError, TooLargeError, UnsupportedEncodingError
 
 LIMIT = 10_000
 
@@ -42,8 +42,9 @@ def test_names_are_of_any_case(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["br", "zstd", "gzip, deflate", "gzip,gzip", "ü", "gzip;q=1"])
 def test_other_encodings_are_refused_by_name(name: str) -> None:
-    with pytest.raises(BadRequestError) as refused:
+    with pytest.raises(UnsupportedEncodingError) as refused:
         inflate(b"", name, LIMIT)
+    assert (refused.value.status, refused.value.fields()) == (415, [("accept-encoding", "gzip, deflate, identity")])
     assert refused.value.message.startswith("Content-Encoding: expected one of gzip, deflate, identity, got ")
     assert name in refused.value.message
     assert encodings == ("gzip", "deflate", "identity")

@@ -73,7 +73,9 @@ async def test_a_chunked_body_is_collected(numbers: Published) -> None:
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (body[:10], body[10:11], body[11:]))
     async with listening(serve(numbers)) as server:
         client = await server.connect()
-        await client.send(f"POST {V2} HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n".encode() + chunks + b"0\r\n\r\n")
+        await client.send(
+            f"POST {V2} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".encode() + chunks + b"0\r\n\r\n"
+        )
         assert (await client.answer()).json()["id"] == "chunks"
 
 
@@ -113,7 +115,9 @@ async def test_expect_continue_is_answered_before_the_body(numbers: Published) -
 async def test_a_declared_length_above_the_limit_is_refused_at_once_and_the_connection_ends(numbers: Published) -> None:
     async with listening(serve(numbers, max_body_bytes=1000)) as server:
         client = await server.connect()
-        await client.send(f"POST {V2} HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 1001\r\n\r\n".encode())
+        await client.send(
+            f"POST {V2} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1001\r\n\r\n".encode()
+        )
         answer = await client.answer()
         assert (answer.status, answer.headers["connection"]) == (413, "close")
         assert answer.json() == {"error": "the body is larger than 1000 bytes"}
@@ -125,7 +129,7 @@ async def test_an_undeclared_body_above_the_limit_is_refused_while_it_comes(numb
     parts = serve(numbers, max_body_bytes=1000)
     async with listening(parts) as server:
         client = await server.connect()
-        await client.send(f"POST {V2} HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n".encode())
+        await client.send(f"POST {V2} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".encode())
         for _ in range(11):
             await client.send(b"64\r\n" + b"x" * 100 + b"\r\n")
             await asyncio.sleep(0.001)
@@ -140,7 +144,9 @@ async def test_half_sent_bodies_share_a_budget_and_give_it_back(numbers: Publish
     async with listening(parts) as server:
         clients = [await server.connect() for _ in range(6)]
         for client in clients:
-            await client.send(f"POST {V2} HTTP/1.1\r\ncontent-length: 100000\r\n\r\n".encode() + b" " * 49_999)
+            await client.send(
+                f"POST {V2} HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n".encode() + b" " * 49_999
+            )
             await asyncio.sleep(0.02)
             await client.send(b" " * 49_999)
         refused = await asyncio.wait_for(_first(clients), 20)
@@ -178,7 +184,7 @@ async def test_half_sent_headers_end_the_connection(numbers: Published, start: b
 async def test_a_half_sent_body_is_answered_408(numbers: Published) -> None:
     async with listening(serve(numbers, request_timeout_seconds=0.2)) as server:
         client = await server.connect()
-        await client.send(f"POST {V2} HTTP/1.1\r\ncontent-length: 10\r\n\r\n123".encode())
+        await client.send(f"POST {V2} HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n123".encode())
         answer = await client.answer()
         assert (answer.status, answer.headers["connection"]) == (408, "close")
         assert answer.json() == {"error": "the body did not arrive within 0.2 s"}
@@ -237,8 +243,8 @@ async def test_more_than_the_limit_in_flight_are_refused_and_the_rest_answered(n
 
 HEADS = {
     "a path": b"GET /",
-    "a header": f"POST {V2} HTTP/1.1\r\nx: ".encode(),
-    "a trailer": f"POST {V2} HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{{\r\n0\r\nx: ".encode(),
+    "a header": f"POST {V2} HTTP/1.1\r\nhost: x\r\nx: ".encode(),
+    "a trailer": f"POST {V2} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{{\r\n0\r\nx: ".encode(),
 }
 
 
@@ -261,7 +267,7 @@ async def test_a_large_body_in_chunks_is_no_large_head(numbers: Published) -> No
     async with listening(serve(numbers)) as server:
         client = await server.connect()
         for size in (1000, len(body)):
-            await client.send(f"POST {V2} HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n".encode())
+            await client.send(f"POST {V2} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".encode())
             for start in range(0, len(body), size):
                 piece = body[start : start + size]
                 await client.send(b"%x\r\n%s\r\n" % (len(piece), piece))
@@ -271,7 +277,11 @@ async def test_a_large_body_in_chunks_is_no_large_head(numbers: Published) -> No
 
 @pytest.mark.parametrize(
     ("head", "closes"),
-    [("HTTP/1.0\r\n", True), ("HTTP/1.1\r\nconnection: close\r\n", True), ("HTTP/1.1\r\n", False)],
+    [
+        ("HTTP/1.0\r\n", True),
+        ("HTTP/1.1\r\nhost: x\r\nconnection: close\r\n", True),
+        ("HTTP/1.1\r\nhost: x\r\n", False),
+    ],
 )
 async def test_the_connection_is_kept_as_the_client_asked(numbers: Published, head: str, closes: bool) -> None:
     body = request("/", v2("1")).partition(b"\r\n\r\n")[2]

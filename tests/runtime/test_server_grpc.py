@@ -245,15 +245,19 @@ def test_large_and_compressed_messages(client: Client) -> None:
 
 
 def test_requests_are_counted_with_those_of_rest(numbers: ServerProcess, client: Client) -> None:
-    def counted(outcome: str) -> float:
+    def counted(name: str, outcome: str = "") -> float:
         lines = get(numbers.admin + "/metrics")[1].decode().splitlines()
-        found = [line for line in lines if line.startswith("tidemill_predictions_total{") and f'"{outcome}"' in line]
+        found = [line for line in lines if line.startswith(f"{name}{{") and outcome in line]
         return float(found[0].rpartition(" ")[2])
 
-    before = counted("success"), counted("invalid")
+    def all_counts() -> list[float]:
+        outcomes = [counted("tidemill_requests_total", f'"{outcome}"') for outcome in ("success", "invalid")]
+        return [counted("tidemill_predictions_total"), *outcomes]
+
+    before = all_counts()
     client.infer(typed(rows=5))
     client.infer(request())
-    assert (counted("success") - before[0], counted("invalid") - before[1]) == (5, 1)
+    assert [now - then for now, then in zip(all_counts(), before, strict=True)] == [5, 1, 1]
 
 
 def test_health_of_server_service_and_model(numbers: ServerProcess, client: Client) -> None:

@@ -61,7 +61,7 @@ def metric(server: ServerProcess, name: str, *labels: str) -> float:
 
 
 def counted(server: ServerProcess) -> float:
-    return metric(server, "tidemill_predictions_total", 'outcome="success"')
+    return metric(server, "tidemill_predictions_total")
 
 
 def ask(server: ServerProcess) -> str:

@@ -18,6 +18,7 @@ from tidemill_contracts.inference import MONITOR_CONFIG_ENV
 from tidemill_contracts.monitoring import MonitorConfig
 from tidemill_contracts.ports import PORTS
 from tidemill_runtime import configuration
+from tidemill_runtime.httpheads import StrictHeads
 from tidemill_runtime.monitor.app import Doors, describe
 from tidemill_runtime.monitor.service import Monitor
 
@@ -39,7 +40,9 @@ def main(environment: Mapping[str, str]) -> int:
         sockets = {name: stack.enter_context(one) for name, one in listen(environment).items()}
         ports = {name: one.getsockname()[1] for name, one in sockets.items()}
         application = Doors(Monitor(config), None, ports)
-        server = uvicorn.Server(uvicorn.Config(application, access_log=False, timeout_graceful_shutdown=10))
+        server = uvicorn.Server(
+            uvicorn.Config(application, http=StrictHeads, access_log=False, timeout_graceful_shutdown=10)
+        )
         server.run(list(sockets.values()))
     return 0 if server.started else 3
 

@@ -19,6 +19,10 @@ class TooLargeError(Exception):
     """A body above the limit."""
 
 
+class EncodedError(Exception):
+    """A body with a content coding; none is read here."""
+
+
 class Admission:
     """Counts the bytes of bodies that are being handled. Used from one event loop."""
 
@@ -33,9 +37,13 @@ class Admission:
         """Read a request's body and hold its share of memory until the block ends.
 
         Raises:
+            EncodedError: it says that it is compressed, or encoded in another way.
             TooLargeError: above the limit of one body.
             BusyError: above the limit of all bodies.
         """
+        encoding = request.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("", "identity"):
+            raise EncodedError(f"Content-Encoding: expected identity, got {encoding!r}")
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self._max_body:
             raise self._too_large()
@@ -50,7 +58,9 @@ class Admission:
                 chunks += chunk
                 self._held += len(chunk)
                 held += len(chunk)
-            yield bytes(chunks)
+            body = bytes(chunks)
+            del chunks  # or both are held until the body is handled
+            yield body
         finally:
             self._held -= held
 

@@ -1,7 +1,7 @@
 """HTTP on top of the monitor: reads bodies within limits, maps outcomes to answers, decides nothing else.
 
 Answers: 202 committed, 200 known already, 400 {"error"} names the field, 409 digest unknown or label differs,
-413 body too large, 503 with Retry-After when too much waits, or the database is a newer monitor's;
+413 body too large, 415 it is encoded, 503 with Retry-After when too much waits, or the database is a newer monitor's;
 nothing of a refused post is stored.
 """
 
@@ -28,7 +28,7 @@ from tidemill_contracts.inference import (
     Reference,
 )
 from tidemill_contracts.ports import PORTS
-from tidemill_runtime.monitor.admission import Admission, TooLargeError
+from tidemill_runtime.monitor.admission import Admission, EncodedError, TooLargeError
 from tidemill_runtime.monitor.ingest import InvalidBatchError
 from tidemill_runtime.monitor.schema import NewerSchemaError
 from tidemill_runtime.monitor.service import Monitor
@@ -40,6 +40,7 @@ T = TypeVar("T")
 RETRY_AFTER_SECONDS: Final = 1
 _FEEDBACK: Final = TypeAdapter(Feedback | list[Feedback])  # written by people: a field that does not exist is refused
 _SHOWN_CONFLICTS: Final = 20
+_READ: Final = ["GET", "HEAD"]
 
 
 class Doors:
@@ -113,7 +114,7 @@ def _add_feedback(app: FastAPI, monitor: Monitor, admission: Admission) -> None:
 
 
 def _add_report(app: FastAPI, monitor: Monitor) -> None:
-    @app.get(REPORT_PATH)
+    @app.api_route(REPORT_PATH, methods=_READ)
     def report(digest: str | None = None) -> Response:
         """Return scores, quality and performance of each version's newest windows."""
         return Response(monitor.report(digest).model_dump_json(), media_type="application/json")
@@ -123,15 +124,15 @@ def _add_admin(app: FastAPI, monitor: Monitor) -> None:
     registry = prometheus_client.CollectorRegistry()
     registry.register(monitor.collector)
 
-    @app.get("/metrics", include_in_schema=False)
+    @app.api_route("/metrics", methods=_READ, include_in_schema=False)
     def metrics() -> Response:
         return Response(prometheus_client.generate_latest(registry), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
-    @app.get("/healthz", include_in_schema=False)
+    @app.api_route("/healthz", methods=_READ, include_in_schema=False)
     async def healthz() -> Response:
         return PlainTextResponse("ok") if monitor.alive else PlainTextResponse(str(monitor.problem()), 500)
 
-    @app.get("/readyz", include_in_schema=False)
+    @app.api_route("/readyz", methods=_READ, include_in_schema=False)
     async def readyz() -> Response:
         problem = monitor.problem()
         return PlainTextResponse(problem, 503) if problem else PlainTextResponse("ok")
@@ -157,7 +158,9 @@ def parse_feedback(body: bytes) -> list[Feedback]:
 def _add_errors(app: FastAPI) -> None:
     def on(error: type[Exception], status: int, text: Callable[[Any], str], *, retry: bool = False) -> None:
         async def answer(_: Request, raised: Exception) -> Response:
-            headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if retry else None
+            headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if retry else {}
+            if status == 415:
+                headers["accept-encoding"] = "identity"
             return JSONResponse({"error": text(raised)}, status, headers=headers)
 
         app.add_exception_handler(error, answer)
@@ -167,6 +170,7 @@ def _add_errors(app: FastAPI) -> None:
     on(UnknownDigestError, 409, lambda e: f"digest: {e.args[0]} is unknown; post its reference to {REFERENCE_PATH}")
     on(ReferenceConflictError, 409, str)
     on(TooLargeError, 413, str)
+    on(EncodedError, 415, str)
     on(BusyError, 503, lambda _: "too much waits to be written; try again", retry=True)
     on(WriterStoppedError, 503, lambda _: "the monitor is shutting down", retry=True)
     on(NewerSchemaError, 503, str, retry=True)

@@ -12,12 +12,12 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from tidemill_runtime.redaction import redact
-from tidemill_runtime.server import feedback, openapi
+from tidemill_runtime.server import compression, feedback, openapi
 from tidemill_runtime.server.bodies import BodyReader, ClientGoneError
 from tidemill_runtime.server.dataplane import DataPlane
 from tidemill_runtime.server.description import SERVER, Description, server_version
 from tidemill_runtime.server.errors import ServingError, UnavailableError
-from tidemill_runtime.server.explanations import Explanations
+from tidemill_runtime.server.explanations import ENCODING, Explanations
 from tidemill_runtime.server.inference import fields_of
 from tidemill_runtime.server.monitorclient import MonitorClient
 from tidemill_runtime.server.state import State
@@ -77,7 +77,11 @@ class Endpoints:
     async def feedback(self, request: Request, model: str) -> Response:
         """Pass labels on to the monitor and its answer back."""
         self._description.check(model)
-        body = await self._reader.read(request.scope["headers"], request.receive)
+        headers = request.scope["headers"]
+        body = await self._reader.read(headers, request.receive)
+        if (encoding := fields_of(headers).get(ENCODING)) is not None:
+            limit = self._plane.config.max_body_bytes
+            body = await self._plane.in_thread(lambda: compression.inflate(body, encoding.decode("latin-1"), limit))
         status, answer = await feedback.forward(body, self._monitor)
         return JSONResponse(answer, status)
 
@@ -119,7 +123,12 @@ def _add_server_routes(app: FastAPI, endpoints: Endpoints, name: str) -> None:
         "/v2/models": models,
         "/v1/models": models,
     }.items():
-        app.get(path, response_model=None)(handler)
+        _get(app, path, handler)
+
+
+def _get(app: FastAPI, path: str, handler: Any) -> None:
+    """Add a route that answers GET, and HEAD as GET without a body, which uvicorn leaves out."""
+    app.api_route(path, methods=["GET", "HEAD"], response_model=None)(handler)
 
 
 def _add_model_routes(app: FastAPI, endpoints: Endpoints) -> None:
@@ -161,7 +170,7 @@ def _add_model_routes(app: FastAPI, endpoints: Endpoints) -> None:
         f"{v2}/versions/{{version}}/ready": version_ready,
     }
     for path, handler in gets.items():
-        app.get(path, response_model=None)(handler)
+        _get(app, path, handler)
     posts: dict[str, Any] = {
         f"{v2}/infer": infer,
         f"{v2}/versions/{{version}}/infer": version_infer,
@@ -174,14 +183,13 @@ def _add_model_routes(app: FastAPI, endpoints: Endpoints) -> None:
     }
     for path, handler in posts.items():
         app.post(path, response_model=None)(handler)
-    app.get(v1, response_model=None)(ready)  # last: it also matches `name:predict`
+    _get(app, v1, ready)  # last: it also matches `name:predict`
 
 
 def _add_error_handlers(app: FastAPI) -> None:
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, ServingError)  # noqa: S101  registered for this type
-        headers = {"retry-after": str(error.retry_after)} if error.retry_after is not None else None
-        return JSONResponse({"error": error.message}, error.status, headers)
+        return JSONResponse({"error": error.message}, error.status, dict(error.fields()))
 
     async def routed(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101

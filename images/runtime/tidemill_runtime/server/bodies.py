@@ -125,18 +125,18 @@ class BodyReader:
         task.cancel()
 
     async def _rest(self, message: MutableMapping[str, Any], receive: Receive) -> bytes:
-        chunks: list[bytes] = []
+        pieces = bytearray()  # a list of pieces would hold more than they do
         held = 0
         try:
             while message["type"] == "http.request":
                 chunk = message.get("body", b"")
                 self._bounds.hold(len(chunk))
                 held += len(chunk)
-                chunks.append(chunk)
+                pieces += chunk
                 if held > self._bounds.limit:
                     raise self._bounds.too_large()
                 if not message.get("more_body", False):
-                    return b"".join(chunks)
+                    return bytes(pieces)
                 message = await receive()
         finally:
             self._bounds.free(held)

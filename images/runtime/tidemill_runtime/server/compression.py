@@ -6,7 +6,7 @@ broken, cut short or followed by something else is the client's error, never a g
 
 import zlib
 
-from tidemill_runtime.server.errors import BadRequestError, TooLargeError
+from tidemill_runtime.server.errors import BadRequestError, TooLargeError, UnsupportedEncodingError
 
 encodings = ("gzip", "deflate", "identity")
 """What a client may send, as messages name them; x-gzip is gzip."""
@@ -22,17 +22,18 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
     """Return what a body stands for; `encoding` is the header as it came, `limit` a number of bytes.
 
     Raises:
-        BadRequestError: an encoding that is not known, several of them, a broken stream, or bytes after its end.
+        UnsupportedEncodingError: an encoding that is not known, or several of them.
+        BadRequestError: a broken stream, or bytes after its end.
         TooLargeError: more than `limit` bytes; no more than one of them beyond it is ever inflated.
     """
     name = encoding.strip().lower()
     if name in ("", "identity"):
         return body
     if "," in name:
-        raise BadRequestError(f"Content-Encoding: expected one of {', '.join(encodings)}, got several: {encoding!r}")
+        raise _unsupported(f"got several: {encoding!r}")
     bits = _BITS.get(name)
     if bits is None:
-        raise BadRequestError(f"Content-Encoding: expected one of {', '.join(encodings)}, got {encoding!r}")
+        raise _unsupported(f"got {encoding!r}")
     if bits == _ZLIB and not _is_zlib(body):
         bits = _RAW
     stream = zlib.decompressobj(bits)
@@ -49,6 +50,10 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
             f"the body goes on for {len(stream.unused_data)} bytes after the end of its {name} stream"
         )
     return content
+
+
+def _unsupported(what: str) -> UnsupportedEncodingError:
+    return UnsupportedEncodingError(f"Content-Encoding: expected one of {', '.join(encodings)}, {what}", encodings)
 
 
 def _is_zlib(body: bytes) -> bool:

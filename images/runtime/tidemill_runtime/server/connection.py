@@ -17,6 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from tidemill_runtime.httpheads import MAX_HEAD_BYTES, TOO_LARGE, StrictHeads
 from tidemill_runtime.server import sockets
 from tidemill_runtime.server.bodies import BodyBounds
 from tidemill_runtime.server.errors import BadRequestError, ServingError
@@ -27,7 +28,6 @@ from tidemill_runtime.server.state import State
 # decide at once: a request on a connection that its server just closed would be lost.
 KEEP_ALIVE_SECONDS = 3700
 _LAST_REQUEST_SECONDS = 1.0  # how long a drain waits for the request of a client that has just connected
-_HEAD_BYTES = 64 * 1024  # of path and headers, or of trailers; the parser joins their pieces, which takes ever longer
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 
@@ -71,10 +71,10 @@ class _Exchange:
         self.keep_alive = keep_alive
         self.response_complete = False
         self.body = b""
-        self.pieces: list[bytes] | None = None
+        self.pieces: bytearray | None = None  # a list of pieces would hold more than they do
 
 
-class InferenceConnection(HttpToolsProtocol):
+class InferenceConnection(StrictHeads):
     """See the module. One a connection; made by uvicorn."""
 
     wiring: Wiring  # of the subclass that `of` makes
@@ -105,6 +105,7 @@ class InferenceConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; uvicorn would also cancel the keep-alive timer, which here looks at the time itself."""
+        self._note(len(data))
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
@@ -123,8 +124,14 @@ class InferenceConnection(HttpToolsProtocol):
             self._bounds.watch(self, self._give_up)
         if self._head_size >= 0:
             self._head_size += size if self._head_size else 1  # what came first may be of other requests, too
-            if self._head_size > _HEAD_BYTES:
-                self._refuse(Reply(431, [JSON], error_body(f"path and headers are larger than {_HEAD_BYTES} bytes")))
+            if self._head_size > MAX_HEAD_BYTES:
+                if self._is_collecting:  # trailers
+                    self._refuse(Reply(431, [JSON], error_body(TOO_LARGE)))
+                else:
+                    self.refuse_head(431, TOO_LARGE)
+                return
+        if self._is_collecting and not self._exchange.held:
+            self._count_first(self._exchange)
 
     def _pass_over_upgrade(self, rest: bytes) -> None:
         """Take a request that offers another protocol (Java's client: h2c) as if it did not.
@@ -144,6 +151,7 @@ class InferenceConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Start a request; uvicorn's scope is only made for those that are its own."""
+        self.begin_head()
         self.url = b""
         self.headers: Headers = []
         self.expect_100_continue = False
@@ -154,6 +162,8 @@ class InferenceConnection(HttpToolsProtocol):
         """Take an inference request, or leave it to uvicorn."""
         if self.parser.should_upgrade():
             return  # comes again, see `_pass_over_upgrade`
+        if self.is_head_wrong():
+            return
         protocol = self._routes.get(self.url) if self.parser.get_method() == b"POST" else None
         is_free = self.cycle is None or self.cycle.response_complete
         if protocol is None or not is_free:
@@ -175,11 +185,11 @@ class InferenceConnection(HttpToolsProtocol):
 
     def _leave_to_uvicorn(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
+        HttpToolsProtocol.on_message_begin(self)
         self.url, self.headers, self.expect_100_continue = url, headers, expects
         self.scope["headers"] = headers
         self._is_collecting = False
-        super().on_headers_complete()
+        HttpToolsProtocol.on_headers_complete(self)
 
     def on_chunk_header(self) -> None:
         """Start a chunk; behind the last one come trailers, which are read and forgotten."""
@@ -188,7 +198,7 @@ class InferenceConnection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Collect a piece of the body."""
         self._head_size = -1
-        if not self._is_collecting:
+        if self._is_refused or not self._is_collecting:
             super().on_body(body)
             return
         exchange = self._exchange
@@ -203,22 +213,33 @@ class InferenceConnection(HttpToolsProtocol):
         except ServingError as error:
             self._finish(self._inference.refused(error))
 
-    def _collect(self, exchange: _Exchange, body: bytes) -> None:
-        """Keep a piece of a body that came in several."""
-        if exchange.pieces is None:
-            exchange.pieces = []
-            if exchange.body is not body:
-                self._keep(exchange, exchange.body)
-            exchange.body = b""
-        self._keep(exchange, body)
+    def _count_first(self, exchange: _Exchange) -> None:
+        """Count what came of a body that is not whole; it may be all that ever comes."""
+        if exchange.body:
+            try:
+                self._collect(exchange, b"")
+            except ServingError as error:
+                self._finish(self._inference.refused(error))
 
-    def _keep(self, exchange: _Exchange, body: bytes) -> None:
-        assert exchange.pieces is not None  # noqa: S101
+    def _collect(self, exchange: _Exchange, body: bytes) -> None:
+        """Keep a piece of a body that came in several.
+
+        Raises:
+            TooLargeError, UnavailableError: as `BodyBounds` has them.
+        """
+        if exchange.pieces is None:
+            exchange.pieces = bytearray()
+            if exchange.body is not body:
+                self._keep(exchange, exchange.pieces, exchange.body)
+            exchange.body = b""
+        self._keep(exchange, exchange.pieces, body)
+
+    def _keep(self, exchange: _Exchange, pieces: bytearray, body: bytes) -> None:
         if exchange.held + len(body) > self._bounds.limit:
             raise self._bounds.too_large()
         self._bounds.hold(len(body))
         exchange.held += len(body)
-        exchange.pieces.append(body)
+        pieces += body
 
     def on_message_complete(self) -> None:
         """Answer the collected request."""
@@ -228,7 +249,7 @@ class InferenceConnection(HttpToolsProtocol):
         if self._is_watched:
             self._is_watched = False
             self._bounds.unwatch(self)
-        if not self._is_collecting:
+        if self._is_refused or not self._is_collecting:
             super().on_message_complete()
             return
         self._is_collecting = False
@@ -236,7 +257,7 @@ class InferenceConnection(HttpToolsProtocol):
         if exchange.response_complete:  # refused before it was whole; closing any sooner could lose the refusal
             self.transport.close()
             return
-        body = exchange.body if exchange.pieces is None else b"".join(exchange.pieces)
+        body = exchange.body if exchange.pieces is None else bytes(exchange.pieces)
         self._release(exchange)
         if self.transport.is_closing():  # sent behind a request that closed the connection: nobody would be answered
             return

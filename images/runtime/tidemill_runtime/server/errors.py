@@ -5,6 +5,8 @@ written for the client and never holds internals. A start fails with `StartError
 in the termination message of the container.
 """
 
+from collections.abc import Sequence
+
 from tidemill_runtime.redaction import redact
 
 EXIT_NOT_RETRYABLE = 42  # another start cannot help: a person or the operator must act
@@ -21,6 +23,10 @@ class ServingError(Exception):
         super().__init__(message)
         self.message = message
         self.retry_after = retry_after
+
+    def fields(self) -> list[tuple[str, str]]:
+        """Return the headers that tell a client what to do, names in lower case."""
+        return [] if self.retry_after is None else [("retry-after", str(self.retry_after))]
 
 
 class BadRequestError(ServingError):
@@ -45,6 +51,20 @@ class TooLargeError(ServingError):
     """The body is larger than the server takes."""
 
     status = 413
+
+
+class UnsupportedEncodingError(ServingError):
+    """The body is encoded in a way that is not read; `accepted` are those that are (RFC 9110, 15.5.16)."""
+
+    status = 415
+
+    def __init__(self, message: str, accepted: Sequence[str]) -> None:
+        super().__init__(message)
+        self.accepted = ", ".join(accepted)
+
+    def fields(self) -> list[tuple[str, str]]:
+        """Return what is accepted."""
+        return [*super().fields(), ("accept-encoding", self.accepted)]
 
 
 class UnavailableError(ServingError):

@@ -16,7 +16,7 @@ from prometheus_client.utils import floatToGoString
 from tidemill_contracts import metrics
 from tidemill_contracts.metrics import Metric
 from tidemill_runtime.server import board, processes
-from tidemill_runtime.server.telemetry import COMMON_STATUSES, OUTCOMES, STATUSES, Telemetry
+from tidemill_runtime.server.telemetry import COMMON_STATUSES, FAILURES, STATUSES, Telemetry
 
 
 class Page:
@@ -43,9 +43,13 @@ class _Served(Collector):
         telemetry, labels = self._telemetry, self._labels
         total, layout, config = telemetry.board.total, telemetry.layout, telemetry.config
         predictions = _counter(metrics.PREDICTIONS)
-        for outcome in OUTCOMES:
-            predictions.add_metric((*labels, outcome), total(layout.outcome(outcome)))
+        predictions.add_metric(labels, total(layout.rows))
         yield predictions
+        requests = _counter(metrics.REQUESTS)
+        requests.add_metric((*labels, "success"), self._counts(200)[-1])
+        for outcome in FAILURES:
+            requests.add_metric((*labels, outcome), total(layout.failure(outcome)))
+        yield requests
         yield self._durations()
         in_flight = _gauge(metrics.IN_FLIGHT)
         in_flight.add_metric((config.deployment, config.version), total(board.IN_FLIGHT))
@@ -75,12 +79,17 @@ class _Served(Collector):
         bounds = [*(floatToGoString(edge) for edge in layout.edges), "+Inf"]  # type: ignore[no-untyped-call]
         family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
         for status in STATUSES:
-            first = layout.durations(status)
-            counts = list(accumulate(total(column) for column in range(first + 1, first + layout.width)))
+            counts = self._counts(status)
             if counts[-1] or status in COMMON_STATUSES:
                 buckets = list(zip(bounds, counts, strict=True))
-                family.add_metric((*self._labels, str(status)), buckets, total(first))
+                family.add_metric((*self._labels, str(status)), buckets, total(layout.durations(status)))
         return family
+
+    def _counts(self, status: int) -> list[float]:
+        """Return how many requests with this status took at most as long as each bound says; the last are all."""
+        layout, total = self._telemetry.layout, self._telemetry.board.total
+        first = layout.durations(status)
+        return list(accumulate(total(column) for column in range(first + 1, first + layout.width)))
 
 
 class _Processes(Collector):

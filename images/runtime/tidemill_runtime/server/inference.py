@@ -71,10 +71,8 @@ def error_body(message: str) -> bytes:
 
 def refusal(error: ServingError) -> Reply:
     """Return the reply that an error becomes."""
-    headers: Headers = [JSON]
-    if error.retry_after is not None:
-        headers.append((b"retry-after", str(error.retry_after).encode()))
-    return Reply(error.status, headers, error_body(error.message))
+    fields = [(name.encode(), value.encode()) for name, value in error.fields()]
+    return Reply(error.status, [JSON, *fields], error_body(error.message))
 
 
 class Inference:

@@ -17,12 +17,12 @@ from tidemill_runtime.server.board import Board
 # Those that every server shows from the start, so that the first one counts as an increase; then the rest.
 COMMON_STATUSES = (200, 400, 404, 405, 408, 413, 500, 503)
 STATUSES = (*COMMON_STATUSES, 411, 414, 415, 429, 431, 501, 504)
-OUTCOMES = ("success", "invalid", "unavailable", "error")
+FAILURES = ("invalid", "unavailable", "error")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a row of the board holds what: outcomes, then sum and buckets of the durations of each status."""
+    """Where a row of the board holds what: rows, failures, then sum and buckets of the durations of each status."""
 
     edges: tuple[float, ...]  # upper bounds in seconds, without infinity
 
@@ -36,13 +36,18 @@ class Layout:
         """Cells for a status: the sum, one for each edge, one for what is above them."""
         return 2 + len(self.edges)
 
-    def outcome(self, outcome: str) -> int:
-        """The cell that counts an outcome."""
-        return board.FIRST_FREE + OUTCOMES.index(outcome)
+    @property
+    def rows(self) -> int:
+        """The cell that counts predicted rows."""
+        return board.FIRST_FREE
+
+    def failure(self, outcome: str) -> int:
+        """The cell that counts the requests that ended so."""
+        return board.FIRST_FREE + 1 + FAILURES.index(outcome)
 
     def durations(self, status: int) -> int:
         """The first cell of a status: the sum, in seconds."""
-        return board.FIRST_FREE + len(OUTCOMES) + STATUSES.index(status) * self.width
+        return board.FIRST_FREE + 1 + len(FAILURES) + STATUSES.index(status) * self.width
 
 
 def layout(config: ServerConfig) -> Layout:
@@ -87,21 +92,21 @@ class Telemetry:
         self.traces_dropped = Cell(self.cells, board.TRACES_DROPPED)
         self.access_lines_dropped = Cell(self.cells, board.ACCESS_LINES_DROPPED)
         self._edges = self.layout.edges
-        self._success = self.layout.outcome("success")
+        self._rows = self.layout.rows
         self._ok = self.layout.durations(200)
         self._page: Callable[[], bytes] | None = None
 
     def succeeded(self, rows: int, seconds: float) -> None:
         """Count an answered request."""
         cells, ok = self.cells, self._ok
-        cells[self._success] += rows
+        cells[self._rows] += rows
         cells[ok] += seconds
         cells[ok + 1 + bisect_left(self._edges, seconds)] += 1.0
 
     def failed(self, status: int, seconds: float) -> None:
         """Count a refused request: one, since how many rows it had may be unknown."""
         cells = self.cells
-        cells[self.layout.outcome(outcome_of(status))] += 1.0
+        cells[self.layout.failure(outcome_of(status))] += 1.0
         at = self.layout.durations(status if status in STATUSES else 400 if status < 500 else 500)
         cells[at] += seconds
         cells[at + 1 + bisect_left(self._edges, seconds)] += 1.0
