@@ -7,14 +7,15 @@ from pathlib import Path
 
 from hack.localcluster.provider import REPOSITORY
 
-_ENVIRONMENT = ("images/Containerfile", "images/with-ca", "pyproject.toml", "uv.lock")
+_INSTALLER = ("images/Containerfile", "images/with-ca", "images/leave-out")
+_ENVIRONMENT = (*_INSTALLER, "pyproject.toml", "uv.lock")
 _DATA_PLANE = (*_ENVIRONMENT, "operator/tidemill_contracts", "images/runtime/tidemill_runtime")
 _SOURCES = {
     "operator": (*_ENVIRONMENT, "operator/tidemill_contracts", "operator/tidemill"),
     "trainer": _DATA_PLANE,
     "server": _DATA_PLANE,
     "monitor": _DATA_PLANE,
-    "router": ("images/Containerfile", "images/with-ca"),
+    "router": _INSTALLER,
 }
 TARGETS = tuple(_SOURCES)
 

@@ -1,10 +1,11 @@
 """What must not be in an image, and as whom it runs: read from the images themselves, layer by layer.
 
-Needs the images (`make images`) but nothing of the cluster.
+Needs the images (`make images`) but no cluster: alone, `pytest --noconftest tests/e2e/test_images.py`.
 """
 
 import json
 import re
+import stat
 import tarfile
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,6 +30,7 @@ class Image:
     """The files that a container sees (path → content of small text files, else empty) and the configuration."""
 
     files: dict[str, bytes] = field(default_factory=dict)
+    modes: dict[str, int] = field(default_factory=dict)  # of files and folders, with the bits of their kind
     configuration: dict[str, Any] = field(default_factory=dict)
 
     def packages(self) -> set[str]:
@@ -55,9 +57,13 @@ def add_layer(image: Image, layer: tarfile.TarFile) -> None:
         folder, _, leaf = name.rpartition("/")
         if leaf.startswith(".wh."):
             hidden = folder if leaf == ".wh..wh..opq" else f"{folder}/{leaf[4:]}".lstrip("/")
-            for known in [k for k in image.files if k == hidden or k.startswith(hidden + "/")]:
-                del image.files[known]
-        elif not member.isdir():
+            for known in [k for k in image.modes if k == hidden or k.startswith(hidden + "/")]:
+                del image.modes[known]
+                image.files.pop(known, None)
+            continue
+        kind = stat.S_IFDIR if member.isdir() else stat.S_IFLNK if member.issym() else stat.S_IFREG
+        image.modes[name] = member.mode | kind
+        if not member.isdir():
             content = layer.extractfile(member) if member.isreg() and member.size < 1_000_000 else None
             wanted = name.endswith((".crt", ".pem")) or name.startswith(("run/", "etc/"))
             image.files[name] = content.read() if content is not None and wanted else b""
@@ -110,23 +116,29 @@ def test_code_of_one_plane_is_not_in_the_other() -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_build_tools_and_no_development_packages(target: str) -> None:
     image = image_of(target)
-    assert not image.programs() & {
-        "uv",
-        "uvx",
-        "pip",
-        "pip3",
-        "gcc",
-        "cc",
-        "g++",
-        "ld",
-        "make",
-        "git",
-        "with-ca",
-        "curl",
-        "wget",
-    }
+    assert not image.programs() & BUILD_TOOLS
     assert not image.packages() & {"pip", "setuptools", "wheel", "pytest", "mypy", "ruff", "hypothesis"}
     assert not [name for name in image.files if "/.git/" in name or name.startswith(("opt/uv/", "src/"))]
+
+
+@pytest.mark.parametrize("target", PYTHON_TARGETS)
+def test_no_program_but_pythons(target: str) -> None:
+    """No shell, Perl, apt or dpkg, wherever they may lie; Debian's list of packages stays for scanners."""
+    image = image_of(target)
+    folders = re.compile(r"^(?!opt/tidemill/venv/)(.*/)?s?bin/([^/]+)$")
+    system = {found[2] for name in image.files if (found := folders.match(name))}
+    assert {name for name in system if not name.startswith(("python", "ldconfig"))} == set()
+    unwanted = re.compile(r"(^|/)(perl[^/]*|apt|dpkg|bash|dash|busybox|su|sudo|mount)(/|$)")
+    assert [n for n in image.files if unwanted.search(n) and not n.startswith("var/lib/dpkg/")] == []
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_nothing_raises_rights_and_nothing_is_everybodys_to_write(target: str) -> None:
+    modes = {name: mode for name, mode in image_of(target).modes.items() if not stat.S_ISLNK(mode)}
+    assert [name for name, mode in modes.items() if mode & (stat.S_ISUID | stat.S_ISGID)] == []
+    writable = [name for name, mode in modes.items() if mode & stat.S_IWOTH]
+    assert writable == ["tmp"]
+    assert modes["tmp"] & stat.S_ISVTX
 
 
 @pytest.mark.parametrize("target", PYTHON_TARGETS)

@@ -63,7 +63,7 @@ def test_the_pause_archive_is_the_same_each_time(tmp_path: Path) -> None:
 
 
 def _source_tree(root: Path) -> None:
-    for name in ("images/Containerfile", "images/with-ca", "pyproject.toml", "uv.lock"):
+    for name in ("images/Containerfile", "images/with-ca", "images/leave-out", "pyproject.toml", "uv.lock"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     for name in ("operator/tidemill", "operator/tidemill_contracts", "images/runtime/tidemill_runtime"):
