@@ -46,7 +46,8 @@ def _held(folder: Path, send: Sender, size: int) -> float:
     server = servers.own("bodies", "bodies", ("iris",), 1, "ONNX")
     port, admin, grpc, sink = free_ports(4)
     launch = server.launch(model, Place(port, (admin, grpc), folder, f"http://127.0.0.1:{sink}"))
-    process = ServerProcess(launch.command, launch.variables, folder)
+    variables = {**launch.variables, "TIDEMILL_GRPC_PORT": str(grpc)}
+    process = ServerProcess(launch.command, variables, folder)
     try:
         wait_until_right(process, port, server.form(model, 1))
         place = grpc if send is _framed else port
