@@ -111,3 +111,10 @@ def test_why_there_is_no_pod_is_told() -> None:
     quota = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: team"}
     assert reading.problem(None, {"status": {"conditions": [quota]}}) == "FailedCreate: exceeded quota: team"
     assert reading.problem(None) == "its pod does not exist yet"
+
+
+@pytest.mark.parametrize(("age", "want"), [(599, pytest.approx(1.1)), (600, None), (700, None)])
+def test_at_the_deadline_nothing_is_left_to_wait_for(age: float, want: float | None) -> None:
+    since = ago(age).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert readiness.seconds_left(seen(), {"unsettledSince": since}) == want
+    assert readiness.seconds_left(seen(), {}) is None
