@@ -238,6 +238,9 @@ def test_retry_on_the_deployment_lifts_its_own_marks() -> None:
 
 def test_a_mark_that_a_person_has_lifted_lets_it_be_tried_again() -> None:
     status = {**SERVING_1, "failed_versions": [failed(2, {"rollout": CANARY})]}
+    for lifted in (NOW, ago(300)):  # 300: the very second in which it failed
+        at_once = deployed({"rollout": CANARY}, status, {"lifted": lifted}, router=router(scrape()))
+        assert brief(decide(at_once)[0])[:2] == (1, 2)
     found = deployed({"rollout": CANARY}, status, {"lifted": NOW}, router=router(scrape()))
     assert brief(decide(found)[0])[:2] == (1, 2)
     assert marked(plan.build(found)) == {}

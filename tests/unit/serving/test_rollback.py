@@ -46,6 +46,11 @@ def test_stale_requests_do_nothing(request_, status) -> None:
     assert brief(state) == (2, None, None) and reasons == []
 
 
+def test_a_request_of_the_second_in_which_the_version_came_counts() -> None:
+    status = {"stable": stable(2, since=10), "previous": stable(1)}
+    assert brief(decide(asked(REQUEST, status=status))[0]) == (1, None, None)
+
+
 def test_without_a_previous_version_there_is_no_way_back() -> None:
     state, reasons = decide(asked(REQUEST, status={"stable": stable(2)}))
     assert brief(state) == (2, None, None) and reasons == ["RollbackImpossible"] and state.rollback == "r1"
