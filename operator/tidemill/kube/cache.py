@@ -9,18 +9,29 @@ Objects are shared, not copied: never change one.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from tidemill.core.plan import Key
 from tidemill.core.podspec import controller_of
 
 Obj = dict[str, Any]
 Objs = list[Obj]
+T = TypeVar("T")
 Slot = tuple[str, str]  # namespace ("" for cluster-scoped), name
 
 _TOMBSTONES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Derived:
+    """What was made of a kind's objects in a namespace, and of which state of them."""
+
+    revision: int
+    by_name: dict[str, tuple[Obj, Any]]
+    values: tuple[Any, ...]
 
 
 class Cache:
@@ -33,6 +44,8 @@ class Cache:
         self._by_owner: dict[tuple[str, str], set[Slot]] = defaultdict(set)
         self._gone: OrderedDict[str, int] = OrderedDict()  # uid: resourceVersion at which it was gone
         self._writers: OrderedDict[tuple[str, str], Key] = OrderedDict()
+        self._revisions: dict[tuple[str, str], int] = {}  # by kind and namespace: raised by every change
+        self._derived: dict[tuple[str, str], dict[Callable[[Obj], Any], _Derived]] = {}
 
     def get(self, kind: str, namespace: str | None, name: str) -> Obj | None:
         """The object as last seen, None when unknown."""
@@ -59,6 +72,24 @@ class Cache:
             found = [o for o in found if _has_labels(o, selector)]
         return found
 
+    def derived(self, kind: str, namespace: str, make: Callable[[Obj], T]) -> tuple[T, ...]:
+        """`make(obj)` of every object of a kind and namespace, by name, made again only for those that have changed.
+
+        For what many passes ask about the same many objects. `make` must be a pure function of the module level.
+        """
+        revision = self._revisions.get((kind, namespace), 0)
+        by_function = self._derived.setdefault((kind, namespace), {})
+        known = by_function.get(make)
+        if known is None or known.revision != revision:
+            old = known.by_name if known is not None else {}
+            by_name: dict[str, tuple[Obj, Any]] = {}
+            for obj in self.list(kind, namespace):
+                name = obj["metadata"]["name"]
+                before = old.get(name)
+                by_name[name] = before if before is not None and before[0] is obj else (obj, make(obj))
+            known = by_function[make] = _Derived(revision, by_name, tuple(value for _, value in by_name.values()))
+        return known.values
+
     def put(self, obj: Obj, writer: Key | None = None) -> bool:
         """Stores `obj` unless it is older than what is known or than its own removal; True when it was stored.
 
@@ -73,6 +104,7 @@ class Cache:
         if old is not None:
             self._unindex(kind, slot, old)
         self._objects[kind][slot] = obj
+        self._note_change(kind, slot[0])
         self._by_namespace[kind, slot[0]].add(slot[1])
         owner = controller_of(obj).get("uid")
         if owner:
@@ -109,6 +141,7 @@ class Cache:
             return False
         self._unindex(kind, slot, old)
         del self._objects[kind][slot]
+        self._note_change(kind, slot[0])
         return True
 
     def learn(self, obj: Obj) -> bool:
@@ -139,6 +172,11 @@ class Cache:
     def kinds(self) -> Sequence[str]:
         """Kinds of which at least one object is known."""
         return sorted(k for k, v in self._objects.items() if v)
+
+    def _note_change(self, kind: str, namespace: str) -> None:
+        self._revisions[kind, namespace] = self._revisions.get((kind, namespace), 0) + 1
+        if not self._by_namespace.get((kind, namespace)):
+            self._derived.pop((kind, namespace), None)
 
     def _unindex(self, kind: str, slot: Slot, obj: Obj) -> None:
         names = self._by_namespace[kind, slot[0]]

@@ -119,3 +119,28 @@ def test_foreign_config_maps_keep_their_identity_only() -> None:
     thin = identity({**obj("c", 3, kind="ConfigMap", labels={"a": "b"}), "data": {"k": "v" * 1000}})
     assert thin["metadata"] == {"name": "c", "namespace": "ns", "uid": "uid-c", "resourceVersion": "3"}
     assert "data" not in thin
+
+
+def test_what_is_derived_is_made_once_for_each_state_of_each_object() -> None:
+    """Two thousand pipelines ask about the same five hundred deployments."""
+    cache, made = Cache(), list[str]()
+
+    def name(o: Obj) -> str:
+        made.append(o["metadata"]["name"])
+        return f"{o['metadata']['name']}@{o['metadata']['resourceVersion']}"
+
+    for n in ("b", "a"):
+        cache.put(obj(n, 1))
+    cache.put(obj("c", 1, namespace="other"))
+    for _ in range(3):
+        assert cache.derived("Job", "ns", name) == ("a@1", "b@1")
+    assert made == ["a", "b"]
+    cache.put(obj("a", 2))
+    cache.put(obj("c", 2, namespace="other"))
+    assert cache.derived("Job", "ns", name) == ("a@2", "b@1")
+    assert made == ["a", "b", "a"]
+    cache.remove("Job", "ns", "a")
+    assert cache.derived("Job", "ns", name) == ("b@1",)
+    cache.remove("Job", "ns", "b")
+    assert cache.derived("Job", "ns", name) == ()
+    assert len(made) == 3

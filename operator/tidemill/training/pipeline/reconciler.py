@@ -67,7 +67,7 @@ class PipelineReconciler:
             vanished=await self._vanished(key, uid, pipeline.status, living),
             versions=records.version_records(cache, namespace, key.name),
             requests=self._requests(namespace, key.name) if pipeline.spec.triggers.monitors else (),
-            deployments=tuple(records.deployment_record(o) for o in cache.list("ModelDeployment", namespace)),
+            deployments=cache.derived("ModelDeployment", namespace, records.deployment_record),
             probes=tuple(self._probe(job) for job in _living(probes)),
         )
 

@@ -74,7 +74,7 @@ class RunReconciler:
             job, unlabelled = await self._live_job(obj)
         own = await self._pods(job)
         self._note_start(uid, own)
-        deployments = [records.deployment_record(o) for o in cache.list("ModelDeployment", key.namespace)]
+        deployments = cache.derived("ModelDeployment", key.namespace, records.deployment_record)
         return RunSnapshot(
             object=obj,
             run=run,
