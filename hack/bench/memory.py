@@ -53,22 +53,23 @@ def deployment(index: int) -> Obj:
 
 
 def pipeline(index: int) -> Obj:
-    """Return a TrainingPipeline of 1 MiB in long strings; each 50th in 170,000 short ones, which the API server takes a
-    second to check.
+    """Return a TrainingPipeline of 1 MiB in every field that takes long text; each 50th in 170,000 short words.
+
+    The latter takes the API server a second to check.
     """
     allowed = [f"{n:x}" for n in range(1000)]
     columns = [{"name": f"c{n}", "type": "Category", "allowed": allowed} for n in range(170)]
     source: Obj = {"name": "iris", "uri": "builtin://iris"}
-    spec: Obj = {
-        "data": [source],
-        "target": "target",
-        "code": {"configMap": {"name": "code"}, "entrypoint": "train:train"},
-    }
+    code: Obj = {"configMap": {"name": "code"}, "command": ["train"]}
+    spec: Obj = {"data": [source], "target": "target", "code": code}
+    metadata: Obj = {"name": f"large-{index}", "namespace": NAMESPACE}
     if index % 50 == 1:
         source["expectations"] = {"columns": columns}
     else:
-        spec["parameters"] = {f"p{n}": "x" * 10_480 for n in range(100)}
-    metadata = {"name": f"large-{index}", "namespace": NAMESPACE}
+        spec["parameters"] = {f"p{n}": "x" * 3_900 for n in range(100)}
+        code["command"] += ["x" * 4_096] * 60
+        metadata["annotations"] = {f"a{n}": "x" * 2_500 for n in range(100)}
+        metadata["labels"] = {f"{n:04}{'l' * 56}": "x" * 60 for n in range(1_100)}
     return {"apiVersion": "tidemill.io/v1alpha1", "kind": "TrainingPipeline", "metadata": metadata, "spec": spec}
 
 
