@@ -12,6 +12,7 @@ from tests.unit.training.make import failed, inputs, request, run, situation, tr
 from tidemill.training.pipeline.policy import triggers
 from tidemill.training.pipeline.policy.situation import Situation
 from tidemill.training.pipeline.policy.triggers import Verdict
+from tidemill.training.pipeline.snapshot import MapContent
 
 Obj = dict[str, Any]
 HOURLY: Obj = {"triggers": {"schedule": {"cron": "0 * * * *", "timeZone": "UTC"}}}
@@ -239,3 +240,21 @@ def test_when_new_data_will_have_settled() -> None:
     assert triggers.changed_inputs(data(other="new"), inputs(data(other="new"))) == ["a", "b"]
     assert triggers.changed_inputs(data("old"), inputs(data("old"))) == []
     assert build.NOW == make.NOW
+
+
+@pytest.mark.parametrize(
+    ("known", "since", "wanted"),
+    [("old", 1000, []), ("new", 29, []), ("new", 30, ["DataChanged"])],
+)
+def test_a_changed_key_of_a_config_map_settles_from_the_look_that_saw_it(
+    known: str, since: float, wanted: list[str]
+) -> None:
+    spec: Obj = {
+        "data": [{"name": "m", "uri": "configmap://rows/d.csv"}],
+        "triggers": {"dataChange": {"settleSeconds": 30}},
+    }
+    status = trained(observed=make.observed(spec, data={"m": "old"}), data=[seen("m", known, since=since)])
+    found = situation(spec, status, maps={"rows": MapContent({"d.csv": "new"})})
+    assert [v.type for v in triggers.verdicts(found)] == wanted
+    if known == "old":
+        assert triggers.settled_at(found, "m") == make.ago(seconds=-30)
