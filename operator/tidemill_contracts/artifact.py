@@ -66,10 +66,12 @@ class Lineage(Document):
 
 
 class ParityReport(Document):
-    """How the ONNX form compares with the native form on held-out rows."""
+    """How the ONNX form compares with the native form, behind the server's own rules."""
 
     passed: bool
-    rows: int
+    rows: int  # that were compared
+    candidates: int | None = None  # rows that they were taken from; None: an older check
+    check: int | None = None  # version of the check; None: the first one, which looked at held-out rows only
     max_abs_difference: float | None = None
     label_mismatches: int | None = None
     reason: str = ""
@@ -89,6 +91,7 @@ class ModelManifest(Document):
     classes: tuple[str | int | float | bool, ...] | None = None
     lineage: Lineage
     onnx_parity: ParityReport | None = None
+    batching: bool | None = None  # False: native answers depend on who else is in the batch; None: nobody looked
 
     def canonical_bytes(self) -> bytes:
         """Return the bytes that are stored and digested: sorted keys, no spaces, UTF-8."""

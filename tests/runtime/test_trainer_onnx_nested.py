@@ -19,7 +19,7 @@ from sklearn.impute import KNNImputer
 from sklearn.multiclass import OneVsOneClassifier
 from sklearn.pipeline import make_pipeline
 
-from tidemill_runtime.trainer import inspection, onnxform, onnxtrees
+from tidemill_runtime.trainer import inspection, onnxform, onnxgraph, onnxtrees
 from tidemill_runtime.trainer.onnxform import Precision
 
 GRADIENT = GradientBoostingClassifier(n_estimators=5, random_state=0)
@@ -58,7 +58,7 @@ def test_options_that_are_not_implemented_are_refused_and_not_ignored(estimator:
     rows, target = load_wine(return_X_y=True)
     fitted = estimator.fit(rows, target)
     types = [("X", DoubleTensorType([None, rows.shape[1]]))]
-    with onnxtrees.exact_trees(), pytest.raises(onnxtrees.NoExactFormError, match=next(iter(options)).split("_")[0]):
+    with onnxtrees.exact_trees(), pytest.raises(onnxgraph.NoExactFormError, match=next(iter(options)).split("_")[0]):
         convert_sklearn(fitted, initial_types=types, options={id(fitted): options}, target_opset=18)
 
 

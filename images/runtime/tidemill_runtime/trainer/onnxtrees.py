@@ -10,7 +10,7 @@ This module knows nodes and leaves only; which graphs are published is decided b
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +18,7 @@ import numpy as np
 
 from tidemill_runtime.estimators import parts
 from tidemill_runtime.trainer.inspection import Values
-
-
-class NoExactFormError(Exception):
-    """A model that this module does not write; it may still have the form that skl2onnx gives it."""
-
-
-class NoFormError(NoExactFormError):
-    """A model that skl2onnx does not refuse and writes wrongly: it has no ONNX form."""
+from tidemill_runtime.trainer.onnxgraph import Graph, NoExactFormError, NoFormError, double, integer, tensor
 
 
 @dataclass(frozen=True)
@@ -57,11 +50,10 @@ def exact_trees() -> Iterator[None]:
     from skl2onnx.common import _registration
 
     pool = _registration._converter_pool
-    originals = {f"Sklearn{name}": pool[f"Sklearn{name}"] for name in (*_CONVERTERS, "SimpleImputer")}
+    originals = {f"Sklearn{name}": pool[f"Sklearn{name}"] for name in _CONVERTERS}
     for name, converter in _CONVERTERS.items():
         options = originals[f"Sklearn{name}"].get_allowed_options()
         pool[f"Sklearn{name}"] = _registration.RegisteredConverter(_with_graph(converter), options)
-    pool["SklearnSimpleImputer"] = _imputer(originals["SklearnSimpleImputer"])
     try:
         yield
     finally:
@@ -82,63 +74,7 @@ def doubles(thresholds: Values) -> Values:
     return found
 
 
-class _Graph:
-    """Adds nodes for one estimator to skl2onnx's container."""
-
-    def __init__(self, scope: Any, operator: Any, container: Any) -> None:
-        self.model = operator.raw_operator
-        self.given = [variable.full_name for variable in operator.inputs]
-        self.outputs = operator.outputs
-        self.is_single = not isinstance(operator.inputs[0].type, _double_type())
-        self.raw_scores = _options(self.model, container)
-        self._scope = scope
-        self._container = container
-
-    def node(self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
-        """Add a node of one output and return the output's name."""
-        name = output or self._scope.get_unique_variable_name(kind.lower())
-        self._add(kind, inputs, [name], attributes)
-        return name
-
-    def ensemble(self, kind: str, trees: list[Tree], **attributes: Any) -> list[str]:
-        """Add a tree ensemble that sums in double precision and return the names of its outputs."""
-        x = self.node("Cast", self.given, to=_double())
-        part = "class" if kind == "Classifier" else "target"
-        outputs = ["labels", "sums"] if kind == "Classifier" else ["sums"]
-        names = [self._scope.get_unique_variable_name(f"tree_{name}") for name in outputs]
-        self._add(f"TreeEnsemble{kind}", [x], names, _attributes(trees, part) | attributes)
-        return names
-
-    def constant(self, values: Values) -> str:
-        """Add a constant tensor (single or double precision, 64 bit integers, text) and return its name."""
-        from onnx import TensorProto
-
-        kinds = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE, "int64": TensorProto.INT64}
-        kind = kinds.get(values.dtype.name, TensorProto.STRING)
-        name = str(self._scope.get_unique_variable_name("constant"))
-        self._container.add_initializer(name, kind, list(values.shape), values.ravel().tolist())
-        return name
-
-    def _add(self, kind: str, inputs: Sequence[str], outputs: list[str], attributes: dict[str, Any]) -> None:
-        name = self._scope.get_unique_operator_name(kind)
-        domain = "ai.onnx.ml" if kind.startswith("Tree") else ""
-        self._container.add_node(kind, list(inputs), outputs, op_domain=domain, name=name, **attributes)
-
-    def labels(self, winner: str) -> None:
-        """Give the classes with the numbers in `winner` [rows] as the first output."""
-        classes = self.model.classes_
-        names = self.constant(classes.astype(object if classes.dtype.kind in "OU" else np.int64))
-        self.node("Gather", [names, winner], self.outputs[0].full_name, axis=0)
-
-    def result(self, values: str, output: int) -> None:
-        """Give values as an output, in the type that was declared; ONNX's tree operators give sums in single."""
-        from skl2onnx.common.data_types import guess_proto_type
-
-        wanted = self.outputs[output]
-        self.node("Cast", [values], wanted.full_name, to=guess_proto_type(wanted.type))
-
-
-def _forest_classifier(graph: _Graph) -> None:
+def _forest_classifier(graph: Graph) -> None:
     model = graph.model
     if model.n_outputs_ != 1:
         raise NoExactFormError("a forest with several targets")
@@ -146,19 +82,19 @@ def _forest_classifier(graph: _Graph) -> None:
     count = len(model.classes_)
     # Of exactly two classes ONNX compares the second one's sum with a constant. A third one, which no leaf votes for,
     # makes it compare the sums with one another.
-    winner, sums = graph.ensemble("Classifier", trees, classlabels_int64s=list(range(max(count, 3))))
+    winner, sums = _ensemble(graph, "Classifier", trees, classlabels_int64s=list(range(max(count, 3))))
     graph.labels(winner)
     votes = graph.node("Gather", [sums, graph.constant(np.arange(count))], axis=1) if count < 3 else sums
     graph.result(_mean(graph, votes, len(trees)), 1)
 
 
-def _forest_regressor(graph: _Graph) -> None:
+def _forest_regressor(graph: Graph) -> None:
     trees = [_tree(part.tree_) for part in _parts(graph.model)]
-    (sums,) = graph.ensemble("Regressor", trees, n_targets=int(graph.model.n_outputs_))
+    (sums,) = _ensemble(graph, "Regressor", trees, n_targets=int(graph.model.n_outputs_))
     graph.result(_mean(graph, sums, len(trees)), 0)
 
 
-def _mean(graph: _Graph, sums: str, count: int) -> str:
+def _mean(graph: Graph, sums: str, count: int) -> str:
     return graph.node("Div", [sums, graph.constant(np.array(count, dtype=np.float32))])
 
 
@@ -166,20 +102,20 @@ def _parts(model: Any) -> list[Any]:
     return list(getattr(model, "estimators_", [model]))
 
 
-def _boosting_classifier(graph: _Graph) -> None:
+def _boosting_classifier(graph: Graph) -> None:
     trees, base = _boosted(graph)
     if len(base) > 1:
         numbers = list(range(len(base)))
-        winner, sums = graph.ensemble(
-            "Classifier", trees, classlabels_int64s=numbers, base_values_as_tensor=_tensor(base)
+        winner, sums = _ensemble(graph, 
+            "Classifier", trees, classlabels_int64s=numbers, base_values_as_tensor=tensor(base)
         )
         graph.labels(winner)
         graph.result(sums if graph.raw_scores else graph.node("Softmax", [sums], axis=1), 1)
         return
-    (sums,) = graph.ensemble("Regressor", trees, n_targets=1, base_values_as_tensor=_tensor(base))
+    (sums,) = _ensemble(graph, "Regressor", trees, n_targets=1, base_values_as_tensor=tensor(base))
     is_histogram = hasattr(graph.model, "_predictors")  # of a tie the one makes the first class, the other the second
     flags = graph.node("Greater" if is_histogram else "GreaterOrEqual", [sums, graph.constant(np.zeros(1, np.float32))])
-    winner = graph.node("Cast", [flags], to=_integer())
+    winner = graph.node("Cast", [flags], to=integer())
     graph.labels(graph.node("Reshape", [winner, graph.constant(np.array([-1]))]))
     if graph.raw_scores:  # of two classes skl2onnx's operators give one another's negative
         graph.result(graph.node("Concat", [graph.node("Neg", [sums]), sums], axis=1), 1)
@@ -190,18 +126,18 @@ def _boosting_classifier(graph: _Graph) -> None:
     graph.result(graph.node("Concat", [first, second], axis=1), 1)
 
 
-def _boosting_regressor(graph: _Graph) -> None:
+def _boosting_regressor(graph: Graph) -> None:
     if graph.raw_scores:
         raise NoExactFormError("raw scores of a regressor")
     trees, base = _boosted(graph)
-    (sums,) = graph.ensemble("Regressor", trees, n_targets=1, base_values_as_tensor=_tensor(base))
+    (sums,) = _ensemble(graph, "Regressor", trees, n_targets=1, base_values_as_tensor=tensor(base))
     link = type(graph.model._loss.link).__name__
     if link not in ("IdentityLink", "LogLink"):
         raise NoExactFormError(f"the loss has link function {link}")
     graph.result(graph.node("Exp", [sums]) if link == "LogLink" else sums, 0)
 
 
-def _boosted(graph: _Graph) -> tuple[list[Tree], Values]:
+def _boosted(graph: Graph) -> tuple[list[Tree], Values]:
     """Return the trees of a boosted ensemble and what its sums start from, [sums]."""
     model = graph.model
     if hasattr(model, "_predictors"):
@@ -218,6 +154,57 @@ def _boosted(graph: _Graph) -> tuple[list[Tree], Values]:
     stages = [[_tree(part.tree_, rate, k) for k, part in enumerate(stage)] for stage in model.estimators_]
     start = model._raw_predict_init(np.zeros((1, model.n_features_in_), dtype=np.float32))
     return [tree for stage in stages for tree in stage], np.ravel(start).astype(np.float64)
+
+
+def _isolation_forest(graph: Graph) -> None:
+    """Write depths as leaves: an outlier is a row whose sum of depths is below a limit, to the last bit."""
+    model = graph.model
+    full = np.float64(len(model.estimators_) * float(_average_path_length(model)))
+    if full == 0:
+        raise NoExactFormError("an isolation forest of single rows")
+    limit = _least_depth(full, model.offset_)
+    trees = []
+    for number, (part, chosen) in enumerate(zip(model.estimators_, model.estimators_features_, strict=True)):
+        tree = part.tree_
+        depths = model._decision_path_lengths[number] + model._average_path_length_per_tree[number] - 1.0
+        feature = np.where(tree.feature >= 0, np.asarray(chosen)[np.maximum(tree.feature, 0)], 0)
+        trees.append(
+            Tree(
+                tree.children_left < 0, tree.children_left, tree.children_right, feature,
+                doubles(tree.threshold), tree.missing_go_to_left, depths.reshape(-1, 1),
+            )
+        )  # fmt: skip
+    (above,) = _ensemble(graph, "Regressor", trees, n_targets=1, base_values_as_tensor=tensor(np.array([-limit])))
+    flags = graph.node("Cast", [graph.node("GreaterOrEqual", [above, graph.constant(np.zeros(1, np.float32))])], to=integer())
+    twice = graph.node("Mul", [flags, graph.constant(np.array([2]))])
+    labels = graph.node("Sub", [twice, graph.constant(np.array([1]))])
+    graph.result(graph.node("Reshape", [labels, graph.constant(np.array([-1]))]), 0)
+    share = graph.node("Div", [graph.node("Cast", [above], to=double()), graph.constant(np.array([full]))])
+    power = graph.node("Neg", [graph.node("Add", [share, graph.constant(np.array([limit / full]))])])
+    score = graph.node("Neg", [graph.node("Pow", [graph.constant(np.array([2.0])), power])])
+    graph.result(graph.node("Sub", [score, graph.constant(np.array([float(model.offset_)]))]), 1)
+
+
+def _average_path_length(model: Any) -> Any:
+    from sklearn.ensemble._iforest import _average_path_length as average
+
+    return average([model._max_samples])[0]
+
+
+def _least_depth(full: Any, offset: Any) -> float:
+    """Return the least sum of depths with which scikit-learn calls a row no outlier; the score grows with the sum."""
+
+    def is_usual(depths: float) -> bool:
+        scores = 2 ** (-np.divide(np.full(16, depths), full))  # as many rows as its operations take at once
+        return bool((-scores - offset >= 0)[0])
+
+    low, high = -1.0, 1.0
+    while not is_usual(high) and high < 1e300:
+        high *= 2
+    while np.nextafter(low, high) < high:
+        middle = low + (high - low) / 2
+        low, high = (low, middle) if is_usual(middle) else (middle, high)
+    return high
 
 
 def _tree(tree: Any, rate: float = 1.0, target: int = 0) -> Tree:
@@ -241,6 +228,16 @@ def _histogram_tree(nodes: Values, target: int, rounded: bool) -> Tree:
         nodes["is_leaf"].astype(bool), nodes["left"], nodes["right"], nodes["feature_idx"],
         thresholds, nodes["missing_go_to_left"], nodes["value"].reshape(-1, 1), target,
     )  # fmt: skip
+
+
+def _ensemble(graph: Graph, kind: str, trees: list[Tree], **attributes: Any) -> list[str]:
+    """Add a tree ensemble that sums in double precision and return the names of its outputs."""
+    x = graph.node("Cast", graph.given, to=double())
+    part = "class" if kind == "Classifier" else "target"
+    outputs = ["labels", "sums"] if kind == "Classifier" else ["sums"]
+    names = [graph.name(f"tree_{name}") for name in outputs]
+    graph.add(f"TreeEnsemble{kind}", [x], names, _attributes(trees, part) | attributes)
+    return names
 
 
 def _attributes(trees: list[Tree], part: str) -> dict[str, Any]:
@@ -268,78 +265,14 @@ def _attributes(trees: list[Tree], part: str) -> dict[str, Any]:
         for name, values in columns.items():
             found.setdefault(name, []).append(values)
     joined = {name: np.concatenate(values) for name, values in found.items()}
-    return {name: _tensor(all_) if name.endswith("tensor") else all_.tolist() for name, all_ in joined.items()}
+    return {name: tensor(all_) if name.endswith("tensor") else all_.tolist() for name, all_ in joined.items()}
 
 
-def _tensor(values: Values) -> Any:
-    from onnx import numpy_helper
-
-    return numpy_helper.from_array(values.astype(np.float64))
+def _with_graph(converter: Callable[[Graph], None]) -> Callable[[Any, Any, Any], None]:
+    return lambda scope, operator, container: converter(Graph(scope, operator, container))
 
 
-def _double() -> int:
-    from onnx import TensorProto
-
-    return int(TensorProto.DOUBLE)
-
-
-def _double_type() -> Any:
-    from skl2onnx.common.data_types import DoubleTensorType
-
-    return DoubleTensorType
-
-
-def _options(model: Any, container: Any) -> bool:
-    """Return whether the outer model wants the decision function; of a forest, which has none, it takes probabilities.
-
-    Raises:
-        NoExactFormError: another option is set, which this module does not know.
-    """
-    options = {name: value for name, value in container.get_options(model).items() if value}
-    raw_scores = bool(options.pop("raw_scores", False))
-    options.pop("zipmap", None)  # a node of its own behind the model
-    if options:
-        raise NoExactFormError(f"option {', '.join(sorted(options))}")
-    return raw_scores
-
-
-def _integer() -> int:
-    from onnx import TensorProto
-
-    return int(TensorProto.INT64)
-
-
-def _imputer(original: Any) -> Any:
-    """Return a converter of SimpleImputer for doubles, which ONNX's own operator does not take; else `original`."""
-
-    def convert(scope: Any, operator: Any, container: Any) -> None:
-        from skl2onnx.common.data_types import DoubleTensorType
-        from skl2onnx.operator_converters.common import concatenate_variables
-
-        model = operator.raw_operator
-        is_plain = isinstance(model.missing_values, float) and np.isnan(model.missing_values)
-        values = np.asarray(model.statistics_)
-        if not (isinstance(operator.inputs[0].type, DoubleTensorType) and is_plain and values.dtype == np.float64):
-            original(scope, operator, container)
-            return
-        if model.add_indicator or np.isnan(values).any():
-            raise NoExactFormError("an imputer that adds or drops columns")
-        graph = _Graph(scope, operator, container)
-        given = concatenate_variables(scope, operator.inputs, container)
-        missing = graph.node("IsNaN", [given])
-        filled = graph.node("Where", [missing, graph.constant(values), given])
-        graph.result(filled, 0)
-
-    from skl2onnx.common import _registration
-
-    return _registration.RegisteredConverter(convert, original.get_allowed_options())
-
-
-def _with_graph(converter: Callable[[_Graph], None]) -> Callable[[Any, Any, Any], None]:
-    return lambda scope, operator, container: converter(_Graph(scope, operator, container))
-
-
-_CONVERTERS: dict[str, Callable[[_Graph], None]] = {
+_CONVERTERS: dict[str, Callable[[Graph], None]] = {
     "DecisionTreeClassifier": _forest_classifier,
     "DecisionTreeRegressor": _forest_regressor,
     "ExtraTreeClassifier": _forest_classifier,
@@ -350,6 +283,7 @@ _CONVERTERS: dict[str, Callable[[_Graph], None]] = {
     "GradientBoostingRegressor": _boosting_regressor,
     "HistGradientBoostingClassifier": _boosting_classifier,
     "HistGradientBoostingRegressor": _boosting_regressor,
+    "IsolationForest": _isolation_forest,
     "RandomForestClassifier": _forest_classifier,
     "RandomForestRegressor": _forest_regressor,
 }

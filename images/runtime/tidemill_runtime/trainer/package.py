@@ -26,7 +26,7 @@ from tidemill_contracts.artifact import (
 from tidemill_contracts.reference import ReferenceProfile
 from tidemill_contracts.runtimes import VERIFIED
 from tidemill_contracts.training import TrainerConfig
-from tidemill_runtime.trainer import inspection, missing, native, onnxform, ranges, reference, unseen
+from tidemill_runtime.trainer import inspection, missing, native, onnxform, proving, ranges, reference, unseen
 from tidemill_runtime.trainer.evaluation import Metrics
 from tidemill_runtime.trainer.failures import RunError
 from tidemill_runtime.trainer.inspection import Model
@@ -59,15 +59,16 @@ def pack(
     model, holdout = judged.model, judged.holdout
     predicted = model.predict(holdout)
     form = judged.form or native.dump(model.estimator, allow_pickle=config.allow_pickle)
-    converted = None
+    converted = batching = None
     signature = inspection.signature(model, judged.training)
     if form.form != "onnx":
         _check_round_trip(form, model, holdout, predicted)
         signature = unseen.noted(missing.noted(signature, model, holdout), model, holdout)
         signature = ranges.noted(signature, model, judged.training)
-        converted = unseen.checked(onnxform.convert(model, holdout), signature, model, holdout)
-        if converted.content is not None:
-            signature = ranges.narrowed(signature, converted.content, model, holdout)
+        proof = proving.Proof(form, model, signature, judged.training, holdout)
+        converted = onnxform.convert(model, holdout, proof.report)
+        signature = proof.signature if converted.content is not None else signature
+        batching = proof.batching()
     return assemble(
         config,
         model=model,
@@ -80,6 +81,7 @@ def pack(
         revisions=revisions,
         digests=digests,
         converted=converted,
+        batching=batching,
     )
 
 
@@ -96,8 +98,12 @@ def assemble(
     revisions: dict[str, str],
     digests: dict[str, str],
     converted: Converted | None,
+    batching: bool | None = None,
 ) -> Package:
-    """Return files and manifest; `form` is the version's main form, `converted` its ONNX form where one was tried."""
+    """Return files and manifest; `form` is the version's main form, `converted` its ONNX form where one was tried.
+
+    `batching`: whether the main form may answer several requests together, None where that is not known.
+    """
     files = {
         **others,
         form.file: form.content,
@@ -119,6 +125,7 @@ def assemble(
         classes=None if model.classes is None else tuple(inspection.plain(value) for value in model.classes),
         lineage=lineage(config, revisions, digests),
         onnx_parity=converted.report if converted is not None else None,
+        batching=batching,
     )
     return Package(manifest, files, _onnx_note(form, converted))
 

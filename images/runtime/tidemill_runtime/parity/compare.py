@@ -1,0 +1,127 @@
+"""Whether two forms of a model answer rows alike, each row in company and alone.
+
+An answer is what the server would send: labels must be the same, probabilities within 1e-4, other numbers within 1e-4
+relative. A refusal (400) is an answer like any other: one form's 400 beside the other's 200 is a difference.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from tidemill_contracts.artifact import PROBABILITIES
+from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.errors import BadRequestError
+from tidemill_runtime.server.frame import Array, Frame, shown
+
+TOLERANCE = 1e-4
+_SHOWN = 4  # columns of a row in a reason
+
+
+class Predictor(Protocol):
+    """A form of a model, as the server asks it."""
+
+    def predict(self, frame: Frame) -> Answer:
+        """Return one answer per row; raises BadRequestError for rows that it refuses."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What a form says to rows that it does not answer: 400, or 500 where it fails."""
+
+    status: int
+
+    def __str__(self) -> str:
+        """Return it for a reason."""
+        return f"status {self.status}"
+
+
+Outcome = Answer | Refused
+
+
+def outcome(model: Predictor, frame: Frame) -> Outcome:
+    """Return what a form says to a request."""
+    try:
+        return model.predict(frame)
+    except BadRequestError:
+        return Refused(400)
+    except Exception:  # a model's own code; the server answers 500
+        return Refused(500)
+
+
+def scales(answer: Outcome) -> list[float]:
+    """Return for each output the mean size of its numbers in usual answers, by which small ones are judged."""
+    if isinstance(answer, Refused):
+        return []
+    return [_mean(array) for _, _, array in answer.tensors()]
+
+
+def _mean(array: Array) -> float:
+    if array.dtype.kind not in "fiu":
+        return 0.0
+    sizes = np.abs(array[np.isfinite(array)].astype(np.float64))
+    return float(sizes.mean()) if len(sizes) else 0.0
+
+
+def difference(wanted: Outcome, given: Outcome, usual: Sequence[float], names: tuple[str, str]) -> tuple[int, str] | None:
+    """Return the first row that two forms (with these `names`) answer otherwise and how, None where there is none.
+
+    `usual`: the `scales` of usual answers.
+    """
+    if isinstance(wanted, Refused) or isinstance(given, Refused):
+        if wanted == given:
+            return None
+        says = [str(one) if isinstance(one, Refused) else "an answer" for one in (given, wanted)]
+        return 0, f"{names[1]} {says[0]}, {names[0]} {says[1]}"
+    for place, (expected, found) in enumerate(zip(wanted.tensors(), given.tensors(), strict=True)):
+        scale = usual[place] if place < len(usual) else 0.0
+        name, first, second = expected[0], expected[2], found[2]
+        if first.shape != second.shape:
+            return 0, f"{name} of shape {second.shape[1:]} {names[1]}, {first.shape[1:]} {names[0]}"
+        bad = ~_alike(first, second, scale, is_label=place == 0, is_probability=name.startswith(PROBABILITIES))
+        if bad.any():
+            row = int(np.argmax(bad.reshape(len(bad), -1).any(axis=1)))
+            at = (row, *(int(i) for i in np.argwhere(bad[row])[0])) if bad.ndim > 1 else (row,)
+            values = [_text(array[at]) for array in (second, first)]
+            return row, f"{name} {values[0]} {names[1]}, {values[1]} {names[0]}"
+    return None
+
+
+def _text(value: Any) -> str:
+    value = value.item() if isinstance(value, np.generic) else value
+    return f"{value:.6g}" if isinstance(value, float) else shown(value)
+
+
+def _alike(first: Array, second: Array, scale: float, *, is_label: bool, is_probability: bool) -> Array:
+    if first.dtype.kind not in "fiub" or second.dtype.kind not in "fiub":
+        found: Array = np.asarray(first.astype(object) == second.astype(object), dtype=bool)
+        return found
+    a, b = first.astype(np.float64), second.astype(np.float64)
+    with np.errstate(all="ignore"):
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        if is_label and not (first.dtype.kind == "f" or second.dtype.kind == "f"):
+            return same
+        allowed = TOLERANCE if is_probability else TOLERANCE * np.maximum(np.abs(a), scale)
+        near: Array = same | (np.isfinite(a) & np.isfinite(b) & (np.abs(a - b) <= allowed))
+    return near
+
+
+def describe(frame: Frame, row: int, changed: int) -> str:
+    """Return one row for a reason, short: the column that was changed first."""
+    names = frame.schema.names
+    order = [i for i in range(len(names)) if i != changed]
+    order = ([changed] if changed >= 0 else []) + order
+    parts = [f"{_short(names[i])}={_value(frame.column(i)[row])}" for i in order[:_SHOWN]]
+    return ", ".join(parts) + (", …" if len(names) > _SHOWN else "")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else name[:23] + "…"
+
+
+def _value(value: Any) -> str:
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or value != value:
+        return "null"
+    return repr(value if not isinstance(value, str) or len(value) <= 24 else value[:23] + "…")

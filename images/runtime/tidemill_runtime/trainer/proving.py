@@ -1,0 +1,109 @@
+"""A model's ONNX form held against its native form, both as a server loads and asks them, on rows made to tell them
+apart; and whether the native form gives a row the same answer alone and in company.
+"""
+
+import io
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from tidemill_contracts.artifact import ONNX_FILE, Lineage, ModelManifest, ParityReport, Signature
+from tidemill_runtime.parity import check, rows
+from tidemill_runtime.parity.check import Check
+from tidemill_runtime.parity.thresholds import thresholds
+from tidemill_runtime.server.frame import Array, Schema
+from tidemill_runtime.trainer import inspection, native
+from tidemill_runtime.trainer.inspection import Model, datatype
+from tidemill_runtime.trainer.native import Native
+
+_LARGE = 2_000_000
+"""Bytes of a native form up to which it is asked as many rows as there may be; a row costs a larger one more."""
+_LEAST = 0.2
+
+
+class Proof:
+    """The check of one model; the native form is loaded when it is first needed."""
+
+    def __init__(self, form: Native, model: Model, signature: Signature, training: pd.DataFrame) -> None:
+        self._form = form
+        self._model = model
+        self._training = training
+        self._schema = Schema(signature)
+        self._manifest = _manifest(model, signature)
+
+    def report(self, content: bytes) -> ParityReport:
+        """Return how a graph compares."""
+        from tidemill_runtime.server.onnx_model import OnnxModel
+
+        with tempfile.TemporaryDirectory(prefix="tidemill-onnx-") as folder:
+            path = Path(folder) / ONNX_FILE
+            path.write_bytes(content)
+            form = OnnxModel(path, self._schema, self._manifest, threads=1)
+        with threadpool_limits(1):  # one row is asked at a time: threads would cost more than they save
+            found = self._check.compared(form)
+        return ParityReport(
+            passed=found.passed, rows=found.rows, candidates=found.candidates, check=check.VERSION, reason=found.reason
+        )
+
+    def batching(self) -> bool:
+        """Return whether the native form gives every row that was tried the same answer alone and in company."""
+        with threadpool_limits(1):
+            return not self._check.company()
+
+    @cached_property
+    def _check(self) -> Check:
+        from tidemill_runtime.server.native_model import NativeModel
+
+        estimator = _loaded(self._form)
+        form = NativeModel(estimator, self._schema, self._manifest)
+        share = max(_LEAST, min(1.0, _LARGE / len(self._form.content)))
+        steps = thresholds(estimator, self._schema.names)
+        made = rows.blocks(self._schema, known(self._training, self._schema), steps, int(rows.LIMIT * share))
+        return Check(form, self._schema, made, alone=share)
+
+
+def known(training: pd.DataFrame, schema: Schema) -> list[Array]:
+    """Return rows as a server has them, one array per column; infinities, which no request holds, are left out."""
+    numbers = training[[c.name for c in schema.columns if c.kind == "number"]]
+    finite = ~np.isinf(numbers.to_numpy(dtype=np.float64, na_value=np.nan)).any(axis=1)
+    rows = training[finite] if finite.any() else training
+    return [_column(rows[column.name]) for column in schema.columns]
+
+
+def _column(values: "pd.Series[Any]") -> Array:
+    kind = datatype(values.dtype)
+    if kind == "BYTES":
+        texts = values.astype(object)
+        found: Array = np.array([str(v) if present else None for v, present in zip(texts, values.notna())], dtype=object)
+        return found
+    if kind == "INT64":
+        return values.to_numpy(dtype=np.uint64 if np.dtype(values.dtype).kind == "u" else np.int64)
+    return values.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _loaded(form: Native) -> Any:
+    if form.form == "skops":
+        return native.load_skops(form.content)
+    import joblib
+
+    return joblib.load(io.BytesIO(form.content))
+
+
+def _manifest(model: Model, signature: Signature) -> ModelManifest:
+    """Return what a server's models read of a manifest."""
+    return ModelManifest(
+        pipeline="",
+        task=model.task,
+        formats=("onnx",),
+        files={},
+        model_digest="",
+        signature=signature,
+        metrics={},
+        classes=None if model.classes is None else tuple(inspection.plain(value) for value in model.classes),
+        lineage=Lineage(data={}, code="", image=""),
+    )
