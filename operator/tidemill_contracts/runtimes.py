@@ -12,6 +12,12 @@ Runtime = Literal["ONNX", "Native"]
 Asked = Literal["Auto", "ONNX", "Native"]
 
 VERIFIED = "verified"  # what a version's record says of an ONNX form that passed the parity check
+PARITY_CHECK = 2
+"""Version of the parity check; 1 looked at held-out rows only. A server looks again at what a lower one verified."""
+OUTDATED = (
+    "ParityOutdated"  # reason of a server that serves natively what an older check verified and it found to differ
+)
+IN_COMPANY = "its answer to a row depends on the rows beside it"  # why requests are not answered together
 _NATIVE = ("skops", "joblib")
 
 

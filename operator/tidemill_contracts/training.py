@@ -139,6 +139,8 @@ class TrainingResult(Document):
     frameworks: dict[str, str] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)  # phase -> duration
     onnx: str | None = None  # "verified" or why there is no ONNX form
+    onnx_check: int | None = None  # version of the check that said so; None: the first
+    batching: bool | None = None  # False: native answers depend on who else is in the batch
     warnings: tuple[str, ...] = ()
 
 

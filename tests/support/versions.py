@@ -31,6 +31,7 @@ from tidemill_contracts.artifact import (
     sha256,
 )
 from tidemill_contracts.inference import PredictionLog, ServerConfig
+from tidemill_contracts.runtimes import PARITY_CHECK
 from tidemill_runtime.trainer.publish import publish
 
 COLORS = ("blau", "grün", "rot")
@@ -155,6 +156,8 @@ def write(
     answer: Any = None,
     task: str = "classification",
     parity: bool = True,
+    check: int | None = PARITY_CHECK,
+    batching: bool | None = True,
     as_pickle: Callable[[Any], bytes] | None = None,
     sample: Sample | None = None,
     extra: Mapping[str, bytes] | None = None,
@@ -181,7 +184,8 @@ def write(
         metrics={},
         classes=tuple(model.classes_.tolist()) if task == "classification" else None,
         lineage=Lineage(data={"demo": "1"}, code="sha256:0", image="none"),
-        onnx_parity=ParityReport(passed=parity, rows=5) if onnx_content is not None else None,
+        onnx_parity=ParityReport(passed=parity, rows=5, check=check) if onnx_content is not None else None,
+        batching=batching,
     )
     uri = publish(f"file://{store}", None, manifest, files)
     return Published(uri, manifest.digest(), Path(uri.removeprefix("file://")), manifest, frame, model)

@@ -14,8 +14,10 @@ from tidemill.core.conditions import parse_time
 from tidemill.core.plan import ObjectRef
 from tidemill.core.podfailure import PodFailure
 from tidemill.serving.snapshot import (
+    BATCHING_ANNOTATION,
     FORMATS_ANNOTATION,
     ONNX_ANNOTATION,
+    ONNX_CHECK_ANNOTATION,
     RollbackRequest,
     RouterPod,
     RouterWorkload,
@@ -42,6 +44,8 @@ def version(obj: Obj) -> Version:
         uri=spec["uri"],
         formats=tuple(sorted(spec.get("formats") or ())),
         onnx=spec.get("onnx") or "",
+        onnx_check=int(spec.get("onnxCheck") or 1),
+        batching=spec.get("batching") is not False,
         secret=(spec.get("secretRef") or {}).get("name"),
         approved=bool(approved and approved.get("status") == "True"),
         note=(approved or {}).get("message", ""),
@@ -79,6 +83,10 @@ def workload(deployment: Obj, pods: Iterable[Obj], versions: Iterable[Version]) 
     )
 
 
+def _whole(text: str | None) -> int:
+    return int(text) if text is not None and text.isdecimal() else 1
+
+
 def _told_version(told: ServerConfig, annotations: Mapping[str, str]) -> Version:
     return Version(
         name=told.version,
@@ -87,6 +95,8 @@ def _told_version(told: ServerConfig, annotations: Mapping[str, str]) -> Version
         uri=told.uri,
         formats=tuple(f for f in annotations.get(FORMATS_ANNOTATION, "").split(",") if f),
         onnx=annotations.get(ONNX_ANNOTATION, ""),
+        onnx_check=_whole(annotations.get(ONNX_CHECK_ANNOTATION)),
+        batching=annotations.get(BATCHING_ANNOTATION) != "false",
         secret=told.secret,
         recorded=False,
     )

@@ -36,6 +36,12 @@ FORMATS_ANNOTATION = f"{keys.GROUP}/formats"
 ONNX_ANNOTATION = f"{keys.GROUP}/onnx"
 """On a version's Deployment: what the ModelVersion says of its ONNX form, for when that is gone."""
 
+ONNX_CHECK_ANNOTATION = f"{keys.GROUP}/onnx-check"
+"""Beside it: the version of the check that said so."""
+
+BATCHING_ANNOTATION = f"{keys.GROUP}/batching"
+"""Beside it: `false` where requests are not answered together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -48,6 +54,10 @@ class Version:
     formats: tuple[str, ...]
     onnx: str = ""
     """`verified`, or why there is no verified ONNX form; empty: not told."""
+    onnx_check: int = 1
+    """Version of the check that said so."""
+    batching: bool = True
+    """False: its native answers are known to depend on who else is in the batch."""
     secret: str | None = None
     approved: bool = False
     recorded: bool = True

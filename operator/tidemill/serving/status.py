@@ -15,8 +15,9 @@ from tidemill.core.conditions import Condition, format_time, merge, of, trio
 from tidemill.serving import readiness, settling, steps
 from tidemill.serving.advice import advice
 from tidemill.serving.settling import Seen, Unsettled
-from tidemill.serving.snapshot import Snapshot
+from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target, is_version
+from tidemill_contracts.runtimes import IN_COMPANY, OUTDATED, PARITY_CHECK, Choice
 
 AVAILABLE = "Available"
 PROGRESSING = "Progressing"
@@ -78,7 +79,17 @@ def _runtime(snapshot: Snapshot, record: StableStatus | CandidateStatus) -> dict
     choice = snapshot.runtime_of(version) if version else None
     if choice is None or choice.runtime is None:
         return {}
-    return {"runtime": choice.runtime, "runtime_reason": choice.reason}
+    found = {"runtime": choice.runtime, "runtime_reason": choice.reason + _outdated(choice, version)}
+    return found if version is None or version.batching else found | {"batching_reason": IN_COMPANY}
+
+
+def _outdated(choice: Choice, version: Version | None) -> str:
+    """What more to say of an ONNX form that an older check verified: its servers look again, and know alone."""
+    if version is None or choice.runtime != "ONNX" or len(choice.formats) == 1 or version.onnx_check >= PARITY_CHECK:
+        return ""
+    return (
+        f", as an older check said; its servers look again and serve natively, with reason {OUTDATED}, if it does not"
+    )
 
 
 def conditions(

@@ -10,7 +10,7 @@ from tidemill.api.v1alpha1.model_deployment import ModelDeploymentStatus
 from tidemill.serving import plan, reading
 from tidemill.serving.builders import server
 from tidemill.serving.snapshot import Version, runtime_of
-from tidemill_contracts.runtimes import VERIFIED, Choice, choose
+from tidemill_contracts.runtimes import IN_COMPANY, PARITY_CHECK, VERIFIED, Choice, choose
 
 BOTH = ("skops", "onnx")
 REPEATS = "its ONNX form repeats the native one's answers"
@@ -67,7 +67,7 @@ def test_a_record_is_read_as_the_server_reads_the_manifest(found: Version, want:
 
 
 def test_status_says_what_serves_stable_and_candidate_and_why() -> None:
-    one, two = version(1, onnx=VERIFIED), version(2, formats=("skops",), onnx=DIFFER)
+    one, two = version(1, onnx=VERIFIED, onnx_check=PARITY_CHECK), version(2, formats=("skops",), onnx=DIFFER)
     workloads = (replace(workload(1), version=one), replace(workload(2), version=two))
     record = {"stable": stable(1), "candidate": candidate(2, 0, step_started=5)}
     found = snapshot({"rollout": CANARY}, record, versions=(one, two), workloads=workloads)
@@ -80,6 +80,43 @@ def test_status_says_what_serves_stable_and_candidate_and_why() -> None:
         "Native",
         f"no verified ONNX form: {DIFFER}",
     )
+
+
+def test_status_says_who_looked_and_what_the_servers_may_find() -> None:
+    older, newer = version(1, onnx=VERIFIED, onnx_check=1), version(1, onnx=VERIFIED, onnx_check=PARITY_CHECK)
+    for known, asked in ((older, "Auto"), (older, "ONNX"), (newer, "Auto")):
+        found = snapshot({"server": {"runtime": asked}}, {"stable": stable(1)}, versions=(known,))
+        status = plan.build(found).status
+        assert status is not None
+        says = "serve natively, with reason ParityOutdated" in status["stable"]["runtimeReason"]
+        assert says is (known is older and asked == "Auto")
+
+
+def test_status_says_that_requests_are_answered_alone_and_why() -> None:
+    for batching, want in ((True, None), (False, IN_COMPANY)):
+        known = version(1, formats=("skops",), batching=batching)
+        status = plan.build(snapshot({}, {"stable": stable(1)}, versions=(known,))).status
+        assert status is not None
+        assert status["stable"].get("batchingReason") == want
+
+
+@pytest.mark.parametrize("batching", [True, False])
+@pytest.mark.parametrize("check", [1, 2])
+def test_a_deployment_remembers_check_and_batching(check: int, batching: bool) -> None:
+    one = version(1, onnx=VERIFIED, onnx_check=check, batching=batching)
+    found = reading.workload(server.deployment(snapshot(), one), [], [])
+    assert found is not None
+    assert (found.version.onnx_check, found.version.batching) == (check, batching)
+
+
+@pytest.mark.parametrize(
+    ("spec", "want"),
+    [({}, (1, True)), ({"onnxCheck": 2, "batching": True}, (2, True)), ({"batching": False}, (1, False))],
+)
+def test_a_record_without_the_fields_is_one_from_before(spec: dict[str, Any], want: tuple[int, bool]) -> None:
+    record = {"number": 1, "digest": "sha256:0", "uri": "pvc://a/b", "formats": ["skops"], **spec}
+    found = reading.version({"metadata": {"name": "a-1"}, "spec": record})
+    assert (found.onnx_check, found.batching) == want
 
 
 def test_status_keeps_what_it_said_of_a_version_that_is_gone() -> None:

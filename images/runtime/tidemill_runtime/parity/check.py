@@ -14,12 +14,10 @@ from tidemill_runtime.parity.compare import Outcome, Predictor, Refused, describ
 from tidemill_runtime.parity.rows import Block
 from tidemill_runtime.server.frame import Array, Frame, Schema
 
-VERSION = 2
-"""Of this check; 1 looked at held-out rows only. A server looks again at what a lower one verified."""
 SECONDS = 60.0  # of the processor's time, which does not depend on what else runs on the machine
 CHUNK = 256  # rows of one request
 _ALONE = {"training": 200}
-_ALONE_OTHERS = 16
+_ALONE_OTHERS = 8
 _REFUSALS = 200  # requests of one row that are asked because a request of many was refused
 
 Clock = Callable[[], float]

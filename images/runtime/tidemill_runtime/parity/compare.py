@@ -64,7 +64,9 @@ def _mean(array: Array) -> float:
     return float(sizes.mean()) if len(sizes) else 0.0
 
 
-def difference(wanted: Outcome, given: Outcome, usual: Sequence[float], names: tuple[str, str]) -> tuple[int, str] | None:
+def difference(
+    wanted: Outcome, given: Outcome, usual: Sequence[float], names: tuple[str, str]
+) -> tuple[int, str] | None:
     """Return the first row that two forms (with these `names`) answer otherwise and how, None where there is none.
 
     `usual`: the `scales` of usual answers.
@@ -99,7 +101,7 @@ def _alike(first: Array, second: Array, scale: float, *, is_label: bool, is_prob
         return found
     a, b = first.astype(np.float64), second.astype(np.float64)
     with np.errstate(all="ignore"):
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        same: Array = (a == b) | (np.isnan(a) & np.isnan(b))
         if is_label and not (first.dtype.kind == "f" or second.dtype.kind == "f"):
             return same
         allowed = TOLERANCE if is_probability else TOLERANCE * np.maximum(np.abs(a), scale)

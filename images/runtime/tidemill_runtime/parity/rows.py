@@ -66,6 +66,7 @@ def blocks(schema: Schema, known: list[Array], steps: Sequence[Array], limit: in
         "whole": maker.wholes,
     }  # fmt: skip
     made = [make(max(16, int(limit * _SHARES[kind]))) for kind, make in makers.items()]
+    made.append(maker.unseen_whole(max(16, int(limit * _SHARES["unseen"]))))
     return [block for block in made if block.rows]
 
 
@@ -116,7 +117,7 @@ class _Maker:
 
     def nulls(self, share: int) -> Block:
         """Rows with nulls in the columns that take them: in all, in each, in some."""
-        rows = [(base, {i: None for i in self._nullable}) for base in self._bases(4)] if self._nullable else []
+        rows = [(base, dict.fromkeys(self._nullable)) for base in self._bases(4)] if self._nullable else []
         rows += [(base, {i: None}) for i in self._nullable for base in self._bases(4)]
         random = np.random.default_rng(0)
         for base in self._bases(share // 4) if self._nullable else ():
@@ -137,7 +138,9 @@ class _Maker:
             rows += [(base, {i: value}) for base, value in zip(bases.tolist(), pool.tolist(), strict=True)]
         for base in random.integers(0, self._rows, min(share - len(rows), len(rows)) if pools else 0).tolist():
             flags = random.random(len(pools)) < 0.5
-            rows.append((base, {i: float(random.choice(p)) for (i, p), f in zip(pools.items(), flags, strict=True) if f}))
+            rows.append(
+                (base, {i: float(random.choice(p)) for (i, p), f in zip(pools.items(), flags, strict=True) if f})
+            )
         taken = sum(len(self._steps[i][_evenly(len(self._steps[i]), each)]) for i in pools)
         return self._block("threshold", rows, share, also=9 * (found - taken))
 
@@ -169,14 +172,23 @@ class _Maker:
         rows: list[tuple[int, dict[int, Any]]] = []
         for i, column in enumerate(self._schema.columns):
             if column.kind == "text":
-                known = sorted({str(v) for v in self._known[i].tolist() if v is not None} | {*(column.categories or ())})
+                known = sorted(
+                    {str(v) for v in self._known[i].tolist() if v is not None} | {*(column.categories or ())}
+                )
                 strange = [*_TEXTS, *(known[:1] and [known[0] + " ", known[0].swapcase()])]
                 values: list[Any] = [*strange, *known]
             elif column.kind == "number":
                 values = [*_NUMBERS, *self._beside_known(i)]
-                values += _WIDE if column.is_integer else ()
             else:
                 continue
+            rows += [(base, {i: value}) for value, base in zip(values, self._around(len(values)), strict=True)]
+        return self._block("unseen", rows, share)
+
+    def unseen_whole(self, share: int) -> Block:
+        """The same for columns of whole numbers, sent as such: a float between them would round the largest."""
+        rows: list[tuple[int, dict[int, Any]]] = []
+        for i in (i for i in self._numbers if self._schema.columns[i].is_integer):
+            values = [*_WIDE, *(int(v) for v in self._beside_known(i) if v.is_integer())]
             rows += [(base, {i: value}) for value, base in zip(values, self._around(len(values)), strict=True)]
         return self._block("unseen", rows, share)
 
@@ -227,7 +239,8 @@ def _whole(values: Array) -> Array:
     """Return numbers as integers where none is missing or too large, else as they are."""
     if values.dtype.kind != "f" or not (np.abs(values) < EXACT).all():
         return values
-    return np.rint(values).astype(np.int64)
+    found: Array = np.rint(values).astype(np.int64)
+    return found
 
 
 def _beside(steps: Array) -> Array:
@@ -238,7 +251,7 @@ def _beside(steps: Array) -> Array:
     middles += [np.nextafter(middles[0], np.inf)]
     near = [steps, np.nextafter(steps, np.inf), np.nextafter(steps, -np.inf), single.astype(np.float64), up, down]
     with np.errstate(all="ignore"):
-        found = np.stack([*near, *middles]).T.ravel()
+        found: Array = np.stack([*near, *middles]).T.ravel()
     return found[np.abs(found) < _FAR]
 
 
@@ -252,4 +265,4 @@ def _array(values: list[Any], known: Array) -> Array:
 
 
 def _is_whole(value: Any) -> bool:
-    return value is not None and float(value).is_integer() and abs(value) < EXACT
+    return value is not None and float(value).is_integer() and (isinstance(value, int) or abs(value) < EXACT)

@@ -108,7 +108,9 @@ def _places(columns: Any, names: Sequence[str], width: int) -> list[int]:
     if chosen and isinstance(chosen[0], (bool, np.bool_)):
         return [i for i, taken in enumerate(chosen) if taken]
     places = {name: i for i, name in enumerate(names)}
-    return [places[c] if isinstance(c, str) else int(c) % width for c in chosen if not isinstance(c, str) or c in places]
+    return [
+        places[c] if isinstance(c, str) else int(c) % width for c in chosen if not isinstance(c, str) or c in places
+    ]
 
 
 def _names_of(columns: Any, names: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from tidemill_contracts.runtimes import IN_COMPANY
 from tidemill_runtime.redaction import redact
 from tidemill_runtime.server import compression, feedback, openapi
 from tidemill_runtime.server.bodies import BodyReader, ClientGoneError
@@ -39,6 +40,8 @@ class Endpoints:
         self._description.check(model, version)
         warm = self._plane.warm
         more: dict[str, Any] = {"runtime": warm.runtime, "reason": warm.reason}
+        if not warm.batching:
+            more["batching"] = f"off: {IN_COMPANY}"
         if warm.manifest.classes is not None:
             more["classes"] = list(warm.manifest.classes)
         return {**self._description.model(), "parameters": more}

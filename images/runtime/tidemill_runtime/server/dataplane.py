@@ -56,7 +56,7 @@ class DataPlane:
     def _new_batcher(self, batching: Batching) -> Batcher | None:
         """Return what collects requests, None where a call costs little more than its rows or batching is off."""
         warm = self.warm
-        if not batching.enabled or warm.seconds_per_row > ROW_SHARE * warm.seconds_per_call:
+        if not batching.enabled or not warm.batching or warm.seconds_per_row > ROW_SHARE * warm.seconds_per_call:
             return None
         return Batcher(
             self.answer,

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 from tidemill_contracts import artifact
 from tidemill_contracts.artifact import ModelManifest, Sample
 from tidemill_contracts.inference import ServerConfig
-from tidemill_contracts.runtimes import Choice, Runtime
+from tidemill_contracts.runtimes import OUTDATED, Choice, Runtime
 from tidemill_contracts.runtimes import choose as chosen
 from tidemill_runtime import artifacts
 from tidemill_runtime.artifacts import ArtifactError, Version
+from tidemill_runtime.parity import recheck
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError, StartError
 from tidemill_runtime.server.frame import Frame, Schema, array_of, frame_of_values, shown
@@ -50,6 +51,7 @@ class WarmModel:
     seconds_per_row: float
     background: Frame  # the sample rows: what is usual, for explanations
     reason: str = ""  # why this form serves: half a sentence
+    batching: bool = True  # False: its answers depend on who else is in the batch
 
     @property
     def runtime(self) -> Runtime:
@@ -79,7 +81,7 @@ def load(version: Version, config: ServerConfig, threads: int) -> WarmModel:
     """Return the model that the configuration asks for, warm.
 
     With `runtime: Auto`, ONNX serves when its parity check passed at training and its warm-up passes here;
-    otherwise the native form does.
+    otherwise the native form does. What an older check verified is looked at again first.
 
     Raises:
         StartError: FormatUnsupported, ModelLoadFailed or WarmUpMismatch.
@@ -88,14 +90,19 @@ def load(version: Version, config: ServerConfig, threads: int) -> WarmModel:
     choice = runtimes(version.manifest, config)
     reason = choice.reason
     for name in choice.formats[:-1]:
+        found = recheck.difference(version, choice.formats[-1]) if name == "onnx" else ""
+        if found:
+            reason = f"{OUTDATED}: {found}"
+            _log.warning("%s is not served: %s", name, reason)
+            continue
         try:
-            warm = _warm_up(_load(name, version, schema, threads), schema, version)
+            warm = _warm_up(load_form(name, version, schema, threads), schema, version)
         except StartError as error:
             _log.warning("%s is not served, trying %s: %s", name, choice.formats[-1], error)
             reason = f"its {name} form failed in the server: {error}"
         else:
             return replace(warm, reason=reason)
-    return replace(_warm_up(_load(choice.formats[-1], version, schema, threads), schema, version), reason=reason)
+    return replace(_warm_up(load_form(choice.formats[-1], version, schema, threads), schema, version), reason=reason)
 
 
 def runtimes(manifest: ModelManifest, config: ServerConfig) -> Choice:
@@ -121,7 +128,12 @@ def runtimes(manifest: ModelManifest, config: ServerConfig) -> Choice:
     return choice
 
 
-def _load(choice: str, version: Version, schema: Schema, threads: int) -> Model:
+def load_form(choice: str, version: Version, schema: Schema, threads: int) -> Model:
+    """Return one form of a version, not proved yet.
+
+    Raises:
+        StartError: FormatUnsupported or ModelLoadFailed.
+    """
     try:
         if choice == "onnx":
             from tidemill_runtime.server.onnx_model import OnnxModel
@@ -160,7 +172,8 @@ def _warm_up(model: Model, schema: Schema, version: Version) -> WarmModel:
         raise StartError(
             "WarmUpMismatch", f"the model failed on its sample: {type(error).__name__}: {error}"
         ) from error
-    return WarmModel(model, schema, version.manifest, one, max(0.0, per_row), frame)
+    batching = recheck.batching(model, schema, version)
+    return WarmModel(model, schema, version.manifest, one, max(0.0, per_row), frame, batching=batching)
 
 
 def _frame(sample: Sample, schema: Schema, rows: Any) -> Frame:

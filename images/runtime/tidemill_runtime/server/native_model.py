@@ -86,6 +86,7 @@ class NativeModel:
 
     def __init__(self, estimator: Any, schema: Schema, manifest: ModelManifest) -> None:
         use_one_thread(estimator)
+        self.estimator = estimator
         self._schema = schema
         outputs = manifest.signature.outputs
         self._names = [(o.name, o.datatype) for o in outputs]

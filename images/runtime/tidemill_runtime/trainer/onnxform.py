@@ -50,9 +50,7 @@ class Converted:
     report: ParityReport
 
 
-def convert(
-    model: Model, holdout: pd.DataFrame, prove: Callable[[bytes], ParityReport] | None = None
-) -> Converted:
+def convert(model: Model, holdout: pd.DataFrame, prove: Callable[[bytes], ParityReport] | None = None) -> Converted:
     """Return the ONNX form of a model, held against the native form on up to 1,000 held-out rows.
 
     A graph that passes there is given to `prove`, which has the last word.

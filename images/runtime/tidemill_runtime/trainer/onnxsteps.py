@@ -63,7 +63,7 @@ def _imputer(graph: Graph) -> None:
     graph.result(graph.node("Where", [graph.node("IsNaN", [given]), graph.constant(values), given]), 0)
 
 
-def _always(model: Any) -> bool:
+def _always(_: Any) -> bool:
     return True
 
 
@@ -162,7 +162,9 @@ def _number(graph: Graph, column: int, known: Values, *, refuses: bool) -> str:
     if not refuses:
         return number
     seen = graph.node("OneHotEncoder", [number], cats_int64s=list(range(1, len(known) + 1)), zeros=0)
-    counted = graph.node("Mul", [seen, graph.constant(np.arange(1, len(known) + 1, dtype=np.float32).reshape(1, 1, -1))])
+    counted = graph.node(
+        "Mul", [seen, graph.constant(np.arange(1, len(known) + 1, dtype=np.float32).reshape(1, 1, -1))]
+    )
     summed = graph.node("ReduceSum", [counted, graph.constant(np.array([2]))], keepdims=0)
     return graph.node("Cast", [summed], to=integer())
 

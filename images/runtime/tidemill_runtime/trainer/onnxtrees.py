@@ -106,8 +106,8 @@ def _boosting_classifier(graph: Graph) -> None:
     trees, base = _boosted(graph)
     if len(base) > 1:
         numbers = list(range(len(base)))
-        winner, sums = _ensemble(graph, 
-            "Classifier", trees, classlabels_int64s=numbers, base_values_as_tensor=tensor(base)
+        winner, sums = _ensemble(
+            graph, "Classifier", trees, classlabels_int64s=numbers, base_values_as_tensor=tensor(base)
         )
         graph.labels(winner)
         graph.result(sums if graph.raw_scores else graph.node("Softmax", [sums], axis=1), 1)
@@ -175,7 +175,9 @@ def _isolation_forest(graph: Graph) -> None:
             )
         )  # fmt: skip
     (above,) = _ensemble(graph, "Regressor", trees, n_targets=1, base_values_as_tensor=tensor(np.array([-limit])))
-    flags = graph.node("Cast", [graph.node("GreaterOrEqual", [above, graph.constant(np.zeros(1, np.float32))])], to=integer())
+    flags = graph.node(
+        "Cast", [graph.node("GreaterOrEqual", [above, graph.constant(np.zeros(1, np.float32))])], to=integer()
+    )
     twice = graph.node("Mul", [flags, graph.constant(np.array([2]))])
     labels = graph.node("Sub", [twice, graph.constant(np.array([1]))])
     graph.result(graph.node("Reshape", [labels, graph.constant(np.array([-1]))]), 0)

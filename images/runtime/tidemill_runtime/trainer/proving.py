@@ -13,7 +13,8 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from tidemill_contracts.artifact import ONNX_FILE, Lineage, ModelManifest, ParityReport, Signature
-from tidemill_runtime.parity import check, rows
+from tidemill_contracts.runtimes import PARITY_CHECK
+from tidemill_runtime.parity import rows
 from tidemill_runtime.parity.check import Check
 from tidemill_runtime.parity.thresholds import thresholds
 from tidemill_runtime.server.frame import Array, Schema
@@ -34,7 +35,7 @@ class Proof:
         self._model = model
         self._training = training
         self._schema = Schema(signature)
-        self._manifest = _manifest(model, signature)
+        self._manifest = manifest(model, signature)
 
     def report(self, content: bytes) -> ParityReport:
         """Return how a graph compares."""
@@ -47,7 +48,7 @@ class Proof:
         with threadpool_limits(1):  # one row is asked at a time: threads would cost more than they save
             found = self._check.compared(form)
         return ParityReport(
-            passed=found.passed, rows=found.rows, candidates=found.candidates, check=check.VERSION, reason=found.reason
+            passed=found.passed, rows=found.rows, candidates=found.candidates, check=PARITY_CHECK, reason=found.reason
         )
 
     def batching(self) -> bool:
@@ -79,10 +80,12 @@ def _column(values: "pd.Series[Any]") -> Array:
     kind = datatype(values.dtype)
     if kind == "BYTES":
         texts = values.astype(object)
-        found: Array = np.array([str(v) if present else None for v, present in zip(texts, values.notna())], dtype=object)
+        found: Array = np.array(
+            [str(v) if present else None for v, present in zip(texts, values.notna(), strict=True)], dtype=object
+        )
         return found
     if kind == "INT64":
-        return values.to_numpy(dtype=np.uint64 if np.dtype(values.dtype).kind == "u" else np.int64)
+        return values.to_numpy()
     return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
@@ -94,7 +97,7 @@ def _loaded(form: Native) -> Any:
     return joblib.load(io.BytesIO(form.content))
 
 
-def _manifest(model: Model, signature: Signature) -> ModelManifest:
+def manifest(model: Model, signature: Signature) -> ModelManifest:
     """Return what a server's models read of a manifest."""
     return ModelManifest(
         pipeline="",

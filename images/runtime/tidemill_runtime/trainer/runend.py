@@ -86,6 +86,8 @@ def finish(
         frameworks=manifest.lineage.frameworks,
         seconds=progress.seconds,
         onnx=packed.onnx,
+        onnx_check=None if manifest.onnx_parity is None else manifest.onnx_parity.check,
+        batching=manifest.batching,
         warnings=tuple(progress.warnings),
     )
 

@@ -2,7 +2,7 @@
 
 scikit-learn's encoders refuse other values unless told to ignore them; a graph may answer as if it knew them. What the
 estimator itself does is recorded in the signature, so that servers do the same with every form; where a signature
-cannot say it (numbers, too many categories), a graph that answers is not offered.
+cannot say it (numbers, too many categories), the parity check finds a graph that answers.
 """
 
 from typing import Any
@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tidemill_contracts.artifact import ColumnSpec, ParityReport, Signature
+from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_runtime.estimators import parts, refused_categories
-from tidemill_runtime.trainer import onnxform
 from tidemill_runtime.trainer.inspection import MAX_CATEGORIES, Model, datatype
-from tidemill_runtime.trainer.onnxform import Converted
 
 _TEXT = "no such category"
 _FAR = 10_000_019  # beyond any number that training saw
@@ -28,39 +26,6 @@ def noted(signature: Signature, model: Model, rows: pd.DataFrame) -> Signature:
     found = {name for name in refusing(model, rows) if datatype(rows[name].dtype) == "BYTES"}
     inputs = tuple(_closed(c, model, rows) if c.name in found else c for c in signature.inputs)
     return signature.model_copy(update={"inputs": inputs})
-
-
-def checked(converted: Converted, signature: Signature, model: Model, rows: pd.DataFrame) -> Converted:
-    """Return the ONNX form, or none where it answers other than the model to text or a number that training never saw.
-
-    Values that a server refuses by the signature do not get to the graph.
-    """
-    if converted.content is None:
-        return converted
-    found = set(refusing(model, rows))
-    said = {column.name for column in signature.inputs if column.closed}
-    for name in model.columns:
-        if name in said or (name not in found and datatype(rows[name].dtype) != "BYTES"):
-            continue
-        reason = _difference(converted.content, model, _with_unseen(rows.head(1), [name]), is_refused=name in found)
-        if reason is not None:
-            report = ParityReport(passed=False, rows=converted.report.rows, reason=f"column {name!r}: {reason}")
-            return Converted(None, report)
-    return converted
-
-
-def _difference(content: bytes, model: Model, row: pd.DataFrame, *, is_refused: bool) -> str | None:
-    """Return what is wrong with the graph's answer to a row with a value that training never saw."""
-    if is_refused:
-        answers = _graph_answers(content, model, row)
-        return "the graph answers a value that the model's encoder refuses" if answers else None
-    if model.refusal(row) is not None:  # no encoder refuses it: a step that reads text in some way of its own
-        return None
-    try:
-        report = onnxform.parity(model, row, content)
-    except Exception:  # ONNX Runtime's exceptions share no base class
-        return "the graph refuses a value that the model's encoder ignores"
-    return None if report.passed else f"the graph answers otherwise to a value that training never saw: {report.reason}"
 
 
 def refusing(model: Model, rows: pd.DataFrame) -> list[str]:
@@ -114,12 +79,3 @@ def _repeated(rows: pd.DataFrame, name: str, values: list[str | None]) -> pd.Dat
     """Return the first row once for each value, with that value in one column."""
     first = rows.iloc[[0] * len(values)].reset_index(drop=True)
     return first.assign(**{name: pd.Series(values, dtype=rows[name].dtype)})
-
-
-def _graph_answers(content: bytes, model: Model, row: pd.DataFrame) -> bool:
-    runtime = onnxform.session(content)
-    try:
-        runtime.run(None, onnxform.feed(model.columns, row, runtime.get_inputs()))
-    except Exception:  # ONNX Runtime's exceptions share no base class
-        return False
-    return True

@@ -213,6 +213,10 @@ class StableStatus(Model):
     since: Annotated[Time | None, Field(description="Since when it is the stable version.")] = None
     runtime: Annotated[str | None, Field(description="What its servers run: ONNX or Native (scikit-learn).")] = None
     runtime_reason: Annotated[str | None, Field(description="Why that runtime, as half a sentence.")] = None
+    batching_reason: Annotated[
+        str | None,
+        Field(description="Why its servers answer each request alone, where that is so because of the model."),
+    ] = None
 
 
 class CheckResult(Model):
@@ -249,6 +253,10 @@ class CandidateStatus(Model):
     weight: Annotated[int, Field(description="Percentage of requests.")] = 0
     runtime: Annotated[str | None, Field(description="What its servers run: ONNX or Native (scikit-learn).")] = None
     runtime_reason: Annotated[str | None, Field(description="Why that runtime, as half a sentence.")] = None
+    batching_reason: Annotated[
+        str | None,
+        Field(description="Why its servers answer each request alone, where that is so because of the model."),
+    ] = None
     step: Annotated[int, Field(description="Index of the step; -1: its pods are starting.")] = -1
     started_at: Annotated[Time, Field(description="When the roll-out started.")]
     step_started_at: Annotated[Time | None, Field(description="When the step started.")] = None

@@ -91,6 +91,16 @@ class ModelVersionSpec(Model):
         str, Field(description="classification, regression, clustering, outlier-detection, transformation or unknown.")
     ]
     onnx: Annotated[str | None, Field(description="verified, or why there is no ONNX form.")] = None
+    onnx_check: Annotated[
+        int | None, Field(description="Version of the check that compared the ONNX form; absent: the first.")
+    ] = None
+    batching: Annotated[
+        bool | None,
+        Field(
+            description="false: the native form answers a row otherwise when others are beside it, so that servers "
+            "answer each request alone. Absent: nobody looked."
+        ),
+    ] = None
     signature: Annotated[
         ModelSignature | None, Field(description="Inputs and outputs; absent when too many to show here.")
     ] = None

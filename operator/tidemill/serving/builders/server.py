@@ -13,8 +13,10 @@ from tidemill.core import labels as keys
 from tidemill.core import networkpolicy, podspec, turns
 from tidemill.core.plan import ObjectRef, Patch
 from tidemill.serving.snapshot import (
+    BATCHING_ANNOTATION,
     FORMATS_ANNOTATION,
     ONNX_ANNOTATION,
+    ONNX_CHECK_ANNOTATION,
     PICKLE,
     Snapshot,
     Version,
@@ -167,6 +169,10 @@ def deployment(snapshot: Snapshot, version: Version) -> dict[str, Any]:
 
 def _forms(version: Version) -> dict[str, str]:
     known = {FORMATS_ANNOTATION: ",".join(sorted(version.formats)), ONNX_ANNOTATION: version.onnx}
+    if version.onnx_check > 1:
+        known[ONNX_CHECK_ANNOTATION] = str(version.onnx_check)
+    if not version.batching:
+        known[BATCHING_ANNOTATION] = "false"
     return {name: value for name, value in known.items() if value or name == FORMATS_ANNOTATION}
 
 

@@ -49,6 +49,8 @@ def _spec(snapshot: RunSnapshot, found: Registration, result: TrainingResult, im
         formats=list(result.formats),
         task=result.task,
         onnx=result.onnx,
+        onnx_check=result.onnx_check,
+        batching=result.batching,
         signature=_signature(result.signature),
         metrics={name: value for name, value in result.metrics.items() if value is not None},
         lineage=VersionLineage(

@@ -1,0 +1,102 @@
+"""What a server looks at again when it loads a version that an older check looked at, or none.
+
+There are no training rows any more: rows are made of the recorded sample, the signature and the native model. The two
+forms are held against each other in a process of its own, which ends: a server of ONNX forms keeps no scikit-learn.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidemill_contracts.artifact import MANIFEST_FILE, SAMPLE_FILE, ModelManifest
+from tidemill_contracts.runtimes import PARITY_CHECK
+
+if TYPE_CHECKING:
+    from tidemill_runtime.artifacts import Version
+    from tidemill_runtime.parity.check import Check
+    from tidemill_runtime.parity.compare import Predictor
+    from tidemill_runtime.server.frame import Array, Schema
+
+_log = logging.getLogger(__name__)
+ROWS = 1000
+SECONDS = 4.0  # of the processor's time
+_PATIENCE = 40.0  # seconds until a process that hangs is given up
+_FEW_ROWS, _FEW_SECONDS = 200, 0.5
+_MODULE = "tidemill_runtime.parity.recheck"
+
+
+def difference(version: Version, native: str) -> str:
+    """Return how a version's ONNX form differs from its `native` form, "" where the newest check verified it.
+
+    A check that cannot be made, or does not end, says nothing: the version is served as it was before.
+    """
+    report = version.manifest.onnx_parity
+    if report is None or (report.check or 1) >= PARITY_CHECK:
+        return ""
+    command = [sys.executable, "-m", _MODULE, str(version.folder), native]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=True)
+        found: str = json.loads(done.stdout)
+    except (subprocess.SubprocessError, OSError, ValueError) as error:
+        _log.warning("the forms of version %s could not be compared again: %s", version.digest, error)
+        return ""
+    return found
+
+
+def batching(model: Predictor, schema: Schema, version: Version) -> bool:
+    """Return whether a form gives a row the same answer alone and in company, as far as that is known or seen here."""
+    known = version.manifest.batching
+    if known is not None:
+        return known
+    found = _check(model, schema, version, [], _FEW_ROWS, _FEW_SECONDS).company()
+    if found:
+        _log.warning("requests are not answered together: %s", found)
+    return not found
+
+
+def _check(model: Predictor, schema: Schema, version: Version, steps: list[Array], rows: int, seconds: float) -> Check:
+    import numpy as np
+
+    from tidemill_runtime.parity import rows as making
+    from tidemill_runtime.parity.check import Check
+    from tidemill_runtime.server.frame import array_of
+
+    sample = version.sample()
+    known = [array_of(sample.columns[column.name], column, SAMPLE_FILE) for column in schema.columns]
+    blocks = making.blocks(schema, known, steps or [np.empty(0)] * schema.width, rows)
+    return Check(model, schema, blocks, seconds=seconds, alone=0.5)
+
+
+def compared(version: Version, native: str) -> str:
+    """Return how the ONNX form differs, here and now; "" where it does not or the time is up.
+
+    Raises:
+        StartError: a form does not load.
+    """
+    from tidemill_runtime.parity.thresholds import thresholds
+    from tidemill_runtime.server import models
+    from tidemill_runtime.server.frame import Schema
+
+    schema = Schema(version.manifest.signature)
+    graph = models.load_form("onnx", version, schema, 1)
+    form = models.load_form(native, version, schema, 1)
+    steps = thresholds(getattr(form, "estimator", None), schema.names)
+    verdict = _check(form, schema, version, steps, ROWS, SECONDS).compared(graph)
+    return "" if verdict.is_late else verdict.reason
+
+
+def main(folder: str, native: str) -> None:
+    """Compare the forms of a verified copy of a version and write what differs, as JSON."""
+    from tidemill_runtime.artifacts import Version
+
+    manifest = ModelManifest.model_validate_json((Path(folder) / MANIFEST_FILE).read_bytes())
+    sys.stdout.write(json.dumps(compared(Version(Path(folder), manifest, manifest.digest()), native)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,195 @@
+"""The check by itself: which rows it makes, what it calls a difference, and what bounds it."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Binarizer, OneHotEncoder, StandardScaler
+
+from tidemill_contracts.artifact import ColumnSpec, Signature
+from tidemill_runtime.parity import rows
+from tidemill_runtime.parity.check import CHUNK, Check
+from tidemill_runtime.parity.compare import Refused, difference
+from tidemill_runtime.parity.thresholds import thresholds
+from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.errors import BadRequestError
+from tidemill_runtime.server.frame import Frame, Schema
+
+SIGNATURE = Signature(
+    inputs=(
+        ColumnSpec(name="x", datatype="FP64"),
+        ColumnSpec(name="n", datatype="INT64"),
+        ColumnSpec(name="full", datatype="FP64", nullable=False),
+        ColumnSpec(name="city", datatype="BYTES", categories=("Köln", "Bonn")),
+    ),
+    outputs=(),
+)
+SCHEMA = Schema(SIGNATURE)
+KNOWN: list[Any] = [
+    np.linspace(-1, 1, 40), np.arange(100, 140), np.full(40, 2.0), np.array(["Köln", "Bonn"] * 20, dtype=object),
+]  # fmt: skip
+STEPS = [np.array([0.1]), np.empty(0), np.empty(0), np.empty(0)]
+
+
+def made(limit: int = rows.LIMIT, steps: Any = STEPS) -> dict[str, list[rows.Block]]:
+    found: dict[str, list[rows.Block]] = {}
+    for block in rows.blocks(SCHEMA, KNOWN, steps, limit):
+        found.setdefault(block.kind, []).append(block)
+    return found
+
+
+def test_equal_inputs_give_equal_rows_of_every_kind() -> None:
+    one, two = made(), made()
+    assert one.keys() == {
+        "training", "null", "threshold", "neighbour", "unseen", "zero", "range", "single", "whole",
+    }  # fmt: skip
+    for kind in one:
+        for first, second in zip(one[kind], two[kind], strict=True):
+            for a, b in zip(first.columns, second.columns, strict=True):
+                assert a.dtype == b.dtype
+                assert [repr(v) for v in a.tolist()] == [repr(v) for v in b.tolist()]
+
+
+def test_rows_have_what_converters_get_wrong() -> None:
+    blocks = made()
+    values = {kind: [np.concatenate([b.columns[i] for b in blocks[kind]]) for i in range(4)] for kind in blocks}
+    assert {np.nextafter(0.1, 1), np.nextafter(0.1, 0), 0.1, float(np.float32(0.1))} <= {*values["threshold"][0]}
+    assert np.isnan(values["null"][0].astype(float)).any()
+    assert None in values["null"][3].tolist()
+    assert not np.isnan(values["null"][2].astype(float)).any(), "a server refuses nulls there"
+    assert {"", "no such category", "Köln", "Bonn"} <= {*values["unseen"][3]}
+    assert {2**24 + 1, 2**53 + 1} <= {
+        int(v) for b in blocks["unseen"] if b.columns[1].dtype.kind == "i" for v in b.columns[1]
+    }
+    assert {-10.0, 10.0} <= {*values["range"][0]} and {1000.0, 1390.0} <= {*values["range"][1].astype(float)}
+    assert 0.0 in values["zero"][1].tolist()
+    assert (values["single"][0] == values["single"][0].astype(np.float32)).all()
+    assert values["whole"][0].dtype == np.int64
+    middles = KNOWN[0][:-1] + np.diff(KNOWN[0]) / 2
+    assert {*middles} & {*values["neighbour"][0]}
+
+
+@pytest.mark.parametrize("limit", [200, 2000, rows.LIMIT])
+def test_rows_are_bounded_and_counted(limit: int) -> None:
+    steps = [np.linspace(0, 1, 5000), *STEPS[1:]]
+    blocks = [block for kind in made(limit, steps).values() for block in kind]
+    assert sum(block.rows for block in blocks) <= limit + 16 * len(blocks)
+    assert sum(block.candidates for block in blocks) >= 9 * 5000
+
+
+def test_thresholds_are_told_in_input_columns() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=(60, 3))
+    target = values[:, 0] > 0.2
+    forest = RandomForestClassifier(5, random_state=0)
+    plain = thresholds(forest.fit(values, target), ["a", "b", "c"])
+    assert all(len(found) for found in plain)
+    columns = ColumnTransformer(
+        [("known", OneHotEncoder(), [2]), ("scaled", StandardScaler(), [0]), ("cut", Binarizer(threshold=0.5), [1])]
+    )
+    values[:, 2] = np.round(values[:, 2])
+    model = make_pipeline(columns, RandomForestClassifier(5, random_state=0)).fit(values, target)
+    scaled, cut, known = thresholds(model, ["a", "b", "c"])
+    inner = np.concatenate([t.tree_.threshold[t.tree_.feature == len(known)] for t in model[-1].estimators_])
+    scaler = model[0].named_transformers_["scaled"]
+    np.testing.assert_allclose(scaled, np.unique(inner * scaler.scale_[0] + scaler.mean_[0]))
+    assert cut.tolist() == [0.5]
+    assert known.tolist() == sorted(set(values[:, 2].tolist()))
+
+
+def answered(prediction: Any, probabilities: Any = None) -> Answer:
+    names = [("label" if probabilities is not None else "value", "FP64"), ("probabilities", "FP64")]
+    return Answer(names, np.array(prediction), None if probabilities is None else np.array(probabilities))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "differs"),
+    [
+        (answered([1, 2], [[0.1], [0.2]]), answered([1, 2], [[0.1], [0.20009]]), None),
+        (answered([1, 2], [[0.1], [0.2]]), answered([1, 2], [[0.1], [0.2002]]), 1),
+        (answered([1, 2], [[0.1], [0.2]]), answered([1, 3], [[0.1], [0.2]]), 1),
+        (answered([1.0, 1e6]), answered([1.0, 1e6 + 50]), None),
+        (answered([1.0, 1e6]), answered([1.0, 1e6 + 200]), 1),
+        (answered([0.0, 1.0]), answered([1e-6, 1.0]), None),
+        (answered([np.nan, np.inf]), answered([np.nan, np.inf]), None),
+        (answered([np.nan]), answered([1.0]), 0),
+        (answered([np.inf]), answered([1e300]), 0),
+        (answered(["a", "b"]), answered(["a", "c"]), 1),
+        (Refused(400), Refused(400), None),
+        (Refused(400), answered([1.0]), 0),
+        (answered([1.0]), Refused(500), 0),
+    ],
+)
+def test_what_a_difference_is(first: Any, second: Any, differs: int | None) -> None:
+    found = difference(first, second, [1.0, 1.0], ("natively", "by ONNX"))
+    assert (found and found[0]) == differs
+    assert found is None or ("natively" in found[1] and "by ONNX" in found[1])
+
+
+class Fake:
+    """A form of a model: the sum of two columns, or what `change` makes of it."""
+
+    def __init__(self, change: Callable[[Frame, Any], Any] = lambda _, values: values) -> None:
+        self._change = change
+        self.calls: list[int] = []
+
+    def predict(self, frame: Frame) -> Answer:
+        self.calls.append(frame.rows)
+        values = frame.column(0).astype(float) + frame.column(1)
+        return Answer([("value", "FP64")], self._change(frame, values))
+
+
+def check(native: Fake, **more: Any) -> Check:
+    return Check(native, SCHEMA, rows.blocks(SCHEMA, KNOWN, STEPS, 2000), **more)
+
+
+def refuses(frame: Frame, values: Any) -> Any:
+    if (frame.column(1) == 0).any():
+        raise BadRequestError("inputs: no zero")
+    return values
+
+
+def test_equal_forms_pass_and_every_row_is_counted() -> None:
+    native = Fake()
+    found = check(native).compared(Fake())
+    assert (found.passed, found.reason) == (True, "")
+    assert 300 < found.rows <= found.candidates
+    assert native.calls.count(1) > 40
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda f, v: np.where(np.isnan(f.column(0).astype(float)), 0.0, v), r"^null row x=null, .*value 0 by"),
+        (lambda f, v: v if f.rows > 1 else v + 1, r"\(alone\): value"),
+        (lambda f, v: v if f.rows == 1 else v + 1, r"^training row .* \(among 40\): value"),
+        (lambda f, v: np.where(f.column(3) == "", 0, v), r"^unseen row city='', x="),
+        (lambda f, v: np.where(f.column(0) == np.nextafter(0.1, 1), 9, v), r"^threshold row x=0.10000000000000\d+, n="),
+        (refuses, r"^zero row .*\(alone\): by ONNX status 400, natively an answer$"),
+    ],
+)  # fmt: skip
+def test_a_difference_names_the_row(change: Any, words: str) -> None:
+    found = check(Fake()).compared(Fake(change))
+    assert not found.passed
+    assert re.search(words, found.reason), found.reason
+    assert check(Fake(refuses)).compared(Fake(refuses)).passed
+
+
+def test_the_clock_ends_a_check_and_what_it_ended_is_not_verified() -> None:
+    now = iter(range(1000))
+    found = check(Fake(), seconds=5, clock=lambda: float(next(now))).compared(Fake())
+    assert (found.passed, found.is_late) == (False, True)
+    assert found.reason.startswith(f"the check took longer than 5 s: {found.rows} of {found.candidates} rows")
+
+
+def test_company_that_changes_an_answer_is_found() -> None:
+    assert check(Fake()).company() == ""
+    assert check(Fake(refuses)).company() == ""
+    alone = check(Fake(lambda f, v: v + (f.rows == 1))).company()
+    assert alone.startswith("training row x=")
+    assert CHUNK >= 64

@@ -1,0 +1,104 @@
+"""What a server looks at again: versions that an older check verified, and models whose answers hang on the batch."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Binarizer
+from tests.support import versions
+from tests.support.asgi import call
+
+from tidemill_contracts.runtimes import IN_COMPANY, OUTDATED, PARITY_CHECK
+from tidemill_runtime.parity import recheck
+from tidemill_runtime.server import models
+from tidemill_runtime.server.answer import Answer
+from tidemill_runtime.server.frame import Frame
+from tidemill_runtime.server.lifecycle import assemble
+from tidemill_runtime.server.models import WarmModel
+from tidemill_runtime.server.state import State
+from tidemill_runtime.server.telemetry import Telemetry
+
+
+def lying(folder: Path, check: int | None) -> versions.Published:
+    """A version whose graph repeats the sample, but rounds a threshold to single precision."""
+    return versions.numbers(
+        folder, estimator=make_pipeline(Binarizer(threshold=0.1), LogisticRegression()), check=check
+    )
+
+
+def load(published: versions.Published, **changes: Any) -> WarmModel:
+    config = published.config(**changes)
+    return models.load(models.open_verified(config), config, threads=1)
+
+
+def test_what_an_older_check_verified_is_looked_at_again(tmp_path: Path) -> None:
+    warm = load(lying(tmp_path / "old", None))
+    assert warm.runtime == "Native"
+    assert warm.reason.startswith(f"{OUTDATED}: ")
+    assert " row " in warm.reason and "by ONNX" in warm.reason
+    assert load(lying(tmp_path / "new", PARITY_CHECK)).runtime == "ONNX"
+    assert load(lying(tmp_path / "asked", None), runtime="ONNX").runtime == "ONNX"
+
+
+def test_an_old_version_that_does_not_differ_keeps_its_form(tmp_path: Path) -> None:
+    warm = load(versions.numbers(tmp_path, check=None))
+    assert (warm.runtime, warm.reason) == ("ONNX", "its ONNX form repeats the native one's answers")
+
+
+@pytest.mark.parametrize("command", ["raise SystemExit(1)", "print('no JSON')", "import time; time.sleep(60)"])
+def test_a_check_that_cannot_be_made_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (tmp_path / "module").mkdir()
+    (tmp_path / "module" / "broken.py").write_text(command)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "module"))
+    monkeypatch.setattr(recheck, "_MODULE", "broken")
+    monkeypatch.setattr(recheck, "_PATIENCE", 1.0)
+    assert load(lying(tmp_path / "old", None)).runtime == "ONNX"
+
+
+def test_a_model_whose_answers_hang_on_the_batch_is_asked_one_request_at_a_time(tmp_path: Path) -> None:
+    for batching in (True, False, None):
+        published = versions.numbers(tmp_path / str(batching), batching=batching)
+        parts = assemble(published.config(), State(), Telemetry(published.config()), 1)
+        try:
+            assert parts.plane.warm.batching is (batching is not False)
+            assert (parts.plane.gathering is None) is (batching is False)
+        finally:
+            parts.plane.close()
+
+
+async def test_the_server_says_that_it_does_not_batch_and_why(tmp_path: Path) -> None:
+    for batching, want in ((True, None), (False, f"off: {IN_COMPANY}")):
+        published = versions.numbers(tmp_path / str(batching), batching=batching)
+        parts = assemble(published.config(), State(), Telemetry(published.config()), 1)
+        try:
+            answer = (await call(parts.app, "GET", "/v2/models/demo")).json()
+            assert answer["parameters"].get("batching") == want
+        finally:
+            parts.plane.close()
+
+
+class Company:
+    """A model whose answers change when others are beside a row."""
+
+    platform = "sklearn"
+
+    def __init__(self, model: models.Model) -> None:
+        self._model = model
+
+    def predict(self, frame: Frame) -> Answer:
+        answer = self._model.predict(frame)
+        return Answer(answer.names, answer.prediction + (frame.rows > 1), answer.probabilities)
+
+
+def test_where_nobody_looked_the_server_does(tmp_path: Path) -> None:
+    published = versions.numbers(tmp_path, batching=None)
+    version = models.open_verified(published.config())
+    warm = load(published)
+    assert recheck.batching(warm.model, warm.schema, version)
+    assert not recheck.batching(Company(warm.model), warm.schema, version)
+    known = versions.numbers(tmp_path / "known", batching=True)
+    assert recheck.batching(Company(warm.model), warm.schema, models.open_verified(known.config()))
