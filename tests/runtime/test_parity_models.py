@@ -35,7 +35,7 @@ from tidemill_runtime.parity.compare import Refused, difference, outcome
 from tidemill_runtime.server.frame import Frame, Schema
 from tidemill_runtime.server.native_model import NativeModel
 from tidemill_runtime.server.onnx_model import OnnxModel
-from tidemill_runtime.trainer import inspection, missing, native, onnxform, proving, unseen
+from tidemill_runtime.trainer import inspection, missing, native, onnxform, proving, ranges, unseen
 
 RANDOM = np.random.default_rng(7)
 
@@ -57,9 +57,11 @@ class Forms:
         signature = inspection.signature(model, rows)
         signature = unseen.noted(missing.noted(signature, model, held_out), model, held_out)
         form = native.dump(estimator, allow_pickle=False)
-        self.proof = proving.Proof(form, model, signature, rows)
-        self.schema = Schema(signature)
+        signature = ranges.noted(signature, model, rows)
+        self.proof = proving.Proof(form, model, signature, rows, held_out)
         self.converted = onnxform.convert(model, held_out, self.proof.report)
+        signature = self.proof.signature
+        self.schema = Schema(signature)
         self.report: ParityReport = self.converted.report
         self.estimator = estimator
         manifest = proving.manifest(model, signature)

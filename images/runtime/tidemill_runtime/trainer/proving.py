@@ -18,7 +18,7 @@ from tidemill_runtime.parity import rows
 from tidemill_runtime.parity.check import Check
 from tidemill_runtime.parity.thresholds import thresholds
 from tidemill_runtime.server.frame import Array, Schema
-from tidemill_runtime.trainer import inspection, native
+from tidemill_runtime.trainer import inspection, native, ranges
 from tidemill_runtime.trainer.inspection import Model, datatype
 from tidemill_runtime.trainer.native import Native
 
@@ -28,23 +28,33 @@ _LEAST = 0.2
 
 
 class Proof:
-    """The check of one model; the native form is loaded when it is first needed."""
+    """The check of one model.
 
-    def __init__(self, form: Native, model: Model, signature: Signature, training: pd.DataFrame) -> None:
+    `signature`: what servers go by; of a graph that was compared last, with the ranges in which it answers.
+    """
+
+    def __init__(
+        self, form: Native, model: Model, signature: Signature, training: pd.DataFrame, holdout: pd.DataFrame
+    ) -> None:
+        self.signature = signature
         self._form = form
         self._model = model
+        self._open = signature
         self._training = training
-        self._schema = Schema(signature)
-        self._manifest = manifest(model, signature)
+        self._holdout = holdout
+        self._share = max(_LEAST, min(1.0, _LARGE / len(form.content)))
+        self._check: Check | None = None
 
     def report(self, content: bytes) -> ParityReport:
         """Return how a graph compares."""
         from tidemill_runtime.server.onnx_model import OnnxModel
 
+        self.signature = ranges.narrowed(self._open, content, self._model, self._holdout)
+        self._check = self._new_check()
         with tempfile.TemporaryDirectory(prefix="tidemill-onnx-") as folder:
             path = Path(folder) / ONNX_FILE
             path.write_bytes(content)
-            form = OnnxModel(path, self._schema, self._manifest, threads=1)
+            form = OnnxModel(path, Schema(self.signature), manifest(self._model, self.signature), threads=1)
         with threadpool_limits(1):  # one row is asked at a time: threads would cost more than they save
             found = self._check.compared(form)
         return ParityReport(
@@ -53,19 +63,23 @@ class Proof:
 
     def batching(self) -> bool:
         """Return whether the native form gives every row that was tried the same answer alone and in company."""
+        check = self._check or self._new_check()
         with threadpool_limits(1):
-            return not self._check.company()
+            return not check.company()
 
     @cached_property
-    def _check(self) -> Check:
+    def _estimator(self) -> Any:
+        return _loaded(self._form)
+
+    def _new_check(self) -> Check:
         from tidemill_runtime.server.native_model import NativeModel
 
-        estimator = _loaded(self._form)
-        form = NativeModel(estimator, self._schema, self._manifest)
-        share = max(_LEAST, min(1.0, _LARGE / len(self._form.content)))
-        steps = thresholds(estimator, self._schema.names)
-        made = rows.blocks(self._schema, known(self._training, self._schema), steps, int(rows.LIMIT * share))
-        return Check(form, self._schema, made, alone=share)
+        schema = Schema(self.signature)
+        native_form = NativeModel(self._estimator, schema, manifest(self._model, self.signature))
+        steps = thresholds(self._estimator, schema.names)
+        made = rows.blocks(schema, known(self._training, schema), steps, int(rows.LIMIT * self._share))
+        with threadpool_limits(1):
+            return Check(native_form, schema, made, alone=self._share)
 
 
 def known(training: pd.DataFrame, schema: Schema) -> list[Array]:
