@@ -94,7 +94,7 @@ def main(folder: str, native: str) -> None:
     """Compare the forms of a verified copy of a version and write what differs, as JSON."""
     from tidemill_runtime.artifacts import Version
 
-    manifest = ModelManifest.model_validate_json((Path(folder) / MANIFEST_FILE).read_bytes())
+    manifest = ModelManifest.from_json((Path(folder) / MANIFEST_FILE).read_bytes())
     sys.stdout.write(json.dumps(compared(Version(Path(folder), manifest, manifest.digest()), native)))
 
 
