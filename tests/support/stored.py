@@ -24,3 +24,12 @@ def check_readable(kind: str, document: Any) -> None:
     """Raise jsonschema.ValidationError unless every release reads a document of today."""
     for release in RELEASES:
         jsonschema.validate(document, readers(release)[kind])
+
+
+def says(read: Any, stored: Any) -> bool:
+    """Whether everything that a stored document says is in what was read."""
+    if isinstance(stored, dict):
+        return isinstance(read, dict) and all(says(read.get(k), v) for k, v in stored.items())
+    if isinstance(stored, list):
+        return isinstance(read, list) and len(read) == len(stored) and all(map(says, read, stored))
+    return bool(read == stored)

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 from tests.support import documents
-from tests.support.stored import GOLDEN, RELEASES, check_readable, readers
+from tests.support.stored import GOLDEN, RELEASES, check_readable, readers, says
 
 from tidemill_contracts.base import Document
 from tidemill_contracts.monitoring import DriftConfig, MonitorConfig
@@ -22,15 +22,6 @@ STORED = [
     if path.name != "readers.schema.json"
 ]
 LATER = "of_a_later_version"
-
-
-def says(read: Any, stored: Any) -> bool:
-    """Whether everything that a stored document says is in what was read."""
-    if isinstance(stored, dict):
-        return isinstance(read, dict) and all(says(read.get(k), v) for k, v in stored.items())
-    if isinstance(stored, list):
-        return isinstance(read, list) and len(read) == len(stored) and all(map(says, read, stored))
-    return bool(read == stored)
 
 
 def extended(stored: Any, read: Any) -> Any:
