@@ -88,7 +88,8 @@ class ModelDeploymentReconciler:
         known = (*versions, *others, *(w.version for w in workloads))
         router = await self._router(obj, status, workloads, known, now)
         pipeline = spec.model.pipeline
-        children = [o for kind in plan.COMPARED for o in cache.list(kind, owner_uid=obj["metadata"]["uid"])]
+        kinds = dict.fromkeys((*plan.COMPARED, *_CHILD_KINDS))
+        children = [o for kind in kinds for o in cache.list(kind, owner_uid=obj["metadata"]["uid"])]
         return Snapshot(
             object=obj,
             spec=spec,

@@ -419,3 +419,11 @@ async def test_a_version_that_a_person_wrote_is_loaded_from_a_pickle_only_by_lea
     reasons = {c["type"]: c["reason"] for c in plan.status["conditions"]}
     servers = [o for o in plan.apply if o["kind"] == "Deployment" and "router" not in o["metadata"]["name"]]
     assert (reasons.get("Stalled"), len(servers)) == ((None, 1) if allowed else ("PickleNotAllowed", 0))
+
+
+async def test_a_policy_that_spec_no_longer_asks_for_is_among_the_children_to_remove() -> None:
+    world = World()
+    world.deployment({"stable": stable(1).to_json()})
+    found = snapshot()
+    world.put({**server.network_policy(found)})
+    assert ("NetworkPolicy", "churn-server-callers") in {(c.kind, c.name) for c in (await world.look()).children}
