@@ -6,9 +6,9 @@ import asyncio
 import gc
 import logging
 import os
-import signal
 import sys
 
+from tidemill import handlers
 from tidemill.app import Operator
 from tidemill.config import ConfigError, OperatorConfig, unknown_settings
 from tidemill.engine import logs
@@ -19,16 +19,9 @@ logger = logging.getLogger("tidemill")
 
 
 async def _run(config: OperatorConfig) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal(name: str) -> None:
-        logger.info("%s: stopping", name)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number.name)
-    await Operator(config, access.load()).run(stop)
+    reach = access.load()
+    operator = Operator(config, reach)
+    await handlers.run(handlers.Process(operator.run, operator.served.wait, reach))
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Wires the process: configuration, client, slices, engine; and decides when it ends, and how.
+"""Wires the operator: configuration, client, slices, engine; and decides when it ends, and how.
 
 Order of a clean stop: finish the passes that run, release the Lease, stop the watches. What ends unasked (a lost Lease,
 a taken port, a bug in a watch) ends the process with an error, so that the kubelet starts it anew.
@@ -85,6 +85,8 @@ class Operator:
         self.heartbeats = Heartbeats(self.clock, config.watch_stale_seconds)
         self.health = HealthServer(self.heartbeats, config.http_port)
         self.elector = LeaderElector(self.lease_client, config, self.clock)
+        self.served = asyncio.Event()
+        """Set when the API server has answered and knows our kinds."""
         self.leading = asyncio.Event()
         """Set while the workers run."""
         self._wire(load(self.deps))
@@ -117,6 +119,7 @@ class Operator:
             await self.health.start()
             if not await self._crds_served(stop):
                 return
+            self.served.set()
             self.heartbeats.expect(informer.path for informer in self.informers.all)
             watching = asyncio.create_task(self.informers.run(), name="watches")
             leading = asyncio.create_task(self._lead(), name="leadership")

@@ -141,15 +141,27 @@ class Transport:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             # No limit of its own: the turns are the limit of requests, and streams have a connection each.
-            connector = aiohttp.TCPConnector(limit=0, ssl=self.access.ssl_context or True)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+            self._session = aiohttp.ClientSession(connector=_connector(self.access), timeout=self._timeout)
         return self._session
 
     def _headers(self, accept: str) -> dict[str, str]:
-        # Not compressed: that costs the server more than the bytes are worth inside a cluster.
-        headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "tidemill-operator"}
-        token = self.access.token()
-        return headers | ({"Authorization": f"Bearer {token}"} if token else {})
+        return _headers(self.access, accept)
+
+
+def session(access: Access) -> aiohttp.ClientSession:
+    """A plain session with the credentials of this moment, for the framework's few requests of its own."""
+    return aiohttp.ClientSession(connector=_connector(access), headers=_headers(access, JSON))
+
+
+def _connector(access: Access) -> aiohttp.TCPConnector:
+    return aiohttp.TCPConnector(limit=0, ssl=access.ssl_context or True)
+
+
+def _headers(access: Access, accept: str) -> dict[str, str]:
+    # Not compressed: that costs the server more than the bytes are worth inside a cluster.
+    headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "tidemill-operator"}
+    token = access.token()
+    return headers | ({"Authorization": f"Bearer {token}"} if token else {})
 
 
 async def _chunks(response: aiohttp.ClientResponse, path: str) -> AsyncIterator[bytes]:
