@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tidemill_contracts.base import Document
 from tidemill_contracts.reference import ReferenceProfile
+from tidemill_contracts.runtimes import Runtime, Surprise
 
 SERVER_CONFIG_ENV = "TIDEMILL_SERVER_CONFIG"
 MONITOR_CONFIG_ENV = "TIDEMILL_MONITOR_CONFIG"
@@ -20,6 +21,8 @@ BATCH_PATH = "/v1/batches"
 REFERENCE_PATH = "/v1/references"
 FEEDBACK_PATH = "/v1/feedback"
 REPORT_PATH = "/v1/report"
+
+FORM_PATH = "/form"  # of the server's admin port
 
 PREDICTION_ID_HEADER = "x-tidemill-prediction-id"
 
@@ -102,3 +105,11 @@ class Feedback(Document):
 
     id: str
     label: Value
+
+
+class ServedForm(Document):
+    """What a server says at FORM_PATH once its model is loaded; it says the same until its process ends."""
+
+    digest: str
+    runtime: Runtime
+    surprise: Surprise | None = None  # why not the form that the version's record lets one expect

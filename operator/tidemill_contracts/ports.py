@@ -39,7 +39,7 @@ PORTS: Mapping[str, tuple[Port, ...]] = {
     "server": (
         Port("http", HTTP_PORT, "predictions, explanations and feedback", ("Router",)),
         Port("grpc", GRPC_PORT, "predictions over gRPC", ("Router",)),
-        Port("admin", ADMIN_PORT, "health and metrics", ("Scrapers",)),
+        Port("admin", ADMIN_PORT, "health, metrics and which form of the model is served", ("Scrapers", "Operator")),
     ),
     "monitor": (
         Port(

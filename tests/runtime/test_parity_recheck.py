@@ -1,5 +1,6 @@
 """What a server looks at again: versions that an older check verified, and models whose answers hang on the batch."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from sklearn.preprocessing import Binarizer
 from tests.support import versions
 from tests.support.asgi import call
 
+from tidemill_contracts.inference import FORM_PATH, ServedForm
 from tidemill_contracts.runtimes import IN_COMPANY, OUTDATED, PARITY_CHECK
 from tidemill_runtime.parity import recheck
-from tidemill_runtime.server import models
+from tidemill_runtime.server import lifecycle, models
+from tidemill_runtime.server.admin import AdminServer
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.frame import Frame
 from tidemill_runtime.server.lifecycle import assemble
@@ -38,8 +41,27 @@ def test_what_an_older_check_verified_is_looked_at_again(tmp_path: Path) -> None
     assert warm.runtime == "Native"
     assert warm.reason.startswith(f"{OUTDATED}: ")
     assert " row " in warm.reason and "by ONNX" in warm.reason
+    assert warm.surprise == OUTDATED
     assert load(lying(tmp_path / "new", PARITY_CHECK)).runtime == "ONNX"
     assert load(lying(tmp_path / "asked", None), runtime="ONNX").runtime == "ONNX"
+
+
+@pytest.mark.parametrize("differs", [True, False])
+def test_the_admin_port_tells_the_operator_which_form_is_served(tmp_path: Path, differs: bool) -> None:
+    published = lying(tmp_path, None) if differs else versions.numbers(tmp_path, check=PARITY_CHECK)
+    config = published.config()
+    counted = Telemetry(config)
+    admin = AdminServer(0, State(), counted, stuck_after_seconds=60)
+    try:
+        assert admin.answer(FORM_PATH)[0] == 503
+        lifecycle.load(config, counted, 1)
+        status, kind, body = admin.answer(FORM_PATH)
+    finally:
+        admin.stop()
+    assert (status, kind) == (200, "application/json")
+    wanted = {"runtime": "Native", "surprise": OUTDATED} if differs else {"runtime": "ONNX"}
+    assert json.loads(body) == {"digest": published.digest, **wanted}
+    assert ServedForm.from_json(body).surprise == wanted.get("surprise")
 
 
 def test_an_old_version_that_does_not_differ_keeps_its_form(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tests.support import versions
 
 from tidemill.serving.snapshot import Version, runtime_of
 from tidemill_contracts.artifact import ColumnSpec, Sample, Signature
-from tidemill_contracts.runtimes import VERIFIED
+from tidemill_contracts.runtimes import FAILED, VERIFIED
 from tidemill_runtime.server import forests, models
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.batching import concatenated
@@ -54,6 +54,7 @@ def test_auto_falls_back_when_the_onnx_form_does_not_prove_itself(tmp_path: Path
     warm = load(published)
     assert (warm.model.platform, warm.runtime) == ("sklearn", "Native")
     assert warm.reason.startswith("its onnx form failed in the server: ModelLoadFailed: model.onnx: ")
+    assert warm.surprise == FAILED
     assert load(versions.numbers(tmp_path / "asked"), runtime="Native").reason == "spec.server.runtime is Native"
     with pytest.raises(StartError, match=r"^ModelLoadFailed: model\.onnx: "):
         load(published, runtime="ONNX")

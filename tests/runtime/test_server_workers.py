@@ -17,6 +17,7 @@ from tests.support.closedloop import BODY, INFER, drain_under_load
 from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
 
+from tidemill_contracts.inference import FORM_PATH, ServedForm
 from tidemill_runtime.server import board, sockets
 from tidemill_runtime.server.admin import AdminServer
 from tidemill_runtime.server.state import State
@@ -88,6 +89,8 @@ def test_one_page_counts_what_all_workers_answer(numbers: Published, tmp_path: P
         assert counted(server) == 60
         assert metric(server, "http_request_duration_seconds_count", 'status="200"') == 60
         assert metric(server, "tidemill_model_info", 'runtime="onnxruntime_onnx"', numbers.digest) == 1
+        form = ServedForm.from_json(get(server.admin + FORM_PATH)[1])
+        assert form == ServedForm(digest=numbers.digest, runtime="ONNX"), "the parent answers for its workers"
         assert metric(server, "tidemill_requests_in_flight") == 0
         resident = metric(server, "process_resident_memory_bytes")
         each = [pages(process) for process in (server.process.pid, *workers)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from tidemill.core import inforce, turns
 from tidemill.core.plan import Key, ObjectRef, Patch, Plan
-from tidemill.serving import readiness, status, steps
+from tidemill.serving import forms, readiness, status, steps
 from tidemill.serving.builders import envoy, router, server
 from tidemill.serving.policy import agenda, marks, rollout, target
 from tidemill.serving.settling import Seen
@@ -84,7 +84,7 @@ def build(snapshot: Snapshot) -> Plan:
         patches=tuple(patches),
         delete=tuple(_obsolete(snapshot, state, cast)),
         status=written,
-        events=(*decided.events, *turns.news(snapshot.object, paced)),
+        events=(*decided.events, *turns.news(snapshot.object, paced), *forms.news(snapshot, written)),
         requeue_after=turns.sooner(
             paced.look_after, _next_look(snapshot, state, config, seen, bool(decided.events), written)
         ),

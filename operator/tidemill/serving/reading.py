@@ -129,6 +129,12 @@ def is_settled(deployment: Obj) -> bool:
     )
 
 
+def is_ready(pod: Obj) -> bool:
+    """Whether a pod is ready and stays."""
+    ready = conditions.is_true((pod.get("status") or {}).get("conditions") or (), "Ready")
+    return ready and not pod["metadata"].get("deletionTimestamp")
+
+
 def router_workload(deployment: Obj | None, pods: Iterable[Obj]) -> RouterWorkload | None:
     """The router's own Deployment with its pods; None while it is not there."""
     if deployment is None:
@@ -145,10 +151,9 @@ def router_workload(deployment: Obj | None, pods: Iterable[Obj]) -> RouterWorklo
 def router_pod(pod: Obj) -> RouterPod:
     """A pod of the router, without its figures. A pod that is going away is not ready: nobody is sent there."""
     meta = pod["metadata"]
-    ready = conditions.is_true((pod.get("status") or {}).get("conditions") or (), "Ready")
     return RouterPod(
         name=meta["name"],
-        ready=ready and not meta.get("deletionTimestamp"),
+        ready=is_ready(pod),
         refreshed=(meta.get("annotations") or {}).get(keys.REFRESHED_AT),
     )
 

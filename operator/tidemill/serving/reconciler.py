@@ -26,6 +26,7 @@ from tidemill.engine.memory import Memory
 from tidemill.kube.ownership import PodOwners
 from tidemill.kube.scraping import Answer, Limits, pod_url
 from tidemill.serving import figures, plan, reading
+from tidemill.serving.asking import FormReader
 from tidemill.serving.builders import router as router_builder
 from tidemill.serving.figures import Scrape
 from tidemill.serving.snapshot import (
@@ -71,6 +72,7 @@ class ModelDeploymentReconciler:
         self._deps = deps
         self._bases = Memory[_Base]()
         self._owners = PodOwners(deps.client)
+        self._forms = FormReader(deps, self._owners)
 
     async def gather(self, key: Key) -> Snapshot | None:
         """The snapshot; None when the object is gone. Stalled when its spec cannot be read."""
@@ -78,6 +80,7 @@ class ModelDeploymentReconciler:
         obj = await self._deps.read(key)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             self._bases.forget(key)
+            self._forms.forget(key)
             return None
         read = parsed(ModelDeployment, obj)
         spec, status = read.spec, read.status
@@ -85,6 +88,7 @@ class ModelDeploymentReconciler:
         versions = self._versions(key, spec)
         others = self._others(key, status, versions)
         workloads = await self._workloads(obj, (*versions, *others))
+        workloads = await self._forms.told(key, obj, spec.server.runtime, workloads)
         known = (*versions, *others, *(w.version for w in workloads))
         router = await self._router(obj, status, workloads, known, now)
         pipeline = spec.model.pipeline

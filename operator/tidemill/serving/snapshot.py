@@ -20,7 +20,8 @@ from tidemill.core.podfailure import PodFailure as PodFailure
 from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.core.turns import ALONE, Fleet
 from tidemill.serving.figures import Scrape
-from tidemill_contracts.runtimes import VERIFIED, Asked, Choice, choose
+from tidemill_contracts.inference import ServedForm
+from tidemill_contracts.runtimes import PARITY_CHECK, VERIFIED, Asked, Choice, choose
 
 Obj = dict[str, Any]
 
@@ -90,6 +91,8 @@ class Workload:
     available_since: datetime | None = None
     unavailable_since: datetime | None = None
     failure: PodFailure | None = None
+    forms: frozenset[ServedForm] = frozenset()
+    """What its ready pods say that they serve, where only they know (`looks_again`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,3 +282,9 @@ def runtime_of(asked: Asked, version: Version, *, allow_pickle: bool) -> Choice:
     """
     parity = True if version.onnx in ("", VERIFIED) else None
     return choose(asked, version.formats, parity=parity, note=version.onnx, allow_pickle=allow_pickle)
+
+
+def looks_again(asked: Asked, version: Version, *, allow_pickle: bool) -> bool:
+    """Whether servers compare the version's forms when they load it, as an older check verified them."""
+    choice = runtime_of(asked, version, allow_pickle=allow_pickle)
+    return choice.runtime == "ONNX" and len(choice.formats) > 1 and version.onnx_check < PARITY_CHECK

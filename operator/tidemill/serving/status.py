@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidemill.api.v1alpha1.model_deployment import CandidateStatus, FailedVersion, StableStatus
+from tidemill.api.v1alpha1.model_deployment import FailedVersion
 from tidemill.core.conditions import Condition, format_time, merge, of, trio
-from tidemill.serving import readiness, settling, steps
+from tidemill.serving import forms, readiness, settling, steps
 from tidemill.serving.advice import advice
 from tidemill.serving.settling import Seen, Unsettled
-from tidemill.serving.snapshot import Snapshot, Version
+from tidemill.serving.snapshot import Snapshot
 from tidemill.serving.state import State, Target, is_version
-from tidemill_contracts.runtimes import IN_COMPANY, OUTDATED, PARITY_CHECK, Choice
 
 AVAILABLE = "Available"
 PROGRESSING = "Progressing"
@@ -45,9 +44,9 @@ def build(
     stable, candidate = state.stable, state.candidate
     workload = readiness.workload_of(snapshot, stable)
     if candidate is not None:
-        candidate = candidate.model_copy(update={"weight": effective_weight, **_runtime(snapshot, candidate)})
+        candidate = candidate.model_copy(update={"weight": effective_weight, **forms.fields(snapshot, candidate)})
     if stable is not None:
-        stable = stable.model_copy(update={"weight": 100 - effective_weight, **_runtime(snapshot, stable)})
+        stable = stable.model_copy(update={"weight": 100 - effective_weight, **forms.fields(snapshot, stable)})
     found = {
         "observedGeneration": snapshot.generation,
         "url": f"http://{snapshot.name}.{snapshot.namespace}.svc",
@@ -71,25 +70,6 @@ def build(
 def _kept_pickles(snapshot: Snapshot, state: State) -> list[str]:
     """The exception from spec.server.allowPickle, for as long as its versions have a part; a list even when empty."""
     return sorted(snapshot.kept_pickles & {r.digest for r in (state.stable, state.previous) if r is not None})
-
-
-def _runtime(snapshot: Snapshot, record: StableStatus | CandidateStatus) -> dict[str, str]:
-    """What serves a version and why; nothing new where its forms are not known any more."""
-    version = snapshot.version(record.version, record.digest)
-    choice = snapshot.runtime_of(version) if version else None
-    if choice is None or choice.runtime is None:
-        return {}
-    found = {"runtime": choice.runtime, "runtime_reason": choice.reason + _outdated(choice, version)}
-    return found if version is None or version.batching else found | {"batching_reason": IN_COMPANY}
-
-
-def _outdated(choice: Choice, version: Version | None) -> str:
-    """What more to say of an ONNX form that an older check verified: its servers look again, and know alone."""
-    if version is None or choice.runtime != "ONNX" or len(choice.formats) == 1 or version.onnx_check >= PARITY_CHECK:
-        return ""
-    return (
-        f", as an older check said; its servers look again and serve natively, with reason {OUTDATED}, if it does not"
-    )
 
 
 def conditions(

@@ -87,8 +87,14 @@ def test_figures_are_for_the_namespaces_that_the_operator_was_told() -> None:
     network = made(networkpolicy.Settings(SYSTEM, (("metrics", "enabled"),)))
     for target in ("server", "monitor"):
         assert network.allows(End("10.0.0.4", METRICS, {"app": "prometheus"}), pod(target), 8081)
-        for source in (stranger(), stranger(OTHER), operator()):
+        for source in (stranger(), stranger(OTHER), FALSE_OPERATOR):
             assert not network.allows(source, pod(target), 8081)
+
+
+def test_the_operator_asks_servers_which_form_they_serve_and_monitors_for_their_report() -> None:
+    network = made(networkpolicy.Settings(SYSTEM, (("metrics", "enabled"),)))
+    found = {(t, p) for t in ("server", "monitor") for p in ASKED if network.allows(operator(), pod(t), p)}
+    assert found == {("server", 8081), ("monitor", 8083)}
 
 
 def test_an_operator_of_another_namespace_reads_the_report() -> None:

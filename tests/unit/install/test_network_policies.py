@@ -23,7 +23,15 @@ from tidemill.monitoring.builders import workload
 from tidemill.serving.builders import envoy, router, server
 from tidemill_contracts import ports
 from tidemill_contracts.inference import SERVER_CONFIG_ENV
-from tidemill_contracts.ports import FEEDBACK_PORT, GRPC_PORT, HTTP_PORT, MONITOR_PORT, REPORT_PORT, ROUTER_STATS_PORT
+from tidemill_contracts.ports import (
+    ADMIN_PORT,
+    FEEDBACK_PORT,
+    GRPC_PORT,
+    HTTP_PORT,
+    MONITOR_PORT,
+    REPORT_PORT,
+    ROUTER_STATS_PORT,
+)
 
 Obj = dict[str, Any]
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
@@ -224,8 +232,9 @@ def test_others_reach_the_routers_serving_port_and_nothing_else(who: str) -> Non
     assert not NETWORK.allows(source, operator(), 8080)
 
 
-def test_the_operator_reaches_no_server_and_no_trainer() -> None:
-    for component in ("server", "trainer", "probe"):
+def test_the_operator_asks_servers_for_their_form_and_reaches_no_trainer() -> None:
+    assert [p for p in PORTS if NETWORK.allows(operator(), pod("server"), p)] == [ADMIN_PORT]
+    for component in ("trainer", "probe"):
         assert not any(NETWORK.allows(operator(), pod(component), p) for p in PORTS)
 
 

@@ -25,6 +25,7 @@ from tidemill.serving.snapshot import (
     version_child,
 )
 from tidemill.serving.state import State
+from tidemill_contracts.runtimes import PARITY_CHECK
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 UID = "11111111-2222-3333-4444-555555555555"
@@ -55,6 +56,7 @@ def version(number: int, **changes: Any) -> Version:
         digest=digest(number),
         uri=f"pvc://models/churn/{number}",
         formats=("onnx", "skops"),
+        onnx_check=PARITY_CHECK,
         approved=True,
     )
     return replace(found, **changes)

@@ -25,7 +25,7 @@ RECORD = {
 
 
 def test_a_record_becomes_a_version() -> None:
-    assert reading.version(RECORD) == version(1, note="by the gates")
+    assert reading.version(RECORD) == version(1, note="by the gates", onnx_check=1)
 
 
 def test_a_record_without_a_decision_is_not_approved() -> None:

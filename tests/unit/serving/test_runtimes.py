@@ -82,16 +82,6 @@ def test_status_says_what_serves_stable_and_candidate_and_why() -> None:
     )
 
 
-def test_status_says_who_looked_and_what_the_servers_may_find() -> None:
-    older, newer = version(1, onnx=VERIFIED, onnx_check=1), version(1, onnx=VERIFIED, onnx_check=PARITY_CHECK)
-    for known, asked in ((older, "Auto"), (older, "ONNX"), (newer, "Auto")):
-        found = snapshot({"server": {"runtime": asked}}, {"stable": stable(1)}, versions=(known,))
-        status = plan.build(found).status
-        assert status is not None
-        says = "serve natively, with reason ParityOutdated" in status["stable"]["runtimeReason"]
-        assert says is (known is older and asked == "Auto")
-
-
 def test_status_says_that_requests_are_answered_alone_and_why() -> None:
     for batching, want in ((True, None), (False, IN_COMPANY)):
         known = version(1, formats=("skops",), batching=batching)

@@ -15,12 +15,14 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from tidemill_contracts.inference import FORM_PATH
 from tidemill_runtime.server.sockets import listen
 from tidemill_runtime.server.state import State
 from tidemill_runtime.server.telemetry import Telemetry
 
 _LIVE = frozenset({"/livez", "/healthz", "/v2/health/live"})
 _READY = frozenset({"/readyz", "/v2/health/ready"})
+_JSON_TYPE = "application/json"
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PHRASES = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 500: "Internal Server Error"}
 _HEAD_BYTES = 16 * 1024  # more than any probe or scraper sends
@@ -31,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class AdminServer:
-    """GET /livez, /readyz, /metrics (and the protocol's health paths). Each answer closes its connection."""
+    """GET /livez, /readyz, /metrics, /form (and the protocol's health paths). Each answer closes its connection."""
 
     def __init__(self, port: int, state: State, telemetry: Telemetry, stuck_after_seconds: float) -> None:
         self._state = state
@@ -84,7 +86,11 @@ class AdminServer:
             if self._state.is_ready:
                 return 200, *_json({"ready": True})
             return 503, *_json({"ready": False, "error": f"the server is {self._state.phase}"})
-        return 404, *_json({"error": "expected /livez, /readyz or /metrics"})
+        if path == FORM_PATH:
+            if self._telemetry.form is None:
+                return 503, *_json({"error": "the model is not loaded yet"})
+            return 200, _JSON_TYPE, self._telemetry.form.to_json().encode()
+        return 404, *_json({"error": f"expected /livez, /readyz, /metrics or {FORM_PATH}"})
 
     def _halt(self) -> None:
         if self._thread is not None:
@@ -198,4 +204,4 @@ def _reply(method: str, status: int, content_type: str, body: bytes) -> bytes:
 
 
 def _json(body: dict[str, Any]) -> tuple[str, bytes]:
-    return "application/json", json.dumps(body).encode()
+    return _JSON_TYPE, json.dumps(body).encode()

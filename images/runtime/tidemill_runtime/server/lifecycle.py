@@ -18,7 +18,7 @@ from typing import cast
 import uvicorn
 import uvloop
 
-from tidemill_contracts.inference import ServerConfig
+from tidemill_contracts.inference import ServedForm, ServerConfig
 from tidemill_runtime.server import localcopy, models, observer
 from tidemill_runtime.server.bodies import BodyBounds, BodyReader
 from tidemill_runtime.server.connection import KEEP_ALIVE_SECONDS, InferenceConnection, Wiring
@@ -72,6 +72,7 @@ def load(config: ServerConfig, telemetry: Telemetry, threads: int) -> Loaded:
         warm = models.load(version, config, threads)
         profile = models.reference_profile(version) if config.log is not None else None
     telemetry.platform = warm.model.platform
+    telemetry.form = ServedForm(digest=config.digest, runtime=warm.runtime, surprise=warm.surprise)
     milliseconds = warm.seconds(1) * 1000
     _log.info("version %s is warm: %s, %.3f ms a row; %s", config.version, warm.runtime, milliseconds, warm.reason)
     return Loaded(warm, profile)

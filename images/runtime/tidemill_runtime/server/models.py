@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from tidemill_contracts import artifact
 from tidemill_contracts.artifact import ModelManifest, Sample
 from tidemill_contracts.inference import ServerConfig
-from tidemill_contracts.runtimes import OUTDATED, Choice, Runtime
+from tidemill_contracts.runtimes import FAILED, OUTDATED, Choice, Runtime, Surprise
 from tidemill_contracts.runtimes import choose as chosen
 from tidemill_runtime import artifacts
 from tidemill_runtime.artifacts import ArtifactError, Version
@@ -51,6 +51,7 @@ class WarmModel:
     seconds_per_row: float
     background: Frame  # the sample rows: what is usual, for explanations
     reason: str = ""  # why this form serves: half a sentence
+    surprise: Surprise | None = None  # why not the form that came first
     batching: bool = True  # False: its answers depend on who else is in the batch
 
     @property
@@ -89,20 +90,22 @@ def load(version: Version, config: ServerConfig, threads: int) -> WarmModel:
     schema = Schema(version.manifest.signature)
     choice = runtimes(version.manifest, config)
     reason = choice.reason
+    surprise: Surprise | None = None
     for name in choice.formats[:-1]:
         found = recheck.difference(version, choice.formats[-1]) if name == "onnx" else ""
         if found:
-            reason = f"{OUTDATED}: {found}"
+            reason, surprise = f"{OUTDATED}: {found}", OUTDATED
             _log.warning("%s is not served: %s", name, reason)
             continue
         try:
             warm = _warm_up(load_form(name, version, schema, threads), schema, version)
         except StartError as error:
             _log.warning("%s is not served, trying %s: %s", name, choice.formats[-1], error)
-            reason = f"its {name} form failed in the server: {error}"
+            reason, surprise = f"its {name} form failed in the server: {error}", FAILED
         else:
             return replace(warm, reason=reason)
-    return replace(_warm_up(load_form(choice.formats[-1], version, schema, threads), schema, version), reason=reason)
+    warm = _warm_up(load_form(choice.formats[-1], version, schema, threads), schema, version)
+    return replace(warm, reason=reason, surprise=surprise)
 
 
 def runtimes(manifest: ModelManifest, config: ServerConfig) -> Choice:

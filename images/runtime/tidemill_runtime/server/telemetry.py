@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tidemill_contracts.inference import ServerConfig
+from tidemill_contracts.inference import ServedForm, ServerConfig
 from tidemill_contracts.metrics import DURATION_BUCKETS
 from tidemill_runtime.server import board
 from tidemill_runtime.server.board import Board
@@ -85,6 +85,7 @@ class Telemetry:
         self.board = Board(1, self.layout.columns) if shared is None else shared
         self.cells = self.board.row(row)
         self.platform: str | None = None  # of the model, once it is loaded
+        self.form: ServedForm | None = None  # the same for the operator
         self.worker_ids: Callable[[], list[int]] = list  # process ids besides this one
         self.worker_deaths: Callable[[], int] = int
         self.records_dropped = Cell(self.cells, board.RECORDS_DROPPED)

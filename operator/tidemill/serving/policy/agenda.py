@@ -8,7 +8,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
 from tidemill.core.conditions import parse_time
-from tidemill.serving import readiness, steps
+from tidemill.serving import forms, readiness, steps
 from tidemill.serving.snapshot import Snapshot
 from tidemill.serving.state import State
 
@@ -24,6 +24,9 @@ VISIBLE_SECONDS = 0.5
 HEALTH_SECONDS = 15.0
 """How often a candidate that gets requests is looked at without any other reason."""
 
+FORM_SECONDS = 60.0
+"""How often pods are asked which form they serve, where only they know and none of them has said it."""
+
 
 def next_look(snapshot: Snapshot, state: State, routes_version: str) -> float | None:
     """Seconds until the next look; None when only a change can make a difference."""
@@ -35,6 +38,8 @@ def next_look(snapshot: Snapshot, state: State, routes_version: str) -> float | 
         due.append(max(SCALE_DOWN_DELAY_SECONDS - age, 2.0))
     if live.ready and state.stable is not None and not readiness.is_routed(snapshot, state, routes_version):
         due.append(IN_FORCE_SECONDS)
+    if any(forms.is_unheard(snapshot, record) for record in (state.stable, state.candidate)):
+        due.append(FORM_SECONDS)
     if state.candidate is not None:
         due += _candidate(snapshot, state, state.candidate)
     return min(due) if due else None

@@ -1,0 +1,89 @@
+"""What is said of the form that serves a version: by its record, or by its pods where they look again. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidemill.api.v1alpha1.model_deployment import CandidateStatus, ModelDeploymentStatus, StableStatus
+from tidemill.core.plan import Event
+from tidemill.serving import readiness
+from tidemill.serving.snapshot import Snapshot, looks_again
+from tidemill_contracts.inference import ServedForm
+from tidemill_contracts.runtimes import FAILED, IN_COMPANY, OUTDATED
+
+Record = StableStatus | CandidateStatus
+
+UNKNOWN = (
+    "not known yet: an older check verified its ONNX form, its servers look again when they load it, and none has "
+    "said what it serves"
+)
+CONFIRMED = "an older check verified its ONNX form, and its servers, which look again when they load it, serve it"
+_OUTDATED = f"{OUTDATED}: an older check verified its ONNX form, and its servers found that it differs from the native"
+_SENTENCES = {
+    OUTDATED: f"{_OUTDATED} one; their logs have the row",
+    FAILED: f"{FAILED}: its ONNX form does not load in its servers, or does not repeat the recorded answers",
+    None: CONFIRMED,
+}
+MIXED = "its pods serve different forms, some ONNX and some Native"
+_SAID = {*_SENTENCES.values(), MIXED, f"{_OUTDATED} one; {MIXED}"}
+
+
+def fields(snapshot: Snapshot, record: Record) -> dict[str, Any]:
+    """Fields of a record: what serves its version and why; none where its forms are not known any more."""
+    version = snapshot.version(record.version, record.digest)
+    choice = snapshot.runtime_of(version) if version else None
+    if version is None or choice is None or choice.runtime is None:
+        return {}
+    found: dict[str, Any] = {"runtime": choice.runtime, "runtime_reason": choice.reason}
+    if is_told_by_pods(snapshot, record):
+        found = _told(snapshot, record)
+    return found if version.batching else found | {"batching_reason": IN_COMPANY}
+
+
+def is_told_by_pods(snapshot: Snapshot, record: Record) -> bool:
+    """Whether its pods alone know what they serve."""
+    version = snapshot.version(record.version, record.digest)
+    asked = snapshot.spec.server.runtime
+    return version is not None and looks_again(asked, version, allow_pickle=snapshot.allows_pickle(version))
+
+
+def is_unheard(snapshot: Snapshot, record: Record | None) -> bool:
+    """Whether a version has ready pods, which alone know what they serve, and none of them has said it."""
+    workload = readiness.workload_of(snapshot, record)
+    if record is None or workload is None or not workload.ready or not is_told_by_pods(snapshot, record):
+        return False
+    return not workload.forms
+
+
+def _told(snapshot: Snapshot, record: Record) -> dict[str, Any]:
+    """What the pods say; without any that says something, what was last said, else that it is not known."""
+    workload = readiness.workload_of(snapshot, record)
+    said = workload.forms if workload is not None else frozenset[ServedForm]()
+    if said:
+        return _spoken(said)
+    return {} if record.runtime_reason in _SAID else {"runtime": None, "runtime_reason": UNKNOWN}
+
+
+def _spoken(said: frozenset[ServedForm]) -> dict[str, Any]:
+    words = {form.surprise for form in said}
+    word = OUTDATED if OUTDATED in words else FAILED if FAILED in words else None
+    runtimes = {form.runtime for form in said}
+    if len(runtimes) == 1:
+        return {"runtime": runtimes.pop(), "runtime_reason": _SENTENCES[word]}
+    return {"runtime": None, "runtime_reason": f"{_OUTDATED} one; {MIXED}" if word == OUTDATED else MIXED}
+
+
+def news(snapshot: Snapshot, written: dict[str, Any]) -> tuple[Event, ...]:
+    """An event for each version of a new status that servers found to differ, which the old one did not say."""
+    before = {version for version, reason in _reasons(snapshot.status) if reason.startswith(OUTDATED)}
+    now = _reasons(ModelDeploymentStatus.model_validate(written))
+    return tuple(
+        Event("Warning", OUTDATED, f"{version[0]}: {reason}", "ServeNative")
+        for version, reason in now
+        if reason.startswith(OUTDATED) and version not in before
+    )
+
+
+def _reasons(status: ModelDeploymentStatus) -> list[tuple[tuple[str, str], str]]:
+    records = (r for r in (status.stable, status.candidate) if r is not None)
+    return [((r.version, r.digest), r.runtime_reason or "") for r in records]
