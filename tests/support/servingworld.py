@@ -20,6 +20,7 @@ from tidemill.engine.contract import Deps
 from tidemill.kube import metrics
 from tidemill.monitoring import reconcilers as monitoring
 from tidemill.serving import reconcilers
+from tidemill_contracts.runtimes import PARITY_CHECK
 
 Obj = dict[str, Any]
 
@@ -73,6 +74,7 @@ class World:
                 "modelDigest": f"sha256:{hexdigits}",
                 "uri": f"pvc://tidemill-artifacts/churn/{hexdigits}",
                 "formats": ["skops", "onnx"],
+                "onnxCheck": PARITY_CHECK,  # else its pods are asked what they serve
                 "task": "classification",
                 "lineage": {
                     "run": f"churn-{number}",
