@@ -213,7 +213,7 @@ class ModelDeploymentReconciler:
     def _measurement(
         self, key: Key, uid: str, status: ModelDeploymentStatus, router: Router, now: datetime
     ) -> Measurement | None:
-        """The figures since the stretch under measurement began; None when there is no base to subtract from yet."""
+        """The figures since the stretch under measurement began; empty ones while no router pod has ever told any."""
         candidate = status.candidate
         if candidate is None or candidate.step < 0:
             self._bases.forget(key)
@@ -224,9 +224,9 @@ class ModelDeploymentReconciler:
         base = self._bases.get(key, uid)
         if base is None or not _same(base, stretch):
             base = _new_base(candidate, stretch, now, scrapes)
-        if base is None:
-            return None
         missing = tuple(p.error or f"{p.name}: no address yet" for p in ready if p.scrape is None)
+        if base is None:
+            return Measurement(stretch[3], {}, {}, missing)  # not remembered: the first figures are the base
         # A router pod that was there at the start but not asked then has no base: its figures start to count now.
         before = {**{n: s for n, s in scrapes.items() if n not in base.scrapes}, **base.scrapes}
         if before != base.scrapes:

@@ -1,12 +1,12 @@
 """What gather reads, and what it remembers of the router's figures between two passes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from tests.support.replicasets import ReplicaSets
-from tests.unit.serving.make import ANALYSIS, CANARY, NOW, UID, candidate, digest, snapshot, stable, version
+from tests.unit.serving.make import ANALYSIS, CANARY, NOW, UID, candidate, digest, snapshot, stable, version, workload
 
 from tidemill.config import OperatorConfig
 from tidemill.core.plan import Key
@@ -17,8 +17,10 @@ from tidemill.kube.scraping import Answer, Limits
 from tidemill.serving import reconcilers
 from tidemill.serving.builders import router, server
 from tidemill.serving.figures import encode
+from tidemill.serving.policy import rollout
 from tidemill.serving.reconciler import ModelDeploymentReconciler
 from tidemill.serving.snapshot import Snapshot, version_child
+from tidemill.serving.state import State, Target
 
 KEY = Key("ModelDeployment", "team", "churn")
 STABLE, CANDIDATE = version_child("churn", version(1)), version_child("churn", version(2))
@@ -321,6 +323,27 @@ async def test_a_silent_router_is_named_and_a_late_one_counts_from_then_on() -> 
     assert found.measurement is not None and found.measurement.missing == () and requests(found) == 0
     world.client.counts["10.0.0.2"] = {CANDIDATE: 1001}
     assert requests(await world.look(5)) == 1
+
+
+async def test_a_router_that_never_told_figures_is_an_error_of_the_measurement() -> None:
+    """Until it does: then counting begins."""
+    world = World()
+    world.router_pod("a", "10.0.0.1")
+    world.in_step(0, NOW, baseline="{}")
+    await world.look()
+    found = replace(await world.look(16), workloads=(workload(1), workload(2)))
+    decided = rollout.analyse(found, State.of(found.status), Target(None))
+    assert decided is not None and decided.state.candidate is not None
+    why = "the router's figures could not be read: router pod a: it cannot be connected to"
+    last = decided.state.candidate.last_analysis
+    assert last is not None and (last.verdict, last.message, last.since) == ("Error", why, NOW)
+    assert [(e.reason, e.message) for e in decided.events] == [("AnalysisError", f"measurement of churn-2: {why}")]
+    world.in_step(0, NOW, last.to_json(), decided.state.candidate.baseline)
+    world.client.counts["10.0.0.1"] = {CANDIDATE: 1000}
+    assert requests(await world.look(5)) == 0
+    world.client.counts["10.0.0.1"] = {CANDIDATE: 1030}
+    found = await world.look(15)
+    assert requests(found) == 30 and found.measurement is not None and found.measurement.missing == ()
 
 
 async def test_a_pod_that_is_not_ready_is_not_asked() -> None:

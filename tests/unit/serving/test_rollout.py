@@ -298,6 +298,15 @@ CASES = {
     "analysis: unreadable figures hold the step": (
         canary(rollout=ANALYSED, status=in_step(0, 61, successes=1), measurement=replace(GOOD, missing=("router-0",))),
         (1, 2, 0),
+        ["AnalysisError"],
+    ),
+    "analysis: figures that stay unreadable are told once": (
+        canary(
+            rollout=ANALYSED,
+            status=in_step(0, 61, last_analysis=measured("Error", time=15)),
+            measurement=replace(GOOD, missing=("router-0",)),
+        ),
+        (1, 2, 0),
         [],
     ),
 }

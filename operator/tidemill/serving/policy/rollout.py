@@ -207,6 +207,9 @@ def analyse(snapshot: Snapshot, now: State, target: Target) -> Transition | None
         }
     )
     after = replace(now, candidate=judged)
+    if result.verdict == "Error" and (last is None or last.verdict != "Error"):
+        message = f"measurement of {candidate.version}: {result.message}"
+        return Transition(after, (Event("Warning", "AnalysisError", message, "Analyse"),))
     if result.verdict != "Failed":
         return Transition(after)
     message = f"measurement {failures} of {wanted.failure_limit} failed for {candidate.version}: {result.message}"
