@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CONNECTION_SECONDS = 3.0
 _JITTER = 1.2  # the library adds up to a tenth to the age of a connection; the rest is for the way to the client
+_GRACE_TIMES = 3  # a message and its answer each have the time of a request; streams end then
 _STATE_SECONDS = 0.1  # how soon those who watch the health service hear of a change
 _LOOK_SECONDS = 0.05
 _STREAM_SECONDS = 1.0
@@ -50,6 +51,7 @@ class GrpcListener:
         self._inner = f"tidemill-grpc-{os.getpid()}"  # a socket without a file, in this pod's network alone
         self._server: grpc.aio.Server | None = None
         self._health: grpc_server.Health | None = None
+        self._early = set[sockets.Peer]()
         self._wanted = asyncio.Event()
         self._up = asyncio.Event()
         self._over = asyncio.Event()
@@ -107,7 +109,8 @@ class GrpcListener:
 
     async def _start(self) -> "tuple[grpc.aio.Server, grpc_server.Health]":
         module = await asyncio.to_thread(importlib.import_module, "tidemill_runtime.server.grpc_server")
-        server, health = module.create_server(self._plane, self._state, self._options(), self._observer)
+        bounds = module.MessageBounds(self._plane.config, self._received)
+        server, health = module.create_server(self._plane, self._state, self._options(), bounds, self._observer)
         host = "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104  a pod's own network
         try:
             server.add_insecure_port(f"unix-abstract:{self._inner}")
@@ -132,7 +135,10 @@ class GrpcListener:
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry a connection that came before the library; it lasts as long as any."""
         self._wanted.set()
-        sockets.hear(writer.get_extra_info("socket"))
+        own = writer.get_extra_info("socket")
+        sockets.hear(own)
+        with contextlib.suppress(OSError):
+            self._early.add(sockets.peer(own))
         await self._first_of(self._up, self._over)
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as inner:
             inner.setblocking(False)
@@ -147,11 +153,23 @@ class GrpcListener:
         for one in waiting:
             one.cancel()
 
+    def _received(self) -> dict[sockets.Peer, int]:
+        """Return what each client's connection has received; those that came before the library count as one."""
+        found: dict[sockets.Peer, int] = {}
+        for own in _sockets(self._port):
+            with contextlib.suppress(OSError):  # it ended
+                if not sockets.is_listening(own):
+                    peer = sockets.peer(own)
+                    key = sockets.EARLY if peer in self._early else peer
+                    found[key] = found.get(key, 0) + sockets.received(own)
+        return found
+
     def _options(self) -> list[tuple[str, int]]:
         return [
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", self._plane.config.max_body_bytes),
             ("grpc.max_connection_age_ms", int(CONNECTION_SECONDS * 1000)),
+            ("grpc.max_connection_age_grace_ms", int(_GRACE_TIMES * self._plane.config.request_timeout_seconds * 1000)),
         ]
 
     async def _tell(self, health: "grpc_server.Health") -> None:

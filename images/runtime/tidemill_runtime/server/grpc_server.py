@@ -20,6 +20,7 @@ from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.dataplane import DataPlane, monotonic
 from tidemill_runtime.server.description import SERVER, Description, server_version
 from tidemill_runtime.server.errors import BadRequestError, OutOfTimeError, ServingError
+from tidemill_runtime.server.grpc_bounds import Bounded, MessageBounds
 from tidemill_runtime.server.inference import VERSION_HEADER, given_id, header_value
 from tidemill_runtime.server.observer import Finished, Observer
 from tidemill_runtime.server.proto import open_inference_pb2 as pb
@@ -188,6 +189,19 @@ class _HealthServicer(health.aio.HealthServicer):
         await context.abort(grpc.StatusCode.UNAVAILABLE, "the server ends")
 
 
+class _Collector:
+    """Takes the handlers that generated code adds to a server."""
+
+    def __init__(self, handlers: list[grpc.GenericRpcHandler]) -> None:
+        self._handlers = handlers
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        self._handlers.extend(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
+        """The same again, for servers that look methods up by name."""
+
+
 class Health:
     """The health service: of the server, of the inference service and of the model by its name."""
 
@@ -195,6 +209,13 @@ class Health:
         self.servicer = _HealthServicer()
         self._names = ("", SERVICE, model)
         self._told: bool | None = None
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Return the service as a server takes it."""
+        found: list[grpc.GenericRpcHandler] = []
+        taker: Any = _Collector(found)
+        health_pb2_grpc.add_HealthServicer_to_server(self.servicer, taker)
+        return found[0]
 
     async def tell(self, is_ready: bool) -> None:
         """Answer so from now on, and tell those who watch."""
@@ -235,14 +256,17 @@ class Reflection(grpc.GenericRpcHandler):
 
 
 def create_server(
-    plane: DataPlane, state: State, options: Sequence[tuple[str, int]], observer: Observer | None = None
+    plane: DataPlane,
+    state: State,
+    options: Sequence[tuple[str, int]],
+    bounds: MessageBounds,
+    observer: Observer | None = None,
 ) -> tuple[grpc.aio.Server, Health]:
     """Return a server with all services, not yet started and without a port."""
     server = grpc.aio.server(options=options)
     tellable = Health(plane.config.deployment)
-    server.add_generic_rpc_handlers((InferenceService(plane, state, observer).handlers(),))
-    health_pb2_grpc.add_HealthServicer_to_server(tellable.servicer, server)
-    server.add_generic_rpc_handlers((Reflection((SERVICE, health.SERVICE_NAME)),))
+    services = [InferenceService(plane, state, observer).handlers(), tellable.handlers()]
+    server.add_generic_rpc_handlers((Bounded(bounds, [*services, Reflection((SERVICE, health.SERVICE_NAME))]),))
     return server, tellable
 
 

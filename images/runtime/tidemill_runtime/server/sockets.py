@@ -8,11 +8,23 @@ a second later and is then refused cleanly); what is already in the queue can be
 import contextlib
 import socket
 import sys
+from typing import NamedTuple
 
 # (level, option) of "drop packets that have passed a router" (RFC 5082); Linux, needs no privilege
 _LEAST_HOPS = ((socket.IPPROTO_IP, 21), (socket.IPPROTO_IPV6, 73))
 _UNACKED = slice(24, 28)  # of struct tcp_info; of a listening socket: connections that wait to be accepted
+_BYTES_RECEIVED = slice(128, 136)  # of struct tcp_info, Linux 4.1
 BACKLOG = 2048
+
+
+class Peer(NamedTuple):
+    """A client's address; an IPv4 address has its own form in a socket for both, too."""
+
+    host: str
+    port: int
+
+
+EARLY = Peer("", 0)  # stands for all clients whose connections are passed on to a library
 
 
 def listen(port: int, *, shared: bool = False) -> socket.socket:
@@ -80,3 +92,21 @@ def waiting(listener: socket.socket) -> int:
         return 0
     info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _UNACKED.stop)
     return int.from_bytes(info[_UNACKED], sys.byteorder)
+
+
+def peer(connection: socket.socket) -> Peer:
+    """Return who is at the other end of a TCP connection.
+
+    Raises:
+        OSError: the connection has ended.
+    """
+    host, port = connection.getpeername()[:2]
+    return Peer(host.removeprefix("::ffff:"), port)
+
+
+def received(connection: socket.socket) -> int:
+    """Return how many bytes a TCP connection has received since it was made; 0 where the kernel does not count."""
+    if sys.platform != "linux":
+        return 0
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.stop)
+    return int.from_bytes(info[_BYTES_RECEIVED], sys.byteorder)

@@ -1,0 +1,91 @@
+"""gRPC messages that never end, in frames that no library sends: what they hold and how long they take is bounded."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hack.bench.frames import UNKNOWN, FrameClient, frame
+from hack.bench.serving.processes import memory_mib
+from tests.support import serverprocess, versions
+from tests.support.grpcclient import Client, request, tensor
+from tests.support.serverprocess import ServerProcess
+
+LIMIT = 1 << 20  # of a message; four of them of all unfinished ones
+PINS = frame(UNKNOWN, 0, 1, b"x" * 8100)  # what the library keeps with the few bytes before it
+CHECK = b"/grpc.health.v1.Health/Check"
+WATCH = b"/grpc.health.v1.Health/Watch"
+INFER = b"/inference.GRPCInferenceService/ModelInfer"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    folder = tmp_path_factory.mktemp("bounds")
+    config = versions.numbers(folder / "store").config(max_body_bytes=LIMIT, request_timeout_seconds=2.0)
+    with serverprocess.running(folder / "server", config) as server:
+        server.wait_ready()
+        with Client(server.grpc_target) as client:
+            assert client.infer(usual()).outputs
+        yield server
+
+
+def usual() -> Any:
+    return request(tensor("x", [1, 4], "FP64", fp64_contents=[0.5, -1.0, 0.25, 2.0]))
+
+
+@pytest.mark.parametrize("path", [INFER, CHECK, WATCH])
+def test_what_keeps_buffers_is_refused_by_what_was_received(server: ServerProcess, path: bytes) -> None:
+    before = memory_mib([server.process.pid])
+    with FrameClient(server.grpc_port) as attacker, Client(server.grpc_target) as client:
+        attacker.begin(1, LIMIT - 100, path)
+        assert not attacker.go_on(1, 24 * 40_000, 24, PINS), "320 MB were taken for a message of 1 MB"
+        assert memory_mib([server.process.pid]) - before < 160
+        assert client.infer(usual()).outputs, "others are answered"
+
+
+def test_what_a_stream_does_not_read_is_refused(server: ServerProcess) -> None:
+    with FrameClient(server.grpc_port) as attacker:
+        attacker.begin(1, 0, WATCH)
+        assert not attacker.go_on(1, 24 * 40_000, 24, PINS)
+
+
+def test_unfinished_messages_are_bounded_together(server: ServerProcess) -> None:
+    with contextlib.ExitStack() as stack:
+        attackers = [stack.enter_context(FrameClient(server.grpc_port)) for _ in range(8)]
+        for attacker in attackers:
+            attacker.begin(1, LIMIT - 100)
+            attacker.go_on(1, LIMIT * 9 // 10, 16_000)
+        until = time.monotonic() + 1.5  # sooner than the time of a message ends them
+        while sum(not a.reset.is_set() for a in attackers) > 4 and time.monotonic() < until:
+            time.sleep(0.02)
+        assert 3 <= sum(not a.reset.is_set() for a in attackers) <= 4
+
+
+def test_a_message_has_the_time_of_a_request(server: ServerProcess) -> None:
+    with FrameClient(server.grpc_port) as attacker:
+        attacker.begin(1, 1000)
+        began = time.monotonic()
+        assert attacker.reset.wait(5)
+        assert 1.5 < time.monotonic() - began < 4
+
+
+def test_messages_one_after_the_other_are_nobodys_burden(server: ServerProcess) -> None:
+    """Far more than the bound over one connection, while an idle call is open beside them."""
+    large = request(tensor("x", [20_000, 4], "FP64", fp64_contents=[0.5] * 80_000))
+    with Client(server.grpc_target) as client:
+        watching = health_pb2_grpc.HealthStub(client.channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watching).status == health_pb2.HealthCheckResponse.SERVING
+        for _ in range(3):
+            assert client.infer(large).outputs
+        assert watching.is_active()
+
+
+def test_a_call_without_a_message_is_the_clients_error(server: ServerProcess) -> None:
+    with grpc.insecure_channel(server.grpc_target) as channel:
+        call = channel.stream_unary(INFER.decode())
+        with pytest.raises(grpc.RpcError) as caught:
+            call(iter(()))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
