@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -31,6 +32,27 @@ class Clock(Protocol):
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """Calls `callback` in `seconds`, within the running event loop, unless the timer is cancelled."""
         ...
+
+
+async def sleep(clock: Clock, seconds: float) -> None:
+    """Returns when `clock` has moved on by `seconds`."""
+    due = asyncio.Event()
+    timer = clock.call_later(seconds, due.set)
+    try:
+        await due.wait()
+    finally:
+        timer.cancel()
+
+
+@asynccontextmanager
+async def within(clock: Clock, seconds: float) -> AsyncIterator[None]:
+    """Ends what it holds with TimeoutError once `clock` has moved on by `seconds`."""
+    async with asyncio.timeout(None) as limit:
+        timer = clock.call_later(seconds, lambda: limit.reschedule(0.0))
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 class SystemClock:

@@ -8,7 +8,6 @@ replica goes on within one retry period.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from typing import Any
 from tidemill.config import OperatorConfig
 from tidemill.core.plan import ObjectRef
 from tidemill.engine import metrics
-from tidemill.engine.clock import Clock
+from tidemill.engine.clock import Clock, sleep, within
 from tidemill.errors import ApiError, TidemillError
 from tidemill.kube.client import KubeClient
 
@@ -65,7 +64,7 @@ class LeaderElector:
                     break
             except ApiError as error:
                 logger.warning("the Lease cannot be read or written: %s", error)
-            await asyncio.sleep(self._until_next_look())
+            await sleep(self._clock, self._until_next_look())
         self._holding = True
         metrics.LEADER.labels(self._config.lease_name).set(1)
         logger.info("this replica is the leader", extra={"identity": self._config.pod_name})
@@ -82,10 +81,10 @@ class LeaderElector:
         """Renews for ever; LeadershipLost when another holds the Lease or no renewal succeeded before the deadline."""
         renewed = self._clock.monotonic()
         while True:
-            await asyncio.sleep(self._config.retry_period_seconds)
+            await sleep(self._clock, self._config.retry_period_seconds)
             left = renewed + self._config.renew_deadline_seconds - self._clock.monotonic()
             try:
-                async with asyncio.timeout(max(left, 0.0)):
+                async with within(self._clock, max(left, 0.0)):
                     held = await self._try()
             except (ApiError, TimeoutError) as error:
                 logger.warning("the Lease was not renewed: %s", error)
@@ -104,7 +103,7 @@ class LeaderElector:
             return
         self._lose()
         try:
-            async with asyncio.timeout(self._config.retry_period_seconds):
+            async with within(self._clock, self._config.retry_period_seconds):
                 live = await self._client.get(self._ref)
                 if live is None or live["spec"].get("holderIdentity") != self._config.pod_name:
                     return

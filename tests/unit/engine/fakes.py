@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,6 +55,23 @@ class FakeClock:
             self.seconds = max(self.seconds, first.due)
             first.callback()
         self.seconds = end
+
+
+async def pass_time(clock: FakeClock, seconds: float) -> None:
+    """Moves the clock from one call that is due to the next; whoever waited goes on before time does."""
+    end = clock.seconds + seconds
+    await settle()
+    while due := [t.due for t in clock.timers if not t.cancelled and t.due <= end]:
+        clock.advance(min(due) - clock.seconds)
+        await settle()
+    clock.advance(end - clock.seconds)
+    await settle()
+
+
+async def settle() -> None:
+    """Lets all tasks run until they wait for something."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 class FakeApi:
