@@ -15,7 +15,7 @@ from tidemill.core.conditions import Condition, format_time, merge, of, trio
 from tidemill.serving import forms, readiness, settling, steps
 from tidemill.serving.advice import advice
 from tidemill.serving.settling import Seen, Unsettled
-from tidemill.serving.snapshot import Snapshot
+from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target, is_version
 
 AVAILABLE = "Available"
@@ -27,7 +27,7 @@ REASONS = frozenset(
         "Serving", "ScaledToZero", "RollingOut", "Starting", "Updating", "Suspended", "RolledBack", "NoReadyPod",
         "NoReadyRouter", "NotYetServed", "CanaryStep", "WaitingForPromotion", "ProgressDeadlineExceeded",
         "VersionNotFound", "VersionNotApproved", "PipelineNotFound", "WaitingForApproval", "WaitingForVersion",
-        "FormatNotServable", "PickleNotAllowed", "InvalidSpec",
+        "VersionRejected", "FormatNotServable", "PickleNotAllowed", "InvalidSpec",
     }
 )  # fmt: skip
 """Every reason that this module or the policies set; a server's own (DigestMismatch, …) come beside them."""
@@ -103,6 +103,8 @@ def _summary(
         serving = f"; {state.stable.version} keeps serving" if state.stable else ""
         why = ("RolledBack", f"{failed.version} was taken back ({failed.reason}: {failed.message}){serving}")
         return trio(ready=False, reason=why[0], message=why[1], stalled=why)
+    if target.version.recorded and not target.version.approved:
+        return _unapproved(snapshot, target.version, available)
     if unsettled is not None:
         return unsettled.conditions(snapshot.spec.rollout.progress_deadline_seconds)
     if available.status != "True" and available.reason != "ScaledToZero":
@@ -111,6 +113,17 @@ def _summary(
     reason = "ScaledToZero" if available.reason == "ScaledToZero" else "Serving"
     message = available.message + _passed_over(snapshot, state, target) + advice(snapshot)
     return trio(ready=True, reason=reason, message=message)
+
+
+def _unapproved(snapshot: Snapshot, served: Version, available: Condition) -> list[Condition]:
+    """What is served stays because there is no approved version; the spec asks for one."""
+    note = served.note or "no decision yet"
+    nor = f"nor is any other version of TrainingPipeline {snapshot.spec.model.pipeline}"
+    message = f"{available.message}; {served.name} is not approved ({note}), {nor}"
+    if served.rejected:
+        return trio(ready=False, reason="VersionRejected", message=message, stalled=("VersionRejected", message))
+    why = ("WaitingForApproval", message)
+    return trio(ready=False, reason=why[0], message=why[1], reconciling=why)
 
 
 def _under_way(snapshot: Snapshot, state: State) -> list[Condition]:

@@ -217,6 +217,28 @@ def test_a_new_follower_is_ready_with_the_older_one_and_says_why() -> None:
     assert not [c for c in found.status["conditions"] if c["type"] == "RolledBack"]
 
 
+UNAPPROVED = {
+    "rejected": ({"rejected": True, "note": "rejected by ann: unfair"}, ("False", "VersionRejected", "Stalled")),
+    "not decided again yet": ({"note": ""}, ("False", "WaitingForApproval", "Reconciling")),
+}
+
+
+@pytest.mark.parametrize("name", UNAPPROVED)
+@pytest.mark.parametrize("ready", [2, 0], ids=["served", "down"])
+def test_a_follower_that_serves_an_unapproved_version_for_want_of_another_is_not_ready(name: str, ready: int) -> None:
+    known, want = UNAPPROVED[name]
+    versions = tuple(version(n, **{"approved": False, **known}) for n in (1, 2))
+    found = plan.build(
+        deployed({}, {"stable": stable(2)}, versions=versions, workloads=(workload(2, ready=ready),)),
+    )
+    assert summary(found) == want
+    message = next(c["message"] for c in found.status["conditions"] if c["type"] == "Ready")
+    why = f"churn-2 is not approved ({known['note'] or 'no decision yet'}), nor is any other version"
+    assert why in message and ("churn-2 is served; " in message) == bool(ready)
+    available = next(c["status"] for c in found.status["conditions"] if c["type"] == "Available")
+    assert available == ("True" if ready else "False") and found.status["stable"]["version"] == "churn-2"
+
+
 def test_a_newer_version_ends_the_condition() -> None:
     three = (version(1), version(2, taken_back=MARK), version(3))
     status = {"stable": stable(3), "failed_versions": [failed(2)]}
