@@ -216,10 +216,12 @@ def chosen(models: int) -> list[tuple[str, str]]:
     return [pairs[i * len(pairs) // count] for i in range(count)]
 
 
-def measure(pairs: Sequence[tuple[str, str]], rows: int) -> Counts:
-    """Fits, checks and asks; `rows` of each verified model."""
+def measure(pairs: Sequence[tuple[str, str]], rows: int, only: str = "") -> Counts:
+    """Fits, checks and asks; `rows` of each verified model. `only`: how the steps' name begins."""
     found = Counts()
     for number, (before, last) in enumerate(pairs):
+        if not before.startswith(only):
+            continue
         random = np.random.default_rng(number)
         data = table(before.partition(":")[0], 300, random)
         score = data["b"].fillna(0.3) + data["zero"].fillna(0) - 0.1 * data["n"] + data["a"].fillna(0) ** 2
@@ -260,10 +262,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hack.bench.parity", description=__doc__.partition("\n")[0])
     parser.add_argument("--models", type=int, default=150, help="pairs of steps and an estimator that are tried")
     parser.add_argument("--rows", type=int, default=2000, help="random rows of each verified model")
+    parser.add_argument("--only", default="", metavar="DATA", help="of these pairs, plain, nulls or codes alone")
     parsed = parser.parse_args(arguments)
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")
-        found = measure(chosen(parsed.models), parsed.rows)
+        found = measure(chosen(parsed.models), parsed.rows, parsed.only)
     print(f"models fitted and checked: {found.models}, verified: {found.verified}")
     print(f"verified models with a row that differs: {found.wrong_models}")
     print(f"rows that differ: {found.wrong_rows} of {found.rows}")

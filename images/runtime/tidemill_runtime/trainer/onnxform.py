@@ -36,6 +36,9 @@ class Precision(IntEnum):
     DOUBLE_TREES = 3  # double, and trees by `onnxtrees`
 
 
+_DOUBLE = (Precision.DOUBLE, Precision.DOUBLE_TREES)
+
+
 @dataclass(frozen=True)
 class _Plan:
     by_column: bool
@@ -111,15 +114,21 @@ def session(content: bytes) -> Any:
 
 
 def _plans(model: Model, rows: pd.DataFrame) -> list["_Plan"]:
-    """Return what to try: models with trees in double precision first, others in single."""
+    """Return what to try: models with trees in double precision first, others in single.
+
+    Not in single where that does not hold a category: what comes behind an encoder may hide a neighbour's answer from
+    the check, as a classifier without probabilities does in all rows but those near its border.
+    """
     numeric = all(datatype(rows[name].dtype) != "BYTES" for name in model.columns)
     layouts = ([False] if numeric else []) + ([True] if model.frame else [])
     by_thresholds = onnxtrees.has_trees(model.estimator)
-    order = (
+    order: tuple[Precision, ...] = (
         (Precision.DOUBLE_TREES, Precision.TREES, Precision.SINGLE)
         if by_thresholds
         else (Precision.SINGLE, Precision.DOUBLE)
     )
+    if not onnxsteps.holds_categories(model.estimator):
+        order = tuple(precision for precision in order if precision in _DOUBLE)
     return [_Plan(by_column, precision) for precision in order for by_column in layouts]
 
 
@@ -127,7 +136,7 @@ def _convert(model: Model, rows: pd.DataFrame, plan: "_Plan") -> bytes:
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 
-    number = DoubleTensorType if plan.precision in (Precision.DOUBLE, Precision.DOUBLE_TREES) else FloatTensorType
+    number = DoubleTensorType if plan.precision in _DOUBLE else FloatTensorType
     if plan.by_column:
         types: list[tuple[str, Any]] = [
             (name, (StringTensorType if datatype(rows[name].dtype) == "BYTES" else number)([None, 1]))

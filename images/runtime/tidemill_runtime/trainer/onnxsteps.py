@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tidemill_runtime.estimators import parts
 from tidemill_runtime.trainer.inspection import Values
 from tidemill_runtime.trainer.onnxgraph import Graph, NoExactFormError, double, integer
 
@@ -30,6 +31,14 @@ def exact_steps() -> Iterator[None]:
         yield
     finally:
         pool.update(originals)
+
+
+def holds_categories(estimator: Any) -> bool:
+    """Return whether single precision holds every number that an encoder in a model knows."""
+    known = [np.asarray(values) for part in parts(estimator) for values in getattr(part, "categories_", ())]
+    numbers = [values.astype(np.float64) for values in known if values.dtype.kind in "iuf"]
+    with np.errstate(over="ignore"):
+        return all(np.array_equal(v, v.astype(np.float32).astype(np.float64), equal_nan=True) for v in numbers)
 
 
 def _chosen(is_ours: Callable[[Any], bool], converter: Callable[[Graph], None], original: Any) -> Any:
