@@ -32,7 +32,8 @@ from tidemill_runtime.server.trusted import is_vetted
 from tidemill_runtime.trainer import native
 from tidemill_runtime.trainer.failures import RunError
 
-NAMES = sorted(name for name, _ in all_estimators())
+KINDS = dict(all_estimators())  # looking for them takes a while
+NAMES = sorted(KINDS)
 X = np.round(np.abs(np.random.default_rng(0).normal(size=(40, 4))) + 0.1, 2)
 LABELS, VALUES = np.arange(40) % 2, X[:, 0] * 2 + 1
 CATEGORIES = np.c_[X[:, :2], np.arange(40) % 3, np.arange(40) % 2]
@@ -109,7 +110,7 @@ def instance(name: str) -> Any:
         return FrozenEstimator(LogisticRegression().fit(X, LABELS))
     if name == "SparseCoder":
         return SparseCoder(np.eye(4))
-    found = next(iter(_construct_instances(dict(all_estimators())[name])))
+    found = next(iter(_construct_instances(KINDS[name])))
     given = found.get_params(deep=False)
     changes = {parameter: value for parameter, value in SMALL.items() if parameter in given}
     if name == "TSNE":
