@@ -160,7 +160,7 @@ class Forms:
             path.write_bytes(converted.content)
             onnx = OnnxModel(path, schema, manifest, threads=1)
         loaded = NativeModel(native.load_skops(form.content), schema, manifest)
-        return cls(schema, loaded, onnx, converted.report.reason, proof.batching())
+        return cls(schema, loaded, onnx, converted.report.reason, proof.batching() is not False)
 
 
 def differing(first: Predictor, second: Predictor, frame: Frame) -> Iterator[str]:

@@ -32,7 +32,9 @@ def parts(root: object) -> Iterator[Any]:
         seen.add(id(item))
         if isinstance(item, dict):
             waiting.extend(item.values())
-        elif isinstance(item, (list, tuple)) or (isinstance(item, np.ndarray) and item.dtype == object):
+        elif isinstance(item, (list, tuple)) or (
+            isinstance(item, np.ndarray) and item.dtype == object and item.ndim > 0
+        ):
             waiting.extend(item)
         elif hasattr(item, "get_params") and hasattr(item, "__dict__"):
             yield item

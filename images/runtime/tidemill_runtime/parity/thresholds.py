@@ -125,9 +125,9 @@ def _own(model: Any) -> Iterator[tuple[int, Array]]:
         yield from _by_column(nodes["feature_idx"], nodes["num_threshold"])
     elif hasattr(model, "tree_"):
         yield from _of_trees([(model.tree_, None)])
-    elif hasattr(model, "estimators_") and all(hasattr(tree, "tree_") for tree in np.ravel(model.estimators_)):
+    elif (members := _members(model)) and all(hasattr(tree, "tree_") for tree in members):
         chosen = getattr(model, "estimators_features_", None)
-        trees = [tree.tree_ for tree in np.ravel(model.estimators_)]
+        trees = [tree.tree_ for tree in members]
         yield from _of_trees(list(zip(trees, chosen if chosen is not None else [None] * len(trees), strict=True)))
     elif type(model).__name__ == "Binarizer":
         yield from ((column, np.array([model.threshold])) for column in range(model.n_features_in_))
@@ -140,6 +140,27 @@ def _own(model: Any) -> Iterator[tuple[int, Array]]:
         for column, known in enumerate(model.categories_):
             if np.asarray(known).dtype.kind in "iuf":
                 yield column, np.asarray(known)
+
+
+def _members(model: Any) -> list[Any]:
+    """Return the fitted estimators of an ensemble in their order.
+
+    They are kept in a list or in an object array [stages, classes]. numpy must not look at the estimators themselves:
+    of pipelines and forests, which have a length, it would make arrays.
+    """
+    found: list[Any] = []
+    waiting = [getattr(model, "estimators_", [])]
+    while waiting:
+        item = waiting.pop()
+        if _is_collection(item):
+            waiting.extend(reversed(item))
+        else:
+            found.append(item)
+    return found
+
+
+def _is_collection(item: Any) -> bool:
+    return isinstance(item, (list, tuple)) or (isinstance(item, np.ndarray) and item.dtype == object and item.ndim > 0)
 
 
 def _of_trees(trees: list[tuple[Any, Any]]) -> Iterator[tuple[int, Array]]:
@@ -161,7 +182,7 @@ def _inside(model: Any, width: int) -> Iterator[Any]:
     waiting: list[Any] = list(vars(model).values()) if hasattr(model, "__dict__") else []
     while waiting:
         item = waiting.pop()
-        if isinstance(item, (list, tuple)) or (isinstance(item, np.ndarray) and item.dtype == object):
+        if _is_collection(item):
             waiting.extend(item)
         elif getattr(item, "n_features_in_", None) == width or type(item).__name__ == "_CalibratedClassifier":
             yield item

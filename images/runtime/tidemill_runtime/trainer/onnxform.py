@@ -8,6 +8,7 @@ ONNX is optional: nothing here fails a run.
 """
 
 import contextlib
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from tidemill_runtime.trainer.inspection import Model, Values, datatype
 MATRIX_INPUT = "X"
 PARITY_ROWS = 1000
 TOLERANCE = 1e-4  # absolute for probabilities, relative for regression
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 _OPSET = {"": 18, "ai.onnx.ml": 3}  # pinned: the library's newest would change bytes with every release
 
 
@@ -72,9 +74,7 @@ def convert(model: Model, holdout: pd.DataFrame, prove: Callable[[bytes], Parity
         except onnxgraph.NoFormError as error:  # the rows of the check may miss what other converters do wrongly
             return Converted(None, ParityReport(passed=False, rows=0, reason=f"there is no exact converter: {error}"))
         except Exception as error:  # converters and ONNX Runtime raise anything; each means "no ONNX form"
-            # The first sentence is skl2onnx's; what follows is usually a page of advice to its developers.
-            said = (str(error).strip().splitlines() or [""])[0][:200]
-            reason = reason or f"{type(error).__name__}: {said}"
+            reason = reason or told(error)
             continue
         if report.passed:
             return Converted(content, report)
@@ -82,6 +82,15 @@ def convert(model: Model, holdout: pd.DataFrame, prove: Callable[[bytes], Parity
     if failed is not None:
         return Converted(None, failed[1])
     return Converted(None, ParityReport(passed=False, rows=0, reason=reason or "there is no converter"))
+
+
+def told(error: Exception) -> str:
+    """Return an exception's type and first sentence, without addresses: equal runs say the same.
+
+    What follows in skl2onnx's is usually a page of advice to its developers.
+    """
+    said = (str(error).strip().splitlines() or [""])[0][:200]
+    return f"{type(error).__name__}: {_ADDRESS.sub('', said)}"
 
 
 def feed(names: tuple[str, ...], rows: pd.DataFrame, inputs: list[Any]) -> dict[str, Values]:

@@ -26,7 +26,7 @@ from tidemill_contracts.artifact import (
 from tidemill_contracts.reference import ReferenceProfile
 from tidemill_contracts.runtimes import VERIFIED
 from tidemill_contracts.training import TrainerConfig
-from tidemill_runtime.trainer import inspection, missing, native, onnxform, proving, ranges, reference, unseen
+from tidemill_runtime.trainer import inspection, native, proving, reference
 from tidemill_runtime.trainer.evaluation import Metrics
 from tidemill_runtime.trainer.failures import RunError
 from tidemill_runtime.trainer.inspection import Model
@@ -59,16 +59,10 @@ def pack(
     model, holdout = judged.model, judged.holdout
     predicted = model.predict(holdout)
     form = judged.form or native.dump(model.estimator, allow_pickle=config.allow_pickle)
-    converted = batching = None
-    signature = inspection.signature(model, judged.training)
+    proved = proving.Proved(inspection.signature(model, judged.training))
     if form.form != "onnx":
         _check_round_trip(form, model, holdout, predicted)
-        signature = unseen.noted(missing.noted(signature, model, holdout), model, holdout)
-        signature = ranges.noted(signature, model, judged.training)
-        proof = proving.Proof(form, model, signature, judged.training, holdout)
-        converted = onnxform.convert(model, holdout, proof.report)
-        signature = proof.signature if converted.content is not None else signature
-        batching = proof.batching()
+        proved = proving.proved(form, model, proved.signature, judged.training, holdout)
     return assemble(
         config,
         model=model,
@@ -76,12 +70,12 @@ def pack(
         others=judged.others,
         profile=reference.profile(model, judged.training, predicted, model.probabilities(holdout), metrics),
         sample=reference.sample(model, holdout),
-        signature=signature,
+        signature=proved.signature,
         metrics=metrics,
         revisions=revisions,
         digests=digests,
-        converted=converted,
-        batching=batching,
+        converted=proved.converted,
+        batching=proved.batching,
     )
 
 

@@ -3,7 +3,9 @@ apart; and whether the native form gives a row the same answer alone and in comp
 """
 
 import io
+import logging
 import tempfile
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,45 @@ from tidemill_runtime.parity import rows
 from tidemill_runtime.parity.check import Check
 from tidemill_runtime.parity.thresholds import thresholds
 from tidemill_runtime.server.frame import Array, Schema
-from tidemill_runtime.trainer import inspection, native, ranges
+from tidemill_runtime.trainer import inspection, missing, native, onnxform, ranges, unseen
 from tidemill_runtime.trainer.inspection import Model, datatype
 from tidemill_runtime.trainer.native import Native
+from tidemill_runtime.trainer.onnxform import Converted
 
+_log = logging.getLogger(__name__)
 _LARGE = 2_000_000
 """Bytes of a native form up to which it is asked as many rows as there may be; a row costs a larger one more."""
 _LEAST = 0.2
+
+
+@dataclass(frozen=True)
+class Proved:
+    """What servers go by: the signature, the ONNX form if it was tried, and whether the native one may answer several
+    requests together; None is not known, and servers look themselves."""
+
+    signature: Signature
+    converted: Converted | None = None
+    batching: bool | None = None
+
+
+def proved(form: Native, model: Model, signature: Signature, training: pd.DataFrame, holdout: pd.DataFrame) -> Proved:
+    """Return what a model proves of itself.
+
+    Nothing that the checks raise fails a run: a check that fails verifies nothing, and the native form serves.
+    """
+    try:
+        noted = unseen.noted(missing.noted(signature, model, holdout), model, holdout)
+        noted = ranges.noted(noted, model, training)
+        proof = Proof(form, model, noted, training, holdout)
+        converted = onnxform.convert(model, holdout, proof.report)
+    except Exception as error:  # estimators may be anybody's code
+        return Proved(signature, Converted(None, _failed(error)))
+    return Proved(noted if converted.content is None else proof.signature, converted, proof.batching())
+
+
+def _failed(error: Exception) -> ParityReport:
+    _log.warning("the check of the model's forms failed", exc_info=error)
+    return ParityReport(passed=False, rows=0, reason=f"the check itself failed: {onnxform.told(error)}")
 
 
 class Proof:
@@ -46,7 +80,13 @@ class Proof:
         self._check: Check | None = None
 
     def report(self, content: bytes) -> ParityReport:
-        """Return how a graph compares."""
+        """Return how a graph compares; where that cannot be told, it is not verified."""
+        try:
+            return self._report(content)
+        except Exception as error:  # the search for rows looks into estimators that may be anybody's code
+            return _failed(error)
+
+    def _report(self, content: bytes) -> ParityReport:
         from tidemill_runtime.server.onnx_model import OnnxModel
 
         self.signature = ranges.narrowed(self._open, content, self._model, self._holdout)
@@ -61,11 +101,18 @@ class Proof:
             passed=found.passed, rows=found.rows, candidates=found.candidates, check=PARITY_CHECK, reason=found.reason
         )
 
-    def batching(self) -> bool:
-        """Return whether the native form gives every row that was tried the same answer alone and in company."""
-        check = self._check or self._new_check()
-        with threadpool_limits(1):
-            return not check.company()
+    def batching(self) -> bool | None:
+        """Return whether the native form gives every row that was tried the same answer alone and in company.
+
+        None where that cannot be told.
+        """
+        try:
+            check = self._check or self._new_check()
+            with threadpool_limits(1):
+                return not check.company()
+        except Exception as error:
+            _log.warning("whether requests may be answered together is left to servers", exc_info=error)
+            return None
 
     @cached_property
     def _estimator(self) -> Any:

@@ -1,0 +1,103 @@
+"""A check that fails verifies nothing, and fails no run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import (
+    BaggingClassifier,
+    GradientBoostingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+from tests.support import versions
+
+from tidemill_runtime.parity import recheck
+from tidemill_runtime.parity.thresholds import thresholds
+from tidemill_runtime.server import models
+from tidemill_runtime.trainer import inspection, native, onnxform, proving, ranges, unseen
+from tidemill_runtime.trainer.proving import Proved
+
+X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)).round(2), columns=["a", "b"])
+Y = (X["a"] + X["b"] > 0).astype(int)
+TREE = DecisionTreeClassifier(max_depth=2, random_state=0)
+FOREST = RandomForestClassifier(2, max_depth=2, random_state=0)
+BOOSTED = GradientBoostingClassifier(n_estimators=2, max_depth=1, random_state=0)
+SCALED = make_pipeline(StandardScaler(), LogisticRegression())
+
+
+def proved(estimator: Any) -> Proved:
+    model = inspection.inspect(estimator, X, Path("/code"))
+    form = native.dump(estimator, allow_pickle=False)
+    return proving.proved(form, model, inspection.signature(model, X), X, X.head(20))
+
+
+@pytest.mark.parametrize(
+    "ensemble",
+    [
+        VotingClassifier([("scaled", SCALED), ("tree", TREE)]),
+        VotingClassifier([("boosted", BOOSTED), ("forest", FOREST)]),
+        VotingClassifier([("none", "drop"), ("scaled", SCALED), ("forest", FOREST)]),
+        StackingClassifier([("scaled", SCALED), ("forest", FOREST)], cv=2),
+        BaggingClassifier(VotingClassifier([("scaled", SCALED), ("tree", TREE)]), n_estimators=2, random_state=0),
+    ],
+    ids=["pipeline and tree", "boosting and forest", "one left out", "stacked", "bagged"],
+)
+def test_steps_are_found_in_ensembles_of_several_kinds(ensemble: Any) -> None:
+    found = thresholds(ensemble.fit(X, Y), ["a", "b"])
+    assert sum(map(len, found)) > 0
+    inside = [
+        one for one in ensemble.estimators_ if isinstance(one, (RandomForestClassifier, GradientBoostingClassifier))
+    ]
+    for tree in (tree for forest in inside for tree in np.ravel(forest.estimators_)):
+        chosen = tree.tree_.feature >= 0
+        for column, value in zip(tree.tree_.feature[chosen], tree.tree_.threshold[chosen], strict=True):
+            assert value in found[column]
+
+
+def broken(*_args: Any, **_kwargs: Any) -> Any:
+    raise IndexError(f"no such column in {object()}")
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (proving, "thresholds"),
+        (proving.rows, "blocks"),
+        (proving.Check, "compared"),
+        (ranges, "noted"),
+        (unseen, "noted"),
+        (onnxform, "_plans"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_check_that_fails_leaves_the_native_form(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
+    monkeypatch.setattr(module, name, broken)
+    found = proved(LogisticRegression().fit(X, Y))
+    assert found.converted is not None and found.converted.content is None
+    report = found.converted.report
+    assert (report.passed, report.reason) == (
+        False,
+        "the check itself failed: IndexError: no such column in <object object>",
+    )
+
+
+def test_batching_that_cannot_be_told_is_left_to_servers_and_off_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    published = versions.numbers(tmp_path, batching=None)
+    config = published.config()
+    for owner in (proving.Check, recheck):
+        monkeypatch.setattr(owner, "company" if owner is proving.Check else "_check", broken)
+        if owner is proving.Check:
+            found = proved(LogisticRegression().fit(X, Y))
+            assert found.batching is None
+            assert found.converted is not None and found.converted.content is not None
+    assert models.load(models.open_verified(config), config, threads=1).batching is False
