@@ -2,8 +2,10 @@
 
 One `read` is for one object of ours, and its bounds in time and bytes hold for all its pods together. Reads of one
 namespace share a few places, and those of namespaces that answered late share fewer still, so that nobody's pods hold
-up the passes of others. No redirect is followed, no compression is undone, no cookie and no credential is sent, and an
-error is one of a few fixed sentences: what a pod answered never gets into a status by way of a failure.
+up the passes of others. An answer is parsed while its bytes are counted, one at a time, and then forgotten: so few
+large ones are in memory at a time, whoever sends them. No redirect is followed, no compression is undone, no cookie and
+no credential is sent, and an error is one of a few fixed sentences: what a pod answered never gets into a status by way
+of a failure.
 """
 
 from __future__ import annotations
@@ -13,10 +15,13 @@ import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import aiohttp
+
+T = TypeVar("T")
 
 PLACES = 4
 """Reads of one namespace at the same time."""
@@ -30,12 +35,19 @@ LATE_SECONDS = 30.0
 """How long a namespace counts as late."""
 AT_ONCE = 8
 """Pods of one object that are asked at the same time."""
-POOL_BYTES = 32 << 20
-"""What is held of unfinished answers, of the whole cluster."""
+POOL_BYTES = 24 << 20
+"""What is held of answers, of the whole cluster."""
+LARGE_BYTES = 256 << 10
+"""Answers beyond that size are read a few at a time, one of each namespace."""
+LARGE_PLACES = 2
+"""Large answers at the same time; one of them at most is of a namespace that has answered late."""
+LARGE_PATIENCE_SECONDS = 2.0
+"""How long a large answer waits for its place."""
 _REMEMBERED = 10_000
 
 RESTING = "it was too slow a moment ago and is asked again in a while"
 BUSY = "too many pods of this namespace are being asked; it is asked again in a while"
+FULL = "too many large answers are being read; it is asked again in a while"
 LATE = "it did not answer in time"
 UNREACHABLE = "it cannot be connected to"
 BROKEN = "its answer is not valid HTTP"
@@ -54,10 +66,10 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What one pod said; without a text, why, as a fixed sentence."""
+class Answer(Generic[T]):
+    """What one pod said, as the caller parsed it; where it said nothing, why, as a fixed sentence."""
 
-    text: str | None = None
+    value: T | None = None
     error: str = ""
 
 
@@ -66,16 +78,22 @@ class _Lane:
     """What is known of one namespace."""
 
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PLACES))
+    large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     users: int = 0
     late_until: float = 0.0
 
 
 @dataclass(slots=True)
 class _Budget:
-    """Bytes that one read may still take."""
+    """Bytes that one read may still take, and the namespace that it is of."""
 
     limit: int
+    lane: _Lane
     taken: int = 0
+
+
+class _RefusedError(Exception):
+    """An answer that is not taken; the text is the fixed sentence."""
 
 
 class Scraper:
@@ -90,6 +108,8 @@ class Scraper:
         """By object that was late the last time, until when it rests."""
         self._late = 0
         self._held = 0
+        self._large = asyncio.Semaphore(LARGE_PLACES)
+        self._large_late = asyncio.Semaphore(1)
 
     async def close(self) -> None:
         """Closes all connections; the scraper can be used again afterwards."""
@@ -97,8 +117,14 @@ class Scraper:
             await self._session.close()
             self._session = None
 
-    async def read(self, namespace: str, owner: str, urls: Sequence[str], limits: Limits) -> list[Answer]:
-        """One answer for each URL, in that order. `owner`: uid of the object whose pods these are. Never raises."""
+    async def read(
+        self, namespace: str, owner: str, urls: Sequence[str], limits: Limits, parse: Callable[[bytearray], T]
+    ) -> list[Answer[T]]:
+        """One answer for each URL, in that order. `owner`: uid of the object whose pods these are.
+
+        `parse` makes of a body what is kept of it: something small. It must not keep the body, and what it raises is
+        raised here; nothing else is.
+        """
         if not urls:
             return []
         if self._monotonic() < self._rests.get(owner, 0.0):
@@ -106,7 +132,7 @@ class Scraper:
         async with self._place(namespace) as lane:
             if lane is None:
                 return [Answer(error=BUSY)] * len(urls)
-            found = await self._ask_all(urls, limits)
+            found = await self._ask_all(urls, _Budget(limits.bytes, lane), limits.seconds, parse)
             if any(answer.error == LATE for answer in found):
                 self._note_late(lane, owner)
             else:
@@ -157,16 +183,18 @@ class Scraper:
         while len(self._rests) > _REMEMBERED:
             self._rests.popitem(last=False)
 
-    async def _ask_all(self, urls: Sequence[str], limits: Limits) -> list[Answer]:
-        places, budget = asyncio.Semaphore(AT_ONCE), _Budget(limits.bytes)
+    async def _ask_all(
+        self, urls: Sequence[str], budget: _Budget, seconds: float, parse: Callable[[bytearray], T]
+    ) -> list[Answer[T]]:
+        places = asyncio.Semaphore(AT_ONCE)
 
-        async def ask(url: str) -> Answer:
+        async def ask(url: str) -> Answer[T]:
             async with places:
-                return await self._ask(url, budget)
+                return await self._ask(url, budget, parse)
 
         tasks = [asyncio.create_task(ask(url)) for url in urls]
         try:
-            await asyncio.wait(tasks, timeout=limits.seconds)
+            await asyncio.wait(tasks, timeout=seconds)
             done = [task.done() for task in tasks]
         finally:
             for task in tasks:
@@ -178,29 +206,53 @@ class Scraper:
                 raise answer
         return [answer if isinstance(answer, Answer) else Answer(error=LATE) for answer in found]
 
-    async def _ask(self, url: str, budget: _Budget) -> Answer:
+    async def _ask(self, url: str, budget: _Budget, parse: Callable[[bytearray], T]) -> Answer[T]:
         body = bytearray()
+        async with AsyncExitStack() as places:
+            try:
+                await self._fetch(url, budget, body, places)
+                return Answer(parse(body))
+            except _RefusedError as error:
+                return Answer(error=str(error))
+            finally:
+                self._held -= len(body)
+
+    async def _fetch(self, url: str, budget: _Budget, body: bytearray, places: AsyncExitStack) -> None:
+        """Reads the answer into `body`; one that grows large waits in `places` for its turn first."""
         try:
             async with self._opened().get(url, allow_redirects=False) as response:
                 if 300 <= response.status < 400:
-                    return Answer(error=REDIRECT)
+                    raise _RefusedError(REDIRECT)
                 if response.status != 200:
-                    return Answer(error=STATUS.format(status=response.status))
+                    raise _RefusedError(STATUS.format(status=response.status))
                 if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                    return Answer(error=ENCODED)
+                    raise _RefusedError(ENCODED)
+                is_large = False
                 async for chunk in response.content.iter_any():
                     budget.taken += len(chunk)
-                    if budget.taken > budget.limit or self._held + len(chunk) > POOL_BYTES:
-                        return Answer(error=LARGE.format(limit=budget.limit))
+                    if budget.taken > budget.limit:
+                        raise _RefusedError(LARGE.format(limit=budget.limit))
+                    if not is_large and len(body) + len(chunk) > LARGE_BYTES:
+                        await self._enter_large(budget.lane, places)
+                        is_large = True
+                    if self._held + len(chunk) > POOL_BYTES:
+                        raise _RefusedError(FULL)
                     self._held += len(chunk)
                     body += chunk
-                return Answer(body.decode(errors="replace"))
         except aiohttp.ClientConnectorError:
-            return Answer(error=UNREACHABLE)
+            raise _RefusedError(UNREACHABLE) from None
         except (aiohttp.ClientError, OSError, ValueError):
-            return Answer(error=BROKEN)
-        finally:
-            self._held -= len(body)
+            raise _RefusedError(BROKEN) from None
+
+    async def _enter_large(self, lane: _Lane, places: AsyncExitStack) -> None:
+        """Waits for a place among the large answers; nobody waits long, and what the pod sends waits outside."""
+        is_late = self._monotonic() < lane.late_until
+        try:
+            async with asyncio.timeout(LARGE_PATIENCE_SECONDS):
+                for place in (lane.large, *((self._large_late,) if is_late else ()), self._large):
+                    await places.enter_async_context(place)
+        except TimeoutError:
+            raise _RefusedError(FULL) from None
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

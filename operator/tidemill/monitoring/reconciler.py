@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from tidemill.api.v1alpha1.model_monitor import ModelMonitor, ModelMonitorSpec
@@ -162,14 +163,9 @@ class ModelMonitorReconciler:
     ) -> Reading:
         if url is None:
             return Reading(error="the monitor's pod has no address")
-        (answer,) = await self._deps.scraper.read(key.namespace, uid, [url], READ)
-        if answer.text is None:
-            return Reading(error=f"the monitor does not answer as it should: {answer.error}")
         expected = reports.Expected(key.name, digest, spec.performance.metric if spec.performance else None, now)
-        try:
-            return Reading(reports.read(answer.text, expected), now)
-        except reports.ReportError as error:
-            return Reading(error=f"the monitor's report cannot be read: {error}")
+        (answer,) = await self._deps.scraper.read(key.namespace, uid, [url], READ, partial(_read, expected=expected))
+        return answer.value or Reading(error=f"the monitor does not answer as it should: {answer.error}")
 
     async def _prometheus_kinds(self) -> frozenset[str]:
         asked = (SERVICE_MONITOR, PROMETHEUS_RULE)
@@ -190,3 +186,10 @@ class ModelMonitorReconciler:
         ):
             found.append(ObjectRef(prometheus.API_VERSION, kind, namespace, what))
         return tuple(found)
+
+
+def _read(body: bytearray, expected: reports.Expected) -> Reading:
+    try:
+        return Reading(reports.read(body, expected), expected.now)
+    except reports.ReportError as error:
+        return Reading(error=f"the monitor's report cannot be read: {error}")

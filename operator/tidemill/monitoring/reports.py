@@ -1,7 +1,8 @@
 """A monitor's answer → what of it is believed: strictly validated, and only what a decision needs.
 
-The answer comes from a pod. So it is measured before it is parsed (a small text can make a large tree), every number
-must be finite and every text short, it must be about this monitor and the version in service, and no error quotes it.
+The answer comes from a pod. So it is measured before it is parsed (a small text can make a large tree), what no
+decision needs is dropped before it is validated, every number must be finite and every text short, it must be about
+this monitor and the version in service, and no error quotes it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from tidemill_contracts.monitoring import ColumnScore, MonitorReport, PerformanceReport, VersionReport, WindowReport
 
@@ -23,6 +26,9 @@ MAX_NAME = 253
 MAX_CONTAINERS = MAX_WINDOWS * MAX_COLUMNS
 MAX_VALUES = 10 * MAX_CONTAINERS
 LARGEST_COUNT = 2**53
+_SHORT_TEXTS = re.compile(rb'(?:[^"]++|"[^"\\]{0,2048}+(?:\\.[^"\\]{0,2048}+){0,512}+")*+', re.DOTALL)
+"""Of an answer whose strings are all short, the whole: no text of a report has more than a column's name and a number.
+Possessive throughout, so that no byte is looked at twice."""
 AHEAD_SECONDS = 3600.0
 """How far the monitor's clock may be ahead of ours."""
 _PROBLEM = re.compile(r"(.+): ((?:missing|unseen|out_of_range)_ratio [0-9.e+-]{1,24} > [0-9.e+-]{1,24})", re.DOTALL)
@@ -43,9 +49,9 @@ class Expected:
     now: datetime
 
 
-def read(text: str, expected: Expected) -> MonitorReport:
+def read(body: bytes | bytearray, expected: Expected) -> MonitorReport:
     """The report with the expected version alone; features only of the newest judged window. Raises ReportError."""
-    report = _parsed(text)
+    report = _parsed(body, expected.digest)
     if report.monitor != expected.monitor:
         raise ReportError("monitor is another one")
     latest = expected.now.timestamp() + AHEAD_SECONDS
@@ -56,13 +62,37 @@ def read(text: str, expected: Expected) -> MonitorReport:
     return report.model_copy(update={"versions": tuple(_version(v, expected, latest) for v in found)})
 
 
-def _parsed(text: str) -> MonitorReport:
-    if text.count("{") + text.count("[") > MAX_CONTAINERS or text.count(",") > MAX_VALUES:
+def _parsed(body: bytes | bytearray, digest: str) -> MonitorReport:
+    if body.count(b"{") + body.count(b"[") > MAX_CONTAINERS or body.count(b",") > MAX_VALUES:
         raise ReportError(f"it has more than {MAX_WINDOWS} windows of {MAX_COLUMNS} columns")
+    short = _SHORT_TEXTS.match(body)
+    if short is None or short.end() < len(body):
+        raise ReportError("it has a text that is too long or has no end")
     try:
-        return MonitorReport.from_json(text)
+        tree = from_json(body, cache_strings="keys")
+    except ValueError:
+        raise ReportError("the document: json_invalid") from None
+    for version in _objects(tree, "versions"):
+        _drop_unneeded(_objects(version, "windows"), keeps_newest=version.get("digest") == digest)
+    try:
+        return MonitorReport.model_validate(tree, extra="ignore")
     except ValidationError as error:
         raise ReportError(_where(error)) from None
+
+
+def _objects(tree: Any, field: str) -> list[dict[str, Any]]:
+    """What a document that is not validated yet has in a list."""
+    found = tree.get(field) if isinstance(tree, dict) else None
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _drop_unneeded(windows: list[dict[str, Any]], *, keeps_newest: bool) -> None:
+    """Takes the columns out of all windows but the newest judged one: as objects they take ten times their bytes."""
+    judged = [w for w in windows if w.get("closed") is True and w.get("judged") is True]
+    for window in windows:
+        if not (keeps_newest and judged and window is judged[-1]):
+            for field in ("features", "prediction", "quality_problems"):
+                window.pop(field, None)
 
 
 def _where(error: ValidationError) -> str:

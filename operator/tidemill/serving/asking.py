@@ -18,7 +18,7 @@ from tidemill.core.plan import Key
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
 from tidemill.kube.ownership import PodOwners
-from tidemill.kube.scraping import Answer, Limits, pod_url
+from tidemill.kube.scraping import Limits, pod_url
 from tidemill.serving import reading
 from tidemill.serving.policy.agenda import FORM_SECONDS
 from tidemill.serving.snapshot import Version, Workload, looks_again
@@ -86,8 +86,8 @@ class FormReader:
         }
         # Under a name of its own: servers that are late must not keep the router's figures from being read.
         owner = f"{meta['uid']} servers"
-        answers = await self._deps.scraper.read(meta["namespace"], owner, [*due.values()], LIMITS) if due else []
-        return known | {c: (_read(answer), now) for c, answer in zip(due, answers, strict=True)}
+        answers = await self._deps.scraper.read(meta["namespace"], owner, [*due.values()], LIMITS, _read) if due else []
+        return known | {c: (answer.value, now) for c, answer in zip(due, answers, strict=True)}
 
 
 def _container(pod: Obj) -> str:
@@ -101,10 +101,10 @@ def _is_due(known: tuple[ServedForm | None, float] | None, now: float) -> bool:
     return known is None or (known[0] is None and now - known[1] >= FORM_SECONDS)
 
 
-def _read(answer: Answer) -> ServedForm | None:
+def _read(body: bytearray) -> ServedForm | None:
     """What a pod said; None where that is nothing a server says, as of an image from before."""
     try:
-        return None if answer.text is None else ServedForm.from_json(answer.text)
+        return ServedForm.from_json(bytes(body))
     except ValidationError:
         return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import (
@@ -206,9 +207,11 @@ class ModelDeploymentReconciler:
             for pod, address in zip(pods, addresses, strict=True)
             if pod.ready and (url := pod_url(address, ROUTER_STATS_PORT, path)) is not None
         }
-        answers = await self._deps.scraper.read(meta["namespace"], meta["uid"], [*found.values()], SCRAPE)
+        answers = await self._deps.scraper.read(
+            meta["namespace"], meta["uid"], [*found.values()], SCRAPE, partial(_figures, clusters=clusters)
+        )
         by_name = dict(zip(found, answers, strict=True))
-        return [_told(pod, by_name[pod.name], clusters) if pod.name in by_name else pod for pod in pods]
+        return [_told(pod, by_name[pod.name]) if pod.name in by_name else pod for pod in pods]
 
     def _measurement(
         self, key: Key, uid: str, status: ModelDeploymentStatus, router: Router, now: datetime
@@ -235,14 +238,18 @@ class ModelDeploymentReconciler:
         return Measurement(base.time, base.scrapes, scrapes, missing)
 
 
-def _told(pod: RouterPod, answer: Answer, clusters: Collection[str]) -> RouterPod:
-    """The pod with what it answered, or with why that says nothing."""
-    if answer.text is None:
-        return replace(pod, error=f"router pod {pod.name}: {answer.error}")
+def _figures(body: bytearray, clusters: Collection[str]) -> Scrape | figures.FiguresError:
     try:
-        return replace(pod, scrape=figures.parse(answer.text, clusters))
+        return figures.parse(body.decode(errors="replace"), clusters)
     except figures.FiguresError as error:
-        return replace(pod, error=f"router pod {pod.name}: {error}")
+        return error
+
+
+def _told(pod: RouterPod, answer: Answer[Scrape | figures.FiguresError]) -> RouterPod:
+    """The pod with what it answered, or with why that says nothing."""
+    if isinstance(answer.value, Scrape):
+        return replace(pod, scrape=answer.value)
+    return replace(pod, error=f"router pod {pod.name}: {answer.value or answer.error}")
 
 
 def _new_base(

@@ -77,8 +77,8 @@ async def scraper(time: Time) -> AsyncIterator[Scraper]:
     await found.close()
 
 
-async def one(scraper: Scraper, url: str, namespace: str = "team", owner: str = "u") -> Answer:
-    (answer,) = await scraper.read(namespace, owner, [url], LIMITS)
+async def one(scraper: Scraper, url: str, namespace: str = "team", owner: str = "u") -> Answer[str]:
+    (answer,) = await scraper.read(namespace, owner, [url], LIMITS, bytearray.decode)
     return answer
 
 
@@ -128,9 +128,53 @@ async def test_a_compressed_answer_is_not_undone(pods: Pods, scraper: Scraper) -
 async def test_the_bytes_of_all_pods_of_an_object_are_bounded_together(pods: Pods, scraper: Scraper) -> None:
     for name in ("a", "b", "c"):
         pods.handlers[name] = body("x" * 40_000)
-    answers = await scraper.read("team", "u", [pods.url(n) for n in ("a", "b", "c")], LIMITS)
-    assert sum(a.text is not None for a in answers) == 2
-    assert [a.error for a in answers if a.text is None] == [scraping.LARGE.format(limit=100_000)]
+    answers = await scraper.read("team", "u", [pods.url(n) for n in ("a", "b", "c")], LIMITS, bytearray.decode)
+    assert sum(a.value is not None for a in answers) == 2
+    assert [a.error for a in answers if a.value is None] == [scraping.LARGE.format(limit=100_000)]
+    assert scraper._held == 0
+
+
+async def test_large_answers_of_a_namespace_are_in_memory_one_at_a_time(pods: Pods, scraper: Scraper) -> None:
+    """Five monitors of a tenant and five of others, all of whose answers are as large as they may be."""
+    size = 1 << 20
+    pods.handlers["a"] = body(b"x" * size)
+    held: list[tuple[str, int]] = []
+
+    async def read(namespace: str, owner: str) -> Answer[int]:
+        def parse(found: bytearray) -> int:
+            held.append((namespace, scraper._held))
+            return len(found)
+
+        (answer,) = await scraper.read(namespace, owner, [pods.url("a")], Limits(5.0, size), parse)
+        return answer
+
+    names = [("team", f"u{i}") for i in range(4)] + [(f"n{i}", f"o{i}") for i in range(5)]
+    answers = await asyncio.gather(*(read(*name) for name in names))
+    assert answers == [Answer(size)] * 9
+    small = len(names) * scraping.LARGE_BYTES
+    assert max(count for _, count in held) <= scraping.LARGE_PLACES * size + small
+    assert {namespace for namespace, _ in held[:4]} > {"team"}, "one namespace goes before all others"
+    assert scraper._held == 0
+
+
+async def test_a_large_answer_that_gets_no_place_is_given_up_and_counts_as_no_fault(
+    pods: Pods, scraper: Scraper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scraping, "LARGE_PATIENCE_SECONDS", 0.05)
+    pods.handlers["a"] = body(b"x" * (1 << 20))
+    for _ in range(scraping.LARGE_PLACES):
+        await scraper._large.acquire()
+    for _ in range(3):
+        (answer,) = await scraper.read("team", "u", [pods.url("a")], Limits(5.0, 2 << 20), len)
+        assert answer == Answer(error=scraping.FULL)
+    assert scraper._held == 0
+    scraper._large.release()
+    assert await scraper.read("team", "u", [pods.url("a")], Limits(5.0, 2 << 20), len) == [Answer(1 << 20)]
+
+
+async def test_what_a_parse_raises_is_raised_and_its_bytes_are_given_back(pods: Pods, scraper: Scraper) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await scraper.read("team", "u", [pods.url("a")], LIMITS, lambda found: 1 // 0)
     assert scraper._held == 0
 
 
@@ -150,7 +194,7 @@ async def test_the_time_of_all_pods_of_an_object_is_bounded_together(pods: Pods,
     pods.handlers = dict.fromkeys(names, pods.never)
     loop = asyncio.get_running_loop()
     began = loop.time()
-    answers = await scraper.read("team", "u", [pods.url(n) for n in names], LIMITS)
+    answers = await scraper.read("team", "u", [pods.url(n) for n in names], LIMITS, bytearray.decode)
     assert loop.time() - began < 3 * LIMITS.seconds
     assert answers == [Answer(error=scraping.LATE)] * 20
     assert pods.most_waiting <= scraping.AT_ONCE
@@ -158,7 +202,7 @@ async def test_the_time_of_all_pods_of_an_object_is_bounded_together(pods: Pods,
 
 async def test_one_silent_pod_does_not_cost_the_answers_of_its_siblings(pods: Pods, scraper: Scraper) -> None:
     pods.handlers["b"] = pods.never
-    answers = await scraper.read("team", "u", [pods.url("a"), pods.url("b")], LIMITS)
+    answers = await scraper.read("team", "u", [pods.url("a"), pods.url("b")], LIMITS, bytearray.decode)
     assert answers == [Answer("up 1\n"), Answer(error=scraping.LATE)]
 
 
@@ -168,9 +212,9 @@ async def test_an_object_that_was_late_rests_and_is_asked_again(pods: Pods, scra
         assert (await one(scraper, pods.url("a"))).error == scraping.LATE
     pods.handlers.clear()
     assert (await one(scraper, pods.url("a"))).error == scraping.RESTING
-    assert (await one(scraper, pods.url("a"), owner="another")).text == "up 1\n"
+    assert (await one(scraper, pods.url("a"), owner="another")).value == "up 1\n"
     time.now += scraping.REST_SECONDS
-    assert (await one(scraper, pods.url("a"))).text == "up 1\n"
+    assert (await one(scraper, pods.url("a"))).value == "up 1\n"
     pods.handlers["a"] = pods.never
     assert (await one(scraper, pods.url("a"))).error == scraping.LATE
     assert (await one(scraper, pods.url("a"))).error == scraping.LATE, "it had answered in between"
@@ -183,14 +227,16 @@ async def test_silent_pods_of_one_namespace_hold_up_neither_others_nor_many_work
     pods.handlers["hostile"] = pods.never
     assert (await one(scraper, pods.url("hostile"), "hostile", "first")).error == scraping.LATE
     reads = [
-        asyncio.create_task(scraper.read("hostile", f"u{i}", [pods.url("hostile")], Limits(30.0, 1000)))
+        asyncio.create_task(
+            scraper.read("hostile", f"u{i}", [pods.url("hostile")], Limits(30.0, 1000), bytearray.decode)
+        )
         for i in range(30)
     ]
     done, held = await asyncio.wait(reads, timeout=0.3)
     assert len(held) == scraping.PLACES, "more workers are held by one namespace than it has places"
     assert all(task.result() == [Answer(error=scraping.BUSY)] for task in done)
     answers = await asyncio.gather(*(one(scraper, pods.url("good"), "good", f"g{i}") for i in range(20)))
-    assert all(answer.text == "up 1\n" for answer in answers)
+    assert all(answer.value == "up 1\n" for answer in answers)
     for task in held:
         task.cancel()
     await asyncio.gather(*held, return_exceptions=True)
@@ -201,7 +247,7 @@ async def test_late_namespaces_share_few_places(pods: Pods, scraper: Scraper, ti
     namespaces = [f"n{i}" for i in range(12)]
     await asyncio.gather(*(one(scraper, pods.url("hostile"), n, n) for n in namespaces))
     reads = [
-        asyncio.create_task(scraper.read(n, f"{n}-{i}", [pods.url("hostile")], Limits(30.0, 1000)))
+        asyncio.create_task(scraper.read(n, f"{n}-{i}", [pods.url("hostile")], Limits(30.0, 1000), bytearray.decode))
         for n in namespaces
         for i in range(2)
     ]

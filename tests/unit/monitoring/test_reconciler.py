@@ -1,5 +1,6 @@
 """What gather reads: the watched deployment, rivals, the pod, and the report at its pace."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +20,8 @@ from tidemill.monitoring.builders import workload
 from tidemill.monitoring.reconciler import ModelMonitorReconciler
 from tidemill.monitoring.snapshot import Snapshot
 from tidemill_contracts.ports import MONITOR_PORT, REPORT_PORT
+
+Parse = Callable[[bytearray], Any]
 
 KEY = Key("ModelMonitor", "team", "churn")
 API = "tidemill.io/v1alpha1"
@@ -45,9 +48,14 @@ class Client(ReplicaSets):
     asked: list[str] = field(default_factory=list)
     kinds: frozenset[str] = frozenset()
 
-    async def read(self, namespace: str, owner: str, urls: list[str], limits: Limits) -> list[Answer]:
+    async def read(
+        self, namespace: str, owner: str, urls: list[str], limits: Limits, parse: Parse
+    ) -> list[Answer[Any]]:
         self.asked += urls
-        return [Answer(self.text, "" if self.text else "it cannot be connected to") for _ in urls]
+        answer = (
+            Answer(parse(bytearray(self.text.encode()))) if self.text else Answer(error="it cannot be connected to")
+        )
+        return [answer for _ in urls]
 
     async def has_kind(self, api_version: str, kind: str) -> bool:
         return kind in self.kinds

@@ -55,13 +55,13 @@ BAD: dict[str, tuple[Any, str]] = {
 def test_a_mistake_is_named_by_its_field_and_never_quoted(answer: Any, message: str) -> None:
     text = answer if isinstance(answer, str) else json.dumps(answer)
     with pytest.raises(ReportError, match=message) as caught:
-        reports.read(text, EXPECTED)
+        reports.read(text.encode(), EXPECTED)
     assert "hunter2" not in str(caught.value)
 
 
 def test_a_key_that_a_pod_made_up_is_not_quoted_either() -> None:
     try:
-        reports.read(json.dumps({**told(), "hunter2": 1}), EXPECTED)
+        reports.read(json.dumps({**told(), "hunter2": 1}).encode(), EXPECTED)
     except ReportError as error:
         assert "hunter2" not in str(error)
 
@@ -70,15 +70,43 @@ def test_a_key_that_a_pod_made_up_is_not_quoted_either() -> None:
 def test_a_text_that_would_grow_in_memory_is_measured_before_it_is_parsed(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reports.MonitorReport, "from_json", lambda text: pytest.fail("it was parsed"))
+    monkeypatch.setattr(reports, "from_json", lambda body, **how: pytest.fail("it was parsed"))
     with pytest.raises(ReportError, match="more than 24 windows of 2500 columns"):
-        reports.read(text, EXPECTED)
+        reports.read(text.encode(), EXPECTED)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":"' + "x" * 7_000_000 + '\N{GRINNING FACE}"}',
+        '{"a":"' + "\\n" * 3_900_000 + '\N{GRINNING FACE}"}',
+        '{"a":"' + ("x" * 2000 + '\\"') * 7_000 + '"}',
+        '{"' + "k" * 7_000_000 + '":1}',
+        '{"a":"' + "x" * 1000,
+    ],
+    ids=["one emoji", "escapes", "quotes", "a key", "no end"],
+)
+def test_a_long_text_is_not_parsed(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "from_json", lambda body, **how: pytest.fail("it was parsed"))
+    with pytest.raises(ReportError, match="it has a text that is too long or has no end"):
+        reports.read(text.encode(), EXPECTED)
+
+
+def test_columns_of_other_windows_and_versions_are_never_made_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = [{**COLUMN, "name": f"column-{i}"} for i in range(100)]
+    answer = told(windows=[{**w, "features": columns} for w in told()["versions"][0]["windows"]])
+    answer["versions"].append({**answer["versions"][0], "digest": "sha256:" + "3" * 64})
+    seen: list[Any] = []
+    validate = reports.MonitorReport.model_validate
+    monkeypatch.setattr(reports.MonitorReport, "model_validate", lambda t, **how: seen.append(t) or validate(t, **how))
+    reports.read(json.dumps(answer).encode(), EXPECTED)
+    assert [["features" in w for w in v["windows"]] for v in seen[0]["versions"]] == [[False, True], [False, False]]
 
 
 def test_the_largest_honest_report_is_read() -> None:
     columns = tuple(ColumnScore(**{**COLUMN, "name": f"column-{i}"}) for i in range(2400))
     found = report(*(window(24 - i, drift=True, features=columns) for i in range(24)))
-    (version,) = reports.read(found.to_json(), EXPECTED).versions
+    (version,) = reports.read(found.to_json().encode(), EXPECTED).versions
     assert [len(w.features) for w in version.windows] == [0] * 23 + [2400]
     assert all(w.drift for w in version.windows)
 
@@ -87,17 +115,19 @@ def test_what_no_decision_needs_is_not_kept() -> None:
     calm = {**COLUMN, "name": "calm", "drifted": False, "note": "x" * 1000}
     answer = with_window(features=[COLUMN, calm])
     answer["versions"].append({**answer["versions"][0], "digest": "sha256:" + "3" * 64, "version": "hunter2"})
-    found = reports.read(json.dumps(answer), EXPECTED)
+    found = reports.read(json.dumps(answer).encode(), EXPECTED)
     (version,) = found.versions
     assert [c.name for c in version.windows[-1].features] == ["tenure"]
     assert version.windows[0].features == () and version.windows[0].drift
-    assert reports.read(json.dumps(answer), Expected("churn", DIGEST, None, NOW)).versions[0].performance is None
+    assert (
+        reports.read(json.dumps(answer).encode(), Expected("churn", DIGEST, None, NOW)).versions[0].performance is None
+    )
 
 
 def test_a_columns_name_is_one_short_line_however_the_data_call_it() -> None:
     name = "a\nb\x1b[31m" + "c" * 1000
     answer = with_window(features=[{**COLUMN, "name": name}], quality_problems=[f"{name}: missing_ratio 0.31 > 0.05"])
-    last = reports.read(json.dumps(answer), EXPECTED).versions[0].windows[-1]
+    last = reports.read(json.dumps(answer).encode(), EXPECTED).versions[0].windows[-1]
     shown = last.features[0].name
     assert shown.startswith("a?b?[31mccc") and len(shown) == reports.MAX_NAME
     assert last.quality_problems == (f"{shown}: missing_ratio 0.31 > 0.05",)

@@ -1,5 +1,6 @@
 """Server pods are asked which form they serve: those that are proven, once each, and only where nobody else knows."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from tidemill.serving.snapshot import Snapshot
 from tidemill_contracts.inference import ServedForm
 from tidemill_contracts.runtimes import OUTDATED, PARITY_CHECK, VERIFIED
 
+Parse = Callable[[bytearray], Any]
+
 ONE = version(1, onnx=VERIFIED, onnx_check=1)
 NATIVE = ServedForm(digest=ONE.digest, runtime="Native", surprise=OUTDATED)
 ONNX = ServedForm(digest=ONE.digest, runtime="ONNX")
@@ -26,12 +29,17 @@ class Pods(Client):
         super().__init__()
         self.says: dict[str, str] = {}
 
-    async def read(self, namespace: str, owner: str, urls: list[str], limits: Limits) -> list[Answer]:
+    async def read(
+        self, namespace: str, owner: str, urls: list[str], limits: Limits, parse: Parse
+    ) -> list[Answer[Any]]:
         assert (namespace, limits) == ("team", asking.LIMITS)
         assert owner == f"{UID} servers", "late servers must not make the router's pods rest"
         self.asked += urls
         texts = (self.says.get(url.removeprefix("http://").removesuffix(":8081/form")) for url in urls)
-        return [Answer(error="it cannot be connected to") if t is None else Answer(t) for t in texts]
+        return [
+            Answer(error="it cannot be connected to") if t is None else Answer(parse(bytearray(t.encode())))
+            for t in texts
+        ]
 
 
 class Servers(World):

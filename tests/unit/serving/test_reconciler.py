@@ -1,5 +1,6 @@
 """What gather reads, and what it remembers of the router's figures between two passes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +22,8 @@ from tidemill.serving.policy import rollout
 from tidemill.serving.reconciler import ModelDeploymentReconciler
 from tidemill.serving.snapshot import Snapshot, version_child
 from tidemill.serving.state import State, Target
+
+Parse = Callable[[bytearray], Any]
 
 KEY = Key("ModelDeployment", "team", "churn")
 STABLE, CANDIDATE = version_child("churn", version(1)), version_child("churn", version(2))
@@ -46,18 +49,20 @@ class Client(ReplicaSets):
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    async def read(self, namespace: str, owner: str, urls: list[str], limits: Limits) -> list[Answer]:
+    async def read(
+        self, namespace: str, owner: str, urls: list[str], limits: Limits, parse: Parse
+    ) -> list[Answer[Any]]:
         self.asked += urls
-        return [self.answer(url.split("//")[1].split(":9901")[0]) for url in urls]
+        return [self.answer(url.split("//")[1].split(":9901")[0], parse) for url in urls]
 
-    def answer(self, address: str) -> Answer:
+    def answer(self, address: str, parse: Parse) -> Answer[Any]:
         if address not in self.counts:
             return Answer(error="it cannot be connected to")
         lines = []
         for cluster, requests in self.counts[address].items():
             head = f'{{envoy_response_code_class="2",envoy_cluster_name="{cluster}"}}'
             lines.append(f"envoy_cluster_upstream_rq_xx{head} {requests}")
-        return Answer("\n".join(lines))
+        return Answer(parse(bytearray("\n".join(lines).encode())))
 
 
 CONFIG = OperatorConfig(namespace="ml-system", scraper_namespaces=(("metrics", "enabled"),))
