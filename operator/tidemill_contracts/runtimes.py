@@ -16,7 +16,7 @@ PARITY_CHECK = 2
 """Version of the parity check; 1 looked at held-out rows only. A server looks again at what a lower one verified."""
 Surprise = Literal["ParityOutdated", "FormFailed"]
 """What makes a server leave a verified ONNX form for the native one."""
-OUTDATED: Surprise = "ParityOutdated"  # an older check verified it, and the server found that it differs
+OUTDATED: Surprise = "ParityOutdated"  # an older check verified it, and it differs, or the server cannot compare it
 FAILED: Surprise = "FormFailed"  # it does not load, or does not repeat the recorded answers at warm-up
 IN_COMPANY = "its answer to a row depends on the rows beside it"  # why requests are not answered together
 _NATIVE = ("skops", "joblib")

@@ -69,16 +69,37 @@ def test_an_old_version_that_does_not_differ_keeps_its_form(tmp_path: Path) -> N
     assert (warm.runtime, warm.reason) == ("ONNX", "its ONNX form repeats the native one's answers")
 
 
-@pytest.mark.parametrize("command", ["raise SystemExit(1)", "print('no JSON')", "import time; time.sleep(60)"])
-def test_a_check_that_cannot_be_made_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("raise SystemExit(3)", "the comparison ended with exit code 3"),
+        ("import os; os.kill(os.getpid(), 9)", "the comparison ended with signal 9"),
+        ("print('no JSON')", "the comparison gave no answer"),
+        ("print('null')", "the comparison gave no answer"),
+        ("import time; time.sleep(60)", "the comparison took longer than 1 s"),
+    ],
+)
+def test_a_form_that_cannot_be_compared_again_is_not_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, why: str
 ) -> None:
     (tmp_path / "module").mkdir()
     (tmp_path / "module" / "broken.py").write_text(command)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "module"))
     monkeypatch.setattr(recheck, "_MODULE", "broken")
     monkeypatch.setattr(recheck, "_PATIENCE", 1.0)
-    assert load(lying(tmp_path / "old", None)).runtime == "ONNX"
+    warm = load(lying(tmp_path / "old", None))
+    assert (warm.runtime, warm.surprise) == ("Native", OUTDATED)
+    assert (
+        warm.reason == f"{OUTDATED}: an older check verified the ONNX form, and it could not be compared again: {why}"
+    )
+    assert load(lying(tmp_path / "asked", None), runtime="ONNX").runtime == "ONNX", "whoever asks for it gets it"
+
+
+def test_no_process_to_compare_in_is_no_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recheck.sys, "executable", str(tmp_path / "none"))
+    warm = load(lying(tmp_path / "old", None))
+    assert (warm.runtime, warm.surprise) == ("Native", OUTDATED)
+    assert warm.reason.endswith("could not be compared again: no process for it: No such file or directory")
 
 
 def test_a_model_whose_answers_hang_on_the_batch_is_asked_one_request_at_a_time(tmp_path: Path) -> None:

@@ -18,14 +18,17 @@ UNKNOWN = (
     "said what it serves"
 )
 CONFIRMED = "an older check verified its ONNX form, and its servers, which look again when they load it, serve it"
-_OUTDATED = f"{OUTDATED}: an older check verified its ONNX form, and its servers found that it differs from the native"
+_OUTDATED = (
+    f"{OUTDATED}: an older check verified its ONNX form, and its servers found that it differs from the native one, or "
+    "could not compare them"
+)
 _SENTENCES = {
-    OUTDATED: f"{_OUTDATED} one; their logs have the row",
+    OUTDATED: f"{_OUTDATED}; their logs say which, with the row",
     FAILED: f"{FAILED}: its ONNX form does not load in its servers, or does not repeat the recorded answers",
     None: CONFIRMED,
 }
 MIXED = "its pods serve different forms, some ONNX and some Native"
-_SAID = {*_SENTENCES.values(), MIXED, f"{_OUTDATED} one; {MIXED}"}
+_SAID = {*_SENTENCES.values(), MIXED, f"{_OUTDATED}; {MIXED}"}
 
 
 def fields(snapshot: Snapshot, record: Record) -> dict[str, Any]:
@@ -70,7 +73,7 @@ def _spoken(said: frozenset[ServedForm]) -> dict[str, Any]:
     runtimes = {form.runtime for form in said}
     if len(runtimes) == 1:
         return {"runtime": runtimes.pop(), "runtime_reason": _SENTENCES[word]}
-    return {"runtime": None, "runtime_reason": f"{_OUTDATED} one; {MIXED}" if word == OUTDATED else MIXED}
+    return {"runtime": None, "runtime_reason": f"{_OUTDATED}; {MIXED}" if word == OUTDATED else MIXED}
 
 
 def news(snapshot: Snapshot, written: dict[str, Any]) -> tuple[Event, ...]:

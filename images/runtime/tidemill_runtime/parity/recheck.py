@@ -27,25 +27,38 @@ ROWS = 1000
 SECONDS = 4.0  # of the processor's time
 _PATIENCE = 40.0  # seconds until a process that hangs is given up
 _FEW_ROWS, _FEW_SECONDS = 200, 0.5
+_LAST = 2000  # bytes of what a failed process wrote that are logged
 _MODULE = "tidemill_runtime.parity.recheck"
 
 
 def difference(version: Version, native: str) -> str:
-    """Return how a version's ONNX form differs from its `native` form, "" where the newest check verified it.
+    """Return why a version's ONNX form is not served: how it differs from its `native` form, or that nobody can tell.
 
-    A check that cannot be made, or does not end, says nothing: the version is served as it was before.
+    "" where the newest check verified it, or where no row that was compared differs.
     """
     report = version.manifest.onnx_parity
     if report is None or (report.check or 1) >= PARITY_CHECK:
         return ""
     command = [sys.executable, "-m", _MODULE, str(version.folder), native]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=True)
-        found: str = json.loads(done.stdout)
-    except (subprocess.SubprocessError, OSError, ValueError) as error:
-        _log.warning("the forms of version %s could not be compared again: %s", version.digest, error)
-        return ""
-    return found
+        done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        return _untold(f"the comparison took longer than {_PATIENCE:g} s")
+    except OSError as error:
+        return _untold(f"no process for it: {error.strerror}")
+    if done.returncode != 0:
+        _log.warning("comparing the forms again: %s", done.stderr[-_LAST:].decode(errors="replace").strip())
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+        return _untold(f"the comparison ended with {how}")
+    try:
+        found = json.loads(done.stdout)
+    except ValueError:
+        found = None
+    return found if isinstance(found, str) else _untold("the comparison gave no answer")
+
+
+def _untold(why: str) -> str:
+    return f"an older check verified the ONNX form, and it could not be compared again: {why}"
 
 
 def batching(model: Predictor, schema: Schema, version: Version) -> bool:
