@@ -27,6 +27,11 @@ PROBABILITIES = "probabilities"  # [rows, classes]; of several targets `probabil
 SCORE = "score"  # of an outlier detector, [rows]: below zero is an outlier
 DISTANCES = "distances"  # to the centres of clusters, [rows, clusters]
 
+DATATYPES = (
+    "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64", "BYTES",
+)  # fmt: skip
+"""Data types of the Open Inference Protocol."""
+
 Format = Literal["skops", "onnx", "joblib", "program"]
 Task = Literal["classification", "regression", "clustering", "outlier-detection", "transformation", "unknown"]
 Value = float | int | str | bool | None

@@ -8,8 +8,11 @@ from tests.support import builders_training as make
 from tests.unit.training.test_loop import quickstart
 
 from tidemill.api.v1alpha1.training_run import TrainingRun
+from tidemill.engine import status as statuses
+from tidemill.errors import Stalled
 from tidemill.training.run.policy import credible
-from tidemill_contracts.training import TrainingResult
+from tidemill_contracts.artifact import ColumnSpec, Signature
+from tidemill_contracts.training import Failure, TrainingResult
 
 STORE = "pvc://tidemill-artifacts/churn"
 D = "d" * 64
@@ -69,11 +72,126 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
         {"signature": {"inputs": [COLUMN], "outputs": [COLUMN] * 101}},
         "signature.outputs: 101 columns; expected at most 100",
     ),
+    "a check beyond JSON": ({"onnx_check": 2**80}, "onnx_check: 1208925819614629174706176; expected a number from 0"),
+    "a check before the first": ({"onnx_check": -1}, "onnx_check: -1"),
+    "a column without a name": (
+        {"signature": {"inputs": [{**COLUMN, "name": ""}], "outputs": []}},
+        "signature.inputs: ''",
+    ),
+    "a column's name without end": (
+        {"signature": {"inputs": [], "outputs": [{**COLUMN, "name": "a" * 257}]}},
+        "is no name of 1 to 256 characters",
+    ),
+    "a data type that is none": (
+        {"signature": {"inputs": [{**COLUMN, "datatype": "evil"}], "outputs": []}},
+        "signature.inputs: datatype 'evil'; expected one of BOOL, INT8, ",
+    ),
     "a shape beyond JSON": (
         {"signature": {"inputs": [{**COLUMN, "shape": [2**63]}], "outputs": []}},
         "signature.inputs: a shape has a size beyond 2^53",
     ),
 }
+
+
+WRONG: dict[str, Any] = {
+    "schema_version": 2,
+    "outcome": "Weird",
+    "failure": "x",
+    "digest": 5,
+    "model_digest": 5,
+    "uri": 5,
+    "formats": "skops",
+    "task": "evil",
+    "metrics": {"accuracy": True},
+    "champion_metrics": {"accuracy": "0.9"},
+    "champion_note": 5,
+    "rows": {"train": 1.5},
+    "data": {"customers": 5},
+    "signature": {"inputs": "x"},
+    "frameworks": {"numpy": 2},
+    "seconds": {"train": "1"},
+    "onnx": True,
+    "onnx_check": True,
+    "batching": "no",
+    "warnings": [5],
+    "failure.category": "Evil",
+    "failure.reason": 5,
+    "failure.message": 5,
+    "signature.inputs": {},
+    "signature.outputs": [5],
+    "signature.frame": "no",
+    "signature.inputs.0.name": 5,
+    "signature.inputs.0.datatype": None,
+    "signature.inputs.0.shape": [True],
+    "signature.inputs.0.categories": "x",
+    "signature.inputs.0.nullable": "no",
+    "signature.inputs.0.closed": 1,
+    "signature.inputs.0.minimum": "0",
+    "signature.inputs.0.maximum": True,
+}
+"""A value of the wrong type for every field of a report."""
+
+
+def test_every_field_of_a_report_is_held() -> None:
+    fields = {
+        *TrainingResult.model_fields,
+        *(f"failure.{name}" for name in Failure.model_fields),
+        *(f"signature.{name}" for name in Signature.model_fields),
+        *(f"signature.inputs.0.{name}" for name in ColumnSpec.model_fields),
+    }
+    assert set(WRONG) == fields, "a field without a value that is refused"
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_a_value_of_another_type_is_refused_by_its_field(field: str) -> None:
+    told: dict[str, Any] = make.result(
+        failure={"category": "UserError", "reason": "R", "message": "m"},
+        signature={"inputs": [dict(COLUMN)], "outputs": [], "frame": True},
+    )
+    place: Any = told
+    *parents, last = field.split(".")
+    for parent in parents:
+        place = place[int(parent) if parent.isdigit() else parent]
+    place[last] = WRONG[field]
+    status = _ended(json.dumps(told))
+    assert (status["failure"]["category"], status["failure"]["reason"]) == ("UserError", "ResultRefused")
+    assert status["failure"]["message"].startswith(f"the run's report is not believed: {field}")
+
+
+@pytest.mark.parametrize("message", ["no JSON", "[]", "null", "{" * 400, "\N{GRINNING FACE}" * 900, '{"metrics": {}}'])
+def test_what_is_no_report_is_refused_and_not_lost(message: str) -> None:
+    failure = _ended(message)["failure"]
+    assert (failure["category"], failure["reason"]) == ("UserError", "ResultRefused")
+    assert failure["message"].startswith("the run's report is not believed: ")
+
+
+def _ended(message: str) -> dict[str, Any]:
+    """The status of a run whose Job has completed with this message."""
+    world = quickstart()
+    world.settle()
+    run = world.names("TrainingRun")[0]
+    world.kubelet_finishes(run, message)
+    world.settle()
+    assert world.condition("TrainingPipeline", "churn", "Reconciling")[0] != "True"
+    return world.run(run)
+
+
+def test_a_record_that_the_api_server_refuses_ends_the_run_and_the_pipeline_goes_on() -> None:
+    """Whatever the checks do not know of yet: no run may hang on it."""
+    world = quickstart()
+    world.settle()
+    run = world.names("TrainingRun")[0]
+    said = "ModelVersion churn-1 was refused by the API server: spec.x: Invalid value: 5: must be 6\u202e"
+    stalled = statuses.stalled(world.get("TrainingRun", run), Stalled("Rejected", said), make.NOW)  # as the engine does
+    world.change("TrainingRun", run, lambda o: o.update(status=stalled))
+    world.kubelet_finishes(run, make.result())
+    world.settle()
+    assert world.condition("TrainingRun", run, "Succeeded") == ("False", "Failed")
+    failure = world.run(run)["failure"]
+    assert (failure["category"], failure["reason"]) == ("UserError", "ResultRefused")
+    assert "spec.x: Invalid value: 5: must be 6" in failure["message"]
+    assert world.names("ModelVersion") == []
+    assert "activeRun" not in world.pipeline()
 
 
 @pytest.mark.parametrize("name", LIES)

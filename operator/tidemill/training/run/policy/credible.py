@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
 
 from tidemill.api.v1alpha1.training_run import TrainingRunSpec
 from tidemill.core.text import clean
-from tidemill_contracts.artifact import ColumnSpec, digest_hex
+from tidemill_contracts.artifact import DATATYPES, ColumnSpec, digest_hex
 from tidemill_contracts.storage import parse_uri
 from tidemill_contracts.training import NAME_LIMIT, REVISION_LIMIT, TrainingResult, is_name, is_revision
 
@@ -23,14 +26,42 @@ WHOLE_LIMIT = 2**53
 _COLUMNS = {"inputs": 2000, "outputs": 100}
 _REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 
+_BEGIN = "the run's report is not believed: "
+
 Found = Iterator[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A report that is there and is none; `why` names the field."""
+
+    why: str
+
+
+def read(message: str) -> TrainingResult | Unreadable:
+    """The report of a termination message, with clean texts; no value is taken for one of another type."""
+    try:
+        return cleaned(TrainingResult.model_validate_json(message, strict=True, extra="ignore"))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return Unreadable(_sentence(f"{place or 'the termination message'}: {first['msg']}"))
 
 
 def refusal(spec: TrainingRunSpec, result: TrainingResult) -> str | None:
     """The first part of a report that this run may not say, as a sentence with field and allowed values; else None."""
     checks = (*_MODEL, *_FACTS) if result.outcome == "Succeeded" else _FACTS
     found = next((text for check in checks for text in check(spec, result)), None)
-    return f"the run's report is not believed: {clean(found)[:1000]}" if found else None
+    return _sentence(found) if found else None
+
+
+def refused_record(message: str) -> str:
+    """The sentence for a record that the API server refuses although everything was checked that is known here."""
+    return _sentence(f"no ModelVersion can be made of it: {message}")
+
+
+def _sentence(found: str) -> str:
+    return f"{_BEGIN}{clean(found)[:1000]}"
 
 
 def cleaned(result: TrainingResult) -> TrainingResult:
@@ -110,6 +141,11 @@ def _frameworks(_: TrainingRunSpec, result: TrainingResult) -> Found:
             yield f"frameworks.{name}: expected a version of 1 to {NAME_LIMIT} printable characters"
 
 
+def _check(_: TrainingRunSpec, result: TrainingResult) -> Found:
+    if result.onnx_check is not None and not 0 <= result.onnx_check <= WHOLE_LIMIT:
+        yield f"onnx_check: {result.onnx_check}; expected a number from 0 to 2^53"
+
+
 def _signature(_: TrainingRunSpec, result: TrainingResult) -> Found:
     if result.signature is None:
         return
@@ -117,6 +153,11 @@ def _signature(_: TrainingRunSpec, result: TrainingResult) -> Found:
         columns: tuple[ColumnSpec, ...] = getattr(result.signature, side)
         if len(columns) > most:
             yield f"signature.{side}: {len(columns)} columns; expected at most {most}"
+        for column in columns:
+            if not 0 < len(column.name) <= NAME_LIMIT:
+                yield f"signature.{side}: {column.name[:NAME_LIMIT]!r} is no name of 1 to {NAME_LIMIT} characters"
+            if column.datatype not in DATATYPES:
+                yield f"signature.{side}: datatype {column.datatype!r}; expected one of {', '.join(DATATYPES)}"
         if any(abs(size) > WHOLE_LIMIT for column in columns for size in column.shape):
             yield f"signature.{side}: a shape has a size beyond 2^53"
 
@@ -133,5 +174,5 @@ def _names(field: str, told: Mapping[str, object]) -> Found:
 
 
 Check = Callable[[TrainingRunSpec, TrainingResult], Found]
-_MODEL: tuple[Check, ...] = (_digests, _uri, _formats, _metrics, _frameworks, _signature)
+_MODEL: tuple[Check, ...] = (_digests, _uri, _formats, _metrics, _frameworks, _check, _signature)
 _FACTS: tuple[Check, ...] = (_failure, _rows, _data, _durations)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from tidemill.api.v1alpha1.training_run import FailureCategory, RunFailure
 from tidemill.core.text import clean
 from tidemill.training import pods
@@ -32,15 +30,16 @@ def failure(category: FailureCategory, reason: str, message: str, log: str | Non
     return RunFailure(category=category, reason=reason, message=clean(message[:MESSAGE_LIMIT]), log=tail)
 
 
+def report_of(pod: Mapping[str, Any] | None) -> TrainingResult | credible.Unreadable | None:
+    """What the trainer left behind, None for nothing."""
+    message = pods.termination_message(pod) if pod else None
+    return credible.read(message) if message and message.strip() else None
+
+
 def result_of(pod: Mapping[str, Any] | None) -> TrainingResult | None:
     """What the trainer reported, None when it left nothing that can be read."""
-    message = pods.termination_message(pod) if pod else None
-    if not message:
-        return None
-    try:
-        return credible.cleaned(TrainingResult.from_json(message))
-    except ValidationError:
-        return None
+    found = report_of(pod)
+    return None if isinstance(found, credible.Unreadable) else found
 
 
 def refused(why: str, log: str | None = None) -> RunFailure:

@@ -14,8 +14,9 @@ from typing import Any, Literal
 from tidemill.api.v1alpha1.training_run import FailureCategory, RunFailure
 from tidemill.core import conditions, labels
 from tidemill.core.parsing import INVALID_SPEC
-from tidemill.training import pods
+from tidemill.training import pods, words
 from tidemill.training.pods import Trouble
+from tidemill.training.run.policy import credible
 from tidemill.training.run.policy import failure as failures
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill_contracts.training import TrainingResult
@@ -41,6 +42,9 @@ class Progress:
 
 def progress(snapshot: RunSnapshot) -> Progress:
     """Where the run stands now."""
+    refused = _record_refused(snapshot)
+    if refused is not None:
+        return Progress("Failed", failure=failures.refused(refused), running_since=_running_since(snapshot))
     job = snapshot.job
     if job is None:
         return _without_job(snapshot)
@@ -56,11 +60,25 @@ def progress(snapshot: RunSnapshot) -> Progress:
     return _active(snapshot)
 
 
+def _record_refused(snapshot: RunSnapshot) -> str | None:
+    """What the API server said when it refused the run's ModelVersion in the pass before, as the engine shows it.
+
+    Its content is the report's, and no later pass would make another one of it: so the run has ended.
+    """
+    found = conditions.get(conditions.of(snapshot.object), conditions.STALLED) or {}
+    message = str(found.get("message") or "")
+    if (found.get("status"), found.get("reason")) != ("True", words.REJECTED) or not message.startswith(
+        "ModelVersion "
+    ):
+        return None
+    return credible.refused_record(message)
+
+
 def _without_job(snapshot: RunSnapshot) -> Progress:
     refused = conditions.get(conditions.of(snapshot.object), conditions.STALLED)
     # A run that could not be read and now can (by a newer operator) was refused by nobody: its Job is still to be made.
     if refused is not None and refused.get("reason") != INVALID_SPEC:
-        category: FailureCategory = "UserError" if refused.get("reason") == "Rejected" else "Infrastructure"
+        category: FailureCategory = "UserError" if refused.get("reason") == words.REJECTED else "Infrastructure"
         return Progress("Failed", failure=failures.failure(category, f"Job{refused['reason']}", refused["message"]))
     if snapshot.job_unlabelled:
         text = f"Job {snapshot.name} has lost the label {labels.MANAGED_SELECTOR}, without which it cannot be followed"
@@ -75,17 +93,20 @@ def _without_job(snapshot: RunSnapshot) -> Progress:
 
 def _complete(snapshot: RunSnapshot) -> Progress:
     since = _running_since(snapshot)
-    results = [r for pod in reversed(_by_age(snapshot)) if (r := failures.result_of(pod)) is not None]
+    results = [r for pod in reversed(_by_age(snapshot)) if (r := failures.report_of(pod)) is not None]
     if not results:
         text = (
             f"Job {snapshot.name} completed, but no pod of it holds a result: it was deleted too early, or the program "
-            "overwrote /dev/termination-log"
+            "emptied /dev/termination-log"
         )
         lost = failures.failure("Infrastructure", "ResultLost", text, snapshot.log)
         return Progress("Failed", failure=lost, running_since=since)
-    if results[0].outcome == "Failed":
+    newest = results[0]
+    if isinstance(newest, credible.Unreadable):
+        return Progress("Failed", failure=failures.refused(newest.why), running_since=since)
+    if newest.outcome == "Failed":
         return Progress("Failed", failure=failures.classify(snapshot), running_since=since)
-    return Progress("Complete", result=results[0], running_since=since)
+    return Progress("Complete", result=newest, running_since=since)
 
 
 def _active(snapshot: RunSnapshot) -> Progress:
