@@ -14,9 +14,9 @@ from tests.support.rawhttp import Answer, Client, listening, request
 from tests.support.versions import Published
 from uvicorn.server import ServerState
 
-from tidemill_runtime.httpheads import StrictHeads
 from tidemill_runtime.monitor.admission import Admission
 from tidemill_runtime.monitor.app import create_apps
+from tidemill_runtime.monitor.connection import Gate, MonitorConnection
 from tidemill_runtime.server.bodies import BodyBounds, BodyReader
 from tidemill_runtime.server.errors import UnavailableError
 from tidemill_runtime.server.lifecycle import Parts, assemble
@@ -48,13 +48,14 @@ async def answer_to(parts: Parts, data: bytes) -> Answer:
 
 
 @asynccontextmanager
-async def strict(app: Any) -> AsyncIterator[Client]:
-    """A connection to an application behind uvicorn's own protocol with strict heads, as the monitor has it."""
+async def strict(app: Any, gate: Gate | None = None) -> AsyncIterator[Client]:
+    """A connection to an application behind the monitor's own protocol."""
     loop = asyncio.get_running_loop()
+    protocol = MonitorConnection.of(gate or Gate())
     config = uvicorn.Config(app, access_log=False, lifespan="off", log_config=None)
     config.load()
     state = ServerState()
-    server = await loop.create_server(lambda: StrictHeads(config, state, {}, loop), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: protocol(config, state, {}, loop), "127.0.0.1", 0)
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1])
         client = Client(reader, writer)
@@ -113,7 +114,13 @@ HOSTS = {
     "none in 1.0": ("HTTP/1.0", "", 200),
     "one": ("HTTP/1.1", "Host: demo.team-a.svc:8080\r\n", 200),
     "an address": ("HTTP/1.1", "host: [::1]:8080\r\n", 200),
-    "empty": ("HTTP/1.1", "host:\r\n", 200),
+    "empty": ("HTTP/1.1", "host:\r\n", 400),
+    "half an address": ("HTTP/1.1", "host: [::1\r\n", 400),
+    "a port that is none": ("HTTP/1.1", "host: h:99999\r\n", 400),
+    "the last port": ("HTTP/1.1", "host: h:65535\r\n", 200),
+    "a coding before chunked": ("HTTP/1.1", "host: h\r\ntransfer-encoding: gzip, chunked\r\n", 501),
+    "chunked in 1.0": ("HTTP/1.0", "host: h\r\ntransfer-encoding: chunked\r\n", 400),
+    "HTTP/2.0 in text": ("HTTP/2.0", "host: h\r\n", 505),
 }
 
 
@@ -121,11 +128,15 @@ HOSTS = {
 async def test_a_request_names_one_host(numbers: Published, version: str, host: str, status: int) -> None:
     content = request("/", BODY).partition(b"\r\n\r\n")[2]
     infer = f"POST {V2} {version}\r\n{host}content-length: {len(content)}\r\n\r\n".encode() + content
-    for data in (infer, f"GET /v2/health/live {version}\r\n{host}\r\n".encode()):
-        answer = await answer_to(serve(numbers), data)
+    if "transfer-encoding" in host:
+        infer = f"POST {V2} {version}\r\n{host}\r\n{len(content):x}\r\n".encode() + content + b"\r\n0\r\n\r\n"
+    answers = [await answer_to(serve(numbers), infer)]
+    if "transfer-encoding" not in host:
+        answers += [await answer_to(serve(numbers), f"GET /v2/health/live {version}\r\n{host}\r\n".encode())]
+    for answer in answers:
         assert answer.status == status
-        if status == 400:
-            assert answer.json()["error"].startswith("Host: ")
+        if status >= 400:
+            assert answer.json()["error"].startswith(("Host: ", "Transfer-Encoding: ", "HTTP/2.0: "))
             assert answer.headers["connection"] == "close"
 
 

@@ -18,8 +18,8 @@ from tidemill_contracts.inference import MONITOR_CONFIG_ENV
 from tidemill_contracts.monitoring import MonitorConfig
 from tidemill_contracts.ports import PORTS
 from tidemill_runtime import configuration
-from tidemill_runtime.httpheads import StrictHeads
 from tidemill_runtime.monitor.app import Doors, describe
+from tidemill_runtime.monitor.connection import Gate, MonitorConnection
 from tidemill_runtime.monitor.service import Monitor
 
 HOST_ENV = "TIDEMILL_MONITOR_HOST"
@@ -40,8 +40,9 @@ def main(environment: Mapping[str, str]) -> int:
         sockets = {name: stack.enter_context(one) for name, one in listen(environment).items()}
         ports = {name: one.getsockname()[1] for name, one in sockets.items()}
         application = Doors(Monitor(config), None, ports)
+        connection = MonitorConnection.of(Gate())
         server = uvicorn.Server(
-            uvicorn.Config(application, http=StrictHeads, access_log=False, timeout_graceful_shutdown=10)
+            uvicorn.Config(application, http=connection, ws="none", access_log=False, timeout_graceful_shutdown=10)
         )
         server.run(list(sockets.values()))
     return 0 if server.started else 3

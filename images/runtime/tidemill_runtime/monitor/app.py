@@ -16,6 +16,8 @@ import prometheus_client
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from tidemill_contracts.inference import (
@@ -165,6 +167,9 @@ def _add_errors(app: FastAPI) -> None:
 
         app.add_exception_handler(error, answer)
 
+    app.add_exception_handler(HTTPException, _refused)
+    on(ClientDisconnect, 400, lambda _: "the connection closed")  # nobody reads it
+    on(Exception, 500, lambda _: "internal error; the monitor's log says more")
     on(ValidationError, 400, describe)
     on(InvalidBatchError, 400, str)
     on(UnknownDigestError, 409, lambda e: f"digest: {e.args[0]} is unknown; post its reference to {REFERENCE_PATH}")
@@ -175,6 +180,12 @@ def _add_errors(app: FastAPI) -> None:
     on(WriterStoppedError, 503, lambda _: "the monitor is shutting down", retry=True)
     on(NewerSchemaError, 503, str, retry=True)
     on(sqlite3.Error, 503, lambda e: f"database: {e}", retry=True)
+
+
+async def _refused(request: Request, raised: Any) -> Response:
+    """Answer for a path or a method that there is none of."""
+    error = f"{request.method} {request.url.path[:200]}: {raised.detail.lower()}"
+    return JSONResponse({"error": error}, raised.status_code, headers=raised.headers)
 
 
 def describe(error: ValidationError) -> str:

@@ -17,11 +17,11 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from tidemill_runtime.httpheads import MAX_HEAD_BYTES, TOO_LARGE, StrictHeads
+from tidemill_runtime.httpheads import StrictHeads, Unfinished
 from tidemill_runtime.server import sockets
 from tidemill_runtime.server.bodies import BodyBounds
-from tidemill_runtime.server.errors import BadRequestError, ServingError
-from tidemill_runtime.server.inference import JSON, Headers, Inference, Protocol, Reply, error_body, refusal
+from tidemill_runtime.server.errors import ServingError
+from tidemill_runtime.server.inference import JSON, Headers, Inference, Protocol, Reply, error_body
 from tidemill_runtime.server.state import State
 
 # Longer than any proxy keeps an idle upstream connection (Envoy: one hour), so that never both ends
@@ -58,6 +58,7 @@ class _Exchange:
 
     __slots__ = ("body", "disconnected", "held", "keep_alive", "pieces", "protocol", "response_complete")
     message_event = _Heard()
+    response_started = False  # it is written whole
 
     def __init__(self) -> None:
         self.response_complete = True
@@ -82,7 +83,9 @@ class InferenceConnection(StrictHeads):
     @classmethod
     def of(cls, wiring: Wiring) -> type["InferenceConnection"]:
         """Return a class of connections that share `wiring`, as uvicorn wants to be given one."""
-        return cast(type[InferenceConnection], type(cls.__name__, (cls,), {"wiring": wiring}))
+        return cast(
+            type[InferenceConnection], type(cls.__name__, (cls,), {"wiring": wiring, "unfinished": Unfinished()})
+        )
 
     def __init__(
         self,
@@ -97,14 +100,14 @@ class InferenceConnection(StrictHeads):
         self._routes = self.wiring.routes
         self._exchange = _Exchange()
         self._is_collecting = False  # the parser is inside an inference request that the exchange collects
-        self._is_open = False  # the parser is inside some request
         self._is_watched = False
-        self._head_size = 0  # bytes of an incomplete head or trailer; less than 0: inside the body
         self._idle_since = 0.0  # still 0: nothing was answered yet
         self._task: asyncio.Task[None] | None = None  # of the last model call that was not quick
 
     def data_received(self, data: bytes) -> None:
         """Parse; uvicorn would also cancel the keep-alive timer, which here looks at the time itself."""
+        if self._is_refused:
+            return
         self._note(len(data))
         try:
             self.parser.feed_data(data)
@@ -115,22 +118,15 @@ class InferenceConnection(StrictHeads):
             self._pass_over_upgrade(data[upgrade.args[0] :])
             return
         if self._is_open:
-            self._bound(len(data))
+            self._bound()
 
-    def _bound(self, size: int) -> None:
-        """Bound the time of a request that is not complete, and what it holds beside its body."""
+    def _bound(self) -> None:
+        """Bound the time of a request that is not complete, and what it holds."""
         if not self._is_watched:
             self._is_watched = True
             self._bounds.watch(self, self._give_up)
-        if self._head_size >= 0:
-            self._head_size += size if self._head_size else 1  # what came first may be of other requests, too
-            if self._head_size > MAX_HEAD_BYTES:
-                if self._is_collecting:  # trailers
-                    self._refuse(Reply(431, [JSON], error_body(TOO_LARGE)))
-                else:
-                    self.refuse_head(431, TOO_LARGE)
-                return
-        if self._is_collecting and not self._exchange.held:
+        self.bound_unfinished()
+        if self._is_collecting and not self._exchange.held and not self._is_refused:
             self._count_first(self._exchange)
 
     def _pass_over_upgrade(self, rest: bytes) -> None:
@@ -138,6 +134,8 @@ class InferenceConnection(StrictHeads):
 
         The parser has stopped behind the headers and would take the body for that protocol, so it is given them again.
         """
+        if self._is_refused:
+            return
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         if method == b"CONNECT":
             self._refuse(Reply(405, [JSON], error_body("CONNECT is not allowed: this server is no proxy")))
@@ -155,15 +153,11 @@ class InferenceConnection(StrictHeads):
         self.url = b""
         self.headers: Headers = []
         self.expect_100_continue = False
-        self._is_open = True
-        self._head_size = 0
 
     def on_headers_complete(self) -> None:
         """Take an inference request, or leave it to uvicorn."""
-        if self.parser.should_upgrade():
-            return  # comes again, see `_pass_over_upgrade`
-        if self.is_head_wrong():
-            return
+        if self.is_head_wrong() or self.parser.should_upgrade():
+            return  # the latter comes again, see `_pass_over_upgrade`
         protocol = self._routes.get(self.url) if self.parser.get_method() == b"POST" else None
         is_free = self.cycle is None or self.cycle.response_complete
         if protocol is None or not is_free:
@@ -191,13 +185,9 @@ class InferenceConnection(StrictHeads):
         self._is_collecting = False
         HttpToolsProtocol.on_headers_complete(self)
 
-    def on_chunk_header(self) -> None:
-        """Start a chunk; behind the last one come trailers, which are read and forgotten."""
-        self._head_size = 0
-
     def on_body(self, body: bytes) -> None:
         """Collect a piece of the body."""
-        self._head_size = -1
+        self._is_in_tail = False
         if self._is_refused or not self._is_collecting:
             super().on_body(body)
             return
@@ -245,7 +235,7 @@ class InferenceConnection(StrictHeads):
         """Answer the collected request."""
         if self.parser.should_upgrade():
             return
-        self._is_open = False
+        self.end_request()
         if self._is_watched:
             self._is_watched = False
             self._bounds.unwatch(self)
@@ -322,10 +312,6 @@ class InferenceConnection(StrictHeads):
         elif self._is_collecting or self.cycle is None or self.cycle.response_complete:
             self.transport.close()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer bytes that are no HTTP in the error form of the rest of the server, and close."""
-        self._refuse(refusal(BadRequestError(msg)))
-
     def _refuse(self, reply: Reply) -> None:
         self.transport.write(self._bytes_of(reply, keep_alive=False))
         self.transport.close()
@@ -364,6 +350,7 @@ class InferenceConnection(StrictHeads):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take a connection, also one that the listener has ceased to listen for."""
         super().connection_made(transport)
+        self._watch_idleness(self.timeout_keep_alive)
         if self.wiring.state.is_draining:
             sockets.hear(transport.get_extra_info("socket"))
 
