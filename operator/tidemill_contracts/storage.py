@@ -5,6 +5,8 @@ The operator mounts claims, ConfigMaps and Secrets below fixed folders and hands
 spec, in a record and in a log line.
 """
 
+import ipaddress
+import re
 from dataclasses import dataclass
 
 PVC_ROOT = "/mnt/pvc"  # /mnt/pvc/<claim>/<path>
@@ -17,6 +19,32 @@ OBJECT_STORE_SCHEMES = ("s3", "gs", "az", "file")
 DATA_SCHEMES = ("builtin", "configmap", "pvc", "s3", "gs", "az", "http", "https")
 ARTIFACT_SCHEMES = ("pvc", "s3", "gs", "az")
 URI_LIMIT = 4096  # characters of the URI of a version
+
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_OBJECT = rf"{_LABEL}(\.{_LABEL})*"
+_BUCKET = r"[A-Za-z0-9$]([-A-Za-z0-9._]*[A-Za-z0-9])?"
+_HOST = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9.])?)(:[0-9]{1,5})?"
+AUTHORITIES = {
+    "builtin": (_OBJECT, "the name of a data set"),
+    "pvc": (_OBJECT, "the name of a claim"),
+    "configmap": (_OBJECT, "the name of a ConfigMap"),
+    "s3": (_BUCKET, "the name of a bucket"),
+    "gs": (_BUCKET, "the name of a bucket"),
+    "az": (_BUCKET, "the name of a container"),
+    "http": (_HOST, "a host, or a host and a port"),
+    "https": (_HOST, "a host, or a host and a port"),
+}
+"""What stands between `://` and the path, by scheme: a pattern, also of the kinds' schemas, and what it is."""
+
+
+def uri_pattern(schemes: tuple[str, ...]) -> str:
+    """Return the pattern of URIs of these schemes, as a schema of Kubernetes takes it."""
+    by_form: dict[str, list[str]] = {}
+    for scheme in schemes:
+        by_form.setdefault(AUTHORITIES[scheme][0], []).append(scheme)
+    forms = (f"({'|'.join(names)})://{form}" for form, names in by_form.items())
+    return f"^({'|'.join(forms)})([/?].*)?$"
+
 
 # Comma-separated networks (CIDR) that URIs may lead to beside, or not to beside, the default; settings of the operator
 # that it hands to the pods that read data.
@@ -75,12 +103,40 @@ def parse_uri(text: str) -> Uri:
     scheme, separator, rest = text.partition("://")
     known = sorted({*DATA_SCHEMES, *OBJECT_STORE_SCHEMES})
     if not separator or scheme not in known:
-        raise ValueError(f"unsupported URI {text!r}: expected one of {', '.join(s + '://' for s in known)}")
+        shown = text.partition("://")[0] + "://…" if "@" in text else text  # a password may stand before the @
+        raise ValueError(f"unsupported URI {shown!r}: expected one of {', '.join(s + '://' for s in known)}")
     if scheme == "file":
         return Uri(scheme, "", rest.lstrip("/"))
+    if scheme in ("http", "https") and "?" in rest.partition("/")[0]:
+        rest = rest.replace("?", "/?", 1)
     authority, _, path = rest.partition("/")
     if not authority:
         raise ValueError(f"unsupported URI {text!r}: nothing stands after {scheme}://")
+    check_authority(scheme, authority)
     if ".." in path.split("/"):
         raise ValueError(f"unsupported URI {text!r}: '..' is not allowed in a path")
     return Uri(scheme, authority, path.strip("/") if scheme not in ("http", "https") else path)
+
+
+def check_authority(scheme: str, authority: str) -> None:
+    """Hold what stands between `://` and the path against what the scheme takes.
+
+    Raises:
+        ValueError: something else; the message holds no password.
+    """
+    if "@" in authority:
+        raise ValueError(f"unsupported {scheme}:// URI: a user and a password have no place in it; use a secretRef")
+    pattern, what = AUTHORITIES[scheme]
+    if re.fullmatch(pattern, authority) is None or (scheme in ("http", "https") and not _is_host(authority)):
+        raise ValueError(f"unsupported URI {scheme}://{authority}: expected {what} after {scheme}://")
+
+
+def _is_host(authority: str) -> bool:
+    """Return whether the parts of a host that has the pattern's form have a meaning, too."""
+    found = re.fullmatch(r"(?:\[(?P<v6>.*)\]|[^:]*)(?::(?P<port>[0-9]+))?", authority)
+    if found is None or not 0 < int(found["port"] or 80) < 65536:
+        return False
+    try:
+        return found["v6"] is None or bool(ipaddress.IPv6Address(found["v6"]))
+    except ValueError:
+        return False

@@ -75,8 +75,10 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.data": [{"name": "a", "uri": "pvc://c/a"}, {"name": "a", "uri": "pvc://c/b"}]},
         ['spec.data[1]: Duplicate value: {"name":"a"}'],
     ),
-    "unreadable uri": (TP, {"spec.data.0.uri": "ftp://host/file"}, ["spec.data[0].uri", "builtin|configmap|pvc|s3"]),
-    "a version elsewhere": (MV, {"spec.uri": "file:///etc/x"}, ["spec.uri", "pvc|s3|gs|az"]),
+    "unreadable uri": (TP, {"spec.data.0.uri": "ftp://host/file"}, ["spec.data[0].uri", "builtin|configmap|pvc"]),
+    "a version elsewhere": (MV, {"spec.uri": "file:///etc/x"}, ["spec.uri", "s3|gs|az"]),
+    "a claim that is a path": (TP, {"spec.data.0.uri": "pvc://../secret/lake/s.csv"}, ["spec.data[0].uri"]),
+    "a password in a uri": (TP, {"spec.data.0.uri": "http://user:pw@host/x"}, ["spec.data[0].uri"]),
     "a version out of its claim": (MV, {"spec.uri": "pvc://claim/a/../../b"}, ["spec.uri: '..' is not allowed"]),
     "leave for a pickle that is neither yes nor no": (
         MD,

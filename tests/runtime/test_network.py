@@ -19,6 +19,7 @@ from tests.runtime.conftest import write_secret
 from tidemill_contracts.training import DataInput
 from tidemill_runtime import network, networkguard, storage
 from tidemill_runtime.datasets import sources, web
+from tidemill_runtime.datasets.errors import DataError
 from tidemill_runtime.network import RefusedError
 from tidemill_runtime.storage import StorageError
 
@@ -211,6 +212,36 @@ def test_a_redirect_to_another_scheme_is_not_followed(lake: Server, target: str)
         resolve(lake.url("/x"))
     assert (caught.value.reason, caught.value.retriable) == ("AddressRefused", False)
     assert lake.asked == ["/x"]
+
+
+@pytest.mark.parametrize(
+    "target", ["http://user:pw@127.0.0.1/", "http://a:b:c/", "http://[bad/", "http://[::ffff:127.1]/"]
+)
+def test_a_redirect_to_what_is_no_address_is_refused_without_its_password(lake: Server, target: str) -> None:
+    lake.redirects = {"/x": target}
+    with pytest.raises(StorageError) as caught:
+        resolve(lake.url("/x"))
+    assert (caught.value.reason, caught.value.retriable) == ("AddressRefused", False)
+    assert "pw" not in str(caught.value) and lake.asked == ["/x"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://[::ffff:127.1]/x",
+        "http://127.0.0.1%00.example.com/x",
+        "http://user:pw@127.0.0.1/x",
+        "pvc://../secret/lake/s.csv",
+        "file:///etc/passwd",
+    ],
+)
+def test_a_uri_that_leads_nowhere_is_a_fault_of_the_data(mounts: Path, uri: str) -> None:
+    (mounts / "secret" / "lake").mkdir(parents=True)
+    (mounts / "secret" / "lake" / "s.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError) as caught:
+        resolve(uri)
+    assert caught.value.reason == "InvalidUri"
+    assert "pw" not in str(caught.value)
 
 
 def test_what_is_encrypted_stays_so() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tidemill_contracts.artifact import canonical_json, sha256
-from tidemill_contracts.storage import OBJECT_STORE_SCHEMES, Uri, parse_uri
+from tidemill_contracts.storage import DATA_SCHEMES, OBJECT_STORE_SCHEMES, Uri, parse_uri
 from tidemill_contracts.training import DataInput
 from tidemill_runtime import storage
 from tidemill_runtime.datasets import builtin, web
@@ -92,7 +92,12 @@ def suffix_format(name: str) -> str | None:
 
 def _parse(source: DataInput) -> Uri:
     try:
-        return parse_uri(source.uri)
+        uri = parse_uri(source.uri)
+        if uri.scheme not in DATA_SCHEMES:  # no file of the container is data
+            raise ValueError(
+                f"{uri.scheme}:// is not read: expected one of {', '.join(s + '://' for s in DATA_SCHEMES)}"
+            )
+        return uri
     except ValueError as error:
         raise DataError("InvalidUri", f"input {source.name!r}: {error}") from error
 

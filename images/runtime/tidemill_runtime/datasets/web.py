@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from email.message import Message
 from typing import IO, Any
 
-from tidemill_contracts.storage import Uri
+from tidemill_contracts.storage import Uri, check_authority
 from tidemill_runtime import network, storage
 from tidemill_runtime.storage import ADDRESS_REFUSED, StorageError
 
@@ -52,12 +52,21 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
     def http_error_302(self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message) -> Any:
         """Look at the scheme first: the library would follow to FTP, and from https to http."""
-        target = urllib.parse.urljoin(req.full_url, headers.get("Location") or headers.get("URI") or "")
-        scheme = urllib.parse.urlsplit(target).scheme
+        try:
+            target = urllib.parse.urljoin(req.full_url, headers.get("Location") or headers.get("URI") or "")
+            scheme, authority = urllib.parse.urlsplit(target)[:2]
+        except ValueError:
+            scheme, authority = "http", ""
         if scheme != "https" and not (scheme == "http" and req.type == "http"):
             fp.close()
             text = f"{req.full_url} redirects to another scheme ({scheme}): only https is followed, and http from http"
             raise StorageError(ADDRESS_REFUSED, text, retriable=False)
+        try:
+            check_authority(scheme, authority)
+        except ValueError as error:
+            fp.close()
+            text = f"{req.full_url} redirects to what is no address: {error}"
+            raise StorageError(ADDRESS_REFUSED, text, retriable=False) from error
         return super().http_error_302(req, fp, code, msg, headers)  # type: ignore[arg-type]
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
@@ -98,7 +107,7 @@ def get(uri: Uri, secret: str | None) -> Iterator[bytes]:
             error.close()
             if error.code < 500 or attempt == _TRIES - 1:
                 raise _http_error(uri, error.code, is_redirected=error.url != request.full_url) from error
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             _raise_for_good(uri, error)
             if attempt == _TRIES - 1:
                 why = getattr(error, "reason", error)
@@ -111,6 +120,8 @@ def get(uri: Uri, secret: str | None) -> Iterator[bytes]:
 def _raise_for_good(uri: Uri, error: Exception) -> None:
     """Raise what no other try will change."""
     why = getattr(error, "reason", error)
+    if isinstance(error, http.client.InvalidURL):
+        raise StorageError("InvalidUri", f"{uri} or what it redirects to is no URL", retriable=False) from error
     if isinstance(why, ssl.SSLCertVerificationError):
         text = f"{uri}: the server's certificate is not trusted here: {why.verify_message}"
         raise StorageError("AccessDenied", text, retriable=False) from error

@@ -24,7 +24,7 @@ from tidemill.api.base import (
     rule,
     rules,
 )
-from tidemill_contracts.storage import URI_LIMIT
+from tidemill_contracts.storage import ARTIFACT_SCHEMES, URI_LIMIT, uri_pattern
 
 
 class ModelColumn(Model):
@@ -78,7 +78,7 @@ class ModelVersionSpec(Model):
         str,
         Field(
             max_length=URI_LIMIT,
-            pattern=r"^(pvc|s3|gs|az)://[^/]+.*$",
+            pattern=uri_pattern(ARTIFACT_SCHEMES),
             description="Where it is stored: pvc://claim/path, s3://bucket/prefix, gs://… or az://….",
         ),
     ]

@@ -26,6 +26,7 @@ from tidemill.api.base import (
     rules,
 )
 from tidemill.api.v1alpha1.training_template import CodeSource, DataSource, Evaluation, RunLimits
+from tidemill_contracts.storage import ARTIFACT_SCHEMES, uri_pattern
 
 
 class Schedule(Model):
@@ -127,7 +128,7 @@ class Artifacts(Model):
         str | None,
         Field(
             max_length=2048,
-            pattern=r"^(pvc|s3|gs|az)://[^/]+.*$",
+            pattern=uri_pattern(ARTIFACT_SCHEMES),
             description="pvc://claim/path, s3://bucket/prefix, gs://… or az://…; absent: the claim tidemill-artifacts of the namespace.",
         ),
     ] = None

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tidemill.api.base import ATOMIC, MAX_SECONDS, ConfigMapRef, Model, Ratio, SecretRef, list_map, rule, rules
+from tidemill_contracts.storage import DATA_SCHEMES, uri_pattern
 
 
 class ColumnExpectation(Model):
@@ -92,7 +93,7 @@ class DataSource(Model):
         Field(
             min_length=1,
             max_length=2048,
-            pattern=r"^(builtin|configmap|pvc|s3|gs|az|http|https)://[^/]+.*$",
+            pattern=uri_pattern(DATA_SCHEMES),
             description="Where the data is: builtin://breast-cancer (scikit-learn's bundled sets: iris, wine, breast-cancer, "
             "digits, diabetes), configmap://name/key, pvc://claim/path, s3://bucket/prefix, gs://…, az://…, http(s)://…",
         ),
