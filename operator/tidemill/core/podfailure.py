@@ -1,6 +1,7 @@
 """Why a pod of ours is not ready, as far as Kubernetes says so: one table for servers, routers and monitors.
 
-Equal causes give equal answers over time, so that a status that quotes them is not written again and again.
+Equal causes give equal answers over time, so that a status that quotes them is not written again and again. The code in
+a pod may leave any text, and chooses no reason with it: only the words of our own servers count as such.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ from typing import Any
 
 from tidemill.core import conditions
 from tidemill.core.text import clean
+from tidemill_contracts.inference import START_REASONS
+from tidemill_contracts.training import EXIT_NOT_RETRIABLE
 
-_REASON = re.compile(r"^([A-Z][A-Za-z0-9]{2,63}): (.+)", re.DOTALL)
+START_REFUSED = "StartRefused"
+"""The reason of a container that ended for good with a text that begins with none of our words."""
+_REASON = re.compile(rf"^({'|'.join(sorted(START_REASONS))}): (.+)", re.DOTALL)
 _WAITING = frozenset(
     {
         "ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError",
@@ -82,6 +87,8 @@ def _ended(ended: Mapping[str, Any], waits: str | None, name: str) -> PodFailure
     if match:
         return PodFailure(match[1], match[2][:_LIMIT], ended["exitCode"])
     reason = ended.get("reason")
+    if ended["exitCode"] == EXIT_NOT_RETRIABLE:
+        reason = START_REFUSED
     if reason in _SAYS_NOTHING:
         reason = waits if waits in _WAITING else "Error"
     return PodFailure(

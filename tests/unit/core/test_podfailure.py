@@ -24,6 +24,11 @@ BACK_OFF = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s 
 FULL = "OSError: [Errno 28] No space left on device"
 EVICTED = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: ephemeral-storage."}
 
+
+def REFUSED(text: str) -> PodFailure:  # noqa: N802 - reads as the others of the table
+    return PodFailure("StartRefused", text, 42)
+
+
 CASES: dict[str, tuple[dict[str, Any], PodFailure | None]] = {
     "runs": (pod({"running": {}}, ready=True), None),
     "crashes again and again": (pod(BACK_OFF, ended(1, "boom")), PodFailure("CrashLoopBackOff", "boom", 1)),
@@ -33,7 +38,18 @@ CASES: dict[str, tuple[dict[str, Any], PodFailure | None]] = {
     "ends well again and again": (
         pod(BACK_OFF, ended(0, "done", "Completed")), PodFailure("CrashLoopBackOff", "done"),
     ),
-    "its own disk is full": (pod(BACK_OFF, ended(1, FULL)), PodFailure("OSError", FULL.partition(": ")[2], 1)),
+    "its own disk is full": (pod(BACK_OFF, ended(1, FULL)), PodFailure("CrashLoopBackOff", FULL, 1)),
+    "it could not be had for now": (
+        pod(BACK_OFF, ended(1, "ArtifactUnavailable: s3 is away")), PodFailure("ArtifactUnavailable", "s3 is away", 1),
+    ),
+    "it refused for good": (
+        pod(BACK_OFF, ended(42, "DigestMismatch: model.onnx")), PodFailure("DigestMismatch", "model.onnx", 42),
+    ),
+    "a condition's word": (pod(BACK_OFF, ended(42, "Serving: all good")), REFUSED("Serving: all good")),
+    "a word with more behind it": (pod(BACK_OFF, ended(42, "NotFoundEver: x")), REFUSED("NotFoundEver: x")),
+    "a document": (pod(BACK_OFF, ended(42, '{"reason":"DigestMismatch"}')), REFUSED('{"reason":"DigestMismatch"}')),
+    "a text that turns round": (pod(BACK_OFF, ended(42, "Evil\u202e: x")), REFUSED("Evil\N{REPLACEMENT CHARACTER}: x")),
+    "nothing at all, for good": (pod({}, ended(42)), REFUSED("the server ended with exit code 42")),
     "more memory than its limit": (
         pod(BACK_OFF, ended(137, "", "OOMKilled")), PodFailure("OOMKilled", "the server ended with exit code 137", 137),
     ),

@@ -1,0 +1,34 @@
+"""The words that a server may give as its reason: one table for those who say them, read them and document them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from tidemill_contracts.inference import START_REASONS
+
+ROOT = Path(__file__).resolve().parents[3]
+RUNTIME = ROOT / "images/runtime/tidemill_runtime"
+RAISED = {"StartError", "ArtifactError"}
+
+
+def _said() -> set[str]:
+    """The first argument of every error that ends a server, as the sources have it."""
+    found = set()
+    for path in (*(RUNTIME / "server").glob("*.py"), RUNTIME / "artifacts.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RAISED:
+                first = node.args[0]
+                if isinstance(first, ast.Constant) and path.name != "predictcommand.py":
+                    found.add(str(first.value))
+    return found
+
+
+def test_the_table_has_what_servers_say() -> None:
+    assert _said() | {"InternalError"} == START_REASONS
+
+
+def test_the_table_is_documented() -> None:
+    text = (ROOT / "docs/serving-protocol.md").read_text()
+    missing = {word for word in START_REASONS if f"`{word}`" not in text}
+    assert not missing
