@@ -409,7 +409,7 @@ async def test_the_failure_of_a_pod_that_is_not_the_versions_own_is_not_told() -
     world.model_version("churn-1", "churn", 1)
     made = server.deployment(found, version(1))
     world.put({**made, "metadata": {**made["metadata"], "uid": f"u-Deployment-{STABLE}"}})
-    ended = {"terminated": {"exitCode": 3, "message": "LoadFailed: not the server's own words", "reason": "Error"}}
+    ended = {"terminated": {"exitCode": 3, "message": "ModelLoadFailed: not the server's own words", "reason": "Error"}}
     status = {"containerStatuses": [{"name": "server", "ready": False, "state": ended}]}
     labels = made["spec"]["template"]["metadata"]["labels"]
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": labels}, "status": status}
@@ -418,7 +418,7 @@ async def test_the_failure_of_a_pod_that_is_not_the_versions_own_is_not_told() -
     assert workload.failure is None
     world.put({**pod, "metadata": {"name": "p", "labels": labels, "ownerReferences": world.client.owners(STABLE)}})
     (workload,) = (await world.look()).workloads
-    assert workload.failure is not None and workload.failure.reason == "LoadFailed"
+    assert workload.failure is not None and workload.failure.reason == "ModelLoadFailed"
 
 
 async def test_an_answer_that_no_router_gives_is_named_without_its_words() -> None:
