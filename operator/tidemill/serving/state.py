@@ -14,6 +14,7 @@ from tidemill.api.v1alpha1.model_deployment import (
     ModelDeploymentStatus,
     StableStatus,
 )
+from tidemill.core.asked import noted
 from tidemill.core.plan import Event
 from tidemill.serving.snapshot import Version
 
@@ -41,9 +42,9 @@ class State:
             status.previous,
             status.candidate,
             tuple(status.failed_versions),
-            status.last_handled_promote,
-            status.last_handled_abort,
-            status.last_handled_retry,
+            noted(status.last_handled_promote),
+            noted(status.last_handled_abort),
+            noted(status.last_handled_retry),
             status.last_handled_rollback,
         )
 

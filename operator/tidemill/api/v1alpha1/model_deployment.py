@@ -321,13 +321,22 @@ class ModelDeploymentStatus(Status):
         ),
     ] = None
     last_handled_promote: Annotated[
-        str | None, Field(description="Value of the annotation tidemill.io/promote that was last served.")
+        str | None,
+        Field(
+            description="Value of the annotation tidemill.io/promote that was last served; of more than 512 characters its digest."
+        ),
     ] = None
     last_handled_abort: Annotated[
-        str | None, Field(description="Value of the annotation tidemill.io/abort that was last served.")
+        str | None,
+        Field(
+            description="Value of the annotation tidemill.io/abort that was last served; of more than 512 characters its digest."
+        ),
     ] = None
     last_handled_retry: Annotated[
-        str | None, Field(description="Value of the annotation tidemill.io/retry that was last served.")
+        str | None,
+        Field(
+            description="Value of the annotation tidemill.io/retry that was last served; of more than 512 characters its digest."
+        ),
     ] = None
     last_handled_rollback: Annotated[
         str | None, Field(description="Id of the monitor's roll-back request that was last served.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import FailedVersion
+from tidemill.core.asked import new_value
 from tidemill.core.conditions import format_time
 from tidemill.core.labels import API_VERSION, RETRY
 from tidemill.core.plan import ObjectRef, Patch
@@ -51,8 +52,7 @@ def is_own(snapshot: Snapshot, state: State, version: Version) -> bool:
 
 def _counts(snapshot: Snapshot, state: State, record: FailedVersion) -> bool:
     """Whether the failure is one of this very spec and nobody has asked to try again, see `rollout.forget_failures`."""
-    asked = snapshot.annotations.get(RETRY) or None
-    is_new = asked is not None and asked != state.retry
+    is_new = new_value(snapshot.annotations, RETRY, state.retry) is not None
     return not is_new and record.spec == snapshot.spec_digest and not is_lifted(snapshot, record)
 
 

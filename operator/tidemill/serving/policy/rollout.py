@@ -17,6 +17,7 @@ from datetime import timedelta
 
 from tidemill.api.v1alpha1.model_deployment import AnalysisStatus, CandidateStatus, FailedVersion
 from tidemill.core import labels as keys
+from tidemill.core.asked import new_value
 from tidemill.core.plan import Event
 from tidemill.serving import figures, readiness, state, steps
 from tidemill.serving.policy import analysis, marks, pickles
@@ -46,10 +47,10 @@ def forget_failures(snapshot: Snapshot, now: State, target: Target) -> Transitio
     Scaling and suspending are no reason: `kubectl scale` must not send a bad version to clients again.
     """
     del target
-    asked = snapshot.annotations.get(keys.RETRY) or None
+    asked = new_value(snapshot.annotations, keys.RETRY, now.retry)
     present = snapshot.spec_digest if now.failed else ""
     kept = tuple(f for f in now.failed if f.spec == present and not marks.is_lifted(snapshot, f))
-    if asked is not None and asked != now.retry:
+    if asked is not None:
         event = Event(
             "Normal", "RetryRequested", f"tidemill.io/retry={asked}: failed versions may be tried again", "Retry"
         )
@@ -113,8 +114,8 @@ def _newest_request(snapshot: Snapshot, now: State) -> RollbackRequest | None:
 def abort(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
     """The annotation tidemill.io/abort takes the candidate back; without one it is noted and does nothing later."""
     del target
-    asked = snapshot.annotations.get(keys.ABORT) or None
-    if asked is None or asked == now.abort:
+    asked = new_value(snapshot.annotations, keys.ABORT, now.abort)
+    if asked is None:
         return None
     noted = replace(now, abort=asked)
     if now.candidate is None or now.stable is None:
@@ -222,8 +223,8 @@ def analyse(snapshot: Snapshot, now: State, target: Target) -> Transition | None
 def promote_by_hand(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
     """The annotation tidemill.io/promote passes a step that waits for it, else skips to the end."""
     del target
-    asked = snapshot.annotations.get(keys.PROMOTE) or None
-    if asked is None or asked == now.promote:
+    asked = new_value(snapshot.annotations, keys.PROMOTE, now.promote)
+    if asked is None:
         return None
     noted = replace(now, promote=asked)
     candidate = now.candidate
