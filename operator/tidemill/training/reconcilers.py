@@ -82,6 +82,7 @@ WATCHES = (
     Watch(API_VERSION, "ModelMonitor", None, monitor_to_pipelines),
     Watch(API_VERSION, "ModelDeployment", None, deployment_to_versions),
     Watch("v1", "ConfigMap", None, config_map_to_pipelines),
+    Watch("v1", "ConfigMap", MANAGED_SELECTOR, controller_keys("TrainingRun")),
     Watch("batch/v1", "Job", MANAGED_SELECTOR, controller_keys("TrainingRun", "TrainingPipeline")),
     Watch("v1", "Pod", MANAGED_SELECTOR, pod_to_owner),
 )

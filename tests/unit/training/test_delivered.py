@@ -7,6 +7,8 @@ from tests.support import builders_training as make
 from tests.unit.training.test_loop import quickstart
 from tests.unit.training.world import World
 
+from tidemill.core.plan import Key
+from tidemill.training.reconcilers import WATCHES
 from tidemill_contracts.artifact import sha256
 from tidemill_contracts.delivery import MAX_VARIABLE_BYTES
 from tidemill_contracts.training import CONFIG_ENV, PROBE_ENV, ProbeConfig, TrainerConfig
@@ -61,12 +63,15 @@ def test_the_usual_run_makes_no_further_object() -> None:
     assert CONFIG_ENV in told(world.get("Job", world.names("TrainingRun")[0]))
 
 
-def test_a_file_that_was_deleted_before_the_pod_started_is_made_again() -> None:
+@pytest.mark.parametrize("seconds", [0, 60], ids=["at once", "when the pod is late"])
+def test_a_file_that_was_deleted_before_the_pod_started_is_made_again(seconds: int) -> None:
     world = quickstart(make.Pipeline().spec(parameters=LARGE))
     world.settle()
     (lost,) = config_maps(world)
     world.remove("ConfigMap", lost["metadata"]["name"])
-    world.advance(seconds=60)
+    woken = {key for watch in WATCHES if watch.kind == "ConfigMap" for key in watch.map(lost, world.cache)}
+    assert Key("TrainingRun", make.NAMESPACE, world.names("TrainingRun")[0]) in woken
+    world.advance(seconds=seconds)
     world.settle()
     (again,) = config_maps(world)
     assert (again["metadata"]["name"], again["data"]) == (lost["metadata"]["name"], lost["data"])

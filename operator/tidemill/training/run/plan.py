@@ -82,10 +82,11 @@ def _wait(snapshot: RunSnapshot, found: Progress) -> Plan:
     assert snapshot.job is not None  # noqa: S101 - without a Job there is nothing to wait for
     shown_from = conditions.parse_time(snapshot.job["metadata"]["creationTimestamp"]) + QUIET
     quiet = found.phase == "Running" or snapshot.now < shown_from
-    if quiet and not found.news and conditions.is_born(snapshot.object):
-        return Plan(requeue_after=_seconds(snapshot, None if found.phase == "Running" else shown_from, found.until))
-    status = statuses.going_on(snapshot, found)
     missing = job.config_maps(snapshot) if found.phase == "Pending" else ()  # refused at first, or deleted since
+    if quiet and not found.news and conditions.is_born(snapshot.object):
+        again = _seconds(snapshot, None if found.phase == "Running" else shown_from, found.until)
+        return Plan(apply=missing, requeue_after=again)
+    status = statuses.going_on(snapshot, found)
     return Plan(apply=(*_claim(snapshot), *missing), status=status, requeue_after=_seconds(snapshot, found.until))
 
 
