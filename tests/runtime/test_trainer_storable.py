@@ -11,14 +11,23 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 from sklearn.base import clone
 from sklearn.cluster import Birch
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.decomposition import SparseCoder
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, VotingClassifier
+from sklearn.experimental import enable_halving_search_cv, enable_iterative_imputer  # noqa: F401
 from sklearn.frozen import FrozenEstimator
+from sklearn.impute import IterativeImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, rbf_kernel
+from sklearn.model_selection import HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
 from sklearn.utils import all_estimators
 from sklearn.utils._param_validation import Options
 from sklearn.utils._test_common.instance_generator import _construct_instances
@@ -168,6 +177,64 @@ def test_boosting_with_categorical_columns_is_stored(kind: Any) -> None:
     check(model, CATEGORIES)
     twice = VotingClassifier([(n, HistGradientBoostingClassifier(categorical_features=[2], max_iter=2)) for n in "ab"])
     check(twice.fit(CATEGORIES, LABELS), CATEGORIES)  # the function is one object, named once and referred to once
+
+
+@pytest.mark.parametrize("kind", [IterativeImputer, HalvingGridSearchCV, HalvingRandomSearchCV])
+def test_what_scikit_learn_calls_experimental_is_vetted_by_name(kind: Any) -> None:
+    """skops knows these only where they were enabled before it was imported, which a server never does."""
+    assert kind.__name__ in NAMES
+    assert is_vetted(f"{kind.__module__}.{kind.__name__}")
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.number, [np.number], np.floating, "number", [np.float64, np.integer], object], ids=str
+)
+def test_a_selection_by_kind_of_column_is_stored(dtype: Any) -> None:
+    rows = pd.DataFrame({"a": X[:, 0], "b": X[:, 1]})
+    chosen = {"dtype_exclude": dtype} if dtype is object else {"dtype_include": dtype}
+    model = ColumnTransformer([("scaled", StandardScaler(), make_column_selector(**chosen))])
+    check(model.fit(rows), rows)
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        {"C": stats.loguniform(0.01, 1), "max_iter": stats.randint(50, 60)},
+        [{"C": stats.uniform(loc=0.1, scale=1)}, {"C": [0.5, 1.0]}],
+    ],
+)
+@pytest.mark.parametrize("search", [RandomizedSearchCV, HalvingRandomSearchCV])
+def test_a_search_is_stored_with_its_distributions_as_text(drawn: Any, search: Any) -> None:
+    """scipy's distributions run text of theirs as code when they are made again."""
+    changes = {"n_iter": 2} if search is RandomizedSearchCV else {"n_candidates": 2}
+    model = search(LogisticRegression(), drawn, cv=2, random_state=0, **changes).fit(X, LABELS)
+    check(make_pipeline(StandardScaler(), model).fit(X, LABELS), X)
+    assert model.param_distributions is drawn
+    stored = native.load_skops(native.dump(model, allow_pickle=False).content).param_distributions
+    first = stored["C"] if isinstance(stored, dict) else stored[0]["C"]
+    assert first in ("loguniform(0.01, 1)", "uniform(loc=0.1, scale=1)")
+    assert not is_vetted("scipy.stats._distn_infrastructure.rv_continuous_frozen")
+
+
+@pytest.mark.parametrize("kernel", sorted({f.__name__ for f in PAIRWISE_KERNEL_FUNCTIONS.values()}))
+def test_a_kernel_may_be_one_of_scikit_learns_functions(kernel: str) -> None:
+    function = next(f for f in PAIRWISE_KERNEL_FUNCTIONS.values() if f.__name__ == kernel)
+    assert is_vetted(f"{function.__module__}.{function.__name__}")
+
+
+def test_a_machine_that_compares_with_the_rows_of_a_frame_is_stored() -> None:
+    rows = pd.DataFrame(X, columns=list("abcd"))
+    model = SVC(kernel=rbf_kernel).fit(rows, LABELS)
+    check(model, rows)
+    check(SVC(kernel=rbf_kernel).fit(X, LABELS), X)
+    with pytest.raises(RunError, match=r"functools\.partial of sklearn\.metrics\.pairwise\.rbf_kernel"):
+        native.dump(SVC(kernel=partial(rbf_kernel, gamma=0.1)).fit(rows, LABELS), allow_pickle=False)
+
+
+def test_what_is_advised_in_place_of_a_partial_is_stored() -> None:
+    with pytest.raises(RunError, match=r"with kw_args instead of functools\.partial"):
+        native.dump(FunctionTransformer(partial(np.clip, a_min=0, a_max=1)), allow_pickle=False)
+    check(FunctionTransformer(np.clip, kw_args={"a_min": 0, "a_max": 1}).fit(X), X)
 
 
 def test_birch_is_as_before_after_it_was_stored() -> None:

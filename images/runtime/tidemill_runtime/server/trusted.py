@@ -7,10 +7,12 @@ is data. Standard library only, so that the side that writes archives can ask th
 """
 
 _LISTED = {
+    "builtins": "object",
     "functools": "partial",
     "numpy": (
         "abs absolute cbrt clip cos dtype exp exp2 expm1 log log10 log1p log2 max mean median min nan_to_num "
-        "reciprocal round sign sin sqrt square std sum tan tanh"
+        "reciprocal round sign sin sqrt square std sum tan tanh "
+        "complexfloating floating generic inexact integer number signedinteger unsignedinteger"
     ),
     "scipy._lib.array_api_compat.numpy._aliases": "asarray",
     "scipy.interpolate._bsplines": "BSpline",
@@ -44,6 +46,7 @@ _LISTED = {
         "CompoundKernel ConstantKernel DotProduct ExpSineSquared Exponentiation Kernel Matern PairwiseKernel "
         "Product RBF RationalQuadratic Sum WhiteKernel"
     ),
+    "sklearn.impute._iterative": "IterativeImputer _ImputerTriplet",
     "sklearn.metrics._classification": (
         "accuracy_score balanced_accuracy_score brier_score_loss class_likelihood_ratios classification_report "
         "cohen_kappa_score confusion_matrix d2_brier_score d2_log_loss_score f1_score fbeta_score hamming_loss "
@@ -81,6 +84,11 @@ _LISTED = {
     ),
     "sklearn.metrics.cluster._unsupervised": (
         "calinski_harabasz_score davies_bouldin_score silhouette_samples silhouette_score"
+    ),
+    "sklearn.metrics.pairwise": (
+        "additive_chi2_kernel chi2_kernel cosine_distances cosine_similarity euclidean_distances haversine_distances "
+        "laplacian_kernel linear_kernel manhattan_distances nan_euclidean_distances polynomial_kernel rbf_kernel "
+        "sigmoid_kernel"
     ),
     "sklearn.model_selection._search_successive_halving": "HalvingGridSearchCV HalvingRandomSearchCV",
     "sklearn.model_selection._split": (

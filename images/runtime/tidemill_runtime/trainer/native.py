@@ -18,7 +18,11 @@ from tidemill_runtime.estimators import parts
 from tidemill_runtime.trainer.canonical import canonical
 from tidemill_runtime.trainer.failures import RunError
 
-_OPT_IN = "use scikit-learn's own classes and numpy functions, or allow pickles with spec.allowPickle: true"
+_OPT_IN = (
+    "use scikit-learn's own classes and the functions that the documentation names under What is stored "
+    "(with kw_args instead of functools.partial), or allow pickles with spec.allowPickle: true"
+)
+_FITTED_ROWS = "_BaseLibSVM__Xfit"
 
 
 @dataclass(frozen=True)
@@ -50,30 +54,60 @@ def dump(model: Any, *, allow_pickle: bool) -> Native:
 
 
 def _dumped(model: Any) -> bytes:
-    """Return skops' archive of a model.
-
-    skops refuses BIRCH for its tree, whose leaves hold one another. Only fitting on needs that; answers come from the
-    centres, so the tree is left out.
-    """
+    """Return skops' archive of a model, without what only fitting needs and an archive cannot hold."""
     from sklearn.cluster import Birch
     from skops import io as skops_io
     from skops.io._general import object_get_state
     from skops.io._utils import _get_state
 
-    _get_state.register(Birch)(object_get_state)
-    taken = [(part, name, vars(part).pop(name)) for part in parts(model) for name in _trees_of(part)]
+    _get_state.register(Birch)(object_get_state)  # skops refuses it for its tree
+    taken = [(part, name, vars(part)[name], stored) for part in parts(model) for name, stored in _stored(part).items()]
     try:
+        for part, name, _, stored in taken:
+            if stored is None:
+                del vars(part)[name]
+            else:
+                vars(part)[name] = stored
         content: bytes = skops_io.dumps(model)
     finally:
-        for part, name, value in taken:
-            setattr(part, name, value)
+        for part, name, value, _ in taken:
+            vars(part)[name] = value
     return content
 
 
-def _trees_of(part: Any) -> list[str]:
+def _stored(part: Any) -> dict[str, Any]:
+    """Return what is stored in place of some attributes of an estimator, None for one that is left out.
+
+    BIRCH's tree, whose leaves hold one another, and a search's distributions (scipy's run code when they are loaded,
+    so they become text) are for fitting only; the rows that a support vector machine with a function for a kernel
+    compares with are a DataFrame where it was fitted on one, and the same as an array.
+    """
+    import pandas as pd
     from sklearn.cluster import Birch
 
-    return [name for name in ("root_", "dummy_leaf_") if isinstance(part, Birch) and name in vars(part)]
+    has = vars(part)
+    found: dict[str, Any] = {}
+    if isinstance(part, Birch):
+        found |= {name: None for name in ("root_", "dummy_leaf_") if name in has}
+    if "param_distributions" in has:
+        found["param_distributions"] = _as_text(has["param_distributions"])
+    if isinstance(has.get(_FITTED_ROWS), pd.DataFrame):
+        found[_FITTED_ROWS] = has[_FITTED_ROWS].to_numpy()
+    return found
+
+
+def _as_text(value: Any) -> Any:
+    """Return parameters to draw from with each distribution as text."""
+    if isinstance(value, dict):
+        return {name: _as_text(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_as_text(one) for one in value] if any(isinstance(one, dict) for one in value) else value
+    if not hasattr(value, "rvs"):  # by this scikit-learn knows a distribution
+        return value
+    name = getattr(getattr(value, "dist", None), "name", type(value).__name__)
+    given = [repr(one) for one in getattr(value, "args", ())]
+    given += [f"{key}={one!r}" for key, one in getattr(value, "kwds", {}).items()]
+    return f"{name}({', '.join(given)})"
 
 
 def load_skops(archive: bytes) -> Any:
