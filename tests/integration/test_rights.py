@@ -6,15 +6,24 @@ allows every one of these verbs on these kinds.
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import yaml
+from tests.support import builders_training
 from tests.support.apiserver import connect
 from tests.support.objects import MINIMAL
 from tests.support.operators import Installation, wait
+from tests.unit.monitoring import make as monitoring
+from tests.unit.serving import make as serving
+from tests.unit.training.world import World
+
+from tidemill.kube import registry
+from tidemill.monitoring import plan as monitoring_plan
+from tidemill.serving import plan as serving_plan
 
 pytestmark = pytest.mark.integration
 Obj = dict[str, Any]
@@ -63,7 +72,7 @@ def metadata(name: str, owner: Obj | None = None, labels: Obj | None = LABEL, **
 
 
 def service(meta: Obj) -> Obj:
-    return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": PORT}}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": PORT, "selector": {"a": "b"}}}
 
 
 def pod(name: str, **labels: str) -> Obj:
@@ -205,3 +214,181 @@ def test_events_are_posted_in_its_own_name_only(account: Account, namespace: str
     root = "/apis/events.k8s.io/v1/namespaces"
     assert account.create(event("a", "tidemill.io/operator"), "events", root)[0] == 201
     assert account.create(event("b", "kubelet"), "events", root)[0] == 403
+
+
+def made(namespace: str) -> dict[str, Obj]:
+    """What the operator makes, by kind and name, as it posts it."""
+    full = {
+        "rollout": serving.CANARY,
+        "autoscaling": {"maxReplicas": 3},
+        "server": {"resources": {"limits": {"memory": "1Gi"}}},
+    }
+    status = {"stable": serving.stable(1), "candidate": serving.candidate(2, 0, step_started=5)}
+    two = {
+        "versions": (serving.version(1), serving.version(2, uri="s3://models/churn", secret="keys")),
+        "workloads": (serving.workload(1), serving.workload(2)),
+    }
+    world = World(
+        builders_training.Pipeline()
+        .data("s3://lake/rows")
+        .triggers(dataChange={"pollSeconds": 60})
+        .spec(run={"nodeSelector": {"disk": "fast"}, "serviceAccountName": "theirs"})
+        .obj(),
+        builders_training.ConfigMap().obj(),
+    )
+    world.settle()
+    kinds = ("Job", "TrainingRun", "ModelVersion", "PersistentVolumeClaim")
+    jobs = [world.get(kind, name) for kind in kinds for name in world.names(kind)]
+    world.train()
+    jobs += [world.get(kind, name) for kind in kinds for name in world.names(kind)]
+    children = [*serving_plan.build(serving.snapshot(full, status, **two)).apply, *jobs]
+    children += monitoring_plan.build(monitoring.snapshot(monitoring.FULL)).apply
+    found = {}
+    for child in copy.deepcopy(children):
+        child.pop("status", None)
+        meta = {k: v for k, v in child["metadata"].items() if k in ("name", "labels", "annotations", "ownerReferences")}
+        child["metadata"] = {**meta, "namespace": namespace}
+        found[f"{child['kind']} {meta['name']}"] = child
+    return found
+
+
+def post(account: Account, obj: Obj) -> tuple[int, str]:
+    """Asks whether the object may be made, without making it."""
+    path = registry.lookup(obj["apiVersion"], obj["kind"]).path(obj["metadata"]["namespace"])
+    return Account._told(account.http.post(f"{path}?dryRun=All", json=obj))
+
+
+def test_whatever_it_makes_may_be_made(account: Account, namespace: str) -> None:
+    found = made(namespace)
+    kinds = {obj["kind"] for obj in found.values()}
+    assert {"Deployment", "Job", "Service", "ConfigMap", "PersistentVolumeClaim", "NetworkPolicy"} <= kinds
+    assert {"HorizontalPodAutoscaler", "PodDisruptionBudget", "TrainingRun", "ModelVersion"} <= kinds
+    components = {obj["metadata"]["labels"]["app.kubernetes.io/component"] for obj in found.values()}
+    assert {"server", "router", "monitor", "trainer", "probe", "artifacts"} <= components
+    for name, obj in found.items():
+        code, message = post(account, obj)
+        assert code == 201, (name, message)
+
+
+def put(*path: str | int, value: Any) -> Callable[[Obj], None]:
+    """Sets what is at a path of an object."""
+
+    def change(obj: Obj) -> None:
+        at: Any = obj
+        for part in path[:-1]:
+            at = at.setdefault(part, {}) if isinstance(at, dict) else at[part]
+        if isinstance(at, list):
+            at.append(value)
+        else:
+            at[path[-1]] = value
+
+    return change
+
+
+POD = ("spec", "template", "spec")
+FIRST = (*POD, "containers", 0, "securityContext")
+OWNER = ("metadata", "ownerReferences", 0)
+PRIVILEGED = {**CONTAINER, "securityContext": {"privileged": True, "capabilities": {"drop": ["ALL"]}}}
+BAD: dict[str, tuple[str, Callable[[Obj], None], str]] = {
+    "hostNetwork": ("Deployment", put(*POD, "hostNetwork", value=True), "host's namespaces"),
+    "hostPID": ("Job", put(*POD, "hostPID", value=True), "host's namespaces"),
+    "hostIPC": ("Job", put(*POD, "hostIPC", value=True), "host's namespaces"),
+    "hostPath": ("Job", put(*POD, "volumes", "+", value={"name": "h", "hostPath": {"path": "/"}}), "volumes but"),
+    "nfs": ("Job", put(*POD, "volumes", "+", value={"name": "h", "nfs": {"server": "a", "path": "/"}}), "volumes but"),
+    "token": ("Job", put(*POD, "automountServiceAccountToken", value=True), "token of a service account"),
+    "projected token": (
+        "Deployment",
+        put(
+            *POD,
+            "volumes",
+            "+",
+            value={"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}},
+        ),
+        "volumes but",
+    ),
+    "root": ("Job", put(*POD, "securityContext", "runAsUser", value=0), "another user than root"),
+    "maybe root": ("Job", put(*POD, "securityContext", "runAsNonRoot", value=False), "another user than root"),
+    "no security context": ("Job", put(*POD, "securityContext", value={}), "another user than root"),
+    "unconfined": (
+        "Job",
+        put(*POD, "securityContext", "seccompProfile", value={"type": "Unconfined"}),
+        "seccomp RuntimeDefault",
+    ),
+    "privileged": ("Deployment", put(*FIRST, value={"privileged": True}), "privileged"),
+    "privileged beside": ("Job", put(*POD, "initContainers", value=[PRIVILEGED]), "privileged"),
+    "escalation": ("Job", put(*FIRST, "allowPrivilegeEscalation", value=True), "privileged"),
+    "capability": ("Job", put(*FIRST, "capabilities", "add", value=["SYS_ADMIN"]), "capabilities"),
+    "root in a container": ("Job", put(*FIRST, "runAsUser", value=0), "looser than their pod"),
+    "port of the host": (
+        "Job",
+        put(*POD, "containers", 0, "ports", value=[{"containerPort": 1, "hostPort": 1}]),
+        "ports of the host",
+    ),
+    "externalIPs": ("Service", put("spec", "externalIPs", value=["8.8.8.8"]), "externalIPs"),
+    "NodePort": ("Service churn-monitor", put("spec", "type", value="NodePort"), "ClusterIP"),
+    "LoadBalancer": ("Service churn-monitor", put("spec", "type", value="LoadBalancer"), "ClusterIP"),
+    "no selector": ("Service", put("spec", "selector", value={}), "selector"),
+    "volumeName": ("PersistentVolumeClaim", put("spec", "volumeName", value="theirs"), "claims that choose"),
+    "dataSource": (
+        "PersistentVolumeClaim",
+        put("spec", "dataSource", value={"kind": "PersistentVolumeClaim", "name": "theirs"}),
+        "claims that choose",
+    ),
+    "all pods": ("NetworkPolicy", put("spec", "podSelector", value={}), "NetworkPolicies but"),
+    "invented kind": ("Service", put(*OWNER, "kind", value="NoSuchKind"), "tidemill.io as controller"),
+    "invented version": ("Service", put(*OWNER, "apiVersion", value="tidemill.io/v9"), "tidemill.io as controller"),
+    "kube-system": ("Service", put("metadata", "namespace", value="kube-system"), "(kube-*)"),
+    "its own namespace": ("Job", put("metadata", "namespace", value="tidemill-system"), "its own namespace"),
+}
+
+
+def test_what_it_never_makes_is_refused(account: Account, namespace: str) -> None:
+    """As somebody would with the account's token, who puts the owner that the policy asks for."""
+    found = made(namespace)
+    for name, (kind, change, sentence) in BAD.items():
+        obj = copy.deepcopy(next(obj for at, obj in found.items() if at.startswith(kind)))
+        change(obj)
+        code, message = post(account, obj)
+        assert code == 403 and "the operator " in message and sentence in message, (name, code, message)
+
+
+def test_what_it_made_is_not_changed_into_something_else(account: Account, owner: Obj) -> None:
+    root = "/apis/apps/v1/namespaces"
+    assert account.create(service(metadata("ours", owner)), "services")[0] == 201
+    code, message = account.patch({"spec": {"externalIPs": ["8.8.8.8"]}}, "services", "ours")
+    assert code == 403 and "externalIPs" in message
+    server = next(o for o in made(account.namespace).values() if o["kind"] == "Deployment")
+    server["metadata"] = metadata("ours", owner)
+    assert account.create(server, "deployments", root)[0] == 201
+    assert account.patch({"spec": {"replicas": 2}}, "deployments", "ours", root)[0] == 200
+    hosts = {"spec": {"template": {"spec": {"hostPID": True}}}}
+    code, message = account.patch(hosts, "deployments", "ours", root)
+    assert code == 403 and "host's namespaces" in message
+    assert account.delete("deployments", "ours", root)[0] == 200
+
+
+COLLECTOR = "system:serviceaccount:kube-system:generic-garbage-collector"
+
+
+@pytest.mark.parametrize("kind", ["ModelVersion", "TrainingRun"])
+def test_people_give_a_record_no_owner_and_no_finalizer(
+    installation: Installation, namespace: str, owner: Obj, kind: str
+) -> None:
+    """With either, somebody who may not delete a record could have it collected, or kept for ever."""
+    installation.apply({**MINIMAL[kind], "metadata": metadata("churn-1", owner, namespace=namespace)})
+
+    def patch(meta: Obj, *arguments: str) -> str:
+        body = json.dumps({"metadata": meta})
+        command = ("patch", kind, "churn-1", "-n", namespace, "--type=merge", "-p", body, *arguments)
+        return installation.kubectl(*command, check=False)
+
+    gone = {**owner, "uid": "11111111-1111-1111-1111-111111111111"}
+    alone = "metadata.ownerReferences of a record is the operator's alone"
+    wait(lambda: alone in patch({"ownerReferences": [gone]}, "--dry-run=server"), 20, "the policy is in force")
+    assert alone in patch({"ownerReferences": [owner, {**gone, "controller": False}]})
+    assert alone in patch({"ownerReferences": None})
+    assert "a record gets no metadata.finalizers" in patch({"finalizers": ["evil.example/stuck"]})
+    assert "patched" in patch({"annotations": {"theirs": "kept"}, "labels": {"theirs": "kept"}})
+    assert "patched" in patch({"finalizers": ["foregroundDeletion"]}, f"--as={COLLECTOR}")
+    assert "patched" in patch({"finalizers": None})
+    assert "patched" in patch({"ownerReferences": None}, f"--as={COLLECTOR}")
