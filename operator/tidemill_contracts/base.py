@@ -20,13 +20,15 @@ class Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null", protected_namespaces=())
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
+    def from_json(cls, text: str | bytes, *, strict: bool = False) -> Self:
         """Read a document that came from another process; fields that this version does not know are ignored.
+
+        `strict`: no value is taken for one of another type, as "no" for false or true for 1.
 
         Raises:
             pydantic.ValidationError: no JSON, a field that must be there is not, or a value that is not allowed.
         """
-        return cls.model_validate_json(text, extra="ignore")
+        return cls.model_validate_json(text, strict=strict or None, extra="ignore")
 
     def to_json(self) -> str:
         """Return compact JSON without the fields that are None or have their default."""

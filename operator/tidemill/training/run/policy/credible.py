@@ -41,7 +41,7 @@ class Unreadable:
 def read(message: str) -> TrainingResult | Unreadable:
     """The report of a termination message, with clean texts; no value is taken for one of another type."""
     try:
-        return cleaned(TrainingResult.model_validate_json(message, strict=True, extra="ignore"))
+        return cleaned(TrainingResult.from_json(message, strict=True))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
