@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 from tidemill_contracts.storage import EXPANDED_LIMIT_ENV
 
 if TYPE_CHECKING:
-    from pyarrow import RecordBatch
+    from pyarrow import Array, RecordBatch
     from pyarrow.parquet import FileMetaData
 
 DEFAULT_LIMIT = 8 << 30
+_WIDEST = 32  # bytes of a value that is no text
+_TEXT_ROWS = 4096  # at once, of a file with texts
 _MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 _QUANTITY = re.compile(r"([0-9]{1,15})(|Ki|Mi|Gi|Ti)")
@@ -45,13 +47,38 @@ def _memory() -> Iterator[int]:
             continue
 
 
+class Growth:
+    """What the compressed files of one data set have become so far, all together."""
+
+    def __init__(self) -> None:
+        self._limit = limit()
+        self._size = 0
+
+    def add(self, size: int, where: str) -> None:
+        """Count what a part has become.
+
+        Raises:
+            ExpansionError: all are too large together.
+        """
+        self._size += size
+        _compare(self._size, self._limit, where)
+
+    @property
+    def left(self) -> int:
+        """Bytes that more parts may have."""
+        return self._limit - self._size
+
+
 def check(size: int, where: str) -> None:
     """Refuse a size beyond the bound.
 
     Raises:
         ExpansionError
     """
-    most = limit()
+    _compare(size, limit(), where)
+
+
+def _compare(size: int, most: int, where: str) -> None:
     if size > most:
         raise ExpansionError(
             f"{where}: unpacked it has more than {most} bytes, which are allowed here: half of the container's memory, "
@@ -59,15 +86,15 @@ def check(size: int, where: str) -> None:
         )
 
 
-def gunzipped(path: Path, where: str) -> bytes:
-    """Return what a gzip file becomes.
+def gunzipped(path: Path, where: str, growth: Growth) -> bytes:
+    """Return what a gzip file becomes, all its members.
 
     Raises:
         ExpansionError; OSError, EOFError, zlib.error: it is broken.
     """
     with gzip.open(path) as file:
-        content = file.read(limit() + 1)
-    check(len(content), where)
+        content = file.read(growth.left + 1)
+    growth.add(len(content), where)
     return content
 
 
@@ -81,17 +108,54 @@ def check_parquet(metadata: "FileMetaData", where: str) -> None:
         check(metadata.row_group(index).total_byte_size, where)
 
 
-def counted(batches: "Iterable[RecordBatch]", where: str) -> "Iterator[RecordBatch]":
-    """Yield batches until they are too large together: encodings claim little and become much.
+def parquet_rows(metadata: "FileMetaData", most: int) -> int:
+    """Return how many rows to read at once, at most `most`, so that these stay within the bound whatever they are.
+
+    A text may stand in the file once and in every row, so none of the rows is taken to be shorter than its whole part
+    of the file. Of a column of another type the rows are what they say.
+    """
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    texts = [
+        column.total_uncompressed_size
+        for group in groups
+        for column in (group.column(index) for index in range(group.num_columns))
+        if column.physical_type == "BYTE_ARRAY"
+    ]
+    return max(1, min(most, _TEXT_ROWS, limit() // max(1, *texts))) if texts else most
+
+
+def counted(batches: "Iterable[RecordBatch]", where: str, growth: Growth) -> "Iterator[RecordBatch]":
+    """Yield batches, without dictionaries, until they are too large together: encodings claim little and become much.
 
     Raises:
-        ExpansionError
+        ExpansionError: before it becomes that large.
     """
-    size = 0
+    from pyarrow import RecordBatch
+
     for batch in batches:
-        size += batch.nbytes
-        check(size, where)
-        yield batch
+        growth.add(expanded(batch), where)
+        yield RecordBatch.from_arrays([_plain(column) for column in batch.columns], names=batch.schema.names)
+
+
+def expanded(batch: "RecordBatch") -> int:
+    """Return the bytes of a batch when each row has its values itself, not their places in a dictionary."""
+    return sum(_expanded(column) for column in batch.columns)
+
+
+def _plain(column: "Array") -> "Array":
+    return column.dictionary_decode() if hasattr(column, "dictionary") else column
+
+
+def _expanded(column: "Array") -> int:
+    if not hasattr(column, "dictionary"):
+        return int(column.nbytes)
+    from pyarrow import compute, types
+
+    values, places = column.dictionary, column.indices
+    if not any(is_text(values.type) for is_text in (types.is_string, types.is_large_string, types.is_binary)):
+        return len(places) * _WIDEST
+    lengths = compute.binary_length(values).cast("int64")
+    return int(compute.sum(lengths.take(places)).as_py() or 0) + 8 * len(places)
 
 
 def check_zip(path: Path, where: str) -> None:

@@ -17,8 +17,9 @@ from tidemill_runtime import expansion
 from tidemill_runtime.datasets import sources
 from tidemill_runtime.datasets.errors import DataError
 from tidemill_runtime.datasets.sources import Fetched
-from tidemill_runtime.expansion import ExpansionError
+from tidemill_runtime.expansion import ExpansionError, Growth
 
+_BATCH_ROWS = 65536  # as the library has it
 _GZIP = b"\x1f\x8b"
 _NUMBERS = (bool, int, float, decimal.Decimal, np.bool_, np.integer, np.floating)
 
@@ -30,9 +31,10 @@ def read(source: DataInput, fetched: Fetched) -> pd.DataFrame:
         DataError: InvalidData, DuplicateColumns, ColumnsDiffer, EmptyData.
     """
     frames: list[tuple[str, pd.DataFrame]] = []
+    growth = Growth()
     for name, path in fetched.files:
         where = f"input {source.name!r}, {name}"
-        frame = _parse(_format(source, name, path), path, where)
+        frame = _parse(_format(source, name, path), path, where, growth)
         frame.columns = pd.Index([str(column) for column in frame.columns])
         _check_columns([str(column) for column in frame.columns], where)
         frames.append((name, frame))
@@ -108,13 +110,13 @@ def _format(source: DataInput, name: str, path: Path) -> str:
     return "JSONLines" if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else "CSV"
 
 
-def _parse(form: str, path: Path, where: str) -> pd.DataFrame:
+def _parse(form: str, path: Path, where: str, growth: Growth) -> pd.DataFrame:
     if path.stat().st_size == 0:
         raise DataError("EmptyData", f"{where}: the file is empty")
     try:
         if form == "Parquet":
-            return _parquet(path, where)
-        text = _content(path, where).decode("utf-8-sig")
+            return _parquet(path, where, growth)
+        text = _content(path, where, growth).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError("InvalidData", f"{where}: byte {error.start} is not UTF-8") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -124,10 +126,10 @@ def _parse(form: str, path: Path, where: str) -> pd.DataFrame:
     return _csv(text, where) if form == "CSV" else _json_lines(text, where)
 
 
-def _content(path: Path, where: str) -> bytes:
+def _content(path: Path, where: str, growth: Growth) -> bytes:
     with path.open("rb") as file:
         is_packed = file.read(len(_GZIP)) == _GZIP
-    return expansion.gunzipped(path, where) if is_packed else path.read_bytes()
+    return expansion.gunzipped(path, where, growth) if is_packed else path.read_bytes()
 
 
 def _csv(text: str, where: str) -> pd.DataFrame:
@@ -143,7 +145,7 @@ def _csv(text: str, where: str) -> pd.DataFrame:
         raise DataError("InvalidData", f"{where}: not CSV: {said}") from error
 
 
-def _parquet(path: Path, where: str) -> pd.DataFrame:
+def _parquet(path: Path, where: str, growth: Growth) -> pd.DataFrame:
     import pyarrow
     from pyarrow import parquet
 
@@ -151,11 +153,15 @@ def _parquet(path: Path, where: str) -> pd.DataFrame:
         # A plain file, not a data set: folder names around it mean nothing here.
         with parquet.ParquetFile(path) as file:
             expansion.check_parquet(file.metadata, where)
-            batches = list(expansion.counted(file.iter_batches(), where))
-            table = pyarrow.Table.from_batches(batches, file.schema_arrow)
+            _check_columns(file.schema_arrow.names, where)
+            nested = next((f.name for f in file.schema_arrow if pyarrow.types.is_nested(f.type)), None)
+            if nested is not None:
+                raise DataError("InvalidData", f"{where}: column {nested!r} is nested; give it flat")
+            rows = expansion.parquet_rows(file.metadata, _BATCH_ROWS)
+            batches = list(expansion.counted(file.iter_batches(batch_size=rows), where, growth))
+            table = pyarrow.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError("InvalidData", f"{where}: not Parquet: {str(error).splitlines()[0]}") from error
-    _check_columns(list(table.column_names), where)
     frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     return frame
 

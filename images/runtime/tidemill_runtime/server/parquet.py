@@ -155,11 +155,13 @@ def chunks(file: pq.ParquetFile, columns: Sequence[str], rows: int, where: str) 
     """Yield a file's rows in tables of `rows` rows, the last one shorter, whatever its row groups are.
 
     Raises:
-        PredictError: DataInvalid; the file is broken.
+        PredictError: DataInvalid; the file is broken, or so many rows become too large.
     """
+    growth = expansion.Growth()
     pending: list[pa.RecordBatch] = []
     waiting = 0
     for batch in _batches(file, columns, rows, where):
+        _grow(growth, batch, where)
         pending.append(batch)
         waiting += batch.num_rows
         if waiting >= rows:
@@ -167,11 +169,20 @@ def chunks(file: pq.ParquetFile, columns: Sequence[str], rows: int, where: str) 
             yield table.slice(0, rows)
             rest = table.slice(rows)
             pending, waiting = rest.to_batches(), rest.num_rows
+            growth = expansion.Growth()
     if waiting:
         yield pa.Table.from_batches(pending)
 
 
+def _grow(growth: expansion.Growth, batch: pa.RecordBatch, where: str) -> None:
+    try:
+        growth.add(expansion.expanded(batch), where)
+    except expansion.ExpansionError as error:
+        raise PredictError("DataInvalid", str(error)) from error
+
+
 def _batches(file: pq.ParquetFile, columns: Sequence[str], rows: int, where: str) -> Iterator[pa.RecordBatch]:
+    rows = expansion.parquet_rows(file.metadata, rows)
     batches = file.iter_batches(batch_size=rows, columns=list(columns))
     while True:
         try:
