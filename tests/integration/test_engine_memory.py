@@ -19,6 +19,7 @@ from tidemill.kube.client import KubeClient
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.timeout(600)  # the API server takes a minute or more of processor time to store them
 def test_two_hundred_objects_of_a_mebibyte_each_of_config_maps_and_pipelines() -> None:
     with memory.cluster() as kubeconfig:
         asyncio.run(peaks(kubeconfig))
