@@ -7,8 +7,9 @@ them. The kernel counts what a connection received, whatever it was, so that is 
 
 import asyncio
 import contextlib
+import ctypes
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -22,41 +23,71 @@ LOOK_SECONDS = 0.05
 _BODIES = 4  # what REST allows in half-sent bodies, too
 _SHARED = 4  # calls of one connection are charged their limit at most, until it received so many times as much
 _CALL_BYTES = 16 * 1024  # what a call without a message holds (measured: 15 KiB)
+_REPLY_SECONDS = 1.0
+_FREED_SECONDS = 0.5  # after a refusal: its call has ended, or its connection
 _MANY = "overloaded: too many large messages at once"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
-class _RefusedError(Exception):
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 @dataclass(eq=False)
 class _Open:
-    """A call whose message is not complete, or that may send more."""
+    """A call whose message is not complete, or that may send more, or that is refused and has not ended."""
 
     task: "asyncio.Task[Any]"
     context: Context
     seen: Mapping[Peer, int]  # what connections had received at the look before it began
     until: float | None  # by when its message is to be complete, in the loop's time
     is_slow: bool = False  # it was there at the last look
-    refused: _RefusedError | None = None
+    refused: tuple[grpc.StatusCode, str] | None = None
+    had: int = 0  # what its connection had received by then
 
-    def refuse(self, code: grpc.StatusCode, message: str) -> None:
+    def refuse(self, code: grpc.StatusCode, message: str, received: int) -> None:
         if self.refused is None:
-            self.refused = _RefusedError(code, message)
+            self.refused, self.had = (code, message), received
             self.task.cancel()
+
+
+class _Writer:
+    """The context of a call with many replies, for its servicer: one that is cancelled interrupts no reply.
+
+    The library cannot end a call while a reply is on its way.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._reply: asyncio.Future[None] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    async def write(self, message: Any) -> None:
+        self._reply = asyncio.ensure_future(self._context.write(message))
+        self._reply.add_done_callback(_failure)  # asyncio would log one that nobody waits for any more
+        await asyncio.shield(self._reply)
+
+    async def abort(self, code: grpc.StatusCode, message: str) -> None:
+        """End the call, if need be after the reply that is on its way.
+
+        Raises:
+            grpc.aio.AbortError: it has ended.
+            grpc.aio.InternalError: it cannot be ended: the client does not take the reply.
+        """
+        if self._reply is not None:
+            await asyncio.wait([self._reply], timeout=_REPLY_SECONDS)
+        await self._context.abort(code, message)
 
 
 class MessageBounds:
     """What the open calls of one server may hold and how long a message may take; belongs to one event loop."""
 
-    def __init__(self, config: ServerConfig, received: Callable[[], Mapping[Peer, int]]) -> None:
-        """`received` returns the bytes that each connection has received since it was made."""
+    def __init__(
+        self, config: ServerConfig, received: Callable[[], Mapping[Peer, int]], cut: Callable[[Peer], None]
+    ) -> None:
+        """`received` returns the bytes that each connection has received since it was made; `cut` ends one."""
         self._limit = config.max_body_bytes
         self._timeout = config.request_timeout_seconds
         self._received = received
+        self._cut = cut
         self._seen: Mapping[Peer, int] = {}
         self._open: set[_Open] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -72,31 +103,26 @@ class MessageBounds:
             return grpc.stream_unary_rpc_method_handler(answer, None, handler.response_serializer)
 
         async def stream(_: Any, context: Context) -> Any:
-            try:
-                with self._bounds(context, None):  # to its end: what is not read is held, too
-                    if handler.request_streaming:
-                        async for reply in handler.stream_stream(_messages(context, parse), context):
-                            await context.write(reply)
-                    else:
-                        await handler.unary_stream(parse(await self._message(context)), context)
-            except _RefusedError as error:
-                await context.abort(error.code, str(error))
+            writer: Any = _Writer(context)
+            async with self._bounds(writer, None):  # to its end: what is not read is held, too
+                if handler.request_streaming:
+                    async for reply in handler.stream_stream(_messages(context, parse), writer):
+                        await writer.write(reply)
+                else:
+                    await handler.unary_stream(parse(await self._message(context)), writer)
 
         return grpc.stream_stream_rpc_method_handler(stream, None, handler.response_serializer)
 
     async def _message(self, context: Context) -> bytes:
         """Return the only message of a call; the call ends here when there is none, or not in time and bounds."""
-        try:
-            with self._bounds(context, self._timeout):
-                message: Any = await context.read()
-        except _RefusedError as error:
-            await context.abort(error.code, str(error))
+        async with self._bounds(context, self._timeout):
+            message: Any = await context.read()
         if message is grpc.aio.EOF:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
         return bytes(message)
 
-    @contextlib.contextmanager
-    def _bounds(self, context: Context, seconds: float | None) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def _bounds(self, context: Context, seconds: float | None) -> AsyncIterator[None]:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None  # noqa: S101  coroutines run in tasks
         until = None if seconds is None else loop.time() + seconds
@@ -110,34 +136,51 @@ class MessageBounds:
             if call.refused is None:
                 raise
             task.uncancel()
-            raise call.refused from None
+            with contextlib.suppress(grpc.aio.InternalError):
+                await context.abort(*call.refused)
+            self._cut(peer_of(context.peer()))
+            raise
         finally:
             self._open.discard(call)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Refuse what is late, and what holds most while all together hold too much."""
+        """Refuse what is late, and what holds most while all together hold too much; cut off who goes on."""
         received, now = self._received(), loop.time()
-        slow: dict[Peer, list[_Open]] = defaultdict(list)
+        bound = _BODIES * self._limit
+        open_: dict[Peer, list[_Open]] = defaultdict(list)
         for call in self._open:
-            if call.until is not None and call.until <= now:
-                call.refuse(grpc.StatusCode.DEADLINE_EXCEEDED, f"the message did not arrive within {self._timeout:g} s")
-            elif call.is_slow:
-                slow[peer_of(call.context.peer())].append(call)
-            call.is_slow = True
-        held = {peer: self._held(received.get(peer, 0), peer, calls) for peer, calls in slow.items()}
-        while sum(held.values()) > _BODIES * self._limit:
+            peer = peer_of(call.context.peer())
+            has = received.get(peer, 0)
+            if call.refused is not None:
+                if has - call.had > bound:
+                    self._cut(peer)
+            elif call.until is not None and call.until <= now:
+                late = f"the message did not arrive within {self._timeout:g} s"
+                call.refuse(grpc.StatusCode.DEADLINE_EXCEEDED, late, has)
+            else:
+                open_[peer].append(call)
+        held = {peer: self._held(received.get(peer, 0), peer, calls) for peer, calls in open_.items()}
+        while sum(held.values()) > bound:
             most = max(held, key=held.__getitem__)
             del held[most]
-            for call in slow[most]:
-                call.refuse(grpc.StatusCode.UNAVAILABLE, _MANY)
+            for call in open_[most]:
+                call.refuse(grpc.StatusCode.UNAVAILABLE, _MANY, received.get(most, 0))
+            loop.call_later(_FREED_SECONDS, loop.run_in_executor, None, _give_back)
+        for call in self._open:
+            call.is_slow = True
         self._seen = received
         self._timer = loop.call_later(LOOK_SECONDS, self._look, loop) if self._open else None
 
     def _held(self, received: int, peer: Peer, calls: list[_Open]) -> int:
         """Return what the open calls of a connection hold; complete messages between theirs make it no larger."""
-        most = len(calls) * self._limit
-        since = received - min(call.seen.get(peer, 0) for call in calls)
-        return len(calls) * _CALL_BYTES + (since if since > _SHARED * most else min(since, most))
+        since = self._since(received, peer, calls)
+        if since > _SHARED * len(calls) * self._limit:
+            return since
+        slow = [call for call in calls if call.is_slow]  # others are quick, as far as is known
+        return len(slow) * _CALL_BYTES + min(self._since(received, peer, slow), len(slow) * self._limit)
+
+    def _since(self, received: int, peer: Peer, calls: list[_Open]) -> int:
+        return received - min((call.seen.get(peer, 0) for call in calls), default=received)
 
 
 class Bounded(grpc.GenericRpcHandler):
@@ -157,6 +200,16 @@ class Bounded(grpc.GenericRpcHandler):
                 return None  # and not kept: clients make up names
             self._methods[name] = self._bounds.bounded(found)
         return self._methods[name]
+
+
+def _failure(reply: "asyncio.Future[None]") -> BaseException | None:
+    return None if reply.cancelled() else reply.exception()
+
+
+def _give_back() -> None:
+    """Return freed memory to the system; glibc by itself keeps what lies below a piece that is in use."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def peer_of(text: str) -> Peer:

@@ -109,7 +109,7 @@ class GrpcListener:
 
     async def _start(self) -> "tuple[grpc.aio.Server, grpc_server.Health]":
         module = await asyncio.to_thread(importlib.import_module, "tidemill_runtime.server.grpc_server")
-        bounds = module.MessageBounds(self._plane.config, self._received)
+        bounds = module.MessageBounds(self._plane.config, self._received, self._cut)
         server, health = module.create_server(self._plane, self._state, self._options(), bounds, self._observer)
         host = "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104  a pod's own network
         try:
@@ -156,13 +156,22 @@ class GrpcListener:
     def _received(self) -> dict[sockets.Peer, int]:
         """Return what each client's connection has received; those that came before the library count as one."""
         found: dict[sockets.Peer, int] = {}
+        for peer, own in self._connections():
+            found[peer] = found.get(peer, 0) + sockets.received(own)
+        return found
+
+    def _cut(self, client: sockets.Peer) -> None:
+        """End a client's connection; with one that came before the library, all of those."""
+        for peer, own in self._connections():
+            if peer == client:
+                sockets.reset(own)
+
+    def _connections(self) -> Iterator[tuple[sockets.Peer, socket.socket]]:
         for own in _sockets(self._port):
             with contextlib.suppress(OSError):  # it ended
                 if not sockets.is_listening(own):
                     peer = sockets.peer(own)
-                    key = sockets.EARLY if peer in self._early else peer
-                    found[key] = found.get(key, 0) + sockets.received(own)
-        return found
+                    yield sockets.EARLY if peer in self._early else peer, own
 
     def _options(self) -> list[tuple[str, int]]:
         return [

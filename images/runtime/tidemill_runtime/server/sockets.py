@@ -7,11 +7,13 @@ a second later and is then refused cleanly); what is already in the queue can be
 
 import contextlib
 import socket
+import struct
 import sys
 from typing import NamedTuple
 
 # (level, option) of "drop packets that have passed a router" (RFC 5082); Linux, needs no privilege
 _LEAST_HOPS = ((socket.IPPROTO_IP, 21), (socket.IPPROTO_IPV6, 73))
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what is not sent is not waited for
 _UNACKED = slice(24, 28)  # of struct tcp_info; of a listening socket: connections that wait to be accepted
 _BYTES_RECEIVED = slice(128, 136)  # of struct tcp_info, Linux 4.1
 BACKLOG = 2048
@@ -110,3 +112,13 @@ def received(connection: socket.socket) -> int:
         return 0
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.stop)
     return int.from_bytes(info[_BYTES_RECEIVED], sys.byteorder)
+
+
+def reset(connection: socket.socket) -> None:
+    """End a TCP connection for everybody who holds it; whoever reads or writes it fails, the client too.
+
+    Raises:
+        OSError: the connection has ended.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    connection.shutdown(socket.SHUT_RDWR)
