@@ -14,14 +14,15 @@ from typing import Any
 
 from tidemill.core.labels import API_VERSION
 from tidemill.core.plan import Key, ObjectRef, Plan
+from tidemill.core.podspec import controller_of
 from tidemill.engine import metrics, status, terminating
 from tidemill.engine.apply import Applier, Refusal
 from tidemill.engine.contract import Deps, Reconciler, Snapshot
 from tidemill.engine.queue import BASE_DELAY_SECONDS, WorkQueue
 from tidemill.engine.terminating import Terminating
 from tidemill.errors import ApiError, Stalled, Waiting
-from tidemill.kube.events import EventRecorder
-from tidemill.kube.places import LINE
+from tidemill.kube.places import LINE, Line
+from tidemill.kube.posting import Poster
 from tidemill.kube.slimming import cached_form, is_cut
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Controller:
         deps: Deps,
         queue: WorkQueue,
         applier: Applier,
-        recorder: EventRecorder,
+        poster: Poster,
         closed: Terminating | None = None,
         passed: Callable[[], None] = lambda: None,
     ) -> None:
@@ -68,7 +69,7 @@ class Controller:
         self._reconciler = reconciler
         self._deps = deps
         self._applier = applier
-        self._recorder = recorder
+        self._poster = poster
         self._closed = closed or Terminating(deps.cache, deps.clock, [reconciler.kind])
         self._passed = passed
         self._name = reconciler.kind.lower()
@@ -98,7 +99,6 @@ class Controller:
             task.cancel()
 
     async def _work(self) -> None:
-        LINE.set(self.kind)
         while (key := await self.queue.get()) is not None:
             with metrics.ACTIVE_WORKERS.labels(self._name).track_inprogress():
                 try:
@@ -109,6 +109,7 @@ class Controller:
     async def _admit(self, key: Key) -> None:
         """Passes over very large objects are made one at a time; who must wait keeps no worker from the others."""
         cached = self._deps.cache.get(*key)
+        LINE.set(Line(self.kind, cached is not None and _is_awaited(cached)))
         if cached is None or not is_cut(cached):
             await self.process(key)
         elif self._deps.large.locked():
@@ -171,7 +172,7 @@ class Controller:
             await self._write(obj, plan.status)
         for event in plan.events:
             logger.info("%s: %s", event.reason, event.message, extra={"object": str(key), "action": event.action})
-            await self._recorder.post(obj, event)
+            self._poster.post(obj, event)
 
     async def _write(self, obj: Obj, wanted: Obj) -> None:
         """The one status write, left out when nothing would change."""
@@ -203,7 +204,7 @@ class Controller:
         wanted = show(obj, refused, self._deps.clock.now(), plan.status)
         await self._report(key, obj, replace(plan, status=wanted))
         if isinstance(refused, Stalled) and not status.was_stalled_alike(obj, refused):
-            await self._recorder.post(obj, status.stalled_event(refused))
+            self._poster.post(obj, status.stalled_event(refused))
         return outcome
 
     async def _report_verdict(self, key: Key, obj: Obj | None, verdict: Stalled | Waiting) -> Outcome:
@@ -216,7 +217,7 @@ class Controller:
                 wanted = status.stalled(obj, verdict, now) if is_stalled else status.waiting(obj, verdict, now)
                 await self._write(obj, wanted)
                 if is_stalled and not status.was_stalled_alike(obj, verdict):
-                    await self._recorder.post(obj, status.stalled_event(verdict))
+                    self._poster.post(obj, status.stalled_event(verdict))
         except Exception as error:
             return await self._report_failure(key, None, error)
         if isinstance(verdict, Waiting):
@@ -258,3 +259,9 @@ class Controller:
             return
         if live is not None:
             self._deps.cache.put(cached_form(live))
+
+
+def _is_awaited(obj: Obj) -> bool:
+    """Whether somebody waits for an answer: a user's object whose status does not speak of its newest spec."""
+    observed = (obj.get("status") or {}).get("observedGeneration")
+    return not controller_of(obj) and observed != obj["metadata"].get("generation")

@@ -21,6 +21,7 @@ Obj = dict[str, Any]
 Objs = list[Obj]
 T = TypeVar("T")
 Slot = tuple[str, str]  # namespace ("" for cluster-scoped), name
+NamesOf = Callable[[Obj], Iterable[str]]
 
 _TOMBSTONES = 20_000
 
@@ -46,6 +47,7 @@ class Cache:
         self._writers: OrderedDict[tuple[str, str], Key] = OrderedDict()
         self._revisions: dict[tuple[str, str], int] = {}  # by kind and namespace: raised by every change
         self._derived: dict[tuple[str, str], dict[Callable[[Obj], Any], _Derived]] = {}
+        self._naming: dict[str, dict[NamesOf, dict[Slot, set[str]]]] = {}
 
     def get(self, kind: str, namespace: str | None, name: str) -> Obj | None:
         """The object as last seen, None when unknown."""
@@ -90,6 +92,22 @@ class Cache:
             known = by_function[make] = _Derived(revision, by_name, tuple(value for _, value in by_name.values()))
         return known.values
 
+    def naming(
+        self, kind: str, namespace: str, name: str, names_of: NamesOf, selector: dict[str, str] | None = None
+    ) -> Objs:
+        """Objects of a kind and namespace that refer to `name`, by their own name; `names_of` finds what one refers to.
+
+        An index, for what is asked at every event. `names_of` must be a pure function of the module level.
+        """
+        by_function = self._naming.setdefault(kind, {})
+        index = by_function.get(names_of)
+        if index is None:
+            index = by_function[names_of] = {}
+            for slot, obj in self._objects[kind].items():
+                _refer(index, slot, names_of(obj))
+        found = [self._objects[kind][namespace, own] for own in sorted(index.get((namespace, name), ()))]
+        return [o for o in found if _has_labels(o, selector)] if selector else found
+
     def put(self, obj: Obj, writer: Key | None = None) -> bool:
         """Stores `obj` unless it is older than what is known or than its own removal; True when it was stored.
 
@@ -109,6 +127,8 @@ class Cache:
         owner = controller_of(obj).get("uid")
         if owner:
             self._by_owner[kind, owner].add(slot)
+        for names_of, index in self._naming.get(kind, {}).items():
+            _refer(index, slot, names_of(obj))
         if writer is not None:
             self._writers[_identity(obj)] = writer
             while len(self._writers) > _TOMBSTONES:
@@ -179,6 +199,12 @@ class Cache:
             self._derived.pop((kind, namespace), None)
 
     def _unindex(self, kind: str, slot: Slot, obj: Obj) -> None:
+        for names_of, index in self._naming.get(kind, {}).items():
+            for name in names_of(obj):
+                referring = index.get((slot[0], name), set())
+                referring.discard(slot[1])
+                if not referring:
+                    index.pop((slot[0], name), None)
         names = self._by_namespace[kind, slot[0]]
         names.discard(slot[1])
         if not names:
@@ -189,6 +215,11 @@ class Cache:
             slots.discard(slot)
             if not slots:
                 del self._by_owner[kind, owner]
+
+
+def _refer(index: dict[Slot, set[str]], slot: Slot, found: Iterable[str]) -> None:
+    for name in found:
+        index.setdefault((slot[0], name), set()).add(slot[1])
 
 
 def slot_of(obj: Obj) -> Slot:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from tidemill.api.v1alpha1.model_monitor import ModelMonitor, ModelMonitorSpec
-from tidemill.core import inforce, networkpolicy
+from tidemill.core import inforce, networkpolicy, references
 from tidemill.core import labels as keys
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
@@ -116,8 +116,8 @@ class ModelMonitorReconciler:
         """The oldest monitor of the deployment, when that is another one."""
         monitors = [
             m
-            for m in self._deps.cache.list(self.kind, key.namespace)
-            if m["spec"].get("deployment") == deployment and not m["metadata"].get("deletionTimestamp")
+            for m in self._deps.cache.naming(self.kind, key.namespace, deployment, references.deployment)
+            if not m["metadata"].get("deletionTimestamp")
         ]
         first = min(monitors, key=reading.seniority, default=None)
         return None if first is None or first["metadata"]["name"] == key.name else str(first["metadata"]["name"])
@@ -136,7 +136,8 @@ class ModelMonitorReconciler:
         if deployment is None or not is_controlled_by(deployment, meta["uid"]):
             return None
         labels = {keys.MONITOR: meta["name"], keys.COMPONENT: workload.COMPONENT}
-        alive = [p for p in cache.list("Pod", meta["namespace"], labels) if not p["metadata"].get("deletionTimestamp")]
+        pods = cache.naming("Pod", meta["namespace"], meta["name"], references.labelled_monitor, labels)
+        alive = [p for p in pods if not p["metadata"].get("deletionTimestamp")]
         return max(await self._owners.of(deployment, alive), key=reading.is_ready, default=None)
 
     async def _reading(

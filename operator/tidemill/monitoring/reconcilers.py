@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tidemill.core import labels as keys
+from tidemill.core import references
 from tidemill.core.plan import Key
 from tidemill.engine.contract import Deps, Reconciler, Watch, controller_keys, label_keys
 from tidemill.kube.cache import Cache
@@ -34,9 +35,8 @@ def by_rival(obj: Obj, cache: Cache) -> Iterable[Key]:
 
 
 def _monitors_of(cache: Cache, namespace: str, deployment: str | None) -> Iterable[Key]:
-    for monitor in cache.list(KIND, namespace):
-        if monitor["spec"].get("deployment") == deployment:
-            yield Key(KIND, namespace, monitor["metadata"]["name"])
+    for monitor in cache.naming(KIND, namespace, deployment or "", references.deployment):
+        yield Key(KIND, namespace, monitor["metadata"]["name"])
 
 
 _OWNED = controller_keys(KIND)

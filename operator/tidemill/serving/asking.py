@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tidemill.core import labels as keys
-from tidemill.core import podspec
+from tidemill.core import podspec, references
 from tidemill.core.plan import Key
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
@@ -71,7 +71,8 @@ class FormReader:
         if deployment is None or not podspec.is_controlled_by(deployment, meta["uid"]):
             return []
         selector = {keys.DEPLOYMENT: meta["name"], keys.COMPONENT: "server", keys.VERSION: workload.version.name}
-        ready = [p for p in cache.list("Pod", meta["namespace"], selector) if reading.is_ready(p)]
+        pods = cache.naming("Pod", meta["namespace"], meta["name"], references.labelled_deployment, selector)
+        ready = [p for p in pods if reading.is_ready(p)]
         own = await self._owners.of(deployment, sorted(ready, key=lambda p: str(p["metadata"]["name"])))
         return own[:PODS]
 

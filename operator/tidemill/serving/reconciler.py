@@ -18,7 +18,7 @@ from tidemill.api.v1alpha1.model_deployment import (
     ModelDeploymentSpec,
     ModelDeploymentStatus,
 )
-from tidemill.core import inforce, networkpolicy, podspec
+from tidemill.core import inforce, networkpolicy, podspec, references
 from tidemill.core import labels as keys
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
@@ -108,7 +108,9 @@ class ModelDeploymentReconciler:
             router=router,
             measurement=self._measurement(key, obj["metadata"]["uid"], status, router, now),
             rollback_requests=tuple(
-                reading.rollback_requests(cache.list("ModelMonitor", key.namespace), obj["metadata"]["name"])
+                reading.rollback_requests(
+                    cache.naming("ModelMonitor", key.namespace, key.name, references.deployment), key.name
+                )
             ),
             children=reading.references(o for o in children if o["kind"] in _CHILD_KINDS),
             applied=inforce.applied(children),
@@ -140,12 +142,8 @@ class ModelDeploymentReconciler:
         if model.version is not None:
             found = cache.get("ModelVersion", key.namespace, model.version)
             return () if found is None else (reading.version(found),)
-        records = cache.list("ModelVersion", key.namespace)
-        return tuple(
-            reading.version(o)
-            for o in records
-            if o["spec"].get("pipeline") == model.pipeline and not o["metadata"].get("deletionTimestamp")
-        )
+        records = cache.naming("ModelVersion", key.namespace, model.pipeline or "", references.pipeline)
+        return tuple(reading.version(o) for o in records if not o["metadata"].get("deletionTimestamp"))
 
     def _others(self, key: Key, status: ModelDeploymentStatus, versions: tuple[Version, ...]) -> tuple[Version, ...]:
         """The versions of the status that spec.model no longer covers: a roll-back may lead to one."""
@@ -157,7 +155,8 @@ class ModelDeploymentReconciler:
 
     async def _workloads(self, obj: Obj, versions: tuple[Version, ...]) -> tuple[Workload, ...]:
         cache, meta = self._deps.cache, obj["metadata"]
-        pods = cache.list("Pod", meta["namespace"], {keys.DEPLOYMENT: meta["name"], keys.COMPONENT: "server"})
+        selector = {keys.DEPLOYMENT: meta["name"], keys.COMPONENT: "server"}
+        pods = cache.naming("Pod", meta["namespace"], meta["name"], references.labelled_deployment, selector)
         failing = [p for p in pods if reading.pod_failure(p) is not None]
         out = []
         for deployment in cache.list("Deployment", owner_uid=meta["uid"]):
@@ -183,7 +182,8 @@ class ModelDeploymentReconciler:
             for found in (cache.get(kind, meta["namespace"], child) for kind in ("ConfigMap", "Deployment"))
         )
         selector = {keys.DEPLOYMENT: meta["name"], keys.COMPONENT: router_builder.COMPONENT}
-        raw = await self._owners.of(deployment, cache.list("Pod", meta["namespace"], selector))
+        labelled = cache.naming("Pod", meta["namespace"], meta["name"], references.labelled_deployment, selector)
+        raw = await self._owners.of(deployment, labelled)
         version, since = reading.routes(config_map, router_builder.ROUTES_VERSION, router_builder.ROUTES_SINCE)
         pods = [reading.router_pod(p) for p in raw]
         is_moving = status.candidate is not None or len(workloads) > 1 or (since is not None and now - since < _RECENT)

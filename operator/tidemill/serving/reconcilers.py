@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tidemill.core import labels as keys
+from tidemill.core import references
 from tidemill.core.plan import Key
 from tidemill.engine.contract import Deps, Reconciler, Watch, controller_keys, label_keys
 from tidemill.kube.cache import Cache
@@ -23,18 +24,17 @@ def build(deps: Deps) -> list[Reconciler]:
 def by_model_version(obj: Obj, cache: Cache) -> Iterable[Key]:
     """Deployments that follow the version's pipeline, or name the version."""
     meta, pipeline = obj["metadata"], obj["spec"].get("pipeline")
-    for deployment in cache.list(KIND, meta["namespace"]):
-        model = deployment["spec"].get("model") or {}
-        if model.get("version") == meta["name"] or (pipeline and model.get("pipeline") == pipeline):
-            yield _key(deployment)
+    found = cache.naming(KIND, meta["namespace"], meta["name"], references.pinned_version)
+    if pipeline:
+        found += cache.naming(KIND, meta["namespace"], pipeline, references.followed_pipeline)
+    yield from map(_key, found)
 
 
 def by_pipeline(obj: Obj, cache: Cache) -> Iterable[Key]:
     """Deployments that follow the pipeline and serve nothing yet: they may be waiting for it."""
     meta = obj["metadata"]
-    for deployment in cache.list(KIND, meta["namespace"]):
-        follows = (deployment["spec"].get("model") or {}).get("pipeline") == meta["name"]
-        if follows and not (deployment.get("status") or {}).get("stable"):
+    for deployment in cache.naming(KIND, meta["namespace"], meta["name"], references.followed_pipeline):
+        if not (deployment.get("status") or {}).get("stable"):
             yield _key(deployment)
 
 

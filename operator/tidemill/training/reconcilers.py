@@ -13,7 +13,7 @@ from tidemill.engine.contract import Deps, Reconciler, Watch, controller_keys
 from tidemill.kube.cache import Cache
 from tidemill.training import records
 from tidemill.training.ownruns import OwnRuns
-from tidemill.training.pipeline.reconciler import PipelineReconciler, config_map_inputs, retrain_actions
+from tidemill.training.pipeline.reconciler import PipelineReconciler, config_map_inputs, retrained_pipelines
 from tidemill.training.run.reconciler import RunReconciler
 from tidemill.training.version.reconciler import VersionReconciler
 
@@ -29,17 +29,20 @@ def build(deps: Deps) -> list[Reconciler]:
 def config_map_to_pipelines(config_map: Obj, cache: Cache) -> Iterable[Key]:
     """Pipelines of the namespace whose code or data is in this ConfigMap."""
     namespace, name = config_map["metadata"]["namespace"], config_map["metadata"]["name"]
-    for pipeline in cache.list("TrainingPipeline", namespace):
-        spec = pipeline.get("spec") or {}
-        code = ((spec.get("code") or {}).get("configMap") or {}).get("name")
-        if name == code or name in config_map_inputs(spec):
-            yield Key("TrainingPipeline", namespace, pipeline["metadata"]["name"])
+    for pipeline in cache.naming("TrainingPipeline", namespace, name, _config_maps_of):
+        yield Key("TrainingPipeline", namespace, pipeline["metadata"]["name"])
+
+
+def _config_maps_of(pipeline: Obj) -> set[str]:
+    spec = pipeline.get("spec") or {}
+    code = ((spec.get("code") or {}).get("configMap") or {}).get("name")
+    return {*config_map_inputs(spec), *([code] if code else [])}
 
 
 def monitor_to_pipelines(monitor: Obj, cache: Cache) -> Iterable[Key]:
     """Pipelines that the monitor has asked for a retrain."""
     del cache
-    for name in sorted({str(a["target"]) for a in retrain_actions(monitor) if a.get("target")}):
+    for name in sorted(retrained_pipelines(monitor)):
         yield Key("TrainingPipeline", monitor["metadata"]["namespace"], name)
 
 

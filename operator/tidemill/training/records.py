@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tidemill.core import conditions, labels, names
+from tidemill.core import conditions, labels, names, references
 from tidemill.kube.cache import Cache
 from tidemill.training import words
 
@@ -140,8 +140,10 @@ def _taken_back(marks: Mapping[str, Any], digest: str) -> str | None:
 
 def version_records(cache: Cache, namespace: str, pipeline: str) -> tuple[VersionRecord, ...]:
     """All living versions of a pipeline of that name, by number: also those that an earlier one of that name left."""
-    own = cache.list("ModelVersion", namespace, selector={labels.PIPELINE: names.label_value(pipeline)})
-    living = [o for o in own if o["spec"]["pipeline"] == pipeline and not o["metadata"].get("deletionTimestamp")]
+    own = cache.naming(
+        "ModelVersion", namespace, pipeline, references.pipeline, {labels.PIPELINE: names.label_value(pipeline)}
+    )
+    living = [o for o in own if not o["metadata"].get("deletionTimestamp")]
     return tuple(sorted((version_record(o) for o in living), key=lambda v: v.number))
 
 

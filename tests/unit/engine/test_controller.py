@@ -14,6 +14,7 @@ from tests.unit.engine.fakes import FakeApi, FakeClock
 from tidemill.config import OperatorConfig
 from tidemill.core import conditions
 from tidemill.core.plan import Event, Key, ObjectRef, Patch, Plan
+from tidemill.engine import controller
 from tidemill.engine.apply import Applier
 from tidemill.engine.contract import Deps
 from tidemill.engine.controller import LARGE_AGAIN_SECONDS, Controller
@@ -52,7 +53,7 @@ class Recorder:
     def __init__(self, api: FakeApi) -> None:
         self.api = api
 
-    async def post(self, obj: Obj, event: Event) -> None:
+    def post(self, obj: Obj, event: Event) -> None:
         self.api.writes.append(("event", event.type, event.reason))
 
 
@@ -333,3 +334,17 @@ async def test_a_child_without_an_owner_that_is_not_ours_is_not_touched(world: W
     )  # type: ignore[dict-item]
     await world.controller.process(KEY)
     assert world.api.objects["ConfigMap", "ns", "c"]["data"] == {"v": "1"}, "one of ours is kept as it should be"
+
+
+@pytest.mark.parametrize(
+    ("generation", "observed", "owned", "awaited"),
+    [(1, None, False, True), (2, 1, False, True), (2, 2, False, False), (1, None, True, False)],
+)
+def test_a_user_waits_for_an_answer_to_the_newest_spec(
+    generation: int, observed: int | None, owned: bool, awaited: bool
+) -> None:
+    owners = [{"controller": True, "kind": "TrainingPipeline", "name": "p", "uid": "u"}] if owned else []
+    obj = {"metadata": {"name": "a", "generation": generation, "ownerReferences": owners}}
+    if observed is not None:
+        obj["status"] = {"observedGeneration": observed}
+    assert controller._is_awaited(obj) is awaited

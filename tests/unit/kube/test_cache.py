@@ -1,3 +1,5 @@
+import itertools
+import random
 from typing import Any
 
 from tidemill.core.plan import Key
@@ -144,3 +146,30 @@ def test_what_is_derived_is_made_once_for_each_state_of_each_object() -> None:
     cache.remove("Job", "ns", "b")
     assert cache.derived("Job", "ns", name) == ()
     assert len(made) == 3
+
+
+def _friends(obj: dict[str, Any]) -> list[str]:
+    return obj["spec"]["friends"]
+
+
+def test_who_refers_to_a_name_follows_every_change() -> None:
+    """As a scan of all objects would say, whatever came, changed and went; also for an index made late."""
+    cache, chance = Cache(), random.Random(3)
+    people, spaces = list("abcdef"), ("ns", "other")
+    for version in range(1, 600):
+        name, namespace = chance.choice(people), chance.choice(spaces)
+        if chance.random() < 0.3:
+            cache.remove("Person", namespace, name)
+        else:
+            meta = {"name": name, "namespace": namespace, "resourceVersion": str(version), "labels": {"l": name}}
+            friends = chance.sample(people, chance.randrange(4))
+            cache.put({"kind": "Person", "metadata": meta, "spec": {"friends": friends}})
+        if version > 100:
+            for wanted, space in itertools.product(people, spaces):
+                found = [o["metadata"]["name"] for o in cache.naming("Person", space, wanted, _friends)]
+                assert found == [
+                    o["metadata"]["name"] for o in cache.list("Person", space) if wanted in o["spec"]["friends"]
+                ]
+                assert cache.naming("Person", space, wanted, _friends, {"l": "a"}) == [
+                    o for o in cache.list("Person", space, {"l": "a"}) if wanted in o["spec"]["friends"]
+                ]

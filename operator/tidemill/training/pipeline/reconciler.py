@@ -134,7 +134,7 @@ class PipelineReconciler:
     def _requests(self, namespace: str, pipeline: str) -> tuple[MonitorRequest, ...]:
         """The newest retrain request of each monitor."""
         found = []
-        for monitor in self._deps.cache.list("ModelMonitor", namespace):
+        for monitor in self._deps.cache.naming("ModelMonitor", namespace, pipeline, retrained_pipelines):
             asked = [a for a in retrain_actions(monitor) if a.get("target") == pipeline]
             if asked:
                 last = asked[-1]
@@ -165,6 +165,11 @@ def config_map_inputs(spec: Mapping[str, Any]) -> list[str]:
             except ValueError:
                 continue
     return sorted(found)
+
+
+def retrained_pipelines(monitor: Obj) -> set[str]:
+    """Pipelines that the monitor has asked for a retrain."""
+    return {str(a["target"]) for a in retrain_actions(monitor) if a.get("target")}
 
 
 def retrain_actions(monitor: Obj) -> list[dict[str, Any]]:

@@ -1,0 +1,48 @@
+"""Which objects an object refers to by name: what the cache's indexes are made of (`Cache.naming`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tidemill.core import labels
+
+Obj = dict[str, Any]
+
+
+def pipeline(obj: Obj) -> Iterable[str]:
+    """The TrainingPipeline of a run or version."""
+    return _given((obj.get("spec") or {}).get("pipeline"))
+
+
+def followed_pipeline(deployment: Obj) -> Iterable[str]:
+    """The TrainingPipeline that a ModelDeployment follows."""
+    return _given(_model(deployment).get("pipeline"))
+
+
+def pinned_version(deployment: Obj) -> Iterable[str]:
+    """The ModelVersion that a ModelDeployment names."""
+    return _given(_model(deployment).get("version"))
+
+
+def deployment(monitor: Obj) -> Iterable[str]:
+    """The ModelDeployment that a ModelMonitor watches."""
+    return _given((monitor.get("spec") or {}).get("deployment"))
+
+
+def labelled_deployment(obj: Obj) -> Iterable[str]:
+    """The ModelDeployment in the labels of a pod."""
+    return _given((obj["metadata"].get("labels") or {}).get(labels.DEPLOYMENT))
+
+
+def labelled_monitor(obj: Obj) -> Iterable[str]:
+    """The ModelMonitor in the labels of a pod."""
+    return _given((obj["metadata"].get("labels") or {}).get(labels.MONITOR))
+
+
+def _model(obj: Obj) -> dict[str, Any]:
+    return (obj.get("spec") or {}).get("model") or {}
+
+
+def _given(name: str | None) -> Iterable[str]:
+    return (name,) if name else ()
