@@ -34,7 +34,6 @@ from tidemill.kube.access import Access
 from tidemill.kube.cache import Cache
 from tidemill.kube.client import KubeClient
 from tidemill.kube.events import EventRecorder
-from tidemill.kube.posting import Poster
 from tidemill.monitoring import reconcilers as monitoring
 from tidemill.serving import reconcilers as serving
 from tidemill.training import reconcilers as training
@@ -43,8 +42,6 @@ logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 10.0
 """How long running passes may take when the process is asked to stop."""
-EVENTS_SECONDS = 3.0
-"""How long events may take after that."""
 FRESH_SECONDS = 30.0
 """A new leader lists again what was listed longer ago: a watch may be dead without anybody knowing yet."""
 _CRD_POLL_SECONDS = 2.0
@@ -108,10 +105,9 @@ class Operator:
         self.resync = Resync(lister, self.intake, namespaces, self.config.resync_seconds)
         applier = Applier(self.client, self.cache, [s.resource.kind for s in watched])
         recorder = EventRecorder(self.client, self.config.pod_name, self.clock.now, self.clock.monotonic)
-        self.poster = Poster(recorder, self.clock.now)
         closed, passed = Terminating(self.cache, self.clock, self._reconciled), self.heartbeats.passed
         self.controllers = [
-            Controller(r, self.deps, queues[r.kind], applier, self.poster, closed, passed) for r in slices.reconcilers
+            Controller(r, self.deps, queues[r.kind], applier, recorder, closed, passed) for r in slices.reconcilers
         ]
         metrics.BUILD.labels(_version()).set(1)
 
@@ -154,7 +150,6 @@ class Operator:
                 controller.abort()
             raise _only(lost)
         await asyncio.gather(*(c.stop(DRAIN_SECONDS) for c in self.controllers))
-        await self.poster.drain(EVENTS_SECONDS)
         if self.config.leader_election:
             await self.elector.release()
 

@@ -21,8 +21,8 @@ from tidemill.engine.contract import Deps, Reconciler, Snapshot
 from tidemill.engine.queue import BASE_DELAY_SECONDS, WorkQueue
 from tidemill.engine.terminating import Terminating
 from tidemill.errors import ApiError, Stalled, Waiting
+from tidemill.kube.events import EventRecorder
 from tidemill.kube.places import LINE, Line
-from tidemill.kube.posting import Poster
 from tidemill.kube.slimming import cached_form, is_cut
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Controller:
         deps: Deps,
         queue: WorkQueue,
         applier: Applier,
-        poster: Poster,
+        recorder: EventRecorder,
         closed: Terminating | None = None,
         passed: Callable[[], None] = lambda: None,
     ) -> None:
@@ -69,7 +69,7 @@ class Controller:
         self._reconciler = reconciler
         self._deps = deps
         self._applier = applier
-        self._poster = poster
+        self._recorder = recorder
         self._closed = closed or Terminating(deps.cache, deps.clock, [reconciler.kind])
         self._passed = passed
         self._name = reconciler.kind.lower()
@@ -109,7 +109,7 @@ class Controller:
     async def _admit(self, key: Key) -> None:
         """Passes over very large objects are made one at a time; who must wait keeps no worker from the others."""
         cached = self._deps.cache.get(*key)
-        LINE.set(Line(self.kind, cached is not None and _is_awaited(cached)))
+        LINE.set(Line(self.kind, is_own=cached is not None and bool(controller_of(cached))))
         if cached is None or not is_cut(cached):
             await self.process(key)
         elif self._deps.large.locked():
@@ -172,7 +172,7 @@ class Controller:
             await self._write(obj, plan.status)
         for event in plan.events:
             logger.info("%s: %s", event.reason, event.message, extra={"object": str(key), "action": event.action})
-            self._poster.post(obj, event)
+            await self._recorder.post(obj, event)
 
     async def _write(self, obj: Obj, wanted: Obj) -> None:
         """The one status write, left out when nothing would change."""
@@ -204,7 +204,7 @@ class Controller:
         wanted = show(obj, refused, self._deps.clock.now(), plan.status)
         await self._report(key, obj, replace(plan, status=wanted))
         if isinstance(refused, Stalled) and not status.was_stalled_alike(obj, refused):
-            self._poster.post(obj, status.stalled_event(refused))
+            await self._recorder.post(obj, status.stalled_event(refused))
         return outcome
 
     async def _report_verdict(self, key: Key, obj: Obj | None, verdict: Stalled | Waiting) -> Outcome:
@@ -217,7 +217,7 @@ class Controller:
                 wanted = status.stalled(obj, verdict, now) if is_stalled else status.waiting(obj, verdict, now)
                 await self._write(obj, wanted)
                 if is_stalled and not status.was_stalled_alike(obj, verdict):
-                    self._poster.post(obj, status.stalled_event(verdict))
+                    await self._recorder.post(obj, status.stalled_event(verdict))
         except Exception as error:
             return await self._report_failure(key, None, error)
         if isinstance(verdict, Waiting):
@@ -259,9 +259,3 @@ class Controller:
             return
         if live is not None:
             self._deps.cache.put(cached_form(live))
-
-
-def _is_awaited(obj: Obj) -> bool:
-    """Whether somebody waits for an answer: a user's object whose status does not speak of its newest spec."""
-    observed = (obj.get("status") or {}).get("observedGeneration")
-    return not controller_of(obj) and observed != obj["metadata"].get("generation")

@@ -54,30 +54,27 @@ class EventRecorder:
         self._series: OrderedDict[str, _Series] = OrderedDict()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    async def post(self, obj: Mapping[str, Any], event: Event, when: datetime | None = None) -> None:
-        """Posts `event` about `obj` (a live object with a uid); API errors are logged, never raised.
-
-        `when`: the time at which it happened; None: now.
-        """
+    async def post(self, obj: Mapping[str, Any], event: Event) -> None:
+        """Posts `event` about `obj` (a live object with a uid); API errors are logged, never raised."""
         try:
-            await self._post(obj, event, when or self._now())
+            await self._post(obj, event)
         except ApiError as error:
             logger.warning("event %s not posted: %s", event.reason, error, extra={"object": obj["metadata"]["name"]})
 
-    async def _post(self, obj: Mapping[str, Any], event: Event, when: datetime) -> None:
+    async def _post(self, obj: Mapping[str, Any], event: Event) -> None:
         meta = obj["metadata"]
         text = clean(event.message)
         note = text if len(text) <= NOTE_LIMIT else text[: NOTE_LIMIT - 1] + "…"
         what = hashing.short([meta["uid"], event.type, event.reason, event.action, note], 16)
         known = self._series.get(what)
         if known is not None:
-            await self._repeat(meta["namespace"], what, known, when)
+            await self._repeat(meta["namespace"], what, known)
             return
         if not self._allowed(meta["uid"]):
             return
         name = names.child_name(meta["name"], what, limit=253)
         try:
-            await self._client.create(self._manifest(obj, event, note, name, when))
+            await self._client.create(self._manifest(obj, event, note, name))
             self._put(what, _Series(name, 1, self._monotonic()))
         except ApiError as error:
             if not error.is_conflict:
@@ -86,18 +83,18 @@ class EventRecorder:
             count = ((live or {}).get("series") or {}).get("count", 1)
             series = _Series(name, count, self._monotonic() - SERIES_INTERVAL_SECONDS)
             self._put(what, series)
-            await self._repeat(meta["namespace"], what, series, when)
+            await self._repeat(meta["namespace"], what, series)
 
     def _put(self, what: str, series: _Series) -> None:
         self._series[what] = series
         while len(self._series) > _REMEMBERED:
             self._series.popitem(last=False)
 
-    async def _repeat(self, namespace: str, what: str, series: _Series, when: datetime) -> None:
+    async def _repeat(self, namespace: str, what: str, series: _Series) -> None:
         series.count += 1
         if series.count > 2 and self._monotonic() - series.written_at < SERIES_INTERVAL_SECONDS:
             return
-        body = {"series": {"count": series.count, "lastObservedTime": _micro(when)}}
+        body = {"series": {"count": series.count, "lastObservedTime": _micro(self._now())}}
         ref = ObjectRef("events.k8s.io/v1", "Event", namespace, series.name)
         try:
             await self._client.patch_merge(ref, body)
@@ -117,13 +114,13 @@ class EventRecorder:
             self._buckets.popitem(last=False)
         return allowed
 
-    def _manifest(self, obj: Mapping[str, Any], event: Event, note: str, name: str, when: datetime) -> dict[str, Any]:
+    def _manifest(self, obj: Mapping[str, Any], event: Event, note: str, name: str) -> dict[str, Any]:
         meta = obj["metadata"]
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {"name": name, "namespace": meta["namespace"]},
-            "eventTime": _micro(when),
+            "eventTime": _micro(self._now()),
             "reportingController": CONTROLLER,
             "reportingInstance": self._instance,
             "type": event.type,

@@ -1,7 +1,7 @@
 """Who may send the next request: a bounded number at a time, and the kinds take turns.
 
-What somebody waits for comes first: passes over an object of a user whose status does not answer its spec yet, and all
-that is no pass, the Lease above all. The rest, what became of two thousand runs say, has a share that it cannot lose.
+Objects of users come first, and all that is no pass, the Lease above all. What Tidemill makes of them, the Jobs of two
+thousand runs say, has a share that it cannot lose, and no more than that while the others wait.
 
 Why not the connection pool's own queue: it is one line for all, in which five hundred deployments stand behind two
 thousand pipelines, and the time in it counts against the request's time-out. Here each kind has a line of its own, the
@@ -15,19 +15,17 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-_Lines: TypeAlias = "OrderedDict[str, deque[asyncio.Future[None]]]"
-
-OTHERS_EVERY = 16
-"""While somebody waits for a first answer, every sixteenth place goes to the other requests."""
+OTHERS_SHARE = 32
+"""While requests for objects of users wait, those for our own have one place in so many, at least one."""
 
 
 class Line(NamedTuple):
-    """The line that a request waits in: the reconciled kind, and whether somebody waits for the answer."""
+    """The line that a request waits in: the reconciled kind, and whether the object is one that we made."""
 
     kind: str
-    is_awaited: bool = True
+    is_own: bool = False
 
 
 _NO_PASS = Line("")
@@ -41,46 +39,56 @@ class Places:
     def __init__(self, places: int) -> None:
         """Everybody is welcome until the places are taken."""
         self._free = places
-        self._given = 0
-        self._awaited: _Lines = OrderedDict()
-        self._others: _Lines = OrderedDict()
+        self._few = max(1, places // OTHERS_SHARE)
+        self._held = {False: 0, True: 0}  # by `is_own`
+        self._lines: dict[bool, OrderedDict[str, deque[asyncio.Future[None]]]] = {
+            False: OrderedDict(),
+            True: OrderedDict(),
+        }
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Waits for a place in the line of this task, and gives it back at the end."""
-        await self._take(LINE.get())
+        line = LINE.get()
+        await self._take(line)
         try:
             yield
         finally:
-            self._give()
+            self._give(line)
 
     async def _take(self, line: Line) -> None:
-        if self._free > 0:
-            self._free -= 1
-            return
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        lines = self._awaited if line.is_awaited else self._others
-        lines.setdefault(line.kind, deque()).append(place)
+        self._lines[line.is_own].setdefault(line.kind, deque()).append(place)
+        self._hand_out()
         try:
             await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
-                self._give()  # it was ours already
+                self._give(line)  # it was ours already
             raise
 
-    def _give(self) -> None:
-        """Hands the place to the line that was served longest ago, else keeps it free."""
-        while self._awaited or self._others:
-            self._given += 1
-            first, second = self._awaited, self._others
-            if self._given % OTHERS_EVERY == 0:
-                first, second = second, first
-            lines = first or second
+    def _give(self, line: Line) -> None:
+        self._free += 1
+        self._held[line.is_own] -= 1
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Gives every free place to the line of its class that was served longest ago."""
+        while self._free and (own := self._next()) is not None:
+            lines = self._lines[own]
             kind, waiting = lines.popitem(last=False)
             place = waiting.popleft()
             if waiting:
                 lines[kind] = waiting  # to the end: the others come first
             if not place.done():
+                self._free -= 1
+                self._held[own] += 1
                 place.set_result(None)
-                return
-        self._free += 1
+
+    def _next(self) -> bool | None:
+        """Which class is next; None: nobody, or our own have their share."""
+        if self._lines[True] and self._held[True] < self._few:
+            return True
+        if self._lines[False]:
+            return False
+        return True if self._lines[True] and not self._held[False] else None

@@ -14,13 +14,13 @@ from tests.unit.engine.fakes import FakeApi, FakeClock
 from tidemill.config import OperatorConfig
 from tidemill.core import conditions
 from tidemill.core.plan import Event, Key, ObjectRef, Patch, Plan
-from tidemill.engine import controller
 from tidemill.engine.apply import Applier
 from tidemill.engine.contract import Deps
 from tidemill.engine.controller import LARGE_AGAIN_SECONDS, Controller
 from tidemill.engine.queue import WorkQueue
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube.cache import Cache
+from tidemill.kube.places import LINE, Line
 from tidemill.kube.slimming import cached_form
 
 Obj = dict[str, Any]
@@ -53,7 +53,7 @@ class Recorder:
     def __init__(self, api: FakeApi) -> None:
         self.api = api
 
-    def post(self, obj: Obj, event: Event) -> None:
+    async def post(self, obj: Obj, event: Event) -> None:
         self.api.writes.append(("event", event.type, event.reason))
 
 
@@ -336,15 +336,13 @@ async def test_a_child_without_an_owner_that_is_not_ours_is_not_touched(world: W
     assert world.api.objects["ConfigMap", "ns", "c"]["data"] == {"v": "1"}, "one of ours is kept as it should be"
 
 
-@pytest.mark.parametrize(
-    ("generation", "observed", "owned", "awaited"),
-    [(1, None, False, True), (2, 1, False, True), (2, 2, False, False), (1, None, True, False)],
-)
-def test_a_user_waits_for_an_answer_to_the_newest_spec(
-    generation: int, observed: int | None, owned: bool, awaited: bool
-) -> None:
-    owners = [{"controller": True, "kind": "TrainingPipeline", "name": "p", "uid": "u"}] if owned else []
-    obj = {"metadata": {"name": "a", "generation": generation, "ownerReferences": owners}}
-    if observed is not None:
-        obj["status"] = {"observedGeneration": observed}
-    assert controller._is_awaited(obj) is awaited
+@pytest.mark.parametrize("owned", [False, True])
+async def test_requests_for_what_we_made_ourselves_wait_in_another_line(world: World, owned: bool) -> None:
+    lines = list[Line]()
+    world.decide = lambda obj: lines.append(LINE.get()) or Plan(status=world.ready(obj))  # type: ignore[func-returns-value]
+    if owned:
+        owners = [{"controller": True, "kind": "TrainingPipeline", "name": "p", "uid": "u"}]
+        meta = {**world.live["metadata"], "ownerReferences": owners}
+        world.cache.put(world.api.put({**world.live, "metadata": meta}))
+    await world.controller._admit(KEY)
+    assert lines == [Line("ModelMonitor", is_own=owned)]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 
-from tidemill.kube.places import LINE, OTHERS_EVERY, Line, Places
+import pytest
+
+from tidemill.kube.places import LINE, OTHERS_SHARE, Line, Places
 
 
 async def test_a_long_line_does_not_keep_the_others_waiting() -> None:
@@ -26,28 +29,35 @@ async def test_a_long_line_does_not_keep_the_others_waiting() -> None:
     assert (soon.count("deployments"), soon.count("monitors")) == (5, 5), soon
 
 
-async def test_what_is_awaited_comes_first_and_the_rest_keeps_its_share() -> None:
-    places, order = Places(1), list[bool]()
+async def test_objects_of_users_come_first_and_our_own_keep_their_share() -> None:
+    """One place of so many is for our own all the time; when nobody else is there, all are."""
+    places, held, most = Places(OTHERS_SHARE), Counter[bool](), Counter[bool]()
+    begun = list[bool]()
 
     async def ask(line: Line) -> None:
         LINE.set(line)
         async with places.turn():
-            order.append(line.is_awaited)
+            begun.append(line.is_own)
+            held[line.is_own] += 1
+            most[line.is_own] = max(most[line.is_own], held[line.is_own])
+            if len(begun) == 400:
+                assert begun.count(True) == pytest.approx(400 / OTHERS_SHARE, abs=2)
+                assert most[True] == 1
             await asyncio.sleep(0)
+            held[line.is_own] -= 1
 
-    waiting = [Line("runs", is_awaited=False)] * 50 + [Line("pipelines"), Line("monitors")] * 10 * OTHERS_EVERY
-    await asyncio.gather(*(asyncio.create_task(ask(line)) for line in waiting))
-    soon = order[1 : 1 + 20 * OTHERS_EVERY]
-    assert soon.count(False) == 20, "one in so many"
-    assert max(map(len, "".join(".x"[one] for one in soon).split("."))) < OTHERS_EVERY
-    assert len(order) == len(waiting)
+    kinds = [Line("pipelines"), Line("monitors")]
+    tasks = [asyncio.create_task(ask(kinds[n % 2])) for n in range(800)]
+    tasks += [asyncio.create_task(ask(Line("runs", is_own=True))) for _ in range(800)]
+    await asyncio.gather(*tasks)
+    assert most[True] == OTHERS_SHARE, "afterwards they have all places"
 
 
 async def test_no_more_than_the_places_at_a_time_and_none_is_lost() -> None:
     places, chance, now = Places(3), random.Random(1), [0, 0]
 
     async def ask(line: str) -> None:
-        LINE.set(Line(line, is_awaited=chance.random() < 0.5))
+        LINE.set(Line(line, is_own=chance.random() < 0.5))
         async with places.turn():
             now[0] += 1
             now[1] = max(now)
@@ -62,7 +72,7 @@ async def test_no_more_than_the_places_at_a_time_and_none_is_lost() -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert now == [0, 3]
-    assert (places._free, len(places._awaited) + len(places._others)) == (3, 0)
+    assert (places._free, places._lines, places._held) == (3, {False: {}, True: {}}, {False: 0, True: 0})
 
 
 async def test_a_place_that_was_given_to_somebody_who_has_just_left_goes_on() -> None:
