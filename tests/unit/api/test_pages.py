@@ -32,12 +32,25 @@ def test_every_reason_is_explained(page: str) -> None:
     assert {word for word in WORDS[page] if f"`{word}`" not in text} == set()
 
 
-@pytest.mark.parametrize("page", sorted((DOCS / "kinds").glob("*.md")), ids=lambda p: p.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)]+)\)", page.read_text())]
+def anchors(page: Path) -> set[str]:
+    """Names that links to the headings of a page have on GitHub."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    texts = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower() for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", text).replace(" ", "-") for text in texts}
 
-    assert targets
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = [t for t in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in t]
+    places = [(page.parent / path if path else page, anchor) for path, _, anchor in (t.partition("#") for t in targets)]
+
+    assert [str(place) for place, _ in places if not place.exists()] == []
+    assert [f"{place}#{name}" for place, name in places if name and name not in anchors(place)] == []
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "kinds").glob("*.md")), ids=lambda p: p.name)
+def test_pages_of_kinds_link_to_others(page: Path) -> None:
+    assert re.search(r"\]\((?!https?://)[^)]+\)", page.read_text())
 
 
 def test_the_gitops_page_shows_the_expressions_as_they_are() -> None:
