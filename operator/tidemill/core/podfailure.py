@@ -65,7 +65,11 @@ def refused_pods(deployment: Mapping[str, Any]) -> PodFailure | None:
 def worst(found: Iterable[PodFailure | None]) -> PodFailure | None:
     """The failure that says most: one that another start cannot help first."""
     known = [f for f in found if f is not None]
-    return min(known, key=lambda f: (f.exit_code is None, -(f.exit_code or 0)), default=None)
+    return min(
+        known,
+        key=lambda f: (f.exit_code != EXIT_NOT_RETRIABLE, f.exit_code is None, -(f.exit_code or 0)),
+        default=None,
+    )
 
 
 def _container(status: Mapping[str, Any], name: str) -> PodFailure | None:

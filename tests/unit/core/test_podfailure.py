@@ -78,6 +78,7 @@ def test_a_deployment_that_cannot_make_pods_says_why() -> None:
 
 def test_the_one_that_another_start_cannot_help_comes_first() -> None:
     waits, crashed = PodFailure("ImagePullBackOff", "x"), PodFailure("Error", "x", 1)
-    assert worst([waits, None, crashed, PodFailure("DigestMismatch", "x", 42)]) == PodFailure("DigestMismatch", "x", 42)
+    killed, refused = PodFailure("OOMKilled", "x", 137), PodFailure("DigestMismatch", "x", 42)
+    assert worst([waits, None, crashed, killed, refused]) == refused
     assert worst([waits, crashed]) == crashed
     assert worst([None]) is None
