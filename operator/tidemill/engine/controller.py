@@ -109,7 +109,7 @@ class Controller:
     async def _admit(self, key: Key) -> None:
         """Passes over very large objects are made one at a time; who must wait keeps no worker from the others."""
         cached = self._deps.cache.get(*key)
-        LINE.set(Line(self.kind, is_own=cached is not None and bool(controller_of(cached))))
+        LINE.set(Line(self.kind, is_own=cached is not None and _is_own(cached)))
         if cached is None or not is_cut(cached):
             await self.process(key)
         elif self._deps.large.locked():
@@ -259,3 +259,8 @@ class Controller:
             return
         if live is not None:
             self._deps.cache.put(cached_form(live))
+
+
+def _is_own(obj: Obj) -> bool:
+    """Whether we made it of another object of ours; what somebody's own controller made is a user's."""
+    return controller_of(obj).get("apiVersion") == API_VERSION

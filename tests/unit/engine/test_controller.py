@@ -336,13 +336,18 @@ async def test_a_child_without_an_owner_that_is_not_ours_is_not_touched(world: W
     assert world.api.objects["ConfigMap", "ns", "c"]["data"] == {"v": "1"}, "one of ours is kept as it should be"
 
 
-@pytest.mark.parametrize("owned", [False, True])
-async def test_requests_for_what_we_made_ourselves_wait_in_another_line(world: World, owned: bool) -> None:
+@pytest.mark.parametrize(
+    ("owner", "is_own"), [(None, False), ("tidemill.io/v1alpha1", True), ("example.com/v1", False)]
+)
+async def test_requests_for_what_we_made_ourselves_wait_in_another_line(
+    world: World, owner: str | None, is_own: bool
+) -> None:
+    """What another operator made of an object of its own is a user's."""
     lines = list[Line]()
     world.decide = lambda obj: lines.append(LINE.get()) or Plan(status=world.ready(obj))  # type: ignore[func-returns-value]
-    if owned:
-        owners = [{"controller": True, "kind": "TrainingPipeline", "name": "p", "uid": "u"}]
+    if owner is not None:
+        owners = [{"controller": True, "apiVersion": owner, "kind": "TrainingPipeline", "name": "p", "uid": "u"}]
         meta = {**world.live["metadata"], "ownerReferences": owners}
         world.cache.put(world.api.put({**world.live, "metadata": meta}))
     await world.controller._admit(KEY)
-    assert lines == [Line("ModelMonitor", is_own=owned)]
+    assert lines == [Line("ModelMonitor", is_own=is_own)]
