@@ -19,7 +19,7 @@ from tidemill.errors import ApiError
 from tidemill.kube import registry
 from tidemill.kube.access import Access
 from tidemill.kube.encoding import encode
-from tidemill.kube.streams import Scope, Streams
+from tidemill.kube.streams import METADATA, Scope, Streams
 from tidemill.kube.transport import Transport
 
 Obj = dict[str, Any]
@@ -28,7 +28,6 @@ Objs = list[Obj]
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _JSON = "application/json-patch+json"
-_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
 class KubeClient:
@@ -83,7 +82,7 @@ class KubeClient:
     async def get_metadata(self, ref: ObjectRef) -> Obj | None:
         """As `get`, but apiVersion, kind and metadata only, whatever else the object holds."""
         try:
-            found: Obj = await self._call("GET", _path(ref), accept=_METADATA)
+            found: Obj = await self._call("GET", _path(ref), accept=METADATA.format(""))
         except ApiError as error:
             if error.is_not_found:
                 return None

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from tidemill.errors import ApiError
-from tidemill.kube.frames import FrameError, ItemSplitter, LineSplitter
+from tidemill.kube.frames import ItemSplitter, LineSplitter
 from tidemill.kube.registry import Resource
-from tidemill.kube.transport import JSON, Transport
+from tidemill.kube.transport import JSON, Transport, why
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ WATCH_SECONDS = 120
 """Every watch is renewed this often, whether or not anything happens."""
 WATCH_IDLE_SECONDS = 100.0
 """Silence after which a watch is opened anew: bookmarks come every 60 to 75 s."""
-_METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+"""The Accept header for metadata alone: of one object or event, or, with `List`, of a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +78,20 @@ class Streams:
         Raises ApiError, 410 also when the list took so long that its pages have expired.
         """
         query = {**scope.query(), "limit": str(PAGE_OF_METADATA if scope.only_metadata else PAGE_OF_OBJECTS)}
-        accept = _METADATA.format("List") if scope.only_metadata else JSON
         version = 0
         while True:
-            envelope = await self._page(scope, query, accept, take, beat)
-            version = version or int(envelope["metadata"].get("resourceVersion") or 0)
-            query["continue"] = envelope["metadata"].get("continue") or ""
+            splitter = ItemSplitter()
+            async with aclosing(self._pieces(scope, query, "List", splitter, LIST_IDLE_SECONDS, beat)) as items:
+                async for item in items:
+                    with _expected(scope):
+                        obj = _named(item, scope)
+                    take(obj)
+            with _expected(scope):
+                meta = splitter.envelope()["metadata"]
+                version = version or int(meta.get("resourceVersion") or 0)
+            query["continue"] = meta.get("continue") or ""
             if not query["continue"]:
                 return version
-
-    async def _page(
-        self, scope: Scope, query: dict[str, str], accept: str, take: Callable[[Obj], None], beat: Callable[[], None]
-    ) -> Obj:
-        splitter = ItemSplitter()
-        try:
-            async with self._transport.stream(scope.path, query, accept, LIST_IDLE_SECONDS) as chunks:
-                async for chunk in chunks:
-                    beat()
-                    for text in splitter.feed(chunk):
-                        obj = _decoded(text, scope)
-                        if obj is not None:
-                            take(_named(obj, scope))
-            return splitter.envelope()
-        except ValueError as error:  # FrameError, or no JSON
-            raise ApiError(0, "BadAnswer", f"list of {scope.path}: {error}") from error
 
     async def watch(
         self, scope: Scope, version: str, beat: Callable[[], None] = _nothing, seconds: int = WATCH_SECONDS
@@ -116,18 +108,40 @@ class Streams:
             "resourceVersion": version,
             "timeoutSeconds": str(seconds),
         }
-        accept = _METADATA.format("") if scope.only_metadata else JSON
-        splitter = LineSplitter()
-        try:
-            async with self._transport.stream(scope.path, query, accept, WATCH_IDLE_SECONDS) as chunks:
-                async for chunk in chunks:
-                    beat()
-                    for line in splitter.feed(chunk):
-                        event = _decoded(line, scope)
-                        if event is not None:
-                            yield _event(event, scope)
-        except FrameError as error:
-            raise ApiError(0, "BadAnswer", f"watch of {scope.path}: {error}") from error
+        async with aclosing(self._pieces(scope, query, "", LineSplitter(), WATCH_IDLE_SECONDS, beat)) as events:
+            async for event in events:
+                with _expected(scope):
+                    found = _event(event, scope)
+                yield found
+
+    async def _pieces(
+        self,
+        scope: Scope,
+        query: dict[str, str],
+        of: Literal["List", ""],
+        splitter: ItemSplitter | LineSplitter,
+        idle_seconds: float,
+        beat: Callable[[], None],
+    ) -> AsyncGenerator[Obj, None]:
+        """What `splitter` cuts out of one answer, decoded, as it arrives."""
+        accept = METADATA.format(of) if scope.only_metadata else JSON
+        async with self._transport.stream(scope.path, query, accept, idle_seconds) as chunks:
+            async for chunk in chunks:
+                beat()
+                with _expected(scope):
+                    for text in splitter.feed(chunk):
+                        piece = _decoded(text, scope)
+                        if piece is not None:
+                            yield piece
+
+
+@contextmanager
+def _expected(scope: Scope) -> Iterator[None]:
+    """What is neither list nor object nor event of Kubernetes is a failed request, and ends nothing else."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ApiError(0, "BadAnswer", f"{scope.path}: {why(error)}") from error
 
 
 def _decoded(text: bytes, scope: Scope) -> Obj | None:
@@ -145,10 +159,12 @@ def _event(event: Obj, scope: Scope) -> tuple[Verb, Obj]:
     if verb == "ERROR":
         what = f"watch of {scope.path}: {obj.get('message') or 'no message'}"
         raise ApiError(int(obj.get("code") or 0), str(obj.get("reason") or "WatchFailed"), what)
-    return cast(Verb, verb), _named(obj, scope)
+    return cast(Verb, verb), _named(obj, scope, is_bookmark=verb == "BOOKMARK")
 
 
-def _named(obj: Obj, scope: Scope) -> Obj:
+def _named(obj: Obj, scope: Scope, *, is_bookmark: bool = False) -> Obj:
     """Items of lists carry neither apiVersion nor kind, and metadata alone that of metadata."""
+    if not (obj["metadata"].get("name") or is_bookmark):
+        raise ValueError("an object without a name")
     obj["apiVersion"], obj["kind"] = scope.resource.api_version, scope.resource.kind
     return obj

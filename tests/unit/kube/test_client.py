@@ -89,7 +89,7 @@ async def test_status_is_replaced_and_carries_its_precondition(server: Server, c
 
 def history(verb: str, owner: str, text: str = "") -> str:
     """One line of a watch: an object with that controller."""
-    meta = {"annotations": {"text": text}, "ownerReferences": [{"controller": True, "uid": owner}]}
+    meta = {"name": "j", "annotations": {"text": text}, "ownerReferences": [{"controller": True, "uid": owner}]}
     return json.dumps({"type": verb, "object": {"metadata": meta}}, ensure_ascii=False) + "\n"
 
 
@@ -97,7 +97,7 @@ def history(verb: str, owner: str, text: str = "") -> str:
     ("code", "lines", "want"),
     [
         (200, "", False),
-        (200, '{"type": "BOOKMARK", "object": {}}\n', False),
+        (200, '{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9"}}}\n', False),
         (200, history("ADDED", "us") + history("DELETED", "us"), True),
         (200, history("DELETED", "predecessor"), False),
         (200, history("ADDED", "us", text="one\x85two"), True),

@@ -112,16 +112,40 @@ async def test_a_watch_is_refused(server: Server, client: KubeClient, code: int,
     assert caught.value.status == code
 
 
-@pytest.mark.parametrize("text", ["", '{"items":[{"metadata":{}}', "[]", '{"items":[]}'])
-async def test_a_list_that_is_not_whole_is_an_error(server: Server, client: KubeClient, text: str) -> None:
+NO_LISTS = {
+    "nothing": "",
+    "half of one": '{"items":[{"metadata":{"name":"a"}}',
+    "an array": "[]",
+    "no metadata": '{"items":[]}',
+    "no version": '{"metadata":{"resourceVersion":"new"},"items":[]}',
+    "an item of something else": '{"metadata":{"resourceVersion":"1"},"items":[{"name":"a"}]}',
+    "an item without a name": '{"metadata":{"resourceVersion":"1"},"items":[{"metadata":{}}]}',
+    "an item whose metadata is none": '{"metadata":{"resourceVersion":"1"},"items":[{"metadata":[1]}]}',
+}
+
+
+@pytest.mark.parametrize("text", NO_LISTS.values(), ids=NO_LISTS)
+async def test_a_list_that_is_none_is_an_error(server: Server, client: KubeClient, text: str) -> None:
     server.answers = [(200, text)]
     with pytest.raises(ApiError, match="BadAnswer"):
         await client.streams.read(PIPELINES, lambda _: None)
 
 
+@pytest.mark.parametrize(
+    "line", ["7", "[]", '{"kind":"Status"}', '{"type":"ADDED","object":[]}', '{"type":"ADDED","object":{"spec":{}}}']
+)
+async def test_a_watch_of_something_else_is_an_error(server: Server, client: KubeClient, line: str) -> None:
+    """A proxy in between may answer anything; that must not end the process."""
+    server.answers = [(200, line + "\n")]
+    with pytest.raises(ApiError, match="BadAnswer"):
+        async for _ in client.streams.watch(PIPELINES, "7"):
+            pass
+
+
 async def test_what_python_cannot_read_is_left_out(server: Server, client: KubeClient) -> None:
     deep = "[" * 200_000 + "]" * 200_000
-    server.answers = [(200, f'{{"metadata":{{"resourceVersion":"1"}},"items":[{{"a":{deep}}},{{"metadata":{{}}}}]}}')]
+    items = f'[{{"a":{deep}}},{{"metadata":{{"name":"b"}}}}]'
+    server.answers = [(200, f'{{"metadata":{{"resourceVersion":"1"}},"items":{items}}}')]
     found: list[Obj] = []
     await client.streams.read(PIPELINES, found.append)
     assert len(found) == 1
