@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,6 +31,8 @@ _SHORT_TEXTS = re.compile(rb'(?:[^"]++|"[^"\\]{0,2048}+(?:\\.[^"\\]{0,2048}+){0,
 Possessive throughout, so that no byte is looked at twice."""
 AHEAD_SECONDS = 3600.0
 """How far the monitor's clock may be ahead of ours."""
+OPEN_SECONDS = 32 * 86_400.0
+"""How far ahead an open window may end: more than the longest window has."""
 _PROBLEM = re.compile(r"(.+): ((?:missing|unseen|out_of_range)_ratio [0-9.e+-]{1,24} > [0-9.e+-]{1,24})", re.DOTALL)
 
 
@@ -56,6 +58,7 @@ def read(body: bytes | bytearray, expected: Expected) -> MonitorReport:
         raise ReportError("monitor is another one")
     latest = expected.now.timestamp() + AHEAD_SECONDS
     _times(latest, now=report.now, started_at=report.started_at)
+    _counts(newer_database=report.newer_database)
     found = [v for v in report.versions if v.digest == expected.digest]
     if len(found) > 1:
         raise ReportError("versions has a digest twice")
@@ -105,9 +108,9 @@ def _where(error: ValidationError) -> str:
 
 
 def _version(version: VersionReport, expected: Expected, latest: float) -> VersionReport:
-    _counts(rows=version.rows, dropped=version.dropped)
-    if version.last_record_at is not None:
-        _times(latest, last_record_at=version.last_record_at)
+    _counts(rows=version.rows, dropped=version.dropped, profile_version=version.profile_version)
+    _times(latest, last_record_at=version.last_record_at, labels_start=version.labels_start)
+    _times(latest + OPEN_SECONDS, labels_end=version.labels_end)
     if len(version.windows) > MAX_WINDOWS:
         raise ReportError(f"windows has more than {MAX_WINDOWS} entries")
     newest = max((i for i, w in enumerate(version.windows) if w.closed and w.judged), default=None)
@@ -117,7 +120,7 @@ def _version(version: VersionReport, expected: Expected, latest: float) -> Versi
 
 
 def _window(window: WindowReport, latest: float, *, is_newest: bool) -> WindowReport:
-    span = AHEAD_SECONDS if window.closed else 32 * 86_400.0  # an open window ends in the future
+    span = AHEAD_SECONDS if window.closed else OPEN_SECONDS
     _times(latest + span, start=window.start, end=window.end)
     _counts(rows=window.rows, errors=window.errors)
     _finite(
@@ -168,20 +171,19 @@ def _performance(found: PerformanceReport | None, metric: str | None) -> Perform
     return found.model_copy(update={"note": ""})
 
 
-def _times(latest: float, **values: float) -> None:
-    _check(values.items(), lambda value: 0 <= value <= latest, "is no time, or one in the future")
+def _times(latest: float, **values: float | None) -> None:
+    _check(values, lambda value: 0 <= value <= latest, "is no time, or one in the future")
 
 
-def _counts(**values: int) -> None:
-    _check(values.items(), lambda value: 0 <= value <= LARGEST_COUNT, "is no count")
+def _counts(**values: int | None) -> None:
+    _check(values, lambda value: 0 <= value <= LARGEST_COUNT, "is no count")
 
 
 def _finite(**values: float | None) -> None:
-    present = [(name, value) for name, value in values.items() if value is not None]
-    _check(present, lambda value: math.isfinite(value), "is not a finite number")
+    _check(values, math.isfinite, "is not a finite number")
 
 
-def _check(values: Iterable[tuple[str, float]], is_right: Callable[[float], bool], what: str) -> None:
-    for name, value in values:
-        if not is_right(value):
+def _check(values: Mapping[str, float | None], is_right: Callable[[float], bool], what: str) -> None:
+    for name, value in values.items():
+        if value is not None and not is_right(value):
             raise ReportError(f"{name} {what}")
