@@ -11,6 +11,7 @@ from tests.support.invariants import kstatus
 from tests.unit.training.test_loop import quickstart, trigger
 from tests.unit.training.world import World
 
+from tidemill.core import conditions
 from tidemill.training.pipeline.policy import retry
 
 Obj = dict[str, Any]
@@ -147,6 +148,34 @@ def test_limits_hold_retries_too(limit: dict[str, int]) -> None:
     world.advance(hours=24)
     world.settle()
     assert len(world.names("TrainingRun")) == 2
+
+
+def test_what_is_held_for_longer_does_not_hold_the_retry() -> None:
+    world = quickstart(make.Pipeline().triggers(monitors={}))
+    fail(world)
+    for _ in range(2):
+        pause(world)
+        fail(world)
+    world.put(make.Monitor("watch").spec(deployment="web").asks("r1").obj())
+    world.settle()
+    assert world.pipeline()["pendingTrigger"]["type"] == "MonitorRequested"  # for an hour, after three failures
+    assert pause(world) <= timedelta(minutes=5)
+    assert trigger(world, world.names("TrainingRun")[-1])["type"] == "RetryDue"
+
+
+@pytest.mark.parametrize("limit", [{}, {"minIntervalSeconds": 1800}, {"maxRunsPerDay": 1}])
+def test_the_status_says_when_the_next_try_really_comes(limit: dict[str, int]) -> None:
+    world = quickstart(make.Pipeline().triggers(**limit))
+    fail(world)
+    for step in (0, 600):  # also when its own time is over and a limit still holds it
+        world.advance(seconds=step if limit else 0)
+        world.settle()
+        (ready,) = [c for c in world.pipeline()["conditions"] if c["type"] == "Ready"]
+        said = ready["message"].rpartition("try 1 follows at ")[2]
+        assert said[:19] == world.pipeline()["pendingTrigger"]["notBefore"][:19]  # to the second
+    while len(world.names("TrainingRun")) == 1:
+        pause(world)
+    assert conditions.format_time(world.clock.time) >= said
 
 
 def test_a_suspended_pipeline_waits() -> None:

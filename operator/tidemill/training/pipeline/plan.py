@@ -55,7 +55,7 @@ def plan(snapshot: PipelineSnapshot) -> Plan:
         delete=_surplus(now, probe),
         status=status,
         events=_events(now, status),
-        requeue_after=_seconds(snapshot, _moments(now, held, probe, status)),
+        requeue_after=_seconds(snapshot, _moments(now, probe, status)),
     )
 
 
@@ -142,11 +142,15 @@ def _events(now: Situation, status: dict[str, Any]) -> tuple[Event, ...]:
     return tuple(found)
 
 
-def _moments(now: Situation, held: Held | None, probe: Probing, status: dict[str, Any]) -> list[datetime | None]:
-    """When something may change without any object changing."""
+def _moments(now: Situation, probe: Probing, status: dict[str, Any]) -> list[datetime | None]:
+    """When something may change without any object changing.
+
+    What wants a run most may be held longest, as new data is after failures that are themselves tried again soon.
+    """
     following = status.get("nextScheduleTime")
+    holds = (limits.hold(now, verdict) for verdict in triggers.verdicts(now))
     moments: list[datetime | None] = [
-        held.hold.until if held else None,
+        *(hold.until for hold in holds if hold is not None),
         conditions.parse_time(following) if following else None,
         probe.next,
         limits.pause_until(now),

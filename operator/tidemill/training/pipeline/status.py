@@ -131,7 +131,8 @@ def _after_failure(situation: Situation, last: RunRecord) -> list[Condition]:
         text, again = f"run {last.name} failed: {last.message}", retry.retry(situation)
         if again is None:
             return _stalled(words.RUN_FAILED, text)
-        return _waiting(words.RUN_FAILED, f"{text}; try {again.number} follows at {conditions.format_time(again.at)}")
+        when = conditions.format_time(limits.retry_at(situation, again))
+        return _waiting(words.RUN_FAILED, f"{text}; try {again.number} follows at {when}")
     text = f"run {last.name} was refused: {last.message}"
     champion = champions.champion(situation.snapshot, situation.history)
     if champion is not None and in_force(situation):

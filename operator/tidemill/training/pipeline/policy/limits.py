@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from tidemill.training.pipeline.policy import retry
 from tidemill.training.pipeline.policy.history import DAY
+from tidemill.training.pipeline.policy.retry import Retry
 from tidemill.training.pipeline.policy.situation import Situation
 from tidemill.training.pipeline.policy.triggers import Verdict
 
@@ -51,6 +52,12 @@ def pause_until(situation: Situation) -> datetime | None:
     doublings = min(failures - SLOW_AFTER_FAILURES, 10)
     until = situation.history.last_start + min(FIRST_PAUSE * 2**doublings, LONGEST_PAUSE)
     return until if until > situation.snapshot.now else None
+
+
+def retry_at(situation: Situation, found: Retry) -> datetime:
+    """When the next try starts: limits hold it as they hold every other run."""
+    limits = (_interval(situation), _per_day(situation))
+    return max([found.at, *(h.until for h in limits if h is not None and h.until is not None)])
 
 
 def _interval(situation: Situation) -> Hold | None:
