@@ -95,6 +95,29 @@ def test_a_pipeline_that_was_in_force_is_tried_again_too() -> None:
     assert world.pipeline()["champion"]["version"] == "churn-2"
 
 
+def test_a_failure_that_a_later_run_has_mended_is_not_tried_again_when_that_run_is_deleted() -> None:
+    world = quickstart()
+    failed = fail(world)
+    world.advance(seconds=75)
+    world.remove("TrainingRun", world.train())
+    world.settle()
+    world.advance(days=1)
+    world.settle()
+    assert world.names("TrainingRun") == [failed]
+    assert world.condition("TrainingPipeline", "churn") == ("True", "Trained")
+    assert (world.pipeline()["consecutiveFailures"], world.pipeline()["lastRun"]) == (0, failed)
+
+
+def test_a_failure_is_not_counted_again_when_a_later_one_is_deleted() -> None:
+    world = quickstart()
+    first = fail(world)
+    pause(world)
+    world.remove("TrainingRun", fail(world))
+    world.settle()
+    assert (world.pipeline()["consecutiveFailures"], world.pipeline()["lastRun"]) == (2, first)
+    assert trigger(world, world.names("TrainingRun")[-1])["from"] == first, "the failure that is left is tried again"
+
+
 OTHERS = {
     "user": ("UserError", "SyntaxError", "line 3"),
     "data": ("DataInvalid", "MissingTarget", "no such column"),

@@ -106,7 +106,7 @@ def in_force(situation: Situation) -> bool:
 
 def _after_last_run(situation: Situation) -> list[Condition]:
     last = situation.history.newest
-    if last is not None and last.outcome == "False":
+    if last is not None and last.outcome == "False" and not situation.history.is_mended(last):
         return _after_failure(situation, last)
     champion = champions.champion(situation.snapshot, situation.history)
     waits = champions.undecided(situation.snapshot)

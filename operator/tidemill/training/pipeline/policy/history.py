@@ -51,6 +51,10 @@ class History:
     handled_request: str | None
     handled_monitors: Mapping[str, str]
 
+    def is_mended(self, failed: RunRecord) -> bool:
+        """Whether a later run has succeeded, also one that was deleted since."""
+        return self.last_success is not None and self.last_success > (failed.completed or failed.created)
+
 
 def history(snapshot: PipelineSnapshot) -> History:
     """Status and runs as one."""
@@ -114,6 +118,8 @@ def _outcome(snapshot: PipelineSnapshot) -> tuple[int, datetime | None, str | No
         return status.consecutive_failures, status.last_successful_time, status.last_run
     if ended.outcome == "True":
         return 0, ended.completed or ended.created, ended.name
+    if status.last_run_time is not None and ended.created < status.last_run_time:  # counted before; a later one is gone
+        return status.consecutive_failures, status.last_successful_time, ended.name
     return status.consecutive_failures + 1, status.last_successful_time, ended.name
 
 

@@ -40,6 +40,8 @@ def retry(situation: Situation) -> Retry | None:
     last = situation.history.newest
     if last is None or situation.history.active is not None or last.outcome != "False":
         return None
+    if situation.history.is_mended(last):
+        return None
     if last.failure.get("category") != "Infrastructure" or last.failure.get("reason") in NOT_AGAIN:
         return None
     number = _number(last) + 1
