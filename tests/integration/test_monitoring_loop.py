@@ -322,21 +322,24 @@ def test_rules_are_accepted_by_promtool(tmp_path: Path) -> None:
 
 
 RULES = Path(__file__).resolve().parents[2] / "manifests" / "prometheus" / "rules.yaml"
-LABELS = {"kind": "ModelDeployment", "namespace": "team", "name": "churn", "type": "RolledBack", "status": "True"}
+OBJECT = {"kind": "ModelDeployment", "namespace": "team", "name": "churn"}
 
 
-def test_the_alert_on_a_version_that_was_taken_back_fires_and_ends(tmp_path: Path) -> None:
+def test_the_alert_on_a_version_that_was_taken_back_fires_once_and_ends(tmp_path: Path) -> None:
+    """Both replicas of the operator tell of every object."""
     path = tmp_path / "rules.yaml"
     path.write_text(yaml.safe_dump({"groups": yaml.safe_load(RULES.read_text())["spec"]["groups"]}))
-    labels = ",".join(f'{name}="{value}"' for name, value in LABELS.items())
-    series = f"tidemill_operator_resource_condition{{{labels}}}"
+    series = [
+        "tidemill_operator_resource_condition{" + ",".join(f'{name}="{value}"' for name, value in labels.items()) + "}"
+        for labels in ({**OBJECT, "type": "RolledBack", "status": "True", "pod": pod} for pod in ("one", "other"))
+    ]
     said = "The condition RolledBack of the ModelDeployment says which and why; what it serves is the version before."
     texts = {"summary": "team/churn took a version back", "description": said}
-    fires = {"exp_labels": {"severity": "warning", **LABELS}, "exp_annotations": texts}
+    fires = {"exp_labels": {"severity": "warning", **OBJECT}, "exp_annotations": texts}
     alert = {"alertname": "TidemillRolledBack"}
     case = {
         "interval": "1m",
-        "input_series": [{"series": series, "values": "1 1 stale"}],
+        "input_series": [{"series": one, "values": "1 1 stale"} for one in series],
         "alert_rule_test": [
             {"eval_time": "1m", **alert, "exp_alerts": [fires]},
             {"eval_time": "3m", **alert, "exp_alerts": []},
