@@ -31,8 +31,6 @@ RUN: Final = f"{GROUP}/run"
 VERSION: Final = f"{GROUP}/version"
 DEPLOYMENT: Final = f"{GROUP}/deployment"
 MONITOR: Final = f"{GROUP}/monitor"
-TRACK: Final = f"{GROUP}/track"
-"""`stable` or `candidate`, on the pods of a ModelDeployment."""
 DIGEST: Final = f"{GROUP}/digest"
 """The first characters of a content digest; never the whole (a label value holds 63 characters)."""
 

@@ -35,13 +35,6 @@ def child_name(base: str, *suffix: object, limit: int = 63) -> str:
     return f"{head}-{hashing.short(wanted, HASH_LENGTH)}{clean_tail}".rstrip("-")
 
 
-def service_name(base: str, *suffix: object, limit: int = 63) -> str:
-    """As `child_name`, and a DNS-1035 label: a name that starts with a digit gets `s-` in front."""
-    if base[:1].isalpha():
-        return child_name(base, *suffix, limit=limit)
-    return child_name(f"s-{base}", *suffix, limit=limit)
-
-
 def label_value(value: str) -> str:
     """`value` as a valid label value: at most 63 characters, cut with a hash when it is longer."""
     if len(value) <= 63 and re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?", value):

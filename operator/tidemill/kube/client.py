@@ -176,10 +176,6 @@ class KubeClient:
         written: Obj = await self._call("PATCH", _path(ObjectRef.of(obj), "status"), query, body, _JSON)
         return written
 
-    async def patch_status(self, ref: ObjectRef, status: Mapping[str, Any]) -> Obj:
-        """JSON merge patch of the status: for tests and single fields; reconcilers return a Plan instead."""
-        return await self.patch_merge(ref, {"status": status}, "status")
-
     async def patch_merge(self, ref: ObjectRef, body: Mapping[str, Any], subresource: str | None = None) -> Obj:
         """JSON merge patch; with a uid in `ref` it fails with 409 on a later object of that name."""
         if ref.uid:

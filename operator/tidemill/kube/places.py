@@ -1,7 +1,7 @@
 """Who may send the next request: a bounded number at a time, and the kinds take turns.
 
-Objects of users come first, and all that is no pass, the Lease above all. What Tidemill makes of them, the Jobs of two
-thousand runs say, has a share that it cannot lose, and no more than that while the others wait.
+Objects of users come first, and all that is no pass. What Tidemill makes of them, the Jobs of two thousand runs say,
+has a share that it cannot lose, and no more than that while requests of the others wait or are being answered.
 
 Why not the connection pool's own queue: it is one line for all, in which five hundred deployments stand behind two
 thousand pipelines, and the time in it counts against the request's time-out. Here each kind has a line of its own, the
@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 OTHERS_SHARE = 32
-"""While requests for objects of users wait, those for our own have one place in so many, at least one."""
+"""While there are requests for objects of users, those for our own have one place in so many, at least one."""
 
 
 class Line(NamedTuple):

@@ -2,7 +2,7 @@
 
 Why bounds: whoever may create objects decides how large they are (1.5 MB each, in small pieces twenty times that in
 memory), and the operator knows all objects of all tenants. What is over the bound is cut, marked, and read live when
-its own turn comes (`Cache.is_cut`).
+its own turn comes (`Deps.read`).
 """
 
 from __future__ import annotations

@@ -19,16 +19,8 @@ def test_child_names_are_labels_within_their_limit(owner: str, suffix: list[str]
     assert name == names.child_name(owner, *suffix, limit=limit)
 
 
-@given(OWNER)
-def test_service_names_start_with_a_letter(owner: str) -> None:
-    name = names.service_name(owner, "router")
-    assert re.match(r"^[a-z]([a-z0-9-]*[a-z0-9])?$", name)
-    assert len(name) <= 63
-
-
 def test_short_names_stay_as_they_are() -> None:
     assert names.child_name("churn", "router") == "churn-router"
-    assert names.service_name("churn") == "churn"
 
 
 def test_long_owners_that_share_their_beginning_get_different_children() -> None:
