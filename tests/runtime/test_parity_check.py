@@ -82,6 +82,17 @@ def test_rows_are_bounded_and_counted(limit: int) -> None:
     assert sum(block.candidates for block in blocks) >= 9 * 5000
 
 
+@pytest.mark.parametrize("limit", [200, 1000])
+def test_more_columns_with_steps_than_rows_for_them(limit: int) -> None:
+    width = 500
+    schema = Schema(Signature(inputs=tuple(ColumnSpec(name=f"x{i}", datatype="FP64") for i in range(width)), outputs=()))
+    blocks = rows.blocks(schema, [np.arange(5.0)] * width, [np.array([0.1, 0.2])] * width, limit)
+    (at_steps,) = (block for block in blocks if block.kind == "threshold")
+    assert 16 <= at_steps.rows <= limit
+    assert at_steps.candidates == 9 * 2 * width
+    assert len(np.unique(at_steps.changed)) >= min(width, at_steps.rows) // 2
+
+
 def test_thresholds_are_told_in_input_columns() -> None:
     random = np.random.default_rng(0)
     values = random.normal(size=(60, 3))

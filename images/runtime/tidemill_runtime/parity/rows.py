@@ -136,7 +136,8 @@ class _Maker:
         for i, pool in pools.items():
             bases = random.integers(0, self._rows, len(pool))
             rows += [(base, {i: value}) for base, value in zip(bases.tolist(), pool.tolist(), strict=True)]
-        for base in random.integers(0, self._rows, min(share - len(rows), len(rows)) if pools else 0).tolist():
+        left = max(0, share - len(rows))  # none where there are many columns
+        for base in random.integers(0, self._rows, min(left, len(rows))).tolist():
             flags = random.random(len(pools)) < 0.5
             rows.append(
                 (base, {i: float(random.choice(p)) for (i, p), f in zip(pools.items(), flags, strict=True) if f})
