@@ -191,6 +191,38 @@ def test_a_difference_names_the_row(change: Any, words: str) -> None:
     assert check(Fake(refuses)).compared(Fake(refuses)).passed
 
 
+def test_a_row_that_one_form_refuses_is_found_behind_many_that_both_refuse() -> None:
+    values = np.arange(1.0, 1001.0)
+    columns: list[Any] = [values, values, np.full(1000, 2.0), np.array(["Köln"] * 1000, dtype=object)]
+    blocks = [block for block in rows.blocks(SCHEMA, columns, STEPS, 10_000) if block.kind == "training"]
+
+    def answers(*refused: float) -> Fake:
+        def change(frame: Frame, values: Any) -> Any:
+            if np.isin(frame.column(0), refused).any():
+                raise BadRequestError("inputs: no such number")
+            return values
+
+        return Fake(change)
+
+    both = (5.0, 300.0, 600.0, 900.0)
+    assert Check(answers(*both), SCHEMA, blocks).compared(answers(*both)).passed
+    for row in (255.0, 1000.0 - 4):  # the last of a request, of which the first rows are asked alone; and beyond them
+        found = Check(answers(), SCHEMA, blocks).compared(answers(row))
+        assert found.reason.startswith(f"training row x={row}, "), found
+        assert found.reason.endswith("(alone): by ONNX status 400, natively an answer")
+    found = Check(answers(*both[:3]), SCHEMA, blocks).compared(answers(*both))
+    assert found.reason.startswith("training row x=900.0, ")
+
+
+def test_what_is_refused_in_company_alone_is_a_difference() -> None:
+    found = check(Fake()).compared(Fake(lambda f, v: v if f.rows < 30 else refuses_all()))
+    assert re.search(r"^training row .* \(among 40\): by ONNX status 400, natively an answer$", found.reason)
+
+
+def refuses_all() -> None:
+    raise BadRequestError("inputs: too many")
+
+
 def test_the_clock_ends_a_check_and_what_it_ended_is_not_verified() -> None:
     now = iter(range(1000))
     found = check(Fake(), seconds=5, clock=lambda: float(next(now))).compared(Fake())

@@ -84,29 +84,36 @@ class Check:
             if self._clock() > until:
                 reason = f"the check took longer than {self._seconds:g} s: {count} of {total} rows were compared"
                 return Verdict(count, total, reason, is_late=True)
-            block = self._blocks[number]
-            frame = block.frame(self._schema, places)
-            wanted, given = self._native.answer(number, places, frame), outcome(form, frame)
-            if len(places) > 1 and (isinstance(wanted, Refused) or isinstance(given, Refused)):
-                places = places[: max(0, _REFUSALS - refusals)]  # who is refused is seen alone only
-                refusals += len(places)
-                found = self._one_by_one(form, number, places)
-            else:
-                found = self._differs(wanted, given, block, places, frame)
+            found, is_refused = self._asked(form, number, places)
+            if is_refused and len(places) > 1:
+                some = places[: max(0, _REFUSALS - refusals)]  # who is refused is seen alone only
+                refusals += len(some)
+                alone = (self._asked(form, number, np.array([place]))[0] for place in some)
+                found = next(filter(None, alone), "") or self._halved(form, number, places, found)
+                places = some
             count += 0 if is_again else len(places)
             if found:
                 return Verdict(count, total, found)
         return Verdict(count, total)
 
-    def _one_by_one(self, form: Predictor, number: int, places: Array) -> str:
+    def _asked(self, form: Predictor, number: int, places: Array) -> tuple[str, bool]:
+        """Return how the answers to one request differ, "" where they do not, and whether a form refuses it."""
         block = self._blocks[number]
-        for place in places:
-            one = np.array([place])
-            frame = block.frame(self._schema, one)
-            found = self._differs(self._native.answer(number, one, frame), outcome(form, frame), block, one, frame)
-            if found:
-                return found
-        return ""
+        frame = block.frame(self._schema, places)
+        wanted, given = self._native.answer(number, places, frame), outcome(form, frame)
+        is_refused = isinstance(wanted, Refused) or isinstance(given, Refused)
+        return self._differs(wanted, given, block, places, frame), is_refused
+
+    def _halved(self, form: Predictor, number: int, places: Array, found: str) -> str:
+        """Return how the smallest part of a request differs, where the whole does so (`found`).
+
+        One form refuses the whole for a row that need not be among those that were asked alone.
+        """
+        while found and len(places) > 1:
+            halves = ((self._asked(form, number, half)[0], half) for half in np.array_split(places, 2))
+            smaller, places = next((half for half in halves if half[0]), ("", places[:0]))
+            found = smaller or found
+        return found
 
     def _differs(self, wanted: Outcome, given: Outcome, block: Block, places: Array, frame: Frame) -> str:
         found = difference(wanted, given, self._usual, ("natively", "by ONNX"))
