@@ -14,7 +14,7 @@ from sklearn.preprocessing import Binarizer, OneHotEncoder, StandardScaler
 from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_runtime.parity import rows
 from tidemill_runtime.parity.check import CHUNK, Check
-from tidemill_runtime.parity.compare import Refused, difference
+from tidemill_runtime.parity.compare import Refused, difference, scales
 from tidemill_runtime.parity.thresholds import thresholds
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError
@@ -124,6 +124,8 @@ def answered(prediction: Any, probabilities: Any = None) -> Answer:
         (answered([1, 2], [[0.1], [0.2]]), answered([1, 2], [[0.1], [0.20009]]), None),
         (answered([1, 2], [[0.1], [0.2]]), answered([1, 2], [[0.1], [0.2002]]), 1),
         (answered([1, 2], [[0.1], [0.2]]), answered([1, 3], [[0.1], [0.2]]), 1),
+        (answered([20095.0], [[1.0]]), answered([20096.0], [[1.0]]), 0),
+        (answered([20095.0], [[1.0]]), answered([20095], [[1.0]]), None),
         (answered([1.0, 1e6]), answered([1.0, 1e6 + 50]), None),
         (answered([1.0, 1e6]), answered([1.0, 1e6 + 200]), 1),
         (answered([0.0, 1.0]), answered([1e-6, 1.0]), None),
@@ -140,6 +142,13 @@ def test_what_a_difference_is(first: Any, second: Any, differs: int | None) -> N
     found = difference(first, second, [1.0, 1.0], ("natively", "by ONNX"))
     assert (found and found[0]) == differs
     assert found is None or ("natively" in found[1] and "by ONNX" in found[1])
+
+
+def test_each_column_of_an_output_has_its_own_scale() -> None:
+    usual = scales(answered([[1.7e9, 0.5], [1.7e9, 0.0], [np.nan, 0.4]]))
+    wanted, wrong, near = ([[1.7e9, small]] for small in (0.0, 0.1, 1e-5))
+    assert difference(answered(wanted), answered(wrong), usual, ("natively", "by ONNX"))
+    assert difference(answered(wanted), answered(near), usual, ("natively", "by ONNX")) is None
 
 
 class Fake:

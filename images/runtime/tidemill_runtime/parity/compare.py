@@ -16,6 +16,7 @@ from tidemill_runtime.server.errors import BadRequestError
 from tidemill_runtime.server.frame import Array, Frame, shown
 
 TOLERANCE = 1e-4
+_LABELS = ("label", "cluster")
 _SHOWN = 4  # columns of a row in a reason
 
 
@@ -50,22 +51,24 @@ def outcome(model: Predictor, frame: Frame) -> Outcome:
         return Refused(500)
 
 
-def scales(answer: Outcome) -> list[float]:
-    """Return for each output the mean size of its numbers in usual answers, by which small ones are judged."""
+def scales(answer: Outcome) -> list[Array]:
+    """Return for each output and each of its columns the mean size of usual numbers, by which small ones are judged."""
     if isinstance(answer, Refused):
         return []
     return [_mean(array) for _, _, array in answer.tensors()]
 
 
-def _mean(array: Array) -> float:
+def _mean(array: Array) -> Array:
     if array.dtype.kind not in "fiu":
-        return 0.0
-    sizes = np.abs(array[np.isfinite(array)].astype(np.float64))
-    return float(sizes.mean()) if len(sizes) else 0.0
+        return np.zeros(array.shape[1:])
+    sizes = np.abs(array.astype(np.float64))
+    is_number = np.isfinite(sizes)
+    total: Array = np.where(is_number, sizes, 0.0).sum(axis=0)
+    return total / np.maximum(is_number.sum(axis=0), 1)
 
 
 def difference(
-    wanted: Outcome, given: Outcome, usual: Sequence[float], names: tuple[str, str]
+    wanted: Outcome, given: Outcome, usual: Sequence[Array | float], names: tuple[str, str]
 ) -> tuple[int, str] | None:
     """Return the first row that two forms (with these `names`) answer otherwise and how, None where there is none.
 
@@ -81,7 +84,7 @@ def difference(
         name, first, second = expected[0], expected[2], found[2]
         if first.shape != second.shape:
             return 0, f"{name} of shape {second.shape[1:]} {names[1]}, {first.shape[1:]} {names[0]}"
-        bad = ~_alike(first, second, scale, is_label=place == 0, is_probability=name.startswith(PROBABILITIES))
+        bad = ~_alike(first, second, scale, is_label=name in _LABELS, is_probability=name.startswith(PROBABILITIES))
         if bad.any():
             row = int(np.argmax(bad.reshape(len(bad), -1).any(axis=1)))
             at = (row, *(int(i) for i in np.argwhere(bad[row])[0])) if bad.ndim > 1 else (row,)
@@ -95,14 +98,14 @@ def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else shown(value)
 
 
-def _alike(first: Array, second: Array, scale: float, *, is_label: bool, is_probability: bool) -> Array:
+def _alike(first: Array, second: Array, scale: Array | float, *, is_label: bool, is_probability: bool) -> Array:
     if first.dtype.kind not in "fiub" or second.dtype.kind not in "fiub":
         found: Array = np.asarray(first.astype(object) == second.astype(object), dtype=bool)
         return found
     a, b = first.astype(np.float64), second.astype(np.float64)
     with np.errstate(all="ignore"):
         same: Array = (a == b) | (np.isnan(a) & np.isnan(b))
-        if is_label and not (first.dtype.kind == "f" or second.dtype.kind == "f"):
+        if is_label:
             return same
         allowed = TOLERANCE if is_probability else TOLERANCE * np.maximum(np.abs(a), scale)
         near: Array = same | (np.isfinite(a) & np.isfinite(b) & (np.abs(a - b) <= allowed))
