@@ -13,7 +13,7 @@ from sklearn.preprocessing import Binarizer, OneHotEncoder, StandardScaler
 
 from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_runtime.parity import rows
-from tidemill_runtime.parity.check import CHUNK, Check
+from tidemill_runtime.parity.check import CHUNK, Check, _Native
 from tidemill_runtime.parity.compare import Refused, difference, scales
 from tidemill_runtime.parity.thresholds import thresholds
 from tidemill_runtime.server.answer import Answer
@@ -80,6 +80,16 @@ def test_rows_are_bounded_and_counted(limit: int) -> None:
     blocks = [block for kind in made(limit, steps).values() for block in kind]
     assert sum(block.rows for block in blocks) <= limit + 16 * len(blocks)
     assert sum(block.candidates for block in blocks) >= 9 * 5000
+
+
+def test_all_kinds_together_have_no_more_rows_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    width, limit = 200, 2000
+    inputs = tuple(ColumnSpec(name=f"x{i}", datatype="INT64") for i in range(width))
+    schema, known = Schema(Signature(inputs=inputs, outputs=())), [np.arange(700)] * width
+    steps = [np.array([0.1, 0.2])] * width
+    assert limit * 0.9 < sum(block.rows for block in rows.blocks(schema, known, steps, limit)) <= limit
+    monkeypatch.setattr(rows, "CELLS", 1000 * width)
+    assert 900 < sum(block.rows for block in rows.blocks(schema, known, steps, limit)) <= 1000
 
 
 @pytest.mark.parametrize("limit", [200, 1000])
@@ -237,6 +247,20 @@ def test_the_clock_ends_a_check_and_what_it_ended_is_not_verified() -> None:
     found = check(Fake(), seconds=5, clock=lambda: float(next(now))).compared(Fake())
     assert (found.passed, found.is_late) == (False, True)
     assert found.reason.startswith(f"the check took longer than 5 s: {found.rows} of {found.candidates} rows")
+
+
+def test_what_is_kept_of_the_answers_is_bounded() -> None:
+    native, bounded = Fake(), Fake()
+    both = [check(native), check(bounded)]
+    both[1]._native = _Native(bounded, left=100 * 8)
+    for one in both:
+        assert one.compared(Fake()).passed
+    asked = [len(one.calls) for one in (native, bounded)]
+    assert [one.company() for one in both] == ["", ""]
+    assert len(native.calls) == asked[0]
+    assert len(bounded.calls) > asked[1] > 0
+    held = [o for o in both[1]._native.known.values() if isinstance(o, Answer)]
+    assert sum(o.prediction.nbytes for o in held) <= 100 * 8
 
 
 def test_company_that_changes_an_answer_is_found() -> None:

@@ -19,6 +19,7 @@ CHUNK = 256  # rows of one request
 _ALONE = {"training": 200}
 _ALONE_OTHERS = 8
 _REFUSALS = 200  # requests of one row that are asked because a request of many was refused
+_KEPT = 64 << 20  # bytes of answers
 
 Clock = Callable[[], float]
 
@@ -40,16 +41,22 @@ class Verdict:
 
 @dataclass
 class _Native:
-    """Answers of the native form, kept: several graphs may be held against it."""
+    """Answers of the native form, kept for the look at company, as far as they are not too large."""
 
     model: Predictor
     known: dict[tuple[int, int, int], Outcome] = field(default_factory=dict)
+    left: int = _KEPT
 
     def answer(self, block: int, places: Array, frame: Frame) -> Outcome:
         key = (block, int(places[0]), len(places))
-        if key not in self.known:
-            self.known[key] = outcome(self.model, frame)
-        return self.known[key]
+        if (kept := self.known.get(key)) is not None:
+            return kept
+        found = outcome(self.model, frame)
+        size = 0 if isinstance(found, Refused) else sum(array.nbytes for _, _, array in found.tensors())
+        if size <= self.left:
+            self.left -= size
+            self.known[key] = found
+        return found
 
 
 class Check:

@@ -13,9 +13,10 @@ import numpy as np
 from tidemill_runtime.server.frame import EXACT, Array, Frame, Schema
 
 LIMIT = 20_000
+CELLS = 20_000_000  # values of all rows: with more than 1,000 columns there are fewer rows
 _SHARES = {
-    "training": 0.3, "single": 0.1, "whole": 0.05, "neighbour": 0.2, "threshold": 0.2, "unseen": 0.05, "null": 0.04,
-    "zero": 0.02, "range": 0.04,
+    "training": 0.25, "single": 0.1, "whole": 0.05, "neighbour": 0.2, "threshold": 0.2, "unseen": 0.05,
+    "unseen whole": 0.05, "null": 0.04, "zero": 0.02, "range": 0.04,
 }  # fmt: skip
 _TEXTS = ("no such category", "", "nan", "None")
 _NUMBERS = (10_000_019.0, -1.0, 2.0**24 + 1, 2.0**24 + 3, 2.0**31 + 1, 0.5)
@@ -59,25 +60,24 @@ def blocks(schema: Schema, known: list[Array], steps: Sequence[Array], limit: in
     `known`: rows that the model was made for, one array [rows] per column; numbers are float64 or, where none is
     missing, integers, text is object. `steps`: what `thresholds` found.
     """
-    maker = _Maker(schema, known, steps, limit)
+    maker = _Maker(schema, known, steps)
     makers: dict[str, Callable[[int], Block]] = {
         "training": maker.training, "null": maker.nulls, "threshold": maker.at_steps, "neighbour": maker.neighbours,
         "unseen": maker.unseen, "zero": maker.zeros, "range": maker.ends, "single": maker.singles,
-        "whole": maker.wholes,
+        "whole": maker.wholes, "unseen whole": maker.unseen_whole,
     }  # fmt: skip
+    limit = min(limit, CELLS // max(1, schema.width))
     made = [make(max(16, int(limit * _SHARES[kind]))) for kind, make in makers.items()]
-    made.append(maker.unseen_whole(max(16, int(limit * _SHARES["unseen"]))))
     return [block for block in made if block.rows]
 
 
 class _Maker:
     """Makes blocks; `share` is the most rows that one may have."""
 
-    def __init__(self, schema: Schema, known: list[Array], steps: Sequence[Array], limit: int) -> None:
+    def __init__(self, schema: Schema, known: list[Array], steps: Sequence[Array]) -> None:
         self._schema = schema
         self._known = known
         self._rows = len(known[0])
-        self._limit = limit
         self._numbers = [i for i, column in enumerate(schema.columns) if column.kind == "number"]
         self._steps = steps
         self._sorted = {i: _distinct(known[i]) for i in self._numbers}
