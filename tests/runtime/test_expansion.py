@@ -110,6 +110,19 @@ def test_rows_that_are_read_at_once_stay_within_the_limit() -> None:
     assert expansion.parquet_rows(numbers, 65536) == 65536
 
 
+def test_wide_values_of_a_fixed_width_are_read_few_at_once(mounts: Path, tmp_path: Path) -> None:
+    wide = pa.array([b"x" * 10_000], pa.binary(10_000))
+    column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(3000, dtype=np.int32)), wide)
+    content = parquet(pa.table({"s": column}), store_schema=False, compression="zstd")
+    metadata = pq.ParquetFile(io.BytesIO(content)).metadata
+    assert len(content) < 10_000
+    assert 1 <= expansion.parquet_rows(metadata, 65536) * 10_000 <= MEBIBYTE
+    with pytest.raises(DataError, match="more than 1048576 bytes"):
+        read(mounts, "wide.parquet", content, tmp_path / "a")
+    decimals = pa.table({"x": pa.array([1, 2]).cast(pa.decimal128(21, 2))})
+    assert expansion.parquet_rows(pq.ParquetFile(io.BytesIO(parquet(decimals))).metadata, 60_000) == 60_000
+
+
 def test_a_dictionary_within_the_limit_is_read_as_its_values(mounts: Path, tmp_path: Path) -> None:
     columns = {
         "text": pa.array(["a", None, "b", "a"]).dictionary_encode(),

@@ -112,16 +112,15 @@ def parquet_rows(metadata: "FileMetaData", most: int) -> int:
     """Return how many rows to read at once, at most `most`, so that these stay within the bound whatever they are.
 
     A text may stand in the file once and in every row, so none of the rows is taken to be shorter than its whole part
-    of the file. Of a column of another type the rows are what they say.
+    of the file. Columns of fixed width are told by the schema; numbers are few bytes.
     """
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    texts = [
-        column.total_uncompressed_size
-        for group in groups
-        for column in (group.column(index) for index in range(group.num_columns))
-        if column.physical_type == "BYTE_ARRAY"
-    ]
-    return max(1, min(most, _TEXT_ROWS, limit() // max(1, *texts))) if texts else most
+    columns = [group.column(index) for group in groups for index in range(group.num_columns)]
+    texts = [column.total_uncompressed_size for column in columns if column.physical_type == "BYTE_ARRAY"]
+    most = min(most, _TEXT_ROWS, limit() // max(1, *texts)) if texts else most
+    schema = [metadata.schema.column(index) for index in range(metadata.num_columns)]
+    fixed = sum(column.length for column in schema if column.physical_type == "FIXED_LEN_BYTE_ARRAY")
+    return max(1, min(most, limit() // fixed) if fixed else most)
 
 
 def counted(batches: "Iterable[RecordBatch]", where: str, growth: Growth) -> "Iterator[RecordBatch]":
