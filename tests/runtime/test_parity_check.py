@@ -95,7 +95,8 @@ def test_all_kinds_together_have_no_more_rows_than_the_limit(monkeypatch: pytest
 @pytest.mark.parametrize("limit", [200, 1000])
 def test_more_columns_with_steps_than_rows_for_them(limit: int) -> None:
     width = 500
-    schema = Schema(Signature(inputs=tuple(ColumnSpec(name=f"x{i}", datatype="FP64") for i in range(width)), outputs=()))
+    inputs = tuple(ColumnSpec(name=f"x{i}", datatype="FP64") for i in range(width))
+    schema = Schema(Signature(inputs=inputs, outputs=()))
     blocks = rows.blocks(schema, [np.arange(5.0)] * width, [np.array([0.1, 0.2])] * width, limit)
     (at_steps,) = (block for block in blocks if block.kind == "threshold")
     assert 16 <= at_steps.rows <= limit
