@@ -63,8 +63,8 @@ def _mean(array: Array) -> Array:
         return np.zeros(array.shape[1:])
     sizes = np.abs(array.astype(np.float64))
     is_number = np.isfinite(sizes)
-    total: Array = np.where(is_number, sizes, 0.0).sum(axis=0)
-    return total / np.maximum(is_number.sum(axis=0), 1)
+    found: Array = np.where(is_number, sizes, 0.0).sum(axis=0) / np.maximum(is_number.sum(axis=0), 1)
+    return found
 
 
 def difference(
