@@ -14,13 +14,14 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from pydantic import ValidationError
 from tests.support.monitoring import DIGEST, DOORS, START, Clock, batch, config, reference
 
 from tidemill_contracts.monitoring import MonitorConfig, MonitorReport, PerformanceConfig
 from tidemill_contracts.ports import PORTS
 from tidemill_runtime.monitor import schema
 from tidemill_runtime.monitor.admission import Admission
-from tidemill_runtime.monitor.app import Doors
+from tidemill_runtime.monitor.app import Doors, parse_feedback
 from tidemill_runtime.monitor.service import Monitor
 from tidemill_runtime.monitor.writer import BusyError
 
@@ -158,6 +159,8 @@ def test_python_clients_that_write_nan_and_infinity_are_understood(ready: Api) -
         ("/v1/feedback", b'{"id": "", "label": 1}', 400, "id: must not be empty"),
         ("/v1/feedback", b'{"id": "a", "label": null}', 400, "label: must be a finite number, a text, true or false"),
         ("/v1/feedback", b'[{"id": "a", "label": NaN}]', 400, "label: must be a finite number, a text, true or false"),
+        ("/v1/feedback", b' {"id": "a", "label": 1, "colour": 1}', 400, "body: there is no field colour"),
+        ("/v1/feedback", b'[{"id": "a", "label": 1}, {"colour": 1}]', 400, "1: there is no field colour"),
     ],
 )
 def test_bad_bodies_are_refused_with_the_field(ready: Api, path: str, body: bytes, status: int, error: str) -> None:
@@ -205,6 +208,26 @@ def test_a_body_above_the_limit_is_413_and_too_much_at_once_is_503(tmp_path: Pat
         assert (busy.status_code, busy.headers["retry-after"]) == (503, "1")
         small = api.post("/v1/feedback", json={"id": "a", "label": 1})
         assert small.status_code == 202  # what was refused no longer counts
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" + b"1," * 80 + b"1]", b"[" + b"[]," * 40 + b"[]]", b"{" + b'"a":1,' * 80 + b'"a":1}']
+)
+def test_a_body_of_many_short_values_counts_more_than_its_bytes(tmp_path: Path, body: bytes) -> None:
+    with serving(config(tmp_path), admission=Admission(max_body=1_000)) as api:
+        answer = api.post("/v1/feedback", content=body)
+        assert (answer.status_code, answer.json()) == (413, {"error": "body: at most 62 values"})
+    with serving(config(tmp_path), admission=Admission(max_total=1_000)) as api:
+        assert api.post("/v1/feedback", content=body).status_code == 503
+        assert api.post("/v1/feedback", json={"id": "a", "label": 1}).status_code == 202
+
+
+@pytest.mark.parametrize("body", [b"[" + b"1," * 900 + b"1]", b"{%s}" % b",".join(b'"%d":1' % i for i in range(900))])
+def test_mistakes_of_a_stranger_are_not_collected(body: bytes) -> None:
+    """An error takes 650 bytes, the item that it is of two."""
+    with pytest.raises(ValidationError) as caught:
+        parse_feedback(body)
+    assert caught.value.error_count() == 1
 
 
 def test_a_full_writer_queue_is_503_with_retry_after(ready: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,9 @@ from tests.support import documents
 from tests.support.stored import GOLDEN, RELEASES, check_readable, readers, says
 
 from tidemill_contracts.base import Document
+from tidemill_contracts.inference import PredictionBatch
 from tidemill_contracts.monitoring import DriftConfig, MonitorConfig
+from tidemill_contracts.training import Expectations, TrainerConfig
 
 STORED = [
     pytest.param(documents.DOCUMENTS[path.name.partition(".")[0]], path, id=f"{path.parent.name}-{path.name}")
@@ -104,3 +106,24 @@ def test_what_has_its_default_is_not_sent_and_what_tells_kinds_apart_always_is()
     stored = (GOLDEN / "0.1" / "posted-reference.json").read_text()
     sent = json.loads(documents.DOCUMENTS["posted-reference"].from_json(stored).to_json())
     assert [f["kind"] for f in sent["profile"]["features"]] == ["numeric", "categorical"]
+
+
+WRONG = [None] * 1000  # no text, no number, no document
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "value"),
+    [
+        (PredictionBatch, "ids", WRONG),
+        (PredictionBatch, "latencies", WRONG),
+        (PredictionBatch, "columns", {str(i): 1 for i in range(1000)}),
+        (PredictionBatch, "columns", {"a": [[]] * 1000}),
+        (TrainerConfig, "data", WRONG),
+        (Expectations, "columns", WRONG),
+    ],
+)
+def test_a_collection_fails_at_its_first_wrong_item(model: type[Document], field: str, value: Any) -> None:
+    with pytest.raises(ValidationError) as caught:
+        model.from_json(json.dumps({field: value}))
+    mistakes = {error["loc"][:3] for error in caught.value.errors() if error["loc"][0] == field}
+    assert len(mistakes) == 1

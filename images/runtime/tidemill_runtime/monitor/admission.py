@@ -1,6 +1,7 @@
 """How much posted data may be in the process at once. Beyond that, posts are refused at once with a Retry-After.
 
-A bound on bytes, not only on requests: dozens of servers that retry together must not fill the memory.
+A bound on bytes, not only on requests: dozens of servers that retry together must not fill the memory. What counts is
+what a body becomes: one of many short values counts more than its bytes.
 """
 
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from tidemill_runtime.monitor.writer import BusyError
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 MAX_TOTAL_BYTES: Final = 32 * 1024 * 1024
+VALUE_BYTES: Final = 16  # that a JSON value counts at least; parsed, a label of three takes 1 KiB
 
 
 class TooLargeError(Exception):
@@ -38,7 +40,7 @@ class Admission:
 
         Raises:
             EncodedError: it says that it is compressed, or encoded in another way.
-            TooLargeError: above the limit of one body.
+            TooLargeError: above the limit of one body, in bytes or in values.
             BusyError: above the limit of all bodies.
         """
         encoding = request.headers.get("content-encoding", "identity").strip().lower()
@@ -60,9 +62,21 @@ class Admission:
                 held += len(chunk)
             body = bytes(chunks)
             del chunks  # or both are held until the body is handled
+            more = max(0, VALUE_BYTES * _values(body) - held)
+            if held + more > self._max_body:
+                raise TooLargeError(f"body: at most {self._max_body // VALUE_BYTES} values")
+            if self._held + more > self._max_total:
+                raise BusyError
+            self._held += more
+            held += more
             yield body
         finally:
             self._held -= held
 
     def _too_large(self) -> TooLargeError:
         return TooLargeError(f"body: at most {self._max_body} bytes")
+
+
+def _values(body: bytes) -> int:
+    """Return how many values a JSON text has at most: each but the first of a list or an object follows a comma."""
+    return body.count(b",") + body.count(b"[") + body.count(b"{")

@@ -10,12 +10,13 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import prometheus_client
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from pydantic import TypeAdapter, ValidationError
+from pydantic import FailFast, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -40,9 +41,24 @@ from tidemill_runtime.monitor.writer import BusyError, WriterStoppedError
 T = TypeVar("T")
 
 RETRY_AFTER_SECONDS: Final = 1
-_FEEDBACK: Final = TypeAdapter(Feedback | list[Feedback])  # written by people: a field that does not exist is refused
 _SHOWN_CONFLICTS: Final = 20
 _READ: Final = ["GET", "HEAD"]
+
+
+class _Label(Feedback):
+    """Feedback is written by people: a field that does not exist is refused, the first alone for there may be many."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, given: Any) -> Any:
+        names = given if isinstance(given, dict) else ()
+        unknown = next((name for name in names if name not in Feedback.model_fields), None)
+        if unknown is not None:
+            raise PydanticCustomError("unknown", "there is no field {name}", {"name": unknown[:60]})
+        return given
+
+
+_LABELS: Final = TypeAdapter(Annotated[list[_Label], FailFast()])
 
 
 class Doors:
@@ -147,8 +163,8 @@ def parse_feedback(body: bytes) -> list[Feedback]:
         ValidationError: not feedback.
         InvalidBatchError: an empty id, or a label that is null or not finite.
     """
-    parsed = _FEEDBACK.validate_json(body)
-    entries = parsed if isinstance(parsed, list) else [parsed]
+    is_list = body.lstrip().startswith(b"[")
+    entries: list[Feedback] = [*_LABELS.validate_json(body)] if is_list else [_Label.model_validate_json(body)]
     for entry in entries:
         if not entry.id:
             raise InvalidBatchError("id: must not be empty")
