@@ -153,6 +153,27 @@ def test_a_lift_counts_once_and_not_for_later_marks() -> None:
     assert marks(world) == []
 
 
+def test_of_long_values_the_end_counts_too_and_the_status_stays_small() -> None:
+    world = two_versions()
+    for value in ("x" * 1000 + "1", "x" * 1000 + "2"):
+        world.advance(minutes=1)
+        mark(world)
+        annotate(world, retry=value)
+        status = world.get("ModelVersion", "churn-2")["status"]
+        assert marks(world) == []
+        assert len(status["lastHandledRetry"]) <= 512 and len(status["lifted"]["by"]) <= 600
+
+
+def test_a_mark_that_comes_late_does_not_undo_a_later_lift() -> None:
+    world = two_versions()
+    early = format_time(world.clock.time)
+    annotate(world, approve=make.digest("b"))
+    annotate(world, retry="x")
+    lifted = world.get("ModelVersion", "churn-2")["status"]["lifted"]
+    mark(world, time=early)  # by an operator that had not seen the lift
+    assert marks(world) == [] and world.get("ModelVersion", "churn-2")["status"]["lifted"] == lifted
+
+
 def test_without_marks_nothing_more_is_written_of_a_version() -> None:
     world = two_versions()
     annotate(world, approve=make.digest("b"))

@@ -149,7 +149,10 @@ class ModelVersionStatus(Status):
     ] = {}
     lifted: Annotated[Lifted | None, Field(description="The last time that a person lifted takenBack.")] = None
     last_handled_retry: Annotated[
-        str | None, Field(description="Value of the annotation tidemill.io/retry that was last served.")
+        str | None,
+        Field(
+            description="Value of the annotation tidemill.io/retry that was last served; of more than 512 characters its digest."
+        ),
     ] = None
     deployments: Annotated[
         list[str],

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 
 from tidemill.api.v1alpha1.model_version import Decision, Lifted, TakenBack
 from tidemill.core import labels
+from tidemill.core.asked import new_value
 from tidemill.training.version.policy.approval import GATES
 from tidemill.training.version.snapshot import VersionSnapshot
-
-TEXT_LIMIT = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,8 @@ class Marks:
 def marks(snapshot: VersionSnapshot, decision: Decision | None) -> Marks:
     """The marks that count now. `decision`: the one in force, which may just have been made."""
     status, digest = snapshot.version.status, snapshot.version.spec.digest
-    lifted = _lifted(snapshot, decision)
-    asked = _asked(snapshot)
+    asked = new_value(_annotations(snapshot), labels.RETRY, status.last_handled_retry)
+    lifted = _lifted(snapshot, decision, asked)
     kept = {
         name: mark
         for name, mark in status.taken_back.items()
@@ -40,16 +39,18 @@ def marks(snapshot: VersionSnapshot, decision: Decision | None) -> Marks:
     return Marks(kept, lifted, asked or status.last_handled_retry)
 
 
-def _lifted(snapshot: VersionSnapshot, decision: Decision | None) -> Lifted | None:
-    before, asked = snapshot.version.status.lifted, _asked(snapshot)
-    if asked is not None and asked != snapshot.version.status.last_handled_retry:
+def _lifted(snapshot: VersionSnapshot, decision: Decision | None, asked: str | None) -> Lifted | None:
+    """The newest of the lifts: an approval that was lifted by before never takes the place of a later retry."""
+    before = snapshot.version.status.lifted
+    if asked is not None:
         return Lifted(by=f"annotation {labels.RETRY}={asked}", time=snapshot.now)
     if decision is None or not decision.approved or decision.by == GATES:
         return before
+    if before is not None and before.time >= decision.time:
+        return before
     older = any(mark.time <= decision.time for mark in snapshot.version.status.taken_back.values())
-    return Lifted(by=decision.by[:TEXT_LIMIT], time=decision.time) if older else before
+    return Lifted(by=decision.by, time=decision.time) if older else before
 
 
-def _asked(snapshot: VersionSnapshot) -> str | None:
-    value = (snapshot.object["metadata"].get("annotations") or {}).get(labels.RETRY)
-    return str(value)[:TEXT_LIMIT] if value else None
+def _annotations(snapshot: VersionSnapshot) -> Mapping[str, str]:
+    return snapshot.object["metadata"].get("annotations") or {}
