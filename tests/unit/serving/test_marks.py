@@ -106,6 +106,16 @@ def test_what_the_cluster_refused_is_not_marked(name: str) -> None:
     assert summary(found) == ("False", "RolledBack", "Stalled"), "it is still the wanted version"
 
 
+def test_a_pass_that_ended_between_mark_and_status_is_finished_by_the_next() -> None:
+    status = {**SERVING_1, "candidate": candidate(2, 0, step_started=5)}
+    found = deployed({"rollout": CANARY}, status, {"taken_back": MARK}, router=router(scrape()))
+    state, reasons = decide(found)
+    assert brief(state) == (1, None, None) and reasons == ["RolledBack"]
+    assert [(f.version, f.reason, f.message) for f in state.failed] == [("churn-2", "AnalysisFailed", "too slow")]
+    written = plan.build(found)
+    assert condition(written, "RolledBack")["reason"] == "AnalysisFailed" and marked(written) == {}
+
+
 def test_a_mark_is_written_once_and_not_beyond_a_bound() -> None:
     status = {**SERVING_1, "failed_versions": [failed(2)]}
     assert marked(plan.build(deployed({}, status, {"taken_back": MARK}))) == {}

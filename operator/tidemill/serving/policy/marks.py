@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidemill.api.v1alpha1.model_deployment import FailedVersion
+from tidemill.api.v1alpha1.model_deployment import CandidateStatus, FailedVersion
 from tidemill.core.asked import new_value
 from tidemill.core.conditions import format_time
 from tidemill.core.labels import API_VERSION, RETRY
@@ -48,6 +48,14 @@ def is_own(snapshot: Snapshot, state: State, version: Version) -> bool:
     record = state.has_failed(*version.key)
     just_now = record is not None and record.reason in MARKED and _counts(snapshot, state, record)
     return just_now or snapshot.name in version.taken_back
+
+
+def own_mark(snapshot: Snapshot, record: CandidateStatus) -> tuple[str, str] | None:
+    """Reason and message by which this deployment has marked the version of a record; None when it has not."""
+    version = snapshot.version(record.version, record.digest)
+    told = version.taken_back.get(snapshot.name, "") if version is not None else ""
+    reason, _, message = told.partition(": ")
+    return (reason, message) if reason in MARKED else None
 
 
 def _counts(snapshot: Snapshot, state: State, record: FailedVersion) -> bool:

@@ -148,16 +148,23 @@ def follow_target(snapshot: Snapshot, now: State, target: Target) -> Transition 
     if wanted is None or now.returns:
         return None
     if is_version(now.stable, wanted):
-        if now.candidate is None:
-            return None
-        message = f"{now.candidate.version} is no longer wanted; {wanted.name} keeps serving"
-        return Transition(replace(now, candidate=None), (Event("Normal", "RolloutCancelled", message, "RollOut"),))
+        return _given_up(snapshot, now, now.candidate) if now.candidate is not None else None
     if is_version(now.candidate, wanted) or now.has_failed(wanted.name, wanted.digest):
         return None
     before = f" in place of {now.candidate.version}, from the start" if now.candidate else ""
     source = f" to replace {now.stable.version}" if now.stable else ""
     message = f"starting {wanted.name} ({wanted.digest[:19]}){source}{before}"
     return Transition(state.start(now, wanted, snapshot.now), (Event("Normal", "RolloutStarted", message, "RollOut"),))
+
+
+def _given_up(snapshot: Snapshot, now: State, candidate: CandidateStatus) -> Transition:
+    """Only the stable version is wanted. A mark is written before the status: a pass may have ended in between."""
+    mark = marks.own_mark(snapshot, candidate)
+    if mark is not None:
+        return _taken_back(snapshot, now, *mark)
+    serves = f"; {now.stable.version} keeps serving" if now.stable else ""
+    message = f"{candidate.version} is no longer wanted{serves}"
+    return Transition(replace(now, candidate=None), (Event("Normal", "RolloutCancelled", message, "RollOut"),))
 
 
 def take_back_broken(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
