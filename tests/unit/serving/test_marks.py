@@ -249,6 +249,14 @@ def test_a_follower_that_serves_an_unapproved_version_for_want_of_another_is_not
     assert available == ("True" if ready else "False") and found.status["stable"]["version"] == "churn-2"
 
 
+def test_a_rejected_version_stays_where_the_only_other_was_taken_back_here() -> None:
+    versions = (version(1, taken_back=MARK), version(2, approved=False, rejected=True, note="rejected by ann"))
+    status = {"stable": stable(2), "failed_versions": [failed(1)]}
+    found = snapshot({}, status, versions=versions, workloads=(workload(2),), router=router(scrape()))
+    state, reasons = decide(found)
+    assert brief(state) == (2, None, None) and reasons == [], "nobody is told of a return that does not come"
+
+
 def test_a_newer_version_ends_the_condition() -> None:
     three = (version(1), version(2, taken_back=MARK), version(3))
     status = {"stable": stable(3), "failed_versions": [failed(2)]}

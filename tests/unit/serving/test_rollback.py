@@ -56,6 +56,12 @@ def test_without_a_previous_version_there_is_no_way_back() -> None:
     assert brief(state) == (2, None, None) and reasons == ["RollbackImpossible"] and state.rollback == "r1"
 
 
+def test_a_previous_version_that_a_person_has_rejected_is_no_way_back() -> None:
+    rejected = version(1, approved=False, rejected=True, note="rejected by ann: unfair")
+    state, reasons = decide(asked(REQUEST, versions=(rejected, version(2))))
+    assert brief(state) == (2, None, None) and reasons == ["RollbackImpossible"] and state.failed == ()
+
+
 def test_a_previous_version_without_a_record_is_no_way_back() -> None:
     state, reasons = decide(asked(REQUEST, versions=(version(2),), workloads=(workload(2),)))
     assert brief(state) == (2, None, None) and reasons == ["RollbackImpossible"] and state.failed == ()

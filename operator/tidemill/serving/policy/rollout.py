@@ -73,6 +73,8 @@ def serve_rollback_request(snapshot: Snapshot, now: State, target: Target) -> Tr
         return _impossible(handled, request, f"ModelVersion {previous.version} to return to does not exist any more")
     if snapshot.name in found.taken_back:
         return _impossible(handled, request, f"{previous.version} to return to was taken back here itself")
+    if found.rejected:
+        return _impossible(handled, request, f"{previous.version} to return to was rejected ({found.note})")
     if pickles.is_refused(snapshot, found):
         return _impossible(handled, request, pickles.refusal(found))
     handled = _failed(snapshot, handled, marks.MONITOR_REQUESTED, request.message)
@@ -135,7 +137,7 @@ def take_back_rejected(snapshot: Snapshot, now: State, target: Target) -> Transi
     served, wanted = snapshot.version(stable.version, stable.digest), target.version
     if served is None or not served.rejected or now.has_failed(*served.key):
         return None
-    if wanted is None or wanted.number >= served.number:
+    if wanted is None or wanted.number >= served.number or now.has_failed(*wanted.key):
         return None
     message = f"returning from {served.name} to {wanted.name}: {served.note}"
     event = Event("Warning", "RolledBack", message, "RollBack")
