@@ -191,11 +191,7 @@ class ModelDeploymentReconciler:
             addresses = [str((p.get("status") or {}).get("podIP") or "") for p in raw]
             clusters = {version_child(meta["name"], version) for version in known}
             pods = await self._asked(meta, pods, addresses, clusters)
-        own = cache.get("Deployment", meta["namespace"], router_child(meta["name"]))
-        if own is not None and not podspec.is_controlled_by(own, meta["uid"]):
-            own = None
-        workload = reading.router_workload(own, raw)
-        return Router(tuple(pods), version, since, workload)
+        return Router(tuple(pods), version, since, reading.router_workload(deployment, raw))
 
     async def _asked(
         self, meta: Mapping[str, Any], pods: Sequence[RouterPod], addresses: Sequence[str], clusters: Collection[str]
