@@ -34,11 +34,6 @@ def served(deployment: Obj, version: Obj | None) -> Served:
     )
 
 
-def was_taken_back(version: Obj | None, deployment: str) -> bool:
-    """Whether that deployment has taken the version back: then it is no way back."""
-    return deployment in (((version or {}).get("status") or {}).get("takenBack") or {})
-
-
 def seniority(monitor: Obj) -> tuple[str, str]:
     """Sort key: the older monitor of a deployment is the one that watches it."""
     meta = monitor["metadata"]

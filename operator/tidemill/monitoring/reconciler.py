@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from tidemill.api.v1alpha1.model_monitor import ModelMonitor, ModelMonitorSpec
-from tidemill.core import inforce, networkpolicy, references
+from tidemill.core import inforce, marks, networkpolicy, references
 from tidemill.core import labels as keys
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
@@ -110,7 +110,7 @@ class ModelMonitorReconciler:
         version = self._deps.cache.get("ModelVersion", namespace, stable.get("version") or "")
         found = reading.served(deployment, version)
         previous = self._deps.cache.get("ModelVersion", namespace, found.previous or "")
-        return replace(found, previous=None) if reading.was_taken_back(previous, name) else found
+        return replace(found, previous=None) if name in marks.counting(previous) else found
 
     def _holder(self, key: Key, deployment: str) -> str | None:
         """The oldest monitor of the deployment, when that is another one."""

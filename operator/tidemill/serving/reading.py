@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tidemill.core import conditions, podfailure
+from tidemill.core import conditions, marks, podfailure
 from tidemill.core import labels as keys
 from tidemill.core.conditions import parse_time
 from tidemill.core.plan import ObjectRef
@@ -50,11 +50,7 @@ def version(obj: Obj) -> Version:
         approved=bool(approved and approved.get("status") == "True"),
         note=(approved or {}).get("message", ""),
         rejected=bool(approved and approved.get("status") == "False"),
-        taken_back={
-            name: f"{mark.get('reason')}: {mark.get('message')}"
-            for name, mark in (status.get("takenBack") or {}).items()
-            if mark.get("digest") == spec["digest"]
-        },
+        taken_back={name: f"{mark.get('reason')}: {mark.get('message')}" for name, mark in marks.counting(obj).items()},
         lifted=parse_time(lifted) if lifted else None,
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tidemill.core import conditions, labels, names, references
+from tidemill.core import conditions, labels, marks, names, references
 from tidemill.kube.cache import Cache
 from tidemill.training import words
 
@@ -125,13 +125,13 @@ def version_record(obj: Obj) -> VersionRecord:
         spec_digest=(meta.get("annotations") or {}).get(words.SPEC),
         metrics=spec.get("metrics") or {},
         approved=approved,
-        taken_back=_taken_back(status.get("takenBack") or {}, spec["digest"]),
+        taken_back=_taken_back(obj),
     )
 
 
-def _taken_back(marks: Mapping[str, Any], digest: str) -> str | None:
-    """The newest mark of this content; one of another content of that name says nothing."""
-    found = [(m.get("time", ""), name, m) for name, m in marks.items() if m.get("digest") == digest]
+def _taken_back(version: Obj) -> str | None:
+    """The newest mark."""
+    found = [(m.get("time", ""), name, m) for name, m in marks.counting(version).items()]
     if not found:
         return None
     _, name, mark = max(found, key=lambda f: f[:2])
