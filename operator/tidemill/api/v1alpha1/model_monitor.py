@@ -290,7 +290,8 @@ class ActionStatus(Model):
     message: Annotated[str, Field(max_length=1024, description="Why, as a sentence.")]
     time: Annotated[Time, Field(description="When.")]
     evidence: Annotated[
-        Evidence | None, Field(description="The predictions that it is based on; they lead to no other request of that type.")
+        Evidence | None,
+        Field(description="The predictions that it is based on; they lead to no other request of that type."),
     ] = None
 
 
