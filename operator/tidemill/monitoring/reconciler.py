@@ -39,6 +39,8 @@ Obj = dict[str, Any]
 
 _CHILD_KINDS = ("Deployment", "Service", "NetworkPolicy")
 
+_Asked = tuple[str, str, str | None]  # digest of the version, uid of the pod, performance metric of the spec
+
 READ = Limits(seconds=3.0, bytes=8 << 20)
 """What a monitor's report may take: 24 windows of 2,500 features."""
 
@@ -51,7 +53,7 @@ class ModelMonitorReconciler:
     def __init__(self, deps: Deps) -> None:
         """Reads nothing yet."""
         self._deps = deps
-        self._readings = Memory[tuple[str | None, Reading]]()
+        self._readings = Memory[tuple[_Asked, Reading]]()
         self._owners = PodOwners(deps.client)
 
     async def gather(self, key: Key) -> Snapshot | None:
@@ -143,28 +145,30 @@ class ModelMonitorReconciler:
     async def _reading(
         self, key: Key, uid: str, spec: ModelMonitorSpec, served: Served | None, pod: Obj | None, now: datetime
     ) -> Reading:
-        """The report, at most one interval old; asked for again at once when another version is in service."""
-        digest, known = self._readings.get(key, uid) or (None, Reading())
+        """The report, at most one interval old.
+
+        Asked for again at once when another version is in service, another pod answers or another metric is watched.
+        """
+        asked, known = self._readings.get(key, uid) or (None, Reading())
         if served is None or served.digest is None or pod is None or not reading.is_ready(pod):
             return Reading(time=known.time)
         age = (now - known.time).total_seconds() if known.time else float("inf")
         is_young = age < plan.look_interval(spec.window.seconds)
-        if known.report is not None and digest == served.digest and is_young:
+        metric = spec.performance.metric if spec.performance else None
+        now_asked = (served.digest, pod["metadata"]["uid"], metric)
+        if known.report is not None and asked == now_asked and is_young:
             return known
         port = reading.report_port(self._deps.cache.get("Deployment", key.namespace, child(key.name)))
         url = pod_url(pod["status"]["podIP"], port, f"{REPORT_PATH}?digest={served.digest}")
-        found = await self._ask(key, uid, url, served.digest, spec, now)
+        found = await self._ask(key, uid, url, reports.Expected(key.name, served.digest, metric, now))
         if found.report is None:
             found = replace(found, time=known.time)
-        self._readings.put(key, uid, (served.digest, found))
+        self._readings.put(key, uid, (now_asked, found))
         return found
 
-    async def _ask(
-        self, key: Key, uid: str, url: str | None, digest: str, spec: ModelMonitorSpec, now: datetime
-    ) -> Reading:
+    async def _ask(self, key: Key, uid: str, url: str | None, expected: reports.Expected) -> Reading:
         if url is None:
             return Reading(error="the monitor's pod has no address")
-        expected = reports.Expected(key.name, digest, spec.performance.metric if spec.performance else None, now)
         (answer,) = await self._deps.scraper.read(key.namespace, uid, [url], READ, partial(_read, expected=expected))
         return answer.value or Reading(error=f"the monitor does not answer as it should: {answer.error}")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.replicasets import ReplicaSets
-from tests.unit.monitoring.make import DIGEST, NOW, SPEC, ago, report, snapshot, window
+from tests.unit.monitoring.make import DIGEST, NOW, SPEC, ago, performance, report, snapshot, window
 
 from tidemill.config import OperatorConfig
 from tidemill.core.plan import Key
@@ -187,6 +187,25 @@ async def test_another_version_is_asked_for_at_once() -> None:
     found = await world.look(1)
     assert world.client.asked[-1].endswith(other)
     assert found.version_report is None  # the answer is about the other one
+
+
+async def test_another_pod_is_asked_at_once() -> None:
+    world = ready_world()
+    await world.look()
+    world.cache.remove("Pod", "team", "churn-monitor-x")
+    world.pod(name="churn-monitor-y")
+    world.client.text = None
+    assert (await world.look(1)).reading.report is None, "what the pod before said does not make this one ready"
+
+
+async def test_a_report_of_another_metric_is_asked_for_again_at_once() -> None:
+    world = World(Client(report(window(1), performance=performance(0.4, degraded=True)).to_json()))
+    world.deployment()
+    for metric, known in (("accuracy", True), ("f1", False)):
+        world.monitor(performance={"metric": metric, "min": 0.8})
+        world.pod()
+        assert ((await world.look(1)).reading.report is not None) is known
+    assert len(world.client.asked) == 2
 
 
 async def test_no_answer_says_why_and_when_the_last_one_was() -> None:
