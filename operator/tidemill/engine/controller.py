@@ -32,6 +32,9 @@ SHOW_AFTER_FAILURES = 3
 LARGE_AGAIN_SECONDS = 0.25
 """How soon a large object comes back when the pass over another one goes on."""
 
+UNKNOWN_AGAIN_SECONDS = 5.0
+"""How soon an object comes back of whose namespace not every kind may be listed."""
+
 Obj = dict[str, Any]
 
 
@@ -59,10 +62,12 @@ class Controller:
         recorder: EventRecorder,
         closed: Terminating | None = None,
         passed: Callable[[], None] = lambda: None,
+        knows: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """Starts nothing; see `start`. `passed`: called after every pass.
 
-        `closed`: namespaces where nothing can be made; None: this kind's own.
+        `closed`: namespaces where nothing can be made; None: this kind's own. `knows`: whether every kind of a
+        namespace was listed; where one is missing nothing is decided.
         """
         self.kind = reconciler.kind
         self.queue = queue
@@ -72,6 +77,7 @@ class Controller:
         self._recorder = recorder
         self._closed = closed or Terminating(deps.cache, deps.clock, [reconciler.kind])
         self._passed = passed
+        self._knows = knows
         self._name = reconciler.kind.lower()
         self._tasks: list[asyncio.Task[None]] = []
         metrics.MAX_WORKERS.labels(self._name).set(deps.config.workers)
@@ -120,7 +126,7 @@ class Controller:
 
     async def process(self, key: Key) -> Outcome:
         """One pass over `key`; never raises. Tells the queue when to look again, and returns what happened."""
-        held = self._closed.hold(key)
+        held = self._closed.hold(key) if self._knows(key.namespace) else UNKNOWN_AGAIN_SECONDS
         if held is not None:
             self._deps.turns.end(key, planned=False)  # nobody waits for its turn
             self.queue.add_after(key, held)

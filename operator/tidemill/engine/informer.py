@@ -56,7 +56,7 @@ class Informer:
         self.path = self._scope.path
         """URL path of what is watched."""
         self.listed = asyncio.Event()
-        """Set when the first list is complete."""
+        """Set when a list is complete, until one is refused."""
         self.forbidden = False
         """Whether one of several namespaces refuses: its RoleBinding has gone, or is still to come. No other waits."""
 
@@ -83,6 +83,7 @@ class Informer:
         if not self.forbidden:
             logger.warning("%s is not watched, no RoleBinding allows it: %s", self.path, error)
         self.forbidden = True
+        self.listed.clear()
         self._beat(self.path)
 
     async def _follow(self, version: str) -> None:
@@ -125,11 +126,13 @@ class Informers:
     ) -> None:
         """`namespaces`: the watched ones, empty for the whole cluster."""
         scopes: tuple[str | None, ...] = tuple(namespaces) or (None,)
-        self.all = [
-            Informer(source, namespace, intake, lister, streams, clock, beat)
-            for source in intake.sources.values()
+        self._of: dict[str | None, list[Informer]] = {
+            namespace: [
+                Informer(source, namespace, intake, lister, streams, clock, beat) for source in intake.sources.values()
+            ]
             for namespace in scopes
-        ]
+        }
+        self.all = [informer for found in self._of.values() for informer in found]
 
     async def run(self) -> None:
         """Runs until cancelled; raises only what is a bug."""
@@ -147,3 +150,7 @@ class Informers:
         if all(informer.forbidden for informer in self.all):
             return [informer.path for informer in self.all]
         return [i.path for i in self.all if not i.listed.is_set() and not i.forbidden]
+
+    def knows(self, namespace: str) -> bool:
+        """Whether every kind of a namespace was listed, and none is refused: else what is there cannot be told."""
+        return all(i.listed.is_set() for i in self._of.get(namespace) or self._of.get(None, []))

@@ -16,7 +16,7 @@ from tidemill.core import conditions
 from tidemill.core.plan import Event, Key, ObjectRef, Patch, Plan
 from tidemill.engine.apply import Applier
 from tidemill.engine.contract import Deps
-from tidemill.engine.controller import LARGE_AGAIN_SECONDS, Controller
+from tidemill.engine.controller import LARGE_AGAIN_SECONDS, UNKNOWN_AGAIN_SECONDS, Controller
 from tidemill.engine.queue import WorkQueue
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube.cache import Cache
@@ -351,3 +351,17 @@ async def test_requests_for_what_we_made_ourselves_wait_in_another_line(
         world.cache.put(world.api.put({**world.live, "metadata": meta}))
     await world.controller._admit(KEY)
     assert lines == [Line("ModelMonitor", is_own=is_own)]
+
+
+async def test_nothing_is_decided_where_not_every_kind_is_known(world: World) -> None:
+    known = [False]
+    asked = list[Obj]()
+    world.decide = lambda obj: asked.append(obj) or Plan()  # type: ignore[func-returns-value]
+    world.controller._knows = lambda namespace: known[0]
+    outcome = await world.controller.process(KEY)
+    assert (outcome.requeue_after, asked) == (UNKNOWN_AGAIN_SECONDS, [])
+    world.clock.advance(UNKNOWN_AGAIN_SECONDS)
+    assert len(world.queue) == 1
+    known[0] = True
+    await world.controller.process(KEY)
+    assert len(asked) == 1

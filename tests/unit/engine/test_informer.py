@@ -163,3 +163,28 @@ async def test_one_of_several_namespaces_that_refuses_holds_up_nobody() -> None:
     assert both.missing() == []
     async with asyncio.timeout(5):
         await both.listed()
+
+
+async def test_a_namespace_is_known_when_every_kind_is_listed_and_none_refused() -> None:
+    """When a RoleBinding comes back, one kind is listed before the next: runs that were not listed are not missing."""
+    script = Script()
+    intake = Intake(Cache(), {}, sources(["TrainingPipeline", "TrainingRun"], []))
+    lister = Lister(script, intake, script.clock, lambda _: None)  # type: ignore[arg-type]
+    found = Informers(intake, lister, script, script.clock, lambda _: None, ["a", "b"])  # type: ignore[arg-type]
+    for informer in found.all:
+        informer.listed.set()
+    assert (found.knows("a"), found.knows("b")) == (True, True)
+    refused = [i for i in found.all if "/a/" in i.path]
+    for informer in refused:
+        informer._note(ApiError(403, "Forbidden", "cannot list"))
+    assert (found.knows("a"), found.knows("b")) == (False, True)
+    for informer, known in zip(refused, (False, True), strict=True):
+        script.steps = [(7, []), []]
+        with pytest.raises(Enough):
+            await informer.run()
+        assert found.knows("a") is known
+    everywhere = Informers(intake, lister, script, script.clock, lambda _: None, [])  # type: ignore[arg-type]
+    for informer in everywhere.all:
+        assert not everywhere.knows("a")
+        informer.listed.set()
+    assert everywhere.knows("a")
