@@ -28,13 +28,13 @@ def read(source: DataInput, fetched: Fetched) -> pd.DataFrame:
     """Parse every file of a data set and stack their rows in file order, with a fresh index from 0.
 
     Raises:
-        DataError: InvalidData, DuplicateColumns, ColumnsDiffer, EmptyData.
+        DataError: InvalidData, TooLarge, DuplicateColumns, ColumnsDiffer, EmptyData.
     """
     frames: list[tuple[str, pd.DataFrame]] = []
     growth = Growth()
     for name, path in fetched.files:
         where = f"input {source.name!r}, {name}"
-        frame = _parse(_format(source, name, path), path, where, growth)
+        frame = _parse(source, name, path, where, growth)
         frame.columns = pd.Index([str(column) for column in frame.columns])
         _check_columns([str(column) for column in frame.columns], where)
         frames.append((name, frame))
@@ -110,10 +110,11 @@ def _format(source: DataInput, name: str, path: Path) -> str:
     return "JSONLines" if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else "CSV"
 
 
-def _parse(form: str, path: Path, where: str, growth: Growth) -> pd.DataFrame:
+def _parse(source: DataInput, name: str, path: Path, where: str, growth: Growth) -> pd.DataFrame:
     if path.stat().st_size == 0:
         raise DataError("EmptyData", f"{where}: the file is empty")
     try:
+        form = _format(source, name, path)
         if form == "Parquet":
             return _parquet(path, where, growth)
         text = _content(path, where, growth).decode("utf-8-sig")
@@ -175,6 +176,8 @@ def _json_lines(text: str, where: str) -> pd.DataFrame:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise DataError("InvalidData", f"{where}: line {number}: not JSON: {error.msg}") from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+            raise DataError("InvalidData", f"{where}: line {number}: {error}") from error
         if not isinstance(row, dict):
             raise DataError("InvalidData", f"{where}: line {number}: expected an object, found {type(row).__name__}")
         nested = next((key for key, value in row.items() if isinstance(value, (dict, list))), None)
