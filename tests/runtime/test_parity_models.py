@@ -182,6 +182,7 @@ def test_a_label_does_not_hide_that_an_encoder_takes_a_number_for_its_neighbour(
     forms = Forms(model, rows, tmp_path)
     assert forms.onnx is None
     assert forms.report.rows == 0, "no graph in single precision is tried"
+    assert "TargetEncoder" in forms.report.reason
     small = rows.assign(id=rows["id"] - 2**24)
     assert Forms(model.fit(small, rows["x"] > 0.0), small, tmp_path).onnx is not None
 

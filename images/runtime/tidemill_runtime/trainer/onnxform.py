@@ -62,7 +62,7 @@ def convert(model: Model, holdout: pd.DataFrame, prove: Callable[[bytes], Parity
     """
     rows = holdout.head(PARITY_ROWS)
     failed: tuple[Precision, ParityReport] | None = None
-    reason = ""
+    reasons: dict[bool, str] = {}  # by layout: what a model says of columns by name is told of such columns
     for plan in _plans(model, rows):
         if failed is not None and plan.precision <= failed[0]:
             continue  # a difference may be cured by more precision; with less, to pass would be luck
@@ -74,14 +74,15 @@ def convert(model: Model, holdout: pd.DataFrame, prove: Callable[[bytes], Parity
         except onnxgraph.NoFormError as error:  # the rows of the check may miss what other converters do wrongly
             return Converted(None, ParityReport(passed=False, rows=0, reason=f"there is no exact converter: {error}"))
         except Exception as error:  # converters and ONNX Runtime raise anything; each means "no ONNX form"
-            reason = reason or told(error)
+            reasons.setdefault(plan.by_column, told(error))
             continue
         if report.passed:
             return Converted(content, report)
         failed = (plan.precision, failed[1] if failed else report)
     if failed is not None:
         return Converted(None, failed[1])
-    return Converted(None, ParityReport(passed=False, rows=0, reason=reason or "there is no converter"))
+    reason = reasons.get(True) or reasons.get(False) or "there is no converter"
+    return Converted(None, ParityReport(passed=False, rows=0, reason=reason))
 
 
 def told(error: Exception) -> str:
