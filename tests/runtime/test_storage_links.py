@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tidemill_contracts.artifact import Lineage, ModelManifest, Signature, sha256
 from tidemill_contracts.training import DataInput
 from tidemill_runtime import storage
 from tidemill_runtime.datasets import sources
 from tidemill_runtime.storage import StorageError
+from tidemill_runtime.trainer import publish
 
 URI = "pvc://store"
 
@@ -105,6 +107,25 @@ def test_nothing_is_written_or_emptied_outside(claim: Path, mounts: Path) -> Non
     with pytest.raises(StorageError), folder.create("result.parquet") as file:
         file.write(b"ours")
     assert (theirs / "model.bin").read_text() == "theirs" and len(list(theirs.iterdir())) == 1
+
+
+def test_no_version_is_published_or_removed_outside(claim: Path, mounts: Path) -> None:
+    theirs = mounts / "pvc" / "theirs"
+    (theirs / ".writing-old").mkdir()
+    (claim / "churn").symlink_to(theirs)
+    manifest = ModelManifest(
+        pipeline="churn", task="classification", formats=("skops",), files={"model.skops": sha256(b"x")},
+        model_digest=sha256(b"x"), signature=Signature(inputs=(), outputs=()), metrics={},
+        lineage=Lineage(data={}, code="sha256:c", image="trainer"),
+    )  # fmt: skip
+    for action in (
+        lambda: publish.publish(f"{URI}/churn", None, manifest, {"model.skops": b"x"}),
+        lambda: publish.prune(f"{URI}/churn", None, (), now=1e12),
+    ):
+        with pytest.raises(StorageError, match="is a link that leads out of pvc://store") as caught:
+            action()
+        assert caught.value.reason == "LinkRefused"
+    assert {path.name for path in theirs.iterdir()} == {"model.bin", ".writing-old"}
 
 
 def test_a_circle_and_a_pipe_are_errors_and_no_wait(claim: Path) -> None:

@@ -217,7 +217,7 @@ class LocalFolder:
     def write(self, key: str, content: bytes) -> None:
         """Write one file through a temporary one, flushed to the disk before it gets its name."""
         try:
-            with self._parent_of(key) as folder:
+            with self.parent_of(key) as folder:
                 target = folder / Path(key).name
                 temporary = target.with_name(f".{target.name}.{os.urandom(6).hex()}")
                 try:
@@ -235,7 +235,7 @@ class LocalFolder:
         """Open `.<name>.partial` for writing, for one writer at a time; a killed writer's is written anew."""
         doing = f"cannot write {self.uri.child(key)}"
         try:
-            with self._parent_of(key) as folder:
+            with self.parent_of(key) as folder:
                 target = folder / Path(key).name
                 partial = target.with_name(f".{target.name}.partial")
                 with _locked(partial, doing) as file:
@@ -273,8 +273,12 @@ class LocalFolder:
         return Entry(key, status.st_size, status.st_mtime)
 
     @contextmanager
-    def _parent_of(self, key: str) -> Iterator[Path]:
-        """Make a file's folder and hold it open: a path to that very folder, whatever takes its place meanwhile."""
+    def parent_of(self, key: str) -> Iterator[Path]:
+        """Make a file's folder and hold it open: a path to that very folder, whatever takes its place meanwhile.
+
+        Raises:
+            StorageError: LinkRefused; OSError: it cannot be made.
+        """
         parent = (self.path / key).parent
         self._check(parent)
         parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ def publish(store: str, secret: str | None, manifest: ModelManifest, files: Mapp
     """Write a version below the pipeline's folder and return the URI of its own folder.
 
     Raises:
-        StorageError: StorageFull, AccessDenied, StorageUnavailable. Nothing visible is left behind.
+        StorageError: StorageFull, AccessDenied, LinkRefused, StorageUnavailable. Nothing visible is left behind.
     """
     digest = manifest.digest()
     parent = storage.open_folder(store, secret)
@@ -39,27 +39,34 @@ def publish(store: str, secret: str | None, manifest: ModelManifest, files: Mapp
 
 
 def _publish_folder(parent: LocalFolder, name: str, digest: str, content: Mapping[str, bytes]) -> None:
-    target = parent.path / name
-    temporary = parent.path / f"{_TEMPORARY}{name[:12]}-{os.urandom(6).hex()}"
     try:
-        temporary.mkdir(parents=True)
+        with parent.parent_of(name) as folder:
+            _write_whole(parent, folder / name, digest, content)
+    except OSError as error:
+        raise storage.translate(error, f"cannot write {parent.uri.child(name)}") from error
+
+
+def _write_whole(parent: LocalFolder, target: Path, digest: str, content: Mapping[str, bytes]) -> None:
+    name = target.name
+    temporary = target.with_name(f"{_TEMPORARY}{name[:12]}-{os.urandom(6).hex()}")
+    replaced = temporary.with_name(temporary.name + "-replaced")
+    try:
+        temporary.mkdir()
         for key, value in content.items():
             storage.write_durably(temporary / key, value)
         storage.sync_folder(temporary)
         if target.exists() and not _intact(parent, name, digest):
-            target.rename(temporary.with_name(temporary.name + "-replaced"))
+            target.rename(replaced)
         try:
             temporary.rename(target)
         except OSError:
             if not _intact(parent, name, digest):
                 raise
             os.utime(target / MARKER_FILE)  # a version that was written again is young again
-        storage.sync_folder(parent.path)
-    except OSError as error:
-        raise storage.translate(error, f"cannot write {parent.uri.child(name)}") from error
+        storage.sync_folder(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(temporary.with_name(temporary.name + "-replaced"), ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _intact(parent: Folder, name: str, digest: str) -> bool:
