@@ -249,6 +249,15 @@ def test_a_follower_that_serves_an_unapproved_version_for_want_of_another_is_not
     assert available == ("True" if ready else "False") and found.status["stable"]["version"] == "churn-2"
 
 
+@pytest.mark.parametrize("model", [{"pipeline": "churn"}, {"version": "churn-1"}], ids=["followed", "pinned"])
+def test_a_first_version_that_is_rejected_while_its_pods_start_is_never_served(model: dict[str, Any]) -> None:
+    rejected = version(1, approved=False, rejected=True, note="rejected by ann")
+    found = snapshot({"model": model}, {"candidate": candidate(1)}, versions=(rejected,), workloads=(workload(1),))
+    state, reasons = decide(found)
+    assert brief(state) == (None, None, None) and reasons == ["RolledBack"]
+    assert summary(plan.build(found))[0] == "False" and marked(plan.build(found))["churn-1"]["reason"] == "Rejected"
+
+
 def test_a_rejected_version_stays_where_the_only_other_was_taken_back_here() -> None:
     versions = (version(1, taken_back=MARK), version(2, approved=False, rejected=True, note="rejected by ann"))
     status = {"stable": stable(2), "failed_versions": [failed(1)]}

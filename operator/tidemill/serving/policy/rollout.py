@@ -129,11 +129,13 @@ def abort(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
 def take_back_rejected(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
     """A version that a person has rejected goes: a candidate at once, the stable one where an older one is wanted."""
     stable, candidate = now.stable, now.candidate
-    if stable is None or now.returns:
+    if now.returns:
         return None
     found = snapshot.version(candidate.version, candidate.digest) if candidate else None
     if found is not None and found.rejected:
         return _taken_back(snapshot, now, marks.REJECTED, found.note)
+    if stable is None:
+        return None
     served, wanted = snapshot.version(stable.version, stable.digest), target.version
     if served is None or not served.rejected or now.has_failed(*served.key):
         return None
