@@ -19,9 +19,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from tests.support import versions
 
+from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_runtime.parity import recheck
 from tidemill_runtime.parity.thresholds import thresholds
 from tidemill_runtime.server import models
+from tidemill_runtime.server.frame import Schema
 from tidemill_runtime.trainer import inspection, native, onnxform, proving, ranges, unseen
 from tidemill_runtime.trainer.proving import Proved
 
@@ -60,6 +62,23 @@ def test_steps_are_found_in_ensembles_of_several_kinds(ensemble: Any) -> None:
         chosen = tree.tree_.feature >= 0
         for column, value in zip(tree.tree_.feature[chosen], tree.tree_.threshold[chosen], strict=True):
             assert value in found[column]
+
+
+def test_of_very_many_training_rows_some_are_looked_at_and_the_ends_of_each_column(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(proving, "_LEAST_ROWS", 10)
+    monkeypatch.setattr(proving.rows, "CELLS", 100)
+    number = np.arange(1000.0)
+    number[[3, 7, 500]] = -5.0, np.inf, np.nan
+    rows = pd.DataFrame({"x": number, "y": np.abs(np.arange(1000) - 321), "city": ["a", None] * 500})
+    kinds = {"x": "FP64", "y": "INT64", "city": "BYTES"}
+    inputs = tuple(ColumnSpec.model_validate({"name": name, "datatype": kind}) for name, kind in kinds.items())
+    x, y, city = proving.known(rows, Schema(Signature(inputs=inputs, outputs=())))
+    assert 33 <= len(x) == len(y) == len(city) <= 33 + 2 * 2
+    assert (x.min(), x.max()) == (-5.0, 999.0)
+    assert (y.min(), y.max(), y.dtype) == (0, 678, np.int64)
+    assert None in city.tolist()
 
 
 def broken(*_args: Any, **_kwargs: Any) -> Any:

@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 _LARGE = 2_000_000
 """Bytes of a native form up to which it is asked as many rows as there may be; a row costs a larger one more."""
 _LEAST = 0.2
+_LEAST_ROWS = 5000  # of the training rows, which are looked at however many columns there are
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,28 @@ class Proof:
 
 
 def known(training: pd.DataFrame, schema: Schema) -> list[Array]:
-    """Return rows as a server has them, one array per column; infinities, which no request holds, are left out."""
-    numbers = training[[c.name for c in schema.columns if c.kind == "number"]]
-    finite = ~np.isinf(numbers.to_numpy(dtype=np.float64, na_value=np.nan)).any(axis=1)
-    rows = training[finite] if finite.any() else training
-    return [_column(rows[column.name]) for column in schema.columns]
+    """Return rows as a server has them, one array per column; infinities, which no request holds, are left out.
+
+    Of very many rows some, evenly, and those with the least and the greatest number of each column: a trainer that has
+    room for its data has not room for several copies of them.
+    """
+    names = [c.name for c in schema.columns if c.kind == "number"]
+    taken = _some(training, names, max(_LEAST_ROWS, rows.CELLS // max(1, schema.width)))
+    finite = ~np.isinf(taken[names].to_numpy(dtype=np.float64, na_value=np.nan)).any(axis=1)
+    taken = taken[finite] if finite.any() else taken
+    return [_column(taken[column.name]) for column in schema.columns]
+
+
+def _some(training: pd.DataFrame, names: list[str], most: int) -> pd.DataFrame:
+    if len(training) <= most:
+        return training
+    places = [np.linspace(0, len(training) - 1, most).astype(np.int64)]
+    for name in names:
+        values = training[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        present = np.flatnonzero(np.isfinite(values))
+        if len(present):
+            places.append(present[[values[present].argmin(), values[present].argmax()]])
+    return training.iloc[np.unique(np.concatenate(places))]
 
 
 def _column(values: "pd.Series[Any]") -> Array:
