@@ -214,6 +214,14 @@ def test_a_secret_without_a_key_for_the_scheme_is_named_with_all_of_them(
         assert (caught.value.reason, caught.value.retriable) == ("SecretNotFound", True)
 
 
+def test_a_value_that_is_no_text_is_for_a_person_to_mend(mounts: Path) -> None:
+    write_secret(mounts, "lake", {"AUTHORIZATION": ""})
+    (mounts / "secret" / "lake" / "AUTHORIZATION").write_bytes(b"Bearer \xff\xfe")
+    with pytest.raises(StorageError, match="Secret lake: the value of one of AUTHORIZATION is no text") as caught:
+        storage.secret_values("lake", "https")
+    assert (caught.value.reason, caught.value.retriable) == ("AccessDenied", False)
+
+
 def test_only_the_schemes_own_keys_are_read(mounts: Path) -> None:
     write_secret(mounts, "lake", {**LAKE, "AUTHORIZATION": "Bearer x"})
     assert storage.secret_values("lake", "s3") == LAKE

@@ -86,14 +86,18 @@ def secret_values(secret: str | None, scheme: str) -> dict[str, str]:
     """Return the keys of a mounted Secret that are for this scheme, without the line end that people leave behind.
 
     Raises:
-        StorageError: SecretNotFound. A mount without any of the keys is all that a pod sees of a Secret that does not
-            exist; somebody may make it at any time.
+        StorageError: AccessDenied, a value is no text; SecretNotFound. A mount without any of the keys is all that a
+            pod sees of a Secret that does not exist; somebody may make it at any time.
     """
     if secret is None:
         return {}
     folder, keys = mounted(contract.SECRET_ROOT) / secret, contract.secret_keys(scheme)
     files = {key: folder / key for key in keys}
-    found = {key: file.read_text(encoding="utf-8").rstrip("\r\n") for key, file in files.items() if file.is_file()}
+    try:
+        found = {key: file.read_text(encoding="utf-8").rstrip("\r\n") for key, file in files.items() if file.is_file()}
+    except UnicodeDecodeError as error:
+        text = f"Secret {secret}: the value of one of {', '.join(keys)} is no text"
+        raise StorageError("AccessDenied", text, retriable=False) from error
     if not found:
         text = f"Secret {secret} does not exist or holds none of {', '.join(keys)}"
         raise StorageError(SECRET_NOT_FOUND, text, retriable=True)
@@ -104,7 +108,7 @@ def open_folder(uri: str | Uri, secret: str | None = None) -> Folder:
     """Return the folder at a pvc, configmap, file, s3, gs or az URI; nothing is read yet.
 
     Raises:
-        StorageError: InvalidUri or SecretNotFound.
+        StorageError: InvalidUri, AccessDenied or SecretNotFound.
     """
     try:
         parsed = parse_uri(uri) if isinstance(uri, str) else uri
