@@ -79,6 +79,8 @@ class Cache:
 
         For what many passes ask about the same many objects. `make` must be a pure function of the module level.
         """
+        if not self._by_namespace.get((kind, namespace)):
+            return ()
         revision = self._revisions.get((kind, namespace), 0)
         by_function = self._derived.setdefault((kind, namespace), {})
         known = by_function.get(make)
@@ -195,8 +197,9 @@ class Cache:
 
     def _note_change(self, kind: str, namespace: str) -> None:
         self._revisions[kind, namespace] = self._revisions.get((kind, namespace), 0) + 1
-        if not self._by_namespace.get((kind, namespace)):
+        if not self._by_namespace.get((kind, namespace)):  # nothing is kept of namespaces that come and go
             self._derived.pop((kind, namespace), None)
+            del self._revisions[kind, namespace]
 
     def _unindex(self, kind: str, slot: Slot, obj: Obj) -> None:
         for names_of, index in self._naming.get(kind, {}).items():

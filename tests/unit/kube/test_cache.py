@@ -123,6 +123,27 @@ def test_foreign_config_maps_keep_their_identity_only() -> None:
     assert "data" not in thin
 
 
+def test_nothing_is_kept_of_namespaces_that_came_and_went() -> None:
+    cache = Cache()
+    for n in range(3):
+        namespace = f"preview-{n}"
+        assert cache.derived("Job", namespace, slot_of) == ()
+        for name in ("a", "b"):
+            cache.put(obj(name, 1, namespace=namespace))
+        assert cache.derived("Job", namespace, slot_of) == ((namespace, "a"), (namespace, "b"))
+        assert len(cache.naming("Job", namespace, "a", _own_name)) == 1
+        cache.put(obj("a", 2, namespace=namespace))
+        cache.remove("Job", namespace, "b")
+        assert cache.derived("Job", namespace, slot_of) == ((namespace, "a"),)
+        cache.remove("Job", namespace, "a")
+    held = (cache._revisions, cache._derived, cache._by_namespace, cache._by_owner, cache._naming["Job"][_own_name])
+    assert not any(held), held
+
+
+def _own_name(o: Obj) -> tuple[str, ...]:
+    return (o["metadata"]["name"],)
+
+
 def test_what_is_derived_is_made_once_for_each_state_of_each_object() -> None:
     """Two thousand pipelines ask about the same five hundred deployments."""
     cache, made = Cache(), list[str]()
