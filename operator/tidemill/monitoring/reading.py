@@ -78,6 +78,6 @@ def is_settled(deployment: Obj | None) -> bool:
 
 
 def had_prometheus(monitor: Obj) -> bool:
-    """Whether the status says that Prometheus objects were applied for a spec that no longer asks for them."""
+    """Whether the status speaks of Prometheus objects, some of which may be there, for a spec that asks for none."""
     raw = (monitor.get("status") or {}).get("conditions") or ()
-    return "prometheus" not in monitor["spec"] and conditions.is_true(raw, "PrometheusReady")
+    return "prometheus" not in monitor["spec"] and conditions.get(raw, "PrometheusReady") is not None

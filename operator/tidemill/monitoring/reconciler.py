@@ -182,14 +182,16 @@ class ModelMonitorReconciler:
         found = [ObjectRef.of(o) for kind in _CHILD_KINDS for o in cache.list(kind, owner_uid=uid)]
         if kinds or not reading.had_prometheus(obj):
             return tuple(found)
-        # spec.prometheus was taken away: its objects are not watched, so they are named.
+        # spec.prometheus was taken away: its objects are not watched, so they are asked for by name.
         namespace, name = obj["metadata"]["namespace"], child(obj["metadata"]["name"])
         for kind, what in (
             (SERVICE_MONITOR, name),
             (SERVICE_MONITOR, prometheus.servers_name(name)),
             (PROMETHEUS_RULE, name),
         ):
-            found.append(ObjectRef(prometheus.API_VERSION, kind, namespace, what))
+            live = await self._deps.client.get_metadata(ObjectRef(prometheus.API_VERSION, kind, namespace, what))
+            if live is not None and is_controlled_by(live, uid):  # one of that name may be somebody else's
+                found.append(ObjectRef.of(live))
         return tuple(found)
 
 

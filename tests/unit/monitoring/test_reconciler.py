@@ -10,7 +10,7 @@ from tests.support.replicasets import ReplicaSets
 from tests.unit.monitoring.make import DIGEST, NOW, SPEC, ago, performance, report, snapshot, window
 
 from tidemill.config import OperatorConfig
-from tidemill.core.plan import Key
+from tidemill.core.plan import Key, ObjectRef
 from tidemill.engine.contract import Deps
 from tidemill.errors import Stalled
 from tidemill.kube.cache import Cache
@@ -47,6 +47,8 @@ class Client(ReplicaSets):
     text: str | None = None
     asked: list[str] = field(default_factory=list)
     kinds: frozenset[str] = frozenset()
+    prometheus_objects: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Uid of the controller by kind and name."""
 
     async def read(
         self, namespace: str, owner: str, urls: list[str], limits: Limits, parse: Parse
@@ -59,6 +61,14 @@ class Client(ReplicaSets):
 
     async def has_kind(self, api_version: str, kind: str) -> bool:
         return kind in self.kinds
+
+    async def get_metadata(self, ref: ObjectRef) -> dict[str, Any] | None:
+        owner = self.prometheus_objects.get((ref.kind, ref.name))
+        if owner is None:
+            return await super().get_metadata(ref)
+        meta = {"name": ref.name, "namespace": ref.namespace, "uid": f"u-{ref.kind}-{ref.name}"}
+        owners = [{"apiVersion": API, "kind": "ModelMonitor", "name": "churn", "uid": owner, "controller": True}]
+        return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": {**meta, "ownerReferences": owners}}
 
 
 CONFIG = OperatorConfig(namespace="ml-system", scraper_namespaces=(("metrics", "enabled"),))
@@ -261,6 +271,24 @@ async def test_prometheus_kinds_are_asked_for_only_when_wanted() -> None:
     assert (await world.look()).prometheus_kinds == frozenset()
     world.monitor(prometheus={"labels": {}})
     assert (await world.look()).prometheus_kinds == {"ServiceMonitor"}
+
+
+@pytest.mark.parametrize("status", ["True", "False"])  # False: one of the two kinds is missing
+async def test_of_prometheus_objects_that_nobody_asks_for_any_more_only_its_own_go(status: str) -> None:
+    """The status said that they were applied; one of that name was somebody else's all the time."""
+    world = ready_world()
+    world.client.prometheus_objects = {
+        ("ServiceMonitor", "churn-monitor"): "u-churn",
+        ("PrometheusRule", "churn-monitor"): "u-somebody",
+    }
+    found = world.cache.get("ModelMonitor", "team", "churn") or {}
+    said = {"type": "PrometheusReady", "status": status, "reason": "R", "message": "m"}
+    said |= {"lastTransitionTime": "2026-11-23T11:00:00Z", "observedGeneration": 1}
+    world.put({**found, "status": {**(found.get("status") or {}), "conditions": [said]}})
+    obsolete = [r for r in (await world.look()).children if r.api_version.startswith("monitoring")]
+    assert [(r.kind, r.name, r.uid) for r in obsolete] == [
+        ("ServiceMonitor", "churn-monitor", "u-ServiceMonitor-churn-monitor")
+    ]
 
 
 DEPLOYMENT: dict[str, Any] = {"spec": {"model": {"version": "x-1"}}, "status": {}}
