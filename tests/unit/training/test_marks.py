@@ -93,6 +93,7 @@ def test_where_all_were_taken_back_the_newest_is_champion() -> None:
     mark(world, "churn-2")
 
     assert world.pipeline()["champion"]["version"] == "churn-2"
+    assert "churn-2 is in force; churn-2 was taken back by ModelDeployment web" in str(world.pipeline()["conditions"])
 
 
 def test_the_champion_before_is_kept_and_the_marked_one_may_go() -> None:

@@ -210,16 +210,17 @@ def test_the_version_of_a_run_that_goes_on_does_not_count(created: float, name: 
     assert crowned(*versions(1, 2), runs=(run(name, minutes=created, outcome="Unknown"),)) == best
 
 
-def test_what_was_passed_over_is_the_newest_that_was_taken_back_above_the_champion() -> None:
+def test_what_is_told_is_the_newest_that_was_taken_back_above_the_champion_or_itself() -> None:
     one, two, three, four = versions(1, 2, 3, 4)
     given = snapshot(
         versions=(replace(one, taken_back="x"), two, replace(three, taken_back="x"), replace(four, taken_back="x"))
     )
-    assert champion.passed_over(given, two) == given.versions[3]
-    assert champion.passed_over(given, four) is None
+    assert champion.taken_back(given, two) == given.versions[3]
+    assert champion.taken_back(given, given.versions[3]) == given.versions[3]
+    assert champion.taken_back(given, version(5)) is None
     unapproved = snapshot(versions=(two, replace(three, taken_back="x", approved=False)))
-    assert champion.passed_over(unapproved, two) is None
-    assert champion.passed_over(snapshot(versions=(two, three)), two) is None
+    assert champion.taken_back(unapproved, two) is None
+    assert champion.taken_back(snapshot(versions=(two, three)), two) is None
 
 
 def test_the_newest_waits_for_a_person_while_nobody_has_decided() -> None:

@@ -114,7 +114,7 @@ def _after_last_run(situation: Situation) -> list[Condition]:
         text = f"version {waits.name} waits for a decision: annotate it with {words.APPROVE}={waits.digest} or reject"
         return _ready(words.AWAITING_APPROVAL, text) if champion else _busy(words.AWAITING_APPROVAL, text)
     if champion is not None and situation.history.observed is not None:
-        over = champions.passed_over(situation.snapshot, champion)
+        over = champions.taken_back(situation.snapshot, champion)
         more = f"; {over.name} was {over.taken_back}" if over else ""
         return _ready(words.TRAINED, f"version {champion.name} is in force{more}")
     if champion is None and situation.snapshot.versions:

@@ -19,9 +19,9 @@ def champion(snapshot: PipelineSnapshot, history: History) -> VersionRecord | No
     return found[-1] if found else None
 
 
-def passed_over(snapshot: PipelineSnapshot, champion: VersionRecord) -> VersionRecord | None:
-    """The newest approved version above the champion: it was taken back."""
-    newer = [v for v in snapshot.versions if v.approved and v.taken_back and v.number > champion.number]
+def taken_back(snapshot: PipelineSnapshot, champion: VersionRecord) -> VersionRecord | None:
+    """The newest approved version that was taken back, above the champion; the champion where all were."""
+    newer = [v for v in snapshot.versions if v.approved and v.taken_back and v.number >= champion.number]
     return newer[-1] if newer else None
 
 
