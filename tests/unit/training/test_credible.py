@@ -8,8 +8,11 @@ from tests.support import builders_training as make
 from tests.unit.training.test_loop import quickstart
 
 from tidemill.api.v1alpha1.training_run import TrainingRun
+from tidemill.core.labels import API_VERSION
+from tidemill.core.plan import ObjectRef
+from tidemill.engine import apply
 from tidemill.engine import status as statuses
-from tidemill.errors import Stalled
+from tidemill.errors import ApiError, Stalled
 from tidemill.training.run.policy import credible
 from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_contracts.training import Failure, TrainingResult
@@ -181,8 +184,10 @@ def test_a_record_that_the_api_server_refuses_ends_the_run_and_the_pipeline_goes
     world = quickstart()
     world.settle()
     run = world.names("TrainingRun")[0]
-    said = "ModelVersion churn-1 was refused by the API server: spec.x: Invalid value: 5: must be 6\u202e"
-    stalled = statuses.stalled(world.get("TrainingRun", run), Stalled("Rejected", said), make.NOW)  # as the engine does
+    version = ObjectRef(API_VERSION, "ModelVersion", make.NAMESPACE, "churn-1")
+    verdict = apply._verdict(version, ApiError(422, "Invalid", "spec.x: Invalid value: 5: must be 6\u202e"))
+    assert isinstance(verdict, Stalled)  # which the engine shows:
+    stalled = statuses.stalled(world.get("TrainingRun", run), verdict, make.NOW)
     world.change("TrainingRun", run, lambda o: o.update(status=stalled))
     world.kubelet_finishes(run, make.result())
     world.settle()
