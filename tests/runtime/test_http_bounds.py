@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import uvicorn
-from tests.runtime.test_http_heads import BODY, V2, serve
+from tests.runtime.test_http_heads import BODY, V2, serve, strict
 from tests.support import versions
 from tests.support.rawhttp import Client, listening, request
 from tests.support.versions import Published
 from uvicorn.server import ServerState
 
 from tidemill_contracts.inference import FEEDBACK_PATH
-from tidemill_runtime.httpheads import MAX_FIELDS, MAX_HEAD_BYTES, Unfinished
+from tidemill_runtime.httpheads import MAX_FIELDS, MAX_HEAD_BYTES, MAX_WAITING, Unfinished
 from tidemill_runtime.monitor.admission import Admission
 from tidemill_runtime.monitor.app import create_apps
 from tidemill_runtime.monitor.connection import Gate, MonitorConnection
@@ -114,6 +114,55 @@ async def test_an_endless_head_of_tiny_fields_holds_no_more_than_the_most(number
         await client.send(b"POST / HTTP/1.1\r\nhost: x\r\n" + b"a:b\r\n" * 12_000)
         answer = await client.answer()
         assert (answer.status, answer.json()["error"]) == (431, f"there are more than {MAX_FIELDS} headers")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_so_many_requests_wait_behind_one_and_then_the_connection_ends(numbers: Published, kind: str) -> None:
+    async with port(kind, numbers) as (connect, _):
+        for count, is_closed in ((MAX_WAITING + 1, False), (2000, True)):
+            client = await connect()
+            await client.send(request("/nothing", b"", method="GET") * count)
+            for _ in range(MAX_WAITING + 1):
+                answer = await client.answer()
+                assert answer.status == 404
+            assert ("connection" in answer.headers) == is_closed
+            if is_closed:
+                assert await client.is_closed()
+
+
+async def _echo(scope: Any, receive: Any, send: Any) -> None:
+    message = await receive()
+    body = message["body"] + ((await receive())["body"] if message["more_body"] else b"")
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.mark.parametrize("is_together", [True, False])
+async def test_an_offer_of_another_protocol_does_not_cost_the_monitor_the_body(is_together: bool) -> None:
+    """Java's client offers HTTP/2 with its first request."""
+    offer = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAEAAEAA"}
+    data = request("/", b"GET / HTTP/1.1", offer)
+    async with strict(_echo) as client:
+        for part in (data,) if is_together else (data[:-14], data[-14:]):
+            await client.send(part)
+            await asyncio.sleep(0.02)
+        assert (await client.answer()).body == b"GET / HTTP/1.1"
+        await client.send(request("/", b"next"))
+        assert (await client.answer()).body == b"next"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_no_port_is_a_proxy_and_answers_keep_their_order(numbers: Published, kind: str) -> None:
+    connect_to = b"CONNECT example.org:80 HTTP/1.1\r\nhost: example.org\r\n\r\n"
+    async with port(kind, numbers) as (connect, _):
+        client = await connect()
+        await client.send(connect_to)
+        assert (await client.answer()).status == 405
+        client = await connect()
+        await client.send(request("/nothing", b"", method="GET") + connect_to)
+        assert (await client.answer()).status == 404
+        assert await client.is_closed()
 
 
 async def test_unfinished_requests_have_one_bound() -> None:

@@ -13,6 +13,7 @@ from tests.support import versions
 from tests.support.rawhttp import Client, listening, request
 from tests.support.versions import Published
 
+from tidemill_runtime import httpheads
 from tidemill_runtime.server.lifecycle import Parts, assemble
 from tidemill_runtime.server.state import State
 from tidemill_runtime.server.telemetry import Telemetry
@@ -340,7 +341,10 @@ async def test_connect_is_refused(numbers: Published) -> None:
         assert await client.is_closed()
 
 
-async def test_a_client_that_reads_nothing_is_not_served_without_end(numbers: Published) -> None:
+async def test_a_client_that_reads_nothing_is_not_served_without_end(
+    numbers: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(httpheads, "MAX_WAITING", 1 << 30)  # which would end the connection first
     parts = serve(numbers)
     one = request(V2, v2("unread"))
     async with listening(parts) as server:

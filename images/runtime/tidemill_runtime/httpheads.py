@@ -5,12 +5,14 @@ to those who know it. uvicorn's own connection with httptools looks at none of t
 import json
 import re
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024  # of path and headers, or of trailers; the parser joins pieces, which takes ever longer
 MAX_FIELDS = 128  # of one head; each costs more than its bytes
+MAX_WAITING = 32  # requests behind one that is being answered; each holds 2.4 KiB, and may be 26 bytes
 MAX_UNFINISHED_BYTES = 16 * 1024 * 1024  # what all unfinished requests of a process hold beside their bodies
 TOO_LARGE = f"path and headers are larger than {MAX_HEAD_BYTES} bytes"
 TOO_MANY = f"there are more than {MAX_FIELDS} headers"
@@ -56,14 +58,44 @@ class StrictHeads(HttpToolsProtocol):
     _is_in_tail = False  # behind a chunk's header, before its content; trailers follow the last one's
     _is_refused = False  # what else comes is forgotten
 
+    @classmethod
+    def sharing(cls, **shared: Any) -> type[Self]:
+        """Return a class of connections that have these attributes and one bound, as uvicorn wants to be given one."""
+        return cast(type[Self], type(cls.__name__, (cls,), {**shared, "unfinished": Unfinished()}))
+
     def data_received(self, data: bytes) -> None:
         """Parse, and bound a request that is not complete."""
         if self._is_refused:
             return
-        self._note(len(data))
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self.parse(data)
         if self._is_open:
             self.bound_unfinished()
+
+    def parse(self, data: bytes) -> None:
+        """Give the parser what came."""
+        self._note(len(data))
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._pass_over_upgrade(data[upgrade.args[0] :])
+
+    def _pass_over_upgrade(self, rest: bytes) -> None:
+        """Take a request that offers another protocol (Java's client: h2c) as if it did not.
+
+        The parser has stopped behind the headers and would take the body for that protocol, so it is given them again.
+        """
+        if self._is_refused:
+            return
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        kept = [field for field in self.headers if field[0] not in (b"upgrade", b"http2-settings")]
+        head = [b"%s %s HTTP/%s\r\n" % (method, self.url, version)]
+        head += [b"%s: %s\r\n" % (name, value) for name, value in kept]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.data_received(b"".join([*head, b"\r\n", rest]))
 
     def _note(self, size: int) -> None:
         """Take note of bytes that the parser is about to be given."""
@@ -142,8 +174,8 @@ class StrictHeads(HttpToolsProtocol):
             self.expect_100_continue = self.parser.get_http_version() != "1.0"
 
     def on_headers_complete(self) -> None:
-        """Refuse a head that is wrong."""
-        if not self.is_head_wrong():
+        """Refuse a head that is wrong; one that offers another protocol comes again, see `_pass_over_upgrade`."""
+        if not self.is_head_wrong() and not self.parser.should_upgrade():
             super().on_headers_complete()
 
     def is_head_wrong(self) -> bool:
@@ -157,6 +189,8 @@ class StrictHeads(HttpToolsProtocol):
         return fault is not None
 
     def _fault(self) -> tuple[int, str] | None:
+        if len(self.pipeline) >= MAX_WAITING:
+            return 503, OVERLOADED
         # exactly now: what came first may be of other requests, or of the body
         if self._span > MAX_HEAD_BYTES and self._known() > MAX_HEAD_BYTES:
             return 431, TOO_LARGE
@@ -177,6 +211,8 @@ class StrictHeads(HttpToolsProtocol):
                 return 400, "Transfer-Encoding: HTTP/1.0 has none"
             if self._codings > 1 or self._coding.strip().lower() != b"chunked":
                 return 501, "Transfer-Encoding: expected chunked"
+        if self.parser.should_upgrade() and self.parser.get_method() == b"CONNECT":
+            return 405, "CONNECT is not allowed: this server is no proxy"
         return None
 
     def refuse(self, status: int, message: str) -> None:
@@ -223,6 +259,8 @@ class StrictHeads(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Pass the end of the body on."""
+        if self.parser.should_upgrade():
+            return
         self.end_request()
         if not self._is_refused:
             super().on_message_complete()

@@ -4,12 +4,9 @@ Nobody is told apart by an address here: who holds connections open would otherw
 """
 
 import asyncio
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import uvicorn
-from uvicorn.server import ServerState
-
-from tidemill_runtime.httpheads import StrictHeads, Unfinished
+from tidemill_runtime.httpheads import StrictHeads
 
 REQUEST_SECONDS: Final = 30.0  # within which a request is whole, as at a server
 MAX_CONNECTIONS: Final = 256  # of one port
@@ -42,21 +39,12 @@ class MonitorConnection(StrictHeads):
     """See the module. One a connection; made by uvicorn."""
 
     gate: Gate  # of the subclass that `of` makes
+    _deadline: asyncio.TimerHandle | None = None
 
     @classmethod
     def of(cls, gate: Gate) -> type["MonitorConnection"]:
-        """Return a class of connections behind one gate, as uvicorn wants to be given one."""
-        return cast(type[MonitorConnection], type(cls.__name__, (cls,), {"gate": gate, "unfinished": Unfinished()}))
-
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._deadline: asyncio.TimerHandle | None = None
+        """Return a class of connections behind one gate."""
+        return cls.sharing(gate=gate)
 
     @property
     def is_answering(self) -> bool:

@@ -12,16 +12,15 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import Any, cast
 
-import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from tidemill_runtime.httpheads import StrictHeads, Unfinished
+from tidemill_runtime.httpheads import StrictHeads
 from tidemill_runtime.server import sockets
 from tidemill_runtime.server.bodies import BodyBounds
 from tidemill_runtime.server.errors import ServingError
-from tidemill_runtime.server.inference import JSON, Headers, Inference, Protocol, Reply, error_body
+from tidemill_runtime.server.inference import Headers, Inference, Protocol, Reply
 from tidemill_runtime.server.state import State
 
 # Longer than any proxy keeps an idle upstream connection (Envoy: one hour), so that never both ends
@@ -82,10 +81,8 @@ class InferenceConnection(StrictHeads):
 
     @classmethod
     def of(cls, wiring: Wiring) -> type["InferenceConnection"]:
-        """Return a class of connections that share `wiring`, as uvicorn wants to be given one."""
-        return cast(
-            type[InferenceConnection], type(cls.__name__, (cls,), {"wiring": wiring, "unfinished": Unfinished()})
-        )
+        """Return a class of connections that share `wiring`."""
+        return cls.sharing(wiring=wiring)
 
     def __init__(
         self,
@@ -108,15 +105,7 @@ class InferenceConnection(StrictHeads):
         """Parse; uvicorn would also cancel the keep-alive timer, which here looks at the time itself."""
         if self._is_refused:
             return
-        self._note(len(data))
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
-            return
-        except httptools.HttpParserUpgrade as upgrade:
-            self._pass_over_upgrade(data[upgrade.args[0] :])
-            return
+        self.parse(data)
         if self._is_open:
             self._bound()
 
@@ -129,24 +118,6 @@ class InferenceConnection(StrictHeads):
         if self._is_collecting and not self._exchange.held and not self._is_refused:
             self._count_first(self._exchange)
 
-    def _pass_over_upgrade(self, rest: bytes) -> None:
-        """Take a request that offers another protocol (Java's client: h2c) as if it did not.
-
-        The parser has stopped behind the headers and would take the body for that protocol, so it is given them again.
-        """
-        if self._is_refused:
-            return
-        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        if method == b"CONNECT":
-            self._refuse(Reply(405, [JSON], error_body("CONNECT is not allowed: this server is no proxy")))
-            return
-        kept = [field for field in self.headers if field[0] not in (b"upgrade", b"http2-settings")]
-        head = [b"%s %s HTTP/%s\r\n" % (method, self.url, version)]
-        head += [b"%s: %s\r\n" % (name, value) for name, value in kept]
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-        self.data_received(b"".join([*head, b"\r\n", rest]))
-
     def on_message_begin(self) -> None:
         """Start a request; uvicorn's scope is only made for those that are its own."""
         self.begin_head()
@@ -157,7 +128,7 @@ class InferenceConnection(StrictHeads):
     def on_headers_complete(self) -> None:
         """Take an inference request, or leave it to uvicorn."""
         if self.is_head_wrong() or self.parser.should_upgrade():
-            return  # the latter comes again, see `_pass_over_upgrade`
+            return  # the latter comes again, as if it did not
         protocol = self._routes.get(self.url) if self.parser.get_method() == b"POST" else None
         is_free = self.cycle is None or self.cycle.response_complete
         if protocol is None or not is_free:
@@ -311,10 +282,6 @@ class InferenceConnection(StrictHeads):
             self.transport.close()
         elif self._is_collecting or self.cycle is None or self.cycle.response_complete:
             self.transport.close()
-
-    def _refuse(self, reply: Reply) -> None:
-        self.transport.write(self._bytes_of(reply, keep_alive=False))
-        self.transport.close()
 
     def pause_writing(self) -> None:
         """The client does not read its answers: take no more requests from it."""
