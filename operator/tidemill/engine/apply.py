@@ -45,13 +45,14 @@ class Applier:
         """All applies in order, then patches, then deletes; what was refused first, None when all went well.
 
         A refused child does not keep its siblings waiting: a roll-back must reach the router whatever quota says. But
-        nothing is deleted then, as a delete relies on what was applied before. Raises, at once, what concerns the whole
-        pass: a server that does not answer or is busy, a conflict, and a refusal of a record or Job, since the plan's
-        status may count that as done.
+        nothing is deleted then, as a delete relies on what was applied before, and what is somebody else's, or goes, is
+        not patched either. Raises, at once, what concerns the whole pass: a server that does not answer or is busy, a
+        conflict, and a refusal of a record or Job, since the plan's status may count that as done.
         `writer`: whose plan it is; the watch's echo of its applies does not wake it again. The echo of a patch does: it
         may be delivered together with somebody else's change to that object.
         """
         refused: Refusal | None = None
+        not_ours: set[tuple[str, str]] = set()
         for manifest in plan.apply:
             try:
                 await self.apply(manifest, writer)
@@ -59,7 +60,11 @@ class Applier:
                 if registry.lookup(manifest["apiVersion"], manifest["kind"]).counted or _concerns_the_pass(error):
                     raise
                 refused = refused or error
+                if error.reason in (NOT_OWNED, CHILD_TERMINATING):
+                    not_ours.add((manifest["kind"], manifest["metadata"]["name"]))
         for patch in plan.patches:
+            if (patch.ref.kind, patch.ref.name) in not_ours:
+                continue
             try:
                 self._remember(await self._client.patch_merge(patch.ref, patch.body, patch.subresource), None)
             except ApiError as error:

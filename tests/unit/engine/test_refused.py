@@ -72,6 +72,18 @@ async def test_a_child_that_is_being_deleted_is_looked_at_soon(world: World) -> 
     assert world.live["status"]["step"] == 2
 
 
+async def test_what_is_somebody_elses_is_not_patched_either(world: World) -> None:
+    """A number of pods is patched by name: also where a Deployment of that name is no child of ours."""
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "ns"}, "data": {"v": "2"}}
+    world.api.put(theirs)
+    sets = tuple(Patch(ObjectRef("v1", "ConfigMap", "ns", name), {"data": {}}) for name in ("c", "routes"))
+    world.decide = lambda obj: Plan(apply=(world.child(obj), world.child(obj, name="routes")), patches=sets)
+    await world.controller.process(KEY)
+    assert world.api.objects["ConfigMap", "ns", "c"]["data"] == {"v": "2"}
+    assert [w for w in world.api.writes if w[0] == "patch"] == [("patch", "ConfigMap", "routes")]
+    assert kstatus(world.live) == "Failed"
+
+
 async def test_quota_is_retried_and_shown_from_the_third_time(world: World) -> None:
     world.api.refused = {"c": QUOTA}
     for _ in range(2):
