@@ -85,5 +85,5 @@ class Terminating:
         return frozenset(o["metadata"].get("uid", "") for o in objects)
 
     def _forget_if_empty(self, namespace: str) -> None:
-        if not self._uids(namespace):
+        if not any(self._cache.has(kind, namespace) for kind in self._kinds):
             del self._closed[namespace]

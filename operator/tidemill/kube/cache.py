@@ -53,6 +53,10 @@ class Cache:
         """The object as last seen, None when unknown."""
         return self._objects[kind].get((namespace or "", name))
 
+    def has(self, kind: str, namespace: str) -> bool:
+        """Whether any object of a kind and namespace is known, at the same cost however many there are."""
+        return (kind, namespace) in self._by_namespace
+
     def list(
         self,
         kind: str,
@@ -79,7 +83,7 @@ class Cache:
 
         For what many passes ask about the same many objects. `make` must be a pure function of the module level.
         """
-        if not self._by_namespace.get((kind, namespace)):
+        if not self.has(kind, namespace):
             return ()
         revision = self._revisions.get((kind, namespace), 0)
         by_function = self._derived.setdefault((kind, namespace), {})
@@ -197,7 +201,7 @@ class Cache:
 
     def _note_change(self, kind: str, namespace: str) -> None:
         self._revisions[kind, namespace] = self._revisions.get((kind, namespace), 0) + 1
-        if not self._by_namespace.get((kind, namespace)):  # nothing is kept of namespaces that come and go
+        if not self.has(kind, namespace):  # nothing is kept of namespaces that come and go
             self._derived.pop((kind, namespace), None)
             del self._revisions[kind, namespace]
 
