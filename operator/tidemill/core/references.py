@@ -25,6 +25,12 @@ def pinned_version(deployment: Obj) -> Iterable[str]:
     return _given(_model(deployment).get("version"))
 
 
+def believed_deployments(version: Obj) -> Iterable[str]:
+    """The ModelDeployments that a version says serve it."""
+    found: Iterable[str] = (version.get("status") or {}).get("deployments") or ()
+    return found
+
+
 def deployment(monitor: Obj) -> Iterable[str]:
     """The ModelDeployment that a ModelMonitor watches."""
     return _given((monitor.get("spec") or {}).get("deployment"))

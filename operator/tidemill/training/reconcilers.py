@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tidemill.core import conditions, labels, names
+from tidemill.core import conditions, labels, names, references
 from tidemill.core.labels import API_VERSION, MANAGED_SELECTOR
 from tidemill.core.plan import Key
 from tidemill.core.podspec import controller_of
@@ -50,10 +50,10 @@ def deployment_to_versions(deployment: Obj, cache: Cache) -> Iterable[Key]:
     """Versions that the deployment serves now, and those that believe that it serves them."""
     namespace, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
     served = records.deployment_record(deployment).served
-    for version in cache.list("ModelVersion", namespace):
-        believed = (version.get("status") or {}).get("deployments") or ()
-        if version["metadata"]["name"] in served or name in believed:
-            yield Key("ModelVersion", namespace, version["metadata"]["name"])
+    believing = cache.naming("ModelVersion", namespace, name, references.believed_deployments)
+    found = {v["metadata"]["name"] for v in believing} | {v for v in served if cache.get("ModelVersion", namespace, v)}
+    for version in sorted(found):
+        yield Key("ModelVersion", namespace, version)
 
 
 def pipeline_to_versions(pipeline: Obj, cache: Cache) -> Iterable[Key]:

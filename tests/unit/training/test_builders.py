@@ -300,6 +300,23 @@ def test_an_event_wakes_whom_it_concerns() -> None:
     assert [k.kind for k in names(reconcilers.pod_to_owner, pod)] == ["TrainingRun"]
 
 
+def test_a_deployment_wakes_the_versions_that_it_serves_or_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so at every step of a roll-out: the namespace's other versions are not looked at for that."""
+    cache = Cache()
+
+    def version(name: str, *deployments: str) -> Obj:
+        meta = {"name": name, "namespace": make.NAMESPACE, "uid": f"u-{name}", "resourceVersion": "1"}
+        status = {"deployments": list(deployments)}
+        return {"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelVersion", "metadata": meta, "status": status}
+
+    for obj in (version("v1", "web"), version("v2"), version("v3", "other"), version("v4", "web", "other")):
+        cache.put(obj)
+    monkeypatch.setattr(cache, "list", lambda *_, **__: pytest.fail("all versions are looked at"))
+    meta = {"name": "web", "namespace": make.NAMESPACE}
+    deployment = {"metadata": meta, "status": {"stable": {"version": "v2"}, "candidate": {"version": "gone"}}}
+    assert [k.name for k in reconcilers.deployment_to_versions(deployment, cache)] == ["v1", "v2", "v4"]
+
+
 def test_interim_conditions_of_a_job_are_not_its_end() -> None:
     assert job_outcome({"status": {"conditions": make.job_condition("FailureTarget")}}) is None
     assert job_outcome({"status": {"conditions": make.job_condition("SuccessCriteriaMet")}}) is None
