@@ -13,7 +13,8 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import LinearSVC
 
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile
-from tidemill_runtime.trainer import evaluation, inspection, reference
+from tidemill_runtime.trainer import evaluation, inspection, program, reference
+from tidemill_runtime.trainer.failures import RunError
 
 ROOT = Path("/code")
 
@@ -81,6 +82,16 @@ def test_a_class_that_the_model_has_not_seen() -> None:
     found, notes = evaluation.built_in(nb, data.data, data.target)
     assert "log_loss" not in found
     assert "metric log_loss is absent: the holdout has classes that the model has not seen: 2" in notes
+
+
+def test_a_number_that_no_float_holds_is_no_fault_of_the_platform() -> None:
+    large = 10**400
+    assert evaluation._checked({"a": large, "b": np.float32(1), "c": np.int8(2)}) == {"a": None, "b": 1.0, "c": 2.0}
+    assert program._metrics(f'{{"a": {large}, "b": 1, "c": null}}'.encode()) == {"a": None, "b": 1.0, "c": None}
+    for found in (lambda: evaluation._checked({"a": np.complex64(1)}), lambda: program._metrics(b"[" * 100_000)):
+        with pytest.raises(RunError) as caught:
+            found()
+        assert caught.value.reason == "InvalidMetrics"
 
 
 def test_one_row_has_no_r2() -> None:

@@ -141,12 +141,20 @@ def _checked(found: Any) -> Metrics:
         raise RunError("UserError", "InvalidMetrics", text)
     result: Metrics = {}
     for name, value in found.items():
-        if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, (numbers.Real, np.number)):
+        if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, numbers.Real):
             text = f"evaluate returned {name!r}: {value!r}, expected a dict of metric name to number"
             raise RunError("UserError", "InvalidMetrics", text)
         if not is_name(name):
             text = f"evaluate returned a metric named {name[:300]!r}, expected 1 to {NAME_LIMIT} printable characters"
             raise RunError("UserError", "InvalidMetrics", text)
-        number = float(value)
-        result[name] = number if math.isfinite(number) else None
+        result[name] = finite(value)
     return result
+
+
+def finite(value: Any) -> float | None:
+    """Return a number as a float, None where it is none or beyond what a float holds."""
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return None
+    return number if math.isfinite(number) else None

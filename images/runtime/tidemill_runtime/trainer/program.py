@@ -7,7 +7,6 @@ included), `inputs/<name>.{csv,parquet}` for further inputs, and `config.json`. 
 
 import collections
 import json
-import math
 import os
 import signal
 import subprocess
@@ -20,7 +19,7 @@ import pandas as pd
 from tidemill_contracts.artifact import ONNX_FILE, PICKLE_FILE, SKOPS_FILE, Format, canonical_json
 from tidemill_contracts.training import INPUT_DIR_ENV, NAME_LIMIT, OUTPUT_DIR_ENV, TrainerConfig, is_name
 from tidemill_runtime.trainer import termination
-from tidemill_runtime.trainer.evaluation import Metrics
+from tidemill_runtime.trainer.evaluation import Metrics, finite
 from tidemill_runtime.trainer.failures import RunError
 
 CONFIG_FILE = "config.json"
@@ -127,7 +126,7 @@ def _metrics(content: bytes | None) -> Metrics:
         return {}
     try:
         found = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError("UserError", "InvalidMetrics", f"{METRICS_FILE} is not JSON: {error}") from error
     is_table = isinstance(found, dict) and all(
         value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in found.values()
@@ -135,4 +134,4 @@ def _metrics(content: bytes | None) -> Metrics:
     if not is_table or not all(map(is_name, found)):
         text = f"{METRICS_FILE}: expected an object of metric name (1 to {NAME_LIMIT} printable characters) to number"
         raise RunError("UserError", "InvalidMetrics", text)
-    return {name: float(value) if value is not None and math.isfinite(value) else None for name, value in found.items()}
+    return {name: None if value is None else finite(value) for name, value in found.items()}
