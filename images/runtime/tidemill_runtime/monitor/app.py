@@ -58,6 +58,7 @@ class _Label(Feedback):
         return given
 
 
+_LABEL: Final = TypeAdapter(_Label)
 _LABELS: Final = TypeAdapter(Annotated[list[_Label], FailFast()])
 
 
@@ -164,7 +165,7 @@ def parse_feedback(body: bytes) -> list[Feedback]:
         InvalidBatchError: an empty id, or a label that is null or not finite.
     """
     is_list = body.lstrip().startswith(b"[")
-    entries: list[Feedback] = [*_LABELS.validate_json(body)] if is_list else [_Label.model_validate_json(body)]
+    entries: list[Feedback] = [*_LABELS.validate_json(body)] if is_list else [_LABEL.validate_json(body)]
     for entry in entries:
         if not entry.id:
             raise InvalidBatchError("id: must not be empty")
