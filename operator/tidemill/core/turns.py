@@ -55,8 +55,16 @@ class Fleet:
         """Whether an object may update its pods now; goes on being true until it is through."""
         if key in self.updating:
             return True
-        ahead = self.waiting.index(key) if key in self.waiting else len(self.waiting)
-        return not self.late and ahead < self.limit - len(self.updating)
+        return key in self.next or len(self.waiting) < self._free
+
+    @property
+    def next(self) -> tuple[Key, ...]:
+        """Those of `waiting` whose turn it is; found without a look at all others, who may be thousands."""
+        return self.waiting[: self._free]
+
+    @property
+    def _free(self) -> int:
+        return 0 if self.late else max(self.limit - len(self.updating), 0)
 
 
 ALONE = Fleet()

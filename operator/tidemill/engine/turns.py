@@ -83,7 +83,7 @@ class Turns:
             self._told = None
             return
         fleet = self.fleet()
-        turn = tuple(k for k in fleet.waiting if fleet.has_turn(k))
+        turn = fleet.next
         before, self._told = self._told, (fleet, turn)
         if before is not None and before[0].late != fleet.late:
             turn = fleet.waiting  # all of them say in their status why they wait

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -249,6 +250,20 @@ def test_a_pass_that_fails_waits_no_longer_and_keeps_nobody_waiting() -> None:
     while cluster.queue:
         cluster.step(cluster.queue.popleft())
     assert cluster.runs(second) == "server:2"
+
+
+def test_the_end_of_a_pass_looks_at_those_whose_turn_it_is_and_not_at_every_pair_of_waiting_ones() -> None:
+    """With 1,000 waiting each pass, of whatever kind, took 40 ms of the operator's time, with 3,000 ten times that."""
+    woken = list[Key]()
+    found = Turns(Cache(), FakeClock(), 5)
+    found.wake = woken.append
+    keys = [Key("ModelDeployment", "team", f"d{n}") for n in range(20_000)]
+    for key in keys:
+        found.begin(key, turns.Turn("waits", 1))
+    began = time.process_time()
+    found.end(keys[0], planned=True)
+    assert time.process_time() - began < 2, "it was 20 s"
+    assert woken == keys[:5]
 
 
 STEPS = st.lists(st.tuples(st.sampled_from(["ready", "user", "lead", "look", "image"]), st.integers(0, 7)), max_size=40)
