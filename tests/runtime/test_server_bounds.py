@@ -1,10 +1,12 @@
 """Overload and hostile bytes, in process: every bound has an answer, and no bytes make a 5xx."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import threading
-from typing import Any
+import weakref
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -13,6 +15,8 @@ from tests.support import versions
 from tests.support.asgi import call, post
 from tests.support.versions import Published
 
+from tidemill_runtime.server import grpc_server, inference
+from tidemill_runtime.server.errors import BadRequestError
 from tidemill_runtime.server.lifecycle import Parts, assemble
 from tidemill_runtime.server.state import State
 from tidemill_runtime.server.telemetry import Telemetry
@@ -268,6 +272,49 @@ def test_no_bytes_make_a_server_error(fuzzed: list[Any], path: str, body: bytes,
     if reply.status != 200:
         assert isinstance(document["error"], str)
         assert None not in document.values()
+
+
+class _Context:
+    """Of a call over gRPC, as far as a refusal needs it."""
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+    async def abort(self, *_: Any) -> None:
+        raise RuntimeError("the call has ended")
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+@pytest.mark.parametrize("size", [10, 200_000])  # decoded at once, and in a thread
+async def test_a_refused_request_is_forgotten_without_the_garbage_collector(
+    numbers: Published, monkeypatch: pytest.MonkeyPatch, transport: str, size: int
+) -> None:
+    """An error's traceback holds all that was decoded: 16 MiB of a body may be 400 MiB then."""
+    parts, _ = serve(numbers)
+    errors: list[weakref.ref[BadRequestError]] = []
+
+    def refused() -> BadRequestError:
+        error = BadRequestError("no")
+        errors.append(weakref.ref(error))
+        return error
+
+    def refuse(*_: Any) -> None:
+        raise refused()
+
+    monkeypatch.setattr(inference, "decoded_v2", refuse)
+    monkeypatch.setattr(grpc_server, "_parse", refuse)
+    gc.disable()
+    try:
+        if transport == "http":
+            assert (await call(parts.app, "POST", V2, b" " * size)).status == 400
+        else:
+            service = grpc_server.InferenceService(parts.plane, State())
+            with contextlib.suppress(RuntimeError):
+                await service.model_infer(b" " * size, cast(Any, _Context()))
+        await asyncio.sleep(0.05)
+        assert [error() for error in errors] == [None]
+    finally:
+        gc.enable()
 
 
 async def test_work_that_fails_after_its_client_has_gone_is_no_error_of_the_loop(numbers: Published) -> None:

@@ -148,6 +148,8 @@ class DataPlane:
                 raise
             seconds = self.config.request_timeout_seconds
             raise OutOfTimeError(f"no answer within {seconds:g} s") from None
+        finally:
+            del running, waiting  # or an error, whose traceback holds the request, would hold itself by them
 
     def succeeded(self, request_id: str, frame: Frame, answer: Answer, started: float) -> None:
         """Count and log one answered request; `started` is the time when it was whole."""

@@ -286,7 +286,7 @@ def _given_id(context: Context) -> str | None:
 
 def _refusal(error: Exception) -> ServingError:
     if isinstance(error, ServingError):
-        return error
+        return error.with_traceback(None)  # it leads to the caller's frame, and so to this very error
     _log.error("an inference request failed", exc_info=error)
     return ServingError("internal error; the server's log says more")
 
