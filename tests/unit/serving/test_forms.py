@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.unit.serving.make import CANARY, NOW, candidate, snapshot, stable, version, workload
+from tests.unit.serving.test_plan import settled
 
 from tidemill.core.plan import Event
 from tidemill.serving import forms, plan
@@ -86,8 +87,8 @@ def test_pods_that_said_nothing_are_asked_again() -> None:
     assert forms.is_unheard(unheard, unheard.status.stable)
     assert not forms.is_unheard(heard, heard.status.stable)
     assert not forms.is_unheard(serving(ready=0), unheard.status.stable)
-    routed = plan.build(unheard).requeue_after
-    assert routed is not None and routed <= FORM_SECONDS
+    assert plan.build(settled(unheard)).requeue_after == FORM_SECONDS
+    assert plan.build(settled(heard)).requeue_after is None
 
 
 def events(found: Snapshot) -> list[Event]:
