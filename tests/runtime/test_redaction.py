@@ -43,6 +43,7 @@ def lake(mounts: Path) -> None:
         repr(KEY),
         "AKIAIOSFODNN7EXAMPLE, refused",
         "wJalr%2FXUtnFEMI%2BK7MDENG%3D%22bPx%22",
+        "https://store/wJalr/XUtnFEMI%2BK7MDENG%3D%22bPx%22",  # a path keeps its slashes
         "http://someone:hunter22@minio",
     ],
 )
@@ -50,6 +51,11 @@ def test_values_are_found_as_they_are_and_as_json_python_and_urls_write_them(tex
     found = redact(text)
     assert MARK in found
     assert "wJalr" not in found and "AKIA" not in found and "hunter22" not in found
+
+
+def test_a_value_with_a_space_is_found_in_a_query(mounts: Path) -> None:
+    write_secret(mounts, "lake", {"AUTHORIZATION": "Basic correct horse"})
+    assert redact("?key=Basic+correct+horse") == f"?key={MARK}"
 
 
 @pytest.mark.usefixtures("lake")

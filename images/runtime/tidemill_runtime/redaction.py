@@ -185,5 +185,6 @@ def _parts(key: str, value: str) -> Iterator[str]:
 def _forms(value: str) -> Iterator[str]:
     if len(value) < SHORTEST:
         return
-    forms = (value, json.dumps(value)[1:-1], repr(value)[1:-1], urllib.parse.quote(value, safe=""))
+    urls = (urllib.parse.quote(value, safe=""), urllib.parse.quote(value), urllib.parse.quote_plus(value))
+    forms = (value, json.dumps(value)[1:-1], repr(value)[1:-1], *urls)
     yield from dict.fromkeys(forms)
