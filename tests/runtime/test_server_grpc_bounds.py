@@ -1,9 +1,13 @@
 """gRPC messages that never end, in frames that no library sends: what they hold and how long they take is bounded."""
 
+import asyncio
 import contextlib
+import errno
+import socket
 import time
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -13,6 +17,12 @@ from hack.bench.serving.processes import memory_mib
 from tests.support import serverprocess, versions
 from tests.support.grpcclient import Client, request, tensor
 from tests.support.serverprocess import ServerProcess
+
+from tidemill_runtime.server import sockets
+from tidemill_runtime.server.grpc_bounds import MessageBounds
+from tidemill_runtime.server.grpc_listener import GrpcListener
+from tidemill_runtime.server.sockets import Peer
+from tidemill_runtime.server.state import State
 
 SECONDS = 4.0  # of a message
 LIMIT = 1 << 20  # of a message; four of them of all unfinished ones
@@ -95,3 +105,56 @@ def test_a_call_without_a_message_is_the_clients_error(server: ServerProcess) ->
         with pytest.raises(grpc.RpcError) as caught:
             call(iter(()))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_look_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """Whoever resets a connection just when it is looked at must not end the bounds of all."""
+    looks: list[int] = []
+
+    def received() -> dict[Peer, int]:
+        looks.append(1)
+        if len(looks) == 1:
+            raise OSError("the connection has ended")
+        return {}
+
+    config = versions.numbers(tmp_path).config(request_timeout_seconds=0.1)
+    bounds = MessageBounds(config, received, lambda _: None)
+    refused = asyncio.get_running_loop().create_future()
+    method = bounds.bounded(grpc.unary_unary_rpc_method_handler(None))
+    call = asyncio.create_task(method.stream_unary(None, _Silent(refused)))
+    async with asyncio.timeout(5):
+        assert await refused is grpc.StatusCode.DEADLINE_EXCEEDED
+        with contextlib.suppress(grpc.aio.AbortError):
+            await call
+    assert "the connection has ended" in caplog.text
+
+
+class _Silent:
+    """The context of a call whose message never comes."""
+
+    def __init__(self, refused: "asyncio.Future[grpc.StatusCode]") -> None:
+        self._refused = refused
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
+    async def read(self) -> Any:
+        await asyncio.Event().wait()
+
+    async def abort(self, code: grpc.StatusCode, _: str) -> None:
+        self._refused.set_result(code)
+        raise grpc.aio.AbortError
+
+
+async def test_a_connection_that_ends_while_it_is_ended_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def ended(_: Any) -> None:
+        raise OSError(errno.ENOTCONN, "not connected")
+
+    monkeypatch.setattr(sockets, "reset", ended)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0]:
+            grpc_listener = GrpcListener(cast(Any, None), State(), port)
+            grpc_listener._cut(Peer(*client.getsockname()))

@@ -144,6 +144,13 @@ class MessageBounds:
             self._open.discard(call)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at the open calls, and again as long as there are any, whatever a look found."""
+        try:
+            self._refuse(loop)
+        finally:
+            self._timer = loop.call_later(LOOK_SECONDS, self._look, loop) if self._open else None
+
+    def _refuse(self, loop: asyncio.AbstractEventLoop) -> None:
         """Refuse what is late, and what holds most while all together hold too much; cut off who goes on."""
         received, now = self._received(), loop.time()
         bound = _BODIES * self._limit
@@ -169,7 +176,6 @@ class MessageBounds:
         for call in self._open:
             call.is_slow = True
         self._seen = received
-        self._timer = loop.call_later(LOOK_SECONDS, self._look, loop) if self._open else None
 
     def _held(self, received: int, peer: Peer, calls: list[_Open]) -> int:
         """Return what the open calls of a connection hold; complete messages between theirs make it no larger."""

@@ -164,7 +164,8 @@ class GrpcListener:
         """End a client's connection; with one that came before the library, all of those."""
         for peer, own in self._connections():
             if peer == client:
-                sockets.reset(own)
+                with contextlib.suppress(OSError):  # it ended by itself
+                    sockets.reset(own)
 
     def _connections(self) -> Iterator[tuple[sockets.Peer, socket.socket]]:
         for own in _sockets(self._port):
