@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, OneHotEncoder, StandardScaler
 
@@ -122,6 +124,18 @@ def test_thresholds_are_told_in_input_columns() -> None:
     np.testing.assert_allclose(scaled, np.unique(inner * scaler.scale_[0] + scaler.mean_[0]))
     assert cut.tolist() == [0.5]
     assert known.tolist() == sorted(set(values[:, 2].tolist()))
+
+
+@pytest.mark.filterwarnings("ignore:Skipping features")
+@pytest.mark.parametrize("is_named", [True, False])
+def test_columns_that_an_imputer_drops_have_no_thresholds(is_named: bool) -> None:
+    values = np.random.default_rng(0).normal(size=(60, 3))
+    values[:, 1] = np.nan
+    rows = pd.DataFrame(values, columns=["a", "b", "c"]) if is_named else values
+    model = make_pipeline(SimpleImputer(), StandardScaler(), RandomForestClassifier(2, random_state=0))
+    found = thresholds(model.fit(rows, values[:, 2] > 0.2), ["a", "b", "c"])
+    assert len(found[1]) == 0 and min(len(found[0]), len(found[2])) > 0
+    assert np.abs(found[2] - 0.2).min() < 0.1
 
 
 def answered(prediction: Any, probabilities: Any = None) -> Answer:

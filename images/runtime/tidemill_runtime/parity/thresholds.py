@@ -82,11 +82,18 @@ def _after(step: Any, sources: _Sources, names: Sequence[str]) -> _Sources:
             sources = _after(inner, sources, names)
         return sources
     kind = type(step).__name__
-    if kind in _UNCHANGED and not getattr(step, "add_indicator", False):
-        return sources
+    if kind in _UNCHANGED and not getattr(step, "add_indicator", False) and step.n_features_in_ == len(sources):
+        return _kept(step, sources)
     if kind in _UNDONE:
         return [source and _Source(source.index, _undone(step, i, source.back)) for i, source in enumerate(sources)]
     return [None] * len(sources)
+
+
+def _kept(step: Any, sources: _Sources) -> _Sources:
+    """Return the columns behind an imputer, which drops those that were empty at training."""
+    given = getattr(step, "feature_names_in_", [f"x{i}" for i in range(len(sources))])
+    places = {str(name): place for place, name in enumerate(given)}
+    return [sources[places[str(name)]] for name in step.get_feature_names_out()]
 
 
 def _undone(step: Any, column: int, back: Callable[[Array], Array]) -> Callable[[Array], Array]:
