@@ -25,7 +25,7 @@ from tidemill_contracts.training import (
 )
 from tidemill_runtime.artifacts import ArtifactError
 from tidemill_runtime.storage import StorageError
-from tidemill_runtime.trainer import failures, report
+from tidemill_runtime.trainer import failures, program, report
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,14 @@ def test_a_class_of_the_training_code_cannot_be_pickled_into_a_server(trainer: T
 def test_a_memory_error_is_out_of_memory(trainer: Trainer) -> None:
     trained = trainer(training_code.OUT_OF_MEMORY)
     assert (trained.exit_code, trained.failure.category) == (42, "OutOfMemory")
+
+
+def test_a_line_without_an_end_is_not_held_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printing = [sys.executable, "-c", "print('x' * 20_000_000, 'end'); raise SystemExit(3)"]
+    with pytest.raises(failures.RunError, match=r"exit code 3; it last printed:\nx+(?s:.*) end$") as caught:
+        program._execute(printing, tmp_path, dict(os.environ))
+    assert len(str(caught.value)) < 1_100_000
+    assert len(capsys.readouterr().out) == 20_000_005
 
 
 def test_an_entrypoint_in_a_file_that_is_not_there_lists_the_files(trainer: Trainer) -> None:

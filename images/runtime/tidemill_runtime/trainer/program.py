@@ -25,6 +25,7 @@ from tidemill_runtime.trainer.failures import RunError
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.json"
 _TAIL_LINES = 15
+_LONGEST_LINE = 1 << 16  # characters; of a longer one each part counts as a line
 _RESERVED = frozenset({"manifest.json", "COMPLETE", "reference.json", "sample.json"})
 
 
@@ -88,7 +89,8 @@ def _execute(command: list[str], directory: Path, environment: dict[str, str]) -
         raise RunError("UserError", "ProgramFailed", text) from error
     termination.children.add(process.pid)
     with process:
-        for line in process.stdout or ():
+        assert process.stdout is not None  # noqa: S101  a pipe was asked for
+        while line := process.stdout.readline(_LONGEST_LINE):
             sys.stdout.write(line)
             tail.append(line.rstrip())
     termination.children.discard(process.pid)
