@@ -16,7 +16,7 @@ from typing import Any
 
 from tidemill.core.plan import ObjectRef
 from tidemill.errors import ApiError
-from tidemill.kube.cache import Cache
+from tidemill.kube.cache import Cache, version_of
 from tidemill.kube.client import KubeClient
 from tidemill_contracts.revisions import code_digest, value_revision
 
@@ -38,6 +38,14 @@ class ConfigMapDigest:
     """Digest by key, as data."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a read found, and of which resourceVersion; 0 for nothing."""
+
+    digest: ConfigMapDigest | None
+    version: int
+
+
 class ConfigMapDigests:
     """Answers "what is in that ConfigMap" with digests. Used within one event loop."""
 
@@ -47,7 +55,7 @@ class ConfigMapDigests:
         self._cache = cache
         self._known: OrderedDict[tuple[str, str], ConfigMapDigest] = OrderedDict()
         self._places = asyncio.Semaphore(READS)
-        self._reading: dict[tuple[str, str], asyncio.Task[ConfigMapDigest | None]] = {}
+        self._reading: dict[tuple[str, str], asyncio.Task[_Read]] = {}
 
     async def get(self, namespace: str, name: str) -> ConfigMapDigest | None:
         """Digests of the ConfigMap's present content; None when it does not exist."""
@@ -61,7 +69,8 @@ class ConfigMapDigests:
     async def _read_once(self, namespace: str, name: str) -> ConfigMapDigest | None:
         """One read at a time for one ConfigMap: whoever comes while it goes on shares its answer, but not its failure.
 
-        A pass fails by the read that it began itself, or when it saw those of others fail again and again.
+        A pass fails by the read that it began itself, or when it saw those of others fail again and again. What others
+        have read does not count where the watch has shown a newer state since: that event woke this very pass.
         """
         slot = (namespace, name)
         for _ in range(SHARED_FAILURES):
@@ -69,18 +78,25 @@ class ConfigMapDigests:
             if task is None:
                 break
             try:
-                return await asyncio.shield(task)
+                found = await asyncio.shield(task)
             except ApiError:
                 continue
+            if not self._is_outdated(found, namespace, name):
+                return found.digest
         task = self._reading.get(slot)
         if task is None:
             task = self._reading[slot] = asyncio.create_task(self._read(namespace, name))
             task.add_done_callback(lambda _: self._reading.pop(slot, None))
-        return await asyncio.shield(task)
+        return (await asyncio.shield(task)).digest
 
-    async def _read(self, namespace: str, name: str) -> ConfigMapDigest | None:
+    def _is_outdated(self, found: _Read, namespace: str, name: str) -> bool:
+        seen = self._cache.get("ConfigMap", namespace, name)
+        return seen is not None and found.version < version_of(seen)
+
+    async def _read(self, namespace: str, name: str) -> _Read:
         async with self._places:
-            return self._noted(await self._client.get(ObjectRef("v1", "ConfigMap", namespace, name)))
+            live = await self._client.get(ObjectRef("v1", "ConfigMap", namespace, name))
+            return _Read(self._noted(live), 0 if live is None else version_of(live))
 
     def _noted(self, live: Obj | None) -> ConfigMapDigest | None:
         if live is None or live["metadata"].get("deletionTimestamp"):
