@@ -5,6 +5,7 @@ import contextlib
 import gc
 import json
 import threading
+import time
 import weakref
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from tests.support import versions
 from tests.support.asgi import call, post
 from tests.support.versions import Published
 
-from tidemill_runtime.server import grpc_server, inference
+from tidemill_runtime.server import explanations, grpc_server, inference
 from tidemill_runtime.server.errors import BadRequestError
 from tidemill_runtime.server.lifecycle import Parts, assemble
 from tidemill_runtime.server.state import State
@@ -315,6 +316,42 @@ async def test_a_refused_request_is_forgotten_without_the_garbage_collector(
         assert [error() for error in errors] == [None]
     finally:
         gc.enable()
+
+
+class _Tree:
+    """What a body became."""
+
+
+@pytest.mark.parametrize("way", ["infer", "explain", "grpc"])
+async def test_large_bodies_are_decoded_one_at_a_time_and_forgotten_before_the_next(
+    numbers: Published, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    parts, _ = serve(numbers)
+    service = grpc_server.InferenceService(parts.plane, State())
+    trees: weakref.WeakSet[_Tree] = weakref.WeakSet()
+    found: list[int] = []
+
+    def refuse(*_: Any) -> None:
+        found.append(len(trees))
+        tree = _Tree()
+        trees.add(tree)
+        time.sleep(0.05)
+        raise BadRequestError("no")
+
+    monkeypatch.setattr(inference, "decoded_v2", refuse)
+    monkeypatch.setattr(explanations, "decoded_v2", refuse)
+    monkeypatch.setattr(grpc_server, "_parse", refuse)
+    body = b" " * 200_000
+
+    async def ask() -> None:
+        if way == "grpc":
+            with contextlib.suppress(RuntimeError):
+                await service.model_infer(body, cast(Any, _Context()))
+        else:
+            assert (await call(parts.app, "POST", f"/v2/models/demo/{way}", body)).status == 400
+
+    await asyncio.gather(*(ask() for _ in range(6)))
+    assert found == [0] * 6
 
 
 async def test_work_that_fails_after_its_client_has_gone_is_no_error_of_the_loop(numbers: Published) -> None:

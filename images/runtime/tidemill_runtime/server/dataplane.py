@@ -6,6 +6,7 @@ It knows no HTTP beyond the status that errors carry.
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,7 @@ class DataPlane:
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="predict")
         self._inline_rows = _inline_rows(warm)
         self._limit = config.max_in_flight
+        self._decoding = threading.Lock()
         self.in_flight = 0
         self._cells = telemetry.cells
         self._closing: list[Callable[[], None]] = []
@@ -124,6 +126,21 @@ class DataPlane:
         if self._batcher is not None and frame.rows <= self._batcher.max_rows:
             return await self._batcher.predict(frame)
         return await self.in_thread(lambda: self.answer(frame))
+
+    async def decoded(self, work: Callable[[], T]) -> T:
+        """Decode a large body beside the event loop, one at a time: 16 MiB may become 400 MiB, and time is not lost.
+
+        Raises:
+            OutOfTimeError: as `in_thread`.
+        """
+        return await self.in_thread(lambda: self._alone(work))
+
+    def _alone(self, work: Callable[[], T]) -> T:
+        with self._decoding:
+            try:
+                return work()
+            except ServingError as error:
+                raise error.with_traceback(None) from None  # which holds what was decoded until somebody answers
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run work beside the event loop, at most `request_timeout_seconds`.

@@ -4,7 +4,6 @@ The request bodies are those of predict and infer, so the same decoders read the
 `explain`'s matter. Nothing here is on the way of a prediction.
 """
 
-import asyncio
 from typing import Any, Literal
 
 import orjson
@@ -32,11 +31,11 @@ class Explanations:
 
         Raises:
             ServingError: as `Explainer.explain` does; BadRequestError: names the field and what it takes.
-            UnavailableError: all places in flight are taken; a body has one until it is decoded.
+            UnavailableError: all places in flight are taken, or out of time; a body has one until it is decoded.
         """
         self._plane.admit()
         try:
-            request_id, frame, parameters = await asyncio.to_thread(self._decode, protocol, fields, body)
+            request_id, frame, parameters = await self._plane.decoded(lambda: self._decode(protocol, fields, body))
         finally:
             self._plane.release()
         found = await self._explainer.explain(frame, parameters)

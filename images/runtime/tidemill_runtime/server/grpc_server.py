@@ -148,7 +148,7 @@ class InferenceService:
     async def _respond(self, body: bytes, context: Context) -> tuple[str, Request, Answer, bytes]:
         plane = self._plane
         if len(body) > _LARGE_MESSAGE:
-            request = await plane.in_thread(lambda: self._decode(body))
+            request = await plane.decoded(lambda: self._decode(body))
         else:
             request = self._decode(body)
         request_id = request.id or _given_id(context) or plane.new_id()

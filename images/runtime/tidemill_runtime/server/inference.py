@@ -151,7 +151,7 @@ class Inference:
             return self._decode(protocol, fields, plain, started)
 
         try:
-            request = await plane.in_thread(decode)
+            request = await plane.decoded(decode)
         except Exception as error:
             plane.release()
             return self._failed(error, started)
