@@ -6,15 +6,21 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
+from fastapi import FastAPI
 from tests.runtime.conftest import Trainer, write_secret
+from tests.support import asgi
 
 from tidemill_contracts.storage import CREDENTIALS, SECRET_KEYS, secret_keys
 from tidemill_contracts.training import DataInput, Failure, TrainingResult
 from tidemill_runtime import redaction, storage
 from tidemill_runtime.redaction import MARK, redact
-from tidemill_runtime.server import errors, logs
+from tidemill_runtime.server import application, errors, logs
+from tidemill_runtime.server.__main__ import write_termination_message
+from tidemill_runtime.server.predict import Predictor, Refused
 from tidemill_runtime.storage import StorageError
 from tidemill_runtime.trainer import report
 
@@ -137,6 +143,38 @@ def test_the_servers_errors_log_lines_and_tracebacks_are_redacted() -> None:
         record = logging.getLogger("x").makeRecord("x", 40, "f", 1, "%s", (KEY,), sys.exc_info())
     line = json.loads(logs.JsonFormatter().format(record))
     assert line["message"] == MARK and KEY not in line["exception"] and MARK in line["exception"]
+
+
+@pytest.mark.usefixtures("lake")
+def test_why_a_server_ended_is_redacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEMILL_TERMINATION_LOG", str(tmp_path / "log"))
+    write_termination_message(f"StorageUnavailable: refused for {KEY}")
+    assert (tmp_path / "log").read_text() == f"StorageUnavailable: refused for {MARK}"
+
+
+@pytest.mark.usefixtures("lake")
+async def test_what_the_framework_says_of_a_request_is_redacted() -> None:
+    app = FastAPI()
+    application._add_error_handlers(app)
+
+    @app.get("/{count}")
+    async def counted(count: int) -> int:
+        return count
+
+    reply = await asgi.call(app, "GET", "/AKIAIOSFODNN7EXAMPLE")
+    assert reply.status == 400
+    assert MARK in reply.json()["error"] and b"AKIA" not in reply.body
+
+
+@pytest.mark.usefixtures("lake")
+def test_why_a_row_of_a_batch_prediction_was_refused_is_redacted() -> None:
+    def failing(_: object) -> None:
+        raise RuntimeError(KEY)
+
+    predictor = Predictor(Mock(model=Mock(predict=failing)), Mock())
+    (refused,) = predictor._halved(np.arange(1), Mock())
+    assert isinstance(refused, Refused)
+    assert refused.message == f"the model failed: RuntimeError: {MARK}"
 
 
 TELLS = """
