@@ -16,6 +16,7 @@ from tidemill.engine.listing import Lister
 from tidemill.engine.queue import WorkQueue
 from tidemill.errors import ApiError
 from tidemill.kube.cache import Cache
+from tidemill.kube.slimming import MAX_WEIGHT, is_cut, weight
 from tidemill.kube.streams import Scope
 
 Obj = dict[str, Any]
@@ -142,6 +143,16 @@ async def test_one_object_that_nobody_foresaw_stops_nobody() -> None:
     world = World((7, [broken, monitor("a", 4)]), [("ADDED", broken), ("ADDED", monitor("b", 9))])
     await world.run()
     assert world.known() == ["a", "b"]
+
+
+async def test_of_large_objects_the_cache_gets_a_bounded_part() -> None:
+    def large(name: str, version: int) -> Obj:
+        return {**monitor(name, version), "spec": {"text": "x" * (1 << 20)}}
+
+    world = World((7, [large("a", 3)]), [("ADDED", large("b", 9)), ("MODIFIED", large("a", 10))])
+    await world.run()
+    assert world.known() == ["a", "b"]
+    assert all(weight(o) <= MAX_WEIGHT and is_cut(o) for o in world.cache.list("ModelMonitor"))
 
 
 async def test_one_of_several_namespaces_that_refuses_holds_up_nobody() -> None:

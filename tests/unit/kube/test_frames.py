@@ -67,6 +67,12 @@ def test_what_never_ends_is_given_up(splitter: Any, monkeypatch: pytest.MonkeyPa
             list(splitter.feed(b'{"items":[{"a":"' + b"x" * 50))
 
 
+def test_an_item_is_handed_over_before_the_next_has_arrived() -> None:
+    splitter = ItemSplitter()
+    assert list(splitter.feed(b'{"items":[{"a":1},{"b"')) == [b'{"a":1}']
+    assert list(splitter.feed(b":2}")) == [b'{"b":2}']
+
+
 def test_an_item_is_not_kept_behind_its_end() -> None:
     """What is in memory is one item and a chunk, not the list."""
     splitter = ItemSplitter()
