@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
 from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import pytest
 from tests.unit.engine.fakes import FakeClock
 
+from tidemill.app import Operator, Slices
 from tidemill.config import ConfigError, OperatorConfig, unknown_settings
+from tidemill.core.plan import Key, Plan
 from tidemill.engine.health import Heartbeats
 from tidemill.engine.logs import JsonFormatter
+from tidemill.kube.access import Access
 
 
 def test_settings_are_read_and_typed() -> None:
@@ -150,3 +155,54 @@ def test_liveness_sees_a_leader_that_does_nothing() -> None:
     assert beats.problems() == ["no pass for 61 s although there is work"]
     beats.passed()
     assert beats.problems() == [], "a long line is being worked on"
+
+
+class Blocked:
+    """A reconciler whose every pass waits until it is let go."""
+
+    kind = "ModelMonitor"
+
+    def __init__(self) -> None:
+        self.let_go = asyncio.Semaphore(0)
+
+    async def gather(self, key: Key) -> None:
+        del key
+        await self.let_go.acquire()
+
+    def plan(self, snapshot: object) -> Plan:
+        raise AssertionError(snapshot)
+
+
+async def test_the_probes_of_an_operator_see_its_lists_and_its_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, reconciler = FakeClock(), Blocked()
+    config = OperatorConfig(leader_election=False, workers=1)
+    operator = Operator(config, Access("http://127.0.0.1:1"), clock, lambda _: Slices([reconciler], []))
+    beats, (controller,), (informer,) = operator.heartbeats, operator.controllers, operator.informers.all
+    monkeypatch.setattr(operator.resync, "once", AsyncMock())
+
+    def problems_after(seconds: float) -> list[str]:
+        clock.advance(seconds)
+        beats._loop_seen = clock.monotonic()
+        return beats.problems()
+
+    assert beats.unready() == ["/apis/tidemill.io/v1alpha1/modelmonitors was not listed yet"]
+    leading = asyncio.create_task(operator._lead())
+    try:
+        await asyncio.sleep(0.01)
+        assert problems_after(1000) == ["no pass for 1000 s although there is work"], "its list does not come to an end"
+        informer.listed.set()
+        async with asyncio.timeout(5):
+            await operator.leading.wait()
+        assert beats.unready() == []
+        assert problems_after(1000) == [], "nothing waits"
+        for name in ("held", "next", "last"):
+            controller.queue.add(Key("ModelMonitor", "ns", name))
+        await asyncio.sleep(0.01)
+        assert problems_after(1000) == ["no pass for 1000 s although there is work"]
+        reconciler.let_go.release()
+        await asyncio.sleep(0.01)
+        assert (len(controller.queue), beats.problems()) == (1, []), "a pass has ended, and one key still waits"
+    finally:
+        leading.cancel()
+        controller.abort()
+        await asyncio.gather(leading, *controller._tasks, return_exceptions=True)
