@@ -16,13 +16,13 @@ from tests.support import asgi
 
 from tidemill_contracts.storage import CREDENTIALS, SECRET_KEYS, secret_keys
 from tidemill_contracts.training import DataInput, Failure, TrainingResult
-from tidemill_runtime import redaction, storage
+from tidemill_runtime import redaction, storage, storage_objects
 from tidemill_runtime.redaction import MARK, redact
 from tidemill_runtime.server import application, errors, logs
 from tidemill_runtime.server.__main__ import write_termination_message
 from tidemill_runtime.server.predict import Predictor, Refused
 from tidemill_runtime.storage import StorageError
-from tidemill_runtime.trainer import report
+from tidemill_runtime.trainer import onnxform, report
 
 KEY = 'wJalr/XUtnFEMI+K7MDENG="bPx"'
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nBKcwggSjAgEAAoIBAQ==\n-----END PRIVATE KEY-----\n"
@@ -62,6 +62,14 @@ def test_values_are_found_as_they_are_and_as_json_python_and_urls_write_them(tex
 def test_a_value_with_a_space_is_found_in_a_query(mounts: Path) -> None:
     write_secret(mounts, "lake", {"AUTHORIZATION": "Basic correct horse"})
     assert redact("?key=Basic+correct+horse") == f"?key={MARK}"
+
+
+@pytest.mark.usefixtures("lake")
+@pytest.mark.parametrize("length", [190, 290])
+def test_texts_are_redacted_before_they_are_cut(length: int) -> None:
+    error = ValueError("x" * length + KEY)
+    for text in (str(storage_objects._translate(error, "reading")), onnxform.told(error)):
+        assert KEY[:5] not in text
 
 
 @pytest.mark.usefixtures("lake")

@@ -21,6 +21,7 @@ from obstore import store as stores
 from tidemill_contracts.storage import CREDENTIALS, Uri
 from tidemill_runtime import network
 from tidemill_runtime.networkguard import Ticket
+from tidemill_runtime.redaction import redact
 from tidemill_runtime.storage import ADDRESS_REFUSED, CHUNK, Entry, StorageError
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def _connect(uri: Uri, secret: dict[str, str], ticket: Ticket) -> "ObjectStore":
 
 def _translate(error: Exception, doing: str) -> StorageError:
     # Listings report refusals and missing buckets as generic errors with the answer in the text.
-    text, _, debug = str(error).partition("\n\nDebug source:")
+    text, _, debug = redact(str(error)).partition("\n\nDebug source:")  # before it is cut
     status = _STATUS.search(text)
     code = status.group(1) if status else ""
     said = _ANSWER.search(text)

@@ -15,6 +15,7 @@ import numpy as np
 from tidemill_contracts.artifact import PROBABILITIES, ModelManifest
 from tidemill_runtime import archives, expansion
 from tidemill_runtime.estimators import named, output_methods, parts, refused_categories
+from tidemill_runtime.redaction import redact
 from tidemill_runtime.server import forests
 from tidemill_runtime.server.answer import Answer
 from tidemill_runtime.server.errors import BadRequestError, StartError
@@ -115,7 +116,7 @@ class NativeModel:
         try:
             answer = quiet.run(self._answer, features)
         except (ValueError, TypeError) as error:
-            reason = str(error).strip().partition("\n")[0]
+            reason = redact(str(error)).strip().partition("\n")[0]
             refused = refused_categories(error)
             unseen = frame.unseen_category(refused) if refused is not None else None
             if unseen is not None:  # scikit-learn knows the column only by its place in the encoder

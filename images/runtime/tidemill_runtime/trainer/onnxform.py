@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from tidemill_contracts.artifact import PROBABILITIES, ParityReport
+from tidemill_runtime.redaction import redact
 from tidemill_runtime.trainer import onnxgraph, onnxsteps, onnxtrees
 from tidemill_runtime.trainer.inspection import Model, Values, datatype
 
@@ -90,7 +91,7 @@ def told(error: Exception) -> str:
 
     What follows in skl2onnx's is usually a page of advice to its developers.
     """
-    said = (str(error).strip().splitlines() or [""])[0][:200]
+    said = (redact(str(error)).strip().splitlines() or [""])[0][:200]
     return f"{type(error).__name__}: {_ADDRESS.sub('', said)}"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tidemill_runtime.redaction import redact
 from tidemill_runtime.trainer import onnxform
 from tidemill_runtime.trainer.failures import RunError
 from tidemill_runtime.trainer.inspection import Model, Values
@@ -70,7 +71,7 @@ def load(content: bytes, features: pd.DataFrame, target: "pd.Series[Any] | None"
         model.predict(features.head(2))
         probabilities = model.probabilities(features.head(2))
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        said = (str(error).splitlines() or [""])[0][:300]
+        said = (redact(str(error)).splitlines() or [""])[0][:300]
         text = f"the ONNX model does not answer rows with columns {', '.join(names[:10])}: {said}"
         raise RunError("UserError", "Unservable", text) from error
     if probabilities is not None and model.classes is not None and probabilities.shape != (2, len(model.classes)):
