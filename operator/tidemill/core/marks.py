@@ -19,7 +19,10 @@ def counting(version: Mapping[str, Any] | None) -> dict[str, Mark]:
     status, digest = found.get("status") or {}, (found.get("spec") or {}).get("digest")
     lifted = (status.get("lifted") or {}).get("time")
     marks: Mapping[str, Mark] = status.get("takenBack") or {}
-    of_content = {name: mark for name, mark in marks.items() if mark.get("digest") == digest}
-    if not lifted:
-        return of_content
-    return {name: mark for name, mark in of_content.items() if parse_time(mark["time"]) > parse_time(lifted)}
+    of_content = {name: mark for name, mark in marks.items() if mark.get("digest", digest) == digest}
+    return {name: mark for name, mark in of_content.items() if not _is_lifted(mark.get("time"), lifted)}
+
+
+def _is_lifted(time: str | None, lifted: str | None) -> bool:
+    """A mark of which the cache holds a part only counts."""
+    return bool(time and lifted) and parse_time(str(time)) <= parse_time(str(lifted))

@@ -23,6 +23,8 @@ _INTERNED_LENGTH = 64
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _IDENTITY = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp")
 _WHOLE_META = (*_IDENTITY, "generation", "creationTimestamp")
+_MESSAGE = 64
+"""Characters that are kept of the message of a request or a mark, in an object that was cut."""
 _OWNERS = 8
 """Owner references that are kept of an object that was cut; the one that controls it is among them."""
 
@@ -69,6 +71,7 @@ def bounded(obj: Obj, most: int = MAX_WEIGHT) -> Obj:
     heavy = weight(obj)
     if heavy <= most:
         return obj
+    obj = _read_by_others(obj)
     meta = obj["metadata"]
     kept = {k: meta[k] for k in _WHOLE_META if k in meta}
     references = sorted(meta.get("ownerReferences") or (), key=lambda r: not r.get("controller"))[:_OWNERS]
@@ -80,6 +83,40 @@ def bounded(obj: Obj, most: int = MAX_WEIGHT) -> Obj:
         "metadata": {**kept, **words, "ownerReferences": [_shortened(r, most // 64) for r in references]},
         **_shortened(rest, most // 2),
     }
+
+
+def _read_by_others(obj: Obj) -> Obj:
+    """A large object without what only its own pass reads, which reads it live: the rest must survive the cutting."""
+    kind, spec, status = obj.get("kind"), obj.get("spec") or {}, obj.get("status") or {}
+    if kind == "ModelMonitor":
+        newest = {(a.get("type"), a.get("target")): a for a in status.get("actions") or ()}
+        asked = [_brief({k: v for k, v in a.items() if k != "evidence"}) for a in newest.values()]
+        return {**obj, "status": {**_without(status, "window", "performance"), "actions": asked}}
+    if kind == "ModelDeployment":
+        failed = [{k: f[k] for k in ("version", "digest") if k in f} for f in status.get("failedVersions") or ()]
+        candidate = _without(status.get("candidate") or {}, "baseline", "lastAnalysis")
+        return {**obj, "status": {**status, "candidate": candidate, "failedVersions": failed}}
+    if kind == "TrainingRun":
+        data = [{k: d[k] for k in ("name", "revision") if k in d} for d in spec.get("data") or ()]
+        champion = _without(spec.get("champion") or {}, "metrics")
+        result = {k: v for k, v in (status.get("result") or {}).items() if k == "data"}
+        told = {**status, "failure": _without(status.get("failure") or {}, "log"), "result": result}
+        thin = {**_without(spec, "parameters", "keep", "gates"), "data": data, "champion": champion}
+        return {**obj, "spec": thin, "status": told}
+    if kind == "ModelVersion":
+        marks = {name: _brief(mark) for name, mark in (status.get("takenBack") or {}).items()}
+        lineage = _without(spec.get("lineage") or {}, "parameters")
+        thin = {**_without(spec, "signature"), "lineage": lineage}
+        return {**obj, "spec": thin, "status": {**status, "takenBack": marks}}
+    return obj
+
+
+def _without(part: Obj, *names: str) -> Obj:
+    return {k: v for k, v in part.items() if k not in names}
+
+
+def _brief(entry: Obj) -> Obj:
+    return {**entry, "message": str(entry.get("message", ""))[:_MESSAGE]}
 
 
 def is_cut(obj: Obj) -> bool:

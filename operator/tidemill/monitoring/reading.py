@@ -18,7 +18,7 @@ def served(deployment: Obj, version: Obj | None) -> Served:
     """A ModelDeployment, and the ModelVersion in service when its record still exists."""
     status = deployment.get("status") or {}
     stable, previous, candidate = (status.get(k) or {} for k in ("stable", "previous", "candidate"))
-    failed = {(f["version"], f["digest"]) for f in status.get("failedVersions") or ()}
+    failed = {(f.get("version"), f.get("digest")) for f in status.get("failedVersions") or ()}
     way_back = previous.get("version")
     if (way_back, previous.get("digest")) in failed:
         way_back = None
