@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +22,7 @@ from tidemill.engine.queue import WorkQueue
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube.cache import Cache
 from tidemill.kube.places import LINE, Line
-from tidemill.kube.slimming import cached_form
+from tidemill.kube.slimming import CUT, cached_form
 
 Obj = dict[str, Any]
 KEY = Key("ModelMonitor", "ns", "m")
@@ -365,3 +366,42 @@ async def test_nothing_is_decided_where_not_every_kind_is_known(world: World) ->
     known[0] = True
     await world.controller.process(KEY)
     assert len(asked) == 1
+
+
+async def test_every_pass_is_told(world: World) -> None:
+    """Liveness rests on it: a leader that does nothing is ended."""
+    passed = list[bool]()
+    world.controller._passed = lambda: passed.append(True)
+    await world.controller.process(KEY)
+    world.api.fail = [ApiError(500, "InternalError", "no")] * 9
+    world.decide = lambda obj: Plan(status=world.ready(obj))
+    await world.controller.process(KEY)
+    assert len(passed) == 2
+
+
+async def test_a_label_that_somebody_takes_away_is_put_back_where_content_is_not_watched(world: World) -> None:
+    """It moves no generation: of what was settled the metadata is compared all the same."""
+    world.applier._watched |= {"NetworkPolicy"}
+    policy = {**world.child(world.live, name="n"), "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}
+    wanted = {k: v for k, v in policy.items() if k != "data"} | {"spec": {"podSelector": {}}}
+    put = world.api.put
+    await world.applier.apply(wanted)
+    live = copy.deepcopy(world.api.objects["NetworkPolicy", "ns", "n"])
+    live["metadata"]["generation"] = 1
+    world.cache.put(cached_form(put(live)))
+    await world.applier.apply(wanted)  # settles this generation
+    world.api.writes.clear()
+    await world.applier.apply(wanted)
+    assert world.api.writes == []
+    live["metadata"]["labels"] = {}
+    world.cache.put(cached_form(put(live)))
+    await world.applier.apply(wanted)
+    assert world.api.writes == [("apply", "NetworkPolicy", "n")]
+
+
+async def test_a_child_of_which_the_cache_has_a_part_is_read_live(world: World) -> None:
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "ns"}, "data": {"v": "x"}}
+    ours = world.child(world.live)
+    world.cache.put({**cached_form(world.api.put(theirs)), "metadata": {**ours["metadata"], "uid": "u"}, CUT: 1 << 20})
+    with pytest.raises(Stalled, match="was not made by Tidemill"):
+        await world.applier.apply(ours)

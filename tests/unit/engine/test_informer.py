@@ -10,6 +10,7 @@ import pytest
 from tests.unit.engine.fakes import FakeClock
 
 from tidemill.core.plan import Key
+from tidemill.engine.contract import Watch
 from tidemill.engine.informer import FAILURES_BEFORE_A_LIST, Informer, Informers
 from tidemill.engine.intake import Intake, sources
 from tidemill.engine.listing import Lister
@@ -105,10 +106,20 @@ async def test_a_watch_begins_where_the_list_ended_and_goes_on_where_it_was() ->
 async def test_410_lists_again_and_finds_what_was_deleted_meanwhile() -> None:
     """Whether 410 is the answer or comes inside the stream, it is this ApiError: tests/unit/kube/test_streams.py."""
     world = World((7, [monitor("a", 3), monitor("b", 4)]), [GONE], (30, [monitor("b", 4)]), [])
+    read, woken = world.streams.read, list[list[Key | None]]()
+
+    async def counted(*arguments: Any) -> int:
+        woken.append([await world.queue.get() for _ in range(len(world.queue))])
+        for key in woken[-1]:
+            world.queue.done(key)  # type: ignore[arg-type]
+        return await read(*arguments)
+
+    world.streams.read = counted  # type: ignore[method-assign]
     assert await world.run() == ["list", "watch 7", "list", "watch 30", "watch 30"]
     assert world.known() == ["b"]
-    woken = [await world.queue.get() for _ in range(len(world.queue))]
-    assert Key("ModelMonitor", "ns", "a") in woken
+    assert woken == [[], [Key("ModelMonitor", "ns", n) for n in "ab"]]
+    assert len(world.queue) == 1, "only the one that is gone is news"
+    assert await world.queue.get() == Key("ModelMonitor", "ns", "a")
 
 
 @pytest.mark.parametrize("error", [AWAY, ApiError(500, "InternalError", "no"), ApiError(403, "Forbidden", "no")])
@@ -199,3 +210,31 @@ async def test_a_namespace_is_known_when_every_kind_is_listed_and_none_refused()
         assert not everywhere.knows("a")
         informer.listed.set()
     assert everywhere.knows("a")
+
+
+async def test_the_echo_of_a_write_wakes_everybody_but_its_writer() -> None:
+    writer, other = Key("ModelMonitor", "ns", "a"), Key("ModelMonitor", "ns", "b")
+    cache, queue = Cache(), WorkQueue("modelmonitor", FakeClock())
+    watch = Watch("v1", "Service", None, lambda obj, cache: (writer, other))
+    (source,) = sources([], [watch])
+    intake = Intake(cache, {"ModelMonitor": queue}, [source])
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {**monitor("s", 5)["metadata"]}}
+    cache.put(service, writer)
+    intake.on_event(source, False, service)
+    assert [await queue.get(), len(queue)] == [other, 0]
+    queue.done(other)
+    later = {**service, "metadata": {**service["metadata"], "resourceVersion": "6"}}
+    intake.on_event(source, False, later)
+    assert len(queue) == 2, "what comes after it is somebody else's change"
+
+
+def test_of_a_config_map_that_is_not_ours_the_identity_is_kept() -> None:
+    """Labels and annotations of others may take 64 KiB each; of ours they are few."""
+    cache = Cache()
+    (source,) = sources([], [Watch("v1", "ConfigMap", None, lambda obj, cache: ())])
+    intake = Intake(cache, {}, [source])
+    for name, label in (("theirs", "helm"), ("ours", "tidemill")):
+        meta = {**monitor(name, 5)["metadata"], "labels": {"app.kubernetes.io/managed-by": label}}
+        intake.on_event(source, False, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta})
+    kept = [cache.get("ConfigMap", "ns", name) or {} for name in ("theirs", "ours")]
+    assert ["labels" in k["metadata"] for k in kept] == [False, True]

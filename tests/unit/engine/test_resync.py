@@ -53,6 +53,19 @@ async def test_a_namespace_that_refuses_is_left_out_and_named(caplog: pytest.Log
     assert "namespace b is not served" in caplog.text
 
 
+async def test_what_was_listed_a_moment_ago_is_not_listed_again() -> None:
+    streams = Streams()
+    found, _ = resync(streams, "a")
+    clock = found._lister._clock
+    await found.once()
+    streams.refusals["a"] = ApiError(500, "InternalError", "it is listed again")
+    clock.advance(20)  # type: ignore[attr-defined]
+    await found.once(fresh_seconds=30)
+    clock.advance(20)  # type: ignore[attr-defined]
+    with pytest.raises(ApiError, match="listed again"):
+        await found.once(fresh_seconds=30)
+
+
 async def test_where_all_refuse_the_lists_have_failed() -> None:
     found, _ = resync(Streams(a=FORBIDDEN, b=FORBIDDEN), "a", "b")
     with pytest.raises(ApiError, match="cannot list"):

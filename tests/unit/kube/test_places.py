@@ -53,6 +53,28 @@ async def test_objects_of_users_come_first_and_our_own_keep_their_share() -> Non
     assert most[True] == OTHERS_SHARE, "afterwards they have all places"
 
 
+async def test_our_own_have_their_share_alone_while_one_of_the_others_is_answered() -> None:
+    places, held = Places(2 * OTHERS_SHARE), list[int]()
+    user = places.turn()
+    await user.__aenter__()
+
+    async def ask(number: int) -> None:
+        LINE.set(Line("runs", is_own=True))
+        async with places.turn():
+            held.append(number)
+            await asyncio.Event().wait()
+
+    tasks = [asyncio.create_task(ask(n)) for n in range(5)]
+    await asyncio.sleep(0.01)
+    assert held == [0, 1]
+    await user.__aexit__(None, None, None)
+    await asyncio.sleep(0.01)
+    assert held == [0, 1, 2, 3, 4]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_no_more_than_the_places_at_a_time_and_none_is_lost() -> None:
     places, chance, now = Places(3), random.Random(1), [0, 0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +77,24 @@ async def test_of_config_maps_only_the_metadata_is_asked_for(server: Server, cli
     assert server.asked[0][1] == {"limit": "500", "fieldSelector": "metadata.name!=kube-root-ca.crt"}
     assert server.asked[1][1]["continue"] == "next"
     assert server.asked[2][1]["resourceVersion"] == "9"
+
+
+async def test_a_list_is_as_old_as_its_first_page(server: Server, client: KubeClient) -> None:
+    later = json.dumps({"metadata": {"resourceVersion": "12"}, "items": []})
+    server.answers = [page("a", "next"), (200, later)]
+    assert await client.streams.read(PIPELINES, lambda _: None) == 9
+
+
+async def test_a_stale_token_is_read_again_for_a_list_and_a_watch(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t")
+    access = Access(f"http://127.0.0.1:{server.port}", token_file=tmp_path / "token")
+    async with KubeClient(access) as client:
+        server.answers = [(401, "{}"), page("a"), (401, "{}"), (200, ""), (401, "{}"), (401, "{}")]
+        assert await client.streams.read(PIPELINES, lambda _: None) == 9
+        assert [e async for e in client.streams.watch(PIPELINES, "9")] == []
+        with pytest.raises(ApiError) as caught:
+            await client.streams.read(PIPELINES, lambda _: None)
+    assert (caught.value.status, len(server.asked)) == (401, 6)
 
 
 async def test_our_own_kinds_come_twenty_a_page(server: Server, client: KubeClient) -> None:
