@@ -221,6 +221,15 @@ async def test_a_port_of_the_monitor_ends_the_oldest_connection_beyond_its_most(
             assert (await client.answer()).status == 404
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_codings_in_several_lines_are_one_list(numbers: Published, kind: str) -> None:
+    async with port(kind, numbers) as (connect, path):
+        client = await connect()
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-encoding: identity\r\ncontent-encoding: gzip\r\n"
+        await client.send(f"{head}content-length: 2\r\n\r\n{{}}".encode())
+        assert (await client.answer()).status == 415
+
+
 async def test_every_refusal_of_the_monitor_has_one_form() -> None:
     async with monitor() as connect:
         for data, status in (

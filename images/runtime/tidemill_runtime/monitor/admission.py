@@ -43,7 +43,7 @@ class Admission:
             TooLargeError: above the limit of one body, in bytes or in values.
             BusyError: above the limit of all bodies.
         """
-        encoding = request.headers.get("content-encoding", "identity").strip().lower()
+        encoding = ", ".join(request.headers.getlist("content-encoding")).strip().lower()
         if encoding not in ("", "identity"):
             raise EncodedError(f"Content-Encoding: expected identity, got {encoding!r}")
         declared = request.headers.get("content-length", "")
