@@ -106,7 +106,7 @@ class Operator:
         applier = Applier(self.client, self.cache, [s.resource.kind for s in watched])
         recorder = EventRecorder(self.client, self.config.pod_name, self.clock.now, self.clock.monotonic)
         closed, passed = Terminating(self.cache, self.clock, self._reconciled), self.heartbeats.passed
-        knows = self.informers.knows
+        knows = self.deps.turns.knows = self.informers.knows
         self.controllers = [
             Controller(r, self.deps, queues[r.kind], applier, recorder, closed, passed, knows)
             for r in slices.reconcilers

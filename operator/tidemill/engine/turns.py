@@ -39,6 +39,8 @@ class Turns:
         self._told: tuple[Fleet, tuple[Key, ...]] | None = None
         self.wake: Callable[[Key], None] = lambda _: None
         """Wants a look at an object whose turn may have come."""
+        self.knows: Callable[[str], bool] = lambda _: True
+        """Whether what is in a namespace can be told; where its rights were taken away nobody is waited for."""
 
     def resume(self, objects: Iterable[Obj]) -> None:
         """Takes over from the leader of before, given all reconciled objects."""
@@ -93,10 +95,10 @@ class Turns:
             self.wake(waiting)
 
     def _state(self, key: Key) -> str | None:
-        """UPDATING, LATE, or None when the object is through, gone or changed by its user."""
+        """UPDATING, LATE, or None when the object is through, gone, changed by its user, or out of reach."""
         obj = self._cache.get(key.kind, key.namespace, key.name)
         mark = turns.mark(obj) if obj is not None else None
-        if obj is None or mark is None or obj["metadata"].get("deletionTimestamp"):
+        if obj is None or mark is None or obj["metadata"].get("deletionTimestamp") or not self.knows(key.namespace):
             return None
         deployments = self._cache.list("Deployment", key.namespace, owner_uid=obj["metadata"]["uid"])
         if all(map(turns.ready, deployments)):

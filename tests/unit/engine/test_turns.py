@@ -205,6 +205,21 @@ def test_a_stop_ends_when_the_broken_one_goes_or_is_made_anew(end: str) -> None:
     assert len(cluster.of(cluster.image)) == (1 if end == "deleted" else 2)
 
 
+def test_one_whose_namespace_is_out_of_reach_stops_nobody_and_goes_on_when_it_is_back() -> None:
+    """Its RoleBinding was taken away while its pods were replaced: what became of them is not known."""
+    cluster = Cluster(3, limit=1)
+    cluster.image = "server:2"
+    cluster.settle()
+    (away,) = cluster.of("server:2")
+    cluster.clock.advance(DEADLINE + 1)
+    assert cluster.turns.fleet().late == {away}
+    cluster.turns.knows = lambda namespace: False
+    assert cluster.turns.fleet().updating == frozenset()
+    cluster.turns.knows = lambda namespace: True
+    cluster.step(away)
+    assert cluster.turns.fleet().updating == {away}
+
+
 def test_what_was_broken_before_the_update_stops_nobody() -> None:
     cluster = Cluster(3, limit=1)
     sick = cluster.keys[0]
