@@ -41,7 +41,7 @@ from tidemill_runtime.parity.compare import Predictor, Refused, difference, outc
 from tidemill_runtime.server.frame import Frame, Schema
 from tidemill_runtime.server.native_model import NativeModel
 from tidemill_runtime.server.onnx_model import OnnxModel
-from tidemill_runtime.trainer import inspection, missing, native, onnxform, proving, ranges, unseen
+from tidemill_runtime.trainer import inspection, native, proving
 
 _CODE = 2**24 - 6
 _COMPANY = 64
@@ -148,19 +148,18 @@ class Forms:
         """The forms as the trainer makes and checks them."""
         model = inspection.inspect(estimator, rows, Path("/code"))
         held_out = rows.head(50)
-        signature = inspection.signature(model, rows)
-        signature = unseen.noted(missing.noted(signature, model, held_out), model, held_out)
         form = native.dump(estimator, allow_pickle=False)
-        proof = proving.Proof(form, model, ranges.noted(signature, model, rows), rows, held_out)
-        converted = onnxform.convert(model, held_out, proof.report)
-        schema, manifest = Schema(proof.signature), proving.manifest(model, proof.signature)
+        proved = proving.proved(form, model, inspection.signature(model, rows), rows, held_out)
+        converted = proved.converted
+        assert converted is not None
+        schema, manifest = Schema(proved.signature), proving.manifest(model, proved.signature)
         onnx = None
         if converted.content is not None:
             path = folder / "model.onnx"
             path.write_bytes(converted.content)
             onnx = OnnxModel(path, schema, manifest, threads=1)
         loaded = NativeModel(native.load_skops(form.content), schema, manifest)
-        return cls(schema, loaded, onnx, converted.report.reason, proof.batching() is not False)
+        return cls(schema, loaded, onnx, converted.report.reason, proved.batching is not False)
 
 
 def differing(first: Predictor, second: Predictor, frame: Frame) -> Iterator[str]:

@@ -36,7 +36,7 @@ from tidemill_runtime.parity.compare import Refused, difference, outcome
 from tidemill_runtime.server.frame import Frame, Schema
 from tidemill_runtime.server.native_model import NativeModel
 from tidemill_runtime.server.onnx_model import OnnxModel
-from tidemill_runtime.trainer import inspection, missing, native, onnxform, proving, ranges, unseen
+from tidemill_runtime.trainer import inspection, native, proving
 
 RANDOM = np.random.default_rng(7)
 
@@ -61,22 +61,20 @@ class Forms:
     def __init__(self, estimator: Any, rows: pd.DataFrame, folder: Path) -> None:
         model = inspection.inspect(estimator, rows, Path("/code"))
         held_out = rows.head(20)
-        signature = inspection.signature(model, rows)
-        signature = unseen.noted(missing.noted(signature, model, held_out), model, held_out)
         form = native.dump(estimator, allow_pickle=False)
-        signature = ranges.noted(signature, model, rows)
-        self.proof = proving.Proof(form, model, signature, rows, held_out)
-        self.converted = onnxform.convert(model, held_out, self.proof.report)
-        signature = self.proof.signature
-        self.schema = Schema(signature)
-        self.report: ParityReport = self.converted.report
+        proved = proving.proved(form, model, inspection.signature(model, rows), rows, held_out)
+        assert proved.converted is not None
+        self.batching = proved.batching
+        self.content = proved.converted.content
+        self.schema = Schema(proved.signature)
+        self.report: ParityReport = proved.converted.report
         self.estimator = estimator
-        manifest = proving.manifest(model, signature)
+        manifest = proving.manifest(model, proved.signature)
         self.native = NativeModel(native.load_skops(form.content), self.schema, manifest)
         self.onnx: OnnxModel | None = None
-        if self.converted.content is not None:
+        if self.content is not None:
             path = folder / "model.onnx"
-            path.write_bytes(self.converted.content)
+            path.write_bytes(self.content)
             self.onnx = OnnxModel(path, self.schema, manifest, threads=1)
 
     def differ(self, columns: list[Any]) -> str | None:
@@ -135,7 +133,7 @@ def test_steps_that_no_graph_repeats_to_the_last_bit_leave_boosting_native(steps
     rows = CANCER.data.iloc[:, :8]
     forms = Forms(make_pipeline(*steps, BOOSTING).fit(rows, CANCER.target), rows, tmp_path)
     assert not forms.report.passed
-    assert forms.converted.content is None
+    assert forms.content is None
     assert forms.report.reason
 
 
@@ -245,9 +243,9 @@ def test_what_is_verified_answers_as_scikit_learn_does(step: str, last: str, tmp
 
 def test_answers_that_depend_on_the_batch_are_found(tmp_path: Path) -> None:
     model = make_pipeline(StandardScaler(), PCA(5), HistGradientBoostingClassifier(max_iter=25, random_state=0))
-    assert not Forms(model.fit(CANCER.data, CANCER.target), CANCER.data, tmp_path).proof.batching()
+    assert Forms(model.fit(CANCER.data, CANCER.target), CANCER.data, tmp_path).batching is False
 
 
 @pytest.mark.parametrize("model", [BOOSTING, LogisticRegression()])
 def test_answers_that_do_not_depend_on_the_batch_are_left_to_batching(model: Any, tmp_path: Path) -> None:
-    assert Forms(model.fit(IRIS.data, IRIS.target), IRIS.data, tmp_path).proof.batching()
+    assert Forms(model.fit(IRIS.data, IRIS.target), IRIS.data, tmp_path).batching is True

@@ -21,6 +21,11 @@ def refused_categories(error: Exception) -> str | None:
     return found[1] if found else None
 
 
+def is_collection(item: object) -> bool:
+    """Return whether something may hold estimators one after the other: a list, a tuple, an array of objects."""
+    return isinstance(item, (list, tuple)) or (isinstance(item, np.ndarray) and item.dtype == object and item.ndim > 0)
+
+
 def parts(root: object) -> Iterator[Any]:
     """Yield an estimator and every estimator inside it, fitted ones included, each once."""
     seen: set[int] = set()
@@ -32,9 +37,7 @@ def parts(root: object) -> Iterator[Any]:
         seen.add(id(item))
         if isinstance(item, dict):
             waiting.extend(item.values())
-        elif isinstance(item, (list, tuple)) or (
-            isinstance(item, np.ndarray) and item.dtype == object and item.ndim > 0
-        ):
+        elif is_collection(item):
             waiting.extend(item)
         elif hasattr(item, "get_params") and hasattr(item, "__dict__"):
             yield item

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
-OTHERS_SHARE = 32
+OWN_SHARE = 32
 """While there are requests for objects of users, those for our own have one place in so many, at least one."""
 
 
@@ -39,7 +39,7 @@ class Places:
     def __init__(self, places: int) -> None:
         """Everybody is welcome until the places are taken."""
         self._free = places
-        self._few = max(1, places // OTHERS_SHARE)
+        self._few = max(1, places // OWN_SHARE)
         self._held = {False: 0, True: 0}  # by `is_own`
         self._lines: dict[bool, OrderedDict[str, deque[asyncio.Future[None]]]] = {
             False: OrderedDict(),

@@ -78,7 +78,7 @@ class Transport:
         try:
             for last in (self.access.token_file is None, True):
                 async with self._opened().get(
-                    self.access.server + path, params=query, headers=self._headers(accept), timeout=timeout
+                    self.access.server + path, params=query, headers=_headers(self.access, accept), timeout=timeout
                 ) as response:
                     code = str(response.status)
                     if response.status == 401 and not last:
@@ -104,7 +104,7 @@ class Transport:
         content_type: str,
         accept: str,
     ) -> T:
-        headers = self._headers(accept)
+        headers = _headers(self.access, accept)
         if data is not None:
             headers["Content-Type"] = content_type
         body = io.BytesIO(data) if data is not None and len(data) > _LARGE_BYTES else data
@@ -143,9 +143,6 @@ class Transport:
             # No limit of its own: the turns are the limit of requests, and streams have a connection each.
             self._session = aiohttp.ClientSession(connector=_connector(self.access), timeout=self._timeout)
         return self._session
-
-    def _headers(self, accept: str) -> dict[str, str]:
-        return _headers(self.access, accept)
 
 
 def session(access: Access) -> aiohttp.ClientSession:

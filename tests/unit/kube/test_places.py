@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from tidemill.kube.places import LINE, OTHERS_SHARE, Line, Places
+from tidemill.kube.places import LINE, OWN_SHARE, Line, Places
 
 
 async def test_a_long_line_does_not_keep_the_others_waiting() -> None:
@@ -31,7 +31,7 @@ async def test_a_long_line_does_not_keep_the_others_waiting() -> None:
 
 async def test_objects_of_users_come_first_and_our_own_keep_their_share() -> None:
     """One place of so many is for our own all the time; when nobody else is there, all are."""
-    places, held, most = Places(OTHERS_SHARE), Counter[bool](), Counter[bool]()
+    places, held, most = Places(OWN_SHARE), Counter[bool](), Counter[bool]()
     begun = list[bool]()
 
     async def ask(line: Line) -> None:
@@ -41,7 +41,7 @@ async def test_objects_of_users_come_first_and_our_own_keep_their_share() -> Non
             held[line.is_own] += 1
             most[line.is_own] = max(most[line.is_own], held[line.is_own])
             if len(begun) == 400:
-                assert begun.count(True) == pytest.approx(400 / OTHERS_SHARE, abs=2)
+                assert begun.count(True) == pytest.approx(400 / OWN_SHARE, abs=2)
                 assert most[True] == 1
             await asyncio.sleep(0)
             held[line.is_own] -= 1
@@ -50,11 +50,11 @@ async def test_objects_of_users_come_first_and_our_own_keep_their_share() -> Non
     tasks = [asyncio.create_task(ask(kinds[n % 2])) for n in range(800)]
     tasks += [asyncio.create_task(ask(Line("runs", is_own=True))) for _ in range(800)]
     await asyncio.gather(*tasks)
-    assert most[True] == OTHERS_SHARE, "afterwards they have all places"
+    assert most[True] == OWN_SHARE, "afterwards they have all places"
 
 
 async def test_our_own_have_their_share_alone_while_one_of_the_others_is_answered() -> None:
-    places, held = Places(2 * OTHERS_SHARE), list[int]()
+    places, held = Places(2 * OWN_SHARE), list[int]()
     user = places.turn()
     await user.__aenter__()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tidemill_runtime.estimators import is_collection
 from tidemill_runtime.server.frame import Array
 
 _UNDONE = frozenset(
@@ -159,15 +160,11 @@ def _members(model: Any) -> list[Any]:
     waiting = [getattr(model, "estimators_", [])]
     while waiting:
         item = waiting.pop()
-        if _is_collection(item):
+        if is_collection(item):
             waiting.extend(reversed(item))
         else:
             found.append(item)
     return found
-
-
-def _is_collection(item: Any) -> bool:
-    return isinstance(item, (list, tuple)) or (isinstance(item, np.ndarray) and item.dtype == object and item.ndim > 0)
 
 
 def _of_trees(trees: list[tuple[Any, Any]]) -> Iterator[tuple[int, Array]]:
@@ -189,7 +186,7 @@ def _inside(model: Any, width: int) -> Iterator[Any]:
     waiting: list[Any] = list(vars(model).values()) if hasattr(model, "__dict__") else []
     while waiting:
         item = waiting.pop()
-        if _is_collection(item):
+        if is_collection(item):
             waiting.extend(item)
         elif getattr(item, "n_features_in_", None) == width or type(item).__name__ == "_CalibratedClassifier":
             yield item

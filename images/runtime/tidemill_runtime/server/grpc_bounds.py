@@ -137,8 +137,8 @@ class MessageBounds:
                 raise
             task.uncancel()
             with contextlib.suppress(grpc.aio.InternalError):
-                await context.abort(*call.refused)
-            self._cut(peer_of(context.peer()))
+                await context.abort(*call.refused)  # raises AbortError when the call has ended
+            self._cut(peer_of(context.peer()))  # it has not: the client takes no reply
             raise
         finally:
             self._open.discard(call)
@@ -167,12 +167,13 @@ class MessageBounds:
             else:
                 open_[peer].append(call)
         held = {peer: self._held(received.get(peer, 0), peer, calls) for peer, calls in open_.items()}
+        if sum(held.values()) > bound:
+            loop.call_later(_FREED_SECONDS, loop.run_in_executor, None, _give_back)
         while sum(held.values()) > bound:
             most = max(held, key=held.__getitem__)
             del held[most]
             for call in open_[most]:
                 call.refuse(grpc.StatusCode.UNAVAILABLE, _MANY, received.get(most, 0))
-            loop.call_later(_FREED_SECONDS, loop.run_in_executor, None, _give_back)
         for call in self._open:
             call.is_slow = True
         self._seen = received

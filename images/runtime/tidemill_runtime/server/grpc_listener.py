@@ -157,7 +157,8 @@ class GrpcListener:
         """Return what each client's connection has received; those that came before the library count as one."""
         found: dict[sockets.Peer, int] = {}
         for peer, own in self._connections():
-            found[peer] = found.get(peer, 0) + sockets.received(own)
+            with contextlib.suppress(OSError):  # it ended
+                found[peer] = found.get(peer, 0) + sockets.received(own)
         return found
 
     def _cut(self, client: sockets.Peer) -> None:

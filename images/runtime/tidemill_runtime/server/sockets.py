@@ -90,10 +90,7 @@ def is_listening(own: socket.socket) -> bool:
 
 def waiting(listener: socket.socket) -> int:
     """Return how many connections the kernel has completed and the process has not accepted; 0 off Linux."""
-    if sys.platform != "linux":
-        return 0
-    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _UNACKED.stop)
-    return int.from_bytes(info[_UNACKED], sys.byteorder)
+    return _tcp_info(listener, _UNACKED)
 
 
 def peer(connection: socket.socket) -> Peer:
@@ -108,10 +105,14 @@ def peer(connection: socket.socket) -> Peer:
 
 def received(connection: socket.socket) -> int:
     """Return how many bytes a TCP connection has received since it was made; 0 where the kernel does not count."""
+    return _tcp_info(connection, _BYTES_RECEIVED)
+
+
+def _tcp_info(own: socket.socket, field: slice) -> int:
     if sys.platform != "linux":
         return 0
-    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.stop)
-    return int.from_bytes(info[_BYTES_RECEIVED], sys.byteorder)
+    info = own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, field.stop)
+    return int.from_bytes(info[field], sys.byteorder)
 
 
 def reset(connection: socket.socket) -> None:
