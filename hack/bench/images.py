@@ -14,8 +14,10 @@ from pathlib import Path
 from hack.bench.table import Row
 from hack.images import __main__ as program
 from hack.images.engines import Engine, choose_engine
+from hack.localcluster.choice import choose_provider
 from hack.localcluster.progress import Progress
-from hack.localcluster.provider import REPOSITORY, Provider, choose_provider
+from hack.localcluster.provider import Provider
+from hack.tools.paths import REPOSITORY
 
 TAG = "bench"
 GOAL_SECONDS = 20

@@ -19,9 +19,11 @@ from pathlib import Path
 from hack.images.base import base_image
 from hack.images.engines import Engine, choose_engine
 from hack.images.inputs import TARGETS, inputs_digest
+from hack.localcluster.choice import choose_provider
 from hack.localcluster.progress import LocalClusterError, Progress
-from hack.localcluster.provider import REPOSITORY, Provider, cache_folder, choose_provider
+from hack.localcluster.provider import Provider
 from hack.tools.kubectl import kubectl
+from hack.tools.paths import REPOSITORY, cache_folder
 from hack.tools.pypi import ToolError
 
 REMEMBERED_CLUSTERS = 20

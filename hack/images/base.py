@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hack.images.engines import Engine
 from hack.localcluster.progress import LocalClusterError, Progress
-from hack.localcluster.provider import cache_folder
+from hack.tools.paths import cache_folder
 
 SUITE = "trixie"
 _OPTIONS = [

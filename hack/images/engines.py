@@ -14,8 +14,8 @@ from typing import IO
 
 from hack.localcluster.kind import container_engine
 from hack.localcluster.progress import LocalClusterError, Progress
-from hack.localcluster.provider import cache_folder
 from hack.tools.debian import install
+from hack.tools.paths import cache_folder
 
 
 class Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from hack.localcluster.provider import REPOSITORY
+from hack.tools.paths import REPOSITORY
 
 _INSTALLER = ("images/Containerfile", "images/with-ca", "images/leave-out")
 _ENVIRONMENT = (*_INSTALLER, "pyproject.toml", "uv.lock")

@@ -3,8 +3,9 @@
 `python -m hack.localcluster up|down|load-image|kubeconfig|status`. Standard library only: it runs before anything else.
 """
 
+from hack.localcluster.choice import choose_provider
 from hack.localcluster.local.control_plane import control_plane
 from hack.localcluster.progress import LocalClusterError, Progress
-from hack.localcluster.provider import ClusterStatus, Provider, choose_provider
+from hack.localcluster.provider import ClusterStatus, Provider
 
 __all__ = ["ClusterStatus", "LocalClusterError", "Progress", "Provider", "choose_provider", "control_plane"]

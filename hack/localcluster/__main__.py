@@ -6,10 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from hack.localcluster.choice import choose_provider
 from hack.localcluster.local.binaries import binaries
 from hack.localcluster.local.processes import detach_children
 from hack.localcluster.progress import LocalClusterError, Progress
-from hack.localcluster.provider import Provider, choose_provider
+from hack.localcluster.provider import Provider
 from hack.tools.pypi import ToolError
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import IO
 
 from hack.localcluster.progress import LocalClusterError, Progress, wait_until
-from hack.localcluster.provider import REPOSITORY, ClusterStatus, cache_folder
+from hack.localcluster.provider import ClusterStatus
 from hack.tools.go import go_toolchain
 from hack.tools.kubectl import kubectl
+from hack.tools.paths import REPOSITORY, cache_folder
 
 _CLUSTER = "tidemill"
 _LABEL = "io.x-k8s.kind.cluster"

@@ -17,8 +17,8 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from hack.localcluster.provider import cache_folder
 from hack.tools.go import built_once, go_toolchain
+from hack.tools.paths import cache_folder
 
 VERSION = "v1.8.0"
 MODULE = f"github.com/versity/versitygw/cmd/versitygw@{VERSION}"

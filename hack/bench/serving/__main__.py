@@ -14,7 +14,7 @@ from hack.bench.serving.peers import PEERS
 from hack.bench.serving.progress import Progress
 from hack.bench.serving.results import Results
 from hack.bench.serving.servers import FLOORS, OWN, Server
-from hack.tools.pypi import REPOSITORY
+from hack.tools.paths import REPOSITORY
 
 SERVERS = (*OWN, *FLOORS, *PEERS)
 RESULT, PAGE, PICTURE = "serving-benchmark.json", "serving-benchmark.md", "serving-benchmark.svg"

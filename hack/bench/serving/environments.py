@@ -10,8 +10,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from hack.localcluster.provider import cache_folder
-from hack.tools.pypi import REPOSITORY, TOOLS
+from hack.tools.paths import REPOSITORY, cache_folder
+from hack.tools.pypi import TOOLS
 
 LOCKS = Path(__file__).with_name("locks")
 # Beyond these the peer, or public client, does not install.

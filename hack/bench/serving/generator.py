@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hack.localcluster.provider import cache_folder
 from hack.tools.go import built_once, go_toolchain
+from hack.tools.paths import cache_folder
 
 _SOURCE = Path(__file__).with_name("loadgen")
 _SLACK_SECONDS = 30.0

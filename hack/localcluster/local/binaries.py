@@ -17,8 +17,8 @@ from pathlib import Path
 from hack.localcluster.local.downloads import download, machine_architecture, reachable, releases
 from hack.localcluster.local.settings import KUBERNETES_VERSION
 from hack.localcluster.progress import LocalClusterError, Progress, last_lines
-from hack.localcluster.provider import REPOSITORY, cache_folder
 from hack.tools.go import NEWEST, go_toolchain
+from hack.tools.paths import REPOSITORY, cache_folder
 
 _MODULE = REPOSITORY / "hack" / "kube"
 _COMPLETE = "complete"

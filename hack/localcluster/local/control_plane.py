@@ -22,7 +22,7 @@ from hack.localcluster.local.pki import Pki, write_kubeconfig
 from hack.localcluster.local.processes import Process, start_time
 from hack.localcluster.local.settings import CLUSTER_DOMAIN, Settings
 from hack.localcluster.progress import Progress, wait_until
-from hack.localcluster.provider import REPOSITORY
+from hack.tools.paths import REPOSITORY
 
 _IDENTITIES = {
     "controller-manager": ("system:kube-controller-manager", ()),

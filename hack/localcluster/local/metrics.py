@@ -15,8 +15,8 @@ from hack.localcluster.local.objects import Document, host_service, role
 from hack.localcluster.local.processes import Process
 from hack.localcluster.local.settings import Settings
 from hack.localcluster.progress import Progress
-from hack.localcluster.provider import cache_folder
 from hack.tools.go import NEWEST, go_toolchain
+from hack.tools.paths import cache_folder
 from hack.tools.pypi import ToolError
 
 VERSION = "v0.9.0"

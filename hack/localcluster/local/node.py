@@ -14,7 +14,7 @@ from hack.localcluster.local.binaries import program
 from hack.localcluster.local.control_plane import ControlPlane
 from hack.localcluster.local.processes import Process
 from hack.localcluster.local.settings import BRIDGE, CLUSTER_DOMAIN, NODE_NAME, Settings
-from hack.localcluster.provider import REPOSITORY
+from hack.tools.paths import REPOSITORY
 
 PAUSE_IMAGE = "tidemill.io/pause:1"
 _CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")

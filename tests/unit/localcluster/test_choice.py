@@ -13,7 +13,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("KUBECONFIG", "TIDEMILL_PROVIDER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TIDEMILL_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr("hack.localcluster.kind.container_engine", lambda: None)
+    monkeypatch.setattr("hack.localcluster.choice.container_engine", lambda: None)
     monkeypatch.setattr("hack.localcluster.kind.REPOSITORY", tmp_path)
 
 
@@ -25,14 +25,14 @@ def test_a_bare_machine_gets_the_local_provider(tmp_path: Path) -> None:
 
 
 def test_an_engine_means_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hack.localcluster.kind.container_engine", lambda: "docker")
+    monkeypatch.setattr("hack.localcluster.choice.container_engine", lambda: "docker")
     assert choose_provider(Progress(quiet=True)).name == "kind"
 
 
 def test_a_local_cluster_that_is_up_wins_over_an_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "cluster.json").write_text("{}")
-    monkeypatch.setattr("hack.localcluster.kind.container_engine", lambda: "docker")
+    monkeypatch.setattr("hack.localcluster.choice.container_engine", lambda: "docker")
     assert choose_provider(Progress(quiet=True)).name == "local"
 
 
