@@ -23,7 +23,8 @@ from typing import Any
 import yaml
 
 from hack import installscope as scope
-from hack.demo.kubectl import Kubectl, KubectlError, condition, executable, wait_for
+from hack.tools.kubectl import Kubectl, KubectlError, condition, wait_for
+from hack.tools.pypi import ToolError
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_OVERLAY = ROOT / "manifests" / "overlays" / "cluster-wide"
@@ -43,10 +44,8 @@ def render(overlay: str | Path = DEFAULT_OVERLAY, namespaces: Sequence[str] = ()
         ScopeError: the overlay and the list do not go together.
     """
     prefix, tag = os.environ.get("IMAGE_PREFIX", "tidemill.io"), os.environ.get("IMAGE_TAG", "dev")
-    done = subprocess.run([executable(), "kustomize", str(overlay)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise KubectlError(f"kubectl kustomize {overlay}: {done.stderr.strip()}")
-    return scope.bound(_LOCAL_IMAGE.sub(rf"{prefix}/\1:{tag}", done.stdout), namespaces)
+    text = Kubectl().run("kustomize", str(overlay))
+    return scope.bound(_LOCAL_IMAGE.sub(rf"{prefix}/\1:{tag}", text), namespaces)
 
 
 def apply(overlay: str | Path = DEFAULT_OVERLAY, namespaces: Sequence[str] = ()) -> str:
@@ -177,7 +176,7 @@ def main() -> int:
             )
         for sentence in remove(arguments.overlay, chosen):
             print(sentence)
-    except (KubectlError, scope.ScopeError, TimeoutError, subprocess.TimeoutExpired) as error:
+    except (KubectlError, ToolError, scope.ScopeError, TimeoutError, subprocess.TimeoutExpired) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

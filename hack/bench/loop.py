@@ -17,8 +17,8 @@ from hack.bench.serving import quick
 from hack.bench.serving.processes import free_ports
 from hack.bench.table import Row
 from hack.demo.console import Console
-from hack.demo.kubectl import Kubectl, is_true, wait_for
 from hack.demo.story import Story
+from hack.tools.kubectl import Kubectl, is_true, wait_for
 
 NAMESPACE = "tidemill-bench"
 NAME = "flip"

@@ -6,7 +6,6 @@ resident. Each figure is of a fresh operator.
 
 import argparse
 import asyncio
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any
 from hack.bench.operator_process import Operator
 from hack.bench.table import Row
 from hack.localcluster import control_plane
+from hack.tools.kubectl import Kubectl
 from tidemill.core.plan import ObjectRef
 from tidemill.kube.access import from_kubeconfig
 from tidemill.kube.client import KubeClient
@@ -147,12 +147,11 @@ async def peaks(kubeconfig: Path, make: Callable[[int], Obj]) -> tuple[float, fl
 def cluster() -> Iterator[Path]:
     """Bring a control plane up with our definitions and a namespace."""
     with control_plane() as path:
-        kubectl = ["kubectl", "--kubeconfig", str(path)]
-        subprocess.run([*kubectl, "apply", "--server-side", "-k", str(ROOT / "crds")], check=True, capture_output=True)
+        kubectl = Kubectl(kubeconfig=path)
+        kubectl.run("apply", "--server-side", "-k", str(ROOT / "crds"))
         for name in ("tidemill-system", NAMESPACE):
-            subprocess.run([*kubectl, "create", "namespace", name], check=True, capture_output=True)
-        code = ["create", "configmap", "code", "-n", NAMESPACE, "--from-literal=train.py=pass"]
-        subprocess.run([*kubectl, *code], check=True, capture_output=True)
+            kubectl.run("create", "namespace", name)
+        kubectl.run("create", "configmap", "code", "-n", NAMESPACE, "--from-literal=train.py=pass")
         yield path
 
 

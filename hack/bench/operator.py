@@ -18,8 +18,8 @@ from typing import Any
 from hack.bench import kubelet
 from hack.bench.operator_process import Operator
 from hack.bench.table import Row
-from hack.demo.kubectl import Kubectl
 from hack.localcluster import control_plane
+from hack.tools.kubectl import Kubectl
 from tidemill.kube.access import from_kubeconfig
 from tidemill.kube.client import KubeClient
 

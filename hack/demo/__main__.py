@@ -4,8 +4,9 @@ import argparse
 import subprocess
 import sys
 
-from hack.demo.kubectl import KubectlError
 from hack.demo.story import Story, StoryError
+from hack.tools.kubectl import KubectlError
+from hack.tools.pypi import ToolError
 
 
 def tell(story: Story) -> None:
@@ -35,7 +36,7 @@ def main() -> int:
         else:
             story.kubectl.run("delete", "namespace", story.namespace, "--ignore-not-found", "--wait=true", timeout=180)
             tell(story)
-    except (StoryError, KubectlError, TimeoutError, subprocess.TimeoutExpired) as error:
+    except (StoryError, KubectlError, ToolError, TimeoutError, subprocess.TimeoutExpired) as error:
         print(f"\nThe demo stopped: {error}", file=sys.stderr)
         return 1
     return 0

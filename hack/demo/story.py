@@ -11,9 +11,9 @@ from typing import Any
 
 from hack import install
 from hack.demo.console import Console
-from hack.demo.kubectl import Kubectl, condition, is_true, wait_for
 from hack.demo.models import BETTER, SLOW
 from hack.demo.traffic import Totals, Traffic
+from hack.tools.kubectl import Kubectl, condition, is_true, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "manifests" / "samples" / "quickstart"

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from hack.demo.kubectl import Kubectl
+from hack.tools.kubectl import Kubectl
 
 SCRIPT = """
 import asyncio, collections, json, os, random, signal, time

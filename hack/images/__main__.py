@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from hack.images.inputs import TARGETS, inputs_digest
 from hack.localcluster.choice import choose_provider
 from hack.localcluster.progress import LocalClusterError, Progress
 from hack.localcluster.provider import Provider
-from hack.tools.kubectl import kubectl
+from hack.tools.kubectl import Kubectl
 from hack.tools.paths import REPOSITORY, cache_folder
 from hack.tools.pypi import ToolError
 
@@ -65,9 +64,8 @@ def cluster_uid(provider: Provider) -> str:
     Raises:
         LocalClusterError: the cluster does not answer.
     """
-    command = [str(kubectl()), f"--kubeconfig={provider.kubeconfig()}", "--request-timeout=20s"]
-    command += ["get", "namespace", "kube-system", "-o=jsonpath={.metadata.uid}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    kubectl = Kubectl(kubeconfig=provider.kubeconfig(), request_seconds=20)
+    done = kubectl.attempt("get", "namespace", "kube-system", "-o=jsonpath={.metadata.uid}")
     if done.returncode or not done.stdout.strip():
         raise LocalClusterError(f"the cluster does not answer: {done.stderr.strip()}; run: make cluster")
     return done.stdout.strip()

@@ -6,14 +6,14 @@ Images cannot be loaded into it: they have to be pushed to a registry that its n
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import IO
 
 from hack.localcluster.progress import LocalClusterError, Progress
 from hack.localcluster.provider import ClusterStatus
-from hack.tools.kubectl import kubectl
+from hack.tools.kubectl import Kubectl
 
 
 class ExternalProvider:
@@ -31,7 +31,7 @@ class ExternalProvider:
                 f"KUBECONFIG={self.kubeconfig()}: there is no such file; unset KUBECONFIG to have a cluster made"
             )
         self._progress.step(f"cluster of KUBECONFIG={self.kubeconfig()}")
-        done = self._version()
+        done = self._readyz()
         if done.returncode != 0:
             raise LocalClusterError(
                 f"KUBECONFIG={self.kubeconfig()}: the cluster does not answer: {done.stderr.strip()}; "
@@ -66,9 +66,9 @@ class ExternalProvider:
         return next((file for file in files if file.exists()), files[0])
 
     def status(self) -> ClusterStatus:
-        running = self.kubeconfig().exists() and self._version().returncode == 0
+        running = self.kubeconfig().exists() and self._readyz().returncode == 0
         return ClusterStatus(self.name, running, self.kubeconfig(), {})
 
-    def _version(self) -> subprocess.CompletedProcess[str]:
-        command = [str(kubectl()), "get", "--raw=/readyz", "--request-timeout=10s"]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+    def _readyz(self) -> CompletedProcess[str]:
+        """Ask the API server; the whole KUBECONFIG counts, which may name more than one file."""
+        return Kubectl(request_seconds=10).attempt("get", "--raw=/readyz")

@@ -18,7 +18,7 @@ from typing import IO
 from hack.localcluster.progress import LocalClusterError, Progress, wait_until
 from hack.localcluster.provider import ClusterStatus
 from hack.tools.go import go_toolchain
-from hack.tools.kubectl import kubectl
+from hack.tools.kubectl import Kubectl
 from hack.tools.paths import REPOSITORY, cache_folder
 
 _CLUSTER = "tidemill"
@@ -156,8 +156,8 @@ class KindProvider:
             raise LocalClusterError(f"{error}; make it anew: {anew} cluster") from error
 
     def _answers(self) -> bool:
-        command = [str(kubectl()), f"--kubeconfig={self.kubeconfig()}", "get", "--raw=/readyz", "--request-timeout=5s"]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        kubectl = Kubectl(kubeconfig=self.kubeconfig(), request_seconds=5)
+        return kubectl.attempt("get", "--raw=/readyz").returncode == 0
 
     def _answering(self) -> str:
         if self._engine is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from hack import install
-from hack.tools.kubectl import kubectl
+from hack.tools.kubectl import Kubectl
 
 from tidemill.app import Operator
 from tidemill.config import OperatorConfig, unknown_settings
@@ -26,8 +25,7 @@ Obj = dict[str, Any]
 
 @cache
 def rendered(overlay: str) -> tuple[Obj, ...]:
-    command = [str(kubectl()), "kustomize", str(ROOT / "manifests" / "overlays" / overlay)]
-    return tuple(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    return tuple(yaml.safe_load_all(Kubectl().run("kustomize", str(ROOT / "manifests" / "overlays" / overlay))))
 
 
 def the(overlay: str, kind: str, name: str = "tidemill-operator") -> Obj:

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from hack.demo.kubectl import Kubectl, executable, wait_for
 from hack.demo.story import Story
 from hack.demo.traffic import pod
+from hack.tools.kubectl import Kubectl, wait_for
 
 IDLE = "import signal; signal.signal(signal.SIGTERM, lambda *_: exit(0)); signal.pause()"
 
@@ -166,11 +166,9 @@ class Client:
     def streaming(self, deployment: str, body: Any, rate: float = 20) -> Iterator[Stream]:
         """Ask for V1 predictions at a steady rate until the end of the block; every answer is waited for."""
         url = f"http://{self.host(deployment)}/v1/models/{deployment}:predict"
-        command = [executable(), "-n", self.kubectl.namespace or "default", "exec", "-i", self.name]
+        command = self.kubectl.command("exec", "-i", self.name, "--", "python", "-c", STREAM)
         stream = Stream()
-        with subprocess.Popen(
-            [*command, "--", "python", "-c", STREAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as process:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             lines = process.stdout

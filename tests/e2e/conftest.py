@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from hack.demo.kubectl import Kubectl, wait_for
 from hack.demo.story import Story
 from hack.localcluster.local.settings import NODE_NAME
+from hack.tools.kubectl import Kubectl, wait_for
 from tests.support.invariants import check_status
 
 KINDS = ("trainingpipeline", "trainingrun", "modelversion", "modeldeployment", "modelmonitor")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hack.demo.kubectl import Kubectl, executable
+from hack.tools.kubectl import Kubectl
 
 IDLE = ["python", "-c", "import signal; signal.sigwait({signal.SIGTERM})"]
 
@@ -117,7 +117,7 @@ def kill(kubectl: Kubectl, pod_name: str) -> None:
 @contextlib.contextmanager
 def forwarded(kubectl: Kubectl, target: str, port: int) -> Iterator[str]:
     """Reach a port of a pod or Service from this machine; give the address."""
-    command = [executable(), "-n", str(kubectl.namespace), "port-forward", target, f":{port}"]
+    command = kubectl.command("port-forward", target, f":{port}")
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,

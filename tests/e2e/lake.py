@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hack.demo.kubectl import Kubectl, executable, wait_for
+from hack.tools.kubectl import Kubectl, wait_for
 from tests.e2e import incluster
 from tests.support import s3
 
@@ -77,10 +77,10 @@ def running(kubectl: Kubectl) -> Iterator[Any]:
     program = s3.binary()
     kubectl.apply(manifests())
     wait_for("the store's pod", lambda: _phase(kubectl) == "Running", 90, lambda: kubectl.run("get", "pod", NAME))
-    command = [executable(), "-n", str(kubectl.namespace), "exec", "-i", NAME, "-c", "s3", "--"]
+    receive = ["python", "-c", _RECEIVE, str(program.stat().st_size)]
+    command = kubectl.command("exec", "-i", NAME, "-c", "s3", "--", *receive)
     with program.open("rb") as file:
-        receive = [*command, "python", "-c", _RECEIVE, str(program.stat().st_size)]
-        done = subprocess.run(receive, stdin=file, capture_output=True, text=True, timeout=180, check=False)
+        done = subprocess.run(command, stdin=file, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     kubectl.run("wait", "--for=condition=Ready", f"pod/{NAME}", "--timeout=60s")
     with incluster.forwarded(kubectl, f"pod/{NAME}", S3_PORT) as address:

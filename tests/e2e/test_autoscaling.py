@@ -7,7 +7,7 @@ again is asserted by what the autoscaler wants: it waits five minutes before it 
 from typing import Any
 
 import pytest
-from hack.demo.kubectl import Kubectl, is_true, wait_for
+from hack.tools.kubectl import Kubectl, is_true, wait_for
 from tests.e2e.client import Client
 from tests.e2e.conftest import conditions, lacking, wait_condition
 from tests.e2e.manifests import code, deployment, pipeline

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hack.demo.kubectl import Kubectl, condition, wait_for
+from hack.tools.kubectl import Kubectl, condition, wait_for
 from tests.e2e.conftest import conditions, lacking, shared_namespace, wait_condition
 from tests.e2e.manifests import code, pipeline, table
 

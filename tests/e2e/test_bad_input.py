@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hack.demo.kubectl import Kubectl, KubectlError, condition, is_true, wait_for
+from hack.tools.kubectl import Kubectl, KubectlError, condition, is_true, wait_for
 from tests.e2e.conftest import make_namespace, wait_condition
 from tests.e2e.manifests import GOOD_CODE, code, deployment, pipeline
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hack.demo.kubectl import Kubectl, KubectlError, condition, wait_for
 from hack.demo.story import NAME, Story
+from hack.tools.kubectl import Kubectl, KubectlError, condition, wait_for
 from tests.e2e.conftest import check_all_statuses, make_namespace
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]

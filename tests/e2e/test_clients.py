@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hack.demo.kubectl import Kubectl, is_true
+from hack.tools.kubectl import Kubectl, is_true
 from tests.e2e.conftest import shared_namespace, wait_condition
 from tests.e2e.incluster import forwarded
 from tests.e2e.manifests import code, deployment, pipeline

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hack.demo.kubectl import Kubectl, condition, is_true, wait_for
+from hack.tools.kubectl import Kubectl, condition, is_true, wait_for
 from sklearn.datasets import load_iris
 from tests.e2e import incluster, lake
 from tests.e2e.conftest import ROOT, check_all_statuses, check_rights, conditions, make_namespace, wait_condition

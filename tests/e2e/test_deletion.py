@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hack.demo.kubectl import Kubectl, condition, is_true, wait_for
+from hack.tools.kubectl import Kubectl, condition, is_true, wait_for
 from tests.e2e.client import Client, Request
 from tests.e2e.conftest import conditions, make_namespace, operator_log, shared_namespace, wait_condition
 from tests.e2e.manifests import DRIFT, code, deployment, monitor, pipeline

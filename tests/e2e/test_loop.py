@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hack.demo.kubectl import Kubectl, condition, is_true
 from hack.demo.story import NAME, Story
+from hack.tools.kubectl import Kubectl, condition, is_true
 from tests.e2e.conftest import check_all_statuses, check_rights, make_namespace, wait_condition
 from tests.e2e.manifests import pipeline
 

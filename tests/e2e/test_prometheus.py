@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hack.demo.kubectl import Kubectl, is_true, wait_for
+from hack.tools.kubectl import Kubectl, is_true, wait_for
 from tests.e2e.conftest import wait_condition
 from tests.e2e.manifests import DRIFT, code, deployment, monitor, pipeline
 from tests.support import prometheus

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hack.demo.kubectl import Kubectl, condition, is_true, wait_for
+from hack.tools.kubectl import Kubectl, condition, is_true, wait_for
 from tests.e2e.client import Client, Stream
 from tests.e2e.conftest import conditions, shared_namespace, wait_condition
 from tests.e2e.manifests import GOOD_CODE, code, deployment, pipeline

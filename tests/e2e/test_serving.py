@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hack.demo.kubectl import Kubectl, is_true, wait_for
 from hack.demo.story import Story
+from hack.tools.kubectl import Kubectl, is_true, wait_for
 from tests.e2e.client import Client, Reply, Request, Stream
 from tests.e2e.conftest import shared_namespace, wait_condition
 from tests.e2e.manifests import code, deployment, pipeline, table

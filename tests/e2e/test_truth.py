@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hack.demo.kubectl import Kubectl, condition, executable, is_true, wait_for
+from hack.tools.kubectl import Kubectl, condition, is_true, wait_for
 from sklearn.datasets import load_iris
 from tests.e2e.conftest import check_all_statuses, check_rights, make_namespace, wait_condition
 from tests.e2e.incluster import Answer, Client, kill
@@ -222,8 +222,7 @@ def test_a_killed_monitor_loses_nothing_that_it_acknowledged(world: World) -> No
 
 def label_while(world: World, request: str, happening: Any) -> list[tuple[str, int]]:
     """Post labels one by one; in the midst of it something happens, and predictions go on. Return every answer."""
-    command = [executable(), "-n", str(world.kubectl.namespace), "exec", "-i", world.client.name, "--"]
-    command += ["python", "-c", _LABELLER]
+    command = world.kubectl.command("exec", "-i", world.client.name, "--", "python", "-c", _LABELLER)
     answers = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

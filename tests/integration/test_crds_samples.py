@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hack.demo.kubectl import executable
+from hack.tools.kubectl import Kubectl
 from tests.support.apiserver import ApiServer, with_crds
 from tests.support.invariants import BORN, check_status, kstatus
 from tests.support.objects import MINIMAL, make
@@ -31,10 +30,7 @@ class Plane:
     kubeconfig: Path
 
     def kubectl(self, *arguments: str) -> str:
-        command = [executable(), f"--kubeconfig={self.kubeconfig}", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}"
-        return done.stdout
+        return Kubectl(kubeconfig=self.kubeconfig).run(*arguments, timeout=60)
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hack.demo.kubectl import Kubectl
 from hack.images import __main__ as images
 from hack.images.engines import Engine
 from hack.localcluster import LocalClusterError, Progress, choose_provider
+from hack.tools.kubectl import Kubectl
 
 pytestmark = pytest.mark.integration
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from hack import install
-from hack.demo.kubectl import Kubectl
 from hack.demo.story import POLICIES, QUICKSTART, Story
 from hack.localcluster import control_plane
+from hack.tools.kubectl import Kubectl
 from tests.support.objects import make
 
 pytestmark = pytest.mark.integration

@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 from hack import install
+from hack.tools.kubectl import Kubectl
 
 from tidemill.app import Operator, Slices, load_slices
 from tidemill.config import OperatorConfig
@@ -55,8 +56,7 @@ class Installation:
 
     def kubectl(self, *arguments: str, check: bool = True, stdin: str | None = None) -> str:
         """Runs kubectl as administrator and returns its output; AssertionError with its complaint when it fails."""
-        command = ["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, input=stdin)
+        done = Kubectl(kubeconfig=self.kubeconfig).attempt(*arguments, stdin=stdin)
         assert done.returncode == 0 or not check, f"{' '.join(arguments)}: {done.stderr}"
         return done.stdout if done.returncode == 0 else done.stderr
 

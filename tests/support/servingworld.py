@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from hack.tools.kubectl import Kubectl
 from tests.support.invariants import check_status
 from tests.support.operators import InProcess, Installation, wait
 from tests.support.servingcluster import Cluster
@@ -131,8 +132,8 @@ class World:
     def watched(self, kind: str, name: str) -> Iterator[list[Obj]]:
         """Every state of an object, as the API server reports it to a watch, in order; all hold the status rules."""
         seen: list[Obj] = []
-        command = ["kubectl", "--kubeconfig", str(self.installation.kubeconfig), "-n", self.namespace]
-        command += ["get", kind, name, "--watch", "-o", "json"]
+        kubectl = Kubectl(self.namespace, self.installation.kubeconfig)
+        command = kubectl.command("get", kind, name, "--watch", "-o", "json")
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             reader = threading.Thread(target=_read, args=(process, seen))
             reader.start()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hack.demo.kubectl import executable
+from hack.tools.kubectl import Kubectl
 from lupa.lua51 import LuaRuntime
 from tests.support.recorded import ARGOCD, RECORDED, ROOT, Recorded
 
@@ -70,6 +69,6 @@ def test_the_component_adds_the_settings_and_keeps_those_that_are_there(tmp_path
     (tmp_path / "cm.yaml").write_text(yaml.safe_dump(own))
     (tmp_path / "kustomization.yaml").write_text("resources: [cm.yaml]\ncomponents: [tidemill]\n")
 
-    done = subprocess.run([executable(), "kustomize", str(tmp_path)], capture_output=True, text=True, check=True)
+    text = Kubectl().run("kustomize", str(tmp_path))
 
-    assert yaml.safe_load(done.stdout)["data"] == {"url": "https://cd", **PATCH["data"]}
+    assert yaml.safe_load(text)["data"] == {"url": "https://cd", **PATCH["data"]}

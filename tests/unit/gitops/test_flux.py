@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import cel
 import pytest
 import yaml
-from hack.demo.kubectl import executable
+from hack.tools.kubectl import Kubectl
 from tests.support.invariants import kstatus
 from tests.support.recorded import FLUX, RECORDED, Recorded
 
@@ -82,6 +81,6 @@ def test_the_component_adds_the_expressions_and_keeps_the_rest(tmp_path: Path) -
     (tmp_path / "models.yaml").write_text(yaml.safe_dump(own))
     (tmp_path / "kustomization.yaml").write_text("resources: [models.yaml]\ncomponents: [tidemill]\n")
 
-    done = subprocess.run([executable(), "kustomize", str(tmp_path)], capture_output=True, text=True, check=True)
+    text = Kubectl().run("kustomize", str(tmp_path))
 
-    assert yaml.safe_load(done.stdout) == {**own, "spec": {**own["spec"], **PATCH["spec"]}}  # type: ignore[dict-item]
+    assert yaml.safe_load(text) == {**own, "spec": {**own["spec"], **PATCH["spec"]}}  # type: ignore[dict-item]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from hack.tools.kubectl import kubectl
+from hack.tools.kubectl import Kubectl
 from tests.support import builders_training as training
 from tests.support.networkpolicies import End, Network, matches
 from tests.unit.monitoring import make as monitoring
@@ -41,8 +40,7 @@ COMPONENTS = ("trainer", "probe", "server", "router", "monitor")
 
 @cache
 def rendered(folder: str) -> tuple[Obj, ...]:
-    command = [str(kubectl()), "kustomize", str(MANIFESTS / folder)]
-    return tuple(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    return tuple(yaml.safe_load_all(Kubectl().run("kustomize", str(MANIFESTS / folder))))
 
 
 def policies(folder: str, namespace: str | None = None) -> list[Obj]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hack import install
-from hack.demo.kubectl import KubectlError
+from hack.tools.kubectl import KubectlError
 
 Obj = dict[str, Any]
 NAME = "modelmonitors.tidemill.io"
