@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from hack.demo.story import Story
-from hack.demo.traffic import pod
 from hack.tools.kubectl import Kubectl, wait_for
+from tests.e2e import incluster
 
-IDLE = "import signal; signal.signal(signal.SIGTERM, lambda *_: exit(0)); signal.pause()"
+IDLE = ["python", "-c", "import signal; signal.signal(signal.SIGTERM, lambda *_: exit(0)); signal.pause()"]
 
 # Reads {"host", "requests": [{"method", "path", "body" (base64), "repeat", "chunked"}]}, prints one JSON line for each.
 # Sends and reads at the same time: a server that refuses a body early does not wait for its end.
@@ -148,10 +147,9 @@ class Client:
     name: str = "client"
 
     def start(self) -> "Client":
-        """Create the pod and wait until it is there."""
-        manifest = pod(self.name, Story().image, {})
-        manifest["spec"]["containers"][0]["command"] = ["python", "-c", IDLE]
-        self.kubectl.apply(manifest)
+        """Create the pod and wait until it is there; it has the server's image, which has an HTTP client."""
+        container = incluster.container("client", IDLE, image=incluster.image("server"))
+        self.kubectl.apply(incluster.pod(self.name, container))
         self.kubectl.run("wait", "--for=condition=Ready", f"pod/{self.name}", "--timeout=90s")
         return self
 
@@ -161,6 +159,10 @@ class Client:
         asked = json.dumps({"host": self.host(deployment), "requests": written})
         text = self.kubectl.run("exec", "-i", self.name, "--", "python", "-c", ASK, stdin=asked)
         return [Reply(**json.loads(line)) for line in text.splitlines()]
+
+    def post(self, deployment: str, path: str, body: Any) -> Reply:
+        """Post one JSON body."""
+        return self.ask(deployment, [Request(path, json.dumps(body).encode())])[0]
 
     @contextmanager
     def streaming(self, deployment: str, body: Any, rate: float = 20) -> Iterator[Stream]:

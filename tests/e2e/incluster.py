@@ -1,7 +1,7 @@
-"""Pods that tests run beside the product, reached by kubectl alone: a client, and a writer of files on a claim.
+"""Pods that tests run beside the product: their manifests, their end, and a way to their ports.
 
-They use the trainer's image: it is in every cluster that the tests run on, and it has Python. They satisfy Pod
-Security `restricted`, as everything in the tests' namespaces must.
+They use the product's images, the trainer's unless told otherwise: these are in every cluster that the tests run on,
+and have Python. They satisfy Pod Security `restricted`, as everything in the tests' namespaces must.
 """
 
 import contextlib
@@ -11,30 +11,10 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hack.tools.kubectl import Kubectl
-
-IDLE = ["python", "-c", "import signal; signal.sigwait({signal.SIGTERM})"]
-
-# Makes each call in turn and prints one line of JSON for it: status (0: no answer) and body.
-_CALLS = """
-import json, sys, urllib.error, urllib.request
-
-for url, body in json.load(sys.stdin):
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            answer = [reply.status, reply.read().decode()]
-    except urllib.error.HTTPError as error:
-        answer = [error.code, error.read().decode()]
-    except OSError as error:
-        answer = [0, str(error)]
-    print(json.dumps(answer), flush=True)
-"""
 
 
 def image(target: str = "trainer") -> str:
@@ -130,38 +110,3 @@ def forwarded(kubectl: Kubectl, target: str, port: int) -> Iterator[str]:
             yield line.removeprefix("Forwarding from ").split()[0]
         finally:
             process.terminate()
-
-
-class Answer(NamedTuple):
-    """What a call was answered: the HTTP status, 0 for none, and the body."""
-
-    status: int
-    text: str
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """Return the body as a JSON object."""
-        found: dict[str, Any] = json.loads(self.text)
-        return found
-
-
-@dataclass(frozen=True)
-class Client:
-    """A pod that calls addresses of the cluster, the way that every client goes: DNS, Service, router, server."""
-
-    kubectl: Kubectl
-    name: str = "client"
-
-    def start(self) -> None:
-        """Start the pod and wait until it runs."""
-        self.kubectl.apply(pod(self.name, container("client", IDLE)))
-        self.kubectl.run("wait", "--for=condition=Ready", f"pod/{self.name}", "--timeout=90s")
-
-    def call(self, *calls: tuple[str, Any]) -> list[Answer]:
-        """Make calls one after another; a body that is not None is posted as JSON."""
-        out = self.kubectl.run("exec", "-i", self.name, "--", "python", "-c", _CALLS, stdin=json.dumps(calls))
-        return [Answer(*json.loads(line)) for line in out.splitlines()]
-
-    def post(self, url: str, body: Any) -> Answer:
-        """Post one body."""
-        return self.call((url, body))[0]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from hack.tools.kubectl import Kubectl, KubectlError, condition, is_true, wait_for
+from tests.e2e import incluster
 from tests.e2e.conftest import make_namespace, wait_condition
 from tests.e2e.manifests import GOOD_CODE, code, deployment, pipeline
 
@@ -227,19 +228,12 @@ def approve(kubectl: Kubectl, version: dict[str, Any]) -> None:
 
 def change_artifact(kubectl: Kubectl, version: dict[str, Any]) -> None:
     """Change one byte of a stored model from a pod that mounts the claim."""
-    from hack.demo.traffic import pod
-
     claim, _, path = version["spec"]["uri"].removeprefix("pvc://").partition("/")
-    image = wait_for("a pod", lambda: kubectl.list("pod", "app.kubernetes.io/component=server"), 60)[0]["spec"][
-        "containers"
-    ][0]["image"]
     script = f"p='/store/{path}/model.onnx'; b=bytearray(open(p,'rb').read()); b[-1]^=1; open(p,'wb').write(b)"
-    manifest = pod("vandal", image, {})
-    manifest["spec"]["containers"][0]["command"] = ["python", "-c", script]
-    manifest["spec"]["containers"][0]["volumeMounts"] = [{"name": "store", "mountPath": "/store"}]
-    manifest["spec"]["volumes"] = [{"name": "store", "persistentVolumeClaim": {"claimName": claim}}]
-    manifest["spec"]["securityContext"]["fsGroup"] = 65532
-    kubectl.apply(manifest)
+    mounts = [{"name": "store", "mountPath": "/store"}]
+    container = incluster.container("vandal", ["python", "-c", script], volumeMounts=mounts)
+    volume = {"name": "store", "persistentVolumeClaim": {"claimName": claim}}
+    kubectl.apply(incluster.pod("vandal", container, volumes=[volume]))
     wait_condition(kubectl, "pod", "vandal", lambda p: p["status"].get("phase") == "Succeeded", 60)
 
 

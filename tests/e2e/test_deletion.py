@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from hack.tools.kubectl import Kubectl, condition, is_true, wait_for
-from tests.e2e.client import Client, Request
+from tests.e2e.client import Client
 from tests.e2e.conftest import conditions, make_namespace, operator_log, shared_namespace, wait_condition
 from tests.e2e.manifests import DRIFT, code, deployment, monitor, pipeline
 
@@ -78,8 +78,8 @@ def is_owned_by_deployment(version: dict[str, Any]) -> bool:
 
 def answers(kubectl: Kubectl) -> bool:
     """Ask for a prediction; whether it came."""
-    body = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]}).encode()
-    return Client(kubectl).ask(NAME, [Request(f"/v1/models/{NAME}:predict", body)])[0].status == 200
+    body = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
+    return Client(kubectl).post(NAME, f"/v1/models/{NAME}:predict", body).status == 200
 
 
 def test_a_monitor_goes_with_its_pod_and_the_deployment_stays_as_it_is(kubectl: Kubectl) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from hack.tools.kubectl import Kubectl, condition, is_true, wait_for
 from sklearn.datasets import load_iris
+from tests.e2e.client import Client, Reply
 from tests.e2e.conftest import check_all_statuses, check_rights, make_namespace, wait_condition
-from tests.e2e.incluster import Answer, Client, kill
+from tests.e2e.incluster import kill
 from tests.e2e.manifests import GOOD_CODE, code, deployment, monitor, pipeline
 
 from tidemill_contracts.ports import ADMIN_PORT, REPORT_PORT
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 NAME = "flowers"
 QUIET = "quiet"
+FEEDBACK = f"/v2/models/{NAME}/feedback"
 ROWS = load_iris().data.tolist()
 ONCE = {"causes": ["Performance"], "cooldownSeconds": 3600, "maxPerDay": 5}
 PERFORMANCE = {"metric": "accuracy", "min": 0.8, "labelDelaySeconds": 0, "minLabels": 30}
@@ -56,18 +58,14 @@ class World:
     client: Client
     predicted: dict[str, int] = field(default_factory=dict)  # class by prediction id
 
-    def url(self, verb: str, name: str = NAME) -> str:
-        """Return an address of a deployment."""
-        return f"http://{name}.{self.kubectl.namespace}.svc.cluster.local/v2/models/{name}/{verb}"
-
-    def predict(self, request: str, rows: int, name: str = NAME) -> Answer:
+    def predict(self, request: str, rows: int, name: str = NAME) -> Reply:
         """Ask for rows under a request id and remember what was said about each."""
         data = (ROWS * 2)[:rows]
         body = {"id": request, "inputs": [{"name": "x", "shape": [rows, 4], "datatype": "FP64", "data": data}]}
-        answer = self.client.post(self.url("infer", name), body)
+        answer = self.client.post(name, f"/v2/models/{name}/infer", body)
         assert answer.status == 200, answer
-        assert answer.body["id"] == request
-        labels = next(o for o in answer.body["outputs"] if o["name"] == "label")["data"]
+        assert answer.json["id"] == request
+        labels = next(o for o in answer.json["outputs"] if o["name"] == "label")["data"]
         self.predicted |= {f"{request}/{row}": label for row, label in enumerate(labels)}
         return answer
 
@@ -76,9 +74,9 @@ class World:
         ids = [i for i in self.predicted if i.startswith(f"{request}/")]
         return [{"id": i, "label": (self.predicted[i] + (n < wrong)) % 3} for n, i in enumerate(ids)]
 
-    def feedback(self, labels: list[dict[str, Any]]) -> Answer:
+    def feedback(self, labels: list[dict[str, Any]]) -> Reply:
         """Post labels to the deployment's address."""
-        return self.client.post(self.url("feedback"), labels)
+        return self.client.post(NAME, FEEDBACK, labels)
 
     def monitor(self, name: str = NAME) -> dict[str, Any]:
         """Return a ModelMonitor."""
@@ -143,8 +141,7 @@ def world(cluster: Kubectl) -> Iterator[World]:
             monitor(QUIET, quality={"maxMissingRatio": 0.5}),
         ]
     )
-    world = World(kubectl, Client(kubectl))
-    world.client.start()
+    world = World(kubectl, Client(kubectl).start())
     wait_condition(kubectl, "modeldeployment", NAME, lambda md: is_true(md, "Ready"), 180)
     kubectl.apply(code("flowers-code", second))
     wait_condition(kubectl, "modelmonitor", QUIET, lambda mm: is_true(mm, "Ready"), 90)
@@ -185,12 +182,12 @@ def test_labels_find_their_predictions_by_id_and_count_once(world: World) -> Non
 
     labels = world.labels("right")
     stored = world.feedback(labels)
-    assert (stored.status, stored.body) == (202, {"joined": 30, "pending": 0, "repeated": 0})
+    assert (stored.status, stored.json) == (202, {"joined": 30, "pending": 0, "repeated": 0})
     again = world.feedback(labels)
-    assert (again.status, again.body) == (200, {"joined": 0, "pending": 0, "repeated": 30})
+    assert (again.status, again.json) == (200, {"joined": 0, "pending": 0, "repeated": 30})
     other = world.feedback([{"id": "right/7", "label": (labels[7]["label"] + 1) % 3}])
     assert other.status == 409
-    assert "right/7" in other.body["error"]
+    assert "right/7" in other.json["error"]
 
     fine = wait_condition(world.kubectl, "modelmonitor", NAME, lambda mm: is_true(mm, "LabelsArriving"), 60)
     assert condition(fine, "LabelsArriving")["message"].startswith("100%")
@@ -213,7 +210,7 @@ def test_a_killed_monitor_loses_nothing_that_it_acknowledged(world: World) -> No
     assert refused == [503], f"besides acknowledgements: {refused}; the monitor was away for a while"
 
     again = world.feedback(world.labels("steady"))
-    assert again.body == {"joined": 0, "pending": 0, "repeated": 60}
+    assert again.json == {"joined": 0, "pending": 0, "repeated": 60}
     wait_for("90 labels", lambda: world.joined("flowers-2") == 90, 60, lambda: str(world.joined("flowers-2")))
     world.await_rows("flowers-2", 90 + 20)
     (successor,) = world.kubectl.list("pod", "app.kubernetes.io/component=monitor,tidemill.io/monitor=flowers")
@@ -227,7 +224,7 @@ def label_while(world: World, request: str, happening: Any) -> list[tuple[str, i
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps([world.url("feedback"), world.labels(request)]))
+        process.stdin.write(json.dumps([f"http://{world.client.host(NAME)}{FEEDBACK}", world.labels(request)]))
         process.stdin.close()
         for line in process.stdout:
             answers.append((*json.loads(line),))
@@ -264,7 +261,7 @@ def test_bad_labels_take_the_version_back_and_ask_for_a_run(world: World) -> Non
     (note,) = world.events("ModelDeployment", "RollbackRequested")
     assert "from flowers-2 to flowers-1" in note
     assert said in note
-    assert world.predict("after", 2).body["model_version"] == "1"
+    assert world.predict("after", 2).json["model_version"] == "1"
     ready = wait_condition(world.kubectl, "modeldeployment", NAME, lambda md: is_true(md, "Ready"), 60)
     assert is_true(ready, "RolledBack")
     assert is_true(world.kubectl.get("modelversion", "flowers-2") or {}, "TakenBack")
