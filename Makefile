@@ -137,7 +137,7 @@ uninstall: setup ## Remove what `install` applied; refuses while pipelines, depl
 	@$(TOOLS) $(CLUSTER) $(PY) -m hack.install remove $(OVERLAY) --namespaces='$(NAMESPACES)' $(if $(call thrown,FORCE),--force)
 
 .PHONY: demo
-demo: cluster images ## The loop, told on real data: train, deploy, roll out, roll back, drift, retrain
+demo: cluster images ## The loop on real data: train, deploy, roll out, roll back, drift, retrain
 	@$(TOOLS) $(CLUSTER) $(PY) -m hack.demo
 
 .PHONY: demo-clean

@@ -4,7 +4,7 @@
 operator's settings; --namespaces adds RoleBindings (`hack.installscope`). `apply` applies it, and takes away bindings
 of an earlier choice of namespaces. `remove` deletes what was applied, and nothing else. The CustomResourceDefinitions
 are part of it, and with them would go every resource of their kinds, so it refuses while there are any, unless it is
-told --force. The Namespace is part of it as well, and with it would go whatever others have there, the models above
+given --force. The Namespace is part of it as well, and with it would go whatever others have there, the models above
 all: then it stays, --force or not.
 """
 

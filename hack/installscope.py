@@ -36,7 +36,7 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def bound(text: str, namespaces: Sequence[str]) -> str:
-    """Return the manifests with a RoleBinding for each namespace and the operator told of them.
+    """Return the manifests with a RoleBinding for each namespace and the list in the operator's settings.
 
     Raises:
         ScopeError: a list where the overlay has made its choice, or none where it leaves it open.
@@ -47,7 +47,7 @@ def bound(text: str, namespaces: Sequence[str]) -> str:
     if not namespaces and not is_open:
         return text
     if not namespaces:
-        raise ScopeError("this overlay serves the namespaces that it is told: NAMESPACES=team-a,team-b")
+        raise ScopeError("this overlay serves the namespaces of a list: NAMESPACES=team-a,team-b")
     if not is_open:
         raise ScopeError(
             "this overlay has bound the operator's role already; a list of namespaces goes with "

@@ -23,10 +23,10 @@ BODY = 4 * 2**20  # comes within the deadline of a request, though each piece is
 MAX_MIB = 64.0  # of a container that has 1 GiB
 _LARGE = 32 * 1024
 _GRPC_CLIENTS = 40
-_GRPC_MAX_MIB = 256.0  # four bodies, and what comes between two looks
-_PINS = frame(UNKNOWN, 0, 1, b"x" * 8100)
+_GRPC_MAX_MIB = 256.0  # four bodies, and what comes between two measurements
+_UNKNOWN_FRAME = frame(UNKNOWN, 0, 1, b"x" * 8100)
 _SETTLED = 1.0  # seconds after the last byte was taken
-_PATIENCE = 60.0
+_TIMEOUT = 60.0
 
 
 def run(arguments: argparse.Namespace) -> list[Row]:
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> list[Row]:
 _GRPC_CASES = (  # how many clients, bytes of each message, of a frame, what stands between
     ("of 8 MB", _GRPC_CLIENTS, 8_000_000, 16_000, b""),
     ("of 4 MB in frames of 2 bytes", 2, 4_000_000, 2, b""),
-    ("of 1 MB, 24 bytes between frames of 8 KiB", 2, 24 * 40_000, 24, _PINS),
+    ("of 1 MB, 24 bytes between frames of 8 KiB", 2, 24 * 40_000, 24, _UNKNOWN_FRAME),
 )
 
 
@@ -60,7 +60,7 @@ def _grpc_row(what: str, clients: int, total: int, size: int, between: bytes) ->
                 client = stack.enter_context(FrameClient(port))
                 with contextlib.suppress(OSError):
                     client.begin(1, total + 1)
-                    client.go_on(1, total, size, between)
+                    client.send_body(1, total, size, between)
             time.sleep(_SETTLED)
             process.check()
             held = memory_mib(process.pids()) - before
@@ -73,7 +73,7 @@ def _held(folder: Path, size: int) -> float:
     folder.mkdir()
     with _server(folder) as (process, port, _):
         before = memory_mib(process.pids())
-        clients = [socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) for _ in range(CLIENTS)]
+        clients = [socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT) for _ in range(CLIENTS)]
         for client in clients:
             _chunked(client, size)
         time.sleep(_SETTLED)

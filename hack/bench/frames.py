@@ -11,7 +11,7 @@ _DATA, _HEADERS, _RESET, _PING, _ACK = 0, 1, 3, 6, 1
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _WINDOW_ID = 4
 _METHOD = b"/inference.GRPCInferenceService/ModelInfer"
-_PATIENCE = 20.0
+_TIMEOUT = 20.0
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -48,7 +48,7 @@ class FrameClient:
 
     def __init__(self, port: int) -> None:
         self.reset = threading.Event()
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT)
         self._windows: dict[int, int] = {0: 65535}
         self._initial = 65535
         self._changed = threading.Condition()
@@ -73,7 +73,7 @@ class FrameClient:
         self.send(headers(stream, path) + data(stream, prefix(length)))
         self._take(stream, 5)
 
-    def go_on(self, stream: int, total: int, size: int, between: bytes = b"") -> bool:
+    def send_body(self, stream: int, total: int, size: int, between: bytes = b"") -> bool:
         """Send `total` bytes of a message in DATA frames of `size`, each followed by `between`; False when reset."""
         one = data(stream, b" " * size) + between
         left = total // size
@@ -89,7 +89,7 @@ class FrameClient:
         return True
 
     def _take(self, stream: int, size: int) -> bool:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT
         with self._changed:
             while min(self._windows[0], self._windows[stream]) < size:
                 if self.reset.is_set() or not self._changed.wait(deadline - time.monotonic()):
@@ -103,14 +103,14 @@ class FrameClient:
             with self._socket.makefile("rb") as source:
                 while len(head := source.read(9)) == 9:
                     payload = source.read(int.from_bytes(head[:3], "big"))
-                    self._heard(head[3], head[4], int.from_bytes(head[5:], "big"), payload)
+                    self._received(head[3], head[4], int.from_bytes(head[5:], "big"), payload)
         except (OSError, ValueError):
             pass
         with self._changed:
             self.reset.set()
             self._changed.notify_all()
 
-    def _heard(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+    def _received(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         with self._changed:
             if kind == SETTINGS and not flags & _ACK:
                 self._set(payload)

@@ -1,4 +1,4 @@
-"""Plays kubelet and Job controller for the benchmark's API server: pods that run for a while and end well."""
+"""Stands in for kubelet and Job controller at the benchmark's API server: pods run for a while and succeed."""
 
 import asyncio
 import json

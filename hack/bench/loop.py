@@ -1,7 +1,7 @@
 """How soon a decision about traffic is in force at the router, on a whole cluster.
 
 Needs the cluster of `make cluster` with the images loaded, and Service addresses that are reachable from here (the
-local provider). A steady stream of requests tells when: the last answer of a candidate that was taken back, the last
+local provider). A steady stream of requests shows when: the last answer of a candidate that was rolled back, the last
 answer of the old version after a promotion.
 """
 
@@ -17,7 +17,7 @@ from hack.bench.serving import quick
 from hack.bench.serving.processes import free_ports
 from hack.bench.table import Row
 from hack.demo.console import Console
-from hack.demo.story import Story
+from hack.demo.scenario import Scenario
 from hack.tools.kubectl import Kubectl, is_true, wait_for
 
 NAMESPACE = "tidemill-bench"
@@ -95,7 +95,7 @@ async def candidate_on(kubectl: Kubectl, version: str, weight: int) -> None:
 
 
 async def annotate(kubectl: Kubectl, what: str) -> float:
-    """Set an annotation on the deployment and return when that was asked for."""
+    """Set an annotation on the deployment and return when that was requested."""
     started = time.monotonic()
     value = f"tidemill.io/{what}=bench-{started:.3f}"
     await asyncio.to_thread(kubectl.run, "annotate", "modeldeployment", NAME, value, "--overwrite")
@@ -103,7 +103,7 @@ async def annotate(kubectl: Kubectl, what: str) -> float:
 
 
 async def measure(kubectl: Kubectl) -> list[Row]:
-    """Take candidates back and promote them, and read from the stream when that was in force."""
+    """Roll candidates back and promote them, and read from the stream when that was in force."""
     address = kubectl.run("get", "service", NAME, "-o", "jsonpath={.spec.clusterIP}")
     back, forth = [], []
     stream = Stream(f"http://{address}")
@@ -125,7 +125,7 @@ async def measure(kubectl: Kubectl) -> list[Row]:
             started = await annotate(kubectl, "promote")
             await asyncio.sleep(12)
             forth.append(max(at for at, version in stream.answers if version != str(number)) - started)
-            print(f"  round {round_ + 1}: taken back in {back[-1]:.2f} s, promoted in {forth[-1]:.2f} s", flush=True)
+            print(f"  round {round_ + 1}: rolled back in {back[-1]:.2f} s, promoted in {forth[-1]:.2f} s", flush=True)
     finally:
         task.cancel()
     return [
@@ -156,8 +156,8 @@ def through_router(kubectl: Kubectl) -> list[Row]:
 
 def run(_: argparse.Namespace) -> list[Row]:
     """Install the operator, deploy a model, measure, and remove the namespace."""
-    story, kubectl, cluster = Story(namespace=NAMESPACE, console=Console()), Kubectl(NAMESPACE), Kubectl()
-    story.install()
+    scenario, kubectl, cluster = Scenario(namespace=NAMESPACE, console=Console()), Kubectl(NAMESPACE), Kubectl()
+    scenario.install()
     cluster.run("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", timeout=180)
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     try:

@@ -29,7 +29,7 @@ Obj = dict[str, Any]
 
 
 def config_map(index: int) -> Obj:
-    """Return a ConfigMap of 1 MiB, the most that one may hold, which nobody has told us about."""
+    """Return a ConfigMap of 1 MiB, the most that one may hold, without a label of ours."""
     metadata = {"name": f"large-{index}", "namespace": NAMESPACE}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"blob": "x" * (_MEBIBYTE - 64)}}
 

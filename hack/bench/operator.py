@@ -1,7 +1,7 @@
 """The operator against the bare API server: latency, burst, writes, memory, fail-over.
 
 A real kube-apiserver and etcd, and the operator as a process of its own with the administrator's kubeconfig. There is
-no kubelet: the benchmark plays it and ends the Jobs itself.
+no kubelet: the benchmark ends the Jobs itself.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from tidemill.kube.client import KubeClient
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = "def train(data, target):\n    raise RuntimeError('never run here')\n"
-PAIRS, ALONE, BURST, ALIVE = 300, 15, 500, 10
+PAIRS, ALONE, BURST, CONCURRENT = 300, 15, 500, 10
 WRITES = (("quick", 50, 0, 6), ("long", 10, 25, 7))
 """Which runs are counted: how many, how many seconds they take, and the most writes that each may cost.
 
@@ -67,7 +67,7 @@ async def until(fact: Callable[[], bool], seconds: float) -> None:
     end = time.monotonic() + seconds
     while not fact():
         if time.monotonic() > end:
-            raise TimeoutError(f"waited {seconds:.0f} s in vain")
+            raise TimeoutError(f"did not happen within {seconds:.0f} s")
         await asyncio.sleep(0.2)
 
 
@@ -184,7 +184,7 @@ async def burst(client: KubeClient, jobs: Jobs) -> float:
         return max([await jobs.first(name, 120) for name in names]) - started
 
 
-async def life(client: KubeClient, jobs: Jobs, namespace: str, name: str, seconds: float) -> None:
+async def run_to_end(client: KubeClient, jobs: Jobs, namespace: str, name: str, seconds: float) -> None:
     """Apply a pipeline; its Job's pod runs at once and ends well after that many seconds."""
     await client.create(pipeline(namespace, name))
     await jobs.first(name)
@@ -199,14 +199,14 @@ async def writes_per_run(client: KubeClient, operator: Operator, where: str, run
     runs, is made before.
     """
     await namespace(client, where)
-    jobs, gate = Jobs(client, where), asyncio.Semaphore(ALIVE)
+    jobs, gate = Jobs(client, where), asyncio.Semaphore(CONCURRENT)
 
     async def one(name: str) -> None:
         async with gate:
-            await life(client, jobs, where, name, seconds)
+            await run_to_end(client, jobs, where, name, seconds)
 
     async with jobs.polling():
-        await life(client, jobs, where, f"{where}-first", 0)
+        await run_to_end(client, jobs, where, f"{where}-first", 0)
         await registered(client, where, 1)
         await settle(operator)
         before = operator.writes() - operator.leases()

@@ -113,7 +113,7 @@ class User:
         length = next(int(line.partition(":")[2]) for line in lines if line.startswith("content-length:"))
         await reader.readexactly(length)
         self._found.statuses[status] += 1
-        if status not in (kind.status, 503):  # 503: overload is an honest answer
+        if status not in (kind.status, 503):  # 503: the server may refuse under overload
             self._found.wrong[f"{status} instead of {kind.status}"] += 1
         return "connection: close" not in lines and kind.status not in (413,)
 
@@ -179,12 +179,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(parsed.minutes, parsed.workers, parsed.runtime, Path(folder))
-    told = rows(found, parsed.minutes)
-    print(render(told))
+    table = rows(found, parsed.minutes)
+    print(render(table))
     print("statuses:", ", ".join(f"{status or 'broken off'} {count}" for status, count in found.statuses.most_common()))
     for sentence, count in found.wrong.items():
         print(f"wrong: {count} answered {sentence}", file=sys.stderr)
-    return int(any(row.met is False for row in told))
+    return int(any(row.met is False for row in table))
 
 
 if __name__ == "__main__":

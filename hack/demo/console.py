@@ -1,4 +1,4 @@
-"""What the demo shows: one short sentence for each thing that happened, and a live line while it waits."""
+"""What the demo prints: one short sentence for each step, and a line that changes while it waits."""
 
 import sys
 import threading
@@ -18,12 +18,12 @@ class Console:
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
         return f"{minutes:02d}:{seconds:02d}"
 
-    def chapter(self, title: str) -> None:
-        """Start a chapter."""
+    def heading(self, title: str) -> None:
+        """Print the heading of a part."""
         print(f"\n{self._clock()}  == {title}", flush=True)
 
     def say(self, sentence: str) -> None:
-        """Tell one thing that happened."""
+        """Print one thing that happened."""
         print(f"{self._clock()}  ✓ {sentence}", flush=True)
 
     def show(self, text: str) -> None:
@@ -37,7 +37,7 @@ class Console:
         done = threading.Event()
         pause = 1.0 if self._live else 20.0
 
-        def tell() -> None:
+        def show_progress() -> None:
             if not self._live:
                 print(f"{self._clock()}  … {what}", flush=True)
             while not done.wait(pause):
@@ -45,7 +45,7 @@ class Console:
                 text = f"{self._clock()}  … {what}{now}"
                 print(f"\r\033[K{text[:150]}" if self._live else text, end="" if self._live else "\n", flush=True)
 
-        thread = threading.Thread(target=tell, daemon=True)
+        thread = threading.Thread(target=show_progress, daemon=True)
         thread.start()
         try:
             yield

@@ -61,7 +61,7 @@ def object_schema(resource: type[Resource]) -> Schema:
     """Return the schema of the whole object: standard top, spec with defaults, status with its one default."""
     info = resource.INFO
     status = structural(_field_model(resource, "status"), defaults=False)
-    status["default"] = born(info)
+    status["default"] = initial_status(info)
     schema: Schema = {
         "description": info.description,
         "type": "object",
@@ -79,7 +79,7 @@ def object_schema(resource: type[Resource]) -> Schema:
     return schema
 
 
-def born(info: Kind) -> dict[str, Any]:
+def initial_status(info: Kind) -> dict[str, Any]:
     """Return the status of an object that the operator has not written yet.
 
     kstatus calls an object without status healthy; -1 makes it "in progress", and the conditions say so to people.

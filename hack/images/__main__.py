@@ -59,7 +59,7 @@ def build(engine: Engine, targets: list[str], progress: Progress, root: Path = R
 
 
 def cluster_uid(provider: Provider) -> str:
-    """What tells the cluster from one that had its name and address before.
+    """What distinguishes the cluster from one that had its name and address before.
 
     Raises:
         LocalClusterError: the cluster does not answer.

@@ -63,7 +63,7 @@ class Engine:
         return self.run("image", "inspect", "--format", "{{.Id}}", tag, check=False)
 
     def push(self, tag: str) -> None:
-        """Bring an image to the registry that its name begins with; whoever runs this is logged in there."""
+        """Bring an image to the registry that its name begins with; the user is logged in there."""
         self.run("push", "--quiet", tag, *([f"docker://{tag}"] if self.name == "buildah" else []))
 
     @contextlib.contextmanager

@@ -81,7 +81,7 @@ class KindProvider:
         self.kubeconfig().parent.mkdir(parents=True, exist_ok=True)
         if self._nodes("--all"):
             self._kind("export", "kubeconfig", f"--name={_CLUSTER}", f"--kubeconfig={self.kubeconfig()}")
-            self._revive()
+            self._start_stopped_nodes()
             whose = "is up already" if self._made_here() else "of another clone is up and is used"
             self._progress.step(f"the kind cluster {_CLUSTER} {whose}; KUBECONFIG={self.kubeconfig()}")
             return
@@ -142,7 +142,7 @@ class KindProvider:
         arguments = ["ps", *more, "--filter", f"label={_LABEL}={_CLUSTER}", "--format", "{{.Names}}"]
         return self._run([self._answering(), *arguments]).split()
 
-    def _revive(self) -> None:
+    def _start_stopped_nodes(self) -> None:
         """Start nodes that a restart of the engine left stopped, and wait until the API server answers."""
         stopped = sorted(set(self._nodes("--all")) - set(self._nodes()))
         if stopped:

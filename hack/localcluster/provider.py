@@ -1,4 +1,4 @@
-"""The one interface to a test cluster, whoever runs it; `choice` decides which provider it is on this machine.
+"""The one interface to a test cluster, whatever it is made of; `choice` decides which provider it is on this machine.
 
 Nothing outside this package may ask which one it is, except to print it.
 """

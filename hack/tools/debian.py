@@ -1,4 +1,4 @@
-"""Packages of the distribution: installed on Debian and its kin as root, told as a command everywhere else."""
+"""Packages of the distribution: installed on Debian as root, else an error names the command."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _AUTHORITIES = (
 
 def missing_authorities() -> list[str]:
     """["ca-certificates"] on a Linux machine without certificate authorities, else []."""
-    told = "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ
-    known = told or sys.platform != "linux" or any(Path(name).exists() for name in _AUTHORITIES)
+    configured = "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ
+    known = configured or sys.platform != "linux" or any(Path(name).exists() for name in _AUTHORITIES)
     return [] if known else ["ca-certificates"]
 
 
 def install(packages: Sequence[str], report: Callable[[str], None]) -> None:
-    """Install Debian packages. Raises ToolError with the exact command where that is not for us to do."""
+    """Install Debian packages. Raises ToolError with the exact command where this may not install anything."""
     names = " ".join(packages)
     command = f"apt-get install -y --no-install-recommends {names}"
     if shutil.which("apt-get") is None:

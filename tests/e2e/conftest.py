@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from hack.demo.story import Story
+from hack.demo.scenario import Scenario
 from hack.localcluster.local.settings import NODE_NAME
 from hack.tools.kubectl import Kubectl, wait_for
 from tests.support.invariants import check_status
@@ -28,8 +28,8 @@ def cluster() -> Kubectl:
     if "KUBECONFIG" not in os.environ:
         command = ["python", "-m", "hack.localcluster", "kubeconfig"]
         os.environ["KUBECONFIG"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    story = Story(namespace="tidemill-e2e")
-    story.install()
+    scenario = Scenario(namespace="tidemill-e2e")
+    scenario.install()
     return Kubectl()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hack.demo.story import NAME, Story
+from hack.demo.scenario import NAME, Scenario
 from hack.tools.kubectl import Kubectl, KubectlError, condition, wait_for
 from tests.e2e.conftest import check_all_statuses, make_namespace
 
@@ -61,63 +61,63 @@ def processes_of(pod: str) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def story(cluster: Any) -> Iterator[Story]:
-    """The story in a namespace of its own."""
-    story = Story(namespace="tidemill-chaos")
-    make_namespace(cluster, story.namespace)
-    yield story
-    story.traffic.stop()
-    story.drifted_traffic.stop()
-    cluster.run("delete", "namespace", story.namespace, "--wait=false")
+def scenario(cluster: Any) -> Iterator[Scenario]:
+    """The scenario in a namespace of its own."""
+    scenario = Scenario(namespace="tidemill-chaos")
+    make_namespace(cluster, scenario.namespace)
+    yield scenario
+    scenario.traffic.stop()
+    scenario.drifted_traffic.stop()
+    cluster.run("delete", "namespace", scenario.namespace, "--wait=false")
 
 
-def retrained(story: Story) -> dict[str, Any] | None:
+def retrained(scenario: Scenario) -> dict[str, Any] | None:
     """Return the run that the monitor asked for, once it has ended and the pipeline's status knows it."""
-    run = story.run_of("MonitorRequested")
-    status = (story.kubectl.get("trainingpipeline", NAME) or {}).get("status") or {}
+    run = scenario.run_of("MonitorRequested")
+    status = (scenario.kubectl.get("trainingpipeline", NAME) or {}).get("status") or {}
     if run is None or "activeRun" in status or status.get("pendingTrigger"):
         return None
     return run
 
 
-def test_killing_the_operator_every_20_seconds_changes_nothing_but_the_time_it_takes(story: Story) -> None:
+def test_killing_the_operator_every_20_seconds_changes_nothing_but_the_time_it_takes(scenario: Scenario) -> None:
     killer = Killer()
     killer.start()
     try:
-        story.apply_quickstart()
-        story.first_version()
+        scenario.apply_quickstart()
+        scenario.first_version()
         # A leader lives about 5 s here (20 s less the Lease's 15), shorter than the candidate's tenth of the requests
         # needs for a verdict: leaders must go on with each other's measurements.
-        story.start_traffic()
-        story.better_version()
-        story.slow_version()
-        story.drift()  # raises when a request of the drifted traffic failed
-        wait_for("the end of the retrain", lambda: retrained(story), 240, story.pipeline_state)
-        totals = story.check_traffic()
+        scenario.start_traffic()
+        scenario.better_version()
+        scenario.slow_version()
+        scenario.drift()  # raises when a request of the drifted traffic failed
+        wait_for("the end of the retrain", lambda: retrained(scenario), 240, scenario.pipeline_state)
+        totals = scenario.check_traffic()
     finally:
         killer.stopped.set()
         killer.join()
 
     assert killer.kills >= 5
     assert totals.failed == 0
-    same_end_state(story)
-    check_all_statuses(story.kubectl)
+    same_end_state(scenario)
+    check_all_statuses(scenario.kubectl)
 
 
-def same_end_state(story: Story) -> None:
+def same_end_state(scenario: Scenario) -> None:
     """Assert what the loop leaves when nobody is killed: no run, Job, version or request twice."""
-    runs = story.runs()
+    runs = scenario.runs()
     triggers = Counter(run["spec"]["trigger"]["type"] for run in runs)
-    asked = [action["id"] for action in (story.kubectl.get("modelmonitor", NAME) or {})["status"]["actions"]]
+    asked = [action["id"] for action in (scenario.kubectl.get("modelmonitor", NAME) or {})["status"]["actions"]]
     served = [run["spec"]["trigger"]["id"] for run in runs if run["spec"]["trigger"]["type"] == "MonitorRequested"]
     assert triggers == {"NeverTrained": 1, "CodeChanged": 2, "MonitorRequested": len(served)}
     assert sorted(served) == sorted(set(asked)), "a request of the monitor was served twice, or not at all"
-    jobs = [job["metadata"]["labels"]["tidemill.io/run"] for job in story.kubectl.list("job")]
+    jobs = [job["metadata"]["labels"]["tidemill.io/run"] for job in scenario.kubectl.list("job")]
     assert sorted(jobs) == sorted(run["metadata"]["name"] for run in runs)
     assert {condition(run, "Succeeded")["reason"] for run in runs} == {"Succeeded", "Unchanged"}
-    versions = [v["spec"]["number"] for v in story.kubectl.list("modelversion")]
+    versions = [v["spec"]["number"] for v in scenario.kubectl.list("modelversion")]
     assert sorted(versions) == [1, 2, 3]
-    status = story.deployment()["status"]
+    status = scenario.deployment()["status"]
     assert status["stable"]["version"] == f"{NAME}-2"
     assert "candidate" not in status
     assert [f["version"] for f in status["failedVersions"]] == [f"{NAME}-3"], json.dumps(status)

@@ -1,13 +1,13 @@
-"""The demo's story, with a look at the cluster after every sentence.
+"""The demo's scenario, with a look at the cluster after every step.
 
-One test a chapter, in order; a chapter that fails makes the later ones fail at their first look.
+One test a step, in order; a step that fails makes the later ones fail at their first look.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hack.demo.story import NAME, Story
+from hack.demo.scenario import NAME, Scenario
 from hack.tools.kubectl import Kubectl, condition, is_true
 from tests.e2e.conftest import check_all_statuses, check_rights, make_namespace, wait_condition
 from tests.e2e.manifests import pipeline
@@ -16,29 +16,29 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def story(cluster: Any) -> Iterator[Story]:
-    """The story in a namespace of its own."""
-    story = Story(namespace="tidemill-e2e")
-    make_namespace(cluster, story.namespace)
-    yield story
-    story.traffic.stop()
-    story.drifted_traffic.stop()
-    cluster.run("delete", "namespace", story.namespace, "--wait=false", "--ignore-not-found")
+def scenario(cluster: Any) -> Iterator[Scenario]:
+    """The scenario in a namespace of its own."""
+    scenario = Scenario(namespace="tidemill-e2e")
+    make_namespace(cluster, scenario.namespace)
+    yield scenario
+    scenario.traffic.stop()
+    scenario.drifted_traffic.stop()
+    cluster.run("delete", "namespace", scenario.namespace, "--wait=false", "--ignore-not-found")
 
 
 @pytest.fixture(autouse=True)
-def statuses(story: Story) -> Iterator[None]:
-    """Every status holds the invariants after every chapter."""
+def statuses(scenario: Scenario) -> Iterator[None]:
+    """Every status holds the invariants after every step."""
     yield
-    check_all_statuses(story.kubectl)
+    check_all_statuses(scenario.kubectl)
     check_rights()
 
 
-def test_a_first_version_is_trained_judged_registered_and_served(story: Story) -> None:
-    story.apply_quickstart()
-    run = story.first_version()
+def test_a_first_version_is_trained_judged_registered_and_served(scenario: Scenario) -> None:
+    scenario.apply_quickstart()
+    run = scenario.first_version()
 
-    result, version = run["status"]["result"], story.kubectl.get("modelversion", run["status"]["version"])
+    result, version = run["status"]["result"], scenario.kubectl.get("modelversion", run["status"]["version"])
     assert version is not None
     assert run["spec"]["trigger"]["type"] == "NeverTrained"
     assert version["spec"]["number"] == 1
@@ -47,35 +47,35 @@ def test_a_first_version_is_trained_judged_registered_and_served(story: Story) -
     assert version["spec"]["lineage"]["data"] == result["data"]
     assert is_true(version, "Approved")
     assert all(gate["passed"] for gate in run["status"]["gates"])
-    pods = story.kubectl.list("pod")
+    pods = scenario.kubectl.list("pod")
     assert pods
     assert all(p["spec"].get("automountServiceAccountToken") is False for p in pods), "a pod has a Kubernetes token"
 
 
-def test_it_answers_a_prediction_with_version_1(story: Story) -> None:
-    reply = story.predict()
+def test_it_answers_a_prediction_with_version_1(scenario: Scenario) -> None:
+    reply = scenario.predict()
 
     assert reply["model_name"] == NAME
     assert reply["model_version"] == "1"
     assert reply["outputs"][0]["shape"][0] == 1
 
 
-def test_better_code_is_rolled_out_step_by_step_without_a_failed_request(story: Story) -> None:
-    story.start_traffic()
-    totals = story.better_version()
+def test_better_code_is_rolled_out_step_by_step_without_a_failed_request(scenario: Scenario) -> None:
+    scenario.start_traffic()
+    totals = scenario.better_version()
 
-    assert story.weights == [10, 50, 100]
+    assert scenario.weights == [10, 50, 100]
     assert totals.failed == 0
     assert totals.versions.get("1", 0) > 0
     assert totals.versions.get("2", 0) > 0
-    assert story.deployment()["status"]["previous"]["version"] == f"{NAME}-1"
+    assert scenario.deployment()["status"]["previous"]["version"] == f"{NAME}-1"
 
 
-def test_a_slow_version_passes_its_gates_and_is_taken_back_by_itself(story: Story) -> None:
-    spec = story.deployment()["spec"]
-    totals = story.slow_version()
+def test_a_slow_version_passes_its_gates_and_is_rolled_back(scenario: Scenario) -> None:
+    spec = scenario.deployment()["spec"]
+    totals = scenario.slow_version()
 
-    deployment = story.deployment()
+    deployment = scenario.deployment()
     failed = deployment["status"]["failedVersions"]
     assert totals.failed == 0
     assert [f["version"] for f in failed] == [f"{NAME}-3"]
@@ -83,17 +83,17 @@ def test_a_slow_version_passes_its_gates_and_is_taken_back_by_itself(story: Stor
     assert deployment["status"]["stable"]["version"] == f"{NAME}-2"
     assert deployment["spec"] == spec, "the operator wrote into spec"
     assert is_true(deployment, "Available")
-    events = [e["reason"] for e in story.kubectl.list("events.events.k8s.io") if e["regarding"]["name"] == NAME]
+    events = [e["reason"] for e in scenario.kubectl.list("events.events.k8s.io") if e["regarding"]["name"] == NAME]
     assert "RolledBack" in events
-    back = wait_condition(story.kubectl, "modeldeployment", NAME, lambda md: is_true(md, "Ready"), 60)
+    back = wait_condition(scenario.kubectl, "modeldeployment", NAME, lambda md: is_true(md, "Ready"), 60)
     assert is_true(back, "RolledBack")
-    assert is_true(story.kubectl.get("modelversion", f"{NAME}-3") or {}, "TakenBack")
+    assert is_true(scenario.kubectl.get("modelversion", f"{NAME}-3") or {}, "TakenBack")
 
 
-def test_drifted_traffic_is_named_and_leads_to_a_retrain(story: Story) -> None:
-    run = story.drift()
+def test_drifted_traffic_is_named_and_leads_to_a_retrain(scenario: Scenario) -> None:
+    run = scenario.drift()
 
-    monitor = story.kubectl.get("modelmonitor", NAME)
+    monitor = scenario.kubectl.get("modelmonitor", NAME)
     assert monitor is not None
     action = monitor["status"]["actions"][-1]
     assert (action["type"], action["cause"], action["target"]) == ("Retrain", "Drift", NAME)
@@ -103,27 +103,27 @@ def test_drifted_traffic_is_named_and_leads_to_a_retrain(story: Story) -> None:
     assert condition(monitor, "DataArriving")["status"] == "True"
 
 
-def test_the_operator_left_no_mark_on_what_the_user_wrote(story: Story) -> None:
+def test_the_operator_left_no_mark_on_what_the_user_wrote(scenario: Scenario) -> None:
     for kind in ("trainingpipeline", "modeldeployment", "modelmonitor"):
-        metadata = (story.kubectl.get(kind, NAME) or {})["metadata"]
+        metadata = (scenario.kubectl.get(kind, NAME) or {})["metadata"]
         assert "finalizers" not in metadata
         assert set(metadata.get("annotations", {})) <= {"kubectl.kubernetes.io/last-applied-configuration"}
 
 
-def test_the_views_of_kubectl_say_what_happened(story: Story) -> None:
-    text = story.kubectl.run("get", "tidemill")
+def test_the_views_of_kubectl_say_what_happened(scenario: Scenario) -> None:
+    text = scenario.kubectl.run("get", "tidemill")
 
     for word in ("MonitorRequested", "CodeChanged", "NeverTrained", f"{NAME}-2", f"http://{NAME}."):
         assert word in text
 
 
-def test_the_demo_is_removed_and_what_others_have_stays(story: Story, namespace: Kubectl) -> None:
+def test_the_demo_is_removed_and_what_others_have_stays(scenario: Scenario, namespace: Kubectl) -> None:
     namespace.apply(pipeline("theirs", suspend=True))
 
-    story.clean()
+    scenario.clean()
 
     cluster = Kubectl()
-    assert cluster.get("namespace", story.namespace) is None
+    assert cluster.get("namespace", scenario.namespace) is None
     assert namespace.get("trainingpipeline", "theirs") is not None
     assert cluster.get("crd", "modelmonitors.tidemill.io") is not None
     assert Kubectl("tidemill-system").get("deployment", "tidemill-operator") is not None

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from hack import install
-from hack.demo.story import POLICIES, QUICKSTART, Story
+from hack.demo.scenario import POLICIES, QUICKSTART, Scenario
 from hack.localcluster import control_plane
 from hack.tools.kubectl import Kubectl
 from tests.support.objects import make
@@ -90,43 +90,43 @@ def remove(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
 
 
-def demo(cluster: Kubectl) -> Story:
+def demo(cluster: Kubectl) -> Scenario:
     """The demo as it was left in the middle: its namespace with the quickstart."""
-    story = Story(namespace="tidemill-demo")
-    if cluster.get("namespace", story.namespace) is None:
-        cluster.run("create", "namespace", story.namespace)
+    scenario = Scenario(namespace="tidemill-demo")
+    if cluster.get("namespace", scenario.namespace) is None:
+        cluster.run("create", "namespace", scenario.namespace)
     for folder in (POLICIES, QUICKSTART):
-        story.kubectl.run("apply", "-k", str(folder))
-    return story
+        scenario.kubectl.run("apply", "-k", str(folder))
+    return scenario
 
 
 def test_the_demo_is_removed_with_everything_that_it_installed(cluster: Kubectl, before: set[str]) -> None:
-    story = demo(cluster)
+    scenario = demo(cluster)
     assert len(install.resources()) == 3
-    story.clean()
+    scenario.clean()
     assert everything(cluster) == before
-    story.clean()  # again: nothing to do is fine
+    scenario.clean()  # again: nothing to do is fine
     assert everything(cluster) == before
 
 
 def test_others_keep_their_resources_the_operator_and_the_kinds(
     cluster: Kubectl, before: set[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    story = demo(cluster)
+    scenario = demo(cluster)
     add(cluster, "team-b", make("TrainingPipeline"), make("ModelVersion"))
     theirs = Kubectl("team-b").get("trainingpipeline", "churn")
-    story.clean()
+    scenario.clean()
     assert "Tidemill stays, 2 resources elsewhere use it" in capsys.readouterr().out
-    assert cluster.get("namespace", story.namespace) is None
+    assert cluster.get("namespace", scenario.namespace) is None
     assert Kubectl("team-b").get("trainingpipeline", "churn") == theirs
     assert Kubectl("tidemill-system").get("deployment", "tidemill-operator") is not None
     assert everything(cluster) >= CRDS
 
     Kubectl("team-b").run("delete", "trainingpipeline", "churn")
-    story.clean()
+    scenario.clean()
     assert everything(cluster) >= CRDS, "a registered version alone is worth keeping"
     cluster.run("delete", "namespace", "team-b", "--wait=true")
-    story.clean()
+    scenario.clean()
     assert everything(cluster) == before
 
 
@@ -198,7 +198,7 @@ def test_the_operators_own_namespace_stays_while_somebody_has_a_claim_there(
     cluster: Kubectl, before: set[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Kubectl("tidemill-system").apply(CLAIM)
-    Story(namespace="tidemill-demo").clean()
+    Scenario(namespace="tidemill-demo").clean()
     said = capsys.readouterr().out
     assert (
         "namespace tidemill-system stays, because it also holds PersistentVolumeClaim/tidemill-artifacts;"

@@ -53,7 +53,7 @@ def test_what_keeps_buffers_is_refused_by_what_was_received(server: ServerProces
     before = memory_mib([server.process.pid])
     with FrameClient(server.grpc_port) as attacker, Client(server.grpc_target) as client:
         attacker.begin(1, LIMIT - 100, path)
-        assert not attacker.go_on(1, ENDLESS, 24, PINS), "gigabytes were taken for a message of 1 MB"
+        assert not attacker.send_body(1, ENDLESS, 24, PINS), "gigabytes were taken for a message of 1 MB"
         assert memory_mib([server.process.pid]) - before < 256
         assert client.infer(usual()).outputs, "others are answered"
 
@@ -64,7 +64,7 @@ def test_what_a_stream_does_not_read_is_refused_each_time(server: ServerProcess)
     for _ in range(25):
         with FrameClient(server.grpc_port) as attacker:
             attacker.begin(1, 0, WATCH)
-            assert not attacker.go_on(1, ENDLESS, 24, PINS)
+            assert not attacker.send_body(1, ENDLESS, 24, PINS)
         assert memory_mib([server.process.pid]) - before < 640
 
 
@@ -73,7 +73,7 @@ def test_unfinished_messages_are_bounded_together(server: ServerProcess) -> None
         attackers = [stack.enter_context(FrameClient(server.grpc_port)) for _ in range(8)]
         for attacker in attackers:
             attacker.begin(1, LIMIT - 100)
-            attacker.go_on(1, LIMIT * 9 // 10, 16_000)
+            attacker.send_body(1, LIMIT * 9 // 10, 16_000)
         until = time.monotonic() + 0.75 * SECONDS  # sooner than the time of a message ends them
         while sum(not a.reset.is_set() for a in attackers) > 4 and time.monotonic() < until:
             time.sleep(0.02)

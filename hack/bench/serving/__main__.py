@@ -104,12 +104,12 @@ def _some(given: str | None, known: Iterable[str]) -> list[str]:
     return chosen
 
 
-def _told_to_end(number: int, frame: object) -> None:
+def _on_signal(number: int, frame: object) -> None:
     """End as an exception does, so that every server that was started is stopped."""
     del frame
     sys.exit(128 + number)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _told_to_end)
+    signal.signal(signal.SIGTERM, _on_signal)
     sys.exit(main())

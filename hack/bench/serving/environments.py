@@ -1,6 +1,6 @@
 """Environments of the peers: each from a lock with hashes, in the user's cache, with the Python that runs this.
 
-`locks/NAME.in` says what is asked for, `locks/NAME.txt` pins everything; `python -m hack.bench.serving.environments`
+`locks/NAME.in` holds the requirements, `locks/NAME.txt` pins everything; `python -m hack.bench.serving.environments`
 writes the locks anew. All have the scikit-learn that fitted the models.
 """
 
@@ -52,11 +52,11 @@ def environment(name: str) -> Path:
 def compile_own() -> None:
     """Compile this environment and our sources to bytecode, as our images are and as the peers' environments are.
 
-    uv does not do it by itself, and where Python is told to write no bytecode each start would compile everything.
+    uv does not do it unless asked, and where Python is set to write no bytecode each start would compile everything.
     """
     folders = [sysconfig.get_path("purelib"), REPOSITORY / "operator", REPOSITORY / "images" / "runtime"]
     command = [sys.executable, "-m", "compileall", "-q", "-j", "0", *map(str, folders)]
-    # Packages ship examples that do not compile; they are told on standard output and are none of ours.
+    # Packages ship examples that do not compile; they are listed on standard output and are not ours.
     subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
 
 

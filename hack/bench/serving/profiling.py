@@ -18,7 +18,7 @@ from hack.bench.serving.progress import Progress
 from hack.bench.serving.servers import OWN, PROGRAMS, Launch, Place, Server
 
 USERS, SECONDS = 16, 3.0
-FUNCTIONS = 15  # that are told, those with the most time of their own
+FUNCTIONS = 15  # that are listed: those with the most time of their own
 MODULE = "tidemill_runtime.server"
 
 

@@ -37,7 +37,7 @@ def right(found: Measurement) -> Measurement:
     """Return a measurement without errors.
 
     Raises:
-        RuntimeError: it has one; tells the first.
+        RuntimeError: it has one; the message holds the first.
     """
     if found.errors:
         raise RuntimeError(f"{found.errors} errors, the first: {found.first_error}")

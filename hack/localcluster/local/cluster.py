@@ -103,7 +103,7 @@ class LocalProvider:
 
     def status(self) -> ClusterStatus:
         components = {}
-        for process in self._bare_processes():
+        for process in self._processes_by_pid_file():
             pid = process.pid()
             components[process.name] = f"running (pid {pid})" if pid else "not running"
         return ClusterStatus(self.name, self._healthy(), self.kubeconfig(), components)
@@ -114,7 +114,7 @@ class LocalProvider:
             raise LocalClusterError("there is no local cluster; run: make cluster")
         return settings
 
-    def _bare_processes(self) -> list[Process]:
+    def _processes_by_pid_file(self) -> list[Process]:
         """Processes by pid file alone, for asking and stopping: needs no binaries and no settings."""
         optional = (self._folder / "config" / f"{_OPTIONAL}.kubeconfig").exists()
         names = [*_PROCESSES, *([_OPTIONAL] if optional else [])]
@@ -123,7 +123,7 @@ class LocalProvider:
     def _healthy(self) -> bool:
         if local_settings.load(self._folder) is None:
             return False
-        if not all(process.running() for process in self._bare_processes()):
+        if not all(process.running() for process in self._processes_by_pid_file()):
             return False
         client = Client(self.kubeconfig())
         return client.answers() and _node_ready(client) and dns_answers(self._settings())
@@ -155,7 +155,7 @@ class LocalProvider:
         self._wait(client, s, node)
         if with_metrics:
             self._start_metrics(client, s, plane)
-        for process in self._bare_processes():
+        for process in self._processes_by_pid_file():
             wait_until(process.name, process.running, seconds=1, log=process.log)
 
     def _start_rest(self, s: Settings, plane: ControlPlane, node: Node) -> None:
@@ -212,7 +212,7 @@ class LocalProvider:
 
     def _remove(self) -> None:
         self._progress.step("stopping the processes of the local cluster")
-        by_name = {process.name: process for process in self._bare_processes()}
+        by_name = {process.name: process for process in self._processes_by_pid_file()}
         for name in reversed(by_name):
             if name != "containerd":
                 by_name[name].stop_seconds = 3

@@ -52,7 +52,7 @@ def machine_architecture() -> str:
 
 
 def reachable(downloads: list[Download]) -> bool:
-    """Whether every site answers within seconds: one small checksum file of each is asked for."""
+    """Whether every site answers within seconds: one small checksum file of each is requested."""
     try:
         for url in {item.url.split("/")[2]: item.checksum_url for item in downloads}.values():
             _read(url, _PROBE_SECONDS)

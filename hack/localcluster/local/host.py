@@ -1,7 +1,7 @@
-"""What the local cluster changes on the machine itself, and how exactly that is taken back.
+"""What the local cluster changes on the machine itself, and how that is undone.
 
-Before the first change the state of the machine is written to `baseline.json`; taking back means: whatever is ours by
-name or by folder goes, kernel settings return to the baseline, and firewall chains that were there before stay.
+Before the first change the state of the machine is written to `baseline.json`. Undoing means: whatever is ours by name
+or by folder is removed, kernel settings get their old values, and firewall chains that were there before stay.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def kill_containers(settings: Settings) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Take back everything `prepare` and the node's programs did. All processes must have ended."""
+    """Undo everything that `prepare` and the node's programs did. All processes must have ended."""
     baseline = _baseline(folder)
     _remove_shim_sockets(folder, "/run/containerd/s" in baseline.folders)
     _unmount(folder)
@@ -211,7 +211,7 @@ def _remove_shim_sockets(folder: Path, others: bool) -> None:
 
 
 def dead_sockets(folder: Path) -> list[Path]:
-    """Unix sockets of a folder that nobody listens on any more. Whoever came after us may use the same folder."""
+    """Unix sockets of a folder that nobody listens on any more. Others may use the same folder."""
     return [path for path in sorted(folder.glob("*")) if path.is_socket() and _refused(path)]
 
 

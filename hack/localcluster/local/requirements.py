@@ -1,4 +1,4 @@
-"""What the machine must have for the local provider: installed on Debian as root, elsewhere the command is told."""
+"""What the machine must have for the local provider: installed on Debian as root, else an error names the command."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Echo(asyncio.Protocol):
 
 
 async def serve(port: int) -> None:
-    """Serve until the process is told to end."""
+    """Serve until the process gets a signal to end."""
     server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", port, backlog=2048)
     await server.serve_forever()
 

@@ -1,6 +1,6 @@
-"""The steps of the loop, in order. Each does one thing, waits until the cluster shows that it happened, and says so.
+"""The steps of the demo, in order. Each does one thing, waits until the cluster shows the result, and prints it.
 
-Nothing here decides: the operator does. A step raises when what it tells did not happen.
+Nothing here decides: the operator does. A step raises when the result does not come.
 """
 
 import json
@@ -23,12 +23,12 @@ RATE = 20  # requests a second of the constant traffic
 DRIFTED = {"mean radius": 1.6, "mean area": 2.2, "worst area": 2.2, "worst perimeter": 1.6}
 
 
-class StoryError(RuntimeError):
-    """Something happened otherwise than told."""
+class ScenarioError(RuntimeError):
+    """A step had another result than it should have."""
 
 
 @dataclass
-class Story:
+class Scenario:
     """The loop on one cluster, in one namespace."""
 
     namespace: str = "tidemill-demo"
@@ -87,7 +87,7 @@ class Story:
 
     def install(self) -> None:
         """Install the operator."""
-        self.console.chapter("Install")
+        self.console.heading("Install")
         self.cluster.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=install.render())
         self.cluster.run("wait", "--for=condition=Established", "--timeout=60s", *crds())
         system = Kubectl("tidemill-system")
@@ -98,7 +98,7 @@ class Story:
 
     def apply_quickstart(self) -> None:
         """Create the namespace, with Pod Security `restricted` and NetworkPolicies, and apply the three resources."""
-        self.console.chapter("Three small resources")
+        self.console.heading("Three small resources")
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         metadata = {"name": self.namespace, "labels": labels}
         self.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
@@ -108,7 +108,7 @@ class Story:
 
     def first_version(self) -> dict[str, Any]:
         """Wait for the first run, its verdict, version 1, and the deployment that serves it."""
-        self.console.chapter("Train, judge, register, serve")
+        self.console.heading("Train, judge, register, serve")
         with self.console.waiting("the first run", self.pipeline_state):
             run = wait_for("the first run", lambda: self.run_of("NeverTrained"), 240, self.pipeline_state)
         require(succeeded(run) == "True", f"the first run did not succeed: {condition(run, 'Succeeded')}")
@@ -149,7 +149,7 @@ class Story:
 
     def better_version(self) -> Totals:
         """Change the code; watch the new version being trained and rolled out step by step."""
-        self.console.chapter("Better code: a canary")
+        self.console.heading("Better code: a canary")
         before, runs = self.stable(), len(self.runs())
         self.change_code(BETTER)
         self.console.say("The code's ConfigMap changed.")
@@ -176,8 +176,8 @@ class Story:
         return self.check_traffic()
 
     def slow_version(self) -> Totals:
-        """Change the code to something accurate and slow; watch it being taken back."""
-        self.console.chapter("Accurate but slow: taken back")
+        """Change the code to something accurate and slow; watch the rollback."""
+        self.console.heading("Accurate but slow: rolled back")
         before, runs = self.stable(), len(self.runs())
         self.change_code(SLOW)
         with self.console.waiting("a run with trigger CodeChanged", self.pipeline_state):
@@ -186,20 +186,20 @@ class Story:
         require(version, f"the slow version did not pass its gates: {condition(run, 'Succeeded')}")
         self.console.say(f"Run {name(run)} passed its gates: {version}. Its metrics are fine.")
 
-        def taken_back() -> dict[str, Any] | None:
+        def rolled_back() -> dict[str, Any] | None:
             failed = (self.deployment().get("status") or {}).get("failedVersions") or []
             return next((f for f in failed if f["version"] == version), None)
 
         with self.console.waiting(f"the canary of {version}", self.state):
-            failed = wait_for("the roll-back", taken_back, 240, self.state)
-        require(self.stable() == before, f"{self.stable()} is stable after the roll-back instead of {before}")
-        self.console.say(f"{version} was taken back by itself: {failed['message']}")
+            failed = wait_for("the rollback", rolled_back, 240, self.state)
+        require(self.stable() == before, f"{self.stable()} is stable after the rollback instead of {before}")
+        self.console.say(f"{version} was rolled back automatically: {failed['message']}")
         self.console.say(f"{before} answers all requests, as before.")
         return self.check_traffic()
 
     def drift(self) -> dict[str, Any]:
-        """Send drifted traffic; watch the monitor name the features and ask for a retrain."""
-        self.console.chapter("The world changes: drift, and a retrain because of it")
+        """Send drifted traffic; watch the monitor name the features and request a retrain."""
+        self.console.heading("The world changes: drift, and a retrain because of it")
         self.change_code(BETTER)
         runs = len(self.runs())
         columns, rows = samples()
@@ -210,7 +210,7 @@ class Story:
             monitor = wait_for("DriftDetected", self.drifted, 300, self.monitor_state)
         features = [f["name"] for f in monitor["status"]["window"]["driftedFeatures"]]
         self.console.say(f"The monitor says: {', '.join(features[:6])} drifted.")
-        with self.console.waiting("the run that the monitor asked for", self.pipeline_state):
+        with self.console.waiting("the run that the monitor requested", self.pipeline_state):
             run = wait_for("the run", lambda: self.monitor_run(runs), 240, self.pipeline_state)
         trigger = run["spec"]["trigger"]
         self.console.say(f"Run {name(run)} started: {trigger['type']}, {trigger['message']}")
@@ -220,9 +220,9 @@ class Story:
 
     def end(self) -> None:
         """Show the views that a person would look at, and where to go next."""
-        self.console.chapter("What kubectl shows")
+        self.console.heading("What kubectl shows")
         self.console.show(self.kubectl.run("get", "tidemill"))
-        self.console.chapter("Where to look next")
+        self.console.heading("Where to look next")
         self.console.show(
             f"kubectl -n {self.namespace} describe modeldeployment {NAME}\n"
             f"kubectl -n {self.namespace} get modelversion {NAME}-1 -o yaml     # the lineage\n"
@@ -250,7 +250,7 @@ class Story:
         self.kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"train.py": text}})
 
     def check_traffic(self, traffic: Traffic | None = None) -> Totals:
-        """Read what a traffic pod counted, the constant one's unless told otherwise; no request may have failed."""
+        """Read what a traffic pod counted, the constant one's by default; no request may have failed."""
         totals = (traffic or self.traffic).totals()
         require(totals.ok > 0, "the traffic pod got no answers")
         require(totals.failed == 0, f"{totals.failed} of {totals.ok + totals.failed} requests failed: {totals.errors}")
@@ -263,7 +263,7 @@ class Story:
         return monitor if is_true(monitor, "DriftDetected") else None
 
     def monitor_run(self, after: int) -> dict[str, Any] | None:
-        """Return the run that the monitor asked for, ended or not."""
+        """Return the run that the monitor requested, ended or not."""
         asked = [r for r in self.runs()[after:] if r["spec"]["trigger"]["type"] == "MonitorRequested"]
         return asked[0] if asked else None
 
@@ -299,6 +299,6 @@ def name(item: dict[str, Any]) -> str:
 
 
 def require(fact: object, otherwise: str) -> None:
-    """Raise StoryError unless the fact holds."""
+    """Raise ScenarioError unless the fact holds."""
     if not fact:
-        raise StoryError(otherwise)
+        raise ScenarioError(otherwise)
