@@ -14,6 +14,7 @@ from pathlib import Path
 from hack.bench.table import Row
 from hack.images import __main__ as program
 from hack.images.engines import Engine, choose_engine
+from hack.images.inputs import image_name
 from hack.localcluster.choice import choose_provider
 from hack.localcluster.progress import Progress
 from hack.localcluster.provider import Provider
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> list[Row]:
                 return measure(engine, choose_provider(progress), copy(Path(folder)))
             finally:
                 for target in (t for _, targets in CHANGES.values() for t in targets):
-                    engine.run("rmi", program.image_name(target), check=False)
+                    engine.run("rmi", image_name(target), check=False)
     finally:
         if named is None:
             del os.environ["IMAGE_TAG"]

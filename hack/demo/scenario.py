@@ -4,7 +4,6 @@ Nothing here decides: the operator does. A step raises when the result does not 
 """
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from hack import install
 from hack.demo.console import Console
 from hack.demo.models import BETTER, SLOW
 from hack.demo.traffic import Totals, Traffic
+from hack.images.inputs import image_name
 from hack.tools.kubectl import Kubectl, condition, is_true, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,11 +33,7 @@ class Scenario:
 
     namespace: str = "tidemill-demo"
     console: Console = field(default_factory=Console)
-    image: str = field(
-        default_factory=lambda: (
-            f"{os.environ.get('IMAGE_PREFIX', 'tidemill.io')}/server:{os.environ.get('IMAGE_TAG', 'dev')}"
-        )
-    )
+    image: str = field(default_factory=lambda: image_name("server"))
 
     def __post_init__(self) -> None:
         self.kubectl = Kubectl(self.namespace)

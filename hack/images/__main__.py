@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hack.images.base import base_image
 from hack.images.engines import Engine, choose_engine
-from hack.images.inputs import TARGETS, inputs_digest
+from hack.images.inputs import TARGETS, image_name, inputs_digest
 from hack.localcluster.choice import choose_provider
 from hack.localcluster.progress import LocalClusterError, Progress
 from hack.localcluster.provider import Provider
@@ -31,11 +31,6 @@ PUSH_HINT = (
     "push them with `make images PUSH=1 IMAGE_PREFIX=registry.example.com/tidemill` (your registry) and give the same "
     "IMAGE_PREFIX to `make install`, `make demo` and `make e2e`"
 )
-
-
-def image_name(target: str) -> str:
-    """The name under which manifests, tests and the demo know a target's image."""
-    return f"{os.environ.get('IMAGE_PREFIX', 'tidemill.io')}/{target}:{os.environ.get('IMAGE_TAG', 'dev')}"
 
 
 def build(engine: Engine, targets: list[str], progress: Progress, root: Path = REPOSITORY) -> None:

@@ -1,8 +1,9 @@
-"""What each image is made of, as one digest: an image whose digest did not change is not built again."""
+"""The images: what each is called, and what it is made of, as one digest: it is built again only when that changed."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from hack.tools.paths import REPOSITORY
@@ -18,6 +19,11 @@ _SOURCES = {
     "router": _INSTALLER,
 }
 TARGETS = tuple(_SOURCES)
+
+
+def image_name(target: str) -> str:
+    """The name under which manifests, tests and the demo know a target's image."""
+    return f"{os.environ.get('IMAGE_PREFIX', 'tidemill.io')}/{target}:{os.environ.get('IMAGE_TAG', 'dev')}"
 
 
 def inputs_digest(target: str, base: str, root: Path = REPOSITORY) -> str:

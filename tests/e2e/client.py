@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from hack.images.inputs import image_name
 from hack.tools.kubectl import Kubectl, wait_for
 from tests.e2e import incluster
 
@@ -148,7 +149,7 @@ class Client:
 
     def start(self) -> "Client":
         """Create the pod and wait until it is there; it has the server's image, which has an HTTP client."""
-        container = incluster.container("client", IDLE, image=incluster.image("server"))
+        container = incluster.container("client", IDLE, image=image_name("server"))
         self.kubectl.apply(incluster.pod(self.name, container))
         self.kubectl.run("wait", "--for=condition=Ready", f"pod/{self.name}", "--timeout=90s")
         return self

@@ -14,19 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hack.images.inputs import image_name
 from hack.tools.kubectl import Kubectl
-
-
-def image(target: str = "trainer") -> str:
-    """Return the name of an image that the tests' cluster has."""
-    return f"{os.environ.get('IMAGE_PREFIX', 'tidemill.io')}/{target}:{os.environ.get('IMAGE_TAG', 'dev')}"
 
 
 def container(name: str, command: list[str], **more: Any) -> dict[str, Any]:
     """Return a container that satisfies Pod Security `restricted`."""
     return {
         "name": name,
-        "image": image(),
+        "image": image_name("trainer"),
         "imagePullPolicy": "IfNotPresent",
         "command": command,
         "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}},

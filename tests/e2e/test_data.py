@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from hack.images.inputs import image_name
 from hack.tools.kubectl import Kubectl, condition, is_true, wait_for
 from sklearn.datasets import load_iris
 from tests.e2e import incluster, lake
@@ -198,7 +199,7 @@ def scoring_job(version: dict[str, Any], source: str, target: str) -> dict[str, 
     given |= {"--version": version["metadata"]["name"], "--input": source, "--output": target}
     kept = {name: value for name, value in given.items() if not name.startswith("--log")}
     container["args"] = ["predict", *(f"{name}={value}" for name, value in kept.items())]
-    container["image"] = incluster.image("server")
+    container["image"] = image_name("server")
     container["resources"]["requests"] = {"cpu": "50m", "memory": "128Mi"}
     return found
 

@@ -13,9 +13,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
-from hack.images.__main__ import image_name
 from hack.images.engines import choose_engine
-from hack.images.inputs import TARGETS
+from hack.images.inputs import TARGETS, image_name
 from hack.localcluster import Progress
 
 pytestmark = pytest.mark.e2e

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hack.demo.scenario import Scenario
+from hack.images.inputs import image_name
 from hack.tools.kubectl import Kubectl, is_true, wait_for
 from tests.e2e.client import Client, Reply, Request, Stream
 from tests.e2e.conftest import shared_namespace, wait_condition
@@ -226,7 +226,7 @@ def test_a_router_that_is_drained_and_stays_is_restarted(world: World) -> None:
     (pod,) = world.kubectl.list("pod", ROUTERS)
     beside = {
         "name": "drain",
-        "image": Scenario().image,
+        "image": image_name("server"),
         "command": ["python", "-c", DRAIN],
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
         "securityContext": pod["spec"]["containers"][0]["securityContext"],
