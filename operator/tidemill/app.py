@@ -21,9 +21,9 @@ from tidemill.engine.clock import Clock, SystemClock
 from tidemill.engine.conditions_metric import ConditionsCollector
 from tidemill.engine.contract import Deps, Reconciler, Watch
 from tidemill.engine.controller import Controller
+from tidemill.engine.event_handler import Intake, sources
 from tidemill.engine.health import HealthServer, Heartbeats
 from tidemill.engine.informer import Informers
-from tidemill.engine.intake import Intake, sources
 from tidemill.engine.leader import LeaderElector
 from tidemill.engine.listing import Lister
 from tidemill.engine.queue import WorkQueue

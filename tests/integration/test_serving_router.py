@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tidemill.serving import figures
+from tidemill.serving import router_stats
 from tidemill.serving.builders import envoy
 
 ENVOY = Path(sys.executable).with_name("envoy")
@@ -175,10 +175,10 @@ async def until(check, seconds: float = 5.0) -> float:
     return loop.time() - start
 
 
-async def scrape(session: aiohttp.ClientSession, router: Router) -> figures.Scrape:
-    async with session.get(f"{router.stats_url}/stats/prometheus?{figures.QUERY}") as response:
+async def scrape(session: aiohttp.ClientSession, router: Router) -> router_stats.Scrape:
+    async with session.get(f"{router.stats_url}/stats/prometheus?{router_stats.QUERY}") as response:
         assert response.status == 200
-        return figures.parse(await response.text(), CLUSTERS)
+        return router_stats.parse(await response.text(), CLUSTERS)
 
 
 async def weigh(session: aiohttp.ClientSession, router: Router, stable: Upstream, candidate: Upstream, weight: int):
@@ -253,8 +253,8 @@ async def test_retries_hide_a_refused_request_and_figures_tell_what_clients_saw(
     assert not any(status == 503 for status, _ in seen)
     await asyncio.sleep(1.2)  # histograms are merged once a second
     after = {"p": await scrape(session, router)}
-    good = figures.total(before, after, "churn-1-aaaa")
-    bad = figures.total(before, after, "churn-2-bbbb")
+    good = router_stats.total(before, after, "churn-1-aaaa")
+    bad = router_stats.total(before, after, "churn-2-bbbb")
     assert good.requests + bad.requests == 400
     assert good.error_ratio == 0 and bad.error_ratio == 1
     assert stable.seen > good.requests
@@ -268,8 +268,8 @@ async def test_latency_quantile_from_the_histogram(router, session, pair) -> Non
     await count(session, router, 200)
     await asyncio.sleep(1.2)
     after = {"p": await scrape(session, router)}
-    slow, slowest = (figures.total(before, after, "churn-2-bbbb").quantile(q) for q in (0.5, 0.99))
-    fast = figures.total(before, after, "churn-1-aaaa").quantile(0.5)
+    slow, slowest = (router_stats.total(before, after, "churn-2-bbbb").quantile(q) for q in (0.5, 0.99))
+    fast = router_stats.total(before, after, "churn-1-aaaa").quantile(0.5)
     assert slow is not None and 75 <= slow <= 400
     assert slowest is not None and slowest >= slow  # no upper bound: a busy machine has its own slowest request
     assert fast is not None and fast < 75
@@ -322,10 +322,10 @@ async def test_recorded_figures_are_what_this_envoy_writes(router, session, pair
     candidate.status = lambda attempt: 500
     await count(session, router, 100)
     await asyncio.sleep(1.2)  # histograms are merged once a second
-    async with session.get(f"{router.stats_url}/stats/prometheus?{figures.QUERY}") as response:
+    async with session.get(f"{router.stats_url}/stats/prometheus?{router_stats.QUERY}") as response:
         now = await response.text()
     recorded = RECORDED.read_text()
     for name in ("envoy_cluster_upstream_rq_xx{", "envoy_cluster_upstream_rq_time_bucket{", "_version_text{"):
         assert name in now and name in recorded
-    assert figures.parse(recorded, CLUSTERS).clusters.keys() == set(CLUSTERS)
-    assert figures.parse(now, CLUSTERS).members.keys() == figures.parse(recorded, CLUSTERS).members.keys()
+    assert router_stats.parse(recorded, CLUSTERS).clusters.keys() == set(CLUSTERS)
+    assert router_stats.parse(now, CLUSTERS).members.keys() == router_stats.parse(recorded, CLUSTERS).members.keys()

@@ -16,7 +16,7 @@ from tests.integration.test_serving_router import Router, router, running, scrap
 from tests.support import serverprocess, versions
 from tests.support.grpcclient import SERVICE, request, tensor
 
-from tidemill.serving import figures
+from tidemill.serving import router_stats
 from tidemill.serving.builders import envoy
 from tidemill_runtime.server.proto import open_inference_pb2 as pb
 
@@ -155,7 +155,7 @@ async def test_figures_tell_errors_of_the_server_from_those_of_the_client(router
     assert {status for status, _ in seen} == {Status.INVALID_ARGUMENT, Status.INTERNAL}
     await asyncio.sleep(1.2)  # histograms are merged once a second
     after = {"p": await scrape(session, router)}
-    good, bad = (figures.total(before, after, name) for name in NAMES)
+    good, bad = (router_stats.total(before, after, name) for name in NAMES)
     assert good.requests + bad.requests == 400
     assert good.error_ratio == 0 and bad.error_ratio == 1
     assert stable.seen > good.requests, "a refused call was tried again"
@@ -170,7 +170,7 @@ async def test_a_server_that_is_away_is_an_error_of_its_version(router, session,
     seen = await client.count(40)
     assert {status for status, _ in seen} == {Status.UNAVAILABLE}
     await asyncio.sleep(1.2)
-    found = figures.total(before, {"p": await scrape(session, router)}, NAMES[0])
+    found = router_stats.total(before, {"p": await scrape(session, router)}, NAMES[0])
     assert (found.requests, found.errors) == (40, 40)
     lines = [json.loads(line) for line in (tmp_path / "envoy.log").read_text().splitlines() if line.startswith("{")]
     assert {line["cluster"] for line in lines} == {f"{NAMES[0]}_grpc"}

@@ -67,7 +67,7 @@ class Event:
 
 
 class Turn(NamedTuple):
-    """What a pass does about pods that only the operator would make otherwise (see `core.turns`)."""
+    """What a pass does about pods that only the operator would make otherwise (see `core.staged_updates`)."""
 
     kind: Literal["waits", "updates"]
     rank: int

@@ -9,17 +9,17 @@ from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any
 
-from tidemill.core import inforce
-from tidemill.core.covers import covers
+from tidemill.core import last_applied
 from tidemill.core.labels import APPLIED, MANAGED_BY, MANAGED_BY_VALUE, MANAGED_SELECTOR
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of
+from tidemill.core.subset import covers
 from tidemill.engine import terminating
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube import registry
 from tidemill.kube.cache import Cache
 from tidemill.kube.client import KubeClient
-from tidemill.kube.slimming import cached_form, is_cut
+from tidemill.kube.transform import cached_form, is_cut
 
 Obj = dict[str, Any]
 
@@ -168,7 +168,7 @@ def _verdict(ref: ObjectRef, error: ApiError) -> Exception:
 
 def _prepared(manifest: Obj) -> tuple[Obj, str]:
     """The manifest with our label and the digest of itself as an annotation, and that digest."""
-    fingerprint = inforce.fingerprint(manifest)
+    fingerprint = last_applied.fingerprint(manifest)
     meta = manifest["metadata"]
     labels = {MANAGED_BY: MANAGED_BY_VALUE, **(meta.get("labels") or {})}
     annotations = {**(meta.get("annotations") or {}), APPLIED: fingerprint}

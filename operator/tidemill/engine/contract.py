@@ -18,11 +18,11 @@ from tidemill.core.labels import API_VERSION
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of
 from tidemill.engine.clock import Clock
-from tidemill.engine.turns import Turns
+from tidemill.engine.staged_updates import Turns
 from tidemill.kube.cache import Cache
 from tidemill.kube.client import KubeClient
 from tidemill.kube.scraping import Scraper
-from tidemill.kube.slimming import is_cut, slim
+from tidemill.kube.transform import is_cut, slim
 
 Obj = dict[str, Any]
 Mapper = Callable[[Obj, Cache], Iterable[Key]]

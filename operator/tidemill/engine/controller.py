@@ -22,8 +22,8 @@ from tidemill.engine.queue import BASE_DELAY_SECONDS, WorkQueue
 from tidemill.engine.terminating import Terminating
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube.events import EventRecorder
-from tidemill.kube.places import LINE, Line
-from tidemill.kube.slimming import cached_form, is_cut
+from tidemill.kube.request_priority import LINE, Line
+from tidemill.kube.transform import cached_form, is_cut
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from tidemill.engine.clock import Clock
-from tidemill.engine.intake import Intake, Source
+from tidemill.engine.event_handler import Intake, Source
 from tidemill.engine.listing import Lister, scope_of
 from tidemill.errors import ApiError
 from tidemill.kube.streams import Streams

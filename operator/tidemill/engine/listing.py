@@ -11,7 +11,7 @@ from typing import Any
 
 from tidemill.engine import metrics
 from tidemill.engine.clock import Clock
-from tidemill.engine.intake import Intake, Source
+from tidemill.engine.event_handler import Intake, Source
 from tidemill.kube.cache import slot_of
 from tidemill.kube.streams import Scope, Streams, watched
 

@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 
 from tidemill.core.plan import Key
-from tidemill.engine.intake import Intake
+from tidemill.engine.event_handler import Intake
 from tidemill.engine.listing import Lister, scope_of
 from tidemill.errors import ApiError
 

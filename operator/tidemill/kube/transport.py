@@ -18,7 +18,7 @@ import aiohttp
 from tidemill.errors import ApiError
 from tidemill.kube.access import Access
 from tidemill.kube.metrics import REQUESTS
-from tidemill.kube.places import Places
+from tidemill.kube.request_priority import Places
 
 T = TypeVar("T")
 

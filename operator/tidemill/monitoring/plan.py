@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tidemill.core import conditions, inforce, turns
+from tidemill.core import conditions, last_applied, staged_updates
 from tidemill.core.plan import Event, Key, ObjectRef, Plan
 from tidemill.errors import Waiting
 from tidemill.monitoring import readiness, status
 from tidemill.monitoring.builders import prometheus, workload
-from tidemill.monitoring.findings import DRIFT, PERFORMANCE, PROFILE_TOO_OLD, QUALITY, Findings
-from tidemill.monitoring.policy import actions, judge
+from tidemill.monitoring.policy import actions, evaluation
 from tidemill.monitoring.snapshot import Snapshot, service_of
+from tidemill.monitoring.state import DRIFT, PERFORMANCE, PROFILE_TOO_OLD, QUALITY, Findings
 
 LONGEST_LOOK_SECONDS = 30.0
 SHORTEST_LOOK_SECONDS = 5.0
@@ -27,20 +27,20 @@ STARTING_LOOK_SECONDS = 2.0
 def build(snapshot: Snapshot) -> Plan:
     """The plan for a snapshot. Waiting while the Service of a deleted monitor is in the way."""
     if snapshot.holder is not None:
-        found = judge.nothing(snapshot, "DeploymentAlreadyMonitored", f"see ModelMonitor {snapshot.holder}")
+        found = evaluation.nothing(snapshot, "DeploymentAlreadyMonitored", f"see ModelMonitor {snapshot.holder}")
         kept = list(snapshot.status.actions)
         return Plan(delete=snapshot.children, status=status.build(snapshot, found, kept))
     if snapshot.predecessor is not None:
         service = service_of(snapshot.spec.deployment)
         message = f"Service {service} still belongs to ModelMonitor {snapshot.predecessor} and is being removed"
         raise Waiting("ChildTerminating", message, 2.0)
-    findings = judge.judge(snapshot)
+    findings = evaluation.judge(snapshot)
     new = actions.decide(snapshot, findings)
     recorded = actions.remember(list(snapshot.status.actions), new)
     scraped = prometheus.build(snapshot)
     paced = _paced(snapshot)
     apply = (*paced.apply[0], *(scraped if _runs_the_newest(paced) else ()))
-    in_force = inforce.is_in_force(apply, snapshot.applied, COMPARED)
+    in_force = last_applied.is_in_force(apply, snapshot.applied, COMPARED)
     written = status.build(snapshot, findings, recorded, paced.condition, in_force=in_force)
     return Plan(
         apply=apply,
@@ -51,17 +51,19 @@ def build(snapshot: Snapshot) -> Plan:
             *_rebased(snapshot),
             *_news(snapshot, findings),
             *(actions.event(a) for a in new),
-            *turns.news(snapshot.object, paced),
+            *staged_updates.news(snapshot.object, paced),
         ),
-        requeue_after=turns.sooner(_next_look(snapshot, written), paced.look_after) if in_force else SOON_SECONDS,
+        requeue_after=staged_updates.sooner(_next_look(snapshot, written), paced.look_after)
+        if in_force
+        else SOON_SECONDS,
         turn=paced.turn,
     )
 
 
-def _paced(snapshot: Snapshot) -> turns.Paced:
+def _paced(snapshot: Snapshot) -> staged_updates.Paced:
     """What is applied of the pod: a change of the operator's own has its turn, before servers that write to it."""
     meta = snapshot.object["metadata"]
-    look = turns.Look(
+    look = staged_updates.Look(
         key=Key(snapshot.object["kind"], meta["namespace"], meta["name"]),
         object=snapshot.object,
         now=snapshot.now,
@@ -69,10 +71,10 @@ def _paced(snapshot: Snapshot) -> turns.Paced:
         live=snapshot.deployments,
         children=frozenset((ref.kind, ref.name) for ref in snapshot.children),
     )
-    return turns.pace(look, [workload.unit(snapshot)], rank=0)
+    return staged_updates.pace(look, [workload.unit(snapshot)], rank=0)
 
 
-def _runs_the_newest(paced: turns.Paced) -> bool:
+def _runs_the_newest(paced: staged_updates.Paced) -> bool:
     """Whether the pod is, or becomes now, the one whose ports the Prometheus objects name."""
     return paced.turn is None or paced.turn.kind == "updates"
 
@@ -86,7 +88,7 @@ def _next_look(snapshot: Snapshot, written: dict[str, Any]) -> float | None:
     if snapshot.served is None:
         return None  # a change of the deployment wakes us
     if not snapshot.pod_ready:  # a change of the pod wakes us; without one the findings of before must end as stale
-        looks = [judge.UNREACHABLE_SECONDS + 1.0, readiness.seconds_left(snapshot, written)]
+        looks = [evaluation.UNREACHABLE_SECONDS + 1.0, readiness.seconds_left(snapshot, written)]
         return min(look for look in looks if look is not None)
     interval = look_interval(snapshot.spec.window.seconds)
     if snapshot.reading.report is None or snapshot.reading.time is None:

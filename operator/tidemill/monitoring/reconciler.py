@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any
 
 from tidemill.api.v1alpha1.model_monitor import ModelMonitor, ModelMonitorSpec
-from tidemill.core import inforce, marks, networkpolicy, references
 from tidemill.core import labels as keys
+from tidemill.core import last_applied, networkpolicy, references, rollback_marks
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of, is_controlled_by
@@ -21,7 +21,7 @@ from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
 from tidemill.kube.ownership import PodOwners
 from tidemill.kube.scraping import Limits, pod_url
-from tidemill.monitoring import plan, reading, reports
+from tidemill.monitoring import observe, plan, reports
 from tidemill.monitoring.builders import prometheus, workload
 from tidemill.monitoring.snapshot import (
     PROMETHEUS_RULE,
@@ -85,10 +85,10 @@ class ModelMonitorReconciler:
             served=served,
             holder=self._holder(key, spec.deployment),
             predecessor=self._predecessor(key, spec.deployment),
-            pod_ready=pod is not None and reading.is_ready(pod),
-            pod_problem=reading.problem(pod, own),
-            settled=reading.is_settled(own),
-            applied=inforce.applied(live),
+            pod_ready=pod is not None and observe.is_ready(pod),
+            pod_problem=observe.problem(pod, own),
+            settled=observe.is_settled(own),
+            applied=last_applied.applied(live),
             reading=await self._reading(key, obj["metadata"]["uid"], spec, served, pod, now),
             prometheus_kinds=kinds,
             children=await self._children(obj, kinds),
@@ -110,9 +110,9 @@ class ModelMonitorReconciler:
             return None
         stable = (deployment.get("status") or {}).get("stable") or {}
         version = self._deps.cache.get("ModelVersion", namespace, stable.get("version") or "")
-        found = reading.served(deployment, version)
+        found = observe.served(deployment, version)
         previous = self._deps.cache.get("ModelVersion", namespace, found.previous or "")
-        return replace(found, previous=None) if name in marks.counting(previous) else found
+        return replace(found, previous=None) if name in rollback_marks.counting(previous) else found
 
     def _holder(self, key: Key, deployment: str) -> str | None:
         """The oldest monitor of the deployment, when that is another one."""
@@ -121,7 +121,7 @@ class ModelMonitorReconciler:
             for m in self._deps.cache.naming(self.kind, key.namespace, deployment, references.deployment)
             if not m["metadata"].get("deletionTimestamp")
         ]
-        first = min(monitors, key=reading.seniority, default=None)
+        first = min(monitors, key=observe.seniority, default=None)
         return None if first is None or first["metadata"]["name"] == key.name else str(first["metadata"]["name"])
 
     def _predecessor(self, key: Key, deployment: str) -> str | None:
@@ -140,7 +140,7 @@ class ModelMonitorReconciler:
         labels = {keys.MONITOR: meta["name"], keys.COMPONENT: workload.COMPONENT}
         pods = cache.naming("Pod", meta["namespace"], meta["name"], references.labelled_monitor, labels)
         alive = [p for p in pods if not p["metadata"].get("deletionTimestamp")]
-        return max(await self._owners.of(deployment, alive), key=reading.is_ready, default=None)
+        return max(await self._owners.of(deployment, alive), key=observe.is_ready, default=None)
 
     async def _reading(
         self, key: Key, uid: str, spec: ModelMonitorSpec, served: Served | None, pod: Obj | None, now: datetime
@@ -150,7 +150,7 @@ class ModelMonitorReconciler:
         Asked for again at once when another version is in service, another pod answers or another metric is watched.
         """
         asked, known = self._readings.get(key, uid) or (None, Reading())
-        if served is None or served.digest is None or pod is None or not reading.is_ready(pod):
+        if served is None or served.digest is None or pod is None or not observe.is_ready(pod):
             return Reading(time=known.time)
         age = (now - known.time).total_seconds() if known.time else float("inf")
         is_young = age < plan.look_interval(spec.window.seconds)
@@ -158,7 +158,7 @@ class ModelMonitorReconciler:
         now_asked = (served.digest, pod["metadata"]["uid"], metric)
         if known.report is not None and asked == now_asked and is_young:
             return known
-        port = reading.report_port(self._deps.cache.get("Deployment", key.namespace, child(key.name)))
+        port = observe.report_port(self._deps.cache.get("Deployment", key.namespace, child(key.name)))
         url = pod_url(pod["status"]["podIP"], port, f"{REPORT_PATH}?digest={served.digest}")
         found = await self._ask(key, uid, url, reports.Expected(key.name, served.digest, metric, now))
         if found.report is None:
@@ -180,7 +180,7 @@ class ModelMonitorReconciler:
         """Children that may have become superfluous: all but the claim, which goes with the object only."""
         uid, cache = obj["metadata"]["uid"], self._deps.cache
         found = [ObjectRef.of(o) for kind in _CHILD_KINDS for o in cache.list(kind, owner_uid=uid)]
-        if kinds or not reading.had_prometheus(obj):
+        if kinds or not observe.had_prometheus(obj):
             return tuple(found)
         # spec.prometheus was taken away: its objects are not watched, so they are asked for by name.
         namespace, name = obj["metadata"]["namespace"], child(obj["metadata"]["name"])

@@ -9,10 +9,10 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec, ModelMonitorStatus
 from tidemill.core import names, networkpolicy
-from tidemill.core.inforce import Applied
+from tidemill.core.last_applied import Applied
 from tidemill.core.plan import ObjectRef
 from tidemill.core.snapshot import ObjectSnapshot
-from tidemill.core.turns import ALONE, Fleet
+from tidemill.core.staged_updates import ALONE, Fleet
 from tidemill_contracts.monitoring import MonitorReport, VersionReport, WindowReport
 
 Obj = dict[str, Any]

@@ -17,9 +17,9 @@ from tidemill.api.v1alpha1.model_monitor import (
     WindowStatus,
 )
 from tidemill.core.conditions import Condition, merge, of, trio
-from tidemill.monitoring.findings import Findings
 from tidemill.monitoring.readiness import Trouble, trouble
 from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, child, moment
+from tidemill.monitoring.state import Findings
 from tidemill_contracts.monitoring import ColumnScore, WindowReport
 
 PROMETHEUS_READY = "PrometheusReady"

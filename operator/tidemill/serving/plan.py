@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.core import inforce, turns
+from tidemill.core import last_applied, staged_updates
 from tidemill.core.plan import Key, ObjectRef, Patch, Plan
-from tidemill.serving import forms, readiness, status, steps
+from tidemill.serving import canary, readiness, requeue, runtime_status, status
 from tidemill.serving.builders import envoy, router, server
-from tidemill.serving.policy import agenda, marks, rollout, target
-from tidemill.serving.settling import Seen
+from tidemill.serving.convergence import Seen
+from tidemill.serving.policy import rollback_marks, rollout, target
 from tidemill.serving.snapshot import Snapshot, Version, version_child
 from tidemill.serving.state import State, Target
 
-SCALE_DOWN_DELAY_SECONDS = agenda.SCALE_DOWN_DELAY_SECONDS
+SCALE_DOWN_DELAY_SECONDS = requeue.SCALE_DOWN_DELAY_SECONDS
 SOON_SECONDS = 0.1
 COMPARED = ("Deployment", "Service", "ConfigMap", "PodDisruptionBudget", "HorizontalPodAutoscaler")
 """Kinds of children whose live manifest must be the wanted one before anything is Ready."""
@@ -58,7 +58,7 @@ def build(snapshot: Snapshot) -> Plan:
     cast, config = _cast(snapshot, state)
     paced = _paced(snapshot, cast, config)
     apply: list[dict[str, Any]] = []
-    patches: list[Patch] = [*marks.patches(snapshot, before, state), *paced.patches]
+    patches: list[Patch] = [*rollback_marks.patches(snapshot, before, state), *paced.patches]
     for version, pods in zip(cast.serving, paced.apply, strict=False):
         apply += pods
         apply += _extras(snapshot, state, cast, version)
@@ -68,7 +68,7 @@ def build(snapshot: Snapshot) -> Plan:
     patches += router.refreshes(snapshot, config)
     seen = Seen(
         routed=readiness.is_routed(snapshot, state, config.routes_version),
-        in_force=inforce.is_in_force(apply, snapshot.applied, COMPARED),
+        in_force=last_applied.is_in_force(apply, snapshot.applied, COMPARED),
         pods=paced.condition,
     )
     written = status.build(
@@ -84,18 +84,18 @@ def build(snapshot: Snapshot) -> Plan:
         patches=tuple(patches),
         delete=tuple(_obsolete(snapshot, state, cast)),
         status=written,
-        events=(*decided.events, *turns.news(snapshot.object, paced), *forms.news(snapshot, written)),
-        requeue_after=turns.sooner(
+        events=(*decided.events, *staged_updates.news(snapshot.object, paced), *runtime_status.news(snapshot, written)),
+        requeue_after=staged_updates.sooner(
             paced.look_after, _next_look(snapshot, state, config, seen, bool(decided.events), written)
         ),
         turn=paced.turn,
     )
 
 
-def _paced(snapshot: Snapshot, cast: _Cast, config: router.Config) -> turns.Paced:
+def _paced(snapshot: Snapshot, cast: _Cast, config: router.Config) -> staged_updates.Paced:
     """What is applied of the pods of each version, and of the router's: a change of the operator's own has its turn."""
     meta = snapshot.object["metadata"]
-    look = turns.Look(
+    look = staged_updates.Look(
         key=Key(snapshot.object["kind"], meta["namespace"], meta["name"]),
         object=snapshot.object,
         now=snapshot.now,
@@ -104,7 +104,7 @@ def _paced(snapshot: Snapshot, cast: _Cast, config: router.Config) -> turns.Pace
         children=frozenset((ref.kind, ref.name) for ref in snapshot.children),
     )
     units = [server.unit(snapshot, version) for version in cast.serving]
-    return turns.pace(look, [*units, router.unit(snapshot, config)], rank=1)
+    return staged_updates.pace(look, [*units, router.unit(snapshot, config)], rank=1)
 
 
 def _suspended(snapshot: Snapshot, state: State, wanted: Target) -> Plan:
@@ -121,7 +121,7 @@ def _next_look(
     """Seconds until the next look: at once after a decision or a write, since nobody wakes a writer for its own."""
     if is_news or not seen.in_force:
         return SOON_SECONDS
-    looks = [agenda.next_look(snapshot, state, config.routes_version), agenda.deadline(snapshot, written)]
+    looks = [requeue.next_look(snapshot, state, config.routes_version), requeue.deadline(snapshot, written)]
     return min((look for look in looks if look is not None), default=None)
 
 
@@ -157,7 +157,7 @@ def _weight(snapshot: Snapshot, state: State) -> int:
     if state.candidate is None or state.stable is None:
         return 0
     workload = readiness.workload_of(snapshot, state.candidate)
-    return steps.weight(snapshot, state.candidate) if workload is not None and workload.ready > 0 else 0
+    return canary.weight(snapshot, state.candidate) if workload is not None and workload.ready > 0 else 0
 
 
 def _upstreams(snapshot: Snapshot, state: State, cast: _Cast) -> list[envoy.Upstream]:

@@ -18,18 +18,18 @@ from tidemill.api.v1alpha1.model_deployment import (
     ModelDeploymentSpec,
     ModelDeploymentStatus,
 )
-from tidemill.core import inforce, networkpolicy, podspec, references
 from tidemill.core import labels as keys
+from tidemill.core import last_applied, networkpolicy, podspec, references
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
 from tidemill.kube.ownership import PodOwners
 from tidemill.kube.scraping import Answer, Limits, pod_url
-from tidemill.serving import figures, plan, reading
-from tidemill.serving.asking import FormReader
+from tidemill.serving import observe, plan, router_stats
 from tidemill.serving.builders import router as router_builder
-from tidemill.serving.figures import Scrape
+from tidemill.serving.router_stats import Scrape
+from tidemill.serving.runtime_probe import FormReader
 from tidemill.serving.snapshot import (
     Measurement,
     Router,
@@ -108,12 +108,12 @@ class ModelDeploymentReconciler:
             router=router,
             measurement=self._measurement(key, obj["metadata"]["uid"], status, router, now),
             rollback_requests=tuple(
-                reading.rollback_requests(
+                observe.rollback_requests(
                     cache.naming("ModelMonitor", key.namespace, key.name, references.deployment), key.name
                 )
             ),
-            children=reading.references(o for o in children if o["kind"] in _CHILD_KINDS),
-            applied=inforce.applied(children),
+            children=observe.references(o for o in children if o["kind"] in _CHILD_KINDS),
+            applied=last_applied.applied(children),
             deployments={
                 o["metadata"]["name"]: o
                 for o in cache.list("Deployment", owner_uid=obj["metadata"]["uid"])
@@ -141,28 +141,28 @@ class ModelDeploymentReconciler:
         cache, model = self._deps.cache, spec.model
         if model.version is not None:
             found = cache.get("ModelVersion", key.namespace, model.version)
-            return () if found is None else (reading.version(found),)
+            return () if found is None else (observe.version(found),)
         records = cache.naming("ModelVersion", key.namespace, model.pipeline or "", references.pipeline)
-        return tuple(reading.version(o) for o in records if not o["metadata"].get("deletionTimestamp"))
+        return tuple(observe.version(o) for o in records if not o["metadata"].get("deletionTimestamp"))
 
     def _others(self, key: Key, status: ModelDeploymentStatus, versions: tuple[Version, ...]) -> tuple[Version, ...]:
         """The versions of the status that spec.model no longer covers: a roll-back may lead to one."""
         records = (r for r in (status.stable, status.candidate, status.previous) if r is not None)
         missing = {(r.version, r.digest) for r in records} - {v.key for v in versions}
         found = (self._deps.cache.get("ModelVersion", key.namespace, name) for name, _ in sorted(missing))
-        live = (reading.version(o) for o in found if o is not None and not o["metadata"].get("deletionTimestamp"))
+        live = (observe.version(o) for o in found if o is not None and not o["metadata"].get("deletionTimestamp"))
         return tuple(v for v in live if v.key in missing)
 
     async def _workloads(self, obj: Obj, versions: tuple[Version, ...]) -> tuple[Workload, ...]:
         cache, meta = self._deps.cache, obj["metadata"]
         selector = {keys.DEPLOYMENT: meta["name"], keys.COMPONENT: "server"}
         pods = cache.naming("Pod", meta["namespace"], meta["name"], references.labelled_deployment, selector)
-        failing = [p for p in pods if reading.pod_failure(p) is not None]
+        failing = [p for p in pods if observe.pod_failure(p) is not None]
         out = []
         for deployment in cache.list("Deployment", owner_uid=meta["uid"]):
             if deployment["metadata"].get("deletionTimestamp"):
                 continue
-            found = reading.workload(deployment, await self._owners.of(deployment, failing), versions)
+            found = observe.workload(deployment, await self._owners.of(deployment, failing), versions)
             if found is not None:
                 out.append(found)
         return tuple(out)
@@ -184,20 +184,20 @@ class ModelDeploymentReconciler:
         selector = {keys.DEPLOYMENT: meta["name"], keys.COMPONENT: router_builder.COMPONENT}
         labelled = cache.naming("Pod", meta["namespace"], meta["name"], references.labelled_deployment, selector)
         raw = await self._owners.of(deployment, labelled)
-        version, since = reading.routes(config_map, router_builder.ROUTES_VERSION, router_builder.ROUTES_SINCE)
-        pods = [reading.router_pod(p) for p in raw]
+        version, since = observe.routes(config_map, router_builder.ROUTES_VERSION, router_builder.ROUTES_SINCE)
+        pods = [observe.router_pod(p) for p in raw]
         is_moving = status.candidate is not None or len(workloads) > 1 or (since is not None and now - since < _RECENT)
         if is_moving:
             addresses = [str((p.get("status") or {}).get("podIP") or "") for p in raw]
             clusters = {version_child(meta["name"], version) for version in known}
             pods = await self._asked(meta, pods, addresses, clusters)
-        return Router(tuple(pods), version, since, reading.router_workload(deployment, raw))
+        return Router(tuple(pods), version, since, observe.router_workload(deployment, raw))
 
     async def _asked(
         self, meta: Mapping[str, Any], pods: Sequence[RouterPod], addresses: Sequence[str], clusters: Collection[str]
     ) -> list[RouterPod]:
         """The pods with their figures of these clusters; those that are not ready are not asked."""
-        path = f"/stats/prometheus?{figures.QUERY}"
+        path = f"/stats/prometheus?{router_stats.QUERY}"
         found = {
             pod.name: url
             for pod, address in zip(pods, addresses, strict=True)
@@ -234,14 +234,14 @@ class ModelDeploymentReconciler:
         return Measurement(base.time, base.scrapes, scrapes, missing)
 
 
-def _figures(body: bytearray, clusters: Collection[str]) -> Scrape | figures.FiguresError:
+def _figures(body: bytearray, clusters: Collection[str]) -> Scrape | router_stats.FiguresError:
     try:
-        return figures.parse(body.decode(errors="replace"), clusters)
-    except figures.FiguresError as error:
+        return router_stats.parse(body.decode(errors="replace"), clusters)
+    except router_stats.FiguresError as error:
         return error
 
 
-def _told(pod: RouterPod, answer: Answer[Scrape | figures.FiguresError]) -> RouterPod:
+def _told(pod: RouterPod, answer: Answer[Scrape | router_stats.FiguresError]) -> RouterPod:
     """The pod with what it answered, or with why that says nothing."""
     if isinstance(answer.value, Scrape):
         return replace(pod, scrape=answer.value)
@@ -252,7 +252,7 @@ def _new_base(
     candidate: CandidateStatus, stretch: _Stretch, now: datetime, scrapes: Mapping[str, Scrape]
 ) -> _Base | None:
     """The figures of the pass that began the stretch, as the status has them; else those of now."""
-    begun = figures.decode(candidate.baseline or "{}")
+    begun = router_stats.decode(candidate.baseline or "{}")
     if begun:
         return _Base(stretch, stretch[3], begun)
     return _Base(stretch, now, scrapes) if scrapes else None

@@ -14,12 +14,12 @@ from typing import Any
 from tidemill.api.v1alpha1.model_deployment import ModelDeploymentSpec, ModelDeploymentStatus
 from tidemill.core import hashing, names, networkpolicy
 from tidemill.core import labels as keys
-from tidemill.core.inforce import Applied
+from tidemill.core.last_applied import Applied
 from tidemill.core.plan import ObjectRef
 from tidemill.core.podfailure import PodFailure as PodFailure
 from tidemill.core.snapshot import ObjectSnapshot
-from tidemill.core.turns import ALONE, Fleet
-from tidemill.serving.figures import Scrape
+from tidemill.core.staged_updates import ALONE, Fleet
+from tidemill.serving.router_stats import Scrape
 from tidemill_contracts.inference import ServedForm
 from tidemill_contracts.runtimes import PARITY_CHECK, VERIFIED, Asked, Choice, choose
 

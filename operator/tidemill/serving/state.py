@@ -14,8 +14,8 @@ from tidemill.api.v1alpha1.model_deployment import (
     ModelDeploymentStatus,
     StableStatus,
 )
-from tidemill.core.asked import noted
 from tidemill.core.plan import Event
+from tidemill.core.request_annotations import noted
 from tidemill.serving.snapshot import Version
 
 MAX_FAILED = 20

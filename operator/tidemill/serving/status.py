@@ -12,9 +12,9 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import FailedVersion
 from tidemill.core.conditions import Condition, format_time, merge, of, trio
-from tidemill.serving import forms, readiness, settling, steps
-from tidemill.serving.advice import advice
-from tidemill.serving.settling import Seen, Unsettled
+from tidemill.serving import canary, convergence, readiness, runtime_status
+from tidemill.serving.convergence import Seen, Unsettled
+from tidemill.serving.hints import advice
 from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target, is_version
 
@@ -40,13 +40,15 @@ def build(
 
     `effective_weight`: what the router gives the candidate; 0 while it has no ready pod.
     """
-    unsettled = settling.look(snapshot, state, _available(snapshot, state), seen)
+    unsettled = convergence.look(snapshot, state, _available(snapshot, state), seen)
     stable, candidate = state.stable, state.candidate
     workload = readiness.workload_of(snapshot, stable)
     if candidate is not None:
-        candidate = candidate.model_copy(update={"weight": effective_weight, **forms.fields(snapshot, candidate)})
+        candidate = candidate.model_copy(
+            update={"weight": effective_weight, **runtime_status.fields(snapshot, candidate)}
+        )
     if stable is not None:
-        stable = stable.model_copy(update={"weight": 100 - effective_weight, **forms.fields(snapshot, stable)})
+        stable = stable.model_copy(update={"weight": 100 - effective_weight, **runtime_status.fields(snapshot, stable)})
     found = {
         "observedGeneration": snapshot.generation,
         "url": f"http://{snapshot.name}.{snapshot.namespace}.svc",
@@ -148,7 +150,7 @@ def _progressing(snapshot: Snapshot, state: State) -> list[Condition]:
         return []
     if candidate.step < 0:
         return [Condition(PROGRESSING, "True", "Starting", _starting(snapshot, state))]
-    waits = steps.waits_for_promotion(snapshot, candidate)
+    waits = canary.waits_for_promotion(snapshot, candidate)
     return [
         Condition(PROGRESSING, "True", "WaitingForPromotion" if waits else "CanaryStep", _progress(snapshot, state))
     ]
@@ -204,7 +206,7 @@ def _available(snapshot: Snapshot, state: State) -> Condition:
     if snapshot.router.ready == 0:
         failure = snapshot.router.workload.failure if snapshot.router.workload else None
         return Condition(
-            AVAILABLE, "False", "NoReadyRouter", f"no pod of the router is ready{settling.because(failure)}"
+            AVAILABLE, "False", "NoReadyRouter", f"no pod of the router is ready{convergence.because(failure)}"
         )
     return Condition(AVAILABLE, "True", "Serving", f"{stable.version} is served")
 
@@ -215,7 +217,7 @@ def _starting(snapshot: Snapshot, state: State) -> str:
     workload = readiness.workload_of(snapshot, candidate)
     ready, wanted = workload.ready if workload else 0, readiness.wanted_replicas(snapshot, state)
     failure = workload.failure if workload else None
-    return f"{ready} of {wanted} pods of {candidate.version} are ready{settling.because(failure)}"
+    return f"{ready} of {wanted} pods of {candidate.version} are ready{convergence.because(failure)}"
 
 
 def _progress(snapshot: Snapshot, state: State) -> str:
@@ -224,9 +226,9 @@ def _progress(snapshot: Snapshot, state: State) -> str:
     serving = f"{state.stable.version} keeps serving" if state.stable else ""
     if candidate.step < 0:
         return f"{_starting(snapshot, state)}; {serving}"
-    share, count = steps.weight(snapshot, candidate), len(snapshot.spec.rollout.steps)
+    share, count = canary.weight(snapshot, candidate), len(snapshot.spec.rollout.steps)
     text = f"{candidate.version} gets {share} % of the requests (step {candidate.step + 1} of {count})"
-    if steps.waits_for_promotion(snapshot, candidate):
+    if canary.waits_for_promotion(snapshot, candidate):
         return f"{text}, until the annotation tidemill.io/promote is set"
     last = candidate.last_analysis
     if last is not None:

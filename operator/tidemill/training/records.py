@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tidemill.core import conditions, labels, marks, names, references
+from tidemill.core import conditions, labels, names, references, rollback_marks
 from tidemill.kube.cache import Cache
-from tidemill.training import words
+from tidemill.training import constants
 
 Obj = dict[str, Any]
 
@@ -63,7 +63,7 @@ ENVIRONMENT = ("resources", "nodeSelector", "tolerations", "queueName", "service
 def run_record(obj: Obj, *, has_job: bool = False) -> RunRecord:
     """The record of a TrainingRun object."""
     meta, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
-    succeeded = conditions.get(status.get("conditions") or (), words.SUCCEEDED) or {}
+    succeeded = conditions.get(status.get("conditions") or (), constants.SUCCEEDED) or {}
     known = {d["name"]: d["revision"] for d in spec.get("data") or () if d.get("revision")}
     return RunRecord(
         name=meta["name"],
@@ -71,7 +71,7 @@ def run_record(obj: Obj, *, has_job: bool = False) -> RunRecord:
         created=conditions.parse_time(meta["creationTimestamp"]),
         key=spec.get("key", ""),
         trigger=spec.get("trigger") or {},
-        spec_digest=(meta.get("annotations") or {}).get(words.SPEC),
+        spec_digest=(meta.get("annotations") or {}).get(constants.SPEC),
         code=(spec.get("code") or {}).get("digest", ""),
         image=spec.get("image", ""),
         environment={k: spec[k] for k in ENVIRONMENT if spec.get(k)},
@@ -122,7 +122,7 @@ def version_record(obj: Obj) -> VersionRecord:
         digest=spec["digest"],
         uri=spec["uri"],
         run=(spec.get("lineage") or {}).get("run", ""),
-        spec_digest=(meta.get("annotations") or {}).get(words.SPEC),
+        spec_digest=(meta.get("annotations") or {}).get(constants.SPEC),
         metrics=spec.get("metrics") or {},
         approved=approved,
         taken_back=_taken_back(obj),
@@ -131,7 +131,7 @@ def version_record(obj: Obj) -> VersionRecord:
 
 def _taken_back(version: Obj) -> str | None:
     """The newest mark."""
-    found = [(m.get("time", ""), name, m) for name, m in marks.counting(version).items()]
+    found = [(m.get("time", ""), name, m) for name, m in rollback_marks.counting(version).items()]
     if not found:
         return None
     _, name, mark = max(found, key=lambda f: f[:2])

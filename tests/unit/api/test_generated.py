@@ -14,7 +14,7 @@ from hack.generate.__main__ import ROOT, main, stale
 
 from tidemill.api.base import Resource
 from tidemill.api.v1alpha1 import KINDS
-from tidemill.training import words
+from tidemill.training import constants
 
 KIND_IDS = [kind.INFO.kind for kind in KINDS]
 by_kind = pytest.mark.parametrize("kind", KINDS, ids=KIND_IDS)
@@ -131,7 +131,7 @@ def test_what_a_run_says_from_birth_is_true_of_every_run() -> None:
     assert {(c.type, c.status) for c in run.born} == {
         ("Ready", "Unknown"), ("Reconciling", "True"), ("Succeeded", "Unknown"),
     }  # fmt: skip
-    assert {c.reason for c in run.born} == {words.RUNNING}
+    assert {c.reason for c in run.born} == {constants.RUNNING}
 
 
 @by_kind

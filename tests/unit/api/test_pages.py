@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tidemill.core import turns
-from tidemill.monitoring import findings
+from tidemill.core import staged_updates
+from tidemill.monitoring import state
 from tidemill.monitoring import status as monitoring
 from tidemill.serving import status as serving
 
@@ -17,11 +17,11 @@ ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
 WORDS = {
     "conditions-serving.md": serving.REASONS | {serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK}
-    | {turns.PODS_CURRENT, *turns.REASONS},
-    "conditions-monitoring.md": monitoring.REASONS | {*findings.CONDITION_OF.values(), findings.DATA_ARRIVING}
-    | {findings.LABELS_ARRIVING, findings.PROFILE_TOO_OLD, monitoring.PROMETHEUS_READY}
-    | {turns.PODS_CURRENT, *turns.REASONS},
-    "operator.md": {turns.PODS_CURRENT, *turns.REASONS},
+    | {staged_updates.PODS_CURRENT, *staged_updates.REASONS},
+    "conditions-monitoring.md": monitoring.REASONS | {*state.CONDITION_OF.values(), state.DATA_ARRIVING}
+    | {state.LABELS_ARRIVING, state.PROFILE_TOO_OLD, monitoring.PROMETHEUS_READY}
+    | {staged_updates.PODS_CURRENT, *staged_updates.REASONS},
+    "operator.md": {staged_updates.PODS_CURRENT, *staged_updates.REASONS},
 }  # fmt: skip
 
 

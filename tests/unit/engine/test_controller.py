@@ -21,8 +21,8 @@ from tidemill.engine.controller import LARGE_AGAIN_SECONDS, UNKNOWN_AGAIN_SECOND
 from tidemill.engine.queue import WorkQueue
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube.cache import Cache
-from tidemill.kube.places import LINE, Line
-from tidemill.kube.slimming import CUT, cached_form
+from tidemill.kube.request_priority import LINE, Line
+from tidemill.kube.transform import CUT, cached_form
 
 Obj = dict[str, Any]
 KEY = Key("ModelMonitor", "ns", "m")

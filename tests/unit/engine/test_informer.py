@@ -11,14 +11,14 @@ from tests.unit.engine.fakes import FakeClock
 
 from tidemill.core.plan import Key
 from tidemill.engine.contract import Watch
+from tidemill.engine.event_handler import Intake, sources
 from tidemill.engine.informer import FAILURES_BEFORE_A_LIST, Informer, Informers
-from tidemill.engine.intake import Intake, sources
 from tidemill.engine.listing import Lister
 from tidemill.engine.queue import WorkQueue
 from tidemill.errors import ApiError
 from tidemill.kube.cache import Cache
-from tidemill.kube.slimming import MAX_WEIGHT, is_cut, weight
 from tidemill.kube.streams import Scope
+from tidemill.kube.transform import MAX_WEIGHT, is_cut, weight
 
 Obj = dict[str, Any]
 GONE, AWAY = ApiError(410, "Expired", "too old"), ApiError(0, "NoAnswer", "reset")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.engine.fakes import FakeClock
 
-from tidemill.engine.intake import Intake, sources
+from tidemill.engine.event_handler import Intake, sources
 from tidemill.engine.listing import Lister
 from tidemill.engine.queue import WorkQueue
 from tidemill.engine.resync import Resync

@@ -11,7 +11,7 @@ from tidemill.api.v1alpha1 import KINDS
 from tidemill.engine import status as engine
 from tidemill.monitoring import status as monitoring
 from tidemill.serving import status as serving
-from tidemill.training import words as training
+from tidemill.training import constants as training
 
 TYPES = {kind.INFO.kind: kind for kind in KINDS}
 TRAINING = {value for name, value in vars(training).items() if name.isupper() and isinstance(value, str)}

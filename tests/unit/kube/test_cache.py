@@ -4,7 +4,7 @@ from typing import Any
 
 from tidemill.core.plan import Key
 from tidemill.kube.cache import Cache, slot_of
-from tidemill.kube.slimming import identity, slim
+from tidemill.kube.transform import identity, slim
 
 Obj = dict[str, Any]
 

@@ -6,7 +6,7 @@ import pytest
 from tests.unit.monitoring.make import FULL, SPEC, ago, performance, report, served, snapshot, window
 
 from tidemill.monitoring import plan
-from tidemill.monitoring.policy import actions, judge
+from tidemill.monitoring.policy import actions, evaluation
 from tidemill.monitoring.snapshot import Snapshot
 
 RETRAIN = {**FULL, "actions": {"retrain": {"causes": ["Drift", "Performance"], "cooldownSeconds": 600, "maxPerDay": 2}}}
@@ -29,7 +29,7 @@ def done(kind: str, seconds: float, identity: str = "old") -> dict[str, Any]:
 
 
 def decide(found: Snapshot) -> list[tuple[str, str, str, str]]:
-    return [(a.type, a.cause, a.target, a.version) for a in actions.decide(found, judge.judge(found))]
+    return [(a.type, a.cause, a.target, a.version) for a in actions.decide(found, evaluation.judge(found))]
 
 
 ASKED = [("Retrain", "Drift", "churn", "churn-2")]
@@ -91,7 +91,7 @@ def test_decide(name: str) -> None:
 
 
 def request(found: Snapshot) -> Any:
-    (action,) = actions.decide(found, judge.judge(found))
+    (action,) = actions.decide(found, evaluation.judge(found))
     return action
 
 

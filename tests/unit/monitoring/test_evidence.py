@@ -10,7 +10,7 @@ import pytest
 from tests.unit.monitoring.make import FULL, NOW, WINDOW, ago, performance, report, served, snapshot, window
 
 from tidemill.api.v1alpha1.model_monitor import ActionStatus
-from tidemill.monitoring.policy import actions, judge
+from tidemill.monitoring.policy import actions, evaluation
 from tidemill.monitoring.snapshot import Snapshot
 from tidemill_contracts.monitoring import MonitorReport
 
@@ -32,7 +32,7 @@ def asked(
     """What is asked for `later` seconds from now by a process that knows the status only."""
     status = {"actions": [a.to_json() for a in earlier or ()]}
     found: Snapshot = replace(snapshot(SPEC, status, read=read, **fields), now=NOW + timedelta(seconds=later))
-    return actions.decide(found, judge.judge(found))
+    return actions.decide(found, evaluation.judge(found))
 
 
 def kinds(found: list[ActionStatus]) -> list[tuple[str, str]]:

@@ -9,9 +9,9 @@ import pytest
 from tests.unit.monitoring.make import SPEC, ago, report, served, snapshot, window
 
 from tidemill.core import conditions
-from tidemill.core.inforce import fingerprint
+from tidemill.core.last_applied import fingerprint
 from tidemill.core.plan import Plan
-from tidemill.monitoring import plan, readiness, reading
+from tidemill.monitoring import observe, plan, readiness
 from tidemill.monitoring.snapshot import Reading, Snapshot
 
 READ = report(window(1))
@@ -69,8 +69,8 @@ def test_the_pod_of_the_template_before_is_not_the_monitor_that_is_wanted() -> N
     ],
 )
 def test_settled(status: dict[str, int], want: bool) -> None:
-    assert reading.is_settled({"metadata": {"generation": 2}, "status": status}) is want
-    assert not reading.is_settled(None)
+    assert observe.is_settled({"metadata": {"generation": 2}, "status": status}) is want
+    assert not observe.is_settled(None)
 
 
 BROKEN: dict[str, dict[str, Any]] = {
@@ -109,8 +109,8 @@ def test_the_clock_starts_anew_with_a_changed_spec_and_ends_with_the_trouble() -
 
 def test_why_there_is_no_pod_is_told() -> None:
     quota = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: team"}
-    assert reading.problem(None, {"status": {"conditions": [quota]}}) == "FailedCreate: exceeded quota: team"
-    assert reading.problem(None) == "its pod does not exist yet"
+    assert observe.problem(None, {"status": {"conditions": [quota]}}) == "FailedCreate: exceeded quota: team"
+    assert observe.problem(None) == "its pod does not exist yet"
 
 
 @pytest.mark.parametrize(("age", "want"), [(599, pytest.approx(1.1)), (600, None), (700, None)])

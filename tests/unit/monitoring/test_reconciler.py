@@ -15,7 +15,7 @@ from tidemill.engine.contract import Deps
 from tidemill.errors import Stalled
 from tidemill.kube.cache import Cache
 from tidemill.kube.scraping import Answer, Limits
-from tidemill.monitoring import reading, reconcilers
+from tidemill.monitoring import observe, reconcilers
 from tidemill.monitoring.builders import workload
 from tidemill.monitoring.reconciler import ModelMonitorReconciler
 from tidemill.monitoring.snapshot import Snapshot
@@ -317,7 +317,7 @@ DEPLOYMENT: dict[str, Any] = {"spec": {"model": {"version": "x-1"}}, "status": {
     ids=["nothing yet", "a way back", "the way back has failed itself"],
 )
 def test_served(status: dict[str, Any], version: Any, want: tuple[Any, ...]) -> None:
-    found = reading.served({**DEPLOYMENT, "status": status}, version)
+    found = observe.served({**DEPLOYMENT, "status": status}, version)
     assert (found.version, found.previous, found.candidate, found.pipeline) == want
 
 
@@ -347,7 +347,7 @@ def test_served(status: dict[str, Any], version: Any, want: tuple[Any, ...]) -> 
     ],
 )
 def test_problem(status: dict[str, Any], want: str) -> None:
-    assert reading.problem({"status": status}) == want
+    assert observe.problem({"status": status}) == want
 
 
 def test_mappers_wake_whom_it_concerns() -> None:

@@ -12,8 +12,8 @@ from tidemill.api.v1alpha1.model_deployment import (
     ModelDeploymentStatus,
     StableStatus,
 )
-from tidemill.serving.figures import Figures, Scrape
 from tidemill.serving.policy import rollout, target
+from tidemill.serving.router_stats import Figures, Scrape
 from tidemill.serving.snapshot import (
     Measurement,
     Router,

@@ -4,8 +4,8 @@ import pytest
 from tests.unit.serving.make import ANALYSIS, NOW, figures, measurement, version
 
 from tidemill.api.v1alpha1.model_deployment import Analysis
-from tidemill.serving.figures import Figures
 from tidemill.serving.policy import analysis
+from tidemill.serving.router_stats import Figures
 from tidemill.serving.snapshot import version_child
 
 STABLE, CANDIDATE = version_child("churn", version(1)), version_child("churn", version(2))

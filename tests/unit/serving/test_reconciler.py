@@ -17,9 +17,9 @@ from tidemill.kube.cache import Cache
 from tidemill.kube.scraping import Answer, Limits
 from tidemill.serving import reconcilers
 from tidemill.serving.builders import router, server
-from tidemill.serving.figures import encode
 from tidemill.serving.policy import rollout
 from tidemill.serving.reconciler import ModelDeploymentReconciler
+from tidemill.serving.router_stats import encode
 from tidemill.serving.snapshot import Snapshot, version_child
 from tidemill.serving.state import State, Target
 
@@ -137,10 +137,10 @@ def text(when: datetime) -> str:
 
 
 def requests(found: Snapshot, cluster: str = CANDIDATE) -> float:
-    from tidemill.serving import figures
+    from tidemill.serving import router_stats
 
     assert found.measurement is not None
-    return figures.total(found.measurement.before, found.measurement.after, cluster).requests
+    return router_stats.total(found.measurement.before, found.measurement.after, cluster).requests
 
 
 async def test_gone_or_going_is_none() -> None:

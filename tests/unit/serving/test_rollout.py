@@ -25,8 +25,8 @@ from tests.unit.serving.make import (
     workload,
 )
 
-from tidemill.serving.figures import decode
 from tidemill.serving.policy import rollout, target
+from tidemill.serving.router_stats import decode
 from tidemill.serving.snapshot import PodFailure, version_child
 
 ANALYSED = {**CANARY, "analysis": ANALYSIS}

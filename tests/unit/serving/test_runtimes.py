@@ -7,7 +7,7 @@ import pytest
 from tests.unit.serving.make import CANARY, candidate, snapshot, stable, version, workload
 
 from tidemill.api.v1alpha1.model_deployment import ModelDeploymentStatus
-from tidemill.serving import plan, reading
+from tidemill.serving import observe, plan
 from tidemill.serving.builders import server
 from tidemill.serving.snapshot import Version, runtime_of
 from tidemill_contracts.runtimes import IN_COMPANY, PARITY_CHECK, VERIFIED, Choice, choose
@@ -94,7 +94,7 @@ def test_status_says_that_requests_are_answered_alone_and_why() -> None:
 @pytest.mark.parametrize("check", [1, 2])
 def test_a_deployment_remembers_check_and_batching(check: int, batching: bool) -> None:
     one = version(1, onnx=VERIFIED, onnx_check=check, batching=batching)
-    found = reading.workload(server.deployment(snapshot(), one), [], [])
+    found = observe.workload(server.deployment(snapshot(), one), [], [])
     assert found is not None
     assert (found.version.onnx_check, found.version.batching) == (check, batching)
 
@@ -105,7 +105,7 @@ def test_a_deployment_remembers_check_and_batching(check: int, batching: bool) -
 )
 def test_a_record_without_the_fields_is_one_from_before(spec: dict[str, Any], want: tuple[int, bool]) -> None:
     record = {"number": 1, "digest": "sha256:0", "uri": "pvc://a/b", "formats": ["skops"], **spec}
-    found = reading.version({"metadata": {"name": "a-1"}, "spec": record})
+    found = observe.version({"metadata": {"name": "a-1"}, "spec": record})
     assert (found.onnx_check, found.batching) == want
 
 
@@ -119,6 +119,6 @@ def test_status_keeps_what_it_said_of_a_version_that_is_gone() -> None:
 @pytest.mark.parametrize("note", ["", VERIFIED, DIFFER])
 def test_a_deployment_remembers_the_forms_of_a_version_whose_record_is_gone(note: str) -> None:
     one = version(1, onnx=note)
-    found = reading.workload(server.deployment(snapshot(), one), [], [])
+    found = observe.workload(server.deployment(snapshot(), one), [], [])
     assert found is not None
     assert (found.version.formats, found.version.onnx, found.version.recorded) == (one.formats, note, False)

@@ -10,9 +10,9 @@ from tests.support import builders_training as build
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline
 from tidemill.config import OperatorConfig
 from tidemill.core.conditions import format_time
-from tidemill.training.pipeline.policy import situation as situations
+from tidemill.training.pipeline.policy import context as situations
+from tidemill.training.pipeline.policy.context import Situation
 from tidemill.training.pipeline.policy.inputs import Inputs, outcome_digest
-from tidemill.training.pipeline.policy.situation import Situation
 from tidemill.training.pipeline.snapshot import CodeContent, MonitorRequest, PipelineSnapshot, ProbeJob
 from tidemill.training.records import DeploymentRecord, RunRecord, VersionRecord
 

@@ -13,10 +13,10 @@ from tests.unit.training.world import World
 from tidemill.config import OperatorConfig
 from tidemill.core.plan import Key
 from tidemill.kube.cache import Cache
-from tidemill.training import configmaps, reconcilers
+from tidemill.training import config_map_digests, reconcilers
+from tidemill.training.job_status import job_outcome
 from tidemill.training.pipeline.builders.training_run import run_name
 from tidemill.training.pipeline.policy.inputs import outcome_digest
-from tidemill.training.pods import job_outcome
 from tidemill_contracts.revisions import code_digest
 from tidemill_contracts.training import PROBE_ENV, ProbeConfig, TrainerConfig
 
@@ -265,12 +265,14 @@ def test_equal_specs_digest_alike_whatever_is_written_out_as_default() -> None:
 
 
 def test_a_config_map_is_digested_by_content_whatever_key_holds_it() -> None:
-    text = configmaps.digests({"data": {"a.py": "x", "b.py": "y"}})
-    binary = configmaps.digests({"data": {"b.py": "y"}, "binaryData": {"a.py": base64.b64encode(b"x").decode()}})
+    text = config_map_digests.digests({"data": {"a.py": "x", "b.py": "y"}})
+    binary = config_map_digests.digests(
+        {"data": {"b.py": "y"}, "binaryData": {"a.py": base64.b64encode(b"x").decode()}}
+    )
 
     assert text == binary
-    assert configmaps.digests({"data": {"a.py": "x"}}).code != text.code
-    assert configmaps.digests({"data": {"a.py": "y", "b.py": "x"}}).code != text.code
+    assert config_map_digests.digests({"data": {"a.py": "x"}}).code != text.code
+    assert config_map_digests.digests({"data": {"a.py": "y", "b.py": "x"}}).code != text.code
 
 
 def test_five_hundred_pipelines_of_one_code_read_it_once() -> None:

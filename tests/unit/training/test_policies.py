@@ -26,10 +26,10 @@ from tests.unit.training.make import (
 from tidemill.api.v1alpha1.model_version import ModelVersion
 from tidemill.api.v1alpha1.training_run import TrainingRun
 from tidemill.config import OperatorConfig
-from tidemill.training import words
-from tidemill.training.pipeline.policy import champion, limits, probing, retry, timetable
+from tidemill.training import constants
+from tidemill.training.pipeline.policy import champion, probes, retry, schedule, throttling
+from tidemill.training.pipeline.policy.context import Situation
 from tidemill.training.pipeline.policy.history import KEYS_KEPT, STARTS_KEPT, history
-from tidemill.training.pipeline.policy.situation import Situation
 from tidemill.training.pipeline.policy.triggers import Verdict
 from tidemill.training.run.policy.registration import registration
 from tidemill.training.run.snapshot import RunSnapshot
@@ -292,7 +292,7 @@ def started(minutes: float, **more: Any) -> Obj:
 
 
 def until(given: Situation, verdict: Verdict) -> datetime | str | None:
-    found = limits.hold(given, verdict)
+    found = throttling.hold(given, verdict)
     return None if found is None else found.until or found.message
 
 
@@ -351,8 +351,8 @@ def test_what_holds_a_run_back_and_until_when(case: str) -> None:
 
 
 def test_a_pause_is_over_at_its_end() -> None:
-    assert limits.pause_until(after_failures(3, 60)) is None
-    assert limits.pause_until(after_failures(3, 59)) == ago(minutes=-1)
+    assert throttling.pause_until(after_failures(3, 60)) is None
+    assert throttling.pause_until(after_failures(3, 59)) == ago(minutes=-1)
 
 
 def lost(number: int = 0, *, minutes: float = 10, took: float = 0, **changes: Any) -> Any:
@@ -422,7 +422,7 @@ NEXT = NOW + timedelta(hours=1)
 
 
 def ticks(spec: Obj | None, status: Obj) -> tuple[Any, Any, Any] | None:
-    found = timetable.timetable(situation(spec, status))
+    found = schedule.timetable(situation(spec, status))
     assert found is None or found.text == TEXT
     return None if found is None else (found.due, found.missed, found.next)
 
@@ -451,7 +451,7 @@ def test_when_the_schedule_fires(spec: Obj | None, status: Obj, wanted: Any) -> 
 def test_a_tick_that_is_too_old_is_missed(minutes: float, is_due: bool) -> None:
     given = snapshot(LATE, {"schedule": TEXT, "nextScheduleTime": when()})
     later = replace(given, now=NOW + timedelta(minutes=minutes))
-    found = timetable.timetable(make.situations.situation(later))
+    found = schedule.timetable(make.situations.situation(later))
     assert found is not None
     assert (found.due, found.missed) == ((NOW, None) if is_due else (None, NOW))
     assert found.next == (NOW if is_due else NEXT)
@@ -477,30 +477,30 @@ def polled(status: Obj | None = None, *, spec: Obj | None = None, **fields: Any)
 
 
 def test_a_probe_is_started_read_and_removed() -> None:
-    first = probing.probing(polled())
+    first = probes.probing(polled())
     assert (first.start, first.unread, first.done, first.next) == (0, None, (), None)
-    waits = probing.probing(polled(probes=(probe(minutes=1, finished=False),)))
+    waits = probes.probing(polled(probes=(probe(minutes=1, finished=False),)))
     assert (waits.start, waits.unread, waits.done) == (None, None, ())
-    assert waits.next == ago(minutes=1) + timedelta(seconds=probing.DEADLINE_SECONDS + 60)
+    assert waits.next == ago(minutes=1) + timedelta(seconds=probes.DEADLINE_SECONDS + 60)
     ended = probe(minutes=1)
-    assert probing.probing(polled(probes=(ended,))).unread == ended
-    read = probing.probing(polled({"lastProbeTime": when(minutes=1)}, probes=(ended,)))
+    assert probes.probing(polled(probes=(ended,))).unread == ended
+    read = probes.probing(polled({"lastProbeTime": when(minutes=1)}, probes=(ended,)))
     assert (read.unread, read.done) == (None, (ended,))
-    newer = probing.probing(polled({"lastProbeTime": when(minutes=2)}, probes=(ended,)))
+    newer = probes.probing(polled({"lastProbeTime": when(minutes=2)}, probes=(ended,)))
     assert (newer.unread, newer.done) == (ended, ())
 
 
 def test_when_the_next_probe_is_due() -> None:
-    jitter = probing._jitter(polled().snapshot)
+    jitter = probes._jitter(polled().snapshot)
     assert 0 <= jitter <= 0.1
-    soon = probing.probing(polled({"lastProbeTime": when(seconds=600)}))
+    soon = probes.probing(polled({"lastProbeTime": when(seconds=600)}))
     assert soon.start is None and soon.next == ago(seconds=600) + timedelta(seconds=600 * (1 + jitter))
-    due = probing.probing(polled({"lastProbeTime": when(seconds=661)}))
+    due = probes.probing(polled({"lastProbeTime": when(seconds=661)}))
     assert due.start == int(ago(seconds=661).timestamp())
     known = make.observed(POLLED, data={"a": "old"})
     fresh = {"name": "a", "revision": "new", "since": when(seconds=10)}
     unsettled = trained(observed=known, data=[fresh], lastProbeTime=when(seconds=10))
-    assert probing.probing(polled(unsettled)).next == ago(seconds=10 - 30), "as soon as it has settled"
+    assert probes.probing(polled(unsettled)).next == ago(seconds=10 - 30), "as soon as it has settled"
 
 
 @pytest.mark.parametrize(
@@ -509,7 +509,7 @@ def test_when_the_next_probe_is_due() -> None:
 )
 def test_nobody_is_probed_where_nobody_listens_and_old_probes_go(spec: Obj, fields: Obj) -> None:
     old = probe()
-    found = probing.probing(polled(spec=spec, probes=(old,), **fields))
+    found = probes.probing(polled(spec=spec, probes=(old,), **fields))
     assert (found.start, found.unread, found.done, found.next) == (None, None, (old,), None)
 
 
@@ -519,7 +519,7 @@ def test_what_probes_tell_of_inputs() -> None:
 
     def states(message: str | None) -> list[tuple[str, str | None, datetime | None, bool]]:
         unread = probe(message=message) if message is not None else None
-        return [(s.name, s.revision, s.since, s.error is not None) for s in probing.data_states(given, unread)]
+        return [(s.name, s.revision, s.since, s.error is not None) for s in probes.data_states(given, unread)]
 
     m = ("m", "rev-m", NOW, False)
     assert states(None) == [("a", "r1", ago(minutes=9), False), m]
@@ -527,7 +527,7 @@ def test_what_probes_tell_of_inputs() -> None:
     assert states('{"revisions":{"a":"r2"}}') == [("a", "r2", NOW, False), m]
     assert states('{"errors":{"a":"away"}}') == [("a", "r1", ago(minutes=9), True), m]
     assert states("no json") == [("a", "r1", ago(minutes=9), True), m]
-    assert probing.data_states(situation(), None) == []
+    assert probes.data_states(situation(), None) == []
 
 
 # -- registration -----------------------------------------------------------------------------------------------------
@@ -603,31 +603,35 @@ def test_who_decides_on_a_version() -> None:
     gates = decided(automatic=True).decision
     assert (gates.approved, gates.by, gates.time, gates.digest) == (True, "gates", NOW, RIGHT)
     assert decided(before=GATES, automatic=True).decision.time == ago(hours=1)
-    yes = decided({words.APPROVE: RIGHT}).decision
-    assert (yes.approved, yes.by, yes.digest, yes.comment) == (True, f"annotation {words.APPROVE}", RIGHT, None)
-    no = decided({words.REJECT: RIGHT}, before=GATES, automatic=True).decision
+    yes = decided({constants.APPROVE: RIGHT}).decision
+    assert (yes.approved, yes.by, yes.digest, yes.comment) == (True, f"annotation {constants.APPROVE}", RIGHT, None)
+    no = decided({constants.REJECT: RIGHT}, before=GATES, automatic=True).decision
     assert (no.approved, no.time) == (False, NOW)
-    both = decided({words.REJECT: RIGHT, words.APPROVE: RIGHT}).decision
+    both = decided({constants.REJECT: RIGHT, constants.APPROVE: RIGHT}).decision
     assert both.approved is False, "the rejection counts"
 
 
 def test_a_decision_on_another_digest_is_none_and_is_told() -> None:
-    found = decided({words.APPROVE: WRONG})
+    found = decided({constants.APPROVE: WRONG})
     assert found.decision is None
-    assert found.mismatch == f"annotation {words.APPROVE} names {WRONG[:80]}, but this version is {RIGHT}"
-    assert decided({words.APPROVE: WRONG, words.REJECT: WRONG}).mismatch.startswith(f"annotation {words.REJECT} ")
-    assert decided({words.APPROVE: RIGHT}).mismatch is None
-    assert decided({words.APPROVE: "", words.REJECT: ""}).mismatch is None
-    mixed = decided({words.APPROVE: WRONG, words.REJECT: RIGHT})
+    assert found.mismatch == f"annotation {constants.APPROVE} names {WRONG[:80]}, but this version is {RIGHT}"
+    assert decided({constants.APPROVE: WRONG, constants.REJECT: WRONG}).mismatch.startswith(
+        f"annotation {constants.REJECT} "
+    )
+    assert decided({constants.APPROVE: RIGHT}).mismatch is None
+    assert decided({constants.APPROVE: "", constants.REJECT: ""}).mismatch is None
+    mixed = decided({constants.APPROVE: WRONG, constants.REJECT: RIGHT})
     assert mixed.decision.approved is False and mixed.mismatch is not None
 
 
 def test_a_decision_keeps_its_time_until_something_about_it_changes() -> None:
-    before: Obj = {"approved": True, "by": f"annotation {words.APPROVE}", "time": when(hours=1), "digest": RIGHT}
-    assert decided({words.APPROVE: RIGHT}, before=before).decision.time == ago(hours=1)
+    before: Obj = {"approved": True, "by": f"annotation {constants.APPROVE}", "time": when(hours=1), "digest": RIGHT}
+    assert decided({constants.APPROVE: RIGHT}, before=before).decision.time == ago(hours=1)
     assert decided({}, before=before).decision.time == ago(hours=1), "taking the annotation away changes nothing"
-    commented = decided({words.APPROVE: RIGHT, words.DECISION_COMMENT: "x" * 2000}, before=before).decision
+    commented = decided({constants.APPROVE: RIGHT, constants.DECISION_COMMENT: "x" * 2000}, before=before).decision
     assert (commented.time, commented.comment) == (NOW, "x" * 1024)
-    same = decided({words.APPROVE: RIGHT, words.DECISION_COMMENT: "y"}, before={**before, "comment": "y"}).decision
+    same = decided(
+        {constants.APPROVE: RIGHT, constants.DECISION_COMMENT: "y"}, before={**before, "comment": "y"}
+    ).decision
     assert same.time == ago(hours=1)
-    assert decided({words.REJECT: RIGHT}, before=before).decision.time == NOW
+    assert decided({constants.REJECT: RIGHT}, before=before).decision.time == NOW

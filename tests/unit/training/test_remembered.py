@@ -17,7 +17,7 @@ from tidemill.core import conditions
 from tidemill.core.conditions import format_time
 from tidemill.core.plan import Key, ObjectRef
 from tidemill.core.podspec import owner_reference
-from tidemill.training.ownruns import OwnRuns
+from tidemill.training.run_expectations import OwnRuns
 
 Obj = dict[str, Any]
 

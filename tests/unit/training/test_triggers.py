@@ -10,7 +10,7 @@ from tests.unit.training import make
 from tests.unit.training.make import failed, inputs, request, run, situation, trained, version, when
 
 from tidemill.training.pipeline.policy import triggers
-from tidemill.training.pipeline.policy.situation import Situation
+from tidemill.training.pipeline.policy.context import Situation
 from tidemill.training.pipeline.policy.triggers import Verdict
 from tidemill.training.pipeline.snapshot import MapContent
 

@@ -24,7 +24,7 @@ from tidemill.core.podspec import controller_of
 from tidemill.engine import status as statuses
 from tidemill.engine.contract import Deps, Reconciler
 from tidemill.kube.cache import Cache
-from tidemill.kube.slimming import identity
+from tidemill.kube.transform import identity
 from tidemill.training import reconcilers
 
 Obj = dict[str, Any]

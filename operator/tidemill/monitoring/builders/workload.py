@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.core import labels as keys
-from tidemill.core import names, networkpolicy, podspec, turns
+from tidemill.core import names, networkpolicy, podspec, staged_updates
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.monitoring.snapshot import Snapshot, child, service_of
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
@@ -44,7 +44,7 @@ def _delivery(snapshot: Snapshot) -> Delivery:
     return deliver(MONITOR_CONFIG_ENV, text, name=name, owner=snapshot.object, labels=labels(snapshot))
 
 
-def unit(snapshot: Snapshot) -> turns.Unit:
+def unit(snapshot: Snapshot) -> staged_updates.Unit:
     """The pod with all that belongs to it, and all that a user can change about the pod.
 
     A pod of before listens elsewhere, so the policy comes with the new one.
@@ -56,7 +56,7 @@ def unit(snapshot: Snapshot) -> turns.Unit:
     }
     policy = () if snapshot.spec.network_policies == "None" else (network_policy(snapshot),)
     fitting = (*_delivery(snapshot).objects, *policy)
-    return turns.Unit(deployment(snapshot), asked, (claim(snapshot), service(snapshot)), fitting)
+    return staged_updates.Unit(deployment(snapshot), asked, (claim(snapshot), service(snapshot)), fitting)
 
 
 def labels(snapshot: Snapshot) -> dict[str, str]:

@@ -13,9 +13,9 @@ from typing import Literal
 from tidemill.api.v1alpha1.model_monitor import ActionStatus, Evidence, Retrain, Rollback
 from tidemill.core import hashing
 from tidemill.core.plan import Event
-from tidemill.monitoring.findings import CONDITION_OF, Cause, Findings
 from tidemill.monitoring.policy import evidence
 from tidemill.monitoring.snapshot import Served, Snapshot
+from tidemill.monitoring.state import CONDITION_OF, Cause, Findings
 
 Type = Literal["Retrain", "Rollback"]
 MAX_ACTIONS = 20

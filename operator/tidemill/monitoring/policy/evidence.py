@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from tidemill.api.v1alpha1.model_monitor import ActionStatus, Evidence
-from tidemill.monitoring.findings import Cause
 from tidemill.monitoring.snapshot import Snapshot, moment
+from tidemill.monitoring.state import Cause
 
 Sort = Literal["Windows", "Labels"]
 SORT: dict[Cause, Sort] = {"Drift": "Windows", "Quality": "Windows", "Performance": "Labels"}

@@ -15,7 +15,7 @@ from typing import Any
 
 from tidemill.core import hashing
 from tidemill.serving.builders import envoy_grpc
-from tidemill.serving.figures import GRPC_SUFFIX, LATENCY_BUCKETS
+from tidemill.serving.router_stats import GRPC_SUFFIX, LATENCY_BUCKETS
 from tidemill_contracts.ports import GRPC_PORT, HTTP_PORT, ROUTER_STATS_PORT
 
 CONFIG_DIR = "/etc/tidemill-router"

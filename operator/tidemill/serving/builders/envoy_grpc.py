@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidemill.serving.figures import GRPC_FAULTS
+from tidemill.serving.router_stats import GRPC_FAULTS
 
 # Above so many calls at once the router opens a further connection: one server process of several answers each.
 CALLS_PER_CONNECTION = 32

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.core import hashing, podspec, turns
+from tidemill.core import hashing, podspec, staged_updates
 from tidemill.core import labels as keys
 from tidemill.core.conditions import format_time
 from tidemill.core.plan import ObjectRef, Patch
@@ -73,10 +73,10 @@ def extras(snapshot: Snapshot) -> list[dict[str, Any]]:
     return [disruption_budget(snapshot)] if replicas(snapshot) > 1 else []
 
 
-def unit(snapshot: Snapshot, wanted: Config) -> turns.Unit:
+def unit(snapshot: Snapshot, wanted: Config) -> staged_updates.Unit:
     """The router's pods with their Service, and all that a user can change about the pods."""
     asked = {"requestTimeoutSeconds": snapshot.spec.server.request_timeout_seconds}
-    return turns.Unit(deployment(snapshot, wanted), asked, (service(snapshot),))
+    return staged_updates.Unit(deployment(snapshot, wanted), asked, (service(snapshot),))
 
 
 def labels(snapshot: Snapshot) -> dict[str, str]:

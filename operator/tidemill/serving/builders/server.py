@@ -10,7 +10,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1 import model_server as spec
 from tidemill.core import labels as keys
-from tidemill.core import networkpolicy, podspec, turns
+from tidemill.core import networkpolicy, podspec, staged_updates
 from tidemill.core.plan import ObjectRef, Patch
 from tidemill.serving.snapshot import (
     BATCHING_ANNOTATION,
@@ -43,7 +43,7 @@ def build(snapshot: Snapshot, version: Version) -> list[dict[str, Any]]:
     return [service(snapshot, version), deployment(snapshot, version)]
 
 
-def unit(snapshot: Snapshot, version: Version) -> turns.Unit:
+def unit(snapshot: Snapshot, version: Version) -> staged_updates.Unit:
     """The version's pods with their Service, and all that a user can change about the pods."""
     spec = snapshot.spec
     asked = {
@@ -54,7 +54,7 @@ def unit(snapshot: Snapshot, version: Version) -> turns.Unit:
         "version": [version.name, version.digest, version.uri, version.secret],
         "loadsPickle": PICKLE in version.formats and snapshot.allows_pickle(version),
     }
-    return turns.Unit(deployment(snapshot, version), asked, (service(snapshot, version),))
+    return staged_updates.Unit(deployment(snapshot, version), asked, (service(snapshot, version),))
 
 
 def labels(snapshot: Snapshot, version: Version) -> dict[str, str]:

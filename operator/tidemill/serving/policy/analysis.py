@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Literal
 
 from tidemill.api.v1alpha1.model_deployment import Analysis, AnalysisStatus, Check, CheckResult
-from tidemill.serving import figures
-from tidemill.serving.figures import Figures
+from tidemill.serving import router_stats
+from tidemill.serving.router_stats import Figures
 from tidemill.serving.snapshot import Measurement
 
 Verdict = Literal["Successful", "Failed", "Inconclusive", "Error"]
@@ -43,8 +43,8 @@ def judge(
     if measurement.missing or not measurement.after:
         why = "; ".join(measurement.missing) or "no router pod is ready"
         return verdict("Error", f"the router's figures could not be read: {why}"[:1024])
-    candidate = figures.total(measurement.before, measurement.after, candidate_cluster)
-    stable = figures.total(measurement.before, measurement.after, stable_cluster) if stable_cluster else Figures()
+    candidate = router_stats.total(measurement.before, measurement.after, candidate_cluster)
+    stable = router_stats.total(measurement.before, measurement.after, stable_cluster) if stable_cluster else Figures()
     requests = round(candidate.requests)
     seconds = round((now - measurement.start).total_seconds())
     if requests < analysis.min_requests:

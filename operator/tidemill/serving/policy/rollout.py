@@ -17,10 +17,10 @@ from datetime import timedelta
 
 from tidemill.api.v1alpha1.model_deployment import AnalysisStatus, CandidateStatus, FailedVersion
 from tidemill.core import labels as keys
-from tidemill.core.asked import new_value
 from tidemill.core.plan import Event
-from tidemill.serving import figures, readiness, state, steps
-from tidemill.serving.policy import analysis, marks, pickles
+from tidemill.core.request_annotations import new_value
+from tidemill.serving import canary, readiness, router_stats, state
+from tidemill.serving.policy import analysis, pickles, rollback_marks
 from tidemill.serving.snapshot import RollbackRequest, Snapshot, version_child
 from tidemill.serving.state import State, Target, Transition, is_version
 
@@ -49,7 +49,7 @@ def forget_failures(snapshot: Snapshot, now: State, target: Target) -> Transitio
     del target
     asked = new_value(snapshot.annotations, keys.RETRY, now.retry)
     present = snapshot.spec_digest if now.failed else ""
-    kept = tuple(f for f in now.failed if f.spec == present and not marks.is_lifted(snapshot, f))
+    kept = tuple(f for f in now.failed if f.spec == present and not rollback_marks.is_lifted(snapshot, f))
     if asked is not None:
         event = Event(
             "Normal", "RetryRequested", f"tidemill.io/retry={asked}: failed versions may be tried again", "Retry"
@@ -77,7 +77,7 @@ def serve_rollback_request(snapshot: Snapshot, now: State, target: Target) -> Tr
         return _impossible(handled, request, f"{previous.version} to return to was rejected ({found.note})")
     if pickles.is_refused(snapshot, found):
         return _impossible(handled, request, pickles.refusal(found))
-    handled = _failed(snapshot, handled, marks.MONITOR_REQUESTED, request.message)
+    handled = _failed(snapshot, handled, rollback_marks.MONITOR_REQUESTED, request.message)
     message = f"returning from {now.stable.version} to {previous.version}: {request.message}"
     event = Event("Warning", "RollbackRequested", message, "RollBack")
     candidate = CandidateStatus(version=previous.version, digest=previous.digest, started_at=snapshot.now)
@@ -123,7 +123,7 @@ def abort(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
     if now.candidate is None or now.stable is None:
         return Transition(noted)
     message = f"{now.candidate.version} was aborted by the annotation tidemill.io/abort={asked}"
-    return _taken_back(snapshot, noted, marks.ABORTED, message)
+    return _taken_back(snapshot, noted, rollback_marks.ABORTED, message)
 
 
 def take_back_rejected(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
@@ -133,7 +133,7 @@ def take_back_rejected(snapshot: Snapshot, now: State, target: Target) -> Transi
         return None
     found = snapshot.version(candidate.version, candidate.digest) if candidate else None
     if found is not None and found.rejected:
-        return _taken_back(snapshot, now, marks.REJECTED, found.note)
+        return _taken_back(snapshot, now, rollback_marks.REJECTED, found.note)
     if stable is None:
         return None
     served, wanted = snapshot.version(stable.version, stable.digest), target.version
@@ -143,7 +143,7 @@ def take_back_rejected(snapshot: Snapshot, now: State, target: Target) -> Transi
         return None
     message = f"returning from {served.name} to {wanted.name}: {served.note}"
     event = Event("Warning", "RolledBack", message, "RollBack")
-    return Transition(_failed(snapshot, now, marks.REJECTED, served.note), (event,))
+    return Transition(_failed(snapshot, now, rollback_marks.REJECTED, served.note), (event,))
 
 
 def follow_target(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
@@ -163,7 +163,7 @@ def follow_target(snapshot: Snapshot, now: State, target: Target) -> Transition 
 
 def _given_up(snapshot: Snapshot, now: State, candidate: CandidateStatus) -> Transition:
     """Only the stable version is wanted. A mark is written before the status: a pass may have ended in between."""
-    mark = marks.own_mark(snapshot, candidate)
+    mark = rollback_marks.own_mark(snapshot, candidate)
     if mark is not None:
         return _taken_back(snapshot, now, *mark)
     serves = f"; {now.stable.version} keeps serving" if now.stable else ""
@@ -213,7 +213,7 @@ def analyse(snapshot: Snapshot, now: State, target: Target) -> Transition | None
             "last_analysis": result,
             "failures": failures,
             "successes": successes,
-            "baseline": figures.encode(
+            "baseline": router_stats.encode(
                 measurement.after if begins_anew else measurement.before, _clusters(snapshot, now)
             ),
         }
@@ -228,7 +228,7 @@ def analyse(snapshot: Snapshot, now: State, target: Target) -> Transition | None
     event = Event("Warning", "AnalysisFailed", message, "Analyse")
     if failures < wanted.failure_limit:
         return Transition(after, (event,))
-    return _taken_back(snapshot, after, marks.ANALYSIS_FAILED, result.message)
+    return _taken_back(snapshot, after, rollback_marks.ANALYSIS_FAILED, result.message)
 
 
 def promote_by_hand(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
@@ -243,7 +243,7 @@ def promote_by_hand(snapshot: Snapshot, now: State, target: Target) -> Transitio
         return Transition(noted)
     if candidate.step < 0:
         return None  # kept until its pods are ready
-    step = steps.current(snapshot, candidate)
+    step = canary.current(snapshot, candidate)
     if step is not None and step.duration_seconds is None:
         return _next_step(snapshot, noted, f"by the annotation tidemill.io/promote={asked}")
     return _promoted(snapshot, noted, f"by the annotation tidemill.io/promote={asked}")
@@ -274,8 +274,8 @@ def advance(snapshot: Snapshot, now: State, target: Target) -> Transition | None
         return None
     if snapshot.spec.rollout.strategy == "Immediate":
         return _promoted(snapshot, now, "at once (strategy Immediate)")
-    ends = steps.end(snapshot, candidate)
-    step = steps.current(snapshot, candidate)
+    ends = canary.end(snapshot, candidate)
+    step = canary.current(snapshot, candidate)
     if step is not None and (ends is None or snapshot.now < ends):
         return None
     if not _analysis_agrees(snapshot, candidate) or not readiness.is_ready(snapshot, now, candidate):
@@ -330,7 +330,7 @@ def _next_step(snapshot: Snapshot, now: State, why: str) -> Transition:
             "failures": 0,
             "successes": 0,
             "last_analysis": None,
-            "baseline": figures.encode(snapshot.router.scrapes, _clusters(snapshot, now))
+            "baseline": router_stats.encode(snapshot.router.scrapes, _clusters(snapshot, now))
             if snapshot.spec.rollout.analysis
             else None,
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidemill.serving.policy import marks, pickles
+from tidemill.serving.policy import pickles, rollback_marks
 from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target, is_version
 from tidemill_contracts.storage import ARTIFACT_SCHEMES, URI_LIMIT, parse_uri
@@ -68,7 +68,7 @@ def _newest(snapshot: Snapshot, state: State) -> Target:
     which says nothing against it here.
     """
     approved = sorted((v for v in snapshot.versions if v.approved), key=lambda v: v.number)
-    good = [v for v in approved if not marks.is_marked(snapshot, state, v)]
+    good = [v for v in approved if not rollback_marks.is_marked(snapshot, state, v)]
     serving = _serving(snapshot, state)
     if serving is not None and _may_stay(snapshot, state, serving) and (not good or good[-1].number < serving.number):
         return Target(serving)
@@ -81,7 +81,7 @@ def _newest(snapshot: Snapshot, state: State) -> Target:
 
 def _may_stay(snapshot: Snapshot, state: State, serving: Version) -> bool:
     """Whether nothing is known against the served version that counts here."""
-    return (serving.approved or not serving.recorded) and not marks.is_own(snapshot, state, serving)
+    return (serving.approved or not serving.recorded) and not rollback_marks.is_own(snapshot, state, serving)
 
 
 def _none_approved(snapshot: Snapshot) -> Target:

@@ -14,15 +14,15 @@ from typing import Any
 from tidemill.api.base import API_VERSION
 from tidemill.core import conditions
 from tidemill.core.plan import Event, ObjectRef, Plan
-from tidemill.training import words
+from tidemill.training import constants
 from tidemill.training.pipeline import status as statuses
-from tidemill.training.pipeline.builders import probe as probes
+from tidemill.training.pipeline.builders import probe as probe_job
 from tidemill.training.pipeline.builders import training_run
 from tidemill.training.pipeline.policy import champion as champions
-from tidemill.training.pipeline.policy import limits, probing, timetable, triggers
-from tidemill.training.pipeline.policy.limits import Hold
-from tidemill.training.pipeline.policy.probing import Probing
-from tidemill.training.pipeline.policy.situation import Situation, situation
+from tidemill.training.pipeline.policy import probes, schedule, throttling, triggers
+from tidemill.training.pipeline.policy.context import Situation, situation
+from tidemill.training.pipeline.policy.probes import Probing
+from tidemill.training.pipeline.policy.throttling import Hold
 from tidemill.training.pipeline.policy.triggers import Verdict
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
 from tidemill.training.pipeline.status import Held
@@ -40,7 +40,7 @@ def plan(snapshot: PipelineSnapshot) -> Plan:
     """Everything that should happen to the pipeline now."""
     now = situation(snapshot)
     verdict, held = choose(now)
-    probe = probing.probing(now)
+    probe = probes.probing(now)
     if verdict is not None and now.inputs is not None and is_recorded(now):
         wait = SOON if shows_trouble(now) else QUIET
         return Plan(apply=(_run(now, verdict),), requeue_after=wait.total_seconds())
@@ -49,7 +49,7 @@ def plan(snapshot: PipelineSnapshot) -> Plan:
     if verdict is not None:
         held = Held(verdict, Hold("it starts as soon as the last run is recorded", None))
     looked = snapshot.now if probe.unread else snapshot.pipeline.status.last_probe_time
-    status = statuses.build(now, held, probing.data_states(now, probe.unread), looked)
+    status = statuses.build(now, held, probes.data_states(now, probe.unread), looked)
     return Plan(
         apply=_probe_jobs(snapshot, probe),
         delete=_surplus(now, probe),
@@ -63,7 +63,7 @@ def choose(now: Situation) -> tuple[Verdict | None, Held | None]:
     """The run to start, or else the most important one that must wait."""
     held: Held | None = None
     for verdict in triggers.verdicts(now):
-        hold = limits.hold(now, verdict)
+        hold = throttling.hold(now, verdict)
         if hold is None:
             return verdict, None
         held = held or Held(verdict, hold)
@@ -112,7 +112,7 @@ def _run(now: Situation, verdict: Verdict) -> dict[str, Any]:
 def _probe_jobs(snapshot: PipelineSnapshot, probe: Probing) -> tuple[dict[str, Any], ...]:
     if probe.start is None:
         return ()
-    return (*probes.config_maps(snapshot), probes.build(snapshot, probe.start))
+    return (*probe_job.config_maps(snapshot), probe_job.build(snapshot, probe.start))
 
 
 def _surplus(now: Situation, probe: Probing) -> tuple[ObjectRef, ...]:
@@ -129,15 +129,15 @@ def _surplus(now: Situation, probe: Probing) -> tuple[ObjectRef, ...]:
 def _events(now: Situation, status: dict[str, Any]) -> tuple[Event, ...]:
     """Warnings about what a person should see; what goes well is in status and in the records."""
     found = []
-    table = timetable.timetable(now)
+    table = schedule.timetable(now)
     if table is not None and table.missed is not None:
         text = f"the run of {conditions.format_time(table.missed)} was not started within startingDeadlineSeconds"
-        found.append(Event("Warning", words.MISSED_SCHEDULE, text, "Schedule"))
+        found.append(Event("Warning", constants.MISSED_SCHEDULE, text, "Schedule"))
     ready = conditions.get(status["conditions"], conditions.READY) or {}
     shown = conditions.of(now.snapshot.object)
     before = conditions.get(shown, conditions.READY) or {}
     news = (ready.get("reason"), ready.get("message")) != (before.get("reason"), before.get("message"))
-    if news and (ready["status"] == "False" or ready["reason"] == words.RUN_REJECTED):
+    if news and (ready["status"] == "False" or ready["reason"] == constants.RUN_REJECTED):
         found.append(Event("Warning", ready["reason"], ready["message"], "Judge"))
     return tuple(found)
 
@@ -148,12 +148,12 @@ def _moments(now: Situation, probe: Probing, status: dict[str, Any]) -> list[dat
     What wants a run most may be held longest, as new data is after failures that are themselves tried again soon.
     """
     following = status.get("nextScheduleTime")
-    holds = (limits.hold(now, verdict) for verdict in triggers.verdicts(now))
+    holds = (throttling.hold(now, verdict) for verdict in triggers.verdicts(now))
     moments: list[datetime | None] = [
         *(hold.until for hold in holds if hold is not None),
         conditions.parse_time(following) if following else None,
         probe.next,
-        limits.pause_until(now),
+        throttling.pause_until(now),
     ]
     if now.inputs is not None:
         moments += [triggers.settled_at(now, name) for name in triggers.changed_inputs(now, now.inputs)]

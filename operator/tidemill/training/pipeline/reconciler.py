@@ -13,9 +13,8 @@ from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import is_controlled_by
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
-from tidemill.training import pods, records, words
-from tidemill.training.configmaps import ConfigMapDigests
-from tidemill.training.ownruns import OwnRuns
+from tidemill.training import constants, job_status, records
+from tidemill.training.config_map_digests import ConfigMapDigests
 from tidemill.training.pipeline import plan as plans
 from tidemill.training.pipeline.snapshot import (
     CodeContent,
@@ -25,6 +24,7 @@ from tidemill.training.pipeline.snapshot import (
     ProbeJob,
 )
 from tidemill.training.records import RunRecord
+from tidemill.training.run_expectations import OwnRuns
 from tidemill_contracts.revisions import image_code_digest
 from tidemill_contracts.storage import parse_uri
 
@@ -55,7 +55,7 @@ class PipelineReconciler:
         uid = obj["metadata"]["uid"]
         living = _living(cache.list("TrainingRun", owner_uid=uid))
         runs = [records.run_record(o, has_job=self._has_job(o)) for o in living]
-        probes = cache.list("Job", owner_uid=uid, selector={words.PROBE: "true"})
+        probes = cache.list("Job", owner_uid=uid, selector={constants.PROBE: "true"})
         return PipelineSnapshot(
             object=obj,
             pipeline=pipeline,
@@ -145,13 +145,13 @@ class PipelineReconciler:
 
     def _probe(self, job: Obj) -> ProbeJob:
         own = self._deps.cache.list("Pod", owner_uid=job["metadata"]["uid"])
-        messages = [text for pod in own if (text := pods.termination_message(pod))]
+        messages = [text for pod in own if (text := job_status.termination_message(pod))]
         return ProbeJob(
             name=job["metadata"]["name"],
             uid=job["metadata"]["uid"],
             created=parse_time(job["metadata"]["creationTimestamp"]),
-            finished=pods.job_outcome(job) is not None,
-            message=messages[-1] if messages else pods.job_message(job),
+            finished=job_status.job_outcome(job) is not None,
+            message=messages[-1] if messages else job_status.job_message(job),
         )
 
 

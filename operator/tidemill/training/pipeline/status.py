@@ -21,11 +21,11 @@ from tidemill.api.v1alpha1.training_pipeline import (
 )
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition
-from tidemill.training import words
+from tidemill.training import constants
 from tidemill.training.pipeline.policy import champion as champions
-from tidemill.training.pipeline.policy import limits, retry, timetable
-from tidemill.training.pipeline.policy.limits import Hold
-from tidemill.training.pipeline.policy.situation import Situation
+from tidemill.training.pipeline.policy import retry, schedule, throttling
+from tidemill.training.pipeline.policy.context import Situation
+from tidemill.training.pipeline.policy.throttling import Hold
 from tidemill.training.pipeline.policy.triggers import Verdict
 from tidemill.training.records import RunRecord
 
@@ -43,7 +43,7 @@ def build(
 ) -> dict[str, Any]:
     """The whole status in JSON form. `states` and `probed`: what polling knows, and when it last looked."""
     snapshot, history = situation.snapshot, situation.history
-    before, table = snapshot.pipeline.status, timetable.timetable(situation)
+    before, table = snapshot.pipeline.status, schedule.timetable(situation)
     champion = champions.champion(snapshot, history)
     observed = history.observed
     status = TrainingPipelineStatus(
@@ -83,15 +83,17 @@ def summary(situation: Situation, held: Held | None) -> list[Condition]:
     snapshot, active = situation.snapshot, situation.history.active
     if snapshot.pipeline.spec.suspend:
         text = "spec.suspend is true: no run starts" + (f"; run {active.name} goes on" if active else "")
-        return _ready(words.SUSPENDED, text)
+        return _ready(constants.SUSPENDED, text)
     if situation.problem is not None:
         found = situation.problem
         return _stalled(found.reason, found.message) if found.stalled else _waiting(found.reason, found.message)
     if active is not None:
         text = f"run {active.name} is in progress: {active.trigger_type}, {active.trigger.get('message', '')}"
-        return _ready(words.RUN_IN_PROGRESS, text) if in_force(situation) else _busy(words.RUN_IN_PROGRESS, text)
+        return (
+            _ready(constants.RUN_IN_PROGRESS, text) if in_force(situation) else _busy(constants.RUN_IN_PROGRESS, text)
+        )
     if held is not None and held.verdict.type != retry.TRIGGER and not in_force(situation):
-        return _busy(words.RUN_PENDING, f"a run will start: {held.verdict.message}; {held.hold.message}")
+        return _busy(constants.RUN_PENDING, f"a run will start: {held.verdict.message}; {held.hold.message}")
     return _after_last_run(situation)
 
 
@@ -111,33 +113,35 @@ def _after_last_run(situation: Situation) -> list[Condition]:
     champion = champions.champion(situation.snapshot, situation.history)
     waits = champions.undecided(situation.snapshot)
     if waits is not None:
-        text = f"version {waits.name} waits for a decision: annotate it with {words.APPROVE}={waits.digest} or reject"
-        return _ready(words.AWAITING_APPROVAL, text) if champion else _busy(words.AWAITING_APPROVAL, text)
+        text = (
+            f"version {waits.name} waits for a decision: annotate it with {constants.APPROVE}={waits.digest} or reject"
+        )
+        return _ready(constants.AWAITING_APPROVAL, text) if champion else _busy(constants.AWAITING_APPROVAL, text)
     if champion is not None and situation.history.observed is not None:
         over = champions.taken_back(situation.snapshot, champion)
         more = f"; {over.name} was {over.taken_back}" if over else ""
-        return _ready(words.TRAINED, f"version {champion.name} is in force{more}")
+        return _ready(constants.TRAINED, f"version {champion.name} is in force{more}")
     if champion is None and situation.snapshot.versions:
         name = situation.snapshot.versions[-1].name
-        return _stalled(words.VERSION_REJECTED, f"version {name} was rejected and no other version is approved")
+        return _stalled(constants.VERSION_REJECTED, f"version {name} was rejected and no other version is approved")
     if situation.inputs is not None and situation.inputs.key in situation.history.tried:
         text = "the run of these inputs was deleted; ask for another with the annotation tidemill.io/run-requested-at"
-        return _stalled(words.RUN_DELETED, text)
-    return _busy(words.RUN_PENDING, "a run is about to start")
+        return _stalled(constants.RUN_DELETED, text)
+    return _busy(constants.RUN_PENDING, "a run is about to start")
 
 
 def _after_failure(situation: Situation, last: RunRecord) -> list[Condition]:
-    if last.reason != words.REJECTED:
+    if last.reason != constants.REJECTED:
         text, again = f"run {last.name} failed: {last.message}", retry.retry(situation)
         if again is None:
-            return _stalled(words.RUN_FAILED, text)
-        when = conditions.format_time(limits.retry_at(situation, again))
-        return _waiting(words.RUN_FAILED, f"{text}; try {again.number} follows at {when}")
+            return _stalled(constants.RUN_FAILED, text)
+        when = conditions.format_time(throttling.retry_at(situation, again))
+        return _waiting(constants.RUN_FAILED, f"{text}; try {again.number} follows at {when}")
     text = f"run {last.name} was refused: {last.message}"
     champion = champions.champion(situation.snapshot, situation.history)
     if champion is not None and in_force(situation):
-        return _ready(words.RUN_REJECTED, f"{text}; version {champion.name} stays in force")
-    return _stalled(words.RUN_REJECTED, text)
+        return _ready(constants.RUN_REJECTED, f"{text}; version {champion.name} stays in force")
+    return _stalled(constants.RUN_REJECTED, text)
 
 
 def _others(situation: Situation, states: Sequence[DataState]) -> list[Condition]:
@@ -145,20 +149,22 @@ def _others(situation: Situation, states: Sequence[DataState]) -> list[Condition
     waits = champions.undecided(situation.snapshot)
     if waits is not None:
         text = f"version {waits.name} waits for a decision on digest {waits.digest}"
-        found.append(Condition(words.APPROVAL_PENDING, "True", words.AWAITING_APPROVAL, text))
+        found.append(Condition(constants.APPROVAL_PENDING, "True", constants.AWAITING_APPROVAL, text))
     triggers = situation.snapshot.pipeline.spec.triggers
-    until = limits.pause_until(situation)
+    until = throttling.pause_until(situation)
     if until is not None and (triggers.data_change or triggers.monitors):
         text = (
             f"the last {situation.history.failures} runs failed or were refused: new data and monitors start no run "
             f"before {conditions.format_time(until)}"
         )
-        found.append(Condition(words.TRIGGERS_SLOWED, "True", words.REPEATED_FAILURES, text))
+        found.append(Condition(constants.TRIGGERS_SLOWED, "True", constants.REPEATED_FAILURES, text))
     broken = [f"{s.name}: {s.error}" for s in states if s.error]
     if broken:
-        found.append(Condition(words.SOURCES_READABLE, "False", words.PROBE_FAILED, "; ".join(broken)))
+        found.append(Condition(constants.SOURCES_READABLE, "False", constants.PROBE_FAILED, "; ".join(broken)))
     elif any(s.revision for s in states):
-        found.append(Condition(words.SOURCES_READABLE, "True", words.PROBED, "every watched input could be read"))
+        found.append(
+            Condition(constants.SOURCES_READABLE, "True", constants.PROBED, "every watched input could be read")
+        )
     return found
 
 

@@ -13,11 +13,11 @@ from typing import Any
 from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.core import conditions
 from tidemill.core.plan import Event, ObjectRef, Plan
-from tidemill.training import pods, words
+from tidemill.training import constants, job_status
 from tidemill.training.run import status as statuses
 from tidemill.training.run.builders import claim, job, model_version
-from tidemill.training.run.policy import credible, gates
 from tidemill.training.run.policy import failure as failures
+from tidemill.training.run.policy import gates, report_validation
 from tidemill.training.run.policy.progress import Progress, progress
 from tidemill.training.run.policy.registration import registration
 from tidemill.training.run.snapshot import RunSnapshot
@@ -46,7 +46,7 @@ def plan(snapshot: RunSnapshot) -> Plan:
 
 def is_finished(run: dict[str, Any]) -> bool:
     """Whether a TrainingRun object has ended, well or not."""
-    found = conditions.get((run.get("status") or {}).get("conditions") or (), words.SUCCEEDED)
+    found = conditions.get((run.get("status") or {}).get("conditions") or (), constants.SUCCEEDED)
     return bool(found and found.get("status") in ("True", "False"))
 
 
@@ -61,7 +61,7 @@ def _tidy(snapshot: RunSnapshot) -> Plan:
     if is_left_reconciling(snapshot.object):
         kept = [c for c in conditions.of(snapshot.object) if c.get("type") != conditions.RECONCILING]
         status = {**snapshot.object["status"], "conditions": kept}
-    if left is None or pods.job_outcome(left) is not None or left["metadata"].get("deletionTimestamp"):
+    if left is None or job_status.job_outcome(left) is not None or left["metadata"].get("deletionTimestamp"):
         return Plan(status=status)
     return Plan(delete=(ObjectRef.of(left),), status=status)
 
@@ -92,13 +92,13 @@ def _wait(snapshot: RunSnapshot, found: Progress) -> Plan:
 
 def _failed(snapshot: RunSnapshot, found: Progress, why: RunFailure) -> Plan:
     """The end of a run that failed; a report that is not believed is told by an event as well."""
-    events = (Event("Warning", why.reason, why.message, "Judge"),) if why.reason == credible.REASON else ()
+    events = (Event("Warning", why.reason, why.message, "Judge"),) if why.reason == report_validation.REASON else ()
     return Plan(status=statuses.failed(snapshot, found, why), events=events)
 
 
 def _judge(snapshot: RunSnapshot, found: Progress, result: TrainingResult) -> Plan:
     spec = snapshot.run.spec
-    why = credible.refusal(spec, result)
+    why = report_validation.refusal(spec, result)
     if why is not None:
         return _failed(snapshot, found, failures.refused(why))
     assert result.digest  # noqa: S101 - a success without one is not believed
@@ -115,8 +115,8 @@ def _judge(snapshot: RunSnapshot, found: Progress, result: TrainingResult) -> Pl
 
 def _image(snapshot: RunSnapshot) -> str:
     """The image by digest where the node reported one, else as it was asked for."""
-    pod = pods.newest(snapshot.pods)
-    reported = str(pods.container_status(pod).get("imageID") or "") if pod else ""
+    pod = job_status.newest(snapshot.pods)
+    reported = str(job_status.container_status(pod).get("imageID") or "") if pod else ""
     reported = reported.removeprefix("docker-pullable://")
     return reported if "@sha256:" in reported else snapshot.run.spec.image
 

@@ -14,12 +14,12 @@ from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.engine.contract import Deps
 from tidemill.errors import ApiError
-from tidemill.kube.slimming import cached_form
-from tidemill.training import pods, records, words
-from tidemill.training.ownruns import OwnRuns
+from tidemill.kube.transform import cached_form
+from tidemill.training import constants, job_status, records
 from tidemill.training.run import plan as plans
 from tidemill.training.run.builders import claim
 from tidemill.training.run.snapshot import JobSeen, RunSnapshot
+from tidemill.training.run_expectations import OwnRuns
 from tidemill_contracts.training import CONTAINER
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class RunReconciler:
             return None
         uid, finished = obj["metadata"]["uid"], plans.is_finished(obj)
         job = self._job(key, obj)
-        if finished and (job is None or pods.job_outcome(job) is not None):
+        if finished and (job is None or job_status.job_outcome(job) is not None):
             self._seen.pop(uid, None)
             if not plans.is_left_reconciling(obj):
                 return None
@@ -111,7 +111,7 @@ class RunReconciler:
 
     def _note_start(self, uid: str, own: list[Obj]) -> None:
         """Remembers when the first pod started: a pod that was drained or deleted is gone before the run ends."""
-        starts = [conditions.parse_time(at) for pod in own if (at := pods.started_at(pod))]
+        starts = [conditions.parse_time(at) for pod in own if (at := job_status.started_at(pod))]
         known = self._seen.get(uid)
         if starts:
             self._remember(uid, started=min([*starts, *([known.started] if known and known.started else [])]))
@@ -153,16 +153,16 @@ class RunReconciler:
             return []
         uid = job["metadata"]["uid"]
         own = self._deps.cache.list("Pod", owner_uid=uid)
-        if pods.job_outcome(job) is None or any(pods.terminated(p) for p in own):
+        if job_status.job_outcome(job) is None or any(job_status.terminated(p) for p in own):
             return own
         meta = job["metadata"]
-        selector = f"{words.JOB_NAME}={meta['name']}"  # a label that anybody may give to anything
+        selector = f"{constants.JOB_NAME}={meta['name']}"  # a label that anybody may give to anything
         live = await self._deps.client.list("v1", "Pod", meta["namespace"], selector, cached_form)
         return [p for p in live if podspec.is_controlled_by(p, uid)]
 
     async def _log(self, job: Obj | None, own: list[Obj]) -> str | None:
-        pod = pods.newest(own)
-        if job is None or pod is None or pods.job_outcome(job) != "Failed":
+        pod = job_status.newest(own)
+        if job is None or pod is None or job_status.job_outcome(job) != "Failed":
             return None
         meta = pod["metadata"]
         try:
@@ -188,4 +188,4 @@ class RunReconciler:
 
 def _asks_for_claim(job: Obj | None, own: list[Obj]) -> bool:
     """Whether the claim may be what is missing: before the Job is made, and when its pod cannot start."""
-    return job is None or any(pods.trouble(pod) is not None for pod in own)
+    return job is None or any(job_status.trouble(pod) is not None for pod in own)

@@ -12,9 +12,9 @@ from typing import Any
 from tidemill.api.v1alpha1.training_run import GateVerdict, RunFailure, RunResult, TrainingRunStatus
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition, Status
-from tidemill.training import pods, words
-from tidemill.training.run.policy import credible
+from tidemill.training import constants, job_status
 from tidemill.training.run.policy import failure as failures
+from tidemill.training.run.policy import report_validation
 from tidemill.training.run.policy.progress import Progress
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill_contracts.training import TrainingResult
@@ -22,7 +22,7 @@ from tidemill_contracts.training import TrainingResult
 
 def going_on(snapshot: RunSnapshot, found: Progress) -> dict[str, Any]:
     """The status of a run that has not ended."""
-    reason = {"Queued": words.QUEUED, "Running": words.RUNNING}.get(found.phase, words.PENDING)
+    reason = {"Queued": constants.QUEUED, "Running": constants.RUNNING}.get(found.phase, constants.PENDING)
     trio = conditions.trio(ready=None, reason=reason, message=found.message, reconciling=(reason, found.message))
     return _build(snapshot, found, [*trio, _succeeded("Unknown", reason, found.message)])
 
@@ -31,18 +31,18 @@ def failed(snapshot: RunSnapshot, found: Progress, why: RunFailure) -> dict[str,
     """The status of a run that failed."""
     what = why.category if why.reason == why.category else f"{why.category}, {why.reason}"
     message = f"{what}: {why.message}"
-    told = failures.result_of(pods.newest(snapshot.pods))
+    told = failures.result_of(job_status.newest(snapshot.pods))
     partial = None
-    if told is not None and credible.refusal(snapshot.run.spec, told) is None:
+    if told is not None and report_validation.refusal(snapshot.run.spec, told) is None:
         partial = RunResult(data=told.data, rows=told.rows, seconds=told.seconds, warnings=list(told.warnings))
-    return _build(snapshot, found, _not_succeeded(words.FAILED, message), failure=why, result=partial)
+    return _build(snapshot, found, _not_succeeded(constants.FAILED, message), failure=why, result=partial)
 
 
 def rejected(
     snapshot: RunSnapshot, found: Progress, result: RunResult, gates: Sequence[GateVerdict], why: str
 ) -> dict[str, Any]:
     """The status of a run whose candidate a gate refused."""
-    return _build(snapshot, found, _not_succeeded(words.REJECTED, why), result=result, gates=gates)
+    return _build(snapshot, found, _not_succeeded(constants.REJECTED, why), result=result, gates=gates)
 
 
 def succeeded(
@@ -56,9 +56,9 @@ def succeeded(
 ) -> dict[str, Any]:
     """The status of a run that has a version now."""
     if same_content:
-        reason, text = words.UNCHANGED, f"the candidate is identical to version {version}; nothing was registered"
+        reason, text = constants.UNCHANGED, f"the candidate is identical to version {version}; nothing was registered"
     else:
-        reason, text = words.RUN_SUCCEEDED, f"registered version {version}"
+        reason, text = constants.RUN_SUCCEEDED, f"registered version {version}"
     trio = conditions.trio(ready=True, reason=reason, message=text)
     return _build(
         snapshot, found, [*trio, _succeeded("True", reason, text)], result=result, gates=gates, version=version
@@ -97,7 +97,7 @@ def _build(
     version: str | None = None,
     failure: RunFailure | None = None,
 ) -> dict[str, Any]:
-    ended = any(c.type == words.SUCCEEDED and c.status != "Unknown" for c in wanted)
+    ended = any(c.type == constants.SUCCEEDED and c.status != "Unknown" for c in wanted)
     job = (snapshot.job or {}).get("metadata") or {}
     before, seen = snapshot.run.status, snapshot.job_seen
     created = seen.created if seen else None
@@ -122,7 +122,7 @@ def _completion(snapshot: RunSnapshot) -> datetime:
     """When the Job ended: on failure it has no completionTime, only the time of its condition."""
     if snapshot.job is not None:
         at = (snapshot.job.get("status") or {}).get("completionTime")
-        at = at or pods.job_condition(snapshot.job).get("lastTransitionTime")
+        at = at or job_status.job_condition(snapshot.job).get("lastTransitionTime")
         if at:
             return conditions.parse_time(at)
     return snapshot.now
@@ -134,7 +134,7 @@ def _not_succeeded(reason: str, message: str) -> list[Condition]:
 
 
 def _succeeded(status: Status, reason: str, message: str) -> Condition:
-    return Condition(words.SUCCEEDED, status, reason, message)
+    return Condition(constants.SUCCEEDED, status, reason, message)
 
 
 def _numbers(metrics: Mapping[str, float | None]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from typing import Any
 from tidemill.api.base import API_VERSION
 from tidemill.core import conditions, labels
 from tidemill.core.plan import Event, ObjectRef, Patch, Plan
-from tidemill.training import words
+from tidemill.training import constants
 from tidemill.training.records import DeploymentRecord
 from tidemill.training.version import status as statuses
 from tidemill.training.version.policy.approval import approval
@@ -58,8 +58,8 @@ def _events(snapshot: VersionSnapshot, status: dict[str, Any], mismatch: str | N
     if mismatch is None:
         return ()
     old = conditions.of(snapshot.object)
-    before = conditions.get(old, words.APPROVED) or {}
-    now = conditions.get(status["conditions"], words.APPROVED) or {}
+    before = conditions.get(old, constants.APPROVED) or {}
+    now = conditions.get(status["conditions"], constants.APPROVED) or {}
     if before.get("message") == now.get("message"):
         return ()
-    return (Event("Warning", words.DIGEST_MISMATCH, mismatch, "Decide"),)
+    return (Event("Warning", constants.DIGEST_MISMATCH, mismatch, "Decide"),)

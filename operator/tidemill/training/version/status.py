@@ -8,9 +8,9 @@ from typing import Any
 from tidemill.api.v1alpha1.model_version import ModelVersionStatus
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition
-from tidemill.training import words
+from tidemill.training import constants
 from tidemill.training.version.policy.approval import GATES, Approval
-from tidemill.training.version.policy.marks import Marks, marks
+from tidemill.training.version.policy.rollback_marks import Marks, marks
 from tidemill.training.version.snapshot import VersionSnapshot
 
 
@@ -27,7 +27,7 @@ def build(snapshot: VersionSnapshot, found: Approval, deployments: Sequence[str]
     )
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
     approved = approved_condition(snapshot, found)
-    trio = conditions.trio(ready=True, reason=words.REGISTERED, message=f"digest {snapshot.version.spec.digest}")
+    trio = conditions.trio(ready=True, reason=constants.REGISTERED, message=f"digest {snapshot.version.spec.digest}")
     old = conditions.of(snapshot.object)
     wanted = [*trio, approved, *taken_back_condition(marked)]
     if not marked.taken_back:
@@ -43,7 +43,7 @@ def taken_back_condition(marked: Marks) -> list[Condition]:
     newest = max(marked.taken_back, key=lambda name: (marked.taken_back[name].time, name))
     mark, others = marked.taken_back[newest], len(marked.taken_back) - 1
     more = f" (and by {others} more)" if others else ""
-    return [Condition(words.TAKEN_BACK, "True", mark.reason, f"by ModelDeployment {newest}{more}: {mark.message}")]
+    return [Condition(constants.TAKEN_BACK, "True", mark.reason, f"by ModelDeployment {newest}{more}: {mark.message}")]
 
 
 def approved_condition(snapshot: VersionSnapshot, found: Approval) -> Condition:
@@ -51,12 +51,14 @@ def approved_condition(snapshot: VersionSnapshot, found: Approval) -> Condition:
     decision, digest = found.decision, snapshot.version.spec.digest
     hint = f"; {found.mismatch}" if found.mismatch else ""
     if decision is None:
-        reason = words.DIGEST_MISMATCH if found.mismatch else words.AWAITING_APPROVAL
-        text = f"annotate with {words.APPROVE}={digest} or {words.REJECT}={digest}"
-        return Condition(words.APPROVED, "Unknown", reason, text + hint)
+        reason = constants.DIGEST_MISMATCH if found.mismatch else constants.AWAITING_APPROVAL
+        text = f"annotate with {constants.APPROVE}={digest} or {constants.REJECT}={digest}"
+        return Condition(constants.APPROVED, "Unknown", reason, text + hint)
     if decision.by == GATES:
-        return Condition(words.APPROVED, "True", words.GATES_PASSED, "approved: it passed its gates" + hint)
+        return Condition(constants.APPROVED, "True", constants.GATES_PASSED, "approved: it passed its gates" + hint)
     said = f": {decision.comment}" if decision.comment else ""
     if decision.approved:
-        return Condition(words.APPROVED, "True", words.APPROVED_BY_HAND, f"approved by {decision.by}{said}{hint}")
-    return Condition(words.APPROVED, "False", words.REJECTED_BY_HAND, f"rejected by {decision.by}{said}{hint}")
+        return Condition(
+            constants.APPROVED, "True", constants.APPROVED_BY_HAND, f"approved by {decision.by}{said}{hint}"
+        )
+    return Condition(constants.APPROVED, "False", constants.REJECTED_BY_HAND, f"rejected by {decision.by}{said}{hint}")

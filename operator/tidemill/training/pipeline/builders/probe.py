@@ -7,10 +7,10 @@ from typing import Any
 from tidemill.api.v1alpha1.training_template import DataSource
 from tidemill.core import labels, names, podspec
 from tidemill.core.delivery import Delivery, deliver
-from tidemill.training import words
-from tidemill.training.mounts import Mounts
+from tidemill.training import constants
 from tidemill.training.pipeline.policy.inputs import kind_of
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
+from tidemill.training.volumes import Mounts
 from tidemill_contracts.training import (
     CONTAINER,
     PROBE_ENV,
@@ -35,7 +35,7 @@ def build(snapshot: PipelineSnapshot, number: int) -> dict[str, Any]:
     """The manifest of probe `number`. Uses the operator's trainer image: a user's image need not know how to probe."""
     sources = probed(snapshot)
     name = names.child_name(snapshot.name, "probe", number)
-    labelled = podspec.labels("probe", snapshot.name, {labels.PIPELINE: snapshot.name, words.PROBE: "true"})
+    labelled = podspec.labels("probe", snapshot.name, {labels.PIPELINE: snapshot.name, constants.PROBE: "true"})
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -19,7 +19,7 @@ from tidemill.api.v1alpha1.training_run import (
 )
 from tidemill.config import OperatorConfig
 from tidemill.core import labels, names, podspec
-from tidemill.training import words
+from tidemill.training import constants
 from tidemill.training.pipeline.policy.inputs import Inputs
 from tidemill.training.pipeline.policy.triggers import Verdict
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
@@ -59,7 +59,7 @@ def build(
 ) -> dict[str, Any]:
     """The manifest of the run. `keep`: digests of the versions that must stay in the store."""
     spec = _spec(snapshot, inputs, verdict, champion, keep).to_json()
-    annotations = {words.SPEC: inputs.spec_digest}
+    annotations = {constants.SPEC: inputs.spec_digest}
     return {
         "apiVersion": API_VERSION,
         "kind": "TrainingRun",

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from tidemill.api.base import Model
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipelineSpec
 from tidemill.api.v1alpha1.training_template import DataSource
-from tidemill.core import hashing, schedule
-from tidemill.training import words
+from tidemill.core import cron, hashing
+from tidemill.training import constants
 from tidemill.training.pipeline.snapshot import CodeContent, PipelineSnapshot
 from tidemill_contracts.storage import ARTIFACT_SCHEMES, parse_uri
 
@@ -115,7 +115,7 @@ def _too_large(snapshot: PipelineSnapshot) -> Problem | None:
         return None
     largest = ", ".join(f"{name} {size}" for size, name in sorted(((v, k) for k, v in sizes.items()), reverse=True)[:3])
     text = f"data, parameters and code take {total} bytes, a run can be told {MAX_SPEC_BYTES}: {largest}"
-    return Problem(words.SPEC_TOO_LARGE, f"{text}; put large settings into the code or the data", stalled=True)
+    return Problem(constants.SPEC_TOO_LARGE, f"{text}; put large settings into the code or the data", stalled=True)
 
 
 def _bytes(value: Any) -> int:
@@ -127,16 +127,16 @@ def _bad_schedule(snapshot: PipelineSnapshot) -> Problem | None:
     if wanted is None:
         return None
     try:
-        schedule.parse(wanted.cron)
+        cron.parse(wanted.cron)
     except ValueError as error:
-        return Problem(words.INVALID_SCHEDULE, f"spec.triggers.schedule.cron: {error}", stalled=True)
+        return Problem(constants.INVALID_SCHEDULE, f"spec.triggers.schedule.cron: {error}", stalled=True)
     try:
-        schedule.zone(wanted.time_zone)
+        cron.zone(wanted.time_zone)
     except ValueError as error:
-        return Problem(words.INVALID_SCHEDULE, f"spec.triggers.schedule.timeZone: {error}", stalled=True)
-    if schedule.next_after(wanted.cron, wanted.time_zone, snapshot.now) is None:
+        return Problem(constants.INVALID_SCHEDULE, f"spec.triggers.schedule.timeZone: {error}", stalled=True)
+    if cron.next_after(wanted.cron, wanted.time_zone, snapshot.now) is None:
         text = f"spec.triggers.schedule.cron {wanted.cron!r} never fires: no such day exists within five years"
-        return Problem(words.INVALID_SCHEDULE, text, stalled=True)
+        return Problem(constants.INVALID_SCHEDULE, text, stalled=True)
     return None
 
 
@@ -146,13 +146,13 @@ def _bad_data(snapshot: PipelineSnapshot) -> Problem | None:
         try:
             uri = parse_uri(source.uri)
         except ValueError as error:
-            return Problem(words.INVALID_DATA, f"{field}: {error}", stalled=True)
+            return Problem(constants.INVALID_DATA, f"{field}: {error}", stalled=True)
         if uri.scheme == "builtin" and (uri.authority not in BUILTIN or uri.path):
             text = f"{field}: {source.uri!r} is not a bundled data set; allowed are "
-            return Problem(words.INVALID_DATA, text + ", ".join(f"builtin://{b}" for b in BUILTIN), stalled=True)
+            return Problem(constants.INVALID_DATA, text + ", ".join(f"builtin://{b}" for b in BUILTIN), stalled=True)
         if uri.scheme == "configmap" and (not uri.path or "/" in uri.path):
             text = f"{field}: {source.uri!r} must name one key, as configmap://name/key"
-            return Problem(words.INVALID_DATA, text, stalled=True)
+            return Problem(constants.INVALID_DATA, text, stalled=True)
     return None
 
 
@@ -166,7 +166,7 @@ def _bad_artifacts(snapshot: PipelineSnapshot) -> Problem | None:
         text = f"unsupported URI {uri!r}: expected one of {', '.join(s + '://' for s in ARTIFACT_SCHEMES)}"
     except ValueError as error:
         text = str(error)
-    return Problem(words.INVALID_ARTIFACTS, f"spec.artifacts.uri: {text}", stalled=True)
+    return Problem(constants.INVALID_ARTIFACTS, f"spec.artifacts.uri: {text}", stalled=True)
 
 
 def _missing_code(snapshot: PipelineSnapshot) -> Problem:
@@ -175,7 +175,7 @@ def _missing_code(snapshot: PipelineSnapshot) -> Problem:
     text = (
         f"spec.code.configMap: ConfigMap {name} does not exist in namespace {snapshot.object['metadata']['namespace']}"
     )
-    return Problem(words.CODE_NOT_FOUND, text, stalled=False)
+    return Problem(constants.CODE_NOT_FOUND, text, stalled=False)
 
 
 def _missing_code_problem(snapshot: PipelineSnapshot) -> Problem | None:
@@ -194,7 +194,7 @@ def _bad_entrypoint(snapshot: PipelineSnapshot) -> Problem | None:
         f"spec.code.entrypoint {source.entrypoint!r}: ConfigMap {source.config_map.name} has no key {module}.py; "
         f"modules there: {', '.join(modules) or 'none'}"
     )
-    return Problem(words.INVALID_ENTRYPOINT, text, stalled=True)
+    return Problem(constants.INVALID_ENTRYPOINT, text, stalled=True)
 
 
 def _missing_data(snapshot: PipelineSnapshot) -> Problem | None:
@@ -206,11 +206,11 @@ def _missing_data(snapshot: PipelineSnapshot) -> Problem | None:
         content = snapshot.maps.get(uri.authority)
         if content is None:
             text = f"{field}: ConfigMap {uri.authority} does not exist in namespace {namespace}"
-            return Problem(words.DATA_NOT_FOUND, text, stalled=False)
+            return Problem(constants.DATA_NOT_FOUND, text, stalled=False)
         if uri.path not in content.revisions:
             keys = ", ".join(sorted(content.revisions)) or "none"
             text = f"{field}: ConfigMap {uri.authority} has no key {uri.path}; keys there: {keys}"
-            return Problem(words.DATA_NOT_FOUND, text, stalled=False)
+            return Problem(constants.DATA_NOT_FOUND, text, stalled=False)
     return None
 
 

@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tidemill.training.pipeline.policy.situation import Situation
+from tidemill.training.pipeline.policy.context import Situation
 from tidemill.training.records import RunRecord
 
 TRIGGER = "RetryDue"

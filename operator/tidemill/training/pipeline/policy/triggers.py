@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 from tidemill.api.v1alpha1.training_run import TriggerType
 from tidemill.core import conditions, hashing, labels
 from tidemill.training.pipeline.policy import retry
+from tidemill.training.pipeline.policy.context import Situation
 from tidemill.training.pipeline.policy.inputs import Inputs, kind_of
-from tidemill.training.pipeline.policy.situation import Situation
-from tidemill.training.pipeline.policy.timetable import timetable
+from tidemill.training.pipeline.policy.schedule import timetable
 from tidemill.training.records import ENVIRONMENT, RunRecord
 
 TEXT_LIMIT = 1024
@@ -178,7 +178,7 @@ def settled_at(situation: Situation, name: str) -> datetime | None:
 
 
 def retry_due(situation: Situation, inputs: Inputs) -> Verdict | None:
-    """The infrastructure failed the last run; when it is due, `limits` says."""
+    """The infrastructure failed the last run; when it is due, `throttling` says."""
     del inputs
     found = retry.retry(situation)
     if found is None:

@@ -12,9 +12,9 @@ from tidemill.api.base import Resources
 from tidemill.api.v1alpha1.training_run import TrainingRunSpec
 from tidemill.core import hashing, labels, names, podspec
 from tidemill.core.delivery import Delivery, deliver
-from tidemill.training import words
-from tidemill.training.mounts import mounts_of
+from tidemill.training import constants
 from tidemill.training.run.snapshot import RunSnapshot
+from tidemill.training.volumes import mounts_of
 from tidemill_contracts import training as contract
 from tidemill_contracts.storage import CODE_ROOT
 
@@ -45,8 +45,10 @@ def build(snapshot: RunSnapshot) -> dict[str, Any]:
     """The Job's manifest; it has the run's name."""
     spec = snapshot.run.spec
     labelled = _labels(snapshot)
-    queue = {words.KUEUE_QUEUE: spec.queue_name} if spec.queue_name else {}
-    annotations = {words.SCHEDULED: spec.trigger.to} if spec.trigger.type == "ScheduleDue" and spec.trigger.to else {}
+    queue = {constants.KUEUE_QUEUE: spec.queue_name} if spec.queue_name else {}
+    annotations = (
+        {constants.SCHEDULED: spec.trigger.to} if spec.trigger.type == "ScheduleDue" and spec.trigger.to else {}
+    )
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -7,7 +7,7 @@ from typing import Any
 from tidemill.api.base import API_VERSION
 from tidemill.api.v1alpha1.model_version import ModelColumn, ModelSignature, ModelVersionSpec, VersionLineage
 from tidemill.core import labels, podspec
-from tidemill.training import words
+from tidemill.training import constants
 from tidemill.training.run.policy.registration import Registration
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill_contracts.artifact import Signature
@@ -17,7 +17,7 @@ from tidemill_contracts.training import TrainingResult
 def build(snapshot: RunSnapshot, found: Registration, result: TrainingResult, image: str) -> dict[str, Any]:
     """The manifest. Its owner is the pipeline, not the run: runs are history and are removed earlier."""
     meta = snapshot.object["metadata"]
-    spec_digest = (meta.get("annotations") or {}).get(words.SPEC)
+    spec_digest = (meta.get("annotations") or {}).get(constants.SPEC)
     manifest: dict[str, Any] = {
         "apiVersion": API_VERSION,
         "kind": "ModelVersion",
@@ -32,7 +32,7 @@ def build(snapshot: RunSnapshot, found: Registration, result: TrainingResult, im
         "spec": _spec(snapshot, found, result, image).to_json(),
     }
     if spec_digest:
-        manifest["metadata"]["annotations"] = {words.SPEC: spec_digest}
+        manifest["metadata"]["annotations"] = {constants.SPEC: spec_digest}
     return manifest
 
 

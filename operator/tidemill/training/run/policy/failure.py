@@ -11,10 +11,10 @@ from typing import Any
 
 from tidemill.api.v1alpha1.training_run import FailureCategory, RunFailure
 from tidemill.core.text import clean
-from tidemill.training import pods
-from tidemill.training.mounts import mounts_of
-from tidemill.training.run.policy import credible
+from tidemill.training import job_status
+from tidemill.training.run.policy import report_validation
 from tidemill.training.run.snapshot import RunSnapshot
+from tidemill.training.volumes import mounts_of
 from tidemill_contracts.training import EXIT_NOT_RETRIABLE, TrainingResult
 
 Obj = dict[str, Any]
@@ -30,31 +30,31 @@ def failure(category: FailureCategory, reason: str, message: str, log: str | Non
     return RunFailure(category=category, reason=reason, message=clean(message[:MESSAGE_LIMIT]), log=tail)
 
 
-def report_of(pod: Mapping[str, Any] | None) -> TrainingResult | credible.Unreadable | None:
+def report_of(pod: Mapping[str, Any] | None) -> TrainingResult | report_validation.Unreadable | None:
     """What the trainer left behind, None for nothing."""
-    message = pods.termination_message(pod) if pod else None
-    return credible.read(message) if message and message.strip() else None
+    message = job_status.termination_message(pod) if pod else None
+    return report_validation.read(message) if message and message.strip() else None
 
 
 def result_of(pod: Mapping[str, Any] | None) -> TrainingResult | None:
     """What the trainer reported, None when it left nothing that can be read."""
     found = report_of(pod)
-    return None if isinstance(found, credible.Unreadable) else found
+    return None if isinstance(found, report_validation.Unreadable) else found
 
 
 def refused(why: str, log: str | None = None) -> RunFailure:
     """The failure of a run whose report says what it may not say: the code that ran wrote it."""
-    return failure("UserError", credible.REASON, why, log)
+    return failure("UserError", report_validation.REASON, why, log)
 
 
 def classify(snapshot: RunSnapshot) -> RunFailure:
     """The failure of a Job that has failed."""
-    pod = pods.newest(snapshot.pods)
+    pod = job_status.newest(snapshot.pods)
     for cause in (_deadline, _reported, _out_of_memory, _evicted, _disrupted, _stopped, _exit):
         found = cause(snapshot, pod)
         if found is not None:
             return found
-    condition = (snapshot.job and pods.job_condition(snapshot.job)) or {}
+    condition = (snapshot.job and job_status.job_condition(snapshot.job)) or {}
     reason = str(condition.get("reason") or "JobFailed")
     text = f"Job {snapshot.name} failed: {condition.get('message') or reason}"
     return failure("Infrastructure", reason, text, snapshot.log)
@@ -73,7 +73,7 @@ def _stopped(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
     if result is None or result.failure is None:
         return None
     told = result.failure
-    why = credible.refusal(snapshot.run.spec, result.model_copy(update={"outcome": "Failed"}))
+    why = report_validation.refusal(snapshot.run.spec, result.model_copy(update={"outcome": "Failed"}))
     if why is not None:
         return refused(why, snapshot.log)
     return failure(told.category, told.reason, told.message, snapshot.log)
@@ -81,7 +81,7 @@ def _stopped(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
 
 def _deadline(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
     del pod
-    if snapshot.job is None or pods.job_condition(snapshot.job).get("reason") != "DeadlineExceeded":
+    if snapshot.job is None or job_status.job_condition(snapshot.job).get("reason") != "DeadlineExceeded":
         return None
     seconds = snapshot.run.spec.limits.active_deadline_seconds
     text = f"the run took longer than spec.run.activeDeadlineSeconds ({seconds})"
@@ -91,7 +91,7 @@ def _deadline(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
 
 
 def _out_of_memory(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
-    if pod is None or pods.terminated(pod).get("reason") != "OOMKilled":
+    if pod is None or job_status.terminated(pod).get("reason") != "OOMKilled":
         return None
     limit = snapshot.job and _memory_limit(snapshot.job)
     text = (
@@ -109,7 +109,7 @@ def _evicted(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
 
 
 def _disrupted(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
-    found = pods.pod_condition(pod, "DisruptionTarget") if pod else {}
+    found = job_status.pod_condition(pod, "DisruptionTarget") if pod else {}
     if found.get("status") != "True":
         return None
     text = f"the pod was disrupted: {found.get('reason')}: {found.get('message')}"
@@ -117,7 +117,7 @@ def _disrupted(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
 
 
 def _exit(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
-    ended = pods.terminated(pod) if pod else {}
+    ended = job_status.terminated(pod) if pod else {}
     code = ended.get("exitCode")
     if not code:
         return None
@@ -139,7 +139,7 @@ def _memory_limit(job: Obj) -> str | None:
     return str(limit) if limit else None
 
 
-def not_started(snapshot: RunSnapshot, found: pods.Trouble | None) -> RunFailure:
+def not_started(snapshot: RunSnapshot, found: job_status.Trouble | None) -> RunFailure:
     """The failure of a run whose pod did not start within pendingDeadlineSeconds."""
     seconds = snapshot.run.spec.limits.pending_deadline_seconds
     within = f"within spec.run.pendingDeadlineSeconds ({seconds})"

@@ -14,10 +14,10 @@ from typing import Any, Literal
 from tidemill.api.v1alpha1.training_run import FailureCategory, RunFailure
 from tidemill.core import conditions, labels
 from tidemill.core.parsing import INVALID_SPEC
-from tidemill.training import pods, words
-from tidemill.training.pods import Trouble
-from tidemill.training.run.policy import credible
+from tidemill.training import constants, job_status
+from tidemill.training.job_status import Trouble
 from tidemill.training.run.policy import failure as failures
+from tidemill.training.run.policy import report_validation
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill_contracts.training import TrainingResult
 
@@ -48,14 +48,14 @@ def progress(snapshot: RunSnapshot) -> Progress:
     job = snapshot.job
     if job is None:
         return _without_job(snapshot)
-    outcome = pods.job_outcome(job)
+    outcome = job_status.job_outcome(job)
     if outcome == "Complete":
         return _complete(snapshot)
     if outcome == "Failed":
         return Progress("Failed", failure=failures.classify(snapshot), running_since=_running_since(snapshot))
     if job["metadata"].get("deletionTimestamp"):
         return Progress("Leaving")
-    if pods.is_suspended(job):
+    if job_status.is_suspended(job):
         return Progress("Queued", "the Job is held back by its queue", news=True)
     return _active(snapshot)
 
@@ -67,18 +67,18 @@ def _record_refused(snapshot: RunSnapshot) -> str | None:
     """
     found = conditions.get(conditions.of(snapshot.object), conditions.STALLED) or {}
     message = str(found.get("message") or "")
-    if (found.get("status"), found.get("reason")) != ("True", words.REJECTED) or not message.startswith(
+    if (found.get("status"), found.get("reason")) != ("True", constants.REJECTED) or not message.startswith(
         "ModelVersion "
     ):
         return None
-    return credible.refused_record(message)
+    return report_validation.refused_record(message)
 
 
 def _without_job(snapshot: RunSnapshot) -> Progress:
     refused = conditions.get(conditions.of(snapshot.object), conditions.STALLED)
     # A run that could not be read and now can (by a newer operator) was refused by nobody: its Job is still to be made.
     if refused is not None and refused.get("reason") != INVALID_SPEC:
-        category: FailureCategory = "UserError" if refused.get("reason") == words.REJECTED else "Infrastructure"
+        category: FailureCategory = "UserError" if refused.get("reason") == constants.REJECTED else "Infrastructure"
         return Progress("Failed", failure=failures.failure(category, f"Job{refused['reason']}", refused["message"]))
     if snapshot.job_unlabelled:
         text = f"Job {snapshot.name} has lost the label {labels.MANAGED_SELECTOR}, without which it cannot be followed"
@@ -102,7 +102,7 @@ def _complete(snapshot: RunSnapshot) -> Progress:
         lost = failures.failure("Infrastructure", "ResultLost", text, snapshot.log)
         return Progress("Failed", failure=lost, running_since=since)
     newest = results[0]
-    if isinstance(newest, credible.Unreadable):
+    if isinstance(newest, report_validation.Unreadable):
         return Progress("Failed", failure=failures.refused(newest.why), running_since=since)
     if newest.outcome == "Failed":
         return Progress("Failed", failure=failures.classify(snapshot), running_since=since)
@@ -110,16 +110,16 @@ def _complete(snapshot: RunSnapshot) -> Progress:
 
 
 def _active(snapshot: RunSnapshot) -> Progress:
-    pod = pods.newest(snapshot.pods)
-    if pod is not None and pods.started_at(pod):
+    pod = job_status.newest(snapshot.pods)
+    if pod is not None and job_status.started_at(pod):
         since = _running_since(snapshot)
-        ended = pods.terminated(pod)
+        ended = job_status.terminated(pod)
         if ended:
             return _between_tries(snapshot, ended, since)
         if pod["metadata"].get("deletionTimestamp"):  # once it is gone, nobody else knows when it started
             return Progress("Running", "the training pod is being stopped", news=True, running_since=since)
         return Progress("Running", "the training pod is running", running_since=since)
-    found = pods.trouble(pod) if pod is not None else None
+    found = job_status.trouble(pod) if pod is not None else None
     until = _pending_since(snapshot) + timedelta(seconds=snapshot.run.spec.limits.pending_deadline_seconds)
     if until <= snapshot.now or (found is not None and found.hopeless):
         return Progress("Failed", failure=failures.not_started(snapshot, found))
@@ -148,7 +148,7 @@ def _pending_since(snapshot: RunSnapshot) -> datetime:
     and was drained while the leader changed, nobody knows.
     """
     assert snapshot.job is not None  # noqa: S101 - only asked of a Job that exists
-    pod = pods.newest(snapshot.pods)
+    pod = job_status.newest(snapshot.pods)
     if pod is not None:
         return conditions.parse_time(pod["metadata"]["creationTimestamp"])
     if _running_since(snapshot) is not None:  # between two tries; activeDeadlineSeconds bounds that
@@ -161,7 +161,7 @@ def _pending_since(snapshot: RunSnapshot) -> datetime:
 def _running_since(snapshot: RunSnapshot) -> datetime | None:
     if snapshot.run.status.running_since is not None:
         return snapshot.run.status.running_since
-    starts = [conditions.parse_time(at) for pod in snapshot.pods if (at := pods.started_at(pod))]
+    starts = [conditions.parse_time(at) for pod in snapshot.pods if (at := job_status.started_at(pod))]
     seen = snapshot.job_seen.started if snapshot.job_seen else None
     return min([*starts, *([seen] if seen else [])], default=None)
 

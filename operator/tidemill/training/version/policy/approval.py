@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidemill.api.v1alpha1.model_version import Decision
-from tidemill.training import words
+from tidemill.training import constants
 from tidemill.training.version.snapshot import VersionSnapshot
 
 GATES = "gates"
@@ -28,11 +28,11 @@ def approval(snapshot: VersionSnapshot) -> Approval:
     """The decision as it is now."""
     annotations = snapshot.object["metadata"].get("annotations") or {}
     digest, before = snapshot.version.spec.digest, snapshot.version.status.decision
-    wrong = [a for a in (words.REJECT, words.APPROVE) if annotations.get(a) and annotations[a] != digest]
+    wrong = [a for a in (constants.REJECT, constants.APPROVE) if annotations.get(a) and annotations[a] != digest]
     mismatch = None
     if wrong:
         mismatch = f"annotation {wrong[0]} names {annotations[wrong[0]][:80]}, but this version is {digest}"
-    for annotation, approved in ((words.REJECT, False), (words.APPROVE, True)):
+    for annotation, approved in ((constants.REJECT, False), (constants.APPROVE, True)):
         if annotations.get(annotation) == digest:
             return Approval(_by_hand(snapshot, annotation, approved), mismatch)
     if before is None and snapshot.version.spec.approval == "Automatic":
@@ -43,7 +43,7 @@ def approval(snapshot: VersionSnapshot) -> Approval:
 def _by_hand(snapshot: VersionSnapshot, annotation: str, approved: bool) -> Decision:
     before = snapshot.version.status.decision
     by = f"annotation {annotation}"
-    comment = (snapshot.object["metadata"].get("annotations") or {}).get(words.DECISION_COMMENT)
+    comment = (snapshot.object["metadata"].get("annotations") or {}).get(constants.DECISION_COMMENT)
     comment = str(comment)[:COMMENT_LIMIT] if comment else None
     same = before is not None and before.by == by and before.comment == comment
     if before is not None and same:

@@ -1,0 +1,209 @@
+"""What the report of the version in service means: one finding for each condition.
+
+Unknown is not healthy: a finding is Unknown until there is something to judge, and silence is a state of its own.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from tidemill.core import conditions
+from tidemill.core.conditions import Condition, Status, parse_time
+from tidemill.monitoring.snapshot import SILENCE_SECONDS, Snapshot, moment
+from tidemill.monitoring.state import (
+    DATA_ARRIVING,
+    DRIFT,
+    LABELS_ARRIVING,
+    PERFORMANCE,
+    PROFILE_TOO_OLD,
+    QUALITY,
+    Findings,
+)
+from tidemill_contracts import reference
+from tidemill_contracts.monitoring import WindowReport
+
+UNREACHABLE_SECONDS = 60
+"""For so long findings stay as they were when the monitor does not answer: a restart is no news."""
+
+_SHOWN = 5
+
+
+def judge(snapshot: Snapshot) -> Findings:
+    """The findings; those of before while the monitor is away for a moment."""
+    if snapshot.spec.suspend:
+        return nothing(snapshot, "Suspended", "spec.suspend is true: nothing is judged")
+    if snapshot.served is None or snapshot.served.version is None:
+        return nothing(snapshot, "NothingServed", f"ModelDeployment {snapshot.spec.deployment} serves no version yet")
+    if snapshot.reading.report is None:
+        kept = _kept(snapshot)
+        why = snapshot.reading.error or "the monitor has not been asked yet"
+        return kept or nothing(snapshot, "MonitorUnreachable", why)
+    if snapshot.reading.report.newer_database is not None:
+        return nothing(snapshot, "DatabaseTooNew", "a newer monitor wrote the database: nothing is counted or judged")
+    found = [_data_arriving(snapshot), *_profile(snapshot)]
+    drifted = _drifted_in_a_row(snapshot)
+    if snapshot.spec.drift is not None:
+        found.append(_drift(snapshot, drifted))
+    if snapshot.spec.quality is not None:
+        found.append(_quality(snapshot))
+    if snapshot.spec.performance is not None:
+        found += [_performance(snapshot), _labels_arriving(snapshot)]
+    return Findings(tuple(found), drifted)
+
+
+def _watched(snapshot: Snapshot) -> list[str]:
+    spec = snapshot.spec
+    optional = ((DRIFT, spec.drift), (QUALITY, spec.quality), (PERFORMANCE, spec.performance))
+    labels = [LABELS_ARRIVING] if spec.performance else []
+    return [DATA_ARRIVING, *(kind for kind, section in optional if section is not None), *labels]
+
+
+def nothing(snapshot: Snapshot, reason: str, message: str) -> Findings:
+    """Everything that is watched is Unknown, for one reason."""
+    return Findings(tuple(Condition(kind, "Unknown", reason, message) for kind in _watched(snapshot)))
+
+
+def _kept(snapshot: Snapshot) -> Findings | None:
+    """The findings of the last reading, when that is not long ago and about the same version."""
+    status = snapshot.status
+    last, served = snapshot.reading.time or status.last_evaluation_time, snapshot.served
+    if last is None or served is None or status.version != served.version:
+        return None
+    if snapshot.now - last > timedelta(seconds=UNREACHABLE_SECONDS):
+        return None
+    raw = conditions.of(snapshot.object)
+    watched = _watched(snapshot)
+    kept = tuple(Condition.from_json(c) for c in raw if c["type"] in watched)
+    return Findings(kept, status.drifted_windows) if len(kept) == len(watched) else None
+
+
+def silence_limit(snapshot: Snapshot) -> timedelta:
+    """How long no prediction may arrive before that is a finding."""
+    return timedelta(seconds=max(2 * snapshot.spec.window.seconds, SILENCE_SECONDS))
+
+
+def _data_arriving(snapshot: Snapshot) -> Condition:
+    report, limit = snapshot.version_report, silence_limit(snapshot)
+    newest = moment(report.last_record_at) if report and report.last_record_at else None
+    if newest is not None and snapshot.now - newest <= limit:
+        return Condition(DATA_ARRIVING, "True", "PredictionsArrive", "predictions of the version in service arrive")
+    since = newest or _watched_since(snapshot)
+    text = f"no prediction arrived for {_seconds(limit)}"
+    if newest is None and snapshot.now - since <= limit:
+        return Condition(
+            DATA_ARRIVING, "Unknown", "NoDataYet", "no prediction of the version in service has arrived yet"
+        )
+    last = f"; the last one at {newest:%Y-%m-%dT%H:%MZ}" if newest else ""
+    return Condition(DATA_ARRIVING, "False", "NoTraffic", text + last)
+
+
+def _profile(snapshot: Snapshot) -> list[Condition]:
+    """Present only while spec asks for what the reference profile of the version in service is too old for."""
+    spec, report, served = snapshot.spec, snapshot.version_report, snapshot.served
+    asked: dict[reference.Ability, object] = {
+        "drift of features": spec.drift,
+        "drift of predictions": spec.drift and spec.drift.predictions,
+        "data quality": spec.quality,
+        "performance": spec.performance,
+    }
+    version = report.profile_version if report else reference.CURRENT
+    lacking = reference.lacking(version, (ability for ability, section in asked.items() if section is not None))
+    if not lacking or served is None:
+        return []
+    text = f"the reference profile of {served.version} has version {version}, too old for: {', '.join(lacking)}"
+    return [Condition(PROFILE_TOO_OLD, "True", "NotJudged", f"{text}. A version that is trained now has a newer one.")]
+
+
+def _watched_since(snapshot: Snapshot) -> datetime:
+    """Since when predictions of this version could have arrived."""
+    found = [parse_time(snapshot.object["metadata"]["creationTimestamp"])]
+    if snapshot.served is not None and snapshot.served.since is not None:
+        found.append(snapshot.served.since)
+    if snapshot.reading.report is not None:
+        found.append(moment(snapshot.reading.report.started_at))
+    return max(found)
+
+
+def _drifted_in_a_row(snapshot: Snapshot) -> int:
+    count = 0
+    for window in reversed(snapshot.judged):
+        if not window.drift:
+            break
+        count += 1
+    return count
+
+
+def _drift(snapshot: Snapshot, in_a_row: int) -> Condition:
+    spec = snapshot.spec.drift
+    assert spec is not None  # noqa: S101  the caller checked
+    windows = snapshot.judged
+    if not windows:
+        return Condition(DRIFT, "Unknown", "NoJudgedWindow", _no_window(snapshot))
+    if in_a_row == 0:
+        return Condition(
+            DRIFT, "False", "NoDrift", f"the last window ({windows[-1].rows} rows) is like the training data"
+        )
+    text = f"{in_a_row} of {spec.consecutive_windows} windows in a row drifted: {describe_drift(windows[-1])}"
+    status: Status = "True" if in_a_row >= spec.consecutive_windows else "False"
+    return Condition(DRIFT, status, "DriftSustained" if status == "True" else "DriftNotSustained", text)
+
+
+def describe_drift(window: WindowReport) -> str:
+    """Which columns drifted and by how much, worst first."""
+    drifted = sorted((f for f in window.features if f.drifted), key=lambda f: -(f.score or 0))
+    parts = [f"{f.name} ({f.test} {f.score or 0:.3g}, limit {f.threshold or 0:.3g})" for f in drifted[:_SHOWN]]
+    if len(drifted) > _SHOWN:
+        parts.append(f"{len(drifted) - _SHOWN} more")
+    if window.prediction is not None and window.prediction.drifted:
+        parts.append(f"predictions ({window.prediction.test} {window.prediction.score or 0:.3g})")
+    return ", ".join(parts) or f"share of drifted features {window.drifted_share or 0:.3g}"
+
+
+def _quality(snapshot: Snapshot) -> Condition:
+    windows = snapshot.judged
+    if not windows:
+        return Condition(QUALITY, "Unknown", "NoJudgedWindow", _no_window(snapshot))
+    problems = windows[-1].quality_problems
+    if not problems:
+        return Condition(
+            QUALITY, "False", "WithinLimits", f"the last window ({windows[-1].rows} rows) is within the limits"
+        )
+    more = f"; {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return Condition(QUALITY, "True", "LimitsExceeded", "; ".join(problems[:_SHOWN]) + more)
+
+
+def _performance(snapshot: Snapshot) -> Condition:
+    spec = snapshot.spec.performance
+    assert spec is not None  # noqa: S101  the caller checked
+    found = snapshot.version_report.performance if snapshot.version_report else None
+    if found is None or found.value is None or found.labels < spec.min_labels:
+        labels = found.labels if found else 0
+        text = f"{labels} labels have arrived, {spec.min_labels} are needed (minLabels)"
+        return Condition(PERFORMANCE, "Unknown", "NotEnoughLabels", text)
+    text = f"{spec.metric} is {found.value:.4g} on {found.labels} labels"
+    if not found.degraded:
+        return Condition(PERFORMANCE, "False", "WithinLimits", text)
+    limits = [f"min {spec.min:g}" if spec.min is not None else "", f"max {spec.max:g}" if spec.max is not None else ""]
+    return Condition(PERFORMANCE, "True", "LimitsExceeded", f"{text}; {' and '.join(filter(None, limits))}")
+
+
+def _labels_arriving(snapshot: Snapshot) -> Condition:
+    found = snapshot.version_report.performance if snapshot.version_report else None
+    if found is None or found.labels_ratio is None:
+        text = "no prediction is old enough to have a label (labelDelaySeconds)"
+        return Condition(LABELS_ARRIVING, "Unknown", "NoLabelDue", text)
+    if found.labels_ratio == 0:
+        return Condition(LABELS_ARRIVING, "False", "NoLabels", "no prediction that is old enough has a label")
+    text = f"{found.labels_ratio:.0%} of the predictions that are old enough have a label"
+    return Condition(LABELS_ARRIVING, "True", "LabelsArrive", text)
+
+
+def _no_window(snapshot: Snapshot) -> str:
+    window = snapshot.spec.window
+    return (
+        f"no window of {window.seconds} s with {window.min_rows} rows (minRows) of the version in service is complete"
+    )
+
+
+def _seconds(span: timedelta) -> str:
+    return f"{span.total_seconds():.0f} s"

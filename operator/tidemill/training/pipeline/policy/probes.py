@@ -1,0 +1,117 @@
+"""When external inputs are looked at, and what was seen.
+
+A probe is a short Job. Its result goes into status first; the Job is deleted in a later pass, so that no result is lost
+between the two. Where it cannot be read, the revision before stays and nothing is trained because of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from tidemill.api.v1alpha1.training_pipeline import DataState
+from tidemill.core.text import clean
+from tidemill.training.pipeline.builders.probe import DEADLINE_SECONDS, probed
+from tidemill.training.pipeline.policy.context import Situation
+from tidemill.training.pipeline.policy.inputs import kind_of, revision
+from tidemill.training.pipeline.policy.triggers import changed_inputs, settled_at
+from tidemill.training.pipeline.snapshot import PipelineSnapshot, ProbeJob
+from tidemill_contracts.training import REVISION_LIMIT, ProbeResult, is_revision
+
+ERROR_LIMIT = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """What to do about probes now."""
+
+    start: int | None
+    """Number of the probe to create."""
+    unread: ProbeJob | None
+    done: tuple[ProbeJob, ...]
+    """Probes that were read, or that nobody needs any more."""
+    next: datetime | None
+    """When to look again."""
+
+
+def probing(situation: Situation) -> Probing:
+    """Which probe to start, to read and to remove."""
+    snapshot = situation.snapshot
+    last = snapshot.pipeline.status.last_probe_time
+    done = tuple(p for p in snapshot.probes if last and p.created <= last)
+    open_ = tuple(p for p in snapshot.probes if p not in done)
+    if not probed(snapshot) or snapshot.pipeline.spec.suspend or (situation.problem and situation.problem.stalled):
+        return Probing(None, None, snapshot.probes, None)
+    if open_:
+        unread = open_[0] if open_[0].finished else None
+        patience = open_[0].created + timedelta(seconds=DEADLINE_SECONDS + 60)
+        return Probing(None, unread, done, patience)
+    due = _due(situation)
+    if due > snapshot.now:
+        return Probing(None, None, done, due)
+    return Probing(int(last.timestamp()) if last else 0, None, done, None)
+
+
+def _due(situation: Situation) -> datetime:
+    snapshot = situation.snapshot
+    change, last = snapshot.pipeline.spec.triggers.data_change, snapshot.pipeline.status.last_probe_time
+    if change is None or last is None:
+        return snapshot.now
+    due = last + timedelta(seconds=change.poll_seconds * (1 + _jitter(snapshot)))
+    names = {source.name for source in probed(snapshot)}
+    unsettled = [n for n in changed_inputs(situation, situation.inputs) if n in names] if situation.inputs else []
+    return min([due, *(at for n in unsettled if (at := settled_at(situation, n)))])
+
+
+def _jitter(snapshot: PipelineSnapshot) -> float:
+    """0 to 0.1, always the same for one pipeline: polls of many pipelines spread, polls of one keep their pace."""
+    return hashlib.sha256(snapshot.object["metadata"]["uid"].encode()).digest()[0] / 2560
+
+
+def data_states(situation: Situation, unread: ProbeJob | None) -> list[DataState]:
+    """What is known of every input that can change; empty without the trigger dataChange."""
+    snapshot = situation.snapshot
+    if snapshot.pipeline.spec.triggers.data_change is None:
+        return []
+    names = _changing(snapshot)
+    result = read(unread, names) if unread else None
+    return [_state(snapshot, name, result) for name in names]
+
+
+def _changing(snapshot: PipelineSnapshot) -> list[str]:
+    return [source.name for source in snapshot.pipeline.spec.data if kind_of(source) != "fixed"]
+
+
+def _state(snapshot: PipelineSnapshot, name: str, result: ProbeResult | None) -> DataState:
+    before = next((d for d in snapshot.pipeline.status.data if d.name == name), DataState(name=name))
+    source = next(s for s in snapshot.pipeline.spec.data if s.name == name)
+    if kind_of(source) == "map":
+        seen, error = revision(snapshot, source), None
+    elif result is None:
+        return before
+    else:
+        seen, error = _told(result, name)
+    if seen is None:
+        return DataState(name=name, revision=before.revision, since=before.since, error=error and error[:ERROR_LIMIT])
+    since = before.since if before.revision == seen else snapshot.now
+    return DataState(name=name, revision=seen, since=since)
+
+
+def _told(result: ProbeResult, name: str) -> tuple[str | None, str | None]:
+    """Revision and error of one input. Its pod belongs to the namespace: what it says may be anything."""
+    revision, error = result.revisions.get(name), result.errors.get(name)
+    if revision is not None and not is_revision(revision):
+        revision, error = None, f"the probe told no revision of 1 to {REVISION_LIMIT} printable characters"
+    return revision, clean(error) if error else None
+
+
+def read(probe: ProbeJob, names: list[str]) -> ProbeResult:
+    """A finished probe's result; one that left none counts as an error of every input in `names`."""
+    try:
+        return ProbeResult.from_json(probe.message or "")
+    except ValidationError:
+        text = f"probe {probe.name} left no result: {(probe.message or 'no termination message')[:300]}"
+        return ProbeResult(errors=dict.fromkeys(names, text))

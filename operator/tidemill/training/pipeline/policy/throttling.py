@@ -1,0 +1,88 @@
+"""May the run start now? Limits between the wish for a run and its start.
+
+Requests by hand wait for the active run and for nothing else. Three runs in a row that failed or were refused slow down
+what would repeat itself by machine, new data and monitors: one hour, then twice as long each time, at most a day
+(docs/decisions/0072).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tidemill.training.pipeline.policy import retry
+from tidemill.training.pipeline.policy.context import Situation
+from tidemill.training.pipeline.policy.history import DAY
+from tidemill.training.pipeline.policy.retry import Retry
+from tidemill.training.pipeline.policy.triggers import Verdict
+
+SLOW_AFTER_FAILURES = 3
+SLOWED = ("DataChanged", "MonitorRequested")
+FIRST_PAUSE = timedelta(hours=1)
+LONGEST_PAUSE = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why a run does not start now."""
+
+    message: str
+    until: datetime | None
+    """None: until the active run has ended."""
+
+
+def hold(situation: Situation, verdict: Verdict) -> Hold | None:
+    """The longest-lasting reason not to start, None when the run may start."""
+    active = situation.history.active
+    if active is not None:
+        return Hold(f"run {active.name} is in progress", None)
+    if verdict.type == "ManualRequested":
+        return None
+    limits = (_interval(situation), _per_day(situation), _pause(situation, verdict), _retry(situation, verdict))
+    found = [h for h in limits if h]
+    pending = [h for h in found if h.until is not None and h.until > situation.snapshot.now]
+    return max(pending, key=lambda h: h.until or situation.snapshot.now, default=None)
+
+
+def pause_until(situation: Situation) -> datetime | None:
+    """Until when new data and monitors start nothing; None when they may."""
+    failures = situation.history.failures
+    if failures < SLOW_AFTER_FAILURES or situation.history.last_start is None:
+        return None
+    doublings = min(failures - SLOW_AFTER_FAILURES, 10)
+    until = situation.history.last_start + min(FIRST_PAUSE * 2**doublings, LONGEST_PAUSE)
+    return until if until > situation.snapshot.now else None
+
+
+def retry_at(situation: Situation, found: Retry) -> datetime:
+    """When the next try starts: limits hold it as they hold every other run."""
+    limits = (_interval(situation), _per_day(situation))
+    return max([found.at, *(h.until for h in limits if h is not None and h.until is not None)])
+
+
+def _interval(situation: Situation) -> Hold | None:
+    seconds = situation.snapshot.pipeline.spec.triggers.min_interval_seconds
+    last = situation.history.last_start
+    if not seconds or last is None:
+        return None
+    return Hold(f"spec.triggers.minIntervalSeconds is {seconds}", last + timedelta(seconds=seconds))
+
+
+def _per_day(situation: Situation) -> Hold | None:
+    most = situation.snapshot.pipeline.spec.triggers.max_runs_per_day
+    starts = [s for s in situation.history.starts if s > situation.snapshot.now - DAY]
+    if most is None or len(starts) < most:
+        return None
+    return Hold(f"spec.triggers.maxRunsPerDay is {most}", starts[-most] + DAY)
+
+
+def _retry(situation: Situation, verdict: Verdict) -> Hold | None:
+    found = retry.retry(situation) if verdict.type == retry.TRIGGER else None
+    return Hold("a failure of the infrastructure is given time to end", found.at) if found else None
+
+
+def _pause(situation: Situation, verdict: Verdict) -> Hold | None:
+    until = pause_until(situation) if verdict.type in SLOWED else None
+    if until is None:
+        return None
+    return Hold(f"the last {situation.history.failures} runs failed or were refused", until)

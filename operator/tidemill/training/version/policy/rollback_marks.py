@@ -1,0 +1,56 @@
+"""Marks of deployments that took the version back: which count, and when a person has lifted them.
+
+The serving slice writes `status.takenBack`, an entry a ModelDeployment (docs/decisions/0170); here they are only
+carried on and lifted. Two things lift them: a new value of the annotation tidemill.io/retry on the version, and an
+approval by hand that is newer than the mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tidemill.api.v1alpha1.model_version import Decision, Lifted, TakenBack
+from tidemill.core import labels
+from tidemill.core.request_annotations import new_value
+from tidemill.training.version.policy.approval import GATES
+from tidemill.training.version.snapshot import VersionSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What is recorded of marks now."""
+
+    taken_back: Mapping[str, TakenBack] = field(default_factory=dict)
+    lifted: Lifted | None = None
+    retry: str | None = None
+
+
+def marks(snapshot: VersionSnapshot, decision: Decision | None) -> Marks:
+    """The marks that count now. `decision`: the one in force, which may just have been made."""
+    status, digest = snapshot.version.status, snapshot.version.spec.digest
+    asked = new_value(_annotations(snapshot), labels.RETRY, status.last_handled_retry)
+    lifted = _lifted(snapshot, decision, asked)
+    kept = {
+        name: mark
+        for name, mark in status.taken_back.items()
+        if mark.digest == digest and (lifted is None or mark.time > lifted.time)
+    }
+    return Marks(kept, lifted, asked or status.last_handled_retry)
+
+
+def _lifted(snapshot: VersionSnapshot, decision: Decision | None, asked: str | None) -> Lifted | None:
+    """The newest of the lifts: an approval that was lifted by before never takes the place of a later retry."""
+    before = snapshot.version.status.lifted
+    if asked is not None:
+        return Lifted(by=f"annotation {labels.RETRY}={asked}", time=snapshot.now)
+    if decision is None or not decision.approved or decision.by == GATES:
+        return before
+    if before is not None and before.time >= decision.time:
+        return before
+    older = any(mark.time <= decision.time for mark in snapshot.version.status.taken_back.values())
+    return Lifted(by=decision.by, time=decision.time) if older else before
+
+
+def _annotations(snapshot: VersionSnapshot) -> Mapping[str, str]:
+    return snapshot.object["metadata"].get("annotations") or {}

@@ -1,0 +1,255 @@
+"""What the monitor's report means."""
+
+from typing import Any
+
+import pytest
+from tests.unit.monitoring.make import DIGEST, FULL, NOW, SPEC, ago, performance, report, served, snapshot, window
+
+from tidemill.monitoring import plan
+from tidemill.monitoring.policy import evaluation
+from tidemill.monitoring.snapshot import Reading, Snapshot
+from tidemill_contracts import reference
+from tidemill_contracts.monitoring import ColumnScore
+
+
+def verdict(found: Snapshot, kind: str) -> tuple[str, str] | None:
+    condition = evaluation.judge(found).get(kind)
+    return (condition.status, condition.reason) if condition else None
+
+
+DRIFTED, CALM = {"drift": True}, {"drift": False}
+
+CASES: dict[str, tuple[Snapshot, str, tuple[str, str] | None]] = {
+    "no window yet": (snapshot(read=report()), "DriftDetected", ("Unknown", "NoJudgedWindow")),
+    "an open window is not judged": (
+        snapshot(read=report(window(0, closed=False, **DRIFTED))),
+        "DriftDetected",
+        ("Unknown", "NoJudgedWindow"),
+    ),
+    "one drifted window is not enough": (
+        snapshot(read=report(window(2, **CALM), window(1, **DRIFTED))),
+        "DriftDetected",
+        ("False", "DriftNotSustained"),
+    ),
+    "two in a row": (
+        snapshot(read=report(window(2, **DRIFTED), window(1, **DRIFTED))),
+        "DriftDetected",
+        ("True", "DriftSustained"),
+    ),
+    "a window with too few rows neither counts nor interrupts": (
+        snapshot(read=report(window(3, **DRIFTED), window(2, judged=False), window(1, **DRIFTED))),
+        "DriftDetected",
+        ("True", "DriftSustained"),
+    ),
+    "a calm window interrupts": (
+        snapshot(read=report(window(3, **DRIFTED), window(2, **DRIFTED), window(1, **CALM))),
+        "DriftDetected",
+        ("False", "NoDrift"),
+    ),
+    "windows of another version do not count": (
+        snapshot(read=report(window(2, **DRIFTED), window(1, **DRIFTED), digest="sha256:" + "1" * 64)),
+        "DriftDetected",
+        ("Unknown", "NoJudgedWindow"),
+    ),
+    "what is not watched has no condition": (snapshot(read=report()), "DataQualityDegraded", None),
+    "quality within limits": (snapshot(FULL, read=report(window(1))), "DataQualityDegraded", ("False", "WithinLimits")),
+    "quality degraded": (
+        snapshot(FULL, read=report(window(1, quality_problems=("tenure: missing_ratio 0.31 > 0.05",)))),
+        "DataQualityDegraded",
+        ("True", "LimitsExceeded"),
+    ),
+    "no labels": (snapshot(FULL, read=report()), "PerformanceDegraded", ("Unknown", "NotEnoughLabels")),
+    "few labels": (
+        snapshot(FULL, read=report(performance=performance(0.1, labels=9, degraded=True))),
+        "PerformanceDegraded",
+        ("Unknown", "NotEnoughLabels"),
+    ),
+    "good performance": (
+        snapshot(FULL, read=report(performance=performance(0.9))),
+        "PerformanceDegraded",
+        ("False", "WithinLimits"),
+    ),
+    "bad performance": (
+        snapshot(FULL, read=report(performance=performance(0.5, degraded=True))),
+        "PerformanceDegraded",
+        ("True", "LimitsExceeded"),
+    ),
+    "labels arrive": (
+        snapshot(FULL, read=report(performance=performance(0.9))),
+        "LabelsArriving",
+        ("True", "LabelsArrive"),
+    ),
+    "labels do not arrive": (
+        snapshot(FULL, read=report(performance=performance(None, 0, ratio=0.0))),
+        "LabelsArriving",
+        ("False", "NoLabels"),
+    ),
+    "no label is due": (
+        snapshot(FULL, read=report(performance=performance(None, 0, ratio=None))),
+        "LabelsArriving",
+        ("Unknown", "NoLabelDue"),
+    ),
+    "data arrives": (snapshot(read=report(last=119)), "DataArriving", ("True", "PredictionsArrive")),
+    "silence": (snapshot(read=report(last=121)), "DataArriving", ("False", "NoTraffic")),
+    "silence is counted in windows": (
+        snapshot({**SPEC, "window": {"seconds": 600}}, read=report(last=1199)),
+        "DataArriving",
+        ("True", "PredictionsArrive"),
+    ),
+    "nothing yet, the monitor is young": (
+        snapshot(read=report(last=None, started=30), created=40),
+        "DataArriving",
+        ("Unknown", "NoDataYet"),
+    ),
+    "nothing yet, the version is young": (
+        snapshot(read=report(last=None), served=served(since=ago(100))),
+        "DataArriving",
+        ("Unknown", "NoDataYet"),
+    ),
+    "nothing for long": (snapshot(read=report(last=None)), "DataArriving", ("False", "NoTraffic")),
+    "nothing served": (
+        snapshot(served=served(version=None, digest=None)),
+        "DataArriving",
+        ("Unknown", "NothingServed"),
+    ),
+    "no deployment": (snapshot(served=None), "DriftDetected", ("Unknown", "NothingServed")),
+    "suspended": (
+        snapshot({**SPEC, "suspend": True}, read=report(window(2, **DRIFTED), window(1, **DRIFTED))),
+        "DriftDetected",
+        ("Unknown", "Suspended"),
+    ),
+    "unreachable": (snapshot(error="no answer"), "DataArriving", ("Unknown", "MonitorUnreachable")),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_judge(name: str) -> None:
+    found, kind, want = CASES[name]
+    assert verdict(found, kind) == want
+
+
+def old_status(seconds: float) -> dict[str, Any]:
+    conditions = [
+        {
+            "type": kind,
+            "status": status,
+            "reason": "X",
+            "message": "as before",
+            "lastTransitionTime": "2026-11-23T11:00:00Z",
+        }
+        for kind, status in (("DataArriving", "True"), ("DriftDetected", "True"), ("Ready", "True"))
+    ]
+    for condition in conditions:
+        condition["observedGeneration"] = 1  # type: ignore[assignment]
+    last = ago(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"conditions": conditions, "version": "churn-2", "driftedWindows": 3, "lastEvaluationTime": last}
+
+
+def test_a_short_absence_of_the_monitor_is_no_news() -> None:
+    found = evaluation.judge(snapshot(status=old_status(59), error="no answer"))
+    assert found.is_true("DriftDetected") and found.drifted_windows == 3
+    assert found.get("Ready") is None
+
+
+def test_a_short_absence_counts_from_the_last_answer_not_from_the_last_write() -> None:
+    away = Reading(None, ago(30), "no answer")
+    assert evaluation.judge(snapshot(status=old_status(500), reading=away)).is_true("DriftDetected")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        snapshot(status=old_status(61), error="no answer"),
+        snapshot(status={**old_status(5), "version": "churn-1"}, error="no answer"),
+    ],
+    ids=["long absence", "about another version"],
+)
+def test_old_findings_do_not_live_on(found: Snapshot) -> None:
+    assert verdict(found, "DriftDetected") == ("Unknown", "MonitorUnreachable")
+
+
+LIMIT = evaluation.silence_limit(snapshot()).total_seconds()
+AT_THE_LIMIT: dict[str, tuple[Snapshot, str, str]] = {
+    "the last prediction, still in time": (snapshot(read=report(last=LIMIT)), "DataArriving", "PredictionsArrive"),
+    "the last prediction, too old": (snapshot(read=report(last=LIMIT + 1)), "DataArriving", "NoTraffic"),
+    "no prediction yet, still in time": (
+        snapshot(read=report(last=None), served=served(since=ago(LIMIT))), "DataArriving", "NoDataYet",
+    ),
+    "no prediction, for too long": (
+        snapshot(read=report(last=None), served=served(since=ago(LIMIT + 1))), "DataArriving", "NoTraffic",
+    ),
+    "a monitor that is away, still for a moment": (
+        snapshot(status=old_status(evaluation.UNREACHABLE_SECONDS), error="no answer"), "DriftDetected", "X",
+    ),
+    "a label too few": (
+        snapshot(FULL, read=report(window(1), performance=performance(0.9, labels=9))),
+        "PerformanceDegraded", "NotEnoughLabels",
+    ),
+    "just enough labels": (
+        snapshot(FULL, read=report(window(1), performance=performance(0.9, labels=10))),
+        "PerformanceDegraded", "WithinLimits",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AT_THE_LIMIT)
+def test_limits_count_themselves_in(name: str) -> None:
+    found, kind, reason = AT_THE_LIMIT[name]
+    (_, told) = verdict(found, kind) or ("", "")
+    assert told == reason
+
+
+@pytest.mark.parametrize(("number", "more"), [(5, ""), (6, "1 more"), (9, "4 more")])
+def test_a_message_names_five_and_counts_the_rest(number: int, more: str) -> None:
+    drifted = tuple(
+        ColumnScore(name=f"f{n}", test="PSI", score=1.0, threshold=0.2, drifted=True) for n in range(number)
+    )
+    problems = tuple(f"f{n}: missing_ratio 0.31 > 0.05" for n in range(number))
+    bad = window(1, drift=True, features=drifted, quality_problems=problems)
+    found = evaluation.judge(snapshot(FULL, read=report(bad)))
+    for kind in ("DriftDetected", "DataQualityDegraded"):
+        condition = found.get(kind)
+        assert condition is not None
+        assert condition.message.count("f4") == 1 and "f5" not in condition.message
+        assert condition.message.endswith(more) if more else "more" not in condition.message
+
+
+def test_messages_name_features_scores_and_limits() -> None:
+    found = evaluation.judge(snapshot(read=report(window(2, drift=True), window(1, drift=True)))).get("DriftDetected")
+    assert found is not None
+    assert found.message == "2 of 2 windows in a row drifted: tenure (PSI 0.612, limit 0.2)"
+    assert DIGEST and NOW
+
+
+def test_silence_says_since_when() -> None:
+    found = evaluation.judge(snapshot(read=report(last=600))).get("DataArriving")
+    assert found is not None and "2026-11-23T11:50Z" in found.message
+
+
+def test_a_profile_that_is_too_old_names_what_cannot_be_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = {**FULL, "drift": {**FULL["drift"], "predictions": {"test": "PSI", "threshold": 0.2}}}
+    found = snapshot(spec, read=report(window(1)))
+    assert verdict(found, "ProfileTooOld") is None
+    monkeypatch.setattr(reference, "SINCE", {**reference.SINCE, "drift of predictions": 2, "performance": 3})
+    condition = evaluation.judge(found).get("ProfileTooOld")
+    assert condition is not None
+    assert (condition.status, condition.reason) == ("True", "NotJudged")
+    assert condition.message == (
+        "the reference profile of churn-2 has version 1, too old for: drift of predictions, performance. "
+        "A version that is trained now has a newer one."
+    )
+    assert verdict(snapshot(read=report(window(1))), "ProfileTooOld") is None  # nothing of that is asked for
+    assert verdict(found, "DriftDetected") == ("False", "NoDrift")  # what can be judged is
+    made = plan.build(found)
+    assert [e.reason for e in made.events if e.type == "Warning"] == ["ProfileTooOld"]
+
+
+def test_a_database_of_a_newer_monitor_stalls_and_says_what_is_kept() -> None:
+    found = snapshot(FULL, read=report().model_copy(update={"versions": (), "newer_database": 3}))
+    assert {(c.status, c.reason) for c in evaluation.judge(found).conditions} == {("Unknown", "DatabaseTooNew")}
+    made = plan.build(found)
+    assert made.status is not None
+    ready, stalled = (next(c for c in made.status["conditions"] if c["type"] == t) for t in ("Ready", "Stalled"))
+    assert (ready["status"], ready["reason"], stalled["status"]) == ("False", "DatabaseTooNew", "True")
+    for part in ("claim churn-monitor", "schema 3", "monitor:1", "kept as it is", "newer image again"):
+        assert part in ready["message"]

@@ -1,0 +1,133 @@
+"""Figures of the router, from text that the real Envoy wrote."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from tidemill.serving import router_stats
+from tidemill.serving.router_stats import Figures, Scrape
+
+RECORDED = (Path(__file__).parent / "envoy_stats.txt").read_text()
+CLUSTERS = ("churn-1-aaaa", "churn-2-bbbb")
+INF = math.inf
+
+
+def test_parse_reads_a_recorded_answer() -> None:
+    scrape = router_stats.parse(RECORDED, CLUSTERS)
+    assert scrape.members == {"churn-1-aaaa": 1, "churn-2-bbbb": 1}
+    assert scrape.clusters_version == "b71cf0912c8cf963"
+    assert scrape.routes_version == "a3ac52646d467fd6"
+    good, bad = scrape.clusters["churn-1-aaaa"], scrape.clusters["churn-2-bbbb"]
+    assert (good.requests, good.errors) == (53, 0)
+    assert (bad.requests, bad.errors) == (47, 47)
+    assert good.buckets[INF] == 53 and len(good.buckets) == 54
+    assert 0.5 < (bad.quantile(0.99) or 0) < 1000
+
+
+def test_parse_skips_what_it_does_not_know() -> None:
+    assert router_stats.parse('# HELP x\nup 1\nother{a="b"} 3\nnonsense', CLUSTERS) == Scrape({}, {})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "want"),
+    [
+        (None, Figures(10, 1, {INF: 10}), (10, 1)),
+        (Figures(4, 1, {INF: 4}), Figures(10, 3, {INF: 10}), (6, 2)),
+        (Figures(50, 9, {INF: 50}), Figures(10, 3, {INF: 10}), (10, 3)),  # the pod was restarted
+        (Figures(5, 0, {INF: 9}), Figures(6, 0, {INF: 1}), (6, 0)),
+    ],
+)
+def test_since_subtracts_and_survives_a_reset(before, after, want) -> None:
+    delta = after.since(before)
+    assert (delta.requests, delta.errors) == want
+
+
+def test_total_adds_up_pods_and_takes_a_new_pod_whole() -> None:
+    before = {"a": Scrape({"c": Figures(5, 1, {INF: 5})}, {}), "gone": Scrape({"c": Figures(90, 9, {INF: 90})}, {})}
+    after = {"a": Scrape({"c": Figures(8, 1, {INF: 8})}, {}), "b": Scrape({"c": Figures(7, 2, {INF: 7})}, {})}
+    assert router_stats.total(before, after, "c") == Figures(10, 2, {INF: 10})
+    assert router_stats.total(before, after, "unknown") == Figures()
+
+
+@pytest.mark.parametrize(
+    ("buckets", "q", "want"),
+    [
+        ({}, 0.5, None),
+        ({1.0: 0.0, INF: 0.0}, 0.5, None),
+        ({1.0: 0, 2.0: 10, INF: 10}, 0.5, 1.5),
+        ({1.0: 90, 10.0: 100, INF: 100}, 0.99, 9.1),
+        ({1.0: 50, 10.0: 50, 100.0: 100, INF: 100}, 0.5, 1.0),
+        ({1.0: 1, 10.0: 2, INF: 100}, 0.99, 10.0),  # above the largest finite bound
+    ],
+)
+def test_quantile_interpolates(buckets, q, want) -> None:
+    got = Figures(1, 0, buckets).quantile(q)
+    assert got == (None if want is None else pytest.approx(want))
+
+
+def test_figures_survive_a_status_without_what_is_not_needed() -> None:
+    buckets = {0.5: 2.0, 1.0: 2.0, 10.0: 6.0, INF: 7.0}
+    full = {"a": Scrape({"churn": Figures(7.0, 1.0, buckets), "other": Figures(3.0, 0.0, {INF: 3.0})}, {})}
+    text = router_stats.encode(full | {"b": Scrape({}, {})}, ["churn", "unknown"])
+    found = router_stats.decode(text)
+    assert found == {
+        "a": Scrape({"churn": Figures(7.0, 1.0, {0.5: 2.0, 10.0: 6.0, INF: 7.0})}, {}),
+        "b": Scrape({}, {}),
+    }
+    later = {"a": Scrape({"churn": Figures(10.0, 1.0, {0.5: 2.0, 1.0: 3.0, 10.0: 9.0, INF: 10.0})}, {})}
+    assert router_stats.total(found, later, "churn") == router_stats.total(full, later, "churn")
+    assert router_stats.total(found, later, "churn").buckets == {0.5: 0.0, 1.0: 1.0, 10.0: 3.0, INF: 3.0}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"a": 1}', '{"a": {"c": [1]}}', '{"a": {"c": [1, 0, {"x": 1}]}}'])
+def test_a_record_of_another_making_counts_as_none(text: str) -> None:
+    assert router_stats.decode(text) == {}
+
+
+def test_calls_of_grpc_count_by_their_status_among_the_figures_of_their_version() -> None:
+    lines = [
+        'envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="a"} 10',
+        'envoy_cluster_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="a"} 2',
+        'envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="a_grpc"} 99',
+        *(
+            f'envoy_cluster_grpc_{status}{{envoy_cluster_name="a_grpc"}} {count}'
+            for status, count in {0: 20, 1: 1, 3: 4, 4: 1, 5: 1, 8: 1, 12: 1, 13: 3, 14: 5}.items()
+        ),
+        'envoy_cluster_grpc_total{envoy_cluster_name="a_grpc"} 37',
+        'envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a",le="1"} 6',
+        'envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a_grpc",le="1"} 30',
+        'envoy_cluster_membership_healthy{envoy_cluster_name="a"} 2',
+        'envoy_cluster_membership_healthy{envoy_cluster_name="a_grpc"} 1',
+    ]
+    scrape = router_stats.parse("\n".join(lines), ["a"])
+    assert scrape.members == {"a": 2}
+    assert set(scrape.clusters) == {"a"}
+    found = scrape.clusters["a"]
+    assert (found.requests, found.errors) == (12 + 37, 2 + 1 + 3 + 5)
+    assert found.buckets == {1.0: 36}
+
+
+HOSTILE = {
+    "not a number": ('envoy_cluster_membership_healthy{envoy_cluster_name="a"} NaN', "no count"),
+    "infinite": ('envoy_cluster_membership_healthy{envoy_cluster_name="a"} 1e999', "no count"),
+    "negative": ('envoy_cluster_grpc_0{envoy_cluster_name="a_grpc"} -1', "no count"),
+    "beyond whole numbers": ('envoy_cluster_grpc_0{envoy_cluster_name="a_grpc"} 1e16', "no count"),
+    "no number": ('envoy_cluster_grpc_0{envoy_cluster_name="a_grpc"} ...', "no count"),
+    "a bucket of its own": ('envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a",le="0.123"} 1', "bucket"),
+    "a bucket that is no number": ('envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a",le="x"} 1', "bucket"),
+    "class": ('envoy_cluster_upstream_rq_xx{envoy_response_code_class="9",envoy_cluster_name="a"} 1', "class"),
+    "version": ('envoy_http_rds_version_text{text_value="<script>"} 0', "version"),
+}
+
+
+@pytest.mark.parametrize(("line", "what"), HOSTILE.values(), ids=HOSTILE)
+def test_what_no_router_says_is_refused_without_quoting_it(line: str, what: str) -> None:
+    with pytest.raises(router_stats.FiguresError, match=what) as caught:
+        router_stats.parse(line, ["a"])
+    assert not any(word in str(caught.value) for word in ("NaN", "1e999", "0.123", "script"))
+
+
+def test_clusters_that_nobody_asked_for_are_left_out_however_many_there_are() -> None:
+    lines = [f'envoy_cluster_membership_healthy{{envoy_cluster_name="made-up-{i}"}} NaN' for i in range(1000)]
+    assert router_stats.parse("\n".join(lines), ["a"]) == Scrape({}, {})
