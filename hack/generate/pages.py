@@ -36,6 +36,9 @@ def _tables(resource: type[Resource]) -> str:
         rows = _rows(properties[name], name)
         head = "| field | type | default | meaning |\n| --- | --- | --- | --- |\n"
         parts.append(f"## Fields of {name}\n\n{head}" + "".join(rows))
+        messages = _messages(properties[name])
+        if messages:
+            parts.append(f"Rules of {name}:\n\n" + "".join(f"- {message}\n" for message in messages))
     return "\n".join(["", *parts]) + "\n"
 
 
@@ -81,20 +84,19 @@ def _meaning(schema: Schema) -> str:
         if missing:
             text += f" One of {', '.join(str(value) for value in schema['enum'])}."
     limits = _limits(schema)
-    rules = [r["message"] for r in schema.get("x-kubernetes-validations", []) if "message" in r]
     text += f" ({limits})" if limits else ""
-    text += "".join(f" Rule: {message}." for message in rules)
+    text += "".join(f" Rule: {message}." for message in [*_messages(schema), *_messages(schema.get("items", {}))])
     return text.replace("|", "\\|")
 
 
+def _messages(schema: Schema) -> list[str]:
+    return [r["message"] for r in schema.get("x-kubernetes-validations", []) if "message" in r]
+
+
 def _limits(schema: Schema) -> str:
+    """Return the bounds of a list, a map or a text; those of a number stand in its description."""
     words = []
-    low, high = schema.get("minimum"), schema.get("maximum")
-    if low is not None:
-        words.append(f"{'more than' if schema.get('exclusiveMinimum') else 'at least'} {low}")
-    if high is not None:
-        words.append(f"{'less than' if schema.get('exclusiveMaximum') else 'at most'} {high}")
     for key, noun in (("maxItems", "items"), ("maxProperties", "entries"), ("maxLength", "characters")):
-        if key in schema:
+        if key in schema and f"at most {schema[key]}" not in schema.get("description", ""):
             words.append(f"at most {schema[key]} {noun}")
     return ", ".join(words)

@@ -94,6 +94,8 @@ class _Translator:
         if isinstance(raw.get("additionalProperties"), dict):
             out["additionalProperties"] = self.translate(raw["additionalProperties"], f"{path}{{}}", in_items=True)
         out.update({key: value for key, value in raw.items() if key.startswith("x-kubernetes-")})
+        if self.defaults and "description" in out:
+            out["description"] += bounds_text(out)
         if self.defaults and in_items:
             _describe_absence(out, raw.get("default"))
         elif self.defaults:
@@ -151,9 +153,22 @@ def _describe_absence(out: Schema, default: Any) -> None:
         out["description"] += f" {default_text(default)}"
 
 
+def bounds_text(schema: Schema) -> str:
+    """Return the sentence, after a space, that shows a field's bounds in `kubectl explain`; empty without bounds."""
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None and not (schema.get("exclusiveMinimum") or schema.get("exclusiveMaximum")):
+        return f" Must be between {low} and {high}."
+    words = []
+    if low is not None:
+        words.append(f"greater than {low}" if schema.get("exclusiveMinimum") else f"at least {low}")
+    if high is not None:
+        words.append(f"less than {high}" if schema.get("exclusiveMaximum") else f"at most {high}")
+    return f" Must be {' and '.join(words)}." if words else ""
+
+
 def default_text(default: str | float | bool) -> str:
     """Return the sentence that shows a default in `kubectl explain`, which knows no other way to show it."""
-    return f"Default: {_literal(default)}."
+    return f"Defaults to {_literal(default)}."
 
 
 def _literal(value: str | float | bool) -> str:

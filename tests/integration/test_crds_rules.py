@@ -55,8 +55,16 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
             "spec.rollout.steps[1].weight in body should be less than or equal to 100"
         ],
     ),
-    "weights fall": (MD, {"spec.rollout": steps(50, 10)}, ["spec.rollout.steps: weights must rise from step to step"]),
-    "equal weights": (MD, {"spec.rollout": steps(10, 10)}, ["spec.rollout.steps: weights must rise from step to step"]),
+    "weights fall": (
+        MD,
+        {"spec.rollout": steps(50, 10)},
+        ["spec.rollout.steps: weights must increase from step to step"],
+    ),
+    "equal weights": (
+        MD,
+        {"spec.rollout": steps(10, 10)},
+        ["spec.rollout.steps: weights must increase from step to step"],
+    ),
     "weight zero": (MD, {"spec.rollout": steps(0)}, ["spec.rollout.steps[0].weight"]),
     "unknown strategy": (
         MD,
@@ -89,12 +97,12 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "parameters without end": (
         TP,
         {"spec.parameters": {"a": "x" * 200_001, "b": "x" * 200_000}},
-        ["spec.parameters: the values have more than 400000 characters together"],
+        ["spec.parameters: the values together must have at most 400000 characters"],
     ),
     "a parameter's name without end": (
         TP,
         {"spec.parameters": {"a" * 257: "x"}},
-        ["spec.parameters: a name has more than 256 characters"],
+        ["spec.parameters: names must have at most 256 characters"],
     ),
     "no required field": (TP, {"spec.code": REMOVE}, ["spec.code: Required value"]),
     "quantity that is none": (MD, {"spec.server": {"resources": {"limits": {"cpu": "much"}}}}, ["limits.cpu"]),
@@ -149,14 +157,14 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "name too long for a pipeline": (
         TP,
         {"metadata.name": "a" * 64},
-        ["metadata.name must be no more than 63 characters"],
+        ["metadata.name must have at most 63 characters"],
     ),
     "name too long for a monitor": (
         MM,
         {"metadata.name": "a" * 64},
-        ["metadata.name must be no more than 63 characters"],
+        ["metadata.name must have at most 63 characters"],
     ),
-    "name that is no Service's": (MD, {"metadata.name": "churn.v1"}, ["metadata.name becomes the name of a Service"]),
+    "name that is no Service's": (MD, {"metadata.name": "churn.v1"}, ["metadata.name must be a valid Service name"]),
     "name that starts with a digit": (MD, {"metadata.name": "1churn"}, ["starting with a letter"]),
     "name too long for a deployment": (MD, {"metadata.name": "a" * 64}, ["at most 63 characters"]),
     "entrypoint and command": (
@@ -172,7 +180,7 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "entrypoint without code": (
         TP,
         {"spec.code.configMap": REMOVE},
-        ["spec.code.configMap or spec.image must be set: the default trainer image carries no code"],
+        ["spec.code.configMap or spec.image must be set because the default trainer image contains no training code"],
     ),
     "unknown bundled data": (
         TP,
@@ -182,28 +190,28 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "ConfigMap without key": (
         TP,
         {"spec.data.0.uri": "configmap://data"},
-        ["uri: a ConfigMap is given as configmap://name/key"],
+        ["uri: a ConfigMap must be given as configmap://name/key"],
     ),
     "Secret for a claim": (
         TP,
         {"spec.data.0.uri": "pvc://claim/path", "spec.data.0.secretRef.name": "lake"},
-        ["secretRef has an effect only with a uri of s3://, gs://, az://, http:// or https://"],
+        ["secretRef may be set only with a uri of s3://, gs://, az://, http:// or https://"],
     ),
     "format of bundled data": (
         TP,
         {"spec.data.0.uri": "builtin://iris", "spec.data.0.format": "CSV"},
-        ["format has no effect with builtin://: leave it out"],
+        ["format must not be set with a uri of builtin://"],
     ),
-    "column min above max": (TP, {EXPECT: column(min=2, max=1)}, ["min must not be above max"]),
+    "column min above max": (TP, {EXPECT: column(min=2, max=1)}, ["min must not be greater than max"]),
     "min of a category": (
         TP,
         {EXPECT: column(type="Category", min=2)},
-        ["min and max have an effect only on a column of type Number"],
+        ["min and max may be set only for a column of type Number"],
     ),
     "allowed of a number": (
         TP,
         {EXPECT: column(type="Number", allowed=["a"])},
-        ["allowed has an effect only on a column of type Category"],
+        ["allowed may be set only for a column of type Category"],
     ),
     "gate without a limit": (
         TP,
@@ -213,22 +221,22 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "gate that none can pass": (
         TP,
         {"spec.evaluation": gates({"metric": "f1", "min": 0.9, "max": 0.8})},
-        ["gate: min must not be above max, or no candidate can pass"],
+        ["gate: min must not be greater than max"],
     ),
     "built-in metric without target": (
         TP,
         {"spec.target": REMOVE, "spec.evaluation": gates({"metric": "f1", "min": 0.5})},
-        ["spec.target must be set: a gate uses a built-in metric"],
+        ["spec.target must be set because a gate uses a built-in metric"],
     ),
     "polling data that never changes": (
         TP,
         {"spec.data.0.uri": "builtin://iris", "spec.triggers": {"dataChange": {}}},
-        ["spec.triggers.dataChange has no effect: every input is builtin://, which never changes"],
+        ["spec.triggers.dataChange must not be set if all inputs are builtin://, because these never change"],
     ),
     "time zone in the schedule": (
         TP,
         {"spec.triggers": {"schedule": {"cron": "TZ=UTC 0 3 * * *"}}},
-        ["cron must not contain TZ= or CRON_TZ=: use timeZone"],
+        ["cron must not contain TZ= or CRON_TZ=; use timeZone instead"],
     ),
     "six cron fields": (TP, {"spec.triggers": {"schedule": {"cron": "0 0 3 * * *"}}}, ["spec.triggers.schedule.cron"]),
     "local time zone": (
@@ -239,7 +247,7 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "Secret for a claim of artifacts": (
         TP,
         {"spec.artifacts": {"secretRef": {"name": "lake"}}},
-        ["secretRef has an effect only with a uri of s3://, gs:// or az://"],
+        ["secretRef may be set only with a uri of s3://, gs:// or az://"],
     ),
     "two models": (
         MD,
@@ -250,7 +258,7 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "number of a named version": (
         MD,
         {"spec.model": {"version": "churn-1", "number": 1}},
-        ["spec.model.number has an effect only together with pipeline"],
+        ["spec.model.number may be set only together with pipeline"],
     ),
     "replicas and autoscaling": (
         MD,
@@ -260,17 +268,17 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "fewest above most replicas": (
         MD,
         {"spec.autoscaling": {"minReplicas": 4, "maxReplicas": 3}},
-        ["spec.autoscaling: minReplicas must not be above maxReplicas"],
+        ["spec.autoscaling: minReplicas must not be greater than maxReplicas"],
     ),
     "steps without canary": (
         MD,
         {"spec.rollout": {"strategy": "Immediate", "steps": [{"weight": 10}]}},
-        ["spec.rollout.steps has an effect only with strategy Canary"],
+        ["spec.rollout.steps may be set only with strategy Canary"],
     ),
     "analysis without canary": (
         MD,
         {"spec.rollout": {"analysis": {"checks": [CHECK]}}},
-        ["spec.rollout.analysis has an effect only with strategy Canary"],
+        ["spec.rollout.analysis may be set only with strategy Canary"],
     ),
     "canary without steps": (
         MD,
@@ -290,12 +298,12 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "cause that is not watched": (
         MM,
         {"spec.actions": {"retrain": {"causes": ["Drift", "Performance"]}}},
-        ["spec.actions: each of causes (Drift, Quality, Performance) must be watched by the section of that name"],
+        ["spec.actions: each entry of causes (Drift, Quality, Performance) requires the section of that name in spec"],
     ),
     "roll-back cause that is not watched": (
         MM,
         {"spec.actions": {"rollback": {"causes": ["Quality"]}}},
-        ["spec.actions: each of causes (Drift, Quality, Performance) must be watched by the section of that name"],
+        ["spec.actions: each entry of causes (Drift, Quality, Performance) requires the section of that name in spec"],
     ),
     "quality without a limit": (
         MM,
@@ -305,14 +313,14 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "limits of batching that is off": (
         MD,
         {"spec.server.batching": {"enabled": False, "maxRows": 8}},
-        ["spec.server.batching: maxRows and maxDelayMilliseconds have an effect only with enabled true"],
+        ["spec.server.batching: maxRows and maxDelayMilliseconds may be set only with enabled true"],
     ),
     **{
         f"tracing to {endpoint}": (
             MD,
             {"spec.server.tracing": {"endpoint": endpoint}},
             [
-                "spec.server.tracing.endpoint must be the address of an OTLP collector, http:// or https://, "
+                "spec.server.tracing.endpoint must be the URL of an OTLP collector, http:// or https://, "
                 "for example http://otel-collector.observability:4318"
             ],
         )
@@ -451,7 +459,7 @@ def test_an_unknown_field_is_named(api: ApiServer, kind: str) -> None:
 
 
 CHANGES: dict[str, tuple[str, Json, str]] = {
-    "spec of a run": (TR, {"spec.seed": 7}, "spec is immutable: it records what happened; create a new object instead"),
+    "spec of a run": (TR, {"spec.seed": 7}, "spec is immutable; create a new object instead"),
     "field added to a run": (TR, {"spec.queueName": "q"}, "spec is immutable"),
     "spec of a version": (MV, {"spec.metrics": {"f1": 0.9}}, "spec is immutable"),
     "deployment of a monitor": (MM, {"spec.deployment": "other"}, "spec.deployment is immutable"),

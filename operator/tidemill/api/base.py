@@ -74,14 +74,18 @@ def list_map(*keys: str) -> dict[str, Any]:
 NetworkPolicies = Annotated[
     Literal["Managed", "None"] | None,
     Field(
-        description="Managed: the operator keeps a NetworkPolicy that lets each kind of caller reach its own port of the pods. None: it keeps none and removes its own. Absent: Managed."
+        description=(
+            "Whether the operator creates a NetworkPolicy for the pods of this object. Managed: it keeps a "
+            "NetworkPolicy that lets each kind of caller reach only the port meant for it. None: it creates none and "
+            "deletes the one that it created. If not set, Managed applies."
+        )
     ),
 ]
 """No default in the schema: that would be stored, and could never change for objects that say nothing."""
 
 ATOMIC: dict[str, Any] = {"x-kubernetes-list-type": "atomic"}
 SET: dict[str, Any] = {"x-kubernetes-list-type": "set"}
-UNCHANGED = rule("self == oldSelf", "spec is immutable: it records what happened; create a new object instead")
+UNCHANGED = rule("self == oldSelf", "spec is immutable; create a new object instead")
 IMMUTABLE = rules(UNCHANGED)
 
 
@@ -95,6 +99,7 @@ class Model(BaseModel):
         frozen=True,
         protected_namespaces=(),
         allow_inf_nan=False,  # JSON has neither
+        use_attribute_docstrings=True,  # the text below a field is its description in the CRD
     )
 
     def to_json(self) -> dict[str, Any]:
@@ -165,19 +170,20 @@ class Resource(Model):
 class Condition(Model):
     """One observation about an object, as `metav1.Condition`."""
 
-    type: Annotated[str, Field(max_length=316, description="Type of the condition, PascalCase.")]
-    status: Annotated[Literal["True", "False", "Unknown"], Field(description="True, False or Unknown.")]
-    observed_generation: Annotated[
-        int | None,
-        Field(
-            ge=0, description="The metadata.generation that this condition was computed from; absent in those of birth."
-        ),
-    ] = None
-    last_transition_time: Annotated[Time, Field(description="When the status last changed.")]
-    reason: Annotated[
-        str, Field(max_length=1024, min_length=1, description="Why, one PascalCase word from the documented set.")
-    ]
-    message: Annotated[str, Field(max_length=32768, description="Why, a sentence for people.")]
+    type: Annotated[str, Field(max_length=316)]
+    """Type of the condition in CamelCase, for example Ready."""
+    status: Literal["True", "False", "Unknown"]
+    """Status of the condition: True, False or Unknown."""
+    observed_generation: Annotated[int | None, Field(ge=0)] = None
+    """The metadata.generation that this condition was computed from. Not set in the default conditions that an object
+    has until the operator writes its status for the first time."""
+    last_transition_time: Time
+    """When the status of the condition last changed. 1970-01-01 in the default conditions that an object has until the
+    operator writes its status for the first time."""
+    reason: Annotated[str, Field(max_length=1024, min_length=1)]
+    """Reason for the last change of the status: one CamelCase word from the documented set of reasons."""
+    message: Annotated[str, Field(max_length=32768)]
+    """Explanation for people."""
 
 
 class Status(Model):
@@ -185,63 +191,63 @@ class Status(Model):
 
     model_config = ConfigDict(extra="ignore")
 
-    observed_generation: Annotated[
-        int, Field(description="The metadata.generation that this status speaks of; -1: as it was born.")
-    ] = -1
-    conditions: Annotated[
-        list[Condition],
-        Field(
-            description="Ready, Reconciling, Stalled as kstatus reads them, and the kind's own.",
-            json_schema_extra=list_map("type"),
-        ),
-    ] = []
+    observed_generation: int = -1
+    """The metadata.generation that this status was computed from. -1 until the operator has written the status for the
+    first time."""
+    conditions: Annotated[list[Condition], Field(json_schema_extra=list_map("type"))] = []
+    """Conditions of the object: Ready, Reconciling and Stalled with the meaning that kstatus gives them, and further
+    types of this kind."""
 
 
 class SecretRef(Model):
     """A Secret in the same namespace."""
 
-    name: Annotated[ObjectName, Field(description="Name of the Secret.")]
+    name: ObjectName
+    """Name of the Secret."""
 
 
 class ConfigMapRef(Model):
     """A ConfigMap in the same namespace."""
 
-    name: Annotated[ObjectName, Field(description="Name of the ConfigMap.")]
+    name: ObjectName
+    """Name of the ConfigMap."""
 
 
 class Resources(Model):
-    """CPU and memory of a container, as in a Pod."""
+    """CPU and memory of the container, in the form of a Pod's resources."""
 
-    requests: Annotated[
-        dict[str, Quantity] | None,
-        Field(max_length=16, description="What is reserved, for example {cpu: 500m, memory: 1Gi}."),
-    ] = None
-    limits: Annotated[dict[str, Quantity] | None, Field(max_length=16, description="What may not be exceeded.")] = None
+    requests: Annotated[dict[str, Quantity] | None, Field(max_length=16)] = None
+    """Minimum resources that are reserved for the container, for example {cpu: 500m, memory: 1Gi}."""
+    limits: Annotated[dict[str, Quantity] | None, Field(max_length=16)] = None
+    """Maximum resources that the container may use, for example {memory: 2Gi}."""
 
 
 class Toleration(Model):
-    """A taint that pods of this object tolerate, as in a Pod."""
+    """A taint that the pods tolerate, in the form of a Pod's tolerations."""
 
-    key: Annotated[
-        str | None, Field(max_length=317, description="Taint key; absent with operator Exists matches all keys.")
-    ] = None
-    operator: Annotated[Literal["Exists", "Equal"] | None, Field(description="Exists or Equal (default).")] = None
-    value: Annotated[str | None, Field(max_length=63, description="Taint value for Equal.")] = None
-    effect: Annotated[
-        Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, Field(description="Taint effect; absent: all.")
-    ] = None
-    toleration_seconds: Annotated[
-        int | None, Field(description="How long a NoExecute taint is tolerated; absent: for ever.")
-    ] = None
+    key: Annotated[str | None, Field(max_length=317)] = None
+    """Key of the tolerated taint. If not set, operator must be Exists, and taints with any key are tolerated."""
+    operator: Literal["Exists", "Equal"] | None = None
+    """How the taint is matched. Exists: by key alone. Equal: by key and value. If not set, Equal applies."""
+    value: Annotated[str | None, Field(max_length=63)] = None
+    """Value of the tolerated taint. Used with operator Equal only."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Effect of the tolerated taint: NoSchedule, PreferNoSchedule or NoExecute. If not set, taints with any effect are
+    tolerated."""
+    toleration_seconds: int | None = None
+    """Time in seconds for which a NoExecute taint is tolerated. If not set, it is tolerated forever."""
 
 
 READY_COLUMNS = (
     Column(
-        "Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether the object is as its spec says."
+        "Ready",
+        "string",
+        '.status.conditions[?(@.type=="Ready")].status',
+        "Whether the object is in the state that its spec asks for.",
     ),
-    Column("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', "Why it is, or is not, ready."),
+    Column("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', "Reason of the Ready condition."),
 )
 TAIL_COLUMNS = (
-    Column("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
-    Column("Message", "string", '.status.conditions[?(@.type=="Ready")].message', "The reason as a sentence.", 1),
+    Column("Age", "date", ".metadata.creationTimestamp", "Time since the object was created."),
+    Column("Message", "string", '.status.conditions[?(@.type=="Ready")].message', "Message of the Ready condition.", 1),
 )

@@ -43,13 +43,13 @@ ROWS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "whole numbers have 64 bits": (
         Annotated[int, Field(description="D.", ge=1)],
         ...,
-        {"description": "D.", "type": "integer", "format": "int64", "minimum": 1},
+        {"description": "D. Must be at least 1.", "type": "integer", "format": "int64", "minimum": 1},
     ),
     "exclusive bounds": (
         Annotated[float, Field(description="D.", gt=0, lt=1)],
         ...,
         {
-            "description": "D.",
+            "description": "D. Must be greater than 0 and less than 1.",
             "type": "number",
             "minimum": 0,
             "maximum": 1,
@@ -57,10 +57,22 @@ ROWS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
             "exclusiveMaximum": True,
         },
     ),
+    "bounds are shown, then the default": (
+        Annotated[int, Field(description="D.", ge=1, le=9)],
+        5,
+        {
+            "description": "D. Must be between 1 and 9. Defaults to 5.",
+            "type": "integer",
+            "format": "int64",
+            "minimum": 1,
+            "maximum": 9,
+            "default": 5,
+        },
+    ),
     "a default is shown": (
         Annotated[bool, Field(description="D.")],
         False,
-        {"description": "D. Default: false.", "type": "boolean", "default": False},
+        {"description": "D. Defaults to false.", "type": "boolean", "default": False},
     ),
     "choices": (
         Annotated[Literal["A", "B"] | None, Field(description="D.")],
@@ -114,7 +126,7 @@ def test_list_items_have_no_defaults_but_say_them() -> None:
     assert (got["x-kubernetes-list-type"], got["x-kubernetes-list-map-keys"]) == ("map", ["b"])
     assert got["items"]["description"] == "What an inner object is."
     assert got["items"]["properties"]["a"] == {
-        "description": "A. Default: 1.",
+        "description": "A. Defaults to 1.",
         "type": "integer",
         "format": "int64",
     }

@@ -1,4 +1,4 @@
-"""ModelDeployment: a model on an address, rolled out step by step."""
+"""ModelDeployment: serves a model version, rolled out step by step."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -29,54 +29,62 @@ from tidemill.api.v1alpha1.model_server import Server
 
 
 class ModelReference(Model):
-    """Which version is served."""
+    """Selects the version that is served."""
 
     model_config = {
         "json_schema_extra": rules(
             rule(
                 "has(self.pipeline) != has(self.version)", "spec.model: exactly one of pipeline and version must be set"
             ),
-            rule(
-                "!has(self.number) || has(self.pipeline)", "spec.model.number has an effect only together with pipeline"
-            ),
+            rule("!has(self.number) || has(self.pipeline)", "spec.model.number may be set only together with pipeline"),
         )
     }
 
-    pipeline: Annotated[
-        ObjectName | None, Field(description="Follow the newest approved version of this TrainingPipeline.")
-    ] = None
-    number: Annotated[int | None, Field(ge=1, description="Stay on this version number of the pipeline.")] = None
-    version: Annotated[ObjectName | None, Field(description="Serve the ModelVersion of this name.")] = None
+    pipeline: ObjectName | None = None
+    """Name of a TrainingPipeline in the same namespace. If number is not set, the deployment follows the newest
+    approved version of this pipeline that was not rolled back."""
+    number: Annotated[int | None, Field(ge=1)] = None
+    """Number of the version of the pipeline to serve. The deployment then stays on this version. If not set, the newest
+    approved version is served."""
+    version: ObjectName | None = None
+    """Name of a ModelVersion in the same namespace. The deployment stays on this version."""
 
 
 class Autoscaling(Model):
-    """Replicas by load; the operator then leaves the number of replicas to the autoscaler."""
+    """Scales the number of server pods with their CPU utilization."""
 
     model_config = {
         "json_schema_extra": rules(
-            rule("self.minReplicas <= self.maxReplicas", "spec.autoscaling: minReplicas must not be above maxReplicas")
+            rule(
+                "self.minReplicas <= self.maxReplicas",
+                "spec.autoscaling: minReplicas must not be greater than maxReplicas",
+            )
         )
     }
 
-    min_replicas: Annotated[int, Field(ge=1, le=1000, description="Fewest replicas.")] = 1
-    max_replicas: Annotated[int, Field(ge=1, le=1000, description="Most replicas.")]
-    target_cpu_utilization: Annotated[
-        int, Field(alias="targetCPUUtilization", ge=1, le=100, description="Percentage of the requested CPU to aim at.")
-    ] = 70
+    min_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Minimum number of server pods."""
+    max_replicas: Annotated[int, Field(ge=1, le=1000)]
+    """Maximum number of server pods."""
+    target_cpu_utilization: Annotated[int, Field(alias="targetCPUUtilization", ge=1, le=100)] = 70
+    """Average CPU utilization of the pods that the autoscaler aims for, in percent of the CPU that they request."""
 
 
 class Step(Model):
-    """One step of a canary."""
+    """One step of a canary rollout."""
 
-    weight: Annotated[int, Field(ge=1, le=100, description="Percentage of requests that the candidate answers.")]
-    duration_seconds: Annotated[
-        int | None,
-        Field(ge=1, le=MAX_SECONDS, description="How long; absent: until the annotation tidemill.io/promote is set."),
-    ] = None
+    weight: Annotated[int, Field(ge=1, le=100)]
+    """Percentage of requests that the candidate receives in this step."""
+    duration_seconds: Annotated[int | None, Field(ge=1, le=MAX_SECONDS)] = None
+    """Duration of the step in seconds. If not set, the step lasts until the annotation tidemill.io/promote gets a new
+    value."""
 
 
 class Check(Model):
-    """One check of the candidate, from the router's own figures."""
+    """One check of the candidate, computed from the statistics of the router.
+
+    At least one of max and maxRatioToStable must be set.
+    """
 
     model_config = {
         "json_schema_extra": rules(
@@ -87,53 +95,46 @@ class Check(Model):
         )
     }
 
-    metric: Annotated[
-        Literal["ErrorRatio", "LatencyP50Milliseconds", "LatencyP95Milliseconds", "LatencyP99Milliseconds"],
-        Field(
-            description="ErrorRatio (0 to 1), LatencyP50Milliseconds, LatencyP95Milliseconds or LatencyP99Milliseconds."
-        ),
-    ]
-    max: Annotated[float | None, Field(ge=0, description="Largest passing value.")] = None
-    max_ratio_to_stable: Annotated[
-        float | None,
-        Field(gt=0, description="Largest passing ratio to the stable version's value in the same interval."),
-    ] = None
+    metric: Literal["ErrorRatio", "LatencyP50Milliseconds", "LatencyP95Milliseconds", "LatencyP99Milliseconds"]
+    """Metric that is checked. ErrorRatio: share of requests that were answered with a 5xx status or the gRPC status of
+    a server error, from 0 to 1. LatencyP50Milliseconds, LatencyP95Milliseconds, LatencyP99Milliseconds: 50th, 95th or
+    99th percentile of the response time in milliseconds."""
+    max: Annotated[float | None, Field(ge=0)] = None
+    """Maximum value with which the check passes."""
+    max_ratio_to_stable: Annotated[float | None, Field(gt=0)] = None
+    """Maximum ratio of the candidate's value to the stable version's value in the same interval with which the check
+    passes. For example, 1.2 allows a value that is 20 % higher."""
 
 
 class Analysis(Model):
-    """When a candidate is good enough to go on."""
+    """Automatic analysis of a candidate."""
 
-    interval_seconds: Annotated[int, Field(ge=1, le=3600, description="Time between two measurements.")] = 15
-    min_requests: Annotated[
-        int,
-        Field(
-            ge=1, le=1_000_000_000, description="Requests to the candidate in an interval; with fewer it is not judged."
-        ),
-    ] = 50
-    no_traffic: Annotated[
-        Literal["Wait", "Proceed"],
-        Field(description="What happens at the end of a step that had too few requests: Wait for more, or Proceed."),
-    ] = "Wait"
-    failure_limit: Annotated[
-        int, Field(ge=1, le=100, description="Failed measurements in one step that roll the candidate back.")
-    ] = 2
-    checks: Annotated[
-        list[Check], Field(min_length=1, max_length=10, description="All must pass.", json_schema_extra=ATOMIC)
-    ]
+    interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 15
+    """Time in seconds between two measurements."""
+    min_requests: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50
+    """Minimum number of requests that the candidate must have answered for a measurement to count. With fewer requests
+    the measurement is Inconclusive and continues in the next interval."""
+    no_traffic: Literal["Wait", "Proceed"] = "Wait"
+    """What happens at the end of a step in which the candidate answered too few requests for any measurement. Wait: the
+    step continues until there are enough requests. Proceed: the rollout continues without a measurement."""
+    failure_limit: Annotated[int, Field(ge=1, le=100)] = 2
+    """Number of failed measurements within one step after which the candidate is rolled back."""
+    checks: Annotated[list[Check], Field(min_length=1, max_length=10, json_schema_extra=ATOMIC)]
+    """Checks that are made in each measurement. The measurement succeeds if all of them pass."""
 
 
 class Rollout(Model):
-    """How a new version replaces the stable one."""
+    """How a new version replaces the stable version."""
 
     model_config = {
         "json_schema_extra": rules(
             rule(
                 "self.strategy == 'Canary' || (!has(self.steps) || size(self.steps) == 0)",
-                "spec.rollout.steps has an effect only with strategy Canary",
+                "spec.rollout.steps may be set only with strategy Canary",
             ),
             rule(
                 "self.strategy == 'Canary' || !has(self.analysis)",
-                "spec.rollout.analysis has an effect only with strategy Canary",
+                "spec.rollout.analysis may be set only with strategy Canary",
             ),
             rule(
                 "self.strategy != 'Canary' || (has(self.steps) && size(self.steps) > 0)",
@@ -142,44 +143,34 @@ class Rollout(Model):
             rule(
                 "!has(self.steps) || (self.steps.map(s, s.weight).isSorted() && "
                 "self.steps.all(s, self.steps.exists_one(t, t.weight == s.weight)))",
-                "spec.rollout.steps: weights must rise from step to step",
+                "spec.rollout.steps: weights must increase from step to step",
             ),
         )
     }
 
-    strategy: Annotated[
-        Literal["Canary", "Immediate"],
-        Field(
-            description="Canary: by steps, with analysis and roll-back. Immediate: all requests as soon as the new version is ready."
-        ),
-    ] = "Immediate"
-    steps: Annotated[
-        list[Step],
-        Field(
-            max_length=20,
-            description="Steps of a canary; after the last one the candidate gets all requests.",
-            json_schema_extra=ATOMIC,
-        ),
-    ] = []
-    analysis: Annotated[
-        Analysis | None, Field(description="Automatic judgement; absent: only time and pods count.")
-    ] = None
-    progress_deadline_seconds: Annotated[
-        int,
-        Field(
-            ge=10, le=MAX_SECONDS, description="A candidate whose pods are not ready within this time is rolled back."
-        ),
-    ] = 600
+    strategy: Literal["Canary", "Immediate"] = "Immediate"
+    """How requests move to a new version. Canary: step by step, with automatic analysis and rollback. Immediate: all at
+    once, as soon as the pods of the new version are ready."""
+    steps: Annotated[list[Step], Field(max_length=20, json_schema_extra=ATOMIC)] = []
+    """Steps of a canary rollout, in order. Required with strategy Canary. The weights must increase from step to step.
+    After the last step the candidate becomes the stable version and receives all requests."""
+    analysis: Analysis | None = None
+    """Automatic analysis of the candidate during a canary rollout. If not set, a step ends after its duration, and only
+    a candidate whose pods are not ready is rolled back."""
+    progress_deadline_seconds: Annotated[int, Field(ge=10, le=MAX_SECONDS)] = 600
+    """Time in seconds within which the pods of a candidate must become ready. If they do not, the candidate is rolled
+    back. Pods of the stable version that are not ready for longer than this make the deployment Stalled."""
 
 
 class Logging(Model):
-    """What the servers report to a ModelMonitor."""
+    """What the servers send to a ModelMonitor."""
 
-    sample_ratio: Annotated[Ratio, Field(description="Share of requests whose rows are reported, 0 to 1.")] = 1.0
+    sample_ratio: Ratio = 1.0
+    """Share of requests whose rows and predictions are sent to the ModelMonitor."""
 
 
 class ModelDeploymentSpec(Model):
-    """What is served and how it changes."""
+    """Desired state of a ModelDeployment."""
 
     model_config = {
         "json_schema_extra": rules(
@@ -190,183 +181,200 @@ class ModelDeploymentSpec(Model):
         )
     }
 
-    suspend: Annotated[
-        bool, Field(description="Change nothing: keep serving what is served now, hold a canary at its present weight.")
-    ] = False
-    model: Annotated[ModelReference, Field(description="Which version is served.")]
-    replicas: Annotated[
-        int | None, Field(ge=0, le=1000, description="Number of server pods; absent: 1, or as autoscaling decides.")
-    ] = None
-    autoscaling: Annotated[Autoscaling | None, Field(description="Replicas by load.")] = None
-    server: Annotated[Server, Field(description="The model server's pods.")] = Server()
-    rollout: Annotated[Rollout, Field(description="How a new version replaces the stable one.")] = Rollout()
-    logging: Annotated[Logging, Field(description="What is reported to a ModelMonitor.")] = Logging()
+    suspend: bool = False
+    """Whether the operator stops changing this deployment. If true, the versions that are served now keep serving, and
+    a canary keeps its current weight."""
+    model: ModelReference
+    """Selects the version that is served. Exactly one of pipeline and version must be set."""
+    replicas: Annotated[int | None, Field(ge=0, le=1000)] = None
+    """Number of server pods of each version that receives requests. Must not be set together with autoscaling. If
+    neither is set, there is 1 pod."""
+    autoscaling: Autoscaling | None = None
+    """Scales the number of server pods with their CPU utilization, by a HorizontalPodAutoscaler. Must not be set
+    together with replicas. If not set, the number of pods is fixed."""
+    server: Server = Server()
+    """Settings of the model server and its pods."""
+    rollout: Rollout = Rollout()
+    """How a new version replaces the stable version."""
+    logging: Logging = Logging()
+    """What the servers send to a ModelMonitor of this deployment. Has no effect if there is none."""
     network_policies: NetworkPolicies = None
 
 
 class StableStatus(Model):
-    """The version that answers requests."""
+    """The version that serves requests."""
 
-    version: Annotated[str, Field(description="Name of the ModelVersion.")]
-    digest: Annotated[Digest, Field(description="Its digest.")]
-    weight: Annotated[int, Field(description="Percentage of requests.")] = 100
-    since: Annotated[Time | None, Field(description="Since when it is the stable version.")] = None
-    runtime: Annotated[str | None, Field(description="What its servers run: ONNX or Native (scikit-learn).")] = None
-    runtime_reason: Annotated[str | None, Field(description="Why that runtime, as half a sentence.")] = None
-    batching_reason: Annotated[
-        str | None,
-        Field(description="Why its servers answer each request alone, where that is so because of the model."),
-    ] = None
+    version: str
+    """Name of the ModelVersion."""
+    digest: Digest
+    """Digest of the version."""
+    weight: int = 100
+    """Percentage of requests that the version receives."""
+    since: Time | None = None
+    """Time when the version became the stable version."""
+    runtime: str | None = None
+    """Runtime that executes the model in the servers: ONNX or Native (scikit-learn)."""
+    runtime_reason: str | None = None
+    """Why the servers use that runtime."""
+    batching_reason: str | None = None
+    """Why the servers predict the rows of each request separately. Set only if the model is the cause, because its
+    prediction for a row depends on the other rows of a batch."""
 
 
 class CheckResult(Model):
-    """The outcome of one check."""
+    """Result of one check of a measurement."""
 
-    metric: Annotated[str, Field(description="The metric.")]
-    verdict: Annotated[Literal["Successful", "Failed", "Inconclusive", "Error"], Field(description="The outcome.")]
-    value: Annotated[float | None, Field(description="The candidate's value.")] = None
-    stable_value: Annotated[float | None, Field(description="The stable version's value.")] = None
-    limit: Annotated[float | None, Field(description="The limit that counted.")] = None
+    metric: str
+    """Metric that was checked."""
+    verdict: Literal["Successful", "Failed", "Inconclusive", "Error"]
+    """Result of the check: Successful, Failed, Inconclusive (too few requests) or Error."""
+    value: float | None = None
+    """Value of the candidate. Milliseconds for a latency, a share from 0 to 1 for ErrorRatio."""
+    stable_value: float | None = None
+    """Value of the stable version in the same interval. Set only for a check with maxRatioToStable."""
+    limit: float | None = None
+    """Maximum value with which the candidate passed."""
 
 
 class AnalysisStatus(Model):
-    """The last measurement."""
+    """The last measurement of a candidate."""
 
-    time: Annotated[Time, Field(description="When.")]
-    since: Annotated[
-        Time, Field(description="Start of what was measured; a stretch with too few requests is carried on.")
-    ]
-    verdict: Annotated[
-        Literal["Successful", "Failed", "Inconclusive", "Error"],
-        Field(description="Successful; Failed; Inconclusive: too few requests; Error: the figures could not be read."),
-    ]
-    requests: Annotated[int, Field(description="Requests that the candidate answered in the interval.")] = 0
-    message: Annotated[str, Field(description="As a sentence.")]
-    checks: Annotated[list[CheckResult], Field(description="By check.", json_schema_extra=ATOMIC)] = []
+    time: Time
+    """Time when the measurement was made."""
+    since: Time
+    """Start of the measured interval. An interval with too few requests is extended until there are enough."""
+    verdict: Literal["Successful", "Failed", "Inconclusive", "Error"]
+    """Result of the measurement. Successful: all checks passed. Failed: a check failed. Inconclusive: there were too
+    few requests. Error: the statistics of the router could not be read."""
+    requests: int = 0
+    """Number of requests that the candidate answered in the interval."""
+    message: str
+    """Explanation of the verdict."""
+    checks: Annotated[list[CheckResult], Field(json_schema_extra=ATOMIC)] = []
+    """Result of each check."""
 
 
 class CandidateStatus(Model):
     """The version that is being rolled out."""
 
-    version: Annotated[str, Field(description="Name of the ModelVersion.")]
-    digest: Annotated[Digest, Field(description="Its digest.")]
-    weight: Annotated[int, Field(description="Percentage of requests.")] = 0
-    runtime: Annotated[str | None, Field(description="What its servers run: ONNX or Native (scikit-learn).")] = None
-    runtime_reason: Annotated[str | None, Field(description="Why that runtime, as half a sentence.")] = None
-    batching_reason: Annotated[
-        str | None,
-        Field(description="Why its servers answer each request alone, where that is so because of the model."),
-    ] = None
-    step: Annotated[int, Field(description="Index of the step; -1: its pods are starting.")] = -1
-    started_at: Annotated[Time, Field(description="When the roll-out started.")]
-    step_started_at: Annotated[Time | None, Field(description="When the step started.")] = None
-    failures: Annotated[int, Field(description="Failed measurements in this step.")] = 0
-    successes: Annotated[int, Field(description="Successful measurements in this step.")] = 0
-    last_analysis: Annotated[AnalysisStatus | None, Field(description="The last measurement.")] = None
-    baseline: Annotated[
-        str | None,
-        Field(
-            description="Router figures at the start of the stretch under measurement, for the operator itself: a new leader goes on from them."
-        ),
-    ] = None
+    version: str
+    """Name of the ModelVersion."""
+    digest: Digest
+    """Digest of the version."""
+    weight: int = 0
+    """Percentage of requests that the version receives."""
+    runtime: str | None = None
+    """Runtime that executes the model in the servers: ONNX or Native (scikit-learn)."""
+    runtime_reason: str | None = None
+    """Why the servers use that runtime."""
+    batching_reason: str | None = None
+    """Why the servers predict the rows of each request separately. Set only if the model is the cause, because its
+    prediction for a row depends on the other rows of a batch."""
+    step: int = -1
+    """Index of the current step in spec.rollout.steps, starting at 0. -1 while the pods of the candidate are
+    starting."""
+    started_at: Time
+    """Time when the rollout started."""
+    step_started_at: Time | None = None
+    """Time when the current step started."""
+    failures: int = 0
+    """Number of failed measurements in the current step."""
+    successes: int = 0
+    """Number of successful measurements in the current step."""
+    last_analysis: AnalysisStatus | None = None
+    """The last measurement in the current step."""
+    baseline: str | None = None
+    """Statistics of the router at the start of the current measurement, as JSON. For internal use: the operator
+    continues the measurement from here after a restart."""
 
 
 class FailedVersion(Model):
-    """A version that was taken back; not tried again until what is rolled out changes or a person asks."""
+    """A version that this deployment rolled back.
 
-    version: Annotated[str, Field(description="Name of the ModelVersion.")]
-    digest: Annotated[Digest, Field(description="Its digest.")]
-    reason: Annotated[str, Field(description="Why, one word.")]
-    message: Annotated[str, Field(description="Why, as a sentence.")]
-    time: Annotated[Time, Field(description="When.")]
-    spec: Annotated[
-        str,
-        Field(
-            max_length=71,
-            description="Digest of the parts of spec that decide what is rolled out: all but suspend, replicas, autoscaling, logging and networkPolicies.",
-        ),
-    ] = ""
+    It is not deployed again until the relevant parts of the spec change, the annotation tidemill.io/retry gets a new
+    value, or the rollback is lifted on the ModelVersion.
+    """
+
+    version: str
+    """Name of the ModelVersion."""
+    digest: Digest
+    """Digest of the version."""
+    reason: str
+    """Why the version was rolled back: one CamelCase word, for example AnalysisFailed."""
+    message: str
+    """Explanation of the reason."""
+    time: Time
+    """Time of the rollback."""
+    spec: Annotated[str, Field(max_length=71)] = ""
+    """Digest of the relevant parts of the spec at the time of the rollback: all fields except suspend, replicas,
+    autoscaling, logging and networkPolicies."""
 
 
 class ModelDeploymentStatus(Status):
-    """What is served now."""
+    """Observed state of a ModelDeployment."""
 
-    url: Annotated[str | None, Field(description="Address inside the cluster.")] = None
-    replicas: Annotated[
-        int, Field(ge=0, le=2147483647, description="Server pods of the stable version that are ready.")
-    ] = 0  # int32, as the scale subresource wants it
-    selector: Annotated[
-        str | None, Field(description="Label selector of the stable version's pods, for autoscalers.")
-    ] = None
-    stable: Annotated[StableStatus | None, Field(description="The version that answers requests.")] = None
-    previous: Annotated[
-        StableStatus | None, Field(description="The stable version before; where a roll-back goes.")
-    ] = None
-    candidate: Annotated[CandidateStatus | None, Field(description="The version that is being rolled out.")] = None
-    kept_pickles: Annotated[
-        list[Digest] | None,
-        Field(
-            max_length=2,
-            description="Digests of versions with a pickle that were stable or previous before spec.server.allowPickle existed: they are loaded without it until another version takes their place.",
-            json_schema_extra=ATOMIC,
-        ),
-    ] = None
-    failed_versions: Annotated[
-        list[FailedVersion], Field(max_length=20, description="Versions taken back.", json_schema_extra=ATOMIC)
-    ] = []
-    unsettled_since: Annotated[
-        Time | None,
-        Field(
-            description="Since when pods or routes have not been as the spec says although no version is being rolled out; absent while they are."
-        ),
-    ] = None
-    last_handled_promote: Annotated[
-        str | None,
-        Field(
-            description="Value of the annotation tidemill.io/promote that was last served; of more than 512 characters its digest."
-        ),
-    ] = None
-    last_handled_abort: Annotated[
-        str | None,
-        Field(
-            description="Value of the annotation tidemill.io/abort that was last served; of more than 512 characters its digest."
-        ),
-    ] = None
-    last_handled_retry: Annotated[
-        str | None,
-        Field(
-            description="Value of the annotation tidemill.io/retry that was last served; of more than 512 characters its digest."
-        ),
-    ] = None
-    last_handled_rollback: Annotated[
-        str | None, Field(description="Id of the monitor's roll-back request that was last served.")
-    ] = None
+    url: str | None = None
+    """URL of the deployment inside the cluster."""
+    replicas: Annotated[int, Field(ge=0, le=2147483647)] = 0
+    """Number of ready server pods of the stable version."""  # int32, as the scale subresource wants it
+    selector: str | None = None
+    """Label selector of the stable version's server pods. Autoscalers read it through the scale subresource."""
+    stable: StableStatus | None = None
+    """The version that serves requests. Not set until the first version has been ready."""
+    previous: StableStatus | None = None
+    """The version that was stable before the current one. A rollback requested by a ModelMonitor returns to it."""
+    candidate: CandidateStatus | None = None
+    """The version that is being rolled out. Not set while no rollout is in progress."""
+    kept_pickles: Annotated[list[Digest] | None, Field(max_length=2, json_schema_extra=ATOMIC)] = None
+    """Digests of versions that are stored as a pickle and were stable or previous before the field
+    spec.server.allowPickle existed. Servers load them even if allowPickle is false, until other versions replace
+    them."""
+    failed_versions: Annotated[list[FailedVersion], Field(max_length=20, json_schema_extra=ATOMIC)] = []
+    """Versions that this deployment rolled back, at most 20."""
+    unsettled_since: Time | None = None
+    """Time since when the pods or routes have not matched the spec while no rollout is in progress. Not set while they
+    match."""
+    last_handled_promote: str | None = None
+    """Last value of the annotation tidemill.io/promote that the operator processed. A value longer than 512 characters
+    is stored as its digest."""
+    last_handled_abort: str | None = None
+    """Last value of the annotation tidemill.io/abort that the operator processed. A value longer than 512 characters is
+    stored as its digest."""
+    last_handled_retry: str | None = None
+    """Last value of the annotation tidemill.io/retry that the operator processed. A value longer than 512 characters is
+    stored as its digest."""
+    last_handled_rollback: str | None = None
+    """Id of the last rollback request of a ModelMonitor that the operator processed."""
 
 
 class ModelDeployment(Resource):
-    """Puts a model version on an address, rolls new ones out step by step with analysis, and takes bad ones back."""
+    """Serves a model version, rolls out new versions step by step with automatic analysis, and rolls back bad ones."""
 
     INFO: ClassVar[Kind] = Kind(
         kind="ModelDeployment",
         plural="modeldeployments",
         singular="modeldeployment",
         short_names=("md",),
-        description="ModelDeployment puts a model version on an address, rolls new versions out step by step, and takes bad ones back.",
+        description=(
+            "ModelDeployment serves a model version at a stable address, rolls out new versions step by step, and "
+            "rolls back bad ones."
+        ),
         columns=(
             *READY_COLUMNS,
-            Column("Version", "string", ".status.stable.version", "The version that answers requests."),
-            Column("Candidate", "string", ".status.candidate.version", "The version that is being rolled out."),
+            Column("Version", "string", ".status.stable.version", "Name of the stable version, which serves requests."),
+            Column("Candidate", "string", ".status.candidate.version", "Name of the version that is being rolled out."),
             Column(
-                "Weight", "integer", ".status.candidate.weight", "Percentage of requests that the candidate answers."
+                "Weight", "integer", ".status.candidate.weight", "Percentage of requests that the candidate receives."
             ),
-            Column("URL", "string", ".status.url", "Address inside the cluster."),
+            Column("URL", "string", ".status.url", "URL of the deployment inside the cluster."),
             *TAIL_COLUMNS,
         ),
         born=(BORN_READY, Born("Available", "Unknown", PENDING, "Not known yet")),
         scale=True,
         name_rule=rule(
             "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 63",
-            "metadata.name becomes the name of a Service: at most 63 characters, a-z, 0-9 and '-', starting with a letter",
+            "metadata.name must be a valid Service name: at most 63 characters of a-z, 0-9 and '-', starting with "
+            "a letter",
         ),
     )
 

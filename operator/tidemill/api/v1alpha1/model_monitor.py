@@ -1,4 +1,4 @@
-"""ModelMonitor: what is watched, and what happens then."""
+"""ModelMonitor: what is monitored, and which actions follow."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -32,60 +32,62 @@ from tidemill.api.base import (
 
 DriftTest = Literal["PSI", "JensenShannon", "KolmogorovSmirnov"]
 TEST_HELP = (
-    "PSI (0.2 is usual), JensenShannon (distance, 0 to 0.83; 0.1 is usual) or KolmogorovSmirnov (0 to 1; 0.1 is usual)."
+    "Drift test. PSI: population stability index, 0 or more; 0.2 is a common threshold. "
+    "JensenShannon: Jensen-Shannon distance, from 0 to 0.83; 0.1 is a common threshold. "
+    "KolmogorovSmirnov: Kolmogorov-Smirnov statistic, from 0 to 1, for numeric columns; 0.1 is a common threshold. "
+    "For other columns PSI with threshold 0.2 replaces KolmogorovSmirnov."
 )
 
 
 class Window(Model):
-    """The stretch of time that one judgement covers."""
+    """Time windows in which predictions are counted and judged. Windows follow one another without overlap."""
 
-    seconds: Annotated[int, Field(ge=10, le=604800, description="Length of a window.")] = 3600
-    min_rows: Annotated[
-        int,
-        Field(
-            ge=10,
-            le=1_000_000_000,
-            description="Rows that a window needs to be judged; small samples look drifted by chance.",
-        ),
-    ] = 500
+    seconds: Annotated[int, Field(ge=10, le=604800)] = 3600
+    """Length of a window in seconds."""
+    min_rows: Annotated[int, Field(ge=10, le=1_000_000_000)] = 500
+    """Minimum number of rows that a window must have to be judged. Small samples can look drifted by chance."""
 
 
 class FeatureTest(Model):
-    """Test of one feature, in place of the test of all features."""
+    """Drift test of one feature. It replaces the test in spec.drift.features for this feature."""
 
-    name: Annotated[str, Field(min_length=1, max_length=256, description="Name of the feature.")]
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    """Name of the feature."""
     test: Annotated[DriftTest, Field(description=TEST_HELP)] = "PSI"
-    threshold: Annotated[float, Field(gt=0, description="Score from which the feature counts as drifted.")]
+    threshold: Annotated[float, Field(gt=0)]
+    """Score from which the feature counts as drifted. It depends on the test."""
 
 
 class DriftTestSpec(Model):
-    """A drift test."""
+    """A drift test and its threshold."""
 
     test: Annotated[DriftTest, Field(description=TEST_HELP)] = "PSI"
-    threshold: Annotated[float, Field(gt=0, description="Score from which a column counts as drifted.")] = 0.2
+    threshold: Annotated[float, Field(gt=0)] = 0.2
+    """Score from which a column counts as drifted. It depends on the test."""
 
 
 class Drift(Model):
-    """Comparison with the data that the version in service was trained on."""
+    """Detection of drift: how far current data differs from the data that the served version was trained on."""
 
-    features: Annotated[DriftTestSpec, Field(description="Test of every feature.")] = DriftTestSpec()
-    overrides: Annotated[
-        list[FeatureTest],
-        Field(max_length=500, description="Tests of single features.", json_schema_extra=list_map("name")),
-    ] = []
-    predictions: Annotated[DriftTestSpec | None, Field(description="Test of the predictions; absent: not watched.")] = (
-        None
-    )
-    drifted_share: Annotated[
-        Ratio, Field(description="Share of features that must have drifted for the window to count as drifted.")
-    ] = 0.3
-    consecutive_windows: Annotated[
-        int, Field(ge=1, le=24, description="Drifted windows in a row before DriftDetected becomes True.")
-    ] = 2
+    features: DriftTestSpec = DriftTestSpec()
+    """Drift test for all features that have no entry in overrides."""
+    overrides: Annotated[list[FeatureTest], Field(max_length=500, json_schema_extra=list_map("name"))] = []
+    """Drift tests for individual features."""
+    predictions: DriftTestSpec | None = None
+    """Drift test for the predictions. A window in which the predictions drifted counts as drifted. If not set, drift of
+    the predictions is not checked."""
+    drifted_share: Ratio = 0.3
+    """Share of features that must have drifted for a window to count as drifted. At least one feature must have
+    drifted."""
+    consecutive_windows: Annotated[int, Field(ge=1, le=24)] = 2
+    """Number of consecutive drifted windows after which the condition DriftDetected becomes True."""
 
 
 class Quality(Model):
-    """Largest acceptable shares of bad values in any feature."""
+    """Limits for bad values.
+
+    A feature that exceeds a limit in the last judged window makes the condition DataQualityDegraded True.
+    """
 
     model_config = {
         "json_schema_extra": rules(
@@ -96,15 +98,18 @@ class Quality(Model):
         )
     }
 
-    max_missing_ratio: Annotated[Ratio | None, Field(description="Missing values.")] = None
-    max_unseen_ratio: Annotated[Ratio | None, Field(description="Categories that training never saw.")] = None
-    max_out_of_range_ratio: Annotated[
-        Ratio | None, Field(description="Numbers outside the range seen in training.")
-    ] = None
+    max_missing_ratio: Ratio | None = None
+    """Maximum share of missing values in a feature. If not set, missing values are not checked."""
+    max_unseen_ratio: Ratio | None = None
+    """Maximum share of categories in a feature that do not occur in the training data. If not set, unseen categories
+    are not checked."""
+    max_out_of_range_ratio: Ratio | None = None
+    """Maximum share of values in a numeric feature that are outside of the range of the training data. If not set, the
+    range is not checked."""
 
 
 class Performance(Model):
-    """A metric on labels that arrive later."""
+    """A metric that compares predictions with labels (ground truth) that arrive later."""
 
     model_config = {
         "json_schema_extra": rules(
@@ -112,91 +117,77 @@ class Performance(Model):
         )
     }
 
-    metric: Annotated[
-        Literal["accuracy", "balanced_accuracy", "f1", "rmse", "mae", "r2"],
-        Field(description="accuracy, balanced_accuracy, f1, rmse, mae or r2."),
-    ]
-    min: Annotated[float | None, Field(description="Smallest acceptable value.")] = None
-    max: Annotated[float | None, Field(description="Largest acceptable value.")] = None
-    label_delay_seconds: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=MAX_SECONDS,
-            description="By when a label is expected; predictions without one are counted from then on.",
-        ),
-    ] = 86400
-    min_labels: Annotated[
-        int, Field(ge=1, le=1_000_000_000, description="Labels needed before the metric is judged.")
-    ] = 200
+    metric: Literal["accuracy", "balanced_accuracy", "f1", "rmse", "mae", "r2"]
+    """Metric that is computed: accuracy, balanced_accuracy or f1 for classification; rmse, mae or r2 for regression."""
+    min: float | None = None
+    """Minimum acceptable value. A lower value makes the condition PerformanceDegraded True."""
+    max: float | None = None
+    """Maximum acceptable value. A higher value makes the condition PerformanceDegraded True."""
+    label_delay_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 86400
+    """Time in seconds by which the label of a prediction is expected. Only windows that ended at least this long ago
+    are judged."""
+    min_labels: Annotated[int, Field(ge=1, le=1_000_000_000)] = 200
+    """Minimum number of labels that the metric needs to be judged."""
 
 
 Cause = Literal["Drift", "Quality", "Performance"]
 
 
 class Retrain(Model):
-    """Ask the deployment's pipeline for a run."""
+    """Requests a training run from the TrainingPipeline of the served version.
 
-    causes: Annotated[
-        list[Cause],
-        Field(
-            min_length=1,
-            max_length=3,
-            description="What leads to it: Drift, Quality, Performance.",
-            json_schema_extra=SET,
-        ),
-    ]
-    cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS, description="Shortest time between two requests.")] = (
-        21600
-    )
-    max_per_day: Annotated[int, Field(ge=1, le=10, description="Most requests within 24 hours.")] = 2
+    The pipeline must have set spec.triggers.monitors.
+    """
+
+    causes: Annotated[list[Cause], Field(min_length=1, max_length=3, json_schema_extra=SET)]
+    """Findings that lead to a request: Drift, Quality or Performance. Each requires the section of that name in
+    spec."""
+    cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 21600
+    """Minimum time in seconds between two requests."""
+    max_per_day: Annotated[int, Field(ge=1, le=10)] = 2
+    """Maximum number of requests within 24 hours."""
 
 
 class Rollback(Model):
-    """Ask the deployment to return to the previous stable version."""
+    """Requests a rollback of the ModelDeployment to the previous stable version."""
 
-    causes: Annotated[
-        list[Cause],
-        Field(
-            min_length=1,
-            max_length=3,
-            description="What leads to it: Drift, Quality, Performance.",
-            json_schema_extra=SET,
-        ),
-    ]
-    cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS, description="Shortest time between two requests.")] = (
-        21600
-    )
-    max_per_day: Annotated[int, Field(ge=1, le=10, description="Most requests within 24 hours.")] = 1
+    causes: Annotated[list[Cause], Field(min_length=1, max_length=3, json_schema_extra=SET)]
+    """Findings that lead to a request: Drift, Quality or Performance. Each requires the section of that name in
+    spec."""
+    cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 21600
+    """Minimum time in seconds between two requests."""
+    max_per_day: Annotated[int, Field(ge=1, le=10)] = 1
+    """Maximum number of requests within 24 hours."""
 
 
 class Actions(Model):
-    """What the monitor may ask for by itself."""
+    """Actions that the monitor may request automatically."""
 
-    retrain: Annotated[Retrain | None, Field(description="Ask for a training run.")] = None
-    rollback: Annotated[Rollback | None, Field(description="Ask for a roll-back.")] = None
+    retrain: Retrain | None = None
+    """When the monitor requests a training run. If not set, it requests none."""
+    rollback: Rollback | None = None
+    """When the monitor requests a rollback. If not set, it requests none."""
 
 
 class Prometheus(Model):
-    """ServiceMonitor and PrometheusRule, where the cluster knows these kinds."""
+    """Creates a ServiceMonitor and a PrometheusRule. Requires the Prometheus operator in the cluster."""
 
-    labels: Annotated[
-        Labels,
-        Field(description="Labels that the Prometheus object selects by, for example release: prometheus."),
-    ] = {}
+    labels: Labels = {}
+    """Labels of the created objects. Set the labels by which your Prometheus selects objects, for example {release:
+    prometheus}."""
 
 
 class Storage(Model):
-    """The claim that holds the monitor's counters."""
+    """PersistentVolumeClaim that stores the counters of the monitor."""
 
-    size: Annotated[Quantity, Field(description="Requested size.")] = "1Gi"
-    storage_class_name: Annotated[
-        str | None, Field(max_length=253, description="StorageClass; absent: the cluster's default.")
-    ] = None
+    size: Quantity = "1Gi"
+    """Requested size of the claim."""
+    storage_class_name: Annotated[str | None, Field(max_length=253)] = None
+    """Name of the StorageClass of the claim. If not set, the default StorageClass of the cluster is used."""
 
 
 class ModelMonitorSpec(Model):
-    """What is watched and what follows."""
+    """Desired state of a ModelMonitor."""
 
     model_config = {
         "json_schema_extra": rules(
@@ -206,148 +197,185 @@ class ModelMonitorSpec(Model):
             ),
             rule(
                 "!has(self.actions) || ["
-                "has(self.actions.retrain) ? self.actions.retrain.causes : [], has(self.actions.rollback) ? self.actions.rollback.causes : []"
+                "has(self.actions.retrain) ? self.actions.retrain.causes : [], has(self.actions.rollback) ? "
+                "self.actions.rollback.causes : []"
                 "].all(l, l.all(c, (c == 'Drift' && has(self.drift)) || (c == 'Quality' && has(self.quality)) || "
                 "(c == 'Performance' && has(self.performance))))",
-                "spec.actions: each of causes (Drift, Quality, Performance) must be watched by the section of that name",
+                "spec.actions: each entry of causes (Drift, Quality, Performance) requires the section of that "
+                "name in spec",
             ),
         )
     }
 
-    suspend: Annotated[bool, Field(description="Keep counting, but ask for nothing and judge nothing.")] = False
+    suspend: bool = False
+    """Whether the monitor stops judging. If true, it still counts predictions, but judges nothing and requests
+    nothing."""
     deployment: Annotated[
         LabelName,
         Field(
-            description="The ModelDeployment that is watched, in the same namespace.",
             json_schema_extra=rules(
-                rule("self == oldSelf", "spec.deployment is immutable: create another ModelMonitor")
-            ),
+                rule("self == oldSelf", "spec.deployment is immutable; create another ModelMonitor instead")
+            )
         ),
     ]
-    window: Annotated[Window, Field(description="The stretch of time that one judgement covers.")] = Window()
-    drift: Annotated[Drift | None, Field(description="Changes of the inputs and predictions.")] = None
-    quality: Annotated[Quality | None, Field(description="Missing, unseen and out-of-range values.")] = None
-    performance: Annotated[Performance | None, Field(description="A metric on labels that arrive later.")] = None
-    actions: Annotated[Actions | None, Field(description="What follows.")] = None
-    prometheus: Annotated[Prometheus | None, Field(description="Objects for the Prometheus operator.")] = None
+    """Name of the ModelDeployment in the same namespace that is monitored. Cannot be changed."""
+    window: Window = Window()
+    """Time windows in which predictions are counted and judged."""
+    drift: Drift | None = None
+    """Detection of drift: how far current features and predictions differ from the training data. If not set, drift is
+    not checked."""
+    quality: Quality | None = None
+    """Limits for missing, unseen and out-of-range values. If not set, data quality is not checked."""
+    performance: Performance | None = None
+    """A metric that compares predictions with labels (ground truth) that arrive later. If not set, performance is not
+    checked."""
+    actions: Actions | None = None
+    """Actions that the monitor may request automatically. If not set, it requests none."""
+    prometheus: Prometheus | None = None
+    """Creates a ServiceMonitor and a PrometheusRule for the Prometheus operator. If not set, none are created."""
     network_policies: NetworkPolicies = None
-    resources: Annotated[Resources | None, Field(description="CPU and memory of the monitor's pod.")] = None
-    storage: Annotated[Storage, Field(description="The claim that holds the counters.")] = Storage()
+    resources: Resources | None = None
+    """CPU and memory of the monitor's pod. If not set, it requests 50m CPU and 128Mi memory and has a memory limit of
+    1Gi."""
+    storage: Storage = Storage()
+    """PersistentVolumeClaim that stores the counters of the monitor."""
 
 
 class FeatureScore(Model):
-    """The last score of one feature."""
+    """Drift score of one feature."""
 
-    name: Annotated[str, Field(description="Name of the feature.")]
-    test: Annotated[str, Field(description="The test.")]
-    score: Annotated[float, Field(description="Rounded score.")]
-    threshold: Annotated[float, Field(description="Score from which it counts as drifted.")]
+    name: str
+    """Name of the feature."""
+    test: str
+    """Drift test that was used."""
+    score: float
+    """Score of the test, rounded to three decimals."""
+    threshold: float
+    """Score from which the feature counts as drifted."""
 
 
 class WindowStatus(Model):
     """The last judged window."""
 
-    start: Annotated[Time, Field(description="First moment.")]
-    end: Annotated[Time, Field(description="End.")]
-    rows: Annotated[int, Field(description="Rows.")]
-    drifted_share: Annotated[float | None, Field(description="Share of features that drifted.")] = None
-    drifted_features: Annotated[
-        list[FeatureScore],
-        Field(max_length=20, description="Features that drifted, worst first, at most 20.", json_schema_extra=ATOMIC),
-    ] = []
-    prediction_score: Annotated[float | None, Field(description="Drift score of the predictions.")] = None
-    quality_problems: Annotated[
-        list[str], Field(max_length=20, description="Features with too many bad values.", json_schema_extra=ATOMIC)
-    ] = []
+    start: Time
+    """Start of the window."""
+    end: Time
+    """End of the window. It does not belong to the window."""
+    rows: int
+    """Number of rows in the window."""
+    drifted_share: float | None = None
+    """Share of features that drifted, from 0 to 1."""
+    drifted_features: Annotated[list[FeatureScore], Field(max_length=20, json_schema_extra=ATOMIC)] = []
+    """Features that drifted, with the highest score first, at most 20."""
+    prediction_score: float | None = None
+    """Drift score of the predictions. Set only if spec.drift.predictions is set."""
+    quality_problems: Annotated[list[str], Field(max_length=20, json_schema_extra=ATOMIC)] = []
+    """Features that exceed a limit of spec.quality, for example "age: missing_ratio 0.31 > 0.05"."""
 
 
 class PerformanceStatus(Model):
-    """The watched metric."""
+    """The performance metric."""
 
-    metric: Annotated[str, Field(description="The metric.")]
-    value: Annotated[float | None, Field(description="Rounded value.")] = None
-    labels: Annotated[int, Field(description="Labels joined.")] = 0
-    labels_ratio: Annotated[float | None, Field(description="Share of predictions old enough that have a label.")] = (
-        None
-    )
+    metric: str
+    """Name of the metric."""
+    value: float | None = None
+    """Value of the metric, rounded to three decimals. Not set if it cannot be computed."""
+    labels: int = 0
+    """Number of labels that the value is computed from."""
+    labels_ratio: float | None = None
+    """Share of predictions with a label, from 0 to 1, in the windows that ended at least labelDelaySeconds ago."""
 
 
 class Evidence(Model):
-    """What a request is based on: predictions of this stretch of time, in whole windows."""
+    """The time range of the predictions that a request is based on."""
 
-    start: Annotated[Time, Field(description="Start of the oldest window.")]
-    end: Annotated[Time, Field(description="End of the newest window.")]
+    start: Time
+    """Start of the oldest window."""
+    end: Time
+    """End of the newest window."""
 
 
 class ActionStatus(Model):
-    """Something that the monitor asked for."""
+    """A request that the monitor made."""
 
-    id: Annotated[str, Field(description="Unique id; whoever serves the request remembers it.")]
-    type: Annotated[Literal["Retrain", "Rollback"], Field(description="What was asked for.")]
-    cause: Annotated[Cause, Field(description="Drift, Quality or Performance.")]
-    target: Annotated[str, Field(description="The TrainingPipeline or ModelDeployment that was asked.")]
-    version: Annotated[str, Field(description="The version in service when it was asked.")]
-    message: Annotated[str, Field(max_length=1024, description="Why, as a sentence.")]
-    time: Annotated[Time, Field(description="When.")]
-    evidence: Annotated[
-        Evidence | None,
-        Field(description="The predictions that it is based on; they lead to no other request of that type."),
-    ] = None
+    id: str
+    """Unique id of the request. The TrainingPipeline or ModelDeployment that processes the request stores it in its
+    status."""
+    type: Literal["Retrain", "Rollback"]
+    """What was requested: Retrain (a training run) or Rollback."""
+    cause: Cause
+    """Finding that led to the request: Drift, Quality or Performance."""
+    target: str
+    """Name of the TrainingPipeline (for Retrain) or ModelDeployment (for Rollback) that the request is for."""
+    version: str
+    """Name of the ModelVersion that was served at the time of the request."""
+    message: Annotated[str, Field(max_length=1024)]
+    """Explanation of the cause."""
+    time: Time
+    """Time of the request."""
+    evidence: Evidence | None = None
+    """Time range of the predictions that the request is based on. The same predictions do not lead to another request
+    of this type."""
 
 
 class ModelMonitorStatus(Status):
-    """What was last seen."""
+    """Observed state of a ModelMonitor."""
 
-    version: Annotated[str | None, Field(description="The version in service that data is compared with.")] = None
-    last_record_time: Annotated[
-        Time | None, Field(description="When the newest prediction arrived, to the minute.")
-    ] = None
-    rows: Annotated[int, Field(description="Rows in the last judged window.")] = 0
-    window: Annotated[WindowStatus | None, Field(description="The last judged window.")] = None
-    drifted_windows: Annotated[int, Field(ge=0, description="Drifted windows in a row.")] = 0
-    performance: Annotated[PerformanceStatus | None, Field(description="The watched metric.")] = None
-    actions: Annotated[
-        list[ActionStatus],
-        Field(max_length=20, description="What was asked for, newest last.", json_schema_extra=ATOMIC),
-    ] = []
-    unsettled_since: Annotated[
-        Time | None,
-        Field(
-            description="Since when the monitor of a served deployment has not run as the spec says; absent while it does."
-        ),
-    ] = None
-    last_evaluation_time: Annotated[
-        Time | None, Field(description="When this was last read from the monitor, at most once a minute.")
-    ] = None
+    version: str | None = None
+    """Name of the served ModelVersion. Current data is compared with its training data."""
+    last_record_time: Time | None = None
+    """Time when the newest prediction arrived, rounded down to the minute."""
+    rows: int = 0
+    """Number of rows in the last judged window."""
+    window: WindowStatus | None = None
+    """The last judged window."""
+    drifted_windows: Annotated[int, Field(ge=0)] = 0
+    """Number of consecutive drifted windows, up to the last judged one."""
+    performance: PerformanceStatus | None = None
+    """The performance metric. Set only if spec.performance is set."""
+    actions: Annotated[list[ActionStatus], Field(max_length=20, json_schema_extra=ATOMIC)] = []
+    """The last requests of the monitor, newest last, at most 20."""
+    unsettled_since: Time | None = None
+    """Time since when the monitor of a deployment that serves a version has not been running as the spec says. Not set
+    while it is."""
+    last_evaluation_time: Time | None = None
+    """Time when this status was last computed from the monitor's report. Updated at most once a minute if nothing else
+    changes."""
 
 
 class ModelMonitor(Resource):
-    """Watches a ModelDeployment's data, predictions and truth, and asks for retraining or a roll-back."""
+    """Monitors the data, predictions and labels of a ModelDeployment and requests retraining or a rollback."""
 
     INFO: ClassVar[Kind] = Kind(
         kind="ModelMonitor",
         plural="modelmonitors",
         singular="modelmonitor",
         short_names=("mm",),
-        description="ModelMonitor watches a ModelDeployment's data, predictions and truth, raises conditions, and asks for retraining or a roll-back.",
+        description=(
+            "ModelMonitor monitors the data, predictions and labels of a ModelDeployment, reports findings as "
+            "conditions, and requests retraining or a rollback."
+        ),
         columns=(
             *READY_COLUMNS,
-            Column("Deployment", "string", ".spec.deployment", "The ModelDeployment."),
+            Column("Deployment", "string", ".spec.deployment", "Name of the monitored ModelDeployment."),
             Column(
-                "Data", "string", '.status.conditions[?(@.type=="DataArriving")].status', "Whether predictions arrive."
+                "Data",
+                "string",
+                '.status.conditions[?(@.type=="DataArriving")].status',
+                "Whether predictions arrive (condition DataArriving).",
             ),
             Column(
                 "Drift",
                 "string",
                 '.status.conditions[?(@.type=="DriftDetected")].status',
-                "Whether drift was detected.",
+                "Whether drift was detected (condition DriftDetected).",
             ),
-            Column("Rows", "integer", ".status.rows", "Rows in the last judged window."),
+            Column("Rows", "integer", ".status.rows", "Number of rows in the last judged window."),
             *TAIL_COLUMNS,
         ),
         born=(BORN_READY, Born("DataArriving", "Unknown", PENDING, "Not known yet")),
         selectable=(".spec.deployment",),
-        name_rule=rule("size(self.metadata.name) <= 63", "metadata.name must be no more than 63 characters"),
+        name_rule=rule("size(self.metadata.name) <= 63", "metadata.name must have at most 63 characters"),
     )
 
     kind: Literal["ModelMonitor"] = "ModelMonitor"

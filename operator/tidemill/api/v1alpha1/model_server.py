@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tidemill.api.base import Model, Ratio, Resources, rule, rules
+from tidemill_contracts.inference import Batching as BatchingConfig
 from tidemill_contracts.inference import ServerConfig
 
 MAX_WORKERS = 64
@@ -16,113 +17,92 @@ MAX_TIMEOUT_SECONDS = 600
 MAX_BODY_BYTES = 1024**3
 
 _CONFIG = ServerConfig.model_fields
+_BATCHING = BatchingConfig()
 
 
 class Batching(Model):
-    """How single rows of many requests are predicted together."""
+    """How the server predicts rows of several requests together."""
 
     model_config = {
         "json_schema_extra": rules(
             rule(
                 "self.enabled || !(has(self.maxRows) || has(self.maxDelayMilliseconds))",
-                "spec.server.batching: maxRows and maxDelayMilliseconds have an effect only with enabled true",
+                "spec.server.batching: maxRows and maxDelayMilliseconds may be set only with enabled true",
             )
         )
     }
 
-    enabled: Annotated[bool, Field(description="false: every request is predicted by itself.")] = True
+    enabled: bool = True
+    """Whether the server may predict the rows of several requests with one call of the model. If false, each request is
+    predicted separately."""
     max_rows: Annotated[
-        int | None, Field(ge=2, le=100_000, description="Most rows of one batch; absent: the server's own limit.")
+        int | None,
+        Field(ge=2, le=100_000, description=f"Maximum number of rows in one batch. If not set, {_BATCHING.max_rows}."),
     ] = None
     max_delay_milliseconds: Annotated[
         float | None,
         Field(
             ge=0,
             le=1000,
-            description="Longest time that a row waits for others; a server with nothing to do never waits. Absent: the server's own limit.",
+            description=(
+                "Maximum time in milliseconds that a request waits for other requests to join its batch. An idle "
+                f"server does not wait. If not set, {_BATCHING.max_delay_milliseconds:g}."
+            ),
         ),
     ] = None
 
 
 class Tracing(Model):
-    """Where spans of requests are sent (OpenTelemetry, OTLP over HTTP)."""
+    """Export of OpenTelemetry traces, by OTLP over HTTP."""
 
     model_config = {
         "json_schema_extra": rules(
             rule(
                 "isURL(self.endpoint) && url(self.endpoint).getScheme() in ['http', 'https'] "
                 "&& url(self.endpoint).getHostname() != ''",
-                "spec.server.tracing.endpoint must be the address of an OTLP collector, http:// or https://, "
+                "spec.server.tracing.endpoint must be the URL of an OTLP collector, http:// or https://, "
                 "for example http://otel-collector.observability:4318",
             )
         )
     }
 
-    endpoint: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=2048,
-            description="Address of an OTLP collector that takes HTTP, for example http://otel-collector.observability:4318.",
-        ),
-    ]
-    sample_ratio: Annotated[
-        Ratio,
-        Field(
-            description="Share of requests that start a trace, 0 to 1; a request that carries a trace context follows the caller's choice."
-        ),
-    ] = 1.0
+    endpoint: Annotated[str, Field(min_length=1, max_length=2048)]
+    """URL of an OpenTelemetry collector that accepts OTLP over HTTP, for example
+    http://otel-collector.observability:4318."""
+    sample_ratio: Ratio = 1.0
+    """Share of requests for which a new trace is started. For a request that carries a trace context, the sampling
+    decision of the caller applies instead."""
 
 
 class Server(Model):
-    """The model server's pods."""
+    """Settings of the model server and its pods."""
 
-    runtime: Annotated[
-        Literal["Auto", "ONNX", "Native"],
-        Field(description="Auto: ONNX when the version carries a verified ONNX form, else Native (scikit-learn)."),
-    ] = "Auto"
-    allow_pickle: Annotated[
-        bool,
-        Field(
-            description="Load a version's joblib form where it has no other native one. Loading a pickle runs code in the server's pod: only for versions you trust."
-        ),
-    ] = _CONFIG["allow_pickle"].default
-    resources: Annotated[
-        Resources | None,
-        Field(description="CPU and memory of one replica, all its workers together; absent: grows with workers."),
-    ] = None
-    workers: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=MAX_WORKERS,
-            description="Processes of one replica that answer requests on one port; more than its CPUs make answers slower.",
-        ),
-    ] = _CONFIG["workers"].default
-    batching: Annotated[
-        Batching | None,
-        Field(description="Rows of several requests predicted at once; absent: the server decides by its own timings."),
-    ] = None
-    max_in_flight: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=65536,
-            description="Requests at once in one replica, shared among its workers; others are answered 503 with Retry-After.",
-        ),
-    ] = _CONFIG["max_in_flight"].default
-    max_body_bytes: Annotated[
-        int, Field(ge=1024, le=MAX_BODY_BYTES, description="Largest body of a request; a larger one is answered 413.")
-    ] = _CONFIG["max_body_bytes"].default
-    request_timeout_seconds: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=MAX_TIMEOUT_SECONDS,
-            description="A request without an answer for so long is answered 503; longer work belongs into a batch prediction.",
-        ),
-    ] = int(_CONFIG["request_timeout_seconds"].default)
-    access_log_ratio: Annotated[
-        Ratio, Field(description="Share of requests that get a line in the server's log, 0 to 1.")
-    ] = _CONFIG["access_log_ratio"].default
-    tracing: Annotated[Tracing | None, Field(description="OpenTelemetry traces; absent: none.")] = None
+    runtime: Literal["Auto", "ONNX", "Native"] = "Auto"
+    """Runtime that executes the model. Auto: ONNX if the version has a verified ONNX form or no native form, otherwise
+    Native. ONNX: ONNX Runtime. Native: scikit-learn."""
+    allow_pickle: bool = _CONFIG["allow_pickle"].default
+    """Whether servers may load a version that is stored only as a pickle (joblib). Loading a pickle runs code in the
+    server's pod, so set this to true only for versions that you trust. If false, such a version is not deployed."""
+    resources: Resources | None = None
+    """CPU and memory of one server pod, shared by all its workers. If not set, a pod with one worker requests 100m CPU
+    and 256Mi memory and has a memory limit of 1Gi; each further worker adds 100m, 128Mi and 256Mi."""
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = _CONFIG["workers"].default
+    """Number of processes in one server pod. They answer requests on the same port. More workers than CPUs make
+    responses slower."""
+    batching: Batching | None = None
+    """Limits for predicting the rows of several requests together. If not set, the server uses batching where it
+    measures that this is faster."""
+    max_in_flight: Annotated[int, Field(ge=1, le=65536)] = _CONFIG["max_in_flight"].default
+    """Maximum number of requests that one server pod processes at the same time, shared by its workers. Further
+    requests are answered with status 503 and the header Retry-After."""
+    max_body_bytes: Annotated[int, Field(ge=1024, le=MAX_BODY_BYTES)] = _CONFIG["max_body_bytes"].default
+    """Maximum size of a request body in bytes. Larger requests are answered with status 413."""
+    request_timeout_seconds: Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)] = int(
+        _CONFIG["request_timeout_seconds"].default
+    )
+    """Time in seconds after which a request that has no response yet is answered with status 503. Use batch prediction
+    for longer work."""
+    access_log_ratio: Ratio = _CONFIG["access_log_ratio"].default
+    """Share of requests that are written to the access log of the server."""
+    tracing: Tracing | None = None
+    """Export of OpenTelemetry traces. If not set, no traces are created."""

@@ -28,41 +28,53 @@ from tidemill_contracts.storage import ARTIFACT_SCHEMES, URI_LIMIT, uri_pattern
 
 
 class ModelColumn(Model):
-    """One input or output."""
+    """One input or output of the model."""
 
-    name: Annotated[str, Field(description="Name of the column.")]
-    datatype: Annotated[str, Field(description="Open Inference Protocol data type: BOOL, INT64, FP64, BYTES, …")]
-    shape: Annotated[list[int], Field(description="Shape; -1 is the number of rows.", json_schema_extra=ATOMIC)] = [-1]
+    name: str
+    """Name of the input or output."""
+    datatype: str
+    """Data type of the Open Inference Protocol, for example BOOL, INT64, FP64 or BYTES."""
+    shape: Annotated[list[int], Field(json_schema_extra=ATOMIC)] = [-1]
+    """Shape of the tensor. -1 stands for the number of rows."""
 
 
 class ModelSignature(Model):
-    """What the model takes and gives."""
+    """Inputs and outputs of the model."""
 
-    inputs: Annotated[
-        list[ModelColumn], Field(max_length=2000, description="Inputs in order.", json_schema_extra=ATOMIC)
-    ]
-    outputs: Annotated[
-        list[ModelColumn], Field(max_length=100, description="Outputs in order.", json_schema_extra=ATOMIC)
-    ]
+    inputs: Annotated[list[ModelColumn], Field(max_length=2000, json_schema_extra=ATOMIC)]
+    """Inputs of the model, in order."""
+    outputs: Annotated[list[ModelColumn], Field(max_length=100, json_schema_extra=ATOMIC)]
+    """Outputs of the model, in order."""
 
 
 class VersionLineage(Model):
-    """Everything that decided what this model is."""
+    """What the version was trained from."""
 
-    run: Annotated[ObjectName, Field(description="The TrainingRun.")]
-    trigger: Annotated[str, Field(description="Why that run started.")]
-    key: Annotated[Digest, Field(description="Digest of everything that decides the outcome.")]
-    data: Annotated[dict[str, str], Field(description="Revision by input.")]
-    code: Annotated[str, Field(description="Digest of the code.")]
-    image: Annotated[str, Field(description="Image that trained it.")]
-    parameters: Annotated[dict[str, str], Field(description="Arguments of the function.")] = {}
-    seed: Annotated[int, Field(description="Seed.")] = 0
-    frameworks: Annotated[dict[str, str], Field(description="Version by package.")] = {}
-    parent: Annotated[str | None, Field(description="The champion it was judged against.")] = None
+    run: ObjectName
+    """Name of the TrainingRun that created the version."""
+    trigger: str
+    """Why that run started, for example ScheduleDue."""
+    key: Digest
+    """Digest of all inputs that decide the outcome of the run: spec, code, image and data."""
+    data: dict[str, str]
+    """Revision of each input of the run, by the name of the input. A revision changes when the content of the input
+    changes."""
+    code: str
+    """Digest of the training code."""
+    image: str
+    """Image that trained the version, by digest if the node reported one."""
+    parameters: dict[str, str] = {}
+    """Parameters that the training code received."""
+    seed: int = 0
+    """Seed of the random number generators."""
+    frameworks: dict[str, str] = {}
+    """Versions of the Python packages that the training used, by the name of the package."""
+    parent: str | None = None
+    """Name of the champion that the version was compared with. Not set if there was none."""
 
 
 class ModelVersionSpec(Model):
-    """The version's content and origin."""
+    """Content and origin of the version. Cannot be changed."""
 
     model_config = {
         "json_schema_extra": rules(
@@ -70,115 +82,123 @@ class ModelVersionSpec(Model):
         )
     }
 
-    pipeline: Annotated[ObjectName, Field(description="The TrainingPipeline.")]
-    number: Annotated[int, Field(ge=1, description="Number within the pipeline; never used again.")]
-    digest: Annotated[Digest, Field(description="Digest of the manifest, which holds the digest of every file.")]
-    model_digest: Annotated[Digest, Field(description="Digest of the model's native form.")]
-    uri: Annotated[
-        str,
-        Field(
-            max_length=URI_LIMIT,
-            pattern=uri_pattern(ARTIFACT_SCHEMES),
-            description="Where it is stored: pvc://claim/path, s3://bucket/prefix, gs://… or az://….",
-        ),
-    ]
-    secret_ref: Annotated[SecretRef | None, Field(description="Secret with the store's credentials.")] = None
-    formats: Annotated[
-        list[str],
-        Field(min_length=1, description="Forms of the model: skops, onnx, joblib, program.", json_schema_extra=SET),
-    ]
-    task: Annotated[
-        str, Field(description="classification, regression, clustering, outlier-detection, transformation or unknown.")
-    ]
-    onnx: Annotated[str | None, Field(description="verified, or why there is no ONNX form.")] = None
-    onnx_check: Annotated[
-        int | None, Field(description="Version of the check that compared the ONNX form; absent: the first.")
-    ] = None
-    batching: Annotated[
-        bool | None,
-        Field(
-            description="false: the native form answers a row otherwise when others are beside it, so that servers "
-            "answer each request alone. Absent: nobody looked."
-        ),
-    ] = None
-    signature: Annotated[
-        ModelSignature | None, Field(description="Inputs and outputs; absent when too many to show here.")
-    ] = None
-    metrics: Annotated[dict[str, float], Field(description="Metrics on the holdout.")] = {}
-    lineage: Annotated[VersionLineage, Field(description="Where it comes from.")]
-    approval: Annotated[Literal["Automatic", "Manual"], Field(description="Who decides on its use.")] = "Automatic"
+    pipeline: ObjectName
+    """Name of the TrainingPipeline that created the version."""
+    number: Annotated[int, Field(ge=1)]
+    """Number of the version within its pipeline. Numbers are not used again."""
+    digest: Digest
+    """Digest of the version's manifest. The manifest lists the digests of all files of the version."""
+    model_digest: Digest
+    """Digest of the model's native form."""
+    uri: Annotated[str, Field(max_length=URI_LIMIT, pattern=uri_pattern(ARTIFACT_SCHEMES))]
+    """Where the version is stored: pvc://claim/path, s3://bucket/prefix, gs://bucket/prefix or
+    az://container/prefix."""
+    secret_ref: SecretRef | None = None
+    """Secret in the same namespace with the credentials of the object store. Not set if none are needed."""
+    formats: Annotated[list[str], Field(min_length=1, json_schema_extra=SET)]
+    """Forms in which the model is stored: skops, onnx, joblib (a pickle) or program (any other file that a program
+    wrote)."""
+    task: str
+    """Task of the model: classification, regression, clustering, outlier-detection, transformation or unknown."""
+    onnx: str | None = None
+    """Result of comparing the ONNX form with the native form: "verified", or why there is no verified ONNX form."""
+    onnx_check: int | None = None
+    """Version of the check that compared the ONNX form with the native form. If not set, version 1."""
+    batching: bool | None = None
+    """Whether servers may predict the rows of several requests together. false: the model's prediction for a row
+    depends on the other rows of a batch, so each request is predicted separately. If not set, the model was not
+    checked, and the server checks it."""
+    signature: ModelSignature | None = None
+    """Inputs and outputs of the model. Not set if they are too many to be stored here."""
+    metrics: dict[str, float] = {}
+    """Metrics of the version on the holdout rows of its run."""
+    lineage: VersionLineage
+    """What the version was trained from."""
+    approval: Literal["Automatic", "Manual"] = "Automatic"
+    """How the version is approved. Automatic: by passing the gates of its run. Manual: by the annotation
+    tidemill.io/approve."""
 
 
 class Decision(Model):
-    """A decision on the version's use; it names the digest that was decided on."""
+    """The decision whether the version may be deployed."""
 
-    approved: Annotated[bool, Field(description="Approved or rejected.")]
-    by: Annotated[str, Field(description="Who: the gates, or the writer of the annotation.")]
-    time: Annotated[Time, Field(description="When.")]
-    digest: Annotated[Digest, Field(description="The digest decided on.")]
-    comment: Annotated[
-        str | None, Field(max_length=1024, description="Value of the annotation tidemill.io/decision-comment.")
-    ] = None
+    approved: bool
+    """Whether the version was approved (true) or rejected (false)."""
+    by: str
+    """Who decided: "gates", or the annotation by which a person decided."""
+    time: Time
+    """Time of the decision."""
+    digest: Digest
+    """Digest of the version that was decided on."""
+    comment: Annotated[str | None, Field(max_length=1024)] = None
+    """Value of the annotation tidemill.io/decision-comment at the time of the decision."""
 
 
 class TakenBack(Model):
-    """Why a ModelDeployment took the version back."""
+    """A rollback of the version by a ModelDeployment."""
 
-    digest: Annotated[Digest, Field(description="The digest that was taken back.")]
-    reason: Annotated[str, Field(max_length=1024, description="AnalysisFailed, MonitorRequested, Aborted or Rejected.")]
-    message: Annotated[str, Field(max_length=1024, description="Why, as a sentence.")]
-    time: Annotated[Time, Field(description="When.")]
+    digest: Digest
+    """Digest of the version that was rolled back."""
+    reason: Annotated[str, Field(max_length=1024)]
+    """Why it was rolled back: AnalysisFailed, MonitorRequested, Aborted or Rejected."""
+    message: Annotated[str, Field(max_length=1024)]
+    """Explanation of the reason."""
+    time: Time
+    """Time of the rollback."""
 
 
 class Lifted(Model):
-    """A person gave the version another chance."""
+    """The last time that a person lifted the rollbacks in takenBack."""
 
-    by: Annotated[str, Field(max_length=1024, description="What lifted the marks: an annotation and its value.")]
-    time: Annotated[Time, Field(description="When; marks up to this moment do not count any more.")]
+    by: Annotated[str, Field(max_length=1024)]
+    """What lifted the rollbacks: an annotation and its value."""
+    time: Time
+    """Time when the rollbacks were lifted. Rollbacks up to this time do not count any more."""
 
 
 class ModelVersionStatus(Status):
-    """What became of the version."""
+    """Observed state of a ModelVersion."""
 
-    decision: Annotated[Decision | None, Field(description="The decision in force.")] = None
-    taken_back: Annotated[
-        dict[str, TakenBack],
-        Field(
-            description="By ModelDeployment, why it took the version back; stays when that deployment is deleted. While any entry is here, the version is neither champion nor followed as long as another approved one exists."
-        ),
-    ] = {}
-    lifted: Annotated[Lifted | None, Field(description="The last time that a person lifted takenBack.")] = None
-    last_handled_retry: Annotated[
-        str | None,
-        Field(
-            description="Value of the annotation tidemill.io/retry that was last served; of more than 512 characters its digest."
-        ),
-    ] = None
-    deployments: Annotated[
-        list[str],
-        Field(
-            max_length=100, description="ModelDeployments that serve it, stable or candidate.", json_schema_extra=SET
-        ),
-    ] = []
+    decision: Decision | None = None
+    """The current decision whether the version may be deployed. Not set until there is one."""
+    taken_back: dict[str, TakenBack] = {}
+    """Rollbacks of this version, by the name of the ModelDeployment that rolled it back. An entry stays when the
+    deployment is deleted. While there is an entry, the version is not used as champion and not followed by deployments,
+    unless no other version of the pipeline is approved."""
+    lifted: Lifted | None = None
+    """The last time that a person lifted the rollbacks in takenBack, so that the version may be deployed again."""
+    last_handled_retry: str | None = None
+    """Last value of the annotation tidemill.io/retry that the operator processed. A value longer than 512 characters is
+    stored as its digest."""
+    deployments: Annotated[list[str], Field(max_length=100, json_schema_extra=SET)] = []
+    """Names of the ModelDeployments that serve this version as stable version or candidate."""
 
 
 class ModelVersion(Resource):
-    """An immutable, content-addressed model. Written by the operator."""
+    """An immutable, content-addressed model. Created by the operator."""
 
     INFO: ClassVar[Kind] = Kind(
         kind="ModelVersion",
         plural="modelversions",
         singular="modelversion",
         short_names=("mv",),
-        description="ModelVersion is an immutable, numbered, content-addressed model with its metrics and its full lineage.",
+        description=(
+            "ModelVersion is an immutable, numbered, content-addressed model with its metrics and its full lineage. "
+            "The operator creates it when a training run passes its gates."
+        ),
         columns=(
-            Column("Pipeline", "string", ".spec.pipeline", "The TrainingPipeline."),
-            Column("Number", "integer", ".spec.number", "Number within the pipeline."),
+            Column("Pipeline", "string", ".spec.pipeline", "Name of the TrainingPipeline."),
+            Column("Number", "integer", ".spec.number", "Number of the version within its pipeline."),
             Column(
-                "Approved", "string", '.status.conditions[?(@.type=="Approved")].status', "Whether it may be deployed."
+                "Approved",
+                "string",
+                '.status.conditions[?(@.type=="Approved")].status',
+                "Whether the version may be deployed (condition Approved).",
             ),
-            Column("Deployed", "string", ".status.deployments", "Where it is served."),
-            Column("Digest", "string", ".spec.digest", "Digest of its content.", 1),
+            Column(
+                "Deployed", "string", ".status.deployments", "Names of the ModelDeployments that serve the version."
+            ),
+            Column("Digest", "string", ".spec.digest", "Digest of the version's manifest.", 1),
             *TAIL_COLUMNS,
         ),
         born=(BORN_READY, Born("Approved", "Unknown", PENDING, "Not known yet")),

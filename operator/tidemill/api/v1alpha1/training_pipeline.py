@@ -30,7 +30,7 @@ from tidemill_contracts.storage import ARTIFACT_SCHEMES, uri_pattern
 
 
 class Schedule(Model):
-    """Runs at fixed times, as a Kubernetes CronJob: only the newest missed time is made up for."""
+    """Starts runs at fixed times, like a Kubernetes CronJob."""
 
     cron: Annotated[
         str,
@@ -38,78 +38,76 @@ class Schedule(Model):
             min_length=1,
             max_length=100,
             pattern=r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|\S+( +\S+){4})$",
-            description="Five fields (minute hour day-of-month month day-of-week), or @daily and the like.",
             json_schema_extra=rules(
-                rule("!self.contains('TZ=')", "cron must not contain TZ= or CRON_TZ=: use timeZone")
+                rule("!self.contains('TZ=')", "cron must not contain TZ= or CRON_TZ=; use timeZone instead")
             ),
         ),
     ]
+    """Schedule in cron format: minute, hour, day of month, month and day of week; or one of @hourly, @daily, @midnight,
+    @weekly, @monthly, @yearly and @annually."""
     time_zone: Annotated[
         str,
         Field(
             min_length=1,
             max_length=64,
             pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$",
-            description="IANA time zone, for example Europe/Berlin.",
             json_schema_extra=rules(
                 rule("self != 'Local'", "timeZone must be an IANA name such as Europe/Berlin, not Local")
             ),
         ),
     ] = "UTC"
-    starting_deadline_seconds: Annotated[
-        int | None,
-        Field(ge=1, le=MAX_SECONDS, description="A missed time older than this is not made up for; absent: always."),
-    ] = None
+    """Time zone of the schedule: an IANA name, for example Europe/Berlin."""
+    starting_deadline_seconds: Annotated[int | None, Field(ge=1, le=MAX_SECONDS)] = None
+    """Maximum age in seconds of a missed time for its run still to be started. If not set, the run of the newest missed
+    time is always started."""
 
 
 class DataChange(Model):
-    """Runs when an input has a new revision."""
+    """Starts a run when an input has a new revision."""
 
-    poll_seconds: Annotated[int, Field(ge=10, le=MAX_SECONDS, description="How often the inputs are looked at.")] = 300
-    settle_seconds: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=MAX_SECONDS,
-            description="How long a new revision must stay the same, so that a half-finished upload is not trained on.",
-        ),
-    ] = 30
+    poll_seconds: Annotated[int, Field(ge=10, le=MAX_SECONDS)] = 300
+    """Interval in seconds at which external inputs are checked for new data. ConfigMaps are watched instead."""
+    settle_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 30
+    """Time in seconds that a new revision must stay unchanged before a run starts, so that a run does not read an
+    incomplete upload."""
 
 
 class CodeChange(Model):
-    """Runs when the content of the code ConfigMap or the image reference changes. No settings."""
+    """Starts a run when the training code changes. Has no settings."""
 
 
 class MonitorTrigger(Model):
-    """Runs when a ModelMonitor of a deployment of this pipeline asks for it. No settings."""
+    """Starts a run when a ModelMonitor requests it. Has no settings."""
 
 
 class Triggers(Model):
-    """What starts a run besides the first one, a changed spec and a request by hand."""
+    """What starts a run, besides the first run, a change of the spec and a request by annotation."""
 
-    schedule: Annotated[Schedule | None, Field(description="At fixed times.")] = None
-    data_change: Annotated[DataChange | None, Field(description="On new data.")] = None
-    code_change: Annotated[CodeChange | None, Field(description="On new code.")] = None
-    monitors: Annotated[MonitorTrigger | None, Field(description="On request of a ModelMonitor.")] = None
-    min_interval_seconds: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=MAX_SECONDS,
-            description="Shortest time between the starts of two runs, except runs asked for by hand.",
-        ),
-    ] = 0
-    max_runs_per_day: Annotated[
-        int | None,
-        Field(ge=1, le=200, description="Most runs that start within 24 hours, except runs asked for by hand."),
-    ] = None
+    schedule: Schedule | None = None
+    """Starts runs at fixed times, like a Kubernetes CronJob. If several times were missed, one run is started for the
+    newest of them. If not set, there is no schedule."""
+    data_change: DataChange | None = None
+    """Starts a run when an input has new data. If not set, new data starts no run."""
+    code_change: CodeChange | None = None
+    """Starts a run when the content of the code's ConfigMap changes. If not set, changed code starts no run."""
+    monitors: MonitorTrigger | None = None
+    """Starts a run when a ModelMonitor of a deployment of this pipeline requests it. If not set, such requests start no
+    run."""
+    min_interval_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 0
+    """Minimum time in seconds between the starts of two runs. Runs that are requested by annotation are not limited."""
+    max_runs_per_day: Annotated[int | None, Field(ge=1, le=200)] = None
+    """Maximum number of runs that start within 24 hours. Runs that are requested by annotation are not limited and do
+    not count. If not set, there is no limit."""
 
 
 class History(Model):
-    """How many records are kept. A version that is deployed or champion is never removed."""
+    """How many finished runs and versions are kept."""
 
-    runs: Annotated[int, Field(ge=1, le=200, description="Finished TrainingRuns kept.")] = 20
-    versions: Annotated[int, Field(ge=1, le=200, description="ModelVersions kept.")] = 10
+    runs: Annotated[int, Field(ge=1, le=200)] = 20
+    """Number of finished TrainingRuns to keep. Older ones are deleted."""
+    versions: Annotated[int, Field(ge=1, le=200)] = 10
+    """Number of ModelVersions to keep. Older ones are deleted, except the champion and versions that a ModelDeployment
+    uses."""
 
 
 class Artifacts(Model):
@@ -119,203 +117,219 @@ class Artifacts(Model):
         "json_schema_extra": rules(
             rule(
                 "!has(self.secretRef) || (has(self.uri) && !self.uri.startsWith('pvc://'))",
-                "secretRef has an effect only with a uri of s3://, gs:// or az://",
+                "secretRef may be set only with a uri of s3://, gs:// or az://",
             )
         )
     }
 
-    uri: Annotated[
-        str | None,
-        Field(
-            max_length=2048,
-            pattern=uri_pattern(ARTIFACT_SCHEMES),
-            description="pvc://claim/path, s3://bucket/prefix, gs://… or az://…; absent: the claim tidemill-artifacts of the namespace.",
-        ),
-    ] = None
-    secret_ref: Annotated[SecretRef | None, Field(description="Secret with the object store's credentials.")] = None
+    uri: Annotated[str | None, Field(max_length=2048, pattern=uri_pattern(ARTIFACT_SCHEMES))] = None
+    """Location of the artifact store: pvc://claim/path, s3://bucket/prefix, gs://bucket/prefix or
+    az://container/prefix. If not set, the PersistentVolumeClaim tidemill-artifacts of the namespace is used and created
+    if necessary. The operator can be configured to use another name."""
+    secret_ref: SecretRef | None = None
+    """Secret in the same namespace with the credentials of the object store. Must not be set with pvc://."""
 
 
 class TrainingPipelineSpec(Model):
-    """What is trained, on what, when, and what a candidate must meet."""
+    """Desired state of a TrainingPipeline."""
 
     model_config = {
         "json_schema_extra": rules(
             rule(
-                "has(self.target) || !has(self.code.entrypoint) || !has(self.evaluation) || !has(self.evaluation.gates) || "
+                "has(self.target) || !has(self.code.entrypoint) || !has(self.evaluation) || "
+                "!has(self.evaluation.gates) || "
                 "size(self.evaluation.gates) == 0 || self.evaluation.gates.all(g, !(g.metric in "
                 "['accuracy','balanced_accuracy','f1','roc_auc','log_loss','rmse','mae','r2']))",
-                "spec.target must be set: a gate uses a built-in metric, and built-in metrics compare with the target column",
+                "spec.target must be set because a gate uses a built-in metric, which is computed from the target "
+                "column",
             ),
             rule(
                 "has(self.code.configMap) || has(self.code.command) || has(self.image)",
-                "spec.code.configMap or spec.image must be set: the default trainer image carries no code",
+                "spec.code.configMap or spec.image must be set because the default trainer image contains no "
+                "training code",
             ),
             rule(
                 "!has(self.parameters) || self.parameters.all(k, size(k) <= 256)",
-                "spec.parameters: a name has more than 256 characters",
+                "spec.parameters: names must have at most 256 characters",
             ),
             rule(
                 "!has(self.parameters) || self.parameters.map(k, size(self.parameters[k])).sum() <= 400000",
-                "spec.parameters: the values have more than 400000 characters together",
+                "spec.parameters: the values together must have at most 400000 characters",
             ),
             rule(
                 "!has(self.triggers.dataChange) || !self.data.all(d, d.uri.startsWith('builtin://'))",
-                "spec.triggers.dataChange has no effect: every input is builtin://, which never changes",
+                "spec.triggers.dataChange must not be set if all inputs are builtin://, because these never change",
             ),
         )
     }
 
-    suspend: Annotated[bool, Field(description="Start no runs; a run in progress goes on.")] = False
-    data: Annotated[
-        list[DataSource],
-        Field(min_length=1, max_length=16, description="The inputs.", json_schema_extra=list_map("name")),
-    ]
-    target: Annotated[
-        str | None,
-        Field(min_length=1, max_length=256, description="Column to predict; absent for unsupervised models."),
-    ] = None
-    code: Annotated[CodeSource, Field(description="The training code.")]
-    image: Annotated[
-        str | None,
-        Field(
-            min_length=1, max_length=512, description="Image that runs the code; absent: the operator's trainer image."
-        ),
-    ] = None
-    parameters: Annotated[
-        dict[str, Annotated[str, Field(max_length=400_000)]],
-        Field(max_length=100, description="Arguments of the function, as strings; its annotations give their types."),
-    ] = {}
-    seed: Annotated[int, Field(ge=0, le=4294967295, description="Seed of every random choice.")] = 0
-    allow_pickle: Annotated[
-        bool,
-        Field(
-            description="Store a model that skops cannot hold safely as a pickle. Loading a pickle runs code: only for code you trust."
-        ),
-    ] = False
-    resources: Annotated[Resources | None, Field(description="CPU and memory of a run.")] = None
-    node_selector: Annotated[Labels, Field(description="Labels of nodes that runs may use.")] = {}
-    tolerations: Annotated[
-        list[Toleration], Field(max_length=50, description="Taints that runs tolerate.", json_schema_extra=ATOMIC)
-    ] = []
-    queue_name: Annotated[
-        str | None, Field(min_length=1, max_length=63, description="Kueue LocalQueue that admits the runs.")
-    ] = None
-    service_account_name: Annotated[
-        ObjectName | None,
-        Field(
-            description="ServiceAccount of the runs, for image pull secrets and workload identity; its token is not mounted."
-        ),
-    ] = None
-    evaluation: Annotated[Evaluation, Field(description="How a candidate is judged.")] = Evaluation()
-    triggers: Annotated[Triggers, Field(description="What starts a run.")] = Triggers()
-    approval: Annotated[
-        Literal["Automatic", "Manual"],
-        Field(
-            description="Automatic: a version that passes the gates is approved. Manual: it waits for the annotation tidemill.io/approve."
-        ),
-    ] = "Automatic"
-    run: Annotated[RunLimits, Field(description="Limits of one run.")] = RunLimits()
-    history: Annotated[History, Field(description="How many records are kept.")] = History()
-    artifacts: Annotated[Artifacts, Field(description="Where versions are stored.")] = Artifacts()
+    suspend: bool = False
+    """Whether the pipeline stops starting runs. A run in progress continues."""
+    data: Annotated[list[DataSource], Field(min_length=1, max_length=16, json_schema_extra=list_map("name"))]
+    """Data sets that a run reads."""
+    target: Annotated[str | None, Field(min_length=1, max_length=256)] = None
+    """Name of the column that the model predicts. If not set, the model is trained without a target column
+    (unsupervised)."""
+    code: CodeSource
+    """The training code and how it is called."""
+    image: Annotated[str | None, Field(min_length=1, max_length=512)] = None
+    """Image that runs the training code. If not set, the operator's default trainer image is used."""
+    parameters: Annotated[dict[str, Annotated[str, Field(max_length=400_000)]], Field(max_length=100)] = {}
+    """Parameters of the training code, as strings. A Python function receives them as keyword arguments, converted to
+    the types of its annotations. A program finds them in config.json."""
+    seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
+    """Seed of the random number generators."""
+    allow_pickle: bool = False
+    """Whether a model that cannot be stored in the safe skops format may be stored as a pickle (joblib). Loading a
+    pickle runs code, so set this to true only for training code that you trust. If false, a run with such a model
+    fails."""
+    resources: Resources | None = None
+    """CPU and memory of a run's pod. If not set, it requests 100m CPU and 256Mi memory and has a memory limit of
+    1Gi."""
+    node_selector: Labels = {}
+    """Labels that a node must have to run the pods of this pipeline. If not set, any node may run them."""
+    tolerations: Annotated[list[Toleration], Field(max_length=50, json_schema_extra=ATOMIC)] = []
+    """Taints that the pods of this pipeline tolerate."""
+    queue_name: Annotated[str | None, Field(min_length=1, max_length=63)] = None
+    """Name of the Kueue LocalQueue that admits the runs. If not set, runs start without a queue."""
+    service_account_name: ObjectName | None = None
+    """Name of the ServiceAccount of the run's pods, for image pull secrets and workload identity. Its token is not
+    mounted. If not set, the default ServiceAccount of the namespace is used."""
+    evaluation: Evaluation = Evaluation()
+    """How a candidate is evaluated."""
+    triggers: Triggers = Triggers()
+    """What starts a run, besides the first run, a change of the spec and a request by the annotation
+    tidemill.io/run-requested-at."""
+    approval: Literal["Automatic", "Manual"] = "Automatic"
+    """How a version that passes the gates is approved for deployment. Automatic: it is approved at once. Manual: it
+    waits for the annotation tidemill.io/approve on the ModelVersion."""
+    run: RunLimits = RunLimits()
+    """Limits of one run."""
+    history: History = History()
+    """How many finished runs and versions are kept."""
+    artifacts: Artifacts = Artifacts()
+    """Where versions are stored."""
 
 
 class Observed(Model):
-    """Revisions that the last started run used."""
+    """Inputs that the last started run used."""
 
-    data: Annotated[dict[str, str], Field(description="Revision by input.")] = {}
-    code: Annotated[str | None, Field(description="Digest of the code.")] = None
-    image: Annotated[str | None, Field(description="Image reference.")] = None
-    spec: Annotated[str | None, Field(description="Digest of the parts of spec that decide the outcome.")] = None
+    data: dict[str, str] = {}
+    """Revision of each input, by the name of the input."""
+    code: str | None = None
+    """Digest of the training code."""
+    image: str | None = None
+    """Image that ran the training code."""
+    spec: str | None = None
+    """Digest of the parts of the spec that decide the outcome of a run."""
 
 
 class DataState(Model):
-    """What polling last saw of one input."""
+    """The newest known state of one input."""
 
-    name: Annotated[str, Field(description="Name of the input.")]
-    revision: Annotated[str | None, Field(description="Its newest revision.")] = None
-    since: Annotated[Time | None, Field(description="Since when it has this revision.")] = None
-    error: Annotated[str | None, Field(max_length=1024, description="Why it could not be looked at.")] = None
+    name: str
+    """Name of the input."""
+    revision: str | None = None
+    """Newest revision of the input. It changes when the content of the input changes."""
+    since: Time | None = None
+    """Time since when the input has had this revision."""
+    error: Annotated[str | None, Field(max_length=1024)] = None
+    """Why the last check of the input failed. Not set if it succeeded."""
 
 
 class ChampionStatus(Model):
-    """The newest approved version: what the next candidate is judged against."""
+    """The champion: the newest approved version that was not rolled back. Candidates are compared with it."""
 
-    version: Annotated[str, Field(description="Name of the ModelVersion.")]
-    digest: Annotated[Digest, Field(description="Its digest.")]
-    metrics: Annotated[dict[str, float], Field(description="Its metrics on the holdout of its own run.")] = {}
+    version: str
+    """Name of the ModelVersion."""
+    digest: Digest
+    """Digest of the version."""
+    metrics: dict[str, float] = {}
+    """Metrics of the version on the holdout rows of its own run."""
 
 
 class PendingTrigger(Model):
-    """A run that will start when the present one has ended or a limit allows it; at most one is kept."""
+    """The next run, while it waits for the current run to end or for a limit. At most one run waits."""
 
-    type: Annotated[str, Field(description="Kind of the trigger.")]
-    message: Annotated[str, Field(max_length=1024, description="What happened.")]
-    not_before: Annotated[Time | None, Field(description="Earliest start.")] = None
+    type: str
+    """What triggered the run, for example ScheduleDue."""
+    message: Annotated[str, Field(max_length=1024)]
+    """Explanation of the trigger."""
+    not_before: Time | None = None
+    """Earliest time at which the run can start. Not set if it starts when the current run ends."""
 
 
 class TrainingPipelineStatus(Status):
-    """What is known of the pipeline."""
+    """Observed state of a TrainingPipeline."""
 
-    observed: Annotated[Observed | None, Field(description="Revisions of the last started run.")] = None
-    data: Annotated[
-        list[DataState], Field(description="What polling last saw, by input.", json_schema_extra=list_map("name"))
-    ] = []
-    last_probe_time: Annotated[Time | None, Field(description="When the inputs were last looked at.")] = None
-    champion: Annotated[ChampionStatus | None, Field(description="The newest approved version.")] = None
-    latest_version: Annotated[str | None, Field(description="The newest version, approved or not.")] = None
-    versions: Annotated[
-        int, Field(ge=0, description="Number given to the newest version; numbers are never used again.")
-    ] = 0
-    active_run: Annotated[str | None, Field(description="The run in progress.")] = None
-    last_run: Annotated[str | None, Field(description="The last run that ended.")] = None
-    last_run_time: Annotated[Time | None, Field(description="When the last run started.")] = None
-    recent_run_times: Annotated[
-        list[Time],
-        Field(
-            max_length=200, description="Starts within the last 24 hours, for maxRunsPerDay.", json_schema_extra=ATOMIC
-        ),
-    ] = []
-    run_keys: Annotated[
-        list[str],
-        Field(
-            max_length=50,
-            description="Keys of the last runs, newest last; a key is not trained twice unless asked for.",
-            json_schema_extra=ATOMIC,
-        ),
-    ] = []
-    pending_trigger: Annotated[PendingTrigger | None, Field(description="What will start the next run.")] = None
-    last_schedule_time: Annotated[Time | None, Field(description="The last scheduled time that was served.")] = None
-    schedule: Annotated[str | None, Field(description="The schedule that lastScheduleTime belongs to.")] = None
-    next_schedule_time: Annotated[Time | None, Field(description="The next scheduled time.")] = None
-    last_successful_time: Annotated[Time | None, Field(description="When the last successful run ended.")] = None
-    consecutive_failures: Annotated[
-        int, Field(ge=0, description="Runs in a row that failed or were refused by a gate.")
-    ] = 0
-    last_handled_run_request: Annotated[
-        str | None, Field(description="Value of the annotation tidemill.io/run-requested-at that was last served.")
-    ] = None
-    last_handled_monitor_requests: Annotated[
-        dict[str, str], Field(description="Id of the last served retrain request by ModelMonitor.")
-    ] = {}
+    observed: Observed | None = None
+    """Inputs that the last started run used. A new run starts when they change, as configured in spec.triggers."""
+    data: Annotated[list[DataState], Field(json_schema_extra=list_map("name"))] = []
+    """Newest known state of each input that can change. Set only if spec.triggers.dataChange is set."""
+    last_probe_time: Time | None = None
+    """Time when external inputs were last checked for new data."""
+    champion: ChampionStatus | None = None
+    """The newest approved version that was not rolled back. Candidates are compared with it."""
+    latest_version: str | None = None
+    """Name of the newest version, approved or not."""
+    versions: Annotated[int, Field(ge=0)] = 0
+    """Number of the newest version so far. Numbers are not used again."""
+    active_run: str | None = None
+    """Name of the run in progress."""
+    last_run: str | None = None
+    """Name of the last run that ended."""
+    last_run_time: Time | None = None
+    """Time when the last run started."""
+    recent_run_times: Annotated[list[Time], Field(max_length=200, json_schema_extra=ATOMIC)] = []
+    """Start times of the runs within the last 24 hours. Set only if spec.triggers.maxRunsPerDay is set."""
+    run_keys: Annotated[list[str], Field(max_length=50, json_schema_extra=ATOMIC)] = []
+    """Keys of the last runs, newest last, at most 50. A key is the digest of all inputs of a run. Inputs that were
+    tried are not tried again unless a run is requested by annotation, is scheduled, or follows a failure of the
+    infrastructure."""
+    pending_trigger: PendingTrigger | None = None
+    """The next run, while it waits for the current run to end or for a limit."""
+    last_schedule_time: Time | None = None
+    """Last scheduled time for which a run was started."""
+    schedule: str | None = None
+    """Schedule and time zone from which nextScheduleTime was computed."""
+    next_schedule_time: Time | None = None
+    """Next scheduled time."""
+    last_successful_time: Time | None = None
+    """Time when the last successful run ended."""
+    consecutive_failures: Annotated[int, Field(ge=0)] = 0
+    """Number of consecutive runs that failed or were rejected by a gate."""
+    last_handled_run_request: str | None = None
+    """Last value of the annotation tidemill.io/run-requested-at that the operator processed."""
+    last_handled_monitor_requests: dict[str, str] = {}
+    """Id of the last retrain request that was processed, by the name of the ModelMonitor."""
 
 
 class TrainingPipeline(Resource):
-    """Trains a model reproducibly on a schedule, on new data, on new code or on request, and registers what passes its gates."""
+    """Trains a model reproducibly on a schedule, on new data, on new code or on request, and registers versions that
+    pass the gates."""
 
     INFO: ClassVar[Kind] = Kind(
         kind="TrainingPipeline",
         plural="trainingpipelines",
         singular="trainingpipeline",
         short_names=("tp",),
-        description="TrainingPipeline trains a model again and again, judges each candidate against the champion, and registers what passes.",
+        description=(
+            "TrainingPipeline trains a model on a schedule, on new data, on new code or on request, compares each "
+            "candidate with the champion, and registers candidates that pass the gates as ModelVersions."
+        ),
         columns=(
             *READY_COLUMNS,
-            Column("Champion", "string", ".status.champion.version", "The newest approved version."),
-            Column("Active", "string", ".status.activeRun", "The run in progress."),
+            Column(
+                "Champion",
+                "string",
+                ".status.champion.version",
+                "Name of the champion, the newest approved version that was not rolled back.",
+            ),
+            Column("Active", "string", ".status.activeRun", "Name of the run in progress."),
             Column("Next", "string", ".status.nextScheduleTime", "Next scheduled time.", 1),
             *TAIL_COLUMNS,
         ),
-        name_rule=rule("size(self.metadata.name) <= 63", "metadata.name must be no more than 63 characters"),
+        name_rule=rule("size(self.metadata.name) <= 63", "metadata.name must have at most 63 characters"),
     )
 
     kind: Literal["TrainingPipeline"] = "TrainingPipeline"

@@ -42,187 +42,248 @@ FailureCategory = Literal[
 class Trigger(Model):
     """Why the run started."""
 
-    type: Annotated[TriggerType, Field(description="Kind of the trigger.")]
-    message: Annotated[str, Field(max_length=1024, description="What happened, as a sentence.")]
-    from_: Annotated[
-        str | None, Field(alias="from", max_length=1024, description="The revision before, where one changed.")
-    ] = None
-    to: Annotated[
-        str | None,
-        Field(
-            max_length=1024,
-            description="The revision after, the scheduled time, the request's value, or the number of the retry.",
-        ),
-    ] = None
-    id: Annotated[str | None, Field(max_length=256, description="Id of the monitor's request.")] = None
-    monitor: Annotated[str | None, Field(max_length=253, description="The ModelMonitor that asked.")] = None
-    time: Annotated[Time, Field(description="When the decision fell.")]
+    type: TriggerType
+    """What started the run. NeverTrained: no version existed yet. SpecChanged, CodeChanged, DataChanged: an input
+    changed. ScheduleDue: a scheduled time was reached. MonitorRequested: a ModelMonitor requested it. ManualRequested:
+    a person requested it by annotation. RetryDue: the previous run failed because of the infrastructure."""
+    message: Annotated[str, Field(max_length=1024)]
+    """Explanation of the trigger."""
+    from_: Annotated[str | None, Field(alias="from", max_length=1024)] = None
+    """Previous value: the revision before a change, or the name of the failed run that is repeated."""
+    to: Annotated[str | None, Field(max_length=1024)] = None
+    """New value: the revision after a change, the scheduled time, the value of the annotation, or the number of the
+    retry."""
+    id: Annotated[str | None, Field(max_length=256)] = None
+    """Id of the request. Set only if a ModelMonitor requested the run."""
+    monitor: Annotated[str | None, Field(max_length=253)] = None
+    """Name of the ModelMonitor that requested the run."""
+    time: Time
+    """Time when the operator decided to start the run."""
 
 
 class ResolvedCode(CodeSource):
-    """The code with the digest of its content at the start of the run."""
+    """The training code and the digest of its content when the run started."""
 
-    digest: Annotated[Digest, Field(description="Digest of the code; the run refuses other content.")]
+    digest: Digest
+    """Digest of the training code. The run fails if the code has other content."""
 
 
 class ResolvedData(DataSource):
-    """An input with the revision it had at the start of the run."""
+    """An input and its revision when the run started."""
 
-    revision: Annotated[
-        str | None, Field(max_length=512, description="Revision, when it was known before the run.")
-    ] = None
+    revision: Annotated[str | None, Field(max_length=512)] = None
+    """Revision of the input when the run started. Not set if it was not known yet; the revision that the run read is in
+    status.result.data."""
 
 
 class RunChampion(Model):
-    """The version that the candidate is judged against."""
+    """The champion that the candidate is compared with."""
 
-    version: Annotated[ObjectName, Field(description="Name of the ModelVersion.")]
-    digest: Annotated[Digest, Field(description="Its digest.")]
-    uri: Annotated[str, Field(description="Where it is stored.")]
-    metrics: Annotated[dict[str, float], Field(description="Its recorded metrics.")] = {}
+    version: ObjectName
+    """Name of the ModelVersion."""
+    digest: Digest
+    """Digest of the version."""
+    uri: str
+    """Where the version is stored."""
+    metrics: dict[str, float] = {}
+    """Metrics of the version on the holdout rows of its own run."""
 
 
 class Store(Model):
-    """The pipeline's folder in the artifact store."""
+    """The folder of the pipeline in the artifact store."""
 
-    uri: Annotated[str, Field(description="URI of the folder.")]
-    secret_ref: Annotated[SecretRef | None, Field(description="Secret with credentials.")] = None
+    uri: str
+    """URI of the folder."""
+    secret_ref: SecretRef | None = None
+    """Secret in the same namespace with the credentials of the object store. Not set if none are needed."""
 
 
 class TrainingRunSpec(Model):
-    """A snapshot of everything that was resolved when the run started."""
+    """Inputs and settings of the run, as they were when it started. Cannot be changed."""
 
     model_config = {"json_schema_extra": IMMUTABLE}
 
-    pipeline: Annotated[ObjectName, Field(description="The TrainingPipeline.")]
-    key: Annotated[Digest, Field(description="Digest of everything that decides the outcome.")]
-    trigger: Annotated[Trigger, Field(description="Why the run started.")]
-    data: Annotated[
-        list[ResolvedData],
-        Field(min_length=1, max_length=16, description="The inputs.", json_schema_extra=list_map("name")),
-    ]
-    target: Annotated[str | None, Field(description="Column to predict.")] = None
-    code: Annotated[ResolvedCode, Field(description="The training code.")]
-    image: Annotated[str, Field(description="Image that runs the code.")]
-    parameters: Annotated[dict[str, str], Field(description="Arguments of the function.")] = {}
-    seed: Annotated[int, Field(ge=0, description="Seed of every random choice.")] = 0
-    allow_pickle: Annotated[bool, Field(description="Whether a pickle may be stored.")] = False
-    resources: Annotated[Resources | None, Field(description="CPU and memory.")] = None
-    node_selector: Annotated[dict[str, str], Field(description="Labels of nodes that may be used.")] = {}
-    tolerations: Annotated[list[Toleration], Field(description="Tolerated taints.", json_schema_extra=ATOMIC)] = []
-    queue_name: Annotated[str | None, Field(description="Kueue LocalQueue.")] = None
-    service_account_name: Annotated[ObjectName | None, Field(description="ServiceAccount of the pod.")] = None
-    holdout_ratio: Annotated[float, Field(gt=0, lt=1, description="Share of rows held out.")] = 0.2
-    gates: Annotated[
-        list[Gate], Field(max_length=20, description="What the candidate must meet.", json_schema_extra=ATOMIC)
-    ] = []
-    champion: Annotated[RunChampion | None, Field(description="The version to beat.")] = None
-    store: Annotated[Store, Field(description="Where the version is written.")]
-    keep: Annotated[
-        list[Digest] | None,
-        Field(
-            description="Digests of versions that stay in the store; absent: nothing is removed.",
-            json_schema_extra=ATOMIC,
-        ),
-    ] = None
-    approval: Annotated[
-        Literal["Automatic", "Manual"], Field(description="Whether a version that passes is approved at once.")
-    ] = "Automatic"
-    limits: Annotated[RunLimits, Field(description="Limits of the run.")] = RunLimits()
+    pipeline: ObjectName
+    """Name of the TrainingPipeline that the run belongs to."""
+    key: Digest
+    """Digest of all inputs that decide the outcome of the run: spec, code, image and data."""
+    trigger: Trigger
+    """Why the run started."""
+    data: Annotated[list[ResolvedData], Field(min_length=1, max_length=16, json_schema_extra=list_map("name"))]
+    """Data sets that the run reads."""
+    target: str | None = None
+    """Name of the column that the model predicts. Not set for unsupervised training."""
+    code: ResolvedCode
+    """The training code and how it is called."""
+    image: str
+    """Image that runs the training code."""
+    parameters: dict[str, str] = {}
+    """Parameters of the training code, as strings."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the random number generators."""
+    allow_pickle: bool = False
+    """Whether the model may be stored as a pickle (joblib)."""
+    resources: Resources | None = None
+    """CPU and memory of the run's pod. If not set, it requests 100m CPU and 256Mi memory and has a memory limit of
+    1Gi."""
+    node_selector: dict[str, str] = {}
+    """Labels that a node must have to run the pod. If not set, any node may run it."""
+    tolerations: Annotated[list[Toleration], Field(json_schema_extra=ATOMIC)] = []
+    """Taints that the pod tolerates."""
+    queue_name: str | None = None
+    """Name of the Kueue LocalQueue that admits the run. If not set, the run starts without a queue."""
+    service_account_name: ObjectName | None = None
+    """Name of the ServiceAccount of the pod. If not set, the default ServiceAccount of the namespace is used."""
+    holdout_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the rows that are held out from training. All metrics are computed on these rows."""
+    gates: Annotated[list[Gate], Field(max_length=20, json_schema_extra=ATOMIC)] = []
+    """Conditions that the candidate must meet to be registered."""
+    champion: RunChampion | None = None
+    """The champion that the candidate is compared with. Not set if there is none."""
+    store: Store
+    """The folder of the pipeline in the artifact store, where the version is written."""
+    keep: Annotated[list[Digest] | None, Field(json_schema_extra=ATOMIC)] = None
+    """Digests of versions that must stay in the store. The run deletes other versions from the pipeline's folder. If
+    not set, it deletes none."""
+    approval: Literal["Automatic", "Manual"] = "Automatic"
+    """How a version that passes the gates is approved for deployment. Automatic: it is approved at once. Manual: it
+    waits for the annotation tidemill.io/approve on the ModelVersion."""
+    limits: RunLimits = RunLimits()
+    """Limits of the run."""
 
 
 class RunResult(Model):
-    """What the run found."""
+    """Result of the run, as reported by the trainer."""
 
-    digest: Annotated[Digest | None, Field(description="Digest of the version's manifest.")] = None
-    model_digest: Annotated[Digest | None, Field(description="Digest of the model's native form.")] = None
-    uri: Annotated[str | None, Field(description="Where the candidate is stored.")] = None
-    formats: Annotated[list[str], Field(description="Forms of the model.", json_schema_extra=ATOMIC)] = []
-    task: Annotated[
-        str | None,
-        Field(description="classification, regression, clustering, outlier-detection, transformation or unknown."),
-    ] = None
-    metrics: Annotated[dict[str, float], Field(description="The candidate's metrics on the holdout.")] = {}
-    champion_metrics: Annotated[dict[str, float], Field(description="The champion's metrics on the same holdout.")] = {}
-    champion_note: Annotated[str | None, Field(description="Why recorded metrics stand in for re-scored ones.")] = None
-    rows: Annotated[dict[str, int], Field(description="Rows used for training and held out.")] = {}
-    data: Annotated[dict[str, str], Field(description="Revision that was read, by input.")] = {}
-    code: Annotated[str | None, Field(description="Digest of the code that ran.")] = None
-    image: Annotated[str | None, Field(description="Image that ran, by digest where the node reported one.")] = None
-    frameworks: Annotated[dict[str, str], Field(description="Version by package.")] = {}
-    onnx: Annotated[str | None, Field(description="verified, or why there is no ONNX form.")] = None
-    seconds: Annotated[dict[str, float], Field(description="Duration by phase.")] = {}
-    warnings: Annotated[list[str], Field(description="What a person should know.", json_schema_extra=ATOMIC)] = []
+    digest: Digest | None = None
+    """Digest of the candidate's manifest, which lists the digests of all its files."""
+    model_digest: Digest | None = None
+    """Digest of the model's native form."""
+    uri: str | None = None
+    """Where the candidate is stored."""
+    formats: Annotated[list[str], Field(json_schema_extra=ATOMIC)] = []
+    """Forms in which the model is stored: skops, onnx, joblib (a pickle) or program (any other file that a program
+    wrote)."""
+    task: str | None = None
+    """Task of the model: classification, regression, clustering, outlier-detection, transformation or unknown."""
+    metrics: dict[str, float] = {}
+    """Metrics of the candidate on the holdout rows."""
+    champion_metrics: dict[str, float] = {}
+    """Metrics of the champion on the same holdout rows."""
+    champion_note: str | None = None
+    """Why the champion's recorded metrics were used instead of metrics on the same holdout rows. Not set if they were
+    not."""
+    rows: dict[str, int] = {}
+    """Number of rows used for training (train) and held out (holdout)."""
+    data: dict[str, str] = {}
+    """Revision of each input that was read, by the name of the input."""
+    code: str | None = None
+    """Digest of the training code that ran."""
+    image: str | None = None
+    """Image that ran, by digest if the node reported one."""
+    frameworks: dict[str, str] = {}
+    """Versions of the Python packages that the training used, by the name of the package."""
+    onnx: str | None = None
+    """Result of comparing the ONNX form with the native form: "verified", or why there is no verified ONNX form."""
+    seconds: dict[str, float] = {}
+    """Duration of each phase of the run in seconds, by the name of the phase."""
+    warnings: Annotated[list[str], Field(json_schema_extra=ATOMIC)] = []
+    """Warnings of the trainer."""
 
 
 class GateVerdict(Model):
-    """The outcome of one gate."""
+    """Result of one gate."""
 
-    metric: Annotated[str, Field(description="The metric.")]
-    passed: Annotated[bool, Field(description="Whether the gate passed.")]
-    reason: Annotated[
-        Literal[
-            "AboveMin",
-            "BelowMin",
-            "BelowMax",
-            "AboveMax",
-            "BetterThanChampion",
-            "WorseThanChampion",
-            "NoChampion",
-            "MetricMissing",
-        ],
-        Field(description="Why."),
+    metric: str
+    """Name of the metric."""
+    passed: bool
+    """Whether the gate passed."""
+    reason: Literal[
+        "AboveMin",
+        "BelowMin",
+        "BelowMax",
+        "AboveMax",
+        "BetterThanChampion",
+        "WorseThanChampion",
+        "NoChampion",
+        "MetricMissing",
     ]
-    value: Annotated[float | None, Field(description="The candidate's value.")] = None
-    threshold: Annotated[float | None, Field(description="What it had to meet.")] = None
-    message: Annotated[str, Field(description="Why, as a sentence.")]
+    """Reason of the result."""
+    value: float | None = None
+    """Value of the candidate. Not set if the metric is missing or NaN."""
+    threshold: float | None = None
+    """Value that the candidate was compared with."""
+    message: str
+    """Explanation of the result."""
 
 
 class RunFailure(Model):
     """Why the run failed."""
 
-    category: Annotated[
-        FailureCategory,
-        Field(description="UserError, DataInvalid, OutOfMemory, ImagePull, Unschedulable, Deadline or Infrastructure."),
-    ]
-    reason: Annotated[str, Field(description="The cause, one word.")]
-    message: Annotated[str, Field(max_length=8192, description="The cause, as a sentence.")]
-    log: Annotated[str | None, Field(max_length=8192, description="Last lines of the log.")] = None
+    category: FailureCategory
+    """Category of the failure, which says who can fix it: UserError (training code or settings), DataInvalid (data),
+    OutOfMemory (resources), ImagePull (image or pull secrets), Unschedulable (no suitable node), Deadline (limits of
+    the run) or Infrastructure (cluster or storage; the pipeline retries by itself)."""
+    reason: str
+    """Cause of the failure in one CamelCase word."""
+    message: Annotated[str, Field(max_length=8192)]
+    """Explanation of the cause."""
+    log: Annotated[str | None, Field(max_length=8192)] = None
+    """Last lines of the pod's log."""
 
 
 class TrainingRunStatus(Status):
-    """What is known of the run."""
+    """Observed state of a TrainingRun."""
 
-    job: Annotated[str | None, Field(description="Name of the Job, with the first news or the end of the run.")] = None
-    start_time: Annotated[Time | None, Field(description="When the Job was created.")] = None
-    running_since: Annotated[Time | None, Field(description="When the first pod started.")] = None
-    completion_time: Annotated[Time | None, Field(description="When the run ended, well or not.")] = None
-    result: Annotated[RunResult | None, Field(description="What the run found.")] = None
-    gates: Annotated[list[GateVerdict], Field(description="Outcome of each gate.", json_schema_extra=ATOMIC)] = []
-    version: Annotated[str | None, Field(description="The ModelVersion that was registered.")] = None
-    failure: Annotated[RunFailure | None, Field(description="Why it failed.")] = None
+    job: str | None = None
+    """Name of the Job that executes the run. Not set until the operator writes the status for the first time."""
+    start_time: Time | None = None
+    """Time when the Job was created."""
+    running_since: Time | None = None
+    """Time when the first pod of the run started."""
+    completion_time: Time | None = None
+    """Time when the run ended, successfully or not."""
+    result: RunResult | None = None
+    """Result of the run, as reported by the trainer."""
+    gates: Annotated[list[GateVerdict], Field(json_schema_extra=ATOMIC)] = []
+    """Result of each gate."""
+    version: str | None = None
+    """Name of the ModelVersion that the run registered, or of the existing one with the same content."""
+    failure: RunFailure | None = None
+    """Why the run failed. Not set if it did not fail."""
 
 
 _STARTED = "The run was started; its Job has the run's name."
 
 
 class TrainingRun(Resource):
-    """One execution of a TrainingPipeline. Written by the operator; read it, do not create it."""
+    """One execution of a TrainingPipeline. Created by the operator; users only read it."""
 
     INFO: ClassVar[Kind] = Kind(
         kind="TrainingRun",
         plural="trainingruns",
         singular="trainingrun",
         short_names=("tr",),
-        description="TrainingRun records one execution of a TrainingPipeline: why it started, what went in, what came out, and how it was judged.",
+        description=(
+            "TrainingRun records one execution of a TrainingPipeline: why it started, its inputs, its results, and "
+            "the results of its gates. The operator creates it."
+        ),
         columns=(
-            Column("Pipeline", "string", ".spec.pipeline", "The TrainingPipeline."),
-            Column("Trigger", "string", ".spec.trigger.type", "Why the run started."),
+            Column("Pipeline", "string", ".spec.pipeline", "Name of the TrainingPipeline."),
+            Column("Trigger", "string", ".spec.trigger.type", "What started the run."),
             Column(
-                "Succeeded", "string", '.status.conditions[?(@.type=="Succeeded")].status', "Whether the run succeeded."
+                "Succeeded",
+                "string",
+                '.status.conditions[?(@.type=="Succeeded")].status',
+                "Whether the run succeeded (condition Succeeded).",
             ),
-            Column("Reason", "string", '.status.conditions[?(@.type=="Succeeded")].reason', "What became of it."),
-            Column("Version", "string", ".status.version", "The ModelVersion that was registered."),
+            Column(
+                "Reason",
+                "string",
+                '.status.conditions[?(@.type=="Succeeded")].reason',
+                "Reason of the Succeeded condition.",
+            ),
+            Column("Version", "string", ".status.version", "Name of the ModelVersion that the run registered."),
             *TAIL_COLUMNS,
         ),
         born=(

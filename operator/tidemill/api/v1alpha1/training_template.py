@@ -12,50 +12,52 @@ from tidemill_contracts.storage import DATA_SCHEMES, uri_pattern
 
 
 class ColumnExpectation(Model):
-    """What one column must satisfy."""
+    """Checks that one column of a data set must pass."""
 
     model_config = {
         "json_schema_extra": rules(
-            rule("!has(self.min) || !has(self.max) || self.min <= self.max", "min must not be above max"),
+            rule("!has(self.min) || !has(self.max) || self.min <= self.max", "min must not be greater than max"),
             rule(
                 "!has(self.type) || self.type == 'Number' || !(has(self.min) || has(self.max))",
-                "min and max have an effect only on a column of type Number",
+                "min and max may be set only for a column of type Number",
             ),
             rule(
                 "!has(self.type) || self.type == 'Category' || !has(self.allowed)",
-                "allowed has an effect only on a column of type Category",
+                "allowed may be set only for a column of type Category",
             ),
         )
     }
 
-    name: Annotated[str, Field(min_length=1, max_length=256, description="Name of the column, as in the data.")]
-    type: Annotated[
-        Literal["Number", "Category", "Boolean", "Text"] | None,
-        Field(description="Kind of values: Number, Category, Boolean or Text."),
-    ] = None
-    min: Annotated[float | None, Field(description="Smallest allowed number.")] = None
-    max: Annotated[float | None, Field(description="Largest allowed number.")] = None
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    """Name of the column in the data."""
+    type: Literal["Number", "Category", "Boolean", "Text"] | None = None
+    """Required type of the values: Number, Category, Boolean or Text. If not set, the type is not checked."""
+    min: float | None = None
+    """Minimum value. For numeric columns only. If not set, there is no minimum."""
+    max: float | None = None
+    """Maximum value. For numeric columns only. If not set, there is no maximum."""
     allowed: Annotated[
-        list[Annotated[str, Field(max_length=256)]] | None,
-        Field(max_length=1000, description="All allowed values of a Category.", json_schema_extra=ATOMIC),
+        list[Annotated[str, Field(max_length=256)]] | None, Field(max_length=1000, json_schema_extra=ATOMIC)
     ] = None
-    max_missing_ratio: Annotated[
-        Ratio | None, Field(description="Largest allowed share of missing values, 0 to 1.")
-    ] = None
+    """Allowed values. For columns of type Category only. If not set, all values are allowed."""
+    max_missing_ratio: Ratio | None = None
+    """Maximum share of missing values. If not set, missing values are allowed."""
 
 
 class Expectations(Model):
-    """What the data must satisfy; a run that finds otherwise fails and names rows and columns."""
+    """Checks that the data must pass before training.
 
-    min_rows: Annotated[int | None, Field(ge=1, le=1_000_000_000, description="Fewest rows.")] = None
-    columns: Annotated[
-        list[ColumnExpectation],
-        Field(max_length=500, description="Expectations by column.", json_schema_extra=list_map("name")),
-    ] = []
+    If it does not, the run fails, and its message names the rows and columns.
+    """
+
+    min_rows: Annotated[int | None, Field(ge=1, le=1_000_000_000)] = None
+    """Minimum number of rows. If not set, the number is not checked."""
+    columns: Annotated[list[ColumnExpectation], Field(max_length=500, json_schema_extra=list_map("name"))] = []
+    """Checks of individual columns."""
 
 
 class DataSource(Model):
-    """One data set."""
+    """A data set that the training reads."""
 
     model_config = {
         "json_schema_extra": rules(
@@ -66,49 +68,34 @@ class DataSource(Model):
             ),
             rule(
                 "!self.uri.startsWith('configmap://') || self.uri.matches('^configmap://[^/]+/[^/]+$')",
-                "uri: a ConfigMap is given as configmap://name/key",
+                "uri: a ConfigMap must be given as configmap://name/key",
             ),
             rule(
                 "!has(self.secretRef) || self.uri.matches('^(s3|gs|az|http|https)://')",
-                "secretRef has an effect only with a uri of s3://, gs://, az://, http:// or https://",
+                "secretRef may be set only with a uri of s3://, gs://, az://, http:// or https://",
             ),
             rule(
                 "!has(self.format) || self.format == 'Auto' || !self.uri.startsWith('builtin://')",
-                "format has no effect with builtin://: leave it out",
+                "format must not be set with a uri of builtin://",
             ),
         )
     }
 
-    name: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=63,
-            pattern=r"^[a-z]([-a-z0-9_]*[a-z0-9])?$",
-            description="Name of the input, unique in the pipeline.",
-        ),
-    ]
-    uri: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=2048,
-            pattern=uri_pattern(DATA_SCHEMES),
-            description="Where the data is: builtin://breast-cancer (scikit-learn's bundled sets: iris, wine, breast-cancer, "
-            "digits, diabetes), configmap://name/key, pvc://claim/path, s3://bucket/prefix, gs://…, az://…, http(s)://…",
-        ),
-    ]
-    format: Annotated[
-        Literal["Auto", "CSV", "Parquet", "JSONLines"],
-        Field(description="Auto (by file name), CSV, Parquet or JSONLines."),
-    ] = "Auto"
-    secret_ref: Annotated[
-        SecretRef | None,
-        Field(
-            description="Secret with credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL; GOOGLE_SERVICE_ACCOUNT_KEY; AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY; for http(s)://, AUTHORIZATION is the header's value. No other key is mounted."
-        ),
-    ] = None
-    expectations: Annotated[Expectations | None, Field(description="Checks before training.")] = None
+    name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9_]*[a-z0-9])?$")]
+    """Name of the input. Must be unique within the pipeline."""
+    uri: Annotated[str, Field(min_length=1, max_length=2048, pattern=uri_pattern(DATA_SCHEMES))]
+    """Location of the data: configmap://name/key, pvc://claim/path, s3://bucket/prefix, gs://bucket/prefix,
+    az://container/prefix, http(s)://host/path, or builtin://name for a data set that is bundled with scikit-learn
+    (breast-cancer, diabetes, digits, iris, wine)."""
+    format: Literal["Auto", "CSV", "Parquet", "JSONLines"] = "Auto"
+    """Format of the data: CSV, Parquet or JSONLines. Auto: the format is derived from the file name."""
+    secret_ref: SecretRef | None = None
+    """Secret in the same namespace with credentials for the URI. These keys are used. For s3://: AWS_ACCESS_KEY_ID,
+    AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL. For gs://: GOOGLE_SERVICE_ACCOUNT_KEY. For
+    az://: AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY. For http:// and https://: AUTHORIZATION, the value of
+    the Authorization header. Other keys are not mounted."""
+    expectations: Expectations | None = None
+    """Checks that the data must pass before training. If not set, the data is not checked."""
 
 
 class CodeSource(Model):
@@ -120,42 +107,37 @@ class CodeSource(Model):
         )
     }
 
-    config_map: Annotated[
-        ConfigMapRef | None,
-        Field(description="ConfigMap whose keys are the code's files; absent: the image carries the code."),
-    ] = None
+    config_map: ConfigMapRef | None = None
+    """ConfigMap in the same namespace whose keys are the files of the training code. If not set, the image must contain
+    the code."""
     entrypoint: Annotated[
-        str | None,
-        Field(
-            max_length=256,
-            pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$",
-            description="A Python function, module:function; train(data, target, **parameters) returns a fitted scikit-learn estimator.",
-        ),
+        str | None, Field(max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")
     ] = None
+    """Python function that trains the model, as module:function. It is called as train(data, target, **parameters) and
+    returns a fitted scikit-learn estimator. Exactly one of entrypoint and command must be set."""
     command: Annotated[
         list[Annotated[str, Field(max_length=4096)]] | None,
-        Field(
-            min_length=1,
-            max_length=64,
-            description="Any program: it reads $TIDEMILL_INPUT_DIR and writes $TIDEMILL_OUTPUT_DIR/{model.*,metrics.json}.",
-            json_schema_extra=ATOMIC,
-        ),
+        Field(min_length=1, max_length=64, json_schema_extra=ATOMIC),
     ] = None
+    """Program that trains the model, with its arguments. It reads its input from the directory $TIDEMILL_INPUT_DIR and
+    writes the model (model.*) and its metrics (metrics.json) to the directory $TIDEMILL_OUTPUT_DIR. Exactly one of
+    entrypoint and command must be set."""
 
 
 class AgainstChampion(Model):
-    """A comparison with the version in force, re-scored on the same holdout; passes when there is none."""
+    """Comparison with the champion on the same holdout rows. It passes if there is no champion."""
 
-    min_delta: Annotated[
-        float,
-        Field(
-            description="Candidate minus champion must be at least this; for metrics where lower is better, champion minus candidate."
-        ),
-    ]
+    min_delta: float
+    """Minimum improvement over the champion. The improvement is the candidate's value minus the champion's value, or
+    the reverse for metrics where lower is better (log_loss, rmse, mae). A negative value allows the candidate to be
+    slightly worse than the champion."""
 
 
 class Gate(Model):
-    """One condition that a candidate must meet. A metric that is absent or NaN fails the gate."""
+    """A condition that a candidate must meet to be registered.
+
+    It fails if the metric is missing or NaN. At least one of min, max and againstChampion must be set.
+    """
 
     model_config = {
         "json_schema_extra": rules(
@@ -165,50 +147,40 @@ class Gate(Model):
             ),
             rule(
                 "!has(self.min) || !has(self.max) || self.min <= self.max",
-                "gate: min must not be above max, or no candidate can pass",
+                "gate: min must not be greater than max",
             ),
         )
     }
 
-    metric: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=63,
-            description="Built in: accuracy, balanced_accuracy, f1, roc_auc, log_loss; rmse, mae, r2; or one that evaluate() returns.",
-        ),
-    ]
-    min: Annotated[float | None, Field(description="Smallest passing value.")] = None
-    max: Annotated[float | None, Field(description="Largest passing value.")] = None
-    against_champion: Annotated[AgainstChampion | None, Field(description="Comparison with the champion.")] = None
+    metric: Annotated[str, Field(min_length=1, max_length=63)]
+    """Name of the metric. Built-in metrics are accuracy, balanced_accuracy, f1, roc_auc and log_loss for classification
+    and rmse, mae and r2 for regression. Other names refer to metrics that the training code computes."""
+    min: float | None = None
+    """Minimum value with which the gate passes."""
+    max: float | None = None
+    """Maximum value with which the gate passes."""
+    against_champion: AgainstChampion | None = None
+    """Comparison with the champion, the newest approved version. If not set, the candidate is not compared with it."""
 
 
 class Evaluation(Model):
-    """How a candidate is judged."""
+    """How a candidate is evaluated."""
 
-    holdout_ratio: Annotated[
-        float, Field(gt=0, lt=1, description="Share of rows that training never sees; used for all metrics.")
-    ] = 0.2
-    gates: Annotated[
-        list[Gate],
-        Field(max_length=20, description="All must pass, or the candidate is refused.", json_schema_extra=ATOMIC),
-    ] = []
+    holdout_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the rows that are held out from training. All metrics are computed on these rows."""
+    gates: Annotated[list[Gate], Field(max_length=20, json_schema_extra=ATOMIC)] = []
+    """Conditions that a candidate must meet. If any gate fails, the candidate is rejected and no version is registered.
+    If there are no gates, every candidate is registered."""
 
 
 class RunLimits(Model):
     """Limits of one run."""
 
-    backoff_limit: Annotated[
-        int, Field(ge=0, le=10, description="How often a run that failed for technical reasons is tried again.")
-    ] = 2
-    active_deadline_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS, description="Longest time a run may take.")] = (
-        14400
-    )
-    pending_deadline_seconds: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=MAX_SECONDS,
-            description="Longest time a run's pod may wait to start, for example for an image that does not exist.",
-        ),
-    ] = 600
+    backoff_limit: Annotated[int, Field(ge=0, le=10)] = 2
+    """Number of times that a run starts a new pod after its pod failed for a technical reason. Errors of the training
+    code and the data are not retried."""
+    active_deadline_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = 14400
+    """Maximum duration of a run in seconds, including retries. A run that takes longer is stopped and fails."""
+    pending_deadline_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = 600
+    """Maximum time in seconds that the pod of a run may take to start, for example because its image cannot be pulled.
+    Time in a queue does not count. A run that exceeds it fails."""
