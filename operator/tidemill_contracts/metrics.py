@@ -18,100 +18,104 @@ class Metric:
 # Model server
 DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds in seconds of every server; one more where a latency objective is declared that is none of them."""
-PREDICTIONS = Metric("tidemill_predictions_total", "Rows predicted.", ("namespace", "deployment", "version"))
+PREDICTIONS = Metric("tidemill_predictions_total", "Number of predicted rows.", ("namespace", "deployment", "version"))
 REQUESTS = Metric(
     "tidemill_requests_total",
-    "Inference requests by outcome: success, invalid, unavailable, error.",
+    "Number of inference requests, by outcome: success, invalid (the client's error), unavailable, error.",
     ("namespace", "deployment", "version", "outcome"),
 )
 REQUEST_DURATION = Metric(
     "http_request_duration_seconds",
-    "Inference requests by status; the name that Flagger's built-in checks read.",
+    "Duration of inference requests in seconds, by HTTP status. Flagger's built-in checks read this name.",
     ("namespace", "deployment", "version", "status"),
 )
-IN_FLIGHT = Metric("tidemill_requests_in_flight", "Inference requests being answered.", ("deployment", "version"))
+IN_FLIGHT = Metric(
+    "tidemill_requests_in_flight", "Number of inference requests that are being processed.", ("deployment", "version")
+)
 RECORDS_DROPPED = Metric(
     "tidemill_prediction_records_dropped_total",
-    "Prediction records that were dropped because the monitor was slow or away.",
+    "Number of prediction records that were dropped because the monitor was slow or unreachable.",
     ("namespace", "deployment", "version"),
 )
 RECORDS_SENT = Metric(
     "tidemill_prediction_records_sent_total",
-    "Prediction records that the monitor acknowledged.",
+    "Number of prediction records that the monitor acknowledged.",
     ("namespace", "deployment", "version"),
 )
 BATCHES = Metric(
     "tidemill_batches_total",
-    "Calls of the model that answered several requests at once.",
+    "Number of batches: calls of the model that answered several requests at once.",
     ("namespace", "deployment", "version"),
 )
 BATCHED_ROWS = Metric(
     "tidemill_batched_rows_total",
-    "Rows predicted in such calls; divided by their number, the mean size of a batch.",
+    "Number of rows predicted in batches. Divided by tidemill_batches_total, this is the mean size of a batch.",
     ("namespace", "deployment", "version"),
 )
 TRACES_DROPPED = Metric(
     "tidemill_trace_spans_dropped_total",
-    "Spans that were dropped because the collector was slow or away.",
+    "Number of trace spans that were dropped because the collector was slow or unreachable.",
     ("namespace", "deployment", "version"),
 )
 ACCESS_LINES_DROPPED = Metric(
     "tidemill_access_log_lines_dropped_total",
-    "Lines of the access log that were dropped because its reader was slow.",
+    "Number of access log lines that were dropped because the reader of the log was slow.",
     ("namespace", "deployment", "version"),
 )
 WORKER_DEATHS = Metric(
     "tidemill_worker_deaths_total",
-    "Worker processes that died and were replaced.",
+    "Number of worker processes that died and were replaced.",
     ("namespace", "deployment", "version"),
 )
 MODEL_INFO = Metric(
     "tidemill_model_info",
-    "The model that is served: always 1; what is told is in the labels.",
+    "Always 1. The labels identify the model that is served.",
     ("namespace", "deployment", "version", "digest", "runtime"),
 )
 
 # Monitor
 DRIFT_SCORE = Metric(
     "tidemill_drift_score",
-    "Drift score of the last judged window.",
+    "Drift score of a feature in the last judged window, by drift test.",
     ("namespace", "monitor", "deployment", "version", "feature", "test"),
 )
 DRIFT_THRESHOLD = Metric(
     "tidemill_drift_threshold",
-    "The score from which a feature counts as drifted.",
+    "Drift score from which a feature counts as drifted.",
     ("namespace", "monitor", "deployment", "version", "feature", "test"),
 )
 DRIFTED_SHARE = Metric(
     "tidemill_drifted_features_ratio",
-    "Share of judged features that drifted in the last judged window.",
+    "Share of judged features that drifted in the last judged window, from 0 to 1.",
     ("namespace", "monitor", "deployment", "version"),
 )
 WINDOW_ROWS = Metric(
     "tidemill_monitor_window_rows",
-    "Rows in the open window.",
+    "Number of rows in the current window, which has not ended yet.",
     ("namespace", "monitor", "deployment", "version"),
 )
 PERFORMANCE = Metric(
     "tidemill_performance",
-    "The watched metric on joined labels.",
+    "Value of the monitored performance metric, computed on the labels that have arrived.",
     ("namespace", "monitor", "deployment", "version", "metric"),
 )
 LABELS_JOINED = Metric(
-    "tidemill_labels_joined_total", "Labels joined to a prediction.", ("namespace", "monitor", "deployment", "version")
+    "tidemill_labels_joined_total",
+    "Number of labels that were joined to a prediction.",
+    ("namespace", "monitor", "deployment", "version"),
 )
 QUALITY_RATIO = Metric(
     "tidemill_data_quality_ratio",
-    "Share of bad values in the last judged window by problem: missing, unseen, out_of_range.",
+    "Share of bad values of a feature in the last judged window, by problem: missing, unseen or out_of_range.",
     ("namespace", "monitor", "deployment", "version", "feature", "problem"),
 )
 LAST_RECORD = Metric(
     "tidemill_monitor_last_record_timestamp_seconds",
-    "When the newest prediction record arrived.",
+    "Unix time in seconds at which the newest prediction record arrived.",
     ("namespace", "monitor", "deployment", "version"),
 )
 MONITOR_LAST_SUCCESS = Metric(
     "tidemill_monitor_last_success_timestamp_seconds",
-    "When the monitor last evaluated its windows.",
+    "Unix time in seconds at which the monitor last evaluated its windows.",
     ("namespace", "monitor", "deployment"),
 )

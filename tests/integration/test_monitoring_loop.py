@@ -333,8 +333,11 @@ def test_the_alert_on_a_version_that_was_taken_back_fires_once_and_ends(tmp_path
         "tidemill_operator_resource_condition{" + ",".join(f'{name}="{value}"' for name, value in labels.items()) + "}"
         for labels in ({**OBJECT, "type": "RolledBack", "status": "True", "pod": pod} for pod in ("one", "other"))
     ]
-    said = "The condition RolledBack of the ModelDeployment says which and why; what it serves is the version before."
-    texts = {"summary": "team/churn took a version back", "description": said}
+    said = (
+        "The previous version serves requests. The condition RolledBack of the ModelDeployment names the version that "
+        "was rolled back and the reason."
+    )
+    texts = {"summary": "ModelDeployment team/churn rolled a version back", "description": said}
     fires = {"exp_labels": {"severity": "warning", **OBJECT}, "exp_annotations": texts}
     alert = {"alertname": "TidemillRolledBack"}
     case = {

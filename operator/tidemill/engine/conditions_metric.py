@@ -27,7 +27,7 @@ class ConditionsCollector(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Called for every scrape."""
-        family = GaugeMetricFamily(NAME, "1 for the present status of each condition of each object.", labels=_LABELS)
+        family = GaugeMetricFamily(NAME, "1 for the current status of each condition of an object.", labels=_LABELS)
         for kind in self._kinds:
             for obj in self._cache.list(kind):
                 meta = obj["metadata"]

@@ -6,6 +6,6 @@ from prometheus_client import Counter
 
 REQUESTS = Counter(
     "rest_client_requests_total",
-    "Requests to the API server, by answer code (or `error` when there was none), method and host.",
+    "Number of requests to the API server, by status code (or `error` if there was no response), method and host.",
     ["code", "method", "host"],
 )

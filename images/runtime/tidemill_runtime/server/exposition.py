@@ -105,7 +105,7 @@ class _Processes(Collector):
         yield GaugeMetricFamily("process_virtual_memory_bytes", "Virtual memory size in bytes.", found.virtual_bytes)
         yield GaugeMetricFamily(
             "process_resident_memory_bytes",
-            "Resident memory size in bytes; of several processes, memory that they share counts once.",
+            "Resident memory size in bytes. With several processes, shared memory is counted once.",
             found.resident_bytes,
         )
         yield GaugeMetricFamily(

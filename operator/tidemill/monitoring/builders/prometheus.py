@@ -119,7 +119,7 @@ def _drift(snapshot: Snapshot) -> list[dict[str, Any]]:
             f"{metrics.DRIFTED_SHARE.name}{_matchers(snapshot)} >= {max(spec.drifted_share, 1e-9):g}",
             hold=hold,
             severity="ticket",
-            summary="the inputs are not like the training data",
+            summary="the inputs differ from the training data",
             description="The share of drifted features is {{ $value | humanizePercentage }}.",
         )
     ]
@@ -164,7 +164,7 @@ def _performance(snapshot: Snapshot) -> list[dict[str, Any]]:
             hold=0,
             severity="warning",
             summary=f"{spec.metric} is {'below' if sign == '<' else 'above'} {limit:g}",
-            description="On labels that have arrived it is {{ $value }}.",
+            description="Its value on the labels that have arrived is {{ $value }}.",
             bound="min" if sign == "<" else "max",
         )
         for sign, limit in limits
@@ -183,7 +183,7 @@ def _silence(snapshot: Snapshot) -> list[dict[str, Any]]:
             hold=0,
             severity="ticket",
             summary="no predictions arrive",
-            description="Silence is not health: the last prediction came {{ $value | humanizeDuration }} ago.",
+            description="The last prediction arrived {{ $value | humanizeDuration }} ago.",
         ),
         _alert(
             snapshot,
@@ -191,7 +191,7 @@ def _silence(snapshot: Snapshot) -> list[dict[str, Any]]:
             f"time() - {metrics.MONITOR_LAST_SUCCESS.name}{_matchers(snapshot)} > {STALE_SECONDS}",
             hold=0,
             severity="ticket",
-            summary="the monitor does not evaluate",
+            summary="the monitor has stopped evaluating",
             description="The last evaluation was {{ $value | humanizeDuration }} ago.",
         ),
         _alert(
@@ -201,6 +201,6 @@ def _silence(snapshot: Snapshot) -> list[dict[str, Any]]:
             hold=600,
             severity="ticket",
             summary="prediction records are dropped",
-            description="The monitor is slow or away; {{ $value }} records a second are not counted.",
+            description="The monitor is slow or unreachable. {{ $value }} records per second are lost.",
         ),
     ]
