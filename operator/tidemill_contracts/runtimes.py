@@ -18,7 +18,7 @@ Surprise = Literal["ParityOutdated", "FormFailed"]
 """What makes a server leave a verified ONNX form for the native one."""
 OUTDATED: Surprise = "ParityOutdated"  # an older check verified it, and it differs, or the server cannot compare it
 FAILED: Surprise = "FormFailed"  # it does not load, or does not repeat the recorded answers at warm-up
-IN_COMPANY = "its answer to a row depends on the rows beside it"  # why requests are not answered together
+IN_COMPANY = "its prediction for a row depends on the other rows of a batch"  # why requests are not answered together
 _NATIVE = ("skops", "joblib")
 
 
@@ -53,7 +53,7 @@ def choose(
         return Choice(native, "spec.server.runtime is Native" if native else "the version has no native form")
     proven = onnx if (parity if parity is not None else not native) else ()
     if proven:
-        why = "its ONNX form repeats the native one's answers" if native else "the version has no native form"
+        why = "its ONNX form gives the same answers as its native form" if native else "the version has no native form"
         return Choice(proven + native, why)
     return Choice(native, _no_onnx(note))
 

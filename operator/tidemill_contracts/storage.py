@@ -111,7 +111,7 @@ def parse_uri(text: str) -> Uri:
         rest = rest.replace("?", "/?", 1)
     authority, _, path = rest.partition("/")
     if not authority:
-        raise ValueError(f"unsupported URI {text!r}: nothing stands after {scheme}://")
+        raise ValueError(f"unsupported URI {text!r}: a name must follow {scheme}://")
     check_authority(scheme, authority)
     if ".." in path.split("/"):
         raise ValueError(f"unsupported URI {text!r}: '..' is not allowed in a path")
@@ -125,7 +125,9 @@ def check_authority(scheme: str, authority: str) -> None:
         ValueError: something else; the message holds no password.
     """
     if "@" in authority:
-        raise ValueError(f"unsupported {scheme}:// URI: a user and a password have no place in it; use a secretRef")
+        raise ValueError(
+            f"unsupported {scheme}:// URI: it must not contain a user or a password; use a secretRef instead"
+        )
     pattern, what = AUTHORITIES[scheme]
     if re.fullmatch(pattern, authority) is None or (scheme in ("http", "https") and not _is_host(authority)):
         raise ValueError(f"unsupported URI {scheme}://{authority}: expected {what} after {scheme}://")

@@ -100,7 +100,7 @@ def test_the_failure_is_classified_with_a_sentence_in_run_and_pipeline(
     )
     if category == "Infrastructure":
         assert condition(told, "Reconciling")["reason"] == "RunFailed"
-        assert " follows at " in condition(told, "Ready")["message"]
+        assert " starts at " in condition(told, "Ready")["message"]
     else:
         assert condition(told, "Stalled")["status"] == "True"
     for sentence in (failure["message"], condition(told, "Ready")["message"]):

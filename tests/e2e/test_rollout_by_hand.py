@@ -137,7 +137,7 @@ def test_abort_takes_the_candidate_back_and_says_so(world: World) -> None:
     assert (mark["reason"], mark["message"]) == ("Aborted", failed["message"])
     back = wait_condition(world.kubectl, "modeldeployment", NAME, lambda md: is_true(md, "Ready"), 60)
     assert is_true(back, "RolledBack")
-    assert "hand-3 was taken back (Aborted" in condition(back, "Ready")["message"]
+    assert "hand-3 was rolled back (Aborted" in condition(back, "Ready")["message"]
 
 
 def test_a_deployment_deleted_during_its_canary_leaves_its_versions_and_nothing_else(world: World) -> None:

@@ -126,7 +126,7 @@ def test_foreign_child_is_not_touched(installation: Installation, namespace: str
     stalled = conditions.get(listed(obj), "Stalled")
     assert stalled is not None
     assert stalled["reason"] == "NotOwned"
-    assert "ConfigMap m-toy exists and was not made by Tidemill" in stalled["message"]
+    assert "ConfigMap m-toy exists and was not created by Tidemill" in stalled["message"]
     assert kstatus(obj) == "Failed"
     assert (child(installation, namespace) or {})["data"] == {"value": "theirs"}
     installation.kubectl("delete", "configmap", "m-toy", "-n", namespace)

@@ -131,7 +131,7 @@ def test_the_mark_outlives_its_deployment_and_a_new_follower_takes_the_version_b
     world.deploy(name="shop")
     obj = world.until(lambda o: ready(o) == ("True", "Serving"), "a new follower is served", name="shop")
     assert stable(obj) == "churn-1" and candidate(obj) is None
-    assert "ModelDeployment churn took it back" in condition(obj, "Ready")["message"]
+    assert "ModelDeployment churn rolled it back" in condition(obj, "Ready")["message"]
     world.deploy({"model": {"pipeline": "churn", "number": 2}}, name="pinned")
     pinned = world.until(lambda o: ready(o) == ("True", "Serving"), "a pin is obeyed", name="pinned")
     assert stable(pinned) == "churn-2"

@@ -66,7 +66,7 @@ def test_the_admin_port_tells_the_operator_which_form_is_served(tmp_path: Path, 
 
 def test_an_old_version_that_does_not_differ_keeps_its_form(tmp_path: Path) -> None:
     warm = load(versions.numbers(tmp_path, check=None))
-    assert (warm.runtime, warm.reason) == ("ONNX", "its ONNX form repeats the native one's answers")
+    assert (warm.runtime, warm.reason) == ("ONNX", "its ONNX form gives the same answers as its native form")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def pod_failure(pod: Mapping[str, Any], container: str) -> PodFailure | None:
     """Why a pod that is not ready last ended, or cannot start; None when nothing is wrong yet."""
     status = pod.get("status") or {}
     if status.get("phase") == "Failed" and status.get("reason"):  # evicted: the disk or the memory of the node was full
-        return PodFailure(status["reason"], (status.get("message") or "the kubelet ended the pod")[:_LIMIT])
+        return PodFailure(status["reason"], (status.get("message") or "the kubelet stopped the pod")[:_LIMIT])
     for found in status.get("containerStatuses") or ():
         if found.get("name", container) == container and not found.get("ready"):
             failure = _container(found, container)
@@ -50,7 +50,7 @@ def pod_failure(pod: Mapping[str, Any], container: str) -> PodFailure | None:
                 return failure
     scheduled = conditions.get(status.get("conditions") or (), "PodScheduled")
     if scheduled and scheduled.get("status") == "False":
-        return PodFailure("Unschedulable", scheduled.get("message") or "no node takes the pod")
+        return PodFailure("Unschedulable", scheduled.get("message") or "no node can run the pod")
     return None
 
 
@@ -59,7 +59,9 @@ def refused_pods(deployment: Mapping[str, Any]) -> PodFailure | None:
     found = conditions.get((deployment.get("status") or {}).get("conditions") or (), "ReplicaFailure")
     if found is None or found.get("status") != "True":
         return None
-    return PodFailure(found.get("reason") or "FailedCreate", (found.get("message") or "no pod could be made")[:_LIMIT])
+    return PodFailure(
+        found.get("reason") or "FailedCreate", (found.get("message") or "no pod could be created")[:_LIMIT]
+    )
 
 
 def worst(found: Iterable[PodFailure | None]) -> PodFailure | None:

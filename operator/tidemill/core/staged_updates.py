@@ -233,20 +233,20 @@ def _pending(reason: str) -> Condition:
 
 
 _TEXTS: Mapping[str, tuple[str, conditions.Status]] = {
-    UPDATING: ("the pods are being replaced by those that this version of the operator makes", "Unknown"),
+    UPDATING: ("the pods are being replaced after an upgrade of the operator or of an image", "Unknown"),
     WAITING: (
-        "the pods are those of an earlier version of the operator; it replaces those of a few objects at a time "
-        "(TIDEMILL_UPDATES_AT_ONCE)",
+        "the pods are from before an upgrade of the operator or of an image and wait to be replaced; the pods of a few "
+        "objects are replaced at a time (TIDEMILL_UPDATES_AT_ONCE)",
         "False",
     ),
     STOPPED: (
-        "the pods are those of an earlier version of the operator, and stay: the pods of another object, which were "
-        "replaced before, are not ready in time (metric tidemill_operator_updates, the operator's log)",
+        "the pods are from before an upgrade of the operator or of an image and are not replaced, because the new pods "
+        "of another object are not ready in time (see the metric tidemill_operator_updates and the operator's log)",
         "False",
     ),
     LATE: (
-        "the pods that this version of the operator makes are not ready in time; no other object is updated until they "
-        "are, or spec is changed so that they are made anew, or the object is deleted",
+        "the new pods after an upgrade of the operator or of an image are not ready in time; no pods of other objects "
+        "are replaced until these are ready, spec is changed so that they are replaced, or the object is deleted",
         "False",
     ),
 }

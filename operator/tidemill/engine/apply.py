@@ -110,13 +110,11 @@ class Applier:
                     raise _verdict(ref, error) from error
             live = await self._client.get(ref)
         if live is None:
-            raise Waiting(CHILD_TERMINATING, f"{ref.kind} {ref.name} is just being deleted", 2.0)
+            raise Waiting(CHILD_TERMINATING, f"{ref.kind} {ref.name} is being deleted", 2.0)
         _check_owner(live, wanted)
         if ref.kind in self._watched and controller_of(wanted) and not _is_ours(live):
             # The watches select by that label: nothing that happens to the child would ever be seen.
-            text = (
-                f"{ref.kind} {ref.name} exists without the label {MANAGED_SELECTOR}: put it back or delete the object"
-            )
+            text = f"{ref.kind} {ref.name} exists without the label {MANAGED_SELECTOR}: restore it or delete the object"
             raise Stalled(NOT_OWNED, text)
         self._remember(live, None)
 
@@ -181,15 +179,15 @@ def _check_owner(live: Obj, wanted: Obj) -> None:
     owner, has = controller_of(wanted), controller_of(live)
     if owner.get("uid") == has.get("uid") and (owner or _is_ours(live) or _is_write_once(ref)):
         if live["metadata"].get("deletionTimestamp"):
-            message = f"{ref.kind} {ref.name} is being deleted and will be made again afterwards"
+            message = f"{ref.kind} {ref.name} is being deleted and will be created again afterwards"
             raise Waiting(CHILD_TERMINATING, message, 2.0)
         return
     same_name = {k: has.get(k) for k in ("kind", "name")} == {k: owner.get(k) for k in ("kind", "name")}
     if owner and same_name:
         message = f"{ref.kind} {ref.name} still belongs to an earlier {owner['kind']} of this name and is being removed"
         raise Waiting(CHILD_TERMINATING, message, 2.0)
-    holder = f"is controlled by {has['kind']} {has['name']}" if has else "was not made by Tidemill"
-    raise Stalled(NOT_OWNED, f"{ref.kind} {ref.name} exists and {holder}: delete or rename it, it is not touched")
+    holder = f"is controlled by {has['kind']} {has['name']}" if has else "was not created by Tidemill"
+    raise Stalled(NOT_OWNED, f"{ref.kind} {ref.name} exists and {holder}; it is not changed: delete or rename it")
 
 
 def _is_ours(live: Obj) -> bool:

@@ -72,7 +72,7 @@ class Terminating:
         if found is None:
             until = now + FIRST_PAUSE_SECONDS
             found = self._closed[namespace] = _Closed(frozenset(), FIRST_PAUSE_SECONDS, until)
-            logger.info("namespace %s is being deleted: nothing is made there any more", namespace)
+            logger.info("namespace %s is being deleted: nothing is created there any more", namespace)
         found.known |= self._uids(namespace)
         return max(found.until - now, 1.0)
 

@@ -45,14 +45,14 @@ LARGE_PATIENCE_SECONDS = 2.0
 """How long a large answer waits for its place."""
 _REMEMBERED = 10_000
 
-RESTING = "it was too slow a moment ago and is asked again in a while"
-BUSY = "too many pods of this namespace are being asked; it is asked again in a while"
-FULL = "too many large answers are being read; it is asked again in a while"
+RESTING = "it was too slow a moment ago and is queried again later"
+BUSY = "too many pods of this namespace are being queried; it is queried again later"
+FULL = "too many large answers are being read; it is queried again later"
 LATE = "it did not answer in time"
-UNREACHABLE = "it cannot be connected to"
+UNREACHABLE = "it refused the connection or cannot be reached"
 BROKEN = "its answer is not valid HTTP"
-ENCODED = "its answer is compressed, which was not asked for"
-LARGE = "it and its siblings answered with more than {limit} bytes"
+ENCODED = "its answer is compressed, which was not requested"
+LARGE = "it and the other pods of its object answered with more than {limit} bytes in all"
 REDIRECT = "it answered with a redirect, which is not followed"
 STATUS = "it answered {status} instead of 200"
 

@@ -108,7 +108,7 @@ def _rebased(snapshot: Snapshot) -> list[Event]:
     before, served = snapshot.status.version, snapshot.served
     if served is None or served.version is None or before in (None, served.version):
         return []
-    message = f"comparing with the training data of {served.version} instead of {before}"
+    message = f"now compares with the training data of {served.version} instead of {before}"
     return [Event("Normal", "Rebased", message, "Rebase")]
 
 

@@ -55,11 +55,11 @@ def trouble(snapshot: Snapshot, *, in_force: bool) -> Trouble | None:
 def _first(snapshot: Snapshot, *, in_force: bool) -> tuple[str, str] | None:
     problem = snapshot.pod_problem or "its pod is not ready"
     if not snapshot.pod_ready:
-        return "MonitorNotReady", f"the monitor does not run yet: {problem}"
+        return "MonitorNotReady", f"the monitor is not running yet: {problem}"
     if not in_force or not snapshot.settled:
         return "MonitorNotReady", "the monitor's pod is being replaced"
     if snapshot.reading.report is None:
-        return "MonitorUnreachable", snapshot.reading.error or "the monitor has not been asked yet"
+        return "MonitorUnreachable", snapshot.reading.error or "the monitor's report has not been read yet"
     return None
 
 

@@ -170,7 +170,7 @@ class ModelMonitorReconciler:
         if url is None:
             return Reading(error="the monitor's pod has no address")
         (answer,) = await self._deps.scraper.read(key.namespace, uid, [url], READ, partial(_read, expected=expected))
-        return answer.value or Reading(error=f"the monitor does not answer as it should: {answer.error}")
+        return answer.value or Reading(error=f"the monitor's report could not be fetched: {answer.error}")
 
     async def _prometheus_kinds(self) -> frozenset[str]:
         asked = (SERVICE_MONITOR, PROMETHEUS_RULE)
@@ -199,4 +199,4 @@ def _read(body: bytearray, expected: reports.Expected) -> Reading:
     try:
         return Reading(reports.read(body, expected), expected.now)
     except reports.ReportError as error:
-        return Reading(error=f"the monitor's report cannot be read: {error}")
+        return Reading(error=f"the monitor's report is not valid: {error}")

@@ -55,13 +55,13 @@ def read(body: bytes | bytearray, expected: Expected) -> MonitorReport:
     """The report with the expected version alone; features only of the newest judged window. Raises ReportError."""
     report = _parsed(body, expected.digest)
     if report.monitor != expected.monitor:
-        raise ReportError("monitor is another one")
+        raise ReportError("monitor names another monitor")
     latest = expected.now.timestamp() + AHEAD_SECONDS
     _times(latest, now=report.now, started_at=report.started_at)
     _counts(newer_database=report.newer_database)
     found = [v for v in report.versions if v.digest == expected.digest]
     if len(found) > 1:
-        raise ReportError("versions has a digest twice")
+        raise ReportError("versions contains a digest twice")
     return report.model_copy(update={"versions": tuple(_version(v, expected, latest) for v in found)})
 
 
@@ -70,7 +70,7 @@ def _parsed(body: bytes | bytearray, digest: str) -> MonitorReport:
         raise ReportError(f"it has more than {MAX_WINDOWS} windows of {MAX_COLUMNS} columns")
     short = _SHORT_TEXTS.match(body)
     if short is None or short.end() < len(body):
-        raise ReportError("it has a text that is too long or has no end")
+        raise ReportError("it contains a text that is too long or not terminated")
     try:
         tree = from_json(body, cache_strings="keys")
     except ValueError:
@@ -165,18 +165,18 @@ def _performance(found: PerformanceReport | None, metric: str | None) -> Perform
     if found is None or metric is None:
         return None
     if found.metric != metric:
-        raise ReportError("performance.metric is another one than spec.performance.metric")
+        raise ReportError("performance.metric is not spec.performance.metric")
     _counts(labels=found.labels)
     _finite(value=found.value, labels_ratio=found.labels_ratio)
     return found.model_copy(update={"note": ""})
 
 
 def _times(latest: float, **values: float | None) -> None:
-    _check(values, lambda value: 0 <= value <= latest, "is no time, or one in the future")
+    _check(values, lambda value: 0 <= value <= latest, "is not a time, or is in the future")
 
 
 def _counts(**values: int | None) -> None:
-    _check(values, lambda value: 0 <= value <= LARGEST_COUNT, "is no count")
+    _check(values, lambda value: 0 <= value <= LARGEST_COUNT, "is not a count")
 
 
 def _finite(**values: float | None) -> None:

@@ -164,11 +164,13 @@ def _summary(snapshot: Snapshot, found_trouble: Trouble | None) -> list[Conditio
     if snapshot.holder is not None:
         why = (
             "DeploymentAlreadyMonitored",
-            f"ModelDeployment {deployment} is watched by ModelMonitor {snapshot.holder} already: one monitor each",
+            f"ModelDeployment {deployment} already has a monitor, ModelMonitor {snapshot.holder}; only one is allowed",
         )
         return trio(ready=False, reason=why[0], message=why[1], stalled=why)
     if snapshot.spec.suspend:
-        return trio(ready=True, reason="Suspended", message="spec.suspend is true: counting goes on, nothing is judged")
+        return trio(
+            ready=True, reason="Suspended", message="spec.suspend is true: predictions are counted but not judged"
+        )
     if served is None:
         return _waiting("DeploymentNotFound", f"ModelDeployment {deployment} does not exist yet (spec.deployment)")
     if served.version is None:
@@ -178,13 +180,14 @@ def _summary(snapshot: Snapshot, found_trouble: Trouble | None) -> list[Conditio
     newer = snapshot.reading.report.newer_database if snapshot.reading.report else None
     if newer is not None:
         text = (
-            f"the database on claim {child(snapshot.name)} has schema {newer}, of a newer monitor than"
-            f" {snapshot.settings.image}: it is kept as it is and nothing is counted. Run the newer image again, or"
-            " delete the claim and the pod to begin anew"
+            f"the database on claim {child(snapshot.name)} has schema {newer}, which was written by a newer monitor"
+            f" than {snapshot.settings.image}: it is not changed, and nothing is counted. Use the newer image again, or"
+            " delete the claim and the pod to start with an empty database"
         )
         why = ("DatabaseTooNew", text)
         return trio(ready=False, reason=why[0], message=why[1], stalled=why)
-    return trio(ready=True, reason="Watching", message=f"{served.version} of {deployment} is watched")
+    text = f"version {served.version} of ModelDeployment {deployment} is monitored"
+    return trio(ready=True, reason="Watching", message=text)
 
 
 def _waiting(reason: str, message: str) -> list[Condition]:

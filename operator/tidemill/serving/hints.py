@@ -23,8 +23,8 @@ def advice(snapshot: Snapshot) -> str:
     if cpus is None or server.workers <= math.ceil(cpus):
         return ""
     return (
-        f"; spec.server.workers is {server.workers}, more than the CPU limit {limit}: workers wait for one another, "
-        f"at most {max(1, math.ceil(cpus))} are of use"
+        f"; spec.server.workers is {server.workers}, more than the CPU limit {limit}: "
+        f"more than {max(1, math.ceil(cpus))} make responses slower"
     )
 
 

@@ -154,7 +154,7 @@ def _count(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= _LARGEST:
-        raise FiguresError("a figure of its answer is no count")
+        raise FiguresError("a statistic in its answer is not a count")
     return value
 
 
@@ -164,19 +164,19 @@ def _bound(text: str) -> float:
     except ValueError:
         value = math.nan
     if value not in _BOUNDS:
-        raise FiguresError("its answer has a latency bucket that its configuration does not")
+        raise FiguresError("its answer has a latency bucket that is not in its configuration")
     return value
 
 
 def _class(text: str) -> str:
     if text not in _CLASSES:
-        raise FiguresError("its answer has a class of status codes that HTTP does not")
+        raise FiguresError("its answer has a class of status codes that is not in HTTP")
     return text
 
 
 def _version_text(text: str) -> str:
     if text and not _VERSION_TEXT.fullmatch(text):
-        raise FiguresError("its answer names a version of its configuration that nobody gave it")
+        raise FiguresError("its answer names an unknown version of its configuration")
     return text
 
 

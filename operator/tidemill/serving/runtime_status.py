@@ -14,17 +14,17 @@ from tidemill_contracts.runtimes import FAILED, IN_COMPANY, OUTDATED
 Record = StableStatus | CandidateStatus
 
 UNKNOWN = (
-    "not known yet: an older check verified its ONNX form, its servers look again when they load it, and none has "
-    "said what it serves"
+    "not known yet: an older check verified its ONNX form, so its servers compare it again when they load it, and none "
+    "has reported the result yet"
 )
-CONFIRMED = "an older check verified its ONNX form, and its servers, which look again when they load it, serve it"
+CONFIRMED = "an older check verified its ONNX form, and its servers compared it again and found no difference"
 _OUTDATED = (
-    f"{OUTDATED}: an older check verified its ONNX form, and its servers found that it differs from the native one, or "
-    "could not compare them"
+    f"{OUTDATED}: an older check verified its ONNX form, but its servers compared it again and found that it differs "
+    "from the native form, or could not compare it"
 )
 _SENTENCES = {
-    OUTDATED: f"{_OUTDATED}; their logs say which, with the row",
-    FAILED: f"{FAILED}: its ONNX form does not load in its servers, or does not repeat the recorded answers",
+    OUTDATED: f"{_OUTDATED}; the logs of its pods have the details",
+    FAILED: f"{FAILED}: its ONNX form does not load in its servers, or does not give the recorded answers",
     None: CONFIRMED,
 }
 MIXED = "its pods serve different forms, some ONNX and some Native"

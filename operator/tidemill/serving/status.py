@@ -103,7 +103,7 @@ def _summary(
     failed = state.has_failed(target.version.name, target.version.digest)
     if failed is not None:
         serving = f"; {state.stable.version} keeps serving" if state.stable else ""
-        why = ("RolledBack", f"{failed.version} was taken back ({failed.reason}: {failed.message}){serving}")
+        why = ("RolledBack", f"{failed.version} was rolled back ({failed.reason}: {failed.message}){serving}")
         return trio(ready=False, reason=why[0], message=why[1], stalled=why)
     if target.version.recorded and not target.version.approved:
         return _unapproved(snapshot, target.version, available)
@@ -181,7 +181,7 @@ def _passed_over(snapshot: Snapshot, state: State, target: Target) -> str:
     """Which newer version is not followed and why, beginning with `; `; empty when there is none."""
     failed, wanted = _given_up(snapshot, state, target), target.version
     if failed is not None:
-        return f"; {failed.version} was taken back ({failed.reason}: {failed.message})"
+        return f"; {failed.version} was rolled back ({failed.reason}: {failed.message})"
     if wanted is None or not snapshot.follows:
         return ""
     newer = [v for v in snapshot.versions if v.approved and v.taken_back and v.number > wanted.number]
@@ -189,7 +189,7 @@ def _passed_over(snapshot: Snapshot, state: State, target: Target) -> str:
         return ""
     version = max(newer, key=lambda v: v.number)
     where, why = next(iter(sorted(version.taken_back.items())))
-    return f"; {version.name} is not followed: ModelDeployment {where} took it back ({why})"
+    return f"; {version.name} is not deployed: ModelDeployment {where} rolled it back ({why})"
 
 
 def _available(snapshot: Snapshot, state: State) -> Condition:

@@ -135,7 +135,7 @@ def _taken_back(version: Obj) -> str | None:
     if not found:
         return None
     _, name, mark = max(found, key=lambda f: f[:2])
-    return f"taken back by ModelDeployment {name} ({mark.get('reason')}: {mark.get('message')})"
+    return f"rolled back by ModelDeployment {name} ({mark.get('reason')}: {mark.get('message')})"
 
 
 def version_records(cache: Cache, namespace: str, pipeline: str) -> tuple[VersionRecord, ...]:

@@ -329,7 +329,7 @@ async def test_a_child_without_an_owner_that_is_not_ours_is_not_touched(world: W
     stalled = conditions.get(world.live["status"]["conditions"], "Stalled")
     assert stalled is not None
     assert stalled["reason"] == "NotOwned"
-    assert "was not made by Tidemill" in stalled["message"]
+    assert "was not created by Tidemill" in stalled["message"]
     world.api.put(
         {**theirs, "metadata": {**theirs["metadata"], "labels": {"app.kubernetes.io/managed-by": "tidemill"}}}
     )  # type: ignore[dict-item]
@@ -403,5 +403,5 @@ async def test_a_child_of_which_the_cache_has_a_part_is_read_live(world: World) 
     theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "ns"}, "data": {"v": "x"}}
     ours = world.child(world.live)
     world.cache.put({**cached_form(world.api.put(theirs)), "metadata": {**ours["metadata"], "uid": "u"}, CUT: 1 << 20})
-    with pytest.raises(Stalled, match="was not made by Tidemill"):
+    with pytest.raises(Stalled, match="was not created by Tidemill"):
         await world.applier.apply(ours)

@@ -235,8 +235,8 @@ def test_a_profile_that_is_too_old_names_what_cannot_be_judged(monkeypatch: pyte
     assert condition is not None
     assert (condition.status, condition.reason) == ("True", "NotJudged")
     assert condition.message == (
-        "the reference profile of churn-2 has version 1, too old for: drift of predictions, performance. "
-        "A version that is trained now has a newer one."
+        "the reference profile of churn-2 has version 1, which is too old for: drift of predictions, performance. "
+        "Train a new version to get a newer profile."
     )
     assert verdict(snapshot(read=report(window(1))), "ProfileTooOld") is None  # nothing of that is asked for
     assert verdict(found, "DriftDetected") == ("False", "NoDrift")  # what can be judged is
@@ -251,5 +251,5 @@ def test_a_database_of_a_newer_monitor_stalls_and_says_what_is_kept() -> None:
     assert made.status is not None
     ready, stalled = (next(c for c in made.status["conditions"] if c["type"] == t) for t in ("Ready", "Stalled"))
     assert (ready["status"], ready["reason"], stalled["status"]) == ("False", "DatabaseTooNew", "True")
-    for part in ("claim churn-monitor", "schema 3", "monitor:1", "kept as it is", "newer image again"):
+    for part in ("claim churn-monitor", "schema 3", "monitor:1", "it is not changed", "newer image again"):
         assert part in ready["message"]

@@ -55,7 +55,9 @@ class Client(ReplicaSets):
     ) -> list[Answer[Any]]:
         self.asked += urls
         answer = (
-            Answer(parse(bytearray(self.text.encode()))) if self.text else Answer(error="it cannot be connected to")
+            Answer(parse(bytearray(self.text.encode())))
+            if self.text
+            else Answer(error="it refused the connection or cannot be reached")
         )
         return [answer for _ in urls]
 
@@ -223,7 +225,7 @@ async def test_no_answer_says_why_and_when_the_last_one_was() -> None:
     await world.look()
     world.client.text = None
     found = await world.look(20)
-    assert found.reading.report is None and "cannot be connected to" in found.reading.error
+    assert found.reading.report is None and "cannot be reached" in found.reading.error
     assert found.reading.time == NOW
     world.pod(ready=False)
     found = await world.look(1)
@@ -233,7 +235,7 @@ async def test_no_answer_says_why_and_when_the_last_one_was() -> None:
 async def test_a_report_that_cannot_be_read_is_no_crash() -> None:
     world = ready_world()
     world.client.text = "<html>"
-    assert "cannot be read" in (await world.look()).reading.error
+    assert "is not valid" in (await world.look()).reading.error
 
 
 async def test_nothing_is_asked_without_a_pod_or_a_version() -> None:
@@ -398,4 +400,4 @@ async def test_of_a_report_that_cannot_be_read_no_word_gets_into_the_status() ->
     found = await world.look()
     assert found.reading.report is None
     assert "hunter2" not in found.reading.error and "aws_secret" not in found.reading.error
-    assert "cannot be read" in found.reading.error
+    assert "is not valid" in found.reading.error

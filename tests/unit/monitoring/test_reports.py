@@ -31,27 +31,27 @@ def with_window(**changes: Any) -> dict[str, Any]:
 
 BAD: dict[str, tuple[Any, str]] = {
     "not JSON": ("hunter2", "json_invalid"),
-    "another monitor": ({**told(), "monitor": "hunter2"}, "monitor is another one"),
-    "in the future": ({**told(), "now": NOW.timestamp() + 90_000}, "now is no time"),
-    "no time at all": ({**told(), "started_at": 1e300}, "started_at is no time"),
+    "another monitor": ({**told(), "monitor": "hunter2"}, "monitor names another monitor"),
+    "in the future": ({**told(), "now": NOW.timestamp() + 90_000}, "now is not a time"),
+    "no time at all": ({**told(), "started_at": 1e300}, "started_at is not a time"),
     "a digest twice": ({**told(), "versions": told()["versions"] * 2}, "a digest twice"),
-    "negative rows": (told(rows=-1), "rows is no count"),
-    "many rows": (told(rows=10**30), "rows is no count"),
-    "last record": (told(last_record_at=-5), "last_record_at is no time"),
-    "labels from no time": (told(labels_start=1e300, labels_end=1e300), "labels_start is no time"),
-    "labels until for ever": (told(labels_start=0, labels_end=float("inf")), "labels_end is no time"),
-    "labels until no number": (told(labels_start=0, labels_end=float("nan")), "labels_end is no time"),
-    "a profile beyond counting": (told(profile_version=10**30), "profile_version is no count"),
-    "a database beyond counting": ({**told(), "newer_database": -(10**30)}, "newer_database is no count"),
+    "negative rows": (told(rows=-1), "rows is not a count"),
+    "many rows": (told(rows=10**30), "rows is not a count"),
+    "last record": (told(last_record_at=-5), "last_record_at is not a time"),
+    "labels from no time": (told(labels_start=1e300, labels_end=1e300), "labels_start is not a time"),
+    "labels until for ever": (told(labels_start=0, labels_end=float("inf")), "labels_end is not a time"),
+    "labels until no number": (told(labels_start=0, labels_end=float("nan")), "labels_end is not a time"),
+    "a profile beyond counting": (told(profile_version=10**30), "profile_version is not a count"),
+    "a database beyond counting": ({**told(), "newer_database": -(10**30)}, "newer_database is not a count"),
     "windows": (told(windows=told()["versions"][0]["windows"] * 13), "windows has more than 24"),
-    "an endless window": (with_window(end=1e12), "end is no time"),
+    "an endless window": (with_window(end=1e12), "end is not a time"),
     "an infinite score": (with_window(features=[{**COLUMN, "score": float("inf")}]), "score is not a finite"),
     "no number": (with_window(drifted_share=float("nan")), "drifted_share is not a finite"),
     "text for a number": (with_window(rows="hunter2"), "versions.0.windows.1.rows: int_parsing"),
     "a test that is none": (with_window(features=[{**COLUMN, "test": "hunter2"}]), "features.0.test: literal_error"),
     "many columns": (with_window(features=[COLUMN] * 2501), "features has more than 2500"),
     "a problem that is none": (with_window(quality_problems=["hunter2"]), "quality_problems has an entry"),
-    "another metric": (told(performance={"metric": "hunter2", "labels": 3}), "performance.metric is another"),
+    "another metric": (told(performance={"metric": "hunter2", "labels": 3}), "performance.metric is not spec"),
     "an infinite metric": (told(performance={"metric": "accuracy", "labels": 3, "value": 1e400}), "value is not a fin"),
 }
 
@@ -93,7 +93,7 @@ def test_a_text_that_would_grow_in_memory_is_measured_before_it_is_parsed(
 )
 def test_a_long_text_is_not_parsed(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "from_json", lambda body, **how: pytest.fail("it was parsed"))
-    with pytest.raises(ReportError, match="it has a text that is too long or has no end"):
+    with pytest.raises(ReportError, match="it contains a text that is too long or not terminated"):
         reports.read(text.encode(), EXPECTED)
 
 

@@ -61,7 +61,7 @@ def test_the_next_one_needs_the_field_while_the_kept_one_serves_on() -> None:
     found = deployed(newest=2, stable=stable(1), kept_pickles=[digest(1)])
     assert told(found) == {"churn-1": True}
     assert conditions(found)["Stalled"] == ("True", "PickleNotAllowed")
-    assert "churn-2 has joblib" in str(status_of(found)["conditions"])
+    assert "churn-2 (forms: joblib) can be loaded only from a pickle" in str(status_of(found)["conditions"])
     allowed = deployed(ALLOWED, newest=2, stable=stable(1), kept_pickles=[digest(1)])
     assert decide(allowed)[1] == ["RolloutStarted", "Promoted"]
 

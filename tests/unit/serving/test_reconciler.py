@@ -57,7 +57,7 @@ class Client(ReplicaSets):
 
     def answer(self, address: str, parse: Parse) -> Answer[Any]:
         if address not in self.counts:
-            return Answer(error="it cannot be connected to")
+            return Answer(error="it refused the connection or cannot be reached")
         lines = []
         for cluster, requests in self.counts[address].items():
             head = f'{{envoy_response_code_class="2",envoy_cluster_name="{cluster}"}}'
@@ -322,7 +322,9 @@ async def test_a_silent_router_is_named_and_a_late_one_counts_from_then_on() -> 
     world.client.counts = {"10.0.0.1": {CANDIDATE: 0}}
     world.in_step(0, NOW)
     found = await world.look()
-    assert found.measurement is not None and found.measurement.missing == ("router pod b: it cannot be connected to",)
+    assert found.measurement is not None and found.measurement.missing == (
+        "router pod b: it refused the connection or cannot be reached",
+    )
     world.client.counts["10.0.0.2"] = {CANDIDATE: 1000}
     found = await world.look(5)
     assert found.measurement is not None and found.measurement.missing == () and requests(found) == 0
@@ -339,7 +341,7 @@ async def test_a_router_that_never_told_figures_is_an_error_of_the_measurement()
     found = replace(await world.look(16), workloads=(workload(1), workload(2)))
     decided = rollout.analyse(found, State.of(found.status), Target(None))
     assert decided is not None and decided.state.candidate is not None
-    why = "the router's figures could not be read: router pod a: it cannot be connected to"
+    why = "the router's statistics could not be read: router pod a: it refused the connection or cannot be reached"
     last = decided.state.candidate.last_analysis
     assert last is not None and (last.verdict, last.message, last.since) == ("Error", why, NOW)
     assert [(e.reason, e.message) for e in decided.events] == [("AnalysisError", f"measurement of churn-2: {why}")]
@@ -427,7 +429,7 @@ async def test_an_answer_that_no_router_gives_is_named_without_its_words() -> No
     world.in_step(0, NOW)
     world.client.counts = {"10.0.0.1": {CANDIDATE: -7777}}
     (pod,) = (await world.look()).router.pods
-    assert pod.scrape is None and pod.error == "router pod r: a figure of its answer is no count"
+    assert pod.scrape is None and pod.error == "router pod r: a statistic in its answer is not a count"
 
 
 @pytest.mark.parametrize("allowed", [False, True])

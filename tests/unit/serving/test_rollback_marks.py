@@ -198,7 +198,7 @@ def test_after_a_return_a_follower_is_ready_and_says_what_was_taken_back() -> No
     for second in ({}, {"taken_back": MARK}):  # also in the pass that writes the mark
         found = plan.build(settled(deployed({}, status, second)))
         assert summary(found) == ("True", "Serving", None)
-        assert "churn-2 was taken back (AnalysisFailed: too slow)" in condition(found, "Ready")["message"]
+        assert "churn-2 was rolled back (AnalysisFailed: too slow)" in condition(found, "Ready")["message"]
         assert (condition(found, "RolledBack")["status"], condition(found, "RolledBack")["reason"]) == (
             "True",
             "AnalysisFailed",
@@ -223,7 +223,7 @@ def test_after_a_return_a_pin_is_not_ready(model: dict[str, Any]) -> None:
 def test_a_new_follower_is_ready_with_the_older_one_and_says_why() -> None:
     found = plan.build(settled(deployed({}, SERVING_1, {"taken_back": ELSEWHERE})))
     assert summary(found) == ("True", "Serving", None)
-    assert "ModelDeployment shop took it back (Aborted: by hand)" in condition(found, "Ready")["message"]
+    assert "ModelDeployment shop rolled it back (Aborted: by hand)" in condition(found, "Ready")["message"]
     assert not [c for c in found.status["conditions"] if c["type"] == "RolledBack"]
 
 

@@ -109,11 +109,11 @@ def test_calls_of_grpc_count_by_their_status_among_the_figures_of_their_version(
 
 
 HOSTILE = {
-    "not a number": ('envoy_cluster_membership_healthy{envoy_cluster_name="a"} NaN', "no count"),
-    "infinite": ('envoy_cluster_membership_healthy{envoy_cluster_name="a"} 1e999', "no count"),
-    "negative": ('envoy_cluster_grpc_0{envoy_cluster_name="a_grpc"} -1', "no count"),
-    "beyond whole numbers": ('envoy_cluster_grpc_0{envoy_cluster_name="a_grpc"} 1e16', "no count"),
-    "no number": ('envoy_cluster_grpc_0{envoy_cluster_name="a_grpc"} ...', "no count"),
+    "not a number": ('envoy_cluster_membership_healthy{envoy_cluster_name="a"} NaN', "not a count"),
+    "infinite": ('envoy_cluster_membership_healthy{envoy_cluster_name="a"} 1e999', "not a count"),
+    "negative": ('envoy_cluster_grpc_0{envoy_cluster_name="a_grpc"} -1', "not a count"),
+    "beyond whole numbers": ('envoy_cluster_grpc_0{envoy_cluster_name="a_grpc"} 1e16', "not a count"),
+    "no number": ('envoy_cluster_grpc_0{envoy_cluster_name="a_grpc"} ...', "not a count"),
     "a bucket of its own": ('envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a",le="0.123"} 1', "bucket"),
     "a bucket that is no number": ('envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a",le="x"} 1', "bucket"),
     "class": ('envoy_cluster_upstream_rq_xx{envoy_response_code_class="9",envoy_cluster_name="a"} 1', "class"),

@@ -37,7 +37,9 @@ class Pods(Client):
         self.asked += urls
         texts = (self.says.get(url.removeprefix("http://").removesuffix(":8081/form")) for url in urls)
         return [
-            Answer(error="it cannot be connected to") if t is None else Answer(parse(bytearray(t.encode())))
+            Answer(error="it refused the connection or cannot be reached")
+            if t is None
+            else Answer(parse(bytearray(t.encode())))
             for t in texts
         ]
 

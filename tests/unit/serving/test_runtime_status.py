@@ -35,8 +35,8 @@ def told(found: Snapshot) -> tuple[str | None, str]:
 @pytest.mark.parametrize(
     ("said", "runtime", "starts"),
     [
-        ((ONNX,), "ONNX", "an older check verified its ONNX form, and its servers, which look again"),
-        ((DIFFERS,), "Native", "ParityOutdated: an older check verified its ONNX form, and its servers found"),
+        ((ONNX,), "ONNX", "an older check verified its ONNX form, and its servers compared it again"),
+        ((DIFFERS,), "Native", "ParityOutdated: an older check verified its ONNX form, but its servers compared"),
         ((FAILS,), "Native", "FormFailed: its ONNX form does not load"),
         ((ONNX, DIFFERS), None, "ParityOutdated: "),
         ((ONNX, FAILS), None, "its pods serve different forms"),

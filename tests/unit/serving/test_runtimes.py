@@ -13,7 +13,7 @@ from tidemill.serving.snapshot import Version, runtime_of
 from tidemill_contracts.runtimes import IN_COMPANY, PARITY_CHECK, VERIFIED, Choice, choose
 
 BOTH = ("skops", "onnx")
-REPEATS = "its ONNX form repeats the native one's answers"
+REPEATS = "its ONNX form gives the same answers as its native form"
 DIFFER = "1 of 200 labels differ"
 
 

@@ -152,4 +152,4 @@ def test_sentences_name_field_and_values() -> None:
     missing = snapshot(NAME)
     assert "spec.model.version" in target.choose(missing, State()).message
     onnx = snapshot({**PIPELINE, "server": {"runtime": "ONNX"}}, versions=(version(1, formats=("skops",)),))
-    assert target.choose(onnx, State()).message == "churn-1 has skops; spec.server.runtime ONNX can load onnx"
+    assert target.choose(onnx, State()).message == "churn-1 has skops, but spec.server.runtime ONNX needs onnx"

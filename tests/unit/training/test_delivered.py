@@ -116,4 +116,4 @@ def test_what_no_record_of_a_run_can_hold_is_refused_before_there_is_one(spec: O
     assert world.names("TrainingRun") == []
     assert world.condition("TrainingPipeline", "churn", "Stalled") == ("True", "SpecTooLarge")
     message = next(c["message"] for c in world.pipeline()["conditions"] if c["type"] == "Stalled")
-    assert "a run can be told 600000" in message and largest in message
+    assert "a run can hold at most 600000" in message and largest in message

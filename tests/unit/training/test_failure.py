@@ -38,7 +38,7 @@ DISRUPTED = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionBy
             "DeadlineExceeded",
             ("Deadline", "DeadlineExceeded", "activeDeadlineSeconds (14400)"),
         ),
-        (None, {}, "DeadlineExceeded", ("Deadline", "DeadlineExceeded", "had not been seen running")),
+        (None, {}, "DeadlineExceeded", ("Deadline", "DeadlineExceeded", "was never seen running")),
         (
             make.terminated(143, STOPPED),
             {"reason": "Evicted", "message": "low on ephemeral-storage"},
@@ -132,7 +132,7 @@ def test_the_deadline_is_the_cause_whatever_the_pod_says(name: str, seen: bool) 
     failure = world.run(run)["failure"]
     assert (failure["category"], failure["reason"]) == ("Deadline", "DeadlineExceeded")
     assert "spec.run.activeDeadlineSeconds (14400)" in failure["message"]
-    assert ("had not been seen running" in failure["message"]) is (not seen and ended is None)
+    assert ("was never seen running" in failure["message"]) is (not seen and ended is None)
 
 
 def test_a_completed_job_whose_result_is_lost_fails_instead_of_hanging() -> None:

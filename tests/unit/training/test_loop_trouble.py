@@ -600,8 +600,8 @@ def test_a_bucket_that_cannot_be_read_is_a_condition_and_trains_nothing() -> Non
 @pytest.mark.parametrize(
     ("told", "error"),
     [
-        ({"revisions": {"a": "r" * 513}}, "the probe told no revision of 1 to 512 printable characters"),
-        ({"revisions": {"a": "two\nlines"}}, "the probe told no revision"),
+        ({"revisions": {"a": "r" * 513}}, "the probe reported a revision that is not 1 to 512 printable characters"),
+        ({"revisions": {"a": "two\nlines"}}, "the probe reported a revision"),
         ({"errors": {"a": "gone\x1b[2J" + "e" * 3000}}, "gone\N{REPLACEMENT CHARACTER}[2Jeee"),
         ({"revisions": {"b": "of another input"}}, None),
     ],

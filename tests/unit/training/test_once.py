@@ -188,7 +188,7 @@ def test_another_try_is_news() -> None:
     ready = world.run(run.name)["conditions"][0]
     assert (ready["reason"], ready["message"]) == (
         "Running",
-        "try 1 ended with exit code 1; the Job starts another one",
+        "attempt 1 ended with exit code 1; the Job starts another pod",
     )
 
 

@@ -54,7 +54,7 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "infinite": ({"metrics": {"accuracy": float("-inf")}}, "metrics.accuracy: -inf"),
     "too large for a number": ('"metrics": {"accuracy": 1e999}', "metrics.accuracy: inf"),
-    "a metric without a name": ({"metrics": {"": 1.0}}, "metrics: '' is no name of 1 to 256 printable characters"),
+    "a metric without a name": ({"metrics": {"": 1.0}}, "metrics: '' is not a name of 1 to 256 printable characters"),
     "a metric's name with a line end": ({"metrics": {"a\nReady=True": 1.0}}, "metrics: 'a\\nReady=True'"),
     "a metric's name without end": ({"metrics": {"a" * 257: 1.0}}, "metrics: "),
     "a champion where there is none": (
@@ -83,7 +83,7 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a column's name without end": (
         {"signature": {"inputs": [], "outputs": [{**COLUMN, "name": "a" * 257}]}},
-        "is no name of 1 to 256 characters",
+        "is not a name of 1 to 256 characters",
     ),
     "a data type that is none": (
         {"signature": {"inputs": [{**COLUMN, "datatype": "evil"}], "outputs": []}},
@@ -158,14 +158,14 @@ def test_a_value_of_another_type_is_refused_by_its_field(field: str) -> None:
     place[last] = WRONG[field]
     status = _ended(json.dumps(told))
     assert (status["failure"]["category"], status["failure"]["reason"]) == ("UserError", "ResultRefused")
-    assert status["failure"]["message"].startswith(f"the run's report is not believed: {field}")
+    assert status["failure"]["message"].startswith(f"the run's report was refused: {field}")
 
 
 @pytest.mark.parametrize("message", ["no JSON", "[]", "null", "{" * 400, "\N{GRINNING FACE}" * 900, '{"metrics": {}}'])
 def test_what_is_no_report_is_refused_and_not_lost(message: str) -> None:
     failure = _ended(message)["failure"]
     assert (failure["category"], failure["reason"]) == ("UserError", "ResultRefused")
-    assert failure["message"].startswith("the run's report is not believed: ")
+    assert failure["message"].startswith("the run's report was refused: ")
 
 
 def _ended(message: str) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def test_what_the_spec_does_not_allow_fails_the_run(name: str) -> None:
     status = world.run(run)
     assert world.condition("TrainingRun", run, "Succeeded") == ("False", "Failed")
     assert (status["failure"]["category"], status["failure"]["reason"]) == ("UserError", "ResultRefused")
-    assert status["failure"]["message"].startswith("the run's report is not believed: ")
+    assert status["failure"]["message"].startswith("the run's report was refused: ")
     assert expected in status["failure"]["message"]
     assert "result" not in status
     assert world.names("ModelVersion") == []

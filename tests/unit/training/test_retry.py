@@ -194,7 +194,7 @@ def test_the_status_says_when_the_next_try_really_comes(limit: dict[str, int]) -
         world.advance(seconds=step if limit else 0)
         world.settle()
         (ready,) = [c for c in world.pipeline()["conditions"] if c["type"] == "Ready"]
-        said = ready["message"].rpartition("try 1 follows at ")[2]
+        said = ready["message"].rpartition("retry 1 starts at ")[2]
         assert said[:19] == world.pipeline()["pendingTrigger"]["notBefore"][:19]  # to the second
     while len(world.names("TrainingRun")) == 1:
         pause(world)

@@ -64,7 +64,7 @@ def test_the_next_candidate_is_judged_against_the_champion_before() -> None:
 
     assert world.pipeline()["champion"]["version"] == "churn-1"
     assert world.condition("TrainingPipeline", "churn") == ("True", "Trained")
-    assert "churn-2 was taken back by ModelDeployment web" in str(world.pipeline()["conditions"])
+    assert "churn-2 was rolled back by ModelDeployment web" in str(world.pipeline()["conditions"])
     world.put(make.ConfigMap(train_py="3").obj())
     world.settle()
     run = world.get("TrainingRun", world.names("TrainingRun")[-1])
@@ -93,7 +93,9 @@ def test_where_all_were_taken_back_the_newest_is_champion() -> None:
     mark(world, "churn-2")
 
     assert world.pipeline()["champion"]["version"] == "churn-2"
-    assert "churn-2 is in force; churn-2 was taken back by ModelDeployment web" in str(world.pipeline()["conditions"])
+    assert "churn-2 is the champion; churn-2 was rolled back by ModelDeployment web" in str(
+        world.pipeline()["conditions"]
+    )
 
 
 def test_the_champion_before_is_kept_and_the_marked_one_may_go() -> None:

@@ -99,7 +99,9 @@ def remember(old: list[ActionStatus], new: list[ActionStatus]) -> list[ActionSta
 
 def event(action: ActionStatus) -> Event:
     """What people are told about a request."""
-    what = "asked TrainingPipeline" if action.type == "Retrain" else "asked ModelDeployment"
-    verb = "for a run" if action.type == "Retrain" else "to return to the version before"
-    message = f"{what} {action.target} {verb} (request {action.id}, {action.cause}): {action.message}"
+    if action.type == "Retrain":
+        what = f"requested a training run of TrainingPipeline {action.target}"
+    else:
+        what = f"requested a rollback of ModelDeployment {action.target}"
+    message = f"{what} (request {action.id}, {action.cause}): {action.message}"
     return Event("Warning", f"{action.type}Requested", message, action.type)

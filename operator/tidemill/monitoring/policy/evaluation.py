@@ -36,10 +36,10 @@ def judge(snapshot: Snapshot) -> Findings:
         return nothing(snapshot, "NothingServed", f"ModelDeployment {snapshot.spec.deployment} serves no version yet")
     if snapshot.reading.report is None:
         kept = _kept(snapshot)
-        why = snapshot.reading.error or "the monitor has not been asked yet"
+        why = snapshot.reading.error or "the monitor's report has not been read yet"
         return kept or nothing(snapshot, "MonitorUnreachable", why)
     if snapshot.reading.report.newer_database is not None:
-        return nothing(snapshot, "DatabaseTooNew", "a newer monitor wrote the database: nothing is counted or judged")
+        return nothing(snapshot, "DatabaseTooNew", "a newer monitor wrote the database; nothing is counted or judged")
     found = [_data_arriving(snapshot), *_profile(snapshot)]
     drifted = _drifted_in_a_row(snapshot)
     if snapshot.spec.drift is not None:
@@ -86,13 +86,11 @@ def _data_arriving(snapshot: Snapshot) -> Condition:
     report, limit = snapshot.version_report, silence_limit(snapshot)
     newest = moment(report.last_record_at) if report and report.last_record_at else None
     if newest is not None and snapshot.now - newest <= limit:
-        return Condition(DATA_ARRIVING, "True", "PredictionsArrive", "predictions of the version in service arrive")
+        return Condition(DATA_ARRIVING, "True", "PredictionsArrive", "predictions of the served version arrive")
     since = newest or _watched_since(snapshot)
     text = f"no prediction arrived for {_seconds(limit)}"
     if newest is None and snapshot.now - since <= limit:
-        return Condition(
-            DATA_ARRIVING, "Unknown", "NoDataYet", "no prediction of the version in service has arrived yet"
-        )
+        return Condition(DATA_ARRIVING, "Unknown", "NoDataYet", "no prediction of the served version has arrived yet")
     last = f"; the last one at {newest:%Y-%m-%dT%H:%MZ}" if newest else ""
     return Condition(DATA_ARRIVING, "False", "NoTraffic", text + last)
 
@@ -110,8 +108,10 @@ def _profile(snapshot: Snapshot) -> list[Condition]:
     lacking = reference.lacking(version, (ability for ability, section in asked.items() if section is not None))
     if not lacking or served is None:
         return []
-    text = f"the reference profile of {served.version} has version {version}, too old for: {', '.join(lacking)}"
-    return [Condition(PROFILE_TOO_OLD, "True", "NotJudged", f"{text}. A version that is trained now has a newer one.")]
+    text = (
+        f"the reference profile of {served.version} has version {version}, which is too old for: {', '.join(lacking)}"
+    )
+    return [Condition(PROFILE_TOO_OLD, "True", "NotJudged", f"{text}. Train a new version to get a newer profile.")]
 
 
 def _watched_since(snapshot: Snapshot) -> datetime:
@@ -140,9 +140,7 @@ def _drift(snapshot: Snapshot, in_a_row: int) -> Condition:
     if not windows:
         return Condition(DRIFT, "Unknown", "NoJudgedWindow", _no_window(snapshot))
     if in_a_row == 0:
-        return Condition(
-            DRIFT, "False", "NoDrift", f"the last window ({windows[-1].rows} rows) is like the training data"
-        )
+        return Condition(DRIFT, "False", "NoDrift", f"the last window ({windows[-1].rows} rows) shows no drift")
     text = f"{in_a_row} of {spec.consecutive_windows} windows in a row drifted: {describe_drift(windows[-1])}"
     status: Status = "True" if in_a_row >= spec.consecutive_windows else "False"
     return Condition(DRIFT, status, "DriftSustained" if status == "True" else "DriftNotSustained", text)
@@ -190,18 +188,21 @@ def _performance(snapshot: Snapshot) -> Condition:
 def _labels_arriving(snapshot: Snapshot) -> Condition:
     found = snapshot.version_report.performance if snapshot.version_report else None
     if found is None or found.labels_ratio is None:
-        text = "no prediction is old enough to have a label (labelDelaySeconds)"
+        text = "no prediction is older than labelDelaySeconds yet"
         return Condition(LABELS_ARRIVING, "Unknown", "NoLabelDue", text)
     if found.labels_ratio == 0:
-        return Condition(LABELS_ARRIVING, "False", "NoLabels", "no prediction that is old enough has a label")
-    text = f"{found.labels_ratio:.0%} of the predictions that are old enough have a label"
+        return Condition(
+            LABELS_ARRIVING, "False", "NoLabels", "no prediction that is older than labelDelaySeconds has a label"
+        )
+    text = f"{found.labels_ratio:.0%} of the predictions that are older than labelDelaySeconds have a label"
     return Condition(LABELS_ARRIVING, "True", "LabelsArrive", text)
 
 
 def _no_window(snapshot: Snapshot) -> str:
     window = snapshot.spec.window
     return (
-        f"no window of {window.seconds} s with {window.min_rows} rows (minRows) of the version in service is complete"
+        f"no window of {window.seconds} s with at least {window.min_rows} rows (minRows) of the served version has "
+        "ended yet"
     )
 
 

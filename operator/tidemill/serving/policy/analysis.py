@@ -42,7 +42,7 @@ def judge(
 
     if measurement.missing or not measurement.after:
         why = "; ".join(measurement.missing) or "no router pod is ready"
-        return verdict("Error", f"the router's figures could not be read: {why}"[:1024])
+        return verdict("Error", f"the router's statistics could not be read: {why}"[:1024])
     candidate = router_stats.total(measurement.before, measurement.after, candidate_cluster)
     stable = router_stats.total(measurement.before, measurement.after, stable_cluster) if stable_cluster else Figures()
     requests = round(candidate.requests)

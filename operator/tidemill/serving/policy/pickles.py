@@ -25,8 +25,8 @@ def is_refused(snapshot: Snapshot, version: Version) -> bool:
 def refusal(version: Version) -> str:
     """Why it is not served, as a sentence."""
     return (
-        f"{version.name} has {', '.join(version.formats)}, and joblib is a pickle, which runs code when it is loaded: "
-        "spec.server.allowPickle: true allows that"
+        f"{version.name} (forms: {', '.join(version.formats)}) can be loaded only from a pickle (joblib), and that "
+        "runs code; spec.server.allowPickle: true allows it"
     )
 
 

@@ -67,18 +67,22 @@ def serve_rollback_request(snapshot: Snapshot, now: State, target: Target) -> Tr
     handled = replace(now, rollback=request.id)
     previous = now.previous
     if previous is None or now.has_failed(previous.version, previous.digest):
-        return _impossible(handled, request, "there is no previous version to return to")
+        return _impossible(handled, request, "there is no previous version")
     found = snapshot.version(previous.version, previous.digest)
     if found is None:
-        return _impossible(handled, request, f"ModelVersion {previous.version} to return to does not exist any more")
+        return _impossible(
+            handled, request, f"the previous version, ModelVersion {previous.version}, does not exist any more"
+        )
     if snapshot.name in found.taken_back:
-        return _impossible(handled, request, f"{previous.version} to return to was taken back here itself")
+        return _impossible(
+            handled, request, f"the previous version {previous.version} was rolled back by this deployment itself"
+        )
     if found.rejected:
-        return _impossible(handled, request, f"{previous.version} to return to was rejected ({found.note})")
+        return _impossible(handled, request, f"the previous version {previous.version} was rejected ({found.note})")
     if pickles.is_refused(snapshot, found):
         return _impossible(handled, request, pickles.refusal(found))
     handled = _failed(snapshot, handled, rollback_marks.MONITOR_REQUESTED, request.message)
-    message = f"returning from {now.stable.version} to {previous.version}: {request.message}"
+    message = f"rolling back from {now.stable.version} to {previous.version}: {request.message}"
     event = Event("Warning", "RollbackRequested", message, "RollBack")
     candidate = CandidateStatus(version=previous.version, digest=previous.digest, started_at=snapshot.now)
     return Transition(replace(handled, candidate=candidate), (event,))
@@ -141,7 +145,7 @@ def take_back_rejected(snapshot: Snapshot, now: State, target: Target) -> Transi
         return None
     if wanted is None or wanted.number >= served.number or now.has_failed(*wanted.key):
         return None
-    message = f"returning from {served.name} to {wanted.name}: {served.note}"
+    message = f"rolling back from {served.name} to {wanted.name}: {served.note}"
     event = Event("Warning", "RolledBack", message, "RollBack")
     return Transition(_failed(snapshot, now, rollback_marks.REJECTED, served.note), (event,))
 
@@ -155,7 +159,7 @@ def follow_target(snapshot: Snapshot, now: State, target: Target) -> Transition 
         return _given_up(snapshot, now, now.candidate) if now.candidate is not None else None
     if is_version(now.candidate, wanted) or now.has_failed(wanted.name, wanted.digest):
         return None
-    before = f" in place of {now.candidate.version}, from the start" if now.candidate else ""
+    before = f", instead of candidate {now.candidate.version}, from the first step" if now.candidate else ""
     source = f" to replace {now.stable.version}" if now.stable else ""
     message = f"starting {wanted.name} ({wanted.digest[:19]}){source}{before}"
     return Transition(state.start(now, wanted, snapshot.now), (Event("Normal", "RolloutStarted", message, "RollOut"),))
@@ -260,7 +264,7 @@ def begin(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
     if not readiness.is_visible(snapshot, now, candidate):
         return None
     if now.returns:
-        return _promoted(snapshot, now, "as the version before")
+        return _promoted(snapshot, now, "as the previous version")
     if snapshot.spec.rollout.strategy == "Immediate":
         return _promoted(snapshot, now, "at once (strategy Immediate)")
     return _next_step(snapshot, now, "its pods are ready")
@@ -351,5 +355,5 @@ def _taken_back(snapshot: Snapshot, now: State, reason: str, message: str) -> Tr
     after = state.take_back(now, reason, message, snapshot.spec_digest, snapshot.now)
     what = now.candidate.version if now.candidate else "the candidate"
     stays = f"; {now.stable.version} gets all requests" if now.stable else ""
-    event = Event("Warning", "RolledBack", f"{what} was taken back ({reason}: {message}){stays}", "ShiftTraffic")
+    event = Event("Warning", "RolledBack", f"{what} was rolled back ({reason}: {message}){stays}", "ShiftTraffic")
     return Transition(after, (event,))

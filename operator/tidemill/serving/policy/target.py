@@ -23,7 +23,7 @@ def choose(snapshot: Snapshot, state: State) -> Target:
     asked = snapshot.spec.server.runtime
     forms = ", ".join(found.version.formats) or "no form"
     readable = {"ONNX": "onnx", "Native": "skops or joblib"}.get(asked, "onnx, skops or joblib")
-    message = f"{found.version.name} has {forms}; spec.server.runtime {asked} can load {readable}"
+    message = f"{found.version.name} has {forms}, but spec.server.runtime {asked} needs {readable}"
     return Target(None, "FormatNotServable", message, stalled=True)
 
 
@@ -35,7 +35,11 @@ def _unreadable(version: Version) -> str:
         uri = parse_uri(version.uri)
     except ValueError as error:
         return str(error)
-    return "" if uri.scheme in ARTIFACT_SCHEMES else f"{version.uri!r} is none of {', '.join(ARTIFACT_SCHEMES)}"
+    return (
+        ""
+        if uri.scheme in ARTIFACT_SCHEMES
+        else f"{version.uri!r} has none of the schemes {', '.join(ARTIFACT_SCHEMES)}"
+    )
 
 
 def _asked_for(snapshot: Snapshot, state: State) -> Target:

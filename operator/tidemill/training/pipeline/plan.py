@@ -47,7 +47,7 @@ def plan(snapshot: PipelineSnapshot) -> Plan:
     if not is_worth_writing(now):
         return Plan(requeue_after=_seconds(snapshot, [_next_news(now)]))
     if verdict is not None:
-        held = Held(verdict, Hold("it starts as soon as the last run is recorded", None))
+        held = Held(verdict, Hold("it starts as soon as the result of the last run is recorded", None))
     looked = snapshot.now if probe.unread else snapshot.pipeline.status.last_probe_time
     status = statuses.build(now, held, probes.data_states(now, probe.unread), looked)
     return Plan(

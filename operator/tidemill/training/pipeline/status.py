@@ -82,7 +82,7 @@ def summary(situation: Situation, held: Held | None) -> list[Condition]:
     """Ready, and Reconciling or Stalled."""
     snapshot, active = situation.snapshot, situation.history.active
     if snapshot.pipeline.spec.suspend:
-        text = "spec.suspend is true: no run starts" + (f"; run {active.name} goes on" if active else "")
+        text = "spec.suspend is true: no run starts" + (f"; run {active.name} continues" if active else "")
         return _ready(constants.SUSPENDED, text)
     if situation.problem is not None:
         found = situation.problem
@@ -114,18 +114,18 @@ def _after_last_run(situation: Situation) -> list[Condition]:
     waits = champions.undecided(situation.snapshot)
     if waits is not None:
         text = (
-            f"version {waits.name} waits for a decision: annotate it with {constants.APPROVE}={waits.digest} or reject"
+            f"version {waits.name} waits for approval: annotate it with {constants.APPROVE}={waits.digest} or reject it"
         )
         return _ready(constants.AWAITING_APPROVAL, text) if champion else _busy(constants.AWAITING_APPROVAL, text)
     if champion is not None and situation.history.observed is not None:
         over = champions.taken_back(situation.snapshot, champion)
         more = f"; {over.name} was {over.taken_back}" if over else ""
-        return _ready(constants.TRAINED, f"version {champion.name} is in force{more}")
+        return _ready(constants.TRAINED, f"version {champion.name} is the champion{more}")
     if champion is None and situation.snapshot.versions:
         name = situation.snapshot.versions[-1].name
         return _stalled(constants.VERSION_REJECTED, f"version {name} was rejected and no other version is approved")
     if situation.inputs is not None and situation.inputs.key in situation.history.tried:
-        text = "the run of these inputs was deleted; ask for another with the annotation tidemill.io/run-requested-at"
+        text = "the run of these inputs was deleted; request another with the annotation tidemill.io/run-requested-at"
         return _stalled(constants.RUN_DELETED, text)
     return _busy(constants.RUN_PENDING, "a run is about to start")
 
@@ -136,11 +136,11 @@ def _after_failure(situation: Situation, last: RunRecord) -> list[Condition]:
         if again is None:
             return _stalled(constants.RUN_FAILED, text)
         when = conditions.format_time(throttling.retry_at(situation, again))
-        return _waiting(constants.RUN_FAILED, f"{text}; try {again.number} follows at {when}")
-    text = f"run {last.name} was refused: {last.message}"
+        return _waiting(constants.RUN_FAILED, f"{text}; retry {again.number} starts at {when}")
+    text = f"run {last.name} was rejected: {last.message}"
     champion = champions.champion(situation.snapshot, situation.history)
     if champion is not None and in_force(situation):
-        return _ready(constants.RUN_REJECTED, f"{text}; version {champion.name} stays in force")
+        return _ready(constants.RUN_REJECTED, f"{text}; version {champion.name} stays the champion")
     return _stalled(constants.RUN_REJECTED, text)
 
 
@@ -148,13 +148,13 @@ def _others(situation: Situation, states: Sequence[DataState]) -> list[Condition
     found = []
     waits = champions.undecided(situation.snapshot)
     if waits is not None:
-        text = f"version {waits.name} waits for a decision on digest {waits.digest}"
+        text = f"version {waits.name} waits for approval of digest {waits.digest}"
         found.append(Condition(constants.APPROVAL_PENDING, "True", constants.AWAITING_APPROVAL, text))
     triggers = situation.snapshot.pipeline.spec.triggers
     until = throttling.pause_until(situation)
     if until is not None and (triggers.data_change or triggers.monitors):
         text = (
-            f"the last {situation.history.failures} runs failed or were refused: new data and monitors start no run "
+            f"the last {situation.history.failures} runs failed or were rejected: new data and monitors start no run "
             f"before {conditions.format_time(until)}"
         )
         found.append(Condition(constants.TRIGGERS_SLOWED, "True", constants.REPEATED_FAILURES, text))
@@ -163,7 +163,7 @@ def _others(situation: Situation, states: Sequence[DataState]) -> list[Condition
         found.append(Condition(constants.SOURCES_READABLE, "False", constants.PROBE_FAILED, "; ".join(broken)))
     elif any(s.revision for s in states):
         found.append(
-            Condition(constants.SOURCES_READABLE, "True", constants.PROBED, "every watched input could be read")
+            Condition(constants.SOURCES_READABLE, "True", constants.PROBED, "all checked inputs could be read")
         )
     return found
 

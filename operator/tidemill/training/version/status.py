@@ -43,7 +43,11 @@ def taken_back_condition(marked: Marks) -> list[Condition]:
     newest = max(marked.taken_back, key=lambda name: (marked.taken_back[name].time, name))
     mark, others = marked.taken_back[newest], len(marked.taken_back) - 1
     more = f" (and by {others} more)" if others else ""
-    return [Condition(constants.TAKEN_BACK, "True", mark.reason, f"by ModelDeployment {newest}{more}: {mark.message}")]
+    return [
+        Condition(
+            constants.TAKEN_BACK, "True", mark.reason, f"rolled back by ModelDeployment {newest}{more}: {mark.message}"
+        )
+    ]
 
 
 def approved_condition(snapshot: VersionSnapshot, found: Approval) -> Condition:
@@ -52,7 +56,7 @@ def approved_condition(snapshot: VersionSnapshot, found: Approval) -> Condition:
     hint = f"; {found.mismatch}" if found.mismatch else ""
     if decision is None:
         reason = constants.DIGEST_MISMATCH if found.mismatch else constants.AWAITING_APPROVAL
-        text = f"annotate with {constants.APPROVE}={digest} or {constants.REJECT}={digest}"
+        text = f"waits for approval: annotate with {constants.APPROVE}={digest} or {constants.REJECT}={digest}"
         return Condition(constants.APPROVED, "Unknown", reason, text + hint)
     if decision.by == GATES:
         return Condition(constants.APPROVED, "True", constants.GATES_PASSED, "approved: it passed its gates" + hint)

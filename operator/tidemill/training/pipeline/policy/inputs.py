@@ -114,8 +114,8 @@ def _too_large(snapshot: PipelineSnapshot) -> Problem | None:
     if total <= MAX_SPEC_BYTES:
         return None
     largest = ", ".join(f"{name} {size}" for size, name in sorted(((v, k) for k, v in sizes.items()), reverse=True)[:3])
-    text = f"data, parameters and code take {total} bytes, a run can be told {MAX_SPEC_BYTES}: {largest}"
-    return Problem(constants.SPEC_TOO_LARGE, f"{text}; put large settings into the code or the data", stalled=True)
+    text = f"data, parameters and code take {total} bytes; a run can hold at most {MAX_SPEC_BYTES} (largest: {largest})"
+    return Problem(constants.SPEC_TOO_LARGE, f"{text}; move large settings to the code or the data", stalled=True)
 
 
 def _bytes(value: Any) -> int:

@@ -104,7 +104,7 @@ def _told(result: ProbeResult, name: str) -> tuple[str | None, str | None]:
     """Revision and error of one input. Its pod belongs to the namespace: what it says may be anything."""
     revision, error = result.revisions.get(name), result.errors.get(name)
     if revision is not None and not is_revision(revision):
-        revision, error = None, f"the probe told no revision of 1 to {REVISION_LIMIT} printable characters"
+        revision, error = None, f"the probe reported a revision that is not 1 to {REVISION_LIMIT} printable characters"
     return revision, clean(error) if error else None
 
 

@@ -78,11 +78,11 @@ def _per_day(situation: Situation) -> Hold | None:
 
 def _retry(situation: Situation, verdict: Verdict) -> Hold | None:
     found = retry.retry(situation) if verdict.type == retry.TRIGGER else None
-    return Hold("a failure of the infrastructure is given time to end", found.at) if found else None
+    return Hold("the infrastructure failed the last run, and the retry waits", found.at) if found else None
 
 
 def _pause(situation: Situation, verdict: Verdict) -> Hold | None:
     until = pause_until(situation) if verdict.type in SLOWED else None
     if until is None:
         return None
-    return Hold(f"the last {situation.history.failures} runs failed or were refused", until)
+    return Hold(f"the last {situation.history.failures} runs failed or were rejected", until)

@@ -183,7 +183,7 @@ def retry_due(situation: Situation, inputs: Inputs) -> Verdict | None:
     found = retry.retry(situation)
     if found is None:
         return None
-    message = f"try {found.number} after run {found.last.name} failed with {found.last.failure.get('reason')}"
+    message = f"retry {found.number} after run {found.last.name} failed with {found.last.failure.get('reason')}"
     suffix = f"t{hashing.short([found.last.uid, found.last.name], 8)}"
     return Verdict("RetryDue", message, before=found.last.name, after=str(found.number), suffix=suffix)
 

@@ -86,7 +86,7 @@ def _deadline(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
     seconds = snapshot.run.spec.limits.active_deadline_seconds
     text = f"the run took longer than spec.run.activeDeadlineSeconds ({seconds})"
     if snapshot.run.status.running_since is None and (snapshot.job_seen is None or snapshot.job_seen.started is None):
-        text += "; its pod had not been seen running"
+        text += "; its pod was never seen running"
     return failure("Deadline", "DeadlineExceeded", text, snapshot.log)
 
 
@@ -94,9 +94,8 @@ def _out_of_memory(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
     if pod is None or job_status.terminated(pod).get("reason") != "OOMKilled":
         return None
     limit = snapshot.job and _memory_limit(snapshot.job)
-    text = (
-        f"the container used more memory than its limit ({limit or 'none set: the node ran out'}); raise spec.resources"
-    )
+    shown = limit or "none set: the node ran out of memory"
+    text = f"the container used more memory than its limit ({shown}); raise spec.resources"
     return failure("OutOfMemory", "OOMKilled", text, snapshot.log)
 
 
@@ -123,10 +122,12 @@ def _exit(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
         return None
     said = f": {ended['message'][:500]}" if ended.get("message") else " and left no result"
     if code == _SIGKILL:
-        text = f"the container was killed (exit code 137){said}; often memory that the node could not give"
+        text = f"the container was killed (exit code 137){said}; the node may have run out of memory"
         return failure("Infrastructure", "Killed", text, snapshot.log)
     if code > 128:
-        return failure("Infrastructure", "Crashed", f"the container died of signal {code - 128}{said}", snapshot.log)
+        return failure(
+            "Infrastructure", "Crashed", f"the container was killed by signal {code - 128}{said}", snapshot.log
+        )
     if code == EXIT_NOT_RETRIABLE:
         return failure("UserError", "NoResult", f"the container ended with exit code {code}{said}", snapshot.log)
     reason = ended.get("reason") if ended.get("reason") not in (None, "Error") else "ExitCode"
@@ -145,12 +146,12 @@ def not_started(snapshot: RunSnapshot, found: job_status.Trouble | None) -> RunF
     within = f"within spec.run.pendingDeadlineSeconds ({seconds})"
     if found is None and not snapshot.pods:
         text = (
-            f"the Job made no pod {within}: look at `kubectl describe job {snapshot.name}` "
+            f"the Job created no pod {within}: look at `kubectl describe job {snapshot.name}` "
             "(quota, LimitRange, Pod Security, ServiceAccount)"
         )
         return failure("Infrastructure", "NoPod", text)
     if found is None:
-        text = f"the pod did not start {within}; it needs {mounts_of(snapshot.run.spec).describe()}: do they all exist?"
+        text = f"the pod did not start {within}; check that these exist: {mounts_of(snapshot.run.spec).describe()}"
         return failure("Infrastructure", "NotStarted", text)
     when = "" if found.hopeless else f"the pod did not start {within}: "
     if found.kind == "ImagePull":

@@ -56,7 +56,7 @@ def progress(snapshot: RunSnapshot) -> Progress:
     if job["metadata"].get("deletionTimestamp"):
         return Progress("Leaving")
     if job_status.is_suspended(job):
-        return Progress("Queued", "the Job is held back by its queue", news=True)
+        return Progress("Queued", "the Job waits in its queue", news=True)
     return _active(snapshot)
 
 
@@ -81,11 +81,11 @@ def _without_job(snapshot: RunSnapshot) -> Progress:
         category: FailureCategory = "UserError" if refused.get("reason") == constants.REJECTED else "Infrastructure"
         return Progress("Failed", failure=failures.failure(category, f"Job{refused['reason']}", refused["message"]))
     if snapshot.job_unlabelled:
-        text = f"Job {snapshot.name} has lost the label {labels.MANAGED_SELECTOR}, without which it cannot be followed"
+        text = f"Job {snapshot.name} has lost the label {labels.MANAGED_SELECTOR}, so the operator cannot watch it"
         lost = failures.failure("Infrastructure", "JobNotOwned", text)
         return Progress("Failed", failure=lost, running_since=_running_since(snapshot))
     if snapshot.job_seen or snapshot.run.status.job:
-        text = f"Job {snapshot.name} was deleted before it had ended; it is not made again"
+        text = f"Job {snapshot.name} was deleted before it had ended; it is not created again"
         deleted = failures.failure("Infrastructure", "JobDeleted", text)
         return Progress("Failed", failure=deleted, running_since=_running_since(snapshot))
     return Progress("Create")
@@ -96,7 +96,7 @@ def _complete(snapshot: RunSnapshot) -> Progress:
     results = [r for pod in reversed(_by_age(snapshot)) if (r := failures.report_of(pod)) is not None]
     if not results:
         text = (
-            f"Job {snapshot.name} completed, but no pod of it holds a result: it was deleted too early, or the program "
+            f"Job {snapshot.name} completed, but no pod has its result: the pod was deleted too early, or the program "
             "emptied /dev/termination-log"
         )
         lost = failures.failure("Infrastructure", "ResultLost", text, snapshot.log)
@@ -133,7 +133,7 @@ def _between_tries(snapshot: RunSnapshot, ended: Mapping[str, Any], since: datet
         return Progress("Leaving")
     if snapshot.now < shown_from:
         return Progress("Leaving", until=shown_from)
-    text = f"try {len(snapshot.pods)} ended with exit code {ended.get('exitCode')}; the Job starts another one"
+    text = f"attempt {len(snapshot.pods)} ended with exit code {ended.get('exitCode')}; the Job starts another pod"
     return Progress("Running", text, news=True, running_since=since)
 
 

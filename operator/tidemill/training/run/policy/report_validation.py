@@ -26,7 +26,7 @@ WHOLE_LIMIT = 2**53
 _COLUMNS = {"inputs": 2000, "outputs": 100}
 _REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 
-_BEGIN = "the run's report is not believed: "
+_BEGIN = "the run's report was refused: "
 
 Found = Iterator[str]
 
@@ -57,7 +57,7 @@ def refusal(spec: TrainingRunSpec, result: TrainingResult) -> str | None:
 
 def refused_record(message: str) -> str:
     """The sentence for a record that the API server refuses although everything was checked that is known here."""
-    return _sentence(f"no ModelVersion can be made of it: {message}")
+    return _sentence(f"the ModelVersion could not be created: {message}")
 
 
 def _sentence(found: str) -> str:
@@ -155,7 +155,7 @@ def _signature(_: TrainingRunSpec, result: TrainingResult) -> Found:
             yield f"signature.{side}: {len(columns)} columns; expected at most {most}"
         for column in columns:
             if not 0 < len(column.name) <= NAME_LIMIT:
-                yield f"signature.{side}: {column.name[:NAME_LIMIT]!r} is no name of 1 to {NAME_LIMIT} characters"
+                yield f"signature.{side}: {column.name[:NAME_LIMIT]!r} is not a name of 1 to {NAME_LIMIT} characters"
             if column.datatype not in DATATYPES:
                 yield f"signature.{side}: datatype {column.datatype!r}; expected one of {', '.join(DATATYPES)}"
         if any(abs(size) > WHOLE_LIMIT for column in columns for size in column.shape):
@@ -170,7 +170,7 @@ def _failure(_: TrainingRunSpec, result: TrainingResult) -> Found:
 def _names(field: str, told: Mapping[str, object]) -> Found:
     for name in told:
         if not is_name(name):
-            yield f"{field}: {name!r} is no name of 1 to {NAME_LIMIT} printable characters"
+            yield f"{field}: {name!r} is not a name of 1 to {NAME_LIMIT} printable characters"
 
 
 Check = Callable[[TrainingRunSpec, TrainingResult], Found]
