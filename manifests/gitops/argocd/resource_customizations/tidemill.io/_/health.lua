@@ -1,7 +1,7 @@
 -- Health of every kind of tidemill.io for Argo CD, from the conditions that the operator writes:
 --   Stalled=True     Degraded     a person must act; the message says what
 --   Reconciling=True Progressing  or Suspended while a person's decision is awaited
---   Ready=True       Healthy      the spec that was applied is in force
+--   Ready=True       Healthy      the applied spec is in effect
 -- Uses the base library only (no useOpenLibs). tidemill.io/_ is Argo CD's layout for "all kinds of the group".
 local function health(status, message)
   return { status = status, message = message }
