@@ -29,18 +29,23 @@ class Right:
 
 
 OPERATOR = (
-    Right(GROUP, ("trainingpipelines", "modeldeployments", "modelmonitors"), READ, "What people want; never written"),
+    Right(
+        GROUP,
+        ("trainingpipelines", "modeldeployments", "modelmonitors"),
+        READ,
+        "Reads the specs of users; never writes them",
+    ),
     Right(
         GROUP,
         ("trainingruns",),
         (*READ, "create", "delete"),
-        "Records of runs: made once, removed beyond `history`",
+        "Creates the records of runs and deletes those beyond `history`",
     ),
     Right(
         GROUP,
         ("modelversions",),
         (*READ, "create", "patch", "delete"),
-        "Records of models: made once, removed beyond `history`; their owner references follow those who serve them",
+        "Creates the records of models, deletes those beyond `history`, and keeps their owner references up to date",
     ),
     Right(
         GROUP,
@@ -52,7 +57,7 @@ OPERATOR = (
             "modelmonitors/status",
         ),
         ("patch",),
-        "The status of the five kinds",
+        "Writes the status of the five kinds",
     ),
     Right(
         GROUP,
@@ -64,65 +69,79 @@ OPERATOR = (
             "modelmonitors/finalizers",
         ),
         ("update",),
-        "Asked for where `OwnerReferencesPermissionEnforcement` is on (OpenShift), because children block the deletion "
-        "of their owner; no finalizer is ever set",
+        "Required where `OwnerReferencesPermissionEnforcement` is on (OpenShift), because created objects block the "
+        "deletion of their owner; the operator sets no finalizers",
         is_called=False,
     ),
-    Right("batch", ("jobs",), (*READ, "create", "delete"), "Trainings and probes: made once, probes removed when read"),
+    Right(
+        "batch",
+        ("jobs",),
+        (*READ, "create", "delete"),
+        "Creates Jobs of runs and of checks for new data; deletes the latter when they have been read",
+    ),
     Right(
         "apps",
         ("deployments",),
         (*READ, "create", "patch", "delete"),
-        "Servers, routers and monitors; a version's goes when it is no longer served",
+        "Servers, routers and monitors; deletes those of a version that is no longer served",
     ),
-    Right("", ("services",), (*READ, "create", "patch", "delete"), "As their Deployments"),
+    Right("", ("services",), (*READ, "create", "patch", "delete"), "For servers, routers and monitors"),
     Right(
-        "policy", ("poddisruptionbudgets",), (*READ, "create", "patch", "delete"), "As their Deployments, of two pods"
+        "policy",
+        ("poddisruptionbudgets",),
+        (*READ, "create", "patch", "delete"),
+        "For servers and routers with at least two pods",
     ),
     Right(
         "networking.k8s.io",
         ("networkpolicies",),
         (*READ, "create", "patch", "delete"),
-        "Of servers and monitors, unless `networkPolicies: None`",
+        "For servers and monitors, unless `networkPolicies: None` is set",
     ),
     Right(
         "autoscaling",
         ("horizontalpodautoscalers",),
         (*READ, "create", "patch", "delete"),
-        "Where `spec.autoscaling` is set",
+        "For deployments with `spec.autoscaling`",
     ),
     Right(
         "",
         ("configmaps",),
         (*READ, "create", "patch"),
-        "Code and data of people: read; configuration of pods: written, collected with its owner",
+        "Reads the code and data of users; writes the configuration of pods, which is deleted with its owner",
     ),
     Right(
         "",
         ("persistentvolumeclaims",),
         (*READ, "create"),
-        "The claims of artifacts and monitors: made when absent, never changed or deleted",
+        "Creates claims for artifacts and monitors; never changes or deletes them",
     ),
     Right(
         "",
         ("pods",),
         ("list", "watch", "patch"),
-        "Reasons of failures, addresses; the annotation that makes the kubelet renew a router's mounted configuration",
+        "Reads reasons of failures and addresses; writes an annotation that makes the kubelet update the configuration "
+        "of a router",
     ),
-    Right("", ("pods/log",), ("get",), "The last lines of a training that failed"),
-    Right("apps", ("replicasets",), ("get",), "Whether a pod is one of a Deployment of ours: metadata, one by one"),
-    Right("events.k8s.io", ("events",), ("get", "create", "patch"), "Events, and the count of repeated ones"),
+    Right("", ("pods/log",), ("get",), "Reads the last lines of the log of a failed run"),
+    Right(
+        "apps",
+        ("replicasets",),
+        ("get",),
+        "Checks that a pod belongs to a Deployment of the operator; reads metadata only",
+    ),
+    Right("events.k8s.io", ("events",), ("get", "create", "patch"), "Writes events and counts repeated ones"),
     Right(
         "monitoring.coreos.com",
         ("servicemonitors", "prometheusrules"),
         ("get", "create", "patch", "delete"),
-        "Where `spec.prometheus` is set and the Prometheus operator is installed; never listed or watched",
+        "For monitors with `spec.prometheus`, if the Prometheus operator is installed; never lists or watches them",
     ),
 )
 """In the namespaces that the operator serves."""
 
 LEASES = (
-    Right("coordination.k8s.io", ("leases",), ("create",), "Leader election, in the operator's own namespace"),
+    Right("coordination.k8s.io", ("leases",), ("create",), "Leader election, in the namespace of the operator"),
     Right("coordination.k8s.io", ("leases",), ("get", "update"), "The same, of the one name `tidemill-operator`"),
 )
 
