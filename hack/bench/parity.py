@@ -37,11 +37,12 @@ from sklearn import (
 )
 from threadpoolctl import threadpool_limits
 
+from tidemill_runtime.frameworks.onnx_model import OnnxModel
+from tidemill_runtime.frameworks.scikit_learn.native_model import NativeModel
+from tidemill_runtime.model.frame import Frame, Schema
 from tidemill_runtime.parity.compare import Predictor, Refused, difference, outcome
-from tidemill_runtime.server.frame import Frame, Schema
-from tidemill_runtime.server.native_model import NativeModel
-from tidemill_runtime.server.onnx_model import OnnxModel
-from tidemill_runtime.trainer import inspection, native, proving
+from tidemill_runtime.trainer.model import inspection
+from tidemill_runtime.trainer.package import native, proof
 
 _CODE = 2**24 - 6
 _COMPANY = 64
@@ -149,10 +150,10 @@ class Forms:
         model = inspection.inspect(estimator, rows, Path("/code"))
         held_out = rows.head(50)
         form = native.dump(estimator, allow_pickle=False)
-        proved = proving.proved(form, model, inspection.signature(model, rows), rows, held_out)
+        proved = proof.proved(form, model, inspection.signature(model, rows), rows, held_out)
         converted = proved.converted
         assert converted is not None
-        schema, manifest = Schema(proved.signature), proving.manifest(model, proved.signature)
+        schema, manifest = Schema(proved.signature), proof.manifest(model, proved.signature)
         onnx = None
         if converted.content is not None:
             path = folder / "model.onnx"

@@ -12,7 +12,7 @@ from pathlib import Path
 from grpc_tools import protoc
 
 SOURCES = Path("images") / "runtime"
-FOLDER = SOURCES / "tidemill_runtime" / "server" / "proto"
+FOLDER = SOURCES / "tidemill_runtime" / "server" / "protocol" / "proto"
 
 
 def modules(root: Path) -> dict[Path, str]:

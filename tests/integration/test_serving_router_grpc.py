@@ -18,7 +18,7 @@ from tests.support.grpcclient import SERVICE, request, tensor
 
 from tidemill.serving import router_stats
 from tidemill.serving.builders import envoy
-from tidemill_runtime.server.proto import open_inference_pb2 as pb
+from tidemill_runtime.server.protocol.proto import open_inference_pb2 as pb
 
 __all__ = ["router", "session"]  # fixtures
 BODY = request(tensor("x", [1, 4], "FP64", fp64_contents=[0.5, -1.0, 0.25, 2.0])).SerializeToString()

@@ -21,7 +21,7 @@ from tidemill_contracts.training import (
 )
 from tidemill_runtime import artifacts
 from tidemill_runtime.artifacts import Version
-from tidemill_runtime.trainer import process
+from tidemill_runtime.trainer import entry as process
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -140,7 +140,7 @@ class Trainer:
         message.unlink(missing_ok=True)
         self._monkeypatch.setenv("TIDEMILL_TERMINATION_LOG", str(message))
         self.set_config(config)
-        self._monkeypatch.setattr("tidemill_runtime.trainer.termination.install", lambda: None)
+        self._monkeypatch.setattr("tidemill_runtime.trainer.report.shutdown.install", lambda: None)
         path = list(sys.path)
         try:
             code = process.train()

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tidemill_contracts.artifact import ColumnSpec, Lineage, ModelManifest, Sample, Signature, digest_hex, sha256
-from tidemill_runtime import artifacts, storage
+from tidemill_runtime import artifacts
 from tidemill_runtime.artifacts import ArtifactError
-from tidemill_runtime.storage import StorageError
-from tidemill_runtime.trainer import publish
+from tidemill_runtime.storage import base, folders
+from tidemill_runtime.storage.base import StorageError
+from tidemill_runtime.trainer.package import publish
 
 SAMPLE = Sample(columns={"x": [1.0]}, predictions=[2.0])
 FILES = {"model.skops": b"model bytes", "sample.json": SAMPLE.to_json().encode(), "reference.json": b"{}"}
@@ -55,14 +56,14 @@ def test_a_published_version_opens_as_it_was_written(store: tuple[str, str | Non
 
 def test_publishing_twice_is_harmless(store: tuple[str, str | None]) -> None:
     assert publish.publish(*store, manifest(), FILES) == publish.publish(*store, manifest(), FILES)
-    assert len(storage.open_folder(*store).files()) == 5
+    assert len(folders.open_folder(*store).files()) == 5
 
 
 @pytest.mark.parametrize("name", ["model.skops", "manifest.json", "COMPLETE"])
 def test_a_changed_file_is_refused(store: tuple[str, str | None], name: str) -> None:
     uri = publish.publish(*store, manifest(), FILES)
-    folder = storage.open_folder(uri, store[1])
-    folder.write(name, storage.read(folder, name).replace(b"e", b"E") + b" ")
+    folder = folders.open_folder(uri, store[1])
+    folder.write(name, base.read(folder, name).replace(b"e", b"E") + b" ")
     with pytest.raises(ArtifactError, match=name) as caught:
         artifacts.open_version(uri, manifest().digest(), store[1])
     assert caught.value.reason == "DigestMismatch"
@@ -71,7 +72,7 @@ def test_a_changed_file_is_refused(store: tuple[str, str | None], name: str) -> 
 @pytest.mark.parametrize("name", ["model.skops", "manifest.json", "COMPLETE"])
 def test_a_half_written_version_is_refused(store: tuple[str, str | None], name: str) -> None:
     uri = publish.publish(*store, manifest(), FILES)
-    storage.open_folder(uri, store[1]).delete([name])
+    folders.open_folder(uri, store[1]).delete([name])
     with pytest.raises(ArtifactError) as caught:
         artifacts.open_version(uri, manifest().digest(), store[1])
     assert caught.value.reason == "Incomplete"
@@ -100,7 +101,7 @@ def test_a_manifest_cannot_name_files_outside_its_folder(mounts: Path) -> None:
 
 def test_a_manifest_of_another_schema_is_named_as_such(mounts: Path) -> None:
     content = b'{"schema_version":9}'
-    folder = storage.open_folder("pvc://store/churn/v")
+    folder = folders.open_folder("pvc://store/churn/v")
     folder.write("manifest.json", content)
     folder.write("COMPLETE", sha256(content).encode())
     with pytest.raises(ArtifactError, match=r"manifest.json: schema_version: Input should be 1") as caught:
@@ -114,7 +115,7 @@ def test_a_failed_open_leaves_no_temporary_folder(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     uri = publish.publish("pvc://store/churn", None, manifest(), FILES)
-    storage.open_folder(uri).write("model.skops", b"changed")
+    folders.open_folder(uri).write("model.skops", b"changed")
     with pytest.raises(ArtifactError):
         artifacts.open_version(uri, manifest().digest())
     assert list((tmp_path / "tmp").iterdir()) == []
@@ -138,12 +139,12 @@ def test_concurrent_writers_of_one_digest_end_in_one_whole_version(store: tuple[
     assert errors == []
     uri = f"{store[0]}/{digest_hex(manifest(files).digest())}"
     assert artifacts.open_version(uri, manifest(files).digest(), store[1]).manifest == manifest(files)
-    assert len(storage.open_folder(*store).files()) == 5
+    assert len(folders.open_folder(*store).files()) == 5
 
 
 def test_publishing_over_a_damaged_version_repairs_it(store: tuple[str, str | None]) -> None:
     uri = publish.publish(*store, manifest(), FILES)
-    storage.open_folder(uri, store[1]).write("model.skops", b"changed")
+    folders.open_folder(uri, store[1]).write("model.skops", b"changed")
     publish.publish(*store, manifest(), FILES)
     assert artifacts.open_version(uri, manifest().digest(), store[1]).path("model.skops").read_bytes() == b"model bytes"
 
@@ -165,11 +166,11 @@ def test_prune_removes_old_versions_that_nobody_keeps(store: tuple[str, str | No
     kept, dropped = manifest(pipeline="kept"), manifest(pipeline="dropped")
     kept_uri = publish.publish(*store, kept, FILES)
     publish.publish(*store, dropped, FILES)
-    storage.open_folder(*store).write("notes.txt", b"not ours")
+    folders.open_folder(*store).write("notes.txt", b"not ours")
     assert publish.prune(*store, (kept.digest(),)) == []  # younger than an hour
     later = time.time() + publish.PRUNE_AFTER_SECONDS + 5
     assert publish.prune(*store, (kept.digest(),), now=later) == [dropped.digest()]
-    keys = [entry.key for entry in storage.open_folder(*store).files()]
+    keys = [entry.key for entry in folders.open_folder(*store).files()]
     assert "notes.txt" in keys
     assert not any(key.startswith(digest_hex(dropped.digest())) for key in keys)
     assert artifacts.open_version(kept_uri, kept.digest(), store[1]).manifest == kept

@@ -15,7 +15,7 @@ from tests.runtime.conftest import write_secret
 from tidemill_contracts.artifact import sha256
 from tidemill_contracts.training import DataInput
 from tidemill_runtime.datasets import sources
-from tidemill_runtime.storage import StorageError
+from tidemill_runtime.storage.base import StorageError
 
 ROWS = b"a,b\n1,x\n2,y\n"
 

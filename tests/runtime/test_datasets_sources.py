@@ -17,7 +17,7 @@ from tidemill_contracts.revisions import value_revision
 from tidemill_contracts.training import DataInput
 from tidemill_runtime.datasets import sources, tables
 from tidemill_runtime.datasets.errors import DataError
-from tidemill_runtime.storage import StorageError
+from tidemill_runtime.storage.base import StorageError
 
 ROWS = b"a,b\n1,x\n2,y\n"
 

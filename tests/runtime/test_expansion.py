@@ -14,12 +14,12 @@ from pyarrow import parquet as pq
 
 from tidemill_contracts.training import DataInput
 from tidemill_runtime import expansion
+from tidemill_runtime.batch import parquet as inputs
 from tidemill_runtime.datasets import sources, tables
 from tidemill_runtime.datasets.errors import DataError
 from tidemill_runtime.expansion import ExpansionError
-from tidemill_runtime.server import native_model
-from tidemill_runtime.server import parquet as inputs
-from tidemill_runtime.server.errors import PredictError, StartError
+from tidemill_runtime.frameworks.scikit_learn import native_model
+from tidemill_runtime.model.errors import PredictError, StartError
 
 MEBIBYTE = 1 << 20
 

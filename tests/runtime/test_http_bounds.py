@@ -14,10 +14,10 @@ from tests.support.versions import Published
 from uvicorn.server import ServerState
 
 from tidemill_contracts.inference import FEEDBACK_PATH
-from tidemill_runtime.httpheads import MAX_FIELDS, MAX_HEAD_BYTES, MAX_WAITING, Unfinished
-from tidemill_runtime.monitor.admission import Admission
 from tidemill_runtime.monitor.app import create_apps
+from tidemill_runtime.monitor.body_limits import Admission
 from tidemill_runtime.monitor.connection import Gate, MonitorConnection
+from tidemill_runtime.network.http_heads import MAX_FIELDS, MAX_HEAD_BYTES, MAX_WAITING, Unfinished
 
 Connect = Callable[[], Any]
 CHUNKED = "POST {} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"

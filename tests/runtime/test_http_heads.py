@@ -15,14 +15,14 @@ from tests.support.rawhttp import Answer, Client, listening, request
 from tests.support.versions import Published
 from uvicorn.server import ServerState
 
-from tidemill_runtime.monitor.admission import Admission
+from tidemill_runtime.model.errors import UnavailableError
 from tidemill_runtime.monitor.app import create_apps
+from tidemill_runtime.monitor.body_limits import Admission
 from tidemill_runtime.monitor.connection import Gate, MonitorConnection
-from tidemill_runtime.server.bodies import BodyBounds, BodyReader
-from tidemill_runtime.server.errors import UnavailableError
-from tidemill_runtime.server.lifecycle import Parts, assemble
-from tidemill_runtime.server.state import State
-from tidemill_runtime.server.telemetry import Telemetry
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.http.body_limits import BodyBounds, BodyReader
+from tidemill_runtime.server.process.lifecycle import Parts, assemble
+from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 V2 = "/v2/models/demo/infer"
 BODY: dict[str, Any] = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [1.0, 2.0, 3.0, 4.0]}]}

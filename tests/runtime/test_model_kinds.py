@@ -10,11 +10,11 @@ from tests.runtime.conftest import Trainer
 from tests.support.asgi import post
 
 from tidemill_contracts.inference import PredictionLog, ServerConfig
-from tidemill_runtime.server import logbatch
-from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.lifecycle import Parts, assemble
-from tidemill_runtime.server.state import State
-from tidemill_runtime.server.telemetry import Telemetry
+from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.predictionlog import record_batches
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.process.lifecycle import Parts, assemble
+from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 ROWS = load_iris().data[::15]
 
@@ -219,7 +219,7 @@ def _check_log(parts: Parts) -> None:
     """The prediction log takes every kind; a row of several targets has no one label."""
     recorder = parts.recorder
     assert recorder is not None
-    slices = [logbatch.slice_of([record], parts.plane.schema) for record in recorder._records]
+    slices = [record_batches.slice_of([record], parts.plane.schema) for record in recorder._records]
     batch = {name: [item for one in slices for item in one[name]] for name in slices[0] if name != "columns"}
     outputs = parts.plane.warm.manifest.signature.outputs
     assert len(batch["predictions"]) == 2 * len(ROWS)

@@ -20,8 +20,8 @@ from tests.support.monitoring import DIGEST, DOORS, START, Clock, batch, config,
 from tidemill_contracts.monitoring import MonitorConfig, MonitorReport, PerformanceConfig
 from tidemill_contracts.ports import PORTS
 from tidemill_runtime.monitor import schema
-from tidemill_runtime.monitor.admission import Admission
 from tidemill_runtime.monitor.app import Doors, parse_feedback
+from tidemill_runtime.monitor.body_limits import Admission
 from tidemill_runtime.monitor.service import Monitor
 from tidemill_runtime.monitor.writer import BusyError
 

@@ -10,7 +10,7 @@ from tests.support.monitoring import DIGEST, START, Clock, batch, config, refere
 from tidemill_contracts.inference import Feedback
 from tidemill_contracts.monitoring import PerformanceConfig, PerformanceReport
 from tidemill_contracts.reference import NumericProfile, ReferenceProfile
-from tidemill_runtime.monitor import labels, schema
+from tidemill_runtime.monitor import ground_truth, schema
 from tidemill_runtime.monitor.service import FeedbackResult, Monitor
 
 HOUR = 3600.0
@@ -89,7 +89,7 @@ def test_labels_of_young_predictions_are_shown_and_not_judged(tmp_path: Path) ->
 
 
 def test_texts_of_labels_cannot_fill_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labels, "MAX_SUMS", 5)
+    monkeypatch.setattr(ground_truth, "MAX_SUMS", 5)
     with running(settings(tmp_path), Clock(START + 3 * HOUR)) as monitor:
         monitor.add_batch(batch(1, 20, at=START, predictions=[1] * 20)).result()
         post(monitor, 1, [*(f"text {n}" for n in range(15)), *[1] * 5])

@@ -14,7 +14,7 @@ from tidemill_contracts.monitoring import MonitorReport, PerformanceConfig
 from tidemill_contracts.reference import ReferenceProfile
 from tidemill_runtime.monitor import schema
 from tidemill_runtime.monitor.service import Monitor
-from tidemill_runtime.monitor.store import ReferenceConflictError, united
+from tidemill_runtime.monitor.writes import ReferenceConflictError, united
 
 PERFORMANCE = PerformanceConfig(metric="accuracy", min=0.5, min_labels=5)
 LATER = (

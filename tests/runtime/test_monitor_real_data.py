@@ -11,7 +11,7 @@ from tests.support.monitoring import batch, config, reference, running
 from tidemill_contracts.monitoring import DriftConfig, DriftTest, TestConfig, WindowReport
 from tidemill_contracts.reference import ReferenceProfile
 from tidemill_runtime.monitor.stattests import TESTS
-from tidemill_runtime.trainer.reference import numeric
+from tidemill_runtime.trainer.package.reference_profile import numeric
 
 SHIFTED = {"mean radius": 1.6, "mean area": 2.2, "worst area": 2.2, "worst perimeter": 1.6}
 

@@ -9,13 +9,13 @@ import pytest
 from tests.support.monitoring import DIGEST, START, Clock, batch, config, reference, running
 
 from tidemill_contracts.inference import Feedback
-from tidemill_runtime.monitor import labels, retention, schema, store
+from tidemill_runtime.monitor import ground_truth, retention, schema, writes
 from tidemill_runtime.monitor.binning import Layout
 from tidemill_runtime.monitor.ingest import count_batch
 from tidemill_runtime.monitor.retention import Retention
 from tidemill_runtime.monitor.service import Monitor
-from tidemill_runtime.monitor.store import ReferenceConflictError, UnknownDigestError
 from tidemill_runtime.monitor.writer import BusyError, Writer, WriterStoppedError
+from tidemill_runtime.monitor.writes import ReferenceConflictError, UnknownDigestError
 
 HOUR = 3600
 
@@ -34,13 +34,13 @@ def size(connection: sqlite3.Connection, table: str) -> int:
 
 def fill(connection: sqlite3.Connection, windows: int, rows: int = 3) -> None:
     """Add one batch an hour, from START on."""
-    store.add_reference(connection, reference(), START)
+    writes.add_reference(connection, reference(), START)
     layout = Layout(reference().profile)
     for number in range(windows):
         at = START + number * HOUR
         posted = batch(number, rows, at=at)
         addition = count_batch(posted, layout, now=at, window_seconds=HOUR, retention_seconds=10**9)
-        store.add_batch(connection, addition, HOUR)
+        writes.add_batch(connection, addition, HOUR)
 
 
 def test_acknowledged_data_is_synced_at_commit(database: sqlite3.Connection) -> None:
@@ -124,7 +124,7 @@ def test_predictions_are_bounded_by_age_and_number(database: sqlite3.Connection,
 def test_pending_labels_batch_ids_and_processes_are_bounded(database: sqlite3.Connection) -> None:
     fill(database, 2)
     for number in range(10):
-        labels.add_feedback(database, Feedback(id=f"x{number}", label=1), {}, START + number)
+        ground_truth.add_feedback(database, Feedback(id=f"x{number}", label=1), {}, START + number)
     retention.prune(database, Retention(windows=10**9, predictions=10**9, pending_rows=4), START + 10)
     assert size(database, "pending") == 4
     retention.prune(database, Retention(windows=10**9, predictions=10**9, pending=3), START + 10)

@@ -14,7 +14,7 @@ from tests.support.monitoring import DIGEST, PROFILE, START, Clock, batch, confi
 from tidemill_contracts.inference import PredictionBatch
 from tidemill_contracts.monitoring import DriftConfig, MonitorReport, QualityConfig, TestConfig, WindowReport
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, ReferenceProfile
-from tidemill_runtime.monitor import schema, store
+from tidemill_runtime.monitor import schema, writes
 from tidemill_runtime.monitor.binning import Layout
 from tidemill_runtime.monitor.ingest import InvalidBatchError, count_batch, process_of
 from tidemill_runtime.monitor.service import Monitor
@@ -316,7 +316,7 @@ def counters(parts: list[list[Row]]) -> list[tuple[Any, ...]]:
     """Count batches of rows in a database in memory; return all its counters and totals."""
     connection = schema.connect(":memory:")
     schema.migrate(connection)
-    store.add_reference(connection, reference(), START)
+    writes.add_reference(connection, reference(), START)
     layout = Layout(PROFILE)
     for number, part in enumerate(parts):
         posted = PredictionBatch(
@@ -331,7 +331,7 @@ def counters(parts: list[list[Row]]) -> list[tuple[Any, ...]]:
             predictions=[row[2] for row in part],
         )
         addition = count_batch(posted, layout, now=START, window_seconds=600, retention_seconds=4 * 3600)
-        assert store.add_batch(connection, addition, 600)
+        assert writes.add_batch(connection, addition, 600)
     sql = "SELECT start, name, bin, count FROM counter JOIN window ON window.id = window ORDER BY 1, 2, 3"
     totals = connection.execute("SELECT rows, dropped FROM version").fetchall()
     starts = connection.execute("SELECT start, rows FROM window ORDER BY 1").fetchall()

@@ -17,11 +17,12 @@ import pytest
 from tests.runtime.conftest import write_secret
 
 from tidemill_contracts.training import DataInput
-from tidemill_runtime import network, networkguard, storage
 from tidemill_runtime.datasets import sources, web
 from tidemill_runtime.datasets.errors import DataError
-from tidemill_runtime.network import RefusedError
-from tidemill_runtime.storage import StorageError
+from tidemill_runtime.network import addresses, proxy
+from tidemill_runtime.network.addresses import RefusedError
+from tidemill_runtime.storage import base, folders
+from tidemill_runtime.storage.base import StorageError
 
 STORE = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "eu-central-1"}
 
@@ -140,7 +141,7 @@ REFUSED = [
 @pytest.mark.parametrize("host", REFUSED)
 def test_no_spelling_of_a_refused_address_is_dialled(host: str) -> None:
     with pytest.raises(RefusedError, match="TIDEMILL_ALLOWED_NETWORKS"):
-        network.addresses(host, 80)
+        addresses.addresses(host, 80)
     with pytest.raises(StorageError) as caught:
         resolve(f"http://{f'[{host}]' if ':' in host else host}:1/x.csv")
     assert (caught.value.reason, caught.value.retriable) == ("AddressRefused", False)
@@ -151,19 +152,19 @@ def test_no_spelling_of_a_refused_address_is_dialled(host: str) -> None:
     "host", ["10.0.0.1", "172.16.3.4", "192.168.1.1", "100.64.0.1", "8.8.8.8", "fd12::1", "2001:db8::1"]
 )
 def test_stores_inside_the_cluster_and_outside_are_reachable(host: str) -> None:
-    assert network.addresses(host, 443)[0][1][0] == host
+    assert addresses.addresses(host, 443)[0][1][0] == host
 
 
 def test_an_administrator_says_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEMILL_REFUSED_NETWORKS", "0.0.0.0/0, ::/0")
     monkeypatch.setenv("TIDEMILL_ALLOWED_NETWORKS", "10.1.0.0/16,fd12::/64")
-    assert network.addresses("10.1.2.3", 1) and network.addresses("fd12::5", 1)
+    assert addresses.addresses("10.1.2.3", 1) and addresses.addresses("fd12::5", 1)
     for host in ("10.2.0.1", "8.8.8.8", "fd13::1", "::ffff:8.8.8.8"):
         with pytest.raises(RefusedError):
-            network.addresses(host, 1)
+            addresses.addresses(host, 1)
     monkeypatch.setenv("TIDEMILL_ALLOWED_NETWORKS", "everything")
     with pytest.raises(ValueError, match="TIDEMILL_ALLOWED_NETWORKS: 'everything'"):
-        network.addresses("10.1.2.3", 1)
+        addresses.addresses("10.1.2.3", 1)
 
 
 class Names:
@@ -263,10 +264,10 @@ def test_a_store_on_a_refused_address_is_refused_at_once(mounts: Path, forbidden
 
 def test_a_store_that_redirects_leads_nowhere_else(mounts: Path, lake: Server, forbidden: Server) -> None:
     write_secret(mounts, "lake", {**STORE, "AWS_ENDPOINT_URL": lake.url("")})
-    assert storage.read(storage.open_folder("s3://bucket", "lake"), "data.csv") == b"a,b\n1,2\n"
+    assert base.read(folders.open_folder("s3://bucket", "lake"), "data.csv") == b"a,b\n1,2\n"
     lake.redirects = {"/bucket/data.csv": forbidden.url("/latest/meta-data")}
     with pytest.raises(StorageError, match="redirects to another one without TLS") as caught:
-        storage.read(storage.open_folder("s3://bucket", "lake"), "data.csv")
+        base.read(folders.open_folder("s3://bucket", "lake"), "data.csv")
     assert (caught.value.reason, caught.value.retriable) == ("AddressRefused", False)
     assert forbidden.asked == []
 
@@ -276,9 +277,9 @@ def test_a_stores_name_that_changes_its_mind_leads_nowhere_else(
 ) -> None:
     Names(monkeypatch, "127.0.0.1", "127.0.0.2")
     write_secret(mounts, "lake", {**STORE, "AWS_ENDPOINT_URL": forbidden.url("", host="store.example")})
-    folder = storage.open_folder("s3://bucket", "lake")  # the first look is of a good address
+    folder = folders.open_folder("s3://bucket", "lake")  # the first look is of a good address
     with pytest.raises(StorageError) as caught:
-        storage.read(folder, "data.csv")
+        base.read(folder, "data.csv")
     assert caught.value.reason == "AddressRefused" and forbidden.asked == []
 
 
@@ -288,12 +289,12 @@ def test_credentials_are_not_fetched_from_the_metadata_service(monkeypatch: pyte
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(StorageError, match=r"169\.254\.169\.254 is an address of") as caught:
-        storage.read(storage.open_folder("s3://bucket"), "data.csv")
+        base.read(folders.open_folder("s3://bucket"), "data.csv")
     assert caught.value.reason == "AddressRefused"
 
 
 def test_the_guard_serves_nobody_without_a_ticket(lake: Server) -> None:
-    port = int(networkguard.Ticket(is_plain_allowed=True).url().rpartition(":")[2])
+    port = int(proxy.Ticket(is_plain_allowed=True).url().rpartition(":")[2])
     for request in (f"GET {lake.url()} HTTP/1.1", f"CONNECT 127.0.0.1:{lake.port} HTTP/1.1"):
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
             connection.sendall(f"{request}\r\nProxy-Authorization: Basic dGlja2V0Ong=\r\n\r\n".encode())

@@ -14,13 +14,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, OneHotEncoder, StandardScaler
 
 from tidemill_contracts.artifact import ColumnSpec, Signature
+from tidemill_runtime.model.errors import BadRequestError
+from tidemill_runtime.model.frame import Frame, Schema
+from tidemill_runtime.model.prediction import Answer
 from tidemill_runtime.parity import rows
 from tidemill_runtime.parity.check import CHUNK, Check, _Native
 from tidemill_runtime.parity.compare import Refused, difference, scales
 from tidemill_runtime.parity.thresholds import thresholds
-from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.errors import BadRequestError
-from tidemill_runtime.server.frame import Frame, Schema
 
 SIGNATURE = Signature(
     inputs=(

@@ -32,11 +32,12 @@ from sklearn.preprocessing import (
 from sklearn.svm import SVC
 
 from tidemill_contracts.artifact import ParityReport
+from tidemill_runtime.frameworks.onnx_model import OnnxModel
+from tidemill_runtime.frameworks.scikit_learn.native_model import NativeModel
+from tidemill_runtime.model.frame import Frame, Schema
 from tidemill_runtime.parity.compare import Refused, difference, outcome
-from tidemill_runtime.server.frame import Frame, Schema
-from tidemill_runtime.server.native_model import NativeModel
-from tidemill_runtime.server.onnx_model import OnnxModel
-from tidemill_runtime.trainer import inspection, native, proving
+from tidemill_runtime.trainer.model import inspection
+from tidemill_runtime.trainer.package import native, proof
 
 RANDOM = np.random.default_rng(7)
 
@@ -52,7 +53,7 @@ def quiet() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checks ask every model as few rows as a large one: what these tests need is found among 4,000 as well."""
-    monkeypatch.setattr(proving, "_LARGE", 1)
+    monkeypatch.setattr(proof, "_LARGE", 1)
 
 
 class Forms:
@@ -62,14 +63,14 @@ class Forms:
         model = inspection.inspect(estimator, rows, Path("/code"))
         held_out = rows.head(20)
         form = native.dump(estimator, allow_pickle=False)
-        proved = proving.proved(form, model, inspection.signature(model, rows), rows, held_out)
+        proved = proof.proved(form, model, inspection.signature(model, rows), rows, held_out)
         assert proved.converted is not None
         self.batching = proved.batching
         self.content = proved.converted.content
         self.schema = Schema(proved.signature)
         self.report: ParityReport = proved.converted.report
         self.estimator = estimator
-        manifest = proving.manifest(model, proved.signature)
+        manifest = proof.manifest(model, proved.signature)
         self.native = NativeModel(native.load_skops(form.content), self.schema, manifest)
         self.onnx: OnnxModel | None = None
         if self.content is not None:

@@ -13,15 +13,15 @@ from tests.support.asgi import call
 
 from tidemill_contracts.inference import FORM_PATH, ServedForm
 from tidemill_contracts.runtimes import IN_COMPANY, OUTDATED, PARITY_CHECK
-from tidemill_runtime.parity import recheck
-from tidemill_runtime.server import lifecycle, models
-from tidemill_runtime.server.admin import AdminServer
-from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.frame import Frame
-from tidemill_runtime.server.lifecycle import assemble
-from tidemill_runtime.server.models import WarmModel
-from tidemill_runtime.server.state import State
-from tidemill_runtime.server.telemetry import Telemetry
+from tidemill_runtime.loading import forms, recheck, warm_up
+from tidemill_runtime.loading.warm_up import WarmModel
+from tidemill_runtime.model.frame import Frame
+from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.process import lifecycle
+from tidemill_runtime.server.process.admin_server import AdminServer
+from tidemill_runtime.server.process.lifecycle import assemble
+from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 
 def lying(folder: Path, check: int | None) -> versions.Published:
@@ -33,7 +33,7 @@ def lying(folder: Path, check: int | None) -> versions.Published:
 
 def load(published: versions.Published, **changes: Any) -> WarmModel:
     config = published.config(**changes)
-    return models.load(models.open_verified(config), config, threads=1)
+    return warm_up.load(warm_up.open_verified(config), config, threads=1)
 
 
 def test_what_an_older_check_verified_is_looked_at_again(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ class Company:
 
     platform = "sklearn"
 
-    def __init__(self, model: models.Model) -> None:
+    def __init__(self, model: forms.Model) -> None:
         self._model = model
 
     def predict(self, frame: Frame) -> Answer:
@@ -139,9 +139,9 @@ class Company:
 
 def test_where_nobody_looked_the_server_does(tmp_path: Path) -> None:
     published = versions.numbers(tmp_path, batching=None)
-    version = models.open_verified(published.config())
+    version = warm_up.open_verified(published.config())
     warm = load(published)
     assert recheck.batching(warm.model, warm.schema, version)
     assert not recheck.batching(Company(warm.model), warm.schema, version)
     known = versions.numbers(tmp_path / "known", batching=True)
-    assert recheck.batching(Company(warm.model), warm.schema, models.open_verified(known.config()))
+    assert recheck.batching(Company(warm.model), warm.schema, warm_up.open_verified(known.config()))

@@ -13,9 +13,9 @@ from tests.support import scored, serverprocess, versions
 from tests.support.versions import Published
 
 from tidemill_contracts.artifact import ColumnSpec, ModelManifest, Signature
-from tidemill_runtime.server import arrowframe
-from tidemill_runtime.server.errors import PredictError, StartError
-from tidemill_runtime.server.predict import Form, Predictor, config_of
+from tidemill_runtime.batch import arrow
+from tidemill_runtime.batch.predictor import Form, Predictor, config_of
+from tidemill_runtime.model.errors import PredictError, StartError
 
 
 def mixed_rows(rows: int = 60) -> pa.Table:
@@ -192,7 +192,7 @@ def test_outputs_of_several_values_are_columns_of_their_own() -> None:
         ColumnSpec(name="flag", datatype="BOOL"),
     )
     published = ModelManifest.model_construct(signature=Signature(inputs=(), outputs=outputs), classes=(True, False))
-    found = arrowframe.outputs_of(published, "p_")
+    found = arrow.outputs_of(published, "p_")
     assert [one.name for one in found] == [
         "p_value_0",
         "p_value_1",

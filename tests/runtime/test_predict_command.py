@@ -28,13 +28,13 @@ from tests.support.s3 import S3Server
 from tests.support.servinglog import FakeMonitor
 from tests.support.versions import Published
 
-from tidemill_runtime import storage
-from tidemill_runtime.server import parquet, predictcommand, predictjob
-from tidemill_runtime.server.errors import PredictError
-from tidemill_runtime.server.predict import Form, Predictor
-from tidemill_runtime.server.predictjob import METADATA_KEY, Task
-from tidemill_runtime.server.progress import Progress
-from tidemill_runtime.storage import Folder, StorageError
+from tidemill_runtime.batch import cli, parquet, scoring_job
+from tidemill_runtime.batch.predictor import Form, Predictor
+from tidemill_runtime.batch.progress import Progress
+from tidemill_runtime.batch.scoring_job import METADATA_KEY, Task
+from tidemill_runtime.model.errors import PredictError
+from tidemill_runtime.storage import base
+from tidemill_runtime.storage.base import Folder, StorageError
 
 SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
 BAD = {4: "lila", 23: "gelb", 24: "gelb"}  # row → a category that training did not see
@@ -69,9 +69,9 @@ def summary(path: Path | pq.ParquetFile) -> dict[str, object]:
     return dict(json.loads(metadata[METADATA_KEY.encode()]))
 
 
-def score(predictor: Predictor, source: str, output: str, form: Form = PLAIN, **more: object) -> predictjob.Summary:
+def score(predictor: Predictor, source: str, output: str, form: Form = PLAIN, **more: object) -> scoring_job.Summary:
     task = Task(source, output, form, **{"chunk_rows": 16, **more})  # type: ignore[arg-type]
-    return predictjob.run(predictor, task, 2)
+    return scoring_job.run(predictor, task, 2)
 
 
 class TestErrors:
@@ -281,7 +281,7 @@ class TestData:
 
             progress.advance = looked  # type: ignore[method-assign]
             task = Task(path, str(tmp_path / "out.parquet"), chunk_rows=2000)
-            assert predictjob.run(predictor, task, 2, progress).rows in (20_000, 400_000)
+            assert scoring_job.run(predictor, task, 2, progress).rows in (20_000, 400_000)
             peaks.append(highest[0])
         assert peaks[1] < 3 * peaks[0] + 2_000_000
 
@@ -297,13 +297,13 @@ class TestObjectStores:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         fetched: list[str] = []
-        download = storage.download
+        download = base.download
 
         def noting(folder: Folder, key: str, destination: Path) -> str:
             fetched.append(key)
             return download(folder, key, destination)
 
-        monkeypatch.setattr(storage, "download", noting)
+        monkeypatch.setattr(base, "download", noting)
         write_secret(mounts, "lake", s3_server.secret)
         client = s3_server.client()
         for name in ("a", "b"):
@@ -356,7 +356,7 @@ class TestEnds:
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=30)
 
-        assert process.returncode == predictcommand.EXIT_TERMINATED
+        assert process.returncode == cli.EXIT_TERMINATED
         assert time.monotonic() - started < 10
         assert "told to stop: nothing was written" in log and "Traceback" not in log
         assert sorted(p.name for p in tmp_path.iterdir()) == ["in.parquet", "tmp"]
@@ -413,7 +413,7 @@ class TestProgress:
         progress = Progress(clock=lambda: float(next(seconds)))
 
         task = Task(path, str(tmp_path / "out.parquet"), chunk_rows=5)
-        predictjob.run(predictor, task, 1, progress)
+        scoring_job.run(predictor, task, 1, progress)
 
         lines = [r.message for r in caplog.records if r.name.endswith("progress")]
         assert len(lines) == 3  # 12 looks, 3 s apart
@@ -502,7 +502,7 @@ class TestLog:
     def test_rows_of_long_texts_go_in_batches_that_the_monitor_takes(
         self, predictor: Predictor, monitor: FakeMonitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tidemill_runtime.server.offlinelog.MAX_BATCH_BYTES", 900)
+        monkeypatch.setattr("tidemill_runtime.batch.prediction_log.MAX_BATCH_BYTES", 900)
         path, output = scored.write(tmp_path / "in.parquet", good_rows()), tmp_path / "out.parquet"
 
         done = score(predictor, path, str(output), log_url=monitor.url)
@@ -516,7 +516,7 @@ class TestLog:
     def test_a_slow_monitor_is_waited_for_and_a_share_is_a_share(
         self, predictor: Predictor, monitor: FakeMonitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tidemill_runtime.server.offlinelog._FIRST_WAIT_SECONDS", 0.01)
+        monkeypatch.setattr("tidemill_runtime.batch.prediction_log._FIRST_WAIT_SECONDS", 0.01)
         answers = iter([503, 404, 503])
         monitor.answer = lambda path: (next(answers, 202), {})
         path = scored.write(tmp_path / "in.parquet", good_rows(600))

@@ -16,13 +16,17 @@ from tests.support import asgi
 
 from tidemill_contracts.storage import CREDENTIALS, SECRET_KEYS, secret_keys
 from tidemill_contracts.training import DataInput, Failure, TrainingResult
-from tidemill_runtime import redaction, storage, storage_objects
+from tidemill_runtime import redaction
+from tidemill_runtime.batch.predictor import Predictor, Refused
+from tidemill_runtime.model import errors
 from tidemill_runtime.redaction import MARK, redact
-from tidemill_runtime.server import application, errors, logs
 from tidemill_runtime.server.__main__ import write_termination_message
-from tidemill_runtime.server.predict import Predictor, Refused
-from tidemill_runtime.storage import StorageError
-from tidemill_runtime.trainer import onnxform, report
+from tidemill_runtime.server.host import json_logs
+from tidemill_runtime.server.http import app as application
+from tidemill_runtime.storage import folders, objects
+from tidemill_runtime.storage.base import StorageError
+from tidemill_runtime.trainer.onnx import convert
+from tidemill_runtime.trainer.report import message
 
 KEY = 'wJalr/XUtnFEMI+K7MDENG="bPx"'
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nBKcwggSjAgEAAoIBAQ==\n-----END PRIVATE KEY-----\n"
@@ -68,7 +72,7 @@ def test_a_value_with_a_space_is_found_in_a_query(mounts: Path) -> None:
 @pytest.mark.parametrize("length", [190, 290])
 def test_texts_are_redacted_before_they_are_cut(length: int) -> None:
     error = ValueError("x" * length + KEY)
-    for text in (str(storage_objects._translate(error, "reading")), onnxform.told(error)):
+    for text in (str(objects._translate(error, "reading")), convert.told(error)):
         assert KEY[:5] not in text
 
 
@@ -129,7 +133,7 @@ def test_a_report_stays_one_when_a_credential_is_one_of_its_words(
     write_secret(mounts, "lake", {"AWS_SECRET_ACCESS_KEY": "UserError", "AWS_ACCESS_KEY_ID": "classification"})
     failure = Failure(category="UserError", reason="CodeFailed", message="a UserError")
     monkeypatch.setenv("TIDEMILL_TERMINATION_LOG", str(tmp_path / "log"))
-    report.write(TrainingResult(outcome="Failed", failure=failure, task="classification"))
+    message.write(TrainingResult(outcome="Failed", failure=failure, task="classification"))
     told = TrainingResult.from_json((tmp_path / "log").read_text())
     assert told.failure is not None
     assert (told.failure.category, told.failure.message, told.task) == ("UserError", f"a {MARK}", "classification")
@@ -149,7 +153,7 @@ def test_the_servers_errors_log_lines_and_tracebacks_are_redacted() -> None:
         raise RuntimeError(KEY)
     except RuntimeError:
         record = logging.getLogger("x").makeRecord("x", 40, "f", 1, "%s", (KEY,), sys.exc_info())
-    line = json.loads(logs.JsonFormatter().format(record))
+    line = json.loads(json_logs.JsonFormatter().format(record))
     assert line["message"] == MARK and KEY not in line["exception"] and MARK in line["exception"]
 
 
@@ -261,7 +265,7 @@ def test_a_secret_without_a_key_for_the_scheme_is_named_with_all_of_them(
     write_secret(mounts, "lake", held)
     for name in ("lake", "absent"):
         with pytest.raises(StorageError) as caught:
-            storage.secret_values(name, scheme)
+            folders.secret_values(name, scheme)
         assert str(caught.value) == f"Secret {name} does not exist or holds none of {missing}"
         assert (caught.value.reason, caught.value.retriable) == ("SecretNotFound", True)
 
@@ -270,13 +274,13 @@ def test_a_value_that_is_no_text_is_for_a_person_to_mend(mounts: Path) -> None:
     write_secret(mounts, "lake", {"AUTHORIZATION": ""})
     (mounts / "secret" / "lake" / "AUTHORIZATION").write_bytes(b"Bearer \xff\xfe")
     with pytest.raises(StorageError, match="Secret lake: the value of one of AUTHORIZATION is no text") as caught:
-        storage.secret_values("lake", "https")
+        folders.secret_values("lake", "https")
     assert (caught.value.reason, caught.value.retriable) == ("AccessDenied", False)
 
 
 def test_only_the_schemes_own_keys_are_read(mounts: Path) -> None:
     write_secret(mounts, "lake", {**LAKE, "AUTHORIZATION": "Bearer x"})
-    assert storage.secret_values("lake", "s3") == LAKE
+    assert folders.secret_values("lake", "s3") == LAKE
     assert set(SECRET_KEYS) == {key for scheme in CREDENTIALS for key in secret_keys(scheme)}
     assert secret_keys("pvc") == ()
 

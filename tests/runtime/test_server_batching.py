@@ -17,15 +17,15 @@ from tests.support.asgi import call, post
 
 from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_contracts.inference import Batching
-from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.batching import Batcher, concatenated
-from tidemill_runtime.server.dataplane import DataPlane
-from tidemill_runtime.server.errors import BadRequestError, OutOfTimeError, ServingError, UnavailableError
-from tidemill_runtime.server.frame import Frame, Schema
-from tidemill_runtime.server.lifecycle import Parts, assemble
-from tidemill_runtime.server.pace import Pace
-from tidemill_runtime.server.state import State
-from tidemill_runtime.server.telemetry import Telemetry
+from tidemill_runtime.model.errors import BadRequestError, OutOfTimeError, ServingError, UnavailableError
+from tidemill_runtime.model.frame import Frame, Schema
+from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.server.dataplane.batch_window import Pace
+from tidemill_runtime.server.dataplane.batcher import Batcher, concatenated
+from tidemill_runtime.server.dataplane.dataplane import DataPlane
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.process.lifecycle import Parts, assemble
+from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 SCHEMA = Schema(
     Signature(

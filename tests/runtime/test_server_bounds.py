@@ -16,11 +16,12 @@ from tests.support import versions
 from tests.support.asgi import call, post
 from tests.support.versions import Published
 
-from tidemill_runtime.server import explanations, grpc_server, inference
-from tidemill_runtime.server.errors import BadRequestError
-from tidemill_runtime.server.lifecycle import Parts, assemble
-from tidemill_runtime.server.state import State
-from tidemill_runtime.server.telemetry import Telemetry
+from tidemill_runtime.model.errors import BadRequestError
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.http import explain, inference
+from tidemill_runtime.server.process.lifecycle import Parts, assemble
+from tidemill_runtime.server.rpc import inference_service
+from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 V2, V1 = "/v2/models/demo/infer", "/v1/models/demo:predict"
 ROW = [0.5, -1.0, 0.25, 2.0]
@@ -303,13 +304,13 @@ async def test_a_refused_request_is_forgotten_without_the_garbage_collector(
         raise refused()
 
     monkeypatch.setattr(inference, "decoded_v2", refuse)
-    monkeypatch.setattr(grpc_server, "_parse", refuse)
+    monkeypatch.setattr(inference_service, "_parse", refuse)
     gc.disable()
     try:
         if transport == "http":
             assert (await call(parts.app, "POST", V2, b" " * size)).status == 400
         else:
-            service = grpc_server.InferenceService(parts.plane, State())
+            service = inference_service.InferenceService(parts.plane, State())
             with contextlib.suppress(RuntimeError):
                 await service.model_infer(b" " * size, cast(Any, _Context()))
         await asyncio.sleep(0.05)
@@ -327,7 +328,7 @@ async def test_large_bodies_are_decoded_one_at_a_time_and_forgotten_before_the_n
     numbers: Published, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     parts, _ = serve(numbers)
-    service = grpc_server.InferenceService(parts.plane, State())
+    service = inference_service.InferenceService(parts.plane, State())
     trees: weakref.WeakSet[_Tree] = weakref.WeakSet()
     found: list[int] = []
 
@@ -339,8 +340,8 @@ async def test_large_bodies_are_decoded_one_at_a_time_and_forgotten_before_the_n
         raise BadRequestError("no")
 
     monkeypatch.setattr(inference, "decoded_v2", refuse)
-    monkeypatch.setattr(explanations, "decoded_v2", refuse)
-    monkeypatch.setattr(grpc_server, "_parse", refuse)
+    monkeypatch.setattr(explain, "decoded_v2", refuse)
+    monkeypatch.setattr(inference_service, "_parse", refuse)
     body = b" " * 200_000
 
     async def ask() -> None:

@@ -12,7 +12,7 @@ from tests.support import publicclients, serverprocess, versions
 from tests.support.publicclients import EXACT_ROWS, ROWS
 from tests.support.serverprocess import ServerProcess
 
-from tidemill_runtime.server.proto import open_inference_pb2 as pb
+from tidemill_runtime.server.protocol.proto import open_inference_pb2 as pb
 
 pytestmark = pytest.mark.timeout(600)  # an environment may have to be installed
 

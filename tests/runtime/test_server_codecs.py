@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from tests.support.tensors import DATATYPES, TEXT, Body, arrays, outputs, values
 
 from tidemill_contracts.artifact import ColumnSpec, Signature
-from tidemill_runtime.server import framing, protocol_v1, protocol_v2
-from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.errors import BadRequestError
-from tidemill_runtime.server.frame import Frame, Schema
+from tidemill_runtime.model.errors import BadRequestError
+from tidemill_runtime.model.frame import Frame, Schema
+from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.server.protocol import tensors_to_frame, v1, v2
 
 OUTPUTS = ("label", "probabilities")
-HEAD = protocol_v2.Head("demo", "7")
+HEAD = v2.Head("demo", "7")
 EXAMPLES = settings(max_examples=40)
 NAMES = st.lists(TEXT, min_size=1, max_size=3, unique=True)
 
@@ -69,9 +69,9 @@ def test_a_matrix_arrives_as_it_was_sent(datatype: str, binary: bool, data: st.D
     schema = schema_of(**dict.fromkeys(names, datatype))
     if datatype == "FP16" and not binary:
         with pytest.raises(BadRequestError, match="FP16 has no JSON form"):
-            protocol_v2.decode(encoded, schema, OUTPUTS, length)
+            v2.decode(encoded, schema, OUTPUTS, length)
         return
-    check_rows(protocol_v2.decode(encoded, schema, OUTPUTS, length).frame, rows)
+    check_rows(v2.decode(encoded, schema, OUTPUTS, length).frame, rows)
 
 
 @EXAMPLES
@@ -94,7 +94,7 @@ def test_columns_of_any_datatypes_arrive_as_they_were_sent(data: st.DataObject) 
     encoded, length = body.encoded()
     schema = schema_of(**{name: datatype for name, datatype, _ in forms})
     rows = [list(row) for row in zip(*(columns[name] for name in names), strict=True)]
-    check_rows(protocol_v2.decode(encoded, schema, OUTPUTS, length).frame, rows)
+    check_rows(v2.decode(encoded, schema, OUTPUTS, length).frame, rows)
 
 
 @pytest.mark.parametrize("binary", [False, True], ids=["JSON", "binary"])
@@ -106,13 +106,13 @@ def test_an_answer_arrives_as_the_model_gave_it(datatype: str, binary: bool, dat
     request_id = data.draw(TEXT.filter(bool))
     request = json.dumps({"inputs": [{"name": "a", "shape": [1], "datatype": "FP64", "data": [1]}]})
     document = json.loads(request) | {"parameters": {"binary_data_output": binary}}
-    decoded = protocol_v2.decode(json.dumps(document).encode(), schema_of(a="FP64"), ("y",))
+    decoded = v2.decode(json.dumps(document).encode(), schema_of(a="FP64"), ("y",))
     answer = Answer([("y", datatype)], array)
     if datatype == "FP16" and not binary:
         with pytest.raises(BadRequestError, match="FP16, which has no JSON form"):
-            protocol_v2.encode(request_id, answer, decoded, HEAD)
+            v2.encode(request_id, answer, decoded, HEAD)
         return
-    body, length = protocol_v2.encode(request_id, answer, decoded, HEAD)
+    body, length = v2.encode(request_id, answer, decoded, HEAD)
     assert (length is not None) is binary
     head = json.loads(body if length is None else body[:length])
     assert (head["model_name"], head["model_version"], head["id"]) == ("demo", "7", request_id)
@@ -130,8 +130,8 @@ def test_an_answer_of_another_type_than_its_datatype_is_sent_as_the_datatype() -
     found = []
     for binary in (False, True):
         document["parameters"] = {"binary_data_output": binary}  # type: ignore[assignment]
-        request = protocol_v2.decode(json.dumps(document).encode(), schema_of(a="FP64"), OUTPUTS)
-        found.append(outputs(*protocol_v2.encode("1", answer, request, HEAD)))
+        request = v2.decode(json.dumps(document).encode(), schema_of(a="FP64"), OUTPUTS)
+        found.append(outputs(*v2.encode("1", answer, request, HEAD)))
     assert found[0]["label"] == found[1]["label"] == ("INT64", [1], [3])
     assert found[0]["probabilities"][2] == [float(np.float32(0.1)), None]
     assert found[1]["probabilities"][2][0] == float(np.float32(0.1))
@@ -177,7 +177,7 @@ def test_the_shortcut_reads_what_the_full_decoder_reads(data: st.DataObject) -> 
     def decoded(entries: list[dict[str, Any]]) -> tuple[Any, ...]:
         try:
             document = json.dumps({"parameters": given, "inputs": entries}).encode()
-            frame = protocol_v2.decode(document, schema, OUTPUTS).frame
+            frame = v2.decode(document, schema, OUTPUTS).frame
         except BadRequestError as error:
             return ("refused", error.message)
         columns = [frame.column(index) for index in range(schema.width)]
@@ -194,24 +194,24 @@ def test_columns_of_no_rows_beside_others_are_refused() -> None:
             for name, rows in zip("ab", lengths, strict=True)
         ]
         with pytest.raises(BadRequestError, match=r"^inputs\[[01]\]\.shape: "):
-            protocol_v2.decode(json.dumps({"inputs": columns}).encode(), schema_of(a="FP64", b="FP64"), OUTPUTS)
+            v2.decode(json.dumps({"inputs": columns}).encode(), schema_of(a="FP64", b="FP64"), OUTPUTS)
 
 
 def test_the_shortcut_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(framing, "frame_of", lambda *_: pytest.fail("the full decoder was asked"))
+    monkeypatch.setattr(tensors_to_frame, "frame_of", lambda *_: pytest.fail("the full decoder was asked"))
     entry = {"name": "x", "shape": [1, 2], "datatype": "FP64", "data": [1.5, 2]}
-    frame = protocol_v2.decode(json.dumps({"inputs": [entry]}).encode(), schema_of(a="FP64", b="INT64"), OUTPUTS).frame
+    frame = v2.decode(json.dumps({"inputs": [entry]}).encode(), schema_of(a="FP64", b="INT64"), OUTPUTS).frame
     assert (frame.column(0).tolist(), frame.column(1).tolist(), frame.is_complete) == ([1.5], [2.0], True)
     columns = [
         {"name": "b", "shape": [1, 1], "datatype": "BYTES", "data": ["x"]},
         {"name": "a", "shape": [1], "datatype": "INT64", "data": [2**53]},
     ]
-    frame = protocol_v2.decode(json.dumps({"inputs": columns}).encode(), schema_of(a="INT64", b="BYTES"), OUTPUTS).frame
+    frame = v2.decode(json.dumps({"inputs": columns}).encode(), schema_of(a="INT64", b="BYTES"), OUTPUTS).frame
     assert (frame.column(0).tolist(), frame.column(1).tolist(), frame.is_complete) == ([2**53], ["x"], True)
     columns[0]["parameters"] = {"content_type": "str"}
     columns[1]["parameters"] = {"content_type": "np"}
     hinted = json.dumps({"parameters": {"content_type": "pd"}, "inputs": columns}).encode()
-    assert protocol_v2.decode(hinted, schema_of(a="INT64", b="BYTES"), OUTPUTS).frame.column(1).tolist() == ["x"]
+    assert v2.decode(hinted, schema_of(a="INT64", b="BYTES"), OUTPUTS).frame.column(1).tolist() == ["x"]
 
 
 WIDE = 2**53 + 1
@@ -236,7 +236,7 @@ def test_v1_keeps_whole_numbers_exact(columns: dict[str, str], rows: list[list[A
         {"instances": [dict(zip(columns, r, strict=True)) for r in rows]},
         {"inputs": by_name},
     ):
-        frame = protocol_v1.decode(json.dumps(document).encode(), schema).frame
+        frame = v1.decode(json.dumps(document).encode(), schema).frame
         check_rows(frame, [[math.nan if value is None else value for value in row] for row in rows])
 
 
@@ -246,24 +246,24 @@ def test_v1_keeps_whole_numbers_exact(columns: dict[str, str], rows: list[list[A
 def test_a_whole_number_that_would_be_rounded_is_refused(values: list[Any]) -> None:
     body = json.dumps({"instances": [[value] for value in values]}).encode()
     with pytest.raises(BadRequestError, match=f"row 0: column 'a': {values[0]} is beyond what can be told apart"):
-        protocol_v1.decode(body, schema_of(a="INT64"))
+        v1.decode(body, schema_of(a="INT64"))
 
 
 def test_a_null_costs_no_other_column_its_exactness() -> None:
     schema = schema_of(a="INT64", b="INT64")
     tensor = {"name": "x", "shape": [2, 2], "datatype": "INT64", "data": [WIDE, None, WIDE + 1, 4]}
-    frame = protocol_v2.decode(json.dumps({"inputs": [tensor]}).encode(), schema, OUTPUTS).frame
+    frame = v2.decode(json.dumps({"inputs": [tensor]}).encode(), schema, OUTPUTS).frame
     check_rows(frame, [[WIDE, math.nan], [WIDE + 1, 4]])
     assert frame.column(0).dtype == np.int64
     tensor["data"] = [WIDE, 1, None, 4]
     with pytest.raises(BadRequestError, match=f"row 0: column 'a': {WIDE} is beyond"):
-        protocol_v2.decode(json.dumps({"inputs": [tensor]}).encode(), schema, OUTPUTS)
+        v2.decode(json.dumps({"inputs": [tensor]}).encode(), schema, OUTPUTS)
 
 
 def test_what_is_decoded_may_be_written_to() -> None:
     body = Body()
     body.add("x", "FP64", [1, 2], [1.0, 2.0], binary=True)
-    matrix = protocol_v2.decode(*_with_length(body)).frame.matrix
+    matrix = v2.decode(*_with_length(body)).frame.matrix
     assert matrix is not None
     matrix += 1
     assert matrix.tolist() == [[2.0, 3.0]]

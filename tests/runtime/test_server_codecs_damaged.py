@@ -13,10 +13,10 @@ from tests.runtime.test_server_codecs import HEAD, OUTPUTS, schema_of
 from tests.support.mutations import damaged, twisted
 from tests.support.tensors import Body
 
-from tidemill_runtime.server import protocol_v1, protocol_v2
-from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.errors import ServingError
-from tidemill_runtime.server.frame import Schema
+from tidemill_runtime.model.errors import ServingError
+from tidemill_runtime.model.frame import Schema
+from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.server.protocol import v1, v2
 
 ROUNDS = 6000
 MIXED = schema_of(age="FP64", n="INT64", plan="BYTES", vip="BOOL")
@@ -72,10 +72,10 @@ def use(request: Any) -> None:
             assert {type(value) for value in values} <= {str, type(None)}
     missing = frame.missing_columns()
     assert not (frame.is_complete and missing)
-    if isinstance(request, protocol_v2.Request):
-        protocol_v2.encode(request.id or "i", ANSWER, request, HEAD)
+    if isinstance(request, v2.Request):
+        v2.encode(request.id or "i", ANSWER, request, HEAD)
     else:
-        protocol_v1.encode(ANSWER, request)
+        v1.encode(ANSWER, request)
 
 
 def test_no_v2_request_is_a_fault() -> None:
@@ -90,7 +90,7 @@ def test_no_v2_request_is_a_fault() -> None:
         body = head + raw if chance.random() < 0.6 else damaged(head + raw, chance)
         if length is not None and chance.random() < 0.15:
             length = chance.choice([0, length - 1, length + 1, len(body), len(body) + 1])
-        check(lambda: use(protocol_v2.decode(body, schema, OUTPUTS, length)), seen, (body, length))  # noqa: B023
+        check(lambda: use(v2.decode(body, schema, OUTPUTS, length)), seen, (body, length))  # noqa: B023
     assert min(seen.values()) > ROUNDS / 20, seen
 
 
@@ -98,7 +98,7 @@ def test_no_bare_matrix_is_a_fault() -> None:
     chance, seen = random.Random(1), {"read": 0, "refused": 0}
     for size in range(64):
         body = chance.randbytes(size)
-        check(lambda: use(protocol_v2.decode(body, ONE, OUTPUTS, 0)), seen, body)  # noqa: B023
+        check(lambda: use(v2.decode(body, ONE, OUTPUTS, 0)), seen, body)  # noqa: B023
     assert seen == {"read": 7, "refused": 57}
 
 
@@ -116,5 +116,5 @@ def test_no_v1_request_is_a_fault(schema: Schema) -> None:
         body = json.dumps(chance.choice(documents)).encode()
         body = twisted(body, chance) if chance.random() < 0.7 else body
         body = body if chance.random() < 0.7 else damaged(body, chance)
-        check(lambda: use(protocol_v1.decode(body, schema)), seen, body)  # noqa: B023
+        check(lambda: use(v1.decode(body, schema)), seen, body)  # noqa: B023
     assert min(seen.values()) > ROUNDS / 60, seen

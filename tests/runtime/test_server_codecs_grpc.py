@@ -14,10 +14,10 @@ from tests.runtime.test_server_codecs import EXAMPLES, NAMES, OUTPUTS, check_row
 from tests.support.mutations import damaged
 from tests.support.tensors import DATATYPES, TEXT, arrays, from_bytes, to_bytes, values
 
-from tidemill_runtime.server import grpc_messages
-from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.errors import BadRequestError, ServingError
-from tidemill_runtime.server.proto import open_inference_pb2 as pb
+from tidemill_runtime.model.errors import BadRequestError, ServingError
+from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.server.protocol import protobuf
+from tidemill_runtime.server.protocol.proto import open_inference_pb2 as pb
 
 FIELDS = {
     "BOOL": "bool_contents",
@@ -57,7 +57,7 @@ def test_a_matrix_arrives_as_it_was_sent(datatype: str, is_raw: bool, data: st.D
     flat = [value for one in rows for value in one]
     message = request_of([("\0no column", datatype, [len(rows), len(names)], flat)], is_raw)
     schema = schema_of(**dict.fromkeys(names, datatype))
-    decoded = grpc_messages.decode(pb.ModelInferRequest.FromString(message.SerializeToString()), schema, OUTPUTS)
+    decoded = protobuf.decode(pb.ModelInferRequest.FromString(message.SerializeToString()), schema, OUTPUTS)
     check_rows(decoded.frame, rows)
     if any(isinstance(value, float) and not math.isfinite(value) for value in flat):
         assert not decoded.frame.is_complete
@@ -73,7 +73,7 @@ def test_columns_of_any_datatypes_arrive_as_they_were_sent(is_raw: bool, data: s
     items = [data.draw(st.lists(values(d), min_size=count, max_size=count)) for d in datatypes]
     shape = data.draw(st.sampled_from([[count], [count, 1]]))
     columns = [(name, d, shape, column) for name, d, column in zip(names, datatypes, items, strict=True)]
-    decoded = grpc_messages.decode(
+    decoded = protobuf.decode(
         request_of(data.draw(st.permutations(columns)), is_raw),
         schema_of(**dict(zip(names, datatypes, strict=True))),
         OUTPUTS,
@@ -88,8 +88,8 @@ def test_columns_of_any_datatypes_arrive_as_they_were_sent(is_raw: bool, data: s
 def test_an_answer_arrives_as_the_model_gave_it(datatype: str, is_raw: bool, data: st.DataObject) -> None:
     items, array = data.draw(arrays(datatype))
     request_id = data.draw(TEXT.filter(bool))
-    request = grpc_messages.decode(request_of([("a", "FP64", [1], [1.0])], is_raw), schema_of(a="FP64"), ("y",))
-    body = grpc_messages.encode(request_id, Answer([("y", datatype)], array), request, "demo", "7")
+    request = protobuf.decode(request_of([("a", "FP64", [1], [1.0])], is_raw), schema_of(a="FP64"), ("y",))
+    body = protobuf.encode(request_id, Answer([("y", datatype)], array), request, "demo", "7")
     answer = pb.ModelInferResponse.FromString(body)
     assert (answer.id, answer.model_name, answer.model_version) == (request_id, "demo", "7")
     (output,) = answer.outputs
@@ -125,7 +125,7 @@ def test_no_message_is_a_fault() -> None:
         )  # most others are no message
         body = flipped if chance.random() < 0.8 else damaged(body, chance)
         try:
-            frame = grpc_messages.decode(pb.ModelInferRequest.FromString(body), schema, OUTPUTS).frame
+            frame = protobuf.decode(pb.ModelInferRequest.FromString(body), schema, OUTPUTS).frame
             assert frame.rows == len(frame.column(0)) > 0
             seen["read"] += 1
         except DecodeError:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill_runtime.server.compression import encodings, inflate
-from tidemill_runtime.server.errors import BadRequestError, ServingError, TooLargeError, UnsupportedEncodingError
+from tidemill_runtime.model.errors import BadRequestError, ServingError, TooLargeError, UnsupportedEncodingError
+from tidemill_runtime.server.protocol.content_encoding import encodings, inflate
 
 LIMIT = 10_000
 

@@ -13,10 +13,10 @@ from tests.support import versions
 from tests.support.rawhttp import Client, listening, request
 from tests.support.versions import Published
 
-from tidemill_runtime import httpheads
-from tidemill_runtime.server.lifecycle import Parts, assemble
-from tidemill_runtime.server.state import State
-from tidemill_runtime.server.telemetry import Telemetry
+from tidemill_runtime.network import http_heads
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.process.lifecycle import Parts, assemble
+from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 V2, V1 = "/v2/models/demo/infer", "/v1/models/demo:predict"
 ROW = [0.5, -1.0, 0.25, 2.0]
@@ -344,7 +344,7 @@ async def test_connect_is_refused(numbers: Published) -> None:
 async def test_a_client_that_reads_nothing_is_not_served_without_end(
     numbers: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(httpheads, "MAX_WAITING", 1 << 30)  # which would end the connection first
+    monkeypatch.setattr(http_heads, "MAX_WAITING", 1 << 30)  # which would end the connection first
     parts = serve(numbers)
     one = request(V2, v2("unread"))
     async with listening(parts) as server:

@@ -18,10 +18,10 @@ from tests.support.asgi import Reply, call, post
 from tests.support.versions import Published
 
 from tidemill_contracts.artifact import ColumnSpec, Signature
-from tidemill_runtime.server import explain
-from tidemill_runtime.server.lifecycle import Parts, assemble
-from tidemill_runtime.server.state import State
-from tidemill_runtime.server.telemetry import Telemetry
+from tidemill_runtime.server.dataplane import shapley
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.process.lifecycle import Parts, assemble
+from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 V1, V2 = "/v1/models/demo:explain", "/v2/models/demo/explain"
 
@@ -116,7 +116,7 @@ async def test_orders_come_close_to_all_coalitions_and_add_up(tmp_path: Path) ->
     whole = await explained(parts, row)
     assert whole["method"] == "exact"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explain, "EXACT_COLUMNS", 2)
+        patch.setattr(shapley, "EXACT_COLUMNS", 2)
         sampled = await explained(parts, row)
     assert sampled["method"] == "permutations"
     assert sampled["base"] + sum(sampled["contributions"].values()) == pytest.approx(sampled["prediction"], abs=1e-9)
@@ -218,14 +218,14 @@ async def test_explanations_wait_in_a_short_queue_and_keep_no_prediction_waiting
 
     parts.plane._predict = slow
     document = {"instances": [[1, 2, 3, 4]]}
-    waiting = [asyncio.create_task(post(parts.app, V1, document)) for _ in range(explain.MAX_WAITING)]
+    waiting = [asyncio.create_task(post(parts.app, V1, document)) for _ in range(shapley.MAX_WAITING)]
     await asyncio.sleep(0.2)
     refused: Reply = await post(parts.app, V1, document)
     assert (refused.status, refused.headers["retry-after"]) == (503, "1")
     assert refused.json() == {"error": "overloaded: 4 explanations wait already"}
     assert (await post(parts.app, "/v1/models/demo:predict", document)).status == 200
     let_go.set()
-    assert [reply.status for reply in await asyncio.gather(*waiting)] == [200] * explain.MAX_WAITING
+    assert [reply.status for reply in await asyncio.gather(*waiting)] == [200] * shapley.MAX_WAITING
     assert (await post(parts.app, V1, document)).status == 200
 
 

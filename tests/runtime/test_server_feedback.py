@@ -13,9 +13,9 @@ from tests.support.servinglog import V2, FakeMonitor, recorder, request, serving
 from tests.support.versions import Published
 
 from tidemill_contracts.inference import FEEDBACK_PATH
-from tidemill_runtime.server.lifecycle import assemble
-from tidemill_runtime.server.state import State
-from tidemill_runtime.server.telemetry import Telemetry
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.process.lifecycle import assemble
+from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 FEEDBACK = "/v2/models/demo/feedback"
 

@@ -13,16 +13,16 @@ from tests.support import versions
 from uvicorn.server import ServerState
 
 from tidemill_contracts.artifact import ColumnSpec, Signature
-from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.batching import Outcome
-from tidemill_runtime.server.connection import InferenceConnection
-from tidemill_runtime.server.errors import BadRequestError
-from tidemill_runtime.server.frame import Frame, Schema
-from tidemill_runtime.server.gathering import Gathering
-from tidemill_runtime.server.inference import Reply
-from tidemill_runtime.server.lifecycle import Parts, assemble
-from tidemill_runtime.server.state import State
-from tidemill_runtime.server.telemetry import Telemetry
+from tidemill_runtime.model.errors import BadRequestError
+from tidemill_runtime.model.frame import Frame, Schema
+from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.server.dataplane.batcher import Outcome
+from tidemill_runtime.server.dataplane.turn_batcher import Gathering
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.http.connection import InferenceConnection
+from tidemill_runtime.server.http.inference import Reply
+from tidemill_runtime.server.process.lifecycle import Parts, assemble
+from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 SCHEMA = Schema(
     Signature(

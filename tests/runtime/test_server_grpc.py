@@ -24,8 +24,8 @@ from tests.support.grpcclient import SERVICE, Client, Refused, request, tensor
 from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
 
-from tidemill_runtime.server import binary
-from tidemill_runtime.server.proto import open_inference_pb2 as pb
+from tidemill_runtime.server.protocol import binary_tensors
+from tidemill_runtime.server.protocol.proto import open_inference_pb2 as pb
 
 ROW = [0.5, -1.0, 0.25, 2.0]
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -104,7 +104,7 @@ def test_columns_of_text(mixed: ServerProcess, is_raw: bool) -> None:
         {"bytes_contents": texts},
     ]
     given = [("größe", "FP64"), ("alter", "INT64"), ("farbe", "BYTES")]
-    content = [struct.pack("<2d", 1.5, -2.0), struct.pack("<2q", 3, 4), binary.texts(texts)]
+    content = [struct.pack("<2d", 1.5, -2.0), struct.pack("<2q", 3, 4), binary_tensors.texts(texts)]
     inputs = [
         tensor(name, [2, 1] if is_raw else [2], datatype, **({} if is_raw else contents[i]))
         for i, (name, datatype) in enumerate(given)
@@ -119,7 +119,7 @@ def test_columns_of_text(mixed: ServerProcess, is_raw: bool) -> None:
     )["label"]["data"]
     assert answer.outputs[0].datatype == "BYTES"
     if is_raw:
-        assert answer.raw_output_contents[0] == binary.texts(expected)
+        assert answer.raw_output_contents[0] == binary_tensors.texts(expected)
     else:
         assert [value.decode() for value in answer.outputs[0].contents.bytes_contents] == expected
 

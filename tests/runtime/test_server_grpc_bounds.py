@@ -18,11 +18,11 @@ from tests.support import serverprocess, versions
 from tests.support.grpcclient import Client, request, tensor
 from tests.support.serverprocess import ServerProcess
 
-from tidemill_runtime.server import sockets
-from tidemill_runtime.server.grpc_bounds import MessageBounds
-from tidemill_runtime.server.grpc_listener import GrpcListener
-from tidemill_runtime.server.sockets import Peer
-from tidemill_runtime.server.state import State
+from tidemill_runtime.server.host import sockets
+from tidemill_runtime.server.host.sockets import Peer
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.rpc.listener import GrpcListener
+from tidemill_runtime.server.rpc.message_limits import MessageBounds
 
 SECONDS = 4.0  # of a message
 LIMIT = 1 << 20  # of a message; four of them of all unfinished ones

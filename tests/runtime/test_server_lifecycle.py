@@ -21,7 +21,8 @@ from tests.support.versions import Published
 
 from tidemill_contracts.artifact import MARKER_FILE, SAMPLE_FILE, SKOPS_FILE, Sample
 from tidemill_contracts.inference import PredictionLog
-from tidemill_runtime.server import localcopy, sockets
+from tidemill_runtime.loading import local_copy
+from tidemill_runtime.server.host import sockets
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +234,7 @@ def test_onnx_needs_little_memory_with_everything_loaded(numbers: Published, tmp
 
 
 def test_copies_of_the_version_do_not_pile_up(numbers: Published, tmp_path: Path) -> None:
-    killed, other = tmp_path / f"{localcopy.PREFIX}killed", tmp_path / f"{localcopy.PREFIX}other"
+    killed, other = tmp_path / f"{local_copy.PREFIX}killed", tmp_path / f"{local_copy.PREFIX}other"
     for folder in (killed, other):
         folder.mkdir()
         (folder / "model.skops").write_bytes(b"bytes")

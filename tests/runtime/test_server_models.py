@@ -26,20 +26,21 @@ from tests.support import versions
 from tidemill.serving.snapshot import Version, runtime_of
 from tidemill_contracts.artifact import ColumnSpec, Sample, Signature
 from tidemill_contracts.runtimes import FAILED, VERIFIED
-from tidemill_runtime.server import forests, models
-from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.batching import concatenated
-from tidemill_runtime.server.cpu import cpu_limit
-from tidemill_runtime.server.errors import BadRequestError, StartError
-from tidemill_runtime.server.frame import Frame, Schema
-from tidemill_runtime.server.models import WarmModel
-from tidemill_runtime.server.native_model import NativeModel, load_skops, use_one_thread
-from tidemill_runtime.server.trusted import is_vetted
+from tidemill_runtime.frameworks.scikit_learn import forests
+from tidemill_runtime.frameworks.scikit_learn.native_model import NativeModel, load_skops, use_one_thread
+from tidemill_runtime.frameworks.scikit_learn.skops_types import is_vetted
+from tidemill_runtime.loading import warm_up
+from tidemill_runtime.loading.warm_up import WarmModel
+from tidemill_runtime.model.errors import BadRequestError, StartError
+from tidemill_runtime.model.frame import Frame, Schema
+from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.thread_limits import cpu_limit
+from tidemill_runtime.server.dataplane.batcher import concatenated
 
 
 def load(published: versions.Published, **changes: Any) -> WarmModel:
     config = published.config(**changes)
-    return models.load(models.open_verified(config), config, threads=1)
+    return warm_up.load(warm_up.open_verified(config), config, threads=1)
 
 
 def test_auto_serves_onnx_when_parity_passed_and_native_when_it_did_not(tmp_path: Path) -> None:
@@ -201,10 +202,10 @@ def test_recorded_answers_are_compared(recorded: list[Any], given: list[Any], sa
     kind = object if isinstance(given[0], str) else float
     answer = Answer([("value", "FP64")], np.array(given, dtype=kind))
     if same:
-        models.compare(answer, sample)
+        warm_up.compare(answer, sample)
     else:
         with pytest.raises(StartError, match=r"WarmUpMismatch: row \d of sample\.json: expected "):
-            models.compare(answer, sample)
+            warm_up.compare(answer, sample)
 
 
 def test_columns_by_name_reach_the_graph_whatever_it_is_called(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from tidemill_runtime.server import feedback
-from tidemill_runtime.server.errors import UnavailableError
-from tidemill_runtime.server.monitorclient import MonitorClient
+from tidemill_runtime.model.errors import UnavailableError
+from tidemill_runtime.predictionlog.client import MonitorClient
+from tidemill_runtime.server.http import feedback
 
 
 @asynccontextmanager

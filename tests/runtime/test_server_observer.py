@@ -15,11 +15,11 @@ from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
 
 from tidemill_contracts.inference import ServerConfig
-from tidemill_runtime.server import accesslog, observer
-from tidemill_runtime.server.accesslog import AccessLog
-from tidemill_runtime.server.observer import Finished, Observer
-from tidemill_runtime.server.protocol_v2 import MAX_ID
-from tidemill_runtime.server.telemetry import Telemetry
+from tidemill_runtime.server.protocol.ids import MAX_ID
+from tidemill_runtime.server.telemetry import access_log, observer
+from tidemill_runtime.server.telemetry.access_log import AccessLog
+from tidemill_runtime.server.telemetry.metrics import Telemetry
+from tidemill_runtime.server.telemetry.observer import Finished, Observer
 
 GRPC_PATH = "inference.GRPCInferenceService/ModelInfer"
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -208,7 +208,7 @@ def test_a_line_has_the_id_that_the_prediction_log_has(numbers: Published, tmp_p
         until(lambda: len(lines(server)) == 1)
         assert lines(server)[0]["id"] == given
         (line,) = [line for line in server.log.read_bytes().splitlines() if b'"method"' in line]
-        assert len(line) < accesslog._LINE_BYTES
+        assert len(line) < access_log._LINE_BYTES
 
 
 async def test_lines_are_sampled_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ async def test_lines_are_sampled_bounded_and_counted(monkeypatch: pytest.MonkeyP
     written = os.read(read, 1 << 20).splitlines()
     assert 50 < len(written) - 5 < 160
     assert sum(json.loads(line)["status"] == 500 for line in written) == 5, "a fault of the server is always told"
-    monkeypatch.setattr(accesslog, "MAX_WAITING", 3)
+    monkeypatch.setattr(access_log, "MAX_WAITING", 3)
     full = AccessLog(1.0, counted.access_lines_dropped, write)
     for number in range(5):
         full.record(0.0, 200, {"number": number})

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from tests.runtime.test_server_codecs import HEAD, OUTPUTS, check_rows, schema_of
 
-from tidemill_runtime.server import protocol_v1, protocol_v2
-from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.errors import BadRequestError
+from tidemill_runtime.model.errors import BadRequestError
+from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.server.protocol import v1, v2
 
 MIXED = schema_of(age="FP64", plan="BYTES")
 NUMBERS = schema_of(a="FP64", b="FP64")
@@ -86,7 +86,7 @@ MLSERVER: dict[str, tuple[bytes, Any, list[list[Any]]]] = {
 
 @pytest.mark.parametrize(("body", "schema", "rows"), MLSERVER.values(), ids=MLSERVER.keys())
 def test_content_types_are_read(body: bytes, schema: Any, rows: list[list[Any]]) -> None:
-    check_rows(protocol_v2.decode(body, schema, OUTPUTS).frame, rows)
+    check_rows(v2.decode(body, schema, OUTPUTS).frame, rows)
 
 
 ACCEPTED: dict[str, dict[str, Any]] = {
@@ -103,18 +103,18 @@ ACCEPTED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("document", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_what_means_nothing_is_ignored(document: dict[str, Any]) -> None:
-    request = protocol_v2.decode(encoded(document), NUMBERS, OUTPUTS)
+    request = v2.decode(encoded(document), NUMBERS, OUTPUTS)
     check_rows(request.frame, [[1.5, 2.5]])
     assert request.id is None
     answer = Answer([("label", "INT64"), ("probabilities", "FP64")], np.array([1]), np.array([[0.5, 0.5]]))
-    body, length = protocol_v2.encode("i", answer, request, HEAD)
+    body, length = v2.encode("i", answer, request, HEAD)
     assert length is None
     assert [output["name"] for output in json.loads(body)["outputs"]] == list(OUTPUTS)
 
 
 def test_the_request_keeps_its_parameters() -> None:
     given = {"priority": 3, "binary_data_output": True}
-    request = protocol_v2.decode(encoded(matrix(parameters=given, outputs=[{"name": "label"}])), NUMBERS, OUTPUTS)
+    request = v2.decode(encoded(matrix(parameters=given, outputs=[{"name": "label"}])), NUMBERS, OUTPUTS)
     assert (request.parameters, request.outputs, request.binary) == (given, {"label"}, {"label"})
 
 
@@ -258,7 +258,7 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
 @pytest.mark.parametrize(("schema", "document", "sentence"), REFUSED.values(), ids=REFUSED.keys())
 def test_refusals_name_the_field(schema: Any, document: Any, sentence: str) -> None:
     with pytest.raises(BadRequestError) as refused:
-        protocol_v2.decode(encoded(document), schema, OUTPUTS)
+        v2.decode(encoded(document), schema, OUTPUTS)
     assert sentence in refused.value.message
 
 
@@ -266,7 +266,7 @@ def test_refusals_name_the_field(schema: Any, document: Any, sentence: str) -> N
 def test_the_largest_single_in_its_shortest_form(literal: str) -> None:
     """Clients print FP32 as short as it can be told apart, which is a little above its exact value."""
     body = b'{"inputs":[{"name":"a","shape":[1],"datatype":"FP32","data":[%s]}]}' % literal.encode()
-    found = protocol_v2.decode(body, schema_of(a="FP64"), OUTPUTS).frame.column(0)
+    found = v2.decode(body, schema_of(a="FP64"), OUTPUTS).frame.column(0)
     assert abs(found[0]) == float(np.finfo(np.float32).max)
 
 
@@ -285,8 +285,8 @@ ANSWER = Answer([("label", "BYTES"), ("probabilities", "FP64")], np.array(["x"])
     ],
 )
 def test_v1_gives_probabilities_on_request(parameters: dict[str, Any], expected: dict[str, Any]) -> None:
-    request = protocol_v1.decode(encoded({"instances": [[1, 2]], **parameters}), NUMBERS)
-    assert json.loads(protocol_v1.encode(ANSWER, request)) == expected
+    request = v1.decode(encoded({"instances": [[1, 2]], **parameters}), NUMBERS)
+    assert json.loads(v1.encode(ANSWER, request)) == expected
 
 
 @pytest.mark.parametrize(
@@ -299,26 +299,26 @@ def test_v1_gives_probabilities_on_request(parameters: dict[str, Any], expected:
 )
 def test_v1_refuses_parameters(parameters: Any, sentence: str) -> None:
     with pytest.raises(BadRequestError) as refused:
-        protocol_v1.decode(encoded({"instances": [[1, 2]], "parameters": parameters}), NUMBERS)
+        v1.decode(encoded({"instances": [[1, 2]], "parameters": parameters}), NUMBERS)
     assert refused.value.message == sentence
 
 
 def test_v1_has_no_probabilities_where_the_model_has_none() -> None:
-    request = protocol_v1.decode(encoded({"instances": [[1, 2]], "parameters": {"probabilities": True}}), NUMBERS)
+    request = v1.decode(encoded({"instances": [[1, 2]], "parameters": {"probabilities": True}}), NUMBERS)
     with pytest.raises(BadRequestError, match="this model gives no probabilities"):
-        protocol_v1.encode(Answer([("value", "FP64")], np.array([1.0])), request)
+        v1.encode(Answer([("value", "FP64")], np.array([1.0])), request)
 
 
 def test_v1_gives_the_probabilities_of_each_target() -> None:
     names = [("label", "INT64"), ("probabilities_0", "FP64"), ("probabilities_1", "FP64")]
     others = [np.array([[0.5, 0.5], [0.25, 0.75]]), np.array([[0.1, 0.2, 0.7], [1.0, 0.0, 0.0]])]
     answer = Answer(names, np.array([[0, 2], [1, 0]]), None, others)
-    request = protocol_v1.decode(encoded({"instances": [[1, 2]] * 2, "parameters": {"probabilities": True}}), NUMBERS)
-    assert json.loads(protocol_v1.encode(answer, request)) == {
+    request = v1.decode(encoded({"instances": [[1, 2]] * 2, "parameters": {"probabilities": True}}), NUMBERS)
+    assert json.loads(v1.encode(answer, request)) == {
         "predictions": [[0, 2], [1, 0]],
         "probabilities": [[[0.5, 0.5], [0.1, 0.2, 0.7]], [[0.25, 0.75], [1.0, 0.0, 0.0]]],
     }
 
 
 def test_v1_rows_of_one_text_column_may_be_bare() -> None:
-    check_rows(protocol_v1.decode(encoded({"instances": ["a", None, ""]}), WORDS).frame, [["a"], [None], [""]])
+    check_rows(v1.decode(encoded({"instances": ["a", None, ""]}), WORDS).frame, [["a"], [None], [""]])

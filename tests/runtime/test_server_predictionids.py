@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from tests.support import versions
 
-from tidemill_runtime.server import predictionids
-from tidemill_runtime.server.lifecycle import assemble
-from tidemill_runtime.server.predictionids import PredictionIds
-from tidemill_runtime.server.state import State
-from tidemill_runtime.server.telemetry import Telemetry
+from tidemill_runtime.predictionlog import prediction_ids
+from tidemill_runtime.predictionlog.prediction_ids import PredictionIds
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.process.lifecycle import assemble
+from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 DIGEST = "sha256:0123456789abcdef" + "0" * 48
 FORM = re.compile(r"([0-9a-f]{12})-([0-9a-f]{12})-([0-9a-f]{32})")
@@ -42,7 +42,7 @@ def test_the_random_part_is_what_the_kernel_gave_and_nothing_else(monkeypatch: p
         given.extend(part)
         return part
 
-    monkeypatch.setattr(predictionids.os, "urandom", urandom)
+    monkeypatch.setattr(prediction_ids.os, "urandom", urandom)
     ids = PredictionIds(DIGEST)
     parts = [random_part(ids.new()) for _ in range(600)]
     assert "".join(parts) == bytes(given).hex()[: 600 * 32]  # 128 bits each, none twice, across several blocks

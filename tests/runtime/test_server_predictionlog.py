@@ -16,10 +16,11 @@ from tests.support.stored import check_readable
 from tests.support.versions import Published
 
 from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, PredictionBatch, Reference
-from tidemill_runtime.server import logbatch, predictionlog
-from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.frame import Frame, Schema
-from tidemill_runtime.server.logbatch import BatchWriter, Record, Several, Singles
+from tidemill_runtime.model.frame import Frame, Schema
+from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.predictionlog import record_batches
+from tidemill_runtime.predictionlog import recorder as predictionlog
+from tidemill_runtime.predictionlog.record_batches import BatchWriter, Record, Several, Singles
 
 
 @pytest.fixture
@@ -136,14 +137,14 @@ async def test_records_on_their_way_into_a_batch_are_sent_at_the_end_or_counted(
 ) -> None:
     monkeypatch.setattr(predictionlog, "INTERVAL_SECONDS", 0.0)
     monkeypatch.setattr(predictionlog, "_SLICE_VALUES", 0)  # every record is written in a thread
-    writing, original = threading.Event(), logbatch.slice_of
+    writing, original = threading.Event(), record_batches.slice_of
 
     def slow(records: list[Record], schema: Schema) -> dict[str, Any]:
         writing.set()
         time.sleep(0.3)
         return original(records, schema)
 
-    monkeypatch.setattr(logbatch, "slice_of", slow)
+    monkeypatch.setattr(record_batches, "slice_of", slow)
     async with serving(numbers, monitor.url) as (parts, telemetry):
         for name in "ab":
             await post(parts.app, V2, request([[1, 2, 3, 4]] * 2, name))
@@ -169,7 +170,7 @@ async def test_a_batch_cut_short_between_two_of_its_slices_loses_no_record_and_r
 ) -> None:
     monkeypatch.setattr(predictionlog, "INTERVAL_SECONDS", 0.0)
     monkeypatch.setattr(predictionlog, "_SLICE_VALUES", 8)
-    slices, original = 0, logbatch.slice_of
+    slices, original = 0, record_batches.slice_of
 
     def counted(records: list[Record], schema: Schema) -> dict[str, Any]:
         nonlocal slices
@@ -178,7 +179,7 @@ async def test_a_batch_cut_short_between_two_of_its_slices_loses_no_record_and_r
             running.cancel()
         return original(records, schema)
 
-    monkeypatch.setattr(logbatch, "slice_of", counted)
+    monkeypatch.setattr(record_batches, "slice_of", counted)
     async with serving(numbers, monitor.url) as (parts, _):
         for i in range(11):
             await post(parts.app, V2, request([[i, 2, 3, 4]], f"r{i}"))
@@ -196,17 +197,17 @@ async def test_a_batch_cut_short_between_two_of_its_slices_loses_no_record_and_r
 async def test_records_that_make_no_batch_are_counted_and_end_nothing(
     numbers: Published, monitor: FakeMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = logbatch.slice_of
+    original = record_batches.slice_of
 
     def broken(records: list[Record], schema: Schema) -> dict[str, Any]:
         raise TypeError("not serializable")
 
-    monkeypatch.setattr(logbatch, "slice_of", broken)
+    monkeypatch.setattr(record_batches, "slice_of", broken)
     async with serving(numbers, monitor.url) as (parts, _):
         await post(parts.app, V2, request([[1, 2, 3, 4]] * 3, "lost"))
         recorder(parts).record_error()
         await recorder(parts).flush(5)
-        monkeypatch.setattr(logbatch, "slice_of", original)
+        monkeypatch.setattr(record_batches, "slice_of", original)
         await post(parts.app, V2, request([[1, 2, 3, 4]], "kept"))
         await recorder(parts).flush(5)
     (batch,) = monitor.batches()
@@ -309,7 +310,7 @@ def test_values_are_logged_as_the_profile_counts_them(tmp_path: Path) -> None:
     answer = Answer([("value", "FP64")], np.array([np.nan, 1.5]))
     head = {"batch_id": "p/1", "deployment": "d", "version": "v", "digest": "x", "sent_at": 1.0}
     writer = BatchWriter(head)
-    writer.add(logbatch.written([Several("id", frame, answer, 1.0, 0.1)], frame.schema))
+    writer.add(record_batches.written([Several("id", frame, answer, 1.0, 0.1)], frame.schema))
     batch = PredictionBatch.model_validate_json(writer.body())
     assert batch.columns == {"flag": [True, None], "name": ["ü", None], "count": [3, 4], "x": [None, 0.5]}
     assert batch.predictions == [None, 1.5]
@@ -320,7 +321,7 @@ def test_values_are_logged_as_the_profile_counts_them(tmp_path: Path) -> None:
     for row in range(2):
         one = Frame(frame.schema, 1, arrays=[array[row : row + 1] for array in arrays])
         singles.add(f"id/{row}", one, answer.part(row, row + 1), 1.0, 0.1)
-    alone.add(logbatch.written([singles], frame.schema))
+    alone.add(record_batches.written([singles], frame.schema))
     apart = PredictionBatch.model_validate_json(alone.body())
     assert apart == batch.model_copy(update={"latencies": [0.1, 0.1]})
 

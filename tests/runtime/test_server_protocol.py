@@ -15,9 +15,9 @@ from tests.support import versions
 from tests.support.asgi import Reply, call, post
 from tests.support.versions import Published
 
-from tidemill_runtime.server.lifecycle import Parts, assemble
-from tidemill_runtime.server.state import State
-from tidemill_runtime.server.telemetry import Telemetry
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.process.lifecycle import Parts, assemble
+from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 V2, V1 = "/v2/models/demo/infer", "/v1/models/demo:predict"
 ROW = [0.5, -1.0, 0.25, 2.0]
@@ -224,7 +224,7 @@ async def test_nan_of_a_regressor_leaves_as_null(tmp_path_factory: pytest.TempPa
         platform = "test"
 
         def predict(self, frame: Any) -> Any:
-            from tidemill_runtime.server.answer import Answer
+            from tidemill_runtime.model.prediction import Answer
 
             return Answer([("value", "FP64")], np.array([np.nan, np.inf, 1.0]))
 

@@ -20,16 +20,19 @@ from tests.support import versions
 
 from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_contracts.inference import ServerConfig
-from tidemill_runtime.server import binary, grpc_messages, models, protocol_v1, protocol_v2
-from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.batching import answers
-from tidemill_runtime.server.errors import BadRequestError
-from tidemill_runtime.server.frame import Frame, Schema
-from tidemill_runtime.server.models import WarmModel
-from tidemill_runtime.server.predict import Form, Predictor, config_of
-from tidemill_runtime.server.proto import open_inference_pb2 as pb
-from tidemill_runtime.server.rules import Rules
-from tidemill_runtime.trainer import inspection, missing, onnxform, ranges
+from tidemill_runtime.batch.predictor import Form, Predictor, config_of
+from tidemill_runtime.loading import warm_up
+from tidemill_runtime.loading.warm_up import WarmModel
+from tidemill_runtime.model.errors import BadRequestError
+from tidemill_runtime.model.frame import Frame, Schema
+from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.rules import Rules
+from tidemill_runtime.server.dataplane.batcher import answers
+from tidemill_runtime.server.protocol import binary_tensors, protobuf, v1, v2
+from tidemill_runtime.server.protocol.proto import open_inference_pb2 as pb
+from tidemill_runtime.trainer.model import inspection
+from tidemill_runtime.trainer.onnx import convert
+from tidemill_runtime.trainer.package import signature_nulls, signature_ranges
 
 BOX_COX = """
 from sklearn.linear_model import LogisticRegression
@@ -62,37 +65,37 @@ Decoded = Any
 
 
 def by_v1(row: list[float], schema: Schema) -> Frame:
-    return protocol_v1.decode(orjson.dumps({"instances": [row]}), schema).frame
+    return v1.decode(orjson.dumps({"instances": [row]}), schema).frame
 
 
 def by_v2(row: list[float], schema: Schema) -> Frame:
     tensor = {"name": "x", "shape": [1, len(row)], "datatype": "FP64", "data": row}
-    return protocol_v2.decode(orjson.dumps({"inputs": [tensor]}), schema, ()).frame
+    return v2.decode(orjson.dumps({"inputs": [tensor]}), schema, ()).frame
 
 
 def by_columns(row: list[float], schema: Schema) -> Frame:
     tensors = [
         {"name": n, "shape": [1], "datatype": "FP64", "data": [v]} for n, v in zip(schema.names, row, strict=True)
     ]
-    return protocol_v2.decode(orjson.dumps({"inputs": tensors}), schema, ()).frame
+    return v2.decode(orjson.dumps({"inputs": tensors}), schema, ()).frame
 
 
 def by_binary(row: list[float], schema: Schema) -> Frame:
-    return binary.raw_matrix(np.array(row).tobytes(), schema)
+    return binary_tensors.raw_matrix(np.array(row).tobytes(), schema)
 
 
 def by_grpc(row: list[float], schema: Schema) -> Frame:
     message = pb.ModelInferRequest()
     tensor = message.inputs.add(name="x", datatype="FP64", shape=[1, len(row)])
     tensor.contents.fp64_contents.extend(row)
-    return grpc_messages.decode(message, schema, ()).frame
+    return protobuf.decode(message, schema, ()).frame
 
 
 def by_raw_grpc(row: list[float], schema: Schema) -> Frame:
     message = pb.ModelInferRequest()
     message.inputs.add(name="x", datatype="FP64", shape=[1, len(row)])
     message.raw_input_contents.append(np.array(row).tobytes())
-    return grpc_messages.decode(message, schema, ()).frame
+    return protobuf.decode(message, schema, ()).frame
 
 
 WAYS = (by_v1, by_v2, by_columns, by_binary, by_grpc, by_raw_grpc)
@@ -104,7 +107,7 @@ def forms(trainer: Trainer, code: str) -> dict[str, WarmModel]:
     given = {"uri": trained.result.uri, "digest": trained.result.digest, "number": "1", "version": "demo-1"}
     config = ServerConfig(namespace="team-a", deployment="demo", **given)
     version = trained.open()
-    return {r: models.load(version, config.model_copy(update={"runtime": r}), threads=1) for r in ("ONNX", "Native")}
+    return {r: warm_up.load(version, config.model_copy(update={"runtime": r}), threads=1) for r in ("ONNX", "Native")}
 
 
 def said(warm: WarmModel, frame: Frame) -> Any:
@@ -147,10 +150,10 @@ def test_box_cox_says_what_it_takes(trainer: Trainer) -> None:
 
 def test_an_infinite_value_of_a_regressor_is_an_answer(trainer: Trainer) -> None:
     for warm in forms(trainer, POISSON).values():
-        request = protocol_v1.decode(orjson.dumps({"instances": [[1.0, 1e9, 1e9, 1e9]]}), warm.schema)
+        request = v1.decode(orjson.dumps({"instances": [[1.0, 1e9, 1e9, 1e9]]}), warm.schema)
         answer = warm.model.predict(request.frame)
         assert np.isinf(answer.prediction).all()
-        assert orjson.loads(protocol_v1.encode(answer, request)) == {"predictions": [None]}
+        assert orjson.loads(v1.encode(answer, request)) == {"predictions": [None]}
 
 
 @pytest.mark.parametrize("runtime", ["ONNX", "Native"])
@@ -165,7 +168,7 @@ def test_a_probability_that_is_no_number_is_no_answer(tmp_path: Path, runtime: s
     good = by_v1([1.0, 2.0, 3.0, 4.0], warm.schema)
     first, second, third = answers(warm.model.predict, [good, bad, good])
     assert isinstance(first, Answer) and isinstance(third, Answer) and isinstance(second, BadRequestError)
-    together = protocol_v1.decode(orjson.dumps({"instances": [[1, 2, 3, 4], row]}), warm.schema).frame
+    together = v1.decode(orjson.dumps({"instances": [[1, 2, 3, 4], row]}), warm.schema).frame
     with pytest.raises(BadRequestError, match=r"^inputs: row 1: the model gives no probabilities"):
         warm.model.predict(together)
 
@@ -191,8 +194,8 @@ def table() -> pd.DataFrame:
 def noted(estimator: Any, rows: pd.DataFrame) -> tuple[inspection.Model, Signature]:
     values = rows[rows.columns[0]]
     model = inspection.inspect(estimator.fit(rows, values > values.median()), rows, Path("/code"))
-    signature = missing.noted(inspection.signature(model, rows), model, rows)
-    return model, ranges.noted(signature, model, rows)
+    signature = signature_nulls.noted(inspection.signature(model, rows), model, rows)
+    return model, signature_ranges.noted(signature, model, rows)
 
 
 LARGEST = 1.7976931348623157e308
@@ -202,7 +205,7 @@ LARGEST = 1.7976931348623157e308
     ("make", "low", "high"),
     [
         (LinearRegression, -LARGEST, LARGEST),
-        (lambda: RandomForestClassifier(n_estimators=2), -ranges.SINGLE, ranges.SINGLE),
+        (lambda: RandomForestClassifier(n_estimators=2), -signature_ranges.SINGLE, signature_ranges.SINGLE),
         (lambda: HistGradientBoostingClassifier(max_iter=2), None, None),
         (lambda: make_pipeline(PolynomialFeatures(2), LogisticRegression(C=1e-9)), -1e150, 1e150),
         (lambda: make_pipeline(SplineTransformer(extrapolation="error"), LogisticRegression()), 1.0, 80.0),
@@ -239,9 +242,9 @@ def test_labels_without_probabilities_end_where_their_scores_do() -> None:
 def test_a_graph_in_single_precision_narrows_the_range() -> None:
     rows = table()
     model, signature = noted(make_pipeline(PolynomialFeatures(2), LogisticRegression(C=1e-9)), rows)
-    converted = onnxform.convert(model, rows)
+    converted = convert.convert(model, rows)
     assert converted.content is not None
-    narrowed = ranges.narrowed(signature, converted.content, model, rows)
+    narrowed = signature_ranges.narrowed(signature, converted.content, model, rows)
     assert {(c.minimum, c.maximum) for c in narrowed.inputs} == {(-1e18, 1e18)}
 
 
@@ -260,8 +263,8 @@ def test_a_boolean_is_true_or_false(value: float) -> None:
     schema = Schema(Signature(inputs=(ColumnSpec(name="flag", datatype="BOOL"),), outputs=()))
     rule = Rules(schema, [("label", "INT64")])
     frames = [
-        protocol_v1.decode(orjson.dumps({"instances": [[True], [value]]}), schema).frame,
-        protocol_v2.decode(
+        v1.decode(orjson.dumps({"instances": [[True], [value]]}), schema).frame,
+        v2.decode(
             orjson.dumps({"inputs": [{"name": "flag", "shape": [2], "datatype": "FP64", "data": [1, value]}]}),
             schema,
             (),
@@ -270,7 +273,7 @@ def test_a_boolean_is_true_or_false(value: float) -> None:
     for frame in frames:
         with pytest.raises(BadRequestError, match=r"^inputs: row 1: column 'flag' takes true or false, got "):
             rule.check(frame)
-    rule.check(protocol_v1.decode(b'{"instances": [[true], [0], [1.0], [null]]}', schema).frame)
+    rule.check(v1.decode(b'{"instances": [[true], [0], [1.0], [null]]}', schema).frame)
     for one in (Frame(schema, 1, row=[float(value)]), Frame(schema, 1, matrix=np.array([[float(value)]]))):
         with pytest.raises(BadRequestError, match=r"^inputs: row 0: column 'flag' takes true or false"):
             rule.check(one)

@@ -8,10 +8,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tidemill_contracts.inference import ServerConfig
-from tidemill_runtime.server import board, processes, telemetry
-from tidemill_runtime.server.board import Board
-from tidemill_runtime.server.state import State
-from tidemill_runtime.server.telemetry import Telemetry
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.telemetry import metrics, process_usage, shared_counters
+from tidemill_runtime.server.telemetry.metrics import Telemetry
+from tidemill_runtime.server.telemetry.shared_counters import Board
 
 CONFIG = ServerConfig(namespace="n", deployment="d", version="v", number="1", digest="sha256:0", uri="file:///x")
 
@@ -29,7 +29,7 @@ def page(counted: Telemetry) -> dict[tuple[str, str], float]:
 
 
 def test_a_page_is_the_sum_of_all_rows() -> None:
-    shared = Board(3, telemetry.layout(CONFIG).columns)
+    shared = Board(3, metrics.layout(CONFIG).columns)
     rows = [Telemetry(CONFIG, shared, row) for row in range(3)]
     rows[1].succeeded(5, 0.002)
     rows[2].succeeded(1, 0.004)
@@ -37,8 +37,8 @@ def test_a_page_is_the_sum_of_all_rows() -> None:
     rows[2].failed(404, 0.5)
     rows[2].failed(418, 0.5)
     rows[1].records_sent.inc(3)
-    rows[1].cells[board.IN_FLIGHT] = 2
-    rows[2].cells[board.IN_FLIGHT] = 1
+    rows[1].cells[shared_counters.IN_FLIGHT] = 2
+    rows[2].cells[shared_counters.IN_FLIGHT] = 1
     found = page(rows[0])
     assert found["tidemill_predictions_total", ""] == 6  # rows, and nothing but rows
     assert found["tidemill_requests_total", "success"] == 2
@@ -77,27 +77,27 @@ def test_the_model_is_told_when_it_is_loaded() -> None:
 
 
 def test_counters_outlive_the_process_that_wrote_them_and_gauges_do_not() -> None:
-    shared = Board(2, telemetry.layout(CONFIG).columns)
+    shared = Board(2, metrics.layout(CONFIG).columns)
     child = os.fork()
     if child == 0:
         counted = Telemetry(CONFIG, shared, 1)
         counted.succeeded(7, 0.1)
-        counted.cells[board.IN_FLIGHT] = 4
+        counted.cells[shared_counters.IN_FLIGHT] = 4
         State(cells=counted.cells).phase = "ready"
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
-    assert shared.values(board.PHASE) == [0, 1]
+    assert shared.values(shared_counters.PHASE) == [0, 1]
     shared.reset_gauges(1)
     found = page(Telemetry(CONFIG, shared))
     assert found["tidemill_predictions_total", ""] == 7
     assert found["tidemill_requests_in_flight", ""] == 0
-    assert shared.values(board.PHASE) == [0, 0]
+    assert shared.values(shared_counters.PHASE) == [0, 0]
 
 
 def test_memory_that_processes_share_counts_once_and_time_of_the_dead_stays() -> None:
     size = 64 * 2**20
     held = bytearray(os.urandom(1)) * size
-    before = processes.usage([])
+    before = process_usage.usage([])
     assert before is not None
     assert before.resident_bytes > size
     read, write = os.pipe()
@@ -110,13 +110,13 @@ def test_memory_that_processes_share_counts_once_and_time_of_the_dead_stays() ->
         os.read(read, 1)
         os._exit(0)
     time.sleep(0.3)
-    both = processes.usage([child])
+    both = process_usage.usage([child])
     assert both is not None
     assert both.open_files > before.open_files
     assert both.resident_bytes < before.resident_bytes + size
     os.close(write)
     os.waitpid(child, 0)
-    after = processes.usage([child])
+    after = process_usage.usage([child])
     assert after is not None
     assert after.cpu_seconds >= before.cpu_seconds + 0.1
     assert len(held) == size

@@ -18,10 +18,11 @@ from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
 
 from tidemill_contracts.inference import FORM_PATH, ServedForm
-from tidemill_runtime.server import board, sockets
-from tidemill_runtime.server.admin import AdminServer
-from tidemill_runtime.server.state import State
-from tidemill_runtime.server.workers import Workers
+from tidemill_runtime.server.host import sockets
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.process.admin_server import AdminServer
+from tidemill_runtime.server.process.prefork import Workers
+from tidemill_runtime.server.telemetry import shared_counters
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +220,7 @@ def test_a_fork_that_the_system_refuses_is_tried_again_later(monkeypatch: pytest
 
     monkeypatch.setattr(os, "fork", refused)
     with sockets.listen(0) as listener:
-        cells = board.Board(1, board.GAUGES)
+        cells = shared_counters.Board(1, shared_counters.GAUGES)
         parent = Workers([listener], State(), cells, cast(AdminServer, Admin()), lambda _: None, 1, 1)
         for deaths in (1, 2):
             parent._start_missing()

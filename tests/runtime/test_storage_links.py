@@ -10,10 +10,10 @@ import pytest
 
 from tidemill_contracts.artifact import Lineage, ModelManifest, Signature, sha256
 from tidemill_contracts.training import DataInput
-from tidemill_runtime import storage
 from tidemill_runtime.datasets import sources
-from tidemill_runtime.storage import StorageError
-from tidemill_runtime.trainer import publish
+from tidemill_runtime.storage import base, folders
+from tidemill_runtime.storage.base import StorageError
+from tidemill_runtime.trainer.package import publish
 
 URI = "pvc://store"
 
@@ -40,9 +40,9 @@ def claim(mounts: Path) -> Path:
 )
 def test_what_a_link_leads_to_outside_is_not_read(claim: Path, link: str, target: str, key: str) -> None:
     (claim / link).symlink_to(target)
-    folder = storage.open_folder(URI)
+    folder = folders.open_folder(URI)
     actions: list[Callable[[], object]] = [
-        lambda: storage.read(folder, key),
+        lambda: base.read(folder, key),
         lambda: folder.head(key),
         lambda: sources.resolve(DataInput(name="table", uri=f"{URI}/{key}")),
     ]
@@ -57,10 +57,10 @@ def test_a_listing_with_a_link_to_the_outside_names_it(claim: Path) -> None:
     (claim / "a" / "good.csv").write_text("x\n1\n")
     (claim / "a" / "bad.csv").symlink_to("/etc/hostname")
     with pytest.raises(StorageError, match=r"pvc://store/a/bad\.csv is a link"):
-        storage.open_folder(f"{URI}/a").files()
+        folders.open_folder(f"{URI}/a").files()
     (claim / "b").symlink_to("/etc")
     with pytest.raises(StorageError, match=r"pvc://store/b is a link"):
-        storage.open_folder(f"{URI}/b").files()
+        folders.open_folder(f"{URI}/b").files()
 
 
 def test_links_that_stay_inside_are_followed(claim: Path) -> None:
@@ -68,8 +68,8 @@ def test_links_that_stay_inside_are_followed(claim: Path) -> None:
     (claim / "v1" / "data.csv").write_text("x\n1\n")
     (claim / "latest").symlink_to("v1")
     (claim / "absolute.csv").symlink_to(claim / "v1" / "data.csv")
-    folder = storage.open_folder(URI)
-    assert storage.read(folder, "latest/data.csv") == storage.read(folder, "absolute.csv") == b"x\n1\n"
+    folder = folders.open_folder(URI)
+    assert base.read(folder, "latest/data.csv") == base.read(folder, "absolute.csv") == b"x\n1\n"
     folder.write("latest/more.csv", b"x\n2\n")
     assert (claim / "v1" / "more.csv").read_bytes() == b"x\n2\n"
 
@@ -78,7 +78,7 @@ def test_a_link_that_takes_a_files_place_after_the_look_is_not_read(
     claim: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (claim / "data.csv").write_text("x\n1\n")
-    folder = storage.open_folder(URI)
+    folder = folders.open_folder(URI)
     real = os.open
 
     def swapped(path: str | Path, *rest: int, **more: int) -> int:
@@ -90,13 +90,13 @@ def test_a_link_that_takes_a_files_place_after_the_look_is_not_read(
     assert folder.head("data.csv") is not None
     monkeypatch.setattr(os, "open", swapped)
     with pytest.raises(StorageError, match="is a link that leads out"):
-        storage.read(folder, "data.csv")
+        base.read(folder, "data.csv")
 
 
 def test_nothing_is_written_or_emptied_outside(claim: Path, mounts: Path) -> None:
     theirs = mounts / "pvc" / "theirs"
     (claim / "out").symlink_to(theirs)
-    folder = storage.open_folder(URI)
+    folder = folders.open_folder(URI)
     with pytest.raises(StorageError, match="leads out"):
         folder.write("out/model.bin", b"ours")
     with pytest.raises(StorageError, match="leads out"), folder.create("out/new.bin") as file:
@@ -132,9 +132,9 @@ def test_a_circle_and_a_pipe_are_errors_and_no_wait(claim: Path) -> None:
     (claim / "a.csv").symlink_to("b.csv")
     (claim / "b.csv").symlink_to("a.csv")
     os.mkfifo(claim / "pipe.csv")
-    folder = storage.open_folder(URI)
+    folder = folders.open_folder(URI)
     with pytest.raises(StorageError):
-        storage.read(folder, "a.csv")
+        base.read(folder, "a.csv")
     with pytest.raises(StorageError, match="no regular file") as caught:
-        storage.read(folder, "pipe.csv")
+        base.read(folder, "pipe.csv")
     assert caught.value.reason == "InvalidUri"

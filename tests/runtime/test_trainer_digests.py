@@ -30,7 +30,9 @@ from tests.runtime.conftest import Trainer
 from tests.support import training_code
 
 from tidemill_contracts.training import TrainingResult
-from tidemill_runtime.trainer import canonical, inspection, native, onnxform
+from tidemill_runtime.trainer.model import inspection
+from tidemill_runtime.trainer.onnx import convert
+from tidemill_runtime.trainer.package import canonical_skops, native
 
 CODE = Path("/code")
 
@@ -71,7 +73,7 @@ def fingerprints() -> dict[str, list[str]]:
     found = {}
     for name, estimator in models().items():
         model = inspection.inspect(estimator, features[list(estimator.feature_names_in_)], CODE)  # type: ignore[attr-defined]
-        converted = onnxform.convert(model, features).content or b""
+        converted = convert.convert(model, features).content or b""
         content = native.dump(estimator, allow_pickle=False).content
         found[name] = [hashlib.sha256(part).hexdigest() for part in (content, converted)]
     return found
@@ -129,7 +131,7 @@ def test_two_dumps_differ_without_the_canonical_form(fitted: dict[str, object]) 
     """The reason for the canonical form: without it this very test would be wrong."""
     first, second = skops_io.dumps(fitted["logistic"]), skops_io.dumps(models()["logistic"])
     assert first != second
-    assert canonical.canonical(first) == canonical.canonical(second)
+    assert canonical_skops.canonical(first) == canonical_skops.canonical(second)
 
 
 def test_a_model_that_differs_has_other_bytes() -> None:
@@ -145,14 +147,14 @@ def test_sets_are_written_in_one_order() -> None:
     grown = words | {f"x{i}" for i in range(500)}
     grown -= {f"x{i}" for i in range(500)}  # a set remembers the room that it once needed, and iterates otherwise
     assert list(grown) != list(words)
-    first = canonical.canonical(skops_io.dumps({"words": words}))
-    assert first == canonical.canonical(skops_io.dumps({"words": grown}))
+    first = canonical_skops.canonical(skops_io.dumps({"words": words}))
+    assert first == canonical_skops.canonical(skops_io.dumps({"words": grown}))
     assert skops_io.loads(first) == {"words": words}
 
 
 def test_shared_arrays_stay_shared() -> None:
     array = np.arange(3.0)
-    loaded = skops_io.loads(canonical.canonical(skops_io.dumps({"a": array, "b": array, "c": array.copy()})))
+    loaded = skops_io.loads(canonical_skops.canonical(skops_io.dumps({"a": array, "b": array, "c": array.copy()})))
     assert loaded["a"] is loaded["b"]
     assert loaded["a"] is not loaded["c"]
 
@@ -179,29 +181,29 @@ class TestOnnx:
     def test_one_input_per_column_where_there_is_text(self, fitted: dict[str, object]) -> None:
         features, _ = mixed()
         model = inspection.inspect(fitted["pipeline"], features, CODE)
-        converted = onnxform.convert(model, features)
+        converted = convert.convert(model, features)
         assert converted.content is not None, converted.report
-        session = onnxform.session(converted.content)
+        session = convert.session(converted.content)
         kinds = {node.name: (node.type, node.shape[1]) for node in session.get_inputs()}
         assert len(kinds) == 5
         assert kinds["kind"] == ("tensor(string)", 1)
         assert [node.name for node in session.get_outputs()] == ["label", "probabilities"]
-        fed = onnxform.feed(model.columns, features, session.get_inputs())
+        fed = convert.feed(model.columns, features, session.get_inputs())
         assert session.run(["label"], fed)[0].tolist() == model.predict(features).tolist()
 
     def test_a_regressor_has_one_output(self) -> None:
         data = load_diabetes(as_frame=True)
         estimator = HistGradientBoostingRegressor(max_iter=5, random_state=0).fit(data.data, data.target)
-        converted = onnxform.convert(inspection.inspect(estimator, data.data, CODE), data.data)
+        converted = convert.convert(inspection.inspect(estimator, data.data, CODE), data.data)
         assert converted.report.passed, converted.report
         assert converted.content is not None
-        assert [node.name for node in onnxform.session(converted.content).get_outputs()] == ["value"]
+        assert [node.name for node in convert.session(converted.content).get_outputs()] == ["value"]
 
     def test_a_difference_keeps_it_out_and_is_reported(self, fitted: dict[str, object]) -> None:
         features, _ = mixed()
         estimator = fitted["neighbours"]  # ties between neighbours fall otherwise in single precision
         numbers = features.drop(columns="kind")
-        converted = onnxform.convert(inspection.inspect(estimator, numbers, CODE), numbers)
+        converted = convert.convert(inspection.inspect(estimator, numbers, CODE), numbers)
         assert converted.content is None
         assert not converted.report.passed
         assert "probabilities differ by up to 0.2" in converted.report.reason

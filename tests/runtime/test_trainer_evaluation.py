@@ -13,8 +13,11 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import LinearSVC
 
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile
-from tidemill_runtime.trainer import evaluation, inspection, program, reference
-from tidemill_runtime.trainer.failures import RunError
+from tidemill_runtime.trainer.errors import RunError
+from tidemill_runtime.trainer.model import inspection
+from tidemill_runtime.trainer.model import metrics as evaluation
+from tidemill_runtime.trainer.package import reference_profile
+from tidemill_runtime.trainer.run import program_io
 
 ROOT = Path("/code")
 
@@ -87,8 +90,8 @@ def test_a_class_that_the_model_has_not_seen() -> None:
 def test_a_number_that_no_float_holds_is_no_fault_of_the_platform() -> None:
     large = 10**400
     assert evaluation._checked({"a": large, "b": np.float32(1), "c": np.int8(2)}) == {"a": None, "b": 1.0, "c": 2.0}
-    assert program._metrics(f'{{"a": {large}, "b": 1, "c": null}}'.encode()) == {"a": None, "b": 1.0, "c": None}
-    for found in (lambda: evaluation._checked({"a": np.complex64(1)}), lambda: program._metrics(b"[" * 100_000)):
+    assert program_io._metrics(f'{{"a": {large}, "b": 1, "c": null}}'.encode()) == {"a": None, "b": 1.0, "c": None}
+    for found in (lambda: evaluation._checked({"a": np.complex64(1)}), lambda: program_io._metrics(b"[" * 100_000)):
         with pytest.raises(RunError) as caught:
             found()
         assert caught.value.reason == "InvalidMetrics"
@@ -107,7 +110,7 @@ class TestProfiles:
 
     def test_numbers_are_cut_at_quantiles(self) -> None:
         values = np.random.default_rng(0).lognormal(size=5000)
-        found = reference.numeric(values, "x")
+        found = reference_profile.numeric(values, "x")
         assert len(found.edges) == 9
         assert found.counts == (500,) * 10
         assert found.bin_means[0] == pytest.approx(values[values < found.edges[0]].mean())
@@ -115,34 +118,34 @@ class TestProfiles:
         assert found.std == pytest.approx(values.std())
 
     def test_few_distinct_values_have_a_bin_each(self) -> None:
-        found = reference.numeric(np.array([0, 0, 1, 1, 1, 5.0]), "x")
+        found = reference_profile.numeric(np.array([0, 0, 1, 1, 1, 5.0]), "x")
         assert (found.edges, found.counts) == ((0.5, 3.0), (2, 3, 1))
 
     def test_a_value_that_dominates_takes_one_bin(self) -> None:
-        found = reference.numeric(np.concatenate([np.zeros(900), np.arange(1.0, 101.0)]), "x")
+        found = reference_profile.numeric(np.concatenate([np.zeros(900), np.arange(1.0, 101.0)]), "x")
         assert sum(found.counts) == 1000
         assert all(a < b for a, b in zip(found.edges, found.edges[1:], strict=False))
         assert found.counts[0] >= 900
 
     def test_gaps_and_infinities(self) -> None:
-        found = reference.numeric(np.array([np.nan, -np.inf, 1.0, 2.0, np.inf]), "x")
+        found = reference_profile.numeric(np.array([np.nan, -np.inf, 1.0, 2.0, np.inf]), "x")
         assert (found.missing, found.counts, found.minimum, found.maximum) == (1, (2, 2), 1.0, 2.0)
         assert (found.mean, found.std) == (1.5, 0.5)
 
     @pytest.mark.parametrize("values", [[], [np.nan], [np.inf]])
     def test_nothing_to_cut(self, values: list[float]) -> None:
-        found = reference.numeric(np.array(values), "x")
+        found = reference_profile.numeric(np.array(values), "x")
         assert (found.edges, found.mean, found.minimum) == ((), None, None)
         assert NumericProfile.model_validate_json(found.model_dump_json()) == found
 
     def test_rare_categories_are_counted_as_other(self) -> None:
         values = pd.Series([f"c{i:03d}" for i in range(60) for _ in range(60 - i)] + [None, None], dtype="str")
-        found = reference.categorical(values, "x")
+        found = reference_profile.categorical(values, "x")
         assert len(found.categories) == 50
         assert found.categories[0] == "c000"
         assert (found.counts[0], found.counts[-1], found.missing) == (60, sum(range(1, 11)), 2)
 
     def test_classes_are_text_as_the_monitor_reads_it(self) -> None:
-        found = reference.categorical(pd.Series([True, False, True], dtype=object), "x")
+        found = reference_profile.categorical(pd.Series([True, False, True], dtype=object), "x")
         assert found == CategoricalProfile(name="x", categories=("True", "False"), counts=(2, 1, 0), missing=0)
-        assert reference.categorical(pd.Series([1.0, 2.0, 1.0]), "x").categories == ("1", "2")
+        assert reference_profile.categorical(pd.Series([1.0, 2.0, 1.0]), "x").categories == ("1", "2")

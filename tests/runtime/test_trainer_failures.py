@@ -24,8 +24,10 @@ from tidemill_contracts.training import (
     TrainingResult,
 )
 from tidemill_runtime.artifacts import ArtifactError
-from tidemill_runtime.storage import StorageError
-from tidemill_runtime.trainer import failures, program, report
+from tidemill_runtime.storage.base import StorageError
+from tidemill_runtime.trainer import errors
+from tidemill_runtime.trainer.report import message
+from tidemill_runtime.trainer.run import program_io
 
 
 @pytest.mark.parametrize(
@@ -70,8 +72,8 @@ def test_a_memory_error_is_out_of_memory(trainer: Trainer) -> None:
 
 def test_a_line_without_an_end_is_not_held_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printing = [sys.executable, "-c", "print('x' * 20_000_000, 'end'); raise SystemExit(3)"]
-    with pytest.raises(failures.RunError, match=r"exit code 3; it last printed:\nx+(?s:.*) end$") as caught:
-        program._execute(printing, tmp_path, dict(os.environ))
+    with pytest.raises(errors.RunError, match=r"exit code 3; it last printed:\nx+(?s:.*) end$") as caught:
+        program_io._execute(printing, tmp_path, dict(os.environ))
     assert len(str(caught.value)) < 1_100_000
     assert len(capsys.readouterr().out) == 20_000_005
 
@@ -144,7 +146,7 @@ def test_a_store_that_does_not_answer_is_retried(trainer: Trainer, mounts: Path)
     ],
 )
 def test_errors_are_sorted_into_whose_they_are(error: Exception, category: str, reason: str, code: int) -> None:
-    failure, exit_code = failures.classify(error)
+    failure, exit_code = errors.classify(error)
     assert (failure.category, failure.reason, exit_code) == (category, reason, code)
 
 
@@ -176,7 +178,7 @@ class TestTerminationMessage:
             data={f"input-{i}": "sha256:" + "0" * 64 for i in range(60)},
             champion_note="n" * 3000,
         )
-        text = report.fit_result(result)
+        text = message.fit_result(result)
         assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
         short = TrainingResult.model_validate_json(text)
         assert short.failure is not None
@@ -185,7 +187,7 @@ class TestTerminationMessage:
 
     def test_a_probe_keeps_revisions_before_error_texts(self) -> None:
         revisions = {f"input-{i}": "sha256:" + "0" * 64 for i in range(20)}
-        text = report.fit_probe(ProbeResult(revisions=revisions, errors={"bad": "e" * 9000}))
+        text = message.fit_probe(ProbeResult(revisions=revisions, errors={"bad": "e" * 9000}))
         assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
         assert ProbeResult.model_validate_json(text).revisions == revisions
 

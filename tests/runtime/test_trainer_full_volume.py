@@ -15,7 +15,7 @@ import pytest
 from tests.runtime.conftest import Trainer
 from tests.support import training_code
 
-from tidemill_runtime import storage
+from tidemill_runtime.storage import folders
 
 SIZE = 200 << 10
 PAGE = 4 << 10
@@ -80,7 +80,7 @@ def test_a_full_volume_fails_the_run_and_shows_nothing_half_written(
     assert "no space is left on the volume" in trained.failure.message
     assert (trained.result.uri, trained.result.digest) == (None, None)
     assert content(store) == before
-    markers = [e.key for e in storage.open_folder("pvc://store").files() if e.key.endswith("/COMPLETE")]
+    markers = [e.key for e in folders.open_folder("pvc://store").files() if e.key.endswith("/COMPLETE")]
     assert len(markers) == 1
     assert champion.open().digest == champion.result.digest
     ballast.unlink()

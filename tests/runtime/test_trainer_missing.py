@@ -17,9 +17,11 @@ from tests.runtime.conftest import Trainer
 
 from tidemill_contracts.artifact import ColumnSpec
 from tidemill_contracts.inference import ServerConfig
-from tidemill_runtime.server import models, protocol_v1
-from tidemill_runtime.server.errors import BadRequestError
-from tidemill_runtime.trainer import inspection, missing
+from tidemill_runtime.loading import warm_up
+from tidemill_runtime.model.errors import BadRequestError
+from tidemill_runtime.server.protocol import v1
+from tidemill_runtime.trainer.model import inspection
+from tidemill_runtime.trainer.package import signature_nulls
 
 BOOSTING = """
 from sklearn.ensemble import GradientBoostingClassifier
@@ -53,16 +55,16 @@ def mixed(last: Any) -> Any:
 def test_columns_that_take_no_missing_values(estimator: Any, expected: list[str]) -> None:
     rows = table()
     model = inspection.inspect(estimator.fit(rows, rows["a"] * 2), rows, Path("/code"))
-    assert missing.refusing(model, rows) == expected
-    noted = missing.noted(inspection.signature(model, rows), model, rows)
+    assert signature_nulls.refusing(model, rows) == expected
+    noted = signature_nulls.noted(inspection.signature(model, rows), model, rows)
     assert [column.name for column in noted.inputs if column.nullable is False] == expected
 
 
 def test_a_matrix_is_refused_as_a_whole_and_gaps_that_training_answered_are_not() -> None:
     rows = table()[["a", "b", "c"]]
     model = inspection.inspect(LinearRegression().fit(rows.to_numpy(), rows["a"]), rows, Path("/code"))
-    assert missing.refusing(model, rows) == ["a", "b", "c"]
-    assert missing.refusing(model, rows.assign(b=np.nan)) == ["a", "c"]
+    assert signature_nulls.refusing(model, rows) == ["a", "b", "c"]
+    assert signature_nulls.refusing(model, rows.assign(b=np.nan)) == ["a", "c"]
 
 
 def test_what_takes_missing_values_is_written_as_before() -> None:
@@ -77,11 +79,11 @@ def test_both_forms_refuse_the_same_gap_in_the_same_words(trainer: Trainer) -> N
     config = ServerConfig(namespace="team-a", deployment="demo", **given)
     version = trained.open()
     for runtime in ("ONNX", "Native"):
-        warm = models.load(version, config.model_copy(update={"runtime": runtime}), threads=1)
+        warm = warm_up.load(version, config.model_copy(update={"runtime": runtime}), threads=1)
         row: list[float | None] = [1.0] * warm.schema.width
         gap = [*row[:1], None, *row[2:]]
         for bodies in ([row, gap], [dict(zip(warm.schema.names, values, strict=True)) for values in (row, gap)]):
-            frame = protocol_v1.decode(orjson.dumps({"instances": bodies}), warm.schema).frame
+            frame = v1.decode(orjson.dumps({"instances": bodies}), warm.schema).frame
             with pytest.raises(BadRequestError) as refused:
                 warm.model.predict(frame)
             assert refused.value.message == "inputs: row 1: column 'mean texture' takes no missing values, got null"

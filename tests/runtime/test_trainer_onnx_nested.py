@@ -19,8 +19,9 @@ from sklearn.impute import KNNImputer
 from sklearn.multiclass import OneVsOneClassifier
 from sklearn.pipeline import make_pipeline
 
-from tidemill_runtime.trainer import inspection, onnxform, onnxgraph, onnxtrees
-from tidemill_runtime.trainer.onnxform import Precision
+from tidemill_runtime.trainer.model import inspection
+from tidemill_runtime.trainer.onnx import convert, nodes, tree_ensembles
+from tidemill_runtime.trainer.onnx.convert import Precision
 
 GRADIENT = GradientBoostingClassifier(n_estimators=5, random_state=0)
 HISTOGRAM = HistGradientBoostingClassifier(max_iter=5, random_state=0)
@@ -38,9 +39,9 @@ def test_an_outer_model_that_asks_for_raw_scores_gets_them(outer: Any, inner: An
     """Exact from the first attempt on: the form that takes doubles."""
     table = load(as_frame=True)
     estimator = outer(inner).fit(table.data, table.target)
-    found = onnxform.convert(model_of(estimator, table.data), table.data)
+    found = convert.convert(model_of(estimator, table.data), table.data)
     assert found.report.passed, found.report
-    assert {node.type for node in onnxform.session(found.content or b"").get_inputs()} == {"tensor(double)"}
+    assert {node.type for node in convert.session(found.content or b"").get_inputs()} == {"tensor(double)"}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_options_that_are_not_implemented_are_refused_and_not_ignored(estimator:
     rows, target = load_wine(return_X_y=True)
     fitted = estimator.fit(rows, target)
     types = [("X", DoubleTensorType([None, rows.shape[1]]))]
-    with onnxtrees.exact_trees(), pytest.raises(onnxgraph.NoExactFormError, match=next(iter(options)).split("_")[0]):
+    with tree_ensembles.exact_trees(), pytest.raises(nodes.NoExactFormError, match=next(iter(options)).split("_")[0]):
         convert_sklearn(fitted, initial_types=types, options={id(fitted): options}, target_opset=18)
 
 
@@ -67,10 +68,10 @@ def test_thresholds_are_rounded_where_the_values_are() -> None:
     table = load_breast_cancer(as_frame=True)
     rows = table.data.iloc[:, :8]
     model = model_of(make_pipeline(KNNImputer(), HISTOGRAM).fit(rows, table.target), rows)
-    plan = onnxform._Plan(by_column=False, precision=Precision.TREES)
-    report = onnxform.parity(model, rows, onnxform._convert(model, rows, plan))
+    plan = convert._Plan(by_column=False, precision=Precision.TREES)
+    report = convert.parity(model, rows, convert._convert(model, rows, plan))
     assert report.passed, report
-    assert onnxform.convert(model, rows).content is not None
+    assert convert.convert(model, rows).content is not None
 
 
 def test_categories_that_other_converters_take_for_numbers_have_no_form() -> None:
@@ -79,7 +80,7 @@ def test_categories_that_other_converters_take_for_numbers_have_no_form() -> Non
     rows = table.data.iloc[:, :4].assign(kind=(table.data["mean area"].rank() % 7).round())
     estimator = HistGradientBoostingClassifier(max_iter=5, categorical_features=["kind"]).fit(rows, table.target)
     for count in (1, len(rows)):
-        found = onnxform.convert(model_of(estimator, rows), rows.head(count))
+        found = convert.convert(model_of(estimator, rows), rows.head(count))
         assert found.content is None
         assert (found.report.rows, found.report.reason) == (
             0,

@@ -26,8 +26,10 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from tests.runtime.conftest import Trainer
 
 from tidemill_contracts.inference import ServerConfig
-from tidemill_runtime.server import models, protocol_v1, protocol_v2
-from tidemill_runtime.trainer import inspection, onnxform, onnxtrees
+from tidemill_runtime.loading import warm_up
+from tidemill_runtime.server.protocol import v1, v2
+from tidemill_runtime.trainer.model import inspection
+from tidemill_runtime.trainer.onnx import convert, tree_ensembles
 
 CODE = Path("/code")
 TABLES = {"breast-cancer": load_breast_cancer, "wine": load_wine, "digits": load_digits, "diabetes": load_diabetes}
@@ -48,15 +50,15 @@ def parts(name: str, seed: int) -> tuple[Any, Any, Any]:
 def converted(estimator: Any, rows: pd.DataFrame) -> tuple[inspection.Model, Any]:
     """Return a model and a session of its ONNX form, which takes doubles and passed the check."""
     model = inspection.inspect(estimator, rows, CODE)
-    found = onnxform.convert(model, rows)
+    found = convert.convert(model, rows)
     assert found.report.passed, found.report
-    session = onnxform.session(found.content or b"")
+    session = convert.session(found.content or b"")
     assert {node.type for node in session.get_inputs()} <= {"tensor(double)", "tensor(string)"}
     return model, session
 
 
 def answers(model: inspection.Model, session: Any, rows: pd.DataFrame) -> list[Any]:
-    found: list[Any] = session.run(None, onnxform.feed(model.columns, rows, session.get_inputs()))
+    found: list[Any] = session.run(None, convert.feed(model.columns, rows, session.get_inputs()))
     return found
 
 
@@ -101,7 +103,7 @@ def test_doubles_are_divided_as_their_single_precision_is() -> None:
     random = np.random.default_rng(0)
     thresholds = np.concatenate([random.normal(size=4000) * 10.0 ** random.integers(-30, 30, 4000), [0.0, -0.0, 1.0]])
     thresholds[::3] = thresholds[::3].astype(np.float32)
-    limits = onnxtrees.doubles(thresholds)
+    limits = tree_ensembles.doubles(thresholds)
     single = thresholds.astype(np.float32)
     for step in (-np.inf, np.inf):
         beside = np.nextafter(single, np.float32(step)).astype(float)
@@ -232,8 +234,8 @@ def test_a_difference_is_still_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check does not know how a graph was made: one whose branches are moved a little is not published."""
     training, held_out, target = parts("breast-cancer", 0)
     forest = RandomForestClassifier(20, random_state=0).fit(training, target)
-    monkeypatch.setattr(onnxtrees, "doubles", lambda thresholds: thresholds * 1.01)
-    found = onnxform.convert(inspection.inspect(forest, held_out, CODE), held_out)
+    monkeypatch.setattr(tree_ensembles, "doubles", lambda thresholds: thresholds * 1.01)
+    found = convert.convert(inspection.inspect(forest, held_out, CODE), held_out)
     assert found.content is None
     assert "differ" in found.report.reason
 
@@ -242,7 +244,7 @@ def test_the_converters_of_others_are_left_as_they_were() -> None:
     from skl2onnx.common import _registration
 
     before = dict(_registration._converter_pool)
-    with pytest.raises(ZeroDivisionError), onnxtrees.exact_trees():
+    with pytest.raises(ZeroDivisionError), tree_ensembles.exact_trees():
         assert _registration._converter_pool != before
         raise ZeroDivisionError
     assert _registration._converter_pool == before
@@ -255,16 +257,16 @@ def test_a_forest_is_served_from_onnx_and_takes_every_number_type(trainer: Train
     assert {column.datatype for column in version.manifest.signature.inputs} == {"FP64"}
     given = {"uri": trained.result.uri, "digest": trained.result.digest, "number": "1", "version": "demo-1"}
     config = ServerConfig(namespace="team-a", deployment="demo", **given)
-    warm = models.load(version, config, threads=1)
-    native = models.load(version, config.model_copy(update={"runtime": "Native"}), threads=1)
+    warm = warm_up.load(version, config, threads=1)
+    native = warm_up.load(version, config.model_copy(update={"runtime": "Native"}), threads=1)
     assert (warm.model.platform, native.model.platform) == ("onnxruntime_onnx", "sklearn")
     rows = load_breast_cancer().data[:40]
     for datatype in ("FP32", "FP64", "INT64"):
         values = rows.astype(int) if datatype == "INT64" else rows
         tensor = {"name": "x", "shape": list(rows.shape), "datatype": datatype, "data": values.ravel().tolist()}
-        frame = protocol_v2.decode(json_of({"inputs": [tensor]}), warm.schema, ("label", "probabilities")).frame
+        frame = v2.decode(json_of({"inputs": [tensor]}), warm.schema, ("label", "probabilities")).frame
         assert warm.model.predict(frame).labels() == native.model.predict(frame).labels()
-    gap = protocol_v1.decode(json_of({"instances": [[None, *rows[0, 1:].tolist()]]}), warm.schema).frame
+    gap = v1.decode(json_of({"instances": [[None, *rows[0, 1:].tolist()]]}), warm.schema).frame
     assert warm.model.predict(gap).labels() == native.model.predict(gap).labels()
 
 

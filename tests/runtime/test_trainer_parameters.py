@@ -4,8 +4,8 @@ from typing import Any, Literal, Optional
 
 import pytest
 
-from tidemill_runtime.trainer import parameters
-from tidemill_runtime.trainer.failures import RunError
+from tidemill_runtime.trainer.errors import RunError
+from tidemill_runtime.trainer.usercode import parameters
 
 
 def train(

@@ -10,8 +10,8 @@ from tests.support import training_code
 
 from tidemill_contracts.inference import ServerConfig
 from tidemill_contracts.training import DataInput
-from tidemill_runtime.server import localcopy, models
-from tidemill_runtime.server.models import WarmModel
+from tidemill_runtime.loading import local_copy, warm_up
+from tidemill_runtime.loading.warm_up import WarmModel
 
 ROWS = 200
 RUNTIMES = ("Auto", "Native")
@@ -38,8 +38,8 @@ def warm(trained: Trained, runtime: str) -> WarmModel:
         uri=trained.result.uri or "",
         runtime=runtime,
     )
-    with localcopy.opened(config) as version:
-        return models.load(version, config, threads=1)
+    with local_copy.opened(config) as version:
+        return warm_up.load(version, config, threads=1)
 
 
 def orders() -> pd.DataFrame:

@@ -34,12 +34,11 @@ from sklearn.utils._test_common.instance_generator import _construct_instances
 from skops import io as skops_io
 from threadpoolctl import threadpool_limits
 
-from tidemill_runtime import archives
-from tidemill_runtime.server import native_model
-from tidemill_runtime.server.errors import StartError
-from tidemill_runtime.server.trusted import is_vetted
-from tidemill_runtime.trainer import native
-from tidemill_runtime.trainer.failures import RunError
+from tidemill_runtime.frameworks.scikit_learn import native_model, skops_archives
+from tidemill_runtime.frameworks.scikit_learn.skops_types import is_vetted
+from tidemill_runtime.model.errors import StartError
+from tidemill_runtime.trainer.errors import RunError
+from tidemill_runtime.trainer.package import native
 
 KINDS = dict(all_estimators())  # looking for them takes a while
 NAMES = sorted(KINDS)
@@ -296,4 +295,4 @@ def test_a_module_is_never_trusted_as_a_whole(name: str) -> None:
 
 def test_judging_constructs_nothing() -> None:
     content = BytesIO(skops_io.dumps(FunctionTransformer(joblib.load)))
-    assert archives.judged(content) == (["joblib.numpy_pickle.load"], ["joblib.numpy_pickle.load"])
+    assert skops_archives.judged(content) == (["joblib.numpy_pickle.load"], ["joblib.numpy_pickle.load"])

@@ -15,10 +15,11 @@ from sklearn.tree import DecisionTreeClassifier
 from tests.runtime.conftest import Trainer
 
 from tidemill_contracts.inference import ServerConfig
-from tidemill_runtime.server import models
-from tidemill_runtime.server.errors import BadRequestError
-from tidemill_runtime.server.frame import Frame, array_of
-from tidemill_runtime.trainer import inspection, unseen
+from tidemill_runtime.loading import warm_up
+from tidemill_runtime.model.errors import BadRequestError
+from tidemill_runtime.model.frame import Frame, array_of
+from tidemill_runtime.trainer.model import inspection
+from tidemill_runtime.trainer.package import signature_categories
 
 COLORS = ["blau", "grün", "rot"] * 20
 FRAME = pd.DataFrame(
@@ -56,7 +57,7 @@ def fitted(*steps: Any) -> inspection.Model:
 
 
 def spec(model: inspection.Model, name: str) -> Any:
-    signature = unseen.noted(inspection.signature(model, FRAME), model, FRAME)
+    signature = signature_categories.noted(inspection.signature(model, FRAME), model, FRAME)
     return next(column for column in signature.inputs if column.name == name)
 
 
@@ -66,7 +67,7 @@ def test_what_an_encoder_refuses_is_recorded_with_everything_it_takes() -> None:
     farbe = spec(model, "farbe")
     assert (farbe.closed, farbe.categories, farbe.nullable) == (True, ("blau", "gelb", "grün", "rot"), False)
     model = fitted((OneHotEncoder(sparse_output=False), ["farbe", "plan"]), (OrdinalEncoder(), ["stufe"]))
-    assert unseen.refusing(model, FRAME) == ["farbe", "plan", "stufe"]
+    assert signature_categories.refusing(model, FRAME) == ["farbe", "plan", "stufe"]
     assert (spec(model, "plan").closed, spec(model, "plan").categories) == (True, ("a", "b"))
     assert spec(model, "stufe").closed is None, "numbers have no recorded categories"
 
@@ -76,7 +77,7 @@ def test_what_is_ignored_is_not_refused() -> None:
     model = fitted(
         (ignoring, ["farbe", "stufe"]), (OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["plan"])
     )
-    assert unseen.refusing(model, FRAME) == []
+    assert signature_categories.refusing(model, FRAME) == []
     assert spec(model, "farbe") == inspection.signature(model, FRAME).inputs[0]
 
 
@@ -84,17 +85,17 @@ def test_a_missing_value_that_training_saw_is_a_known_one() -> None:
     frame = FRAME.assign(farbe=FRAME["farbe"].where(FRAME.index != 3))
     columns = make_column_transformer((OneHotEncoder(), ["farbe"]))
     model = inspection.inspect(make_pipeline(columns, LogisticRegression()).fit(frame, TARGET), frame, Path())
-    column = unseen.noted(inspection.signature(model, frame), model, frame).inputs[0]
+    column = signature_categories.noted(inspection.signature(model, frame), model, frame).inputs[0]
     assert (column.closed, column.categories, column.nullable) == (True, ("blau", "grün", "rot"), None)
 
 
-def served(trained: Any, runtime: str) -> models.WarmModel:
+def served(trained: Any, runtime: str) -> warm_up.WarmModel:
     given = {"uri": trained.result.uri, "digest": trained.result.digest, "number": "1", "version": "demo-1"}
     config = ServerConfig(namespace="team-a", deployment="demo", runtime=runtime, **given)
-    return models.load(trained.open(), config, threads=1)
+    return warm_up.load(trained.open(), config, threads=1)
 
 
-def predicted(warm: models.WarmModel, **changes: Any) -> list[Any]:
+def predicted(warm: warm_up.WarmModel, **changes: Any) -> list[Any]:
     rows = [{"farbe": "rot", "plan": "a", "stufe": 2, "wert": 0.5}] * 2
     rows = [rows[0], {**rows[1], **changes}]
     arrays = [array_of([row[c.name] for row in rows], c, "instances") for c in warm.schema.columns]

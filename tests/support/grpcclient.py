@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from tidemill_runtime.server.proto import open_inference_pb2 as pb
+from tidemill_runtime.server.protocol.proto import open_inference_pb2 as pb
 
 SERVICE = "inference.GRPCInferenceService"
 

@@ -11,8 +11,8 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from tidemill_runtime.server.connection import InferenceConnection
-from tidemill_runtime.server.lifecycle import Parts
+from tidemill_runtime.server.http.connection import InferenceConnection
+from tidemill_runtime.server.process.lifecycle import Parts
 
 _PATIENCE = 20  # seconds that an answer may take
 

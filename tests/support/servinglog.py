@@ -10,10 +10,10 @@ from tests.support.stored import check_readable
 from tests.support.versions import Published
 
 from tidemill_contracts.inference import BATCH_PATH, PredictionBatch, PredictionLog
-from tidemill_runtime.server.lifecycle import Parts, assemble
-from tidemill_runtime.server.predictionlog import Recorder
-from tidemill_runtime.server.state import State
-from tidemill_runtime.server.telemetry import Telemetry
+from tidemill_runtime.predictionlog.recorder import Recorder
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.process.lifecycle import Parts, assemble
+from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 V2 = "/v2/models/demo/infer"
 

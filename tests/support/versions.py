@@ -32,7 +32,7 @@ from tidemill_contracts.artifact import (
 )
 from tidemill_contracts.inference import PredictionLog, ServerConfig
 from tidemill_contracts.runtimes import PARITY_CHECK
-from tidemill_runtime.trainer.publish import publish
+from tidemill_runtime.trainer.package.publish import publish
 
 COLORS = ("blau", "grün", "rot")
 

@@ -129,19 +129,21 @@ def _mixed() -> tuple[pd.DataFrame, Any, Any, Any]:
 
 def _publish(name: str, estimator: Any, data: pd.DataFrame, target: Any, store: Path) -> tuple[str, str, bytes]:
     """Publish as a training run would; return URI, digest and the ONNX form."""
-    from tidemill_runtime.trainer import inspection, native, onnxform, publish, reference
+    from tidemill_runtime.trainer.model import inspection
+    from tidemill_runtime.trainer.onnx import convert
+    from tidemill_runtime.trainer.package import native, publish, reference_profile
 
     del target
     store.mkdir(parents=True, exist_ok=True)
     model = inspection.inspect(estimator, data, store)
-    converted = onnxform.convert(model, data)
+    converted = convert.convert(model, data)
     if converted.content is None:
         raise RuntimeError(f"{name}: no ONNX form: {converted.report.reason}")
-    profile = reference.profile(model, data, model.predict(data), model.probabilities(data), {})
+    profile = reference_profile.profile(model, data, model.predict(data), model.probabilities(data), {})
     files = {
         SKOPS_FILE: native.dump(model.estimator, allow_pickle=False).content,
         ONNX_FILE: converted.content,
-        SAMPLE_FILE: canonical_json(reference.sample(model, data).model_dump(mode="json")),
+        SAMPLE_FILE: canonical_json(reference_profile.sample(model, data).model_dump(mode="json")),
         REFERENCE_FILE: canonical_json(profile.model_dump(mode="json")),
     }
     manifest = ModelManifest(

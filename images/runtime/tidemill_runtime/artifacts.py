@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from tidemill_contracts import artifact
 from tidemill_contracts.artifact import MANIFEST_FILE, MARKER_FILE, ModelManifest
-from tidemill_runtime import storage
-from tidemill_runtime.storage import Folder, StorageError
+from tidemill_runtime.storage import base, folders
+from tidemill_runtime.storage.base import Folder, StorageError
 
 
 class ArtifactError(Exception):
@@ -67,7 +67,7 @@ def open_version(uri: str, digest: str, secret: str | None = None, *, into: Path
         StorageError: the store does not answer, refuses, or the local disk is full.
     """
     wanted = _digest(digest, "the expected digest")
-    folder = storage.open_folder(uri, secret)
+    folder = folders.open_folder(uri, secret)
     _check_marker(folder, wanted)
     target = into if into is not None else Path(tempfile.mkdtemp(prefix="tidemill-version-"))
     try:
@@ -79,7 +79,7 @@ def open_version(uri: str, digest: str, secret: str | None = None, *, into: Path
         if into is None:
             shutil.rmtree(target, ignore_errors=True)
         if isinstance(error, OSError):
-            raise storage.translate(error, f"cannot write {target}") from error
+            raise base.translate(error, f"cannot write {target}") from error
         raise
     return Version(target, manifest, wanted)
 
@@ -107,7 +107,7 @@ def read_manifest(folder: Folder, content: bytes) -> ModelManifest:
 
 def _check_marker(folder: Folder, digest: str) -> None:
     try:
-        marker = storage.read(folder, MARKER_FILE).decode("utf-8", "replace").strip()
+        marker = base.read(folder, MARKER_FILE).decode("utf-8", "replace").strip()
     except StorageError as error:
         if error.reason != "NotFound":
             raise
@@ -130,7 +130,7 @@ def _copy_manifest(folder: Folder, digest: str, target: Path) -> ModelManifest:
 
 def _copy(folder: Folder, name: str, target: Path) -> str:
     try:
-        return storage.download(folder, name, target / name)
+        return base.download(folder, name, target / name)
     except StorageError as error:
         if error.reason != "NotFound":
             raise

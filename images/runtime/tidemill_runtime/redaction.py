@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any, TextIO, cast
 
 from tidemill_contracts import storage as contract
-from tidemill_runtime import storage
+from tidemill_runtime import mounts
 
 MARK = "[redacted]"
 SHORTEST = 6
@@ -118,9 +118,9 @@ def streams() -> Iterator[None]:
 
 def _values() -> tuple[str, ...]:
     """Every form of every value that was ever seen, longest first."""
-    place, now = os.environ.get(storage.MOUNT_ROOT_ENV), monotonic()
+    place, now = os.environ.get(mounts.MOUNT_ROOT_ENV), monotonic()
     if _look.place != place or now >= _look.until or not _look.signature:
-        root = storage.mounted(contract.SECRET_ROOT)
+        root = mounts.mounted(contract.SECRET_ROOT)
         signature = (str(root), *_signature(root))
         if _look.signature != signature:
             _known.update(dict.fromkeys(form for value in _found(root) for form in _forms(value)))

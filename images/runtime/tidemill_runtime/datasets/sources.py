@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from tidemill_contracts.artifact import canonical_json, sha256
 from tidemill_contracts.storage import DATA_SCHEMES, OBJECT_STORE_SCHEMES, Uri, parse_uri
 from tidemill_contracts.training import DataInput
-from tidemill_runtime import storage
 from tidemill_runtime.datasets import builtin, web
 from tidemill_runtime.datasets.errors import DataError
-from tidemill_runtime.storage import Entry, Folder
+from tidemill_runtime.storage import base, folders
+from tidemill_runtime.storage.base import Entry, Folder
 
 SUFFIXES = {
     ".csv": "CSV",
@@ -56,7 +56,7 @@ def resolve(source: DataInput) -> str:
     folder, entries, single = find(uri, source)
     if uri.scheme in OBJECT_STORE_SCHEMES and uri.scheme != "file":
         return listing_revision(entries)
-    return content_digest([(e.key, e.size, storage.digest(folder, e.key)) for e in entries], single=single)
+    return content_digest([(e.key, e.size, base.digest(folder, e.key)) for e in entries], single=single)
 
 
 def fetch(source: DataInput, into: Path) -> Fetched:
@@ -78,7 +78,7 @@ def fetch(source: DataInput, into: Path) -> Fetched:
         return Fetched(((name, into / "download"),), digest, digest)
     folder, entries, single = find(uri, source)
     copies = [(e.key, into / f"{index:05d}") for index, e in enumerate(entries)]
-    digests = [(key, storage.download(folder, key, path), path.stat().st_size) for key, path in copies]
+    digests = [(key, base.download(folder, key, path), path.stat().st_size) for key, path in copies]
     read = content_digest([(key, size, digest) for key, digest, size in digests], single=single)
     opaque = uri.scheme in OBJECT_STORE_SCHEMES and uri.scheme != "file"
     return Fetched(tuple(copies), listing_revision(entries) if opaque else read, read)
@@ -105,11 +105,11 @@ def _parse(source: DataInput) -> Uri:
 def find(uri: Uri, source: DataInput) -> tuple[Folder, list[Entry], bool]:
     """Return the folder, the files of the data set in it, and whether the URI names one file itself."""
     if uri.path:
-        parent, name = storage.open_parent(uri, source.secret)
+        parent, name = folders.open_parent(uri, source.secret)
         entry = parent.head(name)
         if entry is not None:
             return parent, [entry], True
-    folder = storage.open_folder(uri, source.secret)
+    folder = folders.open_folder(uri, source.secret)
     entries = [e for e in folder.files() if not any(part.startswith(("_", ".")) for part in e.key.split("/"))]
     if not entries:
         what = "no such key" if uri.scheme == "configmap" else "there is no file and no folder with files"
@@ -157,5 +157,5 @@ def _download(uri: Uri, secret: str | None, path: Path) -> str:
                 hasher.update(piece)
                 file.write(piece)
     except OSError as error:
-        raise storage.translate(error, f"cannot write {path}") from error
+        raise base.translate(error, f"cannot write {path}") from error
     return "sha256:" + hasher.hexdigest()

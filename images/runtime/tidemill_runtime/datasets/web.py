@@ -1,4 +1,4 @@
-"""Files of http and https URIs: read to the end or refused with a reason, to addresses that `network` allows."""
+"""Files of http and https URIs: read to the end or refused with a reason, to addresses that `addresses` allows."""
 
 import http.client
 import ssl
@@ -11,8 +11,9 @@ from email.message import Message
 from typing import IO, Any
 
 from tidemill_contracts.storage import Uri, check_authority
-from tidemill_runtime import network, storage
-from tidemill_runtime.storage import ADDRESS_REFUSED, StorageError
+from tidemill_runtime.network import addresses
+from tidemill_runtime.storage import base, folders
+from tidemill_runtime.storage.base import ADDRESS_REFUSED, StorageError
 
 _TRIES = 3
 _TIMEOUT_SECONDS = 60
@@ -20,7 +21,7 @@ _TIMEOUT_SECONDS = 60
 
 def _dialled(place: tuple[str, int], timeout: Any = None, source: Any = None) -> Any:
     del source
-    return network.connect(place[0], place[1], timeout if isinstance(timeout, (int, float)) else _TIMEOUT_SECONDS)
+    return addresses.connect(place[0], place[1], timeout if isinstance(timeout, (int, float)) else _TIMEOUT_SECONDS)
 
 
 class _Plain(http.client.HTTPConnection):
@@ -94,7 +95,7 @@ def get(uri: Uri, secret: str | None) -> Iterator[bytes]:
     Raises:
         StorageError: AddressRefused, AccessDenied, NotFound, StorageUnavailable.
     """
-    authorization = storage.secret_values(secret, uri.scheme).get("AUTHORIZATION")
+    authorization = folders.secret_values(secret, uri.scheme).get("AUTHORIZATION")
     request = urllib.request.Request(_quoted(uri), headers={"User-Agent": "tidemill"})  # noqa: S310  http or https
     if authorization:  # for this URL alone: whom it redirects to is not whom the Secret is for
         request.add_unredirected_header("Authorization", authorization)
@@ -125,7 +126,7 @@ def _raise_for_good(uri: Uri, error: Exception) -> None:
     if isinstance(why, ssl.SSLCertVerificationError):
         text = f"{uri}: the server's certificate is not trusted here: {why.verify_message}"
         raise StorageError("AccessDenied", text, retriable=False) from error
-    if isinstance(why, network.RefusedError):
+    if isinstance(why, addresses.RefusedError):
         raise StorageError(ADDRESS_REFUSED, f"{uri}: {why}", retriable=False) from error
 
 
@@ -133,7 +134,7 @@ def _body(response: "http.client.HTTPResponse", uri: Uri) -> Iterator[bytes]:
     expected = response.headers.get("Content-Length")
     read = 0
     try:
-        while piece := response.read(storage.CHUNK):
+        while piece := response.read(base.CHUNK):
             read += len(piece)
             yield piece
     except (http.client.HTTPException, OSError) as error:

@@ -31,12 +31,12 @@ from tidemill_contracts.inference import (
     Reference,
 )
 from tidemill_contracts.ports import PORTS
-from tidemill_runtime.monitor.admission import Admission, EncodedError, TooLargeError
+from tidemill_runtime.monitor.body_limits import Admission, EncodedError, TooLargeError
 from tidemill_runtime.monitor.ingest import InvalidBatchError
 from tidemill_runtime.monitor.schema import NewerSchemaError
 from tidemill_runtime.monitor.service import Monitor
-from tidemill_runtime.monitor.store import ReferenceConflictError, UnknownDigestError
 from tidemill_runtime.monitor.writer import BusyError, WriterStoppedError
+from tidemill_runtime.monitor.writes import ReferenceConflictError, UnknownDigestError
 
 T = TypeVar("T")
 

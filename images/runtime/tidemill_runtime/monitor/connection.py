@@ -6,7 +6,7 @@ Nobody is told apart by an address here: who holds connections open would otherw
 import asyncio
 from typing import Any, Final
 
-from tidemill_runtime.httpheads import StrictHeads
+from tidemill_runtime.network.http_heads import StrictHeads
 
 REQUEST_SECONDS: Final = 30.0  # within which a request is whole, as at a server
 MAX_CONNECTIONS: Final = 256  # of one port

@@ -17,9 +17,9 @@ from tidemill_contracts.monitoring import (
     VersionReport,
     WindowReport,
 )
-from tidemill_runtime.monitor import performance, reading, scoring
+from tidemill_runtime.monitor import performance, queries, scoring
 from tidemill_runtime.monitor.binning import PREDICTION, Layout
-from tidemill_runtime.monitor.reading import REPORTED_WINDOWS, StoredVersion, StoredWindow
+from tidemill_runtime.monitor.queries import REPORTED_WINDOWS, StoredVersion, StoredWindow
 from tidemill_runtime.monitor.retention import Retention
 
 _CACHED_WINDOWS: Final = 2_000
@@ -58,7 +58,7 @@ class Evaluator:
             now = self._clock()
             self._connection.execute("BEGIN")  # one snapshot for all reads
             try:
-                known = reading.versions(self._connection)
+                known = queries.versions(self._connection)
                 wanted = [v for v in known if digest in (None, v.digest) and v.digest in self._layouts]
                 reports = tuple(self._version(version, now) for version in wanted)
             finally:
@@ -76,7 +76,7 @@ class Evaluator:
     def _version(self, version: StoredVersion, now: float) -> VersionReport:
         layout = self._layouts[version.digest]
         seconds = self._config.window_seconds
-        windows = reading.newest_windows(self._connection, version.key, seconds)
+        windows = queries.newest_windows(self._connection, version.key, seconds)
         performance, labelled = self._performance(version, layout, now)
         return VersionReport(
             version=version.name,
@@ -94,7 +94,7 @@ class Evaluator:
     def _window(self, window: StoredWindow, layout: Layout, now: float) -> WindowReport:
         changes, report = self._cache.get(window.key, (-1, None))
         if report is None or changes != window.changes:
-            counts = reading.window_counts(self._connection, window.key, layout)
+            counts = queries.window_counts(self._connection, window.key, layout)
             report = scoring.window_report(self._config, layout, window, counts, now)
             self._cache[window.key] = (window.changes, report)
         closed = scoring.is_closed(window, now)
@@ -109,16 +109,16 @@ class Evaluator:
             return None, []
         seconds = self._config.window_seconds
         span = max(Retention.of(self._config).predictions, REPORTED_WINDOWS * seconds + config.label_delay_seconds)
-        mature = reading.labelled_windows(
+        mature = queries.labelled_windows(
             self._connection, version.key, seconds, now - span, now - config.label_delay_seconds
         )
         windows, note = mature, ""
         if sum(labels for _, _, labels in mature) < config.min_labels:
-            windows = reading.labelled_windows(self._connection, version.key, seconds, now - span, now + seconds)
+            windows = queries.labelled_windows(self._connection, version.key, seconds, now - span, now + seconds)
             note = f"not judged: fewer than {config.min_labels} labels of predictions older than the label delay"
         chosen = newest_with_labels(windows, config.min_labels)
         sums = (
-            reading.performance_sums(self._connection, version.key, seconds, chosen[-1][0], chosen[0][0])
+            queries.performance_sums(self._connection, version.key, seconds, chosen[-1][0], chosen[0][0])
             if chosen
             else {}
         )

@@ -22,7 +22,7 @@ from tidemill_contracts.monitoring import (
 from tidemill_contracts.reference import NumericProfile, Profile
 from tidemill_runtime.monitor import latency
 from tidemill_runtime.monitor.binning import FEATURE, PREDICTION, ColumnBins, Counts, Layout
-from tidemill_runtime.monitor.reading import StoredWindow, WindowCounts
+from tidemill_runtime.monitor.queries import StoredWindow, WindowCounts
 from tidemill_runtime.monitor.stattests import CATEGORICAL, FALLBACK, NUMERIC, TESTS, Bins
 from tidemill_runtime.monitor.stattests.sample import NO_POSITIONS
 

@@ -16,14 +16,14 @@ from typing import Final
 
 from tidemill_contracts.inference import Feedback, PredictionBatch, Reference
 from tidemill_contracts.monitoring import MonitorConfig, MonitorReport
-from tidemill_runtime.monitor import labels, retention, schema, store
+from tidemill_runtime.monitor import ground_truth, retention, schema, writes
 from tidemill_runtime.monitor.binning import Layout
 from tidemill_runtime.monitor.evaluation import Evaluator
 from tidemill_runtime.monitor.exposition import MonitorCollector
+from tidemill_runtime.monitor.ground_truth import Outcome
 from tidemill_runtime.monitor.ingest import InvalidBatchError, count_batch
-from tidemill_runtime.monitor.labels import Outcome
-from tidemill_runtime.monitor.store import UnknownDigestError
 from tidemill_runtime.monitor.writer import Writer
+from tidemill_runtime.monitor.writes import UnknownDigestError
 
 _LOG = logging.getLogger(__name__)
 EVALUATE_SECONDS: Final = 5.0
@@ -59,7 +59,7 @@ class Monitor:
         self._clock = clock
         self._retention = retention.Retention.of(config)
         connection, self._newer = _open(config.database)
-        self._layouts: dict[str, Layout] = store.layouts(connection)
+        self._layouts: dict[str, Layout] = writes.layouts(connection)
         self._writer = Writer(connection)
         reader = schema.connect(_file(connection), readonly=True)
         self._evaluator = Evaluator(config, reader, self._layouts, clock)
@@ -100,7 +100,7 @@ class Monitor:
             window_seconds=seconds,
             retention_seconds=self.config.retention_seconds,
         )
-        return self._writer.submit(lambda connection: store.add_batch(connection, addition, seconds))
+        return self._writer.submit(lambda connection: writes.add_batch(connection, addition, seconds))
 
     def add_reference(self, reference: Reference) -> "Future[bool]":
         """Store a version's reference; resolves to False when it is stored already.
@@ -117,7 +117,7 @@ class Monitor:
         except ValueError as error:
             raise InvalidBatchError(str(error)) from error
         now = self._clock()
-        future = self._writer.submit(lambda connection: store.add_reference(connection, reference, now))
+        future = self._writer.submit(lambda connection: writes.add_reference(connection, reference, now))
         future.add_done_callback(lambda done: self._know(reference.digest, layout, done))
         return future
 
@@ -133,7 +133,7 @@ class Monitor:
 
         def job(connection: sqlite3.Connection) -> FeedbackResult:
             return FeedbackResult(
-                [(one.id, labels.add_feedback(connection, one, self._layouts, now)) for one in feedback]
+                [(one.id, ground_truth.add_feedback(connection, one, self._layouts, now)) for one in feedback]
             )
 
         return self._writer.submit(job)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tidemill_runtime.model.frame import Array, Frame, Schema
 from tidemill_runtime.parity.compare import Outcome, Predictor, Refused, describe, difference, outcome, scales
 from tidemill_runtime.parity.rows import Block
-from tidemill_runtime.server.frame import Array, Frame, Schema
 
 SECONDS = 60.0  # of the processor's time, which does not depend on what else runs on the machine
 CHUNK = 256  # rows of one request

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from tidemill_contracts.artifact import PROBABILITIES
-from tidemill_runtime.server.answer import Answer
-from tidemill_runtime.server.errors import BadRequestError
-from tidemill_runtime.server.frame import Array, Frame, shown
+from tidemill_runtime.model.errors import BadRequestError
+from tidemill_runtime.model.frame import Array, Frame, shown
+from tidemill_runtime.model.prediction import Answer
 
 TOLERANCE = 1e-4
 _LABELS = ("label", "cluster")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tidemill_runtime.server.frame import EXACT, Array, Frame, Schema
+from tidemill_runtime.model.frame import EXACT, Array, Frame, Schema
 
 LIMIT = 20_000
 CELLS = 20_000_000  # values of all rows: with more than 1,000 columns there are fewer rows

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tidemill_runtime.estimators import is_collection
-from tidemill_runtime.server.frame import Array
+from tidemill_runtime.frameworks.scikit_learn.estimators import is_collection
+from tidemill_runtime.model.frame import Array
 
 _UNDONE = frozenset(
     {"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "PowerTransformer", "QuantileTransformer"}

@@ -18,9 +18,11 @@ from pydantic import ValidationError
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, ServerConfig
 from tidemill_contracts.ports import ADMIN_PORT, GRPC_PORT, HTTP_PORT
 from tidemill_contracts.training import TERMINATION_MESSAGE_LIMIT, TERMINATION_MESSAGE_PATH
+from tidemill_runtime.model import thread_limits
+from tidemill_runtime.model.errors import StartError
 from tidemill_runtime.redaction import redact
-from tidemill_runtime.server import cpu, lean, logs
-from tidemill_runtime.server.errors import StartError
+from tidemill_runtime.server.host import json_logs
+from tidemill_runtime.server.process import lean
 
 HTTP_PORT_ENV = "TIDEMILL_HTTP_PORT"
 GRPC_PORT_ENV = "TIDEMILL_GRPC_PORT"
@@ -34,7 +36,7 @@ _log = logging.getLogger("tidemill_runtime.server")
 
 def main(arguments: Sequence[str] = ()) -> int:
     """Serve until told to stop, or carry out the command that is given; return the exit code."""
-    logs.configure()
+    json_logs.configure()
     if arguments:
         return _ended(lambda: _command(arguments))
     gc.disable()  # what a start makes stays: a collection now finds nothing and takes a tenth of the time
@@ -45,9 +47,9 @@ def main(arguments: Sequence[str] = ()) -> int:
 def _command(arguments: Sequence[str]) -> None:
     if arguments[0] != "predict":
         raise StartError("ConfigInvalid", f"unknown command {arguments[0]!r}; give none to serve, or predict")
-    from tidemill_runtime.server import predictcommand
+    from tidemill_runtime.batch import cli
 
-    write_termination_message(predictcommand.run(arguments[1:], read_config))
+    write_termination_message(cli.run(arguments[1:], read_config))
 
 
 def _ended(work: Callable[[], None]) -> int:
@@ -69,16 +71,18 @@ def _serve() -> None:
     http_port, admin_port = _port(HTTP_PORT_ENV, HTTP_PORT), _port(ADMIN_PORT_ENV, ADMIN_PORT)
     grpc_port = _port(GRPC_PORT_ENV, GRPC_PORT)
     stuck_seconds = _seconds(STUCK_SECONDS_ENV, STUCK_SECONDS)
-    threads = cpu.threads_of_each(config.workers, cpu.cpu_limit())
-    cpu.limit_threads(threads, config.workers)
+    threads = thread_limits.threads_of_each(config.workers, thread_limits.cpu_limit())
+    thread_limits.limit_threads(threads, config.workers)
     lean.keep_out()
-    from tidemill_runtime.server import lifecycle, sockets, telemetry
-    from tidemill_runtime.server.admin import AdminServer
-    from tidemill_runtime.server.board import Board
-    from tidemill_runtime.server.state import State
+    from tidemill_runtime.server.host import sockets
+    from tidemill_runtime.server.host.state import State
+    from tidemill_runtime.server.process import lifecycle
+    from tidemill_runtime.server.process.admin_server import AdminServer
+    from tidemill_runtime.server.telemetry import metrics
+    from tidemill_runtime.server.telemetry.shared_counters import Board
 
-    shared = Board(config.workers, telemetry.layout(config).columns)
-    state, counted = State(), telemetry.Telemetry(config, shared)
+    shared = Board(config.workers, metrics.layout(config).columns)
+    state, counted = State(), metrics.Telemetry(config, shared)
     try:
         admin = AdminServer(admin_port, state, counted, stuck_seconds)
         admin.start()
@@ -91,9 +95,9 @@ def _serve() -> None:
     if config.workers == 1:
         lifecycle.serve(loaded, config, state, counted, threads, listeners[0], grpc_port)
     else:
-        from tidemill_runtime.server import workers
+        from tidemill_runtime.server.process import prefork
 
-        workers.serve(loaded, config, state, counted, threads, listeners, grpc_port, admin, stuck_seconds)
+        prefork.serve(loaded, config, state, counted, threads, listeners, grpc_port, admin, stuck_seconds)
     admin.stop()
 
 

@@ -21,9 +21,9 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["probe"]):
         sys.stderr.write(f"unknown arguments {' '.join(arguments)!r}: expected none, or probe\n")
         return EXIT_NOT_RETRIABLE
-    from tidemill_runtime.trainer import process
+    from tidemill_runtime.trainer import entry
 
-    return process.probe() if arguments else process.train()
+    return entry.probe() if arguments else entry.train()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import logging
 from tidemill_contracts.training import ProbeConfig, ProbeResult
 from tidemill_runtime.datasets import sources
 from tidemill_runtime.datasets.errors import DataError
-from tidemill_runtime.storage import StorageError
+from tidemill_runtime.storage.base import StorageError
 
 log = logging.getLogger("tidemill.trainer")
 

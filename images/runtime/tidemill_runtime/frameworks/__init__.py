@@ -1,0 +1,1 @@
+"""Model families: how each is recognised, stored, loaded and asked."""

@@ -1,0 +1,1 @@
+"""scikit-learn: estimators, skops archives, and models served natively."""

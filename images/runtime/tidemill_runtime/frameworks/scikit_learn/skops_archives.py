@@ -1,0 +1,58 @@
+"""What a skops archive would construct, and whether it may.
+
+The trainer asks before it writes, the server before it loads.
+"""
+
+from typing import Any
+from zipfile import ZipFile
+
+from tidemill_runtime.frameworks.scikit_learn.skops_types import IN_PARTIAL, PARTIAL, is_vetted
+
+
+def judged(source: Any) -> tuple[list[str], list[str]]:
+    """Return the types of an archive that skops does not trust by itself, and those of them that are refused.
+
+    `source` is a path or a binary file. Constructs nothing. A `functools.partial` is a call in waiting: it is vetted
+    only around one of the listed functions.
+
+    Raises:
+        Exception: the archive is none, or broken; skops and the standard library raise many types.
+    """
+    from skops.io._audit import get_tree  # as skops' own get_untrusted_types, which keeps the tree to itself
+    from skops.io._utils import read_schema
+
+    with ZipFile(source, "r") as archive:
+        schema, context = read_schema(archive)
+        tree = get_tree(schema, load_context=context, trusted=None)
+        unknown = sorted(tree.get_unsafe_set())
+    refused = [name for name in unknown if not is_vetted(name)]
+    if PARTIAL in unknown:
+        refused += sorted({f"{PARTIAL} of {name}" for name in _in_partials(tree) if name not in IN_PARTIAL})
+    return unknown, refused
+
+
+def _in_partials(tree: Any) -> set[str]:
+    """Return the qualified names of what partials call; a node is looked at as skops would construct it."""
+    found: set[str] = set()
+    seen: set[int] = set()
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (list, tuple)):
+            waiting.extend(node)
+        elif isinstance(node, dict):
+            waiting.extend(node.values())
+        elif hasattr(node, "children") and id(node) not in seen:
+            seen.add(id(node))
+            waiting.append(node.children)
+            if f"{node.module_name}.{node.class_name}" == PARTIAL:
+                found.add(_called(node))
+    return found
+
+
+def _called(node: Any) -> str:
+    function = node.func if type(node).__name__ == "PartialNode" else None
+    cached = getattr(function, "cached", function)  # the second use of one object is a reference to the first
+    if cached is None or type(cached).__name__ != "FunctionNode":
+        return f"a {type(cached).__name__}"
+    return f"{cached.module_name}.{cached.class_name}"

@@ -1,0 +1,1 @@
+"""What all models share, whatever family: frames of rows, predictions, rules and errors."""

@@ -1,0 +1,141 @@
+"""What is added: references and batches.
+
+Each function runs inside a transaction that the writer holds; none commits. Counters only ever grow by addition,
+so a batch is either counted whole, together with its id, or not at all.
+"""
+
+import json
+import sqlite3
+from typing import Any, Final
+
+from tidemill_contracts.inference import Reference
+from tidemill_contracts.reference import ReferenceProfile
+from tidemill_runtime.monitor import ground_truth
+from tidemill_runtime.monitor.binning import Layout
+from tidemill_runtime.monitor.ingest import Addition, WindowAddition
+
+LATENCY: Final = "latency"  # counters of this name are latencies; features are "feature:<name>"
+
+
+class UnknownDigestError(LookupError):
+    """No reference of this digest is stored."""
+
+
+class ReferenceConflictError(ValueError):
+    """A digest that is stored with another profile."""
+
+
+def layouts(connection: sqlite3.Connection) -> dict[str, Layout]:
+    """Return the layout of every stored version by digest."""
+    rows = connection.execute("SELECT digest, profile FROM version")
+    return {digest: Layout(ReferenceProfile.from_json(profile)) for digest, profile in rows}
+
+
+def add_reference(connection: sqlite3.Connection, reference: Reference, now: float) -> bool:
+    """Store a version's reference; False when it is stored already.
+
+    A version is immutable, but not every version of trainer, server and monitor knows every field of its profile: what
+    the posted one says beyond the stored one is added.
+
+    Raises:
+        ReferenceConflictError: stored with another profile.
+    """
+    found = connection.execute("SELECT profile FROM version WHERE digest = ?", (reference.digest,)).fetchone()
+    if found is None:
+        connection.execute(
+            "INSERT INTO version (digest, name, profile, created) VALUES (?, ?, ?, ?)",
+            (reference.digest, reference.version, reference.profile.model_dump_json(), now),
+        )
+        return True
+    stored, posted = _said(ReferenceProfile.from_json(found[0])), _said(reference.profile)
+    try:
+        both = united(stored, posted)
+    except ValueError:
+        raise ReferenceConflictError(f"digest {reference.digest} is stored with another profile") from None
+    if both == stored:
+        return False
+    profile = ReferenceProfile.model_validate(both).model_dump_json()
+    connection.execute("UPDATE version SET profile = ? WHERE digest = ?", (profile, reference.digest))
+    return True
+
+
+def _said(profile: ReferenceProfile) -> Any:
+    return json.loads(profile.to_json())
+
+
+def united(one: Any, other: Any) -> Any:
+    """Return what two JSON values say together; ValueError where one says what the other denies."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        common = {name: united(one[name], other[name]) for name in one.keys() & other.keys()}
+        return {**one, **other, **common}
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return [united(a, b) for a, b in zip(one, other, strict=True)]
+    if one != other:
+        raise ValueError(f"{one!r} is not {other!r}")
+    return one
+
+
+def add_batch(connection: sqlite3.Connection, addition: Addition, window_seconds: int) -> bool:
+    """Count a batch; False when a batch of this id was counted before.
+
+    Raises:
+        UnknownDigestError: the version is not stored, or no longer.
+    """
+    version = connection.execute("SELECT id FROM version WHERE digest = ?", (addition.digest,)).fetchone()
+    if version is None:
+        raise UnknownDigestError(addition.digest)
+    new = connection.execute(
+        "INSERT OR IGNORE INTO batch (id, received) VALUES (?, ?)", (addition.batch_id, addition.received_at)
+    )
+    if new.rowcount == 0:
+        return False
+    windows = {w.start: _add_window(connection, version[0], window_seconds, w, addition) for w in addition.windows}
+    _add_totals(connection, version[0], addition)
+    ground_truth.add_predictions(connection, version[0], windows, addition)
+    return True
+
+
+def _add_window(
+    connection: sqlite3.Connection, version: int, seconds: int, window: WindowAddition, addition: Addition
+) -> int:
+    (identifier,) = connection.execute(
+        "INSERT INTO window (version, seconds, start, rows, errors) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET rows = rows + excluded.rows, errors = errors + excluded.errors, "
+        "changes = changes + 1 RETURNING id",
+        (version, seconds, window.start, window.rows, window.errors),
+    ).fetchone()
+    slots, counts = addition.layout.slots, window.counts
+    rows = [(identifier, *slots[place], int(counts[place])) for place in counts.nonzero()[0].tolist()]
+    rows += [
+        (identifier, LATENCY, place, int(window.latencies[place])) for place in window.latencies.nonzero()[0].tolist()
+    ]
+    connection.executemany(
+        "INSERT INTO counter (window, name, bin, count) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        rows,
+    )
+    return int(identifier)
+
+
+def _add_totals(connection: sqlite3.Connection, version: int, addition: Addition) -> None:
+    """Add rows, and what the process dropped since it was last heard: its own figure counts from its start."""
+    known = connection.execute(
+        "SELECT dropped FROM process WHERE version = ? AND name = ?", (version, addition.process)
+    ).fetchone()
+    before = known[0] if known else 0
+    connection.execute(
+        "INSERT INTO process (version, name, dropped, seen) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET dropped = max(dropped, excluded.dropped), seen = excluded.seen",
+        (version, addition.process, addition.dropped, addition.received_at),
+    )
+    connection.execute(
+        "UPDATE version SET rows = rows + ?, dropped = dropped + ?, "
+        "last_record = CASE WHEN ? > 0 THEN max(ifnull(last_record, 0), ?) ELSE last_record END WHERE id = ?",
+        (
+            addition.rows,
+            max(0, addition.dropped - before) + addition.expired,
+            addition.rows,
+            addition.received_at,
+            version,
+        ),
+    )

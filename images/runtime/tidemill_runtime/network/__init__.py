@@ -1,0 +1,1 @@
+"""Addresses that requests may lead to, and heads of HTTP requests."""

@@ -1,0 +1,1 @@
+"""Predicting without any transport: limits, batching, metadata, explanations."""

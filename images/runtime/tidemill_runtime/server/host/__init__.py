@@ -1,0 +1,1 @@
+"""Sockets, readiness and log lines of a server process."""

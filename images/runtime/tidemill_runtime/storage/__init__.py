@@ -1,0 +1,1 @@
+"""One way to read and write files, wherever a URI says they are: a mounted claim or an object store."""

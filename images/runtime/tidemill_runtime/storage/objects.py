@@ -1,0 +1,205 @@
+"""Folders of S3, Google Cloud Storage and Azure, through obstore.
+
+Apart from `storage` so that only who reads an object store loads its library. Errors are sorted here
+into what a person must fix (missing, denied) and what another try may cure (everything else).
+"""
+
+import io
+import os
+import re
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import obstore
+from obstore import exceptions
+from obstore import store as stores
+
+from tidemill_contracts.storage import CREDENTIALS, Uri
+from tidemill_runtime.network import addresses
+from tidemill_runtime.network.proxy import Ticket
+from tidemill_runtime.redaction import redact
+from tidemill_runtime.storage.base import ADDRESS_REFUSED, CHUNK, Entry, StorageError
+
+if TYPE_CHECKING:
+    from obstore import WritableFile
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+
+_STATUS = re.compile(r"status code: (\d{3})")
+_ANSWER = re.compile(r"<Code>([^<]+)</Code>.*?<Message>([^<]+)</Message>", re.DOTALL)
+_CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
+_CAUSE = re.compile(r'(?:message|error): "([^"]+)"')  # of the system or of the name server, only in the debug text
+_UNTICKETED = "407 Proxy Authentication Required"
+_RETRY: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+_CLIENT: "ClientConfig" = {
+    "connect_timeout": timedelta(seconds=10),
+    "read_timeout": timedelta(seconds=60),
+    "timeout": timedelta(hours=1),  # of a whole request; the library's 30 s would cut a large file off
+    "allow_http": True,  # stores inside the cluster often have no TLS; the endpoint's own scheme decides
+}
+
+
+class ObjectFolder:
+    """A prefix of a bucket; credentials are the Secret's, else those of the environment (workload identity)."""
+
+    def __init__(self, uri: Uri, secret: dict[str, str]) -> None:
+        self.uri = uri
+        self._prefix = f"{uri.path}/" if uri.path else ""
+        try:
+            endpoint = _endpoint(uri, secret)
+            self._ticket = Ticket(is_plain_allowed=urllib.parse.urlsplit(endpoint).scheme == "http")
+            _check_endpoint(uri, endpoint)
+            self._store = _connect(uri, secret, self._ticket)
+        except (exceptions.BaseError, ValueError) as error:
+            raise StorageError("InvalidUri", f"cannot open {uri}: {error}", retriable=False) from error
+
+    def files(self, prefix: str = "") -> list[Entry]:
+        """Return every object below `prefix`, over all pages of the listing."""
+        below = self._prefix + (prefix.rstrip("/") + "/" if prefix else "")
+        try:
+            found = [
+                Entry(
+                    meta["path"].removeprefix(self._prefix),
+                    meta["size"],
+                    meta["last_modified"].timestamp(),
+                    meta["e_tag"],
+                )
+                for page in obstore.list(self._store, prefix=below or None)
+                for meta in page
+            ]
+        except exceptions.NotFoundError:
+            return []
+        except (exceptions.BaseError, OSError) as error:
+            raise self._translate(error, f"cannot list {self.uri}") from error
+        return sorted(found, key=lambda entry: entry.key)
+
+    def head(self, key: str) -> Entry | None:
+        """Return what is known of one object, None when there is no such object."""
+        try:
+            meta = obstore.head(self._store, self._prefix + key)
+        except (exceptions.NotFoundError, FileNotFoundError):
+            return None
+        except (exceptions.BaseError, OSError) as error:
+            raise self._translate(error, f"cannot read {self.uri.child(key)}") from error
+        return Entry(key, meta["size"], meta["last_modified"].timestamp(), meta["e_tag"])
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """Yield the content of an object in pieces of about a mebibyte."""
+        try:
+            for piece in obstore.get(self._store, self._prefix + key).stream(min_chunk_size=CHUNK):
+                yield bytes(piece)
+        except (exceptions.BaseError, OSError) as error:
+            raise self._translate(error, f"cannot read {self.uri.child(key)}") from error
+
+    def write(self, key: str, content: bytes) -> None:
+        """Put one object; an object store shows it whole or not at all."""
+        try:
+            obstore.put(self._store, self._prefix + key, content)
+        except (exceptions.BaseError, OSError) as error:
+            raise self._translate(error, f"cannot write {self.uri.child(key)}") from error
+
+    @contextmanager
+    def create(self, key: str) -> Iterator[BinaryIO]:
+        """Upload in parts; a writer that is not closed leaves parts that nobody sees (see the bucket's lifecycle)."""
+        doing = f"cannot write {self.uri.child(key)}"
+        try:
+            writer = obstore.open_writer(self._store, self._prefix + key)
+            yield cast(BinaryIO, _Sink(writer))
+            writer.close()
+        except (exceptions.BaseError, OSError) as error:
+            raise self._translate(error, doing) from error
+
+    def delete(self, keys: list[str]) -> None:
+        """Remove objects one after another, so that the order holds."""
+        for key in keys:
+            try:
+                obstore.delete(self._store, self._prefix + key)
+            except (exceptions.NotFoundError, FileNotFoundError):
+                continue
+            except (exceptions.BaseError, OSError) as error:
+                raise self._translate(error, f"cannot delete {self.uri.child(key)}") from error
+
+    def _translate(self, error: Exception, doing: str) -> StorageError:
+        refusal, self._ticket.refusal = self._ticket.refusal, None
+        if refusal is not None:
+            return StorageError(ADDRESS_REFUSED, f"{doing}: {refusal}", retriable=False)
+        if _UNTICKETED in str(error):  # the library takes the ticket from a request that goes to another host
+            text = f"{doing}: the store redirects to another one without TLS, which is not followed"
+            return StorageError(ADDRESS_REFUSED, text, retriable=False)
+        found = _translate(error, doing)
+        if found.reason == "StorageUnavailable" and self._ticket.problem is not None:
+            return StorageError(found.reason, f"{doing}: {self._ticket.problem}", retriable=True)
+        return found
+
+
+class _Sink(io.RawIOBase):
+    """The library's writer as Python's file interface has it: libraries ask `closed` without calling it."""
+
+    def __init__(self, writer: "WritableFile") -> None:
+        self._writer = writer
+
+    def writable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def write(self, content: Any) -> int:
+        """Queue all of `content` for upload."""
+        view = memoryview(content)
+        self._writer.write(view.tobytes())
+        return view.nbytes
+
+
+def _endpoint(uri: Uri, secret: dict[str, str]) -> str:
+    """Return the URL of the store as Secret or environment have it; empty for the cloud's own, which has TLS."""
+    if uri.scheme == "s3":
+        names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+        return secret.get("AWS_ENDPOINT_URL") or next((os.environ[n] for n in names if os.environ.get(n)), "")
+    return os.environ.get("AZURE_STORAGE_ENDPOINT", "") if uri.scheme == "az" else ""
+
+
+def _check_endpoint(uri: Uri, endpoint: str) -> None:
+    """Refuse at once what the proxy would refuse after the library's tries."""
+    parts = urllib.parse.urlsplit(endpoint)
+    if parts.hostname is None:
+        return
+    try:
+        addresses.addresses(parts.hostname, parts.port or 443)
+    except addresses.RefusedError as error:
+        raise StorageError(ADDRESS_REFUSED, f"{uri}: {error}", retriable=False) from error
+    except OSError:  # it may have a name later; the library says so better
+        return
+
+
+def _connect(uri: Uri, secret: dict[str, str], ticket: Ticket) -> "ObjectStore":
+    config: Any = {option: secret[key] for key, option in CREDENTIALS[uri.scheme].items() if secret.get(key)}
+    client: Any = _CLIENT
+    if not urllib.request.getproxies():  # one of the environment is the administrator's way out, and does the dialling
+        client = {**_CLIENT, "proxy_url": ticket.url()}
+    if uri.scheme == "s3":
+        return stores.S3Store(uri.authority, config=config, client_options=client, retry_config=_RETRY)
+    if uri.scheme == "gs":
+        return stores.GCSStore(uri.authority, config=config, client_options=client, retry_config=_RETRY)
+    return stores.AzureStore(uri.authority, config=config, client_options=client, retry_config=_RETRY)
+
+
+def _translate(error: Exception, doing: str) -> StorageError:
+    # Listings report refusals and missing buckets as generic errors with the answer in the text.
+    text, _, debug = redact(str(error)).partition("\n\nDebug source:")  # before it is cut
+    status = _STATUS.search(text)
+    code = status.group(1) if status else ""
+    said = _ANSWER.search(text)
+    cause = _CAUSE.search(debug)
+    short = f"{said.group(1)}: {said.group(2)}" if said else text.strip()[:300] + (f": {cause[1]}" if cause else "")
+    if isinstance(error, (exceptions.NotFoundError, FileNotFoundError)) or code == "404":
+        return StorageError("NotFound", f"{doing}: no such object or bucket", retriable=False)
+    denied = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError)
+    if isinstance(error, denied) or code in ("401", "403"):
+        return StorageError("AccessDenied", f"{doing}: the store refused the credentials: {short}", retriable=False)
+    untrusted = _CERTIFICATE.search(debug)
+    if untrusted:
+        text = f"{doing}: the server's certificate is not trusted here: {untrusted[1]}"
+        return StorageError("AccessDenied", text, retriable=False)
+    return StorageError("StorageUnavailable", f"{doing}: {short}", retriable=True)

@@ -1,0 +1,104 @@
+"""The process around a run: configuration from the environment, log lines, termination message, exit code."""
+
+import logging
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from tidemill_contracts.training import (
+    CONFIG_ENV,
+    EXIT_NOT_RETRIABLE,
+    PROBE_ENV,
+    Failure,
+    ProbeConfig,
+    ProbeResult,
+    TrainerConfig,
+    TrainingResult,
+)
+from tidemill_runtime import configuration, redaction
+from tidemill_runtime.trainer import errors
+from tidemill_runtime.trainer.report import message, shutdown
+
+if TYPE_CHECKING:
+    from tidemill_runtime.trainer.run.data_phase import Progress
+
+log = logging.getLogger("tidemill.trainer")
+
+
+def train() -> int:
+    """Run one training run and return the exit code."""
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a program's lines are forwarded as they come
+    with redaction.streams():
+        return _train()
+
+
+def _train() -> int:
+    _start()
+    try:
+        config = TrainerConfig.from_json(configuration.read(CONFIG_ENV) or "{}")
+        if (config.code.entrypoint is None) == (config.code.command is None):
+            raise ValueError("code: exactly one of entrypoint and command must be given")
+    except (ValidationError, ValueError) as error:
+        failure = Failure(category="Infrastructure", reason="InvalidConfig", message=f"{CONFIG_ENV}: {error}")
+        return _fail(failure, EXIT_NOT_RETRIABLE)
+    # Only now: the numeric libraries take seconds to load and are not needed to refuse a configuration.
+    from tidemill_runtime.trainer.run import function
+    from tidemill_runtime.trainer.run.data_phase import Progress
+
+    log.info("run %s of pipeline %s/%s", config.run, config.namespace, config.pipeline)
+    progress = Progress()
+    try:
+        result = function.run(config, progress)
+    except Exception as error:
+        failure, code = errors.classify(error)
+        if failure.reason == "InternalError":
+            traceback.print_exc()
+        return _fail(failure, code, progress)
+    message.write(result)
+    log.info("succeeded: %s", result.digest)
+    return 0
+
+
+def probe() -> int:
+    """Resolve the inputs' revisions; return 0 even where inputs have errors, the result names them."""
+    with redaction.streams():
+        return _probe()
+
+
+def _probe() -> int:
+    _start()
+    try:
+        config = ProbeConfig.from_json(configuration.read(PROBE_ENV) or "{}")
+    except ValueError as error:
+        message.write(ProbeResult(errors={"": f"{PROBE_ENV}: {error}"}))
+        return EXIT_NOT_RETRIABLE
+    from tidemill_runtime.trainer import probe as probing
+
+    message.write(probing.probe(config))
+    return 0
+
+
+def _start() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    shutdown.install()
+
+
+def _fail(failure: Failure, code: int, progress: "Progress | None" = None) -> int:
+    log.error("failed: %s, %s: %s", failure.category, failure.reason, failure.message)
+    message.write(
+        TrainingResult(
+            outcome="Failed",
+            failure=failure,
+            rows=progress.rows if progress is not None else {},
+            data=progress.data if progress is not None else {},
+            seconds=progress.seconds if progress is not None else {},
+            warnings=tuple(progress.warnings) if progress is not None else (),
+        )
+    )
+    return code

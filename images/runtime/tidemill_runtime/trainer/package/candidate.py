@@ -1,0 +1,23 @@
+"""A trained model on its way to a version: what is needed to judge it and to write it down."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tidemill_runtime.trainer.model.inspection import Model
+from tidemill_runtime.trainer.model.metrics import Metrics
+from tidemill_runtime.trainer.package.native import Native
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model with everything needed to judge it and to write it down."""
+
+    model: Model
+    training: pd.DataFrame  # rows as the model takes them
+    holdout: pd.DataFrame
+    score: Callable[[Model], tuple[Metrics, list[str]]]  # the same for candidate and champion
+    reported: Metrics  # what a program says of its own model
+    form: Native | None  # None: made here
+    others: dict[str, bytes]  # further files of the version

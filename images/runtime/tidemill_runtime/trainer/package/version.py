@@ -1,0 +1,170 @@
+"""From a judged model to the files of a version and its manifest.
+
+Equal inputs give equal bytes: no time, no run name and no random name gets into any file.
+"""
+
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tidemill_contracts.artifact import (
+    ONNX_FILE,
+    REFERENCE_FILE,
+    SAMPLE_FILE,
+    Format,
+    Lineage,
+    ModelManifest,
+    Sample,
+    Signature,
+    canonical_json,
+    sha256,
+)
+from tidemill_contracts.reference import ReferenceProfile
+from tidemill_contracts.runtimes import VERIFIED
+from tidemill_contracts.training import TrainerConfig
+from tidemill_runtime.trainer.errors import RunError
+from tidemill_runtime.trainer.model import inspection
+from tidemill_runtime.trainer.model.inspection import Model
+from tidemill_runtime.trainer.model.metrics import Metrics
+from tidemill_runtime.trainer.onnx.convert import Converted
+from tidemill_runtime.trainer.package import native, proof, reference_profile
+from tidemill_runtime.trainer.package.candidate import Candidate
+from tidemill_runtime.trainer.package.native import Native
+
+_FRAMEWORKS = ("scikit-learn", "numpy", "pandas", "scipy", "skops", "skl2onnx", "onnx")
+
+
+@dataclass(frozen=True)
+class Package:
+    """Everything that is published."""
+
+    manifest: ModelManifest
+    files: dict[str, bytes]
+    onnx: str  # "verified", or why there is no ONNX form
+
+
+def pack(
+    config: TrainerConfig, judged: Candidate, metrics: Metrics, revisions: dict[str, str], digests: dict[str, str]
+) -> Package:
+    """Return the files of a version of a judged model.
+
+    Raises:
+        RunError: UserError; the model has no form that a server may load.
+    """
+    model, holdout = judged.model, judged.holdout
+    predicted = model.predict(holdout)
+    form = judged.form or native.dump(model.estimator, allow_pickle=config.allow_pickle)
+    proved = proof.Proved(inspection.signature(model, judged.training))
+    if form.form != "onnx":
+        _check_round_trip(form, model, holdout, predicted)
+        proved = proof.proved(form, model, proved.signature, judged.training, holdout)
+    return assemble(
+        config,
+        model=model,
+        form=form,
+        others=judged.others,
+        profile=reference_profile.profile(model, judged.training, predicted, model.probabilities(holdout), metrics),
+        sample=reference_profile.sample(model, holdout),
+        signature=proved.signature,
+        metrics=metrics,
+        revisions=revisions,
+        digests=digests,
+        converted=proved.converted,
+        batching=proved.batching,
+    )
+
+
+def assemble(
+    config: TrainerConfig,
+    *,
+    model: Model,
+    form: Native,
+    others: dict[str, bytes],
+    profile: ReferenceProfile,
+    sample: Sample,
+    signature: Signature,
+    metrics: Metrics,
+    revisions: dict[str, str],
+    digests: dict[str, str],
+    converted: Converted | None,
+    batching: bool | None = None,
+) -> Package:
+    """Return files and manifest; `form` is the version's main form, `converted` its ONNX form where one was tried.
+
+    `batching`: whether the main form may answer several requests together, None where that is not known.
+    """
+    files = {
+        **others,
+        form.file: form.content,
+        REFERENCE_FILE: canonical_json(profile.model_dump(mode="json")),
+        SAMPLE_FILE: canonical_json(sample.model_dump(mode="json")),
+    }
+    formats: tuple[Format, ...] = (form.form,)
+    if converted is not None and converted.content is not None:
+        files[ONNX_FILE] = converted.content
+        formats = (form.form, "onnx")
+    manifest = ModelManifest(
+        pipeline=config.pipeline,
+        task=model.task,
+        formats=formats,
+        files={name: sha256(content) for name, content in files.items()},
+        model_digest=sha256(form.content),
+        signature=signature,
+        metrics=metrics,
+        classes=None if model.classes is None else tuple(inspection.plain(value) for value in model.classes),
+        lineage=lineage(config, revisions, digests),
+        onnx_parity=converted.report if converted is not None else None,
+        batching=batching,
+    )
+    return Package(manifest, files, _onnx_note(form, converted))
+
+
+def _onnx_note(form: Native, converted: Converted | None) -> str:
+    if converted is None:
+        return "as the program wrote it" if form.form == "onnx" else f"not converted from format {form.form}"
+    return VERIFIED if converted.report.passed else converted.report.reason
+
+
+def lineage(config: TrainerConfig, revisions: dict[str, str], digests: dict[str, str]) -> Lineage:
+    """Return everything that decided the outcome of this run."""
+    return Lineage(
+        data=revisions,
+        data_digests=digests,
+        code=config.code.digest,
+        image=config.image,
+        parameters=config.parameters,
+        seed=config.seed,
+        frameworks=frameworks(),
+    )
+
+
+def frameworks() -> dict[str, str]:
+    """Return the versions of what computed the model."""
+    found = {"python": platform.python_version()}
+    for name in _FRAMEWORKS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # an image with a leaner environment
+            continue
+    return found
+
+
+def _check_round_trip(form: Native, model: Model, holdout: pd.DataFrame, predicted: inspection.Values) -> None:
+    """Refuse a native form that does not answer as the model in memory does."""
+    if form.form != "skops":
+        return  # a pickle was loaded in a process of its own
+    loaded = inspection.inspect(native.load_skops(form.content), holdout, model.root)
+    found = loaded.predict(holdout)
+    if not _is_same(found, predicted):
+        text = f"the stored {type(model.estimator).__name__} does not answer as the trained one: it cannot be served"
+        raise RunError("UserError", "Unservable", text)
+
+
+def _is_same(found: inspection.Values, predicted: inspection.Values) -> bool:
+    """Return whether answers are the same, but for the last bits: arrays may lie otherwise in memory once read."""
+    if predicted.dtype.kind != "f" or found.shape != predicted.shape:
+        return np.array_equal(found, predicted)
+    return np.allclose(found, predicted, rtol=1e-9, atol=1e-12, equal_nan=True)

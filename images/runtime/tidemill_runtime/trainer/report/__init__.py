@@ -1,0 +1,1 @@
+"""What a run leaves behind when it ends: the termination message, and ending at a signal."""

@@ -1,0 +1,1 @@
+"""A training run from data to a published version."""

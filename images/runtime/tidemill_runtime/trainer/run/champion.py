@@ -1,0 +1,71 @@
+"""Scoring the version in charge on the candidate's own holdout, so that a gate compares like with like.
+
+Where that cannot be done (another format, other columns) the metrics recorded at its training stand in,
+and the note says so: a verdict never mixes the two silently.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from tidemill_contracts.training import Champion, TrainerConfig
+from tidemill_runtime import artifacts
+from tidemill_runtime.artifacts import ArtifactError, Version
+from tidemill_runtime.storage.base import SECRET_NOT_FOUND, StorageError
+from tidemill_runtime.trainer.errors import RunError
+from tidemill_runtime.trainer.model import inspection
+from tidemill_runtime.trainer.model.inspection import Model
+from tidemill_runtime.trainer.model.metrics import Metrics
+from tidemill_runtime.trainer.package import native
+from tidemill_runtime.trainer.report import shutdown
+
+Score = Callable[[Model], Metrics]
+
+
+def judge(config: TrainerConfig, features: pd.DataFrame, score: Score, root: Path) -> tuple[Metrics | None, str | None]:
+    """Return the champion's metrics and, when they are the recorded ones, why; (None, None) without a champion.
+
+    Raises:
+        StorageError: the store does not answer now; the run is tried again rather than judged on old numbers.
+    """
+    champion = config.champion
+    if champion is None:
+        return None, None
+    with shutdown.scratch("tidemill-champion-") as folder:
+        try:
+            version = artifacts.open_version(champion.uri, champion.digest, config.store_secret, into=folder)
+        except ArtifactError as error:
+            return _recorded(champion, f"it could not be verified: {error}")
+        except StorageError as error:
+            if error.retriable and error.reason != SECRET_NOT_FOUND:  # the run's Secret may be for another store
+                raise
+            return _recorded(champion, f"it could not be read: {error}")
+        return _score(champion, version, config, features, score, root)
+
+
+def _score(
+    champion: Champion, version: Version, config: TrainerConfig, features: pd.DataFrame, score: Score, root: Path
+) -> tuple[Metrics, str | None]:
+    wanted = [column.name for column in version.manifest.signature.inputs]
+    absent = [name for name in wanted if name not in features.columns]
+    if absent:
+        return _recorded(champion, f"it takes columns that the data no longer has: {', '.join(absent[:10])}")
+    try:
+        estimator = native.load_version(version, allow_pickle=config.allow_pickle)
+    except Exception as error:  # loading runs the code of an older scikit-learn model: any error means the same
+        return _recorded(champion, f"it does not load here: {type(error).__name__}: {error}")
+    if estimator is None:
+        return _recorded(champion, f"format {', '.join(version.manifest.formats)} cannot be scored here")
+    try:
+        found = score(inspection.inspect(estimator, features[wanted], root))
+    except RunError as error:
+        return _recorded(champion, f"it cannot be scored on this holdout: {error}")
+    # A metric that only the champion's own program could compute is taken from its record.
+    absent = [name for name in config.gate_metrics if name not in found and champion.metrics.get(name) is not None]
+    note = f"recorded {', '.join(absent)} of {champion.version} used: not computed here" if absent else None
+    return {**found, **{name: champion.metrics[name] for name in absent}}, note
+
+
+def _recorded(champion: Champion, why: str) -> tuple[Metrics, str]:
+    return dict(champion.metrics), f"recorded metrics of {champion.version} are used: {why}"

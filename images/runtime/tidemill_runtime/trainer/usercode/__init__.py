@@ -1,0 +1,1 @@
+"""Calling the Python functions that users write."""
