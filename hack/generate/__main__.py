@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hack.generate import crd, gitops, pages, protobuf
+from hack.generate import crd, gitops, pages, protobuf, rooms
 from tidemill.api.v1alpha1 import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,6 +18,7 @@ def wanted(root: Path) -> dict[Path, str]:
     files[root / "crds" / "kustomization.yaml"] = _kustomization()
     files[root / gitops.PATCH] = gitops.patch(root)
     files |= protobuf.modules(root)
+    files |= rooms.picture(root)
     for kind in KINDS:
         page = root / "docs" / "kinds" / pages.file_name(kind.INFO)
         files[page] = pages.render(kind, page.read_text() if page.exists() else None)
