@@ -25,6 +25,7 @@ from tidemill_runtime.server.dataplane.batcher import Batcher, concatenated
 from tidemill_runtime.server.dataplane.dataplane import DataPlane
 from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.process.lifecycle import Parts, assemble
+from tidemill_runtime.server.telemetry.exposition import Page
 from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 SCHEMA = Schema(
@@ -384,7 +385,7 @@ async def test_a_forest_is_called_for_many_requests_at_once(
 
 
 def telemetry_value(telemetry: Telemetry, name: str) -> float:
-    lines = telemetry.exposition().decode().splitlines()
+    lines = Page(telemetry).render().decode().splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
 
 

@@ -21,6 +21,7 @@ from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.http import explain, inference
 from tidemill_runtime.server.process.lifecycle import Parts, assemble
 from tidemill_runtime.server.rpc import inference_service
+from tidemill_runtime.server.telemetry.exposition import Page
 from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 V2, V1 = "/v2/models/demo/infer", "/v1/models/demo:predict"
@@ -145,12 +146,12 @@ async def test_too_many_in_flight_are_refused_at_once(numbers: Published) -> Non
     reply = await post(parts.app, V2, GOOD)
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
     assert reply.json() == {"error": "overloaded: 3 requests are in flight"}
-    assert b'tidemill_requests_in_flight{deployment="demo",version="demo-7"} 3.0' in telemetry.exposition()
+    assert b'tidemill_requests_in_flight{deployment="demo",version="demo-7"} 3.0' in Page(telemetry).render()
     assert (await call(parts.app, "GET", "/v2/health/live")).status == 200
     slow.let_go.set()
     assert [r.status for r in await asyncio.gather(*waiting)] == [200, 200, 200]
     assert (await post(parts.app, V2, GOOD)).status == 200
-    assert b'outcome="unavailable",version="demo-7"} 1.0' in telemetry.exposition()
+    assert b'outcome="unavailable",version="demo-7"} 1.0' in Page(telemetry).render()
 
 
 async def test_out_of_time_is_503_and_the_thread_keeps_its_place_until_it_ends(numbers: Published) -> None:

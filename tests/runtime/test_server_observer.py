@@ -18,6 +18,7 @@ from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.server.protocol.ids import MAX_ID
 from tidemill_runtime.server.telemetry import access_log, observer
 from tidemill_runtime.server.telemetry.access_log import AccessLog
+from tidemill_runtime.server.telemetry.exposition import Page
 from tidemill_runtime.server.telemetry.metrics import Telemetry
 from tidemill_runtime.server.telemetry.observer import Finished, Observer
 
@@ -230,7 +231,7 @@ async def test_lines_are_sampled_bounded_and_counted(monkeypatch: pytest.MonkeyP
         full.record(0.0, 200, {"number": number})
     await full.flush(5)
     assert [json.loads(line)["number"] for line in os.read(read, 1 << 16).splitlines()] == [2, 3, 4]
-    assert b"access_log_lines_dropped_total" in counted.exposition()
+    assert b"access_log_lines_dropped_total" in Page(counted).render()
     assert counted.access_lines_dropped._cells[counted.access_lines_dropped._column] == 2
 
 

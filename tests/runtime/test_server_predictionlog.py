@@ -21,6 +21,7 @@ from tidemill_runtime.model.prediction import Answer
 from tidemill_runtime.predictionlog import record_batches
 from tidemill_runtime.predictionlog import recorder as predictionlog
 from tidemill_runtime.predictionlog.record_batches import BatchWriter, Record, Several, Singles
+from tidemill_runtime.server.telemetry.exposition import Page
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ async def test_records_arrive_as_the_contract_says(numbers: Published, monitor: 
     assert len(batch.latencies) == 2
     assert all(0 < seconds < 5 for seconds in batch.latencies)
     assert all(abs(at - time.time()) < 60 for at in batch.times)
-    assert b'records_sent_total{deployment="demo",namespace="team-a",version="demo-7"} 3.0' in telemetry.exposition()
+    assert b'records_sent_total{deployment="demo",namespace="team-a",version="demo-7"} 3.0' in Page(telemetry).render()
 
 
 async def test_an_unknown_digest_gets_its_reference_first(numbers: Published, monitor: FakeMonitor) -> None:
@@ -110,12 +111,12 @@ async def test_no_monitor_costs_records_and_never_an_answer(numbers: Published) 
         assert recorder(parts)._queued_rows == 10
         assert (
             b'records_dropped_total{deployment="demo",namespace="team-a",version="demo-7"} 15.0'
-            in telemetry.exposition()
+            in Page(telemetry).render()
         )
         await recorder(parts).flush(0.5)
         assert (
             b'records_dropped_total{deployment="demo",namespace="team-a",version="demo-7"} 25.0'
-            in telemetry.exposition()
+            in Page(telemetry).render()
         )
 
 
@@ -162,7 +163,7 @@ async def test_records_on_their_way_into_a_batch_are_sent_at_the_end_or_counted(
             assert (batch.ids, batch.errors, batch.dropped) == (["a/0", "a/1", "b/0", "b/1"], 1, 0)
             expected = b"records_sent_total"
         labels = b'{deployment="demo",namespace="team-a",version="demo-7"}'
-        assert expected + labels + b" 4.0" in telemetry.exposition()
+        assert expected + labels + b" 4.0" in Page(telemetry).render()
 
 
 async def test_a_batch_cut_short_between_two_of_its_slices_loses_no_record_and_repeats_none(
@@ -222,7 +223,7 @@ async def test_a_refused_batch_is_dropped_and_counted(numbers: Published, monito
         assert len(monitor.posts) == 1
         assert (
             b'records_dropped_total{deployment="demo",namespace="team-a",version="demo-7"} 1.0'
-            in telemetry.exposition()
+            in Page(telemetry).render()
         )
 
 

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.telemetry import metrics, process_usage, shared_counters
+from tidemill_runtime.server.telemetry.exposition import Page
 from tidemill_runtime.server.telemetry.metrics import Telemetry
 from tidemill_runtime.server.telemetry.shared_counters import Board
 
@@ -22,7 +23,7 @@ def page(counted: Telemetry) -> dict[tuple[str, str], float]:
         (sample.name, sample.labels.get("le") or sample.labels.get("status") or sample.labels.get("outcome") or ""): (
             sample.value
         )
-        for family in text_string_to_metric_families(counted.exposition().decode())
+        for family in text_string_to_metric_families(Page(counted).render().decode())
         for sample in family.samples
         if sample.labels.get("status") in (None, "200") or "le" not in sample.labels
     }
@@ -70,10 +71,10 @@ def test_a_bucket_ends_at_the_objective_and_holds_what_meets_it() -> None:
 
 def test_the_model_is_told_when_it_is_loaded() -> None:
     counted = Telemetry(CONFIG)
-    assert b"tidemill_model_info" not in counted.exposition()
+    assert b"tidemill_model_info" not in Page(counted).render()
     counted.platform = "sklearn"
     line = b'tidemill_model_info{deployment="d",digest="sha256:0",namespace="n",runtime="sklearn",version="v"} 1.0'
-    assert line in counted.exposition().splitlines()
+    assert line in Page(counted).render().splitlines()
 
 
 def test_counters_outlive_the_process_that_wrote_them_and_gauges_do_not() -> None:

@@ -19,7 +19,7 @@ PHASES: tuple[Phase, ...] = ("loading", "ready", "draining")  # the board holds 
 class State:
     """Phase of the process, and when its event loop last moved."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, cells: Cells | None = None) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, cells: "Cells | None" = None) -> None:
         self._phase: Phase = "loading"
         self._clock = clock
         self._beat: float | None = None
