@@ -16,7 +16,7 @@ from hack.bench.serving.comparison import Settings
 from hack.bench.serving.progress import Progress
 from hack.bench.serving.results import Figure, Results
 from hack.bench.serving.servers import OWN, Launch, Place, Server
-from hack.tools.pypi import REPOSITORY
+from hack.tools.paths import REPOSITORY
 
 SOURCES = ("images/runtime", "operator")
 
