@@ -90,6 +90,34 @@ def test_every_field_and_every_item_is_described(kind: type[Resource]) -> None:
     assert silent == []
 
 
+PRIVATE = r"\b(taken back|takes back|told|asked for|asks for|born|birth|in force|leaving|figures|roll-(out|back))\b"
+"""Words of the code that a reader of `kubectl explain` does not know."""
+
+
+@by_kind
+def test_descriptions_are_sentences_in_the_words_of_the_field(kind: type[Resource]) -> None:
+    texts = {
+        path: schema["description"] for path, schema, _ in nodes(crd.object_schema(kind)) if "description" in schema
+    }
+
+    assert {path: text for path, text in texts.items() if not text.endswith(".")} == {}
+    assert {path: text for path, text in texts.items() if re.search(PRIVATE, text)} == {}
+
+
+@by_kind
+def test_a_field_that_may_be_left_out_says_what_that_means(kind: type[Resource]) -> None:
+    silent = []
+    for path, schema, _ in nodes(crd.object_schema(kind)["properties"]["spec"], ".spec"):
+        for name, child in schema.get("properties", {}).items():
+            known = name in schema.get("required", []) or "default" in child or "Defaults to" in child["description"]
+            is_collection = child.get("type") == "array" or "additionalProperties" in child  # absent: as good as empty
+            says = re.search(r"[Nn]ot set|neither is set|must be set|Set only|Used with", child["description"])
+            if not (known or is_collection or says):
+                silent.append(f"{path}.{name}")
+
+    assert silent == []
+
+
 @by_kind
 def test_defaults_stand_nowhere_inside_list_items(kind: type[Resource]) -> None:
     assert [path for path, schema, in_items in nodes(crd.object_schema(kind)) if in_items and "default" in schema] == []

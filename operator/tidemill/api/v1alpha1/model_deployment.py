@@ -42,12 +42,13 @@ class ModelReference(Model):
 
     pipeline: ObjectName | None = None
     """Name of a TrainingPipeline in the same namespace. If number is not set, the deployment follows the newest
-    approved version of this pipeline that was not rolled back."""
+    approved version of this pipeline that was not rolled back. Exactly one of pipeline and version must be set."""
     number: Annotated[int | None, Field(ge=1)] = None
     """Number of the version of the pipeline to serve. The deployment then stays on this version. If not set, the newest
     approved version is served."""
     version: ObjectName | None = None
-    """Name of a ModelVersion in the same namespace. The deployment stays on this version."""
+    """Name of a ModelVersion in the same namespace. The deployment stays on this version. Exactly one of pipeline and
+    version must be set."""
 
 
 class Autoscaling(Model):
@@ -100,10 +101,10 @@ class Check(Model):
     a server error, from 0 to 1. LatencyP50Milliseconds, LatencyP95Milliseconds, LatencyP99Milliseconds: 50th, 95th or
     99th percentile of the response time in milliseconds."""
     max: Annotated[float | None, Field(ge=0)] = None
-    """Maximum value with which the check passes."""
+    """Maximum value with which the check passes. If not set, there is no absolute limit."""
     max_ratio_to_stable: Annotated[float | None, Field(gt=0)] = None
     """Maximum ratio of the candidate's value to the stable version's value in the same interval with which the check
-    passes. For example, 1.2 allows a value that is 20 % higher."""
+    passes. For example, 1.2 allows a value that is 20 % higher. If not set, the versions are not compared."""
 
 
 class Analysis(Model):

@@ -120,9 +120,11 @@ class Performance(Model):
     metric: Literal["accuracy", "balanced_accuracy", "f1", "rmse", "mae", "r2"]
     """Metric that is computed: accuracy, balanced_accuracy or f1 for classification; rmse, mae or r2 for regression."""
     min: float | None = None
-    """Minimum acceptable value. A lower value makes the condition PerformanceDegraded True."""
+    """Minimum acceptable value. A lower value makes the condition PerformanceDegraded True. If not set, there is no
+    minimum."""
     max: float | None = None
-    """Maximum acceptable value. A higher value makes the condition PerformanceDegraded True."""
+    """Maximum acceptable value. A higher value makes the condition PerformanceDegraded True. If not set, there is no
+    maximum."""
     label_delay_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 86400
     """Time in seconds by which the label of a prediction is expected. Only windows that ended at least this long ago
     are judged."""

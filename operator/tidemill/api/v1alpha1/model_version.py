@@ -101,7 +101,8 @@ class ModelVersionSpec(Model):
     task: str
     """Task of the model: classification, regression, clustering, outlier-detection, transformation or unknown."""
     onnx: str | None = None
-    """Result of comparing the ONNX form with the native form: "verified", or why there is no verified ONNX form."""
+    """Result of comparing the ONNX form with the native form: "verified", or why there is no verified ONNX form. Not
+    set if nothing was compared."""
     onnx_check: int | None = None
     """Version of the check that compared the ONNX form with the native form. If not set, version 1."""
     batching: bool | None = None

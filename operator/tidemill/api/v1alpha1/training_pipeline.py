@@ -127,7 +127,8 @@ class Artifacts(Model):
     az://container/prefix. If not set, the PersistentVolumeClaim tidemill-artifacts of the namespace is used and created
     if necessary. The operator can be configured to use another name."""
     secret_ref: SecretRef | None = None
-    """Secret in the same namespace with the credentials of the object store. Must not be set with pvc://."""
+    """Secret in the same namespace with the credentials of the object store. Must not be set with pvc://. If not set,
+    no Secret is used."""
 
 
 class TrainingPipelineSpec(Model):
@@ -208,7 +209,7 @@ class TrainingPipelineSpec(Model):
     history: History = History()
     """How many finished runs and versions are kept."""
     artifacts: Artifacts = Artifacts()
-    """Where versions are stored."""
+    """Where versions are stored. If not set, in a PersistentVolumeClaim of the namespace."""
 
 
 class Observed(Model):

@@ -49,14 +49,15 @@ class Trigger(Model):
     message: Annotated[str, Field(max_length=1024)]
     """Explanation of the trigger."""
     from_: Annotated[str | None, Field(alias="from", max_length=1024)] = None
-    """Previous value: the revision before a change, or the name of the failed run that is repeated."""
+    """Previous value: the revision before a change, or the name of the failed run that is repeated. Not set if
+    there is none."""
     to: Annotated[str | None, Field(max_length=1024)] = None
     """New value: the revision after a change, the scheduled time, the value of the annotation, or the number of the
-    retry."""
+    retry. Not set if there is none."""
     id: Annotated[str | None, Field(max_length=256)] = None
     """Id of the request. Set only if a ModelMonitor requested the run."""
     monitor: Annotated[str | None, Field(max_length=253)] = None
-    """Name of the ModelMonitor that requested the run."""
+    """Name of the ModelMonitor that requested the run. Set only if a ModelMonitor requested it."""
     time: Time
     """Time when the operator decided to start the run."""
 

@@ -93,7 +93,8 @@ class DataSource(Model):
     """Secret in the same namespace with credentials for the URI. These keys are used. For s3://: AWS_ACCESS_KEY_ID,
     AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL. For gs://: GOOGLE_SERVICE_ACCOUNT_KEY. For
     az://: AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY. For http:// and https://: AUTHORIZATION, the value of
-    the Authorization header. Other keys are not mounted."""
+    the Authorization header. Other keys are not mounted. If not set,
+    no Secret is used."""
     expectations: Expectations | None = None
     """Checks that the data must pass before training. If not set, the data is not checked."""
 
@@ -156,9 +157,9 @@ class Gate(Model):
     """Name of the metric. Built-in metrics are accuracy, balanced_accuracy, f1, roc_auc and log_loss for classification
     and rmse, mae and r2 for regression. Other names refer to metrics that the training code computes."""
     min: float | None = None
-    """Minimum value with which the gate passes."""
+    """Minimum value with which the gate passes. If not set, there is no minimum."""
     max: float | None = None
-    """Maximum value with which the gate passes."""
+    """Maximum value with which the gate passes. If not set, there is no maximum."""
     against_champion: AgainstChampion | None = None
     """Comparison with the champion, the newest approved version. If not set, the candidate is not compared with it."""
 
