@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hack.generate import crd, gitops, pages, protobuf, rooms
+from hack.generate import crd, gitops, pages, protobuf, rooms, tables
 from tidemill.api.v1alpha1 import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ def wanted(root: Path) -> dict[Path, str]:
     for kind in KINDS:
         page = root / "docs" / "kinds" / pages.file_name(kind.INFO)
         files[page] = pages.render(kind, page.read_text() if page.exists() else None)
-    return files
+    return files | tables.pages(root)
 
 
 def _kustomization() -> str:

@@ -9,8 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from tidemill_contracts.base import Document
-
-DriftTest = Literal["PSI", "JensenShannon", "KolmogorovSmirnov", "Wasserstein", "ChiSquared"]
+from tidemill_contracts.drift_tests import DriftTestName
 
 
 class TestConfig(Document):
@@ -18,7 +17,7 @@ class TestConfig(Document):
 
     __test__ = False  # not a test class
 
-    test: DriftTest = "PSI"
+    test: DriftTestName = "PSI"
     threshold: float = 0.2
 
 
@@ -69,7 +68,7 @@ class ColumnScore(Document):
     """The verdict on one column of one window."""
 
     name: str
-    test: DriftTest | None = None
+    test: DriftTestName | None = None
     score: float | None = None  # None: not judged, see note
     threshold: float | None = None
     drifted: bool = False

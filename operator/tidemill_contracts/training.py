@@ -20,9 +20,6 @@ EXIT_NOT_RETRIABLE = 42  # the Job fails at once: another try cannot help
 INPUT_DIR_ENV = "TIDEMILL_INPUT_DIR"
 OUTPUT_DIR_ENV = "TIDEMILL_OUTPUT_DIR"
 
-CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss")
-REGRESSION_METRICS = ("rmse", "mae", "r2")
-LOWER_IS_BETTER = frozenset({"log_loss", "rmse", "mae"})
 NAME_LIMIT = 256  # characters of the name of a metric, a phase or a package in a result
 REVISION_LIMIT = 512  # characters of an input's revision
 

@@ -8,6 +8,7 @@ import pytest
 from tests.support.monitoring import DIGEST, START, Clock, batch, config, reference, running
 
 from tidemill_contracts.inference import Feedback
+from tidemill_contracts.model_metrics import names
 from tidemill_contracts.monitoring import PerformanceConfig, PerformanceReport
 from tidemill_contracts.reference import NumericProfile, ReferenceProfile
 from tidemill_runtime.monitor import ground_truth, schema
@@ -163,7 +164,8 @@ def test_a_metric_that_cannot_be_computed_says_why(tmp_path: Path, metric: str) 
         post(monitor, 1, [1] * 10)
         report = performance(monitor)
     assert (report.value, report.degraded) == (None, False)
-    assert report.note == f"{metric} is not computed for classes: one of accuracy, balanced_accuracy, f1, log_loss"
+    allowed = ", ".join(names("classification", monitored=True))
+    assert report.note == f"{metric} is not computed for classes: one of {allowed}"
 
 
 def test_a_label_whose_window_is_gone_still_counts_as_joined(tmp_path: Path) -> None:

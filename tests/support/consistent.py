@@ -10,9 +10,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tidemill_contracts.model_metrics import RESERVED
+
 Json = dict[str, Any]
 
-_BUILT_IN = {"accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss", "rmse", "mae", "r2"}
 _URIS = st.sampled_from(
     [
         "builtin://iris",
@@ -81,7 +82,7 @@ def _artifacts(document: Json) -> Json:
 
 
 def _pipeline(document: Json) -> Json:
-    if {g["metric"] for g in document.get("evaluation", {}).get("gates", [])} & _BUILT_IN:
+    if {g["metric"] for g in document.get("evaluation", {}).get("gates", [])} & set(RESERVED):
         document.setdefault("target", "label")
     if not document["code"].keys() & {"configMap", "command"}:
         document.setdefault("image", "trainer:1")

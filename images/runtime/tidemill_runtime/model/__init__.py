@@ -1,1 +1,1 @@
-"""What all models share, whatever family: frames of rows, predictions, rules and errors."""
+"""What all models share, whatever family: frames of rows, predictions, formulas of metrics, rules and errors."""

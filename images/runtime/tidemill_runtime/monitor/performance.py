@@ -1,7 +1,7 @@
 """Performance from joined labels: sums that add up over windows, and the metrics read from the sums.
 
 One joined label becomes a few additions (a confusion cell, or moments of the error); a metric of any set of windows
-is a function of the added sums. Definitions are scikit-learn's. Nothing here knows when labels came or are judged.
+is a function of the added sums, one of `model.metric_formulas`. Nothing here knows when labels came or are judged.
 """
 
 import json
@@ -9,15 +9,16 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from tidemill_contracts import model_metrics
 from tidemill_contracts.inference import Value
-from tidemill_contracts.reference import NumericProfile, Profile
+from tidemill_contracts.model_metrics import MetricTask
+from tidemill_contracts.reference import CategoricalProfile, NumericProfile, Profile
+from tidemill_runtime.model.metric_formulas import FORMULAS, Joined
 from tidemill_runtime.monitor.binning import ColumnBins
 
 Sums = Mapping[str, float]
 
-CLASSIFICATION: Final = ("accuracy", "balanced_accuracy", "f1", "log_loss")
-REGRESSION: Final = ("rmse", "mae", "r2")
-
+_PREDICTIONS: Final[dict[MetricTask, str]] = {"classification": "classes", "regression": "numeric predictions"}
 _CELL: Final = "confusion "
 _CLASS_LENGTH: Final = 100
 _OTHER: Final = "(other labels)"
@@ -68,57 +69,31 @@ def metric(name: str, sums: Sums, profile: Profile | None) -> tuple[float | None
     """Return the metric's value and a note; the value is None where it is not defined, and the note says why."""
     if profile is None:
         return None, "the reference has no profile of the predictions"
-    if isinstance(profile, NumericProfile):
-        if name not in REGRESSION:
-            return None, f"{name} is not computed for numeric predictions: one of {', '.join(REGRESSION)}"
+    task: MetricTask = "regression" if isinstance(profile, NumericProfile) else "classification"
+    allowed = model_metrics.names(task, monitored=True)
+    formula = FORMULAS[name].from_labels if name in allowed else None
+    if formula is None:
+        return None, f"{name} is not computed for {_PREDICTIONS[task]}: one of {', '.join(allowed)}"
+    joined, note = _joined(sums, profile)
+    try:
+        value = formula(joined)
+    except ValueError as error:
+        return None, str(error)
+    return (value if math.isfinite(value) else None), note
+
+
+def _joined(sums: Sums, profile: Profile) -> tuple[Joined, str]:
+    """Return what formulas take, and a note on labels that can never be met."""
+    if not isinstance(profile, CategoricalProfile):
         note = f"{sums[_INVALID]:.0f} labels or predictions are not numbers" if sums.get(_INVALID) else ""
-        return _regression(name, sums), note
-    if name not in CLASSIFICATION:
-        return None, f"{name} is not computed for classes: one of {', '.join(CLASSIFICATION)}"
+        return Joined(sums, {}, None), note
     cells = {_parse(key): value for key, value in sums.items() if key.startswith(_CELL)}
     never = {true for true, _ in cells} - {predicted for _, predicted in cells} - set(profile.categories)
     labels = sum(value for (true, _), value in cells.items() if true in never)
     note = f"{labels:.0f} labels name classes that are never predicted: {', '.join(sorted(never)[:5])}" if never else ""
-    if name == "log_loss":
-        if not sums.get("log_loss_count"):
-            return None, "log_loss needs two classes and the predicted class's probability"
-        return sums["log_loss"] / sums["log_loss_count"], note
-    if not cells:
-        return None, note
-    if name == "f1":
-        return _f1(cells, _positive(set(profile.categories) if len(profile.categories) > 1 else _classes(cells))), note
-    return (_accuracy(cells) if name == "accuracy" else _balanced_accuracy(cells)), note
-
-
-Cells = dict[tuple[str, str], float]  # (true, predicted) -> number
-
-
-def _accuracy(cells: Cells) -> float:
-    return sum(v for (true, predicted), v in cells.items() if true == predicted) / sum(cells.values())
-
-
-def _balanced_accuracy(cells: Cells) -> float:
-    """Mean recall over the classes that occur among the labels."""
-    recalls = []
-    for wanted in {true for true, _ in cells}:
-        total = sum(v for (true, _), v in cells.items() if true == wanted)
-        recalls.append(cells.get((wanted, wanted), 0.0) / total)
-    return sum(recalls) / len(recalls)
-
-
-def _f1(cells: Cells, positive: str | None) -> float:
-    """F1 of the positive class, or without one the plain mean over classes that occur as label or prediction."""
-    scores = []
-    for wanted in {positive} if positive is not None else _classes(cells):
-        hit = cells.get((wanted, wanted), 0.0)
-        said = sum(v for (_, predicted), v in cells.items() if predicted == wanted)
-        is_ = sum(v for (true, _), v in cells.items() if true == wanted)
-        scores.append(2 * hit / (said + is_) if said + is_ else 0.0)
-    return sum(scores) / len(scores)
-
-
-def _classes(cells: Cells) -> set[str]:
-    return {name for cell in cells for name in cell}
+    occurring = {name for cell in cells for name in cell}
+    positive = _positive(set(profile.categories) if len(profile.categories) > 1 else occurring)
+    return Joined(sums, cells, positive), note
 
 
 def _positive(classes: set[str]) -> str | None:
@@ -131,20 +106,6 @@ def _order(text: str) -> tuple[float, str]:
         return float(text), text
     except ValueError:
         return math.inf, text
-
-
-def _regression(name: str, sums: Sums) -> float | None:
-    count = sums.get("count", 0.0)
-    if not count:
-        return None
-    if name == "mae":
-        return sums["absolute_error"] / count
-    if name == "rmse":
-        return math.sqrt(sums["squared_error"] / count)
-    spread = sums["label_squared"] - sums["label"] ** 2 / count
-    if count < 2 or spread <= 0:
-        return None  # not defined for one label or labels all alike
-    return 1.0 - sums["squared_error"] / spread
 
 
 def _number(value: Value) -> float | None:

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from tidemill_contracts import drift_tests
 from tidemill_contracts.monitoring import (
     ColumnScore,
     DriftConfig,
@@ -19,12 +20,12 @@ from tidemill_contracts.monitoring import (
     TestConfig,
     WindowReport,
 )
-from tidemill_contracts.reference import NumericProfile, Profile
+from tidemill_contracts.reference import CategoricalProfile, NumericProfile, Profile
 from tidemill_runtime.monitor import latency
 from tidemill_runtime.monitor.binning import FEATURE, PREDICTION, ColumnBins, Counts, Layout
 from tidemill_runtime.monitor.queries import StoredWindow, WindowCounts
-from tidemill_runtime.monitor.stattests import CATEGORICAL, FALLBACK, NUMERIC, TESTS, Bins
-from tidemill_runtime.monitor.stattests.sample import NO_POSITIONS
+from tidemill_runtime.monitor.stattests.formulas import FORMULAS
+from tidemill_runtime.monitor.stattests.sample import NO_POSITIONS, Bins
 
 GRACE_SECONDS: Final = 5.0  # servers send at most once a second; a window closes when its records had time to come
 
@@ -126,21 +127,22 @@ def column_score(name: str, column: ColumnBins, counts: Counts, test: TestConfig
 
 def _judge(profile: Profile, tally: ColumnTally, config: TestConfig, notes: list[str]) -> dict[str, object]:
     """Return test, threshold, score and drifted; reasons for the unexpected go to `notes`."""
-    test, threshold = TESTS[config.test], config.threshold
-    if profile.kind not in test.kinds:
-        notes.append(f"{test.name} needs a {NUMERIC} column; judged by {FALLBACK} instead")
-        test = TESTS[FALLBACK]
-        threshold = test.default_threshold
+    test, threshold = drift_tests.BY_NAME[config.test], config.threshold
+    if not test.suits(profile.kind):
+        notes.append(f"{test.name} needs a {test.columns} column; judged by {drift_tests.FALLBACK.name} instead")
+        test = drift_tests.FALLBACK
+        threshold = test.threshold
     verdict: dict[str, object] = {"test": test.name, "threshold": threshold}
     reference, current, bins = _samples(profile, tally)
     if not reference.sum() or not current.sum():
         notes.append("no values to compare" if reference.sum() else "the reference has no values")
         return verdict
-    score = test.score(reference, current, bins)
+    formula = FORMULAS[test.name]
+    score = formula.score(reference, current, bins)
     if not math.isfinite(score):
         notes.append(f"{test.name} is not defined: the reference has no spread")
         return verdict
-    noise = test.noise_floor(reference, current, bins)
+    noise = formula.noise_floor(reference, current, bins)
     if threshold <= score <= noise:
         notes.append(f"not beyond noise: {int(current.sum())} values reach {noise:.3g} without any change")
     return verdict | {"score": score, "drifted": score >= threshold and score > noise}
@@ -181,7 +183,7 @@ def _unseen(profile: Profile, tally: ColumnTally) -> float:
 
     Where the reference keeps rare categories under `other`, only the excess over its share there is unseen.
     """
-    if profile.kind != CATEGORICAL or not tally.rows:
+    if not isinstance(profile, CategoricalProfile) or not tally.rows:
         return 0.0
     rows = sum(profile.counts) + profile.missing
     return max(0.0, int(tally.bins[-1]) / tally.rows - _ratio(profile.counts[-1], rows))

@@ -29,13 +29,19 @@ from tidemill.api.base import (
     rule,
     rules,
 )
+from tidemill_contracts.drift_tests import DRIFT_TESTS, FALLBACK, DriftTestName
+from tidemill_contracts.model_metrics import MonitoredMetric, listed
 
-DriftTest = Literal["PSI", "JensenShannon", "KolmogorovSmirnov"]
-TEST_HELP = (
-    "Drift test. PSI: population stability index, 0 or more; 0.2 is a common threshold. "
-    "JensenShannon: Jensen-Shannon distance, from 0 to 0.83; 0.1 is a common threshold. "
-    "KolmogorovSmirnov: Kolmogorov-Smirnov statistic, from 0 to 1, for numeric columns; 0.1 is a common threshold. "
-    "For other columns PSI with threshold 0.2 replaces KolmogorovSmirnov."
+TEST_HELP = " ".join(
+    (
+        "Drift test.",
+        *(
+            f"{t.name}: {t.title}, {t.range}{', for numeric columns' if t.columns == 'numeric' else ''}; "
+            f"{t.threshold} is a common threshold."
+            for t in DRIFT_TESTS
+        ),
+        f"For other columns {FALLBACK.name} with threshold {FALLBACK.threshold} replaces a test for numeric columns.",
+    )
 )
 
 
@@ -53,7 +59,7 @@ class FeatureTest(Model):
 
     name: Annotated[str, Field(min_length=1, max_length=256)]
     """Name of the feature."""
-    test: Annotated[DriftTest, Field(description=TEST_HELP)] = "PSI"
+    test: Annotated[DriftTestName, Field(description=TEST_HELP)] = "PSI"
     threshold: Annotated[float, Field(gt=0)]
     """Score from which the feature counts as drifted. It depends on the test."""
 
@@ -61,7 +67,7 @@ class FeatureTest(Model):
 class DriftTestSpec(Model):
     """A drift test and its threshold."""
 
-    test: Annotated[DriftTest, Field(description=TEST_HELP)] = "PSI"
+    test: Annotated[DriftTestName, Field(description=TEST_HELP)] = "PSI"
     threshold: Annotated[float, Field(gt=0)] = 0.2
     """Score from which a column counts as drifted. It depends on the test."""
 
@@ -117,8 +123,14 @@ class Performance(Model):
         )
     }
 
-    metric: Literal["accuracy", "balanced_accuracy", "f1", "rmse", "mae", "r2"]
-    """Metric that is computed: accuracy, balanced_accuracy or f1 for classification; rmse, mae or r2 for regression."""
+    metric: Annotated[
+        MonitoredMetric,
+        Field(
+            description="Metric that is computed: "
+            f"{listed('classification', 'or', monitored=True)} for classification; "
+            f"{listed('regression', 'or', monitored=True)} for regression."
+        ),
+    ]
     min: float | None = None
     """Minimum acceptable value. A lower value makes the condition PerformanceDegraded True. If not set, there is no
     minimum."""

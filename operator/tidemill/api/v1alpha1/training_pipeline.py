@@ -26,6 +26,7 @@ from tidemill.api.base import (
     rules,
 )
 from tidemill.api.v1alpha1.training_template import CodeSource, DataSource, Evaluation, RunLimits
+from tidemill_contracts.model_metrics import RESERVED
 from tidemill_contracts.storage import ARTIFACT_SCHEMES, uri_pattern
 
 
@@ -140,7 +141,7 @@ class TrainingPipelineSpec(Model):
                 "has(self.target) || !has(self.code.entrypoint) || !has(self.evaluation) || "
                 "!has(self.evaluation.gates) || "
                 "size(self.evaluation.gates) == 0 || self.evaluation.gates.all(g, !(g.metric in "
-                "['accuracy','balanced_accuracy','f1','roc_auc','log_loss','rmse','mae','r2']))",
+                f"[{','.join(map(repr, RESERVED))}]))",
                 "spec.target must be set because a gate uses a built-in metric, which is computed from the target "
                 "column",
             ),

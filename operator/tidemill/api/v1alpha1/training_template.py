@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tidemill.api.base import ATOMIC, MAX_SECONDS, ConfigMapRef, Model, Ratio, SecretRef, list_map, rule, rules
+from tidemill_contracts.model_metrics import listed
 from tidemill_contracts.storage import DATA_SCHEMES, uri_pattern
 
 
@@ -153,9 +154,16 @@ class Gate(Model):
         )
     }
 
-    metric: Annotated[str, Field(min_length=1, max_length=63)]
-    """Name of the metric. Built-in metrics are accuracy, balanced_accuracy, f1, roc_auc and log_loss for classification
-    and rmse, mae and r2 for regression. Other names refer to metrics that the training code computes."""
+    metric: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=63,
+            description=f"Name of the metric. Built-in metrics are {listed('classification', 'and')} for "
+            f"classification and {listed('regression', 'and')} for regression. Other names refer to metrics that the "
+            "training code computes.",
+        ),
+    ]
     min: float | None = None
     """Minimum value with which the gate passes. If not set, there is no minimum."""
     max: float | None = None

@@ -1,20 +1,21 @@
 """The built-in metrics on the holdout, and those of the user's `evaluate`.
 
-A metric that cannot be computed is absent and a warning says why; it is never a made-up number. The
-formulas are scikit-learn's. F1 of two classes is that of the last class in sorted order, of more the
-macro average; ROC AUC of more than two classes is one against the rest, macro average.
+A metric that cannot be computed is absent and a warning says why; it is never a made-up number. Which metrics there
+are says `tidemill_contracts.model_metrics`, their formulas are in `model.metric_formulas`.
 """
 
 import math
 import numbers
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tidemill_contracts import model_metrics
+from tidemill_contracts.model_metrics import MetricTask
 from tidemill_contracts.training import NAME_LIMIT, is_name
+from tidemill_runtime.model.metric_formulas import FORMULAS, Holdout
 from tidemill_runtime.trainer.errors import RunError
 from tidemill_runtime.trainer.model.inspection import Model, Values
 from tidemill_runtime.trainer.usercode import function
@@ -43,88 +44,36 @@ def score(
 def built_in(model: Model, features: pd.DataFrame, target: "pd.Series[Any]") -> tuple[Metrics, list[str]]:
     """Return the metrics of the model's task; none for tasks without a target."""
     if model.task == "classification" and model.classes is not None:
-        return _classification(model, features, np.asarray(target))
-    if model.task == "regression":
-        return _regression(model.predict(features), np.asarray(target))
-    return {}, [f"no built-in metrics for {model.task} models: define evaluate(model, data, target)"]
-
-
-def _regression(predicted: Values, truth: Values) -> tuple[Metrics, list[str]]:
-    from sklearn import metrics
-
+        return _computed("classification", _classified(model, features, np.asarray(target)))
+    if model.task != "regression":
+        return {}, [f"no built-in metrics for {model.task} models: define evaluate(model, data, target)"]
+    predicted = model.predict(features)
     if predicted.ndim != 1:
         return {}, ["no built-in metrics for models of several outputs"]
-    return _collect(
-        {
-            "rmse": lambda: metrics.root_mean_squared_error(truth, predicted),
-            "mae": lambda: metrics.mean_absolute_error(truth, predicted),
-            "r2": lambda: metrics.r2_score(truth, predicted),
-        }
-    )
+    return _computed("regression", Holdout(np.asarray(target), predicted, np.zeros(0), None, lambda: None))
 
 
-def _classification(model: Model, features: pd.DataFrame, truth: Values) -> tuple[Metrics, list[str]]:
-    from sklearn import metrics
-
-    predicted = model.predict(features)
-    probabilities = model.probabilities(features)
+def _classified(model: Model, features: pd.DataFrame, truth: Values) -> Holdout:
     classes = model.classes
     assert classes is not None  # noqa: S101  the caller asked
-    binary = len(classes) == 2
-    truth = truth.astype(classes.dtype) if classes.dtype.kind in "biuf" and truth.dtype.kind in "biuf" else truth
-
-    def f1() -> float:
-        if binary:
-            return float(metrics.f1_score(truth == classes[-1], predicted == classes[-1], zero_division=0))
-        return float(metrics.f1_score(truth, predicted, average="macro", zero_division=0))
-
-    def log_loss() -> float:
-        if probabilities is None:
-            raise ValueError("the model has no predict_proba")
-        unseen = sorted({str(value) for value in truth} - {str(value) for value in classes})
-        if unseen:
-            raise ValueError(f"the holdout has classes that the model has not seen: {', '.join(unseen)}")
-        index = np.searchsorted(classes, truth)
-        return float(metrics.log_loss(index, probabilities, labels=range(len(classes))))
-
-    return _collect(
-        {
-            "accuracy": lambda: metrics.accuracy_score(truth, predicted),
-            "balanced_accuracy": lambda: metrics.balanced_accuracy_score(truth, predicted),
-            "f1": f1,
-            "roc_auc": lambda: _roc_auc(model, features, truth, probabilities),
-            "log_loss": log_loss,
-        }
+    numbers = classes.dtype.kind in "biuf" and truth.dtype.kind in "biuf"
+    return Holdout(
+        truth=truth.astype(classes.dtype) if numbers else truth,
+        predicted=model.predict(features),
+        classes=classes,
+        probabilities=model.probabilities(features),
+        decisions=lambda: model.scores(features),
     )
 
 
-def _roc_auc(model: Model, features: pd.DataFrame, truth: Values, probabilities: Values | None) -> float:
-    from sklearn import metrics
-
-    classes = model.classes
-    assert classes is not None  # noqa: S101
-    absent = [str(value) for value in classes if not (truth == value).any()]
-    if absent:
-        raise ValueError(f"the holdout has no row of class {', '.join(absent)}")
-    if len(classes) == 2:
-        scores = probabilities[:, 1] if probabilities is not None else model.scores(features)
-        if scores is None:
-            raise ValueError("the model has neither predict_proba nor decision_function")
-        return float(metrics.roc_auc_score(truth == classes[1], scores))
-    if probabilities is None:
-        raise ValueError("the model has no predict_proba")
-    one_against_rest = [metrics.roc_auc_score(truth == c, probabilities[:, i]) for i, c in enumerate(classes)]
-    return float(np.mean(one_against_rest))
-
-
-def _collect(formulas: dict[str, Callable[[], float]]) -> tuple[Metrics, list[str]]:
+def _computed(task: MetricTask, holdout: Holdout) -> tuple[Metrics, list[str]]:
     found: Metrics = {}
     notes = []
-    for name, formula in formulas.items():
+    for name in model_metrics.names(task):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a metric that is not defined comes back as NaN and is noted below
-                value = float(formula())
+                value = float(FORMULAS[name].on_holdout(holdout))
         except (ValueError, TypeError) as error:
             notes.append(f"metric {name} is absent: {error}")
             continue

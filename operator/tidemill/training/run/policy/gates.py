@@ -1,8 +1,8 @@
 """May the candidate be registered? One verdict for every threshold of every gate.
 
 A metric that is absent, NaN or infinite fails its gate. Without a champion a comparison passes. The champion's value is
-the one re-scored on the candidate's holdout; its recorded value only stands in where it could not be re-scored. For
-log_loss, rmse and mae lower is better; every other metric, the user's own included, is better when higher.
+the one re-scored on the candidate's holdout; its recorded value only stands in where it could not be re-scored. Whether
+higher or lower is better is a column of the table of metrics; of every other metric, the user's own, higher is better.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from tidemill.api.v1alpha1.training_run import GateVerdict, RunChampion
 from tidemill.api.v1alpha1.training_template import Gate
-from tidemill_contracts.training import LOWER_IS_BETTER, TrainingResult
+from tidemill_contracts.model_metrics import LOWER_IS_BETTER
+from tidemill_contracts.training import TrainingResult
 
 Metrics = Mapping[str, float | None]
 

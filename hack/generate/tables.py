@@ -1,0 +1,64 @@
+"""Tables of the documentation that say what a table of `tidemill_contracts` says, each between two markers of a page.
+
+Everything outside of the markers is written by people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from tidemill_contracts.drift_tests import DRIFT_TESTS
+from tidemill_contracts.model_metrics import METRICS
+
+
+def render(text: str, name: str, table: str) -> str:
+    """Return a page with the table of this name renewed; a page without its markers gets both at its end."""
+    begin = f"<!-- {name}: begin; written by `make generate`, edits are lost -->\n"
+    end = f"<!-- {name}: end -->\n"
+    if begin not in text or end not in text:
+        return f"{text}\n{begin}{table}{end}"
+    before, rest = text.split(begin, 1)
+    return f"{before}{begin}{table}{end}{rest.split(end, 1)[1]}"
+
+
+def pages(root: Path) -> dict[Path, str]:
+    """Return the text of every page that holds such a table, as far as the page exists below `root`."""
+    found: dict[Path, str] = {}
+    for name, (page, table) in TABLES.items():
+        path = root / page
+        if path in found or path.exists():
+            found[path] = render(found.get(path) or path.read_text(), name, "\n" + "".join(table()) + "\n")
+    return found
+
+
+def _rows(head: str, rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    columns = head.split(" | ")
+    yield f"| {head} |\n| {' | '.join('---' for _ in columns)} |\n"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n"
+
+
+def _metrics() -> Iterator[str]:
+    yield from _rows(
+        "metric | task | better | range | formula | needs | monitors",
+        (
+            (f"`{m.name}`", m.task, m.better, m.range, m.formula, m.needs, "yes" if m.monitored else "no")
+            for m in METRICS
+        ),
+    )
+
+
+def _drift_tests() -> Iterator[str]:
+    yield from _rows(
+        "test | columns | score | range | usual threshold | without drift",
+        ((f"`{t.name}`", t.columns, t.score, t.range, f"{t.threshold} ({t.because})", t.noise) for t in DRIFT_TESTS),
+    )
+
+
+TABLES: Final[dict[str, tuple[str, Callable[[], Iterator[str]]]]] = {
+    "metrics of models": ("docs/training-code.md", _metrics),
+    "drift tests": ("docs/monitoring-statistics.md", _drift_tests),
+}
+"""By the name in the markers: the page, and what makes the table."""

@@ -1,0 +1,174 @@
+"""The formulas of the built-in metrics by name: on held-out rows, and from sums over the labels that arrive.
+
+What else there is to know of a metric is in `tidemill_contracts.model_metrics`. Both formulas are scikit-learn's: the
+trainer's ask it, the monitor's, whose image has no scikit-learn, are functions of counts. Averages: of two classes the
+last one in sorted order is the positive class, of any other number a metric of one class is averaged over the classes
+that occur as label or prediction, all weighed alike (macro). A share of nothing, 0 / 0, is 0 (`zero_division=0`).
+
+A formula raises ValueError where it cannot be computed, with the reason, and returns NaN where it is not defined.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[Any]
+Cells = Mapping[tuple[str, str], float]  # (label, prediction) -> rows
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """Held-out rows of one target, at least one, none without a label."""
+
+    truth: Values  # [rows]
+    predicted: Values  # [rows]
+    classes: Values  # sorted, those that the model knows; of a regression none
+    probabilities: Values | None  # [rows, classes]; None: the model gives none
+    decisions: Callable[[], Values | None]  # [rows], of two classes, larger for the second; None: it has none
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Predictions with labels, as sums that add up over windows."""
+
+    sums: Mapping[str, float]
+    cells: Cells  # the confusion matrix; of a regression empty
+    positive: str | None  # None: there are not two classes
+
+    @property
+    def averaged(self) -> frozenset[str]:
+        """The classes that a metric of one class is the mean of."""
+        return frozenset({self.positive} if self.positive is not None else {c for cell in self.cells for c in cell})
+
+    def right(self, wanted: str) -> float:
+        """Rows whose label and prediction are this class."""
+        return self.cells.get((wanted, wanted), 0.0)
+
+    def labelled(self, wanted: str) -> float:
+        """Rows whose label is this class."""
+        return sum(rows for (label, _), rows in self.cells.items() if label == wanted)
+
+    def predicted(self, wanted: str) -> float:
+        """Rows whose prediction is this class."""
+        return sum(rows for (_, prediction), rows in self.cells.items() if prediction == wanted)
+
+
+@dataclass(frozen=True)
+class Formula:
+    """How a metric is computed; `from_labels` is None where a monitor has not what it needs."""
+
+    on_holdout: Callable[[Holdout], float]
+    from_labels: Callable[[Joined], float] | None
+
+
+def _scikit_learn() -> Any:
+    from sklearn import metrics  # at first use: the monitor's image does not have it
+
+    return metrics
+
+
+def _by_class(score: str) -> Callable[[Holdout], float]:
+    """Return a metric of one class, by its name in scikit-learn, on held-out rows."""
+
+    def on_holdout(holdout: Holdout) -> float:
+        truth, predicted, classes = holdout.truth, holdout.predicted, holdout.classes
+        options: dict[str, Any] = {"average": "macro"}
+        if len(classes) == 2:
+            truth, predicted, options = truth == classes[-1], predicted == classes[-1], {}
+        return float(getattr(_scikit_learn(), score)(truth, predicted, zero_division=0, **options))
+
+    return on_holdout
+
+
+def _over_classes(score: Callable[[Joined, str], float]) -> Callable[[Joined], float]:
+    """Return the mean of a metric of one class, which also takes the class."""
+    return lambda joined: fmean(score(joined, c) for c in joined.averaged) if joined.cells else math.nan
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def _accuracy(joined: Joined) -> float:
+    rows = sum(joined.cells.values())
+    right = sum(rows for (label, prediction), rows in joined.cells.items() if label == prediction)
+    return right / rows if rows else math.nan
+
+
+def _balanced_accuracy(joined: Joined) -> float:
+    classes = {label for label, _ in joined.cells}
+    return fmean(joined.right(c) / joined.labelled(c) for c in classes) if classes else math.nan
+
+
+def _roc_auc_on_holdout(holdout: Holdout) -> float:
+    classes, truth, probabilities = holdout.classes, holdout.truth, holdout.probabilities
+    absent = [str(value) for value in classes if not (truth == value).any()]
+    if absent:
+        raise ValueError(f"the holdout has no row of class {', '.join(absent)}")
+    area = _scikit_learn().roc_auc_score
+    if len(classes) == 2:
+        scores = probabilities[:, 1] if probabilities is not None else holdout.decisions()
+        if scores is None:
+            raise ValueError("the model has neither predict_proba nor decision_function")
+        return float(area(truth == classes[1], scores))
+    if probabilities is None:
+        raise ValueError("the model has no predict_proba")
+    return float(np.mean([area(truth == c, probabilities[:, i]) for i, c in enumerate(classes)]))
+
+
+def _log_loss_on_holdout(holdout: Holdout) -> float:
+    if holdout.probabilities is None:
+        raise ValueError("the model has no predict_proba")
+    classes = holdout.classes
+    unseen = sorted({str(value) for value in holdout.truth} - {str(value) for value in classes})
+    if unseen:
+        raise ValueError(f"the holdout has classes that the model has not seen: {', '.join(unseen)}")
+    index = np.searchsorted(classes, holdout.truth)
+    return float(_scikit_learn().log_loss(index, holdout.probabilities, labels=range(len(classes))))
+
+
+def _log_loss(joined: Joined) -> float:
+    if not joined.sums.get("log_loss_count"):
+        raise ValueError("log_loss needs two classes and the predicted class's probability")
+    return joined.sums["log_loss"] / joined.sums["log_loss_count"]
+
+
+def _mean(sums: Mapping[str, float], name: str) -> float:
+    count = sums.get("count", 0.0)
+    return sums[name] / count if count else math.nan
+
+
+def _r2(joined: Joined) -> float:
+    sums = joined.sums
+    count = sums.get("count", 0.0)
+    if count < 2:
+        return math.nan
+    spread = sums["label_squared"] - sums["label"] ** 2 / count
+    return 1.0 - sums["squared_error"] / spread if spread > 0 else math.nan
+
+
+FORMULAS: Final[Mapping[str, Formula]] = {
+    "accuracy": Formula(lambda h: _scikit_learn().accuracy_score(h.truth, h.predicted), _accuracy),
+    "balanced_accuracy": Formula(
+        lambda h: _scikit_learn().balanced_accuracy_score(h.truth, h.predicted), _balanced_accuracy
+    ),
+    "f1": Formula(
+        _by_class("f1_score"),
+        _over_classes(lambda j, c: _ratio(2 * j.right(c), j.predicted(c) + j.labelled(c))),
+    ),
+    "roc_auc": Formula(_roc_auc_on_holdout, None),
+    "log_loss": Formula(_log_loss_on_holdout, _log_loss),
+    "rmse": Formula(
+        lambda h: _scikit_learn().root_mean_squared_error(h.truth, h.predicted),
+        lambda j: math.sqrt(_mean(j.sums, "squared_error")),
+    ),
+    "mae": Formula(
+        lambda h: _scikit_learn().mean_absolute_error(h.truth, h.predicted), lambda j: _mean(j.sums, "absolute_error")
+    ),
+    "r2": Formula(lambda h: _scikit_learn().r2_score(h.truth, h.predicted), _r2),
+}

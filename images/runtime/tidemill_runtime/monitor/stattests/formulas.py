@@ -1,0 +1,138 @@
+"""Scores and noise floors of the drift tests by name.
+
+What else there is to know of a test is in `tidemill_contracts.drift_tests`. Each function takes reference counts,
+current counts (neither sample empty) and the bins' positions; r and c are the shares of the two samples per bin, n is
+their effective size. A noise floor is the 99.9 % quantile of the score without drift.
+
+Sources: Siddiqi, Credit Risk Scorecards (2006), and Yurdakul and Naranjo (2020), for PSI; Endres and Schindelin (2003)
+for Jensen-Shannon; Cramér, Mathematical Methods of Statistics (1946), for V.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from tidemill_runtime.monitor.stattests.sample import (
+    Bins,
+    Counts,
+    Shares,
+    chi_squared_quantile,
+    effective_size,
+    kolmogorov_quantile,
+    normal_quantile_two_sided,
+    shares,
+)
+
+_FILL: Final = 1e-4
+
+
+@dataclass(frozen=True)
+class Formula:
+    """`score` returns NaN where it is not defined; `noise_floor` is NaN there, too."""
+
+    score: Callable[[Counts, Counts, Bins], float]
+    noise_floor: Callable[[Counts, Counts, Bins], float]
+
+
+def _psi(reference: Counts, current: Counts, _: Bins) -> float:
+    """Return the population stability index: the sum over bins of (r - c) ln(r / c).
+
+    An empty bin would make it infinite, so a zero share is replaced as Evidently does it: by 0.0001, or by a millionth
+    of the smallest share of that sample when that is 0.0001 or less; shares are not normalised again.
+    """
+    used = (reference + current) > 0  # a bin empty in both says nothing
+    r, c = _filled(shares(reference)[used]), _filled(shares(current)[used])
+    return float(np.sum((r - c) * np.log(r / c)))
+
+
+def _filled(values: Shares) -> Shares:
+    zero = values == 0
+    if not zero.any():
+        return values
+    smallest = float(values[~zero].min())
+    return np.where(zero, _FILL if smallest > _FILL else smallest / 1e6, values)
+
+
+def _psi_noise(reference: Counts, current: Counts, _: Bins) -> float:
+    """PSI × n is chi-squared with k - 1 degrees of freedom: its mean is (k - 1)(1/n_reference + 1/n_current)."""
+    return chi_squared_quantile(reference, current) / effective_size(reference, current)
+
+
+def _jensen_shannon(reference: Counts, current: Counts, _: Bins) -> float:
+    """Return the square root of the divergence: finite with empty bins, between 0 and sqrt(ln 2) = 0.8326."""
+    r, c = shares(reference), shares(current)
+    middle = (r + c) / 2
+    divergence = (_relative_entropy(r, middle) + _relative_entropy(c, middle)) / 2
+    return math.sqrt(max(0.0, divergence))
+
+
+def _relative_entropy(p: Shares, q: Shares) -> float:
+    used = p > 0
+    return float(np.sum(p[used] * np.log(p[used] / q[used])))
+
+
+def _jensen_shannon_noise(reference: Counts, current: Counts, _: Bins) -> float:
+    """8 n × divergence is chi-squared with k - 1 degrees of freedom."""
+    return math.sqrt(chi_squared_quantile(reference, current) / (8.0 * effective_size(reference, current)))
+
+
+def _kolmogorov_smirnov(reference: Counts, current: Counts, _: Bins) -> float:
+    """Return the largest distance of the two cumulative distributions at an edge of bins.
+
+    The statistic of the raw samples is the largest distance anywhere, so this is a lower bound; with ten bins of equal
+    reference mass it misses at most a tenth.
+    """
+    return float(np.max(np.abs(np.cumsum(shares(reference)) - np.cumsum(shares(current)))))
+
+
+def _kolmogorov_smirnov_noise(reference: Counts, current: Counts, _: Bins) -> float:
+    """The quantile of the raw samples' statistic: an upper bound for the one on bins."""
+    return kolmogorov_quantile() / math.sqrt(effective_size(reference, current))
+
+
+def _wasserstein(reference: Counts, current: Counts, bins: Bins) -> float:
+    """Return how far mass has to move, in standard deviations of the reference; NaN when it has no spread.
+
+    Each bin's mass, of both samples, is placed at the mean of the reference values in that bin. Movement inside a bin
+    is invisible, so the error is at most one bin width; mass beyond the last edge moves no further than that mean.
+    """
+    if not bins.std > 0:
+        return math.nan
+    distance = np.abs(np.cumsum(shares(reference)) - np.cumsum(shares(current)))[:-1]
+    return float(np.sum(distance * np.diff(bins.positions))) / bins.std
+
+
+def _wasserstein_noise(reference: Counts, current: Counts, bins: Bins) -> float:
+    """A bound: at every edge the distance stays below 3.3 of its standard errors."""
+    if not bins.std > 0:
+        return math.nan
+    below = np.cumsum(shares(reference + current))[:-1]
+    error = np.sqrt(np.clip(below * (1 - below), 0, None) / effective_size(reference, current))
+    return normal_quantile_two_sided() * float(np.sum(error * np.diff(bins.positions))) / bins.std
+
+
+def _chi_squared(reference: Counts, current: Counts, _: Bins) -> float:
+    """Return Cramér's V of the table sample × bin in which both samples weigh the same, between 0 and 1.
+
+    Weighing them alike makes it independent of how many rows reference and window have.
+    """
+    used = (reference + current) > 0
+    r, c = shares(reference)[used], shares(current)[used]
+    return math.sqrt(float(np.sum((r - c) ** 2 / (r + c))) / 2)
+
+
+def _chi_squared_noise(reference: Counts, current: Counts, _: Bins) -> float:
+    """4 n V² is chi-squared with k - 1 degrees of freedom."""
+    return math.sqrt(chi_squared_quantile(reference, current) / (4.0 * effective_size(reference, current)))
+
+
+FORMULAS: Final[Mapping[str, Formula]] = {
+    "PSI": Formula(_psi, _psi_noise),
+    "JensenShannon": Formula(_jensen_shannon, _jensen_shannon_noise),
+    "KolmogorovSmirnov": Formula(_kolmogorov_smirnov, _kolmogorov_smirnov_noise),
+    "Wasserstein": Formula(_wasserstein, _wasserstein_noise),
+    "ChiSquared": Formula(_chi_squared, _chi_squared_noise),
+}
