@@ -41,7 +41,7 @@ DRIFT_TESTS: Final = (
         range="0 or more",
         score="Σ (r − c) ln(r / c). A zero share becomes 0.0001, or a millionth of the sample's smallest share when "
         "that is ≤ 0.0001 (as Evidently)",
-        noise="n × score is χ² with k − 1 degrees of freedom",
+        noise="n × score is χ² with k − 1 degrees of freedom; rare bins apart",
     ),
     DriftTest(
         "JensenShannon",
@@ -51,7 +51,7 @@ DRIFT_TESTS: Final = (
         because="as Evidently",
         range="0 to 0.833",
         score="square root of the divergence, natural logarithm (as `scipy.spatial.distance.jensenshannon`)",
-        noise="8 n × score² is χ² with k − 1 degrees of freedom",
+        noise="8 n × score² is χ² with k − 1 degrees of freedom; rare bins apart",
     ),
     DriftTest(
         "KolmogorovSmirnov",

@@ -179,6 +179,27 @@ def test_without_drift_the_noise_floor_is_rarely_exceeded(name: str, n_reference
     assert above <= 12  # of 2,000; 2 are expected of an exact quantile
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("n_reference", "n_current"), [(455, 100), (5_000, 500), (500, 5_000)])
+@pytest.mark.parametrize(
+    "weights",
+    [
+        pytest.param(1 / np.arange(1.0, 51), id="fifty categories, most of them rare"),
+        pytest.param(np.array([0.9] + [0.0025] * 40), id="one category, and forty that few rows have"),
+    ],
+)
+def test_rare_categories_are_no_drift(
+    name: str, n_reference: int, n_current: int, weights: NDArray[np.float64]
+) -> None:
+    random = np.random.default_rng(13)
+    shares = weights / weights.sum()
+    above = 0
+    for _ in range(300):
+        samples = random.multinomial(n_reference, shares), random.multinomial(n_current, shares), bins(len(shares))
+        above += FORMULAS[name].score(*samples) > FORMULAS[name].noise_floor(*samples)
+    assert above <= 4  # of 300; 0.3 are expected of an exact quantile
+
+
 @pytest.mark.parametrize("test", drift_tests.DRIFT_TESTS, ids=lambda t: t.name)
 def test_a_clear_shift_exceeds_the_noise_floor_of_five_hundred_rows(test: drift_tests.DriftTest) -> None:
     samples = counts(*(500,) * 10), counts(10, 10, 20, 30, 40, 50, 60, 70, 90, 120), TENTHS

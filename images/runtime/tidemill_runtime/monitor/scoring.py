@@ -142,10 +142,12 @@ def _judge(profile: Profile, tally: ColumnTally, config: TestConfig, notes: list
     if not math.isfinite(score):
         notes.append(f"{test.name} is not defined: the reference has no spread")
         return verdict
+    if score < threshold:
+        return verdict | {"score": score, "drifted": False}
     noise = formula.noise_floor(reference, current, bins)
-    if threshold <= score <= noise:
+    if score <= noise:
         notes.append(f"not beyond noise: {int(current.sum())} values reach {noise:.3g} without any change")
-    return verdict | {"score": score, "drifted": score >= threshold and score > noise}
+    return verdict | {"score": score, "drifted": score > noise}
 
 
 def _samples(profile: Profile, tally: ColumnTally) -> tuple[Counts, Counts, Bins]:

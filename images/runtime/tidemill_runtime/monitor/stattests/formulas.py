@@ -23,6 +23,7 @@ from tidemill_runtime.monitor.stattests.sample import (
     effective_size,
     kolmogorov_quantile,
     normal_quantile_two_sided,
+    quantile_of_sum,
     shares,
 )
 
@@ -43,40 +44,49 @@ def _psi(reference: Counts, current: Counts, _: Bins) -> float:
     An empty bin would make it infinite, so a zero share is replaced as Evidently does it: by 0.0001, or by a millionth
     of the smallest share of that sample when that is 0.0001 or less; shares are not normalised again.
     """
-    used = (reference + current) > 0  # a bin empty in both says nothing
-    r, c = _filled(shares(reference)[used]), _filled(shares(current)[used])
-    return float(np.sum((r - c) * np.log(r / c)))
+    return float(np.sum(_psi_terms(reference, current)(shares(reference), shares(current))))
 
 
-def _filled(values: Shares) -> Shares:
-    zero = values == 0
-    if not zero.any():
-        return values
-    smallest = float(values[~zero].min())
-    return np.where(zero, _FILL if smallest > _FILL else smallest / 1e6, values)
+def _psi_terms(reference: Counts, current: Counts) -> Callable[[Shares, Shares], Shares]:
+    r_fill, c_fill = _fill(shares(reference)), _fill(shares(current))
+
+    def terms(r: Shares, c: Shares) -> Shares:
+        used = (r > 0) | (c > 0)  # a bin empty in both says nothing
+        r, c = np.where(r > 0, r, r_fill), np.where(c > 0, c, c_fill)
+        return np.where(used, (r - c) * np.log(r / c), 0.0)
+
+    return terms
+
+
+def _fill(values: Shares) -> float:
+    """Return what stands for a share of 0 in a sample of these shares."""
+    smallest = float(values[values > 0].min())
+    return _FILL if smallest > _FILL else smallest / 1e6
 
 
 def _psi_noise(reference: Counts, current: Counts, _: Bins) -> float:
     """PSI × n is chi-squared with k - 1 degrees of freedom: its mean is (k - 1)(1/n_reference + 1/n_current)."""
-    return chi_squared_quantile(reference, current) / effective_size(reference, current)
+    return quantile_of_sum(_psi_terms(reference, current), 1.0, reference, current)
 
 
 def _jensen_shannon(reference: Counts, current: Counts, _: Bins) -> float:
     """Return the square root of the divergence: finite with empty bins, between 0 and sqrt(ln 2) = 0.8326."""
-    r, c = shares(reference), shares(current)
+    return math.sqrt(max(0.0, float(np.sum(_divergences(shares(reference), shares(current))))))
+
+
+def _divergences(r: Shares, c: Shares) -> Shares:
     middle = (r + c) / 2
-    divergence = (_relative_entropy(r, middle) + _relative_entropy(c, middle)) / 2
-    return math.sqrt(max(0.0, divergence))
+    return (_relative_entropies(r, middle) + _relative_entropies(c, middle)) / 2
 
 
-def _relative_entropy(p: Shares, q: Shares) -> float:
-    used = p > 0
-    return float(np.sum(p[used] * np.log(p[used] / q[used])))
+def _relative_entropies(p: Shares, q: Shares) -> Shares:
+    used = np.broadcast_to(p > 0, q.shape)
+    return np.where(used, p * np.log(np.where(used, p, 1.0) / np.where(used, q, 1.0)), 0.0)
 
 
 def _jensen_shannon_noise(reference: Counts, current: Counts, _: Bins) -> float:
     """8 n × divergence is chi-squared with k - 1 degrees of freedom."""
-    return math.sqrt(chi_squared_quantile(reference, current) / (8.0 * effective_size(reference, current)))
+    return math.sqrt(quantile_of_sum(_divergences, 8.0, reference, current))
 
 
 def _kolmogorov_smirnov(reference: Counts, current: Counts, _: Bins) -> float:
