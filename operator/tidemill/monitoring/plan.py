@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from tidemill.core import conditions, last_applied, staged_updates
 from tidemill.core.plan import Event, Key, ObjectRef, Plan
 from tidemill.errors import Waiting
-from tidemill.monitoring import readiness, status
+from tidemill.monitoring import requeue, status
 from tidemill.monitoring.builders import prometheus, workload
 from tidemill.monitoring.policy import actions, evaluation
 from tidemill.monitoring.snapshot import Snapshot, service_of
 from tidemill.monitoring.state import DRIFT, PERFORMANCE, PROFILE_TOO_OLD, QUALITY, Findings
 
-LONGEST_LOOK_SECONDS = 30.0
-SHORTEST_LOOK_SECONDS = 5.0
 SOON_SECONDS = 0.1
 """After a write of children: nobody wakes a writer for its own."""
 COMPARED = ("Deployment", "Service")
 """Kinds of children whose live manifest must be the wanted one before anything is Ready."""
-STARTING_LOOK_SECONDS = 2.0
-"""How often a monitor whose pod is ready is asked until it has answered once."""
 
 
 def build(snapshot: Snapshot) -> Plan:
@@ -53,7 +48,7 @@ def build(snapshot: Snapshot) -> Plan:
             *(actions.event(a) for a in new),
             *staged_updates.news(snapshot.object, paced),
         ),
-        requeue_after=staged_updates.sooner(_next_look(snapshot, written), paced.look_after)
+        requeue_after=staged_updates.sooner(requeue.next_look(snapshot, written), paced.look_after)
         if in_force
         else SOON_SECONDS,
         turn=paced.turn,
@@ -77,24 +72,6 @@ def _paced(snapshot: Snapshot) -> staged_updates.Paced:
 def _runs_the_newest(paced: staged_updates.Paced) -> bool:
     """Whether the pod is, or becomes now, the one whose ports the Prometheus objects name."""
     return paced.turn is None or paced.turn.kind == "updates"
-
-
-def look_interval(window_seconds: int) -> float:
-    """Seconds between two readings of the report: three a window, but from 5 s to 30 s."""
-    return max(SHORTEST_LOOK_SECONDS, min(window_seconds / 3, LONGEST_LOOK_SECONDS))
-
-
-def _next_look(snapshot: Snapshot, written: dict[str, Any]) -> float | None:
-    if snapshot.served is None:
-        return None  # a change of the deployment wakes us
-    if not snapshot.pod_ready:  # a change of the pod wakes us; without one the findings of before must end as stale
-        looks = [evaluation.UNREACHABLE_SECONDS + 1.0, readiness.seconds_left(snapshot, written)]
-        return min(look for look in looks if look is not None)
-    interval = look_interval(snapshot.spec.window.seconds)
-    if snapshot.reading.report is None or snapshot.reading.time is None:
-        return STARTING_LOOK_SECONDS
-    left = interval - (snapshot.now - snapshot.reading.time).total_seconds()
-    return max(left, 0.5)
 
 
 def _obsolete(snapshot: Snapshot, children: list[dict[str, object]]) -> Iterable[ObjectRef]:

@@ -6,12 +6,10 @@ a changed spec does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from tidemill.core.conditions import Condition, parse_time, trio
+from tidemill.core.conditions import Condition, trio
 from tidemill.monitoring.snapshot import Snapshot
 
 DEADLINE_SECONDS = 600
@@ -61,12 +59,3 @@ def _first(snapshot: Snapshot, *, in_force: bool) -> tuple[str, str] | None:
     if snapshot.reading.report is None:
         return "MonitorUnreachable", snapshot.reading.error or "the monitor's report has not been read yet"
     return None
-
-
-def seconds_left(snapshot: Snapshot, status: Mapping[str, Any]) -> float | None:
-    """Seconds until what the status calls unsettled is overdue; None when nothing is, or it is so already."""
-    since = status.get("unsettledSince")
-    if since is None:
-        return None
-    left = (parse_time(since) + timedelta(seconds=DEADLINE_SECONDS) - snapshot.now).total_seconds()
-    return left + 0.1 if left > 0 else None

@@ -21,7 +21,7 @@ from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
 from tidemill.kube.ownership import PodOwners
 from tidemill.kube.scraping import Limits, pod_url
-from tidemill.monitoring import observe, plan, reports
+from tidemill.monitoring import observe, plan, reports, requeue
 from tidemill.monitoring.builders import prometheus, workload
 from tidemill.monitoring.snapshot import (
     PROMETHEUS_RULE,
@@ -153,7 +153,7 @@ class ModelMonitorReconciler:
         if served is None or served.digest is None or pod is None or not observe.is_ready(pod):
             return Reading(time=known.time)
         age = (now - known.time).total_seconds() if known.time else float("inf")
-        is_young = age < plan.look_interval(spec.window.seconds)
+        is_young = age < requeue.look_interval(spec.window.seconds)
         metric = spec.performance.metric if spec.performance else None
         now_asked = (served.digest, pod["metadata"]["uid"], metric)
         if known.report is not None and asked == now_asked and is_young:

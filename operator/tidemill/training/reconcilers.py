@@ -12,7 +12,8 @@ from tidemill.core.podspec import controller_of
 from tidemill.engine.contract import Deps, Reconciler, Watch, controller_keys
 from tidemill.kube.cache import Cache
 from tidemill.training import records
-from tidemill.training.pipeline.reconciler import PipelineReconciler, config_map_inputs, retrained_pipelines
+from tidemill.training.pipeline.observe import config_map_inputs, retrained_pipelines
+from tidemill.training.pipeline.reconciler import PipelineReconciler
 from tidemill.training.run.reconciler import RunReconciler
 from tidemill.training.run_expectations import OwnRuns
 from tidemill.training.version.reconciler import VersionReconciler

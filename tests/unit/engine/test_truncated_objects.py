@@ -12,7 +12,7 @@ from tidemill.kube.transform import cached_form, is_cut
 from tidemill.monitoring import observe as monitoring
 from tidemill.serving import observe as serving
 from tidemill.training import records
-from tidemill.training.pipeline.reconciler import retrain_actions
+from tidemill.training.pipeline.observe import retrain_actions
 
 Obj = dict[str, Any]
 DIGEST = "sha256:" + "a" * 64

@@ -11,7 +11,7 @@ from tests.unit.monitoring.make import SPEC, ago, report, served, snapshot, wind
 from tidemill.core import conditions
 from tidemill.core.last_applied import fingerprint
 from tidemill.core.plan import Plan
-from tidemill.monitoring import observe, plan, readiness
+from tidemill.monitoring import observe, plan, readiness, requeue
 from tidemill.monitoring.snapshot import Reading, Snapshot
 
 READ = report(window(1))
@@ -116,5 +116,5 @@ def test_why_there_is_no_pod_is_told() -> None:
 @pytest.mark.parametrize(("age", "want"), [(599, pytest.approx(1.1)), (600, None), (700, None)])
 def test_at_the_deadline_nothing_is_left_to_wait_for(age: float, want: float | None) -> None:
     since = ago(age).strftime("%Y-%m-%dT%H:%M:%SZ")
-    assert readiness.seconds_left(seen(), {"unsettledSince": since}) == want
-    assert readiness.seconds_left(seen(), {}) is None
+    assert requeue.deadline(seen(), {"unsettledSince": since}) == want
+    assert requeue.deadline(seen(), {}) is None

@@ -12,8 +12,9 @@ from tidemill.config import OperatorConfig
 from tidemill.core.conditions import format_time
 from tidemill.training.pipeline.policy import context as situations
 from tidemill.training.pipeline.policy.context import Situation
-from tidemill.training.pipeline.policy.inputs import Inputs, outcome_digest
+from tidemill.training.pipeline.policy.inputs import outcome_digest
 from tidemill.training.pipeline.snapshot import CodeContent, MonitorRequest, PipelineSnapshot, ProbeJob
+from tidemill.training.pipeline.state import Inputs
 from tidemill.training.records import DeploymentRecord, RunRecord, VersionRecord
 
 Obj = dict[str, Any]

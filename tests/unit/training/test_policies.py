@@ -27,10 +27,11 @@ from tidemill.api.v1alpha1.model_version import ModelVersion
 from tidemill.api.v1alpha1.training_run import TrainingRun
 from tidemill.config import OperatorConfig
 from tidemill.training import constants
-from tidemill.training.pipeline.policy import champion, probes, retry, schedule, throttling
+from tidemill.training.pipeline.policy import champion, probes, retention, retry, schedule, throttling
 from tidemill.training.pipeline.policy.context import Situation
 from tidemill.training.pipeline.policy.history import KEYS_KEPT, STARTS_KEPT, history
-from tidemill.training.pipeline.policy.triggers import Verdict
+from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS
+from tidemill.training.pipeline.state import Verdict
 from tidemill.training.run.policy.registration import registration
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill.training.version.policy.approval import approval
@@ -233,7 +234,7 @@ def test_the_newest_waits_for_a_person_while_nobody_has_decided() -> None:
 
 def needed(*found: Any, **fields: Any) -> set[str]:
     given = snapshot(versions=found, **fields)
-    return set(champion.needed_versions(given, history(given)))
+    return set(retention.needed_versions(given, history(given)))
 
 
 def test_what_is_needed_champion_newest_used_pinned_and_compared_with() -> None:
@@ -261,24 +262,24 @@ def test_surplus_versions_are_the_oldest_that_nobody_needs(kept: int, gone: list
     given = snapshot(
         {"history": {"versions": kept}}, versions=found, deployments=(deployment(needed=frozenset({"churn-4"})),)
     )
-    assert [v.name for v in champion.surplus_versions(given, history(given))] == gone
+    assert [v.name for v in retention.surplus_versions(given, history(given))] == gone
     kept_names = {v.name for v in found} - set(gone)
     digests = {v.digest for v in found if v.name in kept_names}
-    assert champion.kept_digests(given, history(given)) == tuple(sorted(digests))
+    assert retention.kept_digests(given, history(given)) == tuple(sorted(digests))
 
 
 def test_deployed_content_stays_in_the_store_although_its_version_is_gone() -> None:
     given = snapshot(versions=versions(1), deployments=(deployment(digests=frozenset({"sha256:old"})),))
-    assert champion.kept_digests(given, history(given)) == tuple(sorted({version(1).digest, "sha256:old"}))
+    assert retention.kept_digests(given, history(given)) == tuple(sorted({version(1).digest, "sha256:old"}))
 
 
 @pytest.mark.parametrize(("kept", "gone"), [(4, []), (3, ["a"]), (2, ["a", "b"]), (1, ["a", "b", "c"])])
 def test_surplus_runs_are_the_oldest_that_ended_and_never_the_newest(kept: int, gone: list[str]) -> None:
     runs = tuple(run(name, minutes=minutes) for name, minutes in (("a", 9), ("b", 8), ("c", 7), ("d", 6)))
     given = snapshot({"history": {"runs": kept}}, runs=runs)
-    assert [r.name for r in champion.surplus_runs(given, history(given))] == gone
+    assert [r.name for r in retention.surplus_runs(given, history(given))] == gone
     going_on = snapshot({"history": {"runs": kept}}, runs=(*runs, run("e", minutes=1, outcome="Unknown")))
-    assert [r.name for r in champion.surplus_runs(going_on, history(going_on))] == gone
+    assert [r.name for r in retention.surplus_runs(going_on, history(going_on))] == gone
 
 
 # -- limits and retries -----------------------------------------------------------------------------------------------
@@ -481,7 +482,7 @@ def test_a_probe_is_started_read_and_removed() -> None:
     assert (first.start, first.unread, first.done, first.next) == (0, None, (), None)
     waits = probes.probing(polled(probes=(probe(minutes=1, finished=False),)))
     assert (waits.start, waits.unread, waits.done) == (None, None, ())
-    assert waits.next == ago(minutes=1) + timedelta(seconds=probes.DEADLINE_SECONDS + 60)
+    assert waits.next == ago(minutes=1) + timedelta(seconds=PROBE_DEADLINE_SECONDS + 60)
     ended = probe(minutes=1)
     assert probes.probing(polled(probes=(ended,))).unread == ended
     read = probes.probing(polled({"lastProbeTime": when(minutes=1)}, probes=(ended,)))

@@ -11,8 +11,8 @@ from tests.unit.training.make import failed, inputs, request, run, situation, tr
 
 from tidemill.training.pipeline.policy import triggers
 from tidemill.training.pipeline.policy.context import Situation
-from tidemill.training.pipeline.policy.triggers import Verdict
 from tidemill.training.pipeline.snapshot import MapContent
+from tidemill.training.pipeline.state import Verdict
 
 Obj = dict[str, Any]
 HOURLY: Obj = {"triggers": {"schedule": {"cron": "0 * * * *", "timeZone": "UTC"}}}

@@ -6,27 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline, TrainingPipelineSpec, TrainingPipelineStatus
-from tidemill.core.conditions import format_time, parse_time
+from tidemill.core.conditions import format_time
 from tidemill.core.labels import API_VERSION
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import is_controlled_by
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
-from tidemill.training import constants, job_status, records
+from tidemill.training import constants, records
 from tidemill.training.config_map_digests import ConfigMapDigests
+from tidemill.training.pipeline import observe
 from tidemill.training.pipeline import plan as plans
-from tidemill.training.pipeline.snapshot import (
-    CodeContent,
-    MapContent,
-    MonitorRequest,
-    PipelineSnapshot,
-    ProbeJob,
-)
+from tidemill.training.pipeline.snapshot import CodeContent, MapContent, PipelineSnapshot
 from tidemill.training.records import RunRecord
 from tidemill.training.run_expectations import OwnRuns
 from tidemill_contracts.revisions import image_code_digest
-from tidemill_contracts.storage import parse_uri
 
 Obj = dict[str, Any]
 
@@ -53,7 +47,7 @@ class PipelineReconciler:
             return None
         pipeline = parsed(TrainingPipeline, obj)
         uid = obj["metadata"]["uid"]
-        living = _living(cache.list("TrainingRun", owner_uid=uid))
+        living = observe.living(cache.list("TrainingRun", owner_uid=uid))
         runs = [records.run_record(o, has_job=self._has_job(o)) for o in living]
         probes = cache.list("Job", owner_uid=uid, selector={constants.PROBE: "true"})
         return PipelineSnapshot(
@@ -66,9 +60,9 @@ class PipelineReconciler:
             runs=tuple(sorted(runs, key=lambda r: (r.created, r.name))),
             vanished=await self._vanished(key, uid, pipeline.status, living),
             versions=records.version_records(cache, namespace, key.name),
-            requests=self._requests(namespace, key.name) if pipeline.spec.triggers.monitors else (),
+            requests=observe.monitor_requests(self._monitors(pipeline.spec, key), key.name),
             deployments=cache.derived("ModelDeployment", namespace, records.deployment_record),
-            probes=tuple(self._probe(job) for job in _living(probes)),
+            probes=tuple(observe.probe_job(job, self._pods(job)) for job in observe.living(probes)),
         )
 
     def plan(self, snapshot: PipelineSnapshot) -> Plan:
@@ -126,57 +120,16 @@ class PipelineReconciler:
 
     async def _maps(self, namespace: str, spec: TrainingPipelineSpec) -> Mapping[str, MapContent | None]:
         found: dict[str, MapContent | None] = {}
-        for name in config_map_inputs(spec.to_json()):
+        for name in observe.config_map_inputs(spec.to_json()):
             content = await self._config_maps.get(namespace, name)
             found[name] = MapContent(content.revisions) if content else None
         return found
 
-    def _requests(self, namespace: str, pipeline: str) -> tuple[MonitorRequest, ...]:
-        """The newest retrain request of each monitor."""
-        found = []
-        for monitor in self._deps.cache.naming("ModelMonitor", namespace, pipeline, retrained_pipelines):
-            asked = [a for a in retrain_actions(monitor) if a.get("target") == pipeline]
-            if asked:
-                last = asked[-1]
-                name = monitor["metadata"]["name"]
-                uid = monitor["metadata"].get("uid", "")
-                found.append(MonitorRequest(name, uid, last["id"], last.get("cause", ""), last.get("message", "")))
-        return tuple(found)
+    def _monitors(self, spec: TrainingPipelineSpec, key: Key) -> list[Obj]:
+        """Monitors that have asked for a retrain; none when spec does not listen to any."""
+        if not spec.triggers.monitors:
+            return []
+        return self._deps.cache.naming("ModelMonitor", key.namespace, key.name, observe.retrained_pipelines)
 
-    def _probe(self, job: Obj) -> ProbeJob:
-        own = self._deps.cache.list("Pod", owner_uid=job["metadata"]["uid"])
-        messages = [text for pod in own if (text := job_status.termination_message(pod))]
-        return ProbeJob(
-            name=job["metadata"]["name"],
-            uid=job["metadata"]["uid"],
-            created=parse_time(job["metadata"]["creationTimestamp"]),
-            finished=job_status.job_outcome(job) is not None,
-            message=messages[-1] if messages else job_status.job_message(job),
-        )
-
-
-def config_map_inputs(spec: Mapping[str, Any]) -> list[str]:
-    """Names of the ConfigMaps that a pipeline's inputs name; unreadable URIs are left to the policies."""
-    found = set()
-    for source in spec.get("data") or ():
-        if str(source.get("uri", "")).startswith("configmap://"):
-            try:
-                found.add(parse_uri(source["uri"]).authority)
-            except ValueError:
-                continue
-    return sorted(found)
-
-
-def retrained_pipelines(monitor: Obj) -> set[str]:
-    """Pipelines that the monitor has asked for a retrain."""
-    return {str(a["target"]) for a in retrain_actions(monitor) if a.get("target")}
-
-
-def retrain_actions(monitor: Obj) -> list[dict[str, Any]]:
-    """The retrain requests in a ModelMonitor's status, newest last."""
-    actions = (monitor.get("status") or {}).get("actions") or ()
-    return [a for a in actions if a.get("type") == "Retrain" and a.get("id")]
-
-
-def _living(objects: list[Obj]) -> list[Obj]:
-    return [o for o in objects if not o["metadata"].get("deletionTimestamp")]
+    def _pods(self, job: Obj) -> list[Obj]:
+        return self._deps.cache.list("Pod", owner_uid=job["metadata"]["uid"])

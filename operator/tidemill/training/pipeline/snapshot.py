@@ -14,11 +14,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline
+from tidemill.api.v1alpha1.training_template import DataSource
 from tidemill.config import OperatorConfig
 from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.training.records import DeploymentRecord, RunRecord, VersionRecord
+
+PROBED_SCHEMES = ("pvc", "s3", "gs", "az", "http", "https")
+PROBE_DEADLINE_SECONDS = 300
+"""The longest that a probe Job may run (activeDeadlineSeconds)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +92,18 @@ class PipelineSnapshot(ObjectSnapshot):
     def image(self) -> str:
         """Image that a run would use."""
         return self.pipeline.spec.image or self.config.trainer_image
+
+    @property
+    def probed_sources(self) -> list[DataSource]:
+        """The inputs that only a probe can look at; none without the trigger dataChange."""
+        if self.pipeline.spec.triggers.data_change is None:
+            return []
+        return [source for source in self.pipeline.spec.data if kind_of(source) == "probed"]
+
+
+def kind_of(source: DataSource) -> Literal["fixed", "map", "probed"]:
+    """How the revision of an input is learnt: never changes, from the cluster, or by a probe."""
+    scheme = source.uri.partition("://")[0]
+    if scheme == "configmap":
+        return "map"
+    return "probed" if scheme in PROBED_SCHEMES else "fixed"

@@ -26,7 +26,7 @@ from tidemill.training.pipeline.policy import champion as champions
 from tidemill.training.pipeline.policy import retry, schedule, throttling
 from tidemill.training.pipeline.policy.context import Situation
 from tidemill.training.pipeline.policy.throttling import Hold
-from tidemill.training.pipeline.policy.triggers import Verdict
+from tidemill.training.pipeline.state import Verdict
 from tidemill.training.records import RunRecord
 
 

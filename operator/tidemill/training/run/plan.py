@@ -7,13 +7,14 @@ end is recorded before a Job that will never start is deleted, so that nobody ta
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.core import conditions
 from tidemill.core.plan import Event, ObjectRef, Plan
-from tidemill.training import constants, job_status
+from tidemill.training import job_status
+from tidemill.training.run import observe, requeue
 from tidemill.training.run import status as statuses
 from tidemill.training.run.builders import claim, job, model_version
 from tidemill.training.run.policy import failure as failures
@@ -24,19 +25,17 @@ from tidemill.training.run.snapshot import RunSnapshot
 from tidemill_contracts.training import TrainingResult
 
 QUIET = timedelta(seconds=20)
-FIRST_LOOK_SECONDS = 1.0
-"""After the Job was created: whoever has once seen a Job takes its absence for a deletion."""
 
 
 def plan(snapshot: RunSnapshot) -> Plan:
     """Everything that should happen to the run now."""
-    if is_finished(snapshot.object):
+    if observe.is_finished(snapshot.object):
         return _tidy(snapshot)
     found = progress(snapshot)
     if found.phase == "Create":
         return _create(snapshot)
     if found.phase == "Leaving":
-        return Plan(requeue_after=_seconds(snapshot, found.until))
+        return Plan(requeue_after=requeue.seconds(snapshot, found.until))
     if found.failure is not None:
         return _failed(snapshot, found, found.failure)
     if found.result is not None:
@@ -44,21 +43,10 @@ def plan(snapshot: RunSnapshot) -> Plan:
     return _wait(snapshot, found)
 
 
-def is_finished(run: dict[str, Any]) -> bool:
-    """Whether a TrainingRun object has ended, well or not."""
-    found = conditions.get((run.get("status") or {}).get("conditions") or (), constants.SUCCEEDED)
-    return bool(found and found.get("status") in ("True", "False"))
-
-
-def is_left_reconciling(run: dict[str, Any]) -> bool:
-    """Whether a finished run says that it goes on: an older operator left what it was born with (0093, 0095)."""
-    return conditions.is_true((run.get("status") or {}).get("conditions") or (), conditions.RECONCILING)
-
-
 def _tidy(snapshot: RunSnapshot) -> Plan:
     """Removes the Job of a run that ended without it (pending deadline), and a word of its birth from its status."""
     left, status = snapshot.job, None
-    if is_left_reconciling(snapshot.object):
+    if observe.is_left_reconciling(snapshot.object):
         kept = [c for c in conditions.of(snapshot.object) if c.get("type") != conditions.RECONCILING]
         status = {**snapshot.object["status"], "conditions": kept}
     if left is None or job_status.job_outcome(left) is not None or left["metadata"].get("deletionTimestamp"):
@@ -68,7 +56,7 @@ def _tidy(snapshot: RunSnapshot) -> Plan:
 
 def _create(snapshot: RunSnapshot) -> Plan:
     made = (*_claim(snapshot), *job.config_maps(snapshot), job.build(snapshot))
-    return Plan(apply=made, requeue_after=FIRST_LOOK_SECONDS)
+    return Plan(apply=made, requeue_after=requeue.FIRST_LOOK_SECONDS)
 
 
 def _claim(snapshot: RunSnapshot) -> tuple[dict[str, Any], ...]:
@@ -84,10 +72,11 @@ def _wait(snapshot: RunSnapshot, found: Progress) -> Plan:
     quiet = found.phase == "Running" or snapshot.now < shown_from
     missing = job.config_maps(snapshot) if found.phase == "Pending" else ()  # refused at first, or deleted since
     if quiet and not found.news and conditions.is_born(snapshot.object):
-        again = _seconds(snapshot, None if found.phase == "Running" else shown_from, found.until)
+        again = requeue.seconds(snapshot, None if found.phase == "Running" else shown_from, found.until)
         return Plan(apply=missing, requeue_after=again)
     status = statuses.going_on(snapshot, found)
-    return Plan(apply=(*_claim(snapshot), *missing), status=status, requeue_after=_seconds(snapshot, found.until))
+    again = requeue.seconds(snapshot, found.until)
+    return Plan(apply=(*_claim(snapshot), *missing), status=status, requeue_after=again)
 
 
 def _failed(snapshot: RunSnapshot, found: Progress, why: RunFailure) -> Plan:
@@ -119,8 +108,3 @@ def _image(snapshot: RunSnapshot) -> str:
     reported = str(job_status.container_status(pod).get("imageID") or "") if pod else ""
     reported = reported.removeprefix("docker-pullable://")
     return reported if "@sha256:" in reported else snapshot.run.spec.image
-
-
-def _seconds(snapshot: RunSnapshot, *moments: datetime | None) -> float | None:
-    ahead = [m for m in moments if m is not None]
-    return max((min(ahead) - snapshot.now).total_seconds(), 1.0) if ahead else None

@@ -16,6 +16,7 @@ from tidemill.engine.contract import Deps
 from tidemill.errors import ApiError
 from tidemill.kube.transform import cached_form
 from tidemill.training import constants, job_status, records
+from tidemill.training.run import observe
 from tidemill.training.run import plan as plans
 from tidemill.training.run.builders import claim
 from tidemill.training.run.snapshot import JobSeen, RunSnapshot
@@ -57,11 +58,11 @@ class RunReconciler:
         self._own_runs.saw(obj)
         if obj["metadata"].get("deletionTimestamp"):
             return None
-        uid, finished = obj["metadata"]["uid"], plans.is_finished(obj)
+        uid, finished = obj["metadata"]["uid"], observe.is_finished(obj)
         job = self._job(key, obj)
         if finished and (job is None or job_status.job_outcome(job) is not None):
             self._seen.pop(uid, None)
-            if not plans.is_left_reconciling(obj):
+            if not observe.is_left_reconciling(obj):
                 return None
         run = parsed(TrainingRun, obj)
         pipeline = cache.get("TrainingPipeline", key.namespace, run.spec.pipeline) or {}

@@ -8,8 +8,7 @@ from tidemill.api.v1alpha1.training_template import DataSource
 from tidemill.core import labels, names, podspec
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.training import constants
-from tidemill.training.pipeline.policy.inputs import kind_of
-from tidemill.training.pipeline.snapshot import PipelineSnapshot
+from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS, PipelineSnapshot
 from tidemill.training.volumes import Mounts
 from tidemill_contracts.training import (
     CONTAINER,
@@ -19,21 +18,13 @@ from tidemill_contracts.training import (
     ProbeConfig,
 )
 
-DEADLINE_SECONDS = 300
 COMMAND = ["python", "-m", "tidemill_runtime.trainer", "probe"]
 RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 
 
-def probed(snapshot: PipelineSnapshot) -> list[DataSource]:
-    """The inputs that only a probe can look at; none without the trigger dataChange."""
-    if snapshot.pipeline.spec.triggers.data_change is None:
-        return []
-    return [source for source in snapshot.pipeline.spec.data if kind_of(source) == "probed"]
-
-
 def build(snapshot: PipelineSnapshot, number: int) -> dict[str, Any]:
     """The manifest of probe `number`. Uses the operator's trainer image: a user's image need not know how to probe."""
-    sources = probed(snapshot)
+    sources = snapshot.probed_sources
     name = names.child_name(snapshot.name, "probe", number)
     labelled = podspec.labels("probe", snapshot.name, {labels.PIPELINE: snapshot.name, constants.PROBE: "true"})
     return {
@@ -42,7 +33,7 @@ def build(snapshot: PipelineSnapshot, number: int) -> dict[str, Any]:
         "metadata": podspec.metadata(name, snapshot.object, labelled),
         "spec": {
             "backoffLimit": 0,
-            "activeDeadlineSeconds": DEADLINE_SECONDS,
+            "activeDeadlineSeconds": PROBE_DEADLINE_SECONDS,
             "ttlSecondsAfterFinished": 86400,
             "podReplacementPolicy": "Failed",
             "template": {"metadata": {"labels": labelled}, "spec": _pod(snapshot, sources)},
@@ -52,7 +43,7 @@ def build(snapshot: PipelineSnapshot, number: int) -> dict[str, Any]:
 
 def config_maps(snapshot: PipelineSnapshot) -> tuple[dict[str, Any], ...]:
     """The ConfigMap with the probe's configuration, where that is too long for the environment."""
-    return _delivery(snapshot, probed(snapshot)).objects
+    return _delivery(snapshot, snapshot.probed_sources).objects
 
 
 def _delivery(snapshot: PipelineSnapshot, sources: list[DataSource]) -> Delivery:

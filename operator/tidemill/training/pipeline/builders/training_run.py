@@ -20,9 +20,8 @@ from tidemill.api.v1alpha1.training_run import (
 from tidemill.config import OperatorConfig
 from tidemill.core import labels, names, podspec
 from tidemill.training import constants
-from tidemill.training.pipeline.policy.inputs import Inputs
-from tidemill.training.pipeline.policy.triggers import Verdict
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
+from tidemill.training.pipeline.state import Inputs, Verdict
 from tidemill.training.records import VersionRecord
 from tidemill_contracts.storage import parse_uri
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from tidemill.training.pipeline.policy import history as histories
 from tidemill.training.pipeline.policy import inputs as all_inputs
 from tidemill.training.pipeline.policy.history import History
-from tidemill.training.pipeline.policy.inputs import Inputs, Problem
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
+from tidemill.training.pipeline.state import Inputs, Problem
 
 
 @dataclass(frozen=True, slots=True)

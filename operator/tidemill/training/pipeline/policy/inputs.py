@@ -5,43 +5,20 @@ Problems that a person must solve are found here too, before any run is made for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tidemill.api.base import Model
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipelineSpec
 from tidemill.api.v1alpha1.training_template import DataSource
 from tidemill.core import cron, hashing
 from tidemill.training import constants
-from tidemill.training.pipeline.snapshot import CodeContent, PipelineSnapshot
+from tidemill.training.pipeline.snapshot import PipelineSnapshot, kind_of
+from tidemill.training.pipeline.state import Inputs, Problem
 from tidemill_contracts.storage import ARTIFACT_SCHEMES, parse_uri
 
 BUILTIN = ("breast-cancer", "diabetes", "digits", "iris", "wine")
 MAX_SPEC_BYTES = 600_000
 """Of what a run is told: its record holds that and the names of all its fields, and an object may have 1.5 MB."""
-PROBED_SCHEMES = ("pvc", "s3", "gs", "az", "http", "https")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why no run can start: `stalled` needs a person, otherwise another object will help."""
-
-    reason: str
-    message: str
-    stalled: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a run that starts now would use."""
-
-    spec_digest: str
-    code: CodeContent
-    image: str
-    data: Mapping[str, str | None]
-    """Revision by input; None: only the run itself will know."""
-    key: str
 
 
 def outcome_digest(spec: TrainingPipelineSpec) -> str:
@@ -79,14 +56,6 @@ def inputs(snapshot: PipelineSnapshot) -> Inputs | Problem:
         {"spec": spec_digest, "code": snapshot.code.digest, "image": snapshot.image, "data": data},
     )
     return Inputs(spec_digest, snapshot.code, snapshot.image, data, key)
-
-
-def kind_of(source: DataSource) -> Literal["fixed", "map", "probed"]:
-    """How the revision of an input is learnt: never changes, from the cluster, or by a probe."""
-    scheme = source.uri.partition("://")[0]
-    if scheme == "configmap":
-        return "map"
-    return "probed" if scheme in PROBED_SCHEMES else "fixed"
 
 
 def revision(snapshot: PipelineSnapshot, source: DataSource) -> str | None:

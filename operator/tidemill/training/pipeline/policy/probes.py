@@ -14,11 +14,10 @@ from pydantic import ValidationError
 
 from tidemill.api.v1alpha1.training_pipeline import DataState
 from tidemill.core.text import clean
-from tidemill.training.pipeline.builders.probe import DEADLINE_SECONDS, probed
 from tidemill.training.pipeline.policy.context import Situation
-from tidemill.training.pipeline.policy.inputs import kind_of, revision
+from tidemill.training.pipeline.policy.inputs import revision
 from tidemill.training.pipeline.policy.triggers import changed_inputs, settled_at
-from tidemill.training.pipeline.snapshot import PipelineSnapshot, ProbeJob
+from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS, PipelineSnapshot, ProbeJob, kind_of
 from tidemill_contracts.training import REVISION_LIMIT, ProbeResult, is_revision
 
 ERROR_LIMIT = 1024
@@ -43,11 +42,12 @@ def probing(situation: Situation) -> Probing:
     last = snapshot.pipeline.status.last_probe_time
     done = tuple(p for p in snapshot.probes if last and p.created <= last)
     open_ = tuple(p for p in snapshot.probes if p not in done)
-    if not probed(snapshot) or snapshot.pipeline.spec.suspend or (situation.problem and situation.problem.stalled):
+    is_stalled = situation.problem is not None and situation.problem.stalled
+    if not snapshot.probed_sources or snapshot.pipeline.spec.suspend or is_stalled:
         return Probing(None, None, snapshot.probes, None)
     if open_:
         unread = open_[0] if open_[0].finished else None
-        patience = open_[0].created + timedelta(seconds=DEADLINE_SECONDS + 60)
+        patience = open_[0].created + timedelta(seconds=PROBE_DEADLINE_SECONDS + 60)
         return Probing(None, unread, done, patience)
     due = _due(situation)
     if due > snapshot.now:
@@ -61,7 +61,7 @@ def _due(situation: Situation) -> datetime:
     if change is None or last is None:
         return snapshot.now
     due = last + timedelta(seconds=change.poll_seconds * (1 + _jitter(snapshot)))
-    names = {source.name for source in probed(snapshot)}
+    names = {source.name for source in snapshot.probed_sources}
     unsettled = [n for n in changed_inputs(situation, situation.inputs) if n in names] if situation.inputs else []
     return min([due, *(at for n in unsettled if (at := settled_at(situation, n)))])
 

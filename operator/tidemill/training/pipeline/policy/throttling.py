@@ -14,7 +14,7 @@ from tidemill.training.pipeline.policy import retry
 from tidemill.training.pipeline.policy.context import Situation
 from tidemill.training.pipeline.policy.history import DAY
 from tidemill.training.pipeline.policy.retry import Retry
-from tidemill.training.pipeline.policy.triggers import Verdict
+from tidemill.training.pipeline.state import Verdict
 
 SLOW_AFTER_FAILURES = 3
 SLOWED = ("DataChanged", "MonitorRequested")

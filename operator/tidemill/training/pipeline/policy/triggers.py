@@ -8,33 +8,19 @@ requests of monitors count as asked for (docs/decisions/0004). A retry comes las
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tidemill.api.v1alpha1.training_run import TriggerType
 from tidemill.core import conditions, hashing, labels
 from tidemill.training.pipeline.policy import retry
 from tidemill.training.pipeline.policy.context import Situation
-from tidemill.training.pipeline.policy.inputs import Inputs, kind_of
 from tidemill.training.pipeline.policy.schedule import timetable
+from tidemill.training.pipeline.snapshot import kind_of
+from tidemill.training.pipeline.state import Inputs, Verdict
 from tidemill.training.records import ENVIRONMENT, RunRecord
 
 TEXT_LIMIT = 1024
 OVERTAKEN = "CodeChanged"
 """Failure reason of a run whose code changed between the decision and the start of its pod."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A run should start, and why. `suffix` sets runs of one key apart."""
-
-    type: TriggerType
-    message: str
-    before: str | None = None
-    after: str | None = None
-    id: str | None = None
-    monitor: str | None = None
-    suffix: str | None = None
 
 
 Policy = Callable[[Situation, Inputs], Verdict | None]

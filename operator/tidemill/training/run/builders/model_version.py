@@ -8,8 +8,8 @@ from tidemill.api.base import API_VERSION
 from tidemill.api.v1alpha1.model_version import ModelColumn, ModelSignature, ModelVersionSpec, VersionLineage
 from tidemill.core import labels, podspec
 from tidemill.training import constants
-from tidemill.training.run.policy.registration import Registration
 from tidemill.training.run.snapshot import RunSnapshot
+from tidemill.training.run.state import Registration
 from tidemill_contracts.artifact import Signature
 from tidemill_contracts.training import TrainingResult
 

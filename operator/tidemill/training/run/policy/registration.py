@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tidemill.core import names
 from tidemill.training.run.snapshot import RunSnapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """The version of a run."""
-
-    name: str
-    number: int
-    exists: bool
-    same_content: bool = False
-    """An earlier version already holds exactly this content; nothing is registered."""
+from tidemill.training.run.state import Registration
 
 
 def registration(snapshot: RunSnapshot, digest: str) -> Registration:

@@ -1,0 +1,45 @@
+"""When to look again at a monitor, in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from tidemill.core.conditions import parse_time
+from tidemill.monitoring import readiness
+from tidemill.monitoring.policy import evaluation
+from tidemill.monitoring.snapshot import Snapshot
+
+LONGEST_LOOK_SECONDS = 30.0
+SHORTEST_LOOK_SECONDS = 5.0
+STARTING_LOOK_SECONDS = 2.0
+"""How often a monitor whose pod is ready is asked until it has answered once."""
+
+
+def look_interval(window_seconds: int) -> float:
+    """Seconds between two readings of the report: three a window, but from 5 s to 30 s."""
+    return max(SHORTEST_LOOK_SECONDS, min(window_seconds / 3, LONGEST_LOOK_SECONDS))
+
+
+def next_look(snapshot: Snapshot, written: Mapping[str, Any]) -> float | None:
+    """Seconds until the next look; None when only a change can make a difference."""
+    if snapshot.served is None:
+        return None  # a change of the deployment wakes us
+    if not snapshot.pod_ready:  # a change of the pod wakes us; without one the findings of before must end as stale
+        looks = [evaluation.UNREACHABLE_SECONDS + 1.0, deadline(snapshot, written)]
+        return min(look for look in looks if look is not None)
+    interval = look_interval(snapshot.spec.window.seconds)
+    if snapshot.reading.report is None or snapshot.reading.time is None:
+        return STARTING_LOOK_SECONDS
+    left = interval - (snapshot.now - snapshot.reading.time).total_seconds()
+    return max(left, 0.5)
+
+
+def deadline(snapshot: Snapshot, status: Mapping[str, Any]) -> float | None:
+    """Seconds until what the status calls unsettled is overdue; None when nothing is, or it is so already."""
+    since = status.get("unsettledSince")
+    if since is None:
+        return None
+    left = (parse_time(since) + timedelta(seconds=readiness.DEADLINE_SECONDS) - snapshot.now).total_seconds()
+    return left + 0.1 if left > 0 else None

@@ -1,0 +1,65 @@
+"""Raw objects → the snapshot's dataclasses: the one place that knows how Kubernetes and others spell them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tidemill.core.conditions import parse_time
+from tidemill.training import job_status
+from tidemill.training.pipeline.snapshot import MonitorRequest, ProbeJob
+from tidemill_contracts.storage import parse_uri
+
+Obj = dict[str, Any]
+
+
+def probe_job(job: Obj, pods: Iterable[Obj]) -> ProbeJob:
+    """A probe's Job with its pods."""
+    messages = [text for pod in pods if (text := job_status.termination_message(pod))]
+    return ProbeJob(
+        name=job["metadata"]["name"],
+        uid=job["metadata"]["uid"],
+        created=parse_time(job["metadata"]["creationTimestamp"]),
+        finished=job_status.job_outcome(job) is not None,
+        message=messages[-1] if messages else job_status.job_message(job),
+    )
+
+
+def monitor_requests(monitors: Iterable[Obj], pipeline: str) -> tuple[MonitorRequest, ...]:
+    """The newest retrain request of each monitor to a pipeline."""
+    found = []
+    for monitor in monitors:
+        asked = [a for a in retrain_actions(monitor) if a.get("target") == pipeline]
+        if asked:
+            last = asked[-1]
+            name = monitor["metadata"]["name"]
+            uid = monitor["metadata"].get("uid", "")
+            found.append(MonitorRequest(name, uid, last["id"], last.get("cause", ""), last.get("message", "")))
+    return tuple(found)
+
+
+def config_map_inputs(spec: Mapping[str, Any]) -> list[str]:
+    """Names of the ConfigMaps that a pipeline's inputs name; unreadable URIs are left to the policies."""
+    found = set()
+    for source in spec.get("data") or ():
+        if str(source.get("uri", "")).startswith("configmap://"):
+            try:
+                found.add(parse_uri(source["uri"]).authority)
+            except ValueError:
+                continue
+    return sorted(found)
+
+
+def retrained_pipelines(monitor: Obj) -> set[str]:
+    """Pipelines that the monitor has asked for a retrain."""
+    return {str(a["target"]) for a in retrain_actions(monitor) if a.get("target")}
+
+
+def retrain_actions(monitor: Obj) -> list[dict[str, Any]]:
+    """The retrain requests in a ModelMonitor's status, newest last."""
+    actions = (monitor.get("status") or {}).get("actions") or ()
+    return [a for a in actions if a.get("type") == "Retrain" and a.get("id")]
+
+
+def living(objects: Sequence[Obj]) -> list[Obj]:
+    return [o for o in objects if not o["metadata"].get("deletionTimestamp")]
