@@ -21,7 +21,7 @@ from tidemill.engine.clock import Clock, SystemClock
 from tidemill.engine.conditions_metric import ConditionsCollector
 from tidemill.engine.contract import Deps, Reconciler, Watch
 from tidemill.engine.controller import Controller
-from tidemill.engine.event_handler import Intake, sources
+from tidemill.engine.event_handler import EventHandler, sources
 from tidemill.engine.health import HealthServer, Heartbeats
 from tidemill.engine.informer import Informers
 from tidemill.engine.leader import LeaderElector
@@ -96,17 +96,17 @@ class Operator:
         self.health.registry.register(ConditionsCollector(self.cache, self._reconciled))
         watched = sources(self._reconciled, slices.watches)
         queues = {kind: WorkQueue(kind.lower(), self.clock) for kind in self._reconciled}
-        self.deps.turns.wake = lambda key: queues[key.kind].add(key)
-        self.intake = Intake(self.cache, queues, watched)
+        self.deps.updates.wake = lambda key: queues[key.kind].add(key)
+        self.handler = EventHandler(self.cache, queues, watched)
         streams, beat, namespaces = self.client.streams, self.heartbeats.beat, self.config.watch_namespaces
-        lister = Lister(streams, self.intake, self.clock, beat)
-        self.informers = Informers(self.intake, lister, streams, self.clock, beat, namespaces)
+        lister = Lister(streams, self.handler, self.clock, beat)
+        self.informers = Informers(self.handler, lister, streams, self.clock, beat, namespaces)
         self.heartbeats.unready = lambda: [f"{path} was not listed yet" for path in self.informers.missing()]
-        self.resync = Resync(lister, self.intake, namespaces, self.config.resync_seconds)
+        self.resync = Resync(lister, self.handler, namespaces, self.config.resync_seconds)
         applier = Applier(self.client, self.cache, [s.resource.kind for s in watched])
         recorder = EventRecorder(self.client, self.config.pod_name, self.clock.now, self.clock.monotonic)
         closed, passed = Terminating(self.cache, self.clock, self._reconciled), self.heartbeats.passed
-        knows = self.deps.turns.knows = self.informers.knows
+        knows = self.deps.updates.knows = self.informers.knows
         self.controllers = [
             Controller(r, self.deps, queues[r.kind], applier, recorder, closed, passed, knows)
             for r in slices.reconcilers
@@ -164,7 +164,7 @@ class Operator:
             if self.config.leader_election:
                 group.create_task(self.elector.hold(), name="lease renewal")
             await self._fill()
-            self.deps.turns.resume(o for kind in self._reconciled for o in self.cache.list(kind))
+            self.deps.updates.resume(o for kind in self._reconciled for o in self.cache.list(kind))
             for controller in self.controllers:
                 controller.start()
             self.heartbeats.work(lambda: max(c.queue.oldest_seconds() for c in self.controllers))

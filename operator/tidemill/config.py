@@ -25,7 +25,7 @@ class ConfigError(ValueError):
 
 
 def _own_name() -> str:
-    """Two processes that were told no name must not take each other for the holder of the Lease."""
+    """Two processes that were given no name must not take each other for the holder of the Lease."""
     return f"{os.uname().nodename}-{os.getpid()}"
 
 
@@ -90,7 +90,7 @@ class OperatorConfig:
         return config
 
     def data_environment(self) -> dict[str, str]:
-        """What the pods that read data and artifacts are told of these settings; nothing that is not set."""
+        """What the pods that read data and artifacts are given of these settings; nothing that is not set."""
         found = {
             ALLOWED_NETWORKS_ENV: ",".join(self.allowed_networks),
             REFUSED_NETWORKS_ENV: ",".join(self.refused_networks),

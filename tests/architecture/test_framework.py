@@ -121,7 +121,7 @@ async def test_the_operator_ends_in_its_own_order_before_the_process_does() -> N
 def test_all_five_kinds_are_reconciled() -> None:
     operator = app.Operator(OperatorConfig(), Access("http://127.0.0.1:1"))
     kinds = {"TrainingPipeline", "TrainingRun", "ModelVersion", "ModelDeployment", "ModelMonitor"}
-    assert set(operator.intake.queues) == kinds
+    assert set(operator.handler.queues) == kinds
 
 
 async def test_the_session_carries_the_credentials() -> None:

@@ -131,7 +131,7 @@ def test_a_list_of_namespaces_is_bound_one_by_one_and_told_to_the_operator() -> 
 
 def test_what_is_watched_may_be_watched_and_nothing_else() -> None:
     operator = Operator(OperatorConfig(), Access("http://127.0.0.1:1"))
-    watched = {(s.resource.group, s.resource.plural) for s in operator.intake.sources.values()}
+    watched = {(s.resource.group, s.resource.plural) for s in operator.handler.sources.values()}
     allowed = {(r["apiGroups"][0], plural) for r in rules() for plural in r["resources"] if "watch" in r["verbs"]}
     assert allowed == watched
 

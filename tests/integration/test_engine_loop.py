@@ -173,12 +173,12 @@ def test_resync_prunes_what_a_watch_gap_hid(
     installation: Installation, toys: InProcess, namespace: str, made: Obj, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The deletion of a child is lost (as after a 410 in the framework's watch); the resync finds it."""
-    intake = toys.operator.intake
-    monkeypatch.setattr(intake, "on_event", lambda *_: None)
+    handler = toys.operator.handler
+    monkeypatch.setattr(handler, "on_event", lambda *_: None)
     installation.kubectl("delete", "configmap", "m-toy", "-n", namespace)
     time.sleep(1)
     assert child(installation, namespace) is None
-    assert intake.cache.get("ConfigMap", namespace, "m-toy") is not None
+    assert handler.cache.get("ConfigMap", namespace, "m-toy") is not None
     monkeypatch.undo()
     toys.call(toys.operator.resync.once())
     wait(lambda: child(installation, namespace), 10, "the child is back")

@@ -241,8 +241,8 @@ def made(namespace: str) -> dict[str, Obj]:
     jobs = [world.get(kind, name) for kind in kinds for name in world.names(kind)]
     world.train()
     jobs += [world.get(kind, name) for kind in kinds for name in world.names(kind)]
-    children = [*serving_plan.build(serving.snapshot(full, status, **two)).apply, *jobs]
-    children += monitoring_plan.build(monitoring.snapshot(monitoring.FULL)).apply
+    children = [*serving_plan.plan(serving.snapshot(full, status, **two)).apply, *jobs]
+    children += monitoring_plan.plan(monitoring.snapshot(monitoring.FULL)).apply
     found = {}
     for child in copy.deepcopy(children):
         child.pop("status", None)

@@ -3,7 +3,7 @@
 Why: three conditions (Ready, Reconciling, Stalled) decide what every tool of the cluster believes about an object.
 Rules held here: Reconciling and Stalled are present only while True, never both; `observedGeneration` is on every
 condition; `lastTransitionTime` moves only when the status value changes
-(conditions of an object's birth, decision 0093, have been so since its creation).
+(default conditions of the schema, decision 0093, have been so since the object's creation).
 Meaning of Ready: True = the newest generation is in force; Unknown = on the way; False = not, see reason.
 """
 
@@ -77,20 +77,20 @@ class Condition:
 def of(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The conditions of an object of ours.
 
-    Those of its birth are a default of the schema, which cannot know when the object was made and says 1970: here they
-    have the creation time, so that a status that stays the same is one since then.
+    Default conditions come from the schema, which cannot know when the object was made and says 1970: here they have
+    the creation time, so that a status that stays the same is one since then.
     """
     made = obj["metadata"].get("creationTimestamp")
     found = (obj.get("status") or {}).get("conditions") or ()
-    return [{**c, "lastTransitionTime": made} if made and _is_of_birth(c) else dict(c) for c in found]
+    return [{**c, "lastTransitionTime": made} if made and _is_default(c) else dict(c) for c in found]
 
 
-def is_born(obj: Mapping[str, Any]) -> bool:
+def has_default_status(obj: Mapping[str, Any]) -> bool:
     """Whether nobody has written the object's status yet."""
     return bool((obj.get("status") or {}).get("observedGeneration", -1) == -1)
 
 
-def _is_of_birth(condition: Mapping[str, Any]) -> bool:
+def _is_default(condition: Mapping[str, Any]) -> bool:
     return str(condition.get("lastTransitionTime", "")).startswith("1970-01-01")
 
 
@@ -110,7 +110,7 @@ def merge(
         condition = replace(by_type[kind], observed_generation=generation, last_transition_time=now)
         previous = before.get(kind)
         same = previous is not None and previous.get("status") == condition.status
-        if previous and same and previous.get("lastTransitionTime") and not _is_of_birth(previous):
+        if previous and same and previous.get("lastTransitionTime") and not _is_default(previous):
             condition = replace(condition, last_transition_time=parse_time(previous["lastTransitionTime"]))
         out.append(condition.to_json())
     return out

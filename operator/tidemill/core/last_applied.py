@@ -28,7 +28,7 @@ def applied(children: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]
     }
 
 
-def is_in_force(manifests: Iterable[Mapping[str, Any]], live: Applied | None, kinds: Iterable[str]) -> bool:
+def is_up_to_date(manifests: Iterable[Mapping[str, Any]], live: Applied | None, kinds: Iterable[str]) -> bool:
     """Whether all manifests of these kinds are live as they are wanted; `live` None: nobody has looked."""
     if live is None:
         return True

@@ -1,4 +1,4 @@
-"""Marks of deployments that took a version back, as they stand in its raw status: which of them count."""
+"""Marks of deployments that rolled a version back, as they stand in its raw status: which of them count."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tidemill.core.conditions import parse_time
 Mark = Mapping[str, Any]
 
 
-def counting(version: Mapping[str, Any] | None) -> dict[str, Mark]:
+def active(version: Mapping[str, Any] | None) -> dict[str, Mark]:
     """By ModelDeployment, the marks of a ModelVersion that are of its content and that no person has lifted since.
 
     One that was lifted may stand there for a moment again, written by somebody who had not seen the lift.

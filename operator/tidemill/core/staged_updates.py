@@ -1,10 +1,10 @@
-"""Whose change of some pods it is, and whose turn it is where the change is the operator's own. Pure.
+"""Staged updates: pods that only a new operator or image changes are replaced for a few objects at a time. Pure.
 
 A new operator or image makes other pods for every object at once. What a user changed is applied at once; pods that
 only the operator would make otherwise stay as they are until it is the object's turn: some at a time, each watched
 until its pods are ready, and nobody's turn any more once one does not get ready in time.
 
-On every Deployment two digests say what its pods were made of: what the user asked for, and the pod template. An object
+On every Deployment two digests say what its pods were made of: what the user requested, and the pod template. An object
 whose template did not change is left alone, whatever version of the operator looks at it.
 """
 
@@ -19,16 +19,16 @@ from tidemill.core import conditions, hashing
 from tidemill.core.conditions import Condition, parse_time
 from tidemill.core.labels import GROUP
 from tidemill.core.plan import Event, Key, ObjectRef, Patch, Turn
-from tidemill.core.subset import covers
+from tidemill.core.subset import includes
 
 Obj = dict[str, Any]
 
-ASKED: Final = f"{GROUP}/asked"
+INPUTS: Final = f"{GROUP}/asked"
 """Digest of what a user can change about these pods, with the number of the rule by which it is taken."""
 TEMPLATE: Final = f"{GROUP}/template"
 """Digest of the pod template as it was applied."""
 RULE: Final = "1"
-"""Which parts `ASKED` is a digest of; one more whenever the `inputs` of a unit change their form."""
+"""Which parts `INPUTS` is a digest of; one more whenever the `inputs` of a unit change their form."""
 
 PODS_CURRENT: Final = "PodsCurrent"
 UPDATING, WAITING, STOPPED, LATE = "Updating", "WaitingForTurn", "UpdatesStopped", "NotReadyInTime"
@@ -84,7 +84,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class UpdateContext:
     """What is known before it is decided what is applied."""
 
     key: Key
@@ -98,7 +98,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Paced:
+class StagedUpdate:
     """What is applied of the units now, and what is said about it."""
 
     apply: tuple[tuple[Obj, ...], ...]
@@ -106,52 +106,54 @@ class Paced:
     patches: tuple[Patch, ...] = ()
     turn: Turn | None = None
     condition: Condition | None = None
-    look_after: float | None = None
+    requeue_after: float | None = None
 
 
-def pace(look: Look, units: Iterable[Unit], rank: int) -> Paced:
+def stage(ctx: UpdateContext, units: Iterable[Unit], rank: int) -> StagedUpdate:
     """Decide for each unit. `rank`: objects of a lower one have their turn first."""
     made = [(unit, _stamped(unit)) for unit in units]
-    causes = [_cause(look, manifest) for _, manifest in made]
-    before = mark(look.object)
-    has_turn = "operator" in causes and look.fleet.has_turn(look.key)
+    causes = [_cause(ctx, manifest) for _, manifest in made]
+    before = update_record(ctx.object)
+    has_turn = "operator" in causes and ctx.fleet.has_turn(ctx.key)
     apply: list[tuple[Obj, ...]] = []
     patches: list[Patch] = []
     for (unit, manifest), cause in zip(made, causes, strict=True):
         if cause != "operator" or has_turn:
             apply.append((*unit.others, *unit.fitting, manifest))
             continue
-        apply.append(tuple(m for m in unit.others if (m["kind"], m["metadata"]["name"]) not in look.children))
-        patches += _noted(look, manifest)
+        apply.append(tuple(m for m in unit.others if (m["kind"], m["metadata"]["name"]) not in ctx.children))
+        patches += _recorded(ctx, manifest)
     if "operator" in causes and not has_turn:
-        reason = STOPPED if look.fleet.late else WAITING
-        return Paced(tuple(apply), tuple(patches), Turn("waits", rank), _pending(reason), LOOK_SECONDS)
-    is_ready = all(map(ready, look.live.values()))
+        reason = STOPPED if ctx.fleet.late else WAITING
+        return StagedUpdate(tuple(apply), tuple(patches), Turn("waits", rank), _pending(reason), LOOK_SECONDS)
+    is_ready = all(map(ready, ctx.live.values()))
     if has_turn and (is_ready or before is not None):
-        return Paced(tuple(apply), turn=Turn("updates", rank), condition=_pending(UPDATING))
+        return StagedUpdate(tuple(apply), turn=Turn("updates", rank), condition=_pending(UPDATING))
     if has_turn:  # it did not serve before either: whether it gets ready now says nothing about the operator's pods
-        return Paced(tuple(apply), turn=Turn("updates", rank))
+        return StagedUpdate(tuple(apply), turn=Turn("updates", rank))
     if before is None or is_ready or "user" in causes:
-        return Paced(tuple(apply))
-    left = deadline(look.live.values()) - (look.now - before.since).total_seconds()
+        return StagedUpdate(tuple(apply))
+    left = deadline(ctx.live.values()) - (ctx.now - before.since).total_seconds()
     reason = LATE if before.late or left <= 0 else UPDATING
-    return Paced(tuple(apply), turn=Turn("updates", rank), condition=_pending(reason), look_after=max(left, 0.0) + 1.0)
+    return StagedUpdate(
+        tuple(apply), turn=Turn("updates", rank), condition=_pending(reason), requeue_after=max(left, 0.0) + 1.0
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class UpdateRecord:
     """An object's own record that it updates its pods in its turn."""
 
     since: datetime
     late: bool
 
 
-def mark(obj: Mapping[str, Any]) -> Mark | None:
+def update_record(obj: Mapping[str, Any]) -> UpdateRecord | None:
     """The record in an object's status, which users cannot write; None when it is not its turn."""
     found = conditions.get((obj.get("status") or {}).get("conditions") or (), PODS_CURRENT)
     if found is None or found.get("reason") not in (UPDATING, LATE):
         return None
-    return Mark(parse_time(found["lastTransitionTime"]), found["reason"] == LATE)
+    return UpdateRecord(parse_time(found["lastTransitionTime"]), found["reason"] == LATE)
 
 
 def ready(deployment: Mapping[str, Any]) -> bool:
@@ -169,15 +171,15 @@ def deadline(deployments: Iterable[Mapping[str, Any]]) -> float:
     return max((float(seconds or DEFAULT_DEADLINE_SECONDS) for seconds in late), default=DEFAULT_DEADLINE_SECONDS)
 
 
-def news(obj: Mapping[str, Any], paced: Paced) -> tuple[Event, ...]:
+def events(obj: Mapping[str, Any], staged: StagedUpdate) -> tuple[Event, ...]:
     """A warning when an object's pods are late, once."""
-    before = mark(obj)
-    if paced.condition is None or paced.condition.reason != LATE or (before is not None and before.late):
+    before = update_record(obj)
+    if staged.condition is None or staged.condition.reason != LATE or (before is not None and before.late):
         return ()
-    return (Event("Warning", LATE, paced.condition.message, "Update"),)
+    return (Event("Warning", LATE, staged.condition.message, "Update"),)
 
 
-def sooner(*seconds: float | None) -> float | None:
+def earliest(*seconds: float | None) -> float | None:
     """The first of several wishes for another look."""
     return min((s for s in seconds if s is not None), default=None)
 
@@ -185,41 +187,41 @@ def sooner(*seconds: float | None) -> float | None:
 def _stamped(unit: Unit) -> Obj:
     meta = unit.deployment["metadata"]
     digests = {
-        ASKED: f"{RULE}:{hashing.short(unit.inputs, 16)}",
+        INPUTS: f"{RULE}:{hashing.short(unit.inputs, 16)}",
         TEMPLATE: hashing.short(unit.deployment["spec"]["template"], 16),
     }
     return {**unit.deployment, "metadata": {**meta, "annotations": {**(meta.get("annotations") or {}), **digests}}}
 
 
-def _cause(look: Look, manifest: Obj) -> Cause:
+def _cause(ctx: UpdateContext, manifest: Obj) -> Cause:
     """Who changed the pod template, if anybody did."""
-    live = look.live.get(manifest["metadata"]["name"])
+    live = ctx.live.get(manifest["metadata"]["name"])
     if live is None:
         return "user"
     has, wanted = _annotations(live), _annotations(manifest)
     if TEMPLATE in has:
         is_same = has[TEMPLATE] == wanted[TEMPLATE]
     else:  # applied by version 0.1, which took no digests
-        is_same = covers(live["spec"]["template"], manifest["spec"]["template"])
+        is_same = includes(live["spec"]["template"], manifest["spec"]["template"])
     if is_same:
         return "nobody"
     if _is_by_rule(has):
-        return "operator" if has[ASKED] == wanted[ASKED] else "user"
-    observed = (look.object.get("status") or {}).get("observedGeneration", -1)
-    return "operator" if observed == look.object["metadata"].get("generation") else "user"
+        return "operator" if has[INPUTS] == wanted[INPUTS] else "user"
+    observed = (ctx.object.get("status") or {}).get("observedGeneration", -1)
+    return "operator" if observed == ctx.object["metadata"].get("generation") else "user"
 
 
-def _noted(look: Look, manifest: Obj) -> list[Patch]:
-    """What the user asked for, noted on a Deployment of an earlier version that is left as it is otherwise."""
-    live = look.live[manifest["metadata"]["name"]]
+def _recorded(ctx: UpdateContext, manifest: Obj) -> list[Patch]:
+    """What the user requested, recorded on a Deployment of an earlier version that is left as it is otherwise."""
+    live = ctx.live[manifest["metadata"]["name"]]
     if _is_by_rule(_annotations(live)):
         return []
-    note = {ASKED: _annotations(manifest)[ASKED]}
+    note = {INPUTS: _annotations(manifest)[INPUTS]}
     return [Patch(ObjectRef.of(live), {"metadata": {"annotations": note}})]
 
 
 def _is_by_rule(annotations: Mapping[str, str]) -> bool:
-    return annotations.get(ASKED, "").startswith(f"{RULE}:")
+    return annotations.get(INPUTS, "").startswith(f"{RULE}:")
 
 
 def _annotations(obj: Mapping[str, Any]) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""Whether a live object already is what a manifest asks for.
+"""Whether a manifest is a subset of the live object: then applying it would change nothing.
 
 Why: an idle operator must write nothing. Server-side apply of an unchanged manifest is harmless but is a write; this
 comparison says when it can be left out. It looks only at fields that the manifest names, so server-side defaults and
@@ -32,14 +32,14 @@ _SUFFIXES = {
 }
 
 
-def covers(live: Any, wanted: Any) -> bool:
+def includes(live: Any, wanted: Any) -> bool:
     """True when every value that `wanted` names is in `live` (None, {} and [] in `wanted` match absence)."""
     if wanted is None or wanted == {} or wanted == []:
         return live is None or live == wanted or (isinstance(wanted, Mapping) and isinstance(live, Mapping))
     if isinstance(wanted, Mapping):
-        return isinstance(live, Mapping) and all(covers(live.get(k), v) for k, v in wanted.items())
+        return isinstance(live, Mapping) and all(includes(live.get(k), v) for k, v in wanted.items())
     if isinstance(wanted, list | tuple):
-        return isinstance(live, list | tuple) and _covers_list(list(live), list(wanted))
+        return isinstance(live, list | tuple) and _includes_list(list(live), list(wanted))
     if live == wanted:
         return True
     if isinstance(live, str | int | float) and isinstance(wanted, str | int | float):
@@ -47,13 +47,13 @@ def covers(live: Any, wanted: Any) -> bool:
     return False
 
 
-def _covers_list(live: list[Any], wanted: list[Any]) -> bool:
+def _includes_list(live: list[Any], wanted: list[Any]) -> bool:
     """Lists of objects match by their merge key (an injected sidecar is no difference), all others by position."""
     key = next((k for k in _MERGE_KEYS if all(isinstance(w, Mapping) and k in w for w in wanted)), None)
     if key is None or len({str(w[key]) for w in wanted}) != len(wanted):
-        return len(live) == len(wanted) and all(covers(a, b) for a, b in zip(live, wanted, strict=True))
+        return len(live) == len(wanted) and all(includes(a, b) for a, b in zip(live, wanted, strict=True))
     by_key = {str(item.get(key)): item for item in live if isinstance(item, Mapping)}
-    return all(covers(by_key.get(str(w[key])), w) for w in wanted)
+    return all(includes(by_key.get(str(w[key])), w) for w in wanted)
 
 
 def quantity(text: str | int | float) -> Decimal | None:

@@ -13,13 +13,13 @@ from tidemill.core import last_applied
 from tidemill.core.labels import APPLIED, MANAGED_BY, MANAGED_BY_VALUE, MANAGED_SELECTOR
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of
-from tidemill.core.subset import covers
+from tidemill.core.subset import includes
 from tidemill.engine import terminating
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube import registry
 from tidemill.kube.cache import Cache
 from tidemill.kube.client import KubeClient
-from tidemill.kube.transform import cached_form, is_cut
+from tidemill.kube.transform import is_truncated, transform
 
 Obj = dict[str, Any]
 
@@ -44,7 +44,7 @@ class Applier:
     async def execute(self, plan: Plan, writer: Key | None = None) -> Refusal | None:
         """All applies in order, then patches, then deletes; what was refused first, None when all went well.
 
-        A refused child does not keep its siblings waiting: a roll-back must reach the router whatever quota says. But
+        A refused child does not keep its siblings waiting: a rollback must reach the router whatever quota says. But
         nothing is deleted then, as a delete relies on what was applied before, and what is somebody else's, or goes, is
         not patched either. Raises, at once, what concerns the whole pass: a server that does not answer or is busy, a
         conflict, and a refusal of a record or Job, since the plan's status may count that as done.
@@ -94,7 +94,7 @@ class Applier:
         except ApiError as error:
             raise _verdict(ref, error) from error
         self._remember(written, writer)
-        if _has_no_content(ref) or not covers(written, wanted):
+        if _has_no_content(ref) or not includes(written, wanted):
             # Content that is not watched, or that the server spells in another way: what it is now is what was wanted.
             self._settle(written, fingerprint)
 
@@ -121,7 +121,7 @@ class Applier:
     def _known(self, ref: ObjectRef) -> Obj | None:
         """The child as the watch shows it; None when only the API server knows: not watched, not ours, or cut."""
         found = self._cache.get(ref.kind, ref.namespace, ref.name) if ref.kind in self._watched else None
-        return None if found is None or is_cut(found) else found
+        return None if found is None or is_truncated(found) else found
 
     async def _is_current(self, ref: ObjectRef, live: Obj, wanted: Obj, fingerprint: str) -> bool:
         """Whether an apply would change nothing. Content that is not watched is read once for each change."""
@@ -129,9 +129,9 @@ class Applier:
             return False
         bare = _has_no_content(ref)
         if self._settled.get(live["metadata"]["uid"]) == (fingerprint, _change_marker(live)):
-            return not bare or covers(live["metadata"], wanted["metadata"])
+            return not bare or includes(live["metadata"], wanted["metadata"])
         whole = await self._client.get(ref) if bare else live
-        if whole is None or not covers(whole, wanted):
+        if whole is None or not includes(whole, wanted):
             return False
         if bare:
             self._settle(whole, fingerprint)
@@ -145,7 +145,7 @@ class Applier:
 
     def _remember(self, written: Obj, writer: Key | None) -> None:
         if written.get("kind") in self._watched:
-            self._cache.put(cached_form(written), writer)
+            self._cache.put(transform(written), writer)
 
 
 def _has_no_content(ref: ObjectRef) -> bool:

@@ -18,11 +18,11 @@ from tidemill.core.labels import API_VERSION
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of
 from tidemill.engine.clock import Clock
-from tidemill.engine.staged_updates import Turns
+from tidemill.engine.staged_updates import StagedUpdates
 from tidemill.kube.cache import Cache
 from tidemill.kube.client import KubeClient
 from tidemill.kube.scraping import Scraper
-from tidemill.kube.transform import is_cut, slim
+from tidemill.kube.transform import is_truncated, strip
 
 Obj = dict[str, Any]
 Mapper = Callable[[Obj, Cache], Iterable[Key]]
@@ -40,19 +40,19 @@ class Deps:
     """One for all kinds: its bounds are of the process."""
     large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Held by the pass over an object that the cache holds a part of: one at a time, of whatever kind."""
-    turns: Turns = field(init=False)
+    updates: StagedUpdates = field(init=False)
 
     def __post_init__(self) -> None:
         """The picture of the fleet starts empty."""
-        object.__setattr__(self, "turns", Turns(self.cache, self.clock, self.config.updates_at_once))
+        object.__setattr__(self, "updates", StagedUpdates(self.cache, self.clock, self.config.updates_at_once))
 
     async def read(self, key: Key) -> Obj | None:
         """The reconciled object, whole: as cached, or live where the cache holds a part of a large one only."""
         obj = self.cache.get(key.kind, key.namespace, key.name)
-        if obj is None or not is_cut(obj):
+        if obj is None or not is_truncated(obj):
             return obj
         live = await self.client.get(ObjectRef(API_VERSION, key.kind, key.namespace, key.name))
-        return None if live is None else slim(live)
+        return None if live is None else strip(live)
 
 
 class Snapshot(Protocol):
@@ -83,7 +83,7 @@ class Watch(NamedTuple):
     """A kind to watch and whom to wake.
 
     `selector` is a label selector for the API server ("k=v", None = all objects). Two watches on one kind: the wider
-    selector is used and both mappers see every object. `map` gets the slimmed object (also on deletion) and the cache.
+    selector is used and both mappers see every object. `map` gets the cached object (also on deletion) and the cache.
     """
 
     api_version: str

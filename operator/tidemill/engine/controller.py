@@ -22,8 +22,8 @@ from tidemill.engine.queue import BASE_DELAY_SECONDS, WorkQueue
 from tidemill.engine.terminating import Terminating
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube.events import EventRecorder
-from tidemill.kube.request_priority import LINE, Line
-from tidemill.kube.transform import cached_form, is_cut
+from tidemill.kube.request_priority import FLOW, Flow
+from tidemill.kube.transform import is_truncated, transform
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +115,8 @@ class Controller:
     async def _admit(self, key: Key) -> None:
         """Passes over very large objects are made one at a time; who must wait keeps no worker from the others."""
         cached = self._deps.cache.get(*key)
-        LINE.set(Line(self.kind, is_own=cached is not None and _is_own(cached)))
-        if cached is None or not is_cut(cached):
+        FLOW.set(Flow(self.kind, is_own=cached is not None and _is_own(cached)))
+        if cached is None or not is_truncated(cached):
             await self.process(key)
         elif self._deps.large.locked():
             self.queue.add_after(key, LARGE_AGAIN_SECONDS)
@@ -128,12 +128,12 @@ class Controller:
         """One pass over `key`; never raises. Tells the queue when to look again, and returns what happened."""
         held = self._closed.hold(key) if self._knows(key.namespace) else UNKNOWN_AGAIN_SECONDS
         if held is not None:
-            self._deps.turns.end(key, planned=False)  # nobody waits for its turn
+            self._deps.updates.end(key, planned=False)  # nobody waits for its turn
             self.queue.add_after(key, held)
             return Outcome("requeue_after", requeue_after=held)
         with metrics.RECONCILE_SECONDS.labels(self._name).time():
             outcome = await self._guarded(key)
-        self._deps.turns.end(key, planned=outcome.planned)
+        self._deps.updates.end(key, planned=outcome.planned)
         metrics.RECONCILE_TOTAL.labels(self._name, outcome.result).inc()
         self._passed()
         if outcome.failed:
@@ -155,7 +155,7 @@ class Controller:
             if obj is None or obj["metadata"].get("deletionTimestamp"):
                 return Outcome("success")
             plan = self._reconciler.plan(snapshot)
-            self._deps.turns.begin(key, plan.turn)  # nothing was awaited since the snapshot's picture of the fleet
+            self._deps.updates.begin(key, plan.turn)  # nothing was awaited since the snapshot's picture of the fleet
             refused = await self._applier.execute(plan, key)
             if refused is not None:
                 return await self._report_refusal(key, obj, plan, refused)
@@ -186,7 +186,7 @@ class Controller:
         if status.is_same(obj.get("status"), desired):
             return
         written = await self._deps.client.replace_status(obj, desired)
-        self._deps.cache.put(cached_form(written))
+        self._deps.cache.put(transform(written))
 
     async def _report_refusal(self, key: Key, obj: Obj, plan: Plan, refused: Refusal) -> Outcome:
         """One child was refused: the others are in force, so the plan's status counts, but for its summary.
@@ -264,7 +264,7 @@ class Controller:
         except ApiError:
             return
         if live is not None:
-            self._deps.cache.put(cached_form(live))
+            self._deps.cache.put(transform(live))
 
 
 def _is_own(obj: Obj) -> bool:

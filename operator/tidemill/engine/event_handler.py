@@ -20,7 +20,7 @@ from tidemill.engine.contract import Mapper, Watch
 from tidemill.engine.queue import WorkQueue
 from tidemill.kube import registry
 from tidemill.kube.cache import Cache, version_of
-from tidemill.kube.transform import cached_form, identity
+from tidemill.kube.transform import identity, transform
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def sources(reconciled: Iterable[str], watches: Sequence[Watch]) -> list[Source]
     ]
 
 
-class Intake:
+class EventHandler:
     """Feeds the cache and the queues."""
 
     def __init__(self, cache: Cache, queues: Mapping[str, WorkQueue], watched: Sequence[Source]) -> None:
@@ -69,28 +69,28 @@ class Intake:
             self._take(source, deleted, obj)
 
     def on_listed(self, source: Source, obj: Obj) -> bool:
-        """One object of a live list; True when it was news."""
+        """One object of a live list; True when the cache did not have it."""
         learnt = False
         with _understood(obj):
-            thin = self.thin(obj)
-            learnt = self.cache.learn(thin)
+            cached = self.transform(obj)
+            learnt = self.cache.learn(cached)
             if learnt:
-                self.wake(source, thin)
+                self.wake(source, cached)
         return learnt
 
     def _take(self, source: Source, deleted: bool, obj: Obj) -> None:
-        thin = self.thin(obj)
+        cached = self.transform(obj)
         if deleted:
-            self.forget(thin)
-        elif not self.cache.put(thin):
+            self.forget(cached)
+        elif not self.cache.put(cached):
             return  # older than what is known: whoever stored the newer state has woken the right ones
-        self.wake(source, thin, echo_of=None if deleted else self.cache.writer_of(thin))
+        self.wake(source, cached, echo_of=None if deleted else self.cache.writer_of(cached))
 
-    def thin(self, obj: Obj) -> Obj:
+    def transform(self, obj: Obj) -> Obj:
         """The object as it is cached."""
         if obj["kind"] == "ConfigMap" and (obj["metadata"].get("labels") or {}).get(MANAGED_BY) != MANAGED_BY_VALUE:
             return identity(obj)
-        return cached_form(obj)
+        return transform(obj)
 
     def forget(self, obj: Obj) -> None:
         """Drops an object from the cache that is gone, as delivered: with the resourceVersion of the deletion."""

@@ -13,7 +13,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from tidemill.engine.clock import Clock
-from tidemill.engine.event_handler import Intake, Source
+from tidemill.engine.event_handler import EventHandler, Source
 from tidemill.engine.listing import Lister, scope_of
 from tidemill.errors import ApiError
 from tidemill.kube.streams import Streams
@@ -36,17 +36,17 @@ class Informer:
         self,
         source: Source,
         namespace: str | None,
-        intake: Intake,
+        handler: EventHandler,
         lister: Lister,
         streams: Streams,
         clock: Clock,
         beat: Callable[[str], None],
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """Reads nothing yet. `beat`: told the path whenever something has arrived."""
+        """Reads nothing yet. `beat`: called with the path whenever something has arrived."""
         self._source = source
         self._namespace = namespace
-        self._intake = intake
+        self._handler = handler
         self._lister = lister
         self._streams = streams
         self._clock = clock
@@ -95,7 +95,7 @@ class Informer:
                 async for verb, obj in self._streams.watch(self._scope, version, lambda: self._beat(self.path)):
                     version, failures = obj["metadata"].get("resourceVersion") or version, 0
                     if verb != "BOOKMARK":
-                        self._intake.on_event(self._source, verb == "DELETED", obj)
+                        self._handler.on_event(self._source, verb == "DELETED", obj)
             except ApiError as error:
                 if error.status == 410:
                     logger.info("watch of %s: %s", self.path, error.message)
@@ -117,7 +117,7 @@ class Informers:
 
     def __init__(
         self,
-        intake: Intake,
+        handler: EventHandler,
         lister: Lister,
         streams: Streams,
         clock: Clock,
@@ -128,7 +128,8 @@ class Informers:
         scopes: tuple[str | None, ...] = tuple(namespaces) or (None,)
         self._of: dict[str | None, list[Informer]] = {
             namespace: [
-                Informer(source, namespace, intake, lister, streams, clock, beat) for source in intake.sources.values()
+                Informer(source, namespace, handler, lister, streams, clock, beat)
+                for source in handler.sources.values()
             ]
             for namespace in scopes
         }
@@ -152,5 +153,5 @@ class Informers:
         return [i.path for i in self.all if not i.listed.is_set() and not i.forbidden]
 
     def knows(self, namespace: str) -> bool:
-        """Whether every kind of a namespace was listed, and none is refused: else what is there cannot be told."""
+        """Whether every kind of a namespace was listed, and none is refused: else what is there is not known."""
         return all(i.listed.is_set() for i in self._of.get(namespace) or self._of.get(None, []))

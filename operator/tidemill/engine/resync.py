@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 
 from tidemill.core.plan import Key
-from tidemill.engine.event_handler import Intake
+from tidemill.engine.event_handler import EventHandler
 from tidemill.engine.listing import Lister, scope_of
 from tidemill.errors import ApiError
 
@@ -22,10 +22,12 @@ logger = logging.getLogger(__name__)
 class Resync:
     """Compares the cache with live lists."""
 
-    def __init__(self, lister: Lister, intake: Intake, namespaces: Sequence[str], interval_seconds: float) -> None:
+    def __init__(
+        self, lister: Lister, handler: EventHandler, namespaces: Sequence[str], interval_seconds: float
+    ) -> None:
         """`namespaces`: the watched ones, empty for the whole cluster."""
         self._lister = lister
-        self._intake = intake
+        self._handler = handler
         self._scopes: tuple[str | None, ...] = tuple(namespaces) or (None,)
         self._interval = interval_seconds
 
@@ -46,7 +48,7 @@ class Resync:
         left out: it may be gone, and the others are served all the same.
         """
         refused: dict[str | None, ApiError] = {}
-        for source in self._intake.sources.values():
+        for source in self._handler.sources.values():
             for namespace in self._scopes:
                 if self._lister.age(scope_of(source, namespace)) < fresh_seconds:
                     continue
@@ -60,6 +62,6 @@ class Resync:
             raise next(iter(refused.values()))
         for namespace, why in refused.items():
             logger.warning("namespace %s is not served, no RoleBinding allows it: %s", namespace, why)
-        for kind, queue in self._intake.queues.items():
-            for obj in self._intake.cache.list(kind):
+        for kind, queue in self._handler.queues.items():
+            for obj in self._handler.cache.list(kind):
                 queue.add(Key(kind, obj["metadata"]["namespace"], obj["metadata"]["name"]))

@@ -1,4 +1,4 @@
-"""Keeps the picture of the fleet from which `core.staged_updates` decides: who updates pods in its turn, and who waits.
+"""Keeps the state of the fleet from which `core.staged_updates` decides: who updates its pods, and who waits.
 
 Who updates stands in the objects' status, so a new leader knows it; who waits says so again with every pass. Between
 the picture that a pass is given and what it says it will do nothing is awaited, so no other gets the same picture.
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 Obj = dict[str, Any]
 
 
-class Turns:
+class StagedUpdates:
     """One process's view; used within one event loop."""
 
     def __init__(self, cache: Cache, clock: Clock, limit: int) -> None:
@@ -36,15 +36,15 @@ class Turns:
         """Those that are just being applied: their status does not say so yet."""
         self._waiting: dict[Key, tuple[int, int]] = {}
         self._number = count()
-        self._told: tuple[Fleet, tuple[Key, ...]] | None = None
+        self._reported: tuple[Fleet, tuple[Key, ...]] | None = None
         self.wake: Callable[[Key], None] = lambda _: None
         """Wants a look at an object whose turn may have come."""
         self.knows: Callable[[str], bool] = lambda _: True
-        """Whether what is in a namespace can be told; where its rights were taken away nobody is waited for."""
+        """Whether what is in a namespace is known; where its rights were taken away nobody is waited for."""
 
     def resume(self, objects: Iterable[Obj]) -> None:
         """Takes over from the leader of before, given all reconciled objects."""
-        found = (o for o in objects if staged_updates.mark(o) is not None)
+        found = (o for o in objects if staged_updates.update_record(o) is not None)
         self._updating |= {Key(o["kind"], o["metadata"]["namespace"], o["metadata"]["name"]) for o in found}
 
     def fleet(self) -> Fleet:
@@ -82,11 +82,11 @@ class Turns:
         if not planned:
             self._waiting.pop(key, None)
         if not self._waiting:
-            self._told = None
+            self._reported = None
             return
         fleet = self.fleet()
         turn = fleet.next
-        before, self._told = self._told, (fleet, turn)
+        before, self._reported = self._reported, (fleet, turn)
         if before is not None and before[0].late != fleet.late:
             turn = fleet.waiting  # all of them say in their status why they wait
         elif before == (fleet, turn):
@@ -97,7 +97,7 @@ class Turns:
     def _state(self, key: Key) -> str | None:
         """UPDATING, LATE, or None when the object is through, gone, changed by its user, or out of reach."""
         obj = self._cache.get(key.kind, key.namespace, key.name)
-        mark = staged_updates.mark(obj) if obj is not None else None
+        mark = staged_updates.update_record(obj) if obj is not None else None
         if obj is None or mark is None or obj["metadata"].get("deletionTimestamp") or not self.knows(key.namespace):
             return None
         deployments = self._cache.list("Deployment", key.namespace, owner_uid=obj["metadata"]["uid"])

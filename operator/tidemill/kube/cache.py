@@ -1,4 +1,4 @@
-"""What the watches have told us, slimmed: the cheap reads of a reconcile.
+"""What the watches have delivered, reduced by `transform`: the cheap reads of a reconcile.
 
 Why: 32 workers reading lists from the API server would be slower than the work itself. Everything here may be a moment
 old; a decision that would be wrong on old data needs a live GET (`KubeClient.get`). The engine puts every answer to its
@@ -171,7 +171,7 @@ class Cache:
         return True
 
     def learn(self, obj: Obj) -> bool:
-        """Stores what a live list shows, when it is newer than what is known; True when it was news."""
+        """Stores what a live list shows, when it is newer than what is known; True when it was newer."""
         meta = obj["metadata"]
         old = self.get(obj["kind"], meta.get("namespace"), meta["name"])
         return (old is None or version_of(old) < version_of(obj)) and self.put(obj)

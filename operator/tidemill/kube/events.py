@@ -2,7 +2,7 @@
 
 Names are derived from what the event says, so that a repetition, also one by another replica after a failover, finds
 the first and raises its count instead of doubling it.
-Posting never fails a pass: an event is advice, the status is the truth.
+Posting never fails a pass: an event is a hint, the status is the truth.
 """
 
 from __future__ import annotations

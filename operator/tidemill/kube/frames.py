@@ -1,7 +1,7 @@
 """Cuts what the API server sends into single objects, so that never more than one of them is held in memory.
 
 Why own code: a list is one JSON text of any size, and an object of 1.5 MB in small pieces takes twenty times that as
-Python values. Here a list is cut at its items and a watch at its lines; each piece is parsed, slimmed and forgotten
+Python values. Here a list is cut at its items and a watch at its lines; each piece is parsed, reduced and forgotten
 before the next one. The cutting only follows strings and braces; whether a piece is JSON is the parser's business.
 """
 

@@ -18,7 +18,7 @@ import aiohttp
 from tidemill.errors import ApiError
 from tidemill.kube.access import Access
 from tidemill.kube.metrics import REQUESTS
-from tidemill.kube.request_priority import Places
+from tidemill.kube.request_priority import RequestPriority
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Transport:
     def __init__(self, access: Access, *, connections: int, timeout_seconds: float) -> None:
         """`connections`: requests at a time, streams not counted; `timeout_seconds`: of a request that was sent."""
         self.access = access
-        self._places = Places(connections)
+        self._priority = RequestPriority(connections)
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=_CONNECT_SECONDS)
         self._session: aiohttp.ClientSession | None = None
         self._big = asyncio.Semaphore(_BIG_ANSWERS)
@@ -109,7 +109,7 @@ class Transport:
             headers["Content-Type"] = content_type
         body = io.BytesIO(data) if data is not None and len(data) > _LARGE_BYTES else data
         code = "error"
-        async with self._places.turn():
+        async with self._priority.seat():
             try:
                 async with self._opened().request(
                     method, self.access.server + path, params=query, data=body, headers=headers

@@ -1,4 +1,4 @@
-"""One pass over a ModelMonitor as a pure function: children, findings, requests, status."""
+"""One pass over a ModelMonitor as a pure function: children, evaluation, requests, status."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tidemill.monitoring import requeue, status
 from tidemill.monitoring.builders import prometheus, workload
 from tidemill.monitoring.policy import actions, evaluation
 from tidemill.monitoring.snapshot import Snapshot, service_of
-from tidemill.monitoring.state import DRIFT, PERFORMANCE, PROFILE_TOO_OLD, QUALITY, Findings
+from tidemill.monitoring.state import DRIFT, PERFORMANCE, PROFILE_TOO_OLD, QUALITY, Evaluation
 
 SOON_SECONDS = 0.1
 """After a write of children: nobody wakes a writer for its own."""
@@ -19,46 +19,46 @@ COMPARED = ("Deployment", "Service")
 """Kinds of children whose live manifest must be the wanted one before anything is Ready."""
 
 
-def build(snapshot: Snapshot) -> Plan:
+def plan(snapshot: Snapshot) -> Plan:
     """The plan for a snapshot. Waiting while the Service of a deleted monitor is in the way."""
     if snapshot.holder is not None:
-        found = evaluation.nothing(snapshot, "DeploymentAlreadyMonitored", f"see ModelMonitor {snapshot.holder}")
+        found = evaluation.all_unknown(snapshot, "DeploymentAlreadyMonitored", f"see ModelMonitor {snapshot.holder}")
         kept = list(snapshot.status.actions)
         return Plan(delete=snapshot.children, status=status.build(snapshot, found, kept))
     if snapshot.predecessor is not None:
         service = service_of(snapshot.spec.deployment)
         message = f"Service {service} still belongs to ModelMonitor {snapshot.predecessor} and is being removed"
         raise Waiting("ChildTerminating", message, 2.0)
-    findings = evaluation.judge(snapshot)
-    new = actions.decide(snapshot, findings)
+    evaluated = evaluation.evaluate(snapshot)
+    new = actions.decide(snapshot, evaluated)
     recorded = actions.remember(list(snapshot.status.actions), new)
     scraped = prometheus.build(snapshot)
-    paced = _paced(snapshot)
-    apply = (*paced.apply[0], *(scraped if _runs_the_newest(paced) else ()))
-    in_force = last_applied.is_in_force(apply, snapshot.applied, COMPARED)
-    written = status.build(snapshot, findings, recorded, paced.condition, in_force=in_force)
+    staged = _staged(snapshot)
+    apply = (*staged.apply[0], *(scraped if _runs_the_newest(staged) else ()))
+    up_to_date = last_applied.is_up_to_date(apply, snapshot.applied, COMPARED)
+    written = status.build(snapshot, evaluated, recorded, staged.condition, up_to_date=up_to_date)
     return Plan(
         apply=apply,
-        patches=paced.patches,
+        patches=staged.patches,
         delete=tuple(_obsolete(snapshot, [*workload.build(snapshot), *scraped])),
         status=written,
         events=(
             *_rebased(snapshot),
-            *_news(snapshot, findings),
+            *_new_findings(snapshot, evaluated),
             *(actions.event(a) for a in new),
-            *staged_updates.news(snapshot.object, paced),
+            *staged_updates.events(snapshot.object, staged),
         ),
-        requeue_after=staged_updates.sooner(requeue.next_look(snapshot, written), paced.look_after)
-        if in_force
+        requeue_after=staged_updates.earliest(requeue.requeue_after(snapshot, written), staged.requeue_after)
+        if up_to_date
         else SOON_SECONDS,
-        turn=paced.turn,
+        turn=staged.turn,
     )
 
 
-def _paced(snapshot: Snapshot) -> staged_updates.Paced:
+def _staged(snapshot: Snapshot) -> staged_updates.StagedUpdate:
     """What is applied of the pod: a change of the operator's own has its turn, before servers that write to it."""
     meta = snapshot.object["metadata"]
-    look = staged_updates.Look(
+    context = staged_updates.UpdateContext(
         key=Key(snapshot.object["kind"], meta["namespace"], meta["name"]),
         object=snapshot.object,
         now=snapshot.now,
@@ -66,12 +66,12 @@ def _paced(snapshot: Snapshot) -> staged_updates.Paced:
         live=snapshot.deployments,
         children=frozenset((ref.kind, ref.name) for ref in snapshot.children),
     )
-    return staged_updates.pace(look, [workload.unit(snapshot)], rank=0)
+    return staged_updates.stage(context, [workload.unit(snapshot)], rank=0)
 
 
-def _runs_the_newest(paced: staged_updates.Paced) -> bool:
+def _runs_the_newest(staged: staged_updates.StagedUpdate) -> bool:
     """Whether the pod is, or becomes now, the one whose ports the Prometheus objects name."""
-    return paced.turn is None or paced.turn.kind == "updates"
+    return staged.turn is None or staged.turn.kind == "updates"
 
 
 def _obsolete(snapshot: Snapshot, children: list[dict[str, object]]) -> Iterable[ObjectRef]:
@@ -89,11 +89,11 @@ def _rebased(snapshot: Snapshot) -> list[Event]:
     return [Event("Normal", "Rebased", message, "Rebase")]
 
 
-def _news(snapshot: Snapshot, findings: Findings) -> list[Event]:
-    """A warning for each finding that has become True."""
+def _new_findings(snapshot: Snapshot, evaluated: Evaluation) -> list[Event]:
+    """A warning for each condition that has become True."""
     raw = conditions.of(snapshot.object)
     before = {c["type"] for c in raw if c["status"] == "True"}
-    found = (findings.get(kind) for kind in (DRIFT, QUALITY, PERFORMANCE, PROFILE_TOO_OLD))
+    found = (evaluated.get(kind) for kind in (DRIFT, QUALITY, PERFORMANCE, PROFILE_TOO_OLD))
     return [
         Event("Warning", c.type, c.message[:1024], "Judge")
         for c in found

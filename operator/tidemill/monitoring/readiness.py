@@ -17,7 +17,7 @@ DEADLINE_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class NotWatching:
     """Why the monitor does not watch."""
 
     reason: str
@@ -34,27 +34,27 @@ class Trouble:
         return trio(ready=False, reason=why[0], message=why[1], stalled=why)
 
 
-def trouble(snapshot: Snapshot, *, in_force: bool) -> Trouble | None:
+def not_watching(snapshot: Snapshot, *, up_to_date: bool) -> NotWatching | None:
     """What keeps the monitor of a served deployment from watching; None when it watches, or has nothing to watch.
 
-    `in_force`: whether the live children are of the manifests that are wanted.
+    `up_to_date`: whether the live children are of the manifests that are wanted.
     """
     if snapshot.spec.suspend or snapshot.served is None or snapshot.served.version is None:
         return None
-    found = _first(snapshot, in_force=in_force)
+    found = _first(snapshot, up_to_date=up_to_date)
     if found is None:
         return None
     status = snapshot.status
     kept = status.unsettled_since if status.observed_generation == snapshot.generation else None
     since = kept or snapshot.now
-    return Trouble(*found, since, snapshot.now - since >= timedelta(seconds=DEADLINE_SECONDS))
+    return NotWatching(*found, since, snapshot.now - since >= timedelta(seconds=DEADLINE_SECONDS))
 
 
-def _first(snapshot: Snapshot, *, in_force: bool) -> tuple[str, str] | None:
+def _first(snapshot: Snapshot, *, up_to_date: bool) -> tuple[str, str] | None:
     problem = snapshot.pod_problem or "its pod is not ready"
     if not snapshot.pod_ready:
         return "MonitorNotReady", f"the monitor is not running yet: {problem}"
-    if not in_force or not snapshot.settled:
+    if not up_to_date or not snapshot.settled:
         return "MonitorNotReady", "the monitor's pod is being replaced"
     if snapshot.reading.report is None:
         return "MonitorUnreachable", snapshot.reading.error or "the monitor's report has not been read yet"

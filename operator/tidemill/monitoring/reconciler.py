@@ -39,7 +39,7 @@ Obj = dict[str, Any]
 
 _CHILD_KINDS = ("Deployment", "Service", "NetworkPolicy")
 
-_Asked = tuple[str, str, str | None]  # digest of the version, uid of the pod, performance metric of the spec
+_Query = tuple[str, str, str | None]  # digest of the version, uid of the pod, performance metric of the spec
 
 READ = Limits(seconds=3.0, bytes=8 << 20)
 """What a monitor's report may take: 24 windows of 2,500 features."""
@@ -53,7 +53,7 @@ class ModelMonitorReconciler:
     def __init__(self, deps: Deps) -> None:
         """Reads nothing yet."""
         self._deps = deps
-        self._readings = Memory[tuple[_Asked, Reading]]()
+        self._readings = Memory[tuple[_Query, Reading]]()
         self._owners = PodOwners(deps.client)
 
     async def gather(self, key: Key) -> Snapshot | None:
@@ -97,12 +97,12 @@ class ModelMonitorReconciler:
                 for o in self._deps.cache.list("Deployment", owner_uid=obj["metadata"]["uid"])
                 if not o["metadata"].get("deletionTimestamp")
             },
-            fleet=self._deps.turns.fleet(),  # nothing may be awaited from here on
+            fleet=self._deps.updates.fleet(),  # nothing may be awaited from here on
         )
 
     def plan(self, snapshot: Snapshot) -> Plan:
-        """The decision, see `plan.build`."""
-        return plan.build(snapshot)
+        """The decision, see `plan.plan`."""
+        return plan.plan(snapshot)
 
     def _served(self, namespace: str, name: str) -> Served | None:
         deployment = self._deps.cache.get("ModelDeployment", namespace, name)
@@ -112,7 +112,7 @@ class ModelMonitorReconciler:
         version = self._deps.cache.get("ModelVersion", namespace, stable.get("version") or "")
         found = observe.served(deployment, version)
         previous = self._deps.cache.get("ModelVersion", namespace, found.previous or "")
-        return replace(found, previous=None) if name in rollback_marks.counting(previous) else found
+        return replace(found, previous=None) if name in rollback_marks.active(previous) else found
 
     def _holder(self, key: Key, deployment: str) -> str | None:
         """The oldest monitor of the deployment, when that is another one."""
@@ -147,23 +147,23 @@ class ModelMonitorReconciler:
     ) -> Reading:
         """The report, at most one interval old.
 
-        Asked for again at once when another version is in service, another pod answers or another metric is watched.
+        Read again at once when another version is in service, another pod answers or another metric is watched.
         """
-        asked, known = self._readings.get(key, uid) or (None, Reading())
+        last, known = self._readings.get(key, uid) or (None, Reading())
         if served is None or served.digest is None or pod is None or not observe.is_ready(pod):
             return Reading(time=known.time)
         age = (now - known.time).total_seconds() if known.time else float("inf")
         is_young = age < requeue.look_interval(spec.window.seconds)
         metric = spec.performance.metric if spec.performance else None
-        now_asked = (served.digest, pod["metadata"]["uid"], metric)
-        if known.report is not None and asked == now_asked and is_young:
+        query = (served.digest, pod["metadata"]["uid"], metric)
+        if known.report is not None and last == query and is_young:
             return known
         port = observe.report_port(self._deps.cache.get("Deployment", key.namespace, child(key.name)))
         url = pod_url(pod["status"]["podIP"], port, f"{REPORT_PATH}?digest={served.digest}")
         found = await self._ask(key, uid, url, reports.Expected(key.name, served.digest, metric, now))
         if found.report is None:
             found = replace(found, time=known.time)
-        self._readings.put(key, uid, (now_asked, found))
+        self._readings.put(key, uid, (query, found))
         return found
 
     async def _ask(self, key: Key, uid: str, url: str | None, expected: reports.Expected) -> Reading:
@@ -173,8 +173,8 @@ class ModelMonitorReconciler:
         return answer.value or Reading(error=f"the monitor's report could not be fetched: {answer.error}")
 
     async def _prometheus_kinds(self) -> frozenset[str]:
-        asked = (SERVICE_MONITOR, PROMETHEUS_RULE)
-        return frozenset([k for k in asked if await self._deps.client.has_kind(prometheus.API_VERSION, k)])
+        wanted = (SERVICE_MONITOR, PROMETHEUS_RULE)
+        return frozenset([k for k in wanted if await self._deps.client.has_kind(prometheus.API_VERSION, k)])
 
     async def _children(self, obj: Obj, kinds: frozenset[str]) -> tuple[ObjectRef, ...]:
         """Children that may have become superfluous: all but the claim, which goes with the object only."""
@@ -182,7 +182,7 @@ class ModelMonitorReconciler:
         found = [ObjectRef.of(o) for kind in _CHILD_KINDS for o in cache.list(kind, owner_uid=uid)]
         if kinds or not observe.had_prometheus(obj):
             return tuple(found)
-        # spec.prometheus was taken away: its objects are not watched, so they are asked for by name.
+        # spec.prometheus was taken away: its objects are not watched, so they are looked up by name.
         namespace, name = obj["metadata"]["namespace"], child(obj["metadata"]["name"])
         for kind, what in (
             (SERVICE_MONITOR, name),

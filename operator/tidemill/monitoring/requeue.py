@@ -22,11 +22,11 @@ def look_interval(window_seconds: int) -> float:
     return max(SHORTEST_LOOK_SECONDS, min(window_seconds / 3, LONGEST_LOOK_SECONDS))
 
 
-def next_look(snapshot: Snapshot, written: Mapping[str, Any]) -> float | None:
+def requeue_after(snapshot: Snapshot, written: Mapping[str, Any]) -> float | None:
     """Seconds until the next look; None when only a change can make a difference."""
     if snapshot.served is None:
         return None  # a change of the deployment wakes us
-    if not snapshot.pod_ready:  # a change of the pod wakes us; without one the findings of before must end as stale
+    if not snapshot.pod_ready:  # a change of the pod wakes us; without one the conditions of before must end as stale
         looks = [evaluation.UNREACHABLE_SECONDS + 1.0, deadline(snapshot, written)]
         return min(look for look in looks if look is not None)
     interval = look_interval(snapshot.spec.window.seconds)

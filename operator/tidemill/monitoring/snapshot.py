@@ -33,7 +33,7 @@ class Served:
     digest: str | None = None
     since: datetime | None = None
     previous: str | None = None
-    """Where a roll-back would go; None when there is no way back."""
+    """Where a rollback would go; None when there is nowhere to go."""
     candidate: str | None = None
     suspended: bool = False
     pipeline: str | None = None

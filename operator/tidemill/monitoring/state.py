@@ -1,4 +1,4 @@
-"""What was found out about a watched deployment, as the conditions that say so. Data only; `policy.judge` fills it."""
+"""The evaluation of a watched deployment, as conditions. Data only; `policy.evaluation` fills it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONDITION_OF: dict[Cause, str] = {"Drift": DRIFT, "Quality": QUALITY, "Performan
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class Evaluation:
     """The conditions, and how many drifted windows stand in a row."""
 
     conditions: tuple[Condition, ...]

@@ -1,4 +1,4 @@
-"""The status of a ModelMonitor: last scores, findings, requests, and whether the watch itself works.
+"""The status of a ModelMonitor: last scores, conditions, requests, and whether the watch itself works.
 
 Ready speaks of the watch, not of the model: a model that drifts is watched well. Written at most once a minute unless
 something that people or machines act on has changed, because every write is an event for GitOps tools.
@@ -17,9 +17,9 @@ from tidemill.api.v1alpha1.model_monitor import (
     WindowStatus,
 )
 from tidemill.core.conditions import Condition, merge, of, trio
-from tidemill.monitoring.readiness import Trouble, trouble
+from tidemill.monitoring.readiness import NotWatching, not_watching
 from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, child, moment
-from tidemill.monitoring.state import Findings
+from tidemill.monitoring.state import Evaluation
 from tidemill_contracts.monitoring import ColumnScore, WindowReport
 
 PROMETHEUS_READY = "PrometheusReady"
@@ -42,29 +42,29 @@ REASONS = frozenset(
 
 def build(
     snapshot: Snapshot,
-    findings: Findings,
+    evaluated: Evaluation,
     actions: Sequence[ActionStatus],
     pods: Condition | None = None,
     *,
-    in_force: bool = True,
+    up_to_date: bool = True,
 ) -> dict[str, Any]:
     """The whole status; the old one when only numbers moved and it is younger than a minute.
 
-    `pods`: what pacing says of them. `in_force`: whether the live children are of the manifests that are wanted.
+    `pods`: what the staged update says of them. `up_to_date`: whether the live children are of the wanted manifests.
     """
-    found = _fresh(snapshot, findings, actions, pods, trouble(snapshot, in_force=in_force))
+    found = _fresh(snapshot, evaluated, actions, pods, not_watching(snapshot, up_to_date=up_to_date))
     old = snapshot.object.get("status") or {}
-    if _is_same_news(old, found) and not _is_due(snapshot, old, found):
+    if _is_same_report(old, found) and not _is_due(snapshot, old, found):
         return dict(old)
     return found
 
 
 def _fresh(
     snapshot: Snapshot,
-    findings: Findings,
+    evaluated: Evaluation,
     actions: Sequence[ActionStatus],
     pods: Condition | None,
-    found_trouble: Trouble | None,
+    problem: NotWatching | None,
 ) -> dict[str, Any]:
     report = snapshot.version_report
     judged = snapshot.judged
@@ -74,11 +74,11 @@ def _fresh(
         "version": served.version if served else None,
         "rows": judged[-1].rows if judged else 0,
         "window": _window(judged[-1]).to_json() if judged else None,
-        "driftedWindows": findings.drifted_windows,
+        "driftedWindows": evaluated.drifted_windows,
         "performance": _performance(snapshot),
         "actions": [a.to_json() for a in actions] or None,
-        "unsettledSince": _text(found_trouble.since) if found_trouble and snapshot.holder is None else None,
-        "conditions": _conditions(snapshot, findings, pods, found_trouble),
+        "unsettledSince": _text(problem.since) if problem and snapshot.holder is None else None,
+        "conditions": _conditions(snapshot, evaluated, pods, problem),
     }
     if report is not None and report.last_record_at is not None:
         found["lastRecordTime"] = _minute(moment(report.last_record_at))
@@ -89,7 +89,7 @@ def _fresh(
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _is_same_news(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+def _is_same_report(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether nothing changed that anybody acts on."""
     keys = ("observedGeneration", "version", "actions")
     if any(old.get(k) != new.get(k) for k in keys):
@@ -150,16 +150,16 @@ def _performance(snapshot: Snapshot) -> dict[str, Any] | None:
 
 
 def _conditions(
-    snapshot: Snapshot, findings: Findings, pods: Condition | None, found_trouble: Trouble | None
+    snapshot: Snapshot, evaluated: Evaluation, pods: Condition | None, problem: NotWatching | None
 ) -> list[dict[str, Any]]:
-    found = [*_summary(snapshot, found_trouble), *findings.conditions, *([pods] if pods is not None else [])]
+    found = [*_summary(snapshot, problem), *evaluated.conditions, *([pods] if pods is not None else [])]
     prometheus = prometheus_ready(snapshot)
     if prometheus is not None:
         found.append(prometheus)
     return merge(of(snapshot.object), found, snapshot.generation, snapshot.now)
 
 
-def _summary(snapshot: Snapshot, found_trouble: Trouble | None) -> list[Condition]:
+def _summary(snapshot: Snapshot, problem: NotWatching | None) -> list[Condition]:
     deployment, served = snapshot.spec.deployment, snapshot.served
     if snapshot.holder is not None:
         why = (
@@ -175,8 +175,8 @@ def _summary(snapshot: Snapshot, found_trouble: Trouble | None) -> list[Conditio
         return _waiting("DeploymentNotFound", f"ModelDeployment {deployment} does not exist yet (spec.deployment)")
     if served.version is None:
         return _waiting("DeploymentNotServing", f"ModelDeployment {deployment} serves no version yet")
-    if found_trouble is not None:
-        return found_trouble.conditions()
+    if problem is not None:
+        return problem.conditions()
     newer = snapshot.reading.report.newer_database if snapshot.reading.report else None
     if newer is not None:
         text = (

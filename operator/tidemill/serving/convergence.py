@@ -17,15 +17,15 @@ from tidemill.serving.state import State
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observed:
     """What the plan knows beside snapshot and state."""
 
     routed: bool = True
     """Every router pod follows the newest routes and can reach the stable version."""
-    in_force: bool = True
+    up_to_date: bool = True
     """The live children are of the manifests that are wanted."""
     pods: Condition | None = None
-    """What pacing says of the pods."""
+    """What the staged update says of the pods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,11 @@ class Unsettled:
         return trio(ready=False, reason=why[0], message=why[1], stalled=why)
 
 
-def look(snapshot: Snapshot, state: State, available: Condition, seen: Seen) -> Unsettled | None:
+def unsettled(snapshot: Snapshot, state: State, available: Condition, observed: Observed) -> Unsettled | None:
     """The first thing that is not as the spec says; None when all is, or while a version is being rolled out."""
     if snapshot.spec.suspend or state.candidate is not None or state.stable is None:
         return None
-    found = _first(snapshot, state, available, seen)
+    found = _first(snapshot, state, available, observed)
     if found is None:
         return None
     status = snapshot.status
@@ -64,17 +64,17 @@ def look(snapshot: Snapshot, state: State, available: Condition, seen: Seen) -> 
     return Unsettled(*found, since, snapshot.now >= deadline, answers)
 
 
-def _first(snapshot: Snapshot, state: State, available: Condition, seen: Seen) -> tuple[str, str] | None:
+def _first(snapshot: Snapshot, state: State, available: Condition, observed: Observed) -> tuple[str, str] | None:
     assert state.stable is not None  # noqa: S101  the caller checked
     if available.status != "True" and available.reason != "ScaledToZero":
         return available.reason, available.message
-    if not seen.in_force or not _is_settled(snapshot, state):
+    if not observed.up_to_date or not _is_settled(snapshot, state):
         return "Updating", _servers(snapshot, state)
     router = snapshot.router.workload
     if router is not None and not (router.settled and router.ready >= router.replicas):
         text = f"the pods of the router are being replaced or scaled: {router.ready} of {router.replicas} are ready"
         return "Updating", text + because(router.failure)
-    if not seen.routed:
+    if not observed.routed:
         return "Updating", f"the router is about to send all requests to {state.stable.version}"
     return None
 

@@ -15,7 +15,7 @@ _QUANTITY = re.compile(r"\+?([0-9.]+)(?:([numkMGTPE]?)|([KMGTPE])i|[eE]([+-]?[0-
 _POWERS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 
 
-def advice(snapshot: Snapshot) -> str:
+def hint(snapshot: Snapshot) -> str:
     """What to change, beginning with `; `; empty when there is nothing to say."""
     server = snapshot.spec.server
     limit = (server.resources.limits or {}).get("cpu") if server.resources else None

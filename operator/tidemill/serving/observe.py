@@ -50,8 +50,8 @@ def version(obj: Obj) -> Version:
         approved=bool(approved and approved.get("status") == "True"),
         note=(approved or {}).get("message", ""),
         rejected=bool(approved and approved.get("status") == "False"),
-        taken_back={
-            name: f"{mark.get('reason')}: {mark.get('message')}" for name, mark in rollback_marks.counting(obj).items()
+        rolled_back={
+            name: f"{mark.get('reason')}: {mark.get('message')}" for name, mark in rollback_marks.active(obj).items()
         },
         lifted=parse_time(lifted) if lifted else None,
     )
@@ -59,10 +59,10 @@ def version(obj: Obj) -> Version:
 
 def workload(deployment: Obj, pods: Iterable[Obj], versions: Iterable[Version]) -> Workload | None:
     """A version's Deployment with its pods; None when it does not say which version it serves."""
-    told = _server_config(deployment)
-    if told is None:
+    config = _server_config(deployment)
+    if config is None:
         return None
-    recorded = next((v for v in versions if v.key == (told.version, told.digest)), None)
+    recorded = next((v for v in versions if v.key == (config.version, config.digest)), None)
     meta, spec, status = deployment["metadata"], deployment["spec"], deployment.get("status") or {}
     annotations = meta.get("annotations") or {}
     replicas = int(spec.get("replicas", 1))
@@ -71,7 +71,7 @@ def workload(deployment: Obj, pods: Iterable[Obj], versions: Iterable[Version]) 
     is_available = available.get("status") == "True"
     return Workload(
         name=meta["name"],
-        version=recorded or _told_version(told, annotations),
+        version=recorded or _reported_version(config, annotations),
         replicas=replicas,
         ready=int(status.get("readyReplicas") or 0),
         settled=is_settled(deployment),
@@ -85,17 +85,17 @@ def _whole(text: str | None) -> int:
     return int(text) if text is not None and text.isdecimal() else 1
 
 
-def _told_version(told: ServerConfig, annotations: Mapping[str, str]) -> Version:
+def _reported_version(config: ServerConfig, annotations: Mapping[str, str]) -> Version:
     return Version(
-        name=told.version,
-        number=int(told.number),
-        digest=told.digest,
-        uri=told.uri,
+        name=config.version,
+        number=int(config.number),
+        digest=config.digest,
+        uri=config.uri,
         formats=tuple(f for f in annotations.get(FORMATS_ANNOTATION, "").split(",") if f),
         onnx=annotations.get(ONNX_ANNOTATION, ""),
         onnx_check=_whole(annotations.get(ONNX_CHECK_ANNOTATION)),
         batching=annotations.get(BATCHING_ANNOTATION) != "false",
-        secret=told.secret,
+        secret=config.secret,
         recorded=False,
     )
 
@@ -147,7 +147,7 @@ def router_workload(deployment: Obj | None, pods: Iterable[Obj]) -> RouterWorklo
 
 
 def router_pod(pod: Obj) -> RouterPod:
-    """A pod of the router, without its figures. A pod that is going away is not ready: nobody is sent there."""
+    """A pod of the router, without its statistics. A pod that is going away is not ready: nobody is sent there."""
     meta = pod["metadata"]
     return RouterPod(
         name=meta["name"],

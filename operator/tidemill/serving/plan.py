@@ -14,7 +14,7 @@ from tidemill.core import last_applied, staged_updates
 from tidemill.core.plan import Key, ObjectRef, Patch, Plan
 from tidemill.serving import canary, readiness, requeue, runtime_status, status
 from tidemill.serving.builders import envoy, router, server
-from tidemill.serving.convergence import Seen
+from tidemill.serving.convergence import Observed
 from tidemill.serving.policy import rollback_marks, rollout, target
 from tidemill.serving.snapshot import Snapshot, Version, version_child
 from tidemill.serving.state import State, Target
@@ -28,12 +28,12 @@ FORCED_REMOVAL_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Cast:
+class _Roles:
     """Which versions have pods, and in which part."""
 
     stable: Version | None
     candidate: Version | None
-    leaving: tuple[Version, ...] = ()
+    terminating: tuple[Version, ...] = ()
     """Get no requests any more, but their pods stay for a while."""
 
     @property
@@ -44,10 +44,10 @@ class _Cast:
     @property
     def all(self) -> list[Version]:
         """Every version with pods."""
-        return [*self.serving, *self.leaving]
+        return [*self.serving, *self.terminating]
 
 
-def build(snapshot: Snapshot) -> Plan:
+def plan(snapshot: Snapshot) -> Plan:
     """The plan for a snapshot."""
     before = State.of(snapshot.status)
     wanted = target.choose(snapshot, before)
@@ -55,47 +55,51 @@ def build(snapshot: Snapshot) -> Plan:
         return _suspended(snapshot, before, wanted)
     decided = rollout.decide(snapshot, before, wanted)
     state = decided.state
-    cast, config = _cast(snapshot, state)
-    paced = _paced(snapshot, cast, config)
+    roles, config = _roles(snapshot, state)
+    staged = _staged(snapshot, roles, config)
     apply: list[dict[str, Any]] = []
-    patches: list[Patch] = [*rollback_marks.patches(snapshot, before, state), *paced.patches]
-    for version, pods in zip(cast.serving, paced.apply, strict=False):
+    patches: list[Patch] = [*rollback_marks.patches(snapshot, before, state), *staged.patches]
+    for version, pods in zip(roles.serving, staged.apply, strict=False):
         apply += pods
-        apply += _extras(snapshot, state, cast, version)
+        apply += _extras(snapshot, state, roles, version)
         patches += _scale(snapshot, state, version)
     apply += _policies(snapshot)
-    apply += [router.config_map(snapshot, config), *paced.apply[-1], *router.extras(snapshot)]
+    apply += [router.config_map(snapshot, config), *staged.apply[-1], *router.extras(snapshot)]
     patches += router.refreshes(snapshot, config)
-    seen = Seen(
+    observed = Observed(
         routed=readiness.is_routed(snapshot, state, config.routes_version),
-        in_force=last_applied.is_in_force(apply, snapshot.applied, COMPARED),
-        pods=paced.condition,
+        up_to_date=last_applied.is_up_to_date(apply, snapshot.applied, COMPARED),
+        pods=staged.condition,
     )
     written = status.build(
         snapshot,
         state,
-        target.choose(snapshot, state),  # what was just taken back is not wanted any more
+        target.choose(snapshot, state),  # what was just rolled back is not wanted any more
         effective_weight=_weight(snapshot, state),
-        selector=_selector(snapshot, cast.stable),
-        seen=seen,
+        selector=_selector(snapshot, roles.stable),
+        observed=observed,
     )
     return Plan(
         apply=tuple(apply),
         patches=tuple(patches),
-        delete=tuple(_obsolete(snapshot, state, cast)),
+        delete=tuple(_obsolete(snapshot, state, roles)),
         status=written,
-        events=(*decided.events, *staged_updates.news(snapshot.object, paced), *runtime_status.news(snapshot, written)),
-        requeue_after=staged_updates.sooner(
-            paced.look_after, _next_look(snapshot, state, config, seen, bool(decided.events), written)
+        events=(
+            *decided.events,
+            *staged_updates.events(snapshot.object, staged),
+            *runtime_status.events(snapshot, written),
         ),
-        turn=paced.turn,
+        requeue_after=staged_updates.earliest(
+            staged.requeue_after, _requeue_after(snapshot, state, config, observed, bool(decided.events), written)
+        ),
+        turn=staged.turn,
     )
 
 
-def _paced(snapshot: Snapshot, cast: _Cast, config: router.Config) -> staged_updates.Paced:
+def _staged(snapshot: Snapshot, roles: _Roles, config: router.Config) -> staged_updates.StagedUpdate:
     """What is applied of the pods of each version, and of the router's: a change of the operator's own has its turn."""
     meta = snapshot.object["metadata"]
-    look = staged_updates.Look(
+    context = staged_updates.UpdateContext(
         key=Key(snapshot.object["kind"], meta["namespace"], meta["name"]),
         object=snapshot.object,
         now=snapshot.now,
@@ -103,8 +107,8 @@ def _paced(snapshot: Snapshot, cast: _Cast, config: router.Config) -> staged_upd
         live=snapshot.deployments,
         children=frozenset((ref.kind, ref.name) for ref in snapshot.children),
     )
-    units = [server.unit(snapshot, version) for version in cast.serving]
-    return staged_updates.pace(look, [*units, router.unit(snapshot, config)], rank=1)
+    units = [server.unit(snapshot, version) for version in roles.serving]
+    return staged_updates.stage(context, [*units, router.unit(snapshot, config)], rank=1)
 
 
 def _suspended(snapshot: Snapshot, state: State, wanted: Target) -> Plan:
@@ -112,44 +116,51 @@ def _suspended(snapshot: Snapshot, state: State, wanted: Target) -> Plan:
     weight = snapshot.status.candidate.weight if snapshot.status.candidate else 0
     stable = _record(snapshot, state.stable)
     selector = _selector(snapshot, stable)
-    return Plan(status=status.build(snapshot, state, wanted, effective_weight=weight, selector=selector, seen=Seen()))
+    return Plan(
+        status=status.build(snapshot, state, wanted, effective_weight=weight, selector=selector, observed=Observed())
+    )
 
 
-def _next_look(
-    snapshot: Snapshot, state: State, config: router.Config, seen: Seen, is_news: bool, written: dict[str, Any]
+def _requeue_after(
+    snapshot: Snapshot,
+    state: State,
+    config: router.Config,
+    observed: Observed,
+    is_changed: bool,
+    written: dict[str, Any],
 ) -> float | None:
     """Seconds until the next look: at once after a decision or a write, since nobody wakes a writer for its own."""
-    if is_news or not seen.in_force:
+    if is_changed or not observed.up_to_date:
         return SOON_SECONDS
-    looks = [requeue.next_look(snapshot, state, config.routes_version), requeue.deadline(snapshot, written)]
-    return min((look for look in looks if look is not None), default=None)
+    looks = [requeue.requeue_after(snapshot, state, config.routes_version), requeue.deadline(snapshot, written)]
+    return min((seconds for seconds in looks if seconds is not None), default=None)
 
 
 def _record(snapshot: Snapshot, record: Any) -> Version | None:
     return snapshot.version(record.version, record.digest) if record else None
 
 
-def _cast(snapshot: Snapshot, state: State) -> tuple[_Cast, router.Config]:
+def _roles(snapshot: Snapshot, state: State) -> tuple[_Roles, router.Config]:
     """The versions that keep their pods, and the router's files for them."""
     stable, candidate = _record(snapshot, state.stable), _record(snapshot, state.candidate)
     serving = {v.key for v in (stable, candidate) if v is not None}
-    cast = _Cast(stable, candidate, tuple(w.version for w in snapshot.workloads if w.version.key not in serving))
-    config = router.config(snapshot, _upstreams(snapshot, state, cast))
-    if not cast.leaving or not _may_remove(snapshot, config):
-        return cast, config
-    cast = _Cast(stable, candidate)
-    return cast, router.config(snapshot, _upstreams(snapshot, state, cast))
+    roles = _Roles(stable, candidate, tuple(w.version for w in snapshot.workloads if w.version.key not in serving))
+    config = router.config(snapshot, _upstreams(snapshot, state, roles))
+    if not roles.terminating or not _may_remove(snapshot, config):
+        return roles, config
+    roles = _Roles(stable, candidate)
+    return roles, router.config(snapshot, _upstreams(snapshot, state, roles))
 
 
 def _may_remove(snapshot: Snapshot, config: router.Config) -> bool:
-    """Whether the routes without the leaving versions have been in force for long enough."""
+    """Whether the routes without the terminating versions have been in force for long enough."""
     live = snapshot.router
     if live.routes_version != config.routes_version or live.routes_since is None:
         return False
     age = (snapshot.now - live.routes_since).total_seconds()
     if age < SCALE_DOWN_DELAY_SECONDS:
         return False
-    return live.in_force(config.routes_version) is True or age >= FORCED_REMOVAL_SECONDS
+    return live.follows_routes(config.routes_version) is True or age >= FORCED_REMOVAL_SECONDS
 
 
 def _weight(snapshot: Snapshot, state: State) -> int:
@@ -160,12 +171,12 @@ def _weight(snapshot: Snapshot, state: State) -> int:
     return canary.weight(snapshot, state.candidate) if workload is not None and workload.ready > 0 else 0
 
 
-def _upstreams(snapshot: Snapshot, state: State, cast: _Cast) -> list[envoy.Upstream]:
+def _upstreams(snapshot: Snapshot, state: State, roles: _Roles) -> list[envoy.Upstream]:
     weight = _weight(snapshot, state)
     out = []
-    for version in cast.all:
+    for version in roles.all:
         name = version_child(snapshot.name, version)
-        share = 100 - weight if version is cast.stable else weight if version is cast.candidate else 0
+        share = 100 - weight if version is roles.stable else weight if version is roles.candidate else 0
         out.append(envoy.Upstream(name, name, version.name, share))
     return sorted(out, key=lambda u: u.name)
 
@@ -176,10 +187,10 @@ def _selector(snapshot: Snapshot, stable: Version | None) -> str | None:
     return ",".join(f"{k}={v}" for k, v in sorted(server.selector(snapshot, stable).items()))
 
 
-def _extras(snapshot: Snapshot, state: State, cast: _Cast, version: Version) -> list[dict[str, Any]]:
+def _extras(snapshot: Snapshot, state: State, roles: _Roles, version: Version) -> list[dict[str, Any]]:
     """Disruption budget of the stable version, autoscaler of both."""
     scaling = snapshot.spec.autoscaling
-    is_stable = version is cast.stable
+    is_stable = version is roles.stable
     out = []
     if is_stable and (scaling.min_replicas if scaling else snapshot.spec.replicas or 1) > 1:
         out.append(server.disruption_budget(snapshot, version))
@@ -203,10 +214,10 @@ def _scale(snapshot: Snapshot, state: State, version: Version) -> list[Patch]:
     return [server.scale(snapshot, version, wanted)]
 
 
-def _obsolete(snapshot: Snapshot, state: State, cast: _Cast) -> Iterable[ObjectRef]:
+def _obsolete(snapshot: Snapshot, state: State, roles: _Roles) -> Iterable[ObjectRef]:
     """Children of versions without pods, and extras that spec no longer asks for."""
-    manifests = [m for v in cast.all for m in server.build(snapshot, v)]
-    manifests += [m for v in cast.serving for m in _extras(snapshot, state, cast, v)]
+    manifests = [m for v in roles.all for m in server.build(snapshot, v)]
+    manifests += [m for v in roles.serving for m in _extras(snapshot, state, roles, v)]
     manifests += [*router.build(snapshot, router.config(snapshot, [])), *_policies(snapshot)]
     wanted = {(m["kind"], m["metadata"]["name"]) for m in manifests}
     return (ref for ref in snapshot.children if (ref.kind, ref.name) not in wanted)

@@ -1,4 +1,4 @@
-"""Is a version's workload fit to get requests, or broken? Shared by the roll-out's policies and the status.
+"""Is a version's workload fit to get requests, or broken? Shared by the rollout's policies and the status.
 
 Ready means: the newest template, all its pods, and an address that every router pod knows. So an unready version never
 gets a request.
@@ -20,7 +20,7 @@ ROUTED_SECONDS = 5.0
 """How long a router pod may take to follow new routes, where it cannot be asked."""
 
 UNAVAILABLE_SECONDS = 30.0
-"""A candidate that gets requests and has had no ready pod for so long is taken back."""
+"""A candidate that gets requests and has had no ready pod for so long is rolled back."""
 
 
 class Problem(NamedTuple):
@@ -69,16 +69,16 @@ def is_routed(snapshot: Snapshot, state: State, routes_version: str) -> bool:
     live, stable = snapshot.router, workload_of(snapshot, state.stable)
     if live.routes_version != routes_version or live.routes_since is None:
         return False
-    in_force = live.in_force(routes_version)
-    if in_force is None:
+    follows_routes = live.follows_routes(routes_version)
+    if follows_routes is None:
         return (snapshot.now - live.routes_since).total_seconds() >= ROUTED_SECONDS
     if stable is None or wanted_replicas(snapshot, state) == 0:
-        return in_force
-    return in_force and live.members(version_child(snapshot.name, stable.version)) != 0
+        return follows_routes
+    return follows_routes and live.members(version_child(snapshot.name, stable.version)) != 0
 
 
 def problem(snapshot: Snapshot, record: CandidateStatus) -> Problem | None:
-    """Why a candidate must be taken back, by its pods alone."""
+    """Why a candidate must be rolled back, by its pods alone."""
     workload = workload_of(snapshot, record)
     failure = workload.failure if workload else None
     if failure is not None and failure.exit_code == EXIT_NOT_RETRIABLE:

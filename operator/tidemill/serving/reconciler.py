@@ -1,7 +1,7 @@
 """The reconciler of ModelDeployment: reads everything into a snapshot; the plan is made elsewhere.
 
-What it remembers between two passes are router figures of a roll-out under way (a base to subtract from). A new leader
-takes them from the status, so that an analysis comes to an end however short leaders live.
+What it remembers between two passes are router statistics of a rollout under way (a base to subtract from). A new
+leader takes them from the status, so that an analysis comes to an end however short leaders live.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tidemill.kube.scraping import Answer, Limits, pod_url
 from tidemill.serving import observe, plan, router_stats
 from tidemill.serving.builders import router as router_builder
 from tidemill.serving.router_stats import Scrape
-from tidemill.serving.runtime_probe import FormReader
+from tidemill.serving.runtime_probe import RuntimeProbe
 from tidemill.serving.snapshot import (
     Measurement,
     Router,
@@ -48,7 +48,7 @@ Obj = dict[str, Any]
 _Stretch = tuple[str, str, int, datetime]
 
 SCRAPE = Limits(seconds=2.0, bytes=1 << 20)
-"""What the figures of a deployment's router may take; those of a pod with four versions are 15 kB."""
+"""What the statistics of a deployment's router may take; those of a pod with four versions are 15 kB."""
 
 _CHILD_KINDS = ("Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler", "NetworkPolicy")
 _RECENT = timedelta(seconds=60)
@@ -56,7 +56,7 @@ _RECENT = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """Figures to subtract from, and the stretch of the roll-out that they began."""
+    """Statistics to subtract from, and the stretch of the rollout that they began."""
 
     stretch: _Stretch
     time: datetime
@@ -73,7 +73,7 @@ class ModelDeploymentReconciler:
         self._deps = deps
         self._bases = Memory[_Base]()
         self._owners = PodOwners(deps.client)
-        self._forms = FormReader(deps, self._owners)
+        self._runtime_probe = RuntimeProbe(deps, self._owners)
 
     async def gather(self, key: Key) -> Snapshot | None:
         """The snapshot; None when the object is gone. Stalled when its spec cannot be read."""
@@ -81,7 +81,7 @@ class ModelDeploymentReconciler:
         obj = await self._deps.read(key)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             self._bases.forget(key)
-            self._forms.forget(key)
+            self._runtime_probe.forget(key)
             return None
         read = parsed(ModelDeployment, obj)
         spec, status = read.spec, read.status
@@ -89,7 +89,7 @@ class ModelDeploymentReconciler:
         versions = self._versions(key, spec)
         others = self._others(key, status, versions)
         workloads = await self._workloads(obj, (*versions, *others))
-        workloads = await self._forms.told(key, obj, spec.server.runtime, workloads)
+        workloads = await self._runtime_probe.observed(key, obj, spec.server.runtime, workloads)
         known = (*versions, *others, *(w.version for w in workloads))
         router = await self._router(obj, status, workloads, known, now)
         pipeline = spec.model.pipeline
@@ -119,12 +119,12 @@ class ModelDeploymentReconciler:
                 for o in cache.list("Deployment", owner_uid=obj["metadata"]["uid"])
                 if not o["metadata"].get("deletionTimestamp")
             },
-            fleet=self._deps.turns.fleet(),  # nothing may be awaited from here on
+            fleet=self._deps.updates.fleet(),  # nothing may be awaited from here on
         )
 
     def plan(self, snapshot: Snapshot) -> Plan:
-        """The decision, see `plan.build`."""
-        return plan.build(snapshot)
+        """The decision, see `plan.plan`."""
+        return plan.plan(snapshot)
 
     def _settings(self) -> Settings:
         config = self._deps.config
@@ -146,7 +146,7 @@ class ModelDeploymentReconciler:
         return tuple(observe.version(o) for o in records if not o["metadata"].get("deletionTimestamp"))
 
     def _others(self, key: Key, status: ModelDeploymentStatus, versions: tuple[Version, ...]) -> tuple[Version, ...]:
-        """The versions of the status that spec.model no longer covers: a roll-back may lead to one."""
+        """The versions of the status that spec.model no longer speaks of: a rollback may lead to one."""
         records = (r for r in (status.stable, status.candidate, status.previous) if r is not None)
         missing = {(r.version, r.digest) for r in records} - {v.key for v in versions}
         found = (self._deps.cache.get("ModelVersion", key.namespace, name) for name, _ in sorted(missing))
@@ -190,13 +190,13 @@ class ModelDeploymentReconciler:
         if is_moving:
             addresses = [str((p.get("status") or {}).get("podIP") or "") for p in raw]
             clusters = {version_child(meta["name"], version) for version in known}
-            pods = await self._asked(meta, pods, addresses, clusters)
+            pods = await self._scraped(meta, pods, addresses, clusters)
         return Router(tuple(pods), version, since, observe.router_workload(deployment, raw))
 
-    async def _asked(
+    async def _scraped(
         self, meta: Mapping[str, Any], pods: Sequence[RouterPod], addresses: Sequence[str], clusters: Collection[str]
     ) -> list[RouterPod]:
-        """The pods with their figures of these clusters; those that are not ready are not asked."""
+        """The pods with their statistics of these clusters; those that are not ready are not scraped."""
         path = f"/stats/prometheus?{router_stats.QUERY}"
         found = {
             pod.name: url
@@ -204,15 +204,15 @@ class ModelDeploymentReconciler:
             if pod.ready and (url := pod_url(address, ROUTER_STATS_PORT, path)) is not None
         }
         answers = await self._deps.scraper.read(
-            meta["namespace"], meta["uid"], [*found.values()], SCRAPE, partial(_figures, clusters=clusters)
+            meta["namespace"], meta["uid"], [*found.values()], SCRAPE, partial(_parse_stats, clusters=clusters)
         )
         by_name = dict(zip(found, answers, strict=True))
-        return [_told(pod, by_name[pod.name]) if pod.name in by_name else pod for pod in pods]
+        return [_with_stats(pod, by_name[pod.name]) if pod.name in by_name else pod for pod in pods]
 
     def _measurement(
         self, key: Key, uid: str, status: ModelDeploymentStatus, router: Router, now: datetime
     ) -> Measurement | None:
-        """The figures since the stretch under measurement began; empty ones while no router pod has ever told any."""
+        """The statistics since the stretch under measurement began; empty ones while no router pod has reported any."""
         candidate = status.candidate
         if candidate is None or candidate.step < 0:
             self._bases.forget(key)
@@ -225,8 +225,8 @@ class ModelDeploymentReconciler:
             base = _new_base(candidate, stretch, now, scrapes)
         missing = tuple(p.error or f"{p.name}: no address yet" for p in ready if p.scrape is None)
         if base is None:
-            return Measurement(stretch[3], {}, {}, missing)  # not remembered: the first figures are the base
-        # A router pod that was there at the start but not asked then has no base: its figures start to count now.
+            return Measurement(stretch[3], {}, {}, missing)  # not remembered: the first statistics are the base
+        # A router pod that was there at the start but not scraped then has no base: its statistics start to count now.
         before = {**{n: s for n, s in scrapes.items() if n not in base.scrapes}, **base.scrapes}
         if before != base.scrapes:
             base = replace(base, scrapes=before)
@@ -234,14 +234,14 @@ class ModelDeploymentReconciler:
         return Measurement(base.time, base.scrapes, scrapes, missing)
 
 
-def _figures(body: bytearray, clusters: Collection[str]) -> Scrape | router_stats.FiguresError:
+def _parse_stats(body: bytearray, clusters: Collection[str]) -> Scrape | router_stats.StatsError:
     try:
         return router_stats.parse(body.decode(errors="replace"), clusters)
-    except router_stats.FiguresError as error:
+    except router_stats.StatsError as error:
         return error
 
 
-def _told(pod: RouterPod, answer: Answer[Scrape | router_stats.FiguresError]) -> RouterPod:
+def _with_stats(pod: RouterPod, answer: Answer[Scrape | router_stats.StatsError]) -> RouterPod:
     """The pod with what it answered, or with why that says nothing."""
     if isinstance(answer.value, Scrape):
         return replace(pod, scrape=answer.value)
@@ -251,7 +251,7 @@ def _told(pod: RouterPod, answer: Answer[Scrape | router_stats.FiguresError]) ->
 def _new_base(
     candidate: CandidateStatus, stretch: _Stretch, now: datetime, scrapes: Mapping[str, Scrape]
 ) -> _Base | None:
-    """The figures of the pass that began the stretch, as the status has them; else those of now."""
+    """The statistics of the pass that began the stretch, as the status has them; else those of now."""
     begun = router_stats.decode(candidate.baseline or "{}")
     if begun:
         return _Base(stretch, stretch[3], begun)

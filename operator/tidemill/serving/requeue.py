@@ -13,7 +13,7 @@ from tidemill.serving.snapshot import Snapshot
 from tidemill.serving.state import State
 
 SCALE_DOWN_DELAY_SECONDS = 30.0
-"""How long the pods of a version that gets no more requests stay, so that a roll-back is quick."""
+"""How long the pods of a version that gets no more requests stay, so that a rollback is quick."""
 
 IN_FORCE_SECONDS = 0.5
 """How often the router pods are asked whether they follow the newest routes, until they do."""
@@ -25,10 +25,10 @@ HEALTH_SECONDS = 15.0
 """How often a candidate that gets requests is looked at without any other reason."""
 
 FORM_SECONDS = 60.0
-"""How often pods are asked which form they serve, where only they know and none of them has said it."""
+"""How often pods are asked which form they serve, where only they know and none of them has reported it."""
 
 
-def next_look(snapshot: Snapshot, state: State, routes_version: str) -> float | None:
+def requeue_after(snapshot: Snapshot, state: State, routes_version: str) -> float | None:
     """Seconds until the next look; None when only a change can make a difference."""
     due: list[float] = []
     live = snapshot.router
@@ -38,7 +38,7 @@ def next_look(snapshot: Snapshot, state: State, routes_version: str) -> float | 
         due.append(max(SCALE_DOWN_DELAY_SECONDS - age, 2.0))
     if live.ready and state.stable is not None and not readiness.is_routed(snapshot, state, routes_version):
         due.append(IN_FORCE_SECONDS)
-    if any(runtime_status.is_unheard(snapshot, record) for record in (state.stable, state.candidate)):
+    if any(runtime_status.is_unreported(snapshot, record) for record in (state.stable, state.candidate)):
         due.append(FORM_SECONDS)
     if state.candidate is not None:
         due += _candidate(snapshot, state, state.candidate)

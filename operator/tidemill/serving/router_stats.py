@@ -1,4 +1,4 @@
-"""The router's figures: reads Envoy's Prometheus text, subtracts two readings, and computes error ratio and quantiles.
+"""The router's statistics: reads Envoy's Prometheus text, subtracts two readings, computes error ratio and quantiles.
 
 Pure. Counters of one router pod only grow, except when the pod is new or was restarted: then the later reading is the
 whole difference (as Prometheus' `increase` has it).
@@ -39,13 +39,13 @@ _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
 _CLUSTER = "envoy_cluster_name"
 
 
-class FiguresError(ValueError):
+class StatsError(ValueError):
     """A text that no Envoy with our configuration writes. The message is a fixed sentence without any of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """Cumulative figures of one cluster; `buckets` maps an upper bound in milliseconds to a cumulative count.
+class ClusterStats:
+    """Cumulative statistics of one cluster; `buckets` maps an upper bound in milliseconds to a cumulative count.
 
     Bounds at which the count does not grow may be left out.
     """
@@ -54,7 +54,7 @@ class Figures:
     errors: float = 0
     buckets: Mapping[float, float] = field(default_factory=dict)
 
-    def since(self, before: Figures | None) -> Figures:
+    def since(self, before: ClusterStats | None) -> ClusterStats:
         """What was added since `before`; all of it when a counter went back."""
         if before is None or self.requests < before.requests or self.errors < before.errors:
             return self
@@ -62,13 +62,13 @@ class Figures:
             return self
         known = sorted(before.buckets.items())
         buckets = {le: count - _count_at(known, le) for le, count in self.buckets.items()}
-        return Figures(self.requests - before.requests, self.errors - before.errors, buckets)
+        return ClusterStats(self.requests - before.requests, self.errors - before.errors, buckets)
 
-    def plus(self, other: Figures) -> Figures:
+    def plus(self, other: ClusterStats) -> ClusterStats:
         """The sum over two pods."""
         bounds = self.buckets.keys() | other.buckets.keys()
         buckets = {le: self.buckets.get(le, 0) + other.buckets.get(le, 0) for le in bounds}
-        return Figures(self.requests + other.requests, self.errors + other.errors, buckets)
+        return ClusterStats(self.requests + other.requests, self.errors + other.errors, buckets)
 
     @property
     def error_ratio(self) -> float | None:
@@ -106,7 +106,7 @@ def _count_at(buckets: Sequence[tuple[float, float]], bound: float) -> float:
 class Scrape:
     """One answer of one router pod."""
 
-    clusters: Mapping[str, Figures]
+    clusters: Mapping[str, ClusterStats]
     members: Mapping[str, int]
     """Endpoints by cluster that the router would send requests to."""
     routes_version: str | None = None
@@ -117,7 +117,7 @@ def parse(text: str, known: Iterable[str]) -> Scrape:
     """Reads the Prometheus text of an Envoy: of the `known` clusters, and what a router never says is refused.
 
     Calls of gRPC are an HTTP 200 whatever became of them: they count by their own status, among those of their version.
-    Raises FiguresError for a figure, a bucket or a class of codes that cannot be.
+    Raises StatsError for a count, a bucket or a class of codes that cannot be.
     """
     names = frozenset(known)
     codes: dict[str, dict[str, float]] = {}
@@ -138,12 +138,12 @@ def parse(text: str, known: Iterable[str]) -> Scrape:
             buckets.setdefault(cluster, {})[_bound(labels.get("le", ""))] = _count(value)
         elif name == "envoy_cluster_membership_healthy":
             members[cluster] = int(_count(value))
-    clusters: dict[str, Figures] = {}
+    clusters: dict[str, ClusterStats] = {}
     for cluster in codes.keys() | buckets.keys() | members.keys():
         version = cluster.removesuffix(GRPC_SUFFIX)
-        count = _http_figures if version == cluster else _grpc_figures
+        count = _http_stats if version == cluster else _grpc_stats
         found = count(codes.get(cluster, {}), buckets.get(cluster, {}))
-        clusters[version] = clusters.get(version, Figures()).plus(found)
+        clusters[version] = clusters.get(version, ClusterStats()).plus(found)
     http = {cluster: count for cluster, count in members.items() if not cluster.endswith(GRPC_SUFFIX)}
     return Scrape(clusters, http, _first(versions, "rds"), _first(versions, "cds"))
 
@@ -154,7 +154,7 @@ def _count(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= _LARGEST:
-        raise FiguresError("a statistic in its answer is not a count")
+        raise StatsError("a statistic in its answer is not a count")
     return value
 
 
@@ -164,29 +164,29 @@ def _bound(text: str) -> float:
     except ValueError:
         value = math.nan
     if value not in _BOUNDS:
-        raise FiguresError("its answer has a latency bucket that is not in its configuration")
+        raise StatsError("its answer has a latency bucket that is not in its configuration")
     return value
 
 
 def _class(text: str) -> str:
     if text not in _CLASSES:
-        raise FiguresError("its answer has a class of status codes that is not in HTTP")
+        raise StatsError("its answer has a class of status codes that is not in HTTP")
     return text
 
 
 def _version_text(text: str) -> str:
     if text and not _VERSION_TEXT.fullmatch(text):
-        raise FiguresError("its answer names an unknown version of its configuration")
+        raise StatsError("its answer names an unknown version of its configuration")
     return text
 
 
-def _http_figures(codes: Mapping[str, float], buckets: Mapping[float, float]) -> Figures:
-    return Figures(sum(codes.values()), codes.get("5", 0), buckets)
+def _http_stats(codes: Mapping[str, float], buckets: Mapping[float, float]) -> ClusterStats:
+    return ClusterStats(sum(codes.values()), codes.get("5", 0), buckets)
 
 
-def _grpc_figures(codes: Mapping[str, float], buckets: Mapping[float, float]) -> Figures:
+def _grpc_stats(codes: Mapping[str, float], buckets: Mapping[float, float]) -> ClusterStats:
     calls = {code: count for code, count in codes.items() if code.startswith("grpc ")}
-    return Figures(sum(calls.values()), sum(calls.get(f"grpc {status}", 0) for status in GRPC_FAULTS), buckets)
+    return ClusterStats(sum(calls.values()), sum(calls.get(f"grpc {status}", 0) for status in GRPC_FAULTS), buckets)
 
 
 def encode(scrapes: Mapping[str, Scrape], clusters: Iterable[str]) -> str:
@@ -215,15 +215,15 @@ def decode(text: str) -> dict[str, Scrape]:
     """The readings that `encode` wrote; none when the text is of another making."""
     try:
         return {
-            pod: Scrape({name: _decoded(*figures) for name, figures in clusters.items()}, {})
+            pod: Scrape({name: _decoded(*stats) for name, stats in clusters.items()}, {})
             for pod, clusters in json.loads(text).items()
         }
     except (ValueError, TypeError, AttributeError):
         return {}
 
 
-def _decoded(requests: float, errors: float, buckets: Mapping[str, float]) -> Figures:
-    return Figures(requests, errors, {float(le): count for le, count in buckets.items()})
+def _decoded(requests: float, errors: float, buckets: Mapping[str, float]) -> ClusterStats:
+    return ClusterStats(requests, errors, {float(le): count for le, count in buckets.items()})
 
 
 def _samples(lines: Iterable[str]) -> Iterable[tuple[str, dict[str, str], str]]:
@@ -237,9 +237,9 @@ def _first(versions: Mapping[str, str], part: str) -> str | None:
     return next((text for name, text in versions.items() if f"_{part}_" in name), None) or None
 
 
-def total(before: Mapping[str, Scrape], after: Mapping[str, Scrape], cluster: str) -> Figures:
+def total(before: Mapping[str, Scrape], after: Mapping[str, Scrape], cluster: str) -> ClusterStats:
     """What a cluster answered between two readings, over all router pods."""
-    out = Figures()
+    out = ClusterStats()
     for pod, scrape in after.items():
         now = scrape.clusters.get(cluster)
         if now is not None:

@@ -1,4 +1,4 @@
-"""Asks server pods which form they serve, where a version's record cannot tell; each pod once in its life.
+"""Asks server pods which form they serve, where a version's record does not say; each pod once in its life.
 
 Bounded like all asking of pods (decision 0165). What a pod may say is a runtime and one of two words, so the worst
 that a false pod can do is to have a status say the one instead of the other.
@@ -21,7 +21,7 @@ from tidemill.kube.ownership import PodOwners
 from tidemill.kube.scraping import Limits, pod_url
 from tidemill.serving import observe
 from tidemill.serving.requeue import FORM_SECONDS
-from tidemill.serving.snapshot import Version, Workload, looks_again
+from tidemill.serving.snapshot import Version, Workload, is_checked_on_load
 from tidemill_contracts.inference import FORM_PATH, ServedForm
 from tidemill_contracts.ports import ADMIN_PORT
 from tidemill_contracts.runtimes import Asked
@@ -32,33 +32,35 @@ LIMITS = Limits(seconds=2.0, bytes=1 << 16)
 """What asking the servers of a deployment may take; an answer is 130 bytes."""
 PODS = 8
 """Pods of one version that are asked: they have the same files and the same rule."""
-_Known = dict[str, tuple[ServedForm | None, float]]  # by container of a pod: what it said, and when it was asked
+_Answers = dict[str, tuple[ServedForm | None, float]]  # by container of a pod: what it reported, and when it was asked
 
 
-class FormReader:
+class RuntimeProbe:
     """Remembers what each pod said. Losing it costs one request a pod."""
 
     def __init__(self, deps: Deps, owners: PodOwners) -> None:
         """Asks nobody yet."""
         self._deps = deps
         self._owners = owners
-        self._memory = Memory[_Known]()
+        self._memory = Memory[_Answers]()
 
     def forget(self, key: Key) -> None:
         """Drops what is known of the pods of a deployment."""
         self._memory.forget(key)
 
-    async def told(self, key: Key, obj: Obj, asked: Asked, workloads: tuple[Workload, ...]) -> tuple[Workload, ...]:
+    async def observed(
+        self, key: Key, obj: Obj, requested: Asked, workloads: tuple[Workload, ...]
+    ) -> tuple[Workload, ...]:
         """The workloads with what their pods serve, for those of which only the pods can say it."""
         uid = obj["metadata"]["uid"]
         before, pods = self._memory.get(key, uid) or {}, dict[str, list[Obj]]()
         for workload in workloads:
-            if looks_again(asked, workload.version, allow_pickle=True):
+            if is_checked_on_load(requested, workload.version, allow_pickle=True):
                 pods[workload.name] = await self._pods(obj, workload)
         if not pods:
             self._memory.forget(key)
             return workloads
-        known = await self._asked(obj, before, [pod for found in pods.values() for pod in found])
+        known = await self._answers(obj, before, [pod for found in pods.values() for pod in found])
         self._memory.put(key, uid, known)
         return tuple(
             replace(w, forms=_forms(w.version, known, pods[w.name])) if w.name in pods else w for w in workloads
@@ -76,7 +78,7 @@ class FormReader:
         own = await self._owners.of(deployment, sorted(ready, key=lambda p: str(p["metadata"]["name"])))
         return own[:PODS]
 
-    async def _asked(self, obj: Obj, before: _Known, pods: list[Obj]) -> _Known:
+    async def _answers(self, obj: Obj, before: _Answers, pods: list[Obj]) -> _Answers:
         now, meta = self._deps.clock.monotonic(), obj["metadata"]
         known = {c: before[c] for c in map(_container, pods) if c in before}
         due = {
@@ -85,7 +87,7 @@ class FormReader:
             if _is_due(known.get(_container(pod)), now)
             and (url := pod_url(str(pod["status"].get("podIP") or ""), ADMIN_PORT, FORM_PATH)) is not None
         }
-        # Under a name of its own: servers that are late must not keep the router's figures from being read.
+        # Under a name of its own: servers that are late must not keep the router's statistics from being read.
         owner = f"{meta['uid']} servers"
         answers = await self._deps.scraper.read(meta["namespace"], owner, [*due.values()], LIMITS, _read) if due else []
         return known | {c: (answer.value, now) for c, answer in zip(due, answers, strict=True)}
@@ -110,7 +112,7 @@ def _read(body: bytearray) -> ServedForm | None:
         return None
 
 
-def _forms(version: Version, known: _Known, pods: Iterable[Obj]) -> frozenset[ServedForm]:
+def _forms(version: Version, known: _Answers, pods: Iterable[Obj]) -> frozenset[ServedForm]:
     """What pods serve of this version by the rule of now: one of `runtime: Native` is about to be replaced."""
     said = (known[c][0] for c in map(_container, pods) if c in known)
     return frozenset(

@@ -7,7 +7,7 @@ from typing import Any
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus, ModelDeploymentStatus, StableStatus
 from tidemill.core.plan import Event
 from tidemill.serving import readiness
-from tidemill.serving.snapshot import Snapshot, looks_again
+from tidemill.serving.snapshot import Snapshot, is_checked_on_load
 from tidemill_contracts.inference import ServedForm
 from tidemill_contracts.runtimes import FAILED, IN_COMPANY, OUTDATED
 
@@ -28,7 +28,7 @@ _SENTENCES = {
     None: CONFIRMED,
 }
 MIXED = "its pods serve different forms, some ONNX and some Native"
-_SAID = {*_SENTENCES.values(), MIXED, f"{_OUTDATED}; {MIXED}"}
+_REPORTED = {*_SENTENCES.values(), MIXED, f"{_OUTDATED}; {MIXED}"}
 
 
 def fields(snapshot: Snapshot, record: Record) -> dict[str, Any]:
@@ -38,36 +38,36 @@ def fields(snapshot: Snapshot, record: Record) -> dict[str, Any]:
     if version is None or choice is None or choice.runtime is None:
         return {}
     found: dict[str, Any] = {"runtime": choice.runtime, "runtime_reason": choice.reason}
-    if is_told_by_pods(snapshot, record):
-        found = _told(snapshot, record)
+    if is_reported_by_pods(snapshot, record):
+        found = _reported(snapshot, record)
     return found if version.batching else found | {"batching_reason": IN_COMPANY}
 
 
-def is_told_by_pods(snapshot: Snapshot, record: Record) -> bool:
+def is_reported_by_pods(snapshot: Snapshot, record: Record) -> bool:
     """Whether its pods alone know what they serve."""
     version = snapshot.version(record.version, record.digest)
-    asked = snapshot.spec.server.runtime
-    return version is not None and looks_again(asked, version, allow_pickle=snapshot.allows_pickle(version))
+    requested = snapshot.spec.server.runtime
+    return version is not None and is_checked_on_load(requested, version, allow_pickle=snapshot.allows_pickle(version))
 
 
-def is_unheard(snapshot: Snapshot, record: Record | None) -> bool:
+def is_unreported(snapshot: Snapshot, record: Record | None) -> bool:
     """Whether a version has ready pods, which alone know what they serve, and none of them has said it."""
     workload = readiness.workload_of(snapshot, record)
-    if record is None or workload is None or not workload.ready or not is_told_by_pods(snapshot, record):
+    if record is None or workload is None or not workload.ready or not is_reported_by_pods(snapshot, record):
         return False
     return not workload.forms
 
 
-def _told(snapshot: Snapshot, record: Record) -> dict[str, Any]:
+def _reported(snapshot: Snapshot, record: Record) -> dict[str, Any]:
     """What the pods say; without any that says something, what was last said, else that it is not known."""
     workload = readiness.workload_of(snapshot, record)
     said = workload.forms if workload is not None else frozenset[ServedForm]()
     if said:
-        return _spoken(said)
-    return {} if record.runtime_reason in _SAID else {"runtime": None, "runtime_reason": UNKNOWN}
+        return _described(said)
+    return {} if record.runtime_reason in _REPORTED else {"runtime": None, "runtime_reason": UNKNOWN}
 
 
-def _spoken(said: frozenset[ServedForm]) -> dict[str, Any]:
+def _described(said: frozenset[ServedForm]) -> dict[str, Any]:
     words = {form.surprise for form in said}
     word = OUTDATED if OUTDATED in words else FAILED if FAILED in words else None
     runtimes = {form.runtime for form in said}
@@ -76,7 +76,7 @@ def _spoken(said: frozenset[ServedForm]) -> dict[str, Any]:
     return {"runtime": None, "runtime_reason": f"{_OUTDATED}; {MIXED}" if word == OUTDATED else MIXED}
 
 
-def news(snapshot: Snapshot, written: dict[str, Any]) -> tuple[Event, ...]:
+def events(snapshot: Snapshot, written: dict[str, Any]) -> tuple[Event, ...]:
     """An event for each version of a new status that servers found to differ, which the old one did not say."""
     before = {version for version, reason in _reasons(snapshot.status) if reason.startswith(OUTDATED)}
     now = _reasons(ModelDeploymentStatus.model_validate(written))

@@ -46,7 +46,7 @@ BATCHING_ANNOTATION = f"{keys.GROUP}/batching"
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A model version as data: from its ModelVersion, or, when that is gone, from what its servers were told."""
+    """A model version as data: from its ModelVersion, or, when that is gone, from the configuration of its servers."""
 
     name: str
     number: int
@@ -54,7 +54,7 @@ class Version:
     uri: str
     formats: tuple[str, ...]
     onnx: str = ""
-    """`verified`, or why there is no verified ONNX form; empty: not told."""
+    """`verified`, or why there is no verified ONNX form; empty: not reported."""
     onnx_check: int = 1
     """Version of the check that said so."""
     batching: bool = True
@@ -67,8 +67,8 @@ class Version:
     """Why it is not approved, as its own condition says."""
     rejected: bool = False
     """Whether a person has rejected it; one that nobody has decided on is not approved either."""
-    taken_back: Mapping[str, str] = field(default_factory=dict)
-    """By ModelDeployment, why it took the version back; empty for one that may be followed."""
+    rolled_back: Mapping[str, str] = field(default_factory=dict)
+    """By ModelDeployment, why it rolled the version back; empty for one that may be followed."""
     lifted: datetime | None = None
     """When a person last gave it another chance: what failed before does not count."""
 
@@ -136,10 +136,10 @@ class Router:
 
     @property
     def scrapes(self) -> dict[str, Scrape]:
-        """Figures by pod, of the ready ones that answered."""
+        """Statistics by pod, of the ready ones that answered."""
         return {p.name: p.scrape for p in self.pods if p.ready and p.scrape is not None}
 
-    def in_force(self, version: str) -> bool | None:
+    def follows_routes(self, version: str) -> bool | None:
         """Whether every ready pod routes by that version; None when one did not say."""
         seen = [p.scrape.routes_version if p.scrape else None for p in self.pods if p.ready]
         if any(v is not None and v != version for v in seen):
@@ -154,7 +154,7 @@ class Router:
 
 @dataclass(frozen=True, slots=True)
 class RollbackRequest:
-    """A ModelMonitor asked to return to the version before."""
+    """A ModelMonitor's request to roll back to the previous version."""
 
     id: str
     version: str
@@ -164,13 +164,13 @@ class RollbackRequest:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Figures of the router at the start and the end of a stretch: pod name → cumulative figures."""
+    """Statistics of the router at the start and the end of a stretch: pod name → cumulative statistics."""
 
     start: datetime
     before: Mapping[str, Scrape]
     after: Mapping[str, Scrape]
     missing: tuple[str, ...] = ()
-    """Why some ready router pods have no figures."""
+    """Why some ready router pods have no statistics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class Snapshot(ObjectSnapshot):
     versions: tuple[Version, ...] = ()
     """What spec.model may choose from."""
     others: tuple[Version, ...] = ()
-    """Versions of the status that spec.model does not speak of any more: served and returned to, but never chosen."""
+    """Versions of the status that spec.model does not speak of: served and rolled back to, but never chosen."""
     pipeline_exists: bool = True
     workloads: tuple[Workload, ...] = ()
     router: Router = Router()
@@ -231,7 +231,7 @@ class Snapshot(ObjectSnapshot):
         return next((w for w in self.workloads if w.version.key == (name, digest)), None)
 
     def version(self, name: str, digest: str) -> Version | None:
-        """A version by name and digest: its record, else what its servers were told."""
+        """A version by name and digest: its record, else what the configuration of its servers says."""
         found = next((v for v in (*self.versions, *self.others) if v.key == (name, digest)), None)
         if found is None:
             workload = self.workload(name, digest)
@@ -274,17 +274,17 @@ def monitor_service(deployment: str) -> str:
     return names.child_name(deployment, "monitor")
 
 
-def runtime_of(asked: Asked, version: Version, *, allow_pickle: bool) -> Choice:
+def runtime_of(requested: Asked, version: Version, *, allow_pickle: bool) -> Choice:
     """What the server will choose, by the rule that it follows itself.
 
     A record that lists an ONNX form beside a native one and says nothing of it is trusted: only a verified one is
     registered there.
     """
     parity = True if version.onnx in ("", VERIFIED) else None
-    return choose(asked, version.formats, parity=parity, note=version.onnx, allow_pickle=allow_pickle)
+    return choose(requested, version.formats, parity=parity, note=version.onnx, allow_pickle=allow_pickle)
 
 
-def looks_again(asked: Asked, version: Version, *, allow_pickle: bool) -> bool:
+def is_checked_on_load(requested: Asked, version: Version, *, allow_pickle: bool) -> bool:
     """Whether servers compare the version's forms when they load it, as an older check verified them."""
-    choice = runtime_of(asked, version, allow_pickle=allow_pickle)
+    choice = runtime_of(requested, version, allow_pickle=allow_pickle)
     return choice.runtime == "ONNX" and len(choice.formats) > 1 and version.onnx_check < PARITY_CHECK

@@ -1,4 +1,4 @@
-"""What decisions read and change of the status: what is served, what is on its way, what failed, what was asked.
+"""What decisions read and change of the status: what is served, what is on its way, what failed, what was requested.
 
 Everything a restarted operator needs is in here, and so in the object's status; nothing is decided from memory.
 """
@@ -15,7 +15,7 @@ from tidemill.api.v1alpha1.model_deployment import (
     StableStatus,
 )
 from tidemill.core.plan import Event
-from tidemill.core.request_annotations import noted
+from tidemill.core.request_annotations import recorded
 from tidemill.serving.snapshot import Version
 
 MAX_FAILED = 20
@@ -23,7 +23,7 @@ MAX_FAILED = 20
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where the roll-out stands."""
+    """Where the rollout stands."""
 
     stable: StableStatus | None = None
     previous: StableStatus | None = None
@@ -42,19 +42,19 @@ class State:
             status.previous,
             status.candidate,
             tuple(status.failed_versions),
-            noted(status.last_handled_promote),
-            noted(status.last_handled_abort),
-            noted(status.last_handled_retry),
+            recorded(status.last_handled_promote),
+            recorded(status.last_handled_abort),
+            recorded(status.last_handled_retry),
             status.last_handled_rollback,
         )
 
     def has_failed(self, name: str, digest: str) -> FailedVersion | None:
-        """The record of a version that was taken back and is not tried again."""
+        """The record of a version that was rolled back and is not tried again."""
         return next((f for f in self.failed if (f.version, f.digest) == (name, digest)), None)
 
     @property
-    def returns(self) -> bool:
-        """The candidate is the version before a stable one that was taken back: it gets all requests, no canary."""
+    def is_rolling_back(self) -> bool:
+        """The candidate is the version before a stable one that was rolled back: it gets all requests, no canary."""
         stable, previous, candidate = self.stable, self.previous, self.candidate
         if stable is None or previous is None or candidate is None:
             return False
@@ -75,7 +75,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One decided change of the state, with what people are told about it."""
+    """One decided change of the state, with the events that report it."""
 
     state: State
     events: tuple[Event, ...] = ()
@@ -103,7 +103,7 @@ def promote(state: State, now: datetime) -> State:
     return replace(state, stable=stable, previous=before, candidate=None)
 
 
-def take_back(state: State, reason: str, message: str, spec: str, now: datetime) -> State:
+def roll_back(state: State, reason: str, message: str, spec: str, now: datetime) -> State:
     """The candidate is remembered as failed under the spec of that digest, and gets no more requests."""
     candidate = state.candidate
     if candidate is None:

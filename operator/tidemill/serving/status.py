@@ -1,8 +1,8 @@
 """The status of a ModelDeployment: what is served, and the conditions that say how far that is from the spec.
 
 Ready speaks of the spec: True only when the wanted version answers all requests. Available speaks of the clients: True
-as long as some version answers. After a return a deployment that follows a pipeline is Ready again, since a version
-that was taken back is not wanted any more; RolledBack=True tells of it. One that pins that version, or whose candidate
+as long as some version answers. After a rollback a deployment that follows a pipeline is Ready again, since a version
+that was rolled back is not wanted any more; RolledBack=True says so. One that pins that version, or whose candidate
 the cluster refused, is Stalled with reason RolledBack: nothing will happen until somebody acts.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 from tidemill.api.v1alpha1.model_deployment import FailedVersion
 from tidemill.core.conditions import Condition, format_time, merge, of, trio
 from tidemill.serving import canary, convergence, readiness, runtime_status
-from tidemill.serving.convergence import Seen, Unsettled
-from tidemill.serving.hints import advice
+from tidemill.serving.convergence import Observed, Unsettled
+from tidemill.serving.hints import hint
 from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target, is_version
 
@@ -34,13 +34,13 @@ REASONS = frozenset(
 
 
 def build(
-    snapshot: Snapshot, state: State, target: Target, *, effective_weight: int, selector: str | None, seen: Seen
+    snapshot: Snapshot, state: State, target: Target, *, effective_weight: int, selector: str | None, observed: Observed
 ) -> dict[str, Any]:
     """The whole status.
 
     `effective_weight`: what the router gives the candidate; 0 while it has no ready pod.
     """
-    unsettled = convergence.look(snapshot, state, _available(snapshot, state), seen)
+    unsettled = convergence.unsettled(snapshot, state, _available(snapshot, state), observed)
     stable, candidate = state.stable, state.candidate
     workload = readiness.workload_of(snapshot, stable)
     if candidate is not None:
@@ -64,7 +64,7 @@ def build(
         "lastHandledRetry": state.retry,
         "lastHandledRollback": state.rollback,
         "unsettledSince": format_time(unsettled.since) if unsettled else None,
-        "conditions": conditions(snapshot, state, target, unsettled, seen.pods),
+        "conditions": conditions(snapshot, state, target, unsettled, observed.pods),
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -113,7 +113,7 @@ def _summary(
         why = (available.reason, available.message)
         return trio(ready=False, reason=why[0], message=why[1], reconciling=why)
     reason = "ScaledToZero" if available.reason == "ScaledToZero" else "Serving"
-    message = available.message + _passed_over(snapshot, state, target) + advice(snapshot)
+    message = available.message + _passed_over(snapshot, state, target) + hint(snapshot)
     return trio(ready=True, reason=reason, message=message)
 
 
@@ -131,7 +131,7 @@ def _unapproved(snapshot: Snapshot, served: Version, available: Condition) -> li
 def _under_way(snapshot: Snapshot, state: State) -> list[Condition]:
     candidate = state.candidate
     assert candidate is not None  # noqa: S101  the caller checked
-    if state.stable is None or state.returns:
+    if state.stable is None or state.is_rolling_back:
         found = readiness.problem(snapshot, candidate)
         if found is not None:
             why = (found.reason, found.message)
@@ -157,15 +157,15 @@ def _progressing(snapshot: Snapshot, state: State) -> list[Condition]:
 
 
 def _rolled_back(snapshot: Snapshot, state: State, target: Target) -> list[Condition]:
-    """Present only while the wanted version, or a newer one than the followed one, is one that was taken back here."""
-    failed = _given_up(snapshot, state, target)
+    """Present only while the wanted version, or a newer one than the followed one, is one that was rolled back here."""
+    failed = _failed_target(snapshot, state, target)
     if failed is None or is_version(state.candidate, target.version):
         return []
     return [Condition(ROLLED_BACK, "True", failed.reason, f"{failed.version}: {failed.message}")]
 
 
-def _given_up(snapshot: Snapshot, state: State, target: Target) -> FailedVersion | None:
-    """The version that this deployment would serve, had it not taken it back."""
+def _failed_target(snapshot: Snapshot, state: State, target: Target) -> FailedVersion | None:
+    """The version that this deployment would serve, had it not rolled it back."""
     wanted = target.version
     if wanted is None:
         return None
@@ -179,16 +179,16 @@ def _given_up(snapshot: Snapshot, state: State, target: Target) -> FailedVersion
 
 def _passed_over(snapshot: Snapshot, state: State, target: Target) -> str:
     """Which newer version is not followed and why, beginning with `; `; empty when there is none."""
-    failed, wanted = _given_up(snapshot, state, target), target.version
+    failed, wanted = _failed_target(snapshot, state, target), target.version
     if failed is not None:
         return f"; {failed.version} was rolled back ({failed.reason}: {failed.message})"
     if wanted is None or not snapshot.follows:
         return ""
-    newer = [v for v in snapshot.versions if v.approved and v.taken_back and v.number > wanted.number]
+    newer = [v for v in snapshot.versions if v.approved and v.rolled_back and v.number > wanted.number]
     if not newer:
         return ""
     version = max(newer, key=lambda v: v.number)
-    where, why = next(iter(sorted(version.taken_back.items())))
+    where, why = next(iter(sorted(version.rolled_back.items())))
     return f"; {version.name} is not deployed: ModelDeployment {where} rolled it back ({why})"
 
 

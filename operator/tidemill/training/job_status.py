@@ -1,6 +1,6 @@
 """Reads Jobs and their pods: how they ended, what they said, why they do not start. Knows nothing of runs.
 
-Works on the slimmed objects of the cache: of a pod's spec only the container names are left.
+Works on the reduced objects of the cache: of a pod's spec only the container names are left.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ def pod_condition(pod: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class StartFailure:
     """Why a pod does not start, as far as Kubernetes says so."""
 
     kind: Literal["ImagePull", "Unschedulable", "Config", "Container"]
     reason: str
     message: str
-    hopeless: bool = False
+    permanent: bool = False
     """Waiting cannot help."""
 
 
@@ -89,7 +89,7 @@ _CONFIG = ("CreateContainerConfigError",)
 _CONTAINER = ("CreateContainerError", "RunContainerError")
 
 
-def trouble(pod: Mapping[str, Any]) -> Trouble | None:
+def start_failure(pod: Mapping[str, Any]) -> StartFailure | None:
     """Why this pod has not started, None when nothing is wrong (yet). Equal causes give equal answers over time."""
     status = container_status(pod)
     waiting = (status.get("state") or {}).get("waiting") or {}
@@ -98,12 +98,12 @@ def trouble(pod: Mapping[str, Any]) -> Trouble | None:
         image = status.get("image", "")
         hint = "the name is not valid" if reason == "InvalidImageName" else "it cannot be pulled"
         text = f"image {image}: {hint}; check the name, the registry and the pull secrets"
-        return Trouble("ImagePull", "ImagePull", text, hopeless=reason == "InvalidImageName")
+        return StartFailure("ImagePull", "ImagePull", text, permanent=reason == "InvalidImageName")
     if reason in _CONFIG:
-        return Trouble("Config", reason, message)
+        return StartFailure("Config", reason, message)
     if reason in _CONTAINER:
-        return Trouble("Container", reason, message)
+        return StartFailure("Container", reason, message)
     scheduled = pod_condition(pod, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-        return Trouble("Unschedulable", "Unschedulable", scheduled.get("message", "no node fits"))
+        return StartFailure("Unschedulable", "Unschedulable", scheduled.get("message", "no node fits"))
     return None

@@ -15,7 +15,7 @@ from tidemill.training import records
 from tidemill.training.pipeline.observe import config_map_inputs, retrained_pipelines
 from tidemill.training.pipeline.reconciler import PipelineReconciler
 from tidemill.training.run.reconciler import RunReconciler
-from tidemill.training.run_expectations import OwnRuns
+from tidemill.training.run_expectations import RunExpectations
 from tidemill.training.version.reconciler import VersionReconciler
 
 Obj = dict[str, Any]
@@ -23,7 +23,7 @@ Obj = dict[str, Any]
 
 def build(deps: Deps) -> list[Reconciler]:
     """One reconciler per kind."""
-    own = OwnRuns()
+    own = RunExpectations()
     return [PipelineReconciler(deps, own), RunReconciler(deps, own), VersionReconciler(deps)]
 
 
@@ -41,7 +41,7 @@ def _config_maps_of(pipeline: Obj) -> set[str]:
 
 
 def monitor_to_pipelines(monitor: Obj, cache: Cache) -> Iterable[Key]:
-    """Pipelines that the monitor has asked for a retrain."""
+    """Pipelines of which the monitor has requested a retrain."""
     del cache
     for name in sorted(retrained_pipelines(monitor)):
         yield Key("TrainingPipeline", monitor["metadata"]["namespace"], name)
@@ -60,7 +60,7 @@ def deployment_to_versions(deployment: Obj, cache: Cache) -> Iterable[Key]:
 def pipeline_to_versions(pipeline: Obj, cache: Cache) -> Iterable[Key]:
     """Versions that an earlier pipeline of this name left behind, when a new one appears."""
     meta = pipeline["metadata"]
-    if not conditions.is_born(pipeline):
+    if not conditions.has_default_status(pipeline):
         return
     for version in cache.list("ModelVersion", meta["namespace"], {labels.PIPELINE: names.label_value(meta["name"])}):
         if controller_of(version).get("uid") != meta["uid"]:

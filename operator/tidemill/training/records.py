@@ -36,8 +36,8 @@ class RunRecord:
     """Status of the condition Succeeded; "Unknown" while the run goes on."""
     reason: str
     message: str
-    untold: bool
-    """Nobody has written its status yet: it goes on as from birth."""
+    unreported: bool
+    """Nobody has written its status yet: it has the default conditions."""
     has_job: bool
     """Whether its Job is known."""
     version: str | None
@@ -79,7 +79,7 @@ def run_record(obj: Obj, *, has_job: bool = False) -> RunRecord:
         outcome=succeeded.get("status", "Unknown"),
         reason=succeeded.get("reason", ""),
         message=succeeded.get("message", ""),
-        untold=conditions.is_born(obj),
+        unreported=conditions.has_default_status(obj),
         has_job=has_job,
         version=status.get("version"),
         failure=status.get("failure") or {},
@@ -103,8 +103,8 @@ class VersionRecord:
     metrics: Mapping[str, float]
     approved: bool | None
     """None: waits for a decision."""
-    taken_back: str | None = None
-    """Where and why a ModelDeployment took it back, as half a sentence."""
+    rolled_back: str | None = None
+    """Where and why a ModelDeployment rolled it back, as half a sentence."""
 
 
 def version_record(obj: Obj) -> VersionRecord:
@@ -125,13 +125,13 @@ def version_record(obj: Obj) -> VersionRecord:
         spec_digest=(meta.get("annotations") or {}).get(constants.SPEC),
         metrics=spec.get("metrics") or {},
         approved=approved,
-        taken_back=_taken_back(obj),
+        rolled_back=_rolled_back(obj),
     )
 
 
-def _taken_back(version: Obj) -> str | None:
+def _rolled_back(version: Obj) -> str | None:
     """The newest mark."""
-    found = [(m.get("time", ""), name, m) for name, m in rollback_marks.counting(version).items()]
+    found = [(m.get("time", ""), name, m) for name, m in rollback_marks.active(version).items()]
     if not found:
         return None
     _, name, mark = max(found, key=lambda f: f[:2])

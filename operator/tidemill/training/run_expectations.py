@@ -1,4 +1,4 @@
-"""Runs that this very process has decided to make or has seen. Shared by both reconcilers; holds no object.
+"""Runs that this very process expects or has observed, as client-go's expectations. Shared by both reconcilers.
 
 Why: a run has no Job for a moment after it was made. Of a run of its own a process knows that no Job was made before;
 of one that it found it does not, and looks before it makes one: a run is tried once (docs/decisions/0077, 0094). And a
@@ -15,7 +15,7 @@ from tidemill.core.podspec import controller_of
 _REMEMBERED = 20_000
 
 
-class OwnRuns:
+class RunExpectations:
     """Names of such runs. Used within one event loop."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class OwnRuns:
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
         """By uid of the pipeline and name: a pipeline that is made again makes another run of the same name."""
 
-    def add(self, namespace: str, name: str, pipeline_uid: str) -> None:
+    def expect(self, namespace: str, name: str, pipeline_uid: str) -> None:
         """Remembers a run; the oldest of very many are forgotten, and then looked for like anybody else's.
 
         An earlier run of that pipeline and name was another one: the new one is seen when it is there.
@@ -38,12 +38,12 @@ class OwnRuns:
         """Whether it is one; True once, since after the first attempt to make its Job nothing is certain any more."""
         return self._names.pop((namespace, name), ()) is None
 
-    def saw(self, run: dict[str, Any]) -> None:
+    def observed(self, run: dict[str, Any]) -> None:
         """Remembers that this run exists; the oldest of very many are forgotten."""
         self._seen[controller_of(run).get("uid", ""), run["metadata"]["name"]] = None
         while len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
 
-    def was_seen(self, pipeline_uid: str, name: str) -> bool:
+    def was_observed(self, pipeline_uid: str, name: str) -> bool:
         """Whether a run of that name of that very pipeline has existed."""
         return (pipeline_uid, name) in self._seen

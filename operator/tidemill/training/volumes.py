@@ -18,7 +18,7 @@ _TMP_LIMIT = "10Gi"
 
 
 @dataclass
-class Mounts:
+class PodVolumes:
     """Collects volumes without doubling any; a claim that is written anywhere is writable everywhere."""
 
     claims: dict[str, bool] = field(default_factory=dict)
@@ -81,9 +81,9 @@ class Mounts:
         return ", ".join(parts)
 
 
-def mounts_of(spec: TrainingRunSpec) -> Mounts:
+def volumes_of(spec: TrainingRunSpec) -> PodVolumes:
     """What the pod of a run needs."""
-    found = Mounts(code=spec.code.config_map.name if spec.code.config_map else None)
+    found = PodVolumes(code=spec.code.config_map.name if spec.code.config_map else None)
     for source in spec.data:
         found.add_uri(source.uri)
         found.add_secret(source.secret_ref, source.uri)

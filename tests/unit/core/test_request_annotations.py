@@ -6,7 +6,7 @@ import pytest
 
 from tidemill.api.v1alpha1.model_deployment import ModelDeploymentStatus
 from tidemill.core.labels import ABORT
-from tidemill.core.request_annotations import LIMIT, new_value, noted
+from tidemill.core.request_annotations import LIMIT, new_value, recorded
 from tidemill.serving.state import State
 
 LONG = "x" * 100_000
@@ -31,4 +31,4 @@ def test_a_long_value_that_was_served_before_is_not_served_again_and_its_note_ge
     )
     found = State.of(status)
     assert new_value({ABORT: LONG}, ABORT, found.abort) is None
-    assert found.promote == found.abort == found.retry == noted(LONG)
+    assert found.promote == found.abort == found.retry == recorded(LONG)

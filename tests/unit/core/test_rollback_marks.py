@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.serving.make import digest
 
-from tidemill.core.rollback_marks import counting
+from tidemill.core.rollback_marks import active
 from tidemill.serving import observe
 from tidemill.training import records
 
@@ -37,10 +37,10 @@ def version(lifted: str | None = None, **marks: dict[str, Any]) -> dict[str, Any
     ids=["none", "one", "of other content", "lifted in that very second", "one lifted of two", "lifted later"],
 )
 def test_every_slice_counts_the_same_marks(found: dict[str, Any], want: set[str]) -> None:
-    assert set(counting(found)) == want
-    assert set(observe.version(found).taken_back) == want
-    assert bool(records.version_record(found).taken_back) is bool(want)
+    assert set(active(found)) == want
+    assert set(observe.version(found).rolled_back) == want
+    assert bool(records.version_record(found).rolled_back) is bool(want)
 
 
 def test_a_version_without_record_or_status_has_none() -> None:
-    assert counting(None) == counting({"spec": {"digest": digest(1)}}) == {}
+    assert active(None) == active({"spec": {"digest": digest(1)}}) == {}

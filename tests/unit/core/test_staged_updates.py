@@ -12,7 +12,7 @@ import pytest
 from tidemill.core import staged_updates
 from tidemill.core.conditions import format_time
 from tidemill.core.plan import Key, Turn
-from tidemill.core.staged_updates import ASKED, TEMPLATE, Fleet, Look, Paced, Unit
+from tidemill.core.staged_updates import INPUTS, TEMPLATE, Fleet, StagedUpdate, Unit, UpdateContext
 
 Obj = dict[str, Any]
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -37,7 +37,7 @@ def unit(image: str = "server:1", inputs: str = "spec-1", name: str = "churn-1")
 
 def applied(made: Unit, *, is_ready: bool = True, deadline: int | None = 60) -> Obj:
     """The Deployment as the API server has it after a unit was applied."""
-    (found,) = staged_updates.pace(look(live={}), [made], 1).apply
+    (found,) = staged_updates.stage(look(live={}), [made], 1).apply
     obj = copy.deepcopy(found[-1])
     obj["metadata"] |= {"generation": 3, "uid": "u1", "resourceVersion": "7"}
     obj["spec"] |= {"replicas": 2, **({"progressDeadlineSeconds": deadline} if deadline else {})}
@@ -72,25 +72,27 @@ def reconciled(reason: str | None = None, since: float = 10, observed: int = 4) 
     }
 
 
-def look(live: dict[str, Obj] | Obj, *, fleet: Fleet = FULL, obj: Obj | None = None, has_service: bool = True) -> Look:
+def look(
+    live: dict[str, Obj] | Obj, *, fleet: Fleet = FULL, obj: Obj | None = None, has_service: bool = True
+) -> UpdateContext:
     named = {"churn-1": live} if "metadata" in live else live
     children = {("Service", "churn-1")} if has_service else set()
-    return Look(KEY, obj or reconciled(), NOW, fleet, named, children)
+    return UpdateContext(KEY, obj or reconciled(), NOW, fleet, named, children)
 
 
-def kinds(paced: Paced) -> list[str]:
-    return [manifest["kind"] for unit in paced.apply for manifest in unit]
+def kinds(staged: StagedUpdate) -> list[str]:
+    return [manifest["kind"] for unit in staged.apply for manifest in unit]
 
 
-def reason(paced: Paced) -> str | None:
-    return paced.condition.reason if paced.condition else None
+def reason(staged: StagedUpdate) -> str | None:
+    return staged.condition.reason if staged.condition else None
 
 
 NEW, OLD = unit("server:2"), applied(unit("server:1"))
 HELD: tuple[list[str], str | None, Turn | None] = ([], "WaitingForTurn", WAITS)
 ALL = ["Service", "Deployment"]
 
-TABLE: dict[str, tuple[Look, Unit, tuple[list[str], str | None, Turn | None]]] = {
+TABLE: dict[str, tuple[UpdateContext, Unit, tuple[list[str], str | None, Turn | None]]] = {
     "what is not there yet is made": (look({}), unit(), (ALL, None, None)),
     "pods that would be the same are left alone": (look(OLD), unit("server:1"), (ALL, None, None)),
     "the operator's change waits while all turns are taken": (look(OLD), NEW, HELD),
@@ -110,10 +112,10 @@ TABLE: dict[str, tuple[Look, Unit, tuple[list[str], str | None, Turn | None]]] =
         NEW,
         (ALL, None, UPDATES),
     ),
-    "0.1 took no digests: the same pods": (look(without(OLD, ASKED, TEMPLATE)), unit("server:1"), (ALL, None, None)),
-    "0.1 took no digests: other pods": (look(without(OLD, ASKED, TEMPLATE)), NEW, HELD),
+    "0.1 took no digests: the same pods": (look(without(OLD, INPUTS, TEMPLATE)), unit("server:1"), (ALL, None, None)),
+    "0.1 took no digests: other pods": (look(without(OLD, INPUTS, TEMPLATE)), NEW, HELD),
     "0.1 took no digests, and the user has changed the spec since": (
-        look(without(OLD, ASKED, TEMPLATE), obj=reconciled(observed=3)),
+        look(without(OLD, INPUTS, TEMPLATE), obj=reconciled(observed=3)),
         NEW,
         (ALL, None, None),
     ),
@@ -122,7 +124,7 @@ TABLE: dict[str, tuple[Look, Unit, tuple[list[str], str | None, Turn | None]]] =
         unit("server:2", "spec-2"),
         (ALL, None, None),
     ),
-    "another rule for what is asked is nobody's change": (look(without(OLD, **{ASKED: "0:abc"})), NEW, HELD),
+    "another rule for what is asked is nobody's change": (look(without(OLD, **{INPUTS: "0:abc"})), NEW, HELD),
     "in its turn, the new pods are not ready yet": (
         look(applied(NEW, is_ready=False), obj=reconciled("Updating")),
         NEW,
@@ -175,64 +177,66 @@ TABLE: dict[str, tuple[Look, Unit, tuple[list[str], str | None, Turn | None]]] =
 @pytest.mark.parametrize("case", TABLE)
 def test_who_changed_the_pods_and_what_becomes_of_it(case: str) -> None:
     given, made, (wanted_kinds, wanted_reason, wanted_turn) = TABLE[case]
-    paced = staged_updates.pace(given, [made], 1)
-    assert (kinds(paced), reason(paced), paced.turn) == (wanted_kinds, wanted_reason, wanted_turn)
+    staged = staged_updates.stage(given, [made], 1)
+    assert (kinds(staged), reason(staged), staged.turn) == (wanted_kinds, wanted_reason, wanted_turn)
 
 
 def test_only_the_unit_that_changed_is_held() -> None:
     router = unit("router:1", name="churn-router")
     live = {"churn-1": OLD, "churn-router": applied(router)}
-    paced = staged_updates.pace(look(live), [NEW, router], 1)
-    assert [[m["metadata"]["name"] for m in made] for made in paced.apply] == [[], ["churn-router", "churn-router"]]
-    paced = staged_updates.pace(look(live), [unit("server:2", "spec-2"), unit("router:2", name="churn-router")], 1)
-    assert [len(made) for made in paced.apply] == [2, 1], "the user's goes, the operator's waits (no such Service here)"
-    assert reason(paced) == "WaitingForTurn"
+    staged = staged_updates.stage(look(live), [NEW, router], 1)
+    assert [[m["metadata"]["name"] for m in made] for made in staged.apply] == [[], ["churn-router", "churn-router"]]
+    staged = staged_updates.stage(look(live), [unit("server:2", "spec-2"), unit("router:2", name="churn-router")], 1)
+    assert [len(made) for made in staged.apply] == [2, 1], (
+        "the user's goes, the operator's waits (no such Service here)"
+    )
+    assert reason(staged) == "WaitingForTurn"
 
 
 def test_what_only_the_new_pods_fit_comes_with_them() -> None:
     policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "churn-1"}}
     made = replace(NEW, fitting=(policy,))
-    assert kinds(staged_updates.pace(look(OLD, has_service=False), [made], 1)) == ["Service"]
-    assert kinds(staged_updates.pace(look(OLD, fleet=FREE), [made], 1)) == ["Service", "NetworkPolicy", "Deployment"]
+    assert kinds(staged_updates.stage(look(OLD, has_service=False), [made], 1)) == ["Service"]
+    assert kinds(staged_updates.stage(look(OLD, fleet=FREE), [made], 1)) == ["Service", "NetworkPolicy", "Deployment"]
 
 
 def test_what_was_asked_is_noted_once_on_pods_of_version_0_1_that_wait() -> None:
-    (patch,) = staged_updates.pace(look(without(OLD, ASKED, TEMPLATE)), [NEW], 1).patches
+    (patch,) = staged_updates.stage(look(without(OLD, INPUTS, TEMPLATE)), [NEW], 1).patches
     assert (patch.ref.kind, patch.ref.name, patch.ref.uid) == ("Deployment", "churn-1", "u1")
-    assert patch.body == {"metadata": {"annotations": {ASKED: OLD["metadata"]["annotations"][ASKED]}}}
-    assert staged_updates.pace(look(OLD), [NEW], 1).patches == ()
-    assert staged_updates.pace(look(without(OLD, TEMPLATE)), [NEW], 1).patches == ()
+    assert patch.body == {"metadata": {"annotations": {INPUTS: OLD["metadata"]["annotations"][INPUTS]}}}
+    assert staged_updates.stage(look(OLD), [NEW], 1).patches == ()
+    assert staged_updates.stage(look(without(OLD, TEMPLATE)), [NEW], 1).patches == ()
 
 
 def test_the_digests_say_nothing_of_the_operators_version_and_leave_other_annotations_alone() -> None:
     annotations = applied(unit())["metadata"]["annotations"]
-    assert annotations == {"kept": "yes", ASKED: "1:" + annotations[ASKED][2:], TEMPLATE: annotations[TEMPLATE]}
-    assert annotations[ASKED] not in {applied(unit(inputs=i))["metadata"]["annotations"][ASKED] for i in "ab"}
-    assert applied(unit("server:9"))["metadata"]["annotations"][ASKED] == annotations[ASKED]
+    assert annotations == {"kept": "yes", INPUTS: "1:" + annotations[INPUTS][2:], TEMPLATE: annotations[TEMPLATE]}
+    assert annotations[INPUTS] not in {applied(unit(inputs=i))["metadata"]["annotations"][INPUTS] for i in "ab"}
+    assert applied(unit("server:9"))["metadata"]["annotations"][INPUTS] == annotations[INPUTS]
 
 
 def test_who_waits_looks_again_by_itself_and_who_updates_does_at_the_deadline() -> None:
-    assert staged_updates.pace(look(OLD), [NEW], 1).look_after == 60
-    found = staged_updates.pace(look(applied(NEW, is_ready=False), obj=reconciled("Updating", since=50)), [NEW], 1)
-    assert found.look_after == 11
-    assert staged_updates.sooner(None, 5.0, 3.0) == 3.0
-    assert staged_updates.sooner(None) is None
+    assert staged_updates.stage(look(OLD), [NEW], 1).requeue_after == 60
+    found = staged_updates.stage(look(applied(NEW, is_ready=False), obj=reconciled("Updating", since=50)), [NEW], 1)
+    assert found.requeue_after == 11
+    assert staged_updates.earliest(None, 5.0, 3.0) == 3.0
+    assert staged_updates.earliest(None) is None
 
 
 def test_the_deadline_is_that_of_the_pods_that_are_not_ready() -> None:
     router = applied(unit("router:1", name="churn-router"), deadline=None)
     obj = reconciled("Updating", since=60)
     live = {"churn-1": applied(NEW, is_ready=False), "churn-router": router}
-    assert reason(staged_updates.pace(look(live, obj=obj), [NEW], 1)) == "NotReadyInTime"
+    assert reason(staged_updates.stage(look(live, obj=obj), [NEW], 1)) == "NotReadyInTime"
 
 
 def test_being_late_is_told_once() -> None:
     live = applied(NEW, is_ready=False)
     late, again = (reconciled("Updating", since=60), reconciled("NotReadyInTime"))
-    (event,) = staged_updates.news(late, staged_updates.pace(look(live, obj=late), [NEW], 1))
+    (event,) = staged_updates.events(late, staged_updates.stage(look(live, obj=late), [NEW], 1))
     assert (event.type, event.reason) == ("Warning", "NotReadyInTime")
-    assert staged_updates.news(again, staged_updates.pace(look(live, obj=again), [NEW], 1)) == ()
-    assert staged_updates.news(late, staged_updates.pace(look(applied(NEW), obj=late), [NEW], 1)) == ()
+    assert staged_updates.events(again, staged_updates.stage(look(live, obj=again), [NEW], 1)) == ()
+    assert staged_updates.events(late, staged_updates.stage(look(applied(NEW), obj=late), [NEW], 1)) == ()
 
 
 A, B, C = (Key("ModelDeployment", "team", name) for name in "abc")

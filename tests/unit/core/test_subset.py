@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tidemill.core.subset import covers, quantity
+from tidemill.core.subset import includes, quantity
 
 LIVE = {
     "replicas": 2,
@@ -33,7 +33,7 @@ LIVE = {
     ],
 )
 def test_what_is_there_is_covered(wanted: dict[str, Any]) -> None:
-    assert covers(LIVE, wanted)
+    assert includes(LIVE, wanted)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_is_there_is_covered(wanted: dict[str, Any]) -> None:
     ],
 )
 def test_what_differs_is_not(wanted: dict[str, Any]) -> None:
-    assert not covers(LIVE, wanted)
+    assert not includes(LIVE, wanted)
 
 
 @pytest.mark.parametrize(

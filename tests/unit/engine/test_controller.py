@@ -21,8 +21,8 @@ from tidemill.engine.controller import LARGE_AGAIN_SECONDS, UNKNOWN_AGAIN_SECOND
 from tidemill.engine.queue import WorkQueue
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube.cache import Cache
-from tidemill.kube.request_priority import LINE, Line
-from tidemill.kube.transform import CUT, cached_form
+from tidemill.kube.request_priority import FLOW, Flow
+from tidemill.kube.transform import TRUNCATED, transform
 
 Obj = dict[str, Any]
 KEY = Key("ModelMonitor", "ns", "m")
@@ -255,7 +255,7 @@ async def test_large_objects_are_read_whole_and_one_at_a_time(world: World) -> N
     """The cache holds a part of them; whoever must wait comes back and keeps no worker."""
     large = {"x": "y" * (1 << 20)}
     stored = world.api.put({**world.live, "spec": large})
-    world.cache.put(cached_form(stored))
+    world.cache.put(transform(stored))
     seen: list[Obj] = []
 
     def decide(obj: Obj) -> Plan:
@@ -282,7 +282,7 @@ async def test_content_that_is_not_watched_is_read_once_for_each_change(world: W
         await world.controller.process(KEY)
     assert (gets(), world.api.writes) == (1, [("apply", "ConfigMap", "c")])
     changed = world.api.put({**world.api.objects["ConfigMap", "ns", "c"], "data": {"v": "theirs"}})
-    world.cache.put(cached_form(changed))
+    world.cache.put(transform(changed))
     await world.controller.process(KEY)
     assert (gets(), world.api.objects["ConfigMap", "ns", "c"]["data"]) == (2, {"v": "1"})
     await world.controller.process(KEY)
@@ -344,14 +344,14 @@ async def test_requests_for_what_we_made_ourselves_wait_in_another_line(
     world: World, owner: str | None, is_own: bool
 ) -> None:
     """What another operator made of an object of its own is a user's."""
-    lines = list[Line]()
-    world.decide = lambda obj: lines.append(LINE.get()) or Plan(status=world.ready(obj))  # type: ignore[func-returns-value]
+    lines = list[Flow]()
+    world.decide = lambda obj: lines.append(FLOW.get()) or Plan(status=world.ready(obj))  # type: ignore[func-returns-value]
     if owner is not None:
         owners = [{"controller": True, "apiVersion": owner, "kind": "TrainingPipeline", "name": "p", "uid": "u"}]
         meta = {**world.live["metadata"], "ownerReferences": owners}
         world.cache.put(world.api.put({**world.live, "metadata": meta}))
     await world.controller._admit(KEY)
-    assert lines == [Line("ModelMonitor", is_own=is_own)]
+    assert lines == [Flow("ModelMonitor", is_own=is_own)]
 
 
 async def test_nothing_is_decided_where_not_every_kind_is_known(world: World) -> None:
@@ -388,13 +388,13 @@ async def test_a_label_that_somebody_takes_away_is_put_back_where_content_is_not
     await world.applier.apply(wanted)
     live = copy.deepcopy(world.api.objects["NetworkPolicy", "ns", "n"])
     live["metadata"]["generation"] = 1
-    world.cache.put(cached_form(put(live)))
+    world.cache.put(transform(put(live)))
     await world.applier.apply(wanted)  # settles this generation
     world.api.writes.clear()
     await world.applier.apply(wanted)
     assert world.api.writes == []
     live["metadata"]["labels"] = {}
-    world.cache.put(cached_form(put(live)))
+    world.cache.put(transform(put(live)))
     await world.applier.apply(wanted)
     assert world.api.writes == [("apply", "NetworkPolicy", "n")]
 
@@ -402,6 +402,8 @@ async def test_a_label_that_somebody_takes_away_is_put_back_where_content_is_not
 async def test_a_child_of_which_the_cache_has_a_part_is_read_live(world: World) -> None:
     theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "ns"}, "data": {"v": "x"}}
     ours = world.child(world.live)
-    world.cache.put({**cached_form(world.api.put(theirs)), "metadata": {**ours["metadata"], "uid": "u"}, CUT: 1 << 20})
+    world.cache.put(
+        {**transform(world.api.put(theirs)), "metadata": {**ours["metadata"], "uid": "u"}, TRUNCATED: 1 << 20}
+    )
     with pytest.raises(Stalled, match="was not created by Tidemill"):
         await world.applier.apply(ours)

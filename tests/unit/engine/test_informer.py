@@ -11,14 +11,14 @@ from tests.unit.engine.fakes import FakeClock
 
 from tidemill.core.plan import Key
 from tidemill.engine.contract import Watch
-from tidemill.engine.event_handler import Intake, sources
+from tidemill.engine.event_handler import EventHandler, sources
 from tidemill.engine.informer import FAILURES_BEFORE_A_LIST, Informer, Informers
 from tidemill.engine.listing import Lister
 from tidemill.engine.queue import WorkQueue
 from tidemill.errors import ApiError
 from tidemill.kube.cache import Cache
 from tidemill.kube.streams import Scope
-from tidemill.kube.transform import MAX_WEIGHT, is_cut, weight
+from tidemill.kube.transform import MAX_BYTES, is_truncated, size_of
 
 Obj = dict[str, Any]
 GONE, AWAY = ApiError(410, "Expired", "too old"), ApiError(0, "NoAnswer", "reset")
@@ -74,10 +74,10 @@ class World:
         self.cache, self.pauses = Cache(), list[float]()
         self.queue = WorkQueue("modelmonitor", self.streams.clock)
         (source,) = sources(["ModelMonitor"], [])
-        intake = Intake(self.cache, {"ModelMonitor": self.queue}, [source])
-        lister = Lister(self.streams, intake, self.streams.clock, lambda _: None)  # type: ignore[arg-type]
+        handler = EventHandler(self.cache, {"ModelMonitor": self.queue}, [source])
+        lister = Lister(self.streams, handler, self.streams.clock, lambda _: None)  # type: ignore[arg-type]
         self.informer = Informer(
-            source, None, intake, lister, self.streams, self.streams.clock, lambda _: None, self.sleep  # type: ignore[arg-type]
+            source, None, handler, lister, self.streams, self.streams.clock, lambda _: None, self.sleep  # type: ignore[arg-type]
         )  # fmt: skip
 
     async def sleep(self, seconds: float) -> None:
@@ -163,7 +163,7 @@ async def test_of_large_objects_the_cache_gets_a_bounded_part() -> None:
     world = World((7, [large("a", 3)]), [("ADDED", large("b", 9)), ("MODIFIED", large("a", 10))])
     await world.run()
     assert world.known() == ["a", "b"]
-    assert all(weight(o) <= MAX_WEIGHT and is_cut(o) for o in world.cache.list("ModelMonitor"))
+    assert all(size_of(o) <= MAX_BYTES and is_truncated(o) for o in world.cache.list("ModelMonitor"))
 
 
 async def test_one_of_several_namespaces_that_refuses_holds_up_nobody() -> None:
@@ -171,9 +171,9 @@ async def test_one_of_several_namespaces_that_refuses_holds_up_nobody() -> None:
     forbidden = ApiError(403, "Forbidden", "cannot list")
     script = Script(forbidden, forbidden)
     queue = WorkQueue("modelmonitor", script.clock)
-    intake = Intake(Cache(), {"ModelMonitor": queue}, sources(["ModelMonitor"], []))
-    lister, beats = Lister(script, intake, script.clock, lambda _: None), list[str]()  # type: ignore[arg-type]
-    both = Informers(intake, lister, script, script.clock, beats.append, ["a", "b"])  # type: ignore[arg-type]
+    handler = EventHandler(Cache(), {"ModelMonitor": queue}, sources(["ModelMonitor"], []))
+    lister, beats = Lister(script, handler, script.clock, lambda _: None), list[str]()  # type: ignore[arg-type]
+    both = Informers(handler, lister, script, script.clock, beats.append, ["a", "b"])  # type: ignore[arg-type]
     paths = [informer.path for informer in both.all]
     assert both.missing() == paths
     both.all[0]._note(forbidden)
@@ -190,9 +190,9 @@ async def test_one_of_several_namespaces_that_refuses_holds_up_nobody() -> None:
 async def test_a_namespace_is_known_when_every_kind_is_listed_and_none_refused() -> None:
     """When a RoleBinding comes back, one kind is listed before the next: runs that were not listed are not missing."""
     script = Script()
-    intake = Intake(Cache(), {}, sources(["TrainingPipeline", "TrainingRun"], []))
-    lister = Lister(script, intake, script.clock, lambda _: None)  # type: ignore[arg-type]
-    found = Informers(intake, lister, script, script.clock, lambda _: None, ["a", "b"])  # type: ignore[arg-type]
+    handler = EventHandler(Cache(), {}, sources(["TrainingPipeline", "TrainingRun"], []))
+    lister = Lister(script, handler, script.clock, lambda _: None)  # type: ignore[arg-type]
+    found = Informers(handler, lister, script, script.clock, lambda _: None, ["a", "b"])  # type: ignore[arg-type]
     for informer in found.all:
         informer.listed.set()
     assert (found.knows("a"), found.knows("b")) == (True, True)
@@ -205,7 +205,7 @@ async def test_a_namespace_is_known_when_every_kind_is_listed_and_none_refused()
         with pytest.raises(Enough):
             await informer.run()
         assert found.knows("a") is known
-    everywhere = Informers(intake, lister, script, script.clock, lambda _: None, [])  # type: ignore[arg-type]
+    everywhere = Informers(handler, lister, script, script.clock, lambda _: None, [])  # type: ignore[arg-type]
     for informer in everywhere.all:
         assert not everywhere.knows("a")
         informer.listed.set()
@@ -217,14 +217,14 @@ async def test_the_echo_of_a_write_wakes_everybody_but_its_writer() -> None:
     cache, queue = Cache(), WorkQueue("modelmonitor", FakeClock())
     watch = Watch("v1", "Service", None, lambda obj, cache: (writer, other))
     (source,) = sources([], [watch])
-    intake = Intake(cache, {"ModelMonitor": queue}, [source])
+    handler = EventHandler(cache, {"ModelMonitor": queue}, [source])
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {**monitor("s", 5)["metadata"]}}
     cache.put(service, writer)
-    intake.on_event(source, False, service)
+    handler.on_event(source, False, service)
     assert [await queue.get(), len(queue)] == [other, 0]
     queue.done(other)
     later = {**service, "metadata": {**service["metadata"], "resourceVersion": "6"}}
-    intake.on_event(source, False, later)
+    handler.on_event(source, False, later)
     assert len(queue) == 2, "what comes after it is somebody else's change"
 
 
@@ -232,9 +232,9 @@ def test_of_a_config_map_that_is_not_ours_the_identity_is_kept() -> None:
     """Labels and annotations of others may take 64 KiB each; of ours they are few."""
     cache = Cache()
     (source,) = sources([], [Watch("v1", "ConfigMap", None, lambda obj, cache: ())])
-    intake = Intake(cache, {}, [source])
+    handler = EventHandler(cache, {}, [source])
     for name, label in (("theirs", "helm"), ("ours", "tidemill")):
         meta = {**monitor(name, 5)["metadata"], "labels": {"app.kubernetes.io/managed-by": label}}
-        intake.on_event(source, False, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta})
+        handler.on_event(source, False, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta})
     kept = [cache.get("ConfigMap", "ns", name) or {} for name in ("theirs", "ours")]
     assert ["labels" in k["metadata"] for k in kept] == [False, True]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.engine.fakes import FakeClock
 
-from tidemill.engine.event_handler import Intake, sources
+from tidemill.engine.event_handler import EventHandler, sources
 from tidemill.engine.listing import Lister
 from tidemill.engine.queue import WorkQueue
 from tidemill.engine.resync import Resync
@@ -37,9 +37,9 @@ class Streams:
 def resync(streams: Streams, *namespaces: str) -> tuple[Resync, Cache]:
     cache, clock = Cache(), FakeClock()
     queues = {"TrainingPipeline": WorkQueue("trainingpipeline", clock)}
-    intake = Intake(cache, queues, sources(["TrainingPipeline"], []))
-    lister = Lister(streams, intake, clock, lambda _: None)  # type: ignore[arg-type]
-    return Resync(lister, intake, namespaces, 600), cache
+    handler = EventHandler(cache, queues, sources(["TrainingPipeline"], []))
+    lister = Lister(streams, handler, clock, lambda _: None)  # type: ignore[arg-type]
+    return Resync(lister, handler, namespaces, 600), cache
 
 
 FORBIDDEN = ApiError(403, "Forbidden", "cannot list trainingpipelines")

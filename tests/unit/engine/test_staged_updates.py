@@ -15,8 +15,8 @@ from tests.unit.engine.fakes import FakeClock
 from tidemill.core import conditions, staged_updates
 from tidemill.core.conditions import format_time
 from tidemill.core.plan import Key
-from tidemill.core.staged_updates import Look, Unit
-from tidemill.engine.staged_updates import Turns
+from tidemill.core.staged_updates import Unit, UpdateContext
+from tidemill.engine.staged_updates import StagedUpdates
 from tidemill.kube.cache import Cache
 
 Obj = dict[str, Any]
@@ -43,9 +43,9 @@ class Cluster:
     def lead(self) -> None:
         """A new process leads: it knows what the objects say, and nothing else."""
         self.queue: deque[Key] = deque()
-        self.turns = Turns(self.cache, self.clock, self.limit)
-        self.turns.wake = self.queue.append
-        self.turns.resume(o for kind in ("ModelDeployment", "ModelMonitor") for o in self.cache.list(kind))
+        self.updates = StagedUpdates(self.cache, self.clock, self.limit)
+        self.updates.wake = self.queue.append
+        self.updates.resume(o for kind in ("ModelDeployment", "ModelMonitor") for o in self.cache.list(kind))
 
     def settle(self, order: Callable[[list[Key]], list[Key]] = list) -> None:
         """A pass over every object, then over all that are woken."""
@@ -59,24 +59,24 @@ class Cluster:
     def step(self, key: Key) -> None:
         obj = self.cache.get(key.kind, key.namespace, key.name)
         if obj is None:
-            self.turns.end(key, planned=False)
+            self.updates.end(key, planned=False)
             return
         live = self.cache.list("Deployment", key.namespace, owner_uid=obj["metadata"]["uid"])
         named = {d["metadata"]["name"]: d for d in live}
-        look = Look(key, obj, self.clock.now(), self.turns.fleet(), named)
-        paced = staged_updates.pace(look, [self._unit(key, obj)], 0 if key.kind == "ModelMonitor" else 1)
-        self.turns.begin(key, paced.turn)
-        for manifest in paced.apply[0]:
+        look = UpdateContext(key, obj, self.clock.now(), self.updates.fleet(), named)
+        staged = staged_updates.stage(look, [self._unit(key, obj)], 0 if key.kind == "ModelMonitor" else 1)
+        self.updates.begin(key, staged.turn)
+        for manifest in staged.apply[0]:
             old = named.get(manifest["metadata"]["name"], {"metadata": {"generation": 0}})
             changed = old.get("spec", {}).get("template") != manifest["spec"]["template"]
             generation = old["metadata"]["generation"] + changed
             meta = {**manifest["metadata"], "generation": generation}
             self._put({**manifest, "metadata": meta, "status": old.get("status") or {}})
-        found = [paced.condition] if paced.condition else []
+        found = [staged.condition] if staged.condition else []
         merged = conditions.merge(conditions.of(obj), found, obj["metadata"]["generation"], self.clock.now())
         status = {"observedGeneration": obj["metadata"]["generation"], "conditions": merged}
         self._put({**obj, "status": status})
-        self.turns.end(key, planned=True)
+        self.updates.end(key, planned=True)
         self.most = max(self.most, len(self.in_turn()))
 
     def kubelet(self, key: Key) -> None:
@@ -212,12 +212,12 @@ def test_one_whose_namespace_is_out_of_reach_stops_nobody_and_goes_on_when_it_is
     cluster.settle()
     (away,) = cluster.of("server:2")
     cluster.clock.advance(DEADLINE + 1)
-    assert cluster.turns.fleet().late == {away}
-    cluster.turns.knows = lambda namespace: False
-    assert cluster.turns.fleet().updating == frozenset()
-    cluster.turns.knows = lambda namespace: True
+    assert cluster.updates.fleet().late == {away}
+    cluster.updates.knows = lambda namespace: False
+    assert cluster.updates.fleet().updating == frozenset()
+    cluster.updates.knows = lambda namespace: True
     cluster.step(away)
-    assert cluster.turns.fleet().updating == {away}
+    assert cluster.updates.fleet().updating == {away}
 
 
 def test_what_was_broken_before_the_update_stops_nobody() -> None:
@@ -247,22 +247,22 @@ def test_a_users_change_goes_at_once_and_takes_no_turn() -> None:
 
 def test_monitors_come_first() -> None:
     cluster = Cluster(3, limit=1, monitors=2)
-    cluster.turns.begin(
+    cluster.updates.begin(
         Key("ModelDeployment", "team", "x"), staged_updates.Turn("updates", 1)
     )  # a turn is taken just now
     cluster.image = "server:2"
     for key in cluster.keys:
         cluster.step(key)
-    assert [k.kind for k in cluster.turns.fleet().waiting] == ["ModelMonitor"] * 2 + ["ModelDeployment"] * 3
+    assert [k.kind for k in cluster.updates.fleet().waiting] == ["ModelMonitor"] * 2 + ["ModelDeployment"] * 3
 
 
 def test_a_pass_that_fails_waits_no_longer_and_keeps_nobody_waiting() -> None:
     cluster = Cluster(3, limit=1)
     cluster.image = "server:2"
     cluster.settle()
-    updating, first, second = (*cluster.of("server:2"), *cluster.turns.fleet().waiting)
-    cluster.turns.end(first, planned=False)
-    assert cluster.turns.fleet().waiting == (second,)
+    updating, first, second = (*cluster.of("server:2"), *cluster.updates.fleet().waiting)
+    cluster.updates.end(first, planned=False)
+    assert cluster.updates.fleet().waiting == (second,)
     cluster.kubelet(updating)
     while cluster.queue:
         cluster.step(cluster.queue.popleft())
@@ -272,7 +272,7 @@ def test_a_pass_that_fails_waits_no_longer_and_keeps_nobody_waiting() -> None:
 def test_the_end_of_a_pass_looks_at_those_whose_turn_it_is_and_not_at_every_pair_of_waiting_ones() -> None:
     """With 1,000 waiting each pass, of whatever kind, took 40 ms of the operator's time, with 3,000 ten times that."""
     woken = list[Key]()
-    found = Turns(Cache(), FakeClock(), 5)
+    found = StagedUpdates(Cache(), FakeClock(), 5)
     found.wake = woken.append
     keys = [Key("ModelDeployment", "team", f"d{n}") for n in range(20_000)]
     for key in keys:

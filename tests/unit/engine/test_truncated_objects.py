@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tidemill.core import rollback_marks
-from tidemill.kube.transform import cached_form, is_cut
+from tidemill.kube.transform import is_truncated, transform
 from tidemill.monitoring import observe as monitoring
 from tidemill.serving import observe as serving
 from tidemill.training import records
@@ -49,8 +49,8 @@ def monitor(message: int = 150, overrides: int = 0) -> Obj:
 
 @pytest.mark.parametrize("found", [monitor(), monitor(1024), monitor(1024, 500)], ids=["usual", "long", "very long"])
 def test_a_monitors_newest_requests_reach_pipeline_and_deployment(found: Obj) -> None:
-    cached = cached_form(found)
-    assert is_cut(cached)
+    cached = transform(found)
+    assert is_truncated(cached)
     for read in (lambda o: retrain_actions(o)[-1], lambda o: vars_of(serving.rollback_requests([o], "churn")[-1])):
         whole, part = read(found), read(cached)
         assert whole.pop("message").startswith(part.pop("message")[:64])
@@ -73,14 +73,14 @@ def version(columns: int = 500, taken_back: int = 3) -> Obj:
 @pytest.mark.parametrize("taken_back", [0, 1, 20])
 def test_a_wide_versions_marks_count_for_followers_and_champion(taken_back: int) -> None:
     found = version(taken_back=taken_back)
-    cached = cached_form(found)
-    assert is_cut(cached)
-    assert set(rollback_marks.counting(cached)) == set(rollback_marks.counting(found))
+    cached = transform(found)
+    assert is_truncated(cached)
+    assert set(rollback_marks.active(cached)) == set(rollback_marks.active(found))
     whole, part = serving.version(found), serving.version(cached)
-    assert replace(whole, taken_back={}) == replace(part, taken_back={})
-    record, thin = records.version_record(found), records.version_record(cached)
-    assert replace(record, taken_back=None) == replace(thin, taken_back=None)
-    assert bool(record.taken_back) == bool(thin.taken_back)
+    assert replace(whole, rolled_back={}) == replace(part, rolled_back={})
+    record, part_record = records.version_record(found), records.version_record(cached)
+    assert replace(record, rolled_back=None) == replace(part_record, rolled_back=None)
+    assert bool(record.rolled_back) == bool(part_record.rolled_back)
 
 
 def test_what_a_large_deployment_serves_is_known() -> None:
@@ -92,8 +92,8 @@ def test_what_a_large_deployment_serves_is_known() -> None:
     status["candidate"] |= {"baseline": "b" * 50_000, "lastAnalysis": {"message": "m" * 1024}}
     status["failedVersions"] = [{"version": f"churn-{n}", **entry} for n in range(2, 22)]  # type: ignore[assignment]
     found = obj("ModelDeployment", {"model": {"pipeline": "churn", "number": 3}}, status)
-    cached = cached_form(found)
-    assert is_cut(cached)
+    cached = transform(found)
+    assert is_truncated(cached)
     assert records.deployment_record(cached) == records.deployment_record(found)
     assert monitoring.served(cached, None) == monitoring.served(found, None)
 
@@ -107,8 +107,8 @@ def test_what_a_large_run_was_asked_for_and_read_is_known() -> None:
     result = {"data": {f"d{n}": DIGEST for n in range(10)}, "warnings": ["w" * 500] * 5}
     more = {"parameters": {"notes": "n" * 186_000}, "keep": [DIGEST] * 100, "resources": {"limits": {"cpu": "1"}}}
     found = obj("TrainingRun", {**spec, **more}, {"failure": failure, "result": result, "completionTime": TIME})
-    cached = cached_form(found)
-    assert is_cut(cached)
+    cached = transform(found)
+    assert is_truncated(cached)
     whole, part = records.run_record(found), records.run_record(cached)
     failure.pop("log")
     assert replace(whole, failure={}) == replace(part, failure={}) and part.failure == failure

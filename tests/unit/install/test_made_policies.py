@@ -129,8 +129,8 @@ def test_a_policy_is_kept_unless_spec_says_none_and_then_goes(value: str | None)
     # The spec of before, which says nothing, means Managed.
     deployed, monitor = serving.snapshot(asked), watched.snapshot({**watched.SPEC, **asked})
     for build, found, builder in (
-        (deployment_plan.build, deployed, server.network_policy),
-        (monitor_plan.build, monitor, workload.network_policy),
+        (deployment_plan.plan, deployed, server.network_policy),
+        (monitor_plan.plan, monitor, workload.network_policy),
     ):
         ref = networkpolicy_ref(builder(found))
         plan = build(replace(found, children=(ref,)))  # type: ignore[operator, type-var]

@@ -4,7 +4,7 @@ from typing import Any
 
 from tidemill.core.plan import Key
 from tidemill.kube.cache import Cache, slot_of
-from tidemill.kube.transform import identity, slim
+from tidemill.kube.transform import identity, strip
 
 Obj = dict[str, Any]
 
@@ -110,7 +110,7 @@ def test_slim_drops_what_nobody_reads() -> None:
         annotations={"kubectl.kubernetes.io/last-applied-configuration": "x", "a": "b"},
     )
     fat["spec"] = {"nodeName": "n", "containers": [{"name": "c", "image": "i", "env": []}], "volumes": [{}]}
-    thin = slim(fat)
+    thin = strip(fat)
     assert "managedFields" not in thin["metadata"]
     assert thin["metadata"]["annotations"] == {"a": "b"}
     assert thin["spec"] == {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}

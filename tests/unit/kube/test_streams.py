@@ -109,7 +109,7 @@ def test_content_of_others_that_nobody_reads_is_not_watched() -> None:
     """Of Deployment, Job and Pod the status is needed: those are watched by our label, and cached in bounds."""
     theirs = {
         s.resource.kind: s.resource.metadata_only
-        for s in Operator(OperatorConfig(), Access("http://127.0.0.1:1")).intake.sources.values()
+        for s in Operator(OperatorConfig(), Access("http://127.0.0.1:1")).handler.sources.values()
         if s.resource.api_version != PIPELINES.resource.api_version
     }
     whole = {kind for kind, only_metadata in theirs.items() if not only_metadata}

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidemill.kube.transform import MAX_WEIGHT, bounded, cached_form, is_cut, weight
+from tidemill.kube.transform import MAX_BYTES, is_truncated, size_of, transform, truncated
 
 Obj = dict[str, Any]
 VALUES = st.recursive(
@@ -27,8 +27,8 @@ def pipeline(**spec: Any) -> Obj:
 
 def test_what_is_small_stays_as_it_is() -> None:
     small = {**pipeline(target="t"), "metadata": {"name": "p", "uid": "u"}}
-    assert cached_form(small) == small
-    assert not is_cut(small)
+    assert transform(small) == small
+    assert not is_truncated(small)
 
 
 def test_a_large_object_keeps_its_identity_its_controller_and_all_small_values() -> None:
@@ -41,9 +41,9 @@ def test_a_large_object_keeps_its_identity_its_controller_and_all_small_values()
     )
     large["metadata"]["labels"] = {f"l{n}": "x" * 60 for n in range(20_000)}
     large["status"] = {"conditions": [{"type": "Ready", "status": "True"}], "activeRun": "r"}
-    thin = cached_form(large)
-    assert is_cut(thin)
-    assert weight(thin) <= MAX_WEIGHT
+    thin = transform(large)
+    assert is_truncated(thin)
+    assert size_of(thin) <= MAX_BYTES
     assert {k: thin["metadata"][k] for k in ("name", "namespace", "uid", "resourceVersion", "generation")} == {
         "name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "7", "generation": 3,
     }  # fmt: skip
@@ -60,11 +60,11 @@ def test_a_large_object_keeps_its_identity_its_controller_and_all_small_values()
 def test_the_bound_holds_for_every_object(spec: Any, labels: dict[str, str]) -> None:
     most = 16 << 10
     obj = {**pipeline(x=spec), "metadata": {"name": "p", "uid": "u", "labels": labels, "annotations": labels}}
-    assert weight(bounded(obj, most)) <= most
+    assert size_of(truncated(obj, most)) <= most
 
 
 def test_of_what_others_own_only_the_metadata_is_kept() -> None:
     meta = {"name": "c", "namespace": "ns", "uid": "u"}
     for kind in ("ConfigMap", "Service", "PersistentVolumeClaim"):
         obj = {"apiVersion": "v1", "kind": kind, "metadata": meta, "data": {"k": "v"}, "spec": {}, "status": {}}
-        assert cached_form(obj) == {"apiVersion": "v1", "kind": kind, "metadata": meta}
+        assert transform(obj) == {"apiVersion": "v1", "kind": kind, "metadata": meta}

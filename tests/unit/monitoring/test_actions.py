@@ -29,7 +29,7 @@ def done(kind: str, seconds: float, identity: str = "old") -> dict[str, Any]:
 
 
 def decide(found: Snapshot) -> list[tuple[str, str, str, str]]:
-    return [(a.type, a.cause, a.target, a.version) for a in actions.decide(found, evaluation.judge(found))]
+    return [(a.type, a.cause, a.target, a.version) for a in actions.decide(found, evaluation.evaluate(found))]
 
 
 ASKED = [("Retrain", "Drift", "churn", "churn-2")]
@@ -91,7 +91,7 @@ def test_decide(name: str) -> None:
 
 
 def request(found: Snapshot) -> Any:
-    (action,) = actions.decide(found, evaluation.judge(found))
+    (action,) = actions.decide(found, evaluation.evaluate(found))
     return action
 
 
@@ -105,7 +105,7 @@ def test_the_same_window_gives_the_same_id_and_asks_once() -> None:
 
 
 def test_the_request_is_in_status_and_told_as_an_event() -> None:
-    found = plan.build(snapshot(RETRAIN, read=DRIFT))
+    found = plan.plan(snapshot(RETRAIN, read=DRIFT))
     assert found.status is not None
     (recorded,) = found.status["actions"]
     assert recorded["message"].startswith("2 of 2 windows in a row drifted")
@@ -115,7 +115,7 @@ def test_the_request_is_in_status_and_told_as_an_event() -> None:
 
 def test_only_the_newest_requests_are_kept() -> None:
     old = [done("Retrain", 90000 - n, f"a{n}") for n in range(20)]
-    found = plan.build(snapshot(RETRAIN, {"actions": old}, read=DRIFT))
+    found = plan.plan(snapshot(RETRAIN, {"actions": old}, read=DRIFT))
     assert found.status is not None
     assert len(found.status["actions"]) == 20
     assert found.status["actions"][0]["id"] == "a1" and found.status["actions"][-1]["id"] not in {"a18", "a19"}

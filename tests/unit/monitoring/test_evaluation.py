@@ -13,7 +13,7 @@ from tidemill_contracts.monitoring import ColumnScore
 
 
 def verdict(found: Snapshot, kind: str) -> tuple[str, str] | None:
-    condition = evaluation.judge(found).get(kind)
+    condition = evaluation.evaluate(found).get(kind)
     return (condition.status, condition.reason) if condition else None
 
 
@@ -146,14 +146,14 @@ def old_status(seconds: float) -> dict[str, Any]:
 
 
 def test_a_short_absence_of_the_monitor_is_no_news() -> None:
-    found = evaluation.judge(snapshot(status=old_status(59), error="no answer"))
+    found = evaluation.evaluate(snapshot(status=old_status(59), error="no answer"))
     assert found.is_true("DriftDetected") and found.drifted_windows == 3
     assert found.get("Ready") is None
 
 
 def test_a_short_absence_counts_from_the_last_answer_not_from_the_last_write() -> None:
     away = Reading(None, ago(30), "no answer")
-    assert evaluation.judge(snapshot(status=old_status(500), reading=away)).is_true("DriftDetected")
+    assert evaluation.evaluate(snapshot(status=old_status(500), reading=away)).is_true("DriftDetected")
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_message_names_five_and_counts_the_rest(number: int, more: str) -> Non
     )
     problems = tuple(f"f{n}: missing_ratio 0.31 > 0.05" for n in range(number))
     bad = window(1, drift=True, features=drifted, quality_problems=problems)
-    found = evaluation.judge(snapshot(FULL, read=report(bad)))
+    found = evaluation.evaluate(snapshot(FULL, read=report(bad)))
     for kind in ("DriftDetected", "DataQualityDegraded"):
         condition = found.get(kind)
         assert condition is not None
@@ -215,14 +215,16 @@ def test_a_message_names_five_and_counts_the_rest(number: int, more: str) -> Non
 
 
 def test_messages_name_features_scores_and_limits() -> None:
-    found = evaluation.judge(snapshot(read=report(window(2, drift=True), window(1, drift=True)))).get("DriftDetected")
+    found = evaluation.evaluate(snapshot(read=report(window(2, drift=True), window(1, drift=True)))).get(
+        "DriftDetected"
+    )
     assert found is not None
     assert found.message == "2 of 2 windows in a row drifted: tenure (PSI 0.612, limit 0.2)"
     assert DIGEST and NOW
 
 
 def test_silence_says_since_when() -> None:
-    found = evaluation.judge(snapshot(read=report(last=600))).get("DataArriving")
+    found = evaluation.evaluate(snapshot(read=report(last=600))).get("DataArriving")
     assert found is not None and "2026-11-23T11:50Z" in found.message
 
 
@@ -231,7 +233,7 @@ def test_a_profile_that_is_too_old_names_what_cannot_be_judged(monkeypatch: pyte
     found = snapshot(spec, read=report(window(1)))
     assert verdict(found, "ProfileTooOld") is None
     monkeypatch.setattr(reference, "SINCE", {**reference.SINCE, "drift of predictions": 2, "performance": 3})
-    condition = evaluation.judge(found).get("ProfileTooOld")
+    condition = evaluation.evaluate(found).get("ProfileTooOld")
     assert condition is not None
     assert (condition.status, condition.reason) == ("True", "NotJudged")
     assert condition.message == (
@@ -240,14 +242,14 @@ def test_a_profile_that_is_too_old_names_what_cannot_be_judged(monkeypatch: pyte
     )
     assert verdict(snapshot(read=report(window(1))), "ProfileTooOld") is None  # nothing of that is asked for
     assert verdict(found, "DriftDetected") == ("False", "NoDrift")  # what can be judged is
-    made = plan.build(found)
+    made = plan.plan(found)
     assert [e.reason for e in made.events if e.type == "Warning"] == ["ProfileTooOld"]
 
 
 def test_a_database_of_a_newer_monitor_stalls_and_says_what_is_kept() -> None:
     found = snapshot(FULL, read=report().model_copy(update={"versions": (), "newer_database": 3}))
-    assert {(c.status, c.reason) for c in evaluation.judge(found).conditions} == {("Unknown", "DatabaseTooNew")}
-    made = plan.build(found)
+    assert {(c.status, c.reason) for c in evaluation.evaluate(found).conditions} == {("Unknown", "DatabaseTooNew")}
+    made = plan.plan(found)
     assert made.status is not None
     ready, stalled = (next(c for c in made.status["conditions"] if c["type"] == t) for t in ("Ready", "Stalled"))
     assert (ready["status"], ready["reason"], stalled["status"]) == ("False", "DatabaseTooNew", "True")

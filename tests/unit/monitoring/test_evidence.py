@@ -32,7 +32,7 @@ def asked(
     """What is asked for `later` seconds from now by a process that knows the status only."""
     status = {"actions": [a.to_json() for a in earlier or ()]}
     found: Snapshot = replace(snapshot(SPEC, status, read=read, **fields), now=NOW + timedelta(seconds=later))
-    return actions.decide(found, evaluation.judge(found))
+    return actions.decide(found, evaluation.evaluate(found))
 
 
 def kinds(found: list[ActionStatus]) -> list[tuple[str, str]]:

@@ -49,7 +49,7 @@ WIDE = {
 
 
 def test_a_configuration_that_the_environment_cannot_hold_comes_as_a_file() -> None:
-    applied = plan.build(snapshot(WIDE)).apply
+    applied = plan.plan(snapshot(WIDE)).apply
     (config_map,) = [o for o in applied if o["kind"] == "ConfigMap"]
     (made,) = [o for o in applied if o["kind"] == "Deployment"]
     pod = made["spec"]["template"]["spec"]
@@ -94,7 +94,7 @@ READY = {
 @pytest.mark.parametrize("name", READY)
 def test_ready(name: str) -> None:
     found, want = READY[name]
-    made = plan.build(found)
+    made = plan.plan(found)
     assert ready(made) == want
     ModelMonitorStatus.model_validate(made.status)
     check_status({**found.object, "status": made.status})
@@ -103,7 +103,7 @@ def test_ready(name: str) -> None:
 
 
 def test_children_come_before_the_deployment_does() -> None:
-    made = plan.build(snapshot(served=None))
+    made = plan.plan(snapshot(served=None))
     assert [(m["kind"], m["metadata"]["name"]) for m in made.apply] == [
         ("PersistentVolumeClaim", "churn-monitor"),
         ("Service", "churn-monitor"),
@@ -114,7 +114,7 @@ def test_children_come_before_the_deployment_does() -> None:
 
 
 def test_the_service_is_named_after_the_deployment() -> None:
-    made = plan.build(snapshot({**SPEC, "deployment": "fraud"}, name="watch"))
+    made = plan.plan(snapshot({**SPEC, "deployment": "fraud"}, name="watch"))
     names = {m["kind"]: m["metadata"]["name"] for m in made.apply}
     assert names == {
         "PersistentVolumeClaim": "watch-monitor",
@@ -126,19 +126,19 @@ def test_the_service_is_named_after_the_deployment() -> None:
 
 def test_a_second_monitor_has_no_children() -> None:
     refs = (ObjectRef("apps/v1", "Deployment", "team", "churn-monitor", "u"),)
-    made = plan.build(snapshot(holder="other", children=refs))
+    made = plan.plan(snapshot(holder="other", children=refs))
     assert made.apply == () and made.delete == refs
     assert "ModelMonitor other" in made.status["conditions"][0]["message"]  # type: ignore[index]
 
 
 def test_the_service_of_a_deleted_monitor_is_waited_for() -> None:
     with pytest.raises(Waiting) as caught:
-        plan.build(snapshot(predecessor="first"))
+        plan.plan(snapshot(predecessor="first"))
     assert "ModelMonitor first" in caught.value.message and caught.value.retry_after_seconds == 2
 
 
 def test_the_pod_passes_pod_security_restricted_and_is_alone() -> None:
-    spec = next(m for m in plan.build(snapshot()).apply if m["kind"] == "Deployment")["spec"]
+    spec = next(m for m in plan.plan(snapshot()).apply if m["kind"] == "Deployment")["spec"]
     assert spec["strategy"] == {"type": "Recreate"} and spec["replicas"] == 1
     pod = spec["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["fsGroup"]
@@ -149,7 +149,7 @@ def test_the_pod_passes_pod_security_restricted_and_is_alone() -> None:
 
 
 def told(found: Snapshot) -> MonitorConfig:
-    pod = next(m for m in plan.build(found).apply if m["kind"] == "Deployment")["spec"]["template"]["spec"]
+    pod = next(m for m in plan.plan(found).apply if m["kind"] == "Deployment")["spec"]["template"]["spec"]
     (text,) = [e["value"] for e in pod["containers"][0]["env"] if e["name"] == MONITOR_CONFIG_ENV]
     return MonitorConfig.model_validate_json(text)
 
@@ -182,14 +182,12 @@ def test_what_only_the_operator_judges_restarts_no_monitor() -> None:
         "suspend": True,
     }
     assert told(snapshot()) == told(snapshot(other))
-    one, two = (
-        next(m for m in plan.build(s).apply if m["kind"] == "Deployment") for s in (snapshot(), snapshot(other))
-    )
+    one, two = (next(m for m in plan.plan(s).apply if m["kind"] == "Deployment") for s in (snapshot(), snapshot(other)))
     assert one["spec"] == two["spec"]
 
 
 def test_scores_are_rounded_and_times_are_to_the_minute() -> None:
-    found = plan.build(snapshot(FULL, read=report(window(1, drift=True), last=5, performance=performance(0.91234567))))
+    found = plan.plan(snapshot(FULL, read=report(window(1, drift=True), last=5, performance=performance(0.91234567))))
     assert found.status is not None
     assert found.status["window"]["driftedFeatures"][0]["score"] == 0.612
     assert found.status["performance"]["value"] == 0.912
@@ -200,7 +198,7 @@ def test_scores_are_rounded_and_times_are_to_the_minute() -> None:
 def written(found: Snapshot, seconds: float) -> Snapshot:
     """The snapshot after its status was written `seconds` ago, with the same facts."""
     before = replace(found, now=ago(seconds), reading=replace(found.reading, time=ago(seconds)))
-    body = plan.build(before).status
+    body = plan.plan(before).status
     assert body is not None
     return replace(found, object={**found.object, "status": body}, status=ModelMonitorStatus.model_validate(body))
 
@@ -222,7 +220,7 @@ NEWER = report(window(2), window(1), last=5, performance=performance(0.95))
 def test_status_is_written_rarely(seconds: float, read: Any, writes: bool) -> None:
     before = written(snapshot(FULL, read=GOOD), seconds)
     # the newest record keeps its minute, so that only what the row names differs
-    now = plan.build(replace(before, reading=Reading(read, NOW)))
+    now = plan.plan(replace(before, reading=Reading(read, NOW)))
     old = dict(before.object["status"])
     assert now.status is not None
     found = {**now.status, "lastRecordTime": old["lastRecordTime"]} if not writes else now.status
@@ -232,21 +230,21 @@ def test_status_is_written_rarely(seconds: float, read: Any, writes: bool) -> No
 def test_a_new_generation_is_acknowledged_at_once() -> None:
     before = written(snapshot(read=GOOD), 5)
     meta = {**before.object["metadata"], "generation": 2}
-    now = plan.build(replace(before, object={**before.object, "metadata": meta}))
+    now = plan.plan(replace(before, object={**before.object, "metadata": meta}))
     assert now.status is not None and now.status["observedGeneration"] == 2
 
 
 def test_a_new_stable_version_re_bases() -> None:
-    made = plan.build(snapshot(status={"version": "churn-1", "driftedWindows": 5}, read=report()))
+    made = plan.plan(snapshot(status={"version": "churn-1", "driftedWindows": 5}, read=report()))
     assert [e.reason for e in made.events] == ["Rebased"]
     assert made.status is not None
     assert made.status["version"] == "churn-2" and made.status["driftedWindows"] == 0
 
 
 def test_a_finding_is_told_once() -> None:
-    first = plan.build(snapshot(read=DRIFT))
+    first = plan.plan(snapshot(read=DRIFT))
     assert [e.reason for e in first.events] == ["DriftDetected"]
-    again = plan.build(written(snapshot(read=DRIFT), 5))
+    again = plan.plan(written(snapshot(read=DRIFT), 5))
     assert again.events == ()
 
 
@@ -263,14 +261,14 @@ def test_a_finding_is_told_once() -> None:
     ],
 )
 def test_next_look(found: Snapshot, want: float | None) -> None:
-    assert plan.build(found).requeue_after == want
+    assert plan.plan(found).requeue_after == want
 
 
 # -- Prometheus ------------------------------------------------------------------------------------------------------
 
 
 def objects(found: Snapshot, kind: str) -> list[dict[str, Any]]:
-    return [m for m in plan.build(found).apply if m["kind"] == kind]
+    return [m for m in plan.plan(found).apply if m["kind"] == kind]
 
 
 def annotations(found: Snapshot) -> dict[str, str]:
@@ -285,13 +283,13 @@ def test_without_prometheus_objects_the_pod_says_where_to_scrape() -> None:
 
 
 def test_missing_kinds_are_named() -> None:
-    made = plan.build(snapshot(PROMETHEUS, read=GOOD, prometheus_kinds=frozenset({"ServiceMonitor"})))
+    made = plan.plan(snapshot(PROMETHEUS, read=GOOD, prometheus_kinds=frozenset({"ServiceMonitor"})))
     assert made.status is not None
     found = conditions.get(made.status["conditions"], "PrometheusReady")
     assert found is not None and (found["status"], found["reason"]) == ("False", "KindsMissing")
     assert "PrometheusRule" in found["message"] and "ServiceMonitor" not in found["message"]
     assert ready(made) == ("True", "Watching", None)
-    without = plan.build(snapshot(read=GOOD)).status
+    without = plan.plan(snapshot(read=GOOD)).status
     assert without is not None and conditions.get(without["conditions"], "PrometheusReady") is None
 
 
@@ -332,4 +330,4 @@ def test_objects_that_are_no_longer_asked_for_go() -> None:
         ObjectRef("monitoring.coreos.com/v1", "PrometheusRule", "team", "churn-monitor"),
         ObjectRef("apps/v1", "Deployment", "team", "churn-monitor", "u"),
     )
-    assert plan.build(snapshot(children=refs)).delete == refs[:1]
+    assert plan.plan(snapshot(children=refs)).delete == refs[:1]

@@ -22,7 +22,7 @@ def seen(spec: dict[str, Any] | None = None, status: dict[str, Any] | None = Non
 
 
 def live(found: Snapshot) -> dict[tuple[str, str], str]:
-    return {(m["kind"], m["metadata"]["name"]): fingerprint(m) for m in plan.build(found).apply}
+    return {(m["kind"], m["metadata"]["name"]): fingerprint(m) for m in plan.plan(found).apply}
 
 
 def summary(found: Plan) -> tuple[str, str, str | None]:
@@ -43,8 +43,8 @@ def summary(found: Plan) -> tuple[str, str, str | None]:
 )
 def test_the_first_status_of_a_changed_spec_is_never_ready(change: dict[str, Any]) -> None:
     before = seen()
-    assert summary(plan.build(replace(before, applied=live(before)))) == ("True", "Watching", None)
-    found = plan.build(replace(seen({**SPEC, **change}, generation=2), applied=live(before)))
+    assert summary(plan.plan(replace(before, applied=live(before)))) == ("True", "Watching", None)
+    found = plan.plan(replace(seen({**SPEC, **change}, generation=2), applied=live(before)))
     assert summary(found) == ("False", "MonitorNotReady", "Reconciling")
     assert found.requeue_after == plan.SOON_SECONDS
 
@@ -52,12 +52,12 @@ def test_the_first_status_of_a_changed_spec_is_never_ready(change: dict[str, Any
 def test_a_claim_that_cannot_change_any_more_is_not_waited_for() -> None:
     before = seen()
     larger = seen({**SPEC, "storage": {"size": "9Gi"}}, generation=2)
-    assert summary(plan.build(replace(larger, applied=live(before)))) == ("True", "Watching", None)
+    assert summary(plan.plan(replace(larger, applied=live(before)))) == ("True", "Watching", None)
 
 
 def test_the_pod_of_the_template_before_is_not_the_monitor_that_is_wanted() -> None:
     found = seen(settled=False)
-    assert summary(plan.build(replace(found, applied=live(found)))) == ("False", "MonitorNotReady", "Reconciling")
+    assert summary(plan.plan(replace(found, applied=live(found)))) == ("False", "MonitorNotReady", "Reconciling")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ BROKEN: dict[str, dict[str, Any]] = {
 def test_it_says_why_and_is_stalled_after_the_deadline(reason: str) -> None:
     for age, beside in ((readiness.DEADLINE_SECONDS - 1, "Reconciling"), (readiness.DEADLINE_SECONDS, "Stalled")):
         since = ago(age).strftime("%Y-%m-%dT%H:%M:%SZ")
-        found = plan.build(seen(None, {"unsettledSince": since}, **BROKEN[reason]))
+        found = plan.plan(seen(None, {"unsettledSince": since}, **BROKEN[reason]))
         assert summary(found) == ("False", reason, beside)
         assert found.status is not None and found.status["unsettledSince"] == since
         (said,) = [c["message"] for c in found.status["conditions"] if c["type"] == beside]
@@ -94,16 +94,16 @@ def test_it_says_why_and_is_stalled_after_the_deadline(reason: str) -> None:
 
 def test_a_monitor_without_anything_to_watch_is_never_overdue() -> None:
     for service in (None, served(version=None)):
-        found = plan.build(seen(None, {"unsettledSince": "2026-11-01T00:00:00Z"}, served=service, pod_ready=False))
+        found = plan.plan(seen(None, {"unsettledSince": "2026-11-01T00:00:00Z"}, served=service, pod_ready=False))
         assert summary(found)[2] == "Reconciling"
         assert found.status is not None and "unsettledSince" not in found.status
 
 
 def test_the_clock_starts_anew_with_a_changed_spec_and_ends_with_the_trouble() -> None:
     old = {"unsettledSince": "2026-11-01T00:00:00Z"}
-    changed = plan.build(seen(None, old, generation=2, pod_ready=False))
+    changed = plan.plan(seen(None, old, generation=2, pod_ready=False))
     assert changed.status is not None and changed.status["unsettledSince"] == "2026-11-23T12:00:00Z"
-    well = plan.build(seen(None, old))
+    well = plan.plan(seen(None, old))
     assert well.status is not None and "unsettledSince" not in well.status
 
 

@@ -13,7 +13,7 @@ from tidemill.api.v1alpha1.model_deployment import (
     StableStatus,
 )
 from tidemill.serving.policy import rollout, target
-from tidemill.serving.router_stats import Figures, Scrape
+from tidemill.serving.router_stats import ClusterStats, Scrape
 from tidemill.serving.snapshot import (
     Measurement,
     Router,
@@ -106,9 +106,9 @@ def failed(number: int, spec: dict[str, Any] | None = None) -> FailedVersion:
     )
 
 
-def scrape(routes_version: str | None = None, members: dict[int, int] | None = None, **figures: Figures) -> Scrape:
+def scrape(routes_version: str | None = None, members: dict[int, int] | None = None, **stats: ClusterStats) -> Scrape:
     known = {version_child("churn", version(n)): count for n, count in (members or {}).items()}
-    return Scrape(figures, known, routes_version)
+    return Scrape(stats, known, routes_version)
 
 
 def router(
@@ -118,12 +118,14 @@ def router(
     return Router(pods, routes, None if since is None else ago(since))
 
 
-def figures(requests: int, errors: int = 0, milliseconds: float = 5) -> Figures:
+def stats(requests: int, errors: int = 0, milliseconds: float = 5) -> ClusterStats:
     bounds = (1.0, 5.0, 10.0, 50.0, 100.0, 500.0, float("inf"))
-    return Figures(requests, errors, {b: float(requests) if b >= milliseconds else 0.0 for b in bounds})
+    return ClusterStats(requests, errors, {b: float(requests) if b >= milliseconds else 0.0 for b in bounds})
 
 
-def measurement(*, stable: tuple[int, Figures], candidate: tuple[int, Figures], seconds: float = 15, **changes: Any):
+def measurement(
+    *, stable: tuple[int, ClusterStats], candidate: tuple[int, ClusterStats], seconds: float = 15, **changes: Any
+):
     after = {version_child("churn", version(n)): f for n, f in (stable, candidate)}
     return replace(Measurement(ago(seconds), {"p": Scrape({}, {})}, {"p": Scrape(after, {})}), **changes)
 

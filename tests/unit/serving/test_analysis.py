@@ -1,62 +1,62 @@
 """Is the candidate good?"""
 
 import pytest
-from tests.unit.serving.make import ANALYSIS, NOW, figures, measurement, version
+from tests.unit.serving.make import ANALYSIS, NOW, measurement, stats, version
 
 from tidemill.api.v1alpha1.model_deployment import Analysis
 from tidemill.serving.policy import analysis
-from tidemill.serving.router_stats import Figures
+from tidemill.serving.router_stats import ClusterStats
 from tidemill.serving.snapshot import version_child
 
 STABLE, CANDIDATE = version_child("churn", version(1)), version_child("churn", version(2))
 
 CASES = {
-    "few errors pass": ([{"metric": "ErrorRatio", "max": 0.01}], figures(1000), figures(100, 1), "Successful"),
-    "many errors fail": ([{"metric": "ErrorRatio", "max": 0.01}], figures(1000), figures(100, 2), "Failed"),
-    "slow fails": ([{"metric": "LatencyP99Milliseconds", "max": 50}], figures(100), figures(100, 0, 100), "Failed"),
-    "fast passes": ([{"metric": "LatencyP99Milliseconds", "max": 50}], figures(100), figures(100, 0, 10), "Successful"),
+    "few errors pass": ([{"metric": "ErrorRatio", "max": 0.01}], stats(1000), stats(100, 1), "Successful"),
+    "many errors fail": ([{"metric": "ErrorRatio", "max": 0.01}], stats(1000), stats(100, 2), "Failed"),
+    "slow fails": ([{"metric": "LatencyP99Milliseconds", "max": 50}], stats(100), stats(100, 0, 100), "Failed"),
+    "fast passes": ([{"metric": "LatencyP99Milliseconds", "max": 50}], stats(100), stats(100, 0, 10), "Successful"),
     "slower than the stable version": (
         [{"metric": "LatencyP99Milliseconds", "maxRatioToStable": 1.3}],
-        figures(100, 0, 10),
-        figures(100, 0, 50),
+        stats(100, 0, 10),
+        stats(100, 0, 50),
         "Failed",
     ),
     "as fast as the stable version": (
         [{"metric": "LatencyP50Milliseconds", "max": 500, "maxRatioToStable": 1.3}],
-        figures(100, 0, 50),
-        figures(100, 0, 50),
+        stats(100, 0, 50),
+        stats(100, 0, 50),
         "Successful",
     ),
     "a limit fails before the ratio is asked": (
         [{"metric": "LatencyP95Milliseconds", "max": 5, "maxRatioToStable": 9}],
-        figures(1),
-        figures(100, 0, 50),
+        stats(1),
+        stats(100, 0, 50),
         "Failed",
     ),
     "nothing to compare with": (
         [{"metric": "LatencyP95Milliseconds", "maxRatioToStable": 2}],
-        figures(3),
-        figures(100),
+        stats(3),
+        stats(100),
         "Inconclusive",
     ),
     "one error beside a perfect stable version is within the ratio": (
         [{"metric": "ErrorRatio", "maxRatioToStable": 2}],
-        figures(100),
-        figures(100, 1),
+        stats(100),
+        stats(100, 1),
         "Successful",
     ),
     "more errors than a perfect stable version": (
         [{"metric": "ErrorRatio", "maxRatioToStable": 2}],
-        figures(100),
-        figures(100, 3),
+        stats(100),
+        stats(100, 3),
         "Failed",
     ),
-    "too few requests": ([{"metric": "ErrorRatio", "max": 0.01}], figures(1000), figures(49, 49), "Inconclusive"),
-    "no request": ([{"metric": "ErrorRatio", "max": 0.01}], figures(0), figures(0), "Inconclusive"),
+    "too few requests": ([{"metric": "ErrorRatio", "max": 0.01}], stats(1000), stats(49, 49), "Inconclusive"),
+    "no request": ([{"metric": "ErrorRatio", "max": 0.01}], stats(0), stats(0), "Inconclusive"),
     "the worst of several counts": (
         [{"metric": "ErrorRatio", "max": 0.01}, {"metric": "LatencyP99Milliseconds", "max": 5}],
-        figures(100),
-        figures(100, 0, 50),
+        stats(100),
+        stats(100, 0, 50),
         "Failed",
     ),
 }
@@ -66,16 +66,16 @@ LATENCY = "LatencyP50Milliseconds"
 FLOOR = analysis.LATENCY_FLOOR_MILLISECONDS
 
 
-def slow(milliseconds: float, requests: int = 100) -> Figures:
+def slow(milliseconds: float, requests: int = 100) -> ClusterStats:
     """Figures whose every quantile is exactly this."""
     return (
-        Figures(requests, 0, {milliseconds: float(requests), float("inf"): float(requests)})
+        ClusterStats(requests, 0, {milliseconds: float(requests), float("inf"): float(requests)})
         if milliseconds
-        else figures(0)
+        else stats(0)
     )
 
 
-def p50(found: Figures) -> float:
+def p50(found: ClusterStats) -> float:
     value = found.quantile(0.5)
     assert value is not None
     return value
@@ -83,27 +83,27 @@ def p50(found: Figures) -> float:
 
 # (check, stable, candidate, outcome), each with a value below, at, and above its limit.
 BOUNDS = {
-    "errors below": ({"metric": "ErrorRatio", "max": 0.02}, figures(0), figures(100, 1), "Successful"),
-    "errors at": ({"metric": "ErrorRatio", "max": 0.02}, figures(0), figures(100, 2), "Successful"),
-    "errors above": ({"metric": "ErrorRatio", "max": 0.02}, figures(0), figures(100, 3), "Failed"),
-    "no errors allowed, none seen": ({"metric": "ErrorRatio", "max": 0}, figures(0), figures(100), "Successful"),
-    "no errors allowed, one seen": ({"metric": "ErrorRatio", "max": 0}, figures(0), figures(100, 1), "Failed"),
-    "latency at": ({"metric": LATENCY, "max": p50(slow(40))}, figures(0), slow(40), "Successful"),
-    "latency just above": ({"metric": LATENCY, "max": p50(slow(40)) - 1e-9}, figures(0), slow(40), "Failed"),
-    "ratio below": ({"metric": "ErrorRatio", "maxRatioToStable": 2}, figures(100, 10), figures(100, 19), "Successful"),
-    "ratio at": ({"metric": "ErrorRatio", "maxRatioToStable": 2}, figures(100, 10), figures(100, 20), "Successful"),
-    "ratio above": ({"metric": "ErrorRatio", "maxRatioToStable": 2}, figures(100, 10), figures(100, 21), "Failed"),
-    "floor of errors": ({"metric": "ErrorRatio", "maxRatioToStable": 2}, figures(100), figures(100, 2), "Successful"),
+    "errors below": ({"metric": "ErrorRatio", "max": 0.02}, stats(0), stats(100, 1), "Successful"),
+    "errors at": ({"metric": "ErrorRatio", "max": 0.02}, stats(0), stats(100, 2), "Successful"),
+    "errors above": ({"metric": "ErrorRatio", "max": 0.02}, stats(0), stats(100, 3), "Failed"),
+    "no errors allowed, none seen": ({"metric": "ErrorRatio", "max": 0}, stats(0), stats(100), "Successful"),
+    "no errors allowed, one seen": ({"metric": "ErrorRatio", "max": 0}, stats(0), stats(100, 1), "Failed"),
+    "latency at": ({"metric": LATENCY, "max": p50(slow(40))}, stats(0), slow(40), "Successful"),
+    "latency just above": ({"metric": LATENCY, "max": p50(slow(40)) - 1e-9}, stats(0), slow(40), "Failed"),
+    "ratio below": ({"metric": "ErrorRatio", "maxRatioToStable": 2}, stats(100, 10), stats(100, 19), "Successful"),
+    "ratio at": ({"metric": "ErrorRatio", "maxRatioToStable": 2}, stats(100, 10), stats(100, 20), "Successful"),
+    "ratio above": ({"metric": "ErrorRatio", "maxRatioToStable": 2}, stats(100, 10), stats(100, 21), "Failed"),
+    "floor of errors": ({"metric": "ErrorRatio", "maxRatioToStable": 2}, stats(100), stats(100, 2), "Successful"),
     "latency ratio at": ({"metric": LATENCY, "maxRatioToStable": 2}, slow(40), slow(80), "Successful"),
     "floor of latency at": (
         {"metric": LATENCY, "maxRatioToStable": p50(slow(40)) / FLOOR}, slow(0.001), slow(40), "Successful",
     ),
     "stable requests below": (
-        {"metric": LATENCY, "maxRatioToStable": 9}, figures(49), figures(100), "Inconclusive",
+        {"metric": LATENCY, "maxRatioToStable": 9}, stats(49), stats(100), "Inconclusive",
     ),
-    "stable requests at": ({"metric": LATENCY, "maxRatioToStable": 9}, figures(50), figures(100), "Successful"),
-    "requests below": ({"metric": "ErrorRatio", "max": 1}, figures(0), figures(49), "Inconclusive"),
-    "requests at": ({"metric": "ErrorRatio", "max": 1}, figures(0), figures(50), "Successful"),
+    "stable requests at": ({"metric": LATENCY, "maxRatioToStable": 9}, stats(50), stats(100), "Successful"),
+    "requests below": ({"metric": "ErrorRatio", "max": 1}, stats(0), stats(49), "Inconclusive"),
+    "requests at": ({"metric": "ErrorRatio", "max": 1}, stats(0), stats(50), "Successful"),
 }  # fmt: skip
 
 
@@ -127,13 +127,13 @@ def test_judge(name: str) -> None:
 
 
 def test_unreadable_figures_are_an_error_and_name_the_pod() -> None:
-    found = measurement(stable=(1, figures(100)), candidate=(2, figures(100)), missing=("router-1: no answer",))
+    found = measurement(stable=(1, stats(100)), candidate=(2, stats(100)), missing=("router-1: no answer",))
     got = analysis.judge(Analysis.model_validate(ANALYSIS), found, STABLE, CANDIDATE, NOW)
     assert got.verdict == "Error" and "router-1: no answer" in got.message
 
 
 def test_message_tells_value_limit_and_sample() -> None:
-    found = measurement(stable=(1, figures(100)), candidate=(2, figures(100, 5)))
+    found = measurement(stable=(1, stats(100)), candidate=(2, stats(100, 5)))
     got = analysis.judge(Analysis.model_validate(ANALYSIS), found, STABLE, CANDIDATE, NOW)
     assert got.message == "ErrorRatio 0.05 is above 0.01 (100 requests in 15 s)"
     assert (got.checks[0].value, got.checks[0].limit) == (0.05, 0.01)

@@ -30,7 +30,7 @@ def serving(
 
 def live(found: Snapshot) -> dict[tuple[str, str], str]:
     """The children as a plan for `found` has applied them."""
-    return {(m["kind"], m["metadata"]["name"]): fingerprint(m) for m in plan.build(found).apply}
+    return {(m["kind"], m["metadata"]["name"]): fingerprint(m) for m in plan.plan(found).apply}
 
 
 CHANGES = {
@@ -47,9 +47,9 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_the_first_status_of_a_changed_spec_is_never_ready(name: str) -> None:
     before = serving()
-    assert summary(plan.build(replace(before, applied=live(before)))) == ("True", "Serving", None)
+    assert summary(plan.plan(replace(before, applied=live(before)))) == ("True", "Serving", None)
     after = serving({**SPEC, **CHANGES[name]}, generation=2)
-    found = plan.build(replace(after, applied=live(before)))
+    found = plan.plan(replace(after, applied=live(before)))
     assert summary(found) == ("Unknown", "Updating", "Reconciling")
     assert found.status["observedGeneration"] == 2
     if name != "more pods":  # that is a patch, whose echo wakes
@@ -61,12 +61,12 @@ def test_a_child_that_somebody_changed_or_deleted_is_no_ready_one_either() -> No
     for gone in live(found):
         if gone[0] in plan.COMPARED:
             left = {k: v for k, v in live(found).items() if k != gone}
-            assert summary(plan.build(replace(found, applied=left))) == ("Unknown", "Updating", "Reconciling"), gone
+            assert summary(plan.plan(replace(found, applied=left))) == ("Unknown", "Updating", "Reconciling"), gone
 
 
 def test_once_the_manifests_are_live_the_pods_decide() -> None:
     found = serving(pods=replace(PODS, settled=False))
-    assert summary(plan.build(replace(found, applied=live(found)))) == ("Unknown", "Updating", "Reconciling")
+    assert summary(plan.plan(replace(found, applied=live(found)))) == ("Unknown", "Updating", "Reconciling")
 
 
 UNSETTLED: dict[str, tuple[Snapshot, str, tuple[str, ...]]] = {
@@ -95,10 +95,10 @@ def aged(found: Snapshot, seconds: float) -> Snapshot:
 @pytest.mark.parametrize("name", UNSETTLED)
 def test_it_says_why_and_is_stalled_after_the_deadline(name: str) -> None:
     found, reason, words = UNSETTLED[name]
-    early = plan.build(aged(found, 599))
+    early = plan.plan(aged(found, 599))
     assert (summary(early)[1], summary(early)[2]) == (reason, "Reconciling")
     assert early.requeue_after is not None and early.requeue_after <= 1.2
-    late = plan.build(aged(found, 600))
+    late = plan.plan(aged(found, 600))
     assert (summary(late)[0], summary(late)[2]) == ("False", "Stalled")
     for said in (condition(early, "Ready")["message"], condition(late, "Stalled")["message"]):
         assert all(word in said for word in words), said
@@ -117,23 +117,23 @@ def broken_router(**changes: Any) -> Snapshot:
 
 
 def test_the_routers_pods_count_too() -> None:
-    assert summary(plan.build(broken_router())) == ("True", "Serving", None)
+    assert summary(plan.plan(broken_router())) == ("True", "Serving", None)
     bad = broken_router(settled=False, ready=1, failure=PodFailure("ImagePullBackOff", "no such image"))
-    early = plan.build(aged(bad, 10))
+    early = plan.plan(aged(bad, 10))
     assert summary(early) == ("Unknown", "Updating", "Reconciling")
     assert (
         "router" in condition(early, "Ready")["message"]
         and "ImagePullBackOff: no such image" in condition(early, "Ready")["message"]
     )
-    assert summary(plan.build(aged(bad, 601))) == ("False", "ProgressDeadlineExceeded", "Stalled")
+    assert summary(plan.plan(aged(bad, 601))) == ("False", "ProgressDeadlineExceeded", "Stalled")
 
 
 def test_no_router_pod_says_why() -> None:
     crash = RouterWorkload(replicas=2, ready=0, settled=True, failure=CRASH)
     found = serving(since=0)
     found = replace(found, router=replace(router(scrape(), ready=False), workload=crash))
-    assert summary(plan.build(aged(found, 10)))[1:] == ("NoReadyRouter", "Reconciling")
-    late = plan.build(aged(found, 601))
+    assert summary(plan.plan(aged(found, 10)))[1:] == ("NoReadyRouter", "Reconciling")
+    late = plan.plan(aged(found, 601))
     assert (
         summary(late)[1:] == ("NoReadyRouter", "Stalled") and "no space left" in condition(late, "Stalled")["message"]
     )
@@ -141,10 +141,10 @@ def test_no_router_pod_says_why() -> None:
 
 def test_the_clock_starts_with_the_trouble_and_anew_with_a_changed_spec() -> None:
     bad = replace(PODS, ready=1, failure=CRASH)
-    first = plan.build(serving(pods=bad))
+    first = plan.plan(serving(pods=bad))
     assert first.status["unsettledSince"] == "2026-11-23T12:00:00Z"
-    changed = plan.build(
+    changed = plan.plan(
         serving({"replicas": 2, "rollout": {"progressDeadlineSeconds": 60}}, pods=bad, since=9999, generation=2)
     )
     assert changed.status["unsettledSince"] == "2026-11-23T12:00:00Z" and summary(changed)[2] == "Reconciling"
-    assert "unsettledSince" not in plan.build(serving(since=9999)).status
+    assert "unsettledSince" not in plan.plan(serving(since=9999)).status

@@ -8,7 +8,7 @@ from tests.unit.serving.make import snapshot, stable, version, workload
 from tests.unit.serving.test_plan import settled
 
 from tidemill.serving import plan
-from tidemill.serving.hints import advice, cores
+from tidemill.serving.hints import cores, hint
 
 
 @pytest.mark.parametrize(
@@ -39,18 +39,18 @@ def server(workers: int, **limits: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_nothing_to_say(spec: dict[str, Any]) -> None:
-    assert advice(snapshot(spec)) == ""
+    assert hint(snapshot(spec)) == ""
 
 
 def test_more_workers_than_cpus() -> None:
-    assert advice(snapshot(server(4, cpu="1500m"))) == (
+    assert hint(snapshot(server(4, cpu="1500m"))) == (
         "; spec.server.workers is 4, more than the CPU limit 1500m: more than 2 make responses slower"
     )
 
 
 def status_of(workers: int) -> dict[str, Any]:
     found = snapshot(server(workers, cpu=1), {"stable": stable(1)}, versions=(version(1),), workloads=(workload(1),))
-    status = plan.build(settled(found)).status
+    status = plan.plan(settled(found)).status
     assert status is not None
     return status
 

@@ -21,13 +21,13 @@ def deployed(spec: dict[str, Any] | None = None, newest: int = 1, **status: Any)
 
 def told(found: Snapshot) -> dict[str, bool]:
     """By version: whether its servers may load a pickle, of every Deployment that is applied."""
-    applied = [o for o in plan.build(found).apply if o["kind"] == "Deployment" and "server" in str(o["metadata"])]
+    applied = [o for o in plan.plan(found).apply if o["kind"] == "Deployment" and "server" in str(o["metadata"])]
     servers = [config_of(o["spec"]["template"]["spec"]) for o in applied if "router" not in o["metadata"]["name"]]
     return {config.version: config.allow_pickle for config in servers}
 
 
 def status_of(found: Snapshot) -> dict[str, Any]:
-    status = plan.build(found).status
+    status = plan.plan(found).status
     assert status is not None
     return status
 

@@ -69,7 +69,7 @@ def summary(found: Plan) -> tuple[str, str, str | None]:
 
 def settled(found: Snapshot) -> Snapshot:
     """The snapshot with the router's ConfigMap as the plan for it has it, in force for long."""
-    made = child(plan.build(found), "ConfigMap", "churn-router")
+    made = child(plan.plan(found), "ConfigMap", "churn-router")
     routes = made["metadata"]["annotations"][router_builder.ROUTES_VERSION]
     told = scrape(routes, {1: 1, 2: 1, 3: 1})
     return replace(found, router=router(told, routes=routes, since=300))
@@ -80,7 +80,7 @@ SERVING = settled(snapshot({}, {"stable": stable(1)}, versions=(version(1),), wo
 
 def test_every_status_is_what_the_schema_knows() -> None:
     for found in (SERVING, canary_in_step(0), snapshot()):
-        ModelDeploymentStatus.model_validate(plan.build(found).status)
+        ModelDeploymentStatus.model_validate(plan.plan(found).status)
 
 
 def canary_in_step(step: int, **fields: Any) -> Snapshot:
@@ -89,7 +89,7 @@ def canary_in_step(step: int, **fields: Any) -> Snapshot:
 
 
 def test_a_settled_deployment_is_not_looked_at_by_the_clock() -> None:
-    found = plan.build(SERVING)
+    found = plan.plan(SERVING)
     assert found.requeue_after is None and not found.events and not found.delete
     assert summary(found) == ("True", "Serving", None)
     assert weights(found) == {V1: 100}
@@ -100,11 +100,11 @@ def test_a_settled_deployment_is_not_looked_at_by_the_clock() -> None:
 
 
 def test_the_same_snapshot_gives_the_same_children() -> None:
-    assert plan.build(SERVING).apply == plan.build(replace(SERVING, now=ago(-60))).apply
+    assert plan.plan(SERVING).apply == plan.plan(replace(SERVING, now=ago(-60))).apply
 
 
 def test_the_first_version_has_pods_before_it_has_requests() -> None:
-    found = plan.build(snapshot(versions=(version(1),)))
+    found = plan.plan(snapshot(versions=(version(1),)))
     assert has(found, "Deployment", V1) and has(found, "Service", V1)
     assert weights(found) == {} and clusters(found) == {V1}
     assert summary(found) == ("False", "Starting", "Reconciling")
@@ -113,7 +113,7 @@ def test_the_first_version_has_pods_before_it_has_requests() -> None:
 
 
 def test_weights_follow_the_step() -> None:
-    found = plan.build(canary_in_step(0))
+    found = plan.plan(canary_in_step(0))
     assert weights(found) == {V1: 90, V2: 10}
     assert found.status is not None
     assert (found.status["stable"]["weight"], found.status["candidate"]["weight"]) == (90, 10)
@@ -123,10 +123,10 @@ def test_weights_follow_the_step() -> None:
 
 
 def test_an_unready_candidate_gets_no_request_and_its_step_is_kept() -> None:
-    found = plan.build(canary_in_step(1, workloads=(workload(1), workload(2, ready=0))))
+    found = plan.plan(canary_in_step(1, workloads=(workload(1), workload(2, ready=0))))
     assert weights(found) == {V1: 100}
     assert found.status["candidate"]["weight"] == 0 and found.status["candidate"]["step"] == 1
-    again = plan.build(
+    again = plan.plan(
         snapshot(
             {"rollout": CANARY},
             {"stable": stable(1), "candidate": candidate(2, 1, step_started=5, weight=0)},
@@ -140,7 +140,7 @@ def test_the_old_version_stays_for_a_while_without_requests() -> None:
     after = {"stable": stable(2, since=5), "previous": stable(1)}
     found = settled(snapshot({}, after, **TWO))
     young = replace(found, router=replace(found.router, routes_since=ago(29)))
-    early = plan.build(young)
+    early = plan.plan(young)
     assert clusters(early) == {V1, V2} and weights(early) == {V2: 100} and not early.delete
     assert early.requeue_after == pytest.approx(2.0)
     assert not has(early, "Deployment", V1)  # left as it is
@@ -158,7 +158,7 @@ def children(*names: str) -> tuple[ObjectRef, ...]:
 def test_the_old_version_goes_when_its_routes_are_gone_everywhere() -> None:
     after = {"stable": stable(2, since=40), "previous": stable(1)}
     found = replace(settled(snapshot({}, after, **TWO)), children=children(V1, V2, "churn-router"))
-    done = plan.build(replace(found, router=replace(found.router, routes_since=ago(31))))
+    done = plan.plan(replace(found, router=replace(found.router, routes_since=ago(31))))
     assert {(r.kind, r.name) for r in done.delete} == {("Deployment", V1), ("Service", V1)}
     assert all(r.uid == "u" for r in done.delete)
     assert clusters(done) == {V2}
@@ -169,27 +169,27 @@ def test_a_router_that_does_not_answer_delays_the_removal(age: float, gone: bool
     after = {"stable": stable(2, since=40), "previous": stable(1)}
     found = replace(settled(snapshot({}, after, **TWO)), children=children(V1, V2))
     silent = router(None, routes=found.router.routes_version, since=age)
-    assert bool(plan.build(replace(found, router=silent)).delete) == gone
+    assert bool(plan.plan(replace(found, router=silent)).delete) == gone
 
 
 def test_a_router_that_follows_old_routes_delays_the_removal() -> None:
     after = {"stable": stable(2, since=40), "previous": stable(1)}
     found = replace(settled(snapshot({}, after, **TWO)), children=children(V1, V2))
     old = router(scrape("old"), routes=found.router.routes_version, since=31)
-    assert not plan.build(replace(found, router=old)).delete
+    assert not plan.plan(replace(found, router=old)).delete
 
 
 def test_router_pods_are_told_once_of_new_files_and_again_when_they_missed_them() -> None:
-    (told,) = plan.build(SERVING).patches
+    (told,) = plan.plan(SERVING).patches
     value = told.body["metadata"]["annotations"]["tidemill.io/refreshed-at"]
     pod = replace(SERVING.router.pods[0], refreshed=value)
     quiet = replace(SERVING, router=replace(SERVING.router, pods=(pod,)))
-    assert plan.build(quiet).patches == ()
+    assert plan.plan(quiet).patches == ()
     missed = replace(pod, scrape=scrape("old"))
     late = replace(SERVING, router=replace(SERVING.router, pods=(missed,), routes_since=ago(5)))
-    (again,) = plan.build(late).patches
+    (again,) = plan.plan(late).patches
     assert again.body["metadata"]["annotations"]["tidemill.io/refreshed-at"] == f"{value}.2"
-    assert plan.build(late).requeue_after == 0.5
+    assert plan.plan(late).requeue_after == 0.5
 
 
 @pytest.mark.parametrize(
@@ -203,22 +203,22 @@ def test_router_pods_are_told_once_of_new_files_and_again_when_they_missed_them(
 )
 def test_ready_waits_for_the_router(told: Any, since: float, want: str) -> None:
     live = router(told, routes=SERVING.router.routes_version, since=since)
-    found = plan.build(replace(SERVING, router=live))
+    found = plan.plan(replace(SERVING, router=live))
     assert summary(found)[1] == want
     assert (found.requeue_after == 0.5) == (want == "Updating")
 
 
 def test_ready_waits_until_the_router_knows_an_address() -> None:
     routes = SERVING.router.routes_version
-    found = plan.build(replace(SERVING, router=router(scrape(routes, {1: 0}), routes=routes, since=10)))
+    found = plan.plan(replace(SERVING, router=router(scrape(routes, {1: 0}), routes=routes, since=10)))
     assert summary(found) == ("Unknown", "Updating", "Reconciling")
 
 
 def test_routes_since_moves_only_with_the_routes() -> None:
-    notes = child(plan.build(SERVING), "ConfigMap", "churn-router")["metadata"]["annotations"]
+    notes = child(plan.plan(SERVING), "ConfigMap", "churn-router")["metadata"]["annotations"]
     assert notes[router_builder.ROUTES_SINCE] == "2026-11-23T11:55:00Z"
     changed = replace(SERVING, router=replace(SERVING.router, routes_version="other"))
-    notes = child(plan.build(changed), "ConfigMap", "churn-router")["metadata"]["annotations"]
+    notes = child(plan.plan(changed), "ConfigMap", "churn-router")["metadata"]["annotations"]
     assert notes[router_builder.ROUTES_SINCE] == "2026-11-23T12:00:00Z"
 
 
@@ -227,7 +227,7 @@ def scales(found: Plan) -> dict[str, int]:
 
 
 def test_replicas_are_patched_and_never_applied() -> None:
-    found = plan.build(
+    found = plan.plan(
         snapshot({"replicas": 3}, {"stable": stable(1)}, versions=(version(1),), workloads=(workload(1),))
     )
     assert scales(found) == {V1: 3}
@@ -239,7 +239,7 @@ def test_replicas_are_patched_and_never_applied() -> None:
 
 def test_a_candidate_starts_with_all_its_pods() -> None:
     pods = workload(1, replicas=3, ready=3)
-    found = plan.build(
+    found = plan.plan(
         snapshot({"replicas": 3}, {"stable": stable(1)}, versions=(version(1), version(2)), workloads=(pods,))
     )
     assert scales(found) == {V2: 3}
@@ -250,7 +250,7 @@ AUTOSCALING = {"autoscaling": {"minReplicas": 2, "maxReplicas": 9}}
 
 def test_with_autoscaling_only_the_autoscaler_writes_replicas() -> None:
     pods = workload(1, replicas=6, ready=6)
-    found = plan.build(settled(snapshot(AUTOSCALING, {"stable": stable(1)}, versions=(version(1),), workloads=(pods,))))
+    found = plan.plan(settled(snapshot(AUTOSCALING, {"stable": stable(1)}, versions=(version(1),), workloads=(pods,))))
     assert scales(found) == {}
     assert child(found, "HorizontalPodAutoscaler", V1)["spec"]["minReplicas"] == 2
     assert summary(found) == ("True", "Serving", None)
@@ -258,7 +258,7 @@ def test_with_autoscaling_only_the_autoscaler_writes_replicas() -> None:
 
 def test_with_autoscaling_a_candidate_is_as_large_as_the_stable_version() -> None:
     pods = workload(1, replicas=6, ready=6)
-    found = plan.build(
+    found = plan.plan(
         snapshot(AUTOSCALING, {"stable": stable(1)}, versions=(version(1), version(2)), workloads=(pods,))
     )
     assert scales(found) == {V2: 6}
@@ -273,13 +273,13 @@ def test_extras_that_spec_no_longer_asks_for_go() -> None:
         ObjectRef("v1", "Service", "team", "churn", "u"),
         ObjectRef("v1", "Service", "team", V1, "u"),
     )
-    gone = plan.build(replace(SERVING, children=refs)).delete
+    gone = plan.plan(replace(SERVING, children=refs)).delete
     assert [(r.kind, r.name) for r in gone] == [(r.kind, r.name) for r in refs[:3]]
 
 
 def test_suspend_changes_nothing() -> None:
     status_ = {"stable": stable(1), "candidate": candidate(2, 0, step_started=500, weight=10)}
-    found = plan.build(snapshot({"suspend": True, "rollout": CANARY}, status_, generation=2, **TWO))
+    found = plan.plan(snapshot({"suspend": True, "rollout": CANARY}, status_, generation=2, **TWO))
     assert not found.apply and not found.patches and not found.delete and not found.events
     assert found.requeue_after is None
     assert found.status["candidate"]["weight"] == 10 and found.status["candidate"]["step"] == 0
@@ -288,7 +288,7 @@ def test_suspend_changes_nothing() -> None:
 
 def test_a_version_that_was_taken_back_needs_a_human() -> None:
     pin = {"model": {"pipeline": "churn", "number": 2}}
-    found = plan.build(settled(snapshot(pin, {"stable": stable(1), "failed_versions": [failed(2, pin)]}, **TWO)))
+    found = plan.plan(settled(snapshot(pin, {"stable": stable(1), "failed_versions": [failed(2, pin)]}, **TWO)))
     assert summary(found) == ("False", "RolledBack", "Stalled")
     assert condition(found, "RolledBack")["reason"] == "AnalysisFailed"
     assert condition(found, "Available")["status"] == "True"
@@ -297,13 +297,13 @@ def test_a_version_that_was_taken_back_needs_a_human() -> None:
 
 def test_the_first_version_that_cannot_start_is_stalled() -> None:
     broken = workload(1, ready=0, failure=PodFailure("DigestMismatch", "model.onnx has another digest", 42))
-    found = plan.build(snapshot({}, {"candidate": candidate(1)}, versions=(version(1),), workloads=(broken,)))
+    found = plan.plan(snapshot({}, {"candidate": candidate(1)}, versions=(version(1),), workloads=(broken,)))
     assert summary(found) == ("False", "DigestMismatch", "Stalled")
     assert "another digest" in condition(found, "Stalled")["message"]
 
 
 def test_waiting_says_for_what_and_keeps_serving() -> None:
-    found = plan.build(
+    found = plan.plan(
         snapshot(
             {"model": {"pipeline": "churn", "number": 9}},
             {"stable": stable(1)},
@@ -316,7 +316,7 @@ def test_waiting_says_for_what_and_keeps_serving() -> None:
 
 
 def test_without_any_version_the_address_is_there_already() -> None:
-    found = plan.build(snapshot(pipeline_exists=False))
+    found = plan.plan(snapshot(pipeline_exists=False))
     assert has(found, "Service", "churn") and weights(found) == {}
     assert summary(found) == ("False", "PipelineNotFound", "Reconciling")
 
@@ -330,7 +330,7 @@ def test_without_any_version_the_address_is_there_already() -> None:
 )
 def test_available_tells_what_is_missing(fields: dict[str, Any], reason: str) -> None:
     base = {"versions": (version(1),), "workloads": (workload(1),)}
-    found = plan.build(snapshot({}, {"stable": stable(1)}, **{**base, **fields}))
+    found = plan.plan(snapshot({}, {"stable": stable(1)}, **{**base, **fields}))
     assert condition(found, "Available")["reason"] == reason
     assert summary(found) == ("False", reason, "Reconciling")
 
@@ -338,12 +338,12 @@ def test_available_tells_what_is_missing(fields: dict[str, Any], reason: str) ->
 def test_scaled_to_zero_is_what_was_asked_for() -> None:
     empty = workload(1, replicas=0, ready=0, settled=True)
     wanted = snapshot({"replicas": 0}, {"stable": stable(1)}, versions=(version(1),), workloads=(empty,))
-    assert summary(plan.build(settled(wanted))) == ("True", "ScaledToZero", None)
+    assert summary(plan.plan(settled(wanted))) == ("True", "ScaledToZero", None)
 
 
 def test_reasons_are_documented_words() -> None:
     for found in (SERVING, canary_in_step(0), canary_in_step(-1), snapshot(), snapshot(pipeline_exists=False)):
-        for c in plan.build(found).status["conditions"]:
+        for c in plan.plan(found).status["conditions"]:
             assert c["reason"] in status.REASONS
 
 
@@ -377,11 +377,11 @@ def test_reasons_are_documented_words() -> None:
 )
 def test_next_look(found: Snapshot, want: float) -> None:
     routed = settled(found)
-    assert plan.build(routed).requeue_after == pytest.approx(want)
+    assert plan.plan(routed).requeue_after == pytest.approx(want)
 
 
 def test_children_belong_to_the_deployment_and_carry_no_user_labels() -> None:
-    for manifest in plan.build(canary_in_step(0)).apply:
+    for manifest in plan.plan(canary_in_step(0)).apply:
         meta = manifest["metadata"]
         assert meta["namespace"] == "team"
         assert [o["uid"] for o in meta["ownerReferences"]] == [UID] and meta["ownerReferences"][0]["controller"]
@@ -390,12 +390,12 @@ def test_children_belong_to_the_deployment_and_carry_no_user_labels() -> None:
 
 def test_names_of_a_deployment_with_63_characters_fit() -> None:
     name = "a" * 63
-    found = plan.build(snapshot(name=name, versions=(version(1),)))
+    found = plan.plan(snapshot(name=name, versions=(version(1),)))
     for manifest in found.apply:
         assert len(manifest["metadata"]["name"]) <= 63
     assert len({(m["kind"], m["metadata"]["name"]) for m in found.apply}) == len(found.apply)
 
 
 def test_time_of_the_snapshot_is_the_time_in_the_status() -> None:
-    found = plan.build(snapshot(versions=(version(1),)))
+    found = plan.plan(snapshot(versions=(version(1),)))
     assert found.status["candidate"]["startedAt"] == NOW.isoformat().replace("+00:00", "Z")

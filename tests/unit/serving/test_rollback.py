@@ -71,7 +71,7 @@ def test_a_request_returns_to_a_version_that_spec_model_does_not_cover() -> None
     found = asked(REQUEST, versions=(version(2),), others=(version(1),), workloads=(workload(2),))
     state, reasons = decide(found)
     assert brief(state) == (2, 1, -1) and reasons == ["RollbackRequested"]
-    started = [m["metadata"]["name"] for m in plan.build(found).apply if m["kind"] == "Deployment"]
+    started = [m["metadata"]["name"] for m in plan.plan(found).apply if m["kind"] == "Deployment"]
     assert version_child("churn", version(1)) in started
 
 

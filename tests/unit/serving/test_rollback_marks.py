@@ -85,7 +85,7 @@ TAKEN_BACK = {
 @pytest.mark.parametrize("name", TAKEN_BACK)
 def test_the_version_is_marked_in_the_same_pass(name: str) -> None:
     found, reason = TAKEN_BACK[name]
-    (entry,) = marked(plan.build(found)).values()
+    (entry,) = marked(plan.plan(found)).values()
     assert (entry["digest"], entry["reason"]) == (digest(2), reason)
     assert entry["message"] and entry["time"]
 
@@ -100,7 +100,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_the_cluster_refused_is_not_marked(name: str) -> None:
     status = {**SERVING_1, "candidate": candidate(2, started=601)}
-    found = plan.build(deployed({"rollout": CANARY}, status, workloads=(workload(1), REFUSED[name])))
+    found = plan.plan(deployed({"rollout": CANARY}, status, workloads=(workload(1), REFUSED[name])))
     assert marked(found) == {}
     assert found.status["failedVersions"][0]["version"] == "churn-2"
     assert summary(found) == ("False", "RolledBack", "Stalled"), "it is still the wanted version"
@@ -108,20 +108,20 @@ def test_what_the_cluster_refused_is_not_marked(name: str) -> None:
 
 def test_a_pass_that_ended_between_mark_and_status_is_finished_by_the_next() -> None:
     status = {**SERVING_1, "candidate": candidate(2, 0, step_started=5)}
-    found = deployed({"rollout": CANARY}, status, {"taken_back": MARK}, router=router(scrape()))
+    found = deployed({"rollout": CANARY}, status, {"rolled_back": MARK}, router=router(scrape()))
     state, reasons = decide(found)
     assert brief(state) == (1, None, None) and reasons == ["RolledBack"]
     assert [(f.version, f.reason, f.message) for f in state.failed] == [("churn-2", "AnalysisFailed", "too slow")]
-    written = plan.build(found)
+    written = plan.plan(found)
     assert condition(written, "RolledBack")["reason"] == "AnalysisFailed" and marked(written) == {}
 
 
 def test_a_mark_is_written_once_and_not_beyond_a_bound() -> None:
     status = {**SERVING_1, "failed_versions": [failed(2)]}
-    assert marked(plan.build(deployed({}, status, {"taken_back": MARK}))) == {}
+    assert marked(plan.plan(deployed({}, status, {"rolled_back": MARK}))) == {}
     others = {f"other-{n}": "Aborted: x" for n in range(rollback_marks.MOST_MARKS)}
-    assert marked(plan.build(deployed({}, status, {"taken_back": others}))) == {}
-    assert list(marked(plan.build(deployed({}, status, {"taken_back": ELSEWHERE})))) == ["churn-2"]
+    assert marked(plan.plan(deployed({}, status, {"rolled_back": others}))) == {}
+    assert list(marked(plan.plan(deployed({}, status, {"rolled_back": ELSEWHERE})))) == ["churn-2"]
 
 
 def test_a_version_without_record_has_nothing_to_be_marked_on() -> None:
@@ -129,40 +129,40 @@ def test_a_version_without_record_has_nothing_to_be_marked_on() -> None:
     found = snapshot(
         {}, {**SERVING_1, "failed_versions": [failed(2)]}, versions=(version(1),), workloads=(workload(1), gone)
     )
-    assert marked(plan.build(found)) == {}
+    assert marked(plan.plan(found)) == {}
 
 
 FOLLOWED = {
-    "a new follower passes over it": ({}, {}, {"taken_back": ELSEWHERE}, (None, 1, -1)),
-    "a new follower has no other": ({}, {"versions": (version(2, taken_back=ELSEWHERE),)}, None, (None, 2, -1)),
+    "a new follower passes over it": ({}, {}, {"rolled_back": ELSEWHERE}, (None, 1, -1)),
+    "a new follower has no other": ({}, {"versions": (version(2, rolled_back=ELSEWHERE),)}, None, (None, 2, -1)),
     "an older one that another deployment is on is not left for it": (
         {"stable": stable(1)},
         {},
-        {"taken_back": ELSEWHERE},
+        {"rolled_back": ELSEWHERE},
         (1, None, None),
     ),
     "another deployment's verdict does not replace what serves well here": (
         {"stable": stable(2)},
         {},
-        {"taken_back": ELSEWHERE},
+        {"rolled_back": ELSEWHERE},
         (2, None, None),
     ),
     "another deployment's verdict ends a canary here": (
         {"stable": stable(1), "candidate": candidate(2, 0, step_started=5)},
         {},
-        {"taken_back": ELSEWHERE},
+        {"rolled_back": ELSEWHERE},
         (1, None, None),
     ),
     "its own verdict holds although the spec has changed": (
         {"stable": stable(1), "failed_versions": [failed(2, {"server": {"runtime": "Native"}})]},
         {},
-        {"taken_back": MARK},
+        {"rolled_back": MARK},
         (1, None, None),
     ),
     "nothing unmarked but the one without a record that serves": (
         {"stable": stable(1)},
         {
-            "versions": (version(2, taken_back=ELSEWHERE),),
+            "versions": (version(2, rolled_back=ELSEWHERE),),
             "workloads": (workload(1, version=version(1, recorded=False, approved=False)),),
         },
         None,
@@ -182,21 +182,21 @@ def test_who_follows_a_marked_version(name: str) -> None:
 
 def test_a_pin_is_obeyed() -> None:
     found = deployed(
-        {"model": {"pipeline": "churn", "number": 2}}, SERVING_1, {"taken_back": ELSEWHERE}, router=router(scrape())
+        {"model": {"pipeline": "churn", "number": 2}}, SERVING_1, {"rolled_back": ELSEWHERE}, router=router(scrape())
     )
     assert brief(decide(found)[0]) == (1, 2, -1)
 
 
 def test_a_return_is_finished_although_the_spec_changes_meanwhile() -> None:
     status = {"stable": stable(2), "previous": stable(1), "candidate": candidate(1)}
-    found = deployed({"server": {"runtime": "Native"}}, status, {"taken_back": MARK}, router=router(scrape()))
+    found = deployed({"server": {"runtime": "Native"}}, status, {"rolled_back": MARK}, router=router(scrape()))
     assert brief(decide(found)[0]) == (2, 1, -1)
 
 
 def test_after_a_return_a_follower_is_ready_and_says_what_was_taken_back() -> None:
     status = {**SERVING_1, "failed_versions": [failed(2)]}
-    for second in ({}, {"taken_back": MARK}):  # also in the pass that writes the mark
-        found = plan.build(settled(deployed({}, status, second)))
+    for second in ({}, {"rolled_back": MARK}):  # also in the pass that writes the mark
+        found = plan.plan(settled(deployed({}, status, second)))
         assert summary(found) == ("True", "Serving", None)
         assert "churn-2 was rolled back (AnalysisFailed: too slow)" in condition(found, "Ready")["message"]
         assert (condition(found, "RolledBack")["status"], condition(found, "RolledBack")["reason"]) == (
@@ -207,21 +207,21 @@ def test_after_a_return_a_follower_is_ready_and_says_what_was_taken_back() -> No
 
 def test_the_very_pass_that_takes_it_back_does_not_say_that_a_person_must_act() -> None:
     found = deployed({"rollout": CANARY}, {**SERVING_1, "candidate": candidate(2, 0, step_started=5)}, **ABORT)
-    assert summary(plan.build(found))[2] != "Stalled"
+    assert summary(plan.plan(found))[2] != "Stalled"
 
 
 @pytest.mark.parametrize("model", [{"pipeline": "churn", "number": 2}, {"version": "churn-2"}])
 def test_after_a_return_a_pin_is_not_ready(model: dict[str, Any]) -> None:
     record = FailedVersion(**{**failed(2).model_dump(), "spec": snapshot({"model": model}).spec_digest})
-    found = plan.build(
-        settled(deployed({"model": model}, {**SERVING_1, "failed_versions": [record]}, {"taken_back": MARK}))
+    found = plan.plan(
+        settled(deployed({"model": model}, {**SERVING_1, "failed_versions": [record]}, {"rolled_back": MARK}))
     )
     assert summary(found) == ("False", "RolledBack", "Stalled")
     assert condition(found, "RolledBack")["reason"] == "AnalysisFailed"
 
 
 def test_a_new_follower_is_ready_with_the_older_one_and_says_why() -> None:
-    found = plan.build(settled(deployed({}, SERVING_1, {"taken_back": ELSEWHERE})))
+    found = plan.plan(settled(deployed({}, SERVING_1, {"rolled_back": ELSEWHERE})))
     assert summary(found) == ("True", "Serving", None)
     assert "ModelDeployment shop rolled it back (Aborted: by hand)" in condition(found, "Ready")["message"]
     assert not [c for c in found.status["conditions"] if c["type"] == "RolledBack"]
@@ -238,7 +238,7 @@ UNAPPROVED = {
 def test_a_follower_that_serves_an_unapproved_version_for_want_of_another_is_not_ready(name: str, ready: int) -> None:
     known, want = UNAPPROVED[name]
     versions = tuple(version(n, **{"approved": False, **known}) for n in (1, 2))
-    found = plan.build(
+    found = plan.plan(
         deployed({}, {"stable": stable(2)}, versions=versions, workloads=(workload(2, ready=ready),)),
     )
     assert summary(found) == want
@@ -255,11 +255,11 @@ def test_a_first_version_that_is_rejected_while_its_pods_start_is_never_served(m
     found = snapshot({"model": model}, {"candidate": candidate(1)}, versions=(rejected,), workloads=(workload(1),))
     state, reasons = decide(found)
     assert brief(state) == (None, None, None) and reasons == ["RolledBack"]
-    assert summary(plan.build(found))[0] == "False" and marked(plan.build(found))["churn-1"]["reason"] == "Rejected"
+    assert summary(plan.plan(found))[0] == "False" and marked(plan.plan(found))["churn-1"]["reason"] == "Rejected"
 
 
 def test_a_rejected_version_stays_where_the_only_other_was_taken_back_here() -> None:
-    versions = (version(1, taken_back=MARK), version(2, approved=False, rejected=True, note="rejected by ann"))
+    versions = (version(1, rolled_back=MARK), version(2, approved=False, rejected=True, note="rejected by ann"))
     status = {"stable": stable(2), "failed_versions": [failed(1)]}
     found = snapshot({}, status, versions=versions, workloads=(workload(2),), router=router(scrape()))
     state, reasons = decide(found)
@@ -267,21 +267,21 @@ def test_a_rejected_version_stays_where_the_only_other_was_taken_back_here() -> 
 
 
 def test_a_newer_version_ends_the_condition() -> None:
-    three = (version(1), version(2, taken_back=MARK), version(3))
+    three = (version(1), version(2, rolled_back=MARK), version(3))
     status = {"stable": stable(3), "failed_versions": [failed(2)]}
-    found = plan.build(settled(snapshot({}, status, versions=three, workloads=(workload(3),))))
+    found = plan.plan(settled(snapshot({}, status, versions=three, workloads=(workload(3),))))
     assert not [c for c in found.status["conditions"] if c["type"] == "RolledBack"]
 
 
 def test_retry_on_the_deployment_lifts_its_own_marks() -> None:
-    both = {"taken_back": {**MARK, **ELSEWHERE}}
-    found = plan.build(
+    both = {"rolled_back": {**MARK, **ELSEWHERE}}
+    found = plan.plan(
         deployed({}, {**SERVING_1, "failed_versions": [failed(2)]}, both, annotations={"tidemill.io/retry": "x"})
     )
     assert marked(found) == {"churn-2": None}
     assert "failedVersions" not in found.status
     later = {**SERVING_1, "last_handled_retry": "x"}
-    again = plan.build(deployed({}, later, both, annotations={"tidemill.io/retry": "x"}))
+    again = plan.plan(deployed({}, later, both, annotations={"tidemill.io/retry": "x"}))
     assert marked(again) == {}, "a value counts once"
 
 
@@ -292,21 +292,21 @@ def test_a_mark_that_a_person_has_lifted_lets_it_be_tried_again() -> None:
         assert brief(decide(at_once)[0])[:2] == (1, 2)
     found = deployed({"rollout": CANARY}, status, {"lifted": NOW}, router=router(scrape()))
     assert brief(decide(found)[0])[:2] == (1, 2)
-    assert marked(plan.build(found)) == {}
+    assert marked(plan.plan(found)) == {}
     before = deployed({"rollout": CANARY}, status, {"lifted": ago(301)}, router=router(scrape()))
     assert brief(decide(before)[0]) == (1, None, None), "it failed after that"
 
 
 def test_promotion_where_it_was_taken_back_lifts_that_mark() -> None:
     pin = {"model": {"pipeline": "churn", "number": 2}}
-    found = plan.build(deployed(pin, {**SERVING_1, "candidate": candidate(2)}, {"taken_back": {**MARK, **ELSEWHERE}}))
+    found = plan.plan(deployed(pin, {**SERVING_1, "candidate": candidate(2)}, {"rolled_back": {**MARK, **ELSEWHERE}}))
     assert found.status["stable"]["version"] == "churn-2"
     assert marked(found) == {"churn-2": None}
 
 
 def test_a_monitor_cannot_return_to_what_was_taken_back_here() -> None:
     request = RollbackRequest("r1", "churn-2", "accuracy 0.6 is below 0.8", ago(10))
-    versions = (version(1, taken_back=MARK), version(2))
+    versions = (version(1, rolled_back=MARK), version(2))
     found = snapshot(
         {},
         {"stable": stable(2), "previous": stable(1)},

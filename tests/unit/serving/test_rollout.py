@@ -14,13 +14,13 @@ from tests.unit.serving.make import (
     decide,
     digest,
     failed,
-    figures,
     measured,
     measurement,
     router,
     scrape,
     snapshot,
     stable,
+    stats,
     version,
     workload,
 )
@@ -42,9 +42,9 @@ def in_step(step: int, since: float, **changes):
     return {"stable": stable(1), "candidate": candidate(2, step, step_started=since, **changes)}
 
 
-BAD = measurement(stable=(1, figures(500)), candidate=(2, figures(100, 50)))
-GOOD = measurement(stable=(1, figures(500)), candidate=(2, figures(100)))
-FEW = measurement(stable=(1, figures(500)), candidate=(2, figures(10)))
+BAD = measurement(stable=(1, stats(500)), candidate=(2, stats(100, 50)))
+GOOD = measurement(stable=(1, stats(500)), candidate=(2, stats(100)))
+FEW = measurement(stable=(1, stats(500)), candidate=(2, stats(10)))
 
 CASES = {
     "the first version starts": (snapshot(versions=(version(1),)), (None, 1, -1), ["RolloutStarted"]),
@@ -338,7 +338,7 @@ def test_a_step_starts_with_a_clean_count() -> None:
 
 def test_a_step_with_an_analysis_records_the_figures_that_it_begins_with() -> None:
     old, new = (version_child("churn", version(n)) for n in (1, 2))
-    routed = {**TWO, "router": router(scrape(**{old: figures(40), new: figures(4), "admin": figures(9)}))}
+    routed = {**TWO, "router": router(scrape(**{old: stats(40), new: stats(4), "admin": stats(9)}))}
     state, _ = decide(snapshot({"rollout": ANALYSED}, in_step(0, 60), **{**routed, "measurement": GOOD}))
     assert state.candidate is not None and state.candidate.step == 1
     (known,) = decode(state.candidate.baseline or "").values()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tidemill.serving import router_stats
-from tidemill.serving.router_stats import Figures, Scrape
+from tidemill.serving.router_stats import ClusterStats, Scrape
 
 RECORDED = (Path(__file__).parent / "envoy_stats.txt").read_text()
 CLUSTERS = ("churn-1-aaaa", "churn-2-bbbb")
@@ -32,10 +32,10 @@ def test_parse_skips_what_it_does_not_know() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "want"),
     [
-        (None, Figures(10, 1, {INF: 10}), (10, 1)),
-        (Figures(4, 1, {INF: 4}), Figures(10, 3, {INF: 10}), (6, 2)),
-        (Figures(50, 9, {INF: 50}), Figures(10, 3, {INF: 10}), (10, 3)),  # the pod was restarted
-        (Figures(5, 0, {INF: 9}), Figures(6, 0, {INF: 1}), (6, 0)),
+        (None, ClusterStats(10, 1, {INF: 10}), (10, 1)),
+        (ClusterStats(4, 1, {INF: 4}), ClusterStats(10, 3, {INF: 10}), (6, 2)),
+        (ClusterStats(50, 9, {INF: 50}), ClusterStats(10, 3, {INF: 10}), (10, 3)),  # the pod was restarted
+        (ClusterStats(5, 0, {INF: 9}), ClusterStats(6, 0, {INF: 1}), (6, 0)),
     ],
 )
 def test_since_subtracts_and_survives_a_reset(before, after, want) -> None:
@@ -44,10 +44,13 @@ def test_since_subtracts_and_survives_a_reset(before, after, want) -> None:
 
 
 def test_total_adds_up_pods_and_takes_a_new_pod_whole() -> None:
-    before = {"a": Scrape({"c": Figures(5, 1, {INF: 5})}, {}), "gone": Scrape({"c": Figures(90, 9, {INF: 90})}, {})}
-    after = {"a": Scrape({"c": Figures(8, 1, {INF: 8})}, {}), "b": Scrape({"c": Figures(7, 2, {INF: 7})}, {})}
-    assert router_stats.total(before, after, "c") == Figures(10, 2, {INF: 10})
-    assert router_stats.total(before, after, "unknown") == Figures()
+    before = {
+        "a": Scrape({"c": ClusterStats(5, 1, {INF: 5})}, {}),
+        "gone": Scrape({"c": ClusterStats(90, 9, {INF: 90})}, {}),
+    }
+    after = {"a": Scrape({"c": ClusterStats(8, 1, {INF: 8})}, {}), "b": Scrape({"c": ClusterStats(7, 2, {INF: 7})}, {})}
+    assert router_stats.total(before, after, "c") == ClusterStats(10, 2, {INF: 10})
+    assert router_stats.total(before, after, "unknown") == ClusterStats()
 
 
 @pytest.mark.parametrize(
@@ -62,20 +65,20 @@ def test_total_adds_up_pods_and_takes_a_new_pod_whole() -> None:
     ],
 )
 def test_quantile_interpolates(buckets, q, want) -> None:
-    got = Figures(1, 0, buckets).quantile(q)
+    got = ClusterStats(1, 0, buckets).quantile(q)
     assert got == (None if want is None else pytest.approx(want))
 
 
 def test_figures_survive_a_status_without_what_is_not_needed() -> None:
     buckets = {0.5: 2.0, 1.0: 2.0, 10.0: 6.0, INF: 7.0}
-    full = {"a": Scrape({"churn": Figures(7.0, 1.0, buckets), "other": Figures(3.0, 0.0, {INF: 3.0})}, {})}
+    full = {"a": Scrape({"churn": ClusterStats(7.0, 1.0, buckets), "other": ClusterStats(3.0, 0.0, {INF: 3.0})}, {})}
     text = router_stats.encode(full | {"b": Scrape({}, {})}, ["churn", "unknown"])
     found = router_stats.decode(text)
     assert found == {
-        "a": Scrape({"churn": Figures(7.0, 1.0, {0.5: 2.0, 10.0: 6.0, INF: 7.0})}, {}),
+        "a": Scrape({"churn": ClusterStats(7.0, 1.0, {0.5: 2.0, 10.0: 6.0, INF: 7.0})}, {}),
         "b": Scrape({}, {}),
     }
-    later = {"a": Scrape({"churn": Figures(10.0, 1.0, {0.5: 2.0, 1.0: 3.0, 10.0: 9.0, INF: 10.0})}, {})}
+    later = {"a": Scrape({"churn": ClusterStats(10.0, 1.0, {0.5: 2.0, 1.0: 3.0, 10.0: 9.0, INF: 10.0})}, {})}
     assert router_stats.total(found, later, "churn") == router_stats.total(full, later, "churn")
     assert router_stats.total(found, later, "churn").buckets == {0.5: 0.0, 1.0: 1.0, 10.0: 3.0, INF: 3.0}
 
@@ -123,7 +126,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize(("line", "what"), HOSTILE.values(), ids=HOSTILE)
 def test_what_no_router_says_is_refused_without_quoting_it(line: str, what: str) -> None:
-    with pytest.raises(router_stats.FiguresError, match=what) as caught:
+    with pytest.raises(router_stats.StatsError, match=what) as caught:
         router_stats.parse(line, ["a"])
     assert not any(word in str(caught.value) for word in ("NaN", "1e999", "0.123", "script"))
 

@@ -156,4 +156,4 @@ async def test_nothing_is_kept_of_a_deployment_that_is_gone() -> None:
     obj["metadata"] = {**obj["metadata"], "deletionTimestamp": "2026-11-29T00:00:00Z"}
     world.put(obj)
     assert await world.reconciler.gather(KEY) is None
-    assert world.reconciler._forms._memory.get(KEY, UID) is None
+    assert world.reconciler._runtime_probe._memory.get(KEY, UID) is None

@@ -10,7 +10,7 @@ from tests.unit.serving.test_plan import settled
 from tidemill.core.plan import Event
 from tidemill.serving import plan, runtime_status
 from tidemill.serving.requeue import FORM_SECONDS
-from tidemill.serving.snapshot import Snapshot, looks_again
+from tidemill.serving.snapshot import Snapshot, is_checked_on_load
 from tidemill_contracts.inference import ServedForm
 from tidemill_contracts.runtimes import FAILED, OUTDATED, PARITY_CHECK, VERIFIED
 
@@ -27,7 +27,7 @@ def serving(*said: ServedForm, known: Any = OLD, record: Any = None, asked: str 
 
 
 def told(found: Snapshot) -> tuple[str | None, str]:
-    status = plan.build(found).status
+    status = plan.plan(found).status
     assert status is not None
     return status["stable"].get("runtime"), status["stable"]["runtimeReason"]
 
@@ -63,17 +63,17 @@ def test_the_pods_say_what_serves(said: tuple[ServedForm, ...], runtime: str | N
 def test_where_the_record_says_it_nobody_is_believed(known: Any, asked: str, runtime: str) -> None:
     found = serving(DIFFERS, known=known, asked=asked)
     assert told(found) == (runtime, found.runtime_of(known).reason)
-    assert not runtime_status.is_unheard(replace(found, workloads=()), found.status.stable)
-    assert plan.build(found).requeue_after != FORM_SECONDS
+    assert not runtime_status.is_unreported(replace(found, workloads=()), found.status.stable)
+    assert plan.plan(found).requeue_after != FORM_SECONDS
 
 
 @pytest.mark.parametrize("allowed", [True, False])
 def test_a_pickle_that_may_not_be_loaded_is_no_form_to_compare_with(allowed: bool) -> None:
-    assert looks_again("Auto", replace(OLD, formats=("joblib", "onnx")), allow_pickle=allowed) is allowed
+    assert is_checked_on_load("Auto", replace(OLD, formats=("joblib", "onnx")), allow_pickle=allowed) is allowed
 
 
 def test_what_was_said_holds_until_a_pod_says_something_else() -> None:
-    first = plan.build(serving(DIFFERS)).status
+    first = plan.plan(serving(DIFFERS)).status
     assert first is not None
     record = stable(1).model_copy(update={"runtime": "Native", "runtime_reason": first["stable"]["runtimeReason"]})
     assert told(serving(record=record, ready=0)) == ("Native", record.runtime_reason)
@@ -84,15 +84,15 @@ def test_what_was_said_holds_until_a_pod_says_something_else() -> None:
 
 def test_pods_that_said_nothing_are_asked_again() -> None:
     unheard, heard = serving(), serving(ONNX)
-    assert runtime_status.is_unheard(unheard, unheard.status.stable)
-    assert not runtime_status.is_unheard(heard, heard.status.stable)
-    assert not runtime_status.is_unheard(serving(ready=0), unheard.status.stable)
-    assert plan.build(settled(unheard)).requeue_after == FORM_SECONDS
-    assert plan.build(settled(heard)).requeue_after is None
+    assert runtime_status.is_unreported(unheard, unheard.status.stable)
+    assert not runtime_status.is_unreported(heard, heard.status.stable)
+    assert not runtime_status.is_unreported(serving(ready=0), unheard.status.stable)
+    assert plan.plan(settled(unheard)).requeue_after == FORM_SECONDS
+    assert plan.plan(settled(heard)).requeue_after is None
 
 
 def events(found: Snapshot) -> list[Event]:
-    return [e for e in plan.build(found).events if e.reason == OUTDATED]
+    return [e for e in plan.plan(found).events if e.reason == OUTDATED]
 
 
 def test_an_event_tells_of_a_difference_once() -> None:
@@ -115,6 +115,6 @@ def test_a_candidate_that_is_promoted_is_no_news() -> None:
     before = candidate(2, 1, step_started=3600, runtime_reason=reason)
     promoted = replace(found, status=found.status.model_copy(update={"candidate": before}), now=NOW)
     assert events(promoted) == []
-    status = plan.build(promoted).status
+    status = plan.plan(promoted).status
     assert status is not None and status["stable"]["version"] == "churn-2"
     assert status["stable"]["runtimeReason"] == reason

@@ -72,7 +72,7 @@ def test_status_says_what_serves_stable_and_candidate_and_why() -> None:
     record = {"stable": stable(1), "candidate": candidate(2, 0, step_started=5)}
     found = snapshot({"rollout": CANARY}, record, versions=(one, two), workloads=workloads)
 
-    status = ModelDeploymentStatus.model_validate(plan.build(found).status)
+    status = ModelDeploymentStatus.model_validate(plan.plan(found).status)
 
     assert status.stable is not None and status.candidate is not None
     assert (status.stable.runtime, status.stable.runtime_reason) == ("ONNX", REPEATS)
@@ -85,7 +85,7 @@ def test_status_says_what_serves_stable_and_candidate_and_why() -> None:
 def test_status_says_that_requests_are_answered_alone_and_why() -> None:
     for batching, want in ((True, None), (False, IN_COMPANY)):
         known = version(1, formats=("skops",), batching=batching)
-        status = plan.build(snapshot({}, {"stable": stable(1)}, versions=(known,))).status
+        status = plan.plan(snapshot({}, {"stable": stable(1)}, versions=(known,))).status
         assert status is not None
         assert status["stable"].get("batchingReason") == want
 
@@ -111,7 +111,7 @@ def test_a_record_without_the_fields_is_one_from_before(spec: dict[str, Any], wa
 
 def test_status_keeps_what_it_said_of_a_version_that_is_gone() -> None:
     known = stable(1).model_copy(update={"runtime": "Native", "runtime_reason": "spec.server.runtime is Native"})
-    status = plan.build(snapshot({}, {"stable": known})).status
+    status = plan.plan(snapshot({}, {"stable": known})).status
     assert status is not None
     assert (status["stable"]["runtime"], status["stable"]["runtimeReason"]) == (known.runtime, known.runtime_reason)
 

@@ -14,7 +14,7 @@ from tests.unit.serving.make import NOW, TWO, ago, snapshot, stable, version
 from tidemill.core import hashing, staged_updates
 from tidemill.core.conditions import format_time
 from tidemill.core.plan import Key, Turn
-from tidemill.core.staged_updates import ASKED, Fleet
+from tidemill.core.staged_updates import INPUTS, Fleet
 from tidemill.monitoring import plan as monitoring
 from tidemill.monitoring.builders import workload
 from tidemill.serving import plan
@@ -130,7 +130,7 @@ def served(image: str, deployments: dict[str, Obj], spec: Obj | None = None, fle
 
 def of_before(spec: Obj | None = None) -> dict[str, Obj]:
     """The Deployments that an operator with the image server:1 made."""
-    made = plan.build(served("server:1", {}, spec)).apply
+    made = plan.plan(served("server:1", {}, spec)).apply
     return {m["metadata"]["name"]: live(m) for m in made if m["kind"] == "Deployment"}
 
 
@@ -146,8 +146,8 @@ def pods_current(made: Any) -> tuple[str, str] | None:
 
 def test_a_deployment_waits_with_its_pods_while_its_routes_go_on() -> None:
     before = of_before()
-    assert len(before) == 2 and all(ASKED in d["metadata"]["annotations"] for d in before.values())
-    made = plan.build(served("server:2", before))
+    assert len(before) == 2 and all(INPUTS in d["metadata"]["annotations"] for d in before.values())
+    made = plan.plan(served("server:2", before))
     assert images(made) == {"churn-router": "router:1"}
     assert {m["kind"] for m in made.apply} >= {"ConfigMap"}
     assert (pods_current(made), made.turn) == (("False", "WaitingForTurn"), Turn("waits", 1))
@@ -156,19 +156,19 @@ def test_a_deployment_waits_with_its_pods_while_its_routes_go_on() -> None:
 
 def test_in_its_turn_and_on_the_users_own_change_the_pods_are_replaced() -> None:
     before = of_before()
-    made = plan.build(served("server:2", before, fleet=Fleet(1)))
+    made = plan.plan(served("server:2", before, fleet=Fleet(1)))
     assert "server:2" in images(made).values()
     assert (pods_current(made), made.turn) == (("Unknown", "Updating"), Turn("updates", 1))
-    made = plan.build(served("server:2", before, {"server": {"maxInFlight": 9}}))
+    made = plan.plan(served("server:2", before, {"server": {"maxInFlight": 9}}))
     assert "server:2" in images(made).values()
     assert (pods_current(made), made.turn) == (None, None)
-    assert pods_current(plan.build(served("server:1", before))) is None
+    assert pods_current(plan.plan(served("server:1", before))) is None
 
 
 def test_a_monitor_waits_with_its_pod_and_comes_before_deployments() -> None:
     def monitored(image: str, deployments: dict[str, Obj], fleet: Fleet = TAKEN) -> Any:
         found = monitors.snapshot(status={"observedGeneration": 1}, deployments=deployments, fleet=fleet)
-        return monitoring.build(replace(found, settings=replace(found.settings, image=image)))
+        return monitoring.plan(replace(found, settings=replace(found.settings, image=image)))
 
     before = {m["metadata"]["name"]: live(m) for m in monitored("monitor:1", {}).apply if m["kind"] == "Deployment"}
     made = monitored("monitor:2", before)
@@ -185,9 +185,9 @@ def test_late_pods_are_an_event_and_a_condition() -> None:
     mark = {"type": "PodsCurrent", "status": "Unknown", "reason": "Updating", "message": "…", "observedGeneration": 1}
     mark["lastTransitionTime"] = format_time(ago(10_000))
     found.object["status"]["conditions"] = [mark]
-    made = plan.build(found)
+    made = plan.plan(found)
     assert pods_current(made) == ("False", "NotReadyInTime")
     assert [e.reason for e in made.events if e.type == "Warning"] == ["NotReadyInTime"]
     assert made.turn == Turn("updates", 1)
     mark["lastTransitionTime"] = format_time(NOW)
-    assert pods_current(plan.build(found)) == ("Unknown", "Updating")
+    assert pods_current(plan.plan(found)) == ("Unknown", "Updating")

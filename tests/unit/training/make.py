@@ -10,8 +10,8 @@ from tests.support import builders_training as build
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline
 from tidemill.config import OperatorConfig
 from tidemill.core.conditions import format_time
-from tidemill.training.pipeline.policy import context as situations
-from tidemill.training.pipeline.policy.context import Situation
+from tidemill.training.pipeline.policy import context as contexts
+from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.inputs import outcome_digest
 from tidemill.training.pipeline.snapshot import CodeContent, MonitorRequest, PipelineSnapshot, ProbeJob
 from tidemill.training.pipeline.state import Inputs
@@ -44,7 +44,7 @@ def run(name: str = "churn-a", *, minutes: float = 60, outcome: str = "True", **
         outcome=outcome,
         reason="",
         message="",
-        untold=False,
+        unreported=False,
         has_job=True,
         version=None,
         failure={},
@@ -104,12 +104,12 @@ def snapshot(spec: Obj | None = None, status: Obj | None = None, *, request_: st
     return PipelineSnapshot(object=obj, now=NOW, pipeline=parsed, config=OperatorConfig(), **fields)
 
 
-def situation(spec: Obj | None = None, status: Obj | None = None, **fields: Any) -> Situation:
+def context(spec: Obj | None = None, status: Obj | None = None, **fields: Any) -> Context:
     """The situation of such a snapshot."""
-    return situations.situation(snapshot(spec, status, **fields))
+    return contexts.context(snapshot(spec, status, **fields))
 
 
-def inputs(found: Situation) -> Inputs:
+def inputs(found: Context) -> Inputs:
     """Its inputs."""
     assert found.inputs is not None
     return found.inputs

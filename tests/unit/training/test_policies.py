@@ -12,11 +12,11 @@ from tests.unit.training import make
 from tests.unit.training.make import (
     NOW,
     ago,
+    context,
     deployment,
     failed,
     probe,
     run,
-    situation,
     snapshot,
     trained,
     version,
@@ -28,7 +28,7 @@ from tidemill.api.v1alpha1.training_run import TrainingRun
 from tidemill.config import OperatorConfig
 from tidemill.training import constants
 from tidemill.training.pipeline.policy import champion, probes, retention, retry, schedule, throttling
-from tidemill.training.pipeline.policy.context import Situation
+from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.history import KEYS_KEPT, STARTS_KEPT, history
 from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS
 from tidemill.training.pipeline.state import Verdict
@@ -196,8 +196,8 @@ def test_the_champion_is_the_newest_that_is_approved_and_was_not_taken_back() ->
     assert crowned(one, two, three) == "churn-3"
     assert crowned(one, two, replace(three, approved=False)) == "churn-2"
     assert crowned(one, two, replace(three, approved=None)) == "churn-2"
-    assert crowned(one, two, replace(three, taken_back="by web")) == "churn-2"
-    bad = [replace(v, taken_back="by web") for v in (one, two)]
+    assert crowned(one, two, replace(three, rolled_back="by web")) == "churn-2"
+    bad = [replace(v, rolled_back="by web") for v in (one, two)]
     assert crowned(*bad) == "churn-2", "where all were taken back, the newest of them"
     assert crowned(replace(one, approved=False)) is None
     assert crowned() is None
@@ -214,14 +214,14 @@ def test_the_version_of_a_run_that_goes_on_does_not_count(created: float, name: 
 def test_what_is_told_is_the_newest_that_was_taken_back_above_the_champion_or_itself() -> None:
     one, two, three, four = versions(1, 2, 3, 4)
     given = snapshot(
-        versions=(replace(one, taken_back="x"), two, replace(three, taken_back="x"), replace(four, taken_back="x"))
+        versions=(replace(one, rolled_back="x"), two, replace(three, rolled_back="x"), replace(four, rolled_back="x"))
     )
-    assert champion.taken_back(given, two) == given.versions[3]
-    assert champion.taken_back(given, given.versions[3]) == given.versions[3]
-    assert champion.taken_back(given, version(5)) is None
-    unapproved = snapshot(versions=(two, replace(three, taken_back="x", approved=False)))
-    assert champion.taken_back(unapproved, two) is None
-    assert champion.taken_back(snapshot(versions=(two, three)), two) is None
+    assert champion.rolled_back(given, two) == given.versions[3]
+    assert champion.rolled_back(given, given.versions[3]) == given.versions[3]
+    assert champion.rolled_back(given, version(5)) is None
+    unapproved = snapshot(versions=(two, replace(three, rolled_back="x", approved=False)))
+    assert champion.rolled_back(unapproved, two) is None
+    assert champion.rolled_back(snapshot(versions=(two, three)), two) is None
 
 
 def test_the_newest_waits_for_a_person_while_nobody_has_decided() -> None:
@@ -292,33 +292,33 @@ def started(minutes: float, **more: Any) -> Obj:
     return {"lastRun": "churn-a", "lastRunTime": when(minutes=minutes), **more}
 
 
-def until(given: Situation, verdict: Verdict) -> datetime | str | None:
+def until(given: Context, verdict: Verdict) -> datetime | str | None:
     found = throttling.hold(given, verdict)
     return None if found is None else found.until or found.message
 
 
-def spaced(seconds: int, minutes: float) -> Situation:
-    return situation({"triggers": {"minIntervalSeconds": seconds}}, started(minutes))
+def spaced(seconds: int, minutes: float) -> Context:
+    return context({"triggers": {"minIntervalSeconds": seconds}}, started(minutes))
 
 
-def daily(most: int, *minutes: float) -> Situation:
+def daily(most: int, *minutes: float) -> Context:
     times = [when(minutes=m) for m in minutes]
-    return situation({"triggers": {"maxRunsPerDay": most}}, started(1, recentRunTimes=times))
+    return context({"triggers": {"maxRunsPerDay": most}}, started(1, recentRunTimes=times))
 
 
-def after_failures(failures: int, minutes: float = 1) -> Situation:
-    return situation(status=started(minutes, consecutiveFailures=failures))
+def after_failures(failures: int, minutes: float = 1) -> Context:
+    return context(status=started(minutes, consecutiveFailures=failures))
 
 
-HOLDS: dict[str, tuple[Situation, Verdict, datetime | str | None]] = {
-    "nothing in its way": (situation(), CODE, None),
-    "another run goes on": (situation(runs=(run(outcome="Unknown"),)), CODE, "run churn-a is in progress"),
-    "another run goes on, by hand": (situation(runs=(run(outcome="Unknown"),)), BY_HAND, "run churn-a is in progress"),
+HOLDS: dict[str, tuple[Context, Verdict, datetime | str | None]] = {
+    "nothing in its way": (context(), CODE, None),
+    "another run goes on": (context(runs=(run(outcome="Unknown"),)), CODE, "run churn-a is in progress"),
+    "another run goes on, by hand": (context(runs=(run(outcome="Unknown"),)), BY_HAND, "run churn-a is in progress"),
     "too soon": (spaced(300, 4), CODE, ago(minutes=-1)),
     "too soon, by hand": (spaced(300, 4), BY_HAND, None),
     "just then": (spaced(300, 5), CODE, None),
     "no interval": (spaced(0, 0), CODE, None),
-    "an interval and never started": (situation({"triggers": {"minIntervalSeconds": 300}}), CODE, None),
+    "an interval and never started": (context({"triggers": {"minIntervalSeconds": 300}}), CODE, None),
     "as many as a day has": (daily(2, 600, 60), CODE, ago(minutes=600 - 1440)),
     "one less": (daily(3, 600, 60), CODE, None),
     "more than a day has": (daily(2, 700, 600, 60), CODE, ago(minutes=600 - 1440)),
@@ -333,9 +333,9 @@ HOLDS: dict[str, tuple[Situation, Verdict, datetime | str | None]] = {
     "seven failures": (after_failures(7), DATA, ago(minutes=1 - 960)),
     "eight failures": (after_failures(8), DATA, ago(minutes=1 - 1440)),
     "a hundred failures": (after_failures(100), DATA, ago(minutes=1 - 1440)),
-    "failures and no start": (situation(status={"consecutiveFailures": 9}), DATA, None),
+    "failures and no start": (context(status={"consecutiveFailures": 9}), DATA, None),
     "the longest counts": (
-        situation(
+        context(
             {"triggers": {"minIntervalSeconds": 120, "maxRunsPerDay": 1}},
             started(1, consecutiveFailures=3, recentRunTimes=[when(minutes=1)]),
         ),
@@ -367,7 +367,7 @@ def lost(number: int = 0, *, minutes: float = 10, took: float = 0, **changes: An
 
 def pause(last: Any) -> float | None:
     """Seconds from the run's end until the next try, without what is added at random."""
-    found = retry.retry(situation(runs=(last,)))
+    found = retry.retry(context(runs=(last,)))
     if found is None:
         return None
     share = 1 + retry.SPREAD * retry._share(last)
@@ -405,13 +405,13 @@ def test_a_retry_is_spread_by_a_fifth_and_waits_for_the_run_that_goes_on() -> No
     assert 0.98 < max(shares) <= 1
     assert retry.SPREAD == 0.2
     both = (replace(lost(), created=ago(minutes=90)), run("b", minutes=95, outcome="Unknown"))
-    assert retry.retry(situation(runs=both)) is None
-    assert retry.retry(situation()) is None
-    found = retry.retry(situation(runs=(lost(3),)))
+    assert retry.retry(context(runs=both)) is None
+    assert retry.retry(context()) is None
+    found = retry.retry(context(runs=(lost(3),)))
     assert found is not None and found.number == 4
-    assert until(situation(runs=(lost(minutes=0.5),)), RETRY) is not None
-    assert until(situation(runs=(lost(minutes=5),)), RETRY) is None
-    assert until(situation(runs=(lost(minutes=0.5),)), CODE) is None
+    assert until(context(runs=(lost(minutes=0.5),)), RETRY) is not None
+    assert until(context(runs=(lost(minutes=5),)), RETRY) is None
+    assert until(context(runs=(lost(minutes=0.5),)), CODE) is None
 
 
 # -- the schedule -----------------------------------------------------------------------------------------------------
@@ -423,7 +423,7 @@ NEXT = NOW + timedelta(hours=1)
 
 
 def ticks(spec: Obj | None, status: Obj) -> tuple[Any, Any, Any] | None:
-    found = schedule.timetable(situation(spec, status))
+    found = schedule.schedule_state(context(spec, status))
     assert found is None or found.text == TEXT
     return None if found is None else (found.due, found.missed, found.next)
 
@@ -452,7 +452,7 @@ def test_when_the_schedule_fires(spec: Obj | None, status: Obj, wanted: Any) -> 
 def test_a_tick_that_is_too_old_is_missed(minutes: float, is_due: bool) -> None:
     given = snapshot(LATE, {"schedule": TEXT, "nextScheduleTime": when()})
     later = replace(given, now=NOW + timedelta(minutes=minutes))
-    found = schedule.timetable(make.situations.situation(later))
+    found = schedule.schedule_state(make.contexts.context(later))
     assert found is not None
     assert (found.due, found.missed) == ((NOW, None) if is_due else (None, NOW))
     assert found.next == (NOW if is_due else NEXT)
@@ -470,38 +470,38 @@ POLLED: Obj = {
 }
 
 
-def polled(status: Obj | None = None, *, spec: Obj | None = None, **fields: Any) -> Situation:
+def polled(status: Obj | None = None, *, spec: Obj | None = None, **fields: Any) -> Context:
     from tidemill.training.pipeline.snapshot import MapContent
 
     fields.setdefault("maps", {"rows": MapContent({"d.csv": "rev-m"})})
-    return situation({**POLLED, **(spec or {})}, status, **fields)
+    return context({**POLLED, **(spec or {})}, status, **fields)
 
 
 def test_a_probe_is_started_read_and_removed() -> None:
-    first = probes.probing(polled())
+    first = probes.probe_actions(polled())
     assert (first.start, first.unread, first.done, first.next) == (0, None, (), None)
-    waits = probes.probing(polled(probes=(probe(minutes=1, finished=False),)))
+    waits = probes.probe_actions(polled(probes=(probe(minutes=1, finished=False),)))
     assert (waits.start, waits.unread, waits.done) == (None, None, ())
     assert waits.next == ago(minutes=1) + timedelta(seconds=PROBE_DEADLINE_SECONDS + 60)
     ended = probe(minutes=1)
-    assert probes.probing(polled(probes=(ended,))).unread == ended
-    read = probes.probing(polled({"lastProbeTime": when(minutes=1)}, probes=(ended,)))
+    assert probes.probe_actions(polled(probes=(ended,))).unread == ended
+    read = probes.probe_actions(polled({"lastProbeTime": when(minutes=1)}, probes=(ended,)))
     assert (read.unread, read.done) == (None, (ended,))
-    newer = probes.probing(polled({"lastProbeTime": when(minutes=2)}, probes=(ended,)))
+    newer = probes.probe_actions(polled({"lastProbeTime": when(minutes=2)}, probes=(ended,)))
     assert (newer.unread, newer.done) == (ended, ())
 
 
 def test_when_the_next_probe_is_due() -> None:
     jitter = probes._jitter(polled().snapshot)
     assert 0 <= jitter <= 0.1
-    soon = probes.probing(polled({"lastProbeTime": when(seconds=600)}))
+    soon = probes.probe_actions(polled({"lastProbeTime": when(seconds=600)}))
     assert soon.start is None and soon.next == ago(seconds=600) + timedelta(seconds=600 * (1 + jitter))
-    due = probes.probing(polled({"lastProbeTime": when(seconds=661)}))
+    due = probes.probe_actions(polled({"lastProbeTime": when(seconds=661)}))
     assert due.start == int(ago(seconds=661).timestamp())
     known = make.observed(POLLED, data={"a": "old"})
     fresh = {"name": "a", "revision": "new", "since": when(seconds=10)}
     unsettled = trained(observed=known, data=[fresh], lastProbeTime=when(seconds=10))
-    assert probes.probing(polled(unsettled)).next == ago(seconds=10 - 30), "as soon as it has settled"
+    assert probes.probe_actions(polled(unsettled)).next == ago(seconds=10 - 30), "as soon as it has settled"
 
 
 @pytest.mark.parametrize(
@@ -510,7 +510,7 @@ def test_when_the_next_probe_is_due() -> None:
 )
 def test_nobody_is_probed_where_nobody_listens_and_old_probes_go(spec: Obj, fields: Obj) -> None:
     old = probe()
-    found = probes.probing(polled(spec=spec, probes=(old,), **fields))
+    found = probes.probe_actions(polled(spec=spec, probes=(old,), **fields))
     assert (found.start, found.unread, found.done, found.next) == (None, None, (old,), None)
 
 
@@ -528,7 +528,7 @@ def test_what_probes_tell_of_inputs() -> None:
     assert states('{"revisions":{"a":"r2"}}') == [("a", "r2", NOW, False), m]
     assert states('{"errors":{"a":"away"}}') == [("a", "r1", ago(minutes=9), True), m]
     assert states("no json") == [("a", "r1", ago(minutes=9), True), m]
-    assert probes.data_states(situation(), None) == []
+    assert probes.data_states(context(), None) == []
 
 
 # -- registration -----------------------------------------------------------------------------------------------------

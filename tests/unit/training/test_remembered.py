@@ -17,7 +17,7 @@ from tidemill.core import conditions
 from tidemill.core.conditions import format_time
 from tidemill.core.plan import Key, ObjectRef
 from tidemill.core.podspec import owner_reference
-from tidemill.training.run_expectations import OwnRuns
+from tidemill.training.run_expectations import RunExpectations
 
 Obj = dict[str, Any]
 
@@ -78,13 +78,13 @@ def test_a_run_that_was_seen_and_is_gone_was_deleted_whatever_history_has_forgot
 
 
 def test_a_run_that_is_planned_anew_has_not_been_seen() -> None:
-    own = OwnRuns()
+    own = RunExpectations()
     owner = {"controller": True, "uid": "p"}
-    own.saw({"metadata": {"name": "r", "ownerReferences": [owner]}})
-    assert own.was_seen("p", "r")
-    assert not own.was_seen("made again", "r")
-    own.add("team-a", "r", "p")
-    assert not own.was_seen("p", "r")
+    own.observed({"metadata": {"name": "r", "ownerReferences": [owner]}})
+    assert own.was_observed("p", "r")
+    assert not own.was_observed("made again", "r")
+    own.expect("team-a", "r", "p")
+    assert not own.was_observed("p", "r")
 
 
 def test_a_clock_ahead_of_the_servers_costs_no_look_at_a_run_that_status_knows() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from tests.support import builders_training as build
 from tests.unit.training import make
-from tests.unit.training.make import failed, inputs, request, run, situation, trained, version, when
+from tests.unit.training.make import context, failed, inputs, request, run, trained, version, when
 
 from tidemill.training.pipeline.policy import triggers
-from tidemill.training.pipeline.policy.context import Situation
+from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.snapshot import MapContent
 from tidemill.training.pipeline.state import Verdict
 
@@ -27,26 +27,26 @@ def seen(name: str, revision: str, *, since: float = 100) -> Obj:
 
 def data(
     revision: str = "new", *, since: float = 100, looked: float = 60, other: str | None = None, **more: Any
-) -> Situation:
+) -> Context:
     """Input a was trained on as `old` and is `revision` since then; the last probe looked so long ago."""
     states = [seen("a", revision, since=since)] + ([seen("b", other, since=since)] if other else [])
     known = make.observed(POLLED, data={"a": "old", "b": "old"})
     status = trained(POLLED, observed=known, data=states, lastProbeTime=when(seconds=looked))
-    return situation(POLLED, status)
+    return context(POLLED, status)
 
 
-def tried(found: Situation, **status: Any) -> Situation:
+def tried(found: Context, **status: Any) -> Context:
     """The same, where these very inputs were tried before."""
     spec, keys = found.snapshot.object["spec"], [inputs(found).key]
     fields = {f: getattr(found.snapshot, f) for f in ("runs", "versions", "requests", "code")}
-    return situation(spec, {**found.snapshot.object.get("status", {}), "runKeys": keys, **status}, **fields)
+    return context(spec, {**found.snapshot.object.get("status", {}), "runKeys": keys, **status}, **fields)
 
 
 CODE = {"triggers": {"codeChange": {}}}
 OLD_CODE = trained(observed={**make.observed(), "code": "older"})
-NEVER = situation()
+NEVER = context()
 RUN_LIMITS = {"run": {"backoffLimit": 3}}
-WRITTEN: Obj = situation({"resources": {"limits": {"memory": "1Gi"}}}).snapshot.pipeline.spec.to_json()
+WRITTEN: Obj = context({"resources": {"limits": {"memory": "1Gi"}}}).snapshot.pipeline.spec.to_json()
 MEMORY, NO_LIMITS = WRITTEN["resources"], WRITTEN["run"]
 SAME: Obj = {"spec_digest": make.observed()["spec"], "code": make.CODE.digest}
 LISTENS: Obj = {"triggers": {"monitors": {}}}
@@ -57,60 +57,60 @@ def heard(id_: str) -> Obj:
     return trained(lastHandledMonitorRequests={"watch": id_})
 
 
-def environment(last: Any, **spec: Any) -> Situation:
+def environment(last: Any, **spec: Any) -> Context:
     """The last run failed; spec has `spec` now."""
-    now = situation({"resources": {"limits": {"memory": "1Gi"}}, **spec})
+    now = context({"resources": {"limits": {"memory": "1Gi"}}, **spec})
     status = trained(observed=make.observed(now.snapshot.object["spec"]))
     key = {"key": inputs(now).key, "spec_digest": inputs(now).spec_digest, "code": make.CODE.digest}
-    return situation(now.snapshot.object["spec"], status, runs=(make.replace(last, **key),))
+    return context(now.snapshot.object["spec"], status, runs=(make.replace(last, **key),))
 
 
-TABLE: dict[str, tuple[Situation, list[str]]] = {
+TABLE: dict[str, tuple[Context, list[str]]] = {
     "nothing was ever trained": (NEVER, ["NeverTrained"]),
     "these inputs were tried": (tried(NEVER), []),
-    "nothing is trained while suspended": (situation({"suspend": True}), []),
-    "nothing without code": (situation(code=None), []),
-    "all is as it was": (situation(status=trained()), []),
-    "a version of a predecessor, and no run of its own": (situation(versions=(version(),)), ["NeverTrained"]),
-    "ran, and its versions are gone but counted": (situation(status=trained(versions=1)), []),
-    "ran, and never had a version": (situation(status=trained(versions=0)), ["NeverTrained"]),
-    "asked for by hand": (situation(status=trained(), request_="a"), ["ManualRequested"]),
-    "asked for and served": (situation(status=trained(lastHandledRunRequest="a"), request_="a"), []),
+    "nothing is trained while suspended": (context({"suspend": True}), []),
+    "nothing without code": (context(code=None), []),
+    "all is as it was": (context(status=trained()), []),
+    "a version of a predecessor, and no run of its own": (context(versions=(version(),)), ["NeverTrained"]),
+    "ran, and its versions are gone but counted": (context(status=trained(versions=1)), []),
+    "ran, and never had a version": (context(status=trained(versions=0)), ["NeverTrained"]),
+    "asked for by hand": (context(status=trained(), request_="a"), ["ManualRequested"]),
+    "asked for and served": (context(status=trained(lastHandledRunRequest="a"), request_="a"), []),
     "asked for again, with another value": (
-        situation(status=trained(lastHandledRunRequest="b"), request_="a"),
+        context(status=trained(lastHandledRunRequest="b"), request_="a"),
         ["ManualRequested"],
     ),
-    "an empty request is none": (situation(status=trained(), request_=""), []),
-    "a tick is due": (situation(HOURLY, trained(HOURLY, **DUE)), ["ScheduleDue"]),
-    "a tick is due although it was tried": (tried(situation(HOURLY, trained(HOURLY, **DUE))), ["ScheduleDue"]),
-    "a tick of another schedule": (situation(HOURLY, trained(HOURLY, **{**DUE, "schedule": "1 * * * * UTC"})), []),
+    "an empty request is none": (context(status=trained(), request_=""), []),
+    "a tick is due": (context(HOURLY, trained(HOURLY, **DUE)), ["ScheduleDue"]),
+    "a tick is due although it was tried": (tried(context(HOURLY, trained(HOURLY, **DUE))), ["ScheduleDue"]),
+    "a tick of another schedule": (context(HOURLY, trained(HOURLY, **{**DUE, "schedule": "1 * * * * UTC"})), []),
     "a monitor asks": (
-        situation({"triggers": {"monitors": {}}}, trained(), requests=(request(),)),
+        context({"triggers": {"monitors": {}}}, trained(), requests=(request(),)),
         ["MonitorRequested"],
     ),
-    "a monitor asks and nobody listens": (situation(status=trained(), requests=(request(),)), []),
+    "a monitor asks and nobody listens": (context(status=trained(), requests=(request(),)), []),
     "a monitor was heard": (
-        situation(
+        context(
             {"triggers": {"monitors": {}}}, trained(lastHandledMonitorRequests={"watch": "r1"}), requests=(request(),)
         ),
         [],
     ),
     "a monitor asks again": (
-        situation(
+        context(
             {"triggers": {"monitors": {}}}, trained(lastHandledMonitorRequests={"watch": "r0"}), requests=(request(),)
         ),
         ["MonitorRequested"],
     ),
     "the second of two monitors asks": (
-        situation(
+        context(
             LISTENS,
             heard("r1"),
             requests=(request(), request("other", "r1")),
         ),
         ["MonitorRequested"],
     ),
-    "spec changed": (situation({"seed": 2}, trained()), ["SpecChanged"]),
-    "spec changed to what was tried": (tried(situation({"seed": 2}, trained())), []),
+    "spec changed": (context({"seed": 2}, trained()), ["SpecChanged"]),
+    "spec changed to what was tried": (tried(context({"seed": 2}, trained())), []),
     "limits changed after a success": (environment(run(), **RUN_LIMITS), []),
     "limits changed after a failure": (environment(failed(), **RUN_LIMITS), ["SpecChanged"]),
     "limits changed after a failure of which nothing is known": (
@@ -125,11 +125,11 @@ TABLE: dict[str, tuple[Situation, list[str]]] = {
         environment(failed(environment={"resources": MEMORY, "limits": NO_LIMITS})),
         [],
     ),
-    "code changed": (situation(CODE, OLD_CODE), ["CodeChanged"]),
-    "code changed and nobody listens": (situation(status=OLD_CODE), []),
-    "code changed to what was tried": (tried(situation(CODE, OLD_CODE)), []),
+    "code changed": (context(CODE, OLD_CODE), ["CodeChanged"]),
+    "code changed and nobody listens": (context(status=OLD_CODE), []),
+    "code changed to what was tried": (tried(context(CODE, OLD_CODE)), []),
     "code changed while the last run started": (
-        situation(
+        context(
             status=OLD_CODE,
             runs=(failed(reason="CodeChanged", code="older", spec_digest=OLD_CODE["observed"]["spec"]),),
         ),
@@ -144,7 +144,7 @@ TABLE: dict[str, tuple[Situation, list[str]]] = {
     "new data, settled, and seen again at that moment": (data(since=100, looked=70), ["DataChanged"]),
     "one of two inputs has not settled": (data(since=29, other="new"), []),
     "the store was away": (
-        situation(
+        context(
             status=trained(),
             runs=(
                 failed(
@@ -158,7 +158,7 @@ TABLE: dict[str, tuple[Situation, list[str]]] = {
         ["RetryDue"],
     ),
     "the volume was full, and a person took the Job away": (
-        situation(status=trained(), runs=(failed("Infrastructure", "JobDeleted", minutes=100, **SAME),)),
+        context(status=trained(), runs=(failed("Infrastructure", "JobDeleted", minutes=100, **SAME),)),
         [],
     ),
 }
@@ -183,7 +183,7 @@ def test_the_order_of_all_triggers_is_the_one_that_is_documented() -> None:
     status = trained(observed=known, versions=0, data=[seen("a", "new")], lastProbeTime=when(seconds=60), **DUE)
     lost = failed("Infrastructure", "StoreAway", minutes=200, code="older", data={"a": "old", "b": "old"})
     lost = make.replace(lost, spec_digest=known["spec"])
-    found = situation(ALL, status, request_="now", requests=(request(),), runs=(lost,))
+    found = context(ALL, status, request_="now", requests=(request(),), runs=(lost,))
     assert [v.type for v in triggers.verdicts(found)] == [
         "ManualRequested",
         "ScheduleDue",
@@ -196,7 +196,7 @@ def test_the_order_of_all_triggers_is_the_one_that_is_documented() -> None:
     ]
 
 
-def verdict(found: Situation) -> Verdict:
+def verdict(found: Context) -> Verdict:
     (one,) = triggers.verdicts(found)
     return one
 
@@ -204,30 +204,30 @@ def verdict(found: Situation) -> Verdict:
 def test_what_a_verdict_says() -> None:
     first = verdict(NEVER)
     assert (first.message, first.before, first.after, first.suffix) == ("this pipeline has never run", None, None, None)
-    gone = verdict(situation(status=trained(versions=0)))
+    gone = verdict(context(status=trained(versions=0)))
     assert gone.message == "no version of this pipeline exists"
-    again = situation(
+    again = context(
         status=trained(versions=0), runs=(failed(spec_digest=make.observed()["spec"], code=make.CODE.digest),)
     )
     assert verdict(again).message.endswith("its inputs changed after run churn-a")
     assert (verdict(again).before, verdict(again).after) == ("key-churn-a", inputs(again).key)
-    changed = situation({"seed": 2}, trained())
+    changed = context({"seed": 2}, trained())
     assert (verdict(changed).before, verdict(changed).after) == (make.observed()["spec"], inputs(changed).spec_digest)
-    asked = verdict(situation(status=trained(), request_="x" * 2000))
+    asked = verdict(context(status=trained(), request_="x" * 2000))
     assert (asked.after, asked.suffix and asked.suffix[0]) == ("x" * 1024, "m")
     assert asked.message.endswith("=" + "x" * 200)
-    other = verdict(situation(status=trained(lastRun="churn-b"), request_="x" * 2000))
+    other = verdict(context(status=trained(lastRun="churn-b"), request_="x" * 2000))
     assert other.suffix != asked.suffix
-    tick = verdict(situation(HOURLY, trained(HOURLY, **DUE)))
+    tick = verdict(context(HOURLY, trained(HOURLY, **DUE)))
     assert (tick.after, tick.message) == (when(), f"{when()} of 0 * * * * UTC")
     assert tick.suffix == str(int(make.NOW.timestamp()) // 60)
-    heard = situation({"triggers": {"monitors": {}}}, trained(), requests=(request(message="m" * 2000),))
+    heard = context({"triggers": {"monitors": {}}}, trained(), requests=(request(message="m" * 2000),))
     asked = verdict(heard)
     assert (asked.monitor, asked.id, asked.after, len(asked.message)) == ("watch", "r1", "Drift", 1024)
     assert verdict(data()).message == "input a has a new revision"
     assert (verdict(data()).before, verdict(data()).after) == ("old", "new")
     assert verdict(data(other="new")).message == "input a has a new revision (and 1 more)"
-    code = verdict(situation(CODE, OLD_CODE))
+    code = verdict(context(CODE, OLD_CODE))
     assert (code.message, code.before, code.after) == ("the code changed", "older", make.CODE.digest)
     limits = verdict(environment(failed(environment={"resources": {"limits": {"memory": "1Gi"}}}), queueName="q"))
     assert limits.message.startswith("spec.run, spec.queueName") or "spec.queueName" in limits.message
@@ -254,7 +254,7 @@ def test_a_changed_key_of_a_config_map_settles_from_the_look_that_saw_it(
         "triggers": {"dataChange": {"settleSeconds": 30}},
     }
     status = trained(observed=make.observed(spec, data={"m": "old"}), data=[seen("m", known, since=since)])
-    found = situation(spec, status, maps={"rows": MapContent({"d.csv": "new"})})
+    found = context(spec, status, maps={"rows": MapContent({"d.csv": "new"})})
     assert [v.type for v in triggers.verdicts(found)] == wanted
     if known == "old":
         assert triggers.settled_at(found, "m") == make.ago(seconds=-30)

@@ -36,8 +36,8 @@ def servers_name(name: str) -> str:
 
 
 def _metadata(snapshot: Snapshot, name: str) -> dict[str, Any]:
-    asked = snapshot.spec.prometheus
-    wanted = {**(asked.labels if asked else {}), **workload.labels(snapshot)}
+    prometheus = snapshot.spec.prometheus
+    wanted = {**(prometheus.labels if prometheus else {}), **workload.labels(snapshot)}
     return podspec.metadata(name, snapshot.object, wanted)
 
 

@@ -50,13 +50,13 @@ def unit(snapshot: Snapshot) -> staged_updates.Unit:
     A pod of before listens elsewhere, so the policy comes with the new one.
     """
     parts = {"deployment", "window", "drift", "quality", "performance", "resources"}
-    asked = {
+    inputs = {
         "spec": snapshot.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=parts),
         "scrapedByOperator": bool(snapshot.prometheus_kinds),
     }
     policy = () if snapshot.spec.network_policies == "None" else (network_policy(snapshot),)
     fitting = (*_delivery(snapshot).objects, *policy)
-    return staged_updates.Unit(deployment(snapshot), asked, (claim(snapshot), service(snapshot)), fitting)
+    return staged_updates.Unit(deployment(snapshot), inputs, (claim(snapshot), service(snapshot)), fitting)
 
 
 def labels(snapshot: Snapshot) -> dict[str, str]:
@@ -70,7 +70,7 @@ def selector(snapshot: Snapshot) -> dict[str, str]:
 
 
 def config(snapshot: Snapshot) -> MonitorConfig:
-    """What the monitor is told. What only the operator judges (windows in a row, actions) is not in it."""
+    """The monitor's configuration. What only the operator judges (windows in a row, actions) is not in it."""
     spec = snapshot.spec
     drift = quality = performance = None
     if spec.drift is not None:

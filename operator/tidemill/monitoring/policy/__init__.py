@@ -1,1 +1,1 @@
-"""Policies: what the report means, and what is asked for because of it. Pure functions of a snapshot."""
+"""Policies: what the report means, and what is requested because of it. Pure functions of a snapshot."""

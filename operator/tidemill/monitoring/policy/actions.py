@@ -1,8 +1,8 @@
-"""What is asked for: retraining and roll-back, each with a cause, a cooldown, a daily limit and an id.
+"""What is requested: retraining and rollback, each with a cause, a cooldown, a daily limit and an id.
 
 Every request names its evidence, and the same evidence leads to no other request of that type (`evidence`). The id is
-derived from the monitor, the cause and the evidence, so that a pass that is repeated after a crash asks for the same
-thing. Nothing is asked for while a roll-out is under way: what was measured must be what is served.
+derived from the monitor, the cause and the evidence, so that a pass that is repeated after a crash requests the
+same thing. Nothing is requested while a rollout is under way: what was measured must be what is served.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tidemill.core import hashing
 from tidemill.core.plan import Event
 from tidemill.monitoring.policy import evidence
 from tidemill.monitoring.snapshot import Served, Snapshot
-from tidemill.monitoring.state import CONDITION_OF, Cause, Findings
+from tidemill.monitoring.state import CONDITION_OF, Cause, Evaluation
 
 Type = Literal["Retrain", "Rollback"]
 MAX_ACTIONS = 20
@@ -23,7 +23,7 @@ _DAY = timedelta(hours=24)
 _ORDER: tuple[Cause, ...] = ("Performance", "Quality", "Drift")  # consequence before explanation
 
 
-def decide(snapshot: Snapshot, findings: Findings) -> list[ActionStatus]:
+def decide(snapshot: Snapshot, evaluated: Evaluation) -> list[ActionStatus]:
     """The new requests of this pass, at most one of each type."""
     served, wanted = snapshot.served, snapshot.spec.actions
     if wanted is None or snapshot.spec.suspend or not _is_settled(served):
@@ -31,7 +31,7 @@ def decide(snapshot: Snapshot, findings: Findings) -> list[ActionStatus]:
     assert served is not None  # noqa: S101  _is_settled checked
     out = []
     for kind, spec in (("Retrain", wanted.retrain), ("Rollback", wanted.rollback)):
-        action = _request("Retrain" if kind == "Retrain" else "Rollback", spec, snapshot, served, findings)
+        action = _request("Retrain" if kind == "Retrain" else "Rollback", spec, snapshot, served, evaluated)
         if action is not None:
             out.append(action)
     return out
@@ -42,19 +42,19 @@ def _is_settled(served: Served | None) -> bool:
 
 
 def _request(
-    kind: Type, spec: Retrain | Rollback | None, snapshot: Snapshot, served: Served, findings: Findings
+    kind: Type, spec: Retrain | Rollback | None, snapshot: Snapshot, served: Served, evaluated: Evaluation
 ) -> ActionStatus | None:
     if spec is None:
         return None
     target = _target(kind, snapshot, served)
     if target is None or not _is_allowed(kind, spec, snapshot):
         return None
-    causes = (c for c in _ORDER if c in spec.causes and findings.is_true(CONDITION_OF[c]))
+    causes = (c for c in _ORDER if c in spec.causes and evaluated.is_true(CONDITION_OF[c]))
     based = ((c, basis) for c in causes if (basis := evidence.of(snapshot, c)) is not None)
-    cause, basis = next((b for b in based if evidence.is_news(snapshot, kind, *b)), (None, None))
+    cause, basis = next((b for b in based if evidence.is_new(snapshot, kind, *b)), (None, None))
     if cause is None or basis is None:
         return None
-    found = findings.get(CONDITION_OF[cause])
+    found = evaluated.get(CONDITION_OF[cause])
     return ActionStatus(
         id=_identity(kind, cause, snapshot, basis),
         type=kind,
@@ -68,7 +68,7 @@ def _request(
 
 
 def _target(kind: Type, snapshot: Snapshot, served: Served) -> str | None:
-    """Who is asked; None when there is nobody, or no version to return to."""
+    """Whose action is requested; None when there is nobody, or no version to roll back to."""
     if kind == "Retrain":
         return served.pipeline
     return snapshot.spec.deployment if served.previous is not None and not served.suspended else None
@@ -98,7 +98,7 @@ def remember(old: list[ActionStatus], new: list[ActionStatus]) -> list[ActionSta
 
 
 def event(action: ActionStatus) -> Event:
-    """What people are told about a request."""
+    """What people see of a request."""
     if action.type == "Retrain":
         what = f"requested a training run of TrainingPipeline {action.target}"
     else:

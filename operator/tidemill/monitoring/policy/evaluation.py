@@ -1,6 +1,6 @@
-"""What the report of the version in service means: one finding for each condition.
+"""What the report of the version in service means: one condition for each thing that is watched.
 
-Unknown is not healthy: a finding is Unknown until there is something to judge, and silence is a state of its own.
+Unknown is not healthy: a condition is Unknown until there is something to judge, and silence is a state of its own.
 """
 
 from __future__ import annotations
@@ -17,29 +17,33 @@ from tidemill.monitoring.state import (
     PERFORMANCE,
     PROFILE_TOO_OLD,
     QUALITY,
-    Findings,
+    Evaluation,
 )
 from tidemill_contracts import reference
 from tidemill_contracts.monitoring import WindowReport
 
 UNREACHABLE_SECONDS = 60
-"""For so long findings stay as they were when the monitor does not answer: a restart is no news."""
+"""For so long conditions stay as they were when the monitor does not answer: a restart changes none."""
 
 _SHOWN = 5
 
 
-def judge(snapshot: Snapshot) -> Findings:
-    """The findings; those of before while the monitor is away for a moment."""
+def evaluate(snapshot: Snapshot) -> Evaluation:
+    """The evaluation; the one of before while the monitor is away for a moment."""
     if snapshot.spec.suspend:
-        return nothing(snapshot, "Suspended", "spec.suspend is true: nothing is judged")
+        return all_unknown(snapshot, "Suspended", "spec.suspend is true: nothing is judged")
     if snapshot.served is None or snapshot.served.version is None:
-        return nothing(snapshot, "NothingServed", f"ModelDeployment {snapshot.spec.deployment} serves no version yet")
+        return all_unknown(
+            snapshot, "NothingServed", f"ModelDeployment {snapshot.spec.deployment} serves no version yet"
+        )
     if snapshot.reading.report is None:
         kept = _kept(snapshot)
         why = snapshot.reading.error or "the monitor's report has not been read yet"
-        return kept or nothing(snapshot, "MonitorUnreachable", why)
+        return kept or all_unknown(snapshot, "MonitorUnreachable", why)
     if snapshot.reading.report.newer_database is not None:
-        return nothing(snapshot, "DatabaseTooNew", "a newer monitor wrote the database; nothing is counted or judged")
+        return all_unknown(
+            snapshot, "DatabaseTooNew", "a newer monitor wrote the database; nothing is counted or judged"
+        )
     found = [_data_arriving(snapshot), *_profile(snapshot)]
     drifted = _drifted_in_a_row(snapshot)
     if snapshot.spec.drift is not None:
@@ -48,7 +52,7 @@ def judge(snapshot: Snapshot) -> Findings:
         found.append(_quality(snapshot))
     if snapshot.spec.performance is not None:
         found += [_performance(snapshot), _labels_arriving(snapshot)]
-    return Findings(tuple(found), drifted)
+    return Evaluation(tuple(found), drifted)
 
 
 def _watched(snapshot: Snapshot) -> list[str]:
@@ -58,13 +62,13 @@ def _watched(snapshot: Snapshot) -> list[str]:
     return [DATA_ARRIVING, *(kind for kind, section in optional if section is not None), *labels]
 
 
-def nothing(snapshot: Snapshot, reason: str, message: str) -> Findings:
+def all_unknown(snapshot: Snapshot, reason: str, message: str) -> Evaluation:
     """Everything that is watched is Unknown, for one reason."""
-    return Findings(tuple(Condition(kind, "Unknown", reason, message) for kind in _watched(snapshot)))
+    return Evaluation(tuple(Condition(kind, "Unknown", reason, message) for kind in _watched(snapshot)))
 
 
-def _kept(snapshot: Snapshot) -> Findings | None:
-    """The findings of the last reading, when that is not long ago and about the same version."""
+def _kept(snapshot: Snapshot) -> Evaluation | None:
+    """The evaluation of the last reading, when that is not long ago and about the same version."""
     status = snapshot.status
     last, served = snapshot.reading.time or status.last_evaluation_time, snapshot.served
     if last is None or served is None or status.version != served.version:
@@ -74,11 +78,11 @@ def _kept(snapshot: Snapshot) -> Findings | None:
     raw = conditions.of(snapshot.object)
     watched = _watched(snapshot)
     kept = tuple(Condition.from_json(c) for c in raw if c["type"] in watched)
-    return Findings(kept, status.drifted_windows) if len(kept) == len(watched) else None
+    return Evaluation(kept, status.drifted_windows) if len(kept) == len(watched) else None
 
 
 def silence_limit(snapshot: Snapshot) -> timedelta:
-    """How long no prediction may arrive before that is a finding."""
+    """How long no prediction may arrive before the condition says so."""
     return timedelta(seconds=max(2 * snapshot.spec.window.seconds, SILENCE_SECONDS))
 
 
@@ -98,14 +102,14 @@ def _data_arriving(snapshot: Snapshot) -> Condition:
 def _profile(snapshot: Snapshot) -> list[Condition]:
     """Present only while spec asks for what the reference profile of the version in service is too old for."""
     spec, report, served = snapshot.spec, snapshot.version_report, snapshot.served
-    asked: dict[reference.Ability, object] = {
+    sections: dict[reference.Ability, object] = {
         "drift of features": spec.drift,
         "drift of predictions": spec.drift and spec.drift.predictions,
         "data quality": spec.quality,
         "performance": spec.performance,
     }
     version = report.profile_version if report else reference.CURRENT
-    lacking = reference.lacking(version, (ability for ability, section in asked.items() if section is not None))
+    lacking = reference.lacking(version, (ability for ability, section in sections.items() if section is not None))
     if not lacking or served is None:
         return []
     text = (

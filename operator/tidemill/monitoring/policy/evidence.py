@@ -1,7 +1,7 @@
-"""What a request rests on, and whether it is news: the same predictions never lead to a second request of a type.
+"""What a request rests on, and whether that is new: the same predictions never lead to a second request of a type.
 
-Evidence is a stretch of whole windows. It is news when it begins where the evidence of the last request of that type
-has ended, and when it is about the version as it serves now: after a retrain or a roll-back, windows from before do not
+Evidence is a stretch of whole windows. It is new when it begins where the evidence of the last request of that type
+has ended, and when it is about the version as it serves now: after a retrain or a rollback, windows from before do not
 count. Labels and windows are two sorts: labels come later, and then speak of predictions whose windows were judged long
 ago.
 """
@@ -20,7 +20,7 @@ SORT: dict[Cause, Sort] = {"Drift": "Windows", "Quality": "Windows", "Performanc
 
 
 def of(snapshot: Snapshot, cause: Cause) -> Evidence | None:
-    """What the finding of that cause rests on now; None when there is nothing that it could rest on."""
+    """What the condition of that cause rests on now; None when there is nothing that it could rest on."""
     if cause == "Performance":
         return _labels(snapshot)
     count = snapshot.spec.drift.consecutive_windows if cause == "Drift" and snapshot.spec.drift else 1
@@ -31,7 +31,7 @@ def of(snapshot: Snapshot, cause: Cause) -> Evidence | None:
 
 
 def _labels(snapshot: Snapshot) -> Evidence | None:
-    """The windows of the labels. A monitor of an older release does not tell them: then it is the present window."""
+    """The windows of the labels. A monitor of an older release does not report them: then it is the present window."""
     report = snapshot.version_report
     if report is None or report.performance is None:
         return None
@@ -42,7 +42,7 @@ def _labels(snapshot: Snapshot) -> Evidence | None:
     return Evidence(start=moment(report.labels_start), end=moment(report.labels_end))
 
 
-def is_news(snapshot: Snapshot, kind: str, cause: Cause, found: Evidence) -> bool:
+def is_new(snapshot: Snapshot, kind: str, cause: Cause, found: Evidence) -> bool:
     """Whether a request of type `kind` may rest on it."""
     earlier = [a for a in snapshot.status.actions if a.type == kind and SORT[a.cause] == SORT[cause]]
     return all(found.start >= _used_until(a) for a in earlier) and _is_of_this_service(snapshot, found)
@@ -56,7 +56,7 @@ def _used_until(action: ActionStatus) -> datetime:
 def _is_of_this_service(snapshot: Snapshot, found: Evidence) -> bool:
     """Whether all of it is of the time since the version came into service.
 
-    The window in which it came counts when nothing of the version was seen before that window and nothing was asked for
+    The window in which it came counts when nothing of the version was seen before that window and nothing was requested
     since: then it is not one that has come back.
     """
     since = snapshot.served.since if snapshot.served else None

@@ -48,9 +48,9 @@ _CONFIG = "type.googleapis.com/envoy.config"
 class Upstream:
     """One version behind the router."""
 
-    name: str  # cluster name: no dots, they would break the names of figures
+    name: str  # cluster name: no dots, they would break the names of statistics
     host: str  # name that DNS resolves to the pods
-    version: str  # name of the ModelVersion, told to clients in a header
+    version: str  # name of the ModelVersion, in a header of every answer
     weight: int = 0
     port: int = HTTP_PORT
     grpc_port: int = GRPC_PORT
@@ -248,7 +248,7 @@ def _error_log() -> dict[str, Any]:
 
 
 def _stats() -> dict[str, Any]:
-    """Figures and readiness for everybody, both only read; nothing else of the admin interface."""
+    """Statistics and readiness for everybody, both only read; nothing else of the admin interface."""
     route_list = [{"match": {"path": path}, "route": {"cluster": "admin"}} for path in ("/stats/prometheus", "/ready")]
     routing = {
         "route_config": {"name": "stats", "virtual_hosts": [{"name": "stats", "domains": ["*"], "routes": route_list}]}

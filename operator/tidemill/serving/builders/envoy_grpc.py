@@ -1,7 +1,7 @@
 """What the router does for gRPC beside HTTP, on the same port: routes, clusters, counts by status, errors in the log.
 
 A version has a second cluster for gRPC, since its servers take that on another port, over HTTP/2. An error of gRPC is
-an HTTP 200, so Envoy counts these calls by their own status; `figures` reads them as part of the version.
+an HTTP 200, so Envoy counts these calls by their own status; `router_stats` reads them as part of the version.
 Must not know Kubernetes objects, like `envoy`, which puts these parts in their places.
 """
 

@@ -75,8 +75,8 @@ def extras(snapshot: Snapshot) -> list[dict[str, Any]]:
 
 def unit(snapshot: Snapshot, wanted: Config) -> staged_updates.Unit:
     """The router's pods with their Service, and all that a user can change about the pods."""
-    asked = {"requestTimeoutSeconds": snapshot.spec.server.request_timeout_seconds}
-    return staged_updates.Unit(deployment(snapshot, wanted), asked, (service(snapshot),))
+    inputs = {"requestTimeoutSeconds": snapshot.spec.server.request_timeout_seconds}
+    return staged_updates.Unit(deployment(snapshot, wanted), inputs, (service(snapshot),))
 
 
 def labels(snapshot: Snapshot) -> dict[str, str]:
@@ -223,21 +223,21 @@ def disruption_budget(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def refreshes(snapshot: Snapshot, wanted: Config) -> list[Patch]:
-    """A changed annotation on every router pod that has not been told of these files yet, or did not take them over.
+    """A changed annotation on every router pod that has not been sent these files yet, or did not take them over.
 
-    The kubelet may have read the ConfigMap just before it changed; then it is told again every two seconds.
+    The kubelet may have read the ConfigMap just before it changed; then it is refreshed again every two seconds.
     """
     live = snapshot.router
     out = []
     for pod in live.pods:
-        told = wanted.digest
+        refreshed_at = wanted.digest
         missed = pod.scrape is not None and pod.scrape.routes_version not in (None, wanted.routes_version)
         if missed and live.routes_version == wanted.routes_version and live.routes_since is not None:
             again = int((snapshot.now - live.routes_since).total_seconds() // 2)
-            told += f".{again}" if again > 0 else ""
+            refreshed_at += f".{again}" if again > 0 else ""
         elif (pod.refreshed or "").partition(".")[0] == wanted.digest:
             continue
-        if pod.refreshed != told:
+        if pod.refreshed != refreshed_at:
             ref = ObjectRef("v1", "Pod", snapshot.namespace, pod.name)
-            out.append(Patch(ref, {"metadata": {"annotations": {keys.REFRESHED_AT: told}}}))
+            out.append(Patch(ref, {"metadata": {"annotations": {keys.REFRESHED_AT: refreshed_at}}}))
     return out

@@ -46,7 +46,7 @@ def build(snapshot: Snapshot, version: Version) -> list[dict[str, Any]]:
 def unit(snapshot: Snapshot, version: Version) -> staged_updates.Unit:
     """The version's pods with their Service, and all that a user can change about the pods."""
     spec = snapshot.spec
-    asked = {
+    inputs = {
         "server": spec.server.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         "sampleRatio": spec.logging.sample_ratio,
         "objectiveSeconds": objective_seconds(snapshot),
@@ -54,7 +54,7 @@ def unit(snapshot: Snapshot, version: Version) -> staged_updates.Unit:
         "version": [version.name, version.digest, version.uri, version.secret],
         "loadsPickle": PICKLE in version.formats and snapshot.allows_pickle(version),
     }
-    return staged_updates.Unit(deployment(snapshot, version), asked, (service(snapshot, version),))
+    return staged_updates.Unit(deployment(snapshot, version), inputs, (service(snapshot, version),))
 
 
 def labels(snapshot: Snapshot, version: Version) -> dict[str, str]:
@@ -74,8 +74,8 @@ def selector(snapshot: Snapshot, version: Version) -> dict[str, str]:
 
 
 def server_config(snapshot: Snapshot, version: Version) -> ServerConfig:
-    """What the version's servers are told."""
-    # The monitor's address is told always, so that a monitor that comes or goes restarts no server.
+    """The configuration of the version's servers."""
+    # The monitor's address is always there, so that a monitor that comes or goes restarts no server.
     url = f"http://{monitor_service(snapshot.name)}.{snapshot.namespace}.svc:8080"
     server = snapshot.spec.server
     return ServerConfig(
@@ -210,10 +210,10 @@ def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
 
 def resources(snapshot: Snapshot) -> dict[str, Any]:
     """What spec asks for; with autoscaling by CPU there is always a CPU request: utilization is a share of it."""
-    asked = snapshot.spec.server.resources
-    if asked is None:
+    requested = snapshot.spec.server.resources
+    if requested is None:
         return _default_resources(snapshot.spec.server.workers)
-    out = asked.to_json()
+    out = requested.to_json()
     has_cpu = any("cpu" in out.get(part, {}) for part in ("requests", "limits"))
     if snapshot.spec.autoscaling is not None and not has_cpu:
         default = _default_resources(snapshot.spec.server.workers)["requests"]["cpu"]

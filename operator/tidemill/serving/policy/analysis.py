@@ -1,7 +1,7 @@
-"""Is the candidate good? Judges the router's figures of one stretch of time against the checks of spec.
+"""Is the candidate good? Judges the router's statistics of one stretch of time against the checks of spec.
 
 Four outcomes: Successful, Failed, Inconclusive (too few requests; the stretch is carried on), Error (a router pod did
-not show its figures; retried). Errors are what clients saw as 5xx after the router's retries.
+not show its statistics; retried). Errors are what clients saw as 5xx after the router's retries.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 from tidemill.api.v1alpha1.model_deployment import Analysis, AnalysisStatus, Check, CheckResult
 from tidemill.serving import router_stats
-from tidemill.serving.router_stats import Figures
+from tidemill.serving.router_stats import ClusterStats
 from tidemill.serving.snapshot import Measurement
 
 Verdict = Literal["Successful", "Failed", "Inconclusive", "Error"]
@@ -20,7 +20,7 @@ Verdict = Literal["Successful", "Failed", "Inconclusive", "Error"]
 # Below one millisecond, and below one error, a ratio to the stable version compares noise.
 LATENCY_FLOOR_MILLISECONDS = 1.0
 
-_VALUE: dict[str, Callable[[Figures], float | None]] = {
+_VALUE: dict[str, Callable[[ClusterStats], float | None]] = {
     "ErrorRatio": lambda f: f.error_ratio,
     "LatencyP50Milliseconds": lambda f: f.quantile(0.5),
     "LatencyP95Milliseconds": lambda f: f.quantile(0.95),
@@ -44,7 +44,9 @@ def judge(
         why = "; ".join(measurement.missing) or "no router pod is ready"
         return verdict("Error", f"the router's statistics could not be read: {why}"[:1024])
     candidate = router_stats.total(measurement.before, measurement.after, candidate_cluster)
-    stable = router_stats.total(measurement.before, measurement.after, stable_cluster) if stable_cluster else Figures()
+    stable = (
+        router_stats.total(measurement.before, measurement.after, stable_cluster) if stable_cluster else ClusterStats()
+    )
     requests = round(candidate.requests)
     seconds = round((now - measurement.start).total_seconds())
     if requests < analysis.min_requests:
@@ -57,7 +59,7 @@ def judge(
     return verdict(outcome, message, requests, results)
 
 
-def check(wanted: Check, candidate: Figures, stable: Figures, min_requests: int) -> CheckResult:
+def check(wanted: Check, candidate: ClusterStats, stable: ClusterStats, min_requests: int) -> CheckResult:
     """The outcome of one check; a ratio to a stable version with too few requests is Inconclusive."""
     value = _VALUE[wanted.metric](candidate)
     stable_value = _VALUE[wanted.metric](stable) if wanted.max_ratio_to_stable is not None else None

@@ -30,11 +30,11 @@ def refusal(version: Version) -> str:
     )
 
 
-def refuse(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+def refuse(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
     """A candidate that could only be loaded from a pickle goes when that is not allowed, and is not held to be bad."""
     del target
-    candidate = now.candidate
+    candidate = state.candidate
     version = snapshot.version(candidate.version, candidate.digest) if candidate else None
     if version is None or not is_refused(snapshot, version):
         return None
-    return Transition(replace(now, candidate=None), (Event("Warning", REASON, refusal(version), "RollOut"),))
+    return Transition(replace(state, candidate=None), (Event("Warning", REASON, refusal(version), "RollOut"),))

@@ -1,8 +1,8 @@
-"""What a version is told of having been taken back: an entry of this deployment in ModelVersion.status.takenBack.
+"""The mark of a rollback on the version itself: an entry of this deployment in ModelVersion.status.takenBack.
 
 Why on the version: the pipeline and other deployments must know, also when this deployment is gone. The entry is
-written before the deployment's own status says that anything was taken back, and again while it is missing, so no crash
-and no deletion in between loses it (docs/decisions/0170). What the cluster refused says nothing of the version.
+written before the deployment's own status says that anything was rolled back, and again while it is missing, so no
+crash and no deletion in between loses it (docs/decisions/0170). What the cluster refused says nothing of the version.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ def patches(snapshot: Snapshot, before: State, after: State) -> tuple[Patch, ...
 
 
 def is_marked(snapshot: Snapshot, state: State, version: Version) -> bool:
-    """Whether any deployment has taken the version back."""
-    return bool(version.taken_back) or is_own(snapshot, state, version)
+    """Whether any deployment has rolled the version back."""
+    return bool(version.rolled_back) or is_own(snapshot, state, version)
 
 
 def is_own(snapshot: Snapshot, state: State, version: Version) -> bool:
-    """Whether this deployment has taken the version back, perhaps only just now: the version need not say so yet."""
+    """Whether this deployment has rolled the version back, perhaps only just now: the version need not say so yet."""
     record = state.has_failed(*version.key)
     just_now = record is not None and record.reason in MARKED and _counts(snapshot, state, record)
-    return just_now or snapshot.name in version.taken_back
+    return just_now or snapshot.name in version.rolled_back
 
 
 def own_mark(snapshot: Snapshot, record: CandidateStatus) -> tuple[str, str] | None:
     """Reason and message by which this deployment has marked the version of a record; None when it has not."""
     version = snapshot.version(record.version, record.digest)
-    told = version.taken_back.get(snapshot.name, "") if version is not None else ""
-    reason, _, message = told.partition(": ")
+    reported = version.rolled_back.get(snapshot.name, "") if version is not None else ""
+    reason, _, message = reported.partition(": ")
     return (reason, message) if reason in MARKED else None
 
 
@@ -72,7 +72,7 @@ def is_lifted(snapshot: Snapshot, record: FailedVersion) -> bool:
 
 def _unmarked(snapshot: Snapshot, before: State, after: State) -> list[Version]:
     """Versions that lose this deployment's entry: all at a retry, and the one that it has just promoted again."""
-    own = [v for v in (*snapshot.versions, *snapshot.others) if snapshot.name in v.taken_back]
+    own = [v for v in (*snapshot.versions, *snapshot.others) if snapshot.name in v.rolled_back]
     if after.retry != before.retry:
         return own
     stable = after.stable
@@ -85,7 +85,7 @@ def _to_mark(snapshot: Snapshot, record: FailedVersion) -> Version | None:
     version = snapshot.version(record.version, record.digest)
     if record.reason not in MARKED or version is None or not version.recorded or is_lifted(snapshot, record):
         return None
-    known = snapshot.name in version.taken_back or len(version.taken_back) >= MOST_MARKS
+    known = snapshot.name in version.rolled_back or len(version.rolled_back) >= MOST_MARKS
     return None if known else version
 
 

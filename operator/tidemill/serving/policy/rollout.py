@@ -6,7 +6,7 @@ Time only passes between two snapshots, so a chain that is run again on its own 
 
     no candidate ──start──▶ step -1 (pods start) ──ready──▶ step 0 … n ──▶ stable
                                │                               │
-                               └────── taken back, remembered ◀┘
+                               └────── rolled back, remembered ◀┘
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from tidemill.api.v1alpha1.model_deployment import AnalysisStatus, CandidateStat
 from tidemill.core import labels as keys
 from tidemill.core.plan import Event
 from tidemill.core.request_annotations import new_value
-from tidemill.serving import canary, readiness, router_stats, state
+from tidemill.serving import canary, readiness, router_stats
+from tidemill.serving import state as states
 from tidemill.serving.policy import analysis, pickles, rollback_marks
 from tidemill.serving.snapshot import RollbackRequest, Snapshot, version_child
 from tidemill.serving.state import State, Target, Transition, is_version
@@ -28,52 +29,52 @@ Policy = Callable[[Snapshot, State, Target], Transition | None]
 _MAX_TRANSITIONS = 8
 
 
-def decide(snapshot: Snapshot, now: State, target: Target) -> Transition:
+def decide(snapshot: Snapshot, state: State, target: Target) -> Transition:
     """Runs the chain until nothing changes any more; returns the new state and all events."""
     events: list[Event] = []
     for _ in range(_MAX_TRANSITIONS):
-        found = next(filter(None, (policy(snapshot, now, target) for policy in CHAIN)), None)
+        found = next(filter(None, (policy(snapshot, state, target) for policy in CHAIN)), None)
         if found is None:
             break
-        now = found.state
+        state = found.state
         events.extend(found.events)
-    return Transition(now, tuple(events))
+    return Transition(state, tuple(events))
 
 
-def forget_failures(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+def forget_failures(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
     """A spec that rolls out something else, or the annotation tidemill.io/retry, gives failed versions a chance.
 
     So does a person who lifts the mark on the version itself. A follower still passes over marked versions.
     Scaling and suspending are no reason: `kubectl scale` must not send a bad version to clients again.
     """
     del target
-    asked = new_value(snapshot.annotations, keys.RETRY, now.retry)
-    present = snapshot.spec_digest if now.failed else ""
-    kept = tuple(f for f in now.failed if f.spec == present and not rollback_marks.is_lifted(snapshot, f))
-    if asked is not None:
+    requested = new_value(snapshot.annotations, keys.RETRY, state.retry)
+    present = snapshot.spec_digest if state.failed else ""
+    kept = tuple(f for f in state.failed if f.spec == present and not rollback_marks.is_lifted(snapshot, f))
+    if requested is not None:
         event = Event(
-            "Normal", "RetryRequested", f"tidemill.io/retry={asked}: failed versions may be tried again", "Retry"
+            "Normal", "RetryRequested", f"tidemill.io/retry={requested}: failed versions may be tried again", "Retry"
         )
-        return Transition(replace(now, failed=(), retry=asked), (event,))
-    return Transition(replace(now, failed=kept)) if len(kept) != len(now.failed) else None
+        return Transition(replace(state, failed=(), retry=requested), (event,))
+    return Transition(replace(state, failed=kept)) if len(kept) != len(state.failed) else None
 
 
-def serve_rollback_request(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
-    """A ModelMonitor wants the version before back. Each request counts once, and only against the version it names."""
+def serve_rollback_request(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
+    """A ModelMonitor requests a rollback. Each request counts once, and only against the version that it names."""
     del target
-    request = _newest_request(snapshot, now)
-    if request is None or now.stable is None:
+    request = _newest_request(snapshot, state)
+    if request is None or state.stable is None:
         return None
-    handled = replace(now, rollback=request.id)
-    previous = now.previous
-    if previous is None or now.has_failed(previous.version, previous.digest):
+    handled = replace(state, rollback=request.id)
+    previous = state.previous
+    if previous is None or state.has_failed(previous.version, previous.digest):
         return _impossible(handled, request, "there is no previous version")
     found = snapshot.version(previous.version, previous.digest)
     if found is None:
         return _impossible(
             handled, request, f"the previous version, ModelVersion {previous.version}, does not exist any more"
         )
-    if snapshot.name in found.taken_back:
+    if snapshot.name in found.rolled_back:
         return _impossible(
             handled, request, f"the previous version {previous.version} was rolled back by this deployment itself"
         )
@@ -82,24 +83,24 @@ def serve_rollback_request(snapshot: Snapshot, now: State, target: Target) -> Tr
     if pickles.is_refused(snapshot, found):
         return _impossible(handled, request, pickles.refusal(found))
     handled = _failed(snapshot, handled, rollback_marks.MONITOR_REQUESTED, request.message)
-    message = f"rolling back from {now.stable.version} to {previous.version}: {request.message}"
+    message = f"rolling back from {state.stable.version} to {previous.version}: {request.message}"
     event = Event("Warning", "RollbackRequested", message, "RollBack")
     candidate = CandidateStatus(version=previous.version, digest=previous.digest, started_at=snapshot.now)
     return Transition(replace(handled, candidate=candidate), (event,))
 
 
-def _failed(snapshot: Snapshot, now: State, reason: str, message: str) -> State:
+def _failed(snapshot: Snapshot, state: State, reason: str, message: str) -> State:
     """The stable version is remembered as failed; it serves until another one does."""
-    assert now.stable is not None  # noqa: S101  callers checked
+    assert state.stable is not None  # noqa: S101  callers checked
     record = FailedVersion(
-        version=now.stable.version,
-        digest=now.stable.digest,
+        version=state.stable.version,
+        digest=state.stable.digest,
         reason=reason,
         message=message[:1024],
         time=snapshot.now,
         spec=snapshot.spec_digest,
     )
-    return replace(now, failed=state.remember(now.failed, record))
+    return replace(state, failed=states.remember(state.failed, record))
 
 
 def _impossible(handled: State, request: RollbackRequest, why: str) -> Transition:
@@ -107,91 +108,93 @@ def _impossible(handled: State, request: RollbackRequest, why: str) -> Transitio
     return Transition(handled, (Event("Warning", "RollbackImpossible", message, "RollBack"),))
 
 
-def _newest_request(snapshot: Snapshot, now: State) -> RollbackRequest | None:
-    if now.stable is None or not snapshot.rollback_requests:
+def _newest_request(snapshot: Snapshot, state: State) -> RollbackRequest | None:
+    if state.stable is None or not snapshot.rollback_requests:
         return None
     newest = max(snapshot.rollback_requests, key=lambda r: (r.time, r.id))
-    stale = now.stable.since is not None and newest.time < now.stable.since
-    if newest.id == now.rollback or newest.version != now.stable.version or stale:
+    stale = state.stable.since is not None and newest.time < state.stable.since
+    if newest.id == state.rollback or newest.version != state.stable.version or stale:
         return None
     return newest
 
 
-def abort(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
-    """The annotation tidemill.io/abort takes the candidate back; without one it is noted and does nothing later."""
+def abort(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
+    """The annotation tidemill.io/abort rolls the candidate back; without one it is recorded and does nothing later."""
     del target
-    asked = new_value(snapshot.annotations, keys.ABORT, now.abort)
-    if asked is None:
+    requested = new_value(snapshot.annotations, keys.ABORT, state.abort)
+    if requested is None:
         return None
-    noted = replace(now, abort=asked)
-    if now.candidate is None or now.stable is None:
-        return Transition(noted)
-    message = f"{now.candidate.version} was aborted by the annotation tidemill.io/abort={asked}"
-    return _taken_back(snapshot, noted, rollback_marks.ABORTED, message)
+    recorded = replace(state, abort=requested)
+    if state.candidate is None or state.stable is None:
+        return Transition(recorded)
+    message = f"{state.candidate.version} was aborted by the annotation tidemill.io/abort={requested}"
+    return _rolled_back(snapshot, recorded, rollback_marks.ABORTED, message)
 
 
-def take_back_rejected(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+def roll_back_rejected(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
     """A version that a person has rejected goes: a candidate at once, the stable one where an older one is wanted."""
-    stable, candidate = now.stable, now.candidate
-    if now.returns:
+    stable, candidate = state.stable, state.candidate
+    if state.is_rolling_back:
         return None
     found = snapshot.version(candidate.version, candidate.digest) if candidate else None
     if found is not None and found.rejected:
-        return _taken_back(snapshot, now, rollback_marks.REJECTED, found.note)
+        return _rolled_back(snapshot, state, rollback_marks.REJECTED, found.note)
     if stable is None:
         return None
     served, wanted = snapshot.version(stable.version, stable.digest), target.version
-    if served is None or not served.rejected or now.has_failed(*served.key):
+    if served is None or not served.rejected or state.has_failed(*served.key):
         return None
-    if wanted is None or wanted.number >= served.number or now.has_failed(*wanted.key):
+    if wanted is None or wanted.number >= served.number or state.has_failed(*wanted.key):
         return None
     message = f"rolling back from {served.name} to {wanted.name}: {served.note}"
     event = Event("Warning", "RolledBack", message, "RollBack")
-    return Transition(_failed(snapshot, now, rollback_marks.REJECTED, served.note), (event,))
+    return Transition(_failed(snapshot, state, rollback_marks.REJECTED, served.note), (event,))
 
 
-def follow_target(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+def follow_target(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
     """Starts, replaces or gives up the candidate, so that it is the wanted version."""
     wanted = target.version
-    if wanted is None or now.returns:
+    if wanted is None or state.is_rolling_back:
         return None
-    if is_version(now.stable, wanted):
-        return _given_up(snapshot, now, now.candidate) if now.candidate is not None else None
-    if is_version(now.candidate, wanted) or now.has_failed(wanted.name, wanted.digest):
+    if is_version(state.stable, wanted):
+        return _cancelled(snapshot, state, state.candidate) if state.candidate is not None else None
+    if is_version(state.candidate, wanted) or state.has_failed(wanted.name, wanted.digest):
         return None
-    before = f", instead of candidate {now.candidate.version}, from the first step" if now.candidate else ""
-    source = f" to replace {now.stable.version}" if now.stable else ""
+    before = f", instead of candidate {state.candidate.version}, from the first step" if state.candidate else ""
+    source = f" to replace {state.stable.version}" if state.stable else ""
     message = f"starting {wanted.name} ({wanted.digest[:19]}){source}{before}"
-    return Transition(state.start(now, wanted, snapshot.now), (Event("Normal", "RolloutStarted", message, "RollOut"),))
+    return Transition(
+        states.start(state, wanted, snapshot.now), (Event("Normal", "RolloutStarted", message, "RollOut"),)
+    )
 
 
-def _given_up(snapshot: Snapshot, now: State, candidate: CandidateStatus) -> Transition:
+def _cancelled(snapshot: Snapshot, state: State, candidate: CandidateStatus) -> Transition:
     """Only the stable version is wanted. A mark is written before the status: a pass may have ended in between."""
     mark = rollback_marks.own_mark(snapshot, candidate)
     if mark is not None:
-        return _taken_back(snapshot, now, *mark)
-    serves = f"; {now.stable.version} keeps serving" if now.stable else ""
+        return _rolled_back(snapshot, state, *mark)
+    serves = f"; {state.stable.version} keeps serving" if state.stable else ""
     message = f"{candidate.version} is no longer wanted{serves}"
-    return Transition(replace(now, candidate=None), (Event("Normal", "RolloutCancelled", message, "RollOut"),))
+    return Transition(replace(state, candidate=None), (Event("Normal", "RolloutCancelled", message, "RollOut"),))
 
 
-def take_back_broken(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+def roll_back_broken(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
     """A candidate whose pods do not become, or stay, ready goes, as long as another version serves."""
     del target
-    if now.candidate is None or now.stable is None:
+    if state.candidate is None or state.stable is None:
         return None
-    found = readiness.problem(snapshot, now.candidate)
+    found = readiness.problem(snapshot, state.candidate)
     if found is None:
         return None
-    if now.returns:
+    if state.is_rolling_back:
         return None  # the version that it would go back to has failed itself; the status tells
-    return _taken_back(snapshot, now, found.reason, found.message)
+    return _rolled_back(snapshot, state, found.reason, found.message)
 
 
-def analyse(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
-    """Judges the candidate once an interval; too many failures in one step take it back."""
+def analyse(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
+    """Judges the candidate once an interval; too many failures in one step roll it back."""
     del target
-    candidate, wanted, measurement = now.candidate, snapshot.spec.rollout.analysis, snapshot.measurement
+    candidate, wanted, measurement = state.candidate, snapshot.spec.rollout.analysis, snapshot.measurement
     if candidate is None or candidate.step < 0 or wanted is None or measurement is None:
         return None
     last = candidate.last_analysis
@@ -199,7 +202,7 @@ def analyse(snapshot: Snapshot, now: State, target: Target) -> Transition | None
     if snapshot.now - max(looked, measurement.start) < timedelta(seconds=wanted.interval_seconds):
         return None
     workload = readiness.workload_of(snapshot, candidate)
-    stable = readiness.workload_of(snapshot, now.stable)
+    stable = readiness.workload_of(snapshot, state.stable)
     if workload is None:
         return None
     result = analysis.judge(
@@ -218,11 +221,11 @@ def analyse(snapshot: Snapshot, now: State, target: Target) -> Transition | None
             "failures": failures,
             "successes": successes,
             "baseline": router_stats.encode(
-                measurement.after if begins_anew else measurement.before, _clusters(snapshot, now)
+                measurement.after if begins_anew else measurement.before, _clusters(snapshot, state)
             ),
         }
     )
-    after = replace(now, candidate=judged)
+    after = replace(state, candidate=judged)
     if result.verdict == "Error" and (last is None or last.verdict != "Error"):
         message = f"measurement of {candidate.version}: {result.message}"
         return Transition(after, (Event("Warning", "AnalysisError", message, "Analyse"),))
@@ -232,59 +235,59 @@ def analyse(snapshot: Snapshot, now: State, target: Target) -> Transition | None
     event = Event("Warning", "AnalysisFailed", message, "Analyse")
     if failures < wanted.failure_limit:
         return Transition(after, (event,))
-    return _taken_back(snapshot, after, rollback_marks.ANALYSIS_FAILED, result.message)
+    return _rolled_back(snapshot, after, rollback_marks.ANALYSIS_FAILED, result.message)
 
 
-def promote_by_hand(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+def promote_by_hand(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
     """The annotation tidemill.io/promote passes a step that waits for it, else skips to the end."""
     del target
-    asked = new_value(snapshot.annotations, keys.PROMOTE, now.promote)
-    if asked is None:
+    requested = new_value(snapshot.annotations, keys.PROMOTE, state.promote)
+    if requested is None:
         return None
-    noted = replace(now, promote=asked)
-    candidate = now.candidate
+    recorded = replace(state, promote=requested)
+    candidate = state.candidate
     if candidate is None:
-        return Transition(noted)
+        return Transition(recorded)
     if candidate.step < 0:
         return None  # kept until its pods are ready
     step = canary.current(snapshot, candidate)
     if step is not None and step.duration_seconds is None:
-        return _next_step(snapshot, noted, f"by the annotation tidemill.io/promote={asked}")
-    return _promoted(snapshot, noted, f"by the annotation tidemill.io/promote={asked}")
+        return _next_step(snapshot, recorded, f"by the annotation tidemill.io/promote={requested}")
+    return _promoted(snapshot, recorded, f"by the annotation tidemill.io/promote={requested}")
 
 
-def begin(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
-    """Pods are ready: the first version, a return and strategy Immediate take all requests; others their first step."""
+def begin(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
+    """Pods are ready: the first version, a rollback and strategy Immediate get all requests; others the first step."""
     del target
-    candidate = now.candidate
-    if candidate is None or candidate.step >= 0 or not readiness.is_ready(snapshot, now, candidate):
+    candidate = state.candidate
+    if candidate is None or candidate.step >= 0 or not readiness.is_ready(snapshot, state, candidate):
         return None
-    if now.stable is None:
-        return _promoted(snapshot, now, "as the first version")
-    if not readiness.is_visible(snapshot, now, candidate):
+    if state.stable is None:
+        return _promoted(snapshot, state, "as the first version")
+    if not readiness.is_visible(snapshot, state, candidate):
         return None
-    if now.returns:
-        return _promoted(snapshot, now, "as the previous version")
+    if state.is_rolling_back:
+        return _promoted(snapshot, state, "as the previous version")
     if snapshot.spec.rollout.strategy == "Immediate":
-        return _promoted(snapshot, now, "at once (strategy Immediate)")
-    return _next_step(snapshot, now, "its pods are ready")
+        return _promoted(snapshot, state, "at once (strategy Immediate)")
+    return _next_step(snapshot, state, "its pods are ready")
 
 
-def advance(snapshot: Snapshot, now: State, target: Target) -> Transition | None:
+def advance(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
     """Goes on when the step's time is over and its analysis agrees."""
     del target
-    candidate = now.candidate
+    candidate = state.candidate
     if candidate is None or candidate.step < 0:
         return None
     if snapshot.spec.rollout.strategy == "Immediate":
-        return _promoted(snapshot, now, "at once (strategy Immediate)")
+        return _promoted(snapshot, state, "at once (strategy Immediate)")
     ends = canary.end(snapshot, candidate)
     step = canary.current(snapshot, candidate)
     if step is not None and (ends is None or snapshot.now < ends):
         return None
-    if not _analysis_agrees(snapshot, candidate) or not readiness.is_ready(snapshot, now, candidate):
+    if not _analysis_agrees(snapshot, candidate) or not readiness.is_ready(snapshot, state, candidate):
         return None
-    return _next_step(snapshot, now, "the step before is complete")
+    return _next_step(snapshot, state, "the step before is complete")
 
 
 CHAIN: tuple[Policy, ...] = (
@@ -292,9 +295,9 @@ CHAIN: tuple[Policy, ...] = (
     serve_rollback_request,
     abort,
     pickles.refuse,
-    take_back_rejected,
+    roll_back_rejected,
     follow_target,
-    take_back_broken,
+    roll_back_broken,
     analyse,
     promote_by_hand,
     begin,
@@ -302,9 +305,9 @@ CHAIN: tuple[Policy, ...] = (
 )
 
 
-def _clusters(snapshot: Snapshot, now: State) -> list[str]:
+def _clusters(snapshot: Snapshot, state: State) -> list[str]:
     """The router's names of the two versions that an analysis compares."""
-    workloads = (readiness.workload_of(snapshot, record) for record in (now.stable, now.candidate))
+    workloads = (readiness.workload_of(snapshot, record) for record in (state.stable, state.candidate))
     return [version_child(snapshot.name, workload.version) for workload in workloads if workload is not None]
 
 
@@ -318,13 +321,13 @@ def _analysis_agrees(snapshot: Snapshot, candidate: CandidateStatus) -> bool:
     return candidate.successes > 0 or wanted.no_traffic == "Proceed"
 
 
-def _next_step(snapshot: Snapshot, now: State, why: str) -> Transition:
-    candidate = now.candidate
+def _next_step(snapshot: Snapshot, state: State, why: str) -> Transition:
+    candidate = state.candidate
     assert candidate is not None  # noqa: S101  callers checked
     planned = snapshot.spec.rollout.steps
     index = candidate.step + 1
     if index >= len(planned):
-        return _promoted(snapshot, now, why)
+        return _promoted(snapshot, state, why)
     weight = planned[index].weight
     moved = candidate.model_copy(
         update={
@@ -334,26 +337,26 @@ def _next_step(snapshot: Snapshot, now: State, why: str) -> Transition:
             "failures": 0,
             "successes": 0,
             "last_analysis": None,
-            "baseline": router_stats.encode(snapshot.router.scrapes, _clusters(snapshot, now))
+            "baseline": router_stats.encode(snapshot.router.scrapes, _clusters(snapshot, state))
             if snapshot.spec.rollout.analysis
             else None,
         }
     )
     message = f"{candidate.version} gets {weight} % of the requests (step {index + 1} of {len(planned)}): {why}"
-    return Transition(replace(now, candidate=moved), (Event("Normal", "CanaryStep", message, "ShiftTraffic"),))
+    return Transition(replace(state, candidate=moved), (Event("Normal", "CanaryStep", message, "ShiftTraffic"),))
 
 
-def _promoted(snapshot: Snapshot, now: State, why: str) -> Transition:
-    candidate = now.candidate
+def _promoted(snapshot: Snapshot, state: State, why: str) -> Transition:
+    candidate = state.candidate
     assert candidate is not None  # noqa: S101  callers checked
-    replaced = f" in place of {now.stable.version}" if now.stable else ""
+    replaced = f" in place of {state.stable.version}" if state.stable else ""
     message = f"{candidate.version} gets all requests{replaced}, {why}"
-    return Transition(state.promote(now, snapshot.now), (Event("Normal", "Promoted", message, "ShiftTraffic"),))
+    return Transition(states.promote(state, snapshot.now), (Event("Normal", "Promoted", message, "ShiftTraffic"),))
 
 
-def _taken_back(snapshot: Snapshot, now: State, reason: str, message: str) -> Transition:
-    after = state.take_back(now, reason, message, snapshot.spec_digest, snapshot.now)
-    what = now.candidate.version if now.candidate else "the candidate"
-    stays = f"; {now.stable.version} gets all requests" if now.stable else ""
+def _rolled_back(snapshot: Snapshot, state: State, reason: str, message: str) -> Transition:
+    after = states.roll_back(state, reason, message, snapshot.spec_digest, snapshot.now)
+    what = state.candidate.version if state.candidate else "the candidate"
+    stays = f"; {state.stable.version} gets all requests" if state.stable else ""
     event = Event("Warning", "RolledBack", f"{what} was rolled back ({reason}: {message}){stays}", "ShiftTraffic")
     return Transition(after, (event,))

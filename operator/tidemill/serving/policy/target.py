@@ -9,8 +9,8 @@ from tidemill_contracts.storage import ARTIFACT_SCHEMES, URI_LIMIT, parse_uri
 
 
 def choose(snapshot: Snapshot, state: State) -> Target:
-    """The version that spec.model asks for now, when a server can load it."""
-    found = _asked_for(snapshot, state)
+    """The version that spec.model requests now, when a server can load it."""
+    found = _requested(snapshot, state)
     if found.version is None:
         return found
     unreadable = _unreadable(found.version)
@@ -20,15 +20,15 @@ def choose(snapshot: Snapshot, state: State) -> Target:
         return Target(None, pickles.REASON, pickles.refusal(found.version), stalled=True)
     if is_version(state.stable, found.version) or snapshot.runtime_of(found.version).runtime:
         return found
-    asked = snapshot.spec.server.runtime
+    requested = snapshot.spec.server.runtime
     forms = ", ".join(found.version.formats) or "no form"
-    readable = {"ONNX": "onnx", "Native": "skops or joblib"}.get(asked, "onnx, skops or joblib")
-    message = f"{found.version.name} has {forms}, but spec.server.runtime {asked} needs {readable}"
+    readable = {"ONNX": "onnx", "Native": "skops or joblib"}.get(requested, "onnx, skops or joblib")
+    message = f"{found.version.name} has {forms}, but spec.server.runtime {requested} needs {readable}"
     return Target(None, "FormatNotServable", message, stalled=True)
 
 
 def _unreadable(version: Version) -> str:
-    """Why no server can be told the version's uri; records written before uris were checked hold any."""
+    """Why no server can be given the version's uri; records written before uris were checked hold any."""
     if len(version.uri) > URI_LIMIT:
         return f"longer than {URI_LIMIT} characters"
     try:
@@ -42,7 +42,7 @@ def _unreadable(version: Version) -> str:
     )
 
 
-def _asked_for(snapshot: Snapshot, state: State) -> Target:
+def _requested(snapshot: Snapshot, state: State) -> Target:
     model = snapshot.spec.model
     if model.version is not None:
         found = next((v for v in snapshot.versions if v.name == model.version), None)
@@ -66,10 +66,10 @@ def _pinned(found: Version | None, what: str, reason: str, message: str) -> Targ
 
 
 def _newest(snapshot: Snapshot, state: State) -> Target:
-    """The newest approved version that no deployment took back; one that was only where there is no other.
+    """The newest approved version that no deployment rolled back; one that was only where there is no other.
 
-    Never goes back in time: the record of the served version may be gone, or another deployment may have taken it back,
-    which says nothing against it here.
+    Never goes back in time: the record of the served version may be gone, or another deployment may have rolled it
+    back, which says nothing against it here.
     """
     approved = sorted((v for v in snapshot.versions if v.approved), key=lambda v: v.number)
     good = [v for v in approved if not rollback_marks.is_marked(snapshot, state, v)]

@@ -29,9 +29,9 @@ def monitor_requests(monitors: Iterable[Obj], pipeline: str) -> tuple[MonitorReq
     """The newest retrain request of each monitor to a pipeline."""
     found = []
     for monitor in monitors:
-        asked = [a for a in retrain_actions(monitor) if a.get("target") == pipeline]
-        if asked:
-            last = asked[-1]
+        requested = [a for a in retrain_actions(monitor) if a.get("target") == pipeline]
+        if requested:
+            last = requested[-1]
             name = monitor["metadata"]["name"]
             uid = monitor["metadata"].get("uid", "")
             found.append(MonitorRequest(name, uid, last["id"], last.get("cause", ""), last.get("message", "")))
@@ -51,7 +51,7 @@ def config_map_inputs(spec: Mapping[str, Any]) -> list[str]:
 
 
 def retrained_pipelines(monitor: Obj) -> set[str]:
-    """Pipelines that the monitor has asked for a retrain."""
+    """Pipelines of which the monitor has requested a retrain."""
     return {str(a["target"]) for a in retrain_actions(monitor) if a.get("target")}
 
 

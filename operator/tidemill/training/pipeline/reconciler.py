@@ -19,7 +19,7 @@ from tidemill.training.pipeline import observe
 from tidemill.training.pipeline import plan as plans
 from tidemill.training.pipeline.snapshot import CodeContent, MapContent, PipelineSnapshot
 from tidemill.training.records import RunRecord
-from tidemill.training.run_expectations import OwnRuns
+from tidemill.training.run_expectations import RunExpectations
 from tidemill_contracts.revisions import image_code_digest
 
 Obj = dict[str, Any]
@@ -30,10 +30,10 @@ class PipelineReconciler:
 
     kind = "TrainingPipeline"
 
-    def __init__(self, deps: Deps, own_runs: OwnRuns) -> None:
-        """Starts nothing. `own_runs`: is told of every run that is started here."""
+    def __init__(self, deps: Deps, expectations: RunExpectations) -> None:
+        """Starts nothing. `expectations`: learns of every run that is started here."""
         self._deps = deps
-        self._own_runs = own_runs
+        self._expectations = expectations
         self._planned = Memory[tuple[RunRecord, str]]()
         """The run that was last decided on here, and the pipeline's resourceVersion before it."""
         self._config_maps = ConfigMapDigests(deps.client, deps.cache)
@@ -71,7 +71,7 @@ class PipelineReconciler:
         for manifest in plan.apply:
             if manifest["kind"] == "TrainingRun":
                 meta, own = manifest["metadata"], snapshot.object["metadata"]
-                self._own_runs.add(meta["namespace"], meta["name"], own["uid"])
+                self._expectations.expect(meta["namespace"], meta["name"], own["uid"])
                 made = {"creationTimestamp": format_time(snapshot.now), "uid": "", **meta}
                 record = records.run_record({**manifest, "metadata": made})
                 key = Key(self.kind, own["namespace"], own["name"])
@@ -93,14 +93,14 @@ class PipelineReconciler:
             return None
         found = next((o for o in living if o["metadata"]["name"] == record.name), None)
         if found is not None:
-            self._own_runs.saw(found)
+            self._expectations.observed(found)
             return None
         ref, client = ObjectRef(API_VERSION, "TrainingRun", key.namespace, record.name), self._deps.client
         live = await client.get(ref)
         is_ours = live is not None and is_controlled_by(live, uid)
         if live is not None and is_ours and not live["metadata"].get("deletionTimestamp"):
             return None
-        if is_ours or self._own_runs.was_seen(uid, record.name):
+        if is_ours or self._expectations.was_observed(uid, record.name):
             return record
         if live is not None:  # the name is taken: ours could not be made yet
             return None
@@ -126,7 +126,7 @@ class PipelineReconciler:
         return found
 
     def _monitors(self, spec: TrainingPipelineSpec, key: Key) -> list[Obj]:
-        """Monitors that have asked for a retrain; none when spec does not listen to any."""
+        """Monitors that have requested a retrain; none when spec does not listen to any."""
         if not spec.triggers.monitors:
             return []
         return self._deps.cache.naming("ModelMonitor", key.namespace, key.name, observe.retrained_pipelines)

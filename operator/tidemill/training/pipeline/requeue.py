@@ -8,8 +8,8 @@ from typing import Any
 
 from tidemill.core import conditions
 from tidemill.training.pipeline.policy import reporting, throttling, triggers
-from tidemill.training.pipeline.policy.context import Situation
-from tidemill.training.pipeline.policy.probes import Probing
+from tidemill.training.pipeline.policy.context import Context
+from tidemill.training.pipeline.policy.probes import ProbeActions
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
 
 SOON = timedelta(seconds=1)
@@ -19,31 +19,31 @@ SELDOM = timedelta(seconds=30)
 """The longest time between two such looks."""
 
 
-def moments(now: Situation, probe: Probing, status: dict[str, Any]) -> list[datetime | None]:
+def moments(ctx: Context, probe: ProbeActions, status: dict[str, Any]) -> list[datetime | None]:
     """When something may change without any object changing.
 
     What wants a run most may be held longest, as new data is after failures that are themselves tried again soon.
     """
     following = status.get("nextScheduleTime")
-    holds = (throttling.hold(now, verdict) for verdict in triggers.verdicts(now))
+    holds = (throttling.hold(ctx, verdict) for verdict in triggers.verdicts(ctx))
     found: list[datetime | None] = [
         *(hold.until for hold in holds if hold is not None),
         conditions.parse_time(following) if following else None,
         probe.next,
-        throttling.pause_until(now),
+        throttling.pause_until(ctx),
     ]
-    if now.inputs is not None:
-        found += [triggers.settled_at(now, name) for name in triggers.changed_inputs(now, now.inputs)]
+    if ctx.inputs is not None:
+        found += [triggers.settled_at(ctx, name) for name in triggers.changed_inputs(ctx, ctx.inputs)]
     return found
 
 
-def next_report(now: Situation) -> datetime | None:
+def next_report(ctx: Context) -> datetime | None:
     """When status may have something to say of the active run: less and less often where it never has."""
-    if now.history.active is None:
+    if ctx.history.active is None:
         return None
-    age = now.snapshot.now - now.history.active.created
-    soon = now.snapshot.now + min(max(SOON, age / 4), SELDOM)
-    return soon if reporting.shows_trouble(now) else max(now.history.active.created + reporting.QUIET, soon)
+    age = ctx.snapshot.now - ctx.history.active.created
+    soon = ctx.snapshot.now + min(max(SOON, age / 4), SELDOM)
+    return soon if reporting.shows_trouble(ctx) else max(ctx.history.active.created + reporting.QUIET, soon)
 
 
 def seconds(snapshot: PipelineSnapshot, moments: Iterable[datetime | None]) -> float | None:

@@ -84,7 +84,7 @@ class PipelineSnapshot(ObjectSnapshot):
     versions: tuple[VersionRecord, ...] = ()
     """By number, lowest first."""
     requests: tuple[MonitorRequest, ...] = ()
-    """The newest retrain request of each monitor that asked this pipeline."""
+    """The newest retrain request of each monitor to this pipeline."""
     deployments: tuple[DeploymentRecord, ...] = ()
     probes: tuple[ProbeJob, ...] = ()
 

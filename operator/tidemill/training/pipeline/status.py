@@ -1,4 +1,4 @@
-"""The pipeline's status from its situation: what is recorded, and what the conditions say.
+"""The pipeline's status from its context: what is recorded, and what the conditions say.
 
 What each condition and reason means: docs/conditions-training.md. Ready answers "is the spec that I applied in force?":
 a pipeline whose spec has produced a version stays Ready while it trains again; one whose spec has not is Reconciling
@@ -24,7 +24,7 @@ from tidemill.core.conditions import Condition
 from tidemill.training import constants
 from tidemill.training.pipeline.policy import champion as champions
 from tidemill.training.pipeline.policy import retry, schedule, throttling
-from tidemill.training.pipeline.policy.context import Situation
+from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.throttling import Hold
 from tidemill.training.pipeline.state import Verdict
 from tidemill.training.records import RunRecord
@@ -38,12 +38,10 @@ class Held:
     hold: Hold
 
 
-def build(
-    situation: Situation, held: Held | None, states: Sequence[DataState], probed: datetime | None
-) -> dict[str, Any]:
+def build(ctx: Context, held: Held | None, states: Sequence[DataState], probed: datetime | None) -> dict[str, Any]:
     """The whole status in JSON form. `states` and `probed`: what polling knows, and when it last looked."""
-    snapshot, history = situation.snapshot, situation.history
-    before, table = snapshot.pipeline.status, schedule.timetable(situation)
+    snapshot, history = ctx.snapshot, ctx.history
+    before, table = snapshot.pipeline.status, schedule.schedule_state(ctx)
     champion = champions.champion(snapshot, history)
     observed = history.observed
     status = TrainingPipelineStatus(
@@ -72,89 +70,87 @@ def build(
         last_handled_monitor_requests=dict(history.handled_monitors),
     )
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
-    wanted = [*summary(situation, held), *_others(situation, states)]
+    wanted = [*summary(ctx, held), *_others(ctx, states)]
     old = conditions.of(snapshot.object)
     out["conditions"] = conditions.merge(old, wanted, out["observedGeneration"], snapshot.now)
     return out
 
 
-def summary(situation: Situation, held: Held | None) -> list[Condition]:
+def summary(ctx: Context, held: Held | None) -> list[Condition]:
     """Ready, and Reconciling or Stalled."""
-    snapshot, active = situation.snapshot, situation.history.active
+    snapshot, active = ctx.snapshot, ctx.history.active
     if snapshot.pipeline.spec.suspend:
         text = "spec.suspend is true: no run starts" + (f"; run {active.name} continues" if active else "")
         return _ready(constants.SUSPENDED, text)
-    if situation.problem is not None:
-        found = situation.problem
+    if ctx.problem is not None:
+        found = ctx.problem
         return _stalled(found.reason, found.message) if found.stalled else _waiting(found.reason, found.message)
     if active is not None:
         text = f"run {active.name} is in progress: {active.trigger_type}, {active.trigger.get('message', '')}"
-        return (
-            _ready(constants.RUN_IN_PROGRESS, text) if in_force(situation) else _busy(constants.RUN_IN_PROGRESS, text)
-        )
-    if held is not None and held.verdict.type != retry.TRIGGER and not in_force(situation):
+        return _ready(constants.RUN_IN_PROGRESS, text) if in_force(ctx) else _busy(constants.RUN_IN_PROGRESS, text)
+    if held is not None and held.verdict.type != retry.TRIGGER and not in_force(ctx):
         return _busy(constants.RUN_PENDING, f"a run will start: {held.verdict.message}; {held.hold.message}")
-    return _after_last_run(situation)
+    return _after_last_run(ctx)
 
 
-def in_force(situation: Situation) -> bool:
+def in_force(ctx: Context) -> bool:
     """Whether the spec as it is now has produced a version, and some version is in force."""
-    if situation.inputs is None or champions.champion(situation.snapshot, situation.history) is None:
+    if ctx.inputs is None or champions.champion(ctx.snapshot, ctx.history) is None:
         return False
-    wanted = situation.inputs.spec_digest
-    made = any(v.spec_digest == wanted for v in situation.snapshot.versions)
-    return made or any(r.spec_digest == wanted and r.outcome == "True" for r in situation.snapshot.runs)
+    wanted = ctx.inputs.spec_digest
+    made = any(v.spec_digest == wanted for v in ctx.snapshot.versions)
+    return made or any(r.spec_digest == wanted and r.outcome == "True" for r in ctx.snapshot.runs)
 
 
-def _after_last_run(situation: Situation) -> list[Condition]:
-    last = situation.history.newest
-    if last is not None and last.outcome == "False" and not situation.history.is_mended(last):
-        return _after_failure(situation, last)
-    champion = champions.champion(situation.snapshot, situation.history)
-    waits = champions.undecided(situation.snapshot)
+def _after_last_run(ctx: Context) -> list[Condition]:
+    last = ctx.history.newest
+    if last is not None and last.outcome == "False" and not ctx.history.is_mended(last):
+        return _after_failure(ctx, last)
+    champion = champions.champion(ctx.snapshot, ctx.history)
+    waits = champions.undecided(ctx.snapshot)
     if waits is not None:
         text = (
             f"version {waits.name} waits for approval: annotate it with {constants.APPROVE}={waits.digest} or reject it"
         )
         return _ready(constants.AWAITING_APPROVAL, text) if champion else _busy(constants.AWAITING_APPROVAL, text)
-    if champion is not None and situation.history.observed is not None:
-        over = champions.taken_back(situation.snapshot, champion)
-        more = f"; {over.name} was {over.taken_back}" if over else ""
+    if champion is not None and ctx.history.observed is not None:
+        over = champions.rolled_back(ctx.snapshot, champion)
+        more = f"; {over.name} was {over.rolled_back}" if over else ""
         return _ready(constants.TRAINED, f"version {champion.name} is the champion{more}")
-    if champion is None and situation.snapshot.versions:
-        name = situation.snapshot.versions[-1].name
+    if champion is None and ctx.snapshot.versions:
+        name = ctx.snapshot.versions[-1].name
         return _stalled(constants.VERSION_REJECTED, f"version {name} was rejected and no other version is approved")
-    if situation.inputs is not None and situation.inputs.key in situation.history.tried:
+    if ctx.inputs is not None and ctx.inputs.key in ctx.history.tried:
         text = "the run of these inputs was deleted; request another with the annotation tidemill.io/run-requested-at"
         return _stalled(constants.RUN_DELETED, text)
     return _busy(constants.RUN_PENDING, "a run is about to start")
 
 
-def _after_failure(situation: Situation, last: RunRecord) -> list[Condition]:
+def _after_failure(ctx: Context, last: RunRecord) -> list[Condition]:
     if last.reason != constants.REJECTED:
-        text, again = f"run {last.name} failed: {last.message}", retry.retry(situation)
+        text, again = f"run {last.name} failed: {last.message}", retry.retry(ctx)
         if again is None:
             return _stalled(constants.RUN_FAILED, text)
-        when = conditions.format_time(throttling.retry_at(situation, again))
+        when = conditions.format_time(throttling.retry_at(ctx, again))
         return _waiting(constants.RUN_FAILED, f"{text}; retry {again.number} starts at {when}")
     text = f"run {last.name} was rejected: {last.message}"
-    champion = champions.champion(situation.snapshot, situation.history)
-    if champion is not None and in_force(situation):
+    champion = champions.champion(ctx.snapshot, ctx.history)
+    if champion is not None and in_force(ctx):
         return _ready(constants.RUN_REJECTED, f"{text}; version {champion.name} stays the champion")
     return _stalled(constants.RUN_REJECTED, text)
 
 
-def _others(situation: Situation, states: Sequence[DataState]) -> list[Condition]:
+def _others(ctx: Context, states: Sequence[DataState]) -> list[Condition]:
     found = []
-    waits = champions.undecided(situation.snapshot)
+    waits = champions.undecided(ctx.snapshot)
     if waits is not None:
         text = f"version {waits.name} waits for approval of digest {waits.digest}"
         found.append(Condition(constants.APPROVAL_PENDING, "True", constants.AWAITING_APPROVAL, text))
-    triggers = situation.snapshot.pipeline.spec.triggers
-    until = throttling.pause_until(situation)
+    triggers = ctx.snapshot.pipeline.spec.triggers
+    until = throttling.pause_until(ctx)
     if until is not None and (triggers.data_change or triggers.monitors):
         text = (
-            f"the last {situation.history.failures} runs failed or were rejected: new data and monitors start no run "
+            f"the last {ctx.history.failures} runs failed or were rejected: new data and monitors start no run "
             f"before {conditions.format_time(until)}"
         )
         found.append(Condition(constants.TRIGGERS_SLOWED, "True", constants.REPEATED_FAILURES, text))

@@ -15,5 +15,5 @@ def is_finished(run: dict[str, Any]) -> bool:
 
 
 def is_left_reconciling(run: dict[str, Any]) -> bool:
-    """Whether a finished run says that it goes on: an older operator left what it was born with (0093, 0095)."""
+    """Whether a finished run says that it goes on: an older operator left a default condition (0093, 0095)."""
     return conditions.is_true((run.get("status") or {}).get("conditions") or (), conditions.RECONCILING)

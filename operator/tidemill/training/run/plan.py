@@ -1,8 +1,9 @@
 """From a run's snapshot to what is done. A finished run is final: nothing that happens to its Job changes it any more.
 
-A run is born saying that it goes on. Status is written when there is more to say: something keeps the pod from
-starting, it has not started after twenty seconds, another try follows; and once at the end (docs/decisions/0070). The
-end is recorded before a Job that will never start is deleted, so that nobody takes that deletion for somebody else's.
+A run's default conditions say that it goes on. Status is written when there is more to say: something keeps the pod
+from starting, it has not started after twenty seconds, another try follows; and once at the end (docs/decisions/0070).
+The end is recorded before a Job that will never start is deleted, so that nobody takes that deletion for somebody
+else's.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def plan(snapshot: RunSnapshot) -> Plan:
     found = progress(snapshot)
     if found.phase == "Create":
         return _create(snapshot)
-    if found.phase == "Leaving":
+    if found.phase == "Terminating":
         return Plan(requeue_after=requeue.seconds(snapshot, found.until))
     if found.failure is not None:
         return _failed(snapshot, found, found.failure)
@@ -44,7 +45,7 @@ def plan(snapshot: RunSnapshot) -> Plan:
 
 
 def _tidy(snapshot: RunSnapshot) -> Plan:
-    """Removes the Job of a run that ended without it (pending deadline), and a word of its birth from its status."""
+    """Removes the Job of a run that ended without it (pending deadline), and a default condition from its status."""
     left, status = snapshot.job, None
     if observe.is_left_reconciling(snapshot.object):
         kept = [c for c in conditions.of(snapshot.object) if c.get("type") != conditions.RECONCILING]
@@ -71,7 +72,7 @@ def _wait(snapshot: RunSnapshot, found: Progress) -> Plan:
     shown_from = conditions.parse_time(snapshot.job["metadata"]["creationTimestamp"]) + QUIET
     quiet = found.phase == "Running" or snapshot.now < shown_from
     missing = job.config_maps(snapshot) if found.phase == "Pending" else ()  # refused at first, or deleted since
-    if quiet and not found.news and conditions.is_born(snapshot.object):
+    if quiet and not found.report and conditions.has_default_status(snapshot.object):
         again = requeue.seconds(snapshot, None if found.phase == "Running" else shown_from, found.until)
         return Plan(apply=missing, requeue_after=again)
     status = statuses.going_on(snapshot, found)
@@ -80,7 +81,7 @@ def _wait(snapshot: RunSnapshot, found: Progress) -> Plan:
 
 
 def _failed(snapshot: RunSnapshot, found: Progress, why: RunFailure) -> Plan:
-    """The end of a run that failed; a report that is not believed is told by an event as well."""
+    """The end of a run that failed; a report that is not believed is reported by an event as well."""
     events = (Event("Warning", why.reason, why.message, "Judge"),) if why.reason == report_validation.REASON else ()
     return Plan(status=statuses.failed(snapshot, found, why), events=events)
 
@@ -103,7 +104,7 @@ def _judge(snapshot: RunSnapshot, found: Progress, result: TrainingResult) -> Pl
 
 
 def _image(snapshot: RunSnapshot) -> str:
-    """The image by digest where the node reported one, else as it was asked for."""
+    """The image by digest where the node reported one, else as spec has it."""
     pod = job_status.newest(snapshot.pods)
     reported = str(job_status.container_status(pod).get("imageID") or "") if pod else ""
     reported = reported.removeprefix("docker-pullable://")

@@ -14,13 +14,13 @@ from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.engine.contract import Deps
 from tidemill.errors import ApiError
-from tidemill.kube.transform import cached_form
+from tidemill.kube.transform import transform
 from tidemill.training import constants, job_status, records
 from tidemill.training.run import observe
 from tidemill.training.run import plan as plans
 from tidemill.training.run.builders import claim
 from tidemill.training.run.snapshot import JobSeen, RunSnapshot
-from tidemill.training.run_expectations import OwnRuns
+from tidemill.training.run_expectations import RunExpectations
 from tidemill_contracts.training import CONTAINER
 
 logger = logging.getLogger(__name__)
@@ -38,10 +38,10 @@ class RunReconciler:
 
     kind = "TrainingRun"
 
-    def __init__(self, deps: Deps, own_runs: OwnRuns) -> None:
-        """Starts nothing. `own_runs`: those that this process has started itself; is told of every run that is seen."""
+    def __init__(self, deps: Deps, expectations: RunExpectations) -> None:
+        """Starts nothing. `expectations`: runs that this process has started; learns of every run that is seen."""
         self._deps = deps
-        self._own_runs = own_runs
+        self._expectations = expectations
         self._seen: OrderedDict[str, JobSeen] = OrderedDict()
         """What is known of Jobs that were seen, by uid of the run."""
         self._claims: dict[str, float] = {}
@@ -55,7 +55,7 @@ class RunReconciler:
         obj = await self._deps.read(key)
         if obj is None:
             return None
-        self._own_runs.saw(obj)
+        self._expectations.observed(obj)
         if obj["metadata"].get("deletionTimestamp"):
             return None
         uid, finished = obj["metadata"]["uid"], observe.is_finished(obj)
@@ -129,7 +129,7 @@ class RunReconciler:
         meta = obj["metadata"]
         if meta["uid"] in self._seen or run.status.job is not None:
             return True
-        if not conditions.is_born(obj) or self._own_runs.take(meta["namespace"], meta["name"]):
+        if not conditions.has_default_status(obj) or self._expectations.take(meta["namespace"], meta["name"]):
             return False
         changed = active == meta["name"] or await self._deps.client.changed_since(
             "batch/v1", "Job", meta["namespace"], meta["name"], meta["resourceVersion"], meta["uid"]
@@ -149,7 +149,7 @@ class RunReconciler:
         return live, False
 
     async def _pods(self, job: Obj | None) -> list[Obj]:
-        """Pods of the Job. One that ended is asked for live when the cache shows no end: its result decides."""
+        """Pods of the Job. One that ended is read live when the cache shows no end: its result decides."""
         if job is None:
             return []
         uid = job["metadata"]["uid"]
@@ -158,7 +158,7 @@ class RunReconciler:
             return own
         meta = job["metadata"]
         selector = f"{constants.JOB_NAME}={meta['name']}"  # a label that anybody may give to anything
-        live = await self._deps.client.list("v1", "Pod", meta["namespace"], selector, cached_form)
+        live = await self._deps.client.list("v1", "Pod", meta["namespace"], selector, transform)
         return [p for p in live if podspec.is_controlled_by(p, uid)]
 
     async def _log(self, job: Obj | None, own: list[Obj]) -> str | None:
@@ -189,4 +189,4 @@ class RunReconciler:
 
 def _asks_for_claim(job: Obj | None, own: list[Obj]) -> bool:
     """Whether the claim may be what is missing: before the Job is made, and when its pod cannot start."""
-    return job is None or any(job_status.trouble(pod) is not None for pod in own)
+    return job is None or any(job_status.start_failure(pod) is not None for pod in own)

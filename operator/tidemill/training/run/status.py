@@ -31,10 +31,12 @@ def failed(snapshot: RunSnapshot, found: Progress, why: RunFailure) -> dict[str,
     """The status of a run that failed."""
     what = why.category if why.reason == why.category else f"{why.category}, {why.reason}"
     message = f"{what}: {why.message}"
-    told = failures.result_of(job_status.newest(snapshot.pods))
+    reported = failures.result_of(job_status.newest(snapshot.pods))
     partial = None
-    if told is not None and report_validation.refusal(snapshot.run.spec, told) is None:
-        partial = RunResult(data=told.data, rows=told.rows, seconds=told.seconds, warnings=list(told.warnings))
+    if reported is not None and report_validation.refusal(snapshot.run.spec, reported) is None:
+        partial = RunResult(
+            data=reported.data, rows=reported.rows, seconds=reported.seconds, warnings=list(reported.warnings)
+        )
     return _build(snapshot, found, _not_succeeded(constants.FAILED, message), failure=why, result=partial)
 
 

@@ -10,13 +10,13 @@ from tidemill.core import conditions
 from tidemill.core.conditions import Condition
 from tidemill.training import constants
 from tidemill.training.version.policy.approval import GATES, Approval
-from tidemill.training.version.policy.rollback_marks import Marks, marks
+from tidemill.training.version.policy.rollback_marks import RollbackMarks, current_marks
 from tidemill.training.version.snapshot import VersionSnapshot
 
 
 def build(snapshot: VersionSnapshot, found: Approval, deployments: Sequence[str]) -> dict[str, Any]:
     """The whole status in JSON form."""
-    marked = marks(snapshot, found.decision)
+    marked = current_marks(snapshot, found.decision)
     status = ModelVersionStatus(
         observed_generation=snapshot.object["metadata"].get("generation", 0),
         decision=found.decision,
@@ -29,14 +29,14 @@ def build(snapshot: VersionSnapshot, found: Approval, deployments: Sequence[str]
     approved = approved_condition(snapshot, found)
     trio = conditions.trio(ready=True, reason=constants.REGISTERED, message=f"digest {snapshot.version.spec.digest}")
     old = conditions.of(snapshot.object)
-    wanted = [*trio, approved, *taken_back_condition(marked)]
+    wanted = [*trio, approved, *rolled_back_condition(marked)]
     if not marked.taken_back:
         del out["takenBack"]
     out["conditions"] = conditions.merge(old, wanted, out["observedGeneration"], snapshot.now)
     return out
 
 
-def taken_back_condition(marked: Marks) -> list[Condition]:
+def rolled_back_condition(marked: RollbackMarks) -> list[Condition]:
     """TakenBack: True with the newest mark; absent without one."""
     if not marked.taken_back:
         return []

@@ -9,7 +9,7 @@ from tidemill.core import labels, names, podspec
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.training import constants
 from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS, PipelineSnapshot
-from tidemill.training.volumes import Mounts
+from tidemill.training.volumes import PodVolumes
 from tidemill_contracts.training import (
     CONTAINER,
     PROBE_ENV,
@@ -58,7 +58,7 @@ def _delivery(snapshot: PipelineSnapshot, sources: list[DataSource]) -> Delivery
 
 
 def _pod(snapshot: PipelineSnapshot, sources: list[DataSource]) -> dict[str, Any]:
-    mounts, delivery = Mounts(), _delivery(snapshot, sources)
+    mounts, delivery = PodVolumes(), _delivery(snapshot, sources)
     for source in sources:
         mounts.add_uri(source.uri)
         mounts.add_secret(source.secret_ref, source.uri)

@@ -8,20 +8,20 @@ from tidemill.training.records import RunRecord, VersionRecord
 
 
 def champion(snapshot: PipelineSnapshot, history: History) -> VersionRecord | None:
-    """The newest approved version that no deployment took back; where all were, the newest of them.
+    """The newest approved version that no deployment rolled back; where all were, the newest of them.
 
     That of a run that has not reported its end yet does not count.
     """
     active = history.active
     approved = [v for v in snapshot.versions if v.approved and not (active and _is_of(v, active))]
-    good = [v for v in approved if v.taken_back is None]
+    good = [v for v in approved if v.rolled_back is None]
     found = good or approved
     return found[-1] if found else None
 
 
-def taken_back(snapshot: PipelineSnapshot, champion: VersionRecord) -> VersionRecord | None:
-    """The newest approved version that was taken back, above the champion; the champion where all were."""
-    newer = [v for v in snapshot.versions if v.approved and v.taken_back and v.number >= champion.number]
+def rolled_back(snapshot: PipelineSnapshot, champion: VersionRecord) -> VersionRecord | None:
+    """The newest approved version that was rolled back, above the champion; the champion where all were."""
+    newer = [v for v in snapshot.versions if v.approved and v.rolled_back and v.number >= champion.number]
     return newer[-1] if newer else None
 
 

@@ -12,7 +12,7 @@ from tidemill.training.pipeline.state import Inputs, Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class Context:
     """Where a pipeline stands."""
 
     snapshot: PipelineSnapshot
@@ -31,10 +31,10 @@ class Situation:
         return registered and self.history.observed is not None
 
 
-def situation(snapshot: PipelineSnapshot) -> Situation:
+def context(snapshot: PipelineSnapshot) -> Context:
     """Conclude once what all policies need."""
     found = all_inputs.inputs(snapshot)
     past = histories.history(snapshot)
     if isinstance(found, Problem):
-        return Situation(snapshot, past, None, found)
-    return Situation(snapshot, past, found, None)
+        return Context(snapshot, past, None, found)
+    return Context(snapshot, past, found, None)

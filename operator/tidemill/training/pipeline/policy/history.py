@@ -42,7 +42,7 @@ class History:
     last_run: str | None
     last_start: datetime | None
     starts: tuple[datetime, ...]
-    """Starts that were not asked for by hand, oldest first; only kept for maxRunsPerDay."""
+    """Starts that were not requested by hand, oldest first; only kept for maxRunsPerDay."""
     keys: tuple[str, ...]
     tried: frozenset[str]
     failures: int

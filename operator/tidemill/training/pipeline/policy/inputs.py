@@ -18,7 +18,7 @@ from tidemill_contracts.storage import ARTIFACT_SCHEMES, parse_uri
 
 BUILTIN = ("breast-cancer", "diabetes", "digits", "iris", "wine")
 MAX_SPEC_BYTES = 600_000
-"""Of what a run is told: its record holds that and the names of all its fields, and an object may have 1.5 MB."""
+"""Of the inputs of a run: its record holds them and the names of all its fields, and an object may have 1.5 MB."""
 
 
 def outcome_digest(spec: TrainingPipelineSpec) -> str:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from tidemill.api.v1alpha1.training_pipeline import DataState
 from tidemill.core.text import clean
-from tidemill.training.pipeline.policy.context import Situation
+from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.inputs import revision
 from tidemill.training.pipeline.policy.triggers import changed_inputs, settled_at
 from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS, PipelineSnapshot, ProbeJob, kind_of
@@ -24,7 +24,7 @@ ERROR_LIMIT = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Probing:
+class ProbeActions:
     """What to do about probes now."""
 
     start: int | None
@@ -36,34 +36,34 @@ class Probing:
     """When to look again."""
 
 
-def probing(situation: Situation) -> Probing:
+def probe_actions(ctx: Context) -> ProbeActions:
     """Which probe to start, to read and to remove."""
-    snapshot = situation.snapshot
+    snapshot = ctx.snapshot
     last = snapshot.pipeline.status.last_probe_time
     done = tuple(p for p in snapshot.probes if last and p.created <= last)
     open_ = tuple(p for p in snapshot.probes if p not in done)
-    is_stalled = situation.problem is not None and situation.problem.stalled
+    is_stalled = ctx.problem is not None and ctx.problem.stalled
     if not snapshot.probed_sources or snapshot.pipeline.spec.suspend or is_stalled:
-        return Probing(None, None, snapshot.probes, None)
+        return ProbeActions(None, None, snapshot.probes, None)
     if open_:
         unread = open_[0] if open_[0].finished else None
         patience = open_[0].created + timedelta(seconds=PROBE_DEADLINE_SECONDS + 60)
-        return Probing(None, unread, done, patience)
-    due = _due(situation)
+        return ProbeActions(None, unread, done, patience)
+    due = _due(ctx)
     if due > snapshot.now:
-        return Probing(None, None, done, due)
-    return Probing(int(last.timestamp()) if last else 0, None, done, None)
+        return ProbeActions(None, None, done, due)
+    return ProbeActions(int(last.timestamp()) if last else 0, None, done, None)
 
 
-def _due(situation: Situation) -> datetime:
-    snapshot = situation.snapshot
+def _due(ctx: Context) -> datetime:
+    snapshot = ctx.snapshot
     change, last = snapshot.pipeline.spec.triggers.data_change, snapshot.pipeline.status.last_probe_time
     if change is None or last is None:
         return snapshot.now
     due = last + timedelta(seconds=change.poll_seconds * (1 + _jitter(snapshot)))
     names = {source.name for source in snapshot.probed_sources}
-    unsettled = [n for n in changed_inputs(situation, situation.inputs) if n in names] if situation.inputs else []
-    return min([due, *(at for n in unsettled if (at := settled_at(situation, n)))])
+    unsettled = [n for n in changed_inputs(ctx, ctx.inputs) if n in names] if ctx.inputs else []
+    return min([due, *(at for n in unsettled if (at := settled_at(ctx, n)))])
 
 
 def _jitter(snapshot: PipelineSnapshot) -> float:
@@ -71,9 +71,9 @@ def _jitter(snapshot: PipelineSnapshot) -> float:
     return hashlib.sha256(snapshot.object["metadata"]["uid"].encode()).digest()[0] / 2560
 
 
-def data_states(situation: Situation, unread: ProbeJob | None) -> list[DataState]:
+def data_states(ctx: Context, unread: ProbeJob | None) -> list[DataState]:
     """What is known of every input that can change; empty without the trigger dataChange."""
-    snapshot = situation.snapshot
+    snapshot = ctx.snapshot
     if snapshot.pipeline.spec.triggers.data_change is None:
         return []
     names = _changing(snapshot)
@@ -93,14 +93,14 @@ def _state(snapshot: PipelineSnapshot, name: str, result: ProbeResult | None) ->
     elif result is None:
         return before
     else:
-        seen, error = _told(result, name)
+        seen, error = _reported(result, name)
     if seen is None:
         return DataState(name=name, revision=before.revision, since=before.since, error=error and error[:ERROR_LIMIT])
     since = before.since if before.revision == seen else snapshot.now
     return DataState(name=name, revision=seen, since=since)
 
 
-def _told(result: ProbeResult, name: str) -> tuple[str | None, str | None]:
+def _reported(result: ProbeResult, name: str) -> tuple[str | None, str | None]:
     """Revision and error of one input. Its pod belongs to the namespace: what it says may be anything."""
     revision, error = result.revisions.get(name), result.errors.get(name)
     if revision is not None and not is_revision(revision):

@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tidemill.training.pipeline.policy.context import Situation
+from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.records import RunRecord
 
 TRIGGER = "RetryDue"
@@ -31,16 +31,16 @@ class Retry:
 
     last: RunRecord
     number: int
-    """1 for the first try after the run that was asked for."""
+    """1 for the first try after the run that a trigger started."""
     at: datetime
 
 
-def retry(situation: Situation) -> Retry | None:
+def retry(ctx: Context) -> Retry | None:
     """The next try and when it is due; None when the last run goes on, went well, or failed for another reason."""
-    last = situation.history.newest
-    if last is None or situation.history.active is not None or last.outcome != "False":
+    last = ctx.history.newest
+    if last is None or ctx.history.active is not None or last.outcome != "False":
         return None
-    if situation.history.is_mended(last):
+    if ctx.history.is_mended(last):
         return None
     if last.failure.get("category") != "Infrastructure" or last.failure.get("reason") in NOT_AGAIN:
         return None
@@ -53,8 +53,8 @@ def retry(situation: Situation) -> Retry | None:
 
 
 def _number(run: RunRecord) -> int:
-    told = str(run.trigger.get("to") or "")
-    return int(told) if run.trigger_type == TRIGGER and told.isdecimal() else 0
+    reported = str(run.trigger.get("to") or "")
+    return int(reported) if run.trigger_type == TRIGGER and reported.isdecimal() else 0
 
 
 def _share(run: RunRecord) -> float:

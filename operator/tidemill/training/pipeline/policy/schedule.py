@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tidemill.core import cron
-from tidemill.training.pipeline.policy.context import Situation
+from tidemill.training.pipeline.policy.context import Context
 
 
 @dataclass(frozen=True, slots=True)
-class Timetable:
+class ScheduleState:
     """The schedule's state."""
 
     text: str
@@ -26,23 +26,23 @@ class Timetable:
     next: datetime | None
 
 
-def timetable(situation: Situation) -> Timetable | None:
+def schedule_state(ctx: Context) -> ScheduleState | None:
     """The schedule's state now; None without a schedule, with one that cannot be read, or while suspended."""
-    snapshot = situation.snapshot
+    snapshot = ctx.snapshot
     wanted, status, now = snapshot.pipeline.spec.triggers.schedule, snapshot.pipeline.status, snapshot.now
-    if wanted is None or snapshot.pipeline.spec.suspend or (situation.problem and situation.problem.stalled):
+    if wanted is None or snapshot.pipeline.spec.suspend or (ctx.problem and ctx.problem.stalled):
         return None
     text = f"{wanted.cron} {wanted.time_zone}"
     upcoming = cron.next_after(wanted.cron, wanted.time_zone, now)
     if status.schedule != text or status.next_schedule_time is None:
-        return Timetable(text, None, None, upcoming)
+        return ScheduleState(text, None, None, upcoming)
     planned = status.next_schedule_time
-    if situation.history.last_schedule and planned <= situation.history.last_schedule:
-        planned = cron.next_after(wanted.cron, wanted.time_zone, situation.history.last_schedule) or planned
+    if ctx.history.last_schedule and planned <= ctx.history.last_schedule:
+        planned = cron.next_after(wanted.cron, wanted.time_zone, ctx.history.last_schedule) or planned
     if planned > now:
-        return Timetable(text, None, None, planned)
+        return ScheduleState(text, None, None, planned)
     since = planned - timedelta(seconds=1)
     tick = cron.most_recent_missed(wanted.cron, wanted.time_zone, since, now, wanted.starting_deadline_seconds)
     if tick is None:
-        return Timetable(text, None, planned, upcoming)
-    return Timetable(text, tick, None, planned)
+        return ScheduleState(text, None, planned, upcoming)
+    return ScheduleState(text, tick, None, planned)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tidemill.training.pipeline.policy import retry
-from tidemill.training.pipeline.policy.context import Situation
+from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.history import DAY
 from tidemill.training.pipeline.policy.retry import Retry
 from tidemill.training.pipeline.state import Verdict
@@ -31,58 +31,58 @@ class Hold:
     """None: until the active run has ended."""
 
 
-def hold(situation: Situation, verdict: Verdict) -> Hold | None:
+def hold(ctx: Context, verdict: Verdict) -> Hold | None:
     """The longest-lasting reason not to start, None when the run may start."""
-    active = situation.history.active
+    active = ctx.history.active
     if active is not None:
         return Hold(f"run {active.name} is in progress", None)
     if verdict.type == "ManualRequested":
         return None
-    limits = (_interval(situation), _per_day(situation), _pause(situation, verdict), _retry(situation, verdict))
+    limits = (_interval(ctx), _per_day(ctx), _pause(ctx, verdict), _retry(ctx, verdict))
     found = [h for h in limits if h]
-    pending = [h for h in found if h.until is not None and h.until > situation.snapshot.now]
-    return max(pending, key=lambda h: h.until or situation.snapshot.now, default=None)
+    pending = [h for h in found if h.until is not None and h.until > ctx.snapshot.now]
+    return max(pending, key=lambda h: h.until or ctx.snapshot.now, default=None)
 
 
-def pause_until(situation: Situation) -> datetime | None:
+def pause_until(ctx: Context) -> datetime | None:
     """Until when new data and monitors start nothing; None when they may."""
-    failures = situation.history.failures
-    if failures < SLOW_AFTER_FAILURES or situation.history.last_start is None:
+    failures = ctx.history.failures
+    if failures < SLOW_AFTER_FAILURES or ctx.history.last_start is None:
         return None
     doublings = min(failures - SLOW_AFTER_FAILURES, 10)
-    until = situation.history.last_start + min(FIRST_PAUSE * 2**doublings, LONGEST_PAUSE)
-    return until if until > situation.snapshot.now else None
+    until = ctx.history.last_start + min(FIRST_PAUSE * 2**doublings, LONGEST_PAUSE)
+    return until if until > ctx.snapshot.now else None
 
 
-def retry_at(situation: Situation, found: Retry) -> datetime:
+def retry_at(ctx: Context, found: Retry) -> datetime:
     """When the next try starts: limits hold it as they hold every other run."""
-    limits = (_interval(situation), _per_day(situation))
+    limits = (_interval(ctx), _per_day(ctx))
     return max([found.at, *(h.until for h in limits if h is not None and h.until is not None)])
 
 
-def _interval(situation: Situation) -> Hold | None:
-    seconds = situation.snapshot.pipeline.spec.triggers.min_interval_seconds
-    last = situation.history.last_start
+def _interval(ctx: Context) -> Hold | None:
+    seconds = ctx.snapshot.pipeline.spec.triggers.min_interval_seconds
+    last = ctx.history.last_start
     if not seconds or last is None:
         return None
     return Hold(f"spec.triggers.minIntervalSeconds is {seconds}", last + timedelta(seconds=seconds))
 
 
-def _per_day(situation: Situation) -> Hold | None:
-    most = situation.snapshot.pipeline.spec.triggers.max_runs_per_day
-    starts = [s for s in situation.history.starts if s > situation.snapshot.now - DAY]
+def _per_day(ctx: Context) -> Hold | None:
+    most = ctx.snapshot.pipeline.spec.triggers.max_runs_per_day
+    starts = [s for s in ctx.history.starts if s > ctx.snapshot.now - DAY]
     if most is None or len(starts) < most:
         return None
     return Hold(f"spec.triggers.maxRunsPerDay is {most}", starts[-most] + DAY)
 
 
-def _retry(situation: Situation, verdict: Verdict) -> Hold | None:
-    found = retry.retry(situation) if verdict.type == retry.TRIGGER else None
+def _retry(ctx: Context, verdict: Verdict) -> Hold | None:
+    found = retry.retry(ctx) if verdict.type == retry.TRIGGER else None
     return Hold("the infrastructure failed the last run, and the retry waits", found.at) if found else None
 
 
-def _pause(situation: Situation, verdict: Verdict) -> Hold | None:
-    until = pause_until(situation) if verdict.type in SLOWED else None
+def _pause(ctx: Context, verdict: Verdict) -> Hold | None:
+    until = pause_until(ctx) if verdict.type in SLOWED else None
     if until is None:
         return None
-    return Hold(f"the last {situation.history.failures} runs failed or were rejected", until)
+    return Hold(f"the last {ctx.history.failures} runs failed or were rejected", until)

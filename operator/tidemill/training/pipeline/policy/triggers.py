@@ -1,8 +1,8 @@
 """Should a run start? One small function a trigger, in the order of `CHAIN`.
 
-What somebody asked for comes first: such a run also trains what changed meanwhile, so one run serves both. The same
+What somebody requested comes first: such a run also trains what changed meanwhile, so one run serves both. The same
 key is never trained twice by NeverTrained, SpecChanged, CodeChanged and DataChanged; requests by hand, ticks and
-requests of monitors count as asked for (docs/decisions/0004). A retry comes last: any other run serves it, too.
+requests of monitors count as requested (docs/decisions/0004). A retry comes last: any other run serves it, too.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 
 from tidemill.core import conditions, hashing, labels
 from tidemill.training.pipeline.policy import retry
-from tidemill.training.pipeline.policy.context import Situation
-from tidemill.training.pipeline.policy.schedule import timetable
+from tidemill.training.pipeline.policy.context import Context
+from tidemill.training.pipeline.policy.schedule import schedule_state
 from tidemill.training.pipeline.snapshot import kind_of
 from tidemill.training.pipeline.state import Inputs, Verdict
 from tidemill.training.records import ENVIRONMENT, RunRecord
@@ -23,150 +23,151 @@ OVERTAKEN = "CodeChanged"
 """Failure reason of a run whose code changed between the decision and the start of its pod."""
 
 
-Policy = Callable[[Situation, Inputs], Verdict | None]
+Policy = Callable[[Context, Inputs], Verdict | None]
 
 
-def manual_requested(situation: Situation, inputs: Inputs) -> Verdict | None:
+def manual_requested(ctx: Context, inputs: Inputs) -> Verdict | None:
     """The annotation tidemill.io/run-requested-at has another value than the one that was served last.
 
-    A value may come back (a, b, a), and then asks again. The last run that ended sets the names of these runs apart;
-    it stays the same from the decision until the new run has ended, so a second attempt after a crash meets the first.
+    A value may come back (a, b, a), and then is a request again. The last run that ended sets the names of these runs
+    apart; it stays the same from the decision until the new run has ended, so a second attempt after a crash meets the
+    first.
     """
     del inputs
-    annotations = situation.snapshot.object["metadata"].get("annotations") or {}
+    annotations = ctx.snapshot.object["metadata"].get("annotations") or {}
     value = str(annotations.get(labels.RUN_REQUESTED_AT) or "")[:TEXT_LIMIT]
-    if not value or value == situation.history.handled_request:
+    if not value or value == ctx.history.handled_request:
         return None
     message = f"annotation {labels.RUN_REQUESTED_AT}={value[:200]}"
-    suffix = f"m{hashing.short([situation.history.last_run, value], 6)}"
+    suffix = f"m{hashing.short([ctx.history.last_run, value], 6)}"
     return Verdict("ManualRequested", message, after=value, suffix=suffix)
 
 
-def schedule_due(situation: Situation, inputs: Inputs) -> Verdict | None:
+def schedule_due(ctx: Context, inputs: Inputs) -> Verdict | None:
     """A scheduled time has come."""
     del inputs
-    table = timetable(situation)
+    table = schedule_state(ctx)
     if table is None or table.due is None:
         return None
-    wanted = situation.snapshot.pipeline.spec.triggers.schedule
+    wanted = ctx.snapshot.pipeline.spec.triggers.schedule
     zone = f"{wanted.cron} {wanted.time_zone}" if wanted else ""
     when = conditions.format_time(table.due)
     return Verdict("ScheduleDue", f"{when} of {zone}", after=when, suffix=str(int(table.due.timestamp()) // 60))
 
 
-def monitor_requested(situation: Situation, inputs: Inputs) -> Verdict | None:
-    """A ModelMonitor asked for a retrain."""
+def monitor_requested(ctx: Context, inputs: Inputs) -> Verdict | None:
+    """A ModelMonitor requested a retrain."""
     del inputs
-    if situation.snapshot.pipeline.spec.triggers.monitors is None:
+    if ctx.snapshot.pipeline.spec.triggers.monitors is None:
         return None
-    handled = situation.history.handled_monitors
-    request = next((r for r in situation.snapshot.requests if handled.get(r.monitor) != r.id), None)
+    handled = ctx.history.handled_monitors
+    request = next((r for r in ctx.snapshot.requests if handled.get(r.monitor) != r.id), None)
     if request is None:
         return None
     message = f"ModelMonitor {request.monitor}: {request.message}"[:TEXT_LIMIT]
-    uid = situation.snapshot.object["metadata"]["uid"]
+    uid = ctx.snapshot.object["metadata"]["uid"]
     suffix = f"r{hashing.short([uid, request.uid, request.monitor, request.id], 10)}"
     return Verdict(
         "MonitorRequested", message, after=request.cause, id=request.id, monitor=request.monitor, suffix=suffix
     )
 
 
-def never_trained(situation: Situation, inputs: Inputs) -> Verdict | None:
+def never_trained(ctx: Context, inputs: Inputs) -> Verdict | None:
     """No version exists, and these inputs were not tried: the first run, and each change until one succeeds."""
-    if situation.trained or inputs.key in situation.history.tried:
+    if ctx.trained or inputs.key in ctx.history.tried:
         return None
-    if situation.history.observed is None:
+    if ctx.history.observed is None:
         return Verdict("NeverTrained", "this pipeline has never run")
-    if situation.history.newest is None:
+    if ctx.history.newest is None:
         return Verdict("NeverTrained", "no version of this pipeline exists")
-    text = f"no version of this pipeline exists, and its inputs changed after run {situation.history.newest.name}"
-    return Verdict("NeverTrained", text, situation.history.newest.key, inputs.key)
+    text = f"no version of this pipeline exists, and its inputs changed after run {ctx.history.newest.name}"
+    return Verdict("NeverTrained", text, ctx.history.newest.key, inputs.key)
 
 
-def spec_changed(situation: Situation, inputs: Inputs) -> Verdict | None:
+def spec_changed(ctx: Context, inputs: Inputs) -> Verdict | None:
     """A part of spec that decides the outcome changed, or one that decides whether the last, failed run could work."""
-    observed = situation.history.observed
+    observed = ctx.history.observed
     if observed is None:
         return None
-    if observed.spec != inputs.spec_digest and inputs.key not in situation.history.tried:
+    if observed.spec != inputs.spec_digest and inputs.key not in ctx.history.tried:
         return Verdict("SpecChanged", "spec changed since the last run", observed.spec, inputs.spec_digest)
-    return _environment_changed(situation, inputs)
+    return _environment_changed(ctx, inputs)
 
 
-def _environment_changed(situation: Situation, inputs: Inputs) -> Verdict | None:
-    last = situation.history.newest
+def _environment_changed(ctx: Context, inputs: Inputs) -> Verdict | None:
+    last = ctx.history.newest
     if last is None or last.key != inputs.key or last.outcome != "False" or not last.failure:
         return None
-    changed = _changed_environment(situation, last)
+    changed = _changed_environment(ctx, last)
     if not changed:
         return None
     fields = ", ".join("spec.run" if f == "limits" else f"spec.{f}" for f in changed)
     message = f"{fields} changed after run {last.name} failed with {last.failure.get('reason')}"
-    generation = situation.snapshot.object["metadata"].get("generation", 0)
+    generation = ctx.snapshot.object["metadata"].get("generation", 0)
     return Verdict("SpecChanged", message, last.name, f"generation {generation}", suffix=f"g{generation}")
 
 
-def _changed_environment(situation: Situation, last: RunRecord) -> list[str]:
-    spec = situation.snapshot.pipeline.spec.to_json()
+def _changed_environment(ctx: Context, last: RunRecord) -> list[str]:
+    spec = ctx.snapshot.pipeline.spec.to_json()
     spec["limits"] = spec.get("run")
     return [f for f in ENVIRONMENT if (spec.get(f) or None) != (last.environment.get(f) or None)]
 
 
-def code_changed(situation: Situation, inputs: Inputs) -> Verdict | None:
+def code_changed(ctx: Context, inputs: Inputs) -> Verdict | None:
     """The code's content changed."""
-    observed, last = situation.history.observed, situation.history.newest
-    if observed is None or observed.code == inputs.code.digest or inputs.key in situation.history.tried:
+    observed, last = ctx.history.observed, ctx.history.newest
+    if observed is None or observed.code == inputs.code.digest or inputs.key in ctx.history.tried:
         return None
     overtaken = last is not None and last.failure.get("reason") == OVERTAKEN
-    if situation.snapshot.pipeline.spec.triggers.code_change is None and not overtaken:
+    if ctx.snapshot.pipeline.spec.triggers.code_change is None and not overtaken:
         return None
     message = "the code changed" if not overtaken else f"the code changed while run {last.name if last else ''} started"
     return Verdict("CodeChanged", message, observed.code, inputs.code.digest)
 
 
-def data_changed(situation: Situation, inputs: Inputs) -> Verdict | None:
+def data_changed(ctx: Context, inputs: Inputs) -> Verdict | None:
     """An input has a new revision that has stayed the same for settleSeconds."""
-    changed = changed_inputs(situation, inputs)
-    if not changed or inputs.key in situation.history.tried:
+    changed = changed_inputs(ctx, inputs)
+    if not changed or inputs.key in ctx.history.tried:
         return None
-    if any(settled_at(situation, name) is not None for name in changed):
+    if any(settled_at(ctx, name) is not None for name in changed):
         return None
     name = changed[0]
     others = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-    before = situation.history.observed.data.get(name) if situation.history.observed else None
+    before = ctx.history.observed.data.get(name) if ctx.history.observed else None
     return Verdict("DataChanged", f"input {name} has a new revision{others}", before, inputs.data[name])
 
 
-def changed_inputs(situation: Situation, inputs: Inputs) -> list[str]:
+def changed_inputs(ctx: Context, inputs: Inputs) -> list[str]:
     """Names of inputs whose known revision differs from the last run's; none without the trigger dataChange."""
-    observed = situation.history.observed
-    if observed is None or situation.snapshot.pipeline.spec.triggers.data_change is None:
+    observed = ctx.history.observed
+    if observed is None or ctx.snapshot.pipeline.spec.triggers.data_change is None:
         return []
     known = {name: revision for name, revision in inputs.data.items() if revision is not None}
     return [name for name, revision in known.items() if observed.data.get(name, revision) != revision]
 
 
-def settled_at(situation: Situation, name: str) -> datetime | None:
+def settled_at(ctx: Context, name: str) -> datetime | None:
     """When the newest revision of an input will have settled; None when it has.
 
     What a probe saw must be seen again by a probe that late: time alone does not tell that an upload has ended.
     """
-    spec, status = situation.snapshot.pipeline.spec, situation.snapshot.pipeline.status
+    spec, status = ctx.snapshot.pipeline.spec, ctx.snapshot.pipeline.status
     wait = timedelta(seconds=spec.triggers.data_change.settle_seconds if spec.triggers.data_change else 0)
     source = next(s for s in spec.data if s.name == name)
     state = next((d for d in status.data if d.name == name), None)
-    revision = situation.inputs.data.get(name) if situation.inputs else None
-    since = state.since if state and state.since and state.revision == revision else situation.snapshot.now
-    looked = situation.snapshot.now
+    revision = ctx.inputs.data.get(name) if ctx.inputs else None
+    since = state.since if state and state.since and state.revision == revision else ctx.snapshot.now
+    looked = ctx.snapshot.now
     if kind_of(source) == "probed":
         looked = status.last_probe_time or since
     return since + wait if looked < since + wait else None
 
 
-def retry_due(situation: Situation, inputs: Inputs) -> Verdict | None:
+def retry_due(ctx: Context, inputs: Inputs) -> Verdict | None:
     """The infrastructure failed the last run; when it is due, `throttling` says."""
     del inputs
-    found = retry.retry(situation)
+    found = retry.retry(ctx)
     if found is None:
         return None
     message = f"retry {found.number} after run {found.last.name} failed with {found.last.failure.get('reason')}"
@@ -186,9 +187,9 @@ CHAIN: tuple[Policy, ...] = (
 )
 
 
-def verdicts(situation: Situation) -> list[Verdict]:
-    """Every trigger that asks for a run now, most important first; none while suspended or when inputs are missing."""
-    if situation.inputs is None or situation.snapshot.pipeline.spec.suspend:
+def verdicts(ctx: Context) -> list[Verdict]:
+    """Every trigger that calls for a run now, most important first; none while suspended or when inputs are missing."""
+    if ctx.inputs is None or ctx.snapshot.pipeline.spec.suspend:
         return []
-    found = (policy(situation, situation.inputs) for policy in CHAIN)
+    found = (policy(ctx, ctx.inputs) for policy in CHAIN)
     return [v for v in found if v is not None]

@@ -14,7 +14,7 @@ from tidemill.core import hashing, labels, names, podspec
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.training import constants
 from tidemill.training.run.snapshot import RunSnapshot
-from tidemill.training.volumes import mounts_of
+from tidemill.training.volumes import volumes_of
 from tidemill_contracts import training as contract
 from tidemill_contracts.storage import CODE_ROOT
 
@@ -75,7 +75,7 @@ def _rules() -> list[dict[str, Any]]:
 
 def _pod(snapshot: RunSnapshot) -> dict[str, Any]:
     spec, config = snapshot.run.spec, snapshot.config
-    found, delivery = mounts_of(spec), _delivery(snapshot)
+    found, delivery = volumes_of(spec), _delivery(snapshot)
     environment = {
         **delivery.environment,
         "HOME": "/tmp",  # noqa: S108 - an emptyDir of this pod

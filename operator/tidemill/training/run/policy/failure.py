@@ -14,14 +14,14 @@ from tidemill.core.text import clean
 from tidemill.training import job_status
 from tidemill.training.run.policy import report_validation
 from tidemill.training.run.snapshot import RunSnapshot
-from tidemill.training.volumes import mounts_of
+from tidemill.training.volumes import volumes_of
 from tidemill_contracts.training import EXIT_NOT_RETRIABLE, TrainingResult
 
 Obj = dict[str, Any]
 MESSAGE_LIMIT = 4096
 LOG_LIMIT = 4096
 _SIGKILL = 137
-_TERMINATED = "Terminated"  # what the trainer reports when it is told to stop
+_TERMINATED = "Terminated"  # what the trainer reports when it is stopped
 
 
 def failure(category: FailureCategory, reason: str, message: str, log: str | None = None) -> RunFailure:
@@ -30,7 +30,7 @@ def failure(category: FailureCategory, reason: str, message: str, log: str | Non
     return RunFailure(category=category, reason=reason, message=clean(message[:MESSAGE_LIMIT]), log=tail)
 
 
-def report_of(pod: Mapping[str, Any] | None) -> TrainingResult | report_validation.Unreadable | None:
+def report_of(pod: Mapping[str, Any] | None) -> TrainingResult | report_validation.UnreadableReport | None:
     """What the trainer left behind, None for nothing."""
     message = job_status.termination_message(pod) if pod else None
     return report_validation.read(message) if message and message.strip() else None
@@ -39,7 +39,7 @@ def report_of(pod: Mapping[str, Any] | None) -> TrainingResult | report_validati
 def result_of(pod: Mapping[str, Any] | None) -> TrainingResult | None:
     """What the trainer reported, None when it left nothing that can be read."""
     found = report_of(pod)
-    return None if isinstance(found, report_validation.Unreadable) else found
+    return None if isinstance(found, report_validation.UnreadableReport) else found
 
 
 def refused(why: str, log: str | None = None) -> RunFailure:
@@ -72,11 +72,11 @@ def _stopped(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
     result = result_of(pod)
     if result is None or result.failure is None:
         return None
-    told = result.failure
+    reported = result.failure
     why = report_validation.refusal(snapshot.run.spec, result.model_copy(update={"outcome": "Failed"}))
     if why is not None:
         return refused(why, snapshot.log)
-    return failure(told.category, told.reason, told.message, snapshot.log)
+    return failure(reported.category, reported.reason, reported.message, snapshot.log)
 
 
 def _deadline(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
@@ -140,7 +140,7 @@ def _memory_limit(job: Obj) -> str | None:
     return str(limit) if limit else None
 
 
-def not_started(snapshot: RunSnapshot, found: job_status.Trouble | None) -> RunFailure:
+def not_started(snapshot: RunSnapshot, found: job_status.StartFailure | None) -> RunFailure:
     """The failure of a run whose pod did not start within pendingDeadlineSeconds."""
     seconds = snapshot.run.spec.limits.pending_deadline_seconds
     within = f"within spec.run.pendingDeadlineSeconds ({seconds})"
@@ -151,9 +151,9 @@ def not_started(snapshot: RunSnapshot, found: job_status.Trouble | None) -> RunF
         )
         return failure("Infrastructure", "NoPod", text)
     if found is None:
-        text = f"the pod did not start {within}; check that these exist: {mounts_of(snapshot.run.spec).describe()}"
+        text = f"the pod did not start {within}; check that these exist: {volumes_of(snapshot.run.spec).describe()}"
         return failure("Infrastructure", "NotStarted", text)
-    when = "" if found.hopeless else f"the pod did not start {within}: "
+    when = "" if found.permanent else f"the pod did not start {within}: "
     if found.kind == "ImagePull":
         return failure("ImagePull", found.reason, when + found.message)
     if found.kind == "Unschedulable":

@@ -30,16 +30,16 @@ class Scores:
 
 
 def scores(result: TrainingResult, champion: RunChampion | None) -> Scores:
-    """The figures of a run: the champion's are re-scored ones where there are any."""
+    """The scores of a run: the champion's are re-scored ones where there are any."""
     recorded: dict[str, float | None] = dict(champion.metrics) if champion else {}
     rescored = result.champion_metrics
     note = result.champion_note or (None if rescored is not None else "recorded metrics of the champion were used")
     return Scores(result.metrics, champion, recorded if rescored is None else rescored, note)
 
 
-def verdicts(gates: Sequence[Gate], figures: Scores) -> list[GateVerdict]:
+def verdicts(gates: Sequence[Gate], scores: Scores) -> list[GateVerdict]:
     """The outcome of every threshold, in the order of spec; all must have passed."""
-    return [verdict for gate in gates for verdict in _judge(gate, figures)]
+    return [verdict for gate in gates for verdict in _judge(gate, scores)]
 
 
 def summary(found: Sequence[GateVerdict]) -> str:
@@ -47,17 +47,17 @@ def summary(found: Sequence[GateVerdict]) -> str:
     return "; ".join(f"gate {v.metric}: {v.message}" for v in found if not v.passed)
 
 
-def _judge(gate: Gate, figures: Scores) -> list[GateVerdict]:
-    value = _finite(figures.candidate.get(gate.metric))
+def _judge(gate: Gate, scores: Scores) -> list[GateVerdict]:
+    value = _finite(scores.candidate.get(gate.metric))
     if value is None:
-        return [_missing(gate, figures.candidate)]
+        return [_missing(gate, scores.candidate)]
     found = []
     if gate.min is not None:
         found.append(_above(gate.metric, value, gate.min))
     if gate.max is not None:
         found.append(_below(gate.metric, value, gate.max))
     if gate.against_champion is not None:
-        found.append(_against(gate.metric, value, gate.against_champion.min_delta, figures))
+        found.append(_against(gate.metric, value, gate.against_champion.min_delta, scores))
     return found
 
 
@@ -82,11 +82,11 @@ def _below(metric: str, value: float, most: float) -> GateVerdict:
     return GateVerdict(metric=metric, passed=passed, reason=reason, value=value, threshold=most, message=text)
 
 
-def _against(metric: str, value: float, min_delta: float, figures: Scores) -> GateVerdict:
-    if figures.champion is None:
+def _against(metric: str, value: float, min_delta: float, scores: Scores) -> GateVerdict:
+    if scores.champion is None:
         text = "there is no champion to compare with"
         return GateVerdict(metric=metric, passed=True, reason="NoChampion", value=value, message=text)
-    name, theirs = figures.champion.version, _finite(figures.champion_metrics.get(metric))
+    name, theirs = scores.champion.version, _finite(scores.champion_metrics.get(metric))
     if theirs is None:
         text = f"champion {name} has no usable value of this metric to compare with"
         return GateVerdict(metric=metric, passed=False, reason="MetricMissing", value=value, message=text)
@@ -98,8 +98,8 @@ def _against(metric: str, value: float, min_delta: float, figures: Scores) -> Ga
         f"{value:.6g} against {theirs:.6g} of champion {name}, {'lower' if lower else 'higher'} is better: "
         f"delta {delta:+.6g} is {'at least' if passed else 'below'} minDelta {min_delta:.6g}"
     )
-    if figures.champion_note:
-        text += f" ({figures.champion_note})"
+    if scores.champion_note:
+        text += f" ({scores.champion_note})"
     reason = "BetterThanChampion" if passed else "WorseThanChampion"
     # Two numbers near the end of the range can differ by more than there is a number for; JSON has no infinity.
     shown = _finite(threshold)

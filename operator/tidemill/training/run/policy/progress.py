@@ -15,14 +15,14 @@ from tidemill.api.v1alpha1.training_run import FailureCategory, RunFailure
 from tidemill.core import conditions, labels
 from tidemill.core.parsing import INVALID_SPEC
 from tidemill.training import constants, job_status
-from tidemill.training.job_status import Trouble
+from tidemill.training.job_status import StartFailure
 from tidemill.training.run.policy import failure as failures
 from tidemill.training.run.policy import report_validation
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill_contracts.training import TrainingResult
 
 SETTLING = timedelta(seconds=5)
-Phase = Literal["Create", "Queued", "Pending", "Running", "Leaving", "Complete", "Failed"]
+Phase = Literal["Create", "Queued", "Pending", "Running", "Terminating", "Complete", "Failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Progress:
 
     phase: Phase
     message: str = ""
-    news: bool = False
-    """More than being on its way, which every run says of itself from birth: a person should know of it now."""
+    report: bool = False
+    """To be written into status now: more than being on its way, which the default conditions say already."""
     until: datetime | None = None
     """When the answer changes by itself."""
     running_since: datetime | None = None
@@ -54,9 +54,9 @@ def progress(snapshot: RunSnapshot) -> Progress:
     if outcome == "Failed":
         return Progress("Failed", failure=failures.classify(snapshot), running_since=_running_since(snapshot))
     if job["metadata"].get("deletionTimestamp"):
-        return Progress("Leaving")
+        return Progress("Terminating")
     if job_status.is_suspended(job):
-        return Progress("Queued", "the Job waits in its queue", news=True)
+        return Progress("Queued", "the Job waits in its queue", report=True)
     return _active(snapshot)
 
 
@@ -102,7 +102,7 @@ def _complete(snapshot: RunSnapshot) -> Progress:
         lost = failures.failure("Infrastructure", "ResultLost", text, snapshot.log)
         return Progress("Failed", failure=lost, running_since=since)
     newest = results[0]
-    if isinstance(newest, report_validation.Unreadable):
+    if isinstance(newest, report_validation.UnreadableReport):
         return Progress("Failed", failure=failures.refused(newest.why), running_since=since)
     if newest.outcome == "Failed":
         return Progress("Failed", failure=failures.classify(snapshot), running_since=since)
@@ -117,27 +117,27 @@ def _active(snapshot: RunSnapshot) -> Progress:
         if ended:
             return _between_tries(snapshot, ended, since)
         if pod["metadata"].get("deletionTimestamp"):  # once it is gone, nobody else knows when it started
-            return Progress("Running", "the training pod is being stopped", news=True, running_since=since)
+            return Progress("Running", "the training pod is being stopped", report=True, running_since=since)
         return Progress("Running", "the training pod is running", running_since=since)
-    found = job_status.trouble(pod) if pod is not None else None
+    found = job_status.start_failure(pod) if pod is not None else None
     until = _pending_since(snapshot) + timedelta(seconds=snapshot.run.spec.limits.pending_deadline_seconds)
-    if until <= snapshot.now or (found is not None and found.hopeless):
+    if until <= snapshot.now or (found is not None and found.permanent):
         return Progress("Failed", failure=failures.not_started(snapshot, found))
-    return Progress("Pending", _pending_text(found), news=found is not None, until=until)
+    return Progress("Pending", _pending_text(found), report=found is not None, until=until)
 
 
 def _between_tries(snapshot: RunSnapshot, ended: Mapping[str, Any], since: datetime | None) -> Progress:
-    """The pod has ended and the Job has not: normally the Job follows within a second or two, and that is the news."""
+    """The pod has ended and the Job has not: normally the Job follows within a second or two, and that is reported."""
     shown_from = conditions.parse_time(ended["finishedAt"]) + SETTLING if ended.get("finishedAt") else snapshot.now
     if ended.get("exitCode") == 0:
-        return Progress("Leaving")
+        return Progress("Terminating")
     if snapshot.now < shown_from:
-        return Progress("Leaving", until=shown_from)
+        return Progress("Terminating", until=shown_from)
     text = f"attempt {len(snapshot.pods)} ended with exit code {ended.get('exitCode')}; the Job starts another pod"
-    return Progress("Running", text, news=True, running_since=since)
+    return Progress("Running", text, report=True, running_since=since)
 
 
-def _pending_text(found: Trouble | None) -> str:
+def _pending_text(found: StartFailure | None) -> str:
     return f"the pod cannot start: {found.message}" if found else "the pod is starting"
 
 

@@ -11,7 +11,7 @@ def registration(snapshot: RunSnapshot, digest: str) -> Registration:
     """The version that this run made already, that holds its content already, or the next number.
 
     Equal content is named again only when it is the newest version or one in service: otherwise a newer, different
-    version lies between, and going back to the older content is news that deployments must follow.
+    version lies between, and going back to the older content is a change that deployments must follow.
     """
     own = next((v for v in snapshot.versions if v.run == snapshot.name and v.digest == digest), None)
     if own is not None:

@@ -1,6 +1,6 @@
 """May the run's report be believed? Its pod ran code that may write any report, so all of it is held against the spec.
 
-What is checked: every part that is written into a record, and every part by which a server is later told what to load.
+What is checked: every part that is written into a record, and every part by which a server later finds what to load.
 What cannot be checked here is whether a metric was really measured, and whether the folder at the uri has the content
 that the digest names: that a server does, before it loads anything.
 """
@@ -32,20 +32,20 @@ Found = Iterator[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableReport:
     """A report that is there and is none; `why` names the field."""
 
     why: str
 
 
-def read(message: str) -> TrainingResult | Unreadable:
+def read(message: str) -> TrainingResult | UnreadableReport:
     """The report of a termination message, with clean texts; no value is taken for one of another type."""
     try:
         return cleaned(TrainingResult.from_json(message, strict=True))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        return Unreadable(_sentence(f"{place or 'the termination message'}: {first['msg']}"))
+        return UnreadableReport(_sentence(f"{place or 'the termination message'}: {first['msg']}"))
 
 
 def refusal(spec: TrainingRunSpec, result: TrainingResult) -> str | None:
@@ -66,10 +66,10 @@ def _sentence(found: str) -> str:
 
 def cleaned(result: TrainingResult) -> TrainingResult:
     """The report with clean texts."""
-    told = result.failure
+    reported = result.failure
     return result.model_copy(
         update={
-            "failure": told and told.model_copy(update={"message": clean(told.message)}),
+            "failure": reported and reported.model_copy(update={"message": clean(reported.message)}),
             "champion_note": result.champion_note and clean(result.champion_note),
             "onnx": result.onnx and clean(result.onnx),
             "warnings": tuple(clean(text) for text in result.warnings),
@@ -94,10 +94,10 @@ def _uri(spec: TrainingRunSpec, result: TrainingResult) -> Found:
 
 def _formats(spec: TrainingRunSpec, result: TrainingResult) -> Found:
     allowed = ["skops", "onnx", *(["program"] if spec.code.command else []), *(["joblib"] if spec.allow_pickle else [])]
-    told = result.formats
-    if not told or len(set(told)) != len(told) or not set(told) <= set(allowed):
+    reported = result.formats
+    if not reported or len(set(reported)) != len(reported) or not set(reported) <= set(allowed):
         hint = "" if spec.allow_pickle else "; joblib needs spec.allowPickle"
-        yield f"formats: {', '.join(told) or 'none'}; expected some of {', '.join(allowed)}, each once{hint}"
+        yield f"formats: {', '.join(reported) or 'none'}; expected some of {', '.join(allowed)}, each once{hint}"
 
 
 def _metrics(spec: TrainingRunSpec, result: TrainingResult) -> Found:
@@ -167,8 +167,8 @@ def _failure(_: TrainingRunSpec, result: TrainingResult) -> Found:
         yield f"failure.reason: {result.failure.reason!r}; expected one word, like ExpectationFailed"
 
 
-def _names(field: str, told: Mapping[str, object]) -> Found:
-    for name in told:
+def _names(field: str, reported: Mapping[str, object]) -> Found:
+    for name in reported:
         if not is_name(name):
             yield f"{field}: {name!r} is not a name of 1 to {NAME_LIMIT} printable characters"
 

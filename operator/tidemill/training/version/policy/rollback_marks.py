@@ -1,4 +1,4 @@
-"""Marks of deployments that took the version back: which count, and when a person has lifted them.
+"""Marks of deployments that rolled the version back: which count, and when a person has lifted them.
 
 The serving slice writes `status.takenBack`, an entry a ModelDeployment (docs/decisions/0170); here they are only
 carried on and lifted. Two things lift them: a new value of the annotation tidemill.io/retry on the version, and an
@@ -18,7 +18,7 @@ from tidemill.training.version.snapshot import VersionSnapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class RollbackMarks:
     """What is recorded of marks now."""
 
     taken_back: Mapping[str, TakenBack] = field(default_factory=dict)
@@ -26,24 +26,24 @@ class Marks:
     retry: str | None = None
 
 
-def marks(snapshot: VersionSnapshot, decision: Decision | None) -> Marks:
+def current_marks(snapshot: VersionSnapshot, decision: Decision | None) -> RollbackMarks:
     """The marks that count now. `decision`: the one in force, which may just have been made."""
     status, digest = snapshot.version.status, snapshot.version.spec.digest
-    asked = new_value(_annotations(snapshot), labels.RETRY, status.last_handled_retry)
-    lifted = _lifted(snapshot, decision, asked)
+    requested = new_value(_annotations(snapshot), labels.RETRY, status.last_handled_retry)
+    lifted = _lifted(snapshot, decision, requested)
     kept = {
         name: mark
         for name, mark in status.taken_back.items()
         if mark.digest == digest and (lifted is None or mark.time > lifted.time)
     }
-    return Marks(kept, lifted, asked or status.last_handled_retry)
+    return RollbackMarks(kept, lifted, requested or status.last_handled_retry)
 
 
-def _lifted(snapshot: VersionSnapshot, decision: Decision | None, asked: str | None) -> Lifted | None:
+def _lifted(snapshot: VersionSnapshot, decision: Decision | None, requested: str | None) -> Lifted | None:
     """The newest of the lifts: an approval that was lifted by before never takes the place of a later retry."""
     before = snapshot.version.status.lifted
-    if asked is not None:
-        return Lifted(by=f"annotation {labels.RETRY}={asked}", time=snapshot.now)
+    if requested is not None:
+        return Lifted(by=f"annotation {labels.RETRY}={requested}", time=snapshot.now)
     if decision is None or not decision.approved or decision.by == GATES:
         return before
     if before is not None and before.time >= decision.time:
