@@ -21,7 +21,7 @@ from tidemill.engine.clock import Clock
 from tidemill.engine.staged_updates import StagedUpdates
 from tidemill.kube.cache import Cache
 from tidemill.kube.client import KubeClient
-from tidemill.kube.scraping import Scraper
+from tidemill.kube.scraper import Scraper
 from tidemill.kube.transform import is_truncated, strip
 
 Obj = dict[str, Any]

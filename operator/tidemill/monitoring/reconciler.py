@@ -20,7 +20,7 @@ from tidemill.core.podspec import controller_of, is_controlled_by
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
 from tidemill.kube.ownership import PodOwners
-from tidemill.kube.scraping import Limits, pod_url
+from tidemill.kube.scraper import Limits, pod_url
 from tidemill.monitoring import observe, plan, reports, requeue
 from tidemill.monitoring.builders import prometheus, workload
 from tidemill.monitoring.snapshot import (

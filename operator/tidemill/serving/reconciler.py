@@ -25,7 +25,7 @@ from tidemill.core.plan import Key, Plan
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
 from tidemill.kube.ownership import PodOwners
-from tidemill.kube.scraping import Answer, Limits, pod_url
+from tidemill.kube.scraper import Answer, Limits, pod_url
 from tidemill.serving import observe, plan, router_stats
 from tidemill.serving.builders import router as router_builder
 from tidemill.serving.router_stats import Scrape

@@ -18,7 +18,7 @@ from tidemill.core.plan import Key
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
 from tidemill.kube.ownership import PodOwners
-from tidemill.kube.scraping import Limits, pod_url
+from tidemill.kube.scraper import Limits, pod_url
 from tidemill.serving import observe
 from tidemill.serving.requeue import FORM_SECONDS
 from tidemill.serving.snapshot import Version, Workload, is_checked_on_load

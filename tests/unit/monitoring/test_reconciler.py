@@ -14,7 +14,7 @@ from tidemill.core.plan import Key, ObjectRef
 from tidemill.engine.contract import Deps
 from tidemill.errors import Stalled
 from tidemill.kube.cache import Cache
-from tidemill.kube.scraping import Answer, Limits
+from tidemill.kube.scraper import Answer, Limits
 from tidemill.monitoring import observe, reconcilers
 from tidemill.monitoring.builders import workload
 from tidemill.monitoring.reconciler import ModelMonitorReconciler

@@ -14,7 +14,7 @@ from tidemill.core.plan import Key
 from tidemill.engine.contract import Deps
 from tidemill.errors import Stalled
 from tidemill.kube.cache import Cache
-from tidemill.kube.scraping import Answer, Limits
+from tidemill.kube.scraper import Answer, Limits
 from tidemill.serving import reconcilers
 from tidemill.serving.builders import router, server
 from tidemill.serving.policy import rollout

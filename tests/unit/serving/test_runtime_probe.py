@@ -7,7 +7,7 @@ import pytest
 from tests.unit.serving.make import UID, digest, snapshot, stable, version
 from tests.unit.serving.test_reconciler import KEY, Client, World
 
-from tidemill.kube.scraping import Answer, Limits
+from tidemill.kube.scraper import Answer, Limits
 from tidemill.serving import runtime_probe
 from tidemill.serving.builders import server
 from tidemill.serving.requeue import FORM_SECONDS

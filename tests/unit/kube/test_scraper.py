@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tidemill.kube import scraping
-from tidemill.kube.scraping import Answer, Limits, Scraper
+from tidemill.kube import scraper as scraping
+from tidemill.kube.scraper import Answer, Limits, Scraper
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LIMITS = Limits(seconds=0.3, bytes=100_000)
@@ -152,7 +152,7 @@ async def test_large_answers_of_a_namespace_are_in_memory_one_at_a_time(pods: Po
     answers = await asyncio.gather(*(read(*name) for name in names))
     assert answers == [Answer(size)] * 9
     small = len(names) * scraping.LARGE_BYTES
-    assert max(count for _, count in held) <= scraping.LARGE_PLACES * size + small
+    assert max(count for _, count in held) <= scraping.LARGE_SLOTS * size + small
     assert {namespace for namespace, _ in held[:4]} > {"team"}, "one namespace goes before all others"
     assert scraper._held == 0
 
@@ -160,9 +160,9 @@ async def test_large_answers_of_a_namespace_are_in_memory_one_at_a_time(pods: Po
 async def test_a_large_answer_that_gets_no_place_is_given_up_and_counts_as_no_fault(
     pods: Pods, scraper: Scraper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scraping, "LARGE_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(scraping, "LARGE_SLOT_WAIT_SECONDS", 0.05)
     pods.handlers["a"] = body(b"x" * (1 << 20))
-    for _ in range(scraping.LARGE_PLACES):
+    for _ in range(scraping.LARGE_SLOTS):
         await scraper._large.acquire()
     for _ in range(3):
         (answer,) = await scraper.read("team", "u", [pods.url("a")], Limits(5.0, 2 << 20), len)
@@ -197,7 +197,7 @@ async def test_the_time_of_all_pods_of_an_object_is_bounded_together(pods: Pods,
     answers = await scraper.read("team", "u", [pods.url(n) for n in names], LIMITS, bytearray.decode)
     assert loop.time() - began < 3 * LIMITS.seconds
     assert answers == [Answer(error=scraping.LATE)] * 20
-    assert pods.most_waiting <= scraping.AT_ONCE
+    assert pods.most_waiting <= scraping.PODS_AT_ONCE
 
 
 async def test_one_silent_pod_does_not_cost_the_answers_of_its_siblings(pods: Pods, scraper: Scraper) -> None:
@@ -211,9 +211,9 @@ async def test_an_object_that_was_late_rests_and_is_asked_again(pods: Pods, scra
     for _ in range(2):  # once may be the node's fault
         assert (await one(scraper, pods.url("a"))).error == scraping.LATE
     pods.handlers.clear()
-    assert (await one(scraper, pods.url("a"))).error == scraping.RESTING
+    assert (await one(scraper, pods.url("a"))).error == scraping.BACKING_OFF
     assert (await one(scraper, pods.url("a"), owner="another")).value == "up 1\n"
-    time.now += scraping.REST_SECONDS
+    time.now += scraping.BACKOFF_SECONDS
     assert (await one(scraper, pods.url("a"))).value == "up 1\n"
     pods.handlers["a"] = pods.never
     assert (await one(scraper, pods.url("a"))).error == scraping.LATE
@@ -233,7 +233,7 @@ async def test_silent_pods_of_one_namespace_hold_up_neither_others_nor_many_work
         for i in range(30)
     ]
     done, held = await asyncio.wait(reads, timeout=0.3)
-    assert len(held) == scraping.PLACES, "more workers are held by one namespace than it has places"
+    assert len(held) == scraping.SLOTS, "more workers are held by one namespace than it has places"
     assert all(task.result() == [Answer(error=scraping.BUSY)] for task in done)
     answers = await asyncio.gather(*(one(scraper, pods.url("good"), "good", f"g{i}") for i in range(20)))
     assert all(answer.value == "up 1\n" for answer in answers)
@@ -242,7 +242,7 @@ async def test_silent_pods_of_one_namespace_hold_up_neither_others_nor_many_work
     await asyncio.gather(*held, return_exceptions=True)
 
 
-async def test_late_namespaces_share_few_places(pods: Pods, scraper: Scraper, time: Time) -> None:
+async def test_late_namespaces_share_few_slots(pods: Pods, scraper: Scraper, time: Time) -> None:
     pods.handlers["hostile"] = pods.never
     namespaces = [f"n{i}" for i in range(12)]
     await asyncio.gather(*(one(scraper, pods.url("hostile"), n, n) for n in namespaces))
@@ -252,7 +252,7 @@ async def test_late_namespaces_share_few_places(pods: Pods, scraper: Scraper, ti
         for i in range(2)
     ]
     _, held = await asyncio.wait(reads, timeout=0.3)
-    assert len(held) == scraping.LATE_PLACES
+    assert len(held) == scraping.LATE_SLOTS
     for task in held:
         task.cancel()
     await asyncio.gather(*held, return_exceptions=True)

@@ -1,7 +1,7 @@
 """Reads what router and monitor pods say over HTTP, within bounds: whatever runs in a pod may answer anything.
 
 One `read` is for one object of ours, and its bounds in time and bytes hold for all its pods together. Reads of one
-namespace share a few places, and those of namespaces that answered late share fewer still, so that nobody's pods hold
+namespace share a few slots, and those of namespaces that answered late share fewer still, so that nobody's pods hold
 up the passes of others. An answer is parsed while its bytes are counted, one at a time, and then forgotten: so few
 large ones are in memory at a time, whoever sends them. No redirect is followed, no compression is undone, no cookie and
 no credential is sent, and an error is one of a few fixed sentences: what a pod answered never gets into a status by way
@@ -23,29 +23,29 @@ import aiohttp
 
 T = TypeVar("T")
 
-PLACES = 4
+SLOTS = 4
 """Reads of one namespace at the same time."""
-LATE_PLACES = 8
+LATE_SLOTS = 8
 """Reads at the same time of all namespaces together that have answered late."""
-PATIENCE_SECONDS = 0.5
-"""How long a read waits for its place, where its namespace answers in time."""
-REST_SECONDS = 15.0
-"""How long an object is not asked again whose pods were late twice in a row."""
+SLOT_WAIT_SECONDS = 0.5
+"""How long a read waits for its slot, where its namespace answers in time."""
+BACKOFF_SECONDS = 15.0
+"""Backoff of an object whose pods were late twice in a row: it is not scraped meanwhile."""
 LATE_SECONDS = 30.0
 """How long a namespace counts as late."""
-AT_ONCE = 8
-"""Pods of one object that are asked at the same time."""
+PODS_AT_ONCE = 8
+"""Pods of one object that are scraped at the same time."""
 POOL_BYTES = 24 << 20
 """What is held of answers, of the whole cluster."""
 LARGE_BYTES = 256 << 10
 """Answers beyond that size are read a few at a time, one of each namespace."""
-LARGE_PLACES = 2
+LARGE_SLOTS = 2
 """Large answers at the same time; one of them at most is of a namespace that has answered late."""
-LARGE_PATIENCE_SECONDS = 2.0
-"""How long a large answer waits for its place."""
+LARGE_SLOT_WAIT_SECONDS = 2.0
+"""How long a large answer waits for its slot."""
 _REMEMBERED = 10_000
 
-RESTING = "it was too slow a moment ago and is queried again later"
+BACKING_OFF = "it was too slow a moment ago and is queried again later"
 BUSY = "too many pods of this namespace are being queried; it is queried again later"
 FULL = "too many large answers are being read; it is queried again later"
 LATE = "it did not answer in time"
@@ -74,10 +74,10 @@ class Answer(Generic[T]):
 
 
 @dataclass(slots=True)
-class _Lane:
+class _Namespace:
     """What is known of one namespace."""
 
-    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PLACES))
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SLOTS))
     large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     users: int = 0
     late_until: float = 0.0
@@ -88,7 +88,7 @@ class _Budget:
     """Bytes that one read may still take, and the namespace that it is of."""
 
     limit: int
-    lane: _Lane
+    state: _Namespace
     taken: int = 0
 
 
@@ -97,18 +97,18 @@ class _RefusedError(Exception):
 
 
 class Scraper:
-    """Asks pods. Use within one event loop."""
+    """Scrapes pods. Use within one event loop."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Opens nothing yet."""
         self._monotonic = monotonic
         self._session: aiohttp.ClientSession | None = None
-        self._lanes: dict[str, _Lane] = {}
-        self._rests: OrderedDict[str, float] = OrderedDict()
-        """By object that was late the last time, until when it rests."""
+        self._namespaces: dict[str, _Namespace] = {}
+        self._backoff_until: OrderedDict[str, float] = OrderedDict()
+        """By object that was late the last time, the end of its backoff."""
         self._late = 0
         self._held = 0
-        self._large = asyncio.Semaphore(LARGE_PLACES)
+        self._large = asyncio.Semaphore(LARGE_SLOTS)
         self._large_late = asyncio.Semaphore(1)
 
     async def close(self) -> None:
@@ -127,69 +127,71 @@ class Scraper:
         """
         if not urls:
             return []
-        if self._monotonic() < self._rests.get(owner, 0.0):
-            return [Answer(error=RESTING)] * len(urls)
-        async with self._place(namespace) as lane:
-            if lane is None:
+        if self._monotonic() < self._backoff_until.get(owner, 0.0):
+            return [Answer(error=BACKING_OFF)] * len(urls)
+        async with self._slot(namespace) as state:
+            if state is None:
                 return [Answer(error=BUSY)] * len(urls)
-            found = await self._ask_all(urls, _Budget(limits.bytes, lane), limits.seconds, parse)
+            found = await self._ask_all(urls, _Budget(limits.bytes, state), limits.seconds, parse)
             if any(answer.error == LATE for answer in found):
-                self._note_late(lane, owner)
+                self._note_late(state, owner)
             else:
-                self._rests.pop(owner, None)
+                self._backoff_until.pop(owner, None)
             return found
 
     @asynccontextmanager
-    async def _place(self, namespace: str) -> AsyncIterator[_Lane | None]:
-        """A place among the reads of the namespace; None when there is none for now."""
-        lane = self._lanes.setdefault(namespace, _Lane())
-        lane.users += 1
-        is_late = self._monotonic() < lane.late_until
+    async def _slot(self, namespace: str) -> AsyncIterator[_Namespace | None]:
+        """A slot among the reads of the namespace; None when there is none for now."""
+        state = self._namespaces.setdefault(namespace, _Namespace())
+        state.users += 1
+        is_late = self._monotonic() < state.late_until
         try:
-            if not await self._enter(lane, is_late=is_late):
+            if not await self._enter(state, is_late=is_late):
                 yield None
                 return
             self._late += is_late
             try:
-                yield lane
+                yield state
             finally:
                 self._late -= is_late
-                lane.places.release()
+                state.slots.release()
         finally:
-            lane.users -= 1
+            state.users -= 1
             self._sweep()
 
-    async def _enter(self, lane: _Lane, *, is_late: bool) -> bool:
+    async def _enter(self, state: _Namespace, *, is_late: bool) -> bool:
         if is_late:
-            if lane.places.locked() or self._late >= LATE_PLACES:
+            if state.slots.locked() or self._late >= LATE_SLOTS:
                 return False
-            return await lane.places.acquire()  # at once: a place is free
+            return await state.slots.acquire()  # at once: a slot is free
         try:
-            return await asyncio.wait_for(lane.places.acquire(), PATIENCE_SECONDS)
+            return await asyncio.wait_for(state.slots.acquire(), SLOT_WAIT_SECONDS)
         except TimeoutError:
             return False
 
     def _sweep(self) -> None:
         """Forgets namespaces of which nothing has to be remembered."""
-        if len(self._lanes) > PLACES * LATE_PLACES:
+        if len(self._namespaces) > SLOTS * LATE_SLOTS:
             now = self._monotonic()
-            self._lanes = {n: lane for n, lane in self._lanes.items() if lane.users or lane.late_until > now}
+            self._namespaces = {
+                n: state for n, state in self._namespaces.items() if state.users or state.late_until > now
+            }
 
-    def _note_late(self, lane: _Lane, owner: str) -> None:
+    def _note_late(self, state: _Namespace, owner: str) -> None:
         now = self._monotonic()
-        lane.late_until = now + LATE_SECONDS
-        self._rests[owner] = now + (REST_SECONDS if owner in self._rests else 0.0)
-        self._rests.move_to_end(owner)
-        while len(self._rests) > _REMEMBERED:
-            self._rests.popitem(last=False)
+        state.late_until = now + LATE_SECONDS
+        self._backoff_until[owner] = now + (BACKOFF_SECONDS if owner in self._backoff_until else 0.0)
+        self._backoff_until.move_to_end(owner)
+        while len(self._backoff_until) > _REMEMBERED:
+            self._backoff_until.popitem(last=False)
 
     async def _ask_all(
         self, urls: Sequence[str], budget: _Budget, seconds: float, parse: Callable[[bytearray], T]
     ) -> list[Answer[T]]:
-        places = asyncio.Semaphore(AT_ONCE)
+        slots = asyncio.Semaphore(PODS_AT_ONCE)
 
         async def ask(url: str) -> Answer[T]:
-            async with places:
+            async with slots:
                 return await self._ask(url, budget, parse)
 
         tasks = [asyncio.create_task(ask(url)) for url in urls]
@@ -208,17 +210,17 @@ class Scraper:
 
     async def _ask(self, url: str, budget: _Budget, parse: Callable[[bytearray], T]) -> Answer[T]:
         body = bytearray()
-        async with AsyncExitStack() as places:
+        async with AsyncExitStack() as slots:
             try:
-                await self._fetch(url, budget, body, places)
+                await self._fetch(url, budget, body, slots)
                 return Answer(parse(body))
             except _RefusedError as error:
                 return Answer(error=str(error))
             finally:
                 self._held -= len(body)
 
-    async def _fetch(self, url: str, budget: _Budget, body: bytearray, places: AsyncExitStack) -> None:
-        """Reads the answer into `body`; one that grows large waits in `places` for its turn first."""
+    async def _fetch(self, url: str, budget: _Budget, body: bytearray, slots: AsyncExitStack) -> None:
+        """Reads the answer into `body`; one that grows large waits for a slot in `slots` first."""
         try:
             async with self._opened().get(url, allow_redirects=False) as response:
                 if 300 <= response.status < 400:
@@ -233,7 +235,7 @@ class Scraper:
                     if budget.taken > budget.limit:
                         raise _RefusedError(LARGE.format(limit=budget.limit))
                     if not is_large and len(body) + len(chunk) > LARGE_BYTES:
-                        await self._enter_large(budget.lane, places)
+                        await self._enter_large(budget.state, slots)
                         is_large = True
                     if self._held + len(chunk) > POOL_BYTES:
                         raise _RefusedError(FULL)
@@ -244,13 +246,13 @@ class Scraper:
         except (aiohttp.ClientError, OSError, ValueError):
             raise _RefusedError(BROKEN) from None
 
-    async def _enter_large(self, lane: _Lane, places: AsyncExitStack) -> None:
-        """Waits for a place among the large answers; nobody waits long, and what the pod sends waits outside."""
-        is_late = self._monotonic() < lane.late_until
+    async def _enter_large(self, state: _Namespace, slots: AsyncExitStack) -> None:
+        """Waits for a slot among the large answers; nobody waits long, and what the pod sends waits outside."""
+        is_late = self._monotonic() < state.late_until
         try:
-            async with asyncio.timeout(LARGE_PATIENCE_SECONDS):
-                for place in (lane.large, *((self._large_late,) if is_late else ()), self._large):
-                    await places.enter_async_context(place)
+            async with asyncio.timeout(LARGE_SLOT_WAIT_SECONDS):
+                for slot in (state.large, *((self._large_late,) if is_late else ()), self._large):
+                    await slots.enter_async_context(slot)
         except TimeoutError:
             raise _RefusedError(FULL) from None
 
