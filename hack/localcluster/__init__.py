@@ -1,6 +1,6 @@
 """A Kubernetes cluster for tests and demos in one command, whatever the machine has.
 
-`python -m hack.localcluster up|down|load-image|kubeconfig|status`. Standard library only: it runs before anything else.
+`python -m hack.localcluster up|down|load-image|kubeconfig|status`. It runs in the project's environment.
 """
 
 from hack.localcluster.choice import choose_provider

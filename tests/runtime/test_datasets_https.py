@@ -3,13 +3,13 @@
 import functools
 import http.server
 import ssl
-import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from tests.runtime.conftest import write_secret
 
 from tidemill_contracts.artifact import sha256
@@ -20,28 +20,12 @@ from tidemill_runtime.storage.base import StorageError
 ROWS = b"a,b\n1,x\n2,y\n"
 
 
-def openssl(*arguments: str) -> None:
-    """Run the openssl program."""
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)
-
-
-def key(path: Path) -> list[str]:
-    """Return the options that make a new key without a password."""
-    return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(path)]
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ca.pem, and server.pem with the key and certificate of 127.0.0.1 that it signed."""
-    folder = tmp_path_factory.mktemp("ca")
-    (folder / "server.cnf").write_text("subjectAltName=IP:127.0.0.1\n")
-    ca = ["-subj", "/CN=test authority", "-days", "2", "-addext", "keyUsage=critical,keyCertSign"]
-    openssl("req", "-x509", *key(folder / "ca.key"), *ca, "-out", str(folder / "ca.pem"))
-    openssl("req", *key(folder / "server.key"), "-subj", "/CN=server", "-out", str(folder / "server.csr"))
-    signer = ["-CA", str(folder / "ca.pem"), "-CAkey", str(folder / "ca.key"), "-CAcreateserial", "-days", "2"]
-    request = ["-in", str(folder / "server.csr"), "-extfile", str(folder / "server.cnf")]
-    openssl("x509", "-req", *request, *signer, "-out", str(folder / "server.crt"))
-    (folder / "server.pem").write_text((folder / "server.key").read_text() + (folder / "server.crt").read_text())
+    folder, made = tmp_path_factory.mktemp("ca"), trustme.CA()
+    made.cert_pem.write_to_path(folder / "ca.pem")
+    made.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
     return folder
 
 

@@ -1,6 +1,6 @@
 """A few JSON requests to the API server with nothing but the standard library.
 
-It exists because the cluster's own set-up must run before kubectl or a client package is there; no general client.
+For the cluster's own set-up, which must not depend on what it sets up being complete; no general client.
 """
 
 from __future__ import annotations

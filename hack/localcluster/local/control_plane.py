@@ -18,16 +18,13 @@ from hack.localcluster.local import settings as local_settings
 from hack.localcluster.local import watchdog as watchdog_module
 from hack.localcluster.local.binaries import program
 from hack.localcluster.local.client import Client
-from hack.localcluster.local.pki import Pki, write_kubeconfig
+from hack.localcluster.local.pki import NO_GROUP, Pki, write_kubeconfig
 from hack.localcluster.local.processes import Process, start_time
 from hack.localcluster.local.settings import CLUSTER_DOMAIN, Settings
 from hack.localcluster.progress import Progress, wait_until
 from hack.tools.paths import REPOSITORY
 
-_IDENTITIES = {
-    "controller-manager": ("system:kube-controller-manager", ()),
-    "scheduler": ("system:kube-scheduler", ()),
-}
+_USERS = {"controller-manager": "system:kube-controller-manager", "scheduler": "system:kube-scheduler"}
 
 
 class ControlPlane:
@@ -52,14 +49,14 @@ class ControlPlane:
         pki.issue("front-proxy", common_name="front-proxy-client", authority="front-proxy-ca")
         pki.issue("etcd", common_name="etcd", hosts=["localhost", "127.0.0.1"], authority="etcd-ca")
         pki.issue("apiserver-etcd", common_name="kube-apiserver", authority="etcd-ca")
-        for name, (user, groups) in _IDENTITIES.items():
-            self.identity(name, user, groups)
-        certificate, key = pki.issue("admin", common_name="kubernetes-admin", groups=["system:masters"])
+        for name, user in _USERS.items():
+            self.identity(name, user)
+        certificate, key = pki.issue("admin", common_name="kubernetes-admin", group="system:masters")
         write_kubeconfig(settings.admin_kubeconfig, settings.server, pki.authority("ca"), certificate, key)
 
-    def identity(self, name: str, user: str, groups: tuple[str, ...] = ()) -> Path:
+    def identity(self, name: str, user: str, group: str = NO_GROUP) -> Path:
         """A client certificate for `user` and the kubeconfig `config/NAME.kubeconfig` that uses it."""
-        certificate, key = self.pki.issue(name, common_name=user, groups=groups)
+        certificate, key = self.pki.issue(name, common_name=user, group=group)
         path = self.settings.config / f"{name}.kubeconfig"
         write_kubeconfig(path, self.settings.server, self.pki.authority("ca"), certificate, key)
         return path

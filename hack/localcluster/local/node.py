@@ -31,7 +31,7 @@ class Node:
     def write_configuration(self) -> None:
         """Certificates, kubeconfigs and configuration files of every process of the node."""
         s, plane = self.settings, self._plane
-        plane.identity("kubelet", f"system:node:{NODE_NAME}", ("system:nodes",))
+        plane.identity("kubelet", f"system:node:{NODE_NAME}", "system:nodes")
         plane.identity("kube-proxy", "system:kube-proxy")
         plane.identity("coredns", "system:coredns")
         plane.identity("volume-recycler", "tidemill:volume-recycler")

@@ -1,24 +1,19 @@
-"""Certificates and keys of a local cluster, made with the openssl program.
+"""Certificates and keys of a local cluster, made with trustme.
 
-P-256 keys, valid for ten years: the folder is thrown away long before. No certificate of the host is used or changed.
+P-256 keys, valid until 2038: the folder is thrown away long before. No certificate of the host is used or changed.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from hack.localcluster.progress import LocalClusterError
+import trustme
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-_AUTHORITY_EXTENSIONS = [
-    "-addext",
-    "basicConstraints=critical,CA:TRUE",
-    "-addext",
-    "keyUsage=critical,digitalSignature,keyCertSign,cRLSign",
-]
+NO_GROUP = "tidemill"
 
 
 class Pki:
@@ -31,54 +26,54 @@ class Pki:
         """A self-signed authority; returns its certificate."""
         certificate = self.folder / f"{name}.crt"
         if not certificate.exists():
-            self._request(name, f"/CN=tidemill-{name}", _AUTHORITY_EXTENSIONS)
+            made = trustme.CA(organization_name="tidemill", organization_unit_name=name)
+            self._store(name, made.private_key_pem.bytes(), made.cert_pem.bytes(), ".crt")
         return certificate
 
     def issue(
-        self,
-        name: str,
-        *,
-        common_name: str,
-        groups: Iterable[str] = (),
-        hosts: Iterable[str] = (),
-        authority: str = "ca",
+        self, name: str, *, common_name: str, group: str = NO_GROUP, hosts: Iterable[str] = (), authority: str = "ca"
     ) -> tuple[Path, Path]:
-        """A certificate for client use, and for server use when `hosts` (DNS names or IP addresses) are given.
+        """A certificate of a server at `hosts` (DNS names or IP addresses), or of a client when there are none.
 
-        Returns (certificate, key).
+        The API server takes `common_name` for the client's user and `group` for its group; nothing is bound to the
+        default. Returns (certificate, key).
         """
         certificate, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
-        if certificate.exists():
-            return certificate, key
-        subject = "".join(f"/O={group}" for group in groups) + f"/CN={common_name}"
-        names = list(hosts)
-        usage = "clientAuth,serverAuth" if names else "clientAuth"
-        extra = ["-CA", str(self.folder / f"{authority}.crt"), "-CAkey", str(self.folder / f"{authority}.key")]
-        extra += ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", f"extendedKeyUsage={usage}"]
-        if names:
-            entries = ",".join(("IP:" if _is_address(name) else "DNS:") + name for name in names)
-            extra += ["-addext", f"subjectAltName={entries}"]
-        self._request(name, subject, extra)
+        if not certificate.exists():
+            signer = trustme.CA.from_pem(
+                (self.folder / f"{authority}.crt").read_bytes(), (self.folder / f"{authority}.key").read_bytes()
+            )
+            # A client has an alternative name, too: programs written in Go refuse a critical extension that is empty.
+            names = list(hosts) or [f"{name}.client.invalid"]
+            made = signer.issue_cert(
+                *names, common_name=common_name, organization_name=group, organization_unit_name=name
+            )
+            self._store(name, made.private_key_pem.bytes(), made.cert_chain_pems[0].bytes(), ".crt")
         return certificate, key
 
     def key_pair(self, name: str) -> tuple[Path, Path]:
         """A bare P-256 key pair (for ServiceAccount tokens): (public, private)."""
         public, private = self.folder / f"{name}.pub", self.folder / f"{name}.key"
         if not public.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", str(private))
-            _openssl("pkey", "-in", str(private), "-pubout", "-out", str(public))
+            key = ec.generate_private_key(ec.SECP256R1())
+            self._store(
+                name,
+                key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+                key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+                ".pub",
+            )
         return public, private
 
-    def _request(self, name: str, subject: str, extra: list[str]) -> None:
+    def _store(self, name: str, key: bytes, public: bytes, suffix: str) -> None:
+        """Write both files. The public one is what `exists` looks at: it appears last and whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        unfinished = self.folder / f"{name}.crt.new"
-        command = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-sha256"]
-        command += ["-days", "3650", "-subj", subject, "-keyout", str(self.folder / f"{name}.key")]
-        _openssl(*command, *extra, "-out", str(unfinished))
-        # The certificate is what `exists` looks at: it appears last and whole.
-        unfinished.rename(self.folder / f"{name}.crt")
+        private = self.folder / f"{name}.key"
+        private.touch(mode=0o600)
+        private.write_bytes(key)
+        unfinished = self.folder / f"{name}{suffix}.new"
+        unfinished.write_bytes(public)
+        unfinished.rename(self.folder / f"{name}{suffix}")
 
 
 def write_kubeconfig(path: Path, server: str, authority: Path, certificate: Path, key: Path) -> None:
@@ -96,19 +91,3 @@ def write_kubeconfig(path: Path, server: str, authority: Path, certificate: Path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_text(json.dumps(document, indent=1) + "\n")
-
-
-def _is_address(host: str) -> bool:
-    return host.replace(".", "").isdigit() or ":" in host
-
-
-def _openssl(*arguments: str) -> None:
-    program = shutil.which("openssl")
-    if program is None:
-        raise LocalClusterError("openssl is missing; on Debian or Ubuntu: sudo apt-get install -y openssl")
-    # An empty configuration: a host's openssl.cnf may add extensions of its own.
-    done = subprocess.run(
-        [program, *arguments], capture_output=True, text=True, check=False, env={"OPENSSL_CONF": "/dev/null"}
-    )
-    if done.returncode != 0:
-        raise LocalClusterError(f"openssl {arguments[0]} failed: {done.stderr.strip()}")

@@ -20,7 +20,6 @@ _PACKAGES = {
     "ip": "iproute2",
     "modprobe": "kmod",
     "mount": "mount",
-    "openssl": "openssl",
 }
 _CNI_PACKAGE = "containernetworking-plugins"
 
