@@ -1,8 +1,8 @@
-"""`python -m hack.bench.parity`: how often a verified ONNX form answers rows otherwise that its check did not ask.
+"""`python -m hack.bench.parity`: how often a verified ONNX form differs on rows that its check did not try.
 
 Fits generated pairs of steps and estimators on awkward data (nulls, codes beyond 2^24, atoms, single precision), checks
-their ONNX forms as the trainer does, and asks both forms of those that are verified random rows. Rows that the native
-form answers together are asked alone as well, where the check found no dependence on the batch.
+their ONNX forms as the trainer does, and compares both forms of the verified ones on random rows. Where the check found
+no dependence on the batch, rows of a batch are also sent one by one.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ from tidemill_runtime.trainer.model import inspection
 from tidemill_runtime.trainer.package import native, proof
 
 _CODE = 2**24 - 6
-_COMPANY = 64
-_ALONE = 500
+_BATCH_ROWS = 64
+_SINGLE_ROWS = 500
 _NAMES = ("natively", "by ONNX")
 
 
@@ -119,7 +119,7 @@ def table(kind: str, rows: int, random: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def asked(known: pd.DataFrame, rows: int, random: np.random.Generator) -> list[Any]:
+def random_rows(known: pd.DataFrame, rows: int, random: np.random.Generator) -> list[Any]:
     """Random rows: each value one of training, one between two of them, one from a normal distribution, or zero."""
     out = []
     for name in known:
@@ -163,10 +163,10 @@ class Forms:
         return cls(schema, loaded, onnx, converted.report.reason, proved.batching is not False)
 
 
-def differing(first: Predictor, second: Predictor, frame: Frame) -> Iterator[str]:
-    """How each row differs that two forms answer otherwise. A request is refused as one, so then each row is asked."""
-    for start in range(0, frame.rows, _COMPANY):
-        part = frame.part(start, min(start + _COMPANY, frame.rows))
+def differences(first: Predictor, second: Predictor, frame: Frame) -> Iterator[str]:
+    """How each row differs on which two forms disagree. A refused batch is sent row by row."""
+    for start in range(0, frame.rows, _BATCH_ROWS):
+        part = frame.part(start, min(start + _BATCH_ROWS, frame.rows))
         wanted, given = outcome(first, part), outcome(second, part)
         if not isinstance(wanted, Refused) and difference(wanted, given, [1.0], _NAMES) is None:
             continue
@@ -181,16 +181,16 @@ def _columns(frame: Frame) -> list[Any]:
     return [frame.column(i) for i in range(frame.schema.width)]
 
 
-def lonely(model: Predictor, frame: Frame) -> int:
-    """How many rows have another answer alone than in company."""
+def batch_dependent(model: Predictor, frame: Frame) -> int:
+    """How many rows have another prediction as a request of their own than in a batch."""
     count = 0
-    for start in range(0, frame.rows, _COMPANY):
-        part = frame.part(start, min(start + _COMPANY, frame.rows))
+    for start in range(0, frame.rows, _BATCH_ROWS):
+        part = frame.part(start, min(start + _BATCH_ROWS, frame.rows))
         together = outcome(model, part)
         for i in range(0 if isinstance(together, Refused) else part.rows):
             assert not isinstance(together, Refused)
             alone = outcome(model, part.part(i, i + 1))
-            count += difference(together.part(i, i + 1), alone, [1.0], ("in company", "alone")) is not None
+            count += difference(together.part(i, i + 1), alone, [1.0], ("in a batch", "alone")) is not None
     return count
 
 
@@ -204,20 +204,20 @@ class Counts:
     wrong_models: int = 0
     wrong_rows: int = 0
     batched: int = 0
-    lonely_models: int = 0
-    lonely_rows: int = 0
-    alone_rows: int = 0
+    batch_dependent_models: int = 0
+    batch_dependent_rows: int = 0
+    single_rows: int = 0
 
 
-def chosen(models: int) -> list[tuple[str, str]]:
-    """Pairs of steps and an estimator, taken evenly of all."""
+def sample_pairs(models: int) -> list[tuple[str, str]]:
+    """Pairs of steps and an estimator, evenly spaced in the list of all."""
     pairs = list(itertools.product(steps(), estimators()))
     count = min(models, len(pairs))
     return [pairs[i * len(pairs) // count] for i in range(count)]
 
 
 def measure(pairs: Sequence[tuple[str, str]], rows: int, only: str = "") -> Counts:
-    """Fits, checks and asks; `rows` of each verified model. `only`: how the steps' name begins."""
+    """Fit, check and compare; `rows` for each verified model. `only`: how the steps' name begins."""
     found = Counts()
     for number, (before, last) in enumerate(pairs):
         if not before.startswith(only):
@@ -233,28 +233,28 @@ def measure(pairs: Sequence[tuple[str, str]], rows: int, only: str = "") -> Coun
         found.models += 1
         with tempfile.TemporaryDirectory() as folder:
             forms = Forms.of(model, data, Path(folder))
-        _ask(found, forms, asked(data, rows, random), f"{before} + {last}")
+        _compare(found, forms, random_rows(data, rows, random), f"{before} + {last}")
     return found
 
 
-def _ask(found: Counts, forms: Forms, columns: list[Any], name: str) -> None:
+def _compare(found: Counts, forms: Forms, columns: list[Any], name: str) -> None:
     frame = Frame(forms.schema, len(columns[0]), arrays=columns)
-    said = f"native: {forms.reason}"
+    result = f"native: {forms.reason}"
     if forms.onnx is not None:
-        wrong = list(differing(forms.native, forms.onnx, frame))
+        wrong = list(differences(forms.native, forms.onnx, frame))
         found.verified += 1
         found.rows += frame.rows
         found.wrong_models += bool(wrong)
         found.wrong_rows += len(wrong)
-        said = f"verified, {len(wrong)} of {frame.rows} rows differ {wrong[:2] or ''}"
+        result = f"verified, {len(wrong)} of {frame.rows} rows differ {wrong[:2] or ''}"
     if forms.batches:
-        count = lonely(forms.native, frame.part(0, min(_ALONE, frame.rows)))
+        count = batch_dependent(forms.native, frame.part(0, min(_SINGLE_ROWS, frame.rows)))
         found.batched += 1
-        found.alone_rows += min(_ALONE, frame.rows)
-        found.lonely_models += bool(count)
-        found.lonely_rows += count
-        said += f"; {count} rows differ alone" if count else ""
-    print(f"{time.strftime('%H:%M:%S')} {name}: {said}", file=sys.stderr, flush=True)
+        found.single_rows += min(_SINGLE_ROWS, frame.rows)
+        found.batch_dependent_models += bool(count)
+        found.batch_dependent_rows += count
+        result += f"; {count} rows differ alone" if count else ""
+    print(f"{time.strftime('%H:%M:%S')} {name}: {result}", file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -266,14 +266,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")
-        found = measure(chosen(parsed.models), parsed.rows, parsed.only)
+        found = measure(sample_pairs(parsed.models), parsed.rows, parsed.only)
     print(f"models fitted and checked: {found.models}, verified: {found.verified}")
     print(f"verified models with a row that differs: {found.wrong_models}")
     print(f"rows that differ: {found.wrong_rows} of {found.rows}")
     print(
-        f"models found to answer alike alone and in company: {found.batched}, of them otherwise: {found.lonely_models}"
+        f"models whose check found no dependence on the batch: {found.batched}, "
+        f"of them with a row that differs: {found.batch_dependent_models}"
     )
-    print(f"rows that differ alone: {found.lonely_rows} of {found.alone_rows}")
+    print(f"rows that differ alone and in a batch: {found.batch_dependent_rows} of {found.single_rows}")
     return 1 if found.wrong_models else 0
 
 
