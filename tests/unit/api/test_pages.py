@@ -15,6 +15,7 @@ from tidemill.serving import status as serving
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 WORDS = {
     "conditions-serving.md": serving.REASONS | {serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK}
     | {staged_updates.PODS_CURRENT, *staged_updates.REASONS},
@@ -39,7 +40,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", text).replace(" ", "-") for text in texts}
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page: Path) -> None:
     targets = [t for t in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in t]
     places = [(page.parent / path if path else page, anchor) for path, _, anchor in (t.partition("#") for t in targets)]

@@ -1,0 +1,53 @@
+"""Commands and paths that the pages show exist: targets of make, modules to run, files and folders."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+SOURCES = (ROOT, ROOT / "operator", ROOT / "images" / "runtime")
+FOLDERS = ("crds", "docs", "hack", "images", "manifests", "operator", "tests")
+PATH = re.compile(rf"(?<![\w./:-])((?:{'|'.join(FOLDERS)})/[\w./-]*\w/?)(?![\w<{{*…])")
+
+
+def code(page: Path) -> list[str]:
+    """Blocks and spans of code of a page, commands that go on in the next line joined."""
+    text = page.read_text().replace("\\\n", " ")
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [*blocks, *re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose), *re.findall(r"^    (\S.*)$", prose, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_commands_are_there(page: Path) -> None:
+    commands = "\n".join(code(page))
+    targets = set(re.findall(r"(?:^|[;&|( ])make (?:-s )?([a-z][a-z0-9-]*)", commands, flags=re.MULTILINE))
+    modules = set(re.findall(r"python -m ([\w.]+)", commands))
+    missing = {m for m in modules - {"pytest"} if not any(is_module(base / m.replace(".", "/")) for base in SOURCES)}
+
+    assert targets - TARGETS == set()
+    assert missing == set()
+
+
+def is_module(path: Path) -> bool:
+    return path.with_suffix(".py").exists() or (path / "__main__.py").exists()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_paths_are_there(page: Path) -> None:
+    paths = {path for text in code(page) for path in PATH.findall(text)}
+
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
+def test_pages_that_show_no_command_prove_nothing() -> None:
+    readme, contributing = "\n".join(code(PAGES[0])), "\n".join(code(PAGES[1]))
+
+    assert "make demo" in readme
+    assert "python -m pytest" in contributing
+    assert len(PATH.findall(contributing)) > 20
