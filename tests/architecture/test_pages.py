@@ -1,4 +1,4 @@
-"""Commands and paths that the pages show exist: targets of make, modules to run, files and folders."""
+"""What the pages show is true: targets of make, modules to run, files and folders exist, and objects are valid."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+
+from tidemill.api.v1alpha1 import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -43,6 +46,17 @@ def test_paths_are_there(page: Path) -> None:
     paths = {path for text in code(page) for path in PATH.findall(text)}
 
     assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "docs" / "kinds").glob("*.md"))], ids=lambda p: p.name)
+def test_objects_are_valid(page: Path) -> None:
+    kinds = {kind.model_fields["kind"].default: kind for kind in KINDS}
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    documents = [d for block in blocks for d in yaml.safe_load_all(block) if isinstance(d, dict)]
+
+    for document in documents:
+        if str(document.get("apiVersion")).startswith("tidemill.io/"):
+            kinds[document["kind"]].model_validate(document)
 
 
 def test_pages_that_show_no_command_prove_nothing() -> None:
