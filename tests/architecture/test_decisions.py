@@ -62,7 +62,9 @@ def test_every_decision_is_in_the_index_once_under_its_title() -> None:
 
 
 def test_the_index_says_what_was_superseded_as_a_whole() -> None:
-    listed = {n: set(re.findall(r"\d{4}", by)) for n, _, _, by in LINE.findall((FOLDER / "README.md").read_text()) if by}
+    listed = {
+        n: set(re.findall(r"\d{4}", by)) for n, _, _, by in LINE.findall((FOLDER / "README.md").read_text()) if by
+    }
     said = {}
     for path in DECISIONS:
         status = path.read_text().split("\n\n")[1].replace("\n", " ")
