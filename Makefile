@@ -17,9 +17,13 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 # More arguments for `make soak`.
 SOAK_ARGS ?=
+# More arguments for `make mutants`: --sample 300, --only '*.engine.queue'.
+MUTANTS_ARGS ?=
 # Requests of `make fuzz` to each form of the model.
 FUZZ_REQUESTS ?= 100000
 PYTEST = $(PY) -m pytest $(PYTEST_ARGS)
+# Unit tests start often: what they import is compiled once, also where Python is told to write nothing beside the source.
+COMPILED = env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX="$(CURDIR)/.cache/bytecode"
 # kubectl, and the cluster that `make cluster` made unless KUBECONFIG names another.
 KUBECTL = $(CLUSTER) "$$($(PY) -m hack.tools.kubectl)"
 # For tests and programs that call kubectl and others by name.
@@ -43,7 +47,7 @@ setup: .venv/.synced ## Python environment of the project in .venv (uv, from the
 	@touch $@
 
 .PHONY: check
-check: format-check lint types imports generated unit ## The quick gate: format, lint, types, imports, generated files, unit tests
+check: format-check lint types imports generated unit unit-slow ## The quick gate: format, lint, types, imports, generated files, all unit tests
 
 .PHONY: test
 test: ## Everything: check, runtime, integration, cluster, images, e2e; brings up what it needs (the cluster stays up)
@@ -81,14 +85,25 @@ generated: setup ## Fail when generated files are older than their source
 	@$(PY) -m hack.generate --check
 
 .PHONY: unit
-unit: setup ## Pure tests and the rules of the architecture, in seconds
+unit: setup ## Pure tests and the rules of the architecture, in seconds; without those marked slow
+	@$(COMPILED) $(PYTEST) -m "not slow" tests/unit tests/architecture
+
+.PHONY: unit-slow
+unit-slow: setup ## The unit tests marked slow: many examples, other programs, heavy libraries
 	@$(PY) -m hack.tools.kubectl >/dev/null
-	@$(TOOLS) $(PYTEST) tests/unit tests/architecture
+	@$(TOOLS) $(COMPILED) $(PYTEST) -m slow tests/unit tests/architecture
+
+.PHONY: test-programs
+test-programs: setup ## Compile and install what runtime and e2e tests drive, once a machine: S3 server, load generator, public clients
+	@$(PY) -m tests.support.programs
 
 .PHONY: runtime
-runtime: setup ## Trainer, server and monitor together in one process, without a cluster
-	@$(PY) -m tests.support.s3
+runtime: test-programs ## Trainer, server and monitor together in one process, without a cluster
 	@$(PYTEST) tests/runtime
+
+.PHONY: mutants
+mutants: setup ## Plant faults in policies and engine; the unit tests must notice 95 % (MUTANTS_ARGS='--sample 300')
+	@$(COMPILED) $(PY) -m hack.mutants $(MUTANTS_ARGS)
 
 .PHONY: fuzz
 fuzz: setup ## The model server under fuzzers, with another seed each time; FUZZ_REQUESTS=200000 for as many
@@ -101,8 +116,7 @@ integration: setup ## The operator against a real API server and etcd (started b
 	@$(TOOLS) $(PYTEST) tests/integration
 
 .PHONY: e2e
-e2e: cluster images ## The whole loop on a real cluster with real images
-	@$(PY) -m tests.support.s3
+e2e: cluster images test-programs ## The whole loop on a real cluster with real images
 	@$(CLUSTER) $(TOOLS) $(PYTEST) tests/e2e
 
 ##@ A cluster and what runs in it

@@ -7,11 +7,18 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from hack.bench.serving.generator import Form, Load, LoadError, Measurement, binary, measure
+from hack.bench.serving.generator import Form, Load, LoadError, Measurement, binary, measure, program
+from tests.support.programs import needed
 
 Reply = Callable[[int, str], Awaitable[bytes | None]]  # number of the request, from 0, and its body → the answer
 BODIES = ['{"row": 0}', '{"row": 1}', '{"row": 2}']
 FORM = Form("/infer", BODIES, [[0], [1], [2]], ["outputs", 0, "data"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """The generator is compiled beforehand, not by the first test."""
+    needed("the load generator", program())
 
 
 class Server:

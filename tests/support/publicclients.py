@@ -1,7 +1,7 @@
 """Clients that others wrote, each in an environment of its own, against a server that answers known rows.
 
-The programs are in tests/clients; the environments are made by hack.bench.serving.environments from locks with hashes
-and kept in the user's cache.
+The programs are in tests/clients; the environments are made by `make test-programs` from locks with hashes and kept in
+the user's cache.
 """
 
 import json
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hack.bench.serving.environments import NEWEST_PYTHON, environment
+from hack.bench.serving.environments import NEWEST_PYTHON, complete
+from tests.support.programs import needed
 
 PROGRAMS = Path(__file__).parents[1] / "clients"
 ROWS = [[0.5, -1.0, 0.25, 2.0], [-0.3, 0.7, 1.4, -2.2], [1.1, 0.1, -0.6, 0.4]]
@@ -29,10 +30,14 @@ def run(name: str, program: str, asked: dict[str, Any]) -> list[str]:
     Raises:
         AssertionError: a check of the program failed; with what it printed.
     """
-    command = [str(environment(name)), "-W", "ignore", str(PROGRAMS / program)]
+    command = [str(_python(name)), "-W", "ignore", str(PROGRAMS / program)]
     done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, f"after {done.stdout.splitlines()}: {done.stderr[-3000:]}"
     return done.stdout.splitlines()
+
+
+def _python(name: str) -> Path:
+    return needed(f"the environment of {name}", complete(name)).with_name("bin") / "python"
 
 
 def check_mlserver_infer(folder: Path, asked: dict[str, Any], *, binary: bool) -> None:
@@ -54,7 +59,7 @@ def _mlserver_infer(folder: Path, url: str, model: str, requests: list[dict[str,
     """
     source, target = folder / "requests.jsonl", folder / "answers.jsonl"
     source.write_text("".join(json.dumps(request) + "\n" for request in requests))
-    program = environment("mlserver").with_name("mlserver")
+    program = _python("mlserver").with_name("mlserver")
     command = [
         str(program),
         "infer",

@@ -1,7 +1,4 @@
-"""A real S3 server for tests: versitygw over a temporary folder, built from its Go module once per machine.
-
-`python -m tests.support.s3` builds it beforehand, so that no test's time limit has to hold a build.
-"""
+"""A real S3 server for tests: versitygw over a temporary folder, built from its Go module by `make test-programs`."""
 
 import contextlib
 import os
@@ -15,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from hack.tools.go import built_once, go_toolchain
 from hack.tools.paths import cache_folder
+from tests.support.programs import needed
 
 VERSION = "v1.8.0"
 MODULE = f"github.com/versity/versitygw/cmd/versitygw@{VERSION}"
@@ -46,6 +42,9 @@ class S3Server:
 
     def client(self) -> Any:
         """Return another vendor's client, to look at what ours wrote."""
+        import boto3  # takes longer than most tests
+        from botocore.config import Config
+
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -57,13 +56,26 @@ class S3Server:
 
 
 def binary() -> Path:
-    """Return the server's binary, building it into the user's cache when it is not there yet (two minutes).
+    """Return the server's binary.
+
+    Raises:
+        RuntimeError: it was not built; names the command that does.
+    """
+    return needed("the S3 server", _program())
+
+
+def build() -> None:
+    """Build the server into the user's cache when it is not there yet (two minutes).
 
     Raises:
         ToolError: there is no Go and it cannot be installed.
         RuntimeError: the build failed; the message is what Go said.
     """
-    return built_once(cache_folder() / "versitygw" / VERSION / "versitygw", _build)
+    built_once(_program(), _build)
+
+
+def _program() -> Path:
+    return cache_folder() / "versitygw" / VERSION / "versitygw"
 
 
 def _build(path: Path) -> None:
@@ -105,7 +117,3 @@ def _wait(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
             return
         time.sleep(0.05)
     raise RuntimeError(f"versitygw does not listen: {log.read_text()}")
-
-
-if __name__ == "__main__":
-    binary()

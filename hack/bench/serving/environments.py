@@ -17,7 +17,6 @@ LOCKS = Path(__file__).with_name("locks")
 # Beyond these the peer, or public client, does not install.
 NEWEST_PYTHON = {"mlserver": (3, 12), "kserve": (3, 12), "bentoml": (3, 13), "tritonclient": (3, 14)}
 _UV = TOOLS / "bin" / "uv"
-_COMPLETE = "complete"
 # BentoML 1.4.40 asks for certificate authorities newer than the newest release; serving on loopback needs none.
 _OVERRIDES = LOCKS / "overrides.txt"
 
@@ -26,11 +25,11 @@ class PeerError(RuntimeError):
     """A peer cannot be installed on this machine; says why."""
 
 
-def environment(name: str) -> Path:
-    """Return a peer's Python, its environment installed when the lock is new.
+def complete(name: str) -> Path:
+    """Return the file that is there when the environment of a peer's present lock is complete.
 
     Raises:
-        PeerError: this Python is too new for the peer, or the installation failed.
+        PeerError: this Python is too new for the peer.
     """
     if sys.version_info[:2] > NEWEST_PYTHON[name]:
         newest = ".".join(map(str, NEWEST_PYTHON[name]))
@@ -38,14 +37,23 @@ def environment(name: str) -> Path:
     lock = LOCKS / f"{name}.txt"
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     digest = hashlib.sha256(lock.read_bytes() + python.encode()).hexdigest()[:16]
-    folder = cache_folder() / "peers" / f"{name}-{digest}"
-    program = folder / "bin" / "python"
-    if not (folder / _COMPLETE).exists():
-        _run([str(_UV), "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
+    return cache_folder() / "peers" / f"{name}-{digest}" / "complete"
+
+
+def environment(name: str) -> Path:
+    """Return a peer's Python, its environment installed when the lock is new.
+
+    Raises:
+        PeerError: this Python is too new for the peer, or the installation failed.
+    """
+    mark = complete(name)
+    program = mark.with_name("bin") / "python"
+    if not mark.exists():
+        _run([str(_UV), "venv", "--quiet", "--clear", "--python", sys.executable, str(mark.parent)])
         # Compiled as an image build would: cold starts are not to pay for it.
-        options = ["--require-hashes", "--no-deps", "--compile-bytecode"]
-        _run([str(_UV), "pip", "install", "--quiet", "--python", str(program), *options, "-r", str(lock)])
-        (folder / _COMPLETE).touch()
+        options = ["--require-hashes", "--no-deps", "--compile-bytecode", "-r", str(LOCKS / f"{name}.txt")]
+        _run([str(_UV), "pip", "install", "--quiet", "--python", str(program), *options])
+        mark.touch()
     return program
 
 

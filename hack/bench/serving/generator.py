@@ -90,27 +90,32 @@ def _flat(value: Any) -> list[Any]:
     return [scalar for item in value for scalar in _flat(item)] if isinstance(value, list) else [value]
 
 
+def program() -> Path:
+    """Return where the program of this source is, or would be."""
+    sources = sorted(path for path in _SOURCE.iterdir() if path.suffix == ".go" and not path.stem.endswith("_test"))
+    digest = hashlib.sha256()
+    for path in [_SOURCE / "go.mod", *sources]:
+        digest.update(path.read_bytes())
+    return cache_folder() / "loadgen" / digest.hexdigest()[:16] / "loadgen"
+
+
 def binary() -> Path:
     """Return the program, built when its source is new.
 
     Raises:
         LoadError: the build failed; says what Go said.
     """
-    sources = sorted(path for path in _SOURCE.iterdir() if path.suffix == ".go" and not path.stem.endswith("_test"))
-    digest = hashlib.sha256()
-    for path in [_SOURCE / "go.mod", *sources]:
-        digest.update(path.read_bytes())
-    return built_once(cache_folder() / "loadgen" / digest.hexdigest()[:16] / "loadgen", _build)
+    return built_once(program(), _build)
 
 
-def _build(program: Path) -> None:
-    unfinished = program.with_suffix(".new")
+def _build(target: Path) -> None:
+    unfinished = target.with_suffix(".new")
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
     command = [str(go_toolchain()), "build", "-trimpath", "-ldflags", "-s -w", "-o", str(unfinished), "."]
     done = subprocess.run(command, cwd=_SOURCE, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise LoadError(f"`{' '.join(command)}` failed: {done.stderr.strip()[-2000:]}")
-    unfinished.rename(program)
+    unfinished.rename(target)
 
 
 def measure(address: str, form: Form, load: Load, pids: Iterable[int] = ()) -> Measurement:
