@@ -1,0 +1,75 @@
+"""`python -m hack.mutants [--sample N] [--seed N] [--only GLOB] [--jobs N] [--goal PERCENT] [--list]`."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import os
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from hack.mutants import listed, report
+from hack.mutants.faults import Module, read
+from hack.mutants.judging import Judge
+from hack.mutants.planting import module_name
+from hack.mutants.suite import SuiteError
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "operator"
+TARGETS = ("tidemill/**/policy/**/*.py", "tidemill/engine/*.py")
+TESTS = ("tests/unit",)
+
+
+def modules() -> dict[str, Module]:
+    """The modules in which faults are planted, by name."""
+    paths = sorted({path for pattern in TARGETS for path in SOURCE.glob(pattern)})
+    return {name: read(name, path) for path in paths if (name := module_name(path, SOURCE))}
+
+
+def main() -> int:
+    """0 when as much was noticed as the goal asks for, 1 when not, 2 when it could not be judged."""
+    arguments = _arguments()
+    known = modules()
+    every = [fault for module in known.values() for fault in module.faults]
+    excused = listed.equivalent()
+    if unknown := listed.unknown(excused, every):
+        print("\n".join(f"error: {listed.FILE.name} names a fault that does not exist: {name}" for name in unknown))
+        return 2
+    faults = [f for f in every if fnmatch.fnmatch(f.module, arguments.only) and listed.key(f) not in excused]
+    if arguments.sample and arguments.sample < len(faults):
+        chosen = random.Random(arguments.seed).sample(range(len(faults)), arguments.sample)
+        faults = [faults[place] for place in sorted(chosen)]
+    if arguments.list:
+        print("\n".join(fault.name for fault in faults))
+        return 0
+    started = time.monotonic()
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    print(f"planting {len(faults)} faults, {arguments.jobs} at a time", file=sys.stderr)
+    try:
+        with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
+            judge = Judge(known, SOURCE / "tidemill", TESTS, arguments.jobs, Path(scratch))
+            results = judge.results(faults)
+    except SuiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(report.text(results, len(excused), time.monotonic() - started, arguments.goal))
+    return 0 if report.share(results) >= arguments.goal else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m hack.mutants")
+    parser.add_argument("--sample", type=int, metavar="N", help="so many faults, chosen by the seed, instead of all")
+    parser.add_argument("--seed", type=int, default=13, metavar="N")
+    parser.add_argument("--only", default="*", metavar="GLOB", help="only modules of such names: '*.engine.queue'")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N")
+    parser.add_argument("--goal", type=float, default=95.0, metavar="PERCENT", help="how many must be noticed")
+    parser.add_argument("--list", action="store_true", help="name the faults, plant none")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,119 @@
+"""Plants faults one after the other, runs for each the tests that may notice it, and says what became of it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from hack.mutants import suite
+from hack.mutants.faults import Fault, Module
+from hack.mutants.processes import TIMED_OUT, Limits, forked
+from hack.mutants.report import Result
+
+IMPORTED_BEFORE = ("aiohttp.web", "kopf", "prometheus_client", "yaml", "tidemill.api.v1alpha1")
+"""What takes long to import and has no fault in it."""
+ANEW_SECONDS = 3.0
+"""How long the imports and the collection of a few files take, where a process begins without them."""
+_BASELINE_SECONDS = 600.0
+_ALL_SECONDS = 7200.0
+
+
+class Judge:
+    """Knows which tests execute which line; needs a process that has not imported the modules with faults."""
+
+    def __init__(
+        self, modules: Mapping[str, Module], source: Path, tests: Sequence[str], jobs: int, scratch: Path
+    ) -> None:
+        """`modules` by name; `source`: the folder of packages; `tests`: files or folders, from the working directory.
+
+        Raises suite.SuiteError when the tests fail without any fault.
+        """
+        self._modules, self._source, self._tests = modules, source, tests
+        self._jobs, self._scratch = jobs, scratch
+        self._results: dict[Fault, Result] = {}
+        for name in IMPORTED_BEFORE:
+            importlib.import_module(name)
+        recorded = scratch / "baseline.json"
+        code = self._apart(lambda: suite.record(tests, source, recorded), _BASELINE_SECONDS)
+        if code != 0:
+            raise suite.SuiteError(f"the tests in {', '.join(tests)} fail without any fault (pytest ended with {code})")
+        self._base = suite.baseline(recorded)
+
+    def results(self, faults: Sequence[Fault]) -> list[Result]:
+        """Judge faults; in their order."""
+        self._results.clear()
+        anew = [fault for fault in faults if self._is_of_import(fault)]
+        anew += self._warm([fault for fault in faults if not self._is_of_import(fault)])
+        self._anew(anew)
+        return [self._results[fault] for fault in faults]
+
+    def _is_of_import(self, fault: Fault) -> bool:
+        """Whether the faulty line has done its work before the first test."""
+        return not fault.function or self._base.at_import(fault.path, fault.lines)
+
+    def _warm(self, faults: Sequence[Fault]) -> list[Fault]:
+        """Judge faults of functions; returns those that need the module to be imported with the fault."""
+        tasks = []
+        for fault in faults:
+            if tests := self._base.tests([fault.path], fault.lines):
+                tasks.append((fault, tests, self._base.limits(tests)))
+            else:
+                self._results[fault] = Result(fault, "not executed", 0)
+        answers = self._scratch / "warm"
+        with answers.open("w", buffering=1, encoding="utf-8") as out:
+            session = suite.Warm(tasks, self._modules, self._jobs, self._scratch, lambda *told: print(*told, file=out))
+            self._apart(lambda: session.run(self._tests), _ALL_SECONDS)
+        anew = []
+        lines = answers.read_text(encoding="utf-8").splitlines()
+        if len(lines) != len(tasks):
+            raise suite.SuiteError(
+                f"{len(tasks) - len(lines)} faults were not judged: the tests could not be collected"
+            )
+        for number, code in (map(int, line.split()) for line in lines):
+            fault, tests, _ = tasks[number]
+            if code == suite.IMPORT_ANEW:
+                anew.append(fault)
+            else:
+                self._results[fault] = Result(fault, _outcome(code), len(tests))
+        return anew
+
+    def _anew(self, faults: Sequence[Fault]) -> None:
+        """Judge faults with processes that import the module with its fault, and everything that uses it."""
+        tasks = []
+        for fault in faults:
+            near, far = self._base.tests([fault.path]), self._base.tests(_users(fault.module, self._source))
+            if tests := list(dict.fromkeys([*near, *far])):
+                tasks.append(((fault, tests), self._base.limits(tests, ANEW_SECONDS)))
+            else:
+                self._results[fault] = Result(fault, "not executed", 0)
+
+        def work(task: tuple[Fault, list[str]]) -> int:
+            return suite.run_anew(task[0], self._modules[task[0].module], task[1])
+
+        for (fault, tests), code in forked(tasks, work, self._jobs, self._scratch):
+            self._results[fault] = Result(fault, _outcome(code), len(tests))
+
+    def _apart(self, work: Callable[[], int], seconds: float) -> int:
+        """Do something in a process of its own, so that this one imports nothing."""
+        [(_, code)] = forked([(None, Limits(seconds, seconds))], lambda _: work(), 1, self._scratch)
+        return code
+
+
+def _users(module: str, source: Path) -> list[Path]:
+    """The files that import a module."""
+    package, _, last = module.rpartition(".")
+    found = []
+    for path in sorted(source.glob("**/*.py")):
+        imports = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.ImportFrom)]
+        if any(n.module == module or (n.module == package and any(a.name == last for a in n.names)) for n in imports):
+            found.append(path)
+    return found
+
+
+def _outcome(code: int) -> str:
+    outcomes = {suite.NOTICED: "noticed", suite.SURVIVED: "survived", TIMED_OUT: "time"}
+    if code not in outcomes:
+        raise suite.SuiteError(f"a fault could not be planted (its process ended with {code})")
+    return outcomes[code]
