@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "operator").rglob("*.py")) + sorted((ROOT / "images" / "runtime").rglob("*.py"))
-MODULES = [pytest.param(p, id=str(p.relative_to(ROOT))) for p in SOURCES if not p.name.endswith("_pb2.py")]
+MODULES = {str(p.relative_to(ROOT)): p for p in SOURCES if not p.name.endswith("_pb2.py")}
+"""By their paths. Each rule is one test that names all modules that break it: a test for each would take a second."""
+
+
+@cache
+def text(path: Path) -> str:
+    return path.read_text()
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(text(path))
 
 
 def test_the_source_root_is_no_package() -> None:
@@ -18,44 +28,60 @@ def test_the_source_root_is_no_package() -> None:
     assert not (ROOT / "operator" / "__init__.py").exists()
 
 
-@pytest.mark.parametrize("path", MODULES)
-def test_module_says_why_it_exists_and_stays_small(path: Path) -> None:
-    text = path.read_text()
-    tree = ast.parse(text)
-    assert not tree.body or ast.get_docstring(tree), "a module starts with why it exists"
-    assert text.count("\n") <= 400, "split it: about 300 lines, 400 at most"
-    assert path.stem not in ("utils", "helpers", "common", "misc"), "name it after what it is about"
+def test_modules_are_found() -> None:
+    assert "operator/tidemill/app.py" in MODULES
+    assert any(name.startswith("images/runtime/tidemill_runtime/") for name in MODULES)
 
 
-@pytest.mark.parametrize("path", MODULES)
-def test_nothing_is_left_for_later(path: Path) -> None:
-    left = re.findall(r"\bTODO\b|\bFIXME\b|\bXXX\b|NotImplementedError", path.read_text())
-    assert not left, f"unfinished: {left}"
+def test_every_module_says_why_it_exists() -> None:
+    silent = [name for name, path in MODULES.items() if tree(path).body and not ast.get_docstring(tree(path))]
+    assert not silent, "a module starts with why it exists"
 
 
-@pytest.mark.parametrize("path", MODULES)
-def test_functions_stay_readable(path: Path) -> None:
-    functions = (
-        n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
-    )
-    long = {f.name: (f.end_lineno or 0) - f.lineno + 1 for f in functions}
-    long = {name: lines for name, lines in long.items() if lines > 60}
-    assert not long, f"about 40 lines, 60 at most: {long}"
+def test_modules_stay_small() -> None:
+    large = {name: lines for name, path in MODULES.items() if (lines := text(path).count("\n")) > 400}
+    assert not large, "split it: about 300 lines, 400 at most"
 
 
-@pytest.mark.parametrize("path", MODULES)
-def test_documents_of_other_processes_are_read_by_the_one_function_that_ignores_unknown_fields(path: Path) -> None:
-    if path.relative_to(ROOT) != Path("operator/tidemill_contracts/base.py"):
-        assert "model_validate_json" not in path.read_text(), "use Document.from_json"
+def test_modules_are_named_after_what_they_are_about() -> None:
+    assert not [name for name, path in MODULES.items() if path.stem in ("utils", "helpers", "common", "misc")]
 
 
-@pytest.mark.parametrize("path", [pytest.param(p, id=str(p.relative_to(ROOT))) for p in (ROOT / "tests").rglob("*.py")])
-def test_examples_are_drawn_by_the_one_profile(path: Path) -> None:
+def test_nothing_is_left_for_later() -> None:
+    words = re.compile(r"\bTODO\b|\bFIXME\b|\bXXX\b|NotImplementedError")
+    left = {name: found for name, path in MODULES.items() if (found := words.findall(text(path)))}
+    assert not left, "unfinished"
+
+
+def test_functions_stay_readable() -> None:
+    long = {}
+    for name, path in MODULES.items():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > 60:
+                    long[f"{name} {node.name}"] = lines
+    assert not long, "about 40 lines, 60 at most"
+
+
+def test_documents_of_other_processes_are_read_by_the_one_function_that_ignores_unknown_fields() -> None:
+    own = "operator/tidemill_contracts/base.py"
+    others = [name for name, path in MODULES.items() if name != own and "model_validate_json" in text(path)]
+    assert not others, "use Document.from_json"
+
+
+def test_examples_are_drawn_by_the_one_profile() -> None:
     """Hypothesis is set up in tests/conftest.py: a deadline of its own fails on a slow machine, a seed hides much."""
-    if path in (ROOT / "tests" / "conftest.py", Path(__file__)):
-        return
     own = {"deadline", "derandomize", "database", "print_blob"}
-    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
-    named = [n for n in calls if ast.unparse(n.func) in ("settings", "hypothesis.settings")]
-    assert not [ast.unparse(n) for n in named if own & {k.arg for k in n.keywords}]
-    assert not [n for n in calls if ast.unparse(n.func).endswith(("register_profile", "load_profile"))]
+    wrong = []
+    for path in (ROOT / "tests").rglob("*.py"):
+        if path in (ROOT / "tests" / "conftest.py", Path(__file__)):
+            continue
+        if not re.search(r"settings|register_profile|load_profile", text(path)):
+            continue
+        calls = [n for n in ast.walk(tree(path)) if isinstance(n, ast.Call)]
+        named = [n for n in calls if ast.unparse(n.func) in ("settings", "hypothesis.settings")]
+        wrong += [f"{path}: {ast.unparse(n)}" for n in named if own & {k.arg for k in n.keywords}]
+        profiles = ("register_profile", "load_profile")
+        wrong += [f"{path}: {ast.unparse(n)}" for n in calls if ast.unparse(n.func).endswith(profiles)]
+    assert not wrong

@@ -17,6 +17,8 @@ from tidemill.config import OperatorConfig, unknown_settings
 from tidemill.kube import registry, rights
 from tidemill.kube.access import Access
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = ("cluster-wide", "namespaces", "one-namespace")
 READ = {"get", "list", "watch"}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import builders_training as make
-from tests.support import monitoring, training_code
+from tests.support import training_code
 from tests.unit.monitoring import make as monitors
 from tests.unit.serving import make as servers
 from tests.unit.training.world import World
@@ -191,6 +191,8 @@ def _train(folder: Path, code: str) -> str:
 
 def of_the_loop(folder: Path) -> dict[str, str]:
     """What server, client and monitor tell each other, and the monitor's database as SQL."""
+    from tests.support import monitoring  # brings the monitor and numpy
+
     settings = monitoring.config(
         folder, performance=PerformanceConfig(metric="accuracy", min=0.5, min_labels=5), min_rows=50
     )

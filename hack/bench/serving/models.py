@@ -2,15 +2,15 @@
 
 Truth is what scikit-learn itself predicts in this process; every answer of every server is held against it. The
 copies for the peers are fitted on the same numbers and, for iris, without column names, as their documentation does:
-with names each of their requests would warn that it has none.
+with names each of their requests would warn that it has none. Numeric libraries are imported where something is fitted:
+who reads results needs none.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from tidemill_contracts.artifact import (
     ONNX_FILE,
@@ -22,6 +22,10 @@ from tidemill_contracts.artifact import (
     canonical_json,
     sha256,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 JOBLIB_FILE = "model.joblib"  # the name that MLServer looks for
 MODELS = {
@@ -51,6 +55,8 @@ class FittedModel:
 
     def requests(self, rows: int) -> list[tuple[pd.DataFrame, list[Any]]]:
         """Return different requests of so many rows, each with its labels."""
+        import numpy as np
+
         random = np.random.default_rng(_SEED)
         count = SINGLES if rows == 1 else BATCHES
         picked = [random.choice(len(self.frame), size=rows, replace=rows > len(self.frame)) for _ in range(count)]
@@ -64,6 +70,7 @@ def fit(name: str, folder: Path) -> FittedModel:
         RuntimeError: the model has no ONNX form, or the peers' copy predicts something else.
     """
     import joblib
+    import numpy as np
 
     data, target, estimator, copy = _iris(name) if name != "mixed" else _mixed()
     truth = np.asarray(estimator.predict(data))
@@ -93,6 +100,8 @@ def _iris(name: str) -> tuple[pd.DataFrame, Any, Any, Any]:
 
 
 def _mixed() -> tuple[pd.DataFrame, Any, Any, Any]:
+    import numpy as np
+    import pandas as pd
     from sklearn.base import clone
     from sklearn.compose import ColumnTransformer
     from sklearn.linear_model import LogisticRegression

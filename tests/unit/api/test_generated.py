@@ -30,10 +30,12 @@ def nodes(schema: dict[str, Any], path: str = "", in_items: bool = False) -> Ite
             yield from nodes(schema[key], path + mark, True)
 
 
+@pytest.mark.slow
 def test_generated_files_are_up_to_date() -> None:
     assert [str(path.relative_to(ROOT)) for path in stale(ROOT)] == []
 
 
+@pytest.mark.slow
 def test_check_names_the_file_that_is_out_of_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,6 +38,7 @@ def test_pages_of_files_count_whole_whoever_else_has_them() -> None:
     }
 
 
+@pytest.mark.slow
 def test_what_a_forked_child_shares_counts_once() -> None:
     code = "import os, time; kept = bytearray(os.urandom(64 << 20)); os.fork(); time.sleep(30)"
     with subprocess.Popen([sys.executable, "-c", code]) as process:
@@ -67,6 +68,7 @@ def test_an_answer_is_its_labels(body: bytes, is_right: bool) -> None:
     assert Form("/", [""], [[1, 2]], ["outputs", 0, "data"]).is_right(0, body) is is_right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["raise SystemExit(3)", "os._exit(3)"])
 def test_samples_are_of_the_function_that_is_busy(tmp_path: Path, ending: str) -> None:
     code = f"""

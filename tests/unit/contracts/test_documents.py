@@ -84,6 +84,7 @@ def test_version_0_1_refuses_what_it_does_not_know() -> None:
         jsonschema.validate(config, readers(GOLDEN / "0.1")["server-config"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("release", [pytest.param(r, id=r.name) for r in RELEASES])
 def test_a_default_never_changes_and_nothing_becomes_required(release: Path) -> None:
     """What has its default is not sent: a reader from before fills in its own."""

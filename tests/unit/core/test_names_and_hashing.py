@@ -11,6 +11,7 @@ OWNER = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
 LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
 
 
+@pytest.mark.slow
 @given(OWNER, st.lists(st.from_regex(r"[a-z0-9]{1,12}", fullmatch=True), max_size=2), st.sampled_from([52, 63]))
 def test_child_names_are_labels_within_their_limit(owner: str, suffix: list[str], limit: int) -> None:
     name = names.child_name(owner, *suffix, limit=limit)

@@ -122,6 +122,7 @@ async def test_shut_down_hands_nothing_out_and_drains() -> None:
     assert len(q) == 0
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from("ad"), st.sampled_from([A, B])), max_size=40))
 def test_no_wish_is_lost_and_no_key_runs_twice(steps: list[tuple[str, Key]]) -> None:
     async def run() -> None:

@@ -286,6 +286,7 @@ def test_the_end_of_a_pass_looks_at_those_whose_turn_it_is_and_not_at_every_pair
 STEPS = st.lists(st.tuples(st.sampled_from(["ready", "user", "lead", "look", "image"]), st.integers(0, 7)), max_size=40)
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(STEPS, st.integers(1, 3), st.randoms(use_true_random=False))
 def test_whatever_happens_the_limit_holds_and_all_come_through(

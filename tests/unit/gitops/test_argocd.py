@@ -63,6 +63,7 @@ def test_the_patch_carries_the_script_for_every_kind(kind: str) -> None:
     assert PATCH["data"][f"resource.customizations.health.tidemill.io_{kind}"] == SCRIPT
 
 
+@pytest.mark.slow
 def test_the_component_adds_the_settings_and_keeps_those_that_are_there(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "manifests" / "gitops" / "argocd", tmp_path / "tidemill")
     own = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm"}, "data": {"url": "https://cd"}}

@@ -69,6 +69,7 @@ def test_a_mistake_in_an_expression_would_be_seen() -> None:
     assert not holds(EXPRESSIONS["ModelDeployment"]["failed"].replace("Stalled", "Staled"), rolled_back)
 
 
+@pytest.mark.slow
 def test_the_component_adds_the_expressions_and_keeps_the_rest(tmp_path: Path) -> None:
     shutil.copytree(FLUX, tmp_path / "tidemill")
     metadata = {"name": "models", "namespace": "flux-system"}

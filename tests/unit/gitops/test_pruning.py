@@ -6,6 +6,8 @@ import pytest
 import yaml
 from hack import install
 
+pytestmark = pytest.mark.slow
+
 KEPT = {"Namespace", "CustomResourceDefinition"}
 
 

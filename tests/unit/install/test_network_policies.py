@@ -32,6 +32,8 @@ from tidemill_contracts.ports import (
     ROUTER_STATS_PORT,
 )
 
+pytestmark = pytest.mark.slow
+
 Obj = dict[str, Any]
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
 TEAM, OTHER, SYSTEM, METRICS, DNS = "team", "team-b", "tidemill-system", "observability", "kube-system"

@@ -16,6 +16,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=20), VALUES, max_size=4))
 def test_json_and_yaml_readers_agree(body: dict[str, object]) -> None:
     raw = encode(body)

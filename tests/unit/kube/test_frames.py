@@ -28,6 +28,7 @@ def cut(text: bytes, step: int) -> tuple[list[Any], Any]:
     return items, splitter.envelope()
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(ITEMS, STEPS, st.booleans(), st.booleans())
 def test_every_list_is_cut_into_its_items(items: list[Any], step: int, metadata_first: bool, spaces: bool) -> None:

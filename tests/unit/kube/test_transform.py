@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ def test_what_is_small_stays_as_it_is() -> None:
     assert not is_truncated(small)
 
 
+@pytest.mark.slow
 def test_a_large_object_keeps_its_identity_its_controller_and_all_small_values() -> None:
     code = {"configMap": {"name": "code"}, "entrypoint": "train:train"}
     large = pipeline(
@@ -55,6 +57,7 @@ def test_a_large_object_keeps_its_identity_its_controller_and_all_small_values()
     assert len(large["spec"]["parameters"]) == 50, "the original is not changed"
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(VALUES, st.dictionaries(st.text(max_size=20), st.text(max_size=3).map(lambda t: t * 300), max_size=20))
 def test_the_bound_holds_for_every_object(spec: Any, labels: dict[str, str]) -> None:

@@ -16,6 +16,8 @@ from hack.images.engines import Engine, choose_engine
 from hack.localcluster import LocalClusterError, Progress, choose_provider, kind
 from hack.localcluster.kind import KindProvider
 
+pytestmark = pytest.mark.slow
+
 QUIET = Progress(quiet=True)
 FAKE = """#!{python}
 import json, os, sys, time
