@@ -58,6 +58,20 @@ METRICS: Final = (
         reserved=True,
     ),
     ModelMetric(
+        "precision",
+        task="classification",
+        better="higher",
+        range="0 to 1",
+        formula="tp / (tp + fp) of the positive class, else the macro average; 0 of a class that is never predicted",
+    ),
+    ModelMetric(
+        "recall",
+        task="classification",
+        better="higher",
+        range="0 to 1",
+        formula="tp / (tp + fn) of the positive class, else the macro average; 0 of a class that is no label",
+    ),
+    ModelMetric(
         "roc_auc",
         task="classification",
         better="higher",

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn import metrics
 
 from tidemill_contracts import model_metrics
@@ -34,6 +36,8 @@ EXPECTED: dict[str, By] = {
     "accuracy": lambda t, p, _: metrics.accuracy_score(t, p),
     "balanced_accuracy": lambda t, p, _: metrics.recall_score(t, p, average="macro", labels=sorted(set(t))),
     "f1": lambda t, p, options: metrics.f1_score(t, p, **options),
+    "precision": lambda t, p, options: metrics.precision_score(t, p, **options),
+    "recall": lambda t, p, options: metrics.recall_score(t, p, **options),
 }
 
 
@@ -64,6 +68,37 @@ def test_both_formulas_are_scikit_learns(classes: tuple[str, ...], labels: str, 
         for key, value in performance.addition(ColumnBins(profile), prediction, None, label).items():
             sums[key] = sums.get(key, 0.0) + value
     assert performance.metric(name, sums, profile)[0] == expected
+
+
+@pytest.mark.parametrize("name", ["precision", "recall"])
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_label_that_is_missing_is_none_of_the_classes(name: str, missing: float | None) -> None:
+    """The trainer leaves such rows out; a monitor counts them as wrong, as scikit-learn does with a class more."""
+    labels, predicted = [1, missing, 0, 1, missing, 1], [1, 1, 0, 0, 0, 1]
+    profile = CategoricalProfile(name="y", categories=("0", "1"), counts=(1, 1, 0), missing=0)
+    sums: dict[str, float] = {}
+    for label, prediction in zip(labels, predicted, strict=True):
+        for key, value in performance.addition(ColumnBins(profile), prediction, None, label).items():
+            sums[key] = sums.get(key, 0.0) + value
+    expected = EXPECTED[name]([label == 1 for label in labels], [p == 1 for p in predicted], {"zero_division": 0})
+    value, note = performance.metric(name, sums, profile)
+    assert value == pytest.approx(expected)
+    assert note.startswith("2 labels name classes that are never predicted")
+
+
+@given(st.sampled_from([TWO, THREE, tuple("abcdefg")]).flatmap(lambda classes: st.tuples(
+    st.just(classes), st.lists(st.tuples(st.sampled_from(classes), st.sampled_from(classes)), min_size=1),
+)))  # fmt: skip
+def test_precision_and_recall_lie_between_0_and_1_and_change_places(
+    drawn: tuple[tuple[str, ...], list[tuple[str, str]]],
+) -> None:
+    """The precision of predictions against labels is the recall of labels against predictions."""
+    classes, rows = drawn
+    truth, predicted = (np.array(column) for column in zip(*rows, strict=True))
+    precision = FORMULAS["precision"].on_holdout(Holdout(truth, predicted, np.array(classes), None, lambda: None))
+    recall = FORMULAS["recall"].on_holdout(Holdout(predicted, truth, np.array(classes), None, lambda: None))
+    assert precision == pytest.approx(recall)
+    assert 0 <= precision <= 1
 
 
 def test_every_metric_of_classes_that_a_monitor_computes_from_classes_alone_is_compared() -> None:

@@ -161,6 +161,8 @@ FORMULAS: Final[Mapping[str, Formula]] = {
         _by_class("f1_score"),
         _over_classes(lambda j, c: _ratio(2 * j.right(c), j.predicted(c) + j.labelled(c))),
     ),
+    "precision": Formula(_by_class("precision_score"), _over_classes(lambda j, c: _ratio(j.right(c), j.predicted(c)))),
+    "recall": Formula(_by_class("recall_score"), _over_classes(lambda j, c: _ratio(j.right(c), j.labelled(c)))),
     "roc_auc": Formula(_roc_auc_on_holdout, None),
     "log_loss": Formula(_log_loss_on_holdout, _log_loss),
     "rmse": Formula(
