@@ -85,6 +85,26 @@ DRIFT_TESTS: Final = (
         score="Cramér's V of the table sample × bin, both samples weighed alike: √(½ Σ (r − c)² / (r + c))",
         noise="4 n × score² is χ² with k − 1 degrees of freedom",
     ),
+    DriftTest(
+        "LInfinity",
+        title="largest difference of shares",
+        columns="any",
+        threshold=0.1,
+        because="as SageMaker Model Monitor: a category or bin has gained or lost a tenth of the rows",
+        range="0 to 1",
+        score="max |r − c| (as `scipy.spatial.distance.chebyshev`)",
+        noise="the difference of every bin is normal, corrected for skewness; a bound for all bins together",
+    ),
+    DriftTest(
+        "Hellinger",
+        title="Hellinger distance",
+        columns="any",
+        threshold=0.1,
+        because="near JensenShannon, whose threshold it shares, where both are small",
+        range="0 to 1",
+        score="√(½ Σ (√r − √c)²)",
+        noise="8 n × score² is χ² with k − 1 degrees of freedom; rare bins apart",
+    ),
 )
 
 NAMES: Final = tuple(test.name for test in DRIFT_TESTS)

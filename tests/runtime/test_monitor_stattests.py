@@ -12,6 +12,10 @@ from scipy.stats import chi2, contingency, ks_2samp, kstwobign, wasserstein_dist
 
 from tidemill_contracts import drift_tests
 from tidemill_contracts.drift_tests import NAMES
+from tidemill_contracts.monitoring import TestConfig
+from tidemill_contracts.reference import CategoricalProfile
+from tidemill_runtime.monitor.binning import ColumnBins
+from tidemill_runtime.monitor.scoring import column_score
 from tidemill_runtime.monitor.stattests.formulas import FORMULAS
 from tidemill_runtime.monitor.stattests.sample import NO_POSITIONS, Bins, chi_squared_quantile, kolmogorov_quantile
 
@@ -138,6 +142,67 @@ def test_chi_squared_is_scipys_cramers_v_of_samples_of_one_size() -> None:
     expected = contingency.association(np.array([reference, current]), method="cramer")
     assert FORMULAS["ChiSquared"].score(reference, current, NO_POSITIONS) == pytest.approx(expected)
     assert FORMULAS["ChiSquared"].score(reference, current * 17, NO_POSITIONS) == pytest.approx(expected)
+
+
+@given(counts_pairs)
+def test_l_infinity_is_scipys_chebyshev_distance_of_shares(pair: tuple[list[int], list[int]]) -> None:
+    reference, current = counts(*pair[0]), counts(*pair[1])
+    expected = distance.chebyshev(reference / reference.sum(), current / current.sum())
+    assert FORMULAS["LInfinity"].score(reference, current, NO_POSITIONS) == pytest.approx(expected, abs=1e-12)
+
+
+@given(counts_pairs)
+def test_hellinger_is_one_minus_the_bhattacharyya_coefficient(pair: tuple[list[int], list[int]]) -> None:
+    reference, current = counts(*pair[0]), counts(*pair[1])
+    r, c = reference / reference.sum(), current / current.sum()
+    coefficient = float(np.sum(np.sqrt(r * c)))  # Bhattacharyya, 1943
+    found = FORMULAS["Hellinger"].score(reference, current, NO_POSITIONS)
+    assert found**2 == pytest.approx(1 - coefficient, abs=1e-12)
+    assert found == pytest.approx(np.linalg.norm(np.sqrt(r) - np.sqrt(c)) / math.sqrt(2), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "reference", "current", "expected"),
+    [
+        pytest.param("LInfinity", (50, 30, 20), (40, 30, 30), 0.1, id="a tenth of the rows has moved"),
+        pytest.param("LInfinity", (5, 0), (0, 9), 1.0, id="no bin in common, largest difference"),
+        pytest.param("LInfinity", (900, 100, 0), (870, 90, 40), 0.04, id="a category that training never saw"),
+        pytest.param("Hellinger", (5, 5), (10, 0), math.sqrt(1 - math.sqrt(0.5)), id="half of the rows has moved"),
+        pytest.param("Hellinger", (5, 0), (0, 9), 1.0, id="no bin in common, Hellinger"),
+        pytest.param("Hellinger", (10, 0), (9, 1), math.sqrt(1 - math.sqrt(0.9)), id="a tenth is unseen, Hellinger"),
+    ],
+)
+def test_l_infinity_and_hellinger_of_worked_examples(
+    name: str, reference: tuple[int, ...], current: tuple[int, ...], expected: float
+) -> None:
+    assert FORMULAS[name].score(counts(*reference), counts(*current), NO_POSITIONS) == pytest.approx(expected)
+
+
+def test_hellinger_of_a_small_difference_is_near_jensen_shannon() -> None:
+    """So the two have one threshold."""
+    reference, current = counts(*(1000,) * 10), counts(*range(800, 1250, 45))
+    found, expected = (FORMULAS[n].score(reference, current, NO_POSITIONS) for n in ("Hellinger", "JensenShannon"))
+    assert found == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["LInfinity", "Hellinger"])
+def test_the_noise_floor_of_values_all_in_one_bin_is_zero(name: str) -> None:
+    assert FORMULAS[name].noise_floor(counts(7, 0), counts(3, 0), NO_POSITIONS) == 0
+
+
+@pytest.mark.parametrize("name", ["LInfinity", "Hellinger"])
+def test_an_empty_window_is_not_judged_and_categories_that_training_never_saw_are_drift(name: str) -> None:
+    profile = CategoricalProfile(name="plan", categories=("basic", "pro"), counts=(700, 300, 0), missing=0)
+    column, test = ColumnBins(profile), TestConfig(test=name, threshold=0.1)
+
+    empty = column_score("plan", column, column.count([None, None]), test)
+    assert (empty.test, empty.score, empty.drifted, empty.note) == (name, None, False, "no values to compare")
+
+    same = column_score("plan", column, column.count(["basic"] * 68 + ["pro"] * 32), test)
+    assert (same.drifted, same.note) == (False, "")
+
+    new = column_score("plan", column, column.count(["basic"] * 350 + ["pro"] * 150 + ["gold"] * 100), test)
+    assert (new.drifted, new.unseen_ratio) == (True, pytest.approx(1 / 6))
 
 
 @given(counts_pairs, st.sampled_from(NAMES))

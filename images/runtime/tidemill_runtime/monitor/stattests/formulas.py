@@ -11,6 +11,7 @@ for Jensen-Shannon; Cramér, Mathematical Methods of Statistics (1946), for V.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -139,10 +140,48 @@ def _chi_squared_noise(reference: Counts, current: Counts, _: Bins) -> float:
     return math.sqrt(chi_squared_quantile(reference, current) / (4.0 * effective_size(reference, current)))
 
 
+def _l_infinity(reference: Counts, current: Counts, _: Bins) -> float:
+    """Return the largest difference of the two shares of one bin, between 0 and 1."""
+    return float(np.max(np.abs(shares(reference) - shares(current))))
+
+
+def _l_infinity_noise(reference: Counts, current: Counts, _: Bins) -> float:
+    """A bound on the 99.9 % quantile: no bin's difference exceeds its own quantile at 0.001 / k (Bonferroni).
+
+    A share is a binomial's; the second term is its skewness (Cornish and Fisher, 1938), without which a bin that
+    expects less than one value would have hardly any noise. k is the number of bins that vary as much as the widest
+    would have to be for the same sum of variances: a few frequent categories do not pay for many rare ones.
+    """
+    p = shares(reference + current)
+    n = effective_size(reference, current)
+    variances = p * (1 - p) / n
+    if not variances.max() > 0:  # one bin has all values
+        return 0.0
+    z = NormalDist().inv_cdf(1 - 0.0005 / float(variances.sum() / variances.max()))
+    return float(np.max(z * np.sqrt(variances) + (z**2 - 1) / 6 * np.abs(1 - 2 * p) / n))
+
+
+def _hellinger(reference: Counts, current: Counts, _: Bins) -> float:
+    """Return the Hellinger distance, between 0 (equal shares) and 1 (no bin in common)."""
+    return math.sqrt(float(np.sum(_hellinger_terms(shares(reference), shares(current)))))
+
+
+def _hellinger_terms(r: Shares, c: Shares) -> Shares:
+    difference: Shares = np.sqrt(r) - np.sqrt(c)
+    return difference**2 / 2
+
+
+def _hellinger_noise(reference: Counts, current: Counts, _: Bins) -> float:
+    """8 n × the square is chi-squared with k - 1 degrees of freedom (Freeman and Tukey, 1950)."""
+    return math.sqrt(quantile_of_sum(_hellinger_terms, 8.0, reference, current))
+
+
 FORMULAS: Final[Mapping[str, Formula]] = {
     "PSI": Formula(_psi, _psi_noise),
     "JensenShannon": Formula(_jensen_shannon, _jensen_shannon_noise),
     "KolmogorovSmirnov": Formula(_kolmogorov_smirnov, _kolmogorov_smirnov_noise),
     "Wasserstein": Formula(_wasserstein, _wasserstein_noise),
     "ChiSquared": Formula(_chi_squared, _chi_squared_noise),
+    "LInfinity": Formula(_l_infinity, _l_infinity_noise),
+    "Hellinger": Formula(_hellinger, _hellinger_noise),
 }
