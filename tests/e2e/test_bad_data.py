@@ -95,16 +95,16 @@ def test_the_failure_is_classified_with_a_sentence_in_run_and_pipeline(
     failure = ended(kubectl, name)["status"].get("failure") or {}
 
     assert (failure.get("category"), failure.get("reason")) == (category, reason), json.dumps(failure)
-    told = wait_condition(
+    failed = wait_condition(
         kubectl, "trainingpipeline", name, lambda tp: condition(tp, "Ready").get("reason") == "RunFailed", 120
     )
     if category == "Infrastructure":
-        assert condition(told, "Reconciling")["reason"] == "RunFailed"
-        assert " starts at " in condition(told, "Ready")["message"]
+        assert condition(failed, "Reconciling")["reason"] == "RunFailed"
+        assert " starts at " in condition(failed, "Ready")["message"]
     else:
-        assert condition(told, "Stalled")["status"] == "True"
-    for sentence in (failure["message"], condition(told, "Ready")["message"]):
+        assert condition(failed, "Stalled")["status"] == "True"
+    for sentence in (failure["message"], condition(failed, "Ready")["message"]):
         for word in words:
             assert word in sentence
-    assert category in condition(told, "Ready")["message"]
+    assert category in condition(failed, "Ready")["message"]
     assert [v for v in kubectl.list("modelversion") if v["spec"]["pipeline"] == name] == []

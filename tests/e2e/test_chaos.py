@@ -72,7 +72,7 @@ def scenario(cluster: Any) -> Iterator[Scenario]:
 
 
 def retrained(scenario: Scenario) -> dict[str, Any] | None:
-    """Return the run that the monitor asked for, once it has ended and the pipeline's status knows it."""
+    """Return the run that the monitor requested, once it has ended and the pipeline's status knows it."""
     run = scenario.run_of("MonitorRequested")
     status = (scenario.kubectl.get("trainingpipeline", NAME) or {}).get("status") or {}
     if run is None or "activeRun" in status or status.get("pendingTrigger"):

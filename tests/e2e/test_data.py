@@ -168,7 +168,7 @@ def test_a_changed_object_starts_a_run_that_says_from_what_to_what(world: World)
         return [d.get("revision") for d in tp["status"].get("data", [])] == [first]
 
     wait_condition(world.kubectl, "trainingpipeline", "bucket", seen, 60)
-    assert len(world.runs("bucket")) == 1, "what the first run has read is no news to a probe"
+    assert len(world.runs("bucket")) == 1, "what the first run has read changes nothing for a probe"
 
     world.put(1, FLOWERS[50:])
     run = world.ended("bucket", 2)
@@ -221,13 +221,13 @@ def test_the_sample_job_scores_parquet_on_s3(world: World) -> None:
     assert condition(ended, "Complete").get("status") == "True", world.kubectl.logs(f"job/{name}")
     result = io.BytesIO(world.store.get_object(Bucket="scores", Key="flowers.parquet")["Body"].read())
     table = pq.read_table(result).to_pandas()
-    told = json.loads(pq.read_metadata(result).metadata[b"tidemill"])
+    metadata = json.loads(pq.read_metadata(result).metadata[b"tidemill"])
 
     assert list(table[TARGET]) == list(FLOWERS[TARGET][:60])
     assert (table["label"] == table[TARGET]).mean() > 0.8
     assert table["prediction_id"].is_unique
     assert [table["label"][0]] == world.predict()["outputs"][0]["data"]
-    assert (told["digest"], told["rows"], told["files"]) == (version["spec"]["digest"], 60, 2)
+    assert (metadata["digest"], metadata["rows"], metadata["files"]) == (version["spec"]["digest"], 60, 2)
 
 
 def test_json_lines_on_a_claim(world: World) -> None:

@@ -1,6 +1,6 @@
 """A person ends or takes back a canary by annotation, and deletes a deployment in the middle of one.
 
-The tests go on from one another: version 2 is promoted, version 3 is aborted, asked for again, and then everything is
+The tests go on from one another: version 2 is promoted, version 3 is aborted, requested again, and then everything is
 deleted while version 3 gets half of the requests. A steady stream of requests runs beside the first two.
 """
 

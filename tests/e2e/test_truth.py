@@ -274,18 +274,18 @@ def test_bad_labels_take_the_version_back_and_ask_for_a_run(world: World) -> Non
         runs = monitor_runs(world)
         return runs[0] if runs and is_true(runs[0], "Succeeded") else None
 
-    run = wait_for("the run that was asked for", requested, 120, lambda: json.dumps(monitor_runs(world))[:2000])
+    run = wait_for("the run that was requested", requested, 120, lambda: json.dumps(monitor_runs(world))[:2000])
     trigger = run["spec"]["trigger"]
     assert (trigger["id"], trigger["monitor"], trigger["to"]) == (retrain["id"], NAME, "Performance")
     assert said in trigger["message"]
 
 
 def monitor_runs(world: World) -> list[dict[str, Any]]:
-    """Return the runs that a monitor asked for."""
+    """Return the runs that a monitor requested."""
     return [r for r in world.kubectl.list("trainingrun") if r["spec"]["trigger"]["type"] == "MonitorRequested"]
 
 
-def test_within_the_cooldown_nothing_is_asked_for_again(world: World) -> None:
+def test_within_the_cooldown_nothing_is_requested_again(world: World) -> None:
     before = wait_condition(world.kubectl, "modelmonitor", NAME, lambda mm: watches(mm, "flowers-1"), 60)
     world.predict("worse", 40)
     assert world.feedback(world.labels("worse", wrong=30)).status == 202

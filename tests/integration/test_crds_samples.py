@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hack.tools.kubectl import Kubectl
 from tests.support.apiserver import ApiServer, with_crds
-from tests.support.invariants import BORN, check_status, kstatus
+from tests.support.invariants import DEFAULT_STATUS, check_status, kstatus
 from tests.support.objects import MINIMAL, make
 from tests.support.recorded import RECORDED, Recorded
 
@@ -119,7 +119,7 @@ def test_a_recorded_status_fits_the_schema(plane: Plane, recorded: Recorded) -> 
 def test_a_new_object_is_in_progress_not_healthy(plane: Plane, kind: str) -> None:
     stored = plane.api.get(make(kind))
 
-    assert stored["status"] == BORN[kind]
+    assert stored["status"] == DEFAULT_STATUS[kind]
     assert kstatus(stored) == "InProgress"
     check_status(stored)
 

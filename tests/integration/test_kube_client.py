@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kubernetes import client as official
 from kubernetes import config as official_config
-from tests.support.invariants import BORN
+from tests.support.invariants import DEFAULT_STATUS
 from tests.support.operators import Installation
 
 from tidemill.core.plan import Event, ObjectRef
@@ -77,10 +77,10 @@ async def test_lists_longer_than_a_page(client: KubeClient, namespace: str) -> N
 
 async def test_status_write_needs_the_object_that_was_read(client: KubeClient, namespace: str) -> None:
     read = await client.create(monitor(namespace))
-    assert read["status"] == BORN["ModelMonitor"], "until somebody has looked"
+    assert read["status"] == DEFAULT_STATUS["ModelMonitor"], "until somebody has looked"
     stale = read
     fresh = await client.replace_status(read, {"observedGeneration": 1, "conditions": []})
-    assert fresh["status"] == {"observedGeneration": 1, "conditions": []}, "nothing of the birth is left"
+    assert fresh["status"] == {"observedGeneration": 1, "conditions": []}, "nothing of the default is left"
     with pytest.raises(ApiError) as caught:
         await client.replace_status(stale, {"observedGeneration": 1})
     assert caught.value.is_conflict

@@ -278,7 +278,7 @@ def test_one_monitor_a_deployment(world: World) -> None:
     until(world, lambda o: ready(o) == ("True", "Watching"), "the second takes over", name="second")
 
 
-def test_the_claim_outlives_a_restart_and_absence_is_told(world: World, monitors: Monitors) -> None:
+def test_the_claim_outlives_a_restart_and_absence_is_reported(world: World, monitors: Monitors) -> None:
     world.version(1)
     world.deploy()
     world.served("churn-1")
@@ -325,7 +325,7 @@ RULES = Path(__file__).resolve().parents[2] / "manifests" / "prometheus" / "rule
 OBJECT = {"kind": "ModelDeployment", "namespace": "team", "name": "churn"}
 
 
-def test_the_alert_on_a_version_that_was_taken_back_fires_once_and_ends(tmp_path: Path) -> None:
+def test_the_alert_on_a_version_that_was_rolled_back_fires_once_and_ends(tmp_path: Path) -> None:
     """Both replicas of the operator tell of every object."""
     path = tmp_path / "rules.yaml"
     path.write_text(yaml.safe_dump({"groups": yaml.safe_load(RULES.read_text())["spec"]["groups"]}))

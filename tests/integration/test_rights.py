@@ -48,7 +48,7 @@ class Account:
         return f"{root}/{self.namespace}/{plural}" + (f"/{name}" if name else "")
 
     def create(self, body: Obj, plural: str, root: str = CORE) -> tuple[int, str]:
-        return self._told(self.http.post(self.path(plural, root=root), json=body))
+        return self._answer(self.http.post(self.path(plural, root=root), json=body))
 
     def patch(self, body: Obj, plural: str, name: str, root: str = CORE) -> tuple[int, str]:
         headers = {
@@ -56,13 +56,13 @@ class Account:
             if plural == "pods"
             else "application/merge-patch+json"
         }
-        return self._told(self.http.patch(self.path(plural, name, root), headers=headers, content=json.dumps(body)))
+        return self._answer(self.http.patch(self.path(plural, name, root), headers=headers, content=json.dumps(body)))
 
     def delete(self, plural: str, name: str, root: str = CORE) -> tuple[int, str]:
-        return self._told(self.http.delete(self.path(plural, name, root)))
+        return self._answer(self.http.delete(self.path(plural, name, root)))
 
     @staticmethod
-    def _told(answer: Any) -> tuple[int, str]:
+    def _answer(answer: Any) -> tuple[int, str]:
         return answer.status_code, str(answer.json().get("message", ""))
 
 
@@ -88,7 +88,7 @@ def account(installation: Installation, namespace: str) -> Iterator[Account]:
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "canary"}}
 
     def in_force() -> bool:
-        code, _ = Account._told(found.http.post(found.path("configmaps") + "?dryRun=All", json=body))
+        code, _ = Account._answer(found.http.post(found.path("configmaps") + "?dryRun=All", json=body))
         return code == 403
 
     wait(in_force, 20, "the policy is in force")
@@ -255,7 +255,7 @@ def made(namespace: str) -> dict[str, Obj]:
 def post(account: Account, obj: Obj) -> tuple[int, str]:
     """Asks whether the object may be made, without making it."""
     path = registry.lookup(obj["apiVersion"], obj["kind"]).path(obj["metadata"]["namespace"])
-    return Account._told(account.http.post(f"{path}?dryRun=All", json=obj))
+    return Account._answer(account.http.post(f"{path}?dryRun=All", json=obj))
 
 
 def test_whatever_it_makes_may_be_made(account: Account, namespace: str) -> None:

@@ -85,7 +85,7 @@ def test_canary_goes_step_by_step_and_the_old_version_leaves(world: World) -> No
     assert world.get("service", old[0]) is None
 
 
-def test_a_slow_version_is_taken_back_and_remembered(world: World) -> None:
+def test_a_slow_version_is_rolled_back_and_remembered(world: World) -> None:
     world.version(1)
     steps = [{"weight": 20, "durationSeconds": 60}]
     world.deploy({"rollout": {"strategy": "Canary", "steps": steps, "analysis": ANALYSIS}})
@@ -94,8 +94,8 @@ def test_a_slow_version_is_taken_back_and_remembered(world: World) -> None:
     world.cluster.behaviours["churn-2"] = Behaviour(milliseconds=80)
     world.version(2)
     world.until(lambda o: candidate(o) == ("churn-2", 0), "the canary begins")
-    obj = world.until(rolled_back, "it is taken back")
-    assert world.mark("churn-2")["reason"] == "AnalysisFailed", "whoever sees that it was taken back finds the mark"
+    obj = world.until(rolled_back, "it is rolled back")
+    assert world.mark("churn-2")["reason"] == "AnalysisFailed", "whoever sees that it was rolled back finds the mark"
     decided = time.monotonic()
     wait(lambda: world.cluster.weights() == {"churn-1": 100}, 5, "all requests go to churn-1 again")
     assert time.monotonic() - decided < 5

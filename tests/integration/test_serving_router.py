@@ -1,4 +1,4 @@
-"""The generated router configuration on the real Envoy: weights, changes without a restart, retries, figures."""
+"""The generated router configuration on the real Envoy: weights, changes without a restart, retries, statistics."""
 
 import asyncio
 import contextlib
@@ -243,7 +243,7 @@ async def test_no_request_fails_while_weights_change(router, session, pair) -> N
     assert set(statuses) == {200} and statuses[200] > 100
 
 
-async def test_retries_hide_a_refused_request_and_figures_tell_what_clients_saw(router, session, pair) -> None:
+async def test_retries_hide_a_refused_request_and_stats_tell_what_clients_saw(router, session, pair) -> None:
     stable, candidate = pair
     await weigh(session, router, stable, candidate, 50)
     before = {"p": await scrape(session, router)}
@@ -315,7 +315,7 @@ async def test_a_stopped_pod_is_survived_by_another_version_being_there(router, 
     assert (await scrape(session, router)).clusters["churn-1-aaaa"].errors >= 1  # also what the router itself answered
 
 
-async def test_recorded_figures_are_what_this_envoy_writes(router, session, pair) -> None:
+async def test_recorded_stats_are_what_this_envoy_writes(router, session, pair) -> None:
     """The recording that other tests replay must not go stale when the pinned Envoy changes."""
     stable, candidate = pair
     await weigh(session, router, stable, candidate, 50)

@@ -1,4 +1,4 @@
-"""gRPC through the real Envoy, on the port of HTTP: weights, retries, figures by status, connections that end."""
+"""gRPC through the real Envoy, on the port of HTTP: weights, retries, statistics by status, connections that end."""
 
 import asyncio
 import contextlib
@@ -145,7 +145,7 @@ async def test_weights_hold_for_calls_too(router, session, client, pair) -> None
     assert await client.count(100) == {(Status.OK, "candidate"): 100}
 
 
-async def test_figures_tell_errors_of_the_server_from_those_of_the_client(router, session, client, pair) -> None:
+async def test_stats_tell_errors_of_the_server_from_those_of_the_client(router, session, client, pair) -> None:
     stable, candidate = pair
     await weigh(session, router, (stable.port, candidate.port), 50)
     before = {"p": await scrape(session, router)}
@@ -248,8 +248,8 @@ async def test_no_call_fails_while_the_router_sends_its_clients_away(session, pa
         found = await asyncio.gather(*(traffic() for _ in range(4)))
         assert {status for seen in found for status in seen} == {Status.OK}
         async with session.get(f"{router.stats_url}/stats/prometheus?filter=inference.downstream_cx") as response:
-            figures = (await response.text()).splitlines()
-        (ended,) = [f for f in figures if f.startswith("envoy_http_downstream_cx_max_duration_reached{")]
+            stats = (await response.text()).splitlines()
+        (ended,) = [f for f in stats if f.startswith("envoy_http_downstream_cx_max_duration_reached{")]
         assert int(ended.split()[-1]) >= 2
 
 

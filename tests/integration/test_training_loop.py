@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.support import builders_training as make
-from tests.support.invariants import BORN, check_status, kstatus
+from tests.support.invariants import DEFAULT_STATUS, check_status, kstatus
 from tests.support.operators import InProcess, Installation, wait
 
 from tidemill.core import conditions
@@ -165,13 +165,13 @@ def test_a_pipeline_trains_judges_registers_and_crowns(cluster: Namespace) -> No
     run = cluster.run_number(1)
     cluster.pod(run, running={"startedAt": format_time(datetime.now(UTC))})
     name = run["metadata"]["name"]
-    assert condition(run, "Reconciling") == ("True", "Running"), "from birth"
+    assert condition(run, "Reconciling") == ("True", "Running"), "by default"
     assert condition(cluster.get("trainingpipeline", "churn")) == ("Unknown", "Pending")
     pipeline = cluster.ready("churn", "Unknown", "RunInProgress")
     assert kstatus(pipeline) == "InProgress"
     made = pipeline["metadata"]["creationTimestamp"]
     assert pipeline["status"]["conditions"][0]["lastTransitionTime"] == made, "Unknown since it exists"
-    assert cluster.get("trainingrun", name)["status"] == BORN["TrainingRun"], "it has no more to say"
+    assert cluster.get("trainingrun", name)["status"] == DEFAULT_STATUS["TrainingRun"], "it has no more to say"
     assert pipeline["status"]["activeRun"] == name
     run = cluster.train()
 
@@ -227,7 +227,7 @@ def test_a_long_run_costs_seven_writes_and_keeps_its_times(cluster: Namespace) -
     assert writes() - before == 7  # besides the six, the pipeline's "a run goes on"
     status = cluster.get("trainingrun", run["metadata"]["name"])["status"]
     assert (status["startTime"], status["runningSince"]) == (job["metadata"]["creationTimestamp"], started)
-    assert {c["type"] for c in status["conditions"]} == {"Ready", "Succeeded"}, "Reconciling of the birth is gone"
+    assert {c["type"] for c in status["conditions"]} == {"Ready", "Succeeded"}, "Reconciling of the default is gone"
 
 
 def test_new_code_new_data_and_a_new_spec_each_start_one_run(cluster: Namespace) -> None:

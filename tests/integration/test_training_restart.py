@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from tests.integration.test_training_loop import Namespace, condition, trigger
 from tests.support import builders_training as make
-from tests.support.invariants import BORN
+from tests.support.invariants import DEFAULT_STATUS
 from tests.support.operators import InProcess, Installation, wait
 
 from tidemill.core.conditions import format_time
@@ -58,7 +58,7 @@ def test_a_job_deleted_while_the_operator_was_away_is_noticed(
         cluster.pod(run, running={"startedAt": format_time(datetime.now(UTC))})
         cluster.ready("churn", "Unknown", "RunInProgress")
     running.stop()
-    assert cluster.get("trainingrun", name)["status"] == BORN["TrainingRun"], "nothing was written of the Job"
+    assert cluster.get("trainingrun", name)["status"] == DEFAULT_STATUS["TrainingRun"], "nothing was written of the Job"
     installation.kubectl("delete", "job", name, "-n", cluster.name)
     running = InProcess(installation).start()
     run = cluster.until("trainingrun", name, lambda o: condition(o, "Succeeded")[0] == "False", "failed")

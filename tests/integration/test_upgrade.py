@@ -82,7 +82,7 @@ def test_a_new_image_comes_to_one_after_the_other_and_a_broken_one_to_nobody_els
         for name in others[1:]:
             world.until(lambda o, n=name: pods_current(world, n) == "UpdatesStopped", f"{name} is kept", name=name)
         world.until(lambda o: pods_current(world, first) == "NotReadyInTime", f"{first} is late", name=first)
-        wait(lambda: "NotReadyInTime" in world.events(), 10, "that is told")
+        wait(lambda: "NotReadyInTime" in world.events(), 10, "that is reported")
         assert updated(world, "server:2") == {first, user}
         cluster.unready_images = set()
         wait(lambda: updated(world, "server:2") == set(NAMES), 20, "all come through")

@@ -106,12 +106,12 @@ FULL_MONITOR: Obj = {
 
 
 def of_the_operator() -> dict[str, str]:
-    """What pods are told, by file name: with nothing set, and with every field set."""
+    """What pods are given, by file name: with nothing set, and with every field set."""
     found = {
-        "trainer-config.default.json": _told(_trained(make.Pipeline()), training.CONFIG_ENV),
-        "trainer-config.full.json": _told(_trained(make.Pipeline().spec(**FULL_PIPELINE)), training.CONFIG_ENV),
-        "trainer-config.champion.json": _told(_trained(make.Pipeline(), again=True), training.CONFIG_ENV),
-        "probe-config.default.json": _told(_probed(), training.PROBE_ENV),
+        "trainer-config.default.json": _given(_trained(make.Pipeline()), training.CONFIG_ENV),
+        "trainer-config.full.json": _given(_trained(make.Pipeline().spec(**FULL_PIPELINE)), training.CONFIG_ENV),
+        "trainer-config.champion.json": _given(_trained(make.Pipeline(), again=True), training.CONFIG_ENV),
+        "probe-config.default.json": _given(_probed(), training.PROBE_ENV),
     }
     for name, spec in (("default", {}), ("full", FULL_DEPLOYMENT)):
         config = server.server_config(servers.snapshot(spec), servers.version(1))
@@ -121,7 +121,7 @@ def of_the_operator() -> dict[str, str]:
     return found
 
 
-def _told(job: Obj, variable: str) -> str:
+def _given(job: Obj, variable: str) -> str:
     environment = job["spec"]["template"]["spec"]["containers"][0]["env"]
     return next(str(e["value"]) for e in environment if e["name"] == variable)
 

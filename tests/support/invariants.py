@@ -21,7 +21,7 @@ CRDS = Path(__file__).resolve().parents[2] / "crds"
 Obj = Mapping[str, Any]
 KStatus = Literal["Current", "InProgress", "Failed", "Terminating"]
 
-BORN = {
+DEFAULT_STATUS = {
     name: document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"]
     for document in (yaml.safe_load(f.read_text()) for f in sorted(CRDS.glob("tidemill.io_*.yaml")))
     for name in [document["spec"]["names"]["kind"]]
@@ -35,14 +35,14 @@ _TYPE = re.compile(r"^[A-Z][A-Za-z0-9]*$")
 def check_status(obj: Obj) -> None:
     """AssertionError with every violation, one a line.
 
-    An object that nobody has written the status of is as it was born: exactly the default of its CRD. Without a kind
+    An object that nobody has written the status of has exactly the default status of its CRD. Without a kind
     (a bare status) nothing more is known of it.
     """
     status = obj.get("status")
     if status in (None, {}):
         return
     if status.get("observedGeneration") == -1:
-        violations = _born(obj, _conditions(obj))
+        violations = _default_status(obj, _conditions(obj))
     else:
         violations = [text for check in _CHECKS for text in check(obj, _conditions(obj))]
     where = f"{obj.get('kind')}/{obj['metadata'].get('namespace')}/{obj['metadata'].get('name')}"
@@ -142,18 +142,19 @@ def _times(obj: Obj, kind: str, changed: str | None) -> list[str]:
     return []
 
 
-def _born(obj: Obj, conditions: Mapping[str, Obj]) -> list[str]:
+def _default_status(obj: Obj, conditions: Mapping[str, Obj]) -> list[str]:
     """The state before the first write: the CRD's default and nothing else, and in progress for every tool."""
     found = [*_ready_is_there(obj, conditions), *_trio(obj, conditions)]
-    if obj.get("kind") in BORN and obj["status"] != BORN[obj["kind"]]:
-        found.append("observedGeneration is -1, but the status is not the one of birth")
+    if obj.get("kind") in DEFAULT_STATUS and obj["status"] != DEFAULT_STATUS[obj["kind"]]:
+        found.append("observedGeneration is -1, but the status is not the default one")
     for kind, condition in conditions.items():
         if condition.get("status") != ("True" if kind == "Reconciling" else "Unknown"):
             found.append(f"{kind} is {condition.get('status')} before anybody has looked")
         if "observedGeneration" in condition:
             found.append(f"{kind} has observedGeneration {condition['observedGeneration']} before anybody has looked")
         if condition.get("lastTransitionTime") != "1970-01-01T00:00:00Z":
-            found.append(f"{kind} has lastTransitionTime {condition.get('lastTransitionTime')}, not that of birth")
+            when = condition.get("lastTransitionTime")
+            found.append(f"{kind} has lastTransitionTime {when}, not that of the default")
     if kstatus(obj) not in ("InProgress", "Terminating"):
         found.append(f"kstatus reads {kstatus(obj)}, a new object is in progress")
     return found

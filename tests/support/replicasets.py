@@ -10,7 +10,7 @@ Obj = dict[str, Any]
 
 
 class ReplicaSets:
-    """The reading part of a client: each Deployment that was asked for has one ReplicaSet."""
+    """The reading part of a client: each Deployment that was requested has one ReplicaSet."""
 
     def deployment(self, name: str, owner: Obj) -> Obj:
         """A Deployment of `owner`, as the cache holds it."""

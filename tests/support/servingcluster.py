@@ -2,7 +2,7 @@
 
 Pods are made from the Deployments' templates (so Pod Security judges them) and become ready, or not, as a test says.
 A router pod is a small HTTP server that follows the ConfigMap as a kubelet would show it (when the pod's annotation
-changes) and writes figures in the text that the real Envoy wrote (tests/unit/serving/envoy_stats.txt).
+changes) and writes statistics in the text that the real Envoy wrote (tests/unit/serving/envoy_stats.txt).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class FakeRouter:
 
     def __init__(self, cluster: Cluster, address: str) -> None:
         self.cluster, self.address = cluster, address
-        self.told: str | None = None
+        self.refreshed: str | None = None
         self.files: dict[str, Obj] = {}
         self.counters: dict[str, Counters] = {}
         self.answers = True
@@ -287,15 +287,15 @@ class Cluster:
         router = self.routers.get(name)
         if router is None:
             router = self.routers[name] = FakeRouter(self, next(_IPS))
-        told = (pod["metadata"].get("annotations") or {}).get(REFRESHED, "")
-        if told == router.told:
+        refreshed = (pod["metadata"].get("annotations") or {}).get(REFRESHED, "")
+        if refreshed == router.refreshed:
             return
         volume = next(v for v in pod["spec"]["volumes"] if "configMap" in v)
         path = f"/api/v1/namespaces/{self.namespace}/configmaps/{volume['configMap']['name']}"
         data = self.http.get(path).raise_for_status().json()["data"]
         router.flow()
         router.files = {k: json.loads(v) for k, v in data.items()}
-        router.told = told
+        router.refreshed = refreshed
 
     def _report(self, path: str, deployment: Obj, pods: int, ready: int) -> None:
         name = deployment["metadata"]["name"]

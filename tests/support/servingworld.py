@@ -115,7 +115,7 @@ class World:
         )
 
     def mark(self, version: str, deployment: str = "churn") -> Obj | None:
-        """What a deployment has written onto a version that it took back."""
+        """What a deployment has written onto a version that it rolled back."""
         found = self.get("modelversion", version) or {}
         marks: dict[str, Obj] = (found.get("status") or {}).get("takenBack") or {}
         return marks.get(deployment)

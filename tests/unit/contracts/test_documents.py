@@ -61,17 +61,17 @@ def test_a_field_of_a_later_version_is_ignored_at_every_level(model: type[Docume
 
 
 @pytest.mark.parametrize(("model", "path"), STORED)
-def test_a_writer_that_misspells_a_field_is_told(model: type[Document], path: Path) -> None:
+def test_a_writer_that_misspells_a_field_is_refused(model: type[Document], path: Path) -> None:
     with pytest.raises(ValidationError, match=f"(?s){LATER}.*Extra inputs are not permitted"):
         model(**{**json.loads(path.read_text()), LATER: 1})
 
 
-def test_a_writer_that_misspells_a_field_of_a_part_is_told() -> None:
+def test_a_writer_that_misspells_a_field_of_a_part_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"drift\.featurs"):
         MonitorConfig(namespace="a", monitor="b", deployment="c", drift={"featurs": None})  # type: ignore[arg-type]
 
 
-def test_what_pods_are_told_is_read_by_the_images_of_before() -> None:
+def test_what_pods_are_given_is_read_by_the_images_of_before() -> None:
     """A pinned trainer image, or a pod that waits for its turn, refuses what it does not know: version 0.1 did."""
     for name, text in documents.of_the_operator().items():
         check_readable(name.partition(".")[0], json.loads(text))

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.support.invariants import BORN, check_status, kstatus
+from tests.support.invariants import DEFAULT_STATUS, check_status, kstatus
 
 GOOD = {
     "type": "Ready",
@@ -23,7 +23,7 @@ def obj(*conditions: dict[str, Any], **status: Any) -> dict[str, Any]:
 
 def test_good_and_untouched_pass() -> None:
     check_status(obj(GOOD))
-    for kind, status in BORN.items():
+    for kind, status in DEFAULT_STATUS.items():
         check_status({"kind": kind, "metadata": {"generation": 1}, "status": status})
         assert kstatus({"kind": kind, "metadata": {"generation": 1}, "status": status}) == "InProgress"
     check_status({"metadata": {"generation": 1}})
@@ -59,8 +59,8 @@ def test_each_rule_can_fail(broken: dict[str, Any], want: str) -> None:
         check_status(broken)
 
 
-def born(**ready: Any) -> dict[str, Any]:
-    condition = {**BORN["TrainingPipeline"]["conditions"][0], **ready}
+def default_status(**ready: Any) -> dict[str, Any]:
+    condition = {**DEFAULT_STATUS["TrainingPipeline"]["conditions"][0], **ready}
     status = {"observedGeneration": -1, "conditions": [condition]}
     return {"kind": "TrainingPipeline", "metadata": {"generation": 1}, "status": status}
 
@@ -68,15 +68,15 @@ def born(**ready: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("broken", "want"),
     [
-        (born(status="True"), "Ready is True before anybody has looked"),
-        (born(observedGeneration=1), "Ready has observedGeneration 1 before"),
-        (born(lastTransitionTime="2026-03-01T11:00:00Z"), "not that of birth"),
-        (born(message="something else"), "not the one of birth"),
-        ({**born(), "status": {"observedGeneration": -1}}, "Ready must always be present"),
+        (default_status(status="True"), "Ready is True before anybody has looked"),
+        (default_status(observedGeneration=1), "Ready has observedGeneration 1 before"),
+        (default_status(lastTransitionTime="2026-03-01T11:00:00Z"), "not that of the default"),
+        (default_status(message="something else"), "not the default one"),
+        ({**default_status(), "status": {"observedGeneration": -1}}, "Ready must always be present"),
     ],
 )
-def test_each_rule_of_birth_can_fail(broken: dict[str, Any], want: str) -> None:
-    check_status(born())
+def test_each_rule_of_default_conditions_can_fail(broken: dict[str, Any], want: str) -> None:
+    check_status(default_status())
     with pytest.raises(AssertionError, match=want):
         check_status(broken)
 

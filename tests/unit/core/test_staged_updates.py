@@ -230,7 +230,7 @@ def test_the_deadline_is_that_of_the_pods_that_are_not_ready() -> None:
     assert reason(staged_updates.stage(look(live, obj=obj), [NEW], 1)) == "NotReadyInTime"
 
 
-def test_being_late_is_told_once() -> None:
+def test_being_late_is_reported_once() -> None:
     live = applied(NEW, is_ready=False)
     late, again = (reconciled("Updating", since=60), reconciled("NotReadyInTime"))
     (event,) = staged_updates.events(late, staged_updates.stage(look(live, obj=late), [NEW], 1))

@@ -173,7 +173,7 @@ async def test_verdicts(world: World, raised: Exception, result: str, verdict: s
     assert events == ([("event", "Warning", "Bad")] if isinstance(raised, Stalled) else [])
     world.api.writes.clear()
     await world.controller.process(KEY)
-    assert world.api.writes == [], "the same verdict again is no news"
+    assert world.api.writes == [], "the same verdict again changes nothing"
 
 
 async def test_unexpected_exception_is_retried_and_shown_from_the_third_time(world: World) -> None:
@@ -368,7 +368,7 @@ async def test_nothing_is_decided_where_not_every_kind_is_known(world: World) ->
     assert len(asked) == 1
 
 
-async def test_every_pass_is_told(world: World) -> None:
+async def test_every_pass_is_reported(world: World) -> None:
     """Liveness rests on it: a leader that does nothing is ended."""
     passed = list[bool]()
     world.controller._passed = lambda: passed.append(True)

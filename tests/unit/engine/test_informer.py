@@ -118,7 +118,7 @@ async def test_410_lists_again_and_finds_what_was_deleted_meanwhile() -> None:
     assert await world.run() == ["list", "watch 7", "list", "watch 30", "watch 30"]
     assert world.known() == ["b"]
     assert woken == [[], [Key("ModelMonitor", "ns", n) for n in "ab"]]
-    assert len(world.queue) == 1, "only the one that is gone is news"
+    assert len(world.queue) == 1, "only the one that is gone wakes"
     assert await world.queue.get() == Key("ModelMonitor", "ns", "a")
 
 

@@ -49,14 +49,14 @@ def test_labels_of_namespaces_that_scrape(text: str, labels: tuple[tuple[str, st
     assert OperatorConfig.from_env({"TIDEMILL_SCRAPER_NAMESPACES": text}).scraper_namespaces == labels
 
 
-def test_what_pods_that_read_data_are_told() -> None:
+def test_what_pods_that_read_data_are_given() -> None:
     assert OperatorConfig.from_env({}).data_environment() == {}, "an unset one would replace all pods at an upgrade"
-    told = {
+    given = {
         "TIDEMILL_ALLOWED_NETWORKS": "10.1.0.0/16,fd12::/64",
         "TIDEMILL_REFUSED_NETWORKS": "0.0.0.0/0",
         "TIDEMILL_EXPANDED_LIMIT": "2Gi",
     }
-    assert OperatorConfig.from_env(told).data_environment() == told
+    assert OperatorConfig.from_env(given).data_environment() == given
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_unusable_settings_are_named(name: str, value: str, want: str) -> None:
         OperatorConfig.from_env({name: value})
 
 
-def test_replicas_that_were_told_no_name_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replicas_that_were_given_no_name_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     names = set()
     for host, pid in (("a", 1), ("a", 2), ("b", 1)):
         monkeypatch.setattr("os.uname", lambda host=host: SimpleNamespace(nodename=host))

@@ -77,7 +77,7 @@ async def test_taking_a_key_clears_its_delay() -> None:
     q.add_after(A, 2)
     q.done(A)
     clock.advance(3)
-    assert len(q) == 1, "a delay that was asked for during the pass stays"
+    assert len(q) == 1, "a delay that was requested during the pass stays"
 
 
 async def test_the_age_of_what_waits() -> None:

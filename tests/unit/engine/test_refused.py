@@ -55,7 +55,7 @@ async def test_the_other_children_and_the_status_do_not_wait(world: World) -> No
     world.api.writes.clear()
     world.clock.advance(30)
     assert (await world.controller.process(KEY)).requeue_after == 30
-    assert world.api.writes == [], "the same refusal again is no news, nor does its time move"
+    assert world.api.writes == [], "the same refusal again changes nothing, nor does its time move"
     world.api.refused = {}
     await world.controller.process(KEY)
     assert kstatus(world.live) == "Current"
@@ -63,8 +63,11 @@ async def test_the_other_children_and_the_status_do_not_wait(world: World) -> No
 
 
 async def test_a_child_that_is_being_deleted_is_looked_at_soon(world: World) -> None:
-    leaving = {**world.child(world.live), "metadata": {**world.child(world.live)["metadata"], "deletionTimestamp": "x"}}
-    world.api.put(leaving)
+    terminating = {
+        **world.child(world.live),
+        "metadata": {**world.child(world.live)["metadata"], "deletionTimestamp": "x"},
+    }
+    world.api.put(terminating)
     outcome = await world.controller.process(KEY)
     assert (outcome.result, outcome.requeue_after) == ("requeue_after", 2)
     assert ("apply", "ConfigMap", "routes") in world.api.writes

@@ -61,18 +61,18 @@ def vars_of(request: Any) -> Obj:
     return {name: getattr(request, name) for name in ("id", "version", "message", "time")}
 
 
-def version(columns: int = 500, taken_back: int = 3) -> Obj:
+def version(columns: int = 500, marks: int = 3) -> Obj:
     inputs = [{"name": f"column_{n}", "datatype": "FP64", "shape": [-1]} for n in range(columns)]
     entry = {"digest": DIGEST, "reason": "Aborted", "message": "m" * 1024, "time": TIME}
     spec = {"pipeline": "churn", "number": 3, "digest": DIGEST, "uri": "pvc://models/3", "formats": ["onnx", "skops"]}
     lineage = {"run": "churn-a", "parameters": {"notes": "n" * 200_000}}
     more = {"metrics": {f"m{n}": 0.5 for n in range(10)}, "signature": {"inputs": inputs}, "lineage": lineage}
-    return obj("ModelVersion", {**spec, **more}, {"takenBack": {f"web-{n}": entry for n in range(taken_back)}})
+    return obj("ModelVersion", {**spec, **more}, {"takenBack": {f"web-{n}": entry for n in range(marks)}})
 
 
-@pytest.mark.parametrize("taken_back", [0, 1, 20])
-def test_a_wide_versions_marks_count_for_followers_and_champion(taken_back: int) -> None:
-    found = version(taken_back=taken_back)
+@pytest.mark.parametrize("marks", [0, 1, 20])
+def test_a_wide_versions_marks_count_for_followers_and_champion(marks: int) -> None:
+    found = version(marks=marks)
     cached = transform(found)
     assert is_truncated(cached)
     assert set(rollback_marks.active(cached)) == set(rollback_marks.active(found))
@@ -98,7 +98,7 @@ def test_what_a_large_deployment_serves_is_known() -> None:
     assert monitoring.served(cached, None) == monitoring.served(found, None)
 
 
-def test_what_a_large_run_was_asked_for_and_read_is_known() -> None:
+def test_what_a_large_run_was_requested_and_read_is_known() -> None:
     columns = [{"name": f"column_{n}", "min": 0.0, "max": 1.0} for n in range(50)]
     data = [{"name": f"d{n}", "uri": "s3://b/x", "revision": DIGEST, "expectations": columns} for n in range(10)]
     trigger = {"type": "ManualRequested", "message": "m" * 300, "to": "y" * 1024, "time": TIME}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.invariants import BORN, check_status
+from tests.support.invariants import DEFAULT_STATUS, check_status
 from tests.support.recorded import RECORDED, Recorded
 
 from tidemill.api.base import PENDING
@@ -50,7 +50,7 @@ def test_its_reasons_are_the_operators(recorded: Recorded) -> None:
 def test_the_states_that_every_kind_has_are_there(kind: str) -> None:
     mine = [r for r in RECORDED if r.document["kind"] == kind]
 
-    assert BORN[kind] in [r.document["status"] for r in mine]
+    assert DEFAULT_STATUS[kind] in [r.document["status"] for r in mine]
     assert "Pending deletion" in {r.argocd["message"] for r in mine}
     assert {r.argocd["status"] for r in mine} >= {"Progressing", "Healthy"}
     if kind in ("TrainingPipeline", "ModelDeployment", "ModelMonitor"):

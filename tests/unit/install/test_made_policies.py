@@ -52,7 +52,7 @@ def other(component: str) -> End:
 
 
 FALSE_OPERATOR = stranger(OTHER, **{keys.NAME: "tidemill-operator", keys.PART_OF: "tidemill"})
-EVERYWHERE = {("server", 8081), ("monitor", 8081)}  # figures, for Prometheus wherever it runs
+EVERYWHERE = {("server", 8081), ("monitor", 8081)}  # metrics, for Prometheus wherever it runs
 HERE = EVERYWHERE | {("monitor", 8082)}  # and labels, from the namespace
 REACH: dict[str, tuple[End, set[tuple[str, int]]]] = {
     "its router": (pod("router"), HERE | {("server", 8080), ("server", 8001)}),
@@ -83,7 +83,7 @@ def test_each_caller_reaches_its_own_ports_and_no_other(who: str) -> None:
     assert found == expected
 
 
-def test_figures_are_for_the_namespaces_that_the_operator_was_told() -> None:
+def test_stats_are_for_the_namespaces_that_the_operator_was_given() -> None:
     network = made(networkpolicy.Settings(SYSTEM, (("metrics", "enabled"),)))
     for target in ("server", "monitor"):
         assert network.allows(End("10.0.0.4", METRICS, {"app": "prometheus"}), pod(target), 8081)
@@ -146,7 +146,7 @@ def networkpolicy_ref(policy: Obj) -> Any:
 
 
 def test_who_may_call_is_not_what_is_rolled_out() -> None:
-    """A version that was taken back is not tried again because of it."""
+    """A version that was rolled back is not tried again because of it."""
     assert serving.snapshot({"networkPolicies": "None"}).spec_digest == serving.snapshot().spec_digest
 
 

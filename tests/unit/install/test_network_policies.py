@@ -131,7 +131,7 @@ def test_the_prediction_path_is_open_from_everywhere_and_leads_through_the_route
         assert port in pod("server").ports.values()
 
 
-def test_servers_reach_the_monitor_at_the_address_that_they_are_told() -> None:
+def test_servers_reach_the_monitor_at_the_address_that_they_are_given() -> None:
     (container,) = templates()["server"]["spec"]["containers"]
     (text,) = [e["value"] for e in container["env"] if e["name"] == SERVER_CONFIG_ENV]
     service = workload.service(monitoring.snapshot())["spec"]["ports"][0]
@@ -146,7 +146,7 @@ def test_servers_alone_reach_a_collector_of_traces() -> None:
     assert not NETWORK.allows(pod("server"), INTERNET, 4318)
 
 
-def test_the_operator_reads_figures_and_reports_and_reaches_the_api_server() -> None:
+def test_the_operator_reads_stats_and_reports_and_reaches_the_api_server() -> None:
     assert NETWORK.allows(operator(), pod("router"), ROUTER_STATS_PORT)
     assert NETWORK.allows(operator(), pod("monitor"), REPORT_PORT)
     for port in (443, 6443):

@@ -40,7 +40,7 @@ class Forgetful:
 
 
 @pytest.mark.parametrize("forgives", [True, False], ids=["annotated", "gone by then"])
-def test_a_kind_whose_removal_failed_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, forgives: bool) -> None:
+def test_a_kind_whose_removal_failed_is_requested_again(monkeypatch: pytest.MonkeyPatch, forgives: bool) -> None:
     cluster = Forgetful("InstanceDeletionFailed", forgives=forgives)
     monkeypatch.setattr(install, "Kubectl", lambda: cluster)
     install.wait_for_kinds([NAME])

@@ -52,7 +52,7 @@ def test_an_object_that_left_the_selector_comes_back() -> None:
     assert not cache.put(obj("a", 6, owner="u"))
     assert cache.put(obj("a", 7, owner="u")), "the label is there again"
     assert names(cache.list("Job", owner_uid="u")) == ["a"]
-    assert not cache.remove("Job", "ns", "a", "uid-a", 6), "the old deletion, told once more"
+    assert not cache.remove("Job", "ns", "a", "uid-a", 6), "the old deletion, delivered once more"
     assert cache.get("Job", "ns", "a") is not None
 
 
@@ -93,7 +93,7 @@ def test_a_list_prunes_what_the_list_lacks_but_not_what_is_newer() -> None:
     assert names(cache.list("Job")) == ["kept", "learnt", "newer", "elsewhere"]
 
 
-def test_writer_is_told_once_and_for_the_exact_version() -> None:
+def test_the_writer_is_known_once_and_for_the_exact_version() -> None:
     cache, key = Cache(), Key("TrainingRun", "ns", "r")
     cache.put(obj("a", 5), key)
     assert cache.writer_of(obj("a", 6)) is None
@@ -101,7 +101,7 @@ def test_writer_is_told_once_and_for_the_exact_version() -> None:
     assert cache.writer_of(obj("a", 5)) is None
 
 
-def test_slim_drops_what_nobody_reads() -> None:
+def test_strip_drops_what_nobody_reads() -> None:
     fat = obj(
         "p",
         1,

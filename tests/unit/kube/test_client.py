@@ -122,7 +122,7 @@ async def test_history_is_read_by_a_watch_of_one_second(
     }
 
 
-async def test_history_that_cannot_be_told_is_an_error_and_not_forgotten(server: Server, client: KubeClient) -> None:
+async def test_history_that_is_not_known_is_an_error_and_not_forgotten(server: Server, client: KubeClient) -> None:
     said = {"type": "ERROR", "object": {"code": 500, "reason": "InternalError", "message": "etcd is away"}}
     server.answer = lambda request: (200, json.dumps(said) + "\n")
     with pytest.raises(ApiError, match="etcd is away") as caught:
@@ -215,7 +215,7 @@ async def test_kinds_that_a_cluster_may_lack(server: Server, client: KubeClient)
     assert not await client.has_kind("monitoring.coreos.com/v1", "ServiceMonitor", ttl_seconds=0)
 
 
-async def test_metadata_is_asked_for_alone(server: Server, client: KubeClient) -> None:
+async def test_metadata_is_requested_alone(server: Server, client: KubeClient) -> None:
     ref = ObjectRef("apps/v1", "ReplicaSet", "ns", "r", "u1")
     server.answer = lambda request: (200, {"kind": "PartialObjectMetadata", "metadata": {"name": "r", "uid": "u1"}})
     found = await client.get_metadata(ref)

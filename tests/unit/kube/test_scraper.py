@@ -91,7 +91,7 @@ def body(text: str | bytes, status: int = 200, **headers: str) -> Handler:
     return handle
 
 
-async def test_an_answer_is_its_text_and_nothing_of_ours_is_told(pods: Pods, scraper: Scraper) -> None:
+async def test_an_answer_is_its_text_and_nothing_of_ours_is_sent(pods: Pods, scraper: Scraper) -> None:
     pods.handlers["a"] = body("up 1\n", **{"Set-Cookie": "a=b"})
     assert await one(scraper, pods.url("a")) == Answer("up 1\n")
     assert await one(scraper, pods.url("a")) == Answer("up 1\n")
@@ -105,7 +105,7 @@ async def test_a_redirect_is_not_followed(pods: Pods, scraper: Scraper) -> None:
     assert [r.path for r in pods.seen] == ["/a"]
 
 
-async def test_no_word_of_a_failed_answer_is_told(pods: Pods, scraper: Scraper) -> None:
+async def test_no_word_of_a_failed_answer_is_reported(pods: Pods, scraper: Scraper) -> None:
     pods.handlers["a"] = body("hunter2", 503)
     assert await one(scraper, pods.url("a")) == Answer(error="it answered 503 instead of 200")
     assert await one(scraper, "http://127.0.0.1:1/x") == Answer(error=scraping.UNREACHABLE)

@@ -65,7 +65,7 @@ def page(names: str, following: str = "") -> tuple[int, str]:
     return 200, json.dumps({"metadata": {"resourceVersion": "9", "continue": following}, "items": items})
 
 
-async def test_of_config_maps_only_the_metadata_is_asked_for(server: Server, client: KubeClient) -> None:
+async def test_of_config_maps_only_the_metadata_is_requested(server: Server, client: KubeClient) -> None:
     server.answers = [page("ab", "next"), page("c"), (200, '{"type":"ADDED","object":{"metadata":{"name":"d"}}}\n')]
     found: list[Obj] = []
     assert await client.streams.read(CONFIG_MAPS, found.append) == 9

@@ -1,4 +1,4 @@
-"""What is asked for, when, and how often."""
+"""What is requested, when, and how often."""
 
 from typing import Any
 
@@ -104,7 +104,7 @@ def test_the_same_window_gives_the_same_id_and_asks_once() -> None:
     assert request(snapshot(eager, read=later)).id != first.id
 
 
-def test_the_request_is_in_status_and_told_as_an_event() -> None:
+def test_the_request_is_in_status_and_reported_as_an_event() -> None:
     found = plan.plan(snapshot(RETRAIN, read=DRIFT))
     assert found.status is not None
     (recorded,) = found.status["actions"]

@@ -145,7 +145,7 @@ def old_status(seconds: float) -> dict[str, Any]:
     return {"conditions": conditions, "version": "churn-2", "driftedWindows": 3, "lastEvaluationTime": last}
 
 
-def test_a_short_absence_of_the_monitor_is_no_news() -> None:
+def test_a_short_absence_of_the_monitor_changes_nothing() -> None:
     found = evaluation.evaluate(snapshot(status=old_status(59), error="no answer"))
     assert found.is_true("DriftDetected") and found.drifted_windows == 3
     assert found.get("Ready") is None
@@ -195,8 +195,8 @@ AT_THE_LIMIT: dict[str, tuple[Snapshot, str, str]] = {
 @pytest.mark.parametrize("name", AT_THE_LIMIT)
 def test_limits_count_themselves_in(name: str) -> None:
     found, kind, reason = AT_THE_LIMIT[name]
-    (_, told) = verdict(found, kind) or ("", "")
-    assert told == reason
+    (_, reported) = verdict(found, kind) or ("", "")
+    assert reported == reason
 
 
 @pytest.mark.parametrize(("number", "more"), [(5, ""), (6, "1 more"), (9, "4 more")])

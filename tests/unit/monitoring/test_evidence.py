@@ -1,4 +1,4 @@
-"""The same evidence never asks twice: what a request rests on, and what counts as news after it."""
+"""The same evidence never leads to a second request: what a request rests on, and what counts as new after it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def labelled(oldest: int, newest: int = 1, *windows: Any, **version: Any) -> Mon
 def asked(
     read: MonitorReport, earlier: list[ActionStatus] | None = None, *, later: float = 0, **fields: Any
 ) -> list[ActionStatus]:
-    """What is asked for `later` seconds from now by a process that knows the status only."""
+    """What is requested `later` seconds from now by a process that knows the status only."""
     status = {"actions": [a.to_json() for a in earlier or ()]}
     found: Snapshot = replace(snapshot(SPEC, status, read=read, **fields), now=NOW + timedelta(seconds=later))
     return actions.decide(found, evaluation.evaluate(found))
@@ -87,13 +87,13 @@ def test_another_cause_does_not_use_the_same_windows_again() -> None:
     assert asked(report(window(3, **BAD_WINDOW), window(2, **BAD_WINDOW)), first, later=60) == []
 
 
-def test_a_cause_without_news_does_not_hide_one_with_news() -> None:
+def test_a_cause_without_new_evidence_does_not_hide_one_with_it() -> None:
     first = asked(labelled(3, 2))
     both = labelled(3, 2, window(2, drift=True), window(1, drift=True))
     assert kinds(asked(both, first)) == [("Retrain", "Drift"), ("Rollback", "Drift")]
 
 
-def test_the_type_that_was_not_asked_for_may_still_rest_on_it() -> None:
+def test_the_type_that_was_not_requested_may_still_rest_on_it() -> None:
     first = [a for a in asked(labelled(3, 2)) if a.type == "Retrain"]
     assert kinds(asked(labelled(3, 2), first)) == [("Rollback", "Performance")]
 

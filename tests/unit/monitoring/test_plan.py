@@ -53,10 +53,10 @@ def test_a_configuration_that_the_environment_cannot_hold_comes_as_a_file() -> N
     (config_map,) = [o for o in applied if o["kind"] == "ConfigMap"]
     (made,) = [o for o in applied if o["kind"] == "Deployment"]
     pod = made["spec"]["template"]["spec"]
-    told = {e["name"]: e["value"] for e in pod["containers"][0]["env"]}
+    given = {e["name"]: e["value"] for e in pod["containers"][0]["env"]}
     text = config_map["data"]["config.json"]
-    assert MONITOR_CONFIG_ENV not in told and all(len(value) < 1000 for value in told.values())
-    assert told[f"{MONITOR_CONFIG_ENV}_DIGEST"] == sha256(text.encode())
+    assert MONITOR_CONFIG_ENV not in given and all(len(value) < 1000 for value in given.values())
+    assert given[f"{MONITOR_CONFIG_ENV}_DIGEST"] == sha256(text.encode())
     assert config_map["metadata"]["ownerReferences"][0]["uid"] == UID
     assert {"name": "config", "configMap": {"name": config_map["metadata"]["name"]}} in pod["volumes"]
     config = MonitorConfig.from_json(text)
@@ -148,13 +148,13 @@ def test_the_pod_passes_pod_security_restricted_and_is_alone() -> None:
     assert not pod["automountServiceAccountToken"]
 
 
-def told(found: Snapshot) -> MonitorConfig:
+def given(found: Snapshot) -> MonitorConfig:
     pod = next(m for m in plan.plan(found).apply if m["kind"] == "Deployment")["spec"]["template"]["spec"]
     (text,) = [e["value"] for e in pod["containers"][0]["env"] if e["name"] == MONITOR_CONFIG_ENV]
     return MonitorConfig.model_validate_json(text)
 
 
-def test_the_monitor_is_told_what_to_compute() -> None:
+def test_the_monitor_is_given_what_to_compute() -> None:
     spec = {
         **FULL,
         "drift": {
@@ -164,7 +164,7 @@ def test_the_monitor_is_told_what_to_compute() -> None:
             "driftedShare": 0.5,
         },
     }
-    config = told(snapshot(spec))
+    config = given(snapshot(spec))
     assert (config.window_seconds, config.min_rows, config.database) == (60, 50, "/data/monitor.db")
     assert config.drift is not None and config.drift.features is not None
     assert (config.drift.features.test, config.drift.drifted_share) == ("JensenShannon", 0.5)
@@ -181,7 +181,7 @@ def test_what_only_the_operator_judges_restarts_no_monitor() -> None:
         "actions": {"retrain": {"causes": ["Drift"]}},
         "suspend": True,
     }
-    assert told(snapshot()) == told(snapshot(other))
+    assert given(snapshot()) == given(snapshot(other))
     one, two = (next(m for m in plan.plan(s).apply if m["kind"] == "Deployment") for s in (snapshot(), snapshot(other)))
     assert one["spec"] == two["spec"]
 
@@ -241,7 +241,7 @@ def test_a_new_stable_version_re_bases() -> None:
     assert made.status["version"] == "churn-2" and made.status["driftedWindows"] == 0
 
 
-def test_a_finding_is_told_once() -> None:
+def test_a_condition_that_becomes_true_is_reported_once() -> None:
     first = plan.plan(snapshot(read=DRIFT))
     assert [e.reason for e in first.events] == ["DriftDetected"]
     again = plan.plan(written(snapshot(read=DRIFT), 5))
@@ -325,7 +325,7 @@ def test_rules_carry_the_limits_of_the_spec() -> None:
     assert yaml.safe_dump(rule)
 
 
-def test_objects_that_are_no_longer_asked_for_go() -> None:
+def test_objects_that_are_no_longer_requested_go() -> None:
     refs = (
         ObjectRef("monitoring.coreos.com/v1", "PrometheusRule", "team", "churn-monitor"),
         ObjectRef("apps/v1", "Deployment", "team", "churn-monitor", "u"),

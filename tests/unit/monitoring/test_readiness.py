@@ -107,7 +107,7 @@ def test_the_clock_starts_anew_with_a_changed_spec_and_ends_with_the_trouble() -
     assert well.status is not None and "unsettledSince" not in well.status
 
 
-def test_why_there_is_no_pod_is_told() -> None:
+def test_why_there_is_no_pod_is_reported() -> None:
     quota = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: team"}
     assert observe.problem(None, {"status": {"conditions": [quota]}}) == "FailedCreate: exceeded quota: team"
     assert observe.problem(None) == "its pod does not exist yet"

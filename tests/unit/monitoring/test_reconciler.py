@@ -191,7 +191,7 @@ async def test_a_monitor_that_was_made_again_knows_nothing_of_its_predecessors_r
     assert len(world.client.asked) == 2
 
 
-async def test_another_version_is_asked_for_at_once() -> None:
+async def test_another_version_is_read_at_once() -> None:
     world = ready_world()
     await world.look()
     other = "sha256:" + "3" * 64
@@ -210,7 +210,7 @@ async def test_another_pod_is_asked_at_once() -> None:
     assert (await world.look(1)).reading.report is None, "what the pod before said does not make this one ready"
 
 
-async def test_a_report_of_another_metric_is_asked_for_again_at_once() -> None:
+async def test_a_report_of_another_metric_is_read_again_at_once() -> None:
     world = World(Client(report(window(1), performance=performance(0.4, degraded=True)).to_json()))
     world.deployment()
     for metric, known in (("accuracy", True), ("f1", False)):
@@ -267,7 +267,7 @@ async def test_the_service_of_a_deleted_monitor_is_in_the_way() -> None:
     assert (await world.look()).predecessor is None
 
 
-async def test_prometheus_kinds_are_asked_for_only_when_wanted() -> None:
+async def test_prometheus_kinds_are_looked_up_only_when_wanted() -> None:
     world = ready_world()
     world.client.kinds = frozenset({"ServiceMonitor"})
     assert (await world.look()).prometheus_kinds == frozenset()

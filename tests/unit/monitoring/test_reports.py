@@ -16,7 +16,7 @@ EXPECTED = Expected("churn", DIGEST, "accuracy", NOW)
 COLUMN: dict[str, Any] = {"name": "tenure", "test": "PSI", "score": 0.6, "threshold": 0.2, "drifted": True}
 
 
-def told(**changes: Any) -> dict[str, Any]:
+def reported(**changes: Any) -> dict[str, Any]:
     """A good report as JSON, with changes of the version that is served."""
     found = json.loads(report(window(2, drift=True), window(1, drift=True), performance=performance(0.9)).to_json())
     found["versions"][0] |= changes
@@ -24,26 +24,26 @@ def told(**changes: Any) -> dict[str, Any]:
 
 
 def with_window(**changes: Any) -> dict[str, Any]:
-    found = told()
+    found = reported()
     found["versions"][0]["windows"][-1] |= changes
     return found
 
 
 BAD: dict[str, tuple[Any, str]] = {
     "not JSON": ("hunter2", "json_invalid"),
-    "another monitor": ({**told(), "monitor": "hunter2"}, "monitor names another monitor"),
-    "in the future": ({**told(), "now": NOW.timestamp() + 90_000}, "now is not a time"),
-    "no time at all": ({**told(), "started_at": 1e300}, "started_at is not a time"),
-    "a digest twice": ({**told(), "versions": told()["versions"] * 2}, "a digest twice"),
-    "negative rows": (told(rows=-1), "rows is not a count"),
-    "many rows": (told(rows=10**30), "rows is not a count"),
-    "last record": (told(last_record_at=-5), "last_record_at is not a time"),
-    "labels from no time": (told(labels_start=1e300, labels_end=1e300), "labels_start is not a time"),
-    "labels until for ever": (told(labels_start=0, labels_end=float("inf")), "labels_end is not a time"),
-    "labels until no number": (told(labels_start=0, labels_end=float("nan")), "labels_end is not a time"),
-    "a profile beyond counting": (told(profile_version=10**30), "profile_version is not a count"),
-    "a database beyond counting": ({**told(), "newer_database": -(10**30)}, "newer_database is not a count"),
-    "windows": (told(windows=told()["versions"][0]["windows"] * 13), "windows has more than 24"),
+    "another monitor": ({**reported(), "monitor": "hunter2"}, "monitor names another monitor"),
+    "in the future": ({**reported(), "now": NOW.timestamp() + 90_000}, "now is not a time"),
+    "no time at all": ({**reported(), "started_at": 1e300}, "started_at is not a time"),
+    "a digest twice": ({**reported(), "versions": reported()["versions"] * 2}, "a digest twice"),
+    "negative rows": (reported(rows=-1), "rows is not a count"),
+    "many rows": (reported(rows=10**30), "rows is not a count"),
+    "last record": (reported(last_record_at=-5), "last_record_at is not a time"),
+    "labels from no time": (reported(labels_start=1e300, labels_end=1e300), "labels_start is not a time"),
+    "labels until for ever": (reported(labels_start=0, labels_end=float("inf")), "labels_end is not a time"),
+    "labels until no number": (reported(labels_start=0, labels_end=float("nan")), "labels_end is not a time"),
+    "a profile beyond counting": (reported(profile_version=10**30), "profile_version is not a count"),
+    "a database beyond counting": ({**reported(), "newer_database": -(10**30)}, "newer_database is not a count"),
+    "windows": (reported(windows=reported()["versions"][0]["windows"] * 13), "windows has more than 24"),
     "an endless window": (with_window(end=1e12), "end is not a time"),
     "an infinite score": (with_window(features=[{**COLUMN, "score": float("inf")}]), "score is not a finite"),
     "no number": (with_window(drifted_share=float("nan")), "drifted_share is not a finite"),
@@ -51,8 +51,11 @@ BAD: dict[str, tuple[Any, str]] = {
     "a test that is none": (with_window(features=[{**COLUMN, "test": "hunter2"}]), "features.0.test: literal_error"),
     "many columns": (with_window(features=[COLUMN] * 2501), "features has more than 2500"),
     "a problem that is none": (with_window(quality_problems=["hunter2"]), "quality_problems has an entry"),
-    "another metric": (told(performance={"metric": "hunter2", "labels": 3}), "performance.metric is not spec"),
-    "an infinite metric": (told(performance={"metric": "accuracy", "labels": 3, "value": 1e400}), "value is not a fin"),
+    "another metric": (reported(performance={"metric": "hunter2", "labels": 3}), "performance.metric is not spec"),
+    "an infinite metric": (
+        reported(performance={"metric": "accuracy", "labels": 3, "value": 1e400}),
+        "value is not a fin",
+    ),
 }
 
 
@@ -66,7 +69,7 @@ def test_a_mistake_is_named_by_its_field_and_never_quoted(answer: Any, message: 
 
 def test_a_key_that_a_pod_made_up_is_not_quoted_either() -> None:
     try:
-        reports.read(json.dumps({**told(), "hunter2": 1}).encode(), EXPECTED)
+        reports.read(json.dumps({**reported(), "hunter2": 1}).encode(), EXPECTED)
     except ReportError as error:
         assert "hunter2" not in str(error)
 
@@ -99,7 +102,7 @@ def test_a_long_text_is_not_parsed(text: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_columns_of_other_windows_and_versions_are_never_made_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     columns = [{**COLUMN, "name": f"column-{i}"} for i in range(100)]
-    answer = told(windows=[{**w, "features": columns} for w in told()["versions"][0]["windows"]])
+    answer = reported(windows=[{**w, "features": columns} for w in reported()["versions"][0]["windows"]])
     answer["versions"].append({**answer["versions"][0], "digest": "sha256:" + "3" * 64})
     seen: list[Any] = []
     validate = reports.MonitorReport.model_validate

@@ -95,7 +95,7 @@ def measured(verdict: str, *, time: float = 15, since: float = 30) -> AnalysisSt
 
 
 def failed(number: int, spec: dict[str, Any] | None = None) -> FailedVersion:
-    """Taken back while the spec was that of `snapshot(spec)`."""
+    """Rolled back while the spec was that of `snapshot(spec)`."""
     return FailedVersion(
         version=f"churn-{number}",
         digest=digest(number),

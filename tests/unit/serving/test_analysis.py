@@ -67,7 +67,7 @@ FLOOR = analysis.LATENCY_FLOOR_MILLISECONDS
 
 
 def slow(milliseconds: float, requests: int = 100) -> ClusterStats:
-    """Figures whose every quantile is exactly this."""
+    """Statistics whose every quantile is exactly this."""
     return (
         ClusterStats(requests, 0, {milliseconds: float(requests), float("inf"): float(requests)})
         if milliseconds
@@ -126,7 +126,7 @@ def test_judge(name: str) -> None:
     assert got.requests == candidate.requests
 
 
-def test_unreadable_figures_are_an_error_and_name_the_pod() -> None:
+def test_unreadable_stats_are_an_error_and_name_the_pod() -> None:
     found = measurement(stable=(1, stats(100)), candidate=(2, stats(100)), missing=("router-1: no answer",))
     got = analysis.judge(Analysis.model_validate(ANALYSIS), found, STABLE, CANDIDATE, NOW)
     assert got.verdict == "Error" and "router-1: no answer" in got.message

@@ -46,7 +46,7 @@ def config_of(spec: dict[str, Any]) -> ServerConfig:
 
 
 def test_the_longest_configuration_of_a_server_fits_into_the_environment() -> None:
-    """Servers get no file: what they are told is bounded by the schemas of ModelVersion and ModelDeployment."""
+    """Servers get no file: what they are given is bounded by the schemas of ModelVersion and ModelDeployment."""
     widest = version(
         2**31,
         name="v" * 253,
@@ -67,13 +67,15 @@ def test_the_longest_configuration_of_a_server_fits_into_the_environment() -> No
     assert len(f"{SERVER_CONFIG_ENV}={text}".encode()) < MAX_VARIABLE_BYTES / 4
 
 
-def test_servers_are_told_which_content_to_load() -> None:
-    told = config_of(POD)
-    assert (told.version, told.number, told.digest) == ("churn-1", "1", version(1).digest)
+def test_servers_are_given_which_content_to_load() -> None:
+    given = config_of(POD)
+    assert (given.version, given.number, given.digest) == ("churn-1", "1", version(1).digest)
     assert (
-        told.log is not None and told.log.url == "http://churn-monitor.team.svc:8080" and told.log.sample_ratio == 0.5
+        given.log is not None
+        and given.log.url == "http://churn-monitor.team.svc:8080"
+        and given.log.sample_ratio == 0.5
     )
-    assert not told.allow_pickle and told.secret is None
+    assert not given.allow_pickle and given.secret is None
     assert POD["containers"][0]["resources"] == {"requests": {"cpu": "2"}}
 
 
@@ -89,7 +91,7 @@ def test_servers_are_told_which_content_to_load() -> None:
 def test_a_pickle_is_loaded_only_where_the_deployments_author_says_so(
     allowed: bool, formats: tuple[str, ...], want: bool
 ) -> None:
-    """A version without one is told the same either way: a change of the field restarts none of its pods."""
+    """A version without one is given the same either way: a change of the field restarts none of its pods."""
     found = snapshot({"server": {"allowPickle": allowed}})
     assert config_of(server.pod_spec(found, version(1, formats=formats))).allow_pickle is want
 
@@ -177,20 +179,20 @@ def test_limits_reach_server_and_router() -> None:
         "batching": {"maxRows": 16},
     }
     found = snapshot({"server": asked})
-    told = config_of(server.pod_spec(found, version(1)))
+    given = config_of(server.pod_spec(found, version(1)))
     _, refusal, _ = json.loads(router.config(found, []).routes)["resources"][0]["virtual_hosts"][0]["routes"]
 
-    assert (told.workers, told.max_in_flight, told.max_body_bytes, told.access_log_ratio) == (4, 64, 2048, 0.25)
-    assert told.batching is not None and (told.batching.enabled, told.batching.max_rows) == (True, 16)
+    assert (given.workers, given.max_in_flight, given.max_body_bytes, given.access_log_ratio) == (4, 64, 2048, 0.25)
+    assert given.batching is not None and (given.batching.enabled, given.batching.max_rows) == (True, 16)
     assert refusal["match"]["headers"][0]["range_match"]["start"] == "2049"
     assert refusal["direct_response"]["status"] == 413
 
 
-def test_what_is_not_asked_for_is_the_servers_own_choice() -> None:
-    told, default = config_of(POD), ServerConfig.model_fields
-    assert told.batching is None
+def test_what_is_not_requested_is_the_servers_own_choice() -> None:
+    given, default = config_of(POD), ServerConfig.model_fields
+    assert given.batching is None
     for name in ("workers", "max_in_flight", "max_body_bytes", "request_timeout_seconds", "access_log_ratio"):
-        assert getattr(told, name) == default[name].default, name
+        assert getattr(given, name) == default[name].default, name
 
 
 @pytest.mark.parametrize(
@@ -210,8 +212,8 @@ def test_the_declared_latency_becomes_the_edge_of_a_bucket(
 
 
 def test_batching_can_be_turned_off() -> None:
-    told = config_of(server.pod_spec(snapshot({"server": {"batching": {"enabled": False}}}), version(1)))
-    assert told.batching is not None and not told.batching.enabled
+    given = config_of(server.pod_spec(snapshot({"server": {"batching": {"enabled": False}}}), version(1)))
+    assert given.batching is not None and not given.batching.enabled
 
 
 def test_tracing_sets_the_standard_variables_and_nothing_else() -> None:
@@ -335,9 +337,9 @@ def test_the_version_of_a_file_is_its_content() -> None:
     assert envoy.version_of(envoy.clusters([one])) == envoy.version_of(envoy.clusters([two]))
 
 
-def test_a_server_is_told_where_artifacts_may_come_from() -> None:
-    told = {"TIDEMILL_ALLOWED_NETWORKS": "10.1.0.0/16"}
-    found = replace(snapshot(), settings=Settings("server:1", "router:1", data_environment=told))
+def test_a_server_is_given_where_artifacts_may_come_from() -> None:
+    given = {"TIDEMILL_ALLOWED_NETWORKS": "10.1.0.0/16"}
+    found = replace(snapshot(), settings=Settings("server:1", "router:1", data_environment=given))
     (container,) = server.pod_spec(found, version(1))["containers"]
     assert {"name": "TIDEMILL_ALLOWED_NETWORKS", "value": "10.1.0.0/16"} in container["env"]
     (before,) = server.pod_spec(snapshot(), version(1))["containers"]

@@ -56,8 +56,8 @@ def status_of(workers: int) -> dict[str, Any]:
 
 
 def test_the_message_of_ready_says_it_and_ready_stays_true() -> None:
-    told = status_of(4)
-    ready = next(c for c in told["conditions"] if c["type"] == "Ready")
+    status = status_of(4)
+    ready = next(c for c in status["conditions"] if c["type"] == "Ready")
     assert (ready["status"], ready["reason"]) == ("True", "Serving")
     assert ready["message"].startswith("churn-1 is served; spec.server.workers is 4, more than the CPU limit 1")
     quiet = next(c for c in status_of(1)["conditions"] if c["type"] == "Ready")

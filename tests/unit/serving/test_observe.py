@@ -57,7 +57,7 @@ def test_settled_means_all_pods_run_the_newest_template(status: dict[str, Any], 
     assert found.available_since == ago(60) and found.unavailable_since is None
 
 
-def test_a_version_without_a_record_is_what_its_servers_were_told() -> None:
+def test_a_version_without_a_record_is_what_its_servers_were_given() -> None:
     found = observe.workload(deployment(), [], [])
     assert found is not None
     assert found.version == version(1, approved=False, recorded=False)

@@ -19,7 +19,7 @@ def deployed(spec: dict[str, Any] | None = None, newest: int = 1, **status: Any)
     return snapshot(spec, status, versions=PICKLES[:newest], workloads=WORKLOADS[:newest])
 
 
-def told(found: Snapshot) -> dict[str, bool]:
+def given(found: Snapshot) -> dict[str, bool]:
     """By version: whether its servers may load a pickle, of every Deployment that is applied."""
     applied = [o for o in plan.plan(found).apply if o["kind"] == "Deployment" and "server" in str(o["metadata"])]
     servers = [config_of(o["spec"]["template"]["spec"]) for o in applied if "router" not in o["metadata"]["name"]]
@@ -38,7 +38,7 @@ def conditions(found: Snapshot) -> dict[str, tuple[str, str]]:
 
 def test_a_new_deployment_of_a_pickle_stalls_and_names_the_field() -> None:
     found = deployed()
-    assert told(found) == {}
+    assert given(found) == {}
     assert conditions(found)["Stalled"] == ("True", "PickleNotAllowed")
     assert "PickleNotAllowed" in REASONS
     assert "spec.server.allowPickle: true" in str(status_of(found)["conditions"])
@@ -46,9 +46,9 @@ def test_a_new_deployment_of_a_pickle_stalls_and_names_the_field() -> None:
 
 
 def test_a_version_that_is_stable_at_the_upgrade_keeps_loading_and_is_written_down() -> None:
-    """Its pods are told what they were told before, so nothing restarts; pods that do restart load it."""
+    """Its pods are given what they were given before, so nothing restarts; pods that do restart load it."""
     found = deployed(stable=stable(1))
-    assert told(found) == {"churn-1": True}
+    assert given(found) == {"churn-1": True}
     assert status_of(found)["keptPickles"] == [digest(1)]
     assert "Stalled" not in conditions(found)
 
@@ -59,7 +59,7 @@ def test_so_does_a_suspended_deployments() -> None:
 
 def test_the_next_one_needs_the_field_while_the_kept_one_serves_on() -> None:
     found = deployed(newest=2, stable=stable(1), kept_pickles=[digest(1)])
-    assert told(found) == {"churn-1": True}
+    assert given(found) == {"churn-1": True}
     assert conditions(found)["Stalled"] == ("True", "PickleNotAllowed")
     assert "churn-2 (forms: joblib) can be loaded only from a pickle" in str(status_of(found)["conditions"])
     allowed = deployed(ALLOWED, newest=2, stable=stable(1), kept_pickles=[digest(1)])
@@ -69,7 +69,7 @@ def test_the_next_one_needs_the_field_while_the_kept_one_serves_on() -> None:
 def test_a_list_that_is_there_is_all_that_is_kept() -> None:
     """A version that became stable with the field does not stay allowed without it."""
     found = deployed(stable=stable(1), kept_pickles=[])
-    assert told(found) == {"churn-1": False}
+    assert given(found) == {"churn-1": False}
     assert conditions(found)["Stalled"] == ("True", "PickleNotAllowed")
     assert status_of(found)["keptPickles"] == []
 
@@ -112,7 +112,7 @@ def test_a_return_to_a_pickle_needs_the_same_leave() -> None:
     assert after()[0] == "RollbackRequested"
 
 
-def test_a_version_that_failed_is_told_as_such_where_its_pickle_is_allowed() -> None:
+def test_a_version_that_failed_is_reported_as_such_where_its_pickle_is_allowed() -> None:
     record = failed(2, ALLOWED).model_copy(update={"reason": "CandidateUnavailable"})
     found = deployed(ALLOWED, newest=2, stable=stable(1), failed_versions=[record])
     assert conditions(found)["Stalled"] == ("True", "RolledBack")

@@ -71,8 +71,8 @@ def settled(found: Snapshot) -> Snapshot:
     """The snapshot with the router's ConfigMap as the plan for it has it, in force for long."""
     made = child(plan.plan(found), "ConfigMap", "churn-router")
     routes = made["metadata"]["annotations"][router_builder.ROUTES_VERSION]
-    told = scrape(routes, {1: 1, 2: 1, 3: 1})
-    return replace(found, router=router(told, routes=routes, since=300))
+    scraped = scrape(routes, {1: 1, 2: 1, 3: 1})
+    return replace(found, router=router(scraped, routes=routes, since=300))
 
 
 SERVING = settled(snapshot({}, {"stable": stable(1)}, versions=(version(1),), workloads=(workload(1),)))
@@ -179,9 +179,9 @@ def test_a_router_that_follows_old_routes_delays_the_removal() -> None:
     assert not plan.plan(replace(found, router=old)).delete
 
 
-def test_router_pods_are_told_once_of_new_files_and_again_when_they_missed_them() -> None:
-    (told,) = plan.plan(SERVING).patches
-    value = told.body["metadata"]["annotations"]["tidemill.io/refreshed-at"]
+def test_router_pods_are_refreshed_once_for_new_files_and_again_when_they_missed_them() -> None:
+    (patch,) = plan.plan(SERVING).patches
+    value = patch.body["metadata"]["annotations"]["tidemill.io/refreshed-at"]
     pod = replace(SERVING.router.pods[0], refreshed=value)
     quiet = replace(SERVING, router=replace(SERVING.router, pods=(pod,)))
     assert plan.plan(quiet).patches == ()
@@ -193,7 +193,7 @@ def test_router_pods_are_told_once_of_new_files_and_again_when_they_missed_them(
 
 
 @pytest.mark.parametrize(
-    ("told", "since", "want"),
+    ("scraped", "since", "want"),
     [
         (scrape("old", {1: 1}), 300, "Updating"),  # follows other routes
         (scrape(None, {1: 1}), 1, "Updating"),  # did not say, and they are new
@@ -201,8 +201,8 @@ def test_router_pods_are_told_once_of_new_files_and_again_when_they_missed_them(
         (None, 5, "Serving"),  # cannot be asked: time must do
     ],
 )
-def test_ready_waits_for_the_router(told: Any, since: float, want: str) -> None:
-    live = router(told, routes=SERVING.router.routes_version, since=since)
+def test_ready_waits_for_the_router(scraped: Any, since: float, want: str) -> None:
+    live = router(scraped, routes=SERVING.router.routes_version, since=since)
     found = plan.plan(replace(SERVING, router=live))
     assert summary(found)[1] == want
     assert (found.requeue_after == 0.5) == (want == "Updating")
@@ -286,7 +286,7 @@ def test_suspend_changes_nothing() -> None:
     assert condition(found, "Ready")["reason"] == "Suspended"
 
 
-def test_a_version_that_was_taken_back_needs_a_human() -> None:
+def test_a_version_that_was_rolled_back_needs_a_human() -> None:
     pin = {"model": {"pipeline": "churn", "number": 2}}
     found = plan.plan(settled(snapshot(pin, {"stable": stable(1), "failed_versions": [failed(2, pin)]}, **TWO)))
     assert summary(found) == ("False", "RolledBack", "Stalled")
@@ -335,7 +335,7 @@ def test_available_tells_what_is_missing(fields: dict[str, Any], reason: str) ->
     assert summary(found) == ("False", reason, "Reconciling")
 
 
-def test_scaled_to_zero_is_what_was_asked_for() -> None:
+def test_scaled_to_zero_is_what_was_requested() -> None:
     empty = workload(1, replicas=0, ready=0, settled=True)
     wanted = snapshot({"replicas": 0}, {"stable": stable(1)}, versions=(version(1),), workloads=(empty,))
     assert summary(plan.plan(settled(wanted))) == ("True", "ScaledToZero", None)

@@ -1,4 +1,4 @@
-"""What gather reads, and what it remembers of the router's figures between two passes."""
+"""What gather reads, and what it remembers of the router's statistics between two passes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -44,7 +44,7 @@ class Clock:
 
 @dataclass
 class Client(ReplicaSets):
-    """Answers scrapes with made-up figures: address → cluster → requests."""
+    """Answers scrapes with made-up statistics: address → cluster → requests."""
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -266,7 +266,7 @@ async def test_leaders_that_live_shorter_than_an_interval_go_on_measuring() -> N
         assert requests(found) == 9 * elapsed
 
 
-async def test_without_figures_of_the_start_counting_begins_now() -> None:
+async def test_without_stats_of_the_start_counting_begins_now() -> None:
     world = World()
     world.router_pod("r", "10.0.0.1")
     world.client.counts = {"10.0.0.1": {CANDIDATE: 500}}
@@ -278,7 +278,7 @@ async def test_without_figures_of_the_start_counting_begins_now() -> None:
 
 
 @pytest.mark.parametrize("last_since", [None, NOW - timedelta(seconds=90)], ids=["not judged yet", "carried on"])
-async def test_without_figures_of_the_start_inconclusive_intervals_add_up(last_since: datetime | None) -> None:
+async def test_without_stats_of_the_start_inconclusive_intervals_add_up(last_since: datetime | None) -> None:
     """The base is younger than the stretch; measurements that start from it carry on."""
     world = World()
     world.router_pod("r", "10.0.0.1")
@@ -332,7 +332,7 @@ async def test_a_silent_router_is_named_and_a_late_one_counts_from_then_on() -> 
     assert requests(await world.look(5)) == 1
 
 
-async def test_a_router_that_never_told_figures_is_an_error_of_the_measurement() -> None:
+async def test_a_router_that_never_reported_stats_is_an_error_of_the_measurement() -> None:
     """Until it does: then counting begins."""
     world = World()
     world.router_pod("a", "10.0.0.1")
@@ -404,7 +404,7 @@ async def test_only_pods_of_the_routers_own_deployment_are_router_pods() -> None
     assert len(world.client.asked) == 1 and "10.0.0.1" in world.client.asked[0]
 
 
-async def test_the_failure_of_a_pod_that_is_not_the_versions_own_is_not_told() -> None:
+async def test_the_failure_of_a_pod_that_is_not_the_versions_own_is_not_reported() -> None:
     world = World()
     world.deployment({"stable": stable(1).to_json()})
     found = snapshot({"model": {"pipeline": "churn"}})

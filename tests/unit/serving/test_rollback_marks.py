@@ -1,4 +1,4 @@
-"""A version that was taken back: marked on itself, not followed any more, and given another chance by people only."""
+"""A version that was rolled back: marked on itself, not followed any more, and given another chance by people only."""
 
 from dataclasses import replace
 from typing import Any
@@ -50,7 +50,7 @@ def deployed(
     return snapshot(spec, status, **{"versions": versions, "workloads": (workload(1), workload(2)), **fields})
 
 
-TAKEN_BACK = {
+ROLLED_BACK = {
     "aborted": (
         deployed({"rollout": CANARY}, {**SERVING_1, "candidate": candidate(2, 0, step_started=5)}, **ABORT),
         "Aborted",
@@ -82,9 +82,9 @@ TAKEN_BACK = {
 }
 
 
-@pytest.mark.parametrize("name", TAKEN_BACK)
+@pytest.mark.parametrize("name", ROLLED_BACK)
 def test_the_version_is_marked_in_the_same_pass(name: str) -> None:
-    found, reason = TAKEN_BACK[name]
+    found, reason = ROLLED_BACK[name]
     (entry,) = marked(plan.plan(found)).values()
     assert (entry["digest"], entry["reason"]) == (digest(2), reason)
     assert entry["message"] and entry["time"]
@@ -193,7 +193,7 @@ def test_a_return_is_finished_although_the_spec_changes_meanwhile() -> None:
     assert brief(decide(found)[0]) == (2, 1, -1)
 
 
-def test_after_a_return_a_follower_is_ready_and_says_what_was_taken_back() -> None:
+def test_after_a_rollback_a_follower_is_ready_and_says_what_was_rolled_back() -> None:
     status = {**SERVING_1, "failed_versions": [failed(2)]}
     for second in ({}, {"rolled_back": MARK}):  # also in the pass that writes the mark
         found = plan.plan(settled(deployed({}, status, second)))
@@ -258,12 +258,12 @@ def test_a_first_version_that_is_rejected_while_its_pods_start_is_never_served(m
     assert summary(plan.plan(found))[0] == "False" and marked(plan.plan(found))["churn-1"]["reason"] == "Rejected"
 
 
-def test_a_rejected_version_stays_where_the_only_other_was_taken_back_here() -> None:
+def test_a_rejected_version_stays_where_the_only_other_was_rolled_back_here() -> None:
     versions = (version(1, rolled_back=MARK), version(2, approved=False, rejected=True, note="rejected by ann"))
     status = {"stable": stable(2), "failed_versions": [failed(1)]}
     found = snapshot({}, status, versions=versions, workloads=(workload(2),), router=router(scrape()))
     state, reasons = decide(found)
-    assert brief(state) == (2, None, None) and reasons == [], "nobody is told of a return that does not come"
+    assert brief(state) == (2, None, None) and reasons == [], "nobody hears of a rollback that does not come"
 
 
 def test_a_newer_version_ends_the_condition() -> None:
@@ -297,14 +297,14 @@ def test_a_mark_that_a_person_has_lifted_lets_it_be_tried_again() -> None:
     assert brief(decide(before)[0]) == (1, None, None), "it failed after that"
 
 
-def test_promotion_where_it_was_taken_back_lifts_that_mark() -> None:
+def test_promotion_where_it_was_rolled_back_lifts_that_mark() -> None:
     pin = {"model": {"pipeline": "churn", "number": 2}}
     found = plan.plan(deployed(pin, {**SERVING_1, "candidate": candidate(2)}, {"rolled_back": {**MARK, **ELSEWHERE}}))
     assert found.status["stable"]["version"] == "churn-2"
     assert marked(found) == {"churn-2": None}
 
 
-def test_a_monitor_cannot_return_to_what_was_taken_back_here() -> None:
+def test_a_monitor_cannot_roll_back_to_what_was_rolled_back_here() -> None:
     request = RollbackRequest("r1", "churn-2", "accuracy 0.6 is below 0.8", ago(10))
     versions = (version(1, rolled_back=MARK), version(2))
     found = snapshot(

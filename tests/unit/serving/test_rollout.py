@@ -107,7 +107,7 @@ CASES = {
         [],
     ),
     "Immediate takes all requests": (canary(rollout={"strategy": "Immediate"}), (2, None, None), ["Promoted"]),
-    "Immediate asked for in the middle of a canary": (
+    "Immediate requested in the middle of a canary": (
         canary(rollout={"strategy": "Immediate"}, status=in_step(0, 5)),
         (2, None, None),
         ["Promoted"],
@@ -225,7 +225,7 @@ CASES = {
         (1, 2, -1),
         [],
     ),
-    "the first version is not taken back, whatever happens": (
+    "the first version is not rolled back, whatever happens": (
         snapshot(
             {},
             {"candidate": candidate(1, started=9999)},
@@ -295,12 +295,12 @@ CASES = {
         (1, 2, 0),
         [],
     ),
-    "analysis: unreadable figures hold the step": (
+    "analysis: unreadable stats hold the step": (
         canary(rollout=ANALYSED, status=in_step(0, 61, successes=1), measurement=replace(GOOD, missing=("router-0",))),
         (1, 2, 0),
         ["AnalysisError"],
     ),
-    "analysis: figures that stay unreadable are told once": (
+    "analysis: stats that stay unreadable are reported once": (
         canary(
             rollout=ANALYSED,
             status=in_step(0, 61, last_analysis=measured("Error", time=15)),
@@ -336,7 +336,7 @@ def test_a_step_starts_with_a_clean_count() -> None:
     assert state.candidate.step_started_at == NOW and state.candidate.last_analysis is None
 
 
-def test_a_step_with_an_analysis_records_the_figures_that_it_begins_with() -> None:
+def test_a_step_with_an_analysis_records_the_stats_that_it_begins_with() -> None:
     old, new = (version_child("churn", version(n)) for n in (1, 2))
     routed = {**TWO, "router": router(scrape(**{old: stats(40), new: stats(4), "admin": stats(9)}))}
     state, _ = decide(snapshot({"rollout": ANALYSED}, in_step(0, 60), **{**routed, "measurement": GOOD}))
@@ -360,7 +360,7 @@ def test_inconclusive_is_looked_at_again_after_an_interval_only() -> None:
     assert state.candidate is not None and state.candidate.last_analysis == last
 
 
-def test_taken_back_remembers_why() -> None:
+def test_rolled_back_remembers_why() -> None:
     state, _ = decide(canary(status=in_step(0, 5), annotations={"tidemill.io/abort": "because"}))
     (record,) = state.failed
     assert (record.version, record.digest, record.reason) == ("churn-2", digest(2), "Aborted")

@@ -1,4 +1,4 @@
-"""Figures of the router, from text that the real Envoy wrote."""
+"""Statistics of the router, from text that the real Envoy wrote."""
 
 import math
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_quantile_interpolates(buckets, q, want) -> None:
     assert got == (None if want is None else pytest.approx(want))
 
 
-def test_figures_survive_a_status_without_what_is_not_needed() -> None:
+def test_stats_survive_a_status_without_what_is_not_needed() -> None:
     buckets = {0.5: 2.0, 1.0: 2.0, 10.0: 6.0, INF: 7.0}
     full = {"a": Scrape({"churn": ClusterStats(7.0, 1.0, buckets), "other": ClusterStats(3.0, 0.0, {INF: 3.0})}, {})}
     text = router_stats.encode(full | {"b": Scrape({}, {})}, ["churn", "unknown"])
@@ -88,7 +88,7 @@ def test_a_record_of_another_making_counts_as_none(text: str) -> None:
     assert router_stats.decode(text) == {}
 
 
-def test_calls_of_grpc_count_by_their_status_among_the_figures_of_their_version() -> None:
+def test_calls_of_grpc_count_by_their_status_among_the_stats_of_their_version() -> None:
     lines = [
         'envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="a"} 10',
         'envoy_cluster_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="a"} 2',
@@ -131,6 +131,6 @@ def test_what_no_router_says_is_refused_without_quoting_it(line: str, what: str)
     assert not any(word in str(caught.value) for word in ("NaN", "1e999", "0.123", "script"))
 
 
-def test_clusters_that_nobody_asked_for_are_left_out_however_many_there_are() -> None:
+def test_clusters_that_nobody_requested_are_left_out_however_many_there_are() -> None:
     lines = [f'envoy_cluster_membership_healthy{{envoy_cluster_name="made-up-{i}"}} NaN' for i in range(1000)]
     assert router_stats.parse("\n".join(lines), ["a"]) == Scrape({}, {})

@@ -117,7 +117,7 @@ async def test_who_did_not_answer_is_asked_again_after_a_while() -> None:
         NATIVE.to_json().replace("Native", "Native; see http://evil"),
         NATIVE.to_json().replace(OUTDATED, "x" * 100),
         NATIVE.model_copy(update={"digest": digest(2)}).to_json(),
-        ServedForm(digest=ONE.digest, runtime="Native").to_json(),  # told to be native: a pod of the spec before
+        ServedForm(digest=ONE.digest, runtime="Native").to_json(),  # configured to be native: a pod of the spec before
         ServedForm(digest=ONE.digest, runtime="ONNX", surprise=OUTDATED).to_json(),
     ],
 )

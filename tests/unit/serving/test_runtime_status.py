@@ -26,7 +26,7 @@ def serving(*said: ServedForm, known: Any = OLD, record: Any = None, asked: str 
     return snapshot({"server": {"runtime": asked}}, {"stable": record or stable(1)}, **fields)
 
 
-def told(found: Snapshot) -> tuple[str | None, str]:
+def reported(found: Snapshot) -> tuple[str | None, str]:
     status = plan.plan(found).status
     assert status is not None
     return status["stable"].get("runtime"), status["stable"]["runtimeReason"]
@@ -45,7 +45,7 @@ def told(found: Snapshot) -> tuple[str | None, str]:
     ],
 )
 def test_the_pods_say_what_serves(said: tuple[ServedForm, ...], runtime: str | None, starts: str) -> None:
-    found, reason = told(serving(*said))
+    found, reason = reported(serving(*said))
     assert found == runtime
     assert reason.startswith(starts)
     assert ("its pods serve different forms" in reason) is (runtime is None and bool(said))
@@ -62,7 +62,7 @@ def test_the_pods_say_what_serves(said: tuple[ServedForm, ...], runtime: str | N
 )
 def test_where_the_record_says_it_nobody_is_believed(known: Any, asked: str, runtime: str) -> None:
     found = serving(DIFFERS, known=known, asked=asked)
-    assert told(found) == (runtime, found.runtime_of(known).reason)
+    assert reported(found) == (runtime, found.runtime_of(known).reason)
     assert not runtime_status.is_unreported(replace(found, workloads=()), found.status.stable)
     assert plan.plan(found).requeue_after != FORM_SECONDS
 
@@ -76,10 +76,10 @@ def test_what_was_said_holds_until_a_pod_says_something_else() -> None:
     first = plan.plan(serving(DIFFERS)).status
     assert first is not None
     record = stable(1).model_copy(update={"runtime": "Native", "runtime_reason": first["stable"]["runtimeReason"]})
-    assert told(serving(record=record, ready=0)) == ("Native", record.runtime_reason)
-    assert told(serving(ONNX, record=record))[0] == "ONNX"
+    assert reported(serving(record=record, ready=0)) == ("Native", record.runtime_reason)
+    assert reported(serving(ONNX, record=record))[0] == "ONNX"
     foreseen = stable(1).model_copy(update={"runtime": "ONNX", "runtime_reason": "its ONNX form repeats the answers"})
-    assert told(serving(record=foreseen)) == (None, runtime_status.UNKNOWN)
+    assert reported(serving(record=foreseen)) == (None, runtime_status.UNKNOWN)
 
 
 def test_pods_that_said_nothing_are_asked_again() -> None:
@@ -104,7 +104,7 @@ def test_an_event_tells_of_a_difference_once() -> None:
     assert events(serving(ONNX)) == events(serving()) == []
 
 
-def test_a_candidate_that_is_promoted_is_no_news() -> None:
+def test_a_candidate_that_is_promoted_is_no_event() -> None:
     two = replace(version(2), onnx=VERIFIED, onnx_check=1)
     form = DIFFERS.model_copy(update={"digest": two.digest})
     lives = (workload(1), replace(workload(2), version=two, forms=frozenset({form})))

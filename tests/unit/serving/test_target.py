@@ -73,7 +73,7 @@ CASES = {
         2,
         ("churn-1", ""),
     ),
-    "another pipeline's served version is not what is asked for": (
+    "another pipeline's served version is not what is requested": (
         PIPELINE,
         {"others": (version(2),), "workloads": (workload(2),)},
         2,

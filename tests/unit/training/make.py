@@ -105,7 +105,7 @@ def snapshot(spec: Obj | None = None, status: Obj | None = None, *, request_: st
 
 
 def context(spec: Obj | None = None, status: Obj | None = None, **fields: Any) -> Context:
-    """The situation of such a snapshot."""
+    """The context of such a snapshot."""
     return contexts.context(snapshot(spec, status, **fields))
 
 

@@ -37,7 +37,7 @@ def job_of(pipeline: make.Pipeline, *objects: Obj, config: OperatorConfig | None
 
 
 def config_of(job: Obj) -> TrainerConfig:
-    """What the trainer is told."""
+    """The trainer's configuration."""
     environment = {e["name"]: e["value"] for e in container(job)["env"]}
     return TrainerConfig.model_validate_json(environment["TIDEMILL_TRAINER_CONFIG"])
 
@@ -106,7 +106,7 @@ def test_everything_that_a_run_reads_or_writes_is_mounted_where_the_contract_say
     assert {m["name"] for m in pod["containers"][0]["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
 
 
-def test_the_trainer_is_told_everything() -> None:
+def test_the_trainer_is_given_everything() -> None:
     pipeline = (
         make.Pipeline()
         .gates({"metric": "roc_auc", "min": 0.5}, {"metric": "roc_auc", "againstChampion": {"minDelta": 0}})
@@ -126,20 +126,20 @@ def test_the_trainer_is_told_everything() -> None:
         ]
     )
     job = job_of(pipeline, make.ConfigMap("rows", d_csv="1").obj())
-    told = config_of(job)
+    given = config_of(job)
 
-    assert told.run == job["metadata"]["name"]
-    assert (told.namespace, told.pipeline, told.image, told.seed) == (make.NAMESPACE, "churn", "team/trainer:2", 7)
-    assert told.data[0].expectations is not None
-    assert told.data[0].expectations.columns[0].max_missing_ratio == 0.1
-    assert told.data[0].revision is not None
-    assert told.code.digest == code_digest({"train.py": make.CODE.encode()})
-    assert told.code.directory == "/mnt/code"
-    assert told.gate_metrics == ("roc_auc",)
-    assert told.store == "pvc://tidemill-artifacts/churn"
-    assert told.keep == ()
-    assert told.champion is None
-    assert told.allow_pickle
+    assert given.run == job["metadata"]["name"]
+    assert (given.namespace, given.pipeline, given.image, given.seed) == (make.NAMESPACE, "churn", "team/trainer:2", 7)
+    assert given.data[0].expectations is not None
+    assert given.data[0].expectations.columns[0].max_missing_ratio == 0.1
+    assert given.data[0].revision is not None
+    assert given.code.digest == code_digest({"train.py": make.CODE.encode()})
+    assert given.code.directory == "/mnt/code"
+    assert given.gate_metrics == ("roc_auc",)
+    assert given.store == "pvc://tidemill-artifacts/churn"
+    assert given.keep == ()
+    assert given.champion is None
+    assert given.allow_pickle
 
 
 def test_the_second_run_is_judged_against_the_champion_and_keeps_what_exists() -> None:
@@ -147,12 +147,12 @@ def test_the_second_run_is_judged_against_the_champion_and_keeps_what_exists() -
     world.train()
     world.put(make.ConfigMap(train_py="2").obj())
     world.settle()
-    told = config_of(world.get("Job", world.names("TrainingRun")[-1]))
+    given = config_of(world.get("Job", world.names("TrainingRun")[-1]))
 
-    assert told.champion is not None
-    assert told.champion.version == "churn-1"
-    assert told.champion.metrics["roc_auc"] == 0.95
-    assert told.keep == (make.digest("d"),)
+    assert given.champion is not None
+    assert given.champion.version == "churn-1"
+    assert given.champion.metrics["roc_auc"] == 0.95
+    assert given.keep == (make.digest("d"),)
 
 
 def test_code_in_the_image_needs_no_config_map_and_commands_are_passed_on() -> None:
@@ -160,10 +160,10 @@ def test_code_in_the_image_needs_no_config_map_and_commands_are_passed_on() -> N
     world = World(pipeline.obj())
     world.settle()
     job = world.get("Job", world.names("TrainingRun")[0])
-    told = config_of(job)
+    given = config_of(job)
 
-    assert told.code.command == ("Rscript", "train.R")
-    assert told.code.directory is None
+    assert given.code.command == ("Rscript", "train.R")
+    assert given.code.directory is None
     assert "/mnt/code" not in {m["mountPath"] for m in container(job)["volumeMounts"]}
 
 
@@ -203,7 +203,7 @@ def test_users_labels_are_not_copied() -> None:
             assert "argocd.argoproj.io/instance" not in world.get(kind, name)["metadata"]["labels"]
 
 
-def test_a_probe_is_told_only_about_external_inputs() -> None:
+def test_a_probe_is_given_only_external_inputs() -> None:
     pipeline = make.Pipeline().data("s3://bucket/x", "configmap://rows/d.csv", "pvc://lake/y").triggers(dataChange={})
     pipeline.obj()
     data = pipeline.obj()["spec"]["data"]
@@ -325,10 +325,10 @@ def test_interim_conditions_of_a_job_are_not_its_end() -> None:
     assert job_outcome({"status": {"conditions": make.job_condition("Failed")}}) == "Failed"
 
 
-def test_trainer_and_probe_are_told_where_data_may_come_from() -> None:
+def test_trainer_and_probe_are_given_where_data_may_come_from() -> None:
     config = OperatorConfig(allowed_networks=("10.1.0.0/16",), refused_networks=("0.0.0.0/0",), expanded_limit="2Gi")
-    told = [{"name": name, "value": value} for name, value in config.data_environment().items()]
-    assert len(told) == 3
+    given = [{"name": name, "value": value} for name, value in config.data_environment().items()]
+    assert len(given) == 3
     pipeline = make.Pipeline().data("https://lake.example/customers.csv").triggers(dataChange={})
     world = World(pipeline.obj(), make.ConfigMap().obj(), config=config)
     world.settle()
@@ -337,4 +337,4 @@ def test_trainer_and_probe_are_told_where_data_may_come_from() -> None:
     components = {job["metadata"]["labels"]["app.kubernetes.io/component"] for job in jobs}
     assert components == {"trainer", "probe"}
     for job in jobs:
-        assert all(entry in container(job)["env"] for entry in told)
+        assert all(entry in container(job)["env"] for entry in given)

@@ -21,7 +21,7 @@ def config_maps(world: World) -> list[Obj]:
     return [world.get("ConfigMap", n) for n in world.names("ConfigMap") if n != "churn-code"]
 
 
-def told(job: Obj) -> dict[str, str]:
+def given(job: Obj) -> dict[str, str]:
     return {e["name"]: e["value"] for e in job["spec"]["template"]["spec"]["containers"][0]["env"]}
 
 
@@ -34,9 +34,9 @@ def test_a_pipeline_of_186_kilobytes_runs_by_a_file() -> None:
     text = config_map["data"]["config.json"]
 
     assert TrainerConfig.from_json(text).parameters == LARGE
-    assert all(len(f"{name}={value}") < MAX_VARIABLE_BYTES for name, value in told(job).items())
-    assert CONFIG_ENV not in told(job)
-    assert told(job)[f"{CONFIG_ENV}_DIGEST"] == sha256(text.encode())
+    assert all(len(f"{name}={value}") < MAX_VARIABLE_BYTES for name, value in given(job).items())
+    assert CONFIG_ENV not in given(job)
+    assert given(job)[f"{CONFIG_ENV}_DIGEST"] == sha256(text.encode())
     pod = job["spec"]["template"]["spec"]
     assert {"name": "config", "configMap": {"name": config_map["metadata"]["name"]}} in pod["volumes"]
     assert {"name": "config", "mountPath": "/mnt/config", "readOnly": True} in pod["containers"][0]["volumeMounts"]
@@ -60,7 +60,7 @@ def test_the_usual_run_makes_no_further_object() -> None:
     world = quickstart()
     world.settle()
     assert config_maps(world) == []
-    assert CONFIG_ENV in told(world.get("Job", world.names("TrainingRun")[0]))
+    assert CONFIG_ENV in given(world.get("Job", world.names("TrainingRun")[0]))
 
 
 @pytest.mark.parametrize("seconds", [0, 60], ids=["at once", "when the pod is late"])
@@ -85,7 +85,7 @@ def test_a_probe_of_long_uris_runs_by_a_file() -> None:
     job = world.get("Job", next(n for n in world.names("Job") if "-probe-" in n))
     text = next(m for m in config_maps(world) if "probe" in m["metadata"]["name"])["data"]["config.json"]
     assert len(ProbeConfig.from_json(text).data) == 16
-    assert told(job)[f"{PROBE_ENV}_DIGEST"] == sha256(text.encode())
+    assert given(job)[f"{PROBE_ENV}_DIGEST"] == sha256(text.encode())
 
 
 @pytest.mark.parametrize(

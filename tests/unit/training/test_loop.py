@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support import builders_training as make
-from tests.support.invariants import BORN
+from tests.support.invariants import DEFAULT_STATUS
 from tests.unit.training.world import World
 
 from tidemill.core.conditions import format_time
@@ -65,7 +65,7 @@ def test_a_long_run_costs_one_more_write_the_pipelines_and_ends_with_the_right_t
     world.kubelet_starts(run)
     started = format_time(world.clock.time)
     world.settle()
-    assert world.written() == [], "the run is born saying that it goes on"
+    assert world.written() == [], "the run's default conditions say that it goes on"
     assert world.condition("TrainingRun", run, "Reconciling") == ("True", "Running")
 
     world.advance(seconds=17)
@@ -89,7 +89,7 @@ def test_a_long_run_costs_one_more_write_the_pipelines_and_ends_with_the_right_t
     assert status["completionTime"] == format_time(world.clock.time)
 
 
-def test_conditions_of_birth_have_held_since_the_creation() -> None:
+def test_default_conditions_have_held_since_the_creation() -> None:
     world = quickstart()
     made = world.get("TrainingPipeline", "churn")["metadata"]["creationTimestamp"]
     world.settle()
@@ -100,7 +100,7 @@ def test_conditions_of_birth_have_held_since_the_creation() -> None:
     for kind, name in (("TrainingPipeline", "churn"), ("TrainingRun", run)):
         found = {c["type"]: c["lastTransitionTime"] for c in world.get(kind, name)["status"]["conditions"]}
         made = world.get(kind, name)["metadata"]["creationTimestamp"]
-        assert found["Ready"] == made, "it was Unknown from birth and is now"
+        assert found["Ready"] == made, "it was Unknown by default and is now"
         assert set(found.values()) <= {made, format_time(world.clock.time)}
     world.kubelet_finishes(run, make.result())
     world.settle()
@@ -122,7 +122,7 @@ def test_an_idle_pipeline_costs_nothing() -> None:
 def test_a_run_that_is_slow_to_start_is_shown_after_twenty_seconds() -> None:
     world = quickstart()
     world.settle()
-    assert world.pipeline() == BORN["TrainingPipeline"]
+    assert world.pipeline() == DEFAULT_STATUS["TrainingPipeline"]
     world.advance(seconds=20)
     world.settle()
 
@@ -445,7 +445,7 @@ def digest_of(text: str) -> str:
 
 
 def test_the_echo_of_an_own_write_is_not_needed_to_go_on() -> None:
-    """The engine does not wake a reconciler for what it wrote itself, so the next look is asked for."""
+    """The engine does not wake a reconciler for what it wrote itself, so the next look is requested."""
     from tidemill.core.plan import Key
 
     world = World(make.Pipeline().obj())

@@ -133,7 +133,7 @@ def test_a_crash_before_every_status_write_doubles_no_run_and_no_version() -> No
 
 
 @pytest.mark.parametrize("ask", ["hand", "monitor", "schedule"])
-def test_a_crash_right_after_a_run_was_asked_for_serves_the_request_once(ask: str) -> None:
+def test_a_crash_right_after_a_run_was_requested_serves_the_request_once(ask: str) -> None:
     triggers: Obj = {"hand": {}, "monitor": {"monitors": {}}, "schedule": {"schedule": {"cron": "0 * * * *"}}}[ask]
     world = quickstart(make.Pipeline().triggers(**triggers))
     world.train()
@@ -598,7 +598,7 @@ def test_a_bucket_that_cannot_be_read_is_a_condition_and_trains_nothing() -> Non
 
 
 @pytest.mark.parametrize(
-    ("told", "error"),
+    ("reported", "error"),
     [
         ({"revisions": {"a": "r" * 513}}, "the probe reported a revision that is not 1 to 512 printable characters"),
         ({"revisions": {"a": "two\nlines"}}, "the probe reported a revision"),
@@ -606,12 +606,12 @@ def test_a_bucket_that_cannot_be_read_is_a_condition_and_trains_nothing() -> Non
         ({"revisions": {"b": "of another input"}}, None),
     ],
 )
-def test_a_probes_report_is_believed_as_far_as_it_can_be_one(told: Obj, error: str | None) -> None:
+def test_a_probes_report_is_believed_as_far_as_it_can_be_one(reported: Obj, error: str | None) -> None:
     """Whoever may exec into a pod of the namespace can write it."""
     world = quickstart(make.Pipeline().data("s3://bucket/x").triggers(dataChange={}))
     world.train()
     probe = next(n for n in world.names("Job") if "-probe-" in n)
-    world.kubelet_finishes(probe, told)
+    world.kubelet_finishes(probe, reported)
     world.settle()
     (state,) = world.pipeline()["data"]
     assert (state.get("error") or "").startswith(error or "")

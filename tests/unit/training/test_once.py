@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support import builders_training as make
-from tests.support.invariants import BORN
+from tests.support.invariants import DEFAULT_STATUS
 from tests.unit.training.test_loop import quickstart
 from tests.unit.training.world import World
 
@@ -77,7 +77,7 @@ def test_the_pipelines_status_tells_what_history_has_forgotten(has_job_been_seen
     world.advance(minutes=1)
     world.reconcile(PIPELINE)
     assert ("activeRun" in world.pipeline()) is has_job_been_seen
-    assert world.run(run.name) == BORN["TrainingRun"]
+    assert world.run(run.name) == DEFAULT_STATUS["TrainingRun"]
     world.remove("Job", run.name)
     world.compacted = 10_000
     world.restart()
@@ -112,7 +112,7 @@ def test_a_job_that_only_the_cache_lacks_is_no_deleted_one() -> None:
     world.cache.remove("Job", make.NAMESPACE, run.name, job["metadata"]["uid"])
     world.reconcile(run)
 
-    assert world.run(run.name) == BORN["TrainingRun"]
+    assert world.run(run.name) == DEFAULT_STATUS["TrainingRun"]
 
 
 def test_a_run_that_is_deleted_at_once_is_not_made_again() -> None:
@@ -158,8 +158,8 @@ def test_the_first_start_is_kept_when_its_pod_is_gone(how: str) -> None:
     pod = next(o for o in world.objects.values() if o["kind"] == "Pod")
     name = pod["metadata"]["name"]
     if how == "drained":
-        leaving = {"deletionTimestamp": format_time(world.clock.time)}
-        world.change("Pod", name, lambda o: o["metadata"].update(leaving))
+        terminating = {"deletionTimestamp": format_time(world.clock.time)}
+        world.change("Pod", name, lambda o: o["metadata"].update(terminating))
         world.reconcile(run)
         assert world.run(run.name)["runningSince"] == first, "written while somebody still knows"
         world.restart()
@@ -174,7 +174,7 @@ def test_the_first_start_is_kept_when_its_pod_is_gone(how: str) -> None:
     assert world.condition("TrainingRun", run.name, "Succeeded") == ("True", "Succeeded")
 
 
-def test_another_try_is_news() -> None:
+def test_another_try_is_reported() -> None:
     world = quickstart()
     run = started(world)
     world.reconcile(run)
@@ -222,7 +222,7 @@ def asked_run(pipeline: make.Pipeline, monitor: make.Monitor, uid: str = "a", mo
     return world.names("TrainingRun")[-1]
 
 
-def test_runs_that_different_monitors_or_pipelines_asked_for_have_different_names() -> None:
+def test_runs_that_different_monitors_or_pipelines_requested_have_different_names() -> None:
     def pipeline(name: str = "churn") -> make.Pipeline:
         return make.Pipeline(name).triggers(monitors={})
 

@@ -191,14 +191,14 @@ def crowned(*found: Any, **fields: Any) -> str | None:
     return best.name if best else None
 
 
-def test_the_champion_is_the_newest_that_is_approved_and_was_not_taken_back() -> None:
+def test_the_champion_is_the_newest_that_is_approved_and_was_not_rolled_back() -> None:
     one, two, three = versions(1, 2, 3)
     assert crowned(one, two, three) == "churn-3"
     assert crowned(one, two, replace(three, approved=False)) == "churn-2"
     assert crowned(one, two, replace(three, approved=None)) == "churn-2"
     assert crowned(one, two, replace(three, rolled_back="by web")) == "churn-2"
     bad = [replace(v, rolled_back="by web") for v in (one, two)]
-    assert crowned(*bad) == "churn-2", "where all were taken back, the newest of them"
+    assert crowned(*bad) == "churn-2", "where all were rolled back, the newest of them"
     assert crowned(replace(one, approved=False)) is None
     assert crowned() is None
 
@@ -211,7 +211,7 @@ def test_the_version_of_a_run_that_goes_on_does_not_count(created: float, name: 
     assert crowned(*versions(1, 2), runs=(run(name, minutes=created, outcome="Unknown"),)) == best
 
 
-def test_what_is_told_is_the_newest_that_was_taken_back_above_the_champion_or_itself() -> None:
+def test_what_is_reported_is_the_newest_that_was_rolled_back_above_the_champion_or_itself() -> None:
     one, two, three, four = versions(1, 2, 3, 4)
     given = snapshot(
         versions=(replace(one, rolled_back="x"), two, replace(three, rolled_back="x"), replace(four, rolled_back="x"))
@@ -566,7 +566,7 @@ def test_a_version_is_registered_once_and_equal_content_only_where_it_is_newest_
     assert registered(two.digest, one, two, name="run-2") == ("churn-2", 2, True, False), "a crash after registering"
     assert registered(new, one, two, name="run-2") == ("churn-3", 3, False, False)
     assert registered(two.digest, one, two) == ("churn-2", 2, True, True), "the newest"
-    assert registered(one.digest, one, two) == ("churn-3", 3, False, False), "equal to any old one is news"
+    assert registered(one.digest, one, two) == ("churn-3", 3, False, False), "equal to any old one is another version"
     assert registered(one.digest, one, two, stable=frozenset({"churn-1"})) == ("churn-1", 1, True, True), "served"
     again = replace(three, digest=one.digest)
     assert registered(one.digest, one, two, again, stable=frozenset({"churn-1"})) == ("churn-3", 3, True, True)
@@ -612,7 +612,7 @@ def test_who_decides_on_a_version() -> None:
     assert both.approved is False, "the rejection counts"
 
 
-def test_a_decision_on_another_digest_is_none_and_is_told() -> None:
+def test_a_decision_on_another_digest_is_none_and_is_reported() -> None:
     found = decided({constants.APPROVE: WRONG})
     assert found.decision is None
     assert found.mismatch == f"annotation {constants.APPROVE} names {WRONG[:80]}, but this version is {RIGHT}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support import builders_training as make
-from tests.support.invariants import BORN
+from tests.support.invariants import DEFAULT_STATUS
 from tests.unit.training.test_loop import quickstart
 from tests.unit.training.test_once import PIPELINE, started
 from tests.unit.training.world import World
@@ -117,10 +117,10 @@ def test_a_deleted_run_is_recorded_before_another_one_starts() -> None:
     assert world.names("TrainingRun") == []
     assert world.pipeline()["runKeys"] == [key]
     world.settle()
-    assert len(world.names("TrainingRun")) == 1, "the one that was asked for"
+    assert len(world.names("TrainingRun")) == 1, "the one that was requested"
 
 
-def test_looks_for_news_of_a_run_that_has_none_become_rare() -> None:
+def test_looks_at_a_run_without_anything_to_report_become_rare() -> None:
     world = quickstart()
     started(world)  # and nobody makes its Job
     waits = []
@@ -201,13 +201,13 @@ def test_a_deleted_job_leaves_its_name_and_times() -> None:
 
 @pytest.mark.parametrize("has_job", [True, False])
 def test_a_finished_run_that_still_says_that_it_goes_on_is_mended_once(has_job: bool) -> None:
-    """An older operator applied its status, which left what the schema gives a run at birth."""
+    """An older operator applied its status, which left the default conditions of a run."""
     world = quickstart()
     world.train()
     run = Key("TrainingRun", make.NAMESPACE, world.names("TrainingRun")[0])
     before = copy.deepcopy(world.run(run.name))
-    born = conditions.get(BORN["TrainingRun"]["conditions"], "Reconciling")
-    world.change("TrainingRun", run.name, lambda o: o["status"]["conditions"].append(born))
+    left = conditions.get(DEFAULT_STATUS["TrainingRun"]["conditions"], "Reconciling")
+    world.change("TrainingRun", run.name, lambda o: o["status"]["conditions"].append(left))
     if not has_job:
         world.remove("Job", run.name)
     world.restart()

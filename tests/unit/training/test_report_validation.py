@@ -147,16 +147,16 @@ def test_every_field_of_a_report_is_held() -> None:
 
 @pytest.mark.parametrize("field", WRONG)
 def test_a_value_of_another_type_is_refused_by_its_field(field: str) -> None:
-    told: dict[str, Any] = make.result(
+    reported: dict[str, Any] = make.result(
         failure={"category": "UserError", "reason": "R", "message": "m"},
         signature={"inputs": [dict(COLUMN)], "outputs": [], "frame": True},
     )
-    place: Any = told
+    place: Any = reported
     *parents, last = field.split(".")
     for parent in parents:
         place = place[int(parent) if parent.isdigit() else parent]
     place[last] = WRONG[field]
-    status = _ended(json.dumps(told))
+    status = _ended(json.dumps(reported))
     assert (status["failure"]["category"], status["failure"]["reason"]) == ("UserError", "ResultRefused")
     assert status["failure"]["message"].startswith(f"the run's report was refused: {field}")
 
@@ -252,8 +252,8 @@ def test_a_failure_is_believed_as_far_as_it_is_one() -> None:
     world = quickstart()
     world.settle()
     run = world.names("TrainingRun")[0]
-    told = {**make.failed("DataInvalid", "MissingTarget", "no column\x1b[2J 'y'"), "data": {"customers": "r1"}}
-    world.kubelet_finishes(run, told, exit_code=42)
+    reported = {**make.failed("DataInvalid", "MissingTarget", "no column\x1b[2J 'y'"), "data": {"customers": "r1"}}
+    world.kubelet_finishes(run, reported, exit_code=42)
     world.settle()
     failure = world.run(run)["failure"]
     assert (failure["category"], failure["reason"]) == ("DataInvalid", "MissingTarget")

@@ -1,4 +1,4 @@
-"""Requests by hand: each new value is one run, whatever was asked for before and whatever crashes in between."""
+"""Requests by hand: each new value is one run, whatever was requested before and whatever crashes in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Versions that a deployment took back: no champions any more, until a person lifts the mark."""
+"""Versions that a deployment rolled back: no champions any more, until a person lifts the mark."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_mark_stays_when_its_deployment_goes_and_says_where_and_why() -> Non
     assert world.pipeline()["champion"]["version"] == "churn-1"
 
 
-def test_where_all_were_taken_back_the_newest_is_champion() -> None:
+def test_where_all_were_rolled_back_the_newest_is_champion() -> None:
     world = two_versions()
     mark(world, "churn-1")
     mark(world, "churn-2")

@@ -74,9 +74,9 @@ TABLE: dict[str, tuple[Context, list[str]]] = {
     "a version of a predecessor, and no run of its own": (context(versions=(version(),)), ["NeverTrained"]),
     "ran, and its versions are gone but counted": (context(status=trained(versions=1)), []),
     "ran, and never had a version": (context(status=trained(versions=0)), ["NeverTrained"]),
-    "asked for by hand": (context(status=trained(), request_="a"), ["ManualRequested"]),
-    "asked for and served": (context(status=trained(lastHandledRunRequest="a"), request_="a"), []),
-    "asked for again, with another value": (
+    "requested by hand": (context(status=trained(), request_="a"), ["ManualRequested"]),
+    "requested and served": (context(status=trained(lastHandledRunRequest="a"), request_="a"), []),
+    "requested again, with another value": (
         context(status=trained(lastHandledRunRequest="b"), request_="a"),
         ["ManualRequested"],
     ),
@@ -178,7 +178,7 @@ ALL: Obj = {
 
 
 def test_the_order_of_all_triggers_is_the_one_that_is_documented() -> None:
-    """What somebody asked for first; the retry last, because any other run serves it, too."""
+    """What somebody requested first; the retry last, because any other run serves it, too."""
     known = {**make.observed(POLLED, data={"a": "old", "b": "old"}), "code": "older"}
     status = trained(observed=known, versions=0, data=[seen("a", "new")], lastProbeTime=when(seconds=60), **DUE)
     lost = failed("Infrastructure", "StoreAway", minutes=200, code="older", data={"a": "old", "b": "old"})

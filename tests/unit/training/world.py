@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.support import builders_training as make
-from tests.support.invariants import BORN, check_status
+from tests.support.invariants import DEFAULT_STATUS, check_status
 
 from tidemill.config import OperatorConfig
 from tidemill.core.conditions import format_time
@@ -131,7 +131,7 @@ class World:
             meta["generation"] = old["metadata"].get("generation", 1) + 1
         meta.setdefault("generation", 1)
         if obj["kind"] in OURS and "status" not in obj:
-            obj["status"] = old["status"] if old is not None else copy.deepcopy(BORN[obj["kind"]])
+            obj["status"] = old["status"] if old is not None else copy.deepcopy(DEFAULT_STATUS[obj["kind"]])
         self._record(slot, obj)
         self.objects[slot] = obj
         self._show(obj)
