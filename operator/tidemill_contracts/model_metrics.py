@@ -112,6 +112,8 @@ METRICS: Final = (
     ),
 )
 
+BY_NAME: Final = {metric.name: metric for metric in METRICS}
+
 LOWER_IS_BETTER: Final = frozenset(m.name for m in METRICS if m.better == "lower")
 """The metrics of which a smaller value is better; of every other one, the user's own included, a larger one is."""
 

@@ -33,7 +33,8 @@ REASONS = frozenset(
         "Watching", "Suspended", "DeploymentNotFound", "DeploymentNotServing", "DeploymentAlreadyMonitored",
         "MonitorNotReady", "MonitorUnreachable", "NothingServed", "PredictionsArrive", "NoDataYet", "NoTraffic",
         "NoJudgedWindow", "NoDrift", "DriftNotSustained", "DriftSustained", "WithinLimits", "LimitsExceeded",
-        "NotEnoughLabels", "NoLabelDue", "NoLabels", "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
+        "NotEnoughLabels", "MetricNotDefined", "NoLabelDue", "NoLabels",
+        "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
         "ChildTerminating", "DatabaseTooNew", "NotJudged",
     }
 )  # fmt: skip

@@ -64,6 +64,16 @@ CASES: dict[str, tuple[Snapshot, str, tuple[str, str] | None]] = {
         "PerformanceDegraded",
         ("Unknown", "NotEnoughLabels"),
     ),
+    "enough labels, but the metric is not defined on them": (
+        snapshot(FULL, read=report(performance=performance(None, labels=500))),
+        "PerformanceDegraded",
+        ("Unknown", "MetricNotDefined"),
+    ),
+    "few labels, and none of them defines the metric": (
+        snapshot(FULL, read=report(performance=performance(None, labels=9))),
+        "PerformanceDegraded",
+        ("Unknown", "NotEnoughLabels"),
+    ),
     "good performance": (
         snapshot(FULL, read=report(performance=performance(0.9))),
         "PerformanceDegraded",
@@ -197,6 +207,18 @@ def test_limits_count_themselves_in(name: str) -> None:
     found, kind, reason = AT_THE_LIMIT[name]
     (_, reported) = verdict(found, kind) or ("", "")
     assert reported == reason
+
+
+def test_a_metric_that_is_not_defined_says_what_it_needs() -> None:
+    spec = {**FULL, "performance": {**FULL["performance"], "metric": "log_loss"}}
+    found = evaluation.evaluate(snapshot(spec, read=report(performance=performance(None, labels=500)))).get(
+        "PerformanceDegraded"
+    )
+    assert found is not None
+    assert found.message == (
+        "log_loss cannot be computed from 500 labels: it is a metric of classification and needs probabilities; "
+        "the monitor's report says more"
+    )
 
 
 @pytest.mark.parametrize(("number", "more"), [(5, ""), (6, "1 more"), (9, "4 more")])

@@ -19,7 +19,7 @@ from tidemill.monitoring.state import (
     QUALITY,
     Evaluation,
 )
-from tidemill_contracts import reference
+from tidemill_contracts import model_metrics, reference
 from tidemill_contracts.monitoring import WindowReport
 
 UNREACHABLE_SECONDS = 60
@@ -178,10 +178,18 @@ def _performance(snapshot: Snapshot) -> Condition:
     spec = snapshot.spec.performance
     assert spec is not None  # noqa: S101  the caller checked
     found = snapshot.version_report.performance if snapshot.version_report else None
-    if found is None or found.value is None or found.labels < spec.min_labels:
+    if found is None or found.labels < spec.min_labels:
         labels = found.labels if found else 0
         text = f"{labels} labels have arrived, {spec.min_labels} are needed (minLabels)"
         return Condition(PERFORMANCE, "Unknown", "NotEnoughLabels", text)
+    if found.value is None:
+        metric = model_metrics.BY_NAME[spec.metric]
+        needs = f" and needs {metric.needs}" if metric.needs else ""
+        text = (
+            f"{spec.metric} cannot be computed from {found.labels} labels: it is a metric of {metric.task}{needs}; "
+            "the monitor's report says more"
+        )
+        return Condition(PERFORMANCE, "Unknown", "MetricNotDefined", text)
     text = f"{spec.metric} is {found.value:.4g} on {found.labels} labels"
     if not found.degraded:
         return Condition(PERFORMANCE, "False", "WithinLimits", text)
