@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from tidemill_contracts import quantities
 from tidemill_contracts.storage import ALLOWED_NETWORKS_ENV, EXPANDED_LIMIT_ENV, REFUSED_NETWORKS_ENV
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -105,8 +106,8 @@ class OperatorConfig:
             _one_of("TIDEMILL_ARTIFACT_CLAIM_ACCESS_MODES", mode, _ACCESS_MODES)
         _networks("TIDEMILL_ALLOWED_NETWORKS", self.allowed_networks)
         _networks("TIDEMILL_REFUSED_NETWORKS", self.refused_networks)
-        if self.expanded_limit is not None and not re.fullmatch(r"[1-9][0-9]{0,14}(Ki|Mi|Gi|Ti)?", self.expanded_limit):
-            raise ConfigError("TIDEMILL_EXPANDED_LIMIT must be a number of bytes, with or without Ki, Mi, Gi or Ti")
+        if self.expanded_limit is not None and quantities.size(self.expanded_limit) is None:
+            raise ConfigError(f"TIDEMILL_EXPANDED_LIMIT {quantities.SIZE_RULE}")
         if not self.pod_name:
             raise ConfigError("TIDEMILL_POD_NAME must not be empty: it tells the replicas apart")
         if self.workers < 1:

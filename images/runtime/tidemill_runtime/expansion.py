@@ -6,12 +6,12 @@ operator's setting says. Sizes that a file claims are checked first, then what i
 
 import gzip
 import os
-import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidemill_contracts import quantities
 from tidemill_contracts.storage import EXPANDED_LIMIT_ENV
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ DEFAULT_LIMIT = 8 << 30
 _WIDEST = 32  # bytes of a value that is no text
 _TEXT_ROWS = 4096  # at once, of a file with texts
 _MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-_UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
-_QUANTITY = re.compile(r"([0-9]{1,15})(|Ki|Mi|Gi|Ti)")
 
 
 class ExpansionError(Exception):
@@ -32,9 +30,7 @@ class ExpansionError(Exception):
 
 def limit() -> int:
     """Return the bound in bytes."""
-    text = os.environ.get(EXPANDED_LIMIT_ENV, "")
-    found = _QUANTITY.fullmatch(text)
-    stated = int(found[1]) * _UNITS[found[2]] if found else DEFAULT_LIMIT
+    stated = quantities.size(os.environ.get(EXPANDED_LIMIT_ENV, "")) or DEFAULT_LIMIT
     return min([stated, *(size // 2 for size in _memory())])
 
 

@@ -12,17 +12,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from tidemill_contracts.quantities import PATTERN
+
 GROUP = "tidemill.io"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
-_QUANTITY = (
-    r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
-)
-
 
 def _check_quantity(value: int | str) -> int | str:
-    if isinstance(value, str) and not re.match(_QUANTITY, value):
+    if isinstance(value, str) and not re.match(PATTERN, value):
         raise ValueError(f"{value!r} is not a quantity such as 500m, 2 or 1.5Gi")
     return value
 
@@ -34,7 +32,7 @@ Quantity = Annotated[
     WithJsonSchema(
         {
             "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "pattern": _QUANTITY,
+            "pattern": PATTERN,
             "x-kubernetes-int-or-string": True,
         }
     ),

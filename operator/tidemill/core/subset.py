@@ -8,28 +8,11 @@ other managers' fields do not count; quantities are compared as numbers ("1000m"
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from tidemill_contracts import quantities
+
 _MERGE_KEYS = ("name", "containerPort", "port", "mountPath", "key", "topologyKey", "uid", "type", "ip")
-_SUFFIXES = {
-    "": Decimal(1),
-    "n": Decimal("1e-9"),
-    "u": Decimal("1e-6"),
-    "m": Decimal("1e-3"),
-    "k": Decimal(1000),
-    "M": Decimal(10**6),
-    "G": Decimal(10**9),
-    "T": Decimal(10**12),
-    "P": Decimal(10**15),
-    "E": Decimal(10**18),
-    "Ki": Decimal(2**10),
-    "Mi": Decimal(2**20),
-    "Gi": Decimal(2**30),
-    "Ti": Decimal(2**40),
-    "Pi": Decimal(2**50),
-    "Ei": Decimal(2**60),
-}
 
 
 def includes(live: Any, wanted: Any) -> bool:
@@ -56,21 +39,8 @@ def _includes_list(live: list[Any], wanted: list[Any]) -> bool:
     return all(includes(by_key.get(str(w[key])), w) for w in wanted)
 
 
-def quantity(text: str | int | float) -> Decimal | None:
-    """A Kubernetes quantity as a number; None when it is not one."""
-    raw = str(text).strip()
-    number = raw.rstrip("numkKMGTPEi")
-    suffix = raw[len(number) :]
-    if suffix not in _SUFFIXES:
-        return None
-    try:
-        return Decimal(number) * _SUFFIXES[suffix]
-    except InvalidOperation:
-        return None
-
-
 def _same_quantity(live: str | int | float, wanted: str | int | float) -> bool:
     if isinstance(live, bool) or isinstance(wanted, bool):
         return False
-    a, b = quantity(live), quantity(wanted)
+    a, b = quantities.number(live), quantities.number(wanted)
     return a is not None and a == b
