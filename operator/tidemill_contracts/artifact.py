@@ -7,13 +7,12 @@ it loads anything cannot load a half-written or changed model. The manifest hold
 differs between two runs of one key (no time, no run name): equal inputs give an equal digest.
 """
 
-import hashlib
-import json
 from typing import Literal
 
 from pydantic import Field
 
 from tidemill_contracts.base import Document
+from tidemill_contracts.digests import canonical_json, sha256
 
 MANIFEST_FILE = "manifest.json"
 MARKER_FILE = "COMPLETE"
@@ -112,25 +111,3 @@ class Sample(Document):
 
     columns: dict[str, list[Value]]
     predictions: list[Value | list[Value]]  # a list for a row of several targets; None where an answer is NaN
-
-
-def canonical_json(value: object) -> bytes:
-    """Return the one JSON form that is digested: sorted keys, no spaces, UTF-8, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def sha256(content: bytes) -> str:
-    """Return `sha256:<hex>` of some bytes."""
-    return "sha256:" + hashlib.sha256(content).hexdigest()
-
-
-def digest_hex(digest: str) -> str:
-    """Return the hex part of `sha256:<hex>`.
-
-    Raises:
-        ValueError: not of that form.
-    """
-    algorithm, _, value = digest.partition(":")
-    if algorithm != "sha256" or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
-        raise ValueError(f"{digest!r} is not a digest of the form sha256:<64 hex digits>")
-    return value

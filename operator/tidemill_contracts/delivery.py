@@ -5,7 +5,7 @@ The kernel gives an environment variable (and an argument) 128 KiB. A longer doc
 other content there, so the reader refuses a file that has not the digest which it was told.
 """
 
-from tidemill_contracts.artifact import sha256
+from tidemill_contracts.digests import sha256
 
 MAX_VARIABLE_BYTES = 131_072  # of NAME=value and the zero byte behind it
 CONFIG_ROOT = "/mnt/config"

@@ -6,7 +6,7 @@ code differs from what was decided on is refused. Only content counts: never a r
 
 from collections.abc import Mapping
 
-from tidemill_contracts.artifact import canonical_json, sha256
+from tidemill_contracts.digests import canonical_json, sha256
 
 
 def code_digest(files: Mapping[str, bytes]) -> str:

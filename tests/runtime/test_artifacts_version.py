@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tidemill_contracts.artifact import ColumnSpec, Lineage, ModelManifest, Sample, Signature, digest_hex, sha256
+from tidemill_contracts.artifact import ColumnSpec, Lineage, ModelManifest, Sample, Signature
+from tidemill_contracts.digests import digest_hex, sha256
 from tidemill_runtime import artifacts
 from tidemill_runtime.artifacts import ArtifactError
 from tidemill_runtime.storage import base, folders

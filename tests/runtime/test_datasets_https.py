@@ -12,7 +12,7 @@ import pytest
 import trustme
 from tests.runtime.conftest import write_secret
 
-from tidemill_contracts.artifact import sha256
+from tidemill_contracts.digests import sha256
 from tidemill_contracts.training import DataInput
 from tidemill_runtime.datasets import sources
 from tidemill_runtime.storage.base import StorageError

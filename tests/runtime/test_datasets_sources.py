@@ -12,7 +12,7 @@ import pytest
 from tests.runtime.conftest import write_secret
 from tests.support.s3 import S3Server
 
-from tidemill_contracts.artifact import sha256
+from tidemill_contracts.digests import sha256
 from tidemill_contracts.revisions import value_revision
 from tidemill_contracts.training import DataInput
 from tidemill_runtime.datasets import sources, tables

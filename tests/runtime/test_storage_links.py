@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tidemill_contracts.artifact import Lineage, ModelManifest, Signature, sha256
+from tidemill_contracts.artifact import Lineage, ModelManifest, Signature
+from tidemill_contracts.digests import sha256
 from tidemill_contracts.training import DataInput
 from tidemill_runtime.datasets import sources
 from tidemill_runtime.storage import base, folders

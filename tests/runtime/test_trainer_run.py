@@ -14,7 +14,7 @@ from tests.support import training_code
 from tests.support.s3 import S3Server
 
 from tidemill_contracts import model_metrics
-from tidemill_contracts.artifact import digest_hex
+from tidemill_contracts.digests import digest_hex
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, ReferenceProfile
 from tidemill_contracts.training import (
     Champion,

@@ -27,9 +27,8 @@ from tidemill_contracts.artifact import (
     ParityReport,
     Sample,
     Signature,
-    canonical_json,
-    sha256,
 )
+from tidemill_contracts.digests import canonical_json, sha256
 from tidemill_contracts.inference import PredictionLog, ServerConfig
 from tidemill_contracts.runtimes import PARITY_CHECK
 from tidemill_runtime.trainer.package.publish import publish

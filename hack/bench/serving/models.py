@@ -12,16 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidemill_contracts.artifact import (
-    ONNX_FILE,
-    REFERENCE_FILE,
-    SAMPLE_FILE,
-    SKOPS_FILE,
-    Lineage,
-    ModelManifest,
-    canonical_json,
-    sha256,
-)
+from tidemill_contracts.artifact import ONNX_FILE, REFERENCE_FILE, SAMPLE_FILE, SKOPS_FILE, Lineage, ModelManifest
+from tidemill_contracts.digests import canonical_json, sha256
 
 if TYPE_CHECKING:
     import numpy as np

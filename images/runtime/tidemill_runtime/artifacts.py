@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tidemill_contracts import artifact
+from tidemill_contracts import artifact, digests
 from tidemill_contracts.artifact import MANIFEST_FILE, MARKER_FILE, ModelManifest
 from tidemill_runtime.storage import base, folders
 from tidemill_runtime.storage.base import Folder, StorageError
@@ -145,7 +145,7 @@ def _compare(folder: Folder, name: str, found: str, expected: str) -> None:
 
 def _digest(digest: str, what: str) -> str:
     try:
-        artifact.digest_hex(digest)
+        digests.digest_hex(digest)
     except ValueError as error:
         raise ArtifactError("InvalidManifest", f"{what}: {error}") from error
     return digest

@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tidemill_contracts.artifact import sha256
 from tidemill_contracts.delivery import DIGEST_SUFFIX, FILE_SUFFIX
+from tidemill_contracts.digests import sha256
 
 
 def read(name: str, environment: Mapping[str, str] | None = None) -> str | None:

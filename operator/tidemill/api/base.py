@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from tidemill_contracts import digests
 from tidemill_contracts.quantities import PATTERN
 
 GROUP = "tidemill.io"
@@ -39,7 +40,7 @@ Quantity = Annotated[
 ]
 # RFC 3339, as the API server writes it.
 Time = Annotated[datetime, WithJsonSchema({"type": "string", "format": "date-time"})]
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
+Digest = Annotated[str, Field(pattern=digests.PATTERN, max_length=71)]
 # The name of another object in the same namespace.
 ObjectName = Annotated[
     str,

@@ -20,6 +20,7 @@ from tidemill.core.podfailure import PodFailure as PodFailure
 from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.core.staged_updates import ALONE, Fleet
 from tidemill.serving.router_stats import Scrape
+from tidemill_contracts import digests
 from tidemill_contracts.inference import ServedForm
 from tidemill_contracts.runtimes import PARITY_CHECK, VERIFIED, Asked, Choice, choose
 
@@ -261,7 +262,7 @@ class Snapshot(ObjectSnapshot):
 
 def version_child(deployment: str, version: Version) -> str:
     """Name of a version's Deployment, headless Service, disruption budget, autoscaler and router cluster."""
-    return names.child_name(deployment, version.number, version.digest.removeprefix("sha256:")[:8])
+    return names.child_name(deployment, version.number, digests.first_digits(version.digest, 8))
 
 
 def router_child(deployment: str) -> str:

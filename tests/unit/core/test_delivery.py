@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tidemill.core.delivery import deliver
-from tidemill_contracts.artifact import sha256
 from tidemill_contracts.delivery import MAX_VARIABLE_BYTES, fits
+from tidemill_contracts.digests import sha256
 
 NAME = "TIDEMILL_TRAINER_CONFIG"
 ROOM = MAX_VARIABLE_BYTES - len(NAME) - 2

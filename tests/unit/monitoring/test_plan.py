@@ -26,7 +26,7 @@ from tidemill.core.plan import ObjectRef, Plan
 from tidemill.errors import Waiting
 from tidemill.monitoring import plan, status
 from tidemill.monitoring.snapshot import Reading, Snapshot
-from tidemill_contracts.artifact import sha256
+from tidemill_contracts.digests import sha256
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
 from tidemill_contracts.monitoring import MonitorConfig
 

@@ -9,8 +9,8 @@ from tests.unit.training.world import World
 
 from tidemill.core.plan import Key
 from tidemill.training.reconcilers import WATCHES
-from tidemill_contracts.artifact import sha256
 from tidemill_contracts.delivery import MAX_VARIABLE_BYTES
+from tidemill_contracts.digests import sha256
 from tidemill_contracts.training import CONFIG_ENV, PROBE_ENV, ProbeConfig, TrainerConfig
 
 Obj = dict[str, Any]

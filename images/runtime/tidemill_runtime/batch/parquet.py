@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet as pq
 
-from tidemill_contracts.artifact import sha256
+from tidemill_contracts.digests import first_digits, sha256
 from tidemill_contracts.storage import Uri, parse_uri
 from tidemill_contracts.training import DataInput
 from tidemill_runtime import expansion
@@ -259,4 +259,4 @@ def create(text: str, secret: str | None, schema: pa.Schema) -> Iterator[Writer]
 
 def run_key(version_digest: str, revision: str) -> str:
     """Return what predictions of one version on one revision of a data set have in common, 16 hex digits."""
-    return sha256(f"{version_digest} {revision}".encode()).removeprefix("sha256:")[:16]
+    return first_digits(sha256(f"{version_digest} {revision}".encode()), 16)

@@ -6,11 +6,10 @@ anything. An etag is opaque: the same bytes uploaded in other parts are another 
 digest of what a run really read is kept beside it.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tidemill_contracts.artifact import canonical_json, sha256
+from tidemill_contracts.digests import canonical_json, sha256, sha256_of_pieces
 from tidemill_contracts.storage import DATA_SCHEMES, OBJECT_STORE_SCHEMES, Uri, parse_uri
 from tidemill_contracts.training import DataInput
 from tidemill_runtime.datasets import builtin, web
@@ -49,10 +48,7 @@ def resolve(source: DataInput) -> str:
     if uri.scheme == "builtin":
         return sha256(builtin.csv_bytes(uri.authority))
     if uri.scheme in ("http", "https"):
-        hasher = hashlib.sha256()
-        for piece in web.get(uri, source.secret):
-            hasher.update(piece)
-        return "sha256:" + hasher.hexdigest()
+        return sha256_of_pieces(web.get(uri, source.secret))
     folder, entries, single = find(uri, source)
     if uri.scheme in OBJECT_STORE_SCHEMES and uri.scheme != "file":
         return listing_revision(entries)
@@ -150,12 +146,8 @@ def content_digest(files: list[tuple[str, int, str]], *, single: bool) -> str:
 
 
 def _download(uri: Uri, secret: str | None, path: Path) -> str:
-    hasher = hashlib.sha256()
     try:
         with path.open("wb") as file:
-            for piece in web.get(uri, secret):
-                hasher.update(piece)
-                file.write(piece)
+            return sha256_of_pieces(web.get(uri, secret), file.write)
     except OSError as error:
         raise base.translate(error, f"cannot write {path}") from error
-    return "sha256:" + hasher.hexdigest()

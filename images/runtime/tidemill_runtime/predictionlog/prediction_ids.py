@@ -10,7 +10,8 @@ import os
 import time
 from collections.abc import Iterator
 
-DIGEST_DIGITS = 12
+from tidemill_contracts.digests import LABEL_DIGITS, first_digits
+
 TIME_DIGITS = 12  # milliseconds, until the year 10889
 _RANDOM_DIGITS = 32  # 128 bits
 _AT_ONCE = 256
@@ -21,7 +22,7 @@ class PredictionIds:
 
     def __init__(self, digest: str) -> None:
         """`digest`: that of the version, `sha256:<hex>`."""
-        self._digest = digest.rpartition(":")[2][:DIGEST_DIGITS]
+        self._digest = first_digits(digest, LABEL_DIGITS)
         self._random: Iterator[str] = iter(())
         os.register_at_fork(after_in_child=self._forget)
 

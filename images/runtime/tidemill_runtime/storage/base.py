@@ -6,13 +6,13 @@ here, and the object-store library only when a URI asks for it.
 """
 
 import errno
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from tidemill_contracts.digests import sha256_of_pieces
 from tidemill_contracts.storage import Uri
 
 SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105  a reason
@@ -78,12 +78,7 @@ def read(folder: Folder, key: str) -> bytes:
 
 def digest(folder: Folder, key: str, sink: Callable[[bytes], object] | None = None) -> str:
     """Return a file's `sha256:<hex>`, reading it once and handing each piece to `sink`."""
-    hasher = hashlib.sha256()
-    for piece in folder.chunks(key):
-        hasher.update(piece)
-        if sink is not None:
-            sink(piece)
-    return "sha256:" + hasher.hexdigest()
+    return sha256_of_pieces(folder.chunks(key), sink)
 
 
 def download(folder: Folder, key: str, destination: Path) -> str:

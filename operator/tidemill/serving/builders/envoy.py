@@ -16,6 +16,7 @@ from typing import Any
 from tidemill.core import hashing
 from tidemill.serving.builders import envoy_grpc
 from tidemill.serving.router_stats import GRPC_SUFFIX, LATENCY_BUCKETS
+from tidemill_contracts import digests
 from tidemill_contracts.ports import GRPC_PORT, HTTP_PORT, ROUTER_STATS_PORT
 
 CONFIG_DIR = "/etc/tidemill-router"
@@ -170,7 +171,7 @@ def _too_large(limit: int) -> dict[str, Any]:
 
 def dump(document: dict[str, Any]) -> str:
     """The text of a file: equal documents give equal texts."""
-    return hashing.canonical_json(document).decode()
+    return digests.canonical_json(document).decode()
 
 
 def version_of(document: dict[str, Any]) -> str:

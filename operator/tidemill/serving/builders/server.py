@@ -23,6 +23,7 @@ from tidemill.serving.snapshot import (
     monitor_service,
     version_child,
 )
+from tidemill_contracts import digests
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, Batching, PredictionLog, ServerConfig
 from tidemill_contracts.metrics import DURATION_BUCKETS
 from tidemill_contracts.ports import ADMIN_PORT, GRPC_PORT, HTTP_PORT
@@ -62,7 +63,7 @@ def labels(snapshot: Snapshot, version: Version) -> dict[str, str]:
     extra = {
         keys.DEPLOYMENT: snapshot.name,
         keys.VERSION: version.name,
-        keys.DIGEST: version.digest.removeprefix("sha256:")[:12],
+        keys.DIGEST: digests.first_digits(version.digest, digests.LABEL_DIGITS),
     }
     return podspec.labels(COMPONENT, snapshot.name, extra)
 

@@ -11,7 +11,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tidemill_contracts.artifact import MANIFEST_FILE, MARKER_FILE, ModelManifest, digest_hex
+from tidemill_contracts.artifact import MANIFEST_FILE, MARKER_FILE, ModelManifest
+from tidemill_contracts.digests import digest_hex
 from tidemill_runtime import artifacts
 from tidemill_runtime.artifacts import ArtifactError
 from tidemill_runtime.storage import base, folders, local

@@ -19,9 +19,8 @@ from tidemill_contracts.artifact import (
     ModelManifest,
     Sample,
     Signature,
-    canonical_json,
-    sha256,
 )
+from tidemill_contracts.digests import canonical_json, sha256
 from tidemill_contracts.reference import ReferenceProfile
 from tidemill_contracts.runtimes import VERIFIED
 from tidemill_contracts.training import TrainerConfig

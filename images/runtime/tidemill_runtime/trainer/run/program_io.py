@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tidemill_contracts.artifact import ONNX_FILE, PICKLE_FILE, SKOPS_FILE, Format, canonical_json
+from tidemill_contracts.artifact import ONNX_FILE, PICKLE_FILE, SKOPS_FILE, Format
+from tidemill_contracts.digests import canonical_json
 from tidemill_contracts.training import INPUT_DIR_ENV, NAME_LIMIT, OUTPUT_DIR_ENV, TrainerConfig, is_name
 from tidemill_runtime.trainer.errors import RunError
 from tidemill_runtime.trainer.model.metrics import Metrics, finite

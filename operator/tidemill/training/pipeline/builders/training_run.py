@@ -23,6 +23,7 @@ from tidemill.training import constants
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
 from tidemill.training.pipeline.state import Inputs, Verdict
 from tidemill.training.records import VersionRecord
+from tidemill_contracts import digests
 from tidemill_contracts.storage import parse_uri
 
 KEY_DIGITS = 10
@@ -30,7 +31,7 @@ KEY_DIGITS = 10
 
 def run_name(pipeline: str, key: str, suffix: str | None) -> str:
     """`<pipeline>-<key>[-<suffix>]`, at most 63 characters."""
-    parts = [key.removeprefix("sha256:")[:KEY_DIGITS], *([suffix] if suffix else [])]
+    parts = [digests.first_digits(key, KEY_DIGITS), *([suffix] if suffix else [])]
     return names.child_name(pipeline, *parts)
 
 

@@ -14,6 +14,7 @@ from tidemill.core import cron, hashing
 from tidemill.training import constants
 from tidemill.training.pipeline.snapshot import PipelineSnapshot, kind_of
 from tidemill.training.pipeline.state import Inputs, Problem
+from tidemill_contracts import digests
 from tidemill_contracts.storage import ARTIFACT_SCHEMES, parse_uri
 
 BUILTIN = ("breast-cancer", "diabetes", "digits", "iris", "wine")
@@ -88,7 +89,7 @@ def _too_large(snapshot: PipelineSnapshot) -> Problem | None:
 
 
 def _bytes(value: Any) -> int:
-    return len(hashing.canonical_json(value))
+    return len(digests.canonical_json(value))
 
 
 def _bad_schedule(snapshot: PipelineSnapshot) -> Problem | None:

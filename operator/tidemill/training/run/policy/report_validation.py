@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from tidemill.api.v1alpha1.training_run import TrainingRunSpec
 from tidemill.core.text import clean
-from tidemill_contracts.artifact import DATATYPES, ColumnSpec, digest_hex
+from tidemill_contracts.artifact import DATATYPES, ColumnSpec
+from tidemill_contracts.digests import digest_hex
 from tidemill_contracts.storage import parse_uri
 from tidemill_contracts.training import NAME_LIMIT, REVISION_LIMIT, TrainingResult, is_name, is_revision
 
