@@ -118,7 +118,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Born:
+class DefaultCondition:
     """One condition that every object of a kind has before the operator's first look: a default of the CRD.
 
     It must be true of any object of the kind from the moment of its creation.
@@ -130,11 +130,11 @@ class Born:
     message: str
 
 
-BORN_TIME = "1970-01-01T00:00:00Z"
-"""lastTransitionTime of born conditions, as in the Gateway API: a schema cannot know when an object is made."""
+DEFAULT_TIME = "1970-01-01T00:00:00Z"
+"""lastTransitionTime of default conditions, as in the Gateway API: a schema cannot know when an object is made."""
 PENDING = "Pending"
 """Reason of what nobody has looked at yet."""
-BORN_READY = Born("Ready", "Unknown", PENDING, "The operator has not written a status yet")
+DEFAULT_READY = DefaultCondition("Ready", "Unknown", PENDING, "The operator has not written a status yet")
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,8 @@ class Kind:
     short_names: tuple[str, ...]
     description: str
     columns: tuple[Column, ...]
-    born: tuple[Born, ...] = (BORN_READY,)  # Ready first, then Reconciling, then the others by name
+    default_conditions: tuple[DefaultCondition, ...] = (DEFAULT_READY,)
+    """Ready first, then Reconciling, then the others by name."""
     scale: bool = False
     name_rule: dict[str, Any] | None = None  # a CEL rule on the whole object
     selectable: tuple[str, ...] = ()  # spec fields for `kubectl get --field-selector`

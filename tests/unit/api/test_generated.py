@@ -129,13 +129,13 @@ def test_defaults_stand_nowhere_inside_list_items(kind: type[Resource]) -> None:
 def test_status_is_in_progress_until_the_operator_has_looked(kind: type[Resource]) -> None:
     status = crd.object_schema(kind)["properties"]["status"]
 
-    born = status["default"]
-    assert born["observedGeneration"] == -1
-    types = [c["type"] for c in born["conditions"]]
+    default = status["default"]
+    assert default["observedGeneration"] == -1
+    types = [c["type"] for c in default["conditions"]]
     assert types[0] == "Ready", "the order in which the operator writes them, and kubectl shows them"
     assert types[1:] == sorted(types[1:])
-    assert {c["lastTransitionTime"] for c in born["conditions"]} == {"1970-01-01T00:00:00Z"}
-    assert {(c["type"] == "Reconciling", c["status"]) for c in born["conditions"]} <= {
+    assert {c["lastTransitionTime"] for c in default["conditions"]} == {"1970-01-01T00:00:00Z"}
+    assert {(c["type"] == "Reconciling", c["status"]) for c in default["conditions"]} <= {
         (True, "True"),
         (False, "Unknown"),
     }
@@ -147,21 +147,22 @@ def test_status_is_in_progress_until_the_operator_has_looked(kind: type[Resource
 
 
 @by_kind
-def test_columns_of_conditions_say_something_from_birth(kind: type[Resource]) -> None:
-    born = {c.type for c in kind.INFO.born}
+def test_columns_of_conditions_have_a_default(kind: type[Resource]) -> None:
+    defaults = {c.type for c in kind.INFO.default_conditions}
     shown = [re.search(r'type=="(\w+)"', c.json_path) for c in kind.INFO.columns]
 
-    assert {found[1] for found in shown if found} - {"DriftDetected"} <= born  # only a monitor with spec.drift has that
+    # Only a monitor with spec.drift has that one.
+    assert {found[1] for found in shown if found} - {"DriftDetected"} <= defaults
 
 
-def test_what_a_run_says_from_birth_is_true_of_every_run() -> None:
+def test_the_default_of_a_run_is_true_of_every_run() -> None:
     """The operator makes it together with its Job and writes no more while it goes on (docs/decisions/0093)."""
     (run,) = (k.INFO for k in KINDS if k.INFO.kind == "TrainingRun")
 
-    assert {(c.type, c.status) for c in run.born} == {
+    assert {(c.type, c.status) for c in run.default_conditions} == {
         ("Ready", "Unknown"), ("Reconciling", "True"), ("Succeeded", "Unknown"),
     }  # fmt: skip
-    assert {c.reason for c in run.born} == {constants.RUNNING}
+    assert {c.reason for c in run.default_conditions} == {constants.RUNNING}
 
 
 @by_kind

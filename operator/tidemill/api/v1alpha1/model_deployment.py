@@ -6,13 +6,13 @@ from pydantic import Field
 
 from tidemill.api.base import (
     ATOMIC,
-    BORN_READY,
+    DEFAULT_READY,
     MAX_SECONDS,
     PENDING,
     READY_COLUMNS,
     TAIL_COLUMNS,
-    Born,
     Column,
+    DefaultCondition,
     Digest,
     Kind,
     Model,
@@ -370,7 +370,7 @@ class ModelDeployment(Resource):
             Column("URL", "string", ".status.url", "URL of the deployment inside the cluster."),
             *TAIL_COLUMNS,
         ),
-        born=(BORN_READY, Born("Available", "Unknown", PENDING, "Not known yet")),
+        default_conditions=(DEFAULT_READY, DefaultCondition("Available", "Unknown", PENDING, "Not known yet")),
         scale=True,
         name_rule=rule(
             "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 63",

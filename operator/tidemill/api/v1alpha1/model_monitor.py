@@ -6,14 +6,14 @@ from pydantic import Field
 
 from tidemill.api.base import (
     ATOMIC,
-    BORN_READY,
+    DEFAULT_READY,
     MAX_SECONDS,
     PENDING,
     READY_COLUMNS,
     SET,
     TAIL_COLUMNS,
-    Born,
     Column,
+    DefaultCondition,
     Kind,
     LabelName,
     Labels,
@@ -387,7 +387,7 @@ class ModelMonitor(Resource):
             Column("Rows", "integer", ".status.rows", "Number of rows in the last judged window."),
             *TAIL_COLUMNS,
         ),
-        born=(BORN_READY, Born("DataArriving", "Unknown", PENDING, "Not known yet")),
+        default_conditions=(DEFAULT_READY, DefaultCondition("DataArriving", "Unknown", PENDING, "Not known yet")),
         selectable=(".spec.deployment",),
         name_rule=rule("size(self.metadata.name) <= 63", "metadata.name must have at most 63 characters"),
     )

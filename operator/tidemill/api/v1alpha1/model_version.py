@@ -6,13 +6,13 @@ from pydantic import Field
 
 from tidemill.api.base import (
     ATOMIC,
-    BORN_READY,
+    DEFAULT_READY,
     PENDING,
     SET,
     TAIL_COLUMNS,
     UNCHANGED,
-    Born,
     Column,
+    DefaultCondition,
     Digest,
     Kind,
     Model,
@@ -202,7 +202,7 @@ class ModelVersion(Resource):
             Column("Digest", "string", ".spec.digest", "Digest of the version's manifest.", 1),
             *TAIL_COLUMNS,
         ),
-        born=(BORN_READY, Born("Approved", "Unknown", PENDING, "Not known yet")),
+        default_conditions=(DEFAULT_READY, DefaultCondition("Approved", "Unknown", PENDING, "Not known yet")),
         selectable=(".spec.pipeline",),
     )
 

@@ -8,8 +8,8 @@ from tidemill.api.base import (
     ATOMIC,
     IMMUTABLE,
     TAIL_COLUMNS,
-    Born,
     Column,
+    DefaultCondition,
     Digest,
     Kind,
     Model,
@@ -287,10 +287,10 @@ class TrainingRun(Resource):
             Column("Version", "string", ".status.version", "Name of the ModelVersion that the run registered."),
             *TAIL_COLUMNS,
         ),
-        born=(
-            Born("Ready", "Unknown", "Running", _STARTED),
-            Born("Reconciling", "True", "Running", _STARTED),
-            Born("Succeeded", "Unknown", "Running", _STARTED),
+        default_conditions=(
+            DefaultCondition("Ready", "Unknown", "Running", _STARTED),
+            DefaultCondition("Reconciling", "True", "Running", _STARTED),
+            DefaultCondition("Succeeded", "Unknown", "Running", _STARTED),
         ),
         selectable=(".spec.pipeline", ".spec.trigger.type"),
     )
