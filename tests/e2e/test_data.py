@@ -194,12 +194,12 @@ def scoring_job(version: dict[str, Any], source: str, target: str) -> dict[str, 
     (job,) = yaml.safe_load_all((ROOT / "manifests" / "samples" / "job-predict-s3.yaml").read_text())
     found: dict[str, Any] = job
     (container,) = found["spec"]["template"]["spec"]["containers"]
-    given = dict(argument.split("=", 1) for argument in container["args"][1:])
+    given = dict(argument.split("=", 1) for argument in container["args"])
     given |= {"--uri": version["spec"]["uri"], "--digest": version["spec"]["digest"]}
     given |= {"--version": version["metadata"]["name"], "--input": source, "--output": target}
     kept = {name: value for name, value in given.items() if not name.startswith("--log")}
-    container["args"] = ["predict", *(f"{name}={value}" for name, value in kept.items())]
-    container["image"] = image_name("server")
+    container["args"] = [f"{name}={value}" for name, value in kept.items()]
+    container["image"] = image_name("trainer")
     container["resources"]["requests"] = {"cpu": "50m", "memory": "128Mi"}
     return found
 

@@ -93,8 +93,8 @@ def image_of(target: str) -> Image:
     ("target", "absent", "present"),
     [
         ("operator", {"sklearn", "numpy", "scipy", "pandas", "onnxruntime", "skops", "joblib", "fastapi"}, {"aiohttp"}),
-        ("trainer", {"kubernetes", "fastapi", "uvicorn"}, {"sklearn", "skops"}),
-        ("server", {"kubernetes", "skl2onnx"}, {"sklearn", "fastapi", "pyarrow"}),
+        ("trainer", {"kubernetes", "fastapi", "uvicorn"}, {"sklearn", "skops", "pyarrow", "aiohttp", "tqdm"}),
+        ("server", {"kubernetes", "skl2onnx", "pyarrow", "tqdm"}, {"sklearn", "fastapi"}),
         ("monitor", {"kubernetes", "sklearn", "scipy", "pandas", "onnxruntime", "skops"}, {"fastapi", "numpy"}),
     ],
 )  # fmt: skip

@@ -16,12 +16,10 @@ from tests.support import asgi
 
 from tidemill_contracts.storage import CREDENTIALS, SECRET_KEYS, secret_keys
 from tidemill_contracts.training import DataInput, Failure, TrainingResult
-from tidemill_runtime import redaction
+from tidemill_runtime import json_logs, redaction, termination
 from tidemill_runtime.batch.predictor import Predictor, Refused
 from tidemill_runtime.model import errors
 from tidemill_runtime.redaction import MARK, redact
-from tidemill_runtime.server.__main__ import write_termination_message
-from tidemill_runtime.server.host import json_logs
 from tidemill_runtime.server.http import app as application
 from tidemill_runtime.storage import folders, objects
 from tidemill_runtime.storage.base import StorageError
@@ -160,7 +158,7 @@ def test_the_servers_errors_log_lines_and_tracebacks_are_redacted() -> None:
 @pytest.mark.usefixtures("lake")
 def test_why_a_server_ended_is_redacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEMILL_TERMINATION_LOG", str(tmp_path / "log"))
-    write_termination_message(f"StorageUnavailable: refused for {KEY}")
+    termination.write_message(f"StorageUnavailable: refused for {KEY}")
     assert (tmp_path / "log").read_text() == f"StorageUnavailable: refused for {MARK}"
 
 
@@ -184,7 +182,7 @@ def test_why_a_row_of_a_batch_prediction_was_refused_is_redacted() -> None:
         raise RuntimeError(KEY)
 
     predictor = Predictor(Mock(model=Mock(predict=failing)), Mock())
-    (refused,) = predictor._halved(np.arange(1), Mock())
+    (refused,) = predictor._bisected(np.arange(1), Mock())
     assert isinstance(refused, Refused)
     assert refused.message == f"the model failed: RuntimeError: {MARK}"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import serverprocess, versions
+from tests.support import scored, serverprocess, versions
 from tests.support.closedloop import BODY, INFER, drain_under_load
 from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
@@ -213,6 +213,20 @@ def test_a_native_model_that_was_fitted_on_a_matrix_needs_no_pandas(numbers: Pub
         found = imported(server.log.read_text())
     assert "sklearn.utils.fixes" in found
     assert "pandas.core.frame" not in found
+
+
+def test_text_columns_have_the_same_answers_with_and_without_pyarrow(tmp_path: Path) -> None:
+    """Training has pyarrow, the server's image has not; pandas loads it where it is, and keeps strings in it."""
+    published, table = scored.every_kind(tmp_path / "store"), scored.rows_of_every_kind()
+    names = [column.name for column in published.manifest.signature.inputs]
+    answers = {}
+    for name, variables in (("without", {}), ("with", {"PYTHONPATH": ""})):
+        with serverprocess.running(tmp_path / name, published.config(), **variables) as server:
+            server.wait_ready()
+            answers[name] = [scored.online(server.url, table, names, row) for row in range(table.num_rows)]
+            assert ("libarrow" in Path(f"/proc/{server.process.pid}/maps").read_text()) == (name == "with")
+    assert answers["with"] == answers["without"]
+    assert {one["label"] for one in answers["with"]} == {"ja", "nein", "vielleicht"}
 
 
 def imported(log: str) -> set[str]:

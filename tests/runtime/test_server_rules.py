@@ -20,7 +20,7 @@ from tests.support import versions
 
 from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_contracts.inference import ServerConfig
-from tidemill_runtime.batch.predictor import Form, Predictor, config_of
+from tidemill_runtime.batch.predictor import Predictor, ResultOptions, config_of
 from tidemill_runtime.loading import warm_up
 from tidemill_runtime.loading.warm_up import WarmModel
 from tidemill_runtime.model.errors import BadRequestError
@@ -180,7 +180,7 @@ def test_a_data_set_has_the_same_rows_refused(trainer: Trainer, runtime: Any) ->
     predictor = Predictor.open(config_of(trained.result.uri, trained.result.digest, runtime=runtime))
     rows = pd.DataFrame([[5.1, 3.5, 1.4, 0.2]] * 4, columns=list(predictor.schema.names))
     rows.iloc[1, 2], rows.iloc[2, 0] = -1.0, math.inf
-    scored = predictor.table(rows, Form(on_error="null"))
+    scored = predictor.table(rows, ResultOptions(on_error="null"))
     assert [one.row for one in scored.refused] == [1, 2]
     assert scored.table.column("label").to_pylist()[1:3] == [None, None]
     assert all("takes numbers from" in one.message for one in scored.refused)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet as pq
-from tests.support import versions
+from tests.support import packages, versions
 from tests.support.versions import Published
 
 from tidemill_contracts.artifact import ColumnSpec, Signature
@@ -112,7 +112,7 @@ class Run:
 
 
 def command(folder: Path, published: Published | None, *arguments: str, **environment: str) -> Run:
-    """Run `predict` as a Job would and return how it ended."""
+    """Score a data set as a Job would and return how it ended."""
     process = start(folder, published, *arguments, **environment)
     _, log = process.communicate(timeout=120)
     message = folder / "termination-log"
@@ -120,15 +120,16 @@ def command(folder: Path, published: Published | None, *arguments: str, **enviro
 
 
 def start(folder: Path, published: Published | None, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-    """Start `predict`; what it writes on standard error can be read from the process."""
+    """Start the command with the packages of its image; its standard error can be read from the process."""
     folder.mkdir(parents=True, exist_ok=True)
     scratch = folder / "tmp"
     scratch.mkdir(exist_ok=True)
     (folder / "termination-log").unlink(missing_ok=True)
-    variables = {**os.environ, "TIDEMILL_TERMINATION_LOG": str(folder / "termination-log"), "TMPDIR": str(scratch)}
+    variables = {**os.environ, **packages.as_in_image("trainer"), "TMPDIR": str(scratch)}
+    variables["TIDEMILL_TERMINATION_LOG"] = str(folder / "termination-log")
     if published is not None:
         variables[SERVER_CONFIG_ENV] = published.config().to_json()
-    line = [sys.executable, "-m", "tidemill_runtime.server", "predict", *arguments]
+    line = [sys.executable, "-m", "tidemill_runtime.batch", *arguments]
     return subprocess.Popen(line, env={**variables, **environment}, stderr=subprocess.PIPE, text=True)
 
 

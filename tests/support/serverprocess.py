@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import packages
+
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, ServerConfig
 
 
@@ -98,13 +100,14 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def running(folder: Path, config: ServerConfig | str, **environment: str) -> Iterator[ServerProcess]:
-    """Start a server that keeps its files in `folder`; killed at the end if it still runs."""
+    """Start a server with the packages of its image and its files in `folder`; killed at the end if it still runs."""
     port, grpc_port, admin_port = free_ports(3)
     folder.mkdir(parents=True, exist_ok=True)
     log, termination_log = folder / "server.log", folder / "termination-log"
     document = config if isinstance(config, str) else config.to_json()
     variables = {
         **os.environ,
+        **packages.as_in_image("server"),
         SERVER_CONFIG_ENV: document,
         "TIDEMILL_HTTP_PORT": str(port),
         "TIDEMILL_GRPC_PORT": str(grpc_port),

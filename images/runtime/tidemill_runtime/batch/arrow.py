@@ -1,8 +1,7 @@
-"""Arrow tables to frames and answers to Arrow columns: what a transport is online, for data sets.
+"""Arrow tables to frames and answers to Arrow columns: what `server/protocol` is online, for data sets.
 
-Whole columns at a time, no Python per row. Values become what a request with the same values becomes
-(`framing`, `tensors`): whole numbers stay whole beyond 2^53, missing is NaN in numbers and None in text.
-The only modules that import pyarrow are this one and its neighbours of the command `predict`.
+Whole columns at a time, no Python per row. Values become what a request with the same values becomes: whole numbers
+stay whole beyond 2^53, missing is NaN in numbers and None in text.
 """
 
 from collections import Counter
@@ -20,7 +19,7 @@ from tidemill_runtime.model.frame import EXACT, Array, Column, Frame, Schema, qu
 from tidemill_runtime.model.prediction import Answer
 
 Rows = NDArray[np.int64]
-_ADVICE = {
+_HINTS = {
     "text": "strings (dates as text in ISO 8601, as training had them)",
     "number": "numbers",
     "boolean": "booleans or numbers",
@@ -42,7 +41,7 @@ def check_columns(found: pa.Schema, schema: Schema, where: str) -> None:
     for column in schema.columns:
         kind = found.field(column.name).type
         if not _takes(column, kind):
-            takes = f"is {column.datatype} and takes {_ADVICE[column.kind]}, got {kind}"
+            takes = f"is {column.datatype} and takes {_HINTS[column.kind]}, got {kind}"
             raise PredictError("DataInvalid", f"{where}: column {column.name!r} {takes}")
 
 

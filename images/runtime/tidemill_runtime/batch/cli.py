@@ -1,7 +1,6 @@
-"""`python -m tidemill_runtime.server predict`: the command line of batch prediction.
+"""The command line of batch prediction: which version is loaded, what is read and what is written.
 
-Finds out which version, what is read and written; how the process ends is the server's way (exit codes and termination
-message). SIGTERM ends the run at once: what was written has no name yet and goes.
+SIGTERM ends the run at once: what was written has no name yet and is removed.
 """
 
 import argparse
@@ -9,10 +8,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, ServerConfig
+from tidemill_runtime.loading import server_config
 from tidemill_runtime.model import thread_limits
 from tidemill_runtime.model.errors import StartError
 
@@ -28,20 +28,20 @@ class _Terminated(BaseException):
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Refuse the arguments as any other configuration."""
-        raise StartError("ConfigInvalid", f"predict: {message}")
+        raise StartError("ConfigInvalid", message)
 
 
-def run(arguments: Sequence[str], read_config: Callable[[str | None], ServerConfig]) -> str:
-    """Score a data set as the arguments say, and return a sentence on what came of it.
+def run(arguments: Sequence[str]) -> str:
+    """Score a data set as the arguments say, and return a sentence that counts its rows.
 
     Raises:
         StartError: it cannot be done; with the process's exit code.
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _run(_parser().parse_args(arguments), read_config)
+        return _run(_parser().parse_args(arguments))
     except (_Terminated, KeyboardInterrupt) as error:
-        _log.warning("told to stop: nothing was written")
+        _log.warning("stopped by a signal: nothing was written")
         logging.shutdown()
         sys.stderr.flush()
         # At once: threads may be inside a model for long.
@@ -54,21 +54,22 @@ def _terminate(number: int, frame: object) -> None:
     raise _Terminated
 
 
-def _run(options: argparse.Namespace, read_config: Callable[[str | None], ServerConfig]) -> str:
+def _run(options: argparse.Namespace) -> str:
     threads = thread_limits.cpu_limit()
     thread_limits.limit_threads(1)  # chunks are predicted side by side, so each call needs one thread
-    config = _config(options, read_config)
+    config = _config(options)
     from tidemill_runtime.batch import scoring_job
-    from tidemill_runtime.batch.predictor import Form, Predictor
+    from tidemill_runtime.batch.predictor import Predictor, ResultOptions
     from tidemill_runtime.storage.base import StorageError
 
     log_url = options.log_url or (config.log.url if options.log and config.log else None)
     if options.log and log_url is None:
-        raise StartError("ConfigInvalid", "predict: --log needs --log-url: the configuration names no monitor")
+        raise StartError("ConfigInvalid", "--log needs --log-url: the configuration names no monitor")
+    result = ResultOptions(options.columns, options.output_columns, options.id_column, options.prefix, options.on_error)
     task = scoring_job.Task(
         input=options.input,
         output=options.output,
-        form=Form(options.columns, options.output_columns, options.id_column, options.prefix, options.on_error),
+        options=result,
         chunk_rows=options.chunk_rows,
         input_secret=options.secret_input,
         output_secret=options.secret_output,
@@ -86,13 +87,13 @@ def _run(options: argparse.Namespace, read_config: Callable[[str | None], Server
     return text
 
 
-def _config(options: argparse.Namespace, read_config: Callable[[str | None], ServerConfig]) -> ServerConfig:
+def _config(options: argparse.Namespace) -> ServerConfig:
     given = {name: getattr(options, name) for name in ("uri", "digest")}
     if not any(given.values()):
-        return read_config(os.environ.get(SERVER_CONFIG_ENV))
+        return server_config.read()
     missing = [f"--{name}" for name, value in given.items() if not value]
     if missing:
-        raise StartError("ConfigInvalid", f"predict: --uri and --digest belong together; {missing[0]} is missing")
+        raise StartError("ConfigInvalid", f"--uri and --digest belong together; {missing[0]} is missing")
     return ServerConfig(
         namespace=options.namespace,
         deployment=options.deployment,
@@ -109,7 +110,7 @@ def _config(options: argparse.Namespace, read_config: Callable[[str | None], Ser
 def _parser() -> argparse.ArgumentParser:
     names = lambda text: tuple(name for name in text.split(",") if name)  # noqa: E731
     parser = _Parser(
-        prog="python -m tidemill_runtime.server predict",
+        prog="python -m tidemill_runtime.batch",
         description="Score Parquet files with a model version, with a server's checks. See docs/batch-prediction.md.",
     )
     add = parser.add_argument
@@ -132,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--runtime", choices=("Auto", "ONNX", "Native"), default="Auto")
     model.add_argument("--allow-pickle", action="store_true", help="load joblib, which can run any code")
     model.add_argument("--namespace", default="", help="for the prediction log")
-    model.add_argument("--deployment", default="model", help="the ModelDeployment whose monitor is told (model)")
+    model.add_argument("--deployment", default="model", help="the ModelDeployment whose monitor gets the rows (model)")
     model.add_argument("--version", help="the ModelVersion's name")
     secrets = parser.add_argument_group("secrets", "names of Secrets mounted below /mnt/secret")
     for what in ("model", "input", "output"):

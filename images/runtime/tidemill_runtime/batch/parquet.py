@@ -27,7 +27,7 @@ from tidemill_runtime.storage.local import LocalFolder
 
 SUFFIXES = (".parquet", ".pq")
 _WILD = re.compile(r"[*?\[]")
-UNIQUE = "prediction_id"  # end of the name of a column in which a dictionary of values would be of no use
+_UNIQUE = "prediction_id"  # end of the name of a column in which a dictionary of values would be of no use
 _COMPRESSION = "zstd"
 
 
@@ -221,7 +221,7 @@ class Writer:
             self._writer.write_table(table, row_group_size=table.num_rows)
             self.rows += table.num_rows
 
-    def note(self, key: str, value: str) -> None:
+    def add_metadata(self, key: str, value: str) -> None:
         """Add to the file's key-value metadata."""
         self._writer.add_key_value_metadata({key: value})
 
@@ -248,8 +248,8 @@ def create(text: str, secret: str | None, schema: pa.Schema) -> Iterator[Writer]
     """
     folder, name = folders.open_parent(output_uri(text), secret)
     # A dictionary of numbers that hardly ever repeat costs three times the time and makes the file larger.
-    unlike = {one.name for one in schema if pa.types.is_floating(one.type) or one.name.endswith(UNIQUE)}
-    dictionary = [name for name in schema.names if name not in unlike]
+    distinct = {one.name for one in schema if pa.types.is_floating(one.type) or one.name.endswith(_UNIQUE)}
+    dictionary = [name for name in schema.names if name not in distinct]
     with (
         folder.create(name) as sink,
         pq.ParquetWriter(sink, schema, compression=_COMPRESSION, use_dictionary=dictionary) as writer,

@@ -1,7 +1,7 @@
-"""Records of a scored data set, on their way to the monitor: waited for, where the server drops.
+"""Prediction records of a scored data set: the run waits until the monitor has them, where a server drops records.
 
-Batches have ids that follow from version, data and place alone, so that a run that is started again counts no row
-twice. Waits for a monitor that is away as long as it was told to, then gives up the run: it can be started again.
+Ids of batches follow from version, data and place alone, so that a run that is started again counts no row twice.
+Without the monitor the run fails after a while and can be started again.
 """
 
 import asyncio
@@ -13,29 +13,28 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, ServerConfig
+from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.model.errors import PredictError
 from tidemill_runtime.model.frame import Frame
 from tidemill_runtime.model.prediction import Answer
-from tidemill_runtime.predictionlog.client import MonitorAwayError, MonitorClient
+from tidemill_runtime.predictionlog.client import MonitorClient, MonitorUnavailableError, is_retryable
 from tidemill_runtime.predictionlog.record_batches import MAX_BATCH_BYTES, batch_rows, rows_document
-from tidemill_runtime.predictionlog.recorder import is_retried
 
 _log = logging.getLogger(__name__)
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 15.0
 
 
-class OfflineLog:
+class RecordSender:
     """Sends records in batches and returns when the monitor has them."""
 
     def __init__(
-        self, config: ServerConfig, url: str, ratio: float, reference: bytes | None, run: str, patience: float
+        self, config: ServerConfig, url: str, ratio: float, reference: bytes | None, run: str, timeout_seconds: float
     ) -> None:
         self._config = config
         self._below = int(ratio * 2**32)
         self._reference = reference
         self._run = run
-        self._patience = patience
+        self._timeout_seconds = timeout_seconds
         self._sequence = 0
         self.sent = 0
         self._runner = asyncio.Runner()
@@ -75,16 +74,16 @@ class OfflineLog:
         self.sent += len(rows)
 
     async def _deliver(self, body: bytes) -> None:
-        deadline, wait = time.monotonic() + self._patience, _FIRST_WAIT_SECONDS
+        deadline, wait = time.monotonic() + self._timeout_seconds, _FIRST_WAIT_SECONDS
         while True:
             try:
                 problem = await self._post(body)
-            except MonitorAwayError as error:
+            except MonitorUnavailableError as error:
                 problem = str(error)
             if not problem:
                 return
             if time.monotonic() + wait > deadline:
-                text = f"no answer that counts within {self._patience:g} s: {problem}"
+                text = f"no answer that counts within {self._timeout_seconds:g} s: {problem}"
                 raise PredictError("MonitorUnavailable", text, retryable=True)
             _log.warning("prediction records wait for the monitor: %s", problem)
             await asyncio.sleep(wait)
@@ -92,15 +91,11 @@ class OfflineLog:
 
     async def _post(self, body: bytes) -> str:
         """Return an empty string when the monitor has the batch, else why it may have it later."""
-        status, answer = await self._client.post(BATCH_PATH, body)
-        if status == 409 and self._reference is not None:
-            status, answer = await self._client.post(REFERENCE_PATH, self._reference)
-            if status < 300:
-                status, answer = await self._client.post(BATCH_PATH, body)
+        status, answer = await self._client.post_batch(body, self._reference)
         if status < 300:
             return ""
         said = f"answered {status}: {answer[:300].decode('utf-8', 'replace')}"
-        if is_retried(status):
+        if is_retryable(status):
             return said
         raise PredictError("MonitorRefused", said)
 

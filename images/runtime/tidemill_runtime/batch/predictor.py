@@ -1,8 +1,8 @@
 """Scoring tables with a served version: the same model, checks and answers as online, without a transport.
 
-`Predictor.table` answers one table in memory; `predictjob` walks a data set with it. A row that the model refuses is
-found by halving, so that its neighbours keep their answers and the message is the one that a request
-with this row alone would get. Imported by nothing that serves: pyarrow is a hundred megabytes.
+`Predictor.table` answers one table in memory; `scoring_job` scores a data set with it. A row that the model refuses
+is found by bisection, so that its neighbours keep their answers and the message is the one that a request
+with this row alone would get.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,8 +32,11 @@ ERROR_COLUMN = "error"
 
 
 @dataclass(frozen=True)
-class Form:
-    """What the result looks like. `columns`: of the input, None for all; `outputs`: of the model, None for all."""
+class ResultOptions:
+    """Which columns a result has, and what a refused row does.
+
+    `columns` are the input's, `outputs` the model's; None for all.
+    """
 
     columns: tuple[str, ...] | None = None
     outputs: tuple[str, ...] | None = None
@@ -61,7 +64,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Scored:
-    """A table's result; `parts` hold what the prediction log is told."""
+    """A table's result; `parts` are what the prediction log reports."""
 
     table: pa.Table
     parts: Sequence[Part]
@@ -92,40 +95,42 @@ class Predictor:
             warm = warm_up.load(version, config, count)
             return cls(warm, config, warm_up.reference_profile(version))
 
-    def outputs(self, form: Form) -> list[Output]:
+    def outputs(self, options: ResultOptions) -> list[Output]:
         """Return the columns that the model adds.
 
         Raises:
             PredictError: ConfigInvalid; an output is asked for that the model has not.
         """
-        known = arrow.outputs_of(self.warm.manifest, form.prefix)
-        if form.outputs is None:
+        known = arrow.outputs_of(self.warm.manifest, options.prefix)
+        if options.outputs is None:
             return known
         names = {name for output in known for name in (output.name, output.tensor)}
-        unknown = [name for name in form.outputs if name not in names]
+        unknown = [name for name in options.outputs if name not in names]
         if unknown:
             every = [output.name for output in known]
             raise PredictError("ConfigInvalid", f"outputs: {quoted(unknown)} are none of {quoted(every)}")
-        return [output for output in known if {output.name, output.tensor} & set(form.outputs)]
+        return [output for output in known if {output.name, output.tensor} & set(options.outputs)]
 
-    def result_schema(self, found: pa.Schema, form: Form, *, has_ids: bool = True, where: str = "table") -> pa.Schema:
+    def result_schema(
+        self, found: pa.Schema, options: ResultOptions, *, has_ids: bool = True, where: str = "table"
+    ) -> pa.Schema:
         """Return the columns of the result of tables with the columns `found`.
 
         Raises:
             PredictError: DataInvalid or ConfigInvalid; the table lacks columns, or two of the result have one name.
         """
         arrow.check_columns(found, self.schema, where)
-        kept = list(found.names if form.columns is None else form.columns)
-        for name in (*kept, *([form.id_column] if form.id_column else [])):
+        kept = list(found.names if options.columns is None else options.columns)
+        for name in (*kept, *([options.id_column] if options.id_column else [])):
             if name not in found.names:
                 raise PredictError("DataInvalid", f"{where}: there is no column {name!r}; it has {quoted(found.names)}")
         if twice := arrow.repeated(kept):
             raise PredictError("ConfigInvalid", f"columns: {quoted(twice)} are asked for twice")
-        added = [pa.field(output.name, output.type) for output in self.outputs(form)]
-        if has_ids or form.id_column:
-            added.append(pa.field(form.prefix + ID_COLUMN, pa.string()))
-        if form.on_error == "null":
-            added.append(pa.field(form.prefix + ERROR_COLUMN, pa.string()))
+        added = [pa.field(output.name, output.type) for output in self.outputs(options)]
+        if has_ids or options.id_column:
+            added.append(pa.field(options.prefix + ID_COLUMN, pa.string()))
+        if options.on_error == "null":
+            added.append(pa.field(options.prefix + ERROR_COLUMN, pa.string()))
         taken = [one.name for one in added if one.name in kept]
         if taken:
             text = f"{where}: columns {quoted(taken)} are also names of the result; leave them out, or give a prefix"
@@ -135,7 +140,7 @@ class Predictor:
     def table(
         self,
         table: "pa.Table | pd.DataFrame",
-        form: Form = Form(),
+        options: ResultOptions = ResultOptions(),
         *,
         ids: pa.Array | None = None,
         where: str = "table",
@@ -148,18 +153,18 @@ class Predictor:
         """
         if not isinstance(table, pa.Table):
             table = pa.Table.from_pandas(table, preserve_index=False)
-        schema = self.result_schema(table.schema, form, has_ids=ids is not None, where=where)
-        if form.id_column is not None:
-            ids = _own_ids(table.column(form.id_column), form.id_column, where, first_row)
-        parts, refused = self._answers(table, form.on_error, where, first_row)
-        return Scored(self._result(table, schema, form, ids, parts, refused), parts, refused, table.num_rows, ids)
+        schema = self.result_schema(table.schema, options, has_ids=ids is not None, where=where)
+        if options.id_column is not None:
+            ids = _own_ids(table.column(options.id_column), options.id_column, where, first_row)
+        parts, refused = self._answers(table, options.on_error, where, first_row)
+        return Scored(self._result(table, schema, options, ids, parts, refused), parts, refused, table.num_rows, ids)
 
     def _answers(self, table: pa.Table, on_error: OnError, where: str, first: int) -> tuple[list[Part], list[Refused]]:
         parts: list[Part] = []
         refused: list[Refused] = []
         if table.num_rows:
             for rows, frame in arrow.frames_of(table, self.schema, where):
-                for found in self._halved(rows, frame):
+                for found in self._bisected(rows, frame):
                     if isinstance(found, Part):
                         parts.append(found)
                     elif on_error == "fail":
@@ -168,7 +173,7 @@ class Predictor:
                         refused.append(found)
         return parts, sorted(refused, key=lambda one: one.row)
 
-    def _halved(self, rows: Rows, frame: Frame) -> Iterator[Part | Refused]:
+    def _bisected(self, rows: Rows, frame: Frame) -> Iterator[Part | Refused]:
         """Yield answers and refusals, in order; each refused row costs about as many calls as halvings lead to it."""
         try:
             answer = self.warm.model.predict(frame)
@@ -184,22 +189,22 @@ class Predictor:
             return
         middle = len(rows) // 2
         for start, end in ((0, middle), (middle, len(rows))):
-            yield from self._halved(rows[start:end], frame.part(start, end))
+            yield from self._bisected(rows[start:end], frame.part(start, end))
 
     def _result(
         self,
         table: pa.Table,
         schema: pa.Schema,
-        form: Form,
+        options: ResultOptions,
         ids: pa.Array | None,
         parts: Sequence[Part],
         refused: Sequence[Refused],
     ) -> pa.Table:
-        kept = table.select(list(table.column_names if form.columns is None else form.columns))
-        added = arrow.columns_of([part.answer for part in parts], self.outputs(form))
+        kept = table.select(list(table.column_names if options.columns is None else options.columns))
+        added = arrow.columns_of([part.answer for part in parts], self.outputs(options))
         if len(parts) != 1 or refused:  # otherwise the answers are in the table's order
             order = np.concatenate([part.rows for part in parts]) if parts else np.empty(0, dtype=np.int64)
-            if form.on_error == "skip":
+            if options.on_error == "skip":
                 by_row = np.argsort(order, kind="stable")
                 stay = pa.array(order[by_row])
                 kept, ids = kept.take(stay), None if ids is None else ids.take(stay)
@@ -211,7 +216,7 @@ class Predictor:
         columns = [*kept.columns, *added]
         if ids is not None:
             columns.append(ids)
-        if form.on_error == "null":
+        if options.on_error == "null":
             messages = np.full(table.num_rows, None, dtype=object)
             messages[[one.row for one in refused]] = [one.message for one in refused]
             columns.append(pa.array(messages, pa.string()))

@@ -16,14 +16,14 @@ class Progress:
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream if stream is not None else sys.stderr
         self._clock = clock
-        self._started = self._told = clock()
+        self._started = self._logged_at = clock()
         self.rows = 0
         self._bar = None
         if self._stream.isatty():
             from tqdm import tqdm
 
-            form = "{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
-            self._bar = tqdm(total=1.0, file=self._stream, bar_format=form, dynamic_ncols=True)
+            layout = "{percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
+            self._bar = tqdm(total=1.0, file=self._stream, bar_format=layout, dynamic_ncols=True)
 
     def advance(self, rows: int, share: float) -> None:
         """Say that so many rows more are done, and which share of the whole is done by now, 0 to 1."""
@@ -32,8 +32,8 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(f"{self.rows:,} rows, {self.rate(now):,.0f} rows/s", refresh=False)
             self._bar.update(min(share, 1.0) - self._bar.n)
-        elif now - self._told >= INTERVAL_SECONDS:
-            self._told = now
+        elif now - self._logged_at >= INTERVAL_SECONDS:
+            self._logged_at = now
             left = (now - self._started) * (1 - share) / share if share > 0 else 0.0
             _log.info("%d rows, %.0f rows/s, %.0f %%, about %.0f s left", self.rows, self.rate(now), 100 * share, left)
 

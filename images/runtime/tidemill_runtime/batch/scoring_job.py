@@ -1,4 +1,4 @@
-"""One data set scored into one file: chunk by chunk, several at once, in order, with what came of it told in the file.
+"""One data set scored into one file: chunk by chunk, several at once, in order; the file's metadata says what was done.
 
 Chunks are predicted in as many threads as there are CPUs, and at most one more than that is held, so memory does not
 grow with the data. A run leaves its whole result or nothing; run again, it gives the same rows with the same ids.
@@ -20,10 +20,11 @@ from pyarrow import parquet as pq
 
 from tidemill_runtime.batch import parquet
 from tidemill_runtime.batch.parquet import Inputs, Writer
-from tidemill_runtime.batch.prediction_log import OfflineLog
-from tidemill_runtime.batch.predictor import Form, Predictor, Scored
+from tidemill_runtime.batch.prediction_log import RecordSender
+from tidemill_runtime.batch.predictor import Predictor, ResultOptions, Scored
 from tidemill_runtime.batch.progress import Progress
 from tidemill_runtime.model.errors import PredictError
+from tidemill_runtime.predictionlog.record_batches import reference_document
 from tidemill_runtime.release import server_version
 from tidemill_runtime.storage.base import Entry
 
@@ -41,13 +42,13 @@ class Task:
 
     input: str
     output: str
-    form: Form = field(default_factory=Form)
+    options: ResultOptions = field(default_factory=ResultOptions)
     chunk_rows: int | None = None
     input_secret: str | None = None
     output_secret: str | None = None
     log_url: str | None = None  # of the monitor; None: nothing is sent
     log_ratio: float = 1.0
-    log_patience_seconds: float = 300.0
+    log_timeout_seconds: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -91,21 +92,19 @@ def run(predictor: Predictor, task: Task, threads: int, progress: Progress | Non
         inputs = stack.enter_context(parquet.find(task.input, task.input_secret))
         if str(output) in map(inputs.name, inputs.entries):
             raise PredictError("ConfigInvalid", f"--output is a file that --input names: {output}")
-        told = progress if progress is not None else Progress()
-        stack.callback(told.close)
-        job = _Job(predictor, task, inputs, threads, told)
+        shown = progress if progress is not None else Progress()
+        stack.callback(shown.close)
+        job = _Job(predictor, task, inputs, threads, shown)
         if task.log_url is not None:
             job.log = _open_log(predictor, task, f"{job.key}-{job.chunk_rows}", task.log_url)
             stack.callback(job.log.close)
         return job.run()
 
 
-def _open_log(predictor: Predictor, task: Task, key: str, url: str) -> OfflineLog:
-    from tidemill_runtime.predictionlog.recorder import reference_document
-
+def _open_log(predictor: Predictor, task: Task, key: str, url: str) -> RecordSender:
     profile = predictor.profile
     reference = reference_document(predictor.config, profile) if profile is not None else None
-    return OfflineLog(predictor.config, url, task.log_ratio, reference, key, task.log_patience_seconds)
+    return RecordSender(predictor.config, url, task.log_ratio, reference, key, task.log_timeout_seconds)
 
 
 class _Job:
@@ -116,7 +115,7 @@ class _Job:
         self._threads = threads
         self._progress = progress
         self._refused = 0
-        self.log: OfflineLog | None = None
+        self.log: RecordSender | None = None
         self.key = parquet.run_key(predictor.config.digest, inputs.revision)
         width = max(1, predictor.schema.width)
         self.chunk_rows = task.chunk_rows or max(1, min(MAX_CHUNK_ROWS, MAX_CHUNK_VALUES // width))
@@ -130,7 +129,7 @@ class _Job:
                 for chunk in self._predicted(pool, files, columns):
                     self._finish(chunk, writer)
                 summary = self._summary(writer)
-                writer.note(METADATA_KEY, json.dumps(asdict(summary), ensure_ascii=False))
+                writer.add_metadata(METADATA_KEY, json.dumps(asdict(summary), ensure_ascii=False))
         return summary
 
     @contextmanager
@@ -144,11 +143,11 @@ class _Job:
 
     def _plan(self, first: pq.ParquetFile) -> tuple[pa.Schema, list[str]]:
         """Return the result's columns, and those that are read, from the first file; nothing is read yet."""
-        inputs, form = self._inputs, self._task.form
+        inputs, options = self._inputs, self._task.options
         found = first.schema_arrow.remove_metadata()
-        schema = self._predictor.result_schema(found, form, where=inputs.name(inputs.entries[0]))
-        wanted = set(found.names if form.columns is None else form.columns) | set(self._predictor.schema.names)
-        wanted |= {form.id_column} if form.id_column else set()
+        schema = self._predictor.result_schema(found, options, where=inputs.name(inputs.entries[0]))
+        wanted = set(found.names if options.columns is None else options.columns) | set(self._predictor.schema.names)
+        wanted |= {options.id_column} if options.id_column else set()
         return schema, [name for name in found.names if name in wanted]
 
     def _files(self, first: pq.ParquetFile, opened: ExitStack) -> _Files:
@@ -172,7 +171,7 @@ class _Job:
         inputs, overall, done = self._inputs, 0, 0
         for entry, file in files:
             where = inputs.name(entry)
-            self._predictor.result_schema(file.schema_arrow, self._task.form, where=where)
+            self._predictor.result_schema(file.schema_arrow, self._task.options, where=where)
             count, first = max(1, file.metadata.num_rows), 0
             for table in parquet.chunks(file, columns, self.chunk_rows, where):
                 end = first + table.num_rows
@@ -183,12 +182,12 @@ class _Job:
             done += entry.size
 
     def _score(self, table: pa.Table, where: str, first: int, overall: int) -> Scored:
-        form = self._task.form
-        ids = None if form.id_column is not None else _ids(self.key, overall, table.num_rows)
-        return self._predictor.table(table, form, ids=ids, where=where, first_row=first)
+        options = self._task.options
+        ids = None if options.id_column is not None else _ids(self.key, overall, table.num_rows)
+        return self._predictor.table(table, options, ids=ids, where=where, first_row=first)
 
     def _finish(self, chunk: _Chunk, writer: Writer) -> None:
-        """Write one chunk, tell the monitor of it, and say how far the run is."""
+        """Write one chunk, report it to the monitor, and show how far the run is."""
         scored = chunk.result.result()
         for one in scored.refused[: max(0, REFUSALS_LOGGED - self._refused)]:
             _log.warning("%s: row %d has no answer: %s", chunk.where, chunk.first + one.row, one.message)
@@ -198,7 +197,7 @@ class _Job:
             self._send(self.log, scored)
         self._progress.advance(scored.rows, chunk.share)
 
-    def _send(self, log: OfflineLog, scored: Scored) -> None:
+    def _send(self, log: RecordSender, scored: Scored) -> None:
         ids = scored.ids.to_pylist() if scored.ids is not None else []
         for part in scored.parts:
             log.send([ids[row] for row in part.rows], part.frame, part.answer)

@@ -1,21 +1,24 @@
-"""The one HTTP client of the server: posts JSON to the monitor, and says only what came back.
+"""The HTTP client of the monitor: posts JSON and returns what came back.
 
-It retries nothing and remembers nothing; `predictionlog` and `feedback` decide what a failure means. aiohttp
-is imported when it is first needed: it would take a fifth of a start's time.
+It retries nothing and remembers nothing; callers decide what a failure means. aiohttp is imported when it is
+first needed: it would take a fifth of a server's start.
 """
 
 import asyncio
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH
+
 if TYPE_CHECKING:
     import aiohttp
 
 TIMEOUT_SECONDS = 5.0
 _ANSWERS = frozenset({200, 201, 202, 400, 409, 413, 503})  # all that a monitor gives; another comes from somebody else
+_RETRYABLE = frozenset({404, 408, 409, 425, 429})  # besides 5xx; 404: another release behind the name
 
 
-class MonitorAwayError(Exception):
+class MonitorUnavailableError(Exception):
     """No answer: name not resolved, refused, reset or out of time."""
 
 
@@ -37,7 +40,7 @@ class MonitorClient:
         """Return status and body of the answer.
 
         Raises:
-            MonitorAwayError: there was none.
+            MonitorUnavailableError: there was none.
         """
         await self.load()
         aiohttp = self._library
@@ -51,14 +54,34 @@ class MonitorClient:
             async with self._session.post(self._url + path, data=body, allow_redirects=False) as response:
                 status, content = response.status, await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise MonitorAwayError(f"{self._url}: {type(error).__name__}: {error}") from error
+            raise MonitorUnavailableError(f"{self._url}: {type(error).__name__}: {error}") from error
         if status not in _ANSWERS:
             # While a Service has no endpoint its address may lead elsewhere: a connection made then must not be kept.
             await self.close()
         return status, content
+
+    async def post_batch(self, body: bytes, reference: bytes | None) -> tuple[int, bytes]:
+        """Post a PredictionBatch and return the last status and body.
+
+        A monitor that does not know the version answers 409: it gets the reference profile, and the batch once more.
+
+        Raises:
+            MonitorUnavailableError: there was no answer.
+        """
+        status, answer = await self.post(BATCH_PATH, body)
+        if status == 409 and reference is not None:
+            status, answer = await self.post(REFERENCE_PATH, reference)
+            if status < 300:
+                status, answer = await self.post(BATCH_PATH, body)
+        return status, answer
 
     async def close(self) -> None:
         """Close the connections."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+
+def is_retryable(status: int) -> bool:
+    """Return whether the monitor may take the same batch later."""
+    return status in _RETRYABLE or status >= 500

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.model.frame import Column, Frame, Schema
 from tidemill_runtime.model.prediction import Answer
 
@@ -26,6 +27,12 @@ _EMPTY: Slice = {"ids": [], "times": [], "columns": {}, "predictions": [], "late
 def batch_rows(schema: Schema) -> int:
     """Return how many rows a batch has at most."""
     return max(1, min(_MAX_ROWS, _MAX_VALUES // max(1, schema.width)))
+
+
+def reference_document(config: ServerConfig, profile: bytes) -> bytes:
+    """Return the body that introduces a version to the monitor; `profile` is the content of reference.json."""
+    document = {"deployment": config.deployment, "version": config.version, "digest": config.digest}
+    return orjson.dumps({**document, "profile": orjson.loads(profile)})
 
 
 class BatchWriter:

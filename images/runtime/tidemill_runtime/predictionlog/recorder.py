@@ -17,13 +17,11 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import orjson
-
-from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, PredictionLog, ServerConfig
+from tidemill_contracts.inference import PredictionLog, ServerConfig
 from tidemill_runtime.model.frame import Frame, Schema
 from tidemill_runtime.model.prediction import Answer
 from tidemill_runtime.predictionlog import record_batches
-from tidemill_runtime.predictionlog.client import MonitorAwayError, MonitorClient
+from tidemill_runtime.predictionlog.client import MonitorClient, MonitorUnavailableError, is_retryable
 from tidemill_runtime.predictionlog.record_batches import MAX_BATCH_BYTES, BatchWriter, Record, Several, Singles
 
 _log = logging.getLogger(__name__)
@@ -33,7 +31,6 @@ _FULL_SHARE = 0.125  # of the ring: with so many rows it is time to send, whatev
 _SLICE_VALUES = 400  # written while requests wait: about 0.1 ms
 _STEPS, _REST_SECONDS = 16, 0.005  # what is queued is written in so many steps, with rests between them
 _HASH_RANGE = 2**32
-_RETRIED = frozenset({404, 408, 409, 425, 429})  # besides 5xx; 404: another release behind the name
 
 
 @dataclass(frozen=True)
@@ -144,7 +141,7 @@ class Recorder:
                 self._rest = _REST_SECONDS
                 await self._send_all()
                 delay = INTERVAL_SECONDS
-            except MonitorAwayError as error:
+            except MonitorUnavailableError as error:
                 if delay == INTERVAL_SECONDS:
                     _log.warning("prediction records wait for the monitor: %s", error)
                 delay = min(delay * 2, MAX_BACKOFF_SECONDS)
@@ -169,7 +166,7 @@ class Recorder:
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._send_all()
-        except (MonitorAwayError, TimeoutError) as error:
+        except (MonitorUnavailableError, TimeoutError) as error:
             _log.warning("the last prediction records wait for the monitor no longer: %s", error or "out of time")
         except Exception:  # the process is about to end: the rest of the end must still happen
             _log.exception("a batch of prediction records was lost")
@@ -263,29 +260,14 @@ class Recorder:
         }
 
     async def _send(self, batch: Batch) -> None:
-        status, answer = await self._client.post(BATCH_PATH, batch.body)
-        if status == 409 and self._reference is not None:
-            status, answer = await self._client.post(REFERENCE_PATH, self._reference)
-            if status < 300:
-                status, answer = await self._client.post(BATCH_PATH, batch.body)
+        status, answer = await self._client.post_batch(batch.body, self._reference)
         if status < 300:
             self._rows_sent.inc(batch.rows)
-        elif is_retried(status):
-            raise MonitorAwayError(f"answered {status}: {answer[:200].decode('utf-8', 'replace')}")
+        elif is_retryable(status):
+            raise MonitorUnavailableError(f"answered {status}: {answer[:200].decode('utf-8', 'replace')}")
         else:
             _log.error("the monitor refused a batch with %d: %s", status, answer[:500].decode("utf-8", "replace"))
             self._count_dropped(batch.rows)
-
-
-def reference_document(config: ServerConfig, profile: bytes) -> bytes:
-    """Return the body that introduces a version to the monitor; `profile` is the content of reference.json."""
-    document = {"deployment": config.deployment, "version": config.version, "digest": config.digest}
-    return orjson.dumps({**document, "profile": orjson.loads(profile)})
-
-
-def is_retried(status: int) -> bool:
-    """Return whether the same batch may be taken later."""
-    return status in _RETRIED or status >= 500
 
 
 def _rows(records: list[Record]) -> int:

@@ -27,8 +27,10 @@ _BY_SCORE = frozenset({"sklearn.ensemble._iforest.IsolationForest", "sklearn.nei
 
 
 def import_without_pandas() -> None:
-    """Import scikit-learn for a model that was not fitted on frames: pandas, which it would import for a moment's
-    look, takes a third of the time. Whoever needs pandas later imports it as ever.
+    """Import scikit-learn without pandas, for models that were not fitted on frames: 29 MiB and 0.23 s of a start less.
+
+    scikit-learn imports pandas where it finds it, to know that it is there. Whoever needs pandas later imports it as
+    ever.
     """
     if "pandas" in sys.modules or "sklearn" in sys.modules:
         return

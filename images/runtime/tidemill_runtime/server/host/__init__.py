@@ -1,1 +1,1 @@
-"""Sockets, readiness and log lines of a server process."""
+"""Sockets and readiness of a server process."""

@@ -10,7 +10,7 @@ import orjson
 
 from tidemill_contracts.inference import FEEDBACK_PATH
 from tidemill_runtime.model.errors import UnavailableError
-from tidemill_runtime.predictionlog.client import MonitorAwayError, MonitorClient
+from tidemill_runtime.predictionlog.client import MonitorClient, MonitorUnavailableError
 
 REFUSALS = frozenset(
     {400, 409, 413}
@@ -27,7 +27,7 @@ async def forward(body: bytes, client: MonitorClient | None) -> tuple[int, dict[
         raise UnavailableError("no monitor watches this deployment, so feedback cannot be stored", retry_after=30)
     try:
         status, content = await client.post(FEEDBACK_PATH, body)
-    except MonitorAwayError as error:
+    except MonitorUnavailableError as error:
         raise UnavailableError("the monitor does not answer; nothing was stored", retry_after=5) from error
     document = _object(content)
     if status < 300:

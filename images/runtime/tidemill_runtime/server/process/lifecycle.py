@@ -22,7 +22,8 @@ from tidemill_contracts.inference import ServedForm, ServerConfig
 from tidemill_runtime.loading import local_copy, warm_up
 from tidemill_runtime.loading.warm_up import WarmModel
 from tidemill_runtime.predictionlog.client import MonitorClient
-from tidemill_runtime.predictionlog.recorder import Recorder, reference_document
+from tidemill_runtime.predictionlog.record_batches import reference_document
+from tidemill_runtime.predictionlog.recorder import Recorder
 from tidemill_runtime.server.dataplane.dataplane import DataPlane
 from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.http.asgi import App, InferenceApp

@@ -14,7 +14,7 @@ from tests.support.versions import Published
 
 from tidemill_contracts.artifact import ColumnSpec, ModelManifest, Signature
 from tidemill_runtime.batch import arrow
-from tidemill_runtime.batch.predictor import Form, Predictor, config_of
+from tidemill_runtime.batch.predictor import Predictor, ResultOptions, config_of
 from tidemill_runtime.model.errors import PredictError, StartError
 
 
@@ -134,18 +134,19 @@ def test_every_kind_of_number_is_a_number(tmp_path: Path, kind: pa.DataType) -> 
     )
     plain = pa.table({"größe": [1.0, 2.0, None], "alter": [3, 4, 5], "farbe": ["rot"] * 3})
 
-    assert predictor.table(table, Form(columns=())).table == predictor.table(plain, Form(columns=())).table
+    options = ResultOptions(columns=())
+    assert predictor.table(table, options).table == predictor.table(plain, options).table
 
 
 def test_text_in_all_its_forms_is_text(tmp_path: Path) -> None:
     predictor = Predictor.open(versions.mixed(tmp_path).config())
     words = ["rot", None, "grün", "blau", "rot"]
     plain = pa.table({"größe": [0.1] * 5, "alter": [1] * 5, "farbe": words})
-    want = predictor.table(plain, Form(columns=())).table
+    want = predictor.table(plain, ResultOptions(columns=())).table
     chunked = pa.chunked_array([pa.array(words[:2]).dictionary_encode(), pa.array(words[2:]).dictionary_encode()])
     for values in (pa.array(words, pa.large_string()), pa.array(words).dictionary_encode(), chunked):
         table = plain.set_column(2, "farbe", values)
-        assert predictor.table(table, Form(columns=())).table == want
+        assert predictor.table(table, ResultOptions(columns=())).table == want
 
 
 def test_text_that_is_no_text_is_invalid_data(tmp_path: Path) -> None:
@@ -203,21 +204,24 @@ def test_outputs_of_several_values_are_columns_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "said"),
+    ("options", "said"),
     [
-        (Form(outputs=("score",)), "outputs: 'score' are none of 'label', 'probability_ja', 'probability_nein'"),
-        (Form(columns=("name",)), "there is no column 'name'"),
-        (Form(id_column="name"), "there is no column 'name'"),
-        (Form(columns=("größe", "alter", "größe")), "ConfigInvalid: columns: 'größe' are asked for twice"),
-        (Form(id_column="größe"), "column 'größe' is double and cannot be an id"),
-        (Form(id_column="kunde"), "table: row 3: column 'kunde' is null and cannot be an id"),
+        (
+            ResultOptions(outputs=("score",)),
+            "outputs: 'score' are none of 'label', 'probability_ja', 'probability_nein'",
+        ),
+        (ResultOptions(columns=("name",)), "there is no column 'name'"),
+        (ResultOptions(id_column="name"), "there is no column 'name'"),
+        (ResultOptions(columns=("größe", "alter", "größe")), "ConfigInvalid: columns: 'größe' are asked for twice"),
+        (ResultOptions(id_column="größe"), "column 'größe' is double and cannot be an id"),
+        (ResultOptions(id_column="kunde"), "table: row 3: column 'kunde' is null and cannot be an id"),
     ],
 )
-def test_a_form_that_cannot_be_is_refused(tmp_path: Path, form: Form, said: str) -> None:
+def test_a_result_that_cannot_be_is_refused(tmp_path: Path, options: ResultOptions, said: str) -> None:
     predictor = Predictor.open(versions.mixed(tmp_path).config())
     customers = pa.array([None if row == 3 else f"k-{row}" for row in range(60)]).dictionary_encode()
     with pytest.raises(PredictError) as refused:
-        predictor.table(mixed_rows().append_column("kunde", customers), form)
+        predictor.table(mixed_rows().append_column("kunde", customers), options)
     assert said in str(refused.value)
 
 
@@ -227,7 +231,7 @@ def test_names_that_meet_are_refused_and_a_prefix_helps(tmp_path: Path) -> None:
     with pytest.raises(PredictError, match="columns 'label' are also names of the result"):
         predictor.table(table)
 
-    result = predictor.table(table, Form(prefix="neu_", outputs=("label",))).table
+    result = predictor.table(table, ResultOptions(prefix="neu_", outputs=("label",))).table
 
     assert result.column_names == ["größe", "alter", "farbe", "label", "neu_label"]
 

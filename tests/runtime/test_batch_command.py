@@ -21,15 +21,15 @@ import pytest
 import yaml
 from pyarrow import parquet as pq
 from tests.runtime.conftest import write_secret
+from tests.runtime.test_batch_answers import mixed_rows
 from tests.runtime.test_monitor_process import Process as MonitorProcess
-from tests.runtime.test_predict_answers import mixed_rows
 from tests.support import monitoring, scored, versions
 from tests.support.s3 import S3Server
 from tests.support.servinglog import FakeMonitor
 from tests.support.versions import Published
 
 from tidemill_runtime.batch import cli, parquet, scoring_job
-from tidemill_runtime.batch.predictor import Form, Predictor
+from tidemill_runtime.batch.predictor import Predictor, ResultOptions
 from tidemill_runtime.batch.progress import Progress
 from tidemill_runtime.batch.scoring_job import METADATA_KEY, Task
 from tidemill_runtime.model.errors import PredictError
@@ -39,7 +39,7 @@ from tidemill_runtime.storage.base import Folder, StorageError
 SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
 BAD = {4: "lila", 23: "gelb", 24: "gelb"}  # row → a category that training did not see
 
-PLAIN = Form()
+PLAIN = ResultOptions()
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,10 @@ def summary(path: Path | pq.ParquetFile) -> dict[str, object]:
     return dict(json.loads(metadata[METADATA_KEY.encode()]))
 
 
-def score(predictor: Predictor, source: str, output: str, form: Form = PLAIN, **more: object) -> scoring_job.Summary:
-    task = Task(source, output, form, **{"chunk_rows": 16, **more})  # type: ignore[arg-type]
+def score(
+    predictor: Predictor, source: str, output: str, options: ResultOptions = PLAIN, **more: object
+) -> scoring_job.Summary:
+    task = Task(source, output, options, **{"chunk_rows": 16, **more})  # type: ignore[arg-type]
     return scoring_job.run(predictor, task, 2)
 
 
@@ -90,7 +92,7 @@ class TestErrors:
     def test_null_keeps_every_row_and_says_why(self, predictor: Predictor, tmp_path: Path) -> None:
         path, output = scored.write(tmp_path / "in.parquet", bad_rows()), tmp_path / "out.parquet"
 
-        done = score(predictor, path, str(output), Form(on_error="null"))
+        done = score(predictor, path, str(output), ResultOptions(on_error="null"))
 
         table = pq.read_table(output)
         errors = table.column("error").to_pylist()
@@ -111,7 +113,7 @@ class TestErrors:
     ) -> None:
         path, output = scored.write(tmp_path / "in.parquet", bad_rows()), tmp_path / "out.parquet"
 
-        done = score(predictor, path, str(output), Form(on_error="skip"))
+        done = score(predictor, path, str(output), ResultOptions(on_error="skip"))
 
         rows = [int(one.rpartition("/")[2]) for one in pq.read_table(output).column("prediction_id").to_pylist()]
         assert rows == [row for row in range(60) if row not in BAD]
@@ -130,7 +132,7 @@ class TestErrors:
             return real(frame)
 
         monkeypatch.setattr(predictor.warm.model, "predict", broken)
-        found = predictor.table(good_rows(), Form(on_error="null")).table
+        found = predictor.table(good_rows(), ResultOptions(on_error="null")).table
         sevens = [age == 7 for age in found.column("alter").to_pylist()]
         errors = found.column("error").to_pylist()
         assert any(sevens) and [bool(error) for error in errors] == sevens
@@ -139,7 +141,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (["--input", "x"], "ConfigInvalid: predict: the following arguments are required: --output"),
+            (["--input", "x"], "ConfigInvalid: the following arguments are required: --output"),
             (
                 ["--input", "x", "--output", "y"],
                 "ConfigInvalid: --output must name a file that ends in .parquet or .pq",
@@ -159,18 +161,27 @@ class TestErrors:
         run = scored.command(tmp_path, strict, *arguments)
         assert run.code == 42 and said in run.message
 
-    def test_an_unknown_command_is_refused(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("argument", "said"),
+        [
+            (
+                "predict",
+                "predict is no command of the server any more: run `python -m tidemill_runtime.batch` with the same "
+                "flags in the trainer image (docs/batch-prediction.md)",
+            ),
+            ("score", "unknown arguments 'score': expected none"),
+        ],
+    )
+    def test_the_server_says_where_its_command_went(self, tmp_path: Path, argument: str, said: str) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "tidemill_runtime.server", "score"],
+            [sys.executable, "-m", "tidemill_runtime.server", argument],
             env={**os.environ, "TIDEMILL_TERMINATION_LOG": str(tmp_path / "log")},
             capture_output=True,
             timeout=60,
             check=False,
         )
         assert done.returncode == 42
-        assert (
-            tmp_path / "log"
-        ).read_text() == "ConfigInvalid: unknown command 'score'; give none to serve, or predict"
+        assert (tmp_path / "log").read_text() == f"ConfigInvalid: {said}"
 
     def test_broken_and_other_files_are_named(self, predictor: Predictor, tmp_path: Path) -> None:
         (tmp_path / "in.parquet").write_bytes(b"a,b\n1,2\n" * 100)
@@ -215,7 +226,7 @@ class TestData:
         before = Path(path).read_bytes()
         for given in (path, str(tmp_path / "in"), f"{tmp_path}/*/*.parquet"):
             with pytest.raises(PredictError, match=r"^ConfigInvalid: --output is a file that --input names: file:///"):
-                score(predictor, given, path, Form(columns=()))
+                score(predictor, given, path, ResultOptions(columns=()))
         assert Path(path).read_bytes() == before
 
     def test_what_came_of_a_run_stands_in_the_file(
@@ -247,7 +258,7 @@ class TestData:
         table = good_rows().append_column("nummer", pa.array(range(1000, 1060)))
         path, output = scored.write(tmp_path / "in.parquet", table), tmp_path / "out.parquet"
 
-        score(predictor, path, str(output), Form((), ("label", "probability_ja"), "nummer"))
+        score(predictor, path, str(output), ResultOptions((), ("label", "probability_ja"), "nummer"))
 
         found = pq.read_table(output)
         assert found.column_names == ["label", "probability_ja", "prediction_id"]
@@ -343,7 +354,7 @@ class TestObjectStores:
 
 
 class TestEnds:
-    def test_told_to_stop_it_leaves_nothing_and_is_no_success(self, strict: Published, tmp_path: Path) -> None:
+    def test_stopped_by_a_signal_it_leaves_nothing_and_is_no_success(self, strict: Published, tmp_path: Path) -> None:
         path, output = scored.write(tmp_path / "in.parquet", good_rows(400_000), 100_000), tmp_path / "out.parquet"
         arguments = ("--input", path, "--output", str(output), "--chunk-rows", "50")
         process = scored.start(tmp_path, strict, *arguments)
@@ -358,7 +369,7 @@ class TestEnds:
 
         assert process.returncode == cli.EXIT_TERMINATED
         assert time.monotonic() - started < 10
-        assert "told to stop: nothing was written" in log and "Traceback" not in log
+        assert "stopped by a signal: nothing was written" in log and "Traceback" not in log
         assert sorted(p.name for p in tmp_path.iterdir()) == ["in.parquet", "tmp"]
         assert not list((tmp_path / "tmp").glob("tidemill-*"))
 
@@ -394,7 +405,7 @@ class TestEnds:
             score(predictor, path, str(output))
         assert changed.value.exit_code == 1 and not output.exists()
 
-    def test_success_is_told_to_the_kubelet(self, strict: Published, tmp_path: Path) -> None:
+    def test_success_is_reported_to_the_kubelet(self, strict: Published, tmp_path: Path) -> None:
         path, output = scored.write(tmp_path / "in.parquet", good_rows()), tmp_path / "out.parquet"
         flags = ("--uri", strict.uri, "--digest", strict.digest, "--version", "demo-7", "--runtime", "Native")
         run = scored.command(tmp_path, None, "--input", path, "--output", str(output), *flags)
@@ -424,7 +435,7 @@ class TestProgress:
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
         variables = {**os.environ, "TIDEMILL_SERVER_CONFIG": strict.config().to_json(), "TMPDIR": str(tmp_path)}
-        line = [sys.executable, "-m", "tidemill_runtime.server", "predict", "--input", path, "--chunk-rows", "100"]
+        line = [sys.executable, "-m", "tidemill_runtime.batch", "--input", path, "--chunk-rows", "100"]
         process = subprocess.Popen([*line, "--output", str(tmp_path / "out.parquet")], env=variables, stderr=theirs)
         os.close(theirs)
         shown = b""
@@ -462,7 +473,7 @@ class TestLog:
     ) -> None:
         path, output = scored.write(tmp_path / "in.parquet", bad_rows()), tmp_path / "out.parquet"
 
-        done = score(predictor, path, str(output), Form(on_error="null"), log_url=monitor.url)
+        done = score(predictor, path, str(output), ResultOptions(on_error="null"), log_url=monitor.url)
 
         table = pq.read_table(output)
         wanted = [row for row in range(60) if row not in BAD]
@@ -531,27 +542,8 @@ class TestLog:
     ) -> None:
         path, output = scored.write(tmp_path / "in.parquet", good_rows()), tmp_path / "out.parquet"
         with pytest.raises(PredictError, match="MonitorUnavailable") as away:
-            score(predictor, path, str(output), log_url="http://127.0.0.1:9", log_patience_seconds=0.1)
+            score(predictor, path, str(output), log_url="http://127.0.0.1:9", log_timeout_seconds=0.1)
         assert away.value.exit_code == 1 and not output.exists()
-
-
-def test_a_serving_process_never_loads_what_is_for_data_sets(tmp_path: Path) -> None:
-    """pandas would import pyarrow where it finds it; scikit-learn must not stumble over its absence."""
-    published = scored.every_kind(tmp_path)
-    text = f"""
-import sys
-from tidemill_contracts.inference import ServerConfig
-from tidemill_runtime.server import __main__, lean
-lean.keep_out()
-from tidemill_runtime.server import lifecycle, models
-config = ServerConfig.model_validate_json({published.config().to_json()!r})
-warm = models.load(models.open_verified(config), config, 1)
-assert "pandas" in sys.modules
-print([name for name in ("pyarrow", "tqdm") if name in sys.modules])
-"""
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("sample", sorted(SAMPLES.glob("job-predict-*.yaml")), ids=lambda p: p.name)
@@ -562,11 +554,12 @@ def test_a_sample_job_does_what_it_says(
     (job,) = yaml.safe_load_all(sample.read_text())
     spec = job["spec"]["template"]["spec"]
     (container,) = spec["containers"]
-    assert container["args"][0] == "predict"
+    assert container["command"] == ["python", "-m", "tidemill_runtime.batch"]
+    assert container["image"].startswith("tidemill.io/trainer:")
     places = {mount["mountPath"] for mount in container["volumeMounts"]}
     published = versions.mixed(tmp_path / "store")
     table = good_rows().append_column("customer", pa.array([f"c-{i}" for i in range(60)]))
-    given = dict(a.removeprefix("--").split("=", 1) for a in container["args"][1:])
+    given = dict(a.removeprefix("--").split("=", 1) for a in container["args"])
     given |= {"uri": published.uri, "digest": published.digest}
     if "log-url" in given:
         given["log-url"] = monitor.url
