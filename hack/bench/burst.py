@@ -15,7 +15,7 @@ from typing import Any
 from hack.bench import memory
 from hack.bench.operator_process import Operator
 from hack.bench.table import Row
-from tidemill.core.labels import API_VERSION
+from tidemill.api.base import API_VERSION
 from tidemill.core.plan import ObjectRef
 from tidemill.kube.access import from_kubeconfig
 from tidemill.kube.client import KubeClient

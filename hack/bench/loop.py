@@ -19,6 +19,7 @@ from hack.bench.table import Row
 from hack.demo.console import Console
 from hack.demo.scenario import Scenario
 from hack.tools.kubectl import Kubectl, is_true, wait_for
+from tidemill.api.base import API_VERSION
 
 NAMESPACE = "tidemill-bench"
 NAME = "flip"
@@ -43,13 +44,13 @@ def manifests() -> list[dict[str, Any]]:
     return [
         code(1.0),
         {
-            "apiVersion": "tidemill.io/v1alpha1",
+            "apiVersion": API_VERSION,
             "kind": "TrainingPipeline",
             "metadata": {"name": NAME},
             "spec": pipeline,
         },
         {
-            "apiVersion": "tidemill.io/v1alpha1",
+            "apiVersion": API_VERSION,
             "kind": "ModelDeployment",
             "metadata": {"name": NAME},
             "spec": deployment,

@@ -16,6 +16,7 @@ from hack.bench.operator_process import Operator
 from hack.bench.table import Row
 from hack.localcluster import control_plane
 from hack.tools.kubectl import Kubectl
+from tidemill.api.base import API_VERSION
 from tidemill.core.plan import ObjectRef
 from tidemill.kube.access import from_kubeconfig
 from tidemill.kube.client import KubeClient
@@ -70,7 +71,7 @@ def pipeline(index: int) -> Obj:
         code["command"] += ["x" * 4_096] * 60
         metadata["annotations"] = {f"a{n}": "x" * 2_500 for n in range(100)}
         metadata["labels"] = {f"{n:04}{'l' * 56}": "x" * 60 for n in range(1_100)}
-    return {"apiVersion": "tidemill.io/v1alpha1", "kind": "TrainingPipeline", "metadata": metadata, "spec": spec}
+    return {"apiVersion": API_VERSION, "kind": "TrainingPipeline", "metadata": metadata, "spec": spec}
 
 
 CASES: dict[str, Callable[[int], Obj]] = {

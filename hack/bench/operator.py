@@ -20,6 +20,7 @@ from hack.bench.operator_process import Operator
 from hack.bench.table import Row
 from hack.localcluster import control_plane
 from hack.tools.kubectl import Kubectl
+from tidemill.api.base import API_VERSION
 from tidemill.kube.access import from_kubeconfig
 from tidemill.kube.client import KubeClient
 
@@ -36,7 +37,7 @@ After 20 s the pipeline's status says that a run is active, which is the seventh
 def pipeline(namespace: str, name: str) -> dict[str, Any]:
     """Return the pipeline that is applied."""
     return {
-        "apiVersion": "tidemill.io/v1alpha1",
+        "apiVersion": API_VERSION,
         "kind": "TrainingPipeline",
         "metadata": {"name": name, "namespace": namespace},
         "spec": {
@@ -219,7 +220,7 @@ async def writes_per_run(client: KubeClient, operator: Operator, where: str, run
 async def registered(client: KubeClient, where: str, count: int) -> None:
     """Wait until a namespace has that many versions."""
     for _ in range(240):
-        versions = await client.list("tidemill.io/v1alpha1", "ModelVersion", where)
+        versions = await client.list(API_VERSION, "ModelVersion", where)
         if len(versions) >= count:
             return
         await asyncio.sleep(0.5)
@@ -310,10 +311,7 @@ async def measure(kubeconfig: Path) -> list[Row]:
                 Row(f"API writes per minute, idle with {BURST} pipelines", idle, "writes", None, "", "0", idle == 0)
             )
             total = sum(
-                [
-                    len(await client.list("tidemill.io/v1alpha1", k))
-                    for k in ("TrainingPipeline", "TrainingRun", "ModelVersion")
-                ]
+                [len(await client.list(API_VERSION, k)) for k in ("TrainingPipeline", "TrainingRun", "ModelVersion")]
             )
             memory = operator.memory_mebibytes()
             rows.append(Row(f"operator memory at {total} objects", memory, "MiB", None, "", "≤ 130 MiB", memory <= 130))

@@ -13,8 +13,8 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tidemill.api.base import API_VERSION
 from tidemill.config import OperatorConfig
-from tidemill.core.labels import API_VERSION
 from tidemill.engine import metrics
 from tidemill.engine.apply import Applier
 from tidemill.engine.clock import Clock, SystemClock

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tidemill.core.labels import GROUP
+from tidemill.api.base import GROUP
 from tidemill.kube.rights import LEASES, OPERATOR, Right
 from tidemill.kube.transport import Transport
 

@@ -7,7 +7,7 @@ field is a CEL rule, so that a bad manifest fails at `kubectl apply`.
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
@@ -15,9 +15,15 @@ from pydantic.alias_generators import to_camel
 from tidemill_contracts import digests
 from tidemill_contracts.quantities import PATTERN
 
-GROUP = "tidemill.io"
-VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
+GROUP: Final = "tidemill.io"
+"""API group of the five kinds, prefix of every own label and annotation."""
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+"""The one served version."""
+if TYPE_CHECKING:
+    _ApiVersion = str
+else:
+    _ApiVersion = Literal[API_VERSION]
 
 
 def _check_quantity(value: int | str) -> int | str:
@@ -162,7 +168,7 @@ class Resource(Model):
 
     INFO: ClassVar[Kind]
 
-    api_version: Literal["tidemill.io/v1alpha1"] = "tidemill.io/v1alpha1"
+    api_version: _ApiVersion = API_VERSION
     kind: str
     metadata: dict[str, Any]
 

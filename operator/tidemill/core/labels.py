@@ -7,11 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-GROUP: Final = "tidemill.io"
-"""API group of the five kinds, prefix of every own label and annotation."""
-
-API_VERSION: Final = f"{GROUP}/v1alpha1"
-"""The one served version."""
+from tidemill.api.base import GROUP
 
 FIELD_MANAGER: Final = "tidemill"
 """Server-side apply field manager, and reportingController prefix of events."""

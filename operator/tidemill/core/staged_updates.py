@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from tidemill.api.base import GROUP
 from tidemill.core import conditions, hashing
 from tidemill.core.conditions import Condition, parse_time
-from tidemill.core.labels import GROUP
 from tidemill.core.plan import Event, Key, ObjectRef, Patch, Turn
 from tidemill.core.subset import includes
 

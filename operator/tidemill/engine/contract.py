@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from tidemill.api.base import API_VERSION
 from tidemill.config import OperatorConfig
-from tidemill.core.labels import API_VERSION
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of
 from tidemill.engine.clock import Clock

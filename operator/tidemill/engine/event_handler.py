@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tidemill.core.labels import API_VERSION, MANAGED_BY, MANAGED_BY_VALUE
+from tidemill.api.base import API_VERSION
+from tidemill.core.labels import MANAGED_BY, MANAGED_BY_VALUE
 from tidemill.core.plan import Key
 from tidemill.engine import metrics
 from tidemill.engine.contract import Mapper, Watch

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from tidemill.api.base import GROUP
 from tidemill.core import hashing, names
-from tidemill.core.labels import GROUP
 from tidemill.core.plan import Event, ObjectRef
 from tidemill.core.text import clean
 from tidemill.errors import ApiError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tidemill.core.labels import API_VERSION
+from tidemill.api.base import API_VERSION
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tidemill.core.labels import GROUP
+from tidemill.api.base import GROUP
 
 READ = ("get", "list", "watch")
 """`list` and `watch` for the cache and the resync, `get` for decisions that would be wrong on old data."""

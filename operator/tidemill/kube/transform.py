@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tidemill.core.labels import GROUP
+from tidemill.api.base import GROUP
 from tidemill.kube import registry
 
 Obj = dict[str, Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tidemill.api.base import API_VERSION
 from tidemill.core import labels as keys
 from tidemill.core import references
 from tidemill.core.plan import Key
@@ -42,8 +43,8 @@ def _monitors_of(cache: Cache, namespace: str, deployment: str | None) -> Iterab
 _OWNED = controller_keys(KIND)
 
 WATCHES = (
-    Watch(keys.API_VERSION, "ModelDeployment", None, by_deployment),
-    Watch(keys.API_VERSION, KIND, None, by_rival),
+    Watch(API_VERSION, "ModelDeployment", None, by_deployment),
+    Watch(API_VERSION, KIND, None, by_rival),
     Watch("apps/v1", "Deployment", keys.MANAGED_SELECTOR, _OWNED),
     Watch("v1", "Service", keys.MANAGED_SELECTOR, _OWNED),
     Watch("v1", "PersistentVolumeClaim", keys.MANAGED_SELECTOR, _OWNED),

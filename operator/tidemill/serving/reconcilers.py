@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tidemill.api.base import API_VERSION
 from tidemill.core import labels as keys
 from tidemill.core import references
 from tidemill.core.plan import Key
@@ -54,9 +55,9 @@ def _key(obj: Obj) -> Key:
 _OWNED = controller_keys(KIND)
 
 WATCHES = (
-    Watch(keys.API_VERSION, "ModelVersion", None, by_model_version),
-    Watch(keys.API_VERSION, "TrainingPipeline", None, by_pipeline),
-    Watch(keys.API_VERSION, "ModelMonitor", None, by_monitor),
+    Watch(API_VERSION, "ModelVersion", None, by_model_version),
+    Watch(API_VERSION, "TrainingPipeline", None, by_pipeline),
+    Watch(API_VERSION, "ModelMonitor", None, by_monitor),
     Watch("apps/v1", "Deployment", keys.MANAGED_SELECTOR, _OWNED),
     Watch("v1", "Service", keys.MANAGED_SELECTOR, _OWNED),
     Watch("v1", "ConfigMap", keys.MANAGED_SELECTOR, _OWNED),

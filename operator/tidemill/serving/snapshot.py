@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from tidemill.api.base import GROUP
 from tidemill.api.v1alpha1.model_deployment import ModelDeploymentSpec, ModelDeploymentStatus
 from tidemill.core import hashing, names, networkpolicy
-from tidemill.core import labels as keys
 from tidemill.core.last_applied import Applied
 from tidemill.core.plan import ObjectRef
 from tidemill.core.podfailure import PodFailure as PodFailure
@@ -32,16 +32,16 @@ _RUNNING = {"suspend", "replicas", "autoscaling", "logging", "network_policies"}
 PICKLE = "joblib"
 """The form whose loading runs code."""
 
-FORMATS_ANNOTATION = f"{keys.GROUP}/formats"
+FORMATS_ANNOTATION = f"{GROUP}/formats"
 """On a version's Deployment: the version's forms, for when the ModelVersion is gone."""
 
-ONNX_ANNOTATION = f"{keys.GROUP}/onnx"
+ONNX_ANNOTATION = f"{GROUP}/onnx"
 """On a version's Deployment: what the ModelVersion says of its ONNX form, for when that is gone."""
 
-ONNX_CHECK_ANNOTATION = f"{keys.GROUP}/onnx-check"
+ONNX_CHECK_ANNOTATION = f"{GROUP}/onnx-check"
 """Beside it: the version of the check that said so."""
 
-BATCHING_ANNOTATION = f"{keys.GROUP}/batching"
+BATCHING_ANNOTATION = f"{GROUP}/batching"
 """Beside it: `false` where requests are not answered together."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tidemill.core.labels import GROUP
+from tidemill.api.base import GROUP
 
 # Annotations of people on a ModelVersion; the value is the digest that is decided on.
 APPROVE: Final = f"{GROUP}/approve"

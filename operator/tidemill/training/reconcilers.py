@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tidemill.api.base import API_VERSION
 from tidemill.core import conditions, labels, names, references
-from tidemill.core.labels import API_VERSION, MANAGED_SELECTOR
+from tidemill.core.labels import MANAGED_SELECTOR
 from tidemill.core.plan import Key
 from tidemill.core.podspec import controller_of
 from tidemill.engine.contract import Deps, Reconciler, Watch, controller_keys

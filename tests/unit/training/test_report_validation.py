@@ -7,8 +7,8 @@ import pytest
 from tests.support import builders_training as make
 from tests.unit.training.test_loop import quickstart
 
+from tidemill.api.base import API_VERSION
 from tidemill.api.v1alpha1.training_run import TrainingRun
-from tidemill.core.labels import API_VERSION
 from tidemill.core.plan import ObjectRef
 from tidemill.engine import apply
 from tidemill.engine import status as statuses

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tidemill.api.base import GROUP
 from tidemill.core import hashing, podspec, staged_updates
 from tidemill.core import labels as keys
 from tidemill.core.conditions import format_time
@@ -21,8 +22,8 @@ from tidemill_contracts.ports import GRPC_PORT, ROUTER_STATS_PORT
 
 COMPONENT = "router"
 CONTAINER = "router"
-ROUTES_VERSION = f"{keys.GROUP}/routes-version"
-ROUTES_SINCE = f"{keys.GROUP}/routes-since"
+ROUTES_VERSION = f"{GROUP}/routes-version"
+ROUTES_SINCE = f"{GROUP}/routes-since"
 """On the router's ConfigMap: which routes it holds, and since when."""
 
 REQUEST_SECONDS = 15
@@ -124,7 +125,7 @@ def deployment(snapshot: Snapshot, wanted: Config) -> dict[str, Any]:
         "prometheus.io/scrape": "true",
         "prometheus.io/port": str(ROUTER_STATS_PORT),
         "prometheus.io/path": "/stats/prometheus",
-        f"{keys.GROUP}/bootstrap": hashing.short(wanted.bootstrap, 16),
+        f"{GROUP}/bootstrap": hashing.short(wanted.bootstrap, 16),
     }
     return {
         "apiVersion": "apps/v1",

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tidemill.api.base import API_VERSION
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus, FailedVersion
 from tidemill.core.conditions import format_time
-from tidemill.core.labels import API_VERSION, RETRY
+from tidemill.core.labels import RETRY
 from tidemill.core.plan import ObjectRef, Patch
 from tidemill.core.request_annotations import new_value
 from tidemill.serving.snapshot import Snapshot, Version
