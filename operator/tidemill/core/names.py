@@ -35,6 +35,11 @@ def child_name(base: str, *suffix: object, limit: int = 63) -> str:
     return f"{head}-{hashing.short(wanted, HASH_LENGTH)}{clean_tail}".rstrip("-")
 
 
+def monitor_service(deployment: str) -> str:
+    """Name of the Service that a ModelDeployment's servers report to, whether a ModelMonitor has made it or not."""
+    return child_name(deployment, "monitor")
+
+
 def label_value(value: str) -> str:
     """`value` as a valid label value: at most 63 characters, cut with a hash when it is longer."""
     if len(value) <= 63 and re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?", value):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tidemill.core import conditions, last_applied, staged_updates
+from tidemill.core import conditions, last_applied, names, staged_updates
 from tidemill.core.plan import Event, Key, ObjectRef, Plan
 from tidemill.errors import Waiting
 from tidemill.monitoring import requeue, status
 from tidemill.monitoring.builders import prometheus, workload
 from tidemill.monitoring.policy import actions, evaluation
-from tidemill.monitoring.snapshot import Snapshot, service_of
+from tidemill.monitoring.snapshot import Snapshot
 from tidemill.monitoring.state import DRIFT, PERFORMANCE, PROFILE_TOO_OLD, QUALITY, Evaluation
 
 SOON_SECONDS = 0.1
@@ -26,7 +26,7 @@ def plan(snapshot: Snapshot) -> Plan:
         kept = list(snapshot.status.actions)
         return Plan(delete=snapshot.children, status=status.build(snapshot, found, kept))
     if snapshot.predecessor is not None:
-        service = service_of(snapshot.spec.deployment)
+        service = names.monitor_service(snapshot.spec.deployment)
         message = f"Service {service} still belongs to ModelMonitor {snapshot.predecessor} and is being removed"
         raise Waiting("ChildTerminating", message, 2.0)
     evaluated = evaluation.evaluate(snapshot)

@@ -13,7 +13,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_monitor import ModelMonitor, ModelMonitorSpec
 from tidemill.core import labels as keys
-from tidemill.core import last_applied, networkpolicy, references, rollback_marks
+from tidemill.core import last_applied, names, networkpolicy, references, rollback_marks
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podspec import controller_of, is_controlled_by
@@ -31,7 +31,6 @@ from tidemill.monitoring.snapshot import (
     Settings,
     Snapshot,
     child,
-    service_of,
 )
 from tidemill_contracts.inference import REPORT_PATH
 
@@ -125,7 +124,7 @@ class ModelMonitorReconciler:
         return None if first is None or first["metadata"]["name"] == key.name else str(first["metadata"]["name"])
 
     def _predecessor(self, key: Key, deployment: str) -> str | None:
-        service = self._deps.cache.get("Service", key.namespace, service_of(deployment))
+        service = self._deps.cache.get("Service", key.namespace, names.monitor_service(deployment))
         owner = controller_of(service) if service is not None else {}
         if owner.get("kind") != self.kind or owner["name"] == key.name:
             return None

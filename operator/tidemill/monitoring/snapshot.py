@@ -110,8 +110,3 @@ def moment(seconds: float) -> datetime:
 def child(monitor: str) -> str:
     """Name of the monitor's Deployment, claim, ServiceMonitor and PrometheusRule."""
     return names.child_name(monitor, "monitor")
-
-
-def service_of(deployment: str) -> str:
-    """Name of the Service that a deployment's servers report to."""
-    return names.child_name(deployment, "monitor")

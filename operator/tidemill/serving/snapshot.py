@@ -270,11 +270,6 @@ def router_child(deployment: str) -> str:
     return names.child_name(deployment, "router")
 
 
-def monitor_service(deployment: str) -> str:
-    """Name of the Service of the deployment's monitor, whether there is one or not."""
-    return names.child_name(deployment, "monitor")
-
-
 def runtime_of(requested: Asked, version: Version, *, allow_pickle: bool) -> Choice:
     """What the server will choose, by the rule that it follows itself.
 

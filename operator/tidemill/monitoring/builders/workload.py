@@ -10,7 +10,7 @@ from typing import Any
 from tidemill.core import labels as keys
 from tidemill.core import names, networkpolicy, podspec, staged_updates
 from tidemill.core.delivery import Delivery, deliver
-from tidemill.monitoring.snapshot import Snapshot, child, service_of
+from tidemill.monitoring.snapshot import Snapshot, child
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
 from tidemill_contracts.monitoring import (
     DriftConfig,
@@ -130,7 +130,9 @@ def service(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": podspec.metadata(service_of(snapshot.spec.deployment), snapshot.object, labels(snapshot)),
+        "metadata": podspec.metadata(
+            names.monitor_service(snapshot.spec.deployment), snapshot.object, labels(snapshot)
+        ),
         "spec": {
             "type": "ClusterIP",
             "selector": selector(snapshot),

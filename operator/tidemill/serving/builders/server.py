@@ -10,7 +10,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1 import model_server as spec
 from tidemill.core import labels as keys
-from tidemill.core import networkpolicy, podspec, staged_updates
+from tidemill.core import names, networkpolicy, podspec, staged_updates
 from tidemill.core.plan import ObjectRef, Patch
 from tidemill.serving.snapshot import (
     BATCHING_ANNOTATION,
@@ -20,13 +20,12 @@ from tidemill.serving.snapshot import (
     PICKLE,
     Snapshot,
     Version,
-    monitor_service,
     version_child,
 )
 from tidemill_contracts import digests
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, Batching, PredictionLog, ServerConfig
 from tidemill_contracts.metrics import DURATION_BUCKETS
-from tidemill_contracts.ports import ADMIN_PORT, GRPC_PORT, HTTP_PORT
+from tidemill_contracts.ports import ADMIN_PORT, GRPC_PORT, HTTP_PORT, MONITOR_PORT
 from tidemill_contracts.storage import PVC_ROOT, SECRET_ROOT, parse_uri, secret_keys
 
 CONTAINER = "server"
@@ -77,7 +76,7 @@ def selector(snapshot: Snapshot, version: Version) -> dict[str, str]:
 def server_config(snapshot: Snapshot, version: Version) -> ServerConfig:
     """The configuration of the version's servers."""
     # The monitor's address is always there, so that a monitor that comes or goes restarts no server.
-    url = f"http://{monitor_service(snapshot.name)}.{snapshot.namespace}.svc:8080"
+    url = f"http://{names.monitor_service(snapshot.name)}.{snapshot.namespace}.svc:{MONITOR_PORT}"
     server = snapshot.spec.server
     return ServerConfig(
         namespace=snapshot.namespace,
