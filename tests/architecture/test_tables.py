@@ -11,7 +11,8 @@ from typing import Any, get_args
 
 from hack.generate import crd
 
-from tidemill.api.v1alpha1 import ModelMonitor, TrainingPipeline, TrainingRun
+from tidemill.api.v1alpha1 import ModelDeployment, ModelMonitor, TrainingPipeline, TrainingRun
+from tidemill.serving.policy.strategies import STRATEGIES
 from tidemill_contracts import drift_tests, model_metrics
 from tidemill_contracts.monitoring import ColumnScore, TestConfig
 from tidemill_runtime.model import metric_formulas
@@ -110,3 +111,19 @@ def test_every_drift_test_is_documented_and_no_other() -> None:
 def test_the_test_that_stands_in_suits_every_column() -> None:
     assert drift_tests.FALLBACK.columns == "any"
     assert (TestConfig().test, TestConfig().threshold) == (drift_tests.FALLBACK.name, drift_tests.FALLBACK.threshold)
+
+
+def test_every_rollout_strategy_can_be_requested_and_is_documented() -> None:
+    strategy = field(ModelDeployment, "spec.rollout.strategy")
+    assert sorted(strategy["enum"]) == sorted(STRATEGIES)
+    assert set(STRATEGIES) <= set(re.findall(r"\w+", strategy["description"]))
+    page = (ROOT / "docs/kinds/model-deployment.md").read_text()
+    table = page.split("## Strategies\n")[1].split("\n## ")[0]
+    assert sorted(first_column(table)) == sorted(STRATEGIES)
+
+
+def test_no_module_of_the_operator_but_the_table_and_the_api_knows_a_strategy_by_name() -> None:
+    names = re.compile("|".join(f"""["']{name}["']""" for name in STRATEGIES))
+    sources = (ROOT / "operator/tidemill").rglob("*.py")
+    found = {str(path.relative_to(ROOT / "operator/tidemill")) for path in sources if names.search(path.read_text())}
+    assert found == {"api/v1alpha1/model_deployment.py", "serving/policy/strategies.py"}

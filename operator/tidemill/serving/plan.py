@@ -12,10 +12,10 @@ from typing import Any
 
 from tidemill.core import last_applied, staged_updates
 from tidemill.core.plan import Key, ObjectRef, Patch, Plan
-from tidemill.serving import canary, readiness, requeue, runtime_status, status
+from tidemill.serving import readiness, requeue, runtime_status, status
 from tidemill.serving.builders import envoy, router, server
 from tidemill.serving.convergence import Observed
-from tidemill.serving.policy import rollback_marks, rollout, target
+from tidemill.serving.policy import rollback_marks, rollout, strategies, target
 from tidemill.serving.snapshot import Snapshot, Version, version_child
 from tidemill.serving.state import State, Target
 
@@ -168,7 +168,7 @@ def _weight(snapshot: Snapshot, state: State) -> int:
     if state.candidate is None or state.stable is None:
         return 0
     workload = readiness.workload_of(snapshot, state.candidate)
-    return canary.weight(snapshot, state.candidate) if workload is not None and workload.ready > 0 else 0
+    return strategies.weight(snapshot, state.candidate) if workload is not None and workload.ready > 0 else 0
 
 
 def _upstreams(snapshot: Snapshot, state: State, roles: _Roles) -> list[envoy.Upstream]:

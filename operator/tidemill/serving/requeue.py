@@ -8,7 +8,8 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
 from tidemill.core.conditions import parse_time
-from tidemill.serving import canary, readiness, runtime_status
+from tidemill.serving import readiness, runtime_status
+from tidemill.serving.policy import strategies
 from tidemill.serving.snapshot import Snapshot
 from tidemill.serving.state import State
 
@@ -62,10 +63,10 @@ def _candidate(snapshot: Snapshot, state: State, candidate: CandidateStatus) -> 
         left = (deadline - snapshot.now).total_seconds()
         return [left + 0.1] if left > 0 else []
     due = [HEALTH_SECONDS]
-    ends = canary.end(snapshot, candidate)
+    ends = strategies.end(snapshot, candidate)
     if ends is not None and ends > snapshot.now:
         due.append((ends - snapshot.now).total_seconds())
-    wanted = snapshot.spec.rollout.analysis
+    wanted = strategies.analysis(snapshot)
     if wanted is not None:
         last = candidate.last_analysis
         since = last.time if last else candidate.step_started_at or snapshot.now

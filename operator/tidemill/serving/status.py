@@ -12,9 +12,10 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import FailedVersion
 from tidemill.core.conditions import Condition, format_time, merge, of, trio
-from tidemill.serving import canary, convergence, readiness, runtime_status
+from tidemill.serving import convergence, readiness, runtime_status
 from tidemill.serving.convergence import Observed, Unsettled
 from tidemill.serving.hints import hint
+from tidemill.serving.policy import strategies
 from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target, is_version
 
@@ -150,7 +151,7 @@ def _progressing(snapshot: Snapshot, state: State) -> list[Condition]:
         return []
     if candidate.step < 0:
         return [Condition(PROGRESSING, "True", "Starting", _starting(snapshot, state))]
-    waits = canary.waits_for_promotion(snapshot, candidate)
+    waits = strategies.waits_for_promotion(snapshot, candidate)
     return [
         Condition(PROGRESSING, "True", "WaitingForPromotion" if waits else "CanaryStep", _progress(snapshot, state))
     ]
@@ -226,9 +227,9 @@ def _progress(snapshot: Snapshot, state: State) -> str:
     serving = f"{state.stable.version} keeps serving" if state.stable else ""
     if candidate.step < 0:
         return f"{_starting(snapshot, state)}; {serving}"
-    share, count = canary.weight(snapshot, candidate), len(snapshot.spec.rollout.steps)
+    share, count = strategies.weight(snapshot, candidate), len(strategies.steps(snapshot))
     text = f"{candidate.version} gets {share} % of the requests (step {candidate.step + 1} of {count})"
-    if canary.waits_for_promotion(snapshot, candidate):
+    if strategies.waits_for_promotion(snapshot, candidate):
         return f"{text}, until the annotation tidemill.io/promote is set"
     last = candidate.last_analysis
     if last is not None:

@@ -15,13 +15,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from tidemill.api.v1alpha1.model_deployment import AnalysisStatus, CandidateStatus, FailedVersion
+from tidemill.api.v1alpha1.model_deployment import CandidateStatus, FailedVersion
 from tidemill.core import labels as keys
 from tidemill.core.plan import Event
 from tidemill.core.request_annotations import new_value
-from tidemill.serving import canary, readiness, router_stats
+from tidemill.serving import readiness, router_stats
 from tidemill.serving import state as states
-from tidemill.serving.policy import analysis, pickles, rollback_marks
+from tidemill.serving.policy import analysis, pickles, rollback_marks, strategies
 from tidemill.serving.snapshot import RollbackRequest, Snapshot, version_child
 from tidemill.serving.state import State, Target, Transition, is_version
 
@@ -194,7 +194,7 @@ def roll_back_broken(snapshot: Snapshot, state: State, target: Target) -> Transi
 def analyse(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
     """Judges the candidate once an interval; too many failures in one step roll it back."""
     del target
-    candidate, wanted, measurement = state.candidate, snapshot.spec.rollout.analysis, snapshot.measurement
+    candidate, wanted, measurement = state.candidate, strategies.analysis(snapshot), snapshot.measurement
     if candidate is None or candidate.step < 0 or wanted is None or measurement is None:
         return None
     last = candidate.last_analysis
@@ -250,14 +250,14 @@ def promote_by_hand(snapshot: Snapshot, state: State, target: Target) -> Transit
         return Transition(recorded)
     if candidate.step < 0:
         return None  # kept until its pods are ready
-    step = canary.current(snapshot, candidate)
+    step = strategies.current(snapshot, candidate)
     if step is not None and step.duration_seconds is None:
         return _next_step(snapshot, recorded, f"by the annotation tidemill.io/promote={requested}")
     return _promoted(snapshot, recorded, f"by the annotation tidemill.io/promote={requested}")
 
 
 def begin(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
-    """Pods are ready: the first version, a rollback and strategy Immediate get all requests; others the first step."""
+    """Pods are ready: the first version and a rollback get all requests; others take the strategy's first step."""
     del target
     candidate = state.candidate
     if candidate is None or candidate.step >= 0 or not readiness.is_ready(snapshot, state, candidate):
@@ -268,24 +268,16 @@ def begin(snapshot: Snapshot, state: State, target: Target) -> Transition | None
         return None
     if state.is_rolling_back:
         return _promoted(snapshot, state, "as the previous version")
-    if snapshot.spec.rollout.strategy == "Immediate":
-        return _promoted(snapshot, state, "at once (strategy Immediate)")
     return _next_step(snapshot, state, "its pods are ready")
 
 
 def advance(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
-    """Goes on when the step's time is over and its analysis agrees."""
+    """Goes on when the strategy says that the step is complete."""
     del target
     candidate = state.candidate
     if candidate is None or candidate.step < 0:
         return None
-    if snapshot.spec.rollout.strategy == "Immediate":
-        return _promoted(snapshot, state, "at once (strategy Immediate)")
-    ends = canary.end(snapshot, candidate)
-    step = canary.current(snapshot, candidate)
-    if step is not None and (ends is None or snapshot.now < ends):
-        return None
-    if not _analysis_agrees(snapshot, candidate) or not readiness.is_ready(snapshot, state, candidate):
+    if not strategies.of(snapshot).is_complete(snapshot, state, candidate):
         return None
     return _next_step(snapshot, state, "the step before is complete")
 
@@ -311,21 +303,13 @@ def _clusters(snapshot: Snapshot, state: State) -> list[str]:
     return [version_child(snapshot.name, workload.version) for workload in workloads if workload is not None]
 
 
-def _analysis_agrees(snapshot: Snapshot, candidate: CandidateStatus) -> bool:
-    wanted = snapshot.spec.rollout.analysis
-    if wanted is None:
-        return True
-    last: AnalysisStatus | None = candidate.last_analysis
-    if last is None or last.verdict in ("Failed", "Error"):
-        return False
-    return candidate.successes > 0 or wanted.no_traffic == "Proceed"
-
-
 def _next_step(snapshot: Snapshot, state: State, why: str) -> Transition:
     candidate = state.candidate
     assert candidate is not None  # noqa: S101  callers checked
-    planned = snapshot.spec.rollout.steps
+    planned = strategies.steps(snapshot)
     index = candidate.step + 1
+    if not planned:
+        return _promoted(snapshot, state, f"at once (strategy {snapshot.spec.rollout.strategy})")
     if index >= len(planned):
         return _promoted(snapshot, state, why)
     weight = planned[index].weight
@@ -338,7 +322,7 @@ def _next_step(snapshot: Snapshot, state: State, why: str) -> Transition:
             "successes": 0,
             "last_analysis": None,
             "baseline": router_stats.encode(snapshot.router.scrapes, _clusters(snapshot, state))
-            if snapshot.spec.rollout.analysis
+            if strategies.analysis(snapshot)
             else None,
         }
     )
