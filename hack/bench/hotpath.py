@@ -12,7 +12,7 @@ from hack.bench.table import Row
 from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_contracts.inference import PredictionLog, ServerConfig
 from tidemill_runtime.model.frame import Frame, Schema
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.predictionlog.client import MonitorClient
 from tidemill_runtime.predictionlog.recorder import Recorder
 from tidemill_runtime.server.telemetry.metrics import Telemetry
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> list[Row]:
 
 def _round(telemetry: Telemetry, recorder: Recorder | None) -> float:
     frame = Frame(SCHEMA, 1, matrix=np.zeros((1, 4)))
-    answer = Answer([("label", "INT64"), ("probabilities", "FP32")], np.zeros(1, np.int64), np.zeros((1, 3)))
+    answer = Prediction([("label", "INT64"), ("probabilities", "FP32")], np.zeros(1, np.int64), np.zeros((1, 3)))
     ids = [f"{number:032x}" for number in range(REQUESTS)]
     started = time.perf_counter()
     if recorder is None:

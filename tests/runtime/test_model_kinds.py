@@ -10,7 +10,7 @@ from tests.runtime.conftest import Trainer
 from tests.support.asgi import post
 
 from tidemill_contracts.inference import PredictionLog, ServerConfig
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.predictionlog import record_batches
 from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.process.lifecycle import Parts, assemble
@@ -236,5 +236,5 @@ def test_an_estimator_that_neither_predicts_nor_transforms_is_refused(trainer: T
 
 
 def test_parts_of_an_answer_have_all_of_its_outputs() -> None:
-    whole = Answer([("label", "INT64"), ("score", "FP64")], np.arange(4), None, [np.arange(4) / 2])
+    whole = Prediction([("label", "INT64"), ("score", "FP64")], np.arange(4), None, [np.arange(4) / 2])
     assert [(n, a.tolist()) for n, _, a in whole.part(1, 3).tensors()] == [("label", [1, 2]), ("score", [0.5, 1.0])]

@@ -16,7 +16,7 @@ from sklearn.preprocessing import Binarizer, OneHotEncoder, StandardScaler
 from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Frame, Schema
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.parity import rows
 from tidemill_runtime.parity.check import CHUNK, Check, _Native
 from tidemill_runtime.parity.compare import Refused, difference, scales
@@ -138,9 +138,9 @@ def test_columns_that_an_imputer_drops_have_no_thresholds(is_named: bool) -> Non
     assert np.abs(found[2] - 0.2).min() < 0.1
 
 
-def answered(prediction: Any, probabilities: Any = None) -> Answer:
+def answered(prediction: Any, probabilities: Any = None) -> Prediction:
     names = [("label" if probabilities is not None else "value", "FP64"), ("probabilities", "FP64")]
-    return Answer(names, np.array(prediction), None if probabilities is None else np.array(probabilities))
+    return Prediction(names, np.array(prediction), None if probabilities is None else np.array(probabilities))
 
 
 @pytest.mark.parametrize(
@@ -183,10 +183,10 @@ class Fake:
         self._change = change
         self.calls: list[int] = []
 
-    def predict(self, frame: Frame) -> Answer:
+    def predict(self, frame: Frame) -> Prediction:
         self.calls.append(frame.rows)
         values = frame.column(0).astype(float) + frame.column(1)
-        return Answer([("value", "FP64")], self._change(frame, values))
+        return Prediction([("value", "FP64")], self._change(frame, values))
 
 
 def check(native: Fake, **more: Any) -> Check:
@@ -274,7 +274,7 @@ def test_what_is_kept_of_the_answers_is_bounded() -> None:
     assert [one.company() for one in both] == ["", ""]
     assert len(native.calls) == asked[0]
     assert len(bounded.calls) > asked[1] > 0
-    held = [o for o in both[1]._native.known.values() if isinstance(o, Answer)]
+    held = [o for o in both[1]._native.known.values() if isinstance(o, Prediction)]
     assert sum(o.prediction.nbytes for o in held) <= 100 * 8
 
 

@@ -16,7 +16,7 @@ from tidemill_contracts.runtimes import IN_COMPANY, OUTDATED, PARITY_CHECK
 from tidemill_runtime.loading import forms, recheck, warm_up
 from tidemill_runtime.loading.warm_up import WarmModel
 from tidemill_runtime.model.frame import Frame
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.process import lifecycle
 from tidemill_runtime.server.process.admin_server import AdminServer
@@ -132,9 +132,9 @@ class Company:
     def __init__(self, model: forms.Model) -> None:
         self._model = model
 
-    def predict(self, frame: Frame) -> Answer:
+    def predict(self, frame: Frame) -> Prediction:
         answer = self._model.predict(frame)
-        return Answer(answer.names, answer.prediction + (frame.rows > 1), answer.probabilities)
+        return Prediction(answer.names, answer.prediction + (frame.rows > 1), answer.probabilities)
 
 
 def test_where_nobody_looked_the_server_does(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_contracts.inference import Batching
 from tidemill_runtime.model.errors import BadRequestError, OutOfTimeError, ServingError, UnavailableError
 from tidemill_runtime.model.frame import Frame, Schema
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.dataplane.batch_window import Pace
 from tidemill_runtime.server.dataplane.batcher import Batcher, concatenated
 from tidemill_runtime.server.dataplane.dataplane import DataPlane
@@ -61,12 +61,12 @@ class Model:
     def __init__(self) -> None:
         self.calls: list[int] = []
 
-    def __call__(self, frame: Frame) -> Answer:
+    def __call__(self, frame: Frame) -> Prediction:
         self.calls.append(frame.rows)
         rows = frame.numbers()
         if (rows < 0).any():
             raise BadRequestError(f"row {int((rows < 0).any(axis=1).argmax())} is negative")
-        return Answer([("value", "FP64"), ("parts", "FP64")], rows.sum(axis=1), None, [rows])
+        return Prediction([("value", "FP64"), ("parts", "FP64")], rows.sum(axis=1), None, [rows])
 
 
 async def settled() -> None:
@@ -90,7 +90,7 @@ def columns(*rows: tuple[float, int]) -> Frame:
     return Frame(SCHEMA, len(rows), arrays=[np.array(a, dtype=np.float64), np.array(b, dtype=np.int64)])
 
 
-async def waiting(plane: Batcher, *frames: Frame) -> "list[asyncio.Task[Answer]]":
+async def waiting(plane: Batcher, *frames: Frame) -> "list[asyncio.Task[Prediction]]":
     tasks = [asyncio.create_task(plane.predict(frame)) for frame in frames]
     await settled()
     return tasks
@@ -164,7 +164,8 @@ async def test_an_error_stays_with_its_request() -> None:
     found = await asyncio.gather(*tasks, return_exceptions=True)
     assert [str(one) for one in found if isinstance(one, Exception)] == ["row 1 is negative"]
     assert isinstance(found[5], BadRequestError)
-    assert [one.prediction.tolist() for one in found if isinstance(one, Answer)] == [[0], *[[2 * i] for i in range(6)]]
+    predictions = [one for one in found if isinstance(one, Prediction)]
+    assert [one.prediction.tolist() for one in predictions] == [[0], *[[2 * i] for i in range(6)]]
 
 
 async def test_who_is_out_of_time_is_refused_while_waiting_and_while_the_model_works() -> None:
@@ -205,7 +206,7 @@ async def test_nobody_waits_for_a_server_that_stops() -> None:
     pool = ThreadPoolExecutor(1)
     let_go = threading.Event()
 
-    def slow(frame: Frame) -> Answer:
+    def slow(frame: Frame) -> Prediction:
         let_go.wait(10)
         return Model()(frame)
 
@@ -224,7 +225,7 @@ async def test_nobody_waits_for_a_server_that_stops() -> None:
 
 
 async def test_a_fault_that_is_no_answer_reaches_everybody() -> None:
-    def broken(frame: Frame) -> Answer:
+    def broken(frame: Frame) -> Prediction:
         raise KeyboardInterrupt
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(ServingError, match="the model failed"):
@@ -325,7 +326,7 @@ def test_everybody_gets_their_own_rows_in_any_order_of_events(data: st.DataObjec
 async def _random_events(data: st.DataObject) -> None:
     model, pool = Model(), Held()
     plane = batcher(model, pool, max_rows=data.draw(st.integers(1, 6)))
-    sent: list[tuple[list[tuple[float, int]], asyncio.Task[Answer]]] = []
+    sent: list[tuple[list[tuple[float, int]], asyncio.Task[Prediction]]] = []
     for step in range(data.draw(st.integers(1, 25))):
         event = data.draw(st.sampled_from(["matrix", "columns", "bad", "run", "cancel"]))
         if event == "run" and pool.jobs:

@@ -15,7 +15,7 @@ from tests.support.tensors import DATATYPES, TEXT, Body, arrays, outputs, values
 from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Frame, Schema
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.protocol import tensors_to_frame, v1, v2
 
 OUTPUTS = ("label", "probabilities")
@@ -107,7 +107,7 @@ def test_an_answer_arrives_as_the_model_gave_it(datatype: str, binary: bool, dat
     request = json.dumps({"inputs": [{"name": "a", "shape": [1], "datatype": "FP64", "data": [1]}]})
     document = json.loads(request) | {"parameters": {"binary_data_output": binary}}
     decoded = v2.decode(json.dumps(document).encode(), schema_of(a="FP64"), ("y",))
-    answer = Answer([("y", datatype)], array)
+    answer = Prediction([("y", datatype)], array)
     if datatype == "FP16" and not binary:
         with pytest.raises(BadRequestError, match="FP16, which has no JSON form"):
             v2.encode(request_id, answer, decoded, HEAD)
@@ -125,7 +125,7 @@ def test_an_answer_arrives_as_the_model_gave_it(datatype: str, binary: bool, dat
 
 
 def test_an_answer_of_another_type_than_its_datatype_is_sent_as_the_datatype() -> None:
-    answer = Answer([("label", "INT64"), ("probabilities", "FP64")], np.int32([3]), np.float32([[0.1, np.nan]]))
+    answer = Prediction([("label", "INT64"), ("probabilities", "FP64")], np.int32([3]), np.float32([[0.1, np.nan]]))
     document = {"inputs": [{"name": "a", "shape": [1], "datatype": "FP64", "data": [1]}]}
     found = []
     for binary in (False, True):

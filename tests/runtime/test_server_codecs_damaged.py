@@ -15,14 +15,14 @@ from tests.support.tensors import Body
 
 from tidemill_runtime.model.errors import ServingError
 from tidemill_runtime.model.frame import Schema
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.protocol import v1, v2
 
 ROUNDS = 6000
 MIXED = schema_of(age="FP64", n="INT64", plan="BYTES", vip="BOOL")
 NUMBERS = schema_of(a="FP64", b="INT64")
 ONE = schema_of(a="FP32", b="FP32")
-ANSWER = Answer([("label", "BYTES"), ("probabilities", "FP64")], np.array(["ä"]), np.array([[0.5, np.inf]]))
+ANSWER = Prediction([("label", "BYTES"), ("probabilities", "FP64")], np.array(["ä"]), np.array([[0.5, np.inf]]))
 
 
 def requests() -> list[tuple[dict[str, Any], bytes, bool, Schema]]:

@@ -15,7 +15,7 @@ from tests.support.mutations import damaged
 from tests.support.tensors import DATATYPES, TEXT, arrays, from_bytes, to_bytes, values
 
 from tidemill_runtime.model.errors import BadRequestError, ServingError
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.protocol import protobuf
 from tidemill_runtime.server.protocol.proto import open_inference_pb2 as pb
 
@@ -89,7 +89,7 @@ def test_an_answer_arrives_as_the_model_gave_it(datatype: str, is_raw: bool, dat
     items, array = data.draw(arrays(datatype))
     request_id = data.draw(TEXT.filter(bool))
     request = protobuf.decode(request_of([("a", "FP64", [1], [1.0])], is_raw), schema_of(a="FP64"), ("y",))
-    body = protobuf.encode(request_id, Answer([("y", datatype)], array), request, "demo", "7")
+    body = protobuf.encode(request_id, Prediction([("y", datatype)], array), request, "demo", "7")
     answer = pb.ModelInferResponse.FromString(body)
     assert (answer.id, answer.model_name, answer.model_version) == (request_id, "demo", "7")
     (output,) = answer.outputs

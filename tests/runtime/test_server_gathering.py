@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Frame, Schema
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.dataplane.batcher import Outcome
 from tidemill_runtime.server.dataplane.turn_batcher import Gathering
 from tidemill_runtime.server.host.state import State
@@ -38,12 +38,12 @@ class Model:
     def __init__(self) -> None:
         self.calls: list[int] = []
 
-    def __call__(self, frame: Frame) -> Answer:
+    def __call__(self, frame: Frame) -> Prediction:
         self.calls.append(frame.rows)
         rows = frame.numbers()
         if (rows < 0).any():
             raise BadRequestError("a row is negative")
-        return Answer([("value", "FP64")], rows.sum(axis=1))
+        return Prediction([("value", "FP64")], rows.sum(axis=1))
 
 
 def frame(*values: float) -> Frame:
@@ -155,7 +155,7 @@ async def test_tasks_are_gathered_too_and_one_whose_client_went_away_holds_up_no
     answers = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
     assert isinstance(answers[1], asyncio.CancelledError)
     for one, answer in zip(frames, answers, strict=True):
-        if isinstance(answer, Answer):
+        if isinstance(answer, Prediction):
             assert answer.prediction.tolist() == plane.answer(one).prediction.tolist()
     plane.close()
 

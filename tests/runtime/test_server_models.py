@@ -33,7 +33,7 @@ from tidemill_runtime.loading import warm_up
 from tidemill_runtime.loading.warm_up import WarmModel
 from tidemill_runtime.model.errors import BadRequestError, StartError
 from tidemill_runtime.model.frame import Frame, Schema
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.model.thread_limits import cpu_limit
 from tidemill_runtime.server.dataplane.batcher import concatenated
 
@@ -200,7 +200,7 @@ def test_vetting(name: str, vetted: bool) -> None:
 def test_recorded_answers_are_compared(recorded: list[Any], given: list[Any], same: bool) -> None:
     sample = Sample(columns={}, predictions=recorded)
     kind = object if isinstance(given[0], str) else float
-    answer = Answer([("value", "FP64")], np.array(given, dtype=kind))
+    answer = Prediction([("value", "FP64")], np.array(given, dtype=kind))
     if same:
         warm_up.compare(answer, sample)
     else:

@@ -11,7 +11,7 @@ import pytest
 from tests.runtime.test_server_codecs import HEAD, OUTPUTS, check_rows, schema_of
 
 from tidemill_runtime.model.errors import BadRequestError
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.protocol import v1, v2
 
 MIXED = schema_of(age="FP64", plan="BYTES")
@@ -106,7 +106,7 @@ def test_what_means_nothing_is_ignored(document: dict[str, Any]) -> None:
     request = v2.decode(encoded(document), NUMBERS, OUTPUTS)
     check_rows(request.frame, [[1.5, 2.5]])
     assert request.id is None
-    answer = Answer([("label", "INT64"), ("probabilities", "FP64")], np.array([1]), np.array([[0.5, 0.5]]))
+    answer = Prediction([("label", "INT64"), ("probabilities", "FP64")], np.array([1]), np.array([[0.5, 0.5]]))
     body, length = v2.encode("i", answer, request, HEAD)
     assert length is None
     assert [output["name"] for output in json.loads(body)["outputs"]] == list(OUTPUTS)
@@ -270,7 +270,7 @@ def test_the_largest_single_in_its_shortest_form(literal: str) -> None:
     assert abs(found[0]) == float(np.finfo(np.float32).max)
 
 
-ANSWER = Answer([("label", "BYTES"), ("probabilities", "FP64")], np.array(["x"]), np.array([[0.25, np.nan]]))
+ANSWER = Prediction([("label", "BYTES"), ("probabilities", "FP64")], np.array(["x"]), np.array([[0.25, np.nan]]))
 
 
 @pytest.mark.parametrize(
@@ -306,13 +306,13 @@ def test_v1_refuses_parameters(parameters: Any, sentence: str) -> None:
 def test_v1_has_no_probabilities_where_the_model_has_none() -> None:
     request = v1.decode(encoded({"instances": [[1, 2]], "parameters": {"probabilities": True}}), NUMBERS)
     with pytest.raises(BadRequestError, match="this model gives no probabilities"):
-        v1.encode(Answer([("value", "FP64")], np.array([1.0])), request)
+        v1.encode(Prediction([("value", "FP64")], np.array([1.0])), request)
 
 
 def test_v1_gives_the_probabilities_of_each_target() -> None:
     names = [("label", "INT64"), ("probabilities_0", "FP64"), ("probabilities_1", "FP64")]
     others = [np.array([[0.5, 0.5], [0.25, 0.75]]), np.array([[0.1, 0.2, 0.7], [1.0, 0.0, 0.0]])]
-    answer = Answer(names, np.array([[0, 2], [1, 0]]), None, others)
+    answer = Prediction(names, np.array([[0, 2], [1, 0]]), None, others)
     request = v1.decode(encoded({"instances": [[1, 2]] * 2, "parameters": {"probabilities": True}}), NUMBERS)
     assert json.loads(v1.encode(answer, request)) == {
         "predictions": [[0, 2], [1, 0]],

@@ -17,7 +17,7 @@ from tests.support.versions import Published
 
 from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, PredictionBatch, Reference
 from tidemill_runtime.model.frame import Frame, Schema
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.predictionlog import record_batches
 from tidemill_runtime.predictionlog import recorder as predictionlog
 from tidemill_runtime.predictionlog.record_batches import BatchWriter, Record, Several, Singles
@@ -285,7 +285,7 @@ async def test_faults_of_the_server_are_counted_and_those_of_clients_are_not(
     async with serving(numbers, monitor.url) as (parts, _):
         await post(parts.app, V2, {})
 
-        def fail(_: Frame) -> Answer:
+        def fail(_: Frame) -> Prediction:
             raise RuntimeError("broken")
 
         parts.plane._predict = fail
@@ -308,7 +308,7 @@ def test_values_are_logged_as_the_profile_counts_them(tmp_path: Path) -> None:
         np.array([np.nan, 0.5]),
     ]
     frame = Frame(Schema(signature), 2, arrays=arrays)
-    answer = Answer([("value", "FP64")], np.array([np.nan, 1.5]))
+    answer = Prediction([("value", "FP64")], np.array([np.nan, 1.5]))
     head = {"batch_id": "p/1", "deployment": "d", "version": "v", "digest": "x", "sent_at": 1.0}
     writer = BatchWriter(head)
     writer.add(record_batches.written([Several("id", frame, answer, 1.0, 0.1)], frame.schema))

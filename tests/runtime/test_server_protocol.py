@@ -224,9 +224,9 @@ async def test_nan_of_a_regressor_leaves_as_null(tmp_path_factory: pytest.TempPa
         platform = "test"
 
         def predict(self, frame: Any) -> Any:
-            from tidemill_runtime.model.prediction import Answer
+            from tidemill_runtime.model.prediction import Prediction
 
-            return Answer([("value", "FP64")], np.array([np.nan, np.inf, 1.0]))
+            return Prediction([("value", "FP64")], np.array([np.nan, np.inf, 1.0]))
 
     parts = serve(versions.regression(tmp_path_factory.mktemp("regression")))
     parts.plane._predict = Broken().predict

@@ -25,7 +25,7 @@ from tidemill_runtime.loading import warm_up
 from tidemill_runtime.loading.warm_up import WarmModel
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Frame, Schema
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.model.rules import Rules
 from tidemill_runtime.server.dataplane.batcher import answers
 from tidemill_runtime.server.protocol import binary_tensors, protobuf, v1, v2
@@ -167,7 +167,7 @@ def test_a_probability_that_is_no_number_is_no_answer(tmp_path: Path, runtime: s
         warm.model.predict(bad)
     good = by_v1([1.0, 2.0, 3.0, 4.0], warm.schema)
     first, second, third = answers(warm.model.predict, [good, bad, good])
-    assert isinstance(first, Answer) and isinstance(third, Answer) and isinstance(second, BadRequestError)
+    assert isinstance(first, Prediction) and isinstance(third, Prediction) and isinstance(second, BadRequestError)
     together = v1.decode(orjson.dumps({"instances": [[1, 2, 3, 4], row]}), warm.schema).frame
     with pytest.raises(BadRequestError, match=r"^inputs: row 1: the model gives no probabilities"):
         warm.model.predict(together)
@@ -284,6 +284,6 @@ def test_scores_may_be_infinite_but_must_be_numbers() -> None:
     names = [("label", "INT64"), ("score", "FP64")]
     frame = Frame(schema, 2, matrix=np.array([[1.0], [2.0]]))
     rule = Rules(schema, names)
-    rule.confirm(frame, Answer(names, np.array([1, -1]), None, [np.array([1.0, -math.inf])]))
+    rule.confirm(frame, Prediction(names, np.array([1, -1]), None, [np.array([1.0, -math.inf])]))
     with pytest.raises(BadRequestError, match=r"^inputs: row 1: the model gives no score for these values"):
-        rule.confirm(frame, Answer(names, np.array([1, -1]), None, [np.array([1.0, math.nan])]))
+        rule.confirm(frame, Prediction(names, np.array([1, -1]), None, [np.array([1.0, math.nan])]))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tidemill_contracts.artifact import PROBABILITIES, ModelManifest
 from tidemill_runtime.model.errors import PredictError
 from tidemill_runtime.model.frame import EXACT, Array, Column, Frame, Schema, quoted
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 
 Rows = NDArray[np.int64]
 _HINTS = {
@@ -186,7 +186,7 @@ def _arrow_type(datatype: str) -> pa.DataType:
     return pa.float64()
 
 
-def columns_of(answers: Sequence[Answer], outputs: Sequence[Output]) -> list[pa.Array]:
+def columns_of(answers: Sequence[Prediction], outputs: Sequence[Output]) -> list[pa.Array]:
     """Return the values of the result's columns for the rows of some answers, one after another."""
     tensors: dict[str, list[Array]] = {}
     for answer in answers:

@@ -16,7 +16,7 @@ import orjson
 from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.model.errors import PredictError
 from tidemill_runtime.model.frame import Frame
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.predictionlog.client import MonitorClient, MonitorUnavailableError, is_retryable
 from tidemill_runtime.predictionlog.record_batches import MAX_BATCH_BYTES, batch_rows, rows_document
 
@@ -40,7 +40,7 @@ class RecordSender:
         self._runner = asyncio.Runner()
         self._client = MonitorClient(url)
 
-    def send(self, ids: list[str], frame: Frame, answer: Answer) -> None:
+    def send(self, ids: list[str], frame: Frame, answer: Prediction) -> None:
         """Send the rows of one answer that are sampled; `ids` has one for each.
 
         Raises:
@@ -53,7 +53,7 @@ class RecordSender:
         for start in range(0, len(rows), size):
             self._send(rows[start : start + size], ids, frame, answer)
 
-    def _send(self, rows: Any, ids: list[str], frame: Frame, answer: Answer) -> None:
+    def _send(self, rows: Any, ids: list[str], frame: Frame, answer: Prediction) -> None:
         head = {
             "batch_id": f"predict-{self._run}/{self._config.digest[-12:]}/{self._sequence + 1}",
             "deployment": self._config.deployment,
@@ -63,7 +63,7 @@ class RecordSender:
         }
         chosen = Frame(frame.schema, len(rows), arrays=[array[rows] for array in frame.arrays])
         probabilities = None if answer.probabilities is None else answer.probabilities[rows]
-        some = Answer(answer.names[:2], answer.prediction[rows], probabilities)
+        some = Prediction(answer.names[:2], answer.prediction[rows], probabilities)
         body = orjson.dumps(rows_document(head, [ids[row] for row in rows], time.time(), chosen, some))
         if len(body) > MAX_BATCH_BYTES and len(rows) > 1:  # long texts
             for half in np.array_split(rows, 2):

@@ -20,7 +20,7 @@ from tidemill_runtime.loading.warm_up import WarmModel
 from tidemill_runtime.model import thread_limits
 from tidemill_runtime.model.errors import BadRequestError, PredictError
 from tidemill_runtime.model.frame import Frame, quoted
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.redaction import redact
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Part:
 
     rows: Rows
     frame: Frame
-    answer: Answer
+    answer: Prediction
 
 
 @dataclass(frozen=True)

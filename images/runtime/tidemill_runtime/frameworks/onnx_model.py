@@ -18,7 +18,7 @@ from tidemill_contracts.artifact import PROBABILITIES, ColumnSpec, ModelManifest
 from tidemill_runtime.model.errors import BadRequestError, StartError
 from tidemill_runtime.model.float_errors import quiet
 from tidemill_runtime.model.frame import Array, Frame, Schema, quoted
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.model.rules import Rules, total
 
 _NUMPY: dict[str, Any] = {
@@ -88,15 +88,15 @@ class OnnxModel:
         else:
             raise StartError("ModelLoadFailed", f"{file}: inputs {quoted(names)} are no columns of the signature")
 
-    def predict(self, frame: Frame) -> Answer:
-        """Return the answer for every row.
+    def predict(self, frame: Frame) -> Prediction:
+        """Return the prediction for every row.
 
         Raises:
             BadRequestError: a value does not fit the graph, or the rules refuse it or its answer.
         """
         return quiet.run(self._predict, frame)
 
-    def _predict(self, frame: Frame) -> Answer:
+    def _predict(self, frame: Frame) -> Prediction:
         self._rules.check(frame)
         if self._matrix is not None:
             name, dtype = self._matrix
@@ -154,12 +154,12 @@ class OnnxModel:
             values = _cast(column, dtype, lambda _: self._schema.names[index])
         return values.reshape(-1, 1) if group.rank == 2 else values
 
-    def _answer(self, results: list[Any]) -> Answer:
+    def _answer(self, results: list[Any]) -> Prediction:
         if not self._is_plain:
             results = [self._shaped(value, i) for i, value in enumerate(results)]
         if not self._has_probabilities:
-            return Answer(self._names, results[0], None, results[1:])
-        return Answer(self._names, results[0], results[1], results[2:])
+            return Prediction(self._names, results[0], None, results[1:])
+        return Prediction(self._names, results[0], results[1], results[2:])
 
     def _shaped(self, value: Any, index: int) -> Array:
         """Return one output as the signature has it."""

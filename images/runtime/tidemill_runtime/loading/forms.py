@@ -10,7 +10,7 @@ from tidemill_contracts.runtimes import choose as chosen
 from tidemill_runtime.artifacts import ArtifactError, Version
 from tidemill_runtime.model.errors import StartError
 from tidemill_runtime.model.frame import Frame, Schema
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 
 
 class Model(Protocol):
@@ -18,8 +18,8 @@ class Model(Protocol):
 
     platform: str
 
-    def predict(self, frame: Frame) -> Answer:
-        """Return one answer per row; raises BadRequestError for rows that the model cannot take."""
+    def predict(self, frame: Frame) -> Prediction:
+        """Return one prediction per row; raises BadRequestError for rows that the model cannot take."""
 
 
 def runtimes(manifest: ModelManifest, config: ServerConfig) -> Choice:

@@ -21,7 +21,7 @@ from tidemill_runtime.loading import recheck
 from tidemill_runtime.loading.forms import Model, load_form, runtimes
 from tidemill_runtime.model.errors import BadRequestError, StartError
 from tidemill_runtime.model.frame import Frame, Schema, array_of, frame_of_values, shown
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.storage.base import StorageError
 
 _log = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ def _frame(sample: Sample, schema: Schema, rows: Any) -> Frame:
     return Frame(schema, len(rows), arrays=arrays)
 
 
-def compare(answer: Answer, sample: Sample) -> None:
+def compare(answer: Prediction, sample: Sample) -> None:
     """Hold an answer against the recorded one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a model says about a frame, before any protocol gives it a form."""
+"""What a model predicts for a frame, before any protocol encodes it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from tidemill_runtime.model.frame import Array
 
 
 @dataclass(slots=True)
-class Answer:
+class Prediction:
     """`prediction` is [rows] or [rows, targets]; `probabilities` is [rows, classes] where the model has them.
 
     `others` are further outputs (scores, distances, probabilities by target), each [rows] or [rows, n]. `names` are
@@ -31,11 +31,11 @@ class Answer:
             yield (*self.names[place], array)
             place += 1
 
-    def part(self, start: int, end: int) -> "Answer":
-        """Return the rows from `start` up to `end`, which share memory with this answer."""
+    def part(self, start: int, end: int) -> "Prediction":
+        """Return the rows from `start` up to `end`, which share memory with this prediction."""
         probabilities = self.probabilities[start:end] if self.probabilities is not None else None
         others = [array[start:end] for array in self.others] if self.others else ()
-        return Answer(self.names, self.prediction[start:end], probabilities, others)
+        return Prediction(self.names, self.prediction[start:end], probabilities, others)
 
     def labels(self) -> list[Any]:
         """Return one JSON value per row for the prediction log; None where a row has several targets."""

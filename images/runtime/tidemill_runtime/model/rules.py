@@ -13,7 +13,7 @@ import numpy as np
 from tidemill_contracts.artifact import DISTANCES, PROBABILITIES, SCORE
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Array, Column, Frame, Schema, quoted, shown
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 
 _SMALL = 64  # values that Python adds up sooner than numpy has looked at its arguments
 _SQUARED = 1e150  # of what is larger, the square is beyond float64
@@ -69,7 +69,7 @@ class Rules:
         for index, column in self._booleans:
             _check_boolean(frame, index, column)
 
-    def confirm(self, frame: Frame, answer: Answer) -> Answer:
+    def confirm(self, frame: Frame, answer: Prediction) -> Prediction:
         """Return an answer that is one.
 
         Raises:

@@ -13,7 +13,7 @@ import numpy as np
 from tidemill_contracts.artifact import PROBABILITIES
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Array, Frame, shown
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 
 TOLERANCE = 1e-4
 _LABELS = ("label", "cluster")
@@ -23,8 +23,8 @@ _SHOWN = 4  # columns of a row in a reason
 class Predictor(Protocol):
     """A form of a model, as the server asks it."""
 
-    def predict(self, frame: Frame) -> Answer:
-        """Return one answer per row; raises BadRequestError for rows that it refuses."""
+    def predict(self, frame: Frame) -> Prediction:
+        """Return one prediction per row; raises BadRequestError for rows that it refuses."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Refused:
         return f"status {self.status}"
 
 
-Outcome = Answer | Refused
+Outcome = Prediction | Refused
 
 
 def outcome(model: Predictor, frame: Frame) -> Outcome:

@@ -14,7 +14,7 @@ import orjson
 
 from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.model.frame import Column, Frame, Schema
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 
 MAX_BATCH_BYTES = 4 * 1024 * 1024  # a quarter of what the monitor takes: with so much, nothing more is put into a batch
 _MAX_ROWS, _MAX_VALUES = 2000, 100_000
@@ -88,7 +88,7 @@ class Singles:
         """Return when the first was answered."""
         return self.times[0]
 
-    def add(self, request_id: str, frame: Frame, answer: Answer, at: float, seconds: float) -> None:
+    def add(self, request_id: str, frame: Frame, answer: Prediction, at: float, seconds: float) -> None:
         """Note an answer; takes about a microsecond."""
         self.ids.append(request_id)
         self.times.append(at)
@@ -126,7 +126,7 @@ class Several:
     __slots__ = ("answer", "at", "first", "frame", "id", "rows", "seconds")
 
     def __init__(
-        self, request_id: str, frame: Frame, answer: Answer, at: float, seconds: float, first: int = 0
+        self, request_id: str, frame: Frame, answer: Prediction, at: float, seconds: float, first: int = 0
     ) -> None:
         self.id = request_id
         self.first = first
@@ -140,7 +140,7 @@ class Several:
 Record = Singles | Several
 
 
-def several(request_id: str, frame: Frame, answer: Answer, at: float, seconds: float, rows: int) -> list[Several]:
+def several(request_id: str, frame: Frame, answer: Prediction, at: float, seconds: float, rows: int) -> list[Several]:
     """Return the answer to a request as records of at most `rows` rows."""
     if frame.rows <= rows:  # nearly always: parts cost more than a record does
         return [Several(request_id, frame, answer, at, seconds)]
@@ -174,25 +174,25 @@ def _frames(records: Sequence[Several]) -> Slice:
     return {"ids": ids, "times": times, **fields, "latencies": latencies}
 
 
-def rows_document(head: dict[str, Any], ids: list[str], at: float, frame: Frame, answer: Answer) -> dict[str, Any]:
+def rows_document(head: dict[str, Any], ids: list[str], at: float, frame: Frame, answer: Prediction) -> dict[str, Any]:
     """Return a PredictionBatch of one answer whose rows have ids of their own, and no latency: nobody waited."""
     return {**head, "ids": ids, "times": [at] * len(ids), **_fields([frame], [answer])}
 
 
-def _fields(frames: Sequence[Frame], answers: Sequence[Answer]) -> Slice:
+def _fields(frames: Sequence[Frame], answers: Sequence[Prediction]) -> Slice:
     fields: Slice = {"columns": _columns(frames), "predictions": _predictions(answers)}
     scores = _scores(answers)
     return fields if scores is None else {**fields, "scores": scores}
 
 
-def _predictions(answers: Sequence[Answer]) -> list[Any]:
+def _predictions(answers: Sequence[Prediction]) -> list[Any]:
     if answers[0].prediction.ndim == 1:
         together: list[Any] = np.concatenate([answer.prediction for answer in answers]).tolist()
         return together
     return [label for answer in answers for label in answer.labels()]
 
 
-def _scores(answers: Sequence[Answer]) -> list[float] | None:
+def _scores(answers: Sequence[Prediction]) -> list[float] | None:
     """Return the probability of the predicted class, the largest of each row; None for a model without."""
     probabilities = [a.probabilities for a in answers if a.probabilities is not None and a.prediction.ndim == 1]
     if not probabilities:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from tidemill_contracts.inference import PredictionLog, ServerConfig
 from tidemill_runtime.model.frame import Frame, Schema
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.predictionlog import record_batches
 from tidemill_runtime.predictionlog.client import MonitorClient, MonitorUnavailableError, is_retryable
 from tidemill_runtime.predictionlog.record_batches import MAX_BATCH_BYTES, BatchWriter, Record, Several, Singles
@@ -84,7 +84,7 @@ class Recorder:
         self._process = f"{socket.gethostname()}/{os.urandom(6).hex()}"
         self._pending: Batch | None = None
 
-    def record(self, request_id: str, frame: Frame, answer: Answer, seconds: float) -> None:
+    def record(self, request_id: str, frame: Frame, answer: Prediction, seconds: float) -> None:
         """Keep one answered request if it is sampled; drops the oldest records when full."""
         if self._sample_below < _HASH_RANGE and zlib.crc32(request_id.encode()) >= self._sample_below:
             return

@@ -19,7 +19,7 @@ from tidemill_runtime.frameworks.scikit_learn.estimators import named, output_me
 from tidemill_runtime.model.errors import BadRequestError, StartError
 from tidemill_runtime.model.float_errors import quiet
 from tidemill_runtime.model.frame import Array, Frame, Schema
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.model.rules import Rules
 from tidemill_runtime.redaction import redact
 
@@ -106,8 +106,8 @@ class NativeModel:
         if not hasattr(self._model, method):
             raise StartError("FormatUnsupported", f"{type(estimator).__name__} has no {method} method")
 
-    def predict(self, frame: Frame) -> Answer:
-        """Return the answer for every row.
+    def predict(self, frame: Frame) -> Prediction:
+        """Return the prediction for every row.
 
         Raises:
             BadRequestError: the estimator refused the values (scikit-learn says so with ValueError or TypeError), or
@@ -124,10 +124,10 @@ class NativeModel:
             if unseen is not None:  # scikit-learn knows the column only by its place in the encoder
                 raise BadRequestError(f"inputs: {unseen}") from error
             raise BadRequestError(f"inputs: the model refused the input: {reason[:300]}") from error
-        confirmed: Answer = quiet.run(self._rules.confirm, frame, answer)
+        confirmed: Prediction = quiet.run(self._rules.confirm, frame, answer)
         return confirmed
 
-    def _answer(self, features: Any) -> Answer:
+    def _answer(self, features: Any) -> Prediction:
         model = self._model
         if self._head is not None:
             features = self._head.transform(features)
@@ -139,18 +139,18 @@ class NativeModel:
         else:
             name, method = self._methods[0]
             prediction = named(name, getattr(model, method)(features))[name]
-        return Answer(self._names, prediction, probabilities)
+        return Prediction(self._names, prediction, probabilities)
 
-    def _all(self, features: Any) -> Answer:
+    def _all(self, features: Any) -> Prediction:
         """Return the answer of a model with outputs beside prediction and probabilities."""
         if self._is_by_score:  # its predict asks for the score, too
             score = self._model.decision_function(features)
-            return Answer(self._names, np.where(score < 0, -1, 1), None, [score])
+            return Prediction(self._names, np.where(score < 0, -1, 1), None, [score])
         found: dict[str, Array] = {}
         for name, method in self._methods:
             found |= named(name, getattr(self._model, method)(features))
         others = [found[name] for name in self._others]
-        return Answer(self._names, next(iter(found.values())), found.get(PROBABILITIES), others)
+        return Prediction(self._names, next(iter(found.values())), found.get(PROBABILITIES), others)
 
     def _matrix(self, frame: Frame) -> Array:
         if self._schema.has_text:

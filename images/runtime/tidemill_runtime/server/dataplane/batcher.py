@@ -19,10 +19,10 @@ import numpy as np
 from tidemill_contracts.inference import Batching
 from tidemill_runtime.model.errors import OutOfTimeError, ServingError, UnavailableError
 from tidemill_runtime.model.frame import EXACT, Array, Frame, array_of_rows
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.dataplane.batch_window import Pace
 
-Outcome = Answer | Exception
+Outcome = Prediction | Exception
 
 
 class _Entry:
@@ -30,7 +30,7 @@ class _Entry:
 
     __slots__ = ("arrived", "frame", "future")
 
-    def __init__(self, frame: Frame, future: "asyncio.Future[Answer]", arrived: float) -> None:
+    def __init__(self, frame: Frame, future: "asyncio.Future[Prediction]", arrived: float) -> None:
         self.frame = frame
         self.future = future
         self.arrived = arrived
@@ -46,7 +46,7 @@ class Batcher:
 
     def __init__(
         self,
-        answer: Callable[[Frame], Answer],
+        answer: Callable[[Frame], Prediction],
         pool: Executor,
         batching: Batching,
         *,
@@ -77,7 +77,7 @@ class Batcher:
         self._deadline: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    async def predict(self, frame: Frame) -> Answer:
+    async def predict(self, frame: Frame) -> Prediction:
         """Return the answer to a frame, worked out together with others.
 
         Raises:
@@ -231,7 +231,7 @@ def _outcomes(job: "Future[list[Outcome]]", requests: int) -> list[Outcome]:
     return job.result()
 
 
-def answers(answer: Callable[[Frame], Answer], frames: list[Frame]) -> list[Outcome]:
+def answers(answer: Callable[[Frame], Prediction], frames: list[Frame]) -> list[Outcome]:
     """Return for each frame its answer or its own error: a batch that fails is tried again in halves."""
     try:
         if len(frames) == 1:

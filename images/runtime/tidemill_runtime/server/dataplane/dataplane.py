@@ -16,7 +16,7 @@ from tidemill_contracts.inference import Batching, ServerConfig
 from tidemill_runtime.loading.warm_up import WarmModel
 from tidemill_runtime.model.errors import OutOfTimeError, ServingError, UnavailableError
 from tidemill_runtime.model.frame import Frame
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.predictionlog.prediction_ids import PredictionIds
 from tidemill_runtime.predictionlog.recorder import Recorder
 from tidemill_runtime.server.dataplane.batcher import Batcher, Outcome
@@ -101,7 +101,7 @@ class DataPlane:
         """Return whether this many rows are best predicted on the event loop."""
         return rows <= self._inline_rows
 
-    def answer(self, frame: Frame) -> Answer:
+    def answer(self, frame: Frame) -> Prediction:
         """Predict, here and now; safe from any thread.
 
         Raises:
@@ -115,7 +115,7 @@ class DataPlane:
             _log.exception("the model failed on %d rows", frame.rows)
             raise ServingError("the model failed; the server's log says why") from error
 
-    async def predict(self, frame: Frame) -> Answer:
+    async def predict(self, frame: Frame) -> Prediction:
         """Predict where that is best, together with others where that helps.
 
         Raises:
@@ -168,7 +168,7 @@ class DataPlane:
         finally:
             del running, waiting  # or an error, whose traceback holds the request, would hold itself by them
 
-    def succeeded(self, request_id: str, frame: Frame, answer: Answer, started: float) -> None:
+    def succeeded(self, request_id: str, frame: Frame, answer: Prediction, started: float) -> None:
         """Count and log one answered request; `started` is the time when it was whole."""
         seconds = monotonic() - started
         self._telemetry.succeeded(frame.rows, seconds)
@@ -194,7 +194,7 @@ class DataPlane:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _gathered(gathering: Gathering, frame: Frame) -> "asyncio.Future[Answer]":
+def _gathered(gathering: Gathering, frame: Frame) -> "asyncio.Future[Prediction]":
     future = asyncio.get_running_loop().create_future()
 
     def done(outcome: Outcome) -> None:

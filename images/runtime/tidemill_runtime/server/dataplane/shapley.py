@@ -22,14 +22,14 @@ import numpy as np
 from tidemill_runtime.loading.warm_up import WarmModel
 from tidemill_runtime.model.errors import BadRequestError, OutOfTimeError, UnavailableError
 from tidemill_runtime.model.frame import Array, Frame, shown
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 
 EXACT_COLUMNS = 10  # 1,024 coalitions
 MAX_ROWS = 20_000  # that a model is asked for one explanation by orders; two orders are walked in any case
 MAX_ORDERS = 64
 MAX_WAITING = 4
 _CHUNK_VALUES = 50_000  # of one call of the model: between two of them the deadline is looked at
-Target = Callable[[Answer], Array]
+Target = Callable[[Prediction], Array]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Explanation:
 class Explainer:
     """Explains rows of one warm model. `explain` belongs to the event loop."""
 
-    def __init__(self, warm: WarmModel, answer: Callable[[Frame], Answer], timeout: float) -> None:
+    def __init__(self, warm: WarmModel, answer: Callable[[Frame], Prediction], timeout: float) -> None:
         self._warm = warm
         self._answer = answer
         self._timeout = timeout
@@ -191,12 +191,12 @@ def by_orders(game: Game, columns: int, orders: int) -> tuple[float, Array, floa
     return float(ends[0]), contributions / len(walks), float(ends[1])
 
 
-def _target(warm: WarmModel, answer: Answer, parameters: Mapping[str, Any]) -> tuple[str, Any, Target]:
+def _target(warm: WarmModel, answer: Prediction, parameters: Mapping[str, Any]) -> tuple[str, Any, Target]:
     """Return which number is explained: its output, its class if it has one, and how to take it from answers."""
     outputs = warm.manifest.signature.outputs
     place = _place(answer, parameters)
 
-    def first(given: Answer) -> Array:
+    def first(given: Prediction) -> Array:
         return given.prediction if place is None else given.prediction[:, place]
 
     if outputs[0].name == "value":
@@ -219,7 +219,7 @@ def _target(warm: WarmModel, answer: Answer, parameters: Mapping[str, Any]) -> t
     return outputs[0].name, label, lambda given: first(given) == label
 
 
-def _place(answer: Answer, parameters: Mapping[str, Any]) -> int | None:
+def _place(answer: Prediction, parameters: Mapping[str, Any]) -> int | None:
     """Return which of several targets is explained, None for a model of one."""
     target = parameters.get("target")
     if answer.prediction.ndim == 1:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 
 from tidemill_runtime.model.frame import Frame
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.dataplane.batcher import Outcome, answers
 
 Done = Callable[[Outcome], None]
@@ -24,7 +24,7 @@ class Gathering:
     """
 
     def __init__(
-        self, answer: Callable[[Frame], Answer], count: Callable[[int], None], max_rows: int, max_requests: int
+        self, answer: Callable[[Frame], Prediction], count: Callable[[int], None], max_rows: int, max_requests: int
     ) -> None:
         self._answer = answer
         self._count = count

@@ -15,7 +15,7 @@ import orjson
 
 from tidemill_runtime.model.errors import ServingError
 from tidemill_runtime.model.frame import Frame
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.dataplane.batcher import Outcome
 from tidemill_runtime.server.dataplane.dataplane import DataPlane, monotonic
 from tidemill_runtime.server.protocol import binary_tensors, content_encoding, v1, v2
@@ -179,13 +179,13 @@ class Inference:
         decoded = v1.decode(body, plane.schema)
         return _Request(given_id(fields) or plane.new_id(), decoded.frame, decoded, started)
 
-    def _encode(self, request: _Request, answer: Answer) -> Encoded:
+    def _encode(self, request: _Request, answer: Prediction) -> Encoded:
         decoded = request.decoded
         if isinstance(decoded, v2.Request):
             return v2.encode(request.id, answer, decoded, self._head)
         return v1.encode(answer, decoded), None
 
-    def _succeeded(self, request: _Request, answer: Answer, encoded: Encoded) -> Reply:
+    def _succeeded(self, request: _Request, answer: Prediction, encoded: Encoded) -> Reply:
         self._plane.succeeded(request.id, request.frame, answer, request.started)
         body, length = encoded
         fields: Headers = [JSON, self._version_header, (ID_HEADER, header_value(request.id))]

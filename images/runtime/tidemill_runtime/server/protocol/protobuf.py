@@ -11,7 +11,7 @@ import numpy as np
 
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Array, Schema, quoted, shown
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.protocol import binary_tensors, json_tensors, parameters, tensors_to_frame
 from tidemill_runtime.server.protocol.ids import MAX_ID
 from tidemill_runtime.server.protocol.json_tensors import Tensor
@@ -131,7 +131,7 @@ def _check_range(array: Array, datatype: str, where: str) -> None:
         raise BadRequestError(f"{where}.contents: {value} is out of range for {datatype} ({low} to {high})")
 
 
-def encode(request_id: str, answer: Answer, request: Request, model_name: str, model_version: str) -> bytes:
+def encode(request_id: str, answer: Prediction, request: Request, model_name: str, model_version: str) -> bytes:
     """Return the response message: raw where the request was raw, or where an output has no typed form."""
     response = pb.ModelInferResponse(model_name=model_name, model_version=model_version, id=request_id)
     wanted = request.outputs

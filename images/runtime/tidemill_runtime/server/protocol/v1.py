@@ -15,7 +15,7 @@ import orjson
 from tidemill_contracts.artifact import PROBABILITIES
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Frame, Schema, array_of, frame_of_values, quoted, shown
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.protocol import parameters
 from tidemill_runtime.server.protocol.parameters import Parameters
 from tidemill_runtime.server.protocol.v2 import load_json
@@ -72,7 +72,7 @@ def _frame(document: dict[str, Any], schema: Schema) -> Frame:
     return _from_rows(value, schema, where)
 
 
-def encode(answer: Answer, request: Request) -> bytes:
+def encode(answer: Prediction, request: Request) -> bytes:
     """Return the response body; NaN and infinity become null.
 
     Raises:
@@ -83,7 +83,7 @@ def encode(answer: Answer, request: Request) -> bytes:
     return orjson.dumps({"predictions": answer.prediction.tolist(), "probabilities": _probabilities(answer)})
 
 
-def _probabilities(answer: Answer) -> list[Any]:
+def _probabilities(answer: Prediction) -> list[Any]:
     """Return for each row the probabilities of its classes, or such a list for each target of a model of several."""
     if answer.probabilities is not None:
         rows: list[Any] = answer.probabilities.tolist()

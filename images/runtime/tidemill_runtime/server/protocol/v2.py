@@ -11,7 +11,7 @@ import orjson
 
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Array, Frame, Schema, quoted, shown
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.protocol import (
     binary_tensors,
     json_tensors,
@@ -212,7 +212,7 @@ def _text_tensor(name: str, shape: list[int], values: Array, is_complete: bool, 
     return Tensor(name, shape, "any", read, None not in read.tolist(), where)
 
 
-def encode(request_id: str, answer: Answer, request: Request, head: Head) -> tuple[bytes, int | None]:
+def encode(request_id: str, answer: Prediction, request: Request, head: Head) -> tuple[bytes, int | None]:
     """Return the response body, and the length of its JSON when binary data follows, else None.
 
     Raises:

@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from tidemill_contracts.inference import PREDICTION_ID_HEADER
 from tidemill_runtime.model.errors import BadRequestError, OutOfTimeError, ServingError
-from tidemill_runtime.model.prediction import Answer
+from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.release import server_version
 from tidemill_runtime.server.dataplane.dataplane import DataPlane, monotonic
 from tidemill_runtime.server.dataplane.metadata import SERVER, Description
@@ -146,7 +146,7 @@ class InferenceService:
         told = Finished("POST", f"{SERVICE}/ModelInfer", status, seconds, headers, *sizes, rows, request_id, code)
         self._observer.finished(told)
 
-    async def _respond(self, body: bytes, context: Context) -> tuple[str, Request, Answer, bytes]:
+    async def _respond(self, body: bytes, context: Context) -> tuple[str, Request, Prediction, bytes]:
         plane = self._plane
         if len(body) > _LARGE_MESSAGE:
             request = await plane.decoded(lambda: self._decode(body))
@@ -167,7 +167,7 @@ class InferenceService:
         self._description.check(message.model_name, message.model_version or None)
         return protobuf.decode(message, self._plane.schema, self._plane.output_names)
 
-    def _encode(self, request_id: str, answer: Answer, request: Request) -> bytes:
+    def _encode(self, request_id: str, answer: Prediction, request: Request) -> bytes:
         return protobuf.encode(request_id, answer, request, self._name, self._number)
 
 
