@@ -37,12 +37,13 @@ from sklearn import (
 )
 from threadpoolctl import threadpool_limits
 
-from tidemill_runtime.frameworks.onnx_model import OnnxModel
+from tidemill_runtime.frameworks.onnx.served_model import OnnxModel
 from tidemill_runtime.frameworks.scikit_learn.native_model import NativeModel
 from tidemill_runtime.model.frame import Frame, Schema
-from tidemill_runtime.parity.compare import Predictor, Refused, difference, outcome
+from tidemill_runtime.model.prediction import Predictor
+from tidemill_runtime.parity.compare import Refused, difference, outcome
 from tidemill_runtime.trainer.model import inspection
-from tidemill_runtime.trainer.package import native, proof
+from tidemill_runtime.trainer.package import native, verification
 
 _CODE = 2**24 - 6
 _BATCH_ROWS = 64
@@ -150,17 +151,17 @@ class Forms:
         model = inspection.inspect(estimator, rows, Path("/code"))
         held_out = rows.head(50)
         form = native.dump(estimator, allow_pickle=False)
-        proved = proof.proved(form, model, inspection.signature(model, rows), rows, held_out)
-        converted = proved.converted
+        verified = verification.verify(form, model, inspection.signature(model, rows), rows, held_out)
+        converted = verified.converted
         assert converted is not None
-        schema, manifest = Schema(proved.signature), proof.manifest(model, proved.signature)
+        schema, manifest = Schema(verified.signature), verification.manifest(model, verified.signature)
         onnx = None
         if converted.content is not None:
             path = folder / "model.onnx"
             path.write_bytes(converted.content)
             onnx = OnnxModel(path, schema, manifest, threads=1)
-        loaded = NativeModel(native.load_skops(form.content), schema, manifest)
-        return cls(schema, loaded, onnx, converted.report.reason, proved.batching is not False)
+        loaded = NativeModel(native.load(form), schema, manifest)
+        return cls(schema, loaded, onnx, converted.report.reason, verified.batching is not False)
 
 
 def differences(first: Predictor, second: Predictor, frame: Frame) -> Iterator[str]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from tidemill_contracts.drift_tests import DRIFT_TESTS
+from tidemill_contracts.formats import FORMATS
 from tidemill_contracts.model_metrics import METRICS
+from tidemill_runtime.frameworks import FRAMEWORKS
 
 
 def render(text: str, name: str, table: str) -> str:
@@ -57,8 +59,30 @@ def _drift_tests() -> Iterator[str]:
     )
 
 
+def _formats() -> Iterator[str]:
+    needs = {
+        name: ["`spec.allowPickle` of the pipeline, and to be served of the deployment"] * row.is_pickle
+        + ["`spec.code.command`"] * row.is_from_programs
+        for name, row in FORMATS.items()
+    }
+    yield from _rows(
+        "format | file | models | `spec.server.runtime` | only with",
+        (
+            (
+                f"`{name}`",
+                f"`{row.file}`" if row.file else "any other `model.*`",
+                FRAMEWORKS[row.framework].name,
+                f"`{row.runtime}`" if row.runtime else "not served",
+                ", ".join(needs[name]),
+            )
+            for name, row in FORMATS.items()
+        ),
+    )
+
+
 TABLES: Final[dict[str, tuple[str, Callable[[], Iterator[str]]]]] = {
     "metrics of models": ("docs/training-code.md", _metrics),
     "drift tests": ("docs/monitoring-statistics.md", _drift_tests),
+    "formats": ("docs/training-code.md", _formats),
 }
 """By the name in the markers: the page, and what makes the table."""

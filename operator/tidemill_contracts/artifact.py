@@ -13,12 +13,10 @@ from pydantic import Field
 
 from tidemill_contracts.base import Document
 from tidemill_contracts.digests import canonical_json, sha256
+from tidemill_contracts.formats import Format
 
 MANIFEST_FILE = "manifest.json"
 MARKER_FILE = "COMPLETE"
-SKOPS_FILE = "model.skops"
-ONNX_FILE = "model.onnx"
-PICKLE_FILE = "model.joblib"
 REFERENCE_FILE = "reference.json"
 SAMPLE_FILE = "sample.json"
 # Names of outputs. The first is the prediction: `label`, `value` (numbers of a regressor or transformer) or `cluster`.
@@ -31,7 +29,6 @@ DATATYPES = (
 )  # fmt: skip
 """Data types of the Open Inference Protocol."""
 
-Format = Literal["skops", "onnx", "joblib", "program"]
 Task = Literal["classification", "regression", "clustering", "outlier-detection", "transformation", "unknown"]
 Value = float | int | str | bool | None
 

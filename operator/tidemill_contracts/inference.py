@@ -10,8 +10,9 @@ from typing import Literal
 from pydantic import Field
 
 from tidemill_contracts.base import Document
+from tidemill_contracts.formats import Runtime
 from tidemill_contracts.reference import ReferenceProfile
-from tidemill_contracts.runtimes import Runtime, Surprise
+from tidemill_contracts.runtimes import FallbackReason
 
 SERVER_CONFIG_ENV = "TIDEMILL_SERVER_CONFIG"
 MONITOR_CONFIG_ENV = "TIDEMILL_MONITOR_CONFIG"
@@ -123,4 +124,4 @@ class ServedForm(Document):
 
     digest: str
     runtime: Runtime
-    surprise: Surprise | None = None  # why not the form that the version's record lets one expect
+    surprise: FallbackReason | None = None  # why not the form that the version's record lets one expect

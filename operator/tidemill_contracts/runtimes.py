@@ -8,33 +8,31 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-Runtime = Literal["ONNX", "Native"]
+from tidemill_contracts.formats import FORMATS, Format, Runtime, loadable
+
 Asked = Literal["Auto", "ONNX", "Native"]
 
 VERIFIED = "verified"  # what a version's record says of an ONNX form that passed the parity check
 PARITY_CHECK = 2
 """Version of the parity check; 1 looked at held-out rows only. A server looks again at what a lower one verified."""
-Surprise = Literal["ParityOutdated", "FormFailed"]
+FallbackReason = Literal["ParityOutdated", "FormFailed"]
 """What makes a server leave a verified ONNX form for the native one."""
-OUTDATED: Surprise = "ParityOutdated"  # an older check verified it, and it differs, or the server cannot compare it
-FAILED: Surprise = "FormFailed"  # it does not load, or does not repeat the recorded answers at warm-up
+OUTDATED: FallbackReason = "ParityOutdated"  # verified by an older check, and it differs or cannot be compared
+FAILED: FallbackReason = "FormFailed"  # it does not load, or does not repeat the recorded answers at warm-up
 IN_COMPANY = "its prediction for a row depends on the other rows of a batch"  # why requests are not answered together
-_NATIVE = ("skops", "joblib")
 
 
 @dataclass(frozen=True)
 class Choice:
     """Forms to try, best first; none where the runtime that was asked for can load none. `reason`: half a sentence."""
 
-    formats: tuple[str, ...]
+    formats: tuple[Format, ...]
     reason: str
 
     @property
     def runtime(self) -> Runtime | None:
         """What serves, as long as the first form does not fail at warm-up."""
-        if not self.formats:
-            return None
-        return "ONNX" if self.formats[0] == "onnx" else "Native"
+        return FORMATS[self.formats[0]].runtime if self.formats else None
 
 
 def choose(
@@ -45,8 +43,8 @@ def choose(
     `parity`: whether its ONNX form passed the check against the native one, None where nobody looked: then it is as
     good as the only form, and not good enough beside a native one. `note`: why there is no verified ONNX form.
     """
-    native = tuple(f for f in _NATIVE if f in formats and (f != "joblib" or allow_pickle))[:1]
-    onnx = ("onnx",) if "onnx" in formats else ()
+    native = loadable("Native", formats, allow_pickle=allow_pickle)[:1]
+    onnx = loadable("ONNX", formats, allow_pickle=allow_pickle)
     if asked == "ONNX":
         return Choice(onnx, "spec.server.runtime is ONNX" if onnx else _no_onnx(note))
     if asked == "Native":

@@ -14,13 +14,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, OneHotEncoder, StandardScaler
 
 from tidemill_contracts.artifact import ColumnSpec, Signature
+from tidemill_runtime.frameworks.scikit_learn.thresholds import thresholds
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Frame, Schema
 from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.parity import rows
 from tidemill_runtime.parity.check import CHUNK, Check, _Native
 from tidemill_runtime.parity.compare import Refused, difference, scales
-from tidemill_runtime.parity.thresholds import thresholds
 
 SIGNATURE = Signature(
     inputs=(
@@ -248,7 +248,7 @@ def test_a_row_that_one_form_refuses_is_found_behind_many_that_both_refuse() -> 
     assert found.reason.startswith("training row x=900.0, ")
 
 
-def test_what_is_refused_in_company_alone_is_a_difference() -> None:
+def test_what_is_refused_in_a_batch_only_is_a_difference() -> None:
     found = check(Fake()).compared(Fake(lambda f, v: v if f.rows < 30 else refuses_all()))
     assert re.search(r"^training row .* \(among 40\): by ONNX status 400, natively an answer$", found.reason)
 
@@ -271,16 +271,16 @@ def test_what_is_kept_of_the_answers_is_bounded() -> None:
     for one in both:
         assert one.compared(Fake()).passed
     asked = [len(one.calls) for one in (native, bounded)]
-    assert [one.company() for one in both] == ["", ""]
+    assert [one.batch_difference() for one in both] == ["", ""]
     assert len(native.calls) == asked[0]
     assert len(bounded.calls) > asked[1] > 0
     held = [o for o in both[1]._native.known.values() if isinstance(o, Prediction)]
     assert sum(o.prediction.nbytes for o in held) <= 100 * 8
 
 
-def test_company_that_changes_an_answer_is_found() -> None:
-    assert check(Fake()).company() == ""
-    assert check(Fake(refuses)).company() == ""
-    alone = check(Fake(lambda f, v: v + (f.rows == 1))).company()
+def test_a_batch_that_changes_an_answer_is_found() -> None:
+    assert check(Fake()).batch_difference() == ""
+    assert check(Fake(refuses)).batch_difference() == ""
+    alone = check(Fake(lambda f, v: v + (f.rows == 1))).batch_difference()
     assert alone.startswith("training row x=")
     assert CHUNK >= 64

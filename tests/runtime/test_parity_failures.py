@@ -20,13 +20,13 @@ from sklearn.tree import DecisionTreeClassifier
 from tests.support import versions
 
 from tidemill_contracts.artifact import ColumnSpec, Signature
+from tidemill_runtime.frameworks.scikit_learn import thresholds
+from tidemill_runtime.frameworks.scikit_learn.onnx_form import convert
 from tidemill_runtime.loading import recheck, warm_up
 from tidemill_runtime.model.frame import Schema
-from tidemill_runtime.parity.thresholds import thresholds
 from tidemill_runtime.trainer.model import inspection
-from tidemill_runtime.trainer.onnx import convert
-from tidemill_runtime.trainer.package import native, proof, signature_categories, signature_ranges
-from tidemill_runtime.trainer.package.proof import Proved
+from tidemill_runtime.trainer.package import native, signature_categories, signature_ranges, verification
+from tidemill_runtime.trainer.package.verification import Verified
 
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)).round(2), columns=["a", "b"])
 Y = (X["a"] + X["b"] > 0).astype(int)
@@ -36,10 +36,10 @@ BOOSTED = GradientBoostingClassifier(n_estimators=2, max_depth=1, random_state=0
 SCALED = make_pipeline(StandardScaler(), LogisticRegression())
 
 
-def proved(estimator: Any) -> Proved:
+def verified(estimator: Any) -> Verified:
     model = inspection.inspect(estimator, X, Path("/code"))
     form = native.dump(estimator, allow_pickle=False)
-    return proof.proved(form, model, inspection.signature(model, X), X, X.head(20))
+    return verification.verify(form, model, inspection.signature(model, X), X, X.head(20))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def proved(estimator: Any) -> Proved:
     ids=["pipeline and tree", "boosting and forest", "one left out", "stacked", "bagged"],
 )
 def test_steps_are_found_in_ensembles_of_several_kinds(ensemble: Any) -> None:
-    found = thresholds(ensemble.fit(X, Y), ["a", "b"])
+    found = thresholds.thresholds(ensemble.fit(X, Y), ["a", "b"])
     assert sum(map(len, found)) > 0
     inside = [
         one for one in ensemble.estimators_ if isinstance(one, (RandomForestClassifier, GradientBoostingClassifier))
@@ -68,14 +68,14 @@ def test_steps_are_found_in_ensembles_of_several_kinds(ensemble: Any) -> None:
 def test_of_very_many_training_rows_some_are_looked_at_and_the_ends_of_each_column(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(proof, "_LEAST_ROWS", 10)
-    monkeypatch.setattr(proof.rows, "CELLS", 100)
+    monkeypatch.setattr(verification, "_LEAST_ROWS", 10)
+    monkeypatch.setattr(verification.rows, "CELLS", 100)
     number = np.arange(1000.0)
     number[[3, 7, 500]] = -5.0, np.inf, np.nan
     rows = pd.DataFrame({"x": number, "y": np.abs(np.arange(1000) - 321), "city": ["a", None] * 500})
     kinds = {"x": "FP64", "y": "INT64", "city": "BYTES"}
     inputs = tuple(ColumnSpec.model_validate({"name": name, "datatype": kind}) for name, kind in kinds.items())
-    x, y, city = proof.known(rows, Schema(Signature(inputs=inputs, outputs=())))
+    x, y, city = verification.known(rows, Schema(Signature(inputs=inputs, outputs=())))
     assert 33 <= len(x) == len(y) == len(city) <= 33 + 2 * 2
     assert (x.min(), x.max()) == (-5.0, 999.0)
     assert (y.min(), y.max(), y.dtype) == (0, 678, np.int64)
@@ -89,9 +89,9 @@ def broken(*_args: Any, **_kwargs: Any) -> Any:
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (proof, "thresholds"),
-        (proof.rows, "blocks"),
-        (proof.Check, "compared"),
+        (thresholds, "thresholds"),
+        (verification.rows, "blocks"),
+        (verification.Check, "compared"),
         (signature_ranges, "noted"),
         (signature_categories, "noted"),
         (convert, "_plans"),
@@ -100,7 +100,7 @@ def broken(*_args: Any, **_kwargs: Any) -> Any:
 )
 def test_a_check_that_fails_leaves_the_native_form(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
     monkeypatch.setattr(module, name, broken)
-    found = proved(LogisticRegression().fit(X, Y))
+    found = verified(LogisticRegression().fit(X, Y))
     assert found.converted is not None and found.converted.content is None
     report = found.converted.report
     assert (report.passed, report.reason) == (
@@ -114,10 +114,10 @@ def test_batching_that_cannot_be_told_is_left_to_servers_and_off_there(
 ) -> None:
     published = versions.numbers(tmp_path, batching=None)
     config = published.config()
-    for owner in (proof.Check, recheck):
-        monkeypatch.setattr(owner, "company" if owner is proof.Check else "_check", broken)
-        if owner is proof.Check:
-            found = proved(LogisticRegression().fit(X, Y))
+    for owner in (verification.Check, recheck):
+        monkeypatch.setattr(owner, "batch_difference" if owner is verification.Check else "_check", broken)
+        if owner is verification.Check:
+            found = verified(LogisticRegression().fit(X, Y))
             assert found.batching is None
             assert found.converted is not None and found.converted.content is not None
     assert warm_up.load(warm_up.open_verified(config), config, threads=1).batching is False

@@ -32,12 +32,12 @@ from sklearn.preprocessing import (
 from sklearn.svm import SVC
 
 from tidemill_contracts.artifact import ParityReport
-from tidemill_runtime.frameworks.onnx_model import OnnxModel
+from tidemill_runtime.frameworks.onnx.served_model import OnnxModel
 from tidemill_runtime.frameworks.scikit_learn.native_model import NativeModel
 from tidemill_runtime.model.frame import Frame, Schema
 from tidemill_runtime.parity.compare import Refused, difference, outcome
 from tidemill_runtime.trainer.model import inspection
-from tidemill_runtime.trainer.package import native, proof
+from tidemill_runtime.trainer.package import native, verification
 
 RANDOM = np.random.default_rng(7)
 
@@ -53,7 +53,7 @@ def quiet() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checks ask every model as few rows as a large one: what these tests need is found among 4,000 as well."""
-    monkeypatch.setattr(proof, "_LARGE", 1)
+    monkeypatch.setattr(verification, "_LARGE", 1)
 
 
 class Forms:
@@ -63,15 +63,15 @@ class Forms:
         model = inspection.inspect(estimator, rows, Path("/code"))
         held_out = rows.head(20)
         form = native.dump(estimator, allow_pickle=False)
-        proved = proof.proved(form, model, inspection.signature(model, rows), rows, held_out)
-        assert proved.converted is not None
-        self.batching = proved.batching
-        self.content = proved.converted.content
-        self.schema = Schema(proved.signature)
-        self.report: ParityReport = proved.converted.report
+        verified = verification.verify(form, model, inspection.signature(model, rows), rows, held_out)
+        assert verified.converted is not None
+        self.batching = verified.batching
+        self.content = verified.converted.content
+        self.schema = Schema(verified.signature)
+        self.report: ParityReport = verified.converted.report
         self.estimator = estimator
-        manifest = proof.manifest(model, proved.signature)
-        self.native = NativeModel(native.load_skops(form.content), self.schema, manifest)
+        manifest = verification.manifest(model, verified.signature)
+        self.native = NativeModel(native.load(form), self.schema, manifest)
         self.onnx: OnnxModel | None = None
         if self.content is not None:
             path = folder / "model.onnx"

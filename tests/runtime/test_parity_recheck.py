@@ -13,7 +13,8 @@ from tests.support.asgi import call
 
 from tidemill_contracts.inference import FORM_PATH, ServedForm
 from tidemill_contracts.runtimes import IN_COMPANY, OUTDATED, PARITY_CHECK
-from tidemill_runtime.loading import forms, recheck, warm_up
+from tidemill_runtime.frameworks.base import ServedModel
+from tidemill_runtime.loading import recheck, warm_up
 from tidemill_runtime.loading.warm_up import WarmModel
 from tidemill_runtime.model.frame import Frame
 from tidemill_runtime.model.prediction import Prediction
@@ -41,7 +42,7 @@ def test_what_an_older_check_verified_is_looked_at_again(tmp_path: Path) -> None
     assert warm.runtime == "Native"
     assert warm.reason.startswith(f"{OUTDATED}: ")
     assert " row " in warm.reason and "by ONNX" in warm.reason
-    assert warm.surprise == OUTDATED
+    assert warm.fallback == OUTDATED
     assert load(lying(tmp_path / "new", PARITY_CHECK)).runtime == "ONNX"
     assert load(lying(tmp_path / "asked", None), runtime="ONNX").runtime == "ONNX"
 
@@ -88,7 +89,7 @@ def test_a_form_that_cannot_be_compared_again_is_not_served(
     monkeypatch.setattr(recheck, "_MODULE", "broken")
     monkeypatch.setattr(recheck, "_PATIENCE", 1.0)
     warm = load(lying(tmp_path / "old", None))
-    assert (warm.runtime, warm.surprise) == ("Native", OUTDATED)
+    assert (warm.runtime, warm.fallback) == ("Native", OUTDATED)
     assert (
         warm.reason == f"{OUTDATED}: an older check verified the ONNX form, and it could not be compared again: {why}"
     )
@@ -98,7 +99,7 @@ def test_a_form_that_cannot_be_compared_again_is_not_served(
 def test_no_process_to_compare_in_is_no_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recheck.sys, "executable", str(tmp_path / "none"))
     warm = load(lying(tmp_path / "old", None))
-    assert (warm.runtime, warm.surprise) == ("Native", OUTDATED)
+    assert (warm.runtime, warm.fallback) == ("Native", OUTDATED)
     assert warm.reason.endswith("could not be compared again: no process for it: No such file or directory")
 
 
@@ -124,12 +125,12 @@ async def test_the_server_says_that_it_does_not_batch_and_why(tmp_path: Path) ->
             parts.plane.close()
 
 
-class Company:
+class BatchDependent:
     """A model whose answers change when others are beside a row."""
 
     platform = "sklearn"
 
-    def __init__(self, model: forms.Model) -> None:
+    def __init__(self, model: ServedModel) -> None:
         self._model = model
 
     def predict(self, frame: Frame) -> Prediction:
@@ -142,6 +143,6 @@ def test_where_nobody_looked_the_server_does(tmp_path: Path) -> None:
     version = warm_up.open_verified(published.config())
     warm = load(published)
     assert recheck.batching(warm.model, warm.schema, version)
-    assert not recheck.batching(Company(warm.model), warm.schema, version)
+    assert not recheck.batching(BatchDependent(warm.model), warm.schema, version)
     known = versions.numbers(tmp_path / "known", batching=True)
-    assert recheck.batching(Company(warm.model), warm.schema, warm_up.open_verified(known.config()))
+    assert recheck.batching(BatchDependent(warm.model), warm.schema, warm_up.open_verified(known.config()))

@@ -19,7 +19,7 @@ from tests.support.closedloop import BODY, INFER, drain_under_load
 from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
 
-from tidemill_contracts.artifact import MARKER_FILE, SAMPLE_FILE, SKOPS_FILE, Sample
+from tidemill_contracts.artifact import MARKER_FILE, SAMPLE_FILE, Sample
 from tidemill_contracts.inference import PredictionLog
 from tidemill_runtime.loading import local_copy
 from tidemill_runtime.server.host import sockets
@@ -281,7 +281,7 @@ def own(numbers: Published, tmp_path: Path) -> Published:
     return Published(f"file://{folder}", numbers.digest, folder, numbers.manifest, numbers.frame, numbers.model)
 
 
-@pytest.mark.parametrize("name", [SKOPS_FILE, SAMPLE_FILE, "manifest.json", "model.onnx"])
+@pytest.mark.parametrize("name", ["model.skops", SAMPLE_FILE, "manifest.json", "model.onnx"])
 def test_a_changed_file_is_never_loaded(own: Published, tmp_path: Path, name: str) -> None:
     path = own.folder / name
     path.write_bytes(path.read_bytes() + b" ")

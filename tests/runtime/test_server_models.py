@@ -55,7 +55,7 @@ def test_auto_falls_back_when_the_onnx_form_does_not_prove_itself(tmp_path: Path
     warm = load(published)
     assert (warm.model.platform, warm.runtime) == ("sklearn", "Native")
     assert warm.reason.startswith("its onnx form failed in the server: ModelLoadFailed: model.onnx: ")
-    assert warm.surprise == FAILED
+    assert warm.fallback == FAILED
     assert load(versions.numbers(tmp_path / "asked"), runtime="Native").reason == "spec.server.runtime is Native"
     with pytest.raises(StartError, match=r"^ModelLoadFailed: model\.onnx: "):
         load(published, runtime="ONNX")

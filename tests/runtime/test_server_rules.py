@@ -21,6 +21,7 @@ from tests.support import versions
 from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.batch.predictor import Predictor, ResultOptions, config_of
+from tidemill_runtime.frameworks.scikit_learn.onnx_form import convert
 from tidemill_runtime.loading import warm_up
 from tidemill_runtime.loading.warm_up import WarmModel
 from tidemill_runtime.model.errors import BadRequestError
@@ -31,7 +32,6 @@ from tidemill_runtime.server.dataplane.batcher import answers
 from tidemill_runtime.server.protocol import binary_tensors, protobuf, v1, v2
 from tidemill_runtime.server.protocol.proto import open_inference_pb2 as pb
 from tidemill_runtime.trainer.model import inspection
-from tidemill_runtime.trainer.onnx import convert
 from tidemill_runtime.trainer.package import signature_nulls, signature_ranges
 
 BOX_COX = """

@@ -30,9 +30,11 @@ from tests.runtime.conftest import Trainer
 from tests.support import training_code
 
 from tidemill_contracts.training import TrainingResult
+from tidemill_runtime.frameworks.onnx import graphs
+from tidemill_runtime.frameworks.scikit_learn import canonical_skops
+from tidemill_runtime.frameworks.scikit_learn.onnx_form import convert
 from tidemill_runtime.trainer.model import inspection
-from tidemill_runtime.trainer.onnx import convert
-from tidemill_runtime.trainer.package import canonical_skops, native
+from tidemill_runtime.trainer.package import native
 
 CODE = Path("/code")
 
@@ -121,7 +123,7 @@ def test_what_is_stored_loads_and_answers_the_same(fitted: dict[str, object], na
     estimator = fitted[name]
     form = native.dump(estimator, allow_pickle=False)
     rows = features[list(estimator.feature_names_in_)]  # type: ignore[attr-defined]
-    loaded = native.load_skops(form.content)
+    loaded = native.load(form)
     assert loaded.predict(rows).tolist() == estimator.predict(rows).tolist()  # type: ignore[attr-defined]
     unknown = skops_io.get_untrusted_types(data=form.content)
     assert skops_io.loads(form.content, trusted=unknown).predict(rows).tolist() == loaded.predict(rows).tolist()
@@ -183,12 +185,12 @@ class TestOnnx:
         model = inspection.inspect(fitted["pipeline"], features, CODE)
         converted = convert.convert(model, features)
         assert converted.content is not None, converted.report
-        session = convert.session(converted.content)
+        session = graphs.session(converted.content)
         kinds = {node.name: (node.type, node.shape[1]) for node in session.get_inputs()}
         assert len(kinds) == 5
         assert kinds["kind"] == ("tensor(string)", 1)
         assert [node.name for node in session.get_outputs()] == ["label", "probabilities"]
-        fed = convert.feed(model.columns, features, session.get_inputs())
+        fed = graphs.feed(model.columns, features, session.get_inputs())
         assert session.run(["label"], fed)[0].tolist() == model.predict(features).tolist()
 
     def test_a_regressor_has_one_output(self) -> None:
@@ -197,7 +199,7 @@ class TestOnnx:
         converted = convert.convert(inspection.inspect(estimator, data.data, CODE), data.data)
         assert converted.report.passed, converted.report
         assert converted.content is not None
-        assert [node.name for node in convert.session(converted.content).get_outputs()] == ["value"]
+        assert [node.name for node in graphs.session(converted.content).get_outputs()] == ["value"]
 
     def test_a_difference_keeps_it_out_and_is_reported(self, fitted: dict[str, object]) -> None:
         features, _ = mixed()

@@ -19,9 +19,10 @@ from sklearn.impute import KNNImputer
 from sklearn.multiclass import OneVsOneClassifier
 from sklearn.pipeline import make_pipeline
 
+from tidemill_runtime.frameworks.onnx import graphs
+from tidemill_runtime.frameworks.scikit_learn.onnx_form import convert, nodes, tree_ensembles
+from tidemill_runtime.frameworks.scikit_learn.onnx_form.convert import Precision
 from tidemill_runtime.trainer.model import inspection
-from tidemill_runtime.trainer.onnx import convert, nodes, tree_ensembles
-from tidemill_runtime.trainer.onnx.convert import Precision
 
 GRADIENT = GradientBoostingClassifier(n_estimators=5, random_state=0)
 HISTOGRAM = HistGradientBoostingClassifier(max_iter=5, random_state=0)
@@ -41,7 +42,7 @@ def test_an_outer_model_that_asks_for_raw_scores_gets_them(outer: Any, inner: An
     estimator = outer(inner).fit(table.data, table.target)
     found = convert.convert(model_of(estimator, table.data), table.data)
     assert found.report.passed, found.report
-    assert {node.type for node in convert.session(found.content or b"").get_inputs()} == {"tensor(double)"}
+    assert {node.type for node in graphs.session(found.content or b"").get_inputs()} == {"tensor(double)"}
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_thresholds_are_rounded_where_the_values_are() -> None:
     rows = table.data.iloc[:, :8]
     model = model_of(make_pipeline(KNNImputer(), HISTOGRAM).fit(rows, table.target), rows)
     plan = convert._Plan(by_column=False, precision=Precision.TREES)
-    report = convert.parity(model, rows, convert._convert(model, rows, plan))
+    report = graphs.compared(model, rows, convert._convert(model, rows, plan))
     assert report.passed, report
     assert convert.convert(model, rows).content is not None
 

@@ -26,10 +26,11 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from tests.runtime.conftest import Trainer
 
 from tidemill_contracts.inference import ServerConfig
+from tidemill_runtime.frameworks.onnx import graphs
+from tidemill_runtime.frameworks.scikit_learn.onnx_form import convert, tree_ensembles
 from tidemill_runtime.loading import warm_up
 from tidemill_runtime.server.protocol import v1, v2
 from tidemill_runtime.trainer.model import inspection
-from tidemill_runtime.trainer.onnx import convert, tree_ensembles
 
 CODE = Path("/code")
 TABLES = {"breast-cancer": load_breast_cancer, "wine": load_wine, "digits": load_digits, "diabetes": load_diabetes}
@@ -52,13 +53,13 @@ def converted(estimator: Any, rows: pd.DataFrame) -> tuple[inspection.Model, Any
     model = inspection.inspect(estimator, rows, CODE)
     found = convert.convert(model, rows)
     assert found.report.passed, found.report
-    session = convert.session(found.content or b"")
+    session = graphs.session(found.content or b"")
     assert {node.type for node in session.get_inputs()} <= {"tensor(double)", "tensor(string)"}
     return model, session
 
 
 def answers(model: inspection.Model, session: Any, rows: pd.DataFrame) -> list[Any]:
-    found: list[Any] = session.run(None, convert.feed(model.columns, rows, session.get_inputs()))
+    found: list[Any] = session.run(None, graphs.feed(model.columns, rows, session.get_inputs()))
     return found
 
 

@@ -25,7 +25,7 @@ from tidemill_contracts.training import (
     TrainingResult,
 )
 from tidemill_runtime import artifacts
-from tidemill_runtime.trainer.onnx import convert
+from tidemill_runtime.frameworks.onnx import graphs
 
 MIXED_ROWS = 240
 PROGRAM = (sys.executable, "train.py")
@@ -73,7 +73,7 @@ def test_native_and_onnx_answer_the_sample_as_recorded(trainer: Trainer) -> None
     assert len(rows) == len(sample.predictions) == 16
     model = skops_io.load(version.path("model.skops"))
     assert model.predict(rows).tolist() == sample.predictions
-    session = convert.session(version.path("model.onnx").read_bytes())
+    session = graphs.session(version.path("model.onnx").read_bytes())
     assert [node.name for node in session.get_inputs()] == ["X"]
     labels, probabilities = session.run(None, {"X": rows.to_numpy(np.float32)})
     assert [node.name for node in session.get_outputs()] == ["label", "probabilities"]
@@ -94,7 +94,7 @@ def test_text_columns_and_foreign_letters_go_all_the_way(trainer: Trainer) -> No
     assert inputs["plan"].categories == ("basic", "größe-č", "pro")
     assert version.manifest.classes == ("ja", "nein")
     assert (trained.result.metrics["accuracy"] or 0) > 0.7
-    session = convert.session(version.path("model.onnx").read_bytes())
+    session = graphs.session(version.path("model.onnx").read_bytes())
     assert len(session.get_inputs()) == 3
 
 

@@ -34,6 +34,7 @@ from sklearn.utils._test_common.instance_generator import _construct_instances
 from skops import io as skops_io
 from threadpoolctl import threadpool_limits
 
+from tidemill_runtime.frameworks import FRAMEWORKS
 from tidemill_runtime.frameworks.scikit_learn import native_model, skops_archives
 from tidemill_runtime.frameworks.scikit_learn.skops_types import is_vetted
 from tidemill_runtime.model.errors import StartError
@@ -138,9 +139,9 @@ def answers(estimator: Any, given: Any) -> Any:
 
 
 def check(estimator: Any, given: Any) -> None:
-    form = native.dump(estimator, allow_pickle=False)
+    form = native.dump(estimator, allow_pickle=False, framework=FRAMEWORKS["scikit_learn"])
     assert form.form == "skops"
-    loaded = native.load_skops(form.content)
+    loaded = native.load(form)
     expected, found = answers(estimator, given), answers(loaded, given)
     if isinstance(expected, np.ndarray) and expected.dtype.kind == "f":
         np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)  # arrays may lie otherwise in memory
@@ -209,7 +210,7 @@ def test_a_search_is_stored_with_its_distributions_as_text(drawn: Any, search: A
     model = search(LogisticRegression(), drawn, cv=2, random_state=0, **changes).fit(X, LABELS)
     check(make_pipeline(StandardScaler(), model).fit(X, LABELS), X)
     assert model.param_distributions is drawn
-    stored = native.load_skops(native.dump(model, allow_pickle=False).content).param_distributions
+    stored = native.load(native.dump(model, allow_pickle=False)).param_distributions
     first = stored["C"] if isinstance(stored, dict) else stored[0]["C"]
     assert first in ("loguniform(0.01, 1)", "uniform(loc=0.1, scale=1)")
     assert not is_vetted("scipy.stats._distn_infrastructure.rv_continuous_frozen")

@@ -16,11 +16,8 @@ from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from skops import io as skops_io
 
 from tidemill_contracts.artifact import (
-    ONNX_FILE,
-    PICKLE_FILE,
     REFERENCE_FILE,
     SAMPLE_FILE,
-    SKOPS_FILE,
     ColumnSpec,
     Lineage,
     ModelManifest,
@@ -29,6 +26,7 @@ from tidemill_contracts.artifact import (
     Signature,
 )
 from tidemill_contracts.digests import canonical_json, sha256
+from tidemill_contracts.formats import FORMATS, Format
 from tidemill_contracts.inference import PredictionLog, ServerConfig
 from tidemill_contracts.runtimes import PARITY_CHECK
 from tidemill_runtime.trainer.package.publish import publish
@@ -163,8 +161,11 @@ def write(
 ) -> Published:
     """Write a version of a fitted model and return where it is."""
     store.mkdir(parents=True, exist_ok=True)
-    native = {PICKLE_FILE: as_pickle(model)} if as_pickle else {SKOPS_FILE: skops_io.dumps(model)}
-    files = {**native, **({ONNX_FILE: onnx_content} if onnx_content is not None else {})}
+    form: Format = "joblib" if as_pickle else "skops"
+    native = as_pickle(model) if as_pickle else skops_io.dumps(model)
+    files = {FORMATS[form].file: native}
+    if onnx_content is not None:
+        files[FORMATS["onnx"].file] = onnx_content
     predictions = model.predict(frame if answer is None else answer).tolist()
     recorded = sample or Sample(
         columns={name: frame[name].tolist()[:5] for name in frame.columns}, predictions=predictions[:5]
@@ -172,13 +173,13 @@ def write(
     files[SAMPLE_FILE] = canonical_json(recorded.model_dump(mode="json"))
     files[REFERENCE_FILE] = canonical_json({"rows": len(frame), "features": []} | {"schema_version": 1})
     files |= extra or {}
-    formats = ("joblib" if as_pickle else "skops", *(("onnx",) if onnx_content is not None else ()))
+    formats = (form, *(("onnx",) if onnx_content is not None else ()))
     manifest = ModelManifest(
         pipeline="demo",
         task=task,
         formats=formats,
         files={name: sha256(content) for name, content in files.items()},
-        model_digest=sha256(next(iter(native.values()))),
+        model_digest=sha256(native),
         signature=signature,
         metrics={},
         classes=tuple(model.classes_.tolist()) if task == "classification" else None,

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidemill_contracts.artifact import ONNX_FILE, REFERENCE_FILE, SAMPLE_FILE, SKOPS_FILE, Lineage, ModelManifest
+from tidemill_contracts.artifact import REFERENCE_FILE, SAMPLE_FILE, Lineage, ModelManifest
 from tidemill_contracts.digests import canonical_json, sha256
+from tidemill_contracts.formats import FORMATS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,8 +73,8 @@ def fit(name: str, folder: Path) -> FittedModel:
     folder.mkdir(parents=True, exist_ok=True)
     joblib.dump(copy, folder / JOBLIB_FILE)
     uri, digest, content = _publish(name, estimator, data, target, folder / "store")
-    (folder / ONNX_FILE).write_bytes(content)
-    return FittedModel(name, data, truth, uri, digest, folder / ONNX_FILE, folder / JOBLIB_FILE)
+    (folder / FORMATS["onnx"].file).write_bytes(content)
+    return FittedModel(name, data, truth, uri, digest, folder / FORMATS["onnx"].file, folder / JOBLIB_FILE)
 
 
 def _iris(name: str) -> tuple[pd.DataFrame, Any, Any, Any]:
@@ -130,8 +131,8 @@ def _mixed() -> tuple[pd.DataFrame, Any, Any, Any]:
 
 def _publish(name: str, estimator: Any, data: pd.DataFrame, target: Any, store: Path) -> tuple[str, str, bytes]:
     """Publish as a training run would; return URI, digest and the ONNX form."""
+    from tidemill_runtime.frameworks.scikit_learn.onnx_form import convert
     from tidemill_runtime.trainer.model import inspection
-    from tidemill_runtime.trainer.onnx import convert
     from tidemill_runtime.trainer.package import native, publish, reference_profile
 
     del target
@@ -142,8 +143,8 @@ def _publish(name: str, estimator: Any, data: pd.DataFrame, target: Any, store: 
         raise RuntimeError(f"{name}: no ONNX form: {converted.report.reason}")
     profile = reference_profile.profile(model, data, model.predict(data), model.probabilities(data), {})
     files = {
-        SKOPS_FILE: native.dump(model.estimator, allow_pickle=False).content,
-        ONNX_FILE: converted.content,
+        FORMATS["skops"].file: native.dump(model.estimator, allow_pickle=False).content,
+        FORMATS["onnx"].file: converted.content,
         SAMPLE_FILE: canonical_json(reference_profile.sample(model, data).model_dump(mode="json")),
         REFERENCE_FILE: canonical_json(profile.model_dump(mode="json")),
     }
@@ -152,7 +153,7 @@ def _publish(name: str, estimator: Any, data: pd.DataFrame, target: Any, store: 
         task=model.task,
         formats=("skops", "onnx"),
         files={file: sha256(content) for file, content in files.items()},
-        model_digest=sha256(files[SKOPS_FILE]),
+        model_digest=sha256(files[FORMATS["skops"].file]),
         signature=inspection.signature(model, data),
         metrics={},
         classes=tuple(model.classes.tolist()) if model.classes is not None else None,

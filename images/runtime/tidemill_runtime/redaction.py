@@ -8,6 +8,7 @@ found: this saves people from a library's careless message, and is no boundary a
 import contextlib
 import json
 import os
+import re
 import sys
 import threading
 import urllib.parse
@@ -22,6 +23,7 @@ from tidemill_contracts import storage as contract
 from tidemill_runtime import mounts
 
 MARK = "[redacted]"
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 SHORTEST = 6
 """Characters; a shorter value would blank ordinary words, and protects nothing."""
 _PLAIN = frozenset({"AWS_REGION", "AZURE_STORAGE_ACCOUNT_NAME"})  # tell where, not who
@@ -188,3 +190,12 @@ def _forms(value: str) -> Iterator[str]:
     urls = (urllib.parse.quote(value, safe=""), urllib.parse.quote(value), urllib.parse.quote_plus(value))
     forms = (value, json.dumps(value)[1:-1], repr(value)[1:-1], *urls)
     yield from dict.fromkeys(forms)
+
+
+def summary(error: Exception) -> str:
+    """Return an exception's type and the first line of what it says, redacted, without addresses: equal in equal runs.
+
+    What follows, as in skl2onnx's, is usually a page of advice to a library's developers.
+    """
+    said = (redact(str(error)).strip().splitlines() or [""])[0][:200]
+    return f"{type(error).__name__}: {_ADDRESS.sub('', said)}"

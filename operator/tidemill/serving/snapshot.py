@@ -21,6 +21,7 @@ from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.core.staged_updates import ALONE, Fleet
 from tidemill.serving.router_stats import Scrape
 from tidemill_contracts import digests
+from tidemill_contracts.formats import pickles
 from tidemill_contracts.inference import ServedForm
 from tidemill_contracts.runtimes import PARITY_CHECK, VERIFIED, Asked, Choice, choose
 
@@ -28,9 +29,6 @@ Obj = dict[str, Any]
 
 _RUNNING = {"suspend", "replicas", "autoscaling", "logging", "network_policies"}
 """Fields of spec that say how a version runs, not which one and how it comes: an autoscaler changes them all day."""
-
-PICKLE = "joblib"
-"""The form whose loading runs code."""
 
 FORMATS_ANNOTATION = f"{GROUP}/formats"
 """On a version's Deployment: the version's forms, for when the ModelVersion is gone."""
@@ -249,7 +247,7 @@ class Snapshot(ObjectSnapshot):
             return frozenset(self.status.kept_pickles)
         records = (r for r in (self.status.stable, self.status.previous) if r is not None)
         found = (self.version(r.version, r.digest) for r in records)
-        return frozenset(v.digest for v in found if v is not None and PICKLE in v.formats)
+        return frozenset(v.digest for v in found if v is not None and pickles(v.formats))
 
     def allows_pickle(self, version: Version) -> bool:
         """Whether a server may load that version's pickle, if it has one."""

@@ -15,16 +15,20 @@ from tidemill.engine import status as statuses
 from tidemill.errors import ApiError, Stalled
 from tidemill.training.run.policy import report_validation
 from tidemill_contracts.artifact import ColumnSpec, Signature
+from tidemill_contracts.formats import FORMATS
 from tidemill_contracts.training import Failure, TrainingResult
 
 STORE = "pvc://tidemill-artifacts/churn"
 D = "d" * 64
 COLUMN = {"name": "a", "datatype": "FP64"}
 
+FUNCTIONS = [name for name in FORMATS if name not in ("joblib", "program")]
+"""Formats that a function may register without a pickle."""
+
 LIES: dict[str, tuple[dict[str, Any], str]] = {
     "a pickle": (
         {"formats": ["joblib"]},
-        "formats: joblib; expected some of skops, onnx, each once; joblib needs spec.allowPickle",
+        f"formats: joblib; expected some of {', '.join(FUNCTIONS)}, each once; joblib needs spec.allowPickle",
     ),
     "a pickle beside others": ({"formats": ["skops", "joblib"]}, "formats: skops, joblib"),
     "a form of programs": ({"formats": ["program"]}, "formats: program"),

@@ -1,7 +1,7 @@
 """What a server looks at again when it loads a version that an older check looked at, or none.
 
 There are no training rows any more: rows are made of the recorded sample, the signature and the native model. The two
-forms are held against each other in a process of its own, which ends: a server of ONNX forms keeps no scikit-learn.
+forms are compared in a process of its own, which ends: a server of ONNX forms keeps no scikit-learn.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tidemill_contracts.artifact import MANIFEST_FILE, SAMPLE_FILE, ModelManifest
 from tidemill_contracts.runtimes import PARITY_CHECK
 
 if TYPE_CHECKING:
+    from tidemill_contracts.formats import Format
     from tidemill_runtime.artifacts import Version
     from tidemill_runtime.model.frame import Array, Schema
+    from tidemill_runtime.model.prediction import Predictor
     from tidemill_runtime.parity.check import Check
-    from tidemill_runtime.parity.compare import Predictor
 
 _log = logging.getLogger(__name__)
 ROWS = 1000
@@ -31,8 +32,8 @@ _LAST = 2000  # bytes of what a failed process wrote that are logged
 _MODULE = "tidemill_runtime.loading.recheck"
 
 
-def difference(version: Version, native: str) -> str:
-    """Return why a version's ONNX form is not served: how it differs from its `native` form, or that nobody can tell.
+def difference(version: Version, native: Format) -> str:
+    """Return why a version's ONNX form is not served: how it differs from its `native` form, or that this is not known.
 
     "" where the newest check verified it, or where no row that was compared differs.
     """
@@ -43,33 +44,33 @@ def difference(version: Version, native: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
     except subprocess.TimeoutExpired:
-        return _untold(f"the comparison took longer than {_PATIENCE:g} s")
+        return _not_compared(f"the comparison took longer than {_PATIENCE:g} s")
     except OSError as error:
-        return _untold(f"no process for it: {error.strerror}")
+        return _not_compared(f"no process for it: {error.strerror}")
     if done.returncode != 0:
         _log.warning("comparing the forms again: %s", done.stderr[-_LAST:].decode(errors="replace").strip())
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-        return _untold(f"the comparison ended with {how}")
+        return _not_compared(f"the comparison ended with {how}")
     try:
         found = json.loads(done.stdout)
     except ValueError:
         found = None
-    return found if isinstance(found, str) else _untold("the comparison gave no answer")
+    return found if isinstance(found, str) else _not_compared("the comparison gave no answer")
 
 
-def _untold(why: str) -> str:
+def _not_compared(why: str) -> str:
     return f"an older check verified the ONNX form, and it could not be compared again: {why}"
 
 
 def batching(model: Predictor, schema: Schema, version: Version) -> bool:
-    """Return whether a form gives a row the same answer alone and in company, as far as that is known or seen here."""
+    """Return whether a form gives a row the same answer alone and in a batch, as far as that is known or seen here."""
     known = version.manifest.batching
     if known is not None:
         return known
     try:
-        found = _check(model, schema, version, [], _FEW_ROWS, _FEW_SECONDS).company()
+        found = _check(model, schema, version, [], _FEW_ROWS, _FEW_SECONDS).batch_difference()
     except Exception as error:  # a model's own code
-        found = f"whether company changes an answer could not be told: {type(error).__name__}: {error}"
+        found = f"whether a batch changes an answer is not known: {type(error).__name__}: {error}"
     if found:
         _log.warning("requests are not answered together: %s", found)
     return not found
@@ -88,25 +89,25 @@ def _check(model: Predictor, schema: Schema, version: Version, steps: list[Array
     return Check(model, schema, blocks, seconds=seconds, alone=0.5)
 
 
-def compared(version: Version, native: str) -> str:
+def compared(version: Version, native: Format) -> str:
     """Return how the ONNX form differs, here and now; "" where it does not or the time is up.
 
     Raises:
         StartError: a form does not load.
     """
+    from tidemill_runtime import frameworks
     from tidemill_runtime.loading.forms import load_form
     from tidemill_runtime.model.frame import Schema
-    from tidemill_runtime.parity.thresholds import thresholds
 
     schema = Schema(version.manifest.signature)
     graph = load_form("onnx", version, schema, 1)
     form = load_form(native, version, schema, 1)
-    steps = thresholds(getattr(form, "estimator", None), schema.names)
+    steps = frameworks.of_format(native).thresholds(getattr(form, "estimator", None), schema.names)
     verdict = _check(form, schema, version, steps, ROWS, SECONDS).compared(graph)
     return "" if verdict.is_late else verdict.reason
 
 
-def main(folder: str, native: str) -> None:
+def main(folder: str, native: Format) -> None:
     """Compare the forms of a verified copy of a version and write what differs, as JSON."""
     from tidemill_runtime.artifacts import Version
 
@@ -115,4 +116,4 @@ def main(folder: str, native: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1], cast("Format", sys.argv[2]))

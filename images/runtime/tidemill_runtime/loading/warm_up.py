@@ -1,4 +1,4 @@
-"""From a verified version to a model that has proved itself on the version's own sample rows.
+"""From a verified version to a model that repeats the recorded answers to the version's sample rows.
 
 The only module that decides between ONNX and native, and the only one that says "warm": a model that
 does not repeat the answers recorded at training never serves.
@@ -13,12 +13,14 @@ from typing import Any
 
 from tidemill_contracts import artifact
 from tidemill_contracts.artifact import ModelManifest, Sample
+from tidemill_contracts.formats import Runtime
 from tidemill_contracts.inference import ServerConfig
-from tidemill_contracts.runtimes import FAILED, OUTDATED, Runtime, Surprise
+from tidemill_contracts.runtimes import FAILED, OUTDATED, FallbackReason
 from tidemill_runtime import artifacts
 from tidemill_runtime.artifacts import ArtifactError, Version
+from tidemill_runtime.frameworks.base import ServedModel
 from tidemill_runtime.loading import recheck
-from tidemill_runtime.loading.forms import Model, load_form, runtimes
+from tidemill_runtime.loading.forms import load_form, runtimes
 from tidemill_runtime.model.errors import BadRequestError, StartError
 from tidemill_runtime.model.frame import Frame, Schema, array_of, frame_of_values, shown
 from tidemill_runtime.model.prediction import Prediction
@@ -35,14 +37,14 @@ TOLERANCE = 1e-3  # of a value or of the sample's mean; ONNX computes in single 
 class WarmModel:
     """A model that has answered its sample rows. Costs are seconds, measured after the first call."""
 
-    model: Model
+    model: ServedModel
     schema: Schema
     manifest: ModelManifest
     seconds_per_call: float
     seconds_per_row: float
     background: Frame  # the sample rows: what is usual, for explanations
     reason: str = ""  # why this form serves: half a sentence
-    surprise: Surprise | None = None  # why not the form that came first
+    fallback: FallbackReason | None = None  # why not the form that came first
     batching: bool = True  # False: its answers depend on who else is in the batch
 
     @property
@@ -81,29 +83,29 @@ def load(version: Version, config: ServerConfig, threads: int) -> WarmModel:
     schema = Schema(version.manifest.signature)
     choice = runtimes(version.manifest, config)
     reason = choice.reason
-    surprise: Surprise | None = None
+    fallback: FallbackReason | None = None
     for name in choice.formats[:-1]:
         found = recheck.difference(version, choice.formats[-1]) if name == "onnx" else ""
         if found:
-            reason, surprise = f"{OUTDATED}: {found}", OUTDATED
+            reason, fallback = f"{OUTDATED}: {found}", OUTDATED
             _log.warning("%s is not served: %s", name, reason)
             continue
         try:
             warm = _warm_up(load_form(name, version, schema, threads), schema, version)
         except StartError as error:
             _log.warning("%s is not served, trying %s: %s", name, choice.formats[-1], error)
-            reason, surprise = f"its {name} form failed in the server: {error}", FAILED
+            reason, fallback = f"its {name} form failed in the server: {error}", FAILED
         else:
             return replace(warm, reason=reason)
     warm = _warm_up(load_form(choice.formats[-1], version, schema, threads), schema, version)
-    return replace(warm, reason=reason, surprise=surprise)
+    return replace(warm, reason=reason, fallback=fallback)
 
 
-def _warm_up(model: Model, schema: Schema, version: Version) -> WarmModel:
+def _warm_up(model: ServedModel, schema: Schema, version: Version) -> WarmModel:
     sample = version.sample()
     rows = len(sample.predictions)
     if rows == 0:
-        raise StartError("WarmUpMismatch", f"{artifact.SAMPLE_FILE} has no rows to prove the model on")
+        raise StartError("WarmUpMismatch", f"{artifact.SAMPLE_FILE} has no rows to warm the model up on")
     try:
         schema.check_names(sample.columns, artifact.SAMPLE_FILE)
         frame = _frame(sample, schema, range(rows))
@@ -162,7 +164,7 @@ def _is_same(expected: Any, value: Any, scale: float) -> bool:
     return bool(expected == value)
 
 
-def _cost(model: Model, frame: Frame) -> float:
+def _cost(model: ServedModel, frame: Frame) -> float:
     """Return the shortest of a few timings, in seconds: what else the machine does is no cost of the model's."""
     timings: list[float] = []
     while len(timings) < _ROUNDS and sum(timings) < _TIMING_SECONDS:

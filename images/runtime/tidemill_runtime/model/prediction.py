@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from tidemill_runtime.model.frame import Array
+from tidemill_runtime.model.frame import Array, Frame
 
 
 @dataclass(slots=True)
@@ -43,3 +43,10 @@ class Prediction:
             values: list[Any] = self.prediction.tolist()
             return values
         return [None] * len(self.prediction)
+
+
+class Predictor(Protocol):
+    """Something that predicts; safe from several threads at once."""
+
+    def predict(self, frame: Frame) -> Prediction:
+        """Return one prediction per row; raises BadRequestError for rows that the model cannot take."""

@@ -1,4 +1,4 @@
-"""The check itself: blocks of rows asked of both forms, in company and alone, within bounds.
+"""The check itself: both forms predict blocks of rows, in batches and alone, within bounds.
 
 How far it goes is decided by counts, so that a version's digest does not depend on how fast a machine is; the clock
 only ends a check that takes far too long, and what it ended is not verified.
@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tidemill_runtime.model.frame import Array, Frame, Schema
-from tidemill_runtime.parity.compare import Outcome, Predictor, Refused, describe, difference, outcome, scales
+from tidemill_runtime.model.prediction import Predictor
+from tidemill_runtime.parity.compare import Outcome, Refused, describe, difference, outcome, scales
 from tidemill_runtime.parity.rows import Block
 
 SECONDS = 60.0  # of the processor's time, which does not depend on what else runs on the machine
@@ -41,7 +42,7 @@ class Verdict:
 
 @dataclass
 class _Native:
-    """Answers of the native form, kept for the look at company, as far as they are not too large."""
+    """Answers of the native form, kept for the check of batches, as far as they are not too large."""
 
     model: Predictor
     known: dict[tuple[int, int, int], Outcome] = field(default_factory=dict)
@@ -150,8 +151,8 @@ class Check:
             for place in places:
                 yield number, int(place)
 
-    def company(self) -> str:
-        """Return the first row that the native form answers otherwise alone than in company, "" where there is none."""
+    def batch_difference(self) -> str:
+        """Return the first row that the native form answers otherwise alone than in a batch, "" where there is none."""
         until = self._clock() + self._seconds
         for number, place in self._alone():
             block = self._blocks[number]

@@ -1,35 +1,26 @@
-"""Whether two forms of a model answer rows alike, each row in company and alone.
+"""Whether two forms of a model answer rows alike, each row alone and with other rows.
 
-An answer is what the server would send: labels must be the same, probabilities within 1e-4, other numbers within 1e-4
-relative. A refusal (400) is an answer like any other: one form's 400 beside the other's 200 is a difference.
+An answer is what the server would send, and `agreement` says which are the same. A refusal (400) is an answer like any
+other: one form's 400 beside the other's 200 is a difference.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from tidemill_contracts.artifact import PROBABILITIES
+from tidemill_runtime.model.agreement import agrees, usual_sizes
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Array, Frame, shown
-from tidemill_runtime.model.prediction import Prediction
+from tidemill_runtime.model.prediction import Prediction, Predictor
 
-TOLERANCE = 1e-4
-_LABELS = ("label", "cluster")
 _SHOWN = 4  # columns of a row in a reason
-
-
-class Predictor(Protocol):
-    """A form of a model, as the server asks it."""
-
-    def predict(self, frame: Frame) -> Prediction:
-        """Return one prediction per row; raises BadRequestError for rows that it refuses."""
 
 
 @dataclass(frozen=True)
 class Refused:
-    """What a form says to rows that it does not answer: 400, or 500 where it fails."""
+    """The status of rows that a form does not answer: 400, or 500 where it fails."""
 
     status: int
 
@@ -42,7 +33,7 @@ Outcome = Prediction | Refused
 
 
 def outcome(model: Predictor, frame: Frame) -> Outcome:
-    """Return what a form says to a request."""
+    """Return a form's answer to a request, or its refusal."""
     try:
         return model.predict(frame)
     except BadRequestError:
@@ -55,16 +46,7 @@ def scales(answer: Outcome) -> list[Array]:
     """Return for each output and each of its columns the mean size of usual numbers, by which small ones are judged."""
     if isinstance(answer, Refused):
         return []
-    return [_mean(array) for _, _, array in answer.tensors()]
-
-
-def _mean(array: Array) -> Array:
-    if array.dtype.kind not in "fiu":
-        return np.zeros(array.shape[1:])
-    sizes = np.abs(array.astype(np.float64))
-    is_number = np.isfinite(sizes)
-    found: Array = np.where(is_number, sizes, 0.0).sum(axis=0) / np.maximum(is_number.sum(axis=0), 1)
-    return found
+    return [usual_sizes(array) for _, _, array in answer.tensors()]
 
 
 def difference(
@@ -84,7 +66,7 @@ def difference(
         name, first, second = expected[0], expected[2], found[2]
         if first.shape != second.shape:
             return 0, f"{name} of shape {second.shape[1:]} {names[1]}, {first.shape[1:]} {names[0]}"
-        bad = ~_alike(first, second, scale, is_label=name in _LABELS, is_probability=name.startswith(PROBABILITIES))
+        bad = ~agrees(name, first, second, scale)
         if bad.any():
             row = int(np.argmax(bad.reshape(len(bad), -1).any(axis=1)))
             at = (row, *(int(i) for i in np.argwhere(bad[row])[0])) if bad.ndim > 1 else (row,)
@@ -96,20 +78,6 @@ def difference(
 def _text(value: Any) -> str:
     value = value.item() if isinstance(value, np.generic) else value
     return f"{value:.6g}" if isinstance(value, float) else shown(value)
-
-
-def _alike(first: Array, second: Array, scale: Array | float, *, is_label: bool, is_probability: bool) -> Array:
-    if first.dtype.kind not in "fiub" or second.dtype.kind not in "fiub":
-        found: Array = np.asarray(first.astype(object) == second.astype(object), dtype=bool)
-        return found
-    a, b = first.astype(np.float64), second.astype(np.float64)
-    with np.errstate(all="ignore"):
-        same: Array = (a == b) | (np.isnan(a) & np.isnan(b))
-        if is_label:
-            return same
-        allowed = TOLERANCE if is_probability else TOLERANCE * np.maximum(np.abs(a), scale)
-        near: Array = same | (np.isfinite(a) & np.isfinite(b) & (np.abs(a - b) <= allowed))
-    return near
 
 
 def describe(frame: Frame, row: int, changed: int) -> str:

@@ -3,9 +3,13 @@
 Exit 42 ends the Job at once (the same code on the same data fails again); any other code is retried.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 from tidemill_contracts.training import EXIT_NOT_RETRIABLE, Failure, FailureCategory
 from tidemill_runtime.artifacts import ArtifactError
 from tidemill_runtime.datasets.errors import DataError
+from tidemill_runtime.frameworks.base import FrameworkError
 from tidemill_runtime.storage.base import StorageError
 
 EXIT_RETRIABLE = 1
@@ -18,6 +22,15 @@ class RunError(Exception):
         super().__init__(message)
         self.category = category
         self.reason = reason
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Raise what a family of models refuses as the user's error."""
+    try:
+        yield
+    except FrameworkError as error:
+        raise RunError("UserError", error.reason, str(error)) from error
 
 
 def classify(error: BaseException) -> tuple[Failure, int]:

@@ -24,7 +24,14 @@ from tidemill.api.base import (
     rule,
     rules,
 )
+from tidemill_contracts.formats import FORMATS
 from tidemill_contracts.storage import ARTIFACT_SCHEMES, URI_LIMIT, uri_pattern
+
+_FORMATS = [
+    f"{name}{' (a pickle)' if row.is_pickle else ''}{'' if row.file else ' (any other file that a program wrote)'}"
+    for name, row in FORMATS.items()
+]
+_FORMATS_HELP = f"Forms in which the model is stored: {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}."
 
 
 class ModelColumn(Model):
@@ -95,9 +102,7 @@ class ModelVersionSpec(Model):
     az://container/prefix."""
     secret_ref: SecretRef | None = None
     """Secret in the same namespace with the credentials of the object store. Not set if none are needed."""
-    formats: Annotated[list[str], Field(min_length=1, json_schema_extra=SET)]
-    """Forms in which the model is stored: skops, onnx, joblib (a pickle) or program (any other file that a program
-    wrote)."""
+    formats: Annotated[list[str], Field(min_length=1, json_schema_extra=SET, description=_FORMATS_HELP)]
     task: str
     """Task of the model: classification, regression, clustering, outlier-detection, transformation or unknown."""
     onnx: str | None = None

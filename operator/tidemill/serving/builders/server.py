@@ -17,12 +17,12 @@ from tidemill.serving.snapshot import (
     FORMATS_ANNOTATION,
     ONNX_ANNOTATION,
     ONNX_CHECK_ANNOTATION,
-    PICKLE,
     Snapshot,
     Version,
     version_child,
 )
 from tidemill_contracts import digests
+from tidemill_contracts.formats import pickles
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, Batching, PredictionLog, ServerConfig
 from tidemill_contracts.metrics import DURATION_BUCKETS
 from tidemill_contracts.ports import ADMIN_PORT, GRPC_PORT, HTTP_PORT, MONITOR_PORT
@@ -52,7 +52,7 @@ def unit(snapshot: Snapshot, version: Version) -> staged_updates.Unit:
         "objectiveSeconds": objective_seconds(snapshot),
         "autoscaled": spec.autoscaling is not None,
         "version": [version.name, version.digest, version.uri, version.secret],
-        "loadsPickle": PICKLE in version.formats and snapshot.allows_pickle(version),
+        "loadsPickle": bool(pickles(version.formats)) and snapshot.allows_pickle(version),
     }
     return staged_updates.Unit(deployment(snapshot, version), inputs, (service(snapshot, version),))
 
@@ -95,7 +95,7 @@ def server_config(snapshot: Snapshot, version: Version) -> ServerConfig:
         request_timeout_seconds=server.request_timeout_seconds,
         drain_seconds=DRAIN_SECONDS,
         access_log_ratio=server.access_log_ratio,
-        allow_pickle=PICKLE in version.formats and snapshot.allows_pickle(version),
+        allow_pickle=bool(pickles(version.formats)) and snapshot.allows_pickle(version),
         slo_seconds=objective_seconds(snapshot),
     )
 

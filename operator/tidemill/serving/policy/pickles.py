@@ -11,6 +11,7 @@ from dataclasses import replace
 from tidemill.core.plan import Event
 from tidemill.serving.snapshot import Snapshot, Version, runtime_of
 from tidemill.serving.state import State, Target, Transition
+from tidemill_contracts.formats import pickles
 
 REASON = "PickleNotAllowed"
 
@@ -24,8 +25,9 @@ def is_refused(snapshot: Snapshot, version: Version) -> bool:
 
 def refusal(version: Version) -> str:
     """Why it is not served, as a sentence."""
+    refused = " and ".join(pickles(version.formats))
     return (
-        f"{version.name} (forms: {', '.join(version.formats)}) can be loaded only from a pickle (joblib), and that "
+        f"{version.name} (forms: {', '.join(version.formats)}) can be loaded only from a pickle ({refused}), and that "
         "runs code; spec.server.allowPickle: true allows it"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tidemill.serving.policy import pickles, rollback_marks
 from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target, is_version
+from tidemill_contracts.formats import Runtime, loadable
 from tidemill_contracts.storage import ARTIFACT_SCHEMES, URI_LIMIT, parse_uri
 
 
@@ -22,7 +23,9 @@ def choose(snapshot: Snapshot, state: State) -> Target:
         return found
     requested = snapshot.spec.server.runtime
     forms = ", ".join(found.version.formats) or "no form"
-    readable = {"ONNX": "onnx", "Native": "skops or joblib"}.get(requested, "onnx, skops or joblib")
+    runtimes: tuple[Runtime, ...] = ("ONNX", "Native") if requested == "Auto" else (requested,)
+    *others, last = (name for runtime in runtimes for name in loadable(runtime, allow_pickle=True))
+    readable = " or ".join([", ".join(others), last] if others else [last])
     message = f"{found.version.name} has {forms}, but spec.server.runtime {requested} needs {readable}"
     return Target(None, "FormatNotServable", message, stalled=True)
 

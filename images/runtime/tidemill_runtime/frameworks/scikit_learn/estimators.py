@@ -1,7 +1,4 @@
-"""What is inside a scikit-learn estimator and what it gives. Knows no library but numpy.
-
-The trainer writes signatures by it and the native server answers by it, so that both mean the same outputs.
-"""
+"""What is inside a scikit-learn estimator, and which unknown categories its errors name. Imports numpy alone."""
 
 import re
 from collections.abc import Iterator
@@ -9,9 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from tidemill_contracts.artifact import DISTANCES, PROBABILITIES, SCORE, Task
-
-_FIRST: dict[Task, str] = {"classification": "label", "outlier-detection": "label", "clustering": "cluster"}
 _UNKNOWN_CATEGORIES = re.compile(r"unknown categories \[(.*)\] in column", re.DOTALL)  # scikit-learn's words
 
 
@@ -44,26 +38,7 @@ def parts(root: object) -> Iterator[Any]:
             waiting.extend(vars(item).values())
 
 
-def output_methods(estimator: Any, task: Task) -> dict[str, str]:
-    """Return the outputs of an estimator, the prediction first: their names and the methods that give them.
-
-    `probabilities` stands for all targets here; `named` splits them.
-    """
-    found = {_FIRST.get(task, "value"): "transform" if task == "transformation" else "predict"}
-    if task in ("classification", "clustering") and hasattr(estimator, "predict_proba"):
-        found[PROBABILITIES] = "predict_proba"
-    elif task == "clustering" and hasattr(estimator, "transform"):
-        found[DISTANCES] = "transform"
-    elif task == "outlier-detection" and hasattr(estimator, "decision_function"):
-        found[SCORE] = "decision_function"
-    return found
-
-
-def named(name: str, values: Any) -> dict[str, Any]:
-    """Return what a method gave as arrays [rows] or [rows, n] by output name; a list has one array for each target."""
-    if isinstance(values, list):
-        return {f"{name}_{target}": np.asarray(array) for target, array in enumerate(values)}
-    if hasattr(values, "toarray"):  # sparse
-        values = values.toarray()
-    array = np.asarray(values)
-    return {name: array[:, 0] if array.ndim == 2 and array.shape[1] == 1 and name != PROBABILITIES else array}
+def known_categories(estimator: Any) -> set[str]:
+    """Return every text that an encoder inside an estimator knows."""
+    arrays = [array for part in parts(estimator) for array in getattr(part, "categories_", ())]
+    return {str(value) for array in arrays for value in np.asarray(array).ravel() if isinstance(value, str)}

@@ -1,7 +1,7 @@
 """A version served by scikit-learn itself, from skops or, by explicit opt-in only, from joblib.
 
 Loading is refused for any type that is not vetted: an archive is data, and what it may construct is
-decided here. Estimators are told to use one thread (a process pool per request costs more than any
+decided here. Estimators are set to one thread (a process pool per request costs more than any
 small model), and a DataFrame is built only for models that were fitted on one.
 """
 
@@ -14,8 +14,9 @@ import numpy as np
 
 from tidemill_contracts.artifact import PROBABILITIES, ModelManifest
 from tidemill_runtime import expansion
+from tidemill_runtime.frameworks.estimator_methods import named, output_methods
 from tidemill_runtime.frameworks.scikit_learn import forests, skops_archives
-from tidemill_runtime.frameworks.scikit_learn.estimators import named, output_methods, parts, refused_categories
+from tidemill_runtime.frameworks.scikit_learn.estimators import parts, refused_categories
 from tidemill_runtime.model.errors import BadRequestError, StartError
 from tidemill_runtime.model.float_errors import quiet
 from tidemill_runtime.model.frame import Array, Frame, Schema
@@ -34,7 +35,7 @@ def import_without_pandas() -> None:
     """
     if "pandas" in sys.modules or "sklearn" in sys.modules:
         return
-    sys.modules["pandas"] = None  # type: ignore[assignment]  # the way to say that an import fails
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # makes the import fail
     try:
         importlib.import_module("sklearn.utils.fixes")
     finally:
@@ -47,17 +48,14 @@ def load_skops(path: Path) -> Any:
     Raises:
         StartError: ModelLoadFailed (broken archive), FormatUnsupported (it would construct an unvetted type).
     """
-    from skops import io as skops_io
-
     try:
         expansion.check_zip(path, path.name)
-        unknown, refused = skops_archives.judged(path)
-        if refused:
-            raise StartError("FormatUnsupported", f"{path.name} holds types that are not vetted: {', '.join(refused)}")
-        return skops_io.load(path, trusted=unknown)
+        return skops_archives.load(path)
     except StartError:
         raise
-    except Exception as error:  # an archive that was verified and still does not load: report what it said
+    except skops_archives.RefusedTypesError as error:
+        raise StartError("FormatUnsupported", f"{path.name} holds types that are not vetted: {error}") from error
+    except Exception as error:  # an archive that was verified and still does not load: report its message
         raise StartError("ModelLoadFailed", f"{path.name}: {type(error).__name__}: {error}") from error
 
 

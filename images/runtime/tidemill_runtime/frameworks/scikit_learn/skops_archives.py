@@ -9,6 +9,25 @@ from zipfile import ZipFile
 from tidemill_runtime.frameworks.scikit_learn.skops_types import IN_PARTIAL, PARTIAL, is_vetted
 
 
+class RefusedTypesError(Exception):
+    """An archive would construct types that are not vetted; the message lists them."""
+
+
+def load(source: Any) -> Any:
+    """Return what a skops archive holds; `source` as for `judged`.
+
+    Raises:
+        RefusedTypesError: nothing was constructed.
+        Exception: as `judged`.
+    """
+    from skops import io as skops_io
+
+    unknown, refused = judged(source)
+    if refused:
+        raise RefusedTypesError(", ".join(refused))
+    return skops_io.load(source, trusted=unknown)
+
+
 def judged(source: Any) -> tuple[list[str], list[str]]:
     """Return the types of an archive that skops does not trust by itself, and those of them that are refused.
 

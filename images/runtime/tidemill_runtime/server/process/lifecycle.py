@@ -75,7 +75,7 @@ def load(config: ServerConfig, telemetry: Telemetry, threads: int) -> Loaded:
         warm = warm_up.load(version, config, threads)
         profile = warm_up.reference_profile(version) if config.log is not None else None
     telemetry.platform = warm.model.platform
-    telemetry.form = ServedForm(digest=config.digest, runtime=warm.runtime, surprise=warm.surprise)
+    telemetry.form = ServedForm(digest=config.digest, runtime=warm.runtime, surprise=warm.fallback)
     milliseconds = warm.seconds(1) * 1000
     _log.info("version %s is warm: %s, %.3f ms a row; %s", config.version, warm.runtime, milliseconds, warm.reason)
     return Loaded(warm, profile)

@@ -1,7 +1,7 @@
-"""What a fitted estimator is and takes: its task, its input columns, its signature and how to ask it.
+"""A fitted model of any family as the trainer knows it: its input columns, its signature and how to ask it.
 
-Everything that needs to know an estimator goes through `Model`, so that a model fitted on a DataFrame
-and one fitted on a matrix look the same from outside.
+Everything that needs to know a model goes through `Model`, so that one fitted on a DataFrame and one fitted on a matrix
+look the same from outside. What it is (its task, its columns) is asked of its family.
 """
 
 import warnings
@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 
 from tidemill_contracts.artifact import ColumnSpec, Signature, Task
 from tidemill_contracts.reference import category_text
-from tidemill_runtime.frameworks.scikit_learn.estimators import named, output_methods
-from tidemill_runtime.trainer.errors import RunError
+from tidemill_runtime import frameworks
+from tidemill_runtime.frameworks.base import Framework
+from tidemill_runtime.frameworks.estimator_methods import named, output_methods
+from tidemill_runtime.model.datatypes import datatype
+from tidemill_runtime.trainer.errors import user_errors
 from tidemill_runtime.trainer.usercode import function
 
 MAX_CATEGORIES = 1000
@@ -33,6 +36,7 @@ class Model:
     frame: bool  # fitted on a DataFrame
     classes: Values | None  # of a classifier of one target
     root: Path  # of the user's code, for messages
+    framework: Framework
 
     def take(self, features: pd.DataFrame) -> Any:
         """Return features as this model takes them: its columns, as a DataFrame or a matrix."""
@@ -60,14 +64,14 @@ class Model:
         return function.call(getattr(self.estimator, method), self.root, self.take(features))
 
     def refusal(self, features: pd.DataFrame) -> Exception | None:
-        """Return what the estimator says against rows that it may not take, None where it answers them."""
+        """Return the error with which the estimator refuses rows, None where it answers them."""
         given = self.take(features)
         ask = getattr(self.estimator, "predict", None) or self.estimator.transform
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
                 ask(given)
-        except Exception as error:  # an estimator may be anybody's code, and says so in any way
+        except Exception as error:  # an estimator may be anybody's code, and refuses in any way
             return error
         return None
 
@@ -85,62 +89,29 @@ class Model:
         return found if found.ndim == 1 else None
 
 
-def inspect(estimator: Any, features: pd.DataFrame, root: Path) -> Model:
-    """Return the model in what `train` returned.
+def inspect(
+    trained: Any,
+    features: pd.DataFrame,
+    root: Path,
+    *,
+    framework: Framework | None = None,
+    target: "pd.Series[Any] | None" = None,
+) -> Model:
+    """Return the model in what training code returned, or in what `framework` loaded.
+
+    `features` are rows that it takes, `target` the truth of the training rows where there is one.
 
     Raises:
-        RunError: UserError; NotAnEstimator, NotFitted, or ColumnsDiffer (it takes columns that `features` has not).
+        RunError: UserError; NotAnEstimator, NotFitted, Unservable, or ColumnsDiffer (it takes columns that `features`
+            has not).
     """
-    methods = (getattr(estimator, name, None) for name in ("predict", "transform"))
-    if isinstance(estimator, type) or not any(map(callable, methods)):
-        what = f"the class {estimator.__name__}" if isinstance(estimator, type) else f"{type(estimator).__name__}"
-        wanted = "a fitted scikit-learn estimator (an object with a predict or transform method)"
-        text = f"train returned {what}, expected {wanted}"
-        raise RunError("UserError", "NotAnEstimator", text)
-    _check_fitted(estimator)
-    names = getattr(estimator, "feature_names_in_", None)
-    if names is not None:
-        columns = tuple(str(name) for name in names)
-        unknown = [name for name in columns if name not in features.columns]
-        if unknown:
-            text = f"the model was fitted on columns that the data has not: {', '.join(unknown[:10])}"
-            hint = "do the work inside a Pipeline, or define features(data), which gives what the model takes"
-            raise RunError("UserError", "ColumnsDiffer", f"{text}; {hint}")
-    else:
-        columns = tuple(str(name) for name in features.columns)
-        expected = getattr(estimator, "n_features_in_", len(columns))
-        if expected != len(columns):
-            text = f"the model was fitted on a matrix of {expected} columns, the data has {len(columns)}"
-            raise RunError("UserError", "ColumnsDiffer", f"{text}; fit it on the DataFrame, so that columns have names")
-    task = task_of(estimator)
-    classes = getattr(estimator, "classes_", None) if task == "classification" else None
-    plain = None if classes is None or isinstance(classes, list) else np.asarray(classes)
-    frame = names is not None or _passes_frames_on(estimator, columns)
-    model = Model(estimator, task, columns, frame, plain, root)
-    if plain is not None and model.predict(features.head(1)).ndim == 2:  # several labels at once: each is yes or no
+    with user_errors():
+        family = framework or frameworks.recognised(trained)
+        found = family.describe(trained, features, target)
+    model = Model(found.estimator, found.task, found.columns, found.frame, found.classes, root, family)
+    if model.classes is not None and model.predict(features.head(1)).ndim == 2:  # several labels, each is yes or no
         model = replace(model, classes=None)
     return model
-
-
-def task_of(estimator: Any) -> Task:
-    """Return what an estimator does, by scikit-learn's own tags."""
-    from sklearn import base
-
-    checks: tuple[tuple[Task, Any], ...] = (
-        ("classification", base.is_classifier),
-        ("regression", base.is_regressor),
-        ("clustering", base.is_clusterer),
-        ("outlier-detection", base.is_outlier_detector),
-    )
-    for task, check in checks:
-        try:
-            if check(estimator):
-                return task
-        except AttributeError:  # no tags: not an estimator of scikit-learn's family
-            return "unknown" if hasattr(estimator, "predict") else "transformation"
-    if hasattr(estimator, "predict"):
-        return "clustering" if hasattr(estimator, "predict_proba") else "unknown"  # a mixture has no tag of its own
-    return "transformation"
 
 
 def signature(model: Model, features: pd.DataFrame) -> Signature:
@@ -149,14 +120,8 @@ def signature(model: Model, features: pd.DataFrame) -> Signature:
     return Signature(inputs=inputs, outputs=_outputs(model, features), frame=model.frame)
 
 
-def datatype(dtype: Any) -> str:
-    """Return the Open Inference Protocol's name of a numpy dtype; everything that is no number is BYTES."""
-    kind = {"b": "BOOL", "i": "INT64", "u": "INT64", "f": "FP64"}
-    return kind.get(np.dtype(dtype).kind, "BYTES") if isinstance(dtype, (np.dtype, type)) else "BYTES"
-
-
 def plain(value: Any) -> Any:
-    """Return a value as JSON can say it: int, float, bool, str, or None for what is missing or not finite."""
+    """Return a value as JSON can hold it: int, float, bool, str, or None for what is missing or not finite."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):
@@ -164,27 +129,6 @@ def plain(value: Any) -> Any:
     if value is None or value is pd.NA:
         return None
     return value if isinstance(value, (int, float, bool, str)) else str(value)
-
-
-def _passes_frames_on(estimator: Any, columns: tuple[str, ...]) -> bool:
-    """Return whether a later step of a pipeline saw the data's columns by name, though the first kept no names."""
-    steps = [step for _, step in getattr(estimator, "steps", [])]
-    seen = (getattr(step, "feature_names_in_", None) for step in steps)
-    return any(names is not None and set(map(str, names)) <= set(columns) for names in seen)
-
-
-def _check_fitted(estimator: Any) -> None:
-    from sklearn.exceptions import NotFittedError
-    from sklearn.utils.validation import check_is_fitted
-
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError as error:
-        text = f"train returned a {type(estimator).__name__} that is not fitted: call fit before returning it"
-        raise RunError("UserError", "NotFitted", text) from error
-    except (TypeError, AttributeError) as error:
-        text = f"train returned {type(estimator).__name__}, expected a fitted scikit-learn estimator: {error}"
-        raise RunError("UserError", "NotAnEstimator", text) from error
 
 
 def _input(values: "pd.Series[Any]") -> ColumnSpec:

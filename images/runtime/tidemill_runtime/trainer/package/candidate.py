@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from tidemill_runtime.frameworks.base import StoredModel
 from tidemill_runtime.trainer.model.inspection import Model
 from tidemill_runtime.trainer.model.metrics import Metrics
-from tidemill_runtime.trainer.package.native import Native
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,6 @@ class Candidate:
     training: pd.DataFrame  # rows as the model takes them
     holdout: pd.DataFrame
     score: Callable[[Model], tuple[Metrics, list[str]]]  # the same for candidate and champion
-    reported: Metrics  # what a program says of its own model
-    form: Native | None  # None: made here
+    reported: Metrics  # what a program reports about its own model
+    form: StoredModel | None  # None: made here
     others: dict[str, bytes]  # further files of the version

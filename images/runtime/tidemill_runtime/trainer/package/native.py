@@ -1,159 +1,37 @@
-"""The native form of a model: canonical skops, or joblib where spec allows it.
+"""Stored forms of a model, written and read by its family; what a family refuses is the user's error."""
 
-What a server would refuse to load is refused here, at training, with the type that is in the way.
-"""
-
-import io
-import subprocess
-import sys
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from tidemill_contracts.artifact import PICKLE_FILE, SKOPS_FILE, Format
+from tidemill_contracts.formats import FORMATS, loadable
+from tidemill_runtime import frameworks
 from tidemill_runtime.artifacts import Version
-from tidemill_runtime.frameworks.scikit_learn import skops_archives
-from tidemill_runtime.frameworks.scikit_learn.estimators import parts
-from tidemill_runtime.trainer.errors import RunError
-from tidemill_runtime.trainer.package.canonical_skops import canonical
-
-_OPT_IN = (
-    "use scikit-learn's own classes and the functions that the documentation names under What is stored "
-    "(with kw_args instead of functools.partial), or allow pickles with spec.allowPickle: true"
-)
-_FITTED_ROWS = "_BaseLibSVM__Xfit"
+from tidemill_runtime.frameworks.base import Framework, StoredModel
+from tidemill_runtime.trainer.errors import user_errors
 
 
-@dataclass(frozen=True)
-class Native:
-    """A model as bytes, in its one native form."""
-
-    form: Format
-    file: str
-    content: bytes
-
-
-def dump(model: Any, *, allow_pickle: bool) -> Native:
-    """Return the native form; skops whenever it can hold the model.
+def dump(estimator: Any, *, allow_pickle: bool, framework: Framework | None = None) -> StoredModel:
+    """Return a model's native form, by its family or the one that recognises it.
 
     Raises:
         RunError: UserError, UntrustedType (names the type and the opt-in) or Unservable.
     """
-    try:
-        archive = canonical(_dumped(model))
-        _, refused = skops_archives.judged(io.BytesIO(archive))
-        why = f"the model holds types that servers do not load: {', '.join(refused)}" if refused else ""
-    except Exception as error:  # skops raises many types for what it cannot hold; each means the same here
-        why = f"skops cannot hold the model: {type(error).__name__}: {error}"
-    if not why:
-        return Native("skops", SKOPS_FILE, archive)
-    if not allow_pickle:
-        raise RunError("UserError", "UntrustedType", f"{why}; {_OPT_IN}")
-    return Native("joblib", PICKLE_FILE, _pickle(model, why))
+    with user_errors():
+        return (framework or frameworks.recognised(estimator)).store(estimator, allow_pickle=allow_pickle)
 
 
-def _dumped(model: Any) -> bytes:
-    """Return skops' archive of a model, without what only fitting needs and an archive cannot hold."""
-    from sklearn.cluster import Birch
-    from skops import io as skops_io
-    from skops.io._general import object_get_state
-    from skops.io._utils import _get_state
-
-    _get_state.register(Birch)(object_get_state)  # skops refuses it for its tree
-    taken = [(part, name, vars(part)[name], stored) for part in parts(model) for name, stored in _stored(part).items()]
-    try:
-        for part, name, _, stored in taken:
-            if stored is None:
-                del vars(part)[name]
-            else:
-                vars(part)[name] = stored
-        content: bytes = skops_io.dumps(model)
-    finally:
-        for part, name, value, _ in taken:
-            vars(part)[name] = value
-    return content
-
-
-def _stored(part: Any) -> dict[str, Any]:
-    """Return what is stored in place of some attributes of an estimator, None for one that is left out.
-
-    BIRCH's tree, whose leaves hold one another, and a search's distributions (scipy's run code when they are loaded,
-    so they become text) are for fitting only; the rows that a support vector machine with a function for a kernel
-    compares with are a DataFrame where it was fitted on one, and the same as an array.
-    """
-    import pandas as pd
-    from sklearn.cluster import Birch
-
-    has = vars(part)
-    found: dict[str, Any] = {}
-    if isinstance(part, Birch):
-        found |= {name: None for name in ("root_", "dummy_leaf_") if name in has}
-    if "param_distributions" in has:
-        found["param_distributions"] = _as_text(has["param_distributions"])
-    if isinstance(has.get(_FITTED_ROWS), pd.DataFrame):
-        found[_FITTED_ROWS] = has[_FITTED_ROWS].to_numpy()
-    return found
-
-
-def _as_text(value: Any) -> Any:
-    """Return parameters to draw from with each distribution as text."""
-    if isinstance(value, dict):
-        return {name: _as_text(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_as_text(one) for one in value] if any(isinstance(one, dict) for one in value) else value
-    if not hasattr(value, "rvs"):  # by this scikit-learn knows a distribution
-        return value
-    name = getattr(getattr(value, "dist", None), "name", type(value).__name__)
-    given = [repr(one) for one in getattr(value, "args", ())]
-    given += [f"{key}={one!r}" for key, one in getattr(value, "kwds", {}).items()]
-    return f"{name}({', '.join(given)})"
-
-
-def load_skops(archive: bytes) -> Any:
-    """Return the estimator of a skops archive.
+def load(stored: StoredModel) -> Any:
+    """Return the model in a stored form; whoever loads a pickle has seen that spec allows it.
 
     Raises:
         RunError: UserError, UntrustedType.
     """
-    from skops import io as skops_io
-
-    unknown, refused = skops_archives.judged(io.BytesIO(archive))
-    if refused:
-        raise RunError("UserError", "UntrustedType", f"the model holds types that are not loaded: {', '.join(refused)}")
-    return skops_io.loads(archive, trusted=unknown)
+    with user_errors():
+        return frameworks.of_format(stored.form).load(stored.form, stored.content)
 
 
-def load_version(version: Version, *, allow_pickle: bool) -> Any | None:
-    """Return the estimator of a verified version, None when it has no form that may be loaded here."""
-    if "skops" in version.manifest.formats:
-        return load_skops(version.path(SKOPS_FILE).read_bytes())
-    if "joblib" in version.manifest.formats and allow_pickle:
-        import joblib
-
-        return joblib.load(version.path(PICKLE_FILE))
+def of_version(version: Version, *, allow_pickle: bool) -> StoredModel | None:
+    """Return the native form of a verified version, None when it has none that may be loaded here."""
+    for form in loadable("Native", version.manifest.formats, allow_pickle=allow_pickle):
+        file = FORMATS[form].file
+        return StoredModel(form, file, version.path(file).read_bytes())
     return None
-
-
-def _pickle(model: Any, why: str) -> bytes:
-    import joblib
-
-    buffer = io.BytesIO()
-    try:
-        joblib.dump(model, buffer, protocol=5)
-    except Exception as error:  # pickling runs the classes' own code
-        raise RunError("UserError", "Unservable", f"{why}; it cannot be pickled either: {error}") from error
-    # A pickle names classes by import path. A server has the image's packages and not the training code,
-    # so the pickle is tried in a process that has neither the code's folder nor this process's modules.
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / PICKLE_FILE
-        path.write_bytes(buffer.getvalue())
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", "import sys, joblib; joblib.load(sys.argv[1])", str(path)],
-            cwd=folder, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        text = f"a server could not load the pickled model: {last[0]}; put its classes into a package of the image"
-        raise RunError("UserError", "Unservable", text)
-    return buffer.getvalue()

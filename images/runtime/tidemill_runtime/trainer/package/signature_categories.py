@@ -7,12 +7,11 @@ cannot say it (numbers, too many categories), the parity check finds a graph tha
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from tidemill_contracts.artifact import ColumnSpec, Signature
-from tidemill_runtime.frameworks.scikit_learn.estimators import parts, refused_categories
-from tidemill_runtime.trainer.model.inspection import MAX_CATEGORIES, Model, datatype
+from tidemill_runtime.model.datatypes import datatype
+from tidemill_runtime.trainer.model.inspection import MAX_CATEGORIES, Model
 
 _TEXT = "no such category"
 _FAR = 10_000_019  # beyond any number that training saw
@@ -39,16 +38,16 @@ def _refusing(model: Model, row: pd.DataFrame, names: list[str]) -> list[str]:
     if error is None:
         return []
     if len(names) == 1:
-        return names if refused_categories(error) is not None else []
+        return names if model.framework.refused_categories(error) is not None else []
     half = len(names) // 2
     return _refusing(model, row, names[:half]) + _refusing(model, row, names[half:])
 
 
 def _closed(column: ColumnSpec, model: Model, rows: pd.DataFrame) -> ColumnSpec:
     """Return a column with exactly the categories that its encoder takes, open where they are too many."""
-    candidates = sorted({*_encoded(model.estimator), *(column.categories or ())})
+    candidates = sorted({*model.framework.known_categories(model.estimator), *(column.categories or ())})
     error = model.refusal(_repeated(rows, column.name, [*candidates, _TEXT]))
-    refused = refused_categories(error) if error is not None else None
+    refused = model.framework.refused_categories(error) if error is not None else None
     known = [value for value in candidates if refused is not None and repr(value) not in refused]
     if (
         not known
@@ -59,12 +58,6 @@ def _closed(column: ColumnSpec, model: Model, rows: pd.DataFrame) -> ColumnSpec:
     takes_null = model.refusal(_repeated(rows, column.name, [None])) is None
     update: dict[str, Any] = {"closed": True, "categories": tuple(known)}
     return column.model_copy(update=update if takes_null else update | {"nullable": False})
-
-
-def _encoded(estimator: Any) -> set[str]:
-    """Return every text that an encoder inside an estimator knows."""
-    arrays = [array for part in parts(estimator) for array in getattr(part, "categories_", ())]
-    return {str(value) for array in arrays for value in np.asarray(array).ravel() if isinstance(value, str)}
 
 
 def _with_unseen(row: pd.DataFrame, names: list[str]) -> pd.DataFrame:

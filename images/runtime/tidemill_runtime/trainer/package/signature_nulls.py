@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from tidemill_contracts.artifact import Signature
-from tidemill_runtime.trainer.model.inspection import Model, datatype
+from tidemill_runtime.model.datatypes import datatype
+from tidemill_runtime.trainer.model.inspection import Model
 
 
 def noted(signature: Signature, model: Model, rows: pd.DataFrame) -> Signature:

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from tidemill_contracts.artifact import PROBABILITIES, SCORE, Signature
-from tidemill_runtime.frameworks.scikit_learn.estimators import refused_categories
-from tidemill_runtime.trainer.model.inspection import Model, datatype
-from tidemill_runtime.trainer.onnx import convert
+from tidemill_runtime.frameworks.onnx import graphs
+from tidemill_runtime.model.datatypes import datatype
+from tidemill_runtime.trainer.model.inspection import Model
 
 SINGLE = math.nextafter((2.0 - 2.0**-24) * 2.0**127, 0.0)
 """The largest number that FP32 holds, rounded."""
@@ -29,8 +29,8 @@ _STEPS = (
     *(SINGLE, 1e38, 1e37, 1e36, 1e35, 1e33, 1e30, 1e25, 1e20, 1e18, 1e15, 1e12, _FAR),
 )
 _DIRECTIONS = 32  # rows for one size
-_SAMPLE = 16  # columns that speak for all where there are more than twice as many
-_SMALLEST = 2.0**-126  # what FP32 tells from zero with all its digits
+_SAMPLE = 16  # columns that stand for all where there are more than twice as many
+_SMALLEST = 2.0**-126  # the smallest that FP32 holds with all its digits
 _MOST_CALLS = 2000  # of the estimator for limits found bit by bit; the rest is left to the comparison of the forms
 
 
@@ -53,7 +53,7 @@ def noted(signature: Signature, model: Model, rows: pd.DataFrame) -> Signature:
 
 def narrowed(signature: Signature, content: bytes, model: Model, rows: pd.DataFrame) -> Signature:
     """Return the signature with ranges in which a graph, too, answers as the estimator does."""
-    given = convert.session(content).get_inputs()
+    given = graphs.session(content).get_inputs()
     ranges = {c.name: _range(c.minimum, c.maximum) for c in signature.inputs if (c.minimum, c.maximum) != (None, None)}
     if not ranges:
         return signature
@@ -67,7 +67,7 @@ def narrowed(signature: Signature, content: bytes, model: Model, rows: pd.DataFr
     def agrees(frame: pd.DataFrame) -> bool:
         try:
             with _quiet():
-                return convert.parity(model, frame, content).passed
+                return graphs.compared(model, frame, content).passed
         except Exception:  # converters and ONNX Runtime raise anything
             return False
 
@@ -152,7 +152,7 @@ class _Asking:
         return {name: one.within(far) for name, one in found.items()}
 
     def _refusing_infinity(self, names: list[str]) -> list[str]:
-        """Return the columns that do not take infinity: of very many, mostly all, which a few of them tell."""
+        """Return the columns that do not take infinity: of very many, mostly all, which a few of them show."""
         sample = names[:: max(1, len(names) // _SAMPLE)]
         if len(names) > 2 * _SAMPLE and all(self._refusal([name], math.inf) is not None for name in sample):
             return names
@@ -165,7 +165,7 @@ class _Asking:
         """
         taken = float(self.row[name].iloc[0])
         error = self._refusal([name], refused)
-        is_size = error is not None and refused_categories(error) is None and not math.isnan(taken)
+        is_size = error is not None and self.model.framework.refused_categories(error) is None and not math.isnan(taken)
         if not is_size or self.calls > _MOST_CALLS:
             return None
         taken, refused = _bisected(taken, refused, lambda value: self._refusal([name], value) is None)

@@ -11,29 +11,28 @@ import numpy as np
 import pandas as pd
 
 from tidemill_contracts.artifact import (
-    ONNX_FILE,
     REFERENCE_FILE,
     SAMPLE_FILE,
-    Format,
     Lineage,
     ModelManifest,
     Sample,
     Signature,
 )
 from tidemill_contracts.digests import canonical_json, sha256
+from tidemill_contracts.formats import FORMATS, Format
 from tidemill_contracts.reference import ReferenceProfile
 from tidemill_contracts.runtimes import VERIFIED
 from tidemill_contracts.training import TrainerConfig
+from tidemill_runtime.frameworks.base import Converted, Framework, StoredModel
 from tidemill_runtime.trainer.errors import RunError
 from tidemill_runtime.trainer.model import inspection
 from tidemill_runtime.trainer.model.inspection import Model
 from tidemill_runtime.trainer.model.metrics import Metrics
-from tidemill_runtime.trainer.onnx.convert import Converted
-from tidemill_runtime.trainer.package import native, proof, reference_profile
+from tidemill_runtime.trainer.package import native, reference_profile, verification
 from tidemill_runtime.trainer.package.candidate import Candidate
-from tidemill_runtime.trainer.package.native import Native
 
-_FRAMEWORKS = ("scikit-learn", "numpy", "pandas", "scipy", "skops", "skl2onnx", "onnx")
+_ALWAYS = ("scikit-learn", "numpy", "pandas", "scipy", "skops", "skl2onnx", "onnx")
+"""Distributions whose versions every version records: what reads data and scores, too."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,11 @@ def pack(
     """
     model, holdout = judged.model, judged.holdout
     predicted = model.predict(holdout)
-    form = judged.form or native.dump(model.estimator, allow_pickle=config.allow_pickle)
-    proved = proof.Proved(inspection.signature(model, judged.training))
-    if form.form != "onnx":
+    form = judged.form or native.dump(model.estimator, allow_pickle=config.allow_pickle, framework=model.framework)
+    verified = verification.Verified(inspection.signature(model, judged.training))
+    if FORMATS[form.form].runtime == "Native":
         _check_round_trip(form, model, holdout, predicted)
-        proved = proof.proved(form, model, proved.signature, judged.training, holdout)
+        verified = verification.verify(form, model, verified.signature, judged.training, holdout)
     return assemble(
         config,
         model=model,
@@ -67,12 +66,12 @@ def pack(
         others=judged.others,
         profile=reference_profile.profile(model, judged.training, predicted, model.probabilities(holdout), metrics),
         sample=reference_profile.sample(model, holdout),
-        signature=proved.signature,
+        signature=verified.signature,
         metrics=metrics,
         revisions=revisions,
         digests=digests,
-        converted=proved.converted,
-        batching=proved.batching,
+        converted=verified.converted,
+        batching=verified.batching,
     )
 
 
@@ -80,7 +79,7 @@ def assemble(
     config: TrainerConfig,
     *,
     model: Model,
-    form: Native,
+    form: StoredModel,
     others: dict[str, bytes],
     profile: ReferenceProfile,
     sample: Sample,
@@ -103,7 +102,7 @@ def assemble(
     }
     formats: tuple[Format, ...] = (form.form,)
     if converted is not None and converted.content is not None:
-        files[ONNX_FILE] = converted.content
+        files[FORMATS["onnx"].file] = converted.content
         formats = (form.form, "onnx")
     manifest = ModelManifest(
         pipeline=config.pipeline,
@@ -114,20 +113,20 @@ def assemble(
         signature=signature,
         metrics=metrics,
         classes=None if model.classes is None else tuple(inspection.plain(value) for value in model.classes),
-        lineage=lineage(config, revisions, digests),
+        lineage=lineage(config, revisions, digests, model.framework),
         onnx_parity=converted.report if converted is not None else None,
         batching=batching,
     )
     return Package(manifest, files, _onnx_note(form, converted))
 
 
-def _onnx_note(form: Native, converted: Converted | None) -> str:
+def _onnx_note(form: StoredModel, converted: Converted | None) -> str:
     if converted is None:
         return "as the program wrote it" if form.form == "onnx" else f"not converted from format {form.form}"
     return VERIFIED if converted.report.passed else converted.report.reason
 
 
-def lineage(config: TrainerConfig, revisions: dict[str, str], digests: dict[str, str]) -> Lineage:
+def lineage(config: TrainerConfig, revisions: dict[str, str], digests: dict[str, str], framework: Framework) -> Lineage:
     """Return everything that decided the outcome of this run."""
     return Lineage(
         data=revisions,
@@ -136,14 +135,14 @@ def lineage(config: TrainerConfig, revisions: dict[str, str], digests: dict[str,
         image=config.image,
         parameters=config.parameters,
         seed=config.seed,
-        frameworks=frameworks(),
+        frameworks=packages(framework),
     )
 
 
-def frameworks() -> dict[str, str]:
-    """Return the versions of what computed the model."""
+def packages(framework: Framework) -> dict[str, str]:
+    """Return the versions of what computed a model of a family."""
     found = {"python": platform.python_version()}
-    for name in _FRAMEWORKS:
+    for name in dict.fromkeys((*_ALWAYS, *framework.packages)):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:  # an image with a leaner environment
@@ -151,11 +150,11 @@ def frameworks() -> dict[str, str]:
     return found
 
 
-def _check_round_trip(form: Native, model: Model, holdout: pd.DataFrame, predicted: inspection.Values) -> None:
+def _check_round_trip(form: StoredModel, model: Model, holdout: pd.DataFrame, predicted: inspection.Values) -> None:
     """Refuse a native form that does not answer as the model in memory does."""
-    if form.form != "skops":
-        return  # a pickle was loaded in a process of its own
-    loaded = inspection.inspect(native.load_skops(form.content), holdout, model.root)
+    if FORMATS[form.form].is_pickle:
+        return  # it was loaded in a process of its own
+    loaded = inspection.inspect(native.load(form), holdout, model.root, framework=model.framework)
     found = loaded.predict(holdout)
     if not _is_same(found, predicted):
         text = f"the stored {type(model.estimator).__name__} does not answer as the trained one: it cannot be served"

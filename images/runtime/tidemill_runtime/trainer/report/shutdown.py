@@ -1,4 +1,4 @@
-"""Ending at once and with a word when the pod is told to stop.
+"""Ending at once, and reporting why, when the pod is told to stop.
 
 The handler writes the termination message itself and leaves: user code may catch any exception, and
 the kubelet gives a stopped pod thirty seconds at most.
@@ -16,7 +16,7 @@ from types import FrameType
 from tidemill_contracts.training import Failure, TrainingResult
 from tidemill_runtime.trainer.report import message
 
-EXIT_TERMINATED = 143  # 128 + SIGTERM, as a shell says it
+EXIT_TERMINATED = 143  # 128 + SIGTERM, as a shell reports it
 children: set[int] = set()  # process groups to stop with us
 _folders: set[Path] = set()
 

@@ -1,4 +1,4 @@
-"""Scoring the version in charge on the candidate's own holdout, so that a gate compares like with like.
+"""Scoring the champion on the candidate's own holdout, so that a gate compares like with like.
 
 Where that cannot be done (another format, other columns) the metrics recorded at its training stand in,
 and the note says so: a verdict never mixes the two silently.
@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from tidemill_contracts.training import Champion, TrainerConfig
-from tidemill_runtime import artifacts
+from tidemill_runtime import artifacts, frameworks
 from tidemill_runtime.artifacts import ArtifactError, Version
 from tidemill_runtime.storage.base import SECRET_NOT_FOUND, StorageError
 from tidemill_runtime.trainer.errors import RunError
@@ -52,13 +52,15 @@ def _score(
     if absent:
         return _recorded(champion, f"it takes columns that the data no longer has: {', '.join(absent[:10])}")
     try:
-        estimator = native.load_version(version, allow_pickle=config.allow_pickle)
+        stored = native.of_version(version, allow_pickle=config.allow_pickle)
+        trained = None if stored is None else native.load(stored)
     except Exception as error:  # loading runs the code of an older scikit-learn model: any error means the same
         return _recorded(champion, f"it does not load here: {type(error).__name__}: {error}")
-    if estimator is None:
+    if stored is None:
         return _recorded(champion, f"format {', '.join(version.manifest.formats)} cannot be scored here")
     try:
-        found = score(inspection.inspect(estimator, features[wanted], root))
+        family = frameworks.of_format(stored.form)
+        found = score(inspection.inspect(trained, features[wanted], root, framework=family))
     except RunError as error:
         return _recorded(champion, f"it cannot be scored on this holdout: {error}")
     # A metric that only the champion's own program could compute is taken from its record.

@@ -37,7 +37,7 @@ class Progress:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time a phase and say so on the log, whether it ends well or not."""
+        """Time a phase and log it, whether it ends well or not."""
         log.info("%s: started", name)
         started = time.monotonic()
         try:

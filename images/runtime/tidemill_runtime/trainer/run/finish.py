@@ -22,24 +22,26 @@ def judge_and_publish(config: TrainerConfig, judged: Candidate, root: Path, prog
         RunError, StorageError, MemoryError.
     """
     with progress.phase("evaluate"):
-        metrics, notes = judged.score(judged.model)
+        metrics, remarks = judged.score(judged.model)
         metrics.update(judged.reported)
-        for note in notes:
-            progress.warn(note)
+        for remark in remarks:
+            progress.warn(remark)
         log.info("evaluate: %s", ", ".join(f"{name} {value}" for name, value in metrics.items()) or "no metrics")
     with progress.phase("champion"):
-        rival, remark = champion.judge(config, judged.holdout, lambda other: judged.score(other)[0], root)
-        log.info("champion: %s", remark or ("none" if rival is None else f"scored on the same holdout: {rival}"))
+        known, note = champion.judge(config, judged.holdout, lambda other: judged.score(other)[0], root)
+        log.info("champion: %s", note or ("none" if known is None else f"scored on the same holdout: {known}"))
     with progress.phase("package"):
         packed = version.pack(config, judged, metrics, progress.data, progress.digests)
         log.info("package: %s; onnx: %s", ", ".join(packed.manifest.formats), packed.onnx)
-    return finish(config, packed, rival, remark, progress)
+    return finish(config, packed, known, note, progress)
 
 
 def finish(
-    config: TrainerConfig, packed: Package, rival: Metrics | None, note: str | None, progress: Progress
+    config: TrainerConfig, packed: Package, champion_metrics: Metrics | None, note: str | None, progress: Progress
 ) -> TrainingResult:
-    """Publish a packaged version, prune old ones, and return the result; `rival` are the champion's metrics.
+    """Publish a packaged version, prune old ones, and return the result.
+
+    `note`: what to say about the champion's metrics, None where they were computed on the same holdout.
 
     Raises:
         StorageError: the version could not be written.
@@ -61,7 +63,7 @@ def finish(
         formats=manifest.formats,
         task=manifest.task,
         metrics=_gates_first(manifest.metrics, config),
-        champion_metrics=_gates_first(rival, config) if rival is not None else None,
+        champion_metrics=_gates_first(champion_metrics, config) if champion_metrics is not None else None,
         champion_note=note,
         rows=progress.rows,
         data=progress.data,

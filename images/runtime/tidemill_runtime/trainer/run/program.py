@@ -1,23 +1,24 @@
 """A run of the program contract: the same data, split, judgement and result as a Python function's.
 
-Models in skops and ONNX are scored here, beside what the program reports. Of any other form nothing is
-known but the program's word: it is published as it is, and a champion is compared by recorded metrics.
+Models that a family loads are scored here, beside what the program reports. Of any other form nothing is known but what
+the program reports: it is published as it is, and a champion is compared by recorded metrics.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from tidemill_contracts.artifact import ONNX_FILE, SKOPS_FILE, ColumnSpec, Sample, Signature
+from tidemill_contracts.artifact import ColumnSpec, Sample, Signature
+from tidemill_contracts.formats import FORMATS
 from tidemill_contracts.training import TrainerConfig, TrainingResult
+from tidemill_runtime import frameworks
+from tidemill_runtime.frameworks.base import StoredModel
+from tidemill_runtime.model.datatypes import datatype
 from tidemill_runtime.trainer.model import inspection, metrics
 from tidemill_runtime.trainer.model.inspection import Model
 from tidemill_runtime.trainer.model.metrics import Metrics
-from tidemill_runtime.trainer.onnx import estimator
 from tidemill_runtime.trainer.package import native, reference_profile, version
 from tidemill_runtime.trainer.package.candidate import Candidate
-from tidemill_runtime.trainer.package.canonical_skops import canonical
-from tidemill_runtime.trainer.package.native import Native
 from tidemill_runtime.trainer.run import program_io
 from tidemill_runtime.trainer.run.data_phase import Progress, Split
 from tidemill_runtime.trainer.run.finish import finish, judge_and_publish
@@ -42,19 +43,20 @@ def execute(config: TrainerConfig, data: Split, work: Path, progress: Progress) 
         return metrics.built_in(other, holdout, truth) if truth is not None else ({}, [])
 
     content = output.files[output.file]
-    form = Native(output.form, output.file, canonical(content) if output.form == "skops" else content)
-    others = {name: content for name, content in output.files.items() if name != output.file and name != ONNX_FILE}
+    form = StoredModel(output.form, output.file, model.framework.canonical(output.form, content))
+    onnx_file = FORMATS["onnx"].file
+    others = {name: content for name, content in output.files.items() if name not in (output.file, onnx_file)}
     judgement = Candidate(model, data.features(data.train), holdout, score, output.metrics, form, others)
     return judge_and_publish(config, judgement, root, progress)
 
 
 def _model(output: Output, data: Split, root: Path) -> Model | None:
-    features = data.features(data.train)
-    if output.file == SKOPS_FILE:
-        return inspection.inspect(native.load_skops(output.files[SKOPS_FILE]), features, root)
-    if output.file == ONNX_FILE:
-        return estimator.load(output.files[ONNX_FILE], features, data.truth(data.train), root)
-    return None
+    row = FORMATS[output.form]
+    if row.runtime is None or row.is_pickle:
+        return None
+    stored = StoredModel(output.form, output.file, output.files[output.file])
+    family, target = frameworks.of_format(output.form), data.truth(data.train)
+    return inspection.inspect(native.load(stored), data.features(data.train), root, framework=family, target=target)
 
 
 def _publish_unjudged(
@@ -62,13 +64,13 @@ def _publish_unjudged(
 ) -> TrainingResult:
     training = data.features(data.train)
     columns = tuple(str(name) for name in training.columns)
-    model = Model(None, "unknown", columns, True, None, root)
+    model = Model(None, "unknown", columns, True, None, root, frameworks.of_format(output.form))
     with progress.phase("package"):
-        inputs = tuple(ColumnSpec(name=name, datatype=inspection.datatype(training[name].dtype)) for name in columns)
+        inputs = tuple(ColumnSpec(name=name, datatype=datatype(training[name].dtype)) for name in columns)
         packed = version.assemble(
             config,
             model=model,
-            form=Native(output.form, output.file, output.files[output.file]),
+            form=StoredModel(output.form, output.file, output.files[output.file]),
             others={name: content for name, content in output.files.items() if name != output.file},
             profile=reference_profile.profile(model, training, np.empty(0), None, output.metrics),
             sample=Sample(columns={}, predictions=[]),

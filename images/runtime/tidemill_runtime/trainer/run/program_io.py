@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tidemill_contracts.artifact import ONNX_FILE, PICKLE_FILE, SKOPS_FILE, Format
 from tidemill_contracts.digests import canonical_json
+from tidemill_contracts.formats import FORMATS, Format
 from tidemill_contracts.training import INPUT_DIR_ENV, NAME_LIMIT, OUTPUT_DIR_ENV, TrainerConfig, is_name
 from tidemill_runtime.trainer.errors import RunError
 from tidemill_runtime.trainer.model.metrics import Metrics, finite
@@ -90,7 +90,7 @@ def _execute(command: list[str], directory: Path, environment: dict[str, str]) -
         raise RunError("UserError", "ProgramFailed", text) from error
     shutdown.children.add(process.pid)
     with process:
-        assert process.stdout is not None  # noqa: S101  a pipe was asked for
+        assert process.stdout is not None  # noqa: S101  a pipe was requested
         while line := process.stdout.readline(_LONGEST_LINE):
             sys.stdout.write(line)
             tail.append(line.rstrip())
@@ -114,12 +114,12 @@ def _read_outputs(folder: Path, *, allow_pickle: bool) -> Output:
         text = f"the program left no model.* in ${OUTPUT_DIR_ENV}; it left {', '.join(sorted(files)) or 'nothing'}"
         raise RunError("UserError", "NoModel", text)
     kept = {name: content for name, content in files.items() if name not in _RESERVED and not name.startswith(".")}
-    known: tuple[tuple[str, Format], ...] = ((SKOPS_FILE, "skops"), (ONNX_FILE, "onnx"), (PICKLE_FILE, "joblib"))
-    for name, form in known:
-        if name in models and (form != "joblib" or allow_pickle):
-            return Output(kept, form, name, metrics)
-    if PICKLE_FILE in models:
-        text = f"the program left {PICKLE_FILE}: loading a pickle runs code, allow it with spec.allowPickle: true"
+    known = [(form, row) for form, row in FORMATS.items() if row.file in models]
+    for form, row in known:
+        if allow_pickle or not row.is_pickle:
+            return Output(kept, form, row.file, metrics)
+    if known:
+        text = f"the program left {known[0][1].file}: loading a pickle runs code, allow it with spec.allowPickle: true"
         raise RunError("UserError", "UntrustedType", text)
     return Output(kept, "program", min(models), metrics)
 

@@ -18,6 +18,7 @@ from tidemill.api.v1alpha1.training_run import TrainingRunSpec
 from tidemill.core.text import clean
 from tidemill_contracts.artifact import DATATYPES, ColumnSpec
 from tidemill_contracts.digests import digest_hex
+from tidemill_contracts.formats import FORMATS, pickles
 from tidemill_contracts.storage import parse_uri
 from tidemill_contracts.training import NAME_LIMIT, REVISION_LIMIT, TrainingResult, is_name, is_revision
 
@@ -94,10 +95,14 @@ def _uri(spec: TrainingRunSpec, result: TrainingResult) -> Found:
 
 
 def _formats(spec: TrainingRunSpec, result: TrainingResult) -> Found:
-    allowed = ["skops", "onnx", *(["program"] if spec.code.command else []), *(["joblib"] if spec.allow_pickle else [])]
+    allowed = [
+        name
+        for name, row in sorted(FORMATS.items(), key=lambda item: item[1].is_pickle)
+        if (spec.allow_pickle or not row.is_pickle) and (spec.code.command or not row.is_from_programs)
+    ]
     reported = result.formats
     if not reported or len(set(reported)) != len(reported) or not set(reported) <= set(allowed):
-        hint = "" if spec.allow_pickle else "; joblib needs spec.allowPickle"
+        hint = "" if spec.allow_pickle else f"; {' and '.join(pickles(FORMATS))} needs spec.allowPickle"
         yield f"formats: {', '.join(reported) or 'none'}; expected some of {', '.join(allowed)}, each once{hint}"
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from tidemill_runtime.frameworks.scikit_learn.estimators import parts
-from tidemill_runtime.trainer.model.inspection import Values
-from tidemill_runtime.trainer.onnx.nodes import Graph, NoExactFormError, double, integer
+from tidemill_runtime.frameworks.scikit_learn.onnx_form.nodes import Graph, NoExactFormError, double, integer
+from tidemill_runtime.model.frame import Array
 
 
 @contextlib.contextmanager
@@ -144,7 +144,7 @@ def _one_hot_is_ours(model: Any) -> bool:
     return _knows_numbers(model) and not model._infrequent_enabled
 
 
-def _flags(graph: Graph, column: int, known: Values) -> str:
+def _flags(graph: Graph, column: int, known: Array) -> str:
     """Return which category a row has, [rows, categories] of false and true; NaN is one like any other."""
     given, numbers = _column(graph, column), known.astype(np.float64)
     flags = graph.node("Equal", [given, graph.constant(numbers.reshape(1, -1))])
@@ -160,7 +160,7 @@ def _boolean() -> int:
     return int(TensorProto.BOOL)
 
 
-def _number(graph: Graph, column: int, known: Values, *, refuses: bool) -> str:
+def _number(graph: Graph, column: int, known: Array, *, refuses: bool) -> str:
     """Return the number of a row's category from 1 on, 0 for one that is not known, [rows, 1].
 
     Where the encoder `refuses` such values, ONNX Runtime does it: its own encoder is asked for the number.

@@ -1,8 +1,7 @@
-"""A model's ONNX form held against its native form, both as a server loads and asks them, on rows made to tell them
-apart; and whether the native form gives a row the same answer alone and in company.
+"""A model's ONNX form compared with its native form, both as a server loads them, on rows made to tell them apart; and
+whether the native form gives a row the same answer alone and in a batch.
 """
 
-import io
 import logging
 import tempfile
 from dataclasses import dataclass
@@ -14,18 +13,19 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from tidemill_contracts.artifact import ONNX_FILE, Lineage, ModelManifest, ParityReport, Signature
+from tidemill_contracts.artifact import Lineage, ModelManifest, ParityReport, Signature
+from tidemill_contracts.formats import FORMATS
 from tidemill_contracts.runtimes import PARITY_CHECK
+from tidemill_runtime import frameworks
+from tidemill_runtime.frameworks.base import Converted, StoredModel
+from tidemill_runtime.model.datatypes import datatype
 from tidemill_runtime.model.frame import Array, Schema
 from tidemill_runtime.parity import rows
 from tidemill_runtime.parity.check import Check
-from tidemill_runtime.parity.thresholds import thresholds
+from tidemill_runtime.redaction import summary
 from tidemill_runtime.trainer.model import inspection
-from tidemill_runtime.trainer.model.inspection import Model, datatype
-from tidemill_runtime.trainer.onnx import convert
-from tidemill_runtime.trainer.onnx.convert import Converted
+from tidemill_runtime.trainer.model.inspection import Model
 from tidemill_runtime.trainer.package import native, signature_categories, signature_nulls, signature_ranges
-from tidemill_runtime.trainer.package.native import Native
 
 _log = logging.getLogger(__name__)
 _LARGE = 2_000_000
@@ -35,7 +35,7 @@ _LEAST_ROWS = 5000  # of the training rows, which are looked at however many col
 
 
 @dataclass(frozen=True)
-class Proved:
+class Verified:
     """What servers go by: the signature, the ONNX form if it was tried, and whether the native one may answer several
     requests together; None is not known, and servers look themselves."""
 
@@ -44,34 +44,36 @@ class Proved:
     batching: bool | None = None
 
 
-def proved(form: Native, model: Model, signature: Signature, training: pd.DataFrame, holdout: pd.DataFrame) -> Proved:
-    """Return what a model proves of itself.
+def verify(
+    form: StoredModel, model: Model, signature: Signature, training: pd.DataFrame, holdout: pd.DataFrame
+) -> Verified:
+    """Return what the checks of a model found.
 
     Nothing that the checks raise fails a run: a check that fails verifies nothing, and the native form serves.
     """
     try:
         noted = signature_categories.noted(signature_nulls.noted(signature, model, holdout), model, holdout)
         noted = signature_ranges.noted(noted, model, training)
-        proof = Proof(form, model, noted, training, holdout)
-        converted = convert.convert(model, holdout, proof.report)
+        verification = Verification(form, model, noted, training, holdout)
+        converted = model.framework.convert(model, holdout, verification.report)
     except Exception as error:  # estimators may be anybody's code
-        return Proved(signature, Converted(None, _failed(error)))
-    return Proved(noted if converted.content is None else proof.signature, converted, proof.batching())
+        return Verified(signature, Converted(None, _failed(error)))
+    return Verified(noted if converted.content is None else verification.signature, converted, verification.batching())
 
 
 def _failed(error: Exception) -> ParityReport:
     _log.warning("the check of the model's forms failed", exc_info=error)
-    return ParityReport(passed=False, rows=0, reason=f"the check itself failed: {convert.told(error)}")
+    return ParityReport(passed=False, rows=0, reason=f"the check itself failed: {summary(error)}")
 
 
-class Proof:
+class Verification:
     """The check of one model.
 
     `signature`: what servers go by; of a graph that was compared last, with the ranges in which it answers.
     """
 
     def __init__(
-        self, form: Native, model: Model, signature: Signature, training: pd.DataFrame, holdout: pd.DataFrame
+        self, form: StoredModel, model: Model, signature: Signature, training: pd.DataFrame, holdout: pd.DataFrame
     ) -> None:
         self.signature = signature
         self._form = form
@@ -83,21 +85,20 @@ class Proof:
         self._check: Check | None = None
 
     def report(self, content: bytes) -> ParityReport:
-        """Return how a graph compares; where that cannot be told, it is not verified."""
+        """Return how a graph compares; where that is not known, it is not verified."""
         try:
             return self._report(content)
         except Exception as error:  # the search for rows looks into estimators that may be anybody's code
             return _failed(error)
 
     def _report(self, content: bytes) -> ParityReport:
-        from tidemill_runtime.frameworks.onnx_model import OnnxModel
-
         self.signature = signature_ranges.narrowed(self._open, content, self._model, self._holdout)
         self._check = self._new_check()
         with tempfile.TemporaryDirectory(prefix="tidemill-onnx-") as folder:
-            path = Path(folder) / ONNX_FILE
+            path = Path(folder) / FORMATS["onnx"].file
             path.write_bytes(content)
-            form = OnnxModel(path, Schema(self.signature), manifest(self._model, self.signature), threads=1)
+            described = manifest(self._model, self.signature)
+            form = frameworks.of_format("onnx").open("onnx", path, Schema(self.signature), described, threads=1)
         with threadpool_limits(1):  # one row is asked at a time: threads would cost more than they save
             found = self._check.compared(form)
         return ParityReport(
@@ -105,28 +106,26 @@ class Proof:
         )
 
     def batching(self) -> bool | None:
-        """Return whether the native form gives every row that was tried the same answer alone and in company.
+        """Return whether the native form gives every row that was tried the same answer alone and in a batch.
 
-        None where that cannot be told.
+        None where that is not known.
         """
         try:
             check = self._check or self._new_check()
             with threadpool_limits(1):
-                return not check.company()
+                return not check.batch_difference()
         except Exception as error:
             _log.warning("whether requests may be answered together is left to servers", exc_info=error)
             return None
 
     @cached_property
     def _estimator(self) -> Any:
-        return _loaded(self._form)
+        return native.load(self._form)
 
     def _new_check(self) -> Check:
-        from tidemill_runtime.frameworks.scikit_learn.native_model import NativeModel
-
-        schema = Schema(self.signature)
-        native_form = NativeModel(self._estimator, schema, manifest(self._model, self.signature))
-        steps = thresholds(self._estimator, schema.names)
+        framework, schema = self._model.framework, Schema(self.signature)
+        native_form = framework.serve(self._estimator, schema, manifest(self._model, self.signature))
+        steps = framework.thresholds(self._estimator, schema.names)
         made = rows.blocks(schema, known(self._training, schema), steps, int(rows.LIMIT * self._share))
         with threadpool_limits(1):
             return Check(native_form, schema, made, alone=self._share)
@@ -168,14 +167,6 @@ def _column(values: "pd.Series[Any]") -> Array:
     if kind == "INT64":
         return values.to_numpy()
     return values.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def _loaded(form: Native) -> Any:
-    if form.form == "skops":
-        return native.load_skops(form.content)
-    import joblib
-
-    return joblib.load(io.BytesIO(form.content))
 
 
 def manifest(model: Model, signature: Signature) -> ModelManifest:

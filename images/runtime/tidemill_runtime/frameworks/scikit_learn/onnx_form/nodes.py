@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tidemill_runtime.trainer.model.inspection import Values
+from tidemill_runtime.model.frame import Array
 
 
 class NoExactFormError(Exception):
@@ -34,7 +34,7 @@ class Graph:
         self.add(kind, inputs, [name], attributes)
         return name
 
-    def constant(self, values: Values) -> str:
+    def constant(self, values: Array) -> str:
         """Add a constant tensor (single or double precision, 64 bit integers, text) and return its name."""
         from onnx import TensorProto
 
@@ -68,7 +68,7 @@ class Graph:
         self.node("Cast", [values], wanted.full_name, to=guess_proto_type(wanted.type))
 
 
-def tensor(values: Values) -> Any:
+def tensor(values: Array) -> Any:
     """Return values as a tensor of doubles for an attribute."""
     from onnx import numpy_helper
 

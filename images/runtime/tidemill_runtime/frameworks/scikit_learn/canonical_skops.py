@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip entry can say
+_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip entry can hold
 _SCHEMA = "schema.json"
 
 
@@ -66,7 +66,7 @@ class _Writer:
         return result
 
     def _id(self, value: dict[str, Any]) -> int:
-        # Whether two equal constants are one object is the interpreter's whim, so constants are told apart by
+        # Whether two equal constants are one object depends on the interpreter, so constants are distinguished by
         # content; objects that can change keep their identity, a model may share them on purpose.
         key: object = value["__id__"]
         if value.get("__loader__") == "JsonNode":
@@ -100,7 +100,7 @@ def _array(data: bytes) -> bytes:
     for name in array.dtype.names:
         clean[name] = array[name]
     if {"left_child", "missing_go_to_left"} <= set(array.dtype.names):
-        clean["missing_go_to_left"][clean["left_child"] == -1] = 0  # a leaf sends nobody anywhere
+        clean["missing_go_to_left"][clean["left_child"] == -1] = 0  # has no meaning in a leaf
     output = io.BytesIO()
     np.save(output, clean, allow_pickle=False)
     return output.getvalue()

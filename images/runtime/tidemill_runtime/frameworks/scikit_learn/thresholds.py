@@ -1,6 +1,6 @@
 """Where a fitted model changes its answer by a step, in terms of its input columns.
 
-Trees split, binarizers and bins cut, encoders know some values and no others. A step is told in an input column
+Trees split, binarizers and bins cut, encoders know some values and no others. A step is known in an input column
 where nothing, or something that can be undone column by column (a scaler, an imputer), stands between the two.
 """
 

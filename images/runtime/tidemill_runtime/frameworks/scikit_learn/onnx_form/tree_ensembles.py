@@ -6,7 +6,7 @@ Here leaves keep scikit-learn's own values and are added in double precision in 
 of the greatest sums wins. Branches hold numbers that divide all doubles as scikit-learn's thresholds do,
 and missing values go where they went at training.
 
-This module knows nodes and leaves only; which graphs are published is decided by the parity check in `onnxform`.
+This module knows nodes and leaves only; which graphs are published is decided by the parity check in `convert`.
 """
 
 import contextlib
@@ -17,8 +17,15 @@ from typing import Any
 import numpy as np
 
 from tidemill_runtime.frameworks.scikit_learn.estimators import parts
-from tidemill_runtime.trainer.model.inspection import Values
-from tidemill_runtime.trainer.onnx.nodes import Graph, NoExactFormError, NoFormError, double, integer, tensor
+from tidemill_runtime.frameworks.scikit_learn.onnx_form.nodes import (
+    Graph,
+    NoExactFormError,
+    NoFormError,
+    double,
+    integer,
+    tensor,
+)
+from tidemill_runtime.model.frame import Array
 
 
 @dataclass(frozen=True)
@@ -28,13 +35,13 @@ class Tree:
     `weights` is [nodes, n], what a leaf adds to the sums `target`, `target` + 1, …
     """
 
-    is_leaf: Values
-    left: Values
-    right: Values
-    feature: Values
-    threshold: Values  # left when x <= threshold, x being a double
-    missing_left: Values
-    weights: Values
+    is_leaf: Array
+    left: Array
+    right: Array
+    feature: Array
+    threshold: Array  # left when x <= threshold, x being a double
+    missing_left: Array
+    weights: Array
     target: int = 0
 
 
@@ -46,7 +53,7 @@ def has_trees(estimator: Any) -> bool:
 
 @contextlib.contextmanager
 def exact_trees() -> Iterator[None]:
-    """Let skl2onnx convert trees by this module. It has to be told for the whole process; not for several threads."""
+    """Let skl2onnx convert trees by this module. It is registered for the whole process; not for several threads."""
     from skl2onnx.common import _registration
 
     pool = _registration._converter_pool
@@ -60,7 +67,7 @@ def exact_trees() -> Iterator[None]:
         pool.update(originals)
 
 
-def doubles(thresholds: Values) -> Values:
+def doubles(thresholds: Array) -> Array:
     """Return for each threshold t the greatest double w: `x <= w` is `float32(x) <= t` for every double x.
 
     scikit-learn's trees (not its histogram boosting) round what they are given to single precision.
@@ -70,7 +77,7 @@ def doubles(thresholds: Values) -> Values:
     above = np.nextafter(below, np.float32(np.inf))
     middle = (below.astype(np.float64) + above.astype(np.float64)) / 2  # exact: neighbours in single precision
     # The middle itself rounds to that neighbour which is even.
-    found: Values = np.where(middle.astype(np.float32) == below, middle, np.nextafter(middle, -np.inf))
+    found: Array = np.where(middle.astype(np.float32) == below, middle, np.nextafter(middle, -np.inf))
     return found
 
 
@@ -137,7 +144,7 @@ def _boosting_regressor(graph: Graph) -> None:
     graph.result(graph.node("Exp", [sums]) if link == "LogLink" else sums, 0)
 
 
-def _boosted(graph: Graph) -> tuple[list[Tree], Values]:
+def _boosted(graph: Graph) -> tuple[list[Tree], Array]:
     """Return the trees of a boosted ensemble and what its sums start from, [sums]."""
     model = graph.model
     if hasattr(model, "_predictors"):
@@ -217,7 +224,7 @@ def _tree(tree: Any, rate: float = 1.0, target: int = 0) -> Tree:
     )  # fmt: skip
 
 
-def _histogram_tree(nodes: Values, target: int, rounded: bool) -> Tree:
+def _histogram_tree(nodes: Array, target: int, rounded: bool) -> Tree:
     """Return a tree whose thresholds are compared with doubles, or `rounded` with what was rounded to single."""
     if nodes["is_categorical"].any():
         raise NoFormError("histogram boosting with categorical features")
@@ -244,10 +251,10 @@ def _ensemble(graph: Graph, kind: str, trees: list[Tree], **attributes: Any) -> 
 
 def _attributes(trees: list[Tree], part: str) -> dict[str, Any]:
     """Return the attributes of ONNX's tree ensembles (ai.onnx.ml 3); `part` is what leaves add to: class or target."""
-    found: dict[str, list[Values]] = {}
+    found: dict[str, list[Array]] = {}
     for number, tree in enumerate(trees):
         leaf, count = tree.is_leaf, len(tree.is_leaf)
-        # Zeros say nothing, but every leaf needs an entry.
+        # Zeros change nothing, but every leaf needs an entry.
         kept = leaf[:, None] & ((tree.weights != 0) | (np.arange(tree.weights.shape[1]) == 0))
         nodes, targets = np.nonzero(kept)
         columns = {

@@ -1,0 +1,169 @@
+"""What a family of models is to the trainer, to servers and to the parity check: one `Framework` object.
+
+The trainer judges a fitted model by its methods (`estimator_methods`), whatever library it comes from; all else that it
+needs to know about the library is asked of the family. What a family has no use for keeps its default here. Methods
+import their libraries when they are called: a server imports only the family that it serves, and no pandas for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from tidemill_contracts.artifact import ModelManifest, ParityReport, Task
+from tidemill_contracts.formats import Format
+from tidemill_runtime.model.errors import StartError
+from tidemill_runtime.model.frame import Array, Schema
+from tidemill_runtime.model.prediction import Predictor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+
+class FrameworkError(Exception):
+    """A family cannot take, store or load a model; `reason` is one PascalCase word, the message is for its author."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ServedModel(Predictor, Protocol):
+    """A model as a server asks it; `platform` is the Open Inference Protocol's name of what computes."""
+
+    platform: str
+
+
+class FittedModel(Protocol):
+    """A fitted model as the trainer knows it."""
+
+    @property
+    def estimator(self) -> Any:
+        """The family's object, with the methods that `estimator_methods` names."""
+
+    @property
+    def task(self) -> Task:
+        """What it does."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it takes, in its order."""
+
+    @property
+    def frame(self) -> bool:
+        """Whether it takes a DataFrame, not a matrix."""
+
+    def outputs(self, features: pd.DataFrame) -> dict[str, Array]:
+        """Return every output by name in the order of the signature, the prediction first."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a family says about a fitted model: its `FittedModel` properties, and a classifier's classes."""
+
+    estimator: Any
+    task: Task
+    columns: tuple[str, ...]
+    frame: bool
+    classes: Array | None  # of a classifier of one target
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model as bytes, in the main format of its version."""
+
+    form: Format
+    file: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Converted:
+    """ONNX bytes that passed the parity check, or None; the report says why."""
+
+    content: bytes | None
+    report: ParityReport
+
+
+Verify = Callable[[bytes], ParityReport]
+"""Compares a graph with the native form, both behind the server's rules."""
+
+
+class Framework:
+    """A family of models; as it is here, one of which nothing can be loaded."""
+
+    name = "another format"
+    expects = ""
+    """What training code returns for this family, for messages; "": it cannot."""
+    packages: tuple[str, ...] = ()
+    """Distributions whose versions are recorded in the lineage of its models, beside those that are in every one."""
+
+    def recognises(self, trained: object) -> bool:
+        """Return whether what training code returned is a model of this family."""
+        return False
+
+    def describe(self, trained: Any, features: pd.DataFrame, target: pd.Series[Any] | None = None) -> Description:
+        """Return what a model is; `features` are rows for it, `target` the truth of the training rows.
+
+        Raises:
+            FrameworkError: it is none that can be asked, or takes columns that `features` has not.
+        """
+        raise FrameworkError("Unservable", f"models of {self.name} are not loaded")
+
+    def store(self, estimator: Any, *, allow_pickle: bool) -> StoredModel:
+        """Return the native form: the same bytes for the same model, in any process.
+
+        Raises:
+            FrameworkError: UntrustedType, servers would not load it; Unservable, it cannot be stored.
+        """
+        raise FrameworkError("Unservable", f"models of {self.name} are not stored")
+
+    def canonical(self, form: Format, content: bytes) -> bytes:
+        """Return the bytes to store for a model that a program wrote."""
+        return content
+
+    def load(self, form: Format, content: bytes) -> Any:
+        """Return the model in a stored form, for `describe`. Whoever loads a pickle has seen that spec allows it.
+
+        Raises:
+            FrameworkError: UntrustedType, it holds what is not loaded.
+            Exception: it is broken; of any type.
+        """
+        raise FrameworkError("Unservable", f"models of {self.name} are not loaded")
+
+    def convert(self, model: FittedModel, holdout: pd.DataFrame, verify: Verify | None = None) -> Converted:
+        """Return the ONNX form of a model; a graph that repeats its answers is given to `verify`, which decides."""
+        return Converted(None, ParityReport(passed=False, rows=0, reason="there is no converter"))
+
+    def thresholds(self, estimator: Any, names: Sequence[str]) -> list[Array]:
+        """Return for each input column the values at which the model changes its answer by a step, sorted."""
+        return [np.empty(0) for _ in names]
+
+    def refused_categories(self, error: Exception) -> str | None:
+        """Return the values that a model refused as unknown categories, as it lists them; None for other errors."""
+        return None
+
+    def known_categories(self, estimator: Any) -> set[str]:
+        """Return every text that the model knows as a category."""
+        return set()
+
+    def serve(self, estimator: Any, schema: Schema, manifest: ModelManifest) -> ServedModel:
+        """Return a loaded model as servers ask it.
+
+        Raises:
+            StartError: FormatUnsupported.
+        """
+        raise StartError("FormatUnsupported", f"models of {self.name} are not served")
+
+    def open(self, form: Format, path: Path, schema: Schema, manifest: ModelManifest, threads: int) -> ServedModel:
+        """Return the model in a verified file as servers ask it; it may compute on that many threads.
+
+        Raises:
+            StartError: ModelLoadFailed, or FormatUnsupported (it holds what is not loaded).
+        """
+        raise StartError("FormatUnsupported", f"models of {self.name} are not served")

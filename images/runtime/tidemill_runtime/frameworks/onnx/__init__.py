@@ -1,0 +1,40 @@
+"""ONNX graphs: the second form of models of other families, and models that a program wrote as ONNX alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tidemill_contracts.artifact import ModelManifest
+from tidemill_contracts.formats import Format
+from tidemill_runtime.frameworks.base import Description, Framework, ServedModel
+from tidemill_runtime.model.frame import Schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+
+class Onnx(Framework):
+    """See the module. `load` gives a graph's bytes: what it is is seen with the columns that it is asked."""
+
+    name = "ONNX"
+
+    def describe(self, trained: Any, features: pd.DataFrame, target: pd.Series[Any] | None = None) -> Description:
+        """Return what a graph is: a classifier of the target's classes where its first output is no float."""
+        from tidemill_runtime.frameworks.onnx import estimator
+
+        return estimator.describe(trained, features, target)
+
+    def load(self, form: Format, content: bytes) -> bytes:
+        """Return the graph as it is."""
+        return content
+
+    def open(self, form: Format, path: Path, schema: Schema, manifest: ModelManifest, threads: int) -> ServedModel:
+        """Return the graph in a file, computed by ONNX Runtime."""
+        from tidemill_runtime.frameworks.onnx.served_model import OnnxModel
+
+        return OnnxModel(path, schema, manifest, threads)
+
+
+FRAMEWORK = Onnx()
