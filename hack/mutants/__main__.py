@@ -20,7 +20,6 @@ from hack.mutants.suite import SuiteError
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "operator"
 TARGETS = ("tidemill/**/policy/**/*.py", "tidemill/engine/*.py")
-TESTS = ("tests/unit",)
 
 
 def modules() -> dict[str, Module]:
@@ -51,7 +50,7 @@ def main() -> int:
     print(f"planting {len(faults)} faults, {arguments.jobs} at a time", file=sys.stderr)
     try:
         with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
-            judge = Judge(known, SOURCE / "tidemill", TESTS, arguments.jobs, Path(scratch))
+            judge = Judge(known, SOURCE / "tidemill", arguments.tests, arguments.jobs, Path(scratch))
             results = judge.results(faults)
     except SuiteError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -65,6 +64,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, metavar="N", help="so many faults, chosen by the seed, instead of all")
     parser.add_argument("--seed", type=int, default=13, metavar="N")
     parser.add_argument("--only", default="*", metavar="GLOB", help="only modules of such names: '*.engine.queue'")
+    parser.add_argument("--tests", default=["tests/unit"], nargs="+", metavar="FOLDER", help="only these may notice")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N")
     parser.add_argument("--goal", type=float, default=95.0, metavar="PERCENT", help="how many must be noticed")
     parser.add_argument("--list", action="store_true", help="name the faults, plant none")

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
+from tests.support import manifests
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
 Obj = Mapping[str, Any]
@@ -23,7 +23,7 @@ KStatus = Literal["Current", "InProgress", "Failed", "Terminating"]
 
 DEFAULT_STATUS = {
     name: document["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"]
-    for document in (yaml.safe_load(f.read_text()) for f in sorted(CRDS.glob("tidemill.io_*.yaml")))
+    for document in (manifests.read(f) for f in sorted(CRDS.glob("tidemill.io_*.yaml")))
     for name in [document["spec"]["names"]["kind"]]
 }
 """The status of a new object by kind, as the CRDs in the repository say."""

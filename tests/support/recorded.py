@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from tests.support import manifests
 
 ROOT = Path(__file__).resolve().parents[2]
 ARGOCD = ROOT / "manifests" / "gitops" / "argocd" / "resource_customizations" / "tidemill.io" / "_"
@@ -34,11 +34,11 @@ def load() -> list[Recorded]:
     assert {f.stem for f in files} == argocd.keys() == flux.keys(), (
         "a recorded state has no expectation, or the reverse"
     )
-    return [Recorded(f.stem, yaml.safe_load(f.read_text()), argocd[f.stem], flux[f.stem]) for f in files]
+    return [Recorded(f.stem, manifests.read(f), argocd[f.stem], flux[f.stem]) for f in files]
 
 
 def _tests(file: Path) -> list[dict[str, Any]]:
-    return list(yaml.safe_load(file.read_text())["tests"])
+    return list(manifests.read(file)["tests"])
 
 
 RECORDED = load()

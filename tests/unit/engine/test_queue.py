@@ -3,6 +3,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from tests.unit.engine.fakes import FakeClock
 
 from tidemill.core.plan import Key
@@ -99,6 +100,89 @@ async def test_backoff_doubles_up_to_five_minutes_and_forgets() -> None:
     assert q.add_rate_limited(A) == 1
     assert q.add_rate_limited(B, at_least=7) == 7
     q.shut_down()
+
+
+async def test_jitter_stretches_the_delay_and_five_minutes_are_the_most_all_the_same() -> None:
+    q = WorkQueue("test", FakeClock(), jitter=lambda: 1.2)
+    assert q.add_rate_limited(A) == pytest.approx(1.2)
+    assert q.add_rate_limited(A) == pytest.approx(2.4)
+    assert q.failures(A) == 2
+    assert q.failures(B) == 0
+    assert [q.add_rate_limited(A) for _ in range(10)][-1] == MAX_DELAY_SECONDS == 300
+    assert q.add_rate_limited(B, at_least=400) == 400, "who was told to wait longer waits longer"
+
+
+async def test_delays_spread_by_a_fifth_to_both_sides() -> None:
+    q = WorkQueue("test", FakeClock())
+    delays = []
+    for _ in range(200):
+        delays.append(q.add_rate_limited(A))
+        q.forget(A)
+    assert 0.8 <= min(delays) < 0.9
+    assert 1.1 < max(delays) <= 1.2
+
+
+async def test_no_delay_is_at_once_and_a_short_one_is_not() -> None:
+    clock = FakeClock()
+    q = WorkQueue("test", clock)
+    q.add_after(A, 0)
+    assert len(q) == 1
+    q.add_after(B, 0.5)
+    assert len(q) == 1
+    clock.advance(0.5)
+    assert len(q) == 2
+
+
+async def test_one_key_wakes_one_worker_and_who_has_gone_is_not_kept() -> None:
+    q = queue()
+    workers = [asyncio.create_task(q.get()) for _ in range(3)]
+    await asyncio.sleep(0)
+    workers[2].cancel()
+    await asyncio.wait([workers[2]])
+    q.add(A)
+    assert [future.done() for future in q._signal].count(True) == 1
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [worker.done() for worker in workers].count(False) == 1
+    q.shut_down()
+    await asyncio.wait(workers)
+    assert q._signal == set()
+
+
+async def test_what_was_due_later_is_cancelled_with_the_queue_and_nothing_is_due_afterwards() -> None:
+    clock = FakeClock()
+    q = WorkQueue("test", clock)
+    q.add_after(A, 5)
+    q.shut_down()
+    q.add_after(B, 5)
+    assert [timer.cancelled for timer in clock.timers] == [True]
+
+
+async def test_what_the_metrics_say() -> None:
+    def said(name: str) -> float | None:
+        return REGISTRY.get_sample_value(name, {"name": "of-metrics"})
+
+    clock = FakeClock()
+    q = WorkQueue("of-metrics", clock, jitter=lambda: 1.0)
+    q.add(A)
+    q.add(A)
+    assert (said("workqueue_depth"), said("workqueue_adds_total")) == (1, 1)
+    clock.advance(3)
+    await q.get()
+    assert (said("workqueue_depth"), said("workqueue_queue_duration_seconds_sum")) == (0, 3)
+    clock.advance(5)
+    q.add(B)
+    await q.get()
+    clock.advance(2)
+    assert said("workqueue_unfinished_work_seconds") == 7 + 2
+    assert said("workqueue_longest_running_processor_seconds") == 7
+    q.done(A)
+    q.done(B)
+    assert (said("workqueue_work_duration_seconds_sum"), said("workqueue_work_duration_seconds_count")) == (9, 2)
+    assert said("workqueue_unfinished_work_seconds") == 0
+    assert said("workqueue_longest_running_processor_seconds") == 0
+    q.add_rate_limited(A)
+    assert said("workqueue_retries_total") == 1
 
 
 async def test_shut_down_hands_nothing_out_and_drains() -> None:
