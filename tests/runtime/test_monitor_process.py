@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.support import packages
 from tests.support.monitoring import DOORS, batch, config, reference
 
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
@@ -36,6 +37,7 @@ class Process:
         self.url = f"http://127.0.0.1:{self.ports['http']}"
         self._environment = {
             **os.environ,
+            **packages.as_in_image("monitor"),
             MONITOR_CONFIG_ENV: settings.to_json(),
             "TIDEMILL_MONITOR_HOST": "127.0.0.1",
             **{f"TIDEMILL_MONITOR_{name.upper()}_PORT": str(port) for name, port in self.ports.items()},

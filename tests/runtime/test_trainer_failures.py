@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sklearn.datasets import load_iris
 from tests.runtime.conftest import Trainer
-from tests.support import training_code
+from tests.support import packages, training_code
 
 from tidemill_contracts.training import (
     TERMINATION_MESSAGE_LIMIT,
@@ -195,6 +195,7 @@ class TestTerminationMessage:
 def environment(trainer: Trainer, config: TrainerConfig) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"},
+        **packages.as_in_image("trainer"),
         "TIDEMILL_TRAINER_CONFIG": config.to_json(),
         "TIDEMILL_TERMINATION_LOG": str(trainer.root / "message"),
     }
