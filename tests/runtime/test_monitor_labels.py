@@ -157,6 +157,20 @@ def test_a_maximum_is_a_limit_too(tmp_path: Path) -> None:
     assert (version.performance.value, version.performance.degraded) == (2.5, True)
 
 
+def test_an_early_label_that_is_too_large_does_not_cost_the_batch_of_its_prediction(tmp_path: Path) -> None:
+    price = NumericProfile(name="price", edges=(1.0,), counts=(5, 5), missing=0, mean=1.0, std=1.0)
+    profile = ReferenceProfile(rows=10, features=(), prediction=price)
+    digest = "sha256:" + "c" * 64
+    with running(settings(tmp_path, metric="mae", min=None, max=9.0), Clock(START + 3 * HOUR)) as monitor:
+        monitor.add_reference(reference(digest, "price-1", profile)).result()
+        assert post(monitor, 1, [1e200]).count("pending") == 1
+        monitor.add_batch(batch(1, 10, digest=digest, at=START, columns={}, predictions=[1.5] * 10)).result()
+        labels = [Feedback(id=f"p1/{row}", label=4.0) for row in range(1, 10)]
+        assert monitor.add_feedback(labels).result().count("joined") == 9
+        (version,) = monitor.report(digest).versions
+    assert (version.rows, version.performance and version.performance.value) == (10, 2.5)
+
+
 @pytest.mark.parametrize("metric", ["rmse", "roc_auc"])
 def test_a_metric_that_cannot_be_computed_says_why(tmp_path: Path, metric: str) -> None:
     with running(settings(tmp_path, metric=metric), Clock(START + 3 * HOUR)) as monitor:

@@ -137,6 +137,12 @@ def test_labels_that_are_no_numbers_are_noted_and_left_out() -> None:
     assert performance.metric("mae", total, PRICE) == (2.0, "1 labels or predictions are not numbers")
 
 
+@pytest.mark.parametrize(("prediction", "label"), [(0.0, 1e200), (0.0, -1e308), (-1.7e308, 1.7e308), (1e200, 0.0)])
+def test_numbers_whose_square_no_float_holds_are_noted_and_left_out(prediction: float, label: float) -> None:
+    total = sums(PRICE, [(prediction, None, label), (2.0, None, 4.0)])
+    assert performance.metric("rmse", total, PRICE) == (2.0, "1 labels or predictions are not numbers")
+
+
 def test_a_metric_of_no_labels_has_no_value() -> None:
     assert performance.metric("accuracy", {}, TWO)[0] is None
     assert performance.metric("rmse", {}, PRICE)[0] is None

@@ -22,7 +22,7 @@ _PREDICTIONS: Final[dict[MetricTask, str]] = {"classification": "classes", "regr
 _CELL: Final = "confusion "
 _CLASS_LENGTH: Final = 100
 _OTHER: Final = "(other labels)"
-_INVALID: Final = "invalid"  # labels that are no number, for a regression
+_INVALID: Final = "invalid"  # labels that are no number, or none that can be squared, for a regression
 _EPSILON: Final = 2.220446049250313e-16  # log_loss clips probabilities here, as scikit-learn does for 64-bit floats
 
 
@@ -56,12 +56,16 @@ def _error_moments(profile: NumericProfile, prediction: Value, label: Value) -> 
     if y is None or p is None:
         return {_INVALID: 1.0}
     centred = y - (profile.mean or 0.0)  # keeps the sum of squares exact when values are large and alike
+    error = y - p
+    squares = error * error, centred * centred
+    if not all(map(math.isfinite, squares)):  # beyond 1e154
+        return {_INVALID: 1.0}
     return {
         "count": 1.0,
-        "absolute_error": abs(y - p),
-        "squared_error": (y - p) ** 2,
+        "absolute_error": abs(error),
+        "squared_error": squares[0],
         "label": centred,
-        "label_squared": centred**2,
+        "label_squared": squares[1],
     }
 
 
