@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tidemill.api import base as api
 from tidemill.api.base import API_VERSION
+from tidemill.api.v1alpha1 import KINDS, ModelVersion, TrainingRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,12 @@ class Resource:
         return "/".join(parts)
 
 
+def _own(kind: type[api.Resource], *, is_record: bool) -> Resource:
+    return Resource(API_VERSION, kind.INFO.kind, kind.INFO.plural, write_once=is_record, counted=is_record)
+
+
 _ALL = (
-    Resource(API_VERSION, "TrainingPipeline", "trainingpipelines"),
-    Resource(API_VERSION, "TrainingRun", "trainingruns", write_once=True, counted=True),
-    Resource(API_VERSION, "ModelVersion", "modelversions", write_once=True, counted=True),
-    Resource(API_VERSION, "ModelDeployment", "modeldeployments"),
-    Resource(API_VERSION, "ModelMonitor", "modelmonitors"),
+    *(_own(kind, is_record=kind in (TrainingRun, ModelVersion)) for kind in KINDS),
     Resource("v1", "ConfigMap", "configmaps", metadata_only=True, field_selector="metadata.name!=kube-root-ca.crt"),
     Resource("v1", "Service", "services", metadata_only=True),
     Resource("v1", "Pod", "pods"),
