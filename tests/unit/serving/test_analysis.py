@@ -137,3 +137,59 @@ def test_message_tells_value_limit_and_sample() -> None:
     got = analysis.judge(Analysis.model_validate(ANALYSIS), found, STABLE, CANDIDATE, NOW)
     assert got.message == "ErrorRatio 0.05 is above 0.01 (100 requests in 15 s)"
     assert (got.checks[0].value, got.checks[0].limit) == (0.05, 0.01)
+
+
+def judged(found, *checks):
+    wanted = Analysis.model_validate({**ANALYSIS, "checks": list(checks)})
+    return analysis.judge(wanted, found, STABLE, CANDIDATE, NOW)
+
+
+@pytest.mark.parametrize("share", [50, 95, 99])
+def test_each_quantile_is_the_one_that_it_is_named_after(share: int) -> None:
+    """Of latencies that are spread evenly up to 100 ms."""
+    check = {"metric": f"LatencyP{share}Milliseconds"}
+    found = measurement(stable=(1, stats(0)), candidate=(2, slow(100)))
+    assert judged(found, {**check, "max": share + 0.1}).verdict == "Successful"
+    assert judged(found, {**check, "max": share - 0.1}).verdict == "Failed"
+
+
+def test_a_ratio_to_less_than_a_millisecond_is_one_to_a_millisecond() -> None:
+    check = {"metric": LATENCY, "maxRatioToStable": 2}
+    at = measurement(stable=(1, slow(0.1)), candidate=(2, slow(4)))
+    above = measurement(stable=(1, slow(0.1)), candidate=(2, slow(4.02)))
+    assert p50(slow(4)) == 2
+    assert [judged(found, check).verdict for found in (at, above)] == ["Successful", "Failed"]
+
+
+def test_without_statistics_there_is_nothing_but_an_error_of_bounded_length() -> None:
+    got = judged(
+        measurement(stable=(1, stats(9)), candidate=(2, stats(9)), missing=("x" * 2000,)), BOUNDS["ratio at"][0]
+    )
+    assert (got.verdict, got.requests, got.checks, len(got.message)) == ("Error", 0, [], 1024)
+
+
+def test_only_what_is_bad_is_told_and_all_when_all_is_well() -> None:
+    checks = ({"metric": "ErrorRatio", "max": 0.01}, {"metric": LATENCY, "max": 100})
+    bad = judged(measurement(stable=(1, stats(100)), candidate=(2, stats(100, 5))), *checks)
+    assert bad.message == "ErrorRatio 0.05 is above 0.01 (100 requests in 15 s)"
+    good = judged(measurement(stable=(1, stats(100)), candidate=(2, stats(100))), *checks)
+    assert good.message.startswith("ErrorRatio 0 is within 0.01; LatencyP50Milliseconds ")
+
+
+def test_without_observations_a_latency_has_no_value() -> None:
+    silent = measurement(stable=(1, stats(100)), candidate=(2, ClusterStats(100, 0, {})))
+    got = judged(silent, {"metric": LATENCY, "max": 50, "maxRatioToStable": 2})
+    assert (got.verdict, got.checks[0].value, got.checks[0].limit) == ("Inconclusive", None, 50)
+    assert got.message.startswith("LatencyP50Milliseconds has no value")
+
+
+@pytest.mark.parametrize(("most", "limit"), [(500, 26.0), (26.5, 26.0), (25.5, 25.5)])
+def test_of_two_limits_the_lower_is_told(most: float, limit: float) -> None:
+    found = measurement(stable=(1, slow(40)), candidate=(2, slow(40)))
+    got = judged(found, {"metric": LATENCY, "max": most, "maxRatioToStable": 1.3})
+    assert (got.verdict, got.checks[0].limit) == ("Successful", limit)
+
+
+def test_values_are_told_with_four_digits() -> None:
+    got = judged(measurement(stable=(1, stats(0)), candidate=(2, stats(300, 100))), {"metric": "ErrorRatio", "max": 1})
+    assert got.checks[0].value == 0.3333

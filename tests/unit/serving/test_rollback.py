@@ -82,3 +82,16 @@ def test_a_newer_version_after_a_return_is_rolled_out_in_steps() -> None:
     found = asked(status=status, versions=(version(1), version(2), version(3)), workloads=(workload(1), workload(3)))
     after, reasons = decide(found)
     assert brief(after) == (1, 3, 0) and reasons == ["RolloutStarted", "CanaryStep"]
+
+
+def test_of_several_requests_the_newest_is_served() -> None:
+    older = replace(REQUEST, id="r9", message="older", time=ago(20))
+    state, _ = decide(asked(older, REQUEST))
+    assert (state.rollback, state.failed[0].message) == ("r1", REQUEST.message)
+    twin = replace(REQUEST, id="r2")
+    assert decide(asked(twin, REQUEST))[0].rollback == "r2", "of the same second the one of the later id"
+
+
+def test_what_a_request_says_is_kept_within_bounds() -> None:
+    state, _ = decide(asked(replace(REQUEST, message="x" * 2000)))
+    assert len(state.failed[0].message) == 1024

@@ -28,6 +28,7 @@ from tidemill.core.plan import Plan
 from tidemill.serving import plan
 from tidemill.serving.policy import rollback_marks
 from tidemill.serving.snapshot import PodFailure, RollbackRequest, Snapshot
+from tidemill.serving.state import State
 
 MARK = {"churn": "AnalysisFailed: too slow"}
 ELSEWHERE = {"shop": "Aborted: by hand"}
@@ -316,3 +317,17 @@ def test_a_monitor_cannot_roll_back_to_what_was_rolled_back_here() -> None:
     )
     state, reasons = decide(found)
     assert brief(state) == (2, None, None) and reasons == ["RollbackImpossible"]
+
+
+@pytest.mark.parametrize(("others", "is_marked"), [(19, True), (20, False)])
+def test_twenty_deployments_mark_a_version_and_no_more(others: int, is_marked: bool) -> None:
+    elsewhere = {f"other-{n}": "Aborted: x" for n in range(others)}
+    found = deployed({}, {"stable": stable(1), "failed_versions": [failed(2)]}, {"rolled_back": elsewhere})
+    assert ("churn-2" in marked(plan.plan(found))) is is_marked
+
+
+def test_a_mark_says_why_within_its_bounds() -> None:
+    wordy = failed(2).model_copy(update={"message": "x" * 2000})
+    found = deployed({}, {"stable": stable(1)})
+    (patch,) = rollback_marks.patches(found, State(), State(failed=(wordy,)))
+    assert len(patch.body["status"]["takenBack"]["churn"]["message"]) == 1024

@@ -393,3 +393,50 @@ def test_promotion_keeps_the_way_back() -> None:
     state, _ = decide(canary(status=in_step(1, 60)))
     assert state.previous is not None and state.previous.version == "churn-1"
     assert state.stable is not None and state.stable.since == NOW
+
+
+def events(found):
+    """The sentences of one pass."""
+    before = rollout.State.of(found.status)
+    return [e.message for e in rollout.decide(found, before, target.choose(found, before)).events]
+
+
+def test_the_first_version_cannot_be_aborted() -> None:
+    """Nothing would serve; the annotation is recorded, so that it does nothing to a later one either."""
+    status = {"candidate": candidate(1)}
+    found = snapshot({}, status, versions=(version(1),), annotations={"tidemill.io/abort": "a"})
+    state, reasons = decide(found)
+    assert (brief(state), reasons, state.abort) == ((None, 1, -1), [], "a")
+
+
+def test_promoting_nothing_is_recorded() -> None:
+    found = snapshot({}, {"stable": stable(2)}, **TWO, annotations={"tidemill.io/promote": "a"})
+    state, reasons = decide(found)
+    assert (brief(state), reasons, state.promote) == ((2, None, None), [], "a")
+
+
+def test_a_candidate_that_gets_no_requests_yet_is_not_judged() -> None:
+    starting = {**TWO, "workloads": (workload(1), workload(2, ready=0))}
+    found = canary(rollout=ANALYSED, measurement=BAD, **starting)
+    state, reasons = decide(found)
+    assert (brief(state), reasons) == ((1, 2, -1), [])
+    assert state.candidate is not None
+    assert state.candidate.last_analysis is None
+
+
+def test_a_ratio_is_one_to_the_stable_version() -> None:
+    check = {"metric": "ErrorRatio", "maxRatioToStable": 2}
+    wanted = {**CANARY, "analysis": {**ANALYSIS, "checks": [check]}}
+    state, _ = decide(canary(rollout=wanted, status=in_step(0, 16), measurement=GOOD))
+    assert state.candidate is not None
+    assert state.candidate.last_analysis is not None
+    assert state.candidate.last_analysis.verdict == "Successful"
+
+
+def test_sentences_name_who_goes_and_who_serves() -> None:
+    aborted = canary(status=in_step(0, 5), annotations={"tidemill.io/abort": "a"})
+    (said,) = events(aborted)
+    assert "churn-2 was rolled back (Aborted: " in said
+    assert said.endswith("churn-1 gets all requests")
+    unwanted = snapshot({}, in_step(0, 5), versions=(version(1),), workloads=TWO["workloads"])
+    assert "churn-2 is no longer wanted; churn-1 keeps serving" in events(unwanted)

@@ -5,6 +5,7 @@ from tests.unit.serving.make import snapshot, stable, version, workload
 
 from tidemill.serving.policy import target
 from tidemill.serving.state import State
+from tidemill_contracts.storage import URI_LIMIT
 
 PIPELINE = {"model": {"pipeline": "churn"}}
 NUMBER = {"model": {"pipeline": "churn", "number": 2}}
@@ -153,3 +154,29 @@ def test_sentences_name_field_and_values() -> None:
     assert "spec.model.version" in target.choose(missing, State()).message
     onnx = snapshot({**PIPELINE, "server": {"runtime": "ONNX"}}, versions=(version(1, formats=("skops",)),))
     assert target.choose(onnx, State()).message == "churn-1 has skops, but spec.server.runtime ONNX needs onnx"
+
+
+def test_the_newest_of_many_is_wanted_although_an_older_one_is_newer_than_the_first() -> None:
+    found = snapshot(PIPELINE, {"stable": stable(2)}, versions=tuple(version(n) for n in (1, 2, 3)))
+    got = target.choose(found, State.of(found.status)).version
+    assert got is not None
+    assert got.name == "churn-3"
+
+
+def test_who_waits_for_approval_is_told_of_the_newest() -> None:
+    waiting = version(3, approved=False)
+    found = snapshot(PIPELINE, versions=(version(2, **PENDING), waiting))
+    assert target.choose(found, State()).message.endswith("churn-3: no decision yet")
+    noted = snapshot(PIPELINE, versions=(version(3, **PENDING),))
+    assert target.choose(noted, State()).message.endswith("churn-3: waits for a decision")
+
+
+@pytest.mark.parametrize(("length", "is_readable"), [(URI_LIMIT, True), (URI_LIMIT + 1, False)])
+def test_a_uri_has_a_longest(length: int, is_readable: bool) -> None:
+    uri = "pvc://models/"
+    found = snapshot(PIPELINE, versions=(version(1, uri=uri + "x" * (length - len(uri))),))
+    got = target.choose(found, State())
+    assert (got.version is not None) is is_readable
+    assert (got.reason, f"longer than {URI_LIMIT} characters" in got.message) == (
+        ("", False) if is_readable else ("FormatNotServable", True)
+    )
