@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from tests.unit.monitoring.make import FULL, SPEC, ago, performance, report, served, snapshot, window
 
+from tidemill.api.v1alpha1.model_monitor import ActionStatus, Evidence
 from tidemill.monitoring import plan
 from tidemill.monitoring.policy import actions, evaluation
 from tidemill.monitoring.snapshot import Snapshot
+from tidemill_contracts.monitoring import ColumnScore
 
 RETRAIN = {**FULL, "actions": {"retrain": {"causes": ["Drift", "Performance"], "cooldownSeconds": 600, "maxPerDay": 2}}}
 ROLLBACK = {**FULL, "actions": {"rollback": {"causes": ["Performance"], "cooldownSeconds": 600, "maxPerDay": 1}}}
@@ -120,3 +122,34 @@ def test_only_the_newest_requests_are_kept() -> None:
     assert len(found.status["actions"]) == 20
     assert found.status["actions"][0]["id"] == "a1" and found.status["actions"][-1]["id"] not in {"a18", "a19"}
     assert SPEC
+
+
+def test_the_cooldown_counts_from_the_last_of_several_requests() -> None:
+    spec = {**FULL, "actions": {"retrain": {"causes": ["Drift"], "cooldownSeconds": 600, "maxPerDay": 9}}}
+    earlier = [{**done("Retrain", seconds, f"r{seconds}"), "cause": "Performance"} for seconds in (3000, 599)]
+    assert decide(snapshot(spec, {"actions": earlier}, read=DRIFT)) == []
+    earlier[1] |= done("Retrain", 600, "r600") | {"cause": "Performance"}
+    assert decide(snapshot(spec, {"actions": earlier}, read=DRIFT)) == ASKED
+
+
+def test_an_id_is_short_and_another_one_for_other_content() -> None:
+    def identity(**changes: Any) -> str:
+        found = snapshot(RETRAIN, read=BAD, served=served(**changes))
+        return actions._identity("Retrain", "Drift", found, Evidence(start=ago(120), end=ago(0)))
+
+    assert len(identity()) == 16
+    assert identity() == identity() != identity(digest="sha256:" + "3" * 64)
+
+
+def test_what_a_request_says_is_kept_within_bounds() -> None:
+    names = (f"{n}{'x' * 400}" for n in range(5))
+    features = tuple(ColumnScore(name=n, test="PSI", score=0.6, threshold=0.2, drifted=True) for n in names)
+    found = snapshot(RETRAIN, read=report(window(2, drift=True), window(1, drift=True, features=features)))
+    (action,) = actions.decide(found, evaluation.evaluate(found))
+    assert len(action.message) == 1024
+
+
+def test_as_long_as_there_is_room_nothing_is_forgotten() -> None:
+    old = [ActionStatus.model_validate(done("Retrain", 600 - n, f"r{n}")) for n in range(5)]
+    new = [ActionStatus.model_validate(done("Retrain", 0, "new"))]
+    assert actions.remember(old, new) == [*old, *new]

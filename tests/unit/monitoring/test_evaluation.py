@@ -277,3 +277,69 @@ def test_a_database_of_a_newer_monitor_stalls_and_says_what_is_kept() -> None:
     assert (ready["status"], ready["reason"], stalled["status"]) == ("False", "DatabaseTooNew", "True")
     for part in ("claim churn-monitor", "schema 3", "monitor:1", "it is not changed", "newer image again"):
         assert part in ready["message"]
+
+
+def said(found: Snapshot, kind: str) -> str:
+    condition = evaluation.evaluate(found).get(kind)
+    assert condition is not None
+    return condition.message
+
+
+def test_a_monitor_that_nobody_has_read_yet_is_told_as_that() -> None:
+    assert said(snapshot(), "DriftDetected") == "the monitor's report has not been read yet"
+    assert said(snapshot(error="connection refused"), "DriftDetected") == "connection refused"
+
+
+@pytest.mark.parametrize(
+    ("since", "started", "expected"),
+    [
+        (ago(36_000), 60, ("Unknown", "NoDataYet")),
+        (None, 60, ("Unknown", "NoDataYet")),
+        (ago(60), 36_000, ("Unknown", "NoDataYet")),
+        (ago(36_000), 36_000, ("False", "NoTraffic")),
+        (None, 36_000, ("False", "NoTraffic")),
+    ],
+)
+def test_predictions_are_missed_since_the_version_serves_and_the_monitor_listens(
+    since: Any, started: float, expected: tuple[str, str]
+) -> None:
+    read = report(last=None, started=started)
+    found = snapshot(read=read, created=72_000, served=served(since=since))
+    assert verdict(found, "DataArriving") == expected
+    if expected[0] == "False":
+        limit = evaluation.silence_limit(found).total_seconds()
+        assert said(found, "DataArriving") == f"no prediction arrived for {limit:.0f} s"
+
+
+def score(name: str, value: float | None) -> ColumnScore:
+    return ColumnScore(name=name, test="PSI", score=value, threshold=0.2, drifted=True)
+
+
+def test_the_worst_feature_is_named_first_and_one_without_a_score_last() -> None:
+    features = (score("none", None), score("low", 0.3), score("high", 0.9))
+    text = evaluation.describe_drift(window(1, drift=True, features=features))
+    assert text == "high (PSI 0.9, limit 0.2), low (PSI 0.3, limit 0.2), none (PSI 0, limit 0.2)"
+
+
+def test_drifted_predictions_are_named_after_the_features() -> None:
+    text = evaluation.describe_drift(window(1, features=(score("a", 0.3),), prediction=score("prediction", 0.5)))
+    assert text == "a (PSI 0.3, limit 0.2), predictions (PSI 0.5)"
+    calm = score("prediction", 0.1).model_copy(update={"drifted": False})
+    assert evaluation.describe_drift(window(1, features=(), drifted_share=0.25, prediction=calm)) == (
+        "share of drifted features 0.25"
+    )
+
+
+def test_quality_is_that_of_the_last_window() -> None:
+    bad, good = window(2, quality_problems=("tenure: 9 % are missing",)), window(1)
+    assert verdict(snapshot(FULL, read=report(bad, good)), "DataQualityDegraded") == ("False", "WithinLimits")
+    again = snapshot(FULL, read=report(good, bad))
+    assert said(again, "DataQualityDegraded") == "tenure: 9 % are missing"
+
+
+def test_performance_says_what_is_needed_and_which_limit_is_exceeded() -> None:
+    assert said(snapshot(FULL, read=report(window(1))), "PerformanceDegraded").startswith("0 labels have arrived")
+    few = report(window(1), performance=performance(0.9, labels=3))
+    assert said(snapshot(FULL, read=few), "PerformanceDegraded").startswith("3 labels have arrived, 10 are needed")
+    bad = report(window(1), performance=performance(0.4, degraded=True))
+    assert said(snapshot(FULL, read=bad), "PerformanceDegraded") == "accuracy is 0.4 on 100 labels; min 0.8"

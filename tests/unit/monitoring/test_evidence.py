@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.unit.monitoring.make import FULL, NOW, WINDOW, ago, performance, report, served, snapshot, window
 
-from tidemill.api.v1alpha1.model_monitor import ActionStatus
-from tidemill.monitoring.policy import actions, evaluation
+from tidemill.api.v1alpha1.model_monitor import ActionStatus, Evidence
+from tidemill.monitoring.policy import actions, evaluation, evidence
 from tidemill.monitoring.snapshot import Snapshot
 from tidemill_contracts.monitoring import MonitorReport
 
@@ -155,3 +155,26 @@ def test_the_last_request_of_each_type_is_not_forgotten() -> None:
     kept = actions.remember([rollback, *retrains[:19]], retrains[19:])
     assert len(kept) == actions.MAX_ACTIONS
     assert kept[0] == rollback and kept[-1].id == "r29"
+
+
+def test_quality_rests_on_the_last_window_alone() -> None:
+    found = snapshot(SPEC, read=report(window(3), window(2), window(1)))
+    assert evidence.of(found, "Quality") == Evidence(start=ago(60), end=ago(0))
+    assert evidence.of(found, "Drift") == Evidence(start=ago(120), end=ago(0))
+    without = {name: section for name, section in SPEC.items() if name != "drift"}
+    assert evidence.of(snapshot(without, read=report(window(2), window(1))), "Quality") == Evidence(
+        start=ago(60), end=ago(0)
+    )
+    assert evidence.of(snapshot(SPEC, read=report()), "Quality") is None
+
+
+def test_without_performance_there_is_nothing_to_rest_on() -> None:
+    assert evidence.of(snapshot(SPEC, read=report(window(1))), "Performance") is None
+    assert evidence.of(snapshot(SPEC), "Performance") is None
+
+
+@pytest.mark.parametrize("missing", ["labels_start", "labels_end"])
+def test_half_a_stretch_of_labels_is_none(missing: str) -> None:
+    """As of a monitor of an older release: it is the present window."""
+    found = evidence.of(snapshot(SPEC, read=labelled(3, 2, **{missing: None})), "Performance")
+    assert found == Evidence(start=NOW, end=NOW + timedelta(seconds=WINDOW))
