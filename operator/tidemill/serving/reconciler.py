@@ -26,7 +26,7 @@ from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
 from tidemill.kube.ownership import PodOwners
 from tidemill.kube.scraper import Answer, Limits, pod_url
-from tidemill.serving import observe, plan, router_stats
+from tidemill.serving import baseline, observe, plan, router_stats
 from tidemill.serving.builders import router as router_builder
 from tidemill.serving.router_stats import Scrape
 from tidemill.serving.runtime_probe import RuntimeProbe
@@ -252,7 +252,7 @@ def _new_base(
     candidate: CandidateStatus, stretch: _Stretch, now: datetime, scrapes: Mapping[str, Scrape]
 ) -> _Base | None:
     """The statistics of the pass that began the stretch, as the status has them; else those of now."""
-    begun = router_stats.decode(candidate.baseline or "{}")
+    begun = baseline.of(candidate)
     if begun:
         return _Base(stretch, stretch[3], begun)
     return _Base(stretch, now, scrapes) if scrapes else None

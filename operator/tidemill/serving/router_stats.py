@@ -7,7 +7,6 @@ whole difference (as Prometheus' `increase` has it).
 from __future__ import annotations
 
 import bisect
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -187,43 +186,6 @@ def _http_stats(codes: Mapping[str, float], buckets: Mapping[float, float]) -> C
 def _grpc_stats(codes: Mapping[str, float], buckets: Mapping[float, float]) -> ClusterStats:
     calls = {code: count for code, count in codes.items() if code.startswith("grpc ")}
     return ClusterStats(sum(calls.values()), sum(calls.get(f"grpc {status}", 0) for status in GRPC_FAULTS), buckets)
-
-
-def encode(scrapes: Mapping[str, Scrape], clusters: Iterable[str]) -> str:
-    """Readings by router pod as short text for a status: of these clusters, and only what `total` subtracts."""
-    pods = {
-        pod: {
-            name: [f.requests, f.errors, dict(_steps(f.buckets))]
-            for name in sorted(clusters)
-            if (f := scrape.clusters.get(name)) is not None and f.requests
-        }
-        for pod, scrape in sorted(scrapes.items())
-    }
-    return json.dumps(pods, separators=(",", ":"))
-
-
-def _steps(buckets: Mapping[float, float]) -> Iterable[tuple[str, float]]:
-    """The bounds at which a cumulative count grows."""
-    before = 0.0
-    for bound, count in sorted(buckets.items()):
-        if count > before:
-            yield f"{bound:g}", count
-        before = count
-
-
-def decode(text: str) -> dict[str, Scrape]:
-    """The readings that `encode` wrote; none when the text is of another making."""
-    try:
-        return {
-            pod: Scrape({name: _decoded(*stats) for name, stats in clusters.items()}, {})
-            for pod, clusters in json.loads(text).items()
-        }
-    except (ValueError, TypeError, AttributeError):
-        return {}
-
-
-def _decoded(requests: float, errors: float, buckets: Mapping[str, float]) -> ClusterStats:
-    return ClusterStats(requests, errors, {float(le): count for le, count in buckets.items()})
 
 
 def _samples(lines: Iterable[str]) -> Iterable[tuple[str, dict[str, str], str]]:

@@ -16,10 +16,10 @@ from tidemill.errors import Stalled
 from tidemill.kube.cache import Cache
 from tidemill.kube.scraper import Answer, Limits
 from tidemill.serving import reconcilers
+from tidemill.serving.baseline import encode
 from tidemill.serving.builders import router, server
 from tidemill.serving.policy import rollout
 from tidemill.serving.reconciler import ModelDeploymentReconciler
-from tidemill.serving.router_stats import encode
 from tidemill.serving.snapshot import Snapshot, version_child
 from tidemill.serving.state import State, Target
 

@@ -25,8 +25,8 @@ from tests.unit.serving.make import (
     workload,
 )
 
+from tidemill.serving import baseline
 from tidemill.serving.policy import rollout, target
-from tidemill.serving.router_stats import decode
 from tidemill.serving.snapshot import PodFailure, version_child
 
 ANALYSED = {**CANARY, "analysis": ANALYSIS}
@@ -341,7 +341,7 @@ def test_a_step_with_an_analysis_records_the_stats_that_it_begins_with() -> None
     routed = {**TWO, "router": router(scrape(**{old: stats(40), new: stats(4), "admin": stats(9)}))}
     state, _ = decide(snapshot({"rollout": ANALYSED}, in_step(0, 60), **{**routed, "measurement": GOOD}))
     assert state.candidate is not None and state.candidate.step == 1
-    (known,) = decode(state.candidate.baseline or "").values()
+    (known,) = baseline.of(state.candidate).values()
     assert {name: f.requests for name, f in known.clusters.items()} == {old: 40, new: 4}
 
 
@@ -350,8 +350,8 @@ def test_a_judged_measurement_begins_the_next_an_inconclusive_one_goes_on(measur
     state, _ = decide(canary(rollout=ANALYSED, status=in_step(0, 16), measurement=measurement))
     assert state.candidate is not None and state.candidate.step == 0
     kept = {pod: {c: f.requests for c, f in s.clusters.items() if f.requests} for pod, s in recorded.items()}
-    found = decode(state.candidate.baseline or "")
-    assert {pod: {c: f.requests for c, f in s.clusters.items()} for pod, s in found.items()} == kept
+    for found in (baseline.of(state.candidate), baseline.decode(state.candidate.baseline or "")):
+        assert {pod: {c: f.requests for c, f in s.clusters.items() if f.requests} for pod, s in found.items()} == kept
 
 
 def test_inconclusive_is_looked_at_again_after_an_interval_only() -> None:

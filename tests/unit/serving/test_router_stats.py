@@ -69,25 +69,6 @@ def test_quantile_interpolates(buckets, q, want) -> None:
     assert got == (None if want is None else pytest.approx(want))
 
 
-def test_stats_survive_a_status_without_what_is_not_needed() -> None:
-    buckets = {0.5: 2.0, 1.0: 2.0, 10.0: 6.0, INF: 7.0}
-    full = {"a": Scrape({"churn": ClusterStats(7.0, 1.0, buckets), "other": ClusterStats(3.0, 0.0, {INF: 3.0})}, {})}
-    text = router_stats.encode(full | {"b": Scrape({}, {})}, ["churn", "unknown"])
-    found = router_stats.decode(text)
-    assert found == {
-        "a": Scrape({"churn": ClusterStats(7.0, 1.0, {0.5: 2.0, 10.0: 6.0, INF: 7.0})}, {}),
-        "b": Scrape({}, {}),
-    }
-    later = {"a": Scrape({"churn": ClusterStats(10.0, 1.0, {0.5: 2.0, 1.0: 3.0, 10.0: 9.0, INF: 10.0})}, {})}
-    assert router_stats.total(found, later, "churn") == router_stats.total(full, later, "churn")
-    assert router_stats.total(found, later, "churn").buckets == {0.5: 0.0, 1.0: 1.0, 10.0: 3.0, INF: 3.0}
-
-
-@pytest.mark.parametrize("text", ["", "[]", "null", '{"a": 1}', '{"a": {"c": [1]}}', '{"a": {"c": [1, 0, {"x": 1}]}}'])
-def test_a_record_of_another_making_counts_as_none(text: str) -> None:
-    assert router_stats.decode(text) == {}
-
-
 def test_calls_of_grpc_count_by_their_status_among_the_stats_of_their_version() -> None:
     lines = [
         'envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="a"} 10',

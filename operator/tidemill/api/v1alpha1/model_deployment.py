@@ -26,6 +26,7 @@ from tidemill.api.base import (
     rules,
 )
 from tidemill.api.v1alpha1.model_server import Server
+from tidemill.api.v1alpha1.router_counters import RouterCounters
 
 
 class ModelReference(Model):
@@ -284,9 +285,12 @@ class CandidateStatus(Model):
     """Number of successful measurements in the current step."""
     last_analysis: AnalysisStatus | None = None
     """The last measurement in the current step."""
+    baseline_counters: Annotated[list[RouterCounters] | None, Field(max_length=32, json_schema_extra=ATOMIC)] = None
+    """Counters of the router at the start of the current measurement, for each router pod and version. The operator
+    continues the measurement from here after a restart. Not set if nothing is measured."""
     baseline: str | None = None
-    """Statistics of the router at the start of the current measurement, as JSON. For internal use: the operator
-    continues the measurement from here after a restart."""
+    """Deprecated: use baselineCounters. The same counters as JSON, for operators of version 0.1. Will be removed in
+    0.3."""
 
 
 class FailedVersion(Model):

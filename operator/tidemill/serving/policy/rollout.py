@@ -19,7 +19,7 @@ from tidemill.api.v1alpha1.model_deployment import CandidateStatus, FailedVersio
 from tidemill.core import labels as keys
 from tidemill.core.plan import Event
 from tidemill.core.request_annotations import new_value
-from tidemill.serving import readiness, router_stats
+from tidemill.serving import baseline, readiness
 from tidemill.serving import state as states
 from tidemill.serving.policy import analysis, pickles, rollback_marks, strategies
 from tidemill.serving.snapshot import RollbackRequest, Snapshot, version_child
@@ -220,9 +220,7 @@ def analyse(snapshot: Snapshot, state: State, target: Target) -> Transition | No
             "last_analysis": result,
             "failures": failures,
             "successes": successes,
-            "baseline": router_stats.encode(
-                measurement.after if begins_anew else measurement.before, _clusters(snapshot, state)
-            ),
+            **baseline.fields(measurement.after if begins_anew else measurement.before, _clusters(snapshot, state)),
         }
     )
     after = replace(state, candidate=judged)
@@ -321,9 +319,11 @@ def _next_step(snapshot: Snapshot, state: State, why: str) -> Transition:
             "failures": 0,
             "successes": 0,
             "last_analysis": None,
-            "baseline": router_stats.encode(snapshot.router.scrapes, _clusters(snapshot, state))
-            if strategies.analysis(snapshot)
-            else None,
+            **(
+                baseline.fields(snapshot.router.scrapes, _clusters(snapshot, state))
+                if strategies.analysis(snapshot)
+                else baseline.NOTHING
+            ),
         }
     )
     message = f"{candidate.version} gets {weight} % of the requests (step {index + 1} of {len(planned)}): {why}"
