@@ -12,6 +12,7 @@ from typing import Final
 from tidemill_contracts.drift_tests import DRIFT_TESTS
 from tidemill_contracts.formats import FORMATS
 from tidemill_contracts.model_metrics import METRICS
+from tidemill_contracts.schemes import SCHEMES
 from tidemill_runtime.frameworks import FRAMEWORKS
 
 
@@ -80,8 +81,36 @@ def _formats() -> Iterator[str]:
     )
 
 
+_REVISIONS = {True: "digest of the content", False: "digest of names, etags and sizes"}
+
+
+def _schemes() -> Iterator[str]:
+    yield from _rows(
+        "URI | what is read as data | revision | may be used for | ports",
+        (
+            (
+                f"`{s.form}`",
+                s.reads,
+                _REVISIONS[s.exact] if "data" in s.uses else "",
+                ", ".join(s.uses),
+                ", ".join(map(str, s.ports)),
+            )
+            for s in SCHEMES
+        ),
+    )
+
+
+def _secret_keys() -> Iterator[str]:
+    yield from _rows(
+        "scheme | keys",
+        ((f"`{s.name}://`", ", ".join(f"`{key.name}`" for key in s.secret)) for s in SCHEMES if s.secret),
+    )
+
+
 TABLES: Final[dict[str, tuple[str, Callable[[], Iterator[str]]]]] = {
     "metrics of models": ("docs/training-code.md", _metrics),
+    "schemes of URIs": ("docs/training-code.md", _schemes),
+    "keys of Secrets": ("docs/training-code.md", _secret_keys),
     "drift tests": ("docs/monitoring-statistics.md", _drift_tests),
     "formats": ("docs/training-code.md", _formats),
 }

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from tests.runtime.conftest import Trainer, write_secret
 from tests.support import asgi
 
-from tidemill_contracts.storage import CREDENTIALS, SECRET_KEYS, secret_keys
+from tidemill_contracts.schemes import SECRET_KEYS, names, secret_keys
 from tidemill_contracts.training import DataInput, Failure, TrainingResult
 from tidemill_runtime import json_logs, redaction, termination
 from tidemill_runtime.batch.predictor import Predictor, Refused
@@ -278,7 +278,7 @@ def test_a_value_that_is_no_text_is_for_a_person_to_mend(mounts: Path) -> None:
 def test_only_the_schemes_own_keys_are_read(mounts: Path) -> None:
     write_secret(mounts, "lake", {**LAKE, "AUTHORIZATION": "Bearer x"})
     assert folders.secret_values("lake", "s3") == LAKE
-    assert set(SECRET_KEYS) == {key for scheme in CREDENTIALS for key in secret_keys(scheme)}
+    assert set(SECRET_KEYS) == {key for scheme in names("data") for key in secret_keys(scheme)}
     assert secret_keys("pvc") == ()
 
 

@@ -20,13 +20,14 @@ from time import monotonic
 from typing import Any, TextIO, cast
 
 from tidemill_contracts import storage as contract
+from tidemill_contracts.schemes import SECRET_KEYS
 from tidemill_runtime import mounts
 
 MARK = "[redacted]"
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 SHORTEST = 6
 """Characters; a shorter value would blank ordinary words, and protects nothing."""
-_PLAIN = frozenset({"AWS_REGION", "AZURE_STORAGE_ACCOUNT_NAME"})  # tell where, not who
+_PLAIN = frozenset(key.name for key in SECRET_KEYS.values() if not key.is_secret)
 _LINE = 16  # of a key of several lines, which may be cited by line
 _LONGEST_LINE = 1 << 16
 _MOST_BYTES = 1 << 16  # of one value; a Secret holds a mebibyte
@@ -157,7 +158,7 @@ def _found(root: Path) -> Iterator[str]:
     for file in files:
         with contextlib.suppress(OSError):  # renewed or taken away just now: the next look finds what is there
             yield from _parts(file.name, file.read_bytes()[:_MOST_BYTES].decode(errors="replace"))
-    for key in contract.SECRET_KEYS:
+    for key in SECRET_KEYS:
         if key not in _PLAIN and os.environ.get(key):
             yield from _parts(key, os.environ[key])
 

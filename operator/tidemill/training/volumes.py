@@ -12,7 +12,8 @@ from typing import Any
 from tidemill.api.base import SecretRef
 from tidemill.api.v1alpha1.training_run import TrainingRunSpec
 from tidemill.core import hashing, podspec
-from tidemill_contracts.storage import CODE_ROOT, CONFIGMAP_ROOT, PVC_ROOT, SECRET_ROOT, parse_uri, secret_keys
+from tidemill_contracts import schemes
+from tidemill_contracts.storage import CODE_ROOT, CONFIGMAP_ROOT, PVC_ROOT, SECRET_ROOT, parse_uri
 
 _TMP_LIMIT = "10Gi"
 
@@ -31,14 +32,15 @@ class PodVolumes:
     def add_uri(self, text: str, *, writable: bool = False) -> None:
         """What a URI needs: a claim or a ConfigMap; nothing for the others."""
         uri = parse_uri(text)
-        if uri.scheme == "pvc":
+        mount = schemes.BY_NAME[uri.scheme].mount
+        if mount == "claim":
             self.claims[uri.authority] = writable or self.claims.get(uri.authority, False)
-        elif uri.scheme == "configmap":
+        elif mount == "configMap":
             self.config_maps.add(uri.authority)
 
     def add_secret(self, reference: SecretRef | None, uri: str) -> None:
         """The keys of a Secret that a pod needs for this URI."""
-        keys = secret_keys(parse_uri(uri).scheme)
+        keys = schemes.secret_keys(parse_uri(uri).scheme)
         if reference is not None and keys:
             self.secrets.setdefault(reference.name, set()).update(keys)
 

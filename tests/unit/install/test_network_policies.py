@@ -31,6 +31,7 @@ from tidemill_contracts.ports import (
     REPORT_PORT,
     ROUTER_STATS_PORT,
 )
+from tidemill_contracts.schemes import SCHEMES
 
 pytestmark = pytest.mark.slow
 
@@ -170,10 +171,11 @@ def test_everything_resolves_names(source: str) -> None:
         assert NETWORK.allows(one, End("10.96.0.10"), 53, protocol)  # an address of the node's own cache
 
 
+STORES = {port for scheme in SCHEMES for port in scheme.ports}
 REACH = {
-    "trainer": {80, 443, 9000},
-    "probe": {80, 443, 9000},
-    "server": {80, 443, 9000},
+    "trainer": STORES,
+    "probe": STORES,
+    "server": STORES,
     "router": set(),
     "monitor": set(),
 }
@@ -182,7 +184,9 @@ REACH = {
 @pytest.mark.parametrize("component", COMPONENTS)
 @pytest.mark.parametrize("target", [INTERNET, INTERNET_6, MINIO], ids=["IPv4", "IPv6", "pod"])
 def test_only_what_reads_data_or_artifacts_leaves_the_namespace(component: str, target: End) -> None:
-    found = {p for p in (22, 80, 443, 5432, 6443, 8080, 9000, 10250) if NETWORK.allows(pod(component), target, p)}
+    found = {
+        p for p in {22, 80, 443, 5432, 6443, 8080, 9000, 10250, *STORES} if NETWORK.allows(pod(component), target, p)
+    }
     assert found == REACH[component]
 
 
@@ -198,10 +202,10 @@ def test_a_store_that_a_run_can_publish_to_can_be_served_from(endpoint: str, sto
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_nobody_asks_the_node_for_its_credentials(component: str) -> None:
     for address in METADATA:
-        assert not any(NETWORK.allows(pod(component), address, p) for p in (80, 443, 9000))
+        assert not any(NETWORK.allows(pod(component), address, p) for p in STORES)
 
 
-PORTS = sorted({port.number for ports in ports.PORTS.values() for port in ports} | {80, 443, 9000})
+PORTS = sorted({port.number for ports in ports.PORTS.values() for port in ports} | STORES)
 INSIDE = {  # source → {(target, port)} among the pods of one namespace
     "router": {("server", HTTP_PORT), ("server", GRPC_PORT)},
     "server": {("monitor", MONITOR_PORT)},

@@ -12,7 +12,8 @@ from tidemill.serving.builders import envoy, router, server
 from tidemill.serving.snapshot import Settings, Snapshot
 from tidemill_contracts.delivery import MAX_VARIABLE_BYTES
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, ServerConfig
-from tidemill_contracts.storage import URI_LIMIT, secret_keys
+from tidemill_contracts.schemes import secret_keys
+from tidemill_contracts.storage import URI_LIMIT
 
 SNAPSHOT = snapshot({"logging": {"sampleRatio": 0.5}, "server": {"resources": {"requests": {"cpu": "2"}}}})
 POD = server.pod_spec(SNAPSHOT, version(1))

@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         "--input",
         required=True,
         metavar="URI",
-        help="a file, a folder, or a pattern: path, pvc://, s3://, gs://, az://",
+        help="a file, a folder, or a pattern: a path, or a URI that training data may have",
     )
     add("--output", required=True, metavar="URI", help="the file to write, ending in .parquet")
     add("--columns", type=names, metavar="A,B", help="columns of the input that the result keeps; '' for none (all)")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet as pq
 
+from tidemill_contracts import schemes
 from tidemill_contracts.digests import first_digits, sha256
 from tidemill_contracts.storage import Uri, parse_uri
 from tidemill_contracts.training import DataInput
@@ -107,7 +108,7 @@ def find(text: str, secret: str | None) -> Iterator[Inputs]:
     uri = as_uri(text)
     source = DataInput(name="--input", uri=str(uri), format="Parquet", secret=secret)
     try:
-        if uri.scheme in ("http", "https", "builtin"):
+        if uri.scheme in sources.SINGLE_FILES:
             with tempfile.TemporaryDirectory(prefix="tidemill-input-") as scratch:
                 fetched = sources.fetch(source, Path(scratch))
                 entries = tuple(Entry(name, path.stat().st_size, 0.0) for name, path in fetched.files)
@@ -233,8 +234,9 @@ def output_uri(text: str) -> Uri:
         PredictError: ConfigInvalid; the URI names no Parquet file, or a place that cannot be written.
     """
     uri = as_uri(text)
-    if not uri.path.endswith(SUFFIXES) or uri.scheme not in ("file", "pvc", "s3", "gs", "az"):
-        wanted = "a file that ends in .parquet or .pq, at a path, pvc://, s3://, gs:// or az://"
+    if not uri.path.endswith(SUFFIXES) or uri.scheme not in schemes.names("batch output"):
+        places = schemes.listed(("a path", *(f"{s}://" for s in schemes.names("batch output") if s != "file")))
+        wanted = f"a file that ends in .parquet or .pq, at {places}"
         raise PredictError("ConfigInvalid", f"--output must name {wanted}, got {text!r}")
     return uri
 

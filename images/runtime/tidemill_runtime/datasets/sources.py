@@ -6,11 +6,14 @@ anything. An etag is opaque: the same bytes uploaded in other parts are another 
 digest of what a run really read is kept beside it.
 """
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Final
 
+from tidemill_contracts import schemes
 from tidemill_contracts.digests import canonical_json, sha256, sha256_of_pieces
-from tidemill_contracts.storage import DATA_SCHEMES, OBJECT_STORE_SCHEMES, Uri, parse_uri
+from tidemill_contracts.storage import Uri, parse_uri
 from tidemill_contracts.training import DataInput
 from tidemill_runtime.datasets import builtin, web
 from tidemill_runtime.datasets.errors import DataError
@@ -26,6 +29,15 @@ SUFFIXES = {
     ".jsonl.gz": "JSONLines",
     ".ndjson": "JSONLines",
 }
+
+
+SINGLE_FILES: Final[Mapping[str, Callable[[Uri, str | None], Iterable[bytes]]]] = {
+    "builtin": builtin.read,
+    "http": web.get,
+    "https": web.get,
+}
+"""What reads a URI, with the name of its mounted Secret, piece by piece, by scheme: those that lead to one file, not to
+a folder of a claim, a ConfigMap or an object store."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +57,11 @@ def resolve(source: DataInput) -> str:
         StorageError: the source refuses or does not answer.
     """
     uri = _parse(source)
-    if uri.scheme == "builtin":
-        return sha256(builtin.csv_bytes(uri.authority))
-    if uri.scheme in ("http", "https"):
-        return sha256_of_pieces(web.get(uri, source.secret))
+    read = SINGLE_FILES.get(uri.scheme)
+    if read is not None:
+        return sha256_of_pieces(read(uri, source.secret))
     folder, entries, single = find(uri, source)
-    if uri.scheme in OBJECT_STORE_SCHEMES and uri.scheme != "file":
+    if not schemes.BY_NAME[uri.scheme].exact:
         return listing_revision(entries)
     return content_digest([(e.key, e.size, base.digest(folder, e.key)) for e in entries], single=single)
 
@@ -64,20 +75,14 @@ def fetch(source: DataInput, into: Path) -> Fetched:
     """
     uri = _parse(source)
     into.mkdir(parents=True, exist_ok=True)
-    if uri.scheme == "builtin":
-        content = builtin.csv_bytes(uri.authority)
-        (into / "data.csv").write_bytes(content)
-        return Fetched(((f"{uri.authority}.csv", into / "data.csv"),), sha256(content), sha256(content))
-    if uri.scheme in ("http", "https"):
-        name = PurePosixPath(uri.path.partition("?")[0]).name or "data"
+    if uri.scheme in SINGLE_FILES:
         digest = _download(uri, source.secret, into / "download")
-        return Fetched(((name, into / "download"),), digest, digest)
+        return Fetched(((_file_name(uri), into / "download"),), digest, digest)
     folder, entries, single = find(uri, source)
     copies = [(e.key, into / f"{index:05d}") for index, e in enumerate(entries)]
     digests = [(key, base.download(folder, key, path), path.stat().st_size) for key, path in copies]
     read = content_digest([(key, size, digest) for key, digest, size in digests], single=single)
-    opaque = uri.scheme in OBJECT_STORE_SCHEMES and uri.scheme != "file"
-    return Fetched(tuple(copies), listing_revision(entries) if opaque else read, read)
+    return Fetched(tuple(copies), read if schemes.BY_NAME[uri.scheme].exact else listing_revision(entries), read)
 
 
 def suffix_format(name: str) -> str | None:
@@ -89,10 +94,8 @@ def suffix_format(name: str) -> str | None:
 def _parse(source: DataInput) -> Uri:
     try:
         uri = parse_uri(source.uri)
-        if uri.scheme not in DATA_SCHEMES:  # no file of the container is data
-            raise ValueError(
-                f"{uri.scheme}:// is not read: expected one of {', '.join(s + '://' for s in DATA_SCHEMES)}"
-            )
+        if uri.scheme not in schemes.DATA_SCHEMES:  # no file of the container is data
+            raise ValueError(f"{uri.scheme}:// is not read: {schemes.expected(schemes.DATA_SCHEMES)}")
         return uri
     except ValueError as error:
         raise DataError("InvalidUri", f"input {source.name!r}: {error}") from error
@@ -108,7 +111,11 @@ def find(uri: Uri, source: DataInput) -> tuple[Folder, list[Entry], bool]:
     folder = folders.open_folder(uri, source.secret)
     entries = [e for e in folder.files() if not any(part.startswith(("_", ".")) for part in e.key.split("/"))]
     if not entries:
-        what = "no such key" if uri.scheme == "configmap" else "there is no file and no folder with files"
+        what = (
+            "no such key"
+            if schemes.BY_NAME[uri.scheme].mount == "configMap"
+            else "there is no file and no folder with files"
+        )
         raise DataError("DataNotFound", f"input {source.name!r}: {what} at {uri}")
     partitioned = next((e.key for e in entries if any("=" in part for part in e.key.split("/")[:-1])), None)
     if partitioned:
@@ -145,9 +152,16 @@ def content_digest(files: list[tuple[str, int, str]], *, single: bool) -> str:
     return files[0][2] if single else sha256(canonical_json([list(file) for file in sorted(files)]))
 
 
+def _file_name(uri: Uri) -> str:
+    """Return what the one file at a URI is called."""
+    if schemes.BY_NAME[uri.scheme].place == "bundled":
+        return f"{uri.authority}.csv"
+    return PurePosixPath(uri.path.partition("?")[0]).name or "data"
+
+
 def _download(uri: Uri, secret: str | None, path: Path) -> str:
     try:
         with path.open("wb") as file:
-            return sha256_of_pieces(web.get(uri, secret), file.write)
+            return sha256_of_pieces(SINGLE_FILES[uri.scheme](uri, secret), file.write)
     except OSError as error:
         raise base.translate(error, f"cannot write {path}") from error

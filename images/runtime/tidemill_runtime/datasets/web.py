@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from email.message import Message
 from typing import IO, Any
 
+from tidemill_contracts.schemes import SECRET_KEYS
 from tidemill_contracts.storage import Uri, check_authority
 from tidemill_runtime.network import addresses
 from tidemill_runtime.storage import base, folders
@@ -95,10 +96,11 @@ def get(uri: Uri, secret: str | None) -> Iterator[bytes]:
     Raises:
         StorageError: AddressRefused, AccessDenied, NotFound, StorageUnavailable.
     """
-    authorization = folders.secret_values(secret, uri.scheme).get("AUTHORIZATION")
+    values = folders.secret_values(secret, uri.scheme)
     request = urllib.request.Request(_quoted(uri), headers={"User-Agent": "tidemill"})  # noqa: S310  http or https
-    if authorization:  # for this URL alone: whom it redirects to is not whom the Secret is for
-        request.add_unredirected_header("Authorization", authorization)
+    for key, value in values.items():
+        if value:  # for this URL alone: whom it redirects to is not whom the Secret is for
+            request.add_unredirected_header(SECRET_KEYS[key].option, value)
     for attempt in range(_TRIES):
         try:
             with _opener().open(request, timeout=_TIMEOUT_SECONDS) as response:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tidemill_contracts import schemes
 from tidemill_contracts import storage as contract
 from tidemill_contracts.storage import Uri, parse_uri
 from tidemill_runtime.mounts import mounted
@@ -18,7 +19,7 @@ def secret_values(secret: str | None, scheme: str) -> dict[str, str]:
     """
     if secret is None:
         return {}
-    folder, keys = mounted(contract.SECRET_ROOT) / secret, contract.secret_keys(scheme)
+    folder, keys = mounted(contract.SECRET_ROOT) / secret, schemes.secret_keys(scheme)
     files = {key: folder / key for key in keys}
     try:
         found = {key: file.read_text(encoding="utf-8").rstrip("\r\n") for key, file in files.items() if file.is_file()}
@@ -32,7 +33,7 @@ def secret_values(secret: str | None, scheme: str) -> dict[str, str]:
 
 
 def open_folder(uri: str | Uri, secret: str | None = None) -> Folder:
-    """Return the folder at a pvc, configmap, file, s3, gs or az URI; nothing is read yet.
+    """Return the folder at a URI of a claim, a ConfigMap, an object store or this machine; nothing is read yet.
 
     Raises:
         StorageError: InvalidUri, AccessDenied or SecretNotFound.
@@ -41,12 +42,13 @@ def open_folder(uri: str | Uri, secret: str | None = None) -> Folder:
         parsed = parse_uri(uri) if isinstance(uri, str) else uri
     except ValueError as error:
         raise StorageError("InvalidUri", str(error), retriable=False) from error
-    if parsed.scheme == "file":
+    scheme = schemes.BY_NAME[parsed.scheme]
+    if scheme.place == "machine":
         return LocalFolder(parsed, Path("/") / parsed.path)
-    if parsed.scheme in contract.MOUNTED_SCHEMES:
-        root = mounted(contract.PVC_ROOT if parsed.scheme == "pvc" else contract.CONFIGMAP_ROOT) / parsed.authority
+    if scheme.mount:
+        root = mounted(contract.MOUNT_ROOTS[scheme.mount]) / parsed.authority
         return LocalFolder(parsed, root / parsed.path, root)
-    if parsed.scheme in contract.OBJECT_STORE_SCHEMES:
+    if scheme.place == "objects":
         from tidemill_runtime.storage import objects  # the library weighs 30 MB; mounted stores do not need it
 
         return objects.ObjectFolder(parsed, secret_values(secret, parsed.scheme))

@@ -9,16 +9,17 @@ import os
 import re
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import obstore
 from obstore import exceptions
 from obstore import store as stores
 
-from tidemill_contracts.storage import CREDENTIALS, Uri
+from tidemill_contracts import schemes
+from tidemill_contracts.storage import Uri
 from tidemill_runtime.network import addresses
 from tidemill_runtime.network.proxy import Ticket
 from tidemill_runtime.redaction import redact
@@ -39,6 +40,19 @@ _CLIENT: "ClientConfig" = {
     "read_timeout": timedelta(seconds=60),
     "timeout": timedelta(hours=1),  # of a whole request; the library's 30 s would cut a large file off
     "allow_http": True,  # stores inside the cluster often have no TLS; the endpoint's own scheme decides
+}
+
+
+class _Store(NamedTuple):
+    make: "Callable[..., ObjectStore]"
+    endpoint_environment: tuple[str, ...] = ()
+    """Variables that name the endpoint, as the store's own tools read them; the first that is set counts."""
+
+
+_STORES = {
+    "s3": _Store(stores.S3Store, ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")),
+    "gs": _Store(stores.GCSStore),
+    "az": _Store(stores.AzureStore, ("AZURE_STORAGE_ENDPOINT",)),
 }
 
 
@@ -154,10 +168,8 @@ class _Sink(io.RawIOBase):
 
 def _endpoint(uri: Uri, secret: dict[str, str]) -> str:
     """Return the URL of the store as Secret or environment have it; empty for the cloud's own, which has TLS."""
-    if uri.scheme == "s3":
-        names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-        return secret.get("AWS_ENDPOINT_URL") or next((os.environ[n] for n in names if os.environ.get(n)), "")
-    return os.environ.get("AZURE_STORAGE_ENDPOINT", "") if uri.scheme == "az" else ""
+    names = _STORES[uri.scheme].endpoint_environment
+    return secret.get("AWS_ENDPOINT_URL") or next((os.environ[n] for n in names if os.environ.get(n)), "")
 
 
 def _check_endpoint(uri: Uri, endpoint: str) -> None:
@@ -174,15 +186,12 @@ def _check_endpoint(uri: Uri, endpoint: str) -> None:
 
 
 def _connect(uri: Uri, secret: dict[str, str], ticket: Ticket) -> "ObjectStore":
-    config: Any = {option: secret[key] for key, option in CREDENTIALS[uri.scheme].items() if secret.get(key)}
+    config: Any = {key.option: secret[key.name] for key in schemes.BY_NAME[uri.scheme].secret if secret.get(key.name)}
     client: Any = _CLIENT
     if not urllib.request.getproxies():  # one of the environment is the administrator's way out, and does the dialling
         client = {**_CLIENT, "proxy_url": ticket.url()}
-    if uri.scheme == "s3":
-        return stores.S3Store(uri.authority, config=config, client_options=client, retry_config=_RETRY)
-    if uri.scheme == "gs":
-        return stores.GCSStore(uri.authority, config=config, client_options=client, retry_config=_RETRY)
-    return stores.AzureStore(uri.authority, config=config, client_options=client, retry_config=_RETRY)
+    make = _STORES[uri.scheme].make
+    return make(uri.authority, config=config, client_options=client, retry_config=_RETRY)
 
 
 def _translate(error: Exception, doing: str) -> StorageError:

@@ -24,8 +24,9 @@ from tidemill.api.base import (
     rule,
     rules,
 )
+from tidemill_contracts import schemes
 from tidemill_contracts.formats import FORMATS
-from tidemill_contracts.storage import ARTIFACT_SCHEMES, URI_LIMIT, uri_pattern
+from tidemill_contracts.storage import URI_LIMIT
 
 _FORMATS = [
     f"{name}{' (a pickle)' if row.is_pickle else ''}{'' if row.file else ' (any other file that a program wrote)'}"
@@ -97,9 +98,14 @@ class ModelVersionSpec(Model):
     """Digest of the version's manifest. The manifest lists the digests of all files of the version."""
     model_digest: Digest
     """Digest of the model's native form."""
-    uri: Annotated[str, Field(max_length=URI_LIMIT, pattern=uri_pattern(ARTIFACT_SCHEMES))]
-    """Where the version is stored: pvc://claim/path, s3://bucket/prefix, gs://bucket/prefix or
-    az://container/prefix."""
+    uri: Annotated[
+        str,
+        Field(
+            max_length=URI_LIMIT,
+            pattern=schemes.uri_pattern("artifacts"),
+            description=f"Where the version is stored: {schemes.listed(schemes.forms('artifacts'))}.",
+        ),
+    ]
     secret_ref: SecretRef | None = None
     """Secret in the same namespace with the credentials of the object store. Not set if none are needed."""
     formats: Annotated[list[str], Field(min_length=1, json_schema_extra=SET, description=_FORMATS_HELP)]

@@ -25,9 +25,12 @@ from tidemill.api.base import (
     rule,
     rules,
 )
-from tidemill.api.v1alpha1.training_template import CodeSource, DataSource, Evaluation, RunLimits
+from tidemill.api.v1alpha1.training_template import CodeSource, DataSource, Evaluation, RunLimits, any_of, none_of
+from tidemill_contracts import schemes
 from tidemill_contracts.model_metrics import RESERVED
-from tidemill_contracts.storage import ARTIFACT_SCHEMES, uri_pattern
+
+_KEYLESS_STORES = tuple(s for s in schemes.ARTIFACT_SCHEMES if not schemes.BY_NAME[s].secret)
+_FIXED_DATA = tuple(s.name for s in schemes.SCHEMES if "data" in s.uses and s.probed_by == "nobody")
 
 
 class Schedule(Model):
@@ -117,16 +120,22 @@ class Artifacts(Model):
     model_config = {
         "json_schema_extra": rules(
             rule(
-                "!has(self.secretRef) || (has(self.uri) && !self.uri.startsWith('pvc://'))",
-                "secretRef may be set only with a uri of s3://, gs:// or az://",
+                f"!has(self.secretRef) || (has(self.uri) && {none_of(_KEYLESS_STORES)})",
+                f"secretRef may be set only with a uri of {schemes.prefixes(schemes.with_secret('artifacts'))}",
             )
         )
     }
 
-    uri: Annotated[str | None, Field(max_length=2048, pattern=uri_pattern(ARTIFACT_SCHEMES))] = None
-    """Location of the artifact store: pvc://claim/path, s3://bucket/prefix, gs://bucket/prefix or
-    az://container/prefix. If not set, the PersistentVolumeClaim tidemill-artifacts of the namespace is used and created
-    if necessary. The operator can be configured to use another name."""
+    uri: Annotated[
+        str | None,
+        Field(
+            max_length=2048,
+            pattern=schemes.uri_pattern("artifacts"),
+            description=f"Location of the artifact store: {schemes.listed(schemes.forms('artifacts'))}. If not set, "
+            "the PersistentVolumeClaim tidemill-artifacts of the namespace is used and created if necessary. The "
+            "operator can be configured to use another name.",
+        ),
+    ] = None
     secret_ref: SecretRef | None = None
     """Secret in the same namespace with the credentials of the object store. Must not be set with pvc://. If not set,
     no Secret is used."""
@@ -159,8 +168,9 @@ class TrainingPipelineSpec(Model):
                 "spec.parameters: the values together must have at most 400000 characters",
             ),
             rule(
-                "!has(self.triggers.dataChange) || !self.data.all(d, d.uri.startsWith('builtin://'))",
-                "spec.triggers.dataChange must not be set if all inputs are builtin://, because these never change",
+                f"!has(self.triggers.dataChange) || !self.data.all(d, {any_of(_FIXED_DATA, 'd.uri')})",
+                f"spec.triggers.dataChange must not be set if all inputs are {schemes.prefixes(_FIXED_DATA)}, because "
+                "these never change",
             ),
         )
     }

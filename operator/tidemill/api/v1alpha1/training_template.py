@@ -3,13 +3,33 @@
 A TrainingRun holds a resolved copy of these, so that a later edit of the pipeline cannot change a run.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from tidemill.api.base import ATOMIC, MAX_SECONDS, ConfigMapRef, Model, Ratio, SecretRef, list_map, rule, rules
+from tidemill_contracts import schemes
 from tidemill_contracts.model_metrics import listed
-from tidemill_contracts.storage import DATA_SCHEMES, uri_pattern
+from tidemill_contracts.schemes import BUILTIN_DATA_SETS
+
+
+def any_of(names: Iterable[str], uri: str = "self.uri") -> str:
+    """Return the expression of a rule that holds for a URI of one of these schemes."""
+    return " || ".join(f"{uri}.startsWith('{name}://')" for name in names)
+
+
+def none_of(names: Iterable[str], uri: str = "self.uri") -> str:
+    """Return the expression of a rule that holds for a URI of none of these schemes."""
+    return " && ".join(f"!{uri}.startsWith('{name}://')" for name in names)
+
+
+_OUTSIDE = [form for form in schemes.forms("data") if not form.startswith("builtin:")]
+
+
+def _used_keys(names: tuple[str, ...], keys: tuple[schemes.SecretKey, ...]) -> str:
+    header = f", the value of the {keys[0].option} header" if schemes.BY_NAME[names[0]].place == "web" else ""
+    return f"For {schemes.prefixes(names, 'and')}: {', '.join(key.name for key in keys)}{header}."
 
 
 class ColumnExpectation(Model):
@@ -63,17 +83,16 @@ class DataSource(Model):
     model_config = {
         "json_schema_extra": rules(
             rule(
-                "!self.uri.startsWith('builtin://') || "
-                "self.uri.substring(10) in ['breast-cancer', 'diabetes', 'digits', 'iris', 'wine']",
-                "uri: builtin:// must be followed by one of breast-cancer, diabetes, digits, iris, wine",
+                f"!self.uri.startsWith('builtin://') || self.uri.substring(10) in {list(BUILTIN_DATA_SETS)}",
+                f"uri: builtin:// must be followed by one of {', '.join(BUILTIN_DATA_SETS)}",
             ),
             rule(
                 "!self.uri.startsWith('configmap://') || self.uri.matches('^configmap://[^/]+/[^/]+$')",
                 "uri: a ConfigMap must be given as configmap://name/key",
             ),
             rule(
-                "!has(self.secretRef) || self.uri.matches('^(s3|gs|az|http|https)://')",
-                "secretRef may be set only with a uri of s3://, gs://, az://, http:// or https://",
+                f"!has(self.secretRef) || self.uri.matches('^({'|'.join(schemes.with_secret('data'))})://')",
+                f"secretRef may be set only with a uri of {schemes.prefixes(schemes.with_secret('data'))}",
             ),
             rule(
                 "!has(self.format) || self.format == 'Auto' || !self.uri.startsWith('builtin://')",
@@ -84,18 +103,26 @@ class DataSource(Model):
 
     name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9_]*[a-z0-9])?$")]
     """Name of the input. Must be unique within the pipeline."""
-    uri: Annotated[str, Field(min_length=1, max_length=2048, pattern=uri_pattern(DATA_SCHEMES))]
-    """Location of the data: configmap://name/key, pvc://claim/path, s3://bucket/prefix, gs://bucket/prefix,
-    az://container/prefix, http(s)://host/path, or builtin://name for a data set that is bundled with scikit-learn
-    (breast-cancer, diabetes, digits, iris, wine)."""
+    uri: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=2048,
+            pattern=schemes.uri_pattern("data"),
+            description=f"Location of the data: {', '.join(_OUTSIDE)}, or builtin://name for a data set that is "
+            f"bundled with scikit-learn ({', '.join(BUILTIN_DATA_SETS)}).",
+        ),
+    ]
     format: Literal["Auto", "CSV", "Parquet", "JSONLines"] = "Auto"
     """Format of the data: CSV, Parquet or JSONLines. Auto: the format is derived from the file name."""
-    secret_ref: SecretRef | None = None
-    """Secret in the same namespace with credentials for the URI. These keys are used. For s3://: AWS_ACCESS_KEY_ID,
-    AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL. For gs://: GOOGLE_SERVICE_ACCOUNT_KEY. For
-    az://: AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY. For http:// and https://: AUTHORIZATION, the value of
-    the Authorization header. Other keys are not mounted. If not set,
-    no Secret is used."""
+    secret_ref: Annotated[
+        SecretRef | None,
+        Field(
+            description="Secret in the same namespace with credentials for the URI. These keys are used. "
+            f"{' '.join(_used_keys(*row) for row in schemes.keys_by_scheme('data'))} Other keys are not mounted. If "
+            "not set, no Secret is used.",
+        ),
+    ] = None
     expectations: Expectations | None = None
     """Checks that the data must pass before training. If not set, the data is not checked."""
 

@@ -21,12 +21,12 @@ from tidemill.serving.snapshot import (
     Version,
     version_child,
 )
-from tidemill_contracts import digests
+from tidemill_contracts import digests, schemes
 from tidemill_contracts.formats import pickles
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, Batching, PredictionLog, ServerConfig
 from tidemill_contracts.metrics import DURATION_BUCKETS
 from tidemill_contracts.ports import ADMIN_PORT, GRPC_PORT, HTTP_PORT, MONITOR_PORT
-from tidemill_contracts.storage import PVC_ROOT, SECRET_ROOT, parse_uri, secret_keys
+from tidemill_contracts.storage import PVC_ROOT, SECRET_ROOT, parse_uri
 
 CONTAINER = "server"
 COMPONENT = "server"
@@ -313,11 +313,11 @@ def _artifact_mounts(version: Version) -> tuple[list[dict[str, Any]], list[dict[
     volumes: list[dict[str, Any]] = []
     mounts: list[dict[str, Any]] = []
     uri = parse_uri(version.uri)
-    if uri.scheme == "pvc":
+    if schemes.BY_NAME[uri.scheme].mount == "claim":
         claim = {"claimName": uri.authority, "readOnly": True}
         volumes.append({"name": "artifacts", "persistentVolumeClaim": claim})
         mounts.append({"name": "artifacts", "mountPath": f"{PVC_ROOT}/{uri.authority}", "readOnly": True})
-    keys = secret_keys(uri.scheme)
+    keys = schemes.secret_keys(uri.scheme)
     if version.secret and keys:
         volumes.append({"name": "credentials", "secret": podspec.secret_source(version.secret, keys)})
         mounts.append({"name": "credentials", "mountPath": f"{SECRET_ROOT}/{version.secret}", "readOnly": True})

@@ -6,7 +6,8 @@ from tidemill.serving.policy import pickles, rollback_marks
 from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target, is_version
 from tidemill_contracts.formats import Runtime, loadable
-from tidemill_contracts.storage import ARTIFACT_SCHEMES, URI_LIMIT, parse_uri
+from tidemill_contracts.schemes import ARTIFACT_SCHEMES
+from tidemill_contracts.storage import URI_LIMIT, parse_uri
 
 
 def choose(snapshot: Snapshot, state: State) -> Target:

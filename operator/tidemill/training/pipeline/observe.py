@@ -8,6 +8,7 @@ from typing import Any
 from tidemill.core.conditions import parse_time
 from tidemill.training import job_status
 from tidemill.training.pipeline.snapshot import MonitorRequest, ProbeJob
+from tidemill_contracts import schemes
 from tidemill_contracts.storage import parse_uri
 
 Obj = dict[str, Any]
@@ -42,11 +43,12 @@ def config_map_inputs(spec: Mapping[str, Any]) -> list[str]:
     """Names of the ConfigMaps that a pipeline's inputs name; unreadable URIs are left to the policies."""
     found = set()
     for source in spec.get("data") or ():
-        if str(source.get("uri", "")).startswith("configmap://"):
-            try:
-                found.add(parse_uri(source["uri"]).authority)
-            except ValueError:
-                continue
+        try:
+            uri = parse_uri(str(source.get("uri", "")))
+        except ValueError:
+            continue
+        if schemes.BY_NAME[uri.scheme].mount == "configMap":
+            found.add(uri.authority)
     return sorted(found)
 
 

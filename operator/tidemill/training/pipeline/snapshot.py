@@ -21,8 +21,8 @@ from tidemill.api.v1alpha1.training_template import DataSource
 from tidemill.config import OperatorConfig
 from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.training.records import DeploymentRecord, RunRecord, VersionRecord
+from tidemill_contracts import schemes
 
-PROBED_SCHEMES = ("pvc", "s3", "gs", "az", "http", "https")
 PROBE_DEADLINE_SECONDS = 300
 """The longest that a probe Job may run (activeDeadlineSeconds)."""
 
@@ -98,12 +98,10 @@ class PipelineSnapshot(ObjectSnapshot):
         """The inputs that only a probe can look at; none without the trigger dataChange."""
         if self.pipeline.spec.triggers.data_change is None:
             return []
-        return [source for source in self.pipeline.spec.data if kind_of(source) == "probed"]
+        return [source for source in self.pipeline.spec.data if probed_by(source) == "probe"]
 
 
-def kind_of(source: DataSource) -> Literal["fixed", "map", "probed"]:
-    """How the revision of an input is learnt: never changes, from the cluster, or by a probe."""
-    scheme = source.uri.partition("://")[0]
-    if scheme == "configmap":
-        return "map"
-    return "probed" if scheme in PROBED_SCHEMES else "fixed"
+def probed_by(source: DataSource) -> Literal["nobody", "operator", "probe"]:
+    """Who learns the revision of an input: nobody (it never changes), the operator from the cluster, or a probe."""
+    scheme = schemes.BY_NAME.get(source.uri.partition("://")[0])
+    return scheme.probed_by if scheme else "nobody"

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tidemill_contracts import schemes
 from tidemill_contracts.storage import parse_uri
 from tidemill_contracts.training import TrainerConfig
 from tidemill_runtime.datasets import expectations, sources, tables
@@ -93,7 +94,7 @@ def load(config: TrainerConfig, work: Path, progress: Progress) -> Split:
         found[source.name] = table
         progress.data[source.name] = fetched.revision
         progress.digests[source.name] = fetched.digest
-        is_bundled = parse_uri(source.uri).scheme == "builtin"
+        is_bundled = schemes.BY_NAME[parse_uri(source.uri).scheme].place == "bundled"
         if source.revision is not None and source.revision != fetched.revision and not is_bundled:
             progress.warn(f"input {source.name!r} changed since the run was decided: trained on {fetched.revision}")
     return _split(config, found, progress)

@@ -23,7 +23,7 @@ from tidemill.training import constants
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
 from tidemill.training.pipeline.state import Inputs, Verdict
 from tidemill.training.records import VersionRecord
-from tidemill_contracts import digests
+from tidemill_contracts import digests, schemes
 from tidemill_contracts.storage import parse_uri
 
 KEY_DIGITS = 10
@@ -41,7 +41,7 @@ def store_uri(snapshot: PipelineSnapshot) -> str:
     A claim belongs to one namespace; a bucket may serve several, in which pipelines of one name must not meet.
     """
     uri = parse_uri(snapshot.pipeline.spec.artifacts.uri or default_store(snapshot.config))
-    folders = [] if uri.scheme == "pvc" else [snapshot.namespace]
+    folders = [] if schemes.BY_NAME[uri.scheme].mount == "claim" else [snapshot.namespace]
     return str(uri.child(*folders, snapshot.name))
 
 

@@ -12,12 +12,12 @@ from tidemill.api.v1alpha1.training_pipeline import TrainingPipelineSpec
 from tidemill.api.v1alpha1.training_template import DataSource
 from tidemill.core import cron, hashing
 from tidemill.training import constants
-from tidemill.training.pipeline.snapshot import PipelineSnapshot, kind_of
+from tidemill.training.pipeline.snapshot import PipelineSnapshot, probed_by
 from tidemill.training.pipeline.state import Inputs, Problem
-from tidemill_contracts import digests
-from tidemill_contracts.storage import ARTIFACT_SCHEMES, parse_uri
+from tidemill_contracts import digests, schemes
+from tidemill_contracts.schemes import ARTIFACT_SCHEMES, BUILTIN_DATA_SETS
+from tidemill_contracts.storage import parse_uri
 
-BUILTIN = ("breast-cancer", "diabetes", "digits", "iris", "wine")
 MAX_SPEC_BYTES = 600_000
 """Of the inputs of a run: its record holds them and the names of all its fields, and an object may have 1.5 MB."""
 
@@ -61,12 +61,12 @@ def inputs(snapshot: PipelineSnapshot) -> Inputs | Problem:
 
 def revision(snapshot: PipelineSnapshot, source: DataSource) -> str | None:
     """The newest known revision of an input, None when only a run can tell."""
-    kind = kind_of(source)
-    if kind == "map":
+    prober = probed_by(source)
+    if prober == "operator":
         uri = parse_uri(source.uri)
         content = snapshot.maps.get(uri.authority)
         return content.revisions.get(uri.path) if content else None
-    if kind == "probed" and snapshot.pipeline.spec.triggers.data_change:
+    if prober == "probe" and snapshot.pipeline.spec.triggers.data_change:
         return next((d.revision for d in snapshot.pipeline.status.data if d.name == source.name), None)
     return None
 
@@ -117,9 +117,11 @@ def _bad_data(snapshot: PipelineSnapshot) -> Problem | None:
             uri = parse_uri(source.uri)
         except ValueError as error:
             return Problem(constants.INVALID_DATA, f"{field}: {error}", stalled=True)
-        if uri.scheme == "builtin" and (uri.authority not in BUILTIN or uri.path):
+        if uri.scheme == "builtin" and (uri.authority not in BUILTIN_DATA_SETS or uri.path):
             text = f"{field}: {source.uri!r} is not a bundled data set; allowed are "
-            return Problem(constants.INVALID_DATA, text + ", ".join(f"builtin://{b}" for b in BUILTIN), stalled=True)
+            return Problem(
+                constants.INVALID_DATA, text + ", ".join(f"builtin://{b}" for b in BUILTIN_DATA_SETS), stalled=True
+            )
         if uri.scheme == "configmap" and (not uri.path or "/" in uri.path):
             text = f"{field}: {source.uri!r} must name one key, as configmap://name/key"
             return Problem(constants.INVALID_DATA, text, stalled=True)
@@ -133,7 +135,7 @@ def _bad_artifacts(snapshot: PipelineSnapshot) -> Problem | None:
     try:
         if parse_uri(uri).scheme in ARTIFACT_SCHEMES:
             return None
-        text = f"unsupported URI {uri!r}: expected one of {', '.join(s + '://' for s in ARTIFACT_SCHEMES)}"
+        text = f"unsupported URI {uri!r}: {schemes.expected(ARTIFACT_SCHEMES)}"
     except ValueError as error:
         text = str(error)
     return Problem(constants.INVALID_ARTIFACTS, f"spec.artifacts.uri: {text}", stalled=True)
@@ -170,7 +172,7 @@ def _bad_entrypoint(snapshot: PipelineSnapshot) -> Problem | None:
 def _missing_data(snapshot: PipelineSnapshot) -> Problem | None:
     namespace = snapshot.namespace
     for source in snapshot.pipeline.spec.data:
-        if kind_of(source) != "map":
+        if probed_by(source) != "operator":
             continue
         uri, field = parse_uri(source.uri), f"spec.data[name={source.name}].uri"
         content = snapshot.maps.get(uri.authority)

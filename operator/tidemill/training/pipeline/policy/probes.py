@@ -17,7 +17,7 @@ from tidemill.core.text import clean
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.inputs import revision
 from tidemill.training.pipeline.policy.triggers import changed_inputs, settled_at
-from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS, PipelineSnapshot, ProbeJob, kind_of
+from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS, PipelineSnapshot, ProbeJob, probed_by
 from tidemill_contracts.training import REVISION_LIMIT, ProbeResult, is_revision
 
 ERROR_LIMIT = 1024
@@ -82,13 +82,13 @@ def data_states(ctx: Context, unread: ProbeJob | None) -> list[DataState]:
 
 
 def _changing(snapshot: PipelineSnapshot) -> list[str]:
-    return [source.name for source in snapshot.pipeline.spec.data if kind_of(source) != "fixed"]
+    return [source.name for source in snapshot.pipeline.spec.data if probed_by(source) != "nobody"]
 
 
 def _state(snapshot: PipelineSnapshot, name: str, result: ProbeResult | None) -> DataState:
     before = next((d for d in snapshot.pipeline.status.data if d.name == name), DataState(name=name))
     source = next(s for s in snapshot.pipeline.spec.data if s.name == name)
-    if kind_of(source) == "map":
+    if probed_by(source) == "operator":
         seen, error = revision(snapshot, source), None
     elif result is None:
         return before

@@ -14,7 +14,7 @@ from tidemill.core import conditions, hashing, labels
 from tidemill.training.pipeline.policy import retry
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.schedule import schedule_state
-from tidemill.training.pipeline.snapshot import kind_of
+from tidemill.training.pipeline.snapshot import probed_by
 from tidemill.training.pipeline.state import Inputs, Verdict
 from tidemill.training.records import ENVIRONMENT, RunRecord
 
@@ -159,7 +159,7 @@ def settled_at(ctx: Context, name: str) -> datetime | None:
     revision = ctx.inputs.data.get(name) if ctx.inputs else None
     since = state.since if state and state.since and state.revision == revision else ctx.snapshot.now
     looked = ctx.snapshot.now
-    if kind_of(source) == "probed":
+    if probed_by(source) == "probe":
         looked = status.last_probe_time or since
     return since + wait if looked < since + wait else None
 
