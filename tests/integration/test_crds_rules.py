@@ -16,6 +16,7 @@ from tests.support.apiserver import ApiServer, with_crds
 from tests.support.objects import REMOVE, make
 
 from tidemill.api.v1alpha1 import KINDS
+from tidemill.serving.policy.strategies import STRATEGIES
 
 pytestmark = pytest.mark.integration
 
@@ -42,6 +43,7 @@ def column(**fields: Any) -> Json:
 
 
 CHECK = {"metric": "ErrorRatio", "max": 0.01}
+SUPPORTED = ", ".join(f'"{name}"' for name in sorted(STRATEGIES))
 EXPECT = "spec.data.0.expectations"
 
 # name: (kind, changes to the minimal object, causes that the answer must name)
@@ -68,8 +70,8 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "weight zero": (MD, {"spec.rollout": steps(0)}, ["spec.rollout.steps[0].weight"]),
     "unknown strategy": (
         MD,
-        {"spec.rollout": {"strategy": "BlueGreen"}},
-        ['spec.rollout.strategy: Unsupported value: "BlueGreen": supported values: "Canary", "Immediate"'],
+        {"spec.rollout": {"strategy": "Unknown"}},
+        [f'spec.rollout.strategy: Unsupported value: "Unknown": supported values: {SUPPORTED}'],
     ),
     "unknown drift test": (
         MM,
