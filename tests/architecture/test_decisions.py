@@ -73,6 +73,18 @@ def test_the_index_says_what_was_superseded_as_a_whole() -> None:
     assert listed == said
 
 
+def test_both_decisions_say_which_overtook_which() -> None:
+    """`supersedes` or `amends` stands in the later one, `Superseded by` or `Amended by` in the earlier."""
+    later, earlier = set(), set()
+    for path in DECISIONS:
+        status = re.sub(r"\]\([^)]*\)", "]", path.read_text().split("\n\n")[1].replace("\n", " "))
+        for verb, numbers in re.findall(r"([Ss]upersede[sd]|[Aa]mend(?:s|ed))(?: by)? ([^:;.]*)", status):
+            for other in re.findall(r"\[(\d{4})\]", numbers):
+                pair = (other, number(path)) if verb.endswith("s") else (number(path), other)
+                (later if verb.endswith("s") else earlier).add(pair)
+    assert later == earlier
+
+
 def test_references_lead_to_decisions() -> None:
     known = set(map(number, DECISIONS))
     unknown = {}
