@@ -214,6 +214,14 @@ def test_scores_are_finite_not_negative_and_zero_for_equal_shares(pair: tuple[li
     assert score(reference, reference * 3, bins(len(reference))) == pytest.approx(0, abs=1e-7)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("current", [(900, 80, 20, 0), (9, 1, 0, 2), (9_000, 800, 100, 100)])
+def test_scores_and_noise_floors_are_plain_numbers(name: str, current: tuple[int, ...]) -> None:
+    """A report holds what they say, and JSON knows no number of numpy's."""
+    samples = counts(9_000, 900, 99, 1), counts(*current), bins(4)
+    assert {type(FORMULAS[name].score(*samples)), type(FORMULAS[name].noise_floor(*samples))} == {float}
+
+
 @given(counts_pairs, st.sampled_from([name for name in NAMES if name != "PSI"]))
 def test_all_but_psi_with_empty_bins_are_symmetric(pair: tuple[list[int], list[int]], name: str) -> None:
     reference, current = counts(*pair[0]), counts(*pair[1])

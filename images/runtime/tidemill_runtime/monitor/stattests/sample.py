@@ -80,8 +80,8 @@ def quantile_of_sum(
     unit = 1.0 / (scale * effective_size(reference, current))
     mean = float(np.sum(1 - p[~rare])) * unit
     variance = 2.0 * mean * unit
-    for q in p[rare]:
-        (r, r_weights), (c, c_weights) = (_counts(size * float(q)) for size in sizes)
+    for q in p[rare].tolist():
+        (r, r_weights), (c, c_weights) = (_counts(size * q) for size in sizes)
         terms = term(r[:, None] / sizes[0], c[None, :] / sizes[1])
         weights = r_weights[:, None] * c_weights[None, :]
         first = float(np.sum(weights * terms))
