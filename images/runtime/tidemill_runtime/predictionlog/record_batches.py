@@ -48,7 +48,7 @@ class BatchWriter:
         """Append records."""
         for lists, items in zip((self._fields, self._columns), part, strict=True):
             for name, values in items.items():
-                if values:  # a request's latency is told once: what follows of its rows has none
+                if values:  # the latency of a request stands at its first row only
                     lists.setdefault(name, []).append(values)
                     self.size += len(values)
 
