@@ -85,3 +85,12 @@ def test_examples_are_drawn_by_the_one_profile() -> None:
         profiles = ("register_profile", "load_profile")
         wrong += [f"{path}: {ast.unparse(n)}" for n in calls if ast.unparse(n.func).endswith(profiles)]
     assert not wrong
+
+
+def test_pods_are_put_together_in_one_place() -> None:
+    """So that no builder can forget the security context, or that a pod has no token."""
+    fields = re.compile(
+        r"[\"'](securityContext|automountServiceAccountToken|imagePullPolicy|terminationMessagePolicy|restartPolicy)[\"']"
+    )
+    found = [n for n, p in MODULES.items() if n.startswith("operator/tidemill/") and fields.search(text(p))]
+    assert found == ["operator/tidemill/core/pod.py"]

@@ -1,7 +1,7 @@
-"""Building blocks of pods and children that pass Pod Security `restricted`.
+"""The parts that all children share: metadata, labels, owner references, scratch volumes, Secrets as volumes.
 
-Why: every pod that this operator makes has the same security floor, and it is written once. Values are plain dicts,
-ready for server-side apply. User labels and annotations are never copied onto children.
+Values are plain dicts, ready for server-side apply. User labels and annotations are never copied onto children. What a
+pod consists of is put together in `core.pod`.
 """
 
 from __future__ import annotations
@@ -11,56 +11,12 @@ from typing import Any
 
 from tidemill.core import labels as keys
 from tidemill.core import names
-from tidemill_contracts.ports import PORTS
-
-NON_ROOT_ID = 65532
-"""User and group of every container (the "nonroot" of distroless images)."""
 
 DEFAULT_RESOURCES: dict[str, Any] = {
     "requests": {"cpu": "100m", "memory": "256Mi"},
     "limits": {"memory": "1Gi"},
 }
 """Used where a user states nothing: a memory limit protects the node; no CPU limit, because throttling helps nobody."""
-
-
-def pod_security_context(uid: int = NON_ROOT_ID) -> dict[str, Any]:
-    """PodSecurityContext: non-root user, group and fsGroup `uid`, seccomp RuntimeDefault."""
-    return {
-        "runAsNonRoot": True,
-        "runAsUser": uid,
-        "runAsGroup": uid,
-        "fsGroup": uid,
-        "fsGroupChangePolicy": "OnRootMismatch",
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def container_security_context(*, read_only_root: bool = True) -> dict[str, Any]:
-    """SecurityContext: no privilege escalation, no capability, read-only root file system unless told otherwise."""
-    return {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": read_only_root,
-        "capabilities": {"drop": ["ALL"]},
-    }
-
-
-def pod_defaults() -> dict[str, Any]:
-    """Fields of every PodSpec: security context, no service account token, no service environment variables."""
-    return {
-        "securityContext": pod_security_context(),
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-    }
-
-
-def container_ports(component: str) -> list[dict[str, Any]]:
-    """A container's `ports`, as the table of ports has them for its component."""
-    return [{"name": p.name, "containerPort": p.number, "protocol": "TCP"} for p in PORTS[component]]
-
-
-def env(values: Mapping[str, str]) -> list[dict[str, str]]:
-    """A container's `env` list, sorted by name, so that equal mappings give equal pod templates."""
-    return [{"name": name, "value": str(values[name])} for name in sorted(values)]
 
 
 def owner_reference(obj: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Children pass Pod Security `restricted` and belong to somebody."""
+"""Children belong to somebody and mount only what they need."""
 
 from tidemill.core import labels, podspec
 
@@ -7,18 +7,6 @@ OWNER = {
     "kind": "TrainingRun",
     "metadata": {"name": "r" * 63, "namespace": "ns", "uid": "u", "labels": {"argocd.argoproj.io/instance": "app"}},
 }
-
-
-def test_pod_defaults_are_restricted() -> None:
-    pod = podspec.pod_defaults()
-    assert pod["automountServiceAccountToken"] is False
-    assert pod["enableServiceLinks"] is False
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    container = podspec.container_security_context()
-    assert container["allowPrivilegeEscalation"] is False
-    assert container["capabilities"] == {"drop": ["ALL"]}
-    assert container["readOnlyRootFilesystem"] is True
 
 
 def test_children_carry_our_labels_and_none_of_the_users() -> None:
@@ -30,10 +18,6 @@ def test_children_carry_our_labels_and_none_of_the_users() -> None:
     assert podspec.is_controlled_by({"metadata": meta}, "u")
     assert not podspec.is_controlled_by({"metadata": meta}, "other")
     assert podspec.controller_of({"metadata": {}}) == {}
-
-
-def test_env_is_sorted_so_that_equal_settings_make_equal_pods() -> None:
-    assert podspec.env({"B": "2", "A": "1"}) == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
 
 
 def test_scratch_volumes_have_a_limit_when_one_is_given() -> None:

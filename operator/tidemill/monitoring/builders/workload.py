@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.core import labels as keys
-from tidemill.core import names, networkpolicy, podspec, staged_updates
+from tidemill.core import names, networkpolicy, pod, podspec, staged_updates
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.monitoring.snapshot import Snapshot, child
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
@@ -147,13 +147,7 @@ def service(snapshot: Snapshot) -> dict[str, Any]:
 
 def deployment(snapshot: Snapshot) -> dict[str, Any]:
     """One pod, never two at a time."""
-    template: dict[str, Any] = {"metadata": {"labels": labels(snapshot)}, "spec": pod_spec(snapshot)}
-    if not snapshot.prometheus_kinds:
-        template["metadata"]["annotations"] = {
-            "prometheus.io/scrape": "true",
-            "prometheus.io/port": str(ADMIN_PORT),
-            "prometheus.io/path": "/metrics",
-        }
+    annotations = None if snapshot.prometheus_kinds else pod.scraped(ADMIN_PORT)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -163,7 +157,7 @@ def deployment(snapshot: Snapshot) -> dict[str, Any]:
             "revisionHistoryLimit": 1,
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": selector(snapshot)},
-            "template": template,
+            "template": pod.template(pod_spec(snapshot), labels(snapshot), annotations),
         },
     }
 
@@ -177,42 +171,31 @@ def network_policy(snapshot: Snapshot) -> dict[str, Any]:
 def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
     """The pod; fsGroup lets it write to the claim."""
     resources, settings, delivery = snapshot.spec.resources, snapshot.settings, _delivery(snapshot)
-    container = {
-        "name": CONTAINER,
-        "image": settings.image,
-        "imagePullPolicy": settings.image_pull_policy,
-        "env": podspec.env({**delivery.environment, "HOME": "/tmp"}),  # noqa: S108
-        "ports": podspec.container_ports(COMPONENT),
-        "resources": resources.to_json() if resources else DEFAULT_RESOURCES,
-        "securityContext": podspec.container_security_context(),
-        "startupProbe": _probe("/readyz", period=1, failures=120),
-        "readinessProbe": _probe("/readyz", period=2, failures=3),
-        "livenessProbe": _probe("/healthz", period=10, failures=6),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
+    container = pod.Container(
+        name=CONTAINER,
+        image=settings.image,
+        environment={**delivery.environment, "HOME": "/tmp"},  # noqa: S108
+        component=COMPONENT,
+        resources=resources.to_json() if resources else DEFAULT_RESOURCES,
+        probes=pod.Probes(
+            startup=_probe("/readyz", period=1, failures=120),
+            readiness=_probe("/readyz", period=2, failures=3),
+            liveness=_probe("/healthz", period=10, failures=6),
+        ),
+        termination=pod.Termination("FallbackToLogsOnError"),
+        mounts=[
             {"name": "data", "mountPath": DATA_DIR},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
             *delivery.mounts,
         ],
-    }
-    secrets = [{"name": n} for n in settings.image_pull_secrets]
-    return {
-        **podspec.pod_defaults(),
-        **({"imagePullSecrets": secrets} if secrets else {}),
-        "terminationGracePeriodSeconds": 30,
-        "containers": [container],
-        "volumes": [
-            {"name": "data", "persistentVolumeClaim": {"claimName": child(snapshot.name)}},
-            podspec.empty_dir("tmp", "256Mi"),
-            *delivery.volumes,
-        ],
-    }
+    )
+    volumes = [
+        {"name": "data", "persistentVolumeClaim": {"claimName": child(snapshot.name)}},
+        podspec.empty_dir("tmp", "256Mi"),
+        *delivery.volumes,
+    ]
+    return pod.Pod(container=container, volumes=volumes, pull=settings, grace_seconds=30).spec()
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": "admin", "scheme": "HTTP"},
-        "periodSeconds": period,
-        "timeoutSeconds": 3,
-        "failureThreshold": failures,
-    }
+    return pod.http_probe(path, "admin", period=period, timeout=3, failures=failures)

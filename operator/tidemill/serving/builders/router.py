@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.api.base import GROUP
-from tidemill.core import hashing, podspec, staged_updates
+from tidemill.core import hashing, pod, podspec, staged_updates
 from tidemill.core import labels as keys
 from tidemill.core.conditions import format_time
 from tidemill.core.plan import ObjectRef, Patch
 from tidemill.serving.builders import envoy
-from tidemill.serving.builders.server import H2C, pull_secrets
+from tidemill.serving.builders.server import H2C
 from tidemill.serving.snapshot import Snapshot, router_child
 from tidemill_contracts.ports import GRPC_PORT, ROUTER_STATS_PORT
 
@@ -122,9 +122,7 @@ def config_map(snapshot: Snapshot, wanted: Config) -> dict[str, Any]:
 def deployment(snapshot: Snapshot, wanted: Config) -> dict[str, Any]:
     """The router's pods; a new one is there before an old one goes."""
     annotations = {
-        "prometheus.io/scrape": "true",
-        "prometheus.io/port": str(ROUTER_STATS_PORT),
-        "prometheus.io/path": "/stats/prometheus",
+        **pod.scraped(ROUTER_STATS_PORT, "/stats/prometheus"),
         f"{GROUP}/bootstrap": hashing.short(wanted.bootstrap, 16),
     }
     return {
@@ -136,23 +134,18 @@ def deployment(snapshot: Snapshot, wanted: Config) -> dict[str, Any]:
             "revisionHistoryLimit": 1,
             "selector": {"matchLabels": selector(snapshot)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": {
-                "metadata": {"labels": labels(snapshot), "annotations": annotations},
-                "spec": pod_spec(snapshot),
-            },
+            "template": pod.template(pod_spec(snapshot), labels(snapshot), annotations),
         },
     }
 
 
 def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
     """One Envoy. The kubelet itself waits before it sends SIGTERM, at which Envoy ends at once (decision 0160)."""
-    ready = {"httpGet": {"path": "/ready", "port": "stats", "scheme": "HTTP"}, "timeoutSeconds": 2}
-    container = {
-        "name": CONTAINER,
-        "image": snapshot.settings.router_image,
-        "imagePullPolicy": snapshot.settings.image_pull_policy,
-        "command": ["envoy"],
-        "args": [
+    container = pod.Container(
+        name=CONTAINER,
+        image=snapshot.settings.router_image,
+        command=["envoy"],
+        args=[
             "--config-path",
             f"{envoy.CONFIG_DIR}/bootstrap.json",
             "--disable-hot-restart",
@@ -161,32 +154,37 @@ def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
             "--log-level",
             "warning",
         ],
-        "ports": podspec.container_ports(COMPONENT),
-        "resources": RESOURCES,
-        "securityContext": podspec.container_security_context(),
-        "startupProbe": {**ready, "periodSeconds": 1, "failureThreshold": 60},
-        "readinessProbe": {**ready, "periodSeconds": 2, "failureThreshold": 2},
-        # Not ready for half a minute: also a router that somebody told to drain through its socket. A pod that is being
-        # deleted is not probed any more.
-        "livenessProbe": {**ready, "periodSeconds": 10, "failureThreshold": 3},
-        "lifecycle": {"preStop": {"sleep": {"seconds": drain_seconds(snapshot)}}},
-        "volumeMounts": [
+        component=COMPONENT,
+        resources=RESOURCES,
+        probes=pod.Probes(
+            startup=_probe(period=1, failures=60),
+            readiness=_probe(period=2, failures=2),
+            # Not ready for half a minute: also a router that somebody told to drain through its socket. A pod that is
+            # being deleted is not probed any more.
+            liveness=_probe(period=10, failures=3),
+        ),
+        termination=pod.Termination(None),
+        stop_delay_seconds=drain_seconds(snapshot),
+        mounts=[
             {"name": "config", "mountPath": envoy.CONFIG_DIR, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
         ],
-    }
+    )
     spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway", "topologyKey": "kubernetes.io/hostname"}
-    return {
-        **podspec.pod_defaults(),
-        **pull_secrets(snapshot),
-        "terminationGracePeriodSeconds": drain_seconds(snapshot) + 15,
-        "topologySpreadConstraints": [{**spread, "labelSelector": {"matchLabels": selector(snapshot)}}],
-        "containers": [container],
-        "volumes": [
+    return pod.Pod(
+        container=container,
+        volumes=[
             {"name": "config", "configMap": {"name": router_child(snapshot.name)}},
             podspec.empty_dir("tmp", "64Mi"),
         ],
-    }
+        pull=snapshot.settings,
+        grace_seconds=drain_seconds(snapshot) + 15,
+        spread=[{**spread, "labelSelector": {"matchLabels": selector(snapshot)}}],
+    ).spec()
+
+
+def _probe(*, period: int, failures: int) -> dict[str, Any]:
+    return pod.http_probe("/ready", "stats", period=period, timeout=2, failures=failures)
 
 
 def service(snapshot: Snapshot) -> dict[str, Any]:
@@ -230,15 +228,15 @@ def refreshes(snapshot: Snapshot, wanted: Config) -> list[Patch]:
     """
     live = snapshot.router
     out = []
-    for pod in live.pods:
+    for known in live.pods:
         refreshed_at = wanted.digest
-        missed = pod.scrape is not None and pod.scrape.routes_version not in (None, wanted.routes_version)
+        missed = known.scrape is not None and known.scrape.routes_version not in (None, wanted.routes_version)
         if missed and live.routes_version == wanted.routes_version and live.routes_since is not None:
             again = int((snapshot.now - live.routes_since).total_seconds() // 2)
             refreshed_at += f".{again}" if again > 0 else ""
-        elif (pod.refreshed or "").partition(".")[0] == wanted.digest:
+        elif (known.refreshed or "").partition(".")[0] == wanted.digest:
             continue
-        if pod.refreshed != refreshed_at:
-            ref = ObjectRef("v1", "Pod", snapshot.namespace, pod.name)
+        if known.refreshed != refreshed_at:
+            ref = ObjectRef("v1", "Pod", snapshot.namespace, known.name)
             out.append(Patch(ref, {"metadata": {"annotations": {keys.REFRESHED_AT: refreshed_at}}}))
     return out

@@ -10,7 +10,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1 import model_server as spec
 from tidemill.core import labels as keys
-from tidemill.core import names, networkpolicy, podspec, staged_updates
+from tidemill.core import names, networkpolicy, pod, podspec, staged_updates
 from tidemill.core.plan import ObjectRef, Patch
 from tidemill.serving.snapshot import (
     BATCHING_ANNOTATION,
@@ -143,11 +143,6 @@ def grace_seconds(snapshot: Snapshot) -> int:
 def deployment(snapshot: Snapshot, version: Version) -> dict[str, Any]:
     """The version's Deployment: a new pod is there before an old one goes."""
     chosen = labels(snapshot, version)
-    annotations = {
-        "prometheus.io/scrape": "true",
-        "prometheus.io/port": str(ADMIN_PORT),
-        "prometheus.io/path": "/metrics",
-    }
     name = version_child(snapshot.name, version)
     return {
         "apiVersion": "apps/v1",
@@ -159,10 +154,7 @@ def deployment(snapshot: Snapshot, version: Version) -> dict[str, Any]:
             "minReadySeconds": 0,
             "revisionHistoryLimit": 1,
             "progressDeadlineSeconds": snapshot.spec.rollout.progress_deadline_seconds,
-            "template": {
-                "metadata": {"labels": chosen, "annotations": annotations},
-                "spec": pod_spec(snapshot, version),
-            },
+            "template": pod.template(pod_spec(snapshot, version), chosen, pod.scraped(ADMIN_PORT)),
         },
     }
 
@@ -180,32 +172,30 @@ def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
     """The pod: one container that reads the artifact and nothing else of the cluster."""
     volumes, mounts = _artifact_mounts(version)
     variables = {SERVER_CONFIG_ENV: server_config(snapshot, version).to_json(), "HOME": "/tmp"}  # noqa: S108
-    container = {
-        "name": CONTAINER,
-        "image": snapshot.settings.server_image,
-        "imagePullPolicy": snapshot.settings.image_pull_policy,
-        "env": podspec.env({**snapshot.settings.data_environment, **variables, **tracing(snapshot, version)}),
-        "ports": podspec.container_ports(COMPONENT),
-        "resources": resources(snapshot),
-        "securityContext": podspec.container_security_context(),
-        "startupProbe": _probe("/readyz", period=1, failures=600),
-        "readinessProbe": _probe("/readyz", period=2, failures=2),
-        "livenessProbe": _probe("/livez", period=10, failures=3),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108
-    }
+    container = pod.Container(
+        name=CONTAINER,
+        image=snapshot.settings.server_image,
+        environment={**snapshot.settings.data_environment, **variables, **tracing(snapshot, version)},
+        component=COMPONENT,
+        resources=resources(snapshot),
+        probes=pod.Probes(
+            startup=_probe("/readyz", period=1, failures=600),
+            readiness=_probe("/readyz", period=2, failures=2),
+            liveness=_probe("/livez", period=10, failures=3),
+        ),
+        termination=pod.Termination("FallbackToLogsOnError"),
+        mounts=[{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108
+    )
     spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway"}
     match = {"labelSelector": {"matchLabels": selector(snapshot, version)}}
-    return {
-        **podspec.pod_defaults(),
-        **pull_secrets(snapshot),
-        "terminationGracePeriodSeconds": grace_seconds(snapshot),
-        "topologySpreadConstraints": [
-            {**spread, "topologyKey": key, **match} for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
-        ],
-        "containers": [container],
-        "volumes": [podspec.empty_dir("tmp", "1Gi"), *volumes],
-    }
+    topologies = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+    return pod.Pod(
+        container=container,
+        volumes=[podspec.empty_dir("tmp", "1Gi"), *volumes],
+        pull=snapshot.settings,
+        grace_seconds=grace_seconds(snapshot),
+        spread=[{**spread, "topologyKey": key, **match} for key in topologies],
+    ).spec()
 
 
 def resources(snapshot: Snapshot) -> dict[str, Any]:
@@ -229,12 +219,6 @@ def _default_resources(workers: int) -> dict[str, Any]:
         "requests": {"cpu": f"{100 * workers}m", "memory": f"{256 + 128 * (workers - 1)}Mi"},
         "limits": {"memory": f"{1024 + 256 * (workers - 1)}Mi"},
     }
-
-
-def pull_secrets(snapshot: Snapshot) -> dict[str, Any]:
-    """`imagePullSecrets` of every pod, nothing when the operator has none."""
-    names = snapshot.settings.image_pull_secrets
-    return {"imagePullSecrets": [{"name": n} for n in names]} if names else {}
 
 
 def service(snapshot: Snapshot, version: Version) -> dict[str, Any]:
@@ -299,13 +283,8 @@ def scale(snapshot: Snapshot, version: Version, replicas: int) -> Patch:
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": "admin", "scheme": "HTTP"},
-        "periodSeconds": period,
-        "timeoutSeconds": 2,
-        "failureThreshold": failures,
-        "successThreshold": 1,
-    }
+    made = pod.http_probe(path, "admin", period=period, timeout=2, failures=failures)
+    return {**made, "successThreshold": 1}
 
 
 def _artifact_mounts(version: Version) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

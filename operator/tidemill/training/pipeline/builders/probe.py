@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.v1alpha1.training_template import DataSource
-from tidemill.core import labels, names, podspec
+from tidemill.core import labels, names, pod, podspec
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.training import constants
 from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS, PipelineSnapshot
@@ -36,7 +36,7 @@ def build(snapshot: PipelineSnapshot, number: int) -> dict[str, Any]:
             "activeDeadlineSeconds": PROBE_DEADLINE_SECONDS,
             "ttlSecondsAfterFinished": 86400,
             "podReplacementPolicy": "Failed",
-            "template": {"metadata": {"labels": labelled}, "spec": _pod(snapshot, sources)},
+            "template": pod.template(_pod(snapshot, sources), labelled),
         },
     }
 
@@ -69,31 +69,14 @@ def _pod(snapshot: PipelineSnapshot, sources: list[DataSource]) -> dict[str, Any
         "TMPDIR": "/tmp",  # noqa: S108
         **config.data_environment(),
     }
-    pod: dict[str, Any] = {
-        **podspec.pod_defaults(),
-        "restartPolicy": "Never",
-        "containers": [
-            {
-                "name": CONTAINER,
-                "image": config.trainer_image,
-                "imagePullPolicy": config.image_pull_policy,
-                "command": COMMAND,
-                "env": podspec.env(environment),
-                "resources": RESOURCES,
-                "securityContext": podspec.container_security_context(),
-                "terminationMessagePath": TERMINATION_MESSAGE_PATH,
-                "terminationMessagePolicy": "File",
-                "volumeMounts": [*mounts.volume_mounts(), *delivery.mounts],
-            }
-        ],
-        "volumes": [*mounts.volumes(), *delivery.volumes],
-    }
-    if config.image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in config.image_pull_secrets]
-    if spec.node_selector:
-        pod["nodeSelector"] = spec.node_selector
-    if spec.tolerations:
-        pod["tolerations"] = [t.to_json() for t in spec.tolerations]
-    if spec.service_account_name:
-        pod["serviceAccountName"] = spec.service_account_name
-    return pod
+    container = pod.Container(
+        name=CONTAINER,
+        image=config.trainer_image,
+        command=COMMAND,
+        environment=environment,
+        resources=RESOURCES,
+        termination=pod.Termination("File", TERMINATION_MESSAGE_PATH),
+        mounts=[*mounts.volume_mounts(), *delivery.mounts],
+    )
+    volumes = [*mounts.volumes(), *delivery.volumes]
+    return pod.Pod(container=container, volumes=volumes, pull=config, placement=spec, restart_policy="Never").spec()

@@ -10,7 +10,7 @@ from typing import Any
 
 from tidemill.api.base import Resources
 from tidemill.api.v1alpha1.training_run import TrainingRunSpec
-from tidemill.core import hashing, labels, names, podspec
+from tidemill.core import hashing, labels, names, pod, podspec
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.training import constants
 from tidemill.training.run.snapshot import RunSnapshot
@@ -59,7 +59,7 @@ def build(snapshot: RunSnapshot) -> dict[str, Any]:
             "ttlSecondsAfterFinished": TTL_SECONDS,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _rules()},
-            "template": {"metadata": {"labels": labelled}, "spec": _pod(snapshot)},
+            "template": pod.template(_pod(snapshot), labelled),
         },
     }
 
@@ -83,34 +83,17 @@ def _pod(snapshot: RunSnapshot) -> dict[str, Any]:
         "PYTHONHASHSEED": "0",  # the order of sets goes into models: equal runs must give equal bytes
         **config.data_environment(),
     }
-    pod: dict[str, Any] = {
-        **podspec.pod_defaults(),
-        "restartPolicy": "Never",
-        "containers": [
-            {
-                "name": contract.CONTAINER,
-                "image": spec.image,
-                "imagePullPolicy": config.image_pull_policy,
-                "command": COMMAND,
-                "env": podspec.env(environment),
-                "resources": _resources(spec.resources),
-                "securityContext": podspec.container_security_context(),
-                "terminationMessagePath": contract.TERMINATION_MESSAGE_PATH,
-                "terminationMessagePolicy": "File",
-                "volumeMounts": [*found.volume_mounts(), *delivery.mounts],
-            }
-        ],
-        "volumes": [*found.volumes(), *delivery.volumes],
-    }
-    if config.image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in config.image_pull_secrets]
-    if spec.node_selector:
-        pod["nodeSelector"] = spec.node_selector
-    if spec.tolerations:
-        pod["tolerations"] = [t.to_json() for t in spec.tolerations]
-    if spec.service_account_name:
-        pod["serviceAccountName"] = spec.service_account_name
-    return pod
+    container = pod.Container(
+        name=contract.CONTAINER,
+        image=spec.image,
+        command=COMMAND,
+        environment=environment,
+        resources=_resources(spec.resources),
+        termination=pod.Termination("File", contract.TERMINATION_MESSAGE_PATH),
+        mounts=[*found.volume_mounts(), *delivery.mounts],
+    )
+    volumes = [*found.volumes(), *delivery.volumes]
+    return pod.Pod(container=container, volumes=volumes, pull=config, placement=spec, restart_policy="Never").spec()
 
 
 def _resources(wanted: Resources | None) -> dict[str, Any]:
