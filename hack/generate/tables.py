@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from tidemill_contracts.drift_tests import DRIFT_TESTS
+from tidemill_contracts.failures import CATEGORIES, FAILURES, POD_REASONS, START_REASONS
 from tidemill_contracts.formats import FORMATS
 from tidemill_contracts.model_metrics import METRICS
 from tidemill_contracts.schemes import SCHEMES
@@ -107,11 +108,48 @@ def _secret_keys() -> Iterator[str]:
     )
 
 
+def _categories() -> Iterator[str]:
+    yield from _rows("category | who", ((f"`{c.name}`", c.who) for c in CATEGORIES))
+
+
+def _failures() -> Iterator[str]:
+    retried = {c.name for c in CATEGORIES if c.is_retried}
+    yield from _rows(
+        "reason | category | found by | meaning and what to do | retried",
+        (
+            (
+                f"`{f.reason}`",
+                f"`{f.category}`",
+                f.by,
+                f.help,
+                "no" if f.is_final or f.category not in retried else "by the pipeline" if f.is_final_for_job else "yes",
+            )
+            for f in FAILURES
+        ),
+    )
+
+
+def _pod_reasons() -> Iterator[str]:
+    of = {"waiting": "container", "ended": "container", "pod": "pod", "deployment": "Deployment"}
+    yield from _rows("reason | of | meaning and what to do", ((f"`{r.name}`", of[r.of], r.help) for r in POD_REASONS))
+
+
+def _start_reasons() -> Iterator[str]:
+    yield from _rows(
+        "reason | exit code | meaning and what to do",
+        ((f"`{r.name}`", "1" if r.is_retried else "42", r.help) for r in START_REASONS),
+    )
+
+
 TABLES: Final[dict[str, tuple[str, Callable[[], Iterator[str]]]]] = {
     "metrics of models": ("docs/training-code.md", _metrics),
     "schemes of URIs": ("docs/training-code.md", _schemes),
     "keys of Secrets": ("docs/training-code.md", _secret_keys),
     "drift tests": ("docs/monitoring-statistics.md", _drift_tests),
+    "categories of failures": ("docs/conditions-training.md", _categories),
+    "reasons of failures": ("docs/conditions-training.md", _failures),
+    "reasons of pods": ("docs/conditions-serving.md", _pod_reasons),
+    "reasons of a server's start": ("docs/serving-protocol.md", _start_reasons),
     "formats": ("docs/training-code.md", _formats),
 }
 """By the name in the markers: the page, and what makes the table."""

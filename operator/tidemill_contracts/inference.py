@@ -17,17 +17,6 @@ from tidemill_contracts.runtimes import FallbackReason
 SERVER_CONFIG_ENV = "TIDEMILL_SERVER_CONFIG"
 MONITOR_CONFIG_ENV = "TIDEMILL_MONITOR_CONFIG"
 
-START_REASONS = frozenset(
-    {
-        # another start may help
-        "ArtifactUnavailable", "StartFailed", "WorkersFailed", "InternalError",
-        # another start cannot: exit code 42
-        "DigestMismatch", "Incomplete", "NotFound", "InvalidManifest", "FormatUnsupported", "ModelLoadFailed",
-        "WarmUpMismatch", "ConfigInvalid",
-    }
-)  # fmt: skip
-"""Words that a server's termination message, `<reason>: <sentence>`, may begin with; others are part of the text."""
-
 # Paths of the monitor
 BATCH_PATH = "/v1/batches"
 REFERENCE_PATH = "/v1/references"

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from tidemill_contracts.artifact import Signature, Task
 from tidemill_contracts.base import Document
+from tidemill_contracts.failures import FailureCategory
 
 CONFIG_ENV = "TIDEMILL_TRAINER_CONFIG"
 PROBE_ENV = "TIDEMILL_PROBE_CONFIG"
@@ -27,11 +28,6 @@ REVISION_LIMIT = 512  # characters of an input's revision
 def is_name(text: str) -> bool:
     """Return whether a result may use this as the name of a metric, a phase or a package."""
     return 0 < len(text) <= NAME_LIMIT and text.isprintable()
-
-
-FailureCategory = Literal[
-    "UserError", "DataInvalid", "OutOfMemory", "ImagePull", "Unschedulable", "Deadline", "Infrastructure"
-]
 
 
 def is_revision(text: str) -> bool:

@@ -13,18 +13,12 @@ from typing import Any
 
 from tidemill.core import conditions
 from tidemill.core.text import clean
-from tidemill_contracts.inference import START_REASONS
+from tidemill_contracts.failures import START_REASONS, WAITING
 from tidemill_contracts.training import EXIT_NOT_RETRIABLE
 
 START_REFUSED = "StartRefused"
 """The reason of a container that ended for good with a text that begins with none of our words."""
-_REASON = re.compile(rf"^({'|'.join(sorted(START_REASONS))}): (.+)", re.DOTALL)
-_WAITING = frozenset(
-    {
-        "ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError",
-        "CreateContainerError", "RunContainerError", "CrashLoopBackOff",
-    }
-)  # fmt: skip
+_REASON = re.compile(rf"^({'|'.join(sorted(reason.name for reason in START_REASONS))}): (.+)", re.DOTALL)
 _SAYS_NOTHING = (None, "", "Error", "Completed")
 _LIMIT = 1024
 
@@ -50,7 +44,9 @@ def pod_failure(pod: Mapping[str, Any], container: str) -> PodFailure | None:
                 return failure
     scheduled = conditions.get(status.get("conditions") or (), "PodScheduled")
     if scheduled and scheduled.get("status") == "False":
-        return PodFailure("Unschedulable", scheduled.get("message") or "no node can run the pod")
+        return PodFailure(
+            scheduled.get("reason") or "Unschedulable", scheduled.get("message") or "no node can run the pod"
+        )
     return None
 
 
@@ -80,7 +76,7 @@ def _container(status: Mapping[str, Any], name: str) -> PodFailure | None:
         ended = state.get("terminated")
         if ended and ended.get("exitCode"):
             return _ended(ended, waiting.get("reason"), name)
-    if waiting.get("reason") in _WAITING:
+    if waiting.get("reason") in WAITING:
         last = ((status.get("lastState") or {}).get("terminated") or {}).get("message") or ""
         text = clean(last).strip()[-_LIMIT:] or waiting.get("message") or "the container cannot start"
         return PodFailure(waiting["reason"], text)
@@ -96,7 +92,7 @@ def _ended(ended: Mapping[str, Any], waits: str | None, name: str) -> PodFailure
     if ended["exitCode"] == EXIT_NOT_RETRIABLE:
         reason = START_REFUSED
     if reason in _SAYS_NOTHING:
-        reason = waits if waits in _WAITING else "Error"
+        reason = waits if waits in WAITING else "Error"
     return PodFailure(
         str(reason), text[-_LIMIT:] or f"the {name} ended with exit code {ended['exitCode']}", ended["exitCode"]
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tidemill.core import conditions
+from tidemill_contracts.failures import WAITING, FailureCategory
 from tidemill_contracts.training import CONTAINER
 
 Obj = dict[str, Any]
@@ -77,16 +78,11 @@ def pod_condition(pod: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 class StartFailure:
     """Why a pod does not start, as far as Kubernetes says so."""
 
-    kind: Literal["ImagePull", "Unschedulable", "Config", "Container"]
+    category: FailureCategory
     reason: str
     message: str
     permanent: bool = False
     """Waiting cannot help."""
-
-
-_IMAGE = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable")
-_CONFIG = ("CreateContainerConfigError",)
-_CONTAINER = ("CreateContainerError", "RunContainerError")
 
 
 def start_failure(pod: Mapping[str, Any]) -> StartFailure | None:
@@ -94,15 +90,14 @@ def start_failure(pod: Mapping[str, Any]) -> StartFailure | None:
     status = container_status(pod)
     waiting = (status.get("state") or {}).get("waiting") or {}
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
-    if reason in _IMAGE:
+    row = WAITING.get(reason)
+    if row is not None and row.category == "ImagePull":
         image = status.get("image", "")
-        hint = "the name is not valid" if reason == "InvalidImageName" else "it cannot be pulled"
+        hint = "the name is not valid" if row.is_permanent else "it cannot be pulled"
         text = f"image {image}: {hint}; check the name, the registry and the pull secrets"
-        return StartFailure("ImagePull", "ImagePull", text, permanent=reason == "InvalidImageName")
-    if reason in _CONFIG:
-        return StartFailure("Config", reason, message)
-    if reason in _CONTAINER:
-        return StartFailure("Container", reason, message)
+        return StartFailure(row.category, row.run_reason, text, permanent=row.is_permanent)
+    if row is not None and row.category is not None:
+        return StartFailure(row.category, reason, message)
     scheduled = pod_condition(pod, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
         return StartFailure("Unschedulable", "Unschedulable", scheduled.get("message", "no node fits"))

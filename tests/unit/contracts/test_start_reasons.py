@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from tidemill_contracts.inference import START_REASONS
+from tidemill_contracts import failures
 
+START_REASONS = {reason.name for reason in failures.START_REASONS}
 ROOT = Path(__file__).resolve().parents[3]
 RUNTIME = ROOT / "images/runtime/tidemill_runtime"
 RAISED = {"StartError", "ArtifactError"}

@@ -59,6 +59,14 @@ CASES: dict[str, tuple[dict[str, Any], PodFailure | None]] = {
         {"status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]}},
         PodFailure("Unschedulable", "0/1 nodes"),
     ),
+    "somebody holds it back": (
+        {"status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]}},
+        PodFailure("SchedulingGated", "no node can run the pod"),
+    ),
+    "the registry is away": (
+        pod({"waiting": {"reason": "RegistryUnavailable", "message": "try later"}}),
+        PodFailure("RegistryUnavailable", "try later"),
+    ),
     "nothing known yet": ({}, None),
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ from tests.unit.training.test_loop import quickstart, trigger
 from tests.unit.training.world import World
 
 from tidemill.core import conditions
-from tidemill.training.pipeline.policy import retry
+from tidemill_contracts.failures import FINAL
 
 Obj = dict[str, Any]
 AWAY = ("Infrastructure", "StorageUnavailable", "s3://lake cannot be reached")
@@ -146,7 +146,7 @@ def test_a_job_that_somebody_deleted_is_not_made_again() -> None:
     world.settle()
     assert world.names("TrainingRun") == [run]
     assert world.condition("TrainingPipeline", "churn", "Stalled") == ("True", "RunFailed")
-    assert "JobDeleted" in retry.NOT_AGAIN
+    assert "JobDeleted" in FINAL
 
 
 def test_whatever_starts_meanwhile_serves_the_retry() -> None:

@@ -6,7 +6,8 @@ Exit 42 ends the Job at once (the same code on the same data fails again); any o
 import contextlib
 from collections.abc import Iterator
 
-from tidemill_contracts.training import EXIT_NOT_RETRIABLE, Failure, FailureCategory
+from tidemill_contracts.failures import RETRIED, FailureCategory
+from tidemill_contracts.training import EXIT_NOT_RETRIABLE, Failure
 from tidemill_runtime.artifacts import ArtifactError
 from tidemill_runtime.datasets.errors import DataError
 from tidemill_runtime.frameworks.base import FrameworkError
@@ -36,7 +37,7 @@ def user_errors() -> Iterator[None]:
 def classify(error: BaseException) -> tuple[Failure, int]:
     """Return the failure that status shows, and the exit code of the process."""
     if isinstance(error, RunError):
-        code = EXIT_RETRIABLE if error.category == "Infrastructure" else EXIT_NOT_RETRIABLE
+        code = EXIT_RETRIABLE if error.category in RETRIED else EXIT_NOT_RETRIABLE
         return Failure(category=error.category, reason=error.reason, message=str(error)), code
     if isinstance(error, DataError):
         return Failure(category="DataInvalid", reason=error.reason, message=str(error)), EXIT_NOT_RETRIABLE

@@ -23,6 +23,8 @@ from tidemill.api.base import (
     list_map,
 )
 from tidemill.api.v1alpha1.training_template import CodeSource, DataSource, Gate, RunLimits
+from tidemill_contracts.failures import CATEGORIES, FailureCategory
+from tidemill_contracts.schemes import listed
 
 TriggerType = Literal[
     "NeverTrained",
@@ -33,9 +35,6 @@ TriggerType = Literal[
     "MonitorRequested",
     "ManualRequested",
     "RetryDue",
-]
-FailureCategory = Literal[
-    "UserError", "DataInvalid", "OutOfMemory", "ImagePull", "Unschedulable", "Deadline", "Infrastructure"
 ]
 
 
@@ -221,10 +220,13 @@ class GateVerdict(Model):
 class RunFailure(Model):
     """Why the run failed."""
 
-    category: FailureCategory
-    """Category of the failure, which says who can fix it: UserError (training code or settings), DataInvalid (data),
-    OutOfMemory (resources), ImagePull (image or pull secrets), Unschedulable (no suitable node), Deadline (limits of
-    the run) or Infrastructure (cluster or storage; the pipeline retries by itself)."""
+    category: Annotated[
+        FailureCategory,
+        Field(
+            description="Category of the failure, which says who can fix it: "
+            f"{listed(f'{c.name} ({c.means})' for c in CATEGORIES)}."
+        ),
+    ]
     reason: str
     """Cause of the failure in one CamelCase word."""
     message: Annotated[str, Field(max_length=8192)]

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.records import RunRecord
+from tidemill_contracts.failures import FINAL, RETRIED
 
 TRIGGER = "RetryDue"
 FIRST_PAUSE = timedelta(minutes=1)
@@ -20,9 +21,6 @@ LONGEST_PAUSE = timedelta(hours=1)
 LONGEST_RUN = timedelta(hours=24)
 SPREAD = 0.2
 """Share of the pause that is added at random: a store that is back is not asked by every pipeline at once."""
-
-NOT_AGAIN = frozenset({"JobDeleted", "JobNotOwned"})
-"""A person has taken the Job away, or holds its name: done on purpose, or to be undone by hand (decision 77)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ def retry(ctx: Context) -> Retry | None:
         return None
     if ctx.history.is_mended(last):
         return None
-    if last.failure.get("category") != "Infrastructure" or last.failure.get("reason") in NOT_AGAIN:
+    if last.failure.get("category") not in RETRIED or last.failure.get("reason") in FINAL:  # decision 77
         return None
     number = _number(last) + 1
     ended = last.completed or last.created

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tidemill.api.v1alpha1.training_run import FailureCategory, RunFailure
+from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.core.text import clean
 from tidemill.training import job_status
 from tidemill.training.run.policy import report_validation
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill.training.volumes import volumes_of
+from tidemill_contracts.failures import BY_OPERATOR, FailureCategory
 from tidemill_contracts.training import EXIT_NOT_RETRIABLE, TrainingResult
 
 Obj = dict[str, Any]
@@ -28,6 +29,12 @@ def failure(category: FailureCategory, reason: str, message: str, log: str | Non
     """A failure whose texts fit into status."""
     tail = clean(log[-LOG_LIMIT:]) if log else None
     return RunFailure(category=category, reason=reason, message=clean(message[:MESSAGE_LIMIT]), log=tail)
+
+
+def found(reason: str, message: str, log: str | None = None) -> RunFailure:
+    """What the operator found: the table has the category; a Job's own reason that is in no table is of the cluster."""
+    row = BY_OPERATOR.get(reason)
+    return failure(row.category if row else "Infrastructure", reason, message, log)
 
 
 def report_of(pod: Mapping[str, Any] | None) -> TrainingResult | report_validation.UnreadableReport | None:
@@ -44,28 +51,28 @@ def result_of(pod: Mapping[str, Any] | None) -> TrainingResult | None:
 
 def refused(why: str, log: str | None = None) -> RunFailure:
     """The failure of a run whose report says what it may not say: the code that ran wrote it."""
-    return failure("UserError", report_validation.REASON, why, log)
+    return found(report_validation.REASON, why, log)
 
 
 def classify(snapshot: RunSnapshot) -> RunFailure:
     """The failure of a Job that has failed."""
     pod = job_status.newest(snapshot.pods)
     for cause in (_deadline, _reported, _out_of_memory, _evicted, _disrupted, _stopped, _exit):
-        found = cause(snapshot, pod)
-        if found is not None:
-            return found
+        explained = cause(snapshot, pod)
+        if explained is not None:
+            return explained
     condition = (snapshot.job and job_status.job_condition(snapshot.job)) or {}
     reason = str(condition.get("reason") or "JobFailed")
     text = f"Job {snapshot.name} failed: {condition.get('message') or reason}"
-    return failure("Infrastructure", reason, text, snapshot.log)
+    return found(reason, text, snapshot.log)
 
 
 Cause = Callable[[RunSnapshot, Obj | None], RunFailure | None]
 
 
 def _reported(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
-    found = _stopped(snapshot, pod)
-    return None if found is not None and found.reason == _TERMINATED else found
+    reported = _stopped(snapshot, pod)
+    return None if reported is not None and reported.reason == _TERMINATED else reported
 
 
 def _stopped(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
@@ -87,7 +94,7 @@ def _deadline(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
     text = f"the run took longer than spec.run.activeDeadlineSeconds ({seconds})"
     if snapshot.run.status.running_since is None and (snapshot.job_seen is None or snapshot.job_seen.started is None):
         text += "; its pod was never seen running"
-    return failure("Deadline", "DeadlineExceeded", text, snapshot.log)
+    return found("DeadlineExceeded", text, snapshot.log)
 
 
 def _out_of_memory(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
@@ -96,7 +103,7 @@ def _out_of_memory(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
     limit = snapshot.job and _memory_limit(snapshot.job)
     shown = limit or "none set: the node ran out of memory"
     text = f"the container used more memory than its limit ({shown}); raise spec.resources"
-    return failure("OutOfMemory", "OOMKilled", text, snapshot.log)
+    return found("OOMKilled", text, snapshot.log)
 
 
 def _evicted(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
@@ -104,15 +111,15 @@ def _evicted(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
     if status.get("reason") != "Evicted":
         return None
     text = f"the pod was evicted: {status.get('message') or 'the node was short of resources'}"
-    return failure("Infrastructure", "Evicted", text, snapshot.log)
+    return found("Evicted", text, snapshot.log)
 
 
 def _disrupted(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
-    found = job_status.pod_condition(pod, "DisruptionTarget") if pod else {}
-    if found.get("status") != "True":
+    condition = job_status.pod_condition(pod, "DisruptionTarget") if pod else {}
+    if condition.get("status") != "True":
         return None
-    text = f"the pod was disrupted: {found.get('reason')}: {found.get('message')}"
-    return failure("Infrastructure", "Disrupted", text, snapshot.log)
+    text = f"the pod was disrupted: {condition.get('reason')}: {condition.get('message')}"
+    return found("Disrupted", text, snapshot.log)
 
 
 def _exit(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
@@ -123,13 +130,11 @@ def _exit(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
     said = f": {ended['message'][:500]}" if ended.get("message") else " and left no result"
     if code == _SIGKILL:
         text = f"the container was killed (exit code 137){said}; the node may have run out of memory"
-        return failure("Infrastructure", "Killed", text, snapshot.log)
+        return found("Killed", text, snapshot.log)
     if code > 128:
-        return failure(
-            "Infrastructure", "Crashed", f"the container was killed by signal {code - 128}{said}", snapshot.log
-        )
+        return found("Crashed", f"the container was killed by signal {code - 128}{said}", snapshot.log)
     if code == EXIT_NOT_RETRIABLE:
-        return failure("UserError", "NoResult", f"the container ended with exit code {code}{said}", snapshot.log)
+        return found("NoResult", f"the container ended with exit code {code}{said}", snapshot.log)
     reason = ended.get("reason") if ended.get("reason") not in (None, "Error") else "ExitCode"
     return failure("UserError", str(reason), f"the container ended with exit code {code}{said}", snapshot.log)
 
@@ -140,22 +145,18 @@ def _memory_limit(job: Obj) -> str | None:
     return str(limit) if limit else None
 
 
-def not_started(snapshot: RunSnapshot, found: job_status.StartFailure | None) -> RunFailure:
+def not_started(snapshot: RunSnapshot, why: job_status.StartFailure | None) -> RunFailure:
     """The failure of a run whose pod did not start within pendingDeadlineSeconds."""
     seconds = snapshot.run.spec.limits.pending_deadline_seconds
     within = f"within spec.run.pendingDeadlineSeconds ({seconds})"
-    if found is None and not snapshot.pods:
+    if why is None and not snapshot.pods:
         text = (
             f"the Job created no pod {within}: look at `kubectl describe job {snapshot.name}` "
             "(quota, LimitRange, Pod Security, ServiceAccount)"
         )
-        return failure("Infrastructure", "NoPod", text)
-    if found is None:
+        return found("NoPod", text)
+    if why is None:
         text = f"the pod did not start {within}; check that these exist: {volumes_of(snapshot.run.spec).describe()}"
-        return failure("Infrastructure", "NotStarted", text)
-    when = "" if found.permanent else f"the pod did not start {within}: "
-    if found.kind == "ImagePull":
-        return failure("ImagePull", found.reason, when + found.message)
-    if found.kind == "Unschedulable":
-        return failure("Unschedulable", found.reason, when + found.message)
-    return failure("UserError", found.reason, when + found.message)
+        return found("NotStarted", text)
+    when = "" if why.permanent else f"the pod did not start {within}: "
+    return failure(why.category, why.reason, when + why.message)

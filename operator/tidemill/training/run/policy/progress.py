@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from tidemill.api.v1alpha1.training_run import FailureCategory, RunFailure
+from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.core import conditions, labels
 from tidemill.core.parsing import INVALID_SPEC
 from tidemill.training import constants, job_status
@@ -78,15 +78,14 @@ def _without_job(snapshot: RunSnapshot) -> Progress:
     refused = conditions.get(conditions.of(snapshot.object), conditions.STALLED)
     # A run that could not be read and now can (by a newer operator) was refused by nobody: its Job is still to be made.
     if refused is not None and refused.get("reason") != INVALID_SPEC:
-        category: FailureCategory = "UserError" if refused.get("reason") == constants.REJECTED else "Infrastructure"
-        return Progress("Failed", failure=failures.failure(category, f"Job{refused['reason']}", refused["message"]))
+        return Progress("Failed", failure=failures.found(f"Job{refused['reason']}", refused["message"]))
     if snapshot.job_unlabelled:
         text = f"Job {snapshot.name} has lost the label {labels.MANAGED_SELECTOR}, so the operator cannot watch it"
-        lost = failures.failure("Infrastructure", "JobNotOwned", text)
+        lost = failures.found("JobNotOwned", text)
         return Progress("Failed", failure=lost, running_since=_running_since(snapshot))
     if snapshot.job_seen or snapshot.run.status.job:
         text = f"Job {snapshot.name} was deleted before it had ended; it is not created again"
-        deleted = failures.failure("Infrastructure", "JobDeleted", text)
+        deleted = failures.found("JobDeleted", text)
         return Progress("Failed", failure=deleted, running_since=_running_since(snapshot))
     return Progress("Create")
 
@@ -99,7 +98,7 @@ def _complete(snapshot: RunSnapshot) -> Progress:
             f"Job {snapshot.name} completed, but no pod has its result: the pod was deleted too early, or the program "
             "emptied /dev/termination-log"
         )
-        lost = failures.failure("Infrastructure", "ResultLost", text, snapshot.log)
+        lost = failures.found("ResultLost", text, snapshot.log)
         return Progress("Failed", failure=lost, running_since=since)
     newest = results[0]
     if isinstance(newest, report_validation.UnreadableReport):
