@@ -12,8 +12,8 @@ from kubernetes import config as official_config
 from tests.support.invariants import DEFAULT_STATUS
 from tests.support.operators import Installation
 
+from tidemill.core.children import owner_reference
 from tidemill.core.plan import Event, ObjectRef
-from tidemill.core.podspec import owner_reference
 from tidemill.engine.clock import SystemClock
 from tidemill.errors import ApiError
 from tidemill.kube.access import Access

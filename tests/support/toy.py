@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from tidemill.app import Slices
-from tidemill.core import conditions, names, podspec
+from tidemill.core import children, conditions, names
 from tidemill.core.labels import MANAGED_SELECTOR
 from tidemill.core.plan import Event, Key, Plan
 from tidemill.engine.contract import Deps, Watch, controller_keys
@@ -70,12 +70,12 @@ class ToyReconciler:
 
 def child(obj: Obj, data: str) -> Obj:
     """The one child."""
-    labels = podspec.labels("toy", obj["metadata"]["name"])
+    labels = children.labels("toy", obj["metadata"]["name"])
     name = names.child_name(obj["metadata"]["name"], "toy")
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": podspec.metadata(name, obj, labels),
+        "metadata": children.metadata(name, obj, labels),
         "data": {"value": data},
     }
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidemill.core import podspec
+from tidemill.core import children
 from tidemill_contracts import delivery as contract
 
 VOLUME = "config"
@@ -43,7 +43,7 @@ def deliver(
     config_map: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": podspec.metadata(name, owner, labels),
+        "metadata": children.metadata(name, owner, labels),
         "data": {contract.FILE_NAME: text},
     }
     if immutable:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tidemill.core import children, names
 from tidemill.core import labels as keys
-from tidemill.core import names, podspec
 from tidemill_contracts.ports import PORTS, Caller, Port
 
 Obj = dict[str, Any]
@@ -39,7 +39,7 @@ def build(
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": podspec.metadata(name_of(owner["metadata"]["name"], component), owner, _labels(owner, component)),
+        "metadata": children.metadata(name_of(owner["metadata"]["name"], component), owner, _labels(owner, component)),
         "spec": {
             "podSelector": {"matchLabels": dict(pods)},
             "policyTypes": ["Ingress"],
@@ -56,7 +56,7 @@ def name_of(owner: str, component: str) -> str:
 def _labels(owner: Mapping[str, Any], component: str) -> dict[str, str]:
     meta = owner["metadata"]
     key = {"ModelDeployment": keys.DEPLOYMENT, "ModelMonitor": keys.MONITOR}[owner["kind"]]
-    return podspec.labels(component, meta["name"], {key: meta["name"]})
+    return children.labels(component, meta["name"], {key: meta["name"]})
 
 
 def _rule(port: Port, deployment: str, settings: Settings) -> Obj:

@@ -7,7 +7,7 @@ give the same bytes: a template that changed by nothing but its order would roll
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -18,6 +18,12 @@ Json = dict[str, Any]
 
 NON_ROOT_ID = 65532
 """User, group and fsGroup of every container (the "nonroot" of distroless images)."""
+
+DEFAULT_RESOURCES: dict[str, Any] = {
+    "requests": {"cpu": "100m", "memory": "256Mi"},
+    "limits": {"memory": "1Gi"},
+}
+"""Used where a user states nothing: a memory limit protects the node; no CPU limit, because throttling helps nobody."""
 
 
 class ImagePull(Protocol):
@@ -167,6 +173,19 @@ def template(spec: Json, labels: Mapping[str, str], annotations: Mapping[str, st
 def scraped(port: int, path: str = "/metrics") -> dict[str, str]:
     """The annotations by which a Prometheus without its operator finds the pod."""
     return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": path}
+
+
+def empty_dir(name: str, size_limit: str | None = None) -> dict[str, Any]:
+    """A scratch volume; `size_limit` is a quantity."""
+    return {"name": name, "emptyDir": {"sizeLimit": size_limit} if size_limit else {}}
+
+
+def secret_source(name: str, keys: Iterable[str]) -> dict[str, Any]:
+    """A Secret as a volume source: these keys and no others, so that naming any Secret of the namespace shows nothing.
+
+    Optional: a Secret without the keys cannot be told from one that does not exist, and the pod says what it misses.
+    """
+    return {"secretName": name, "items": [{"key": key, "path": key} for key in sorted(keys)], "optional": True}
 
 
 def http_probe(path: str, port: str, *, period: int, timeout: int, failures: int) -> Json:

@@ -10,9 +10,9 @@ from collections.abc import Collection
 from typing import Any
 
 from tidemill.core import last_applied
+from tidemill.core.children import controller_of
 from tidemill.core.labels import APPLIED, MANAGED_BY, MANAGED_BY_VALUE, MANAGED_SELECTOR
 from tidemill.core.plan import Key, ObjectRef, Plan
-from tidemill.core.podspec import controller_of
 from tidemill.core.subset import includes
 from tidemill.engine import terminating
 from tidemill.errors import ApiError, Stalled, Waiting

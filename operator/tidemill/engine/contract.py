@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Protocol
 
 from tidemill.api.base import API_VERSION
 from tidemill.config import OperatorConfig
+from tidemill.core.children import controller_of
 from tidemill.core.plan import Key, ObjectRef, Plan
-from tidemill.core.podspec import controller_of
 from tidemill.engine.clock import Clock
 from tidemill.engine.staged_updates import StagedUpdates
 from tidemill.kube.cache import Cache

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tidemill.api.base import API_VERSION
+from tidemill.core.children import controller_of
 from tidemill.core.plan import Key, ObjectRef, Plan
-from tidemill.core.podspec import controller_of
 from tidemill.engine import metrics, status, terminating
 from tidemill.engine.apply import Applier, Refusal
 from tidemill.engine.contract import Deps, Reconciler, Snapshot

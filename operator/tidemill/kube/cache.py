@@ -14,8 +14,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tidemill.core.children import controller_of
 from tidemill.core.plan import Key
-from tidemill.core.podspec import controller_of
 
 Obj = dict[str, Any]
 Objs = list[Obj]

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from tidemill.core.children import is_controlled_by
 from tidemill.core.labels import FIELD_MANAGER
 from tidemill.core.plan import ObjectRef
-from tidemill.core.podspec import is_controlled_by
 from tidemill.errors import ApiError
 from tidemill.kube import registry
 from tidemill.kube.access import Access

@@ -12,8 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from tidemill.core.children import controller_of
 from tidemill.core.plan import ObjectRef
-from tidemill.core.podspec import controller_of
 from tidemill.kube.client import KubeClient
 
 Obj = dict[str, Any]

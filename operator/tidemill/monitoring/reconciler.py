@@ -14,9 +14,9 @@ from typing import Any
 from tidemill.api.v1alpha1.model_monitor import ModelMonitor, ModelMonitorSpec
 from tidemill.core import labels as keys
 from tidemill.core import last_applied, names, networkpolicy, references, rollback_marks
+from tidemill.core.children import controller_of, is_controlled_by
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
-from tidemill.core.podspec import controller_of, is_controlled_by
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
 from tidemill.kube.ownership import PodOwners

@@ -18,8 +18,8 @@ from tidemill.api.v1alpha1.model_deployment import (
     ModelDeploymentSpec,
     ModelDeploymentStatus,
 )
+from tidemill.core import children, last_applied, networkpolicy, references
 from tidemill.core import labels as keys
-from tidemill.core import last_applied, networkpolicy, podspec, references
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
 from tidemill.engine.contract import Deps
@@ -178,7 +178,7 @@ class ModelDeploymentReconciler:
         cache, meta = self._deps.cache, obj["metadata"]
         child = router_child(meta["name"])
         config_map, deployment = (
-            found if found is not None and podspec.is_controlled_by(found, meta["uid"]) else None
+            found if found is not None and children.is_controlled_by(found, meta["uid"]) else None
             for found in (cache.get(kind, meta["namespace"], child) for kind in ("ConfigMap", "Deployment"))
         )
         selector = {keys.DEPLOYMENT: meta["name"], keys.COMPONENT: router_builder.COMPONENT}

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tidemill.core import children, references
 from tidemill.core import labels as keys
-from tidemill.core import podspec, references
 from tidemill.core.plan import Key
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
@@ -70,7 +70,7 @@ class RuntimeProbe:
         """Pods of a version that are ready, proven to be its Deployment's, the same ones at each pass."""
         cache, meta = self._deps.cache, obj["metadata"]
         deployment = cache.get("Deployment", meta["namespace"], workload.name)
-        if deployment is None or not podspec.is_controlled_by(deployment, meta["uid"]):
+        if deployment is None or not children.is_controlled_by(deployment, meta["uid"]):
             return []
         selector = {keys.DEPLOYMENT: meta["name"], keys.COMPONENT: "server", keys.VERSION: workload.version.name}
         pods = cache.naming("Pod", meta["namespace"], meta["name"], references.labelled_deployment, selector)

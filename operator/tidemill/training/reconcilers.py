@@ -7,9 +7,9 @@ from typing import Any
 
 from tidemill.api.base import API_VERSION
 from tidemill.core import conditions, labels, names, references
+from tidemill.core.children import controller_of
 from tidemill.core.labels import MANAGED_SELECTOR
 from tidemill.core.plan import Key
-from tidemill.core.podspec import controller_of
 from tidemill.engine.contract import Deps, Reconciler, Watch, controller_keys
 from tidemill.kube.cache import Cache
 from tidemill.training import records

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from tidemill.core.podspec import controller_of
+from tidemill.core.children import controller_of
 
 _REMEMBERED = 20_000
 

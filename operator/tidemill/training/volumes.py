@@ -11,7 +11,7 @@ from typing import Any
 
 from tidemill.api.base import SecretRef
 from tidemill.api.v1alpha1.training_run import TrainingRunSpec
-from tidemill.core import hashing, podspec
+from tidemill.core import hashing, pod
 from tidemill_contracts import schemes
 from tidemill_contracts.storage import CODE_ROOT, CONFIGMAP_ROOT, PVC_ROOT, SECRET_ROOT, parse_uri
 
@@ -46,7 +46,7 @@ class PodVolumes:
 
     def volumes(self) -> list[dict[str, Any]]:
         """The pod's volumes, `tmp` first."""
-        found: list[dict[str, Any]] = [podspec.empty_dir("tmp", _TMP_LIMIT)]
+        found: list[dict[str, Any]] = [pod.empty_dir("tmp", _TMP_LIMIT)]
         if self.code:
             found.append({"name": "code", "configMap": {"name": self.code}})
         for name, writable in sorted(self.claims.items()):
@@ -54,7 +54,7 @@ class PodVolumes:
             found.append({"name": _name("claim", name), "persistentVolumeClaim": claim})
         found += [{"name": _name("map", name), "configMap": {"name": name}} for name in sorted(self.config_maps)]
         found += [
-            {"name": _name("secret", name), "secret": {**podspec.secret_source(name, keys), "defaultMode": 0o440}}
+            {"name": _name("secret", name), "secret": {**pod.secret_source(name, keys), "defaultMode": 0o440}}
             for name, keys in sorted(self.secrets.items())
         ]
         return found

@@ -116,3 +116,8 @@ def test_a_template_has_annotations_only_where_there_are_some() -> None:
         "prometheus.io/port": "9",
         "prometheus.io/path": "/m",
     }
+
+
+def test_scratch_volumes_have_a_limit_when_one_is_given() -> None:
+    assert pod.empty_dir("tmp", "1Gi") == {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}
+    assert pod.empty_dir("tmp") == {"name": "tmp", "emptyDir": {}}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.serving.make import snapshot, version
 
-from tidemill.core import podspec
+from tidemill.core import pod
 from tidemill.serving.builders import envoy, router, server
 from tidemill.serving.snapshot import Settings, Snapshot
 from tidemill_contracts.delivery import MAX_VARIABLE_BYTES
@@ -232,7 +232,7 @@ def test_tracing_sets_the_standard_variables_and_nothing_else() -> None:
 
 
 def test_default_resources_grow_with_the_workers() -> None:
-    assert server.resources(snapshot()) == podspec.DEFAULT_RESOURCES
+    assert server.resources(snapshot()) == pod.DEFAULT_RESOURCES
     assert server.resources(snapshot({"server": {"workers": 3}})) == {
         "requests": {"cpu": "300m", "memory": "512Mi"},
         "limits": {"memory": "1536Mi"},

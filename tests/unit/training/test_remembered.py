@@ -14,9 +14,9 @@ from tests.unit.training.test_once import PIPELINE, started
 from tests.unit.training.world import World
 
 from tidemill.core import conditions
+from tidemill.core.children import owner_reference
 from tidemill.core.conditions import format_time
 from tidemill.core.plan import Key, ObjectRef
-from tidemill.core.podspec import owner_reference
 from tidemill.training.run_expectations import RunExpectations
 
 Obj = dict[str, Any]

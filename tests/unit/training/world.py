@@ -18,9 +18,9 @@ from tests.support import builders_training as make
 from tests.support.invariants import DEFAULT_STATUS, check_status
 
 from tidemill.config import OperatorConfig
+from tidemill.core.children import controller_of
 from tidemill.core.conditions import format_time
 from tidemill.core.plan import Event, Key, ObjectRef, Plan
-from tidemill.core.podspec import controller_of
 from tidemill.engine import status as statuses
 from tidemill.engine.contract import Deps, Reconciler
 from tidemill.kube.cache import Cache

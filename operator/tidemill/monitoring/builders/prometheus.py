@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tidemill.core import children, names
 from tidemill.core import labels as keys
-from tidemill.core import names, podspec
 from tidemill.monitoring.builders import workload
 from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, SILENCE_SECONDS, Snapshot, child
 from tidemill_contracts import metrics
@@ -38,7 +38,7 @@ def servers_name(name: str) -> str:
 def _metadata(snapshot: Snapshot, name: str) -> dict[str, Any]:
     prometheus = snapshot.spec.prometheus
     wanted = {**(prometheus.labels if prometheus else {}), **workload.labels(snapshot)}
-    return podspec.metadata(name, snapshot.object, wanted)
+    return children.metadata(name, snapshot.object, wanted)
 
 
 def _service_monitor(snapshot: Snapshot) -> dict[str, Any]:

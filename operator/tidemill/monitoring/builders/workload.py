@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tidemill.core import children, names, networkpolicy, pod, staged_updates
 from tidemill.core import labels as keys
-from tidemill.core import names, networkpolicy, pod, podspec, staged_updates
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.monitoring.snapshot import Snapshot, child
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
@@ -61,7 +61,7 @@ def unit(snapshot: Snapshot) -> staged_updates.Unit:
 
 def labels(snapshot: Snapshot) -> dict[str, str]:
     """Labels of the monitor's children and pod."""
-    return podspec.labels(COMPONENT, snapshot.name, {keys.MONITOR: snapshot.name})
+    return children.labels(COMPONENT, snapshot.name, {keys.MONITOR: snapshot.name})
 
 
 def selector(snapshot: Snapshot) -> dict[str, str]:
@@ -120,7 +120,7 @@ def claim(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": podspec.metadata(child(snapshot.name), snapshot.object, labels(snapshot)),
+        "metadata": children.metadata(child(snapshot.name), snapshot.object, labels(snapshot)),
         "spec": spec,
     }
 
@@ -130,7 +130,7 @@ def service(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": podspec.metadata(
+        "metadata": children.metadata(
             names.monitor_service(snapshot.spec.deployment), snapshot.object, labels(snapshot)
         ),
         "spec": {
@@ -151,7 +151,7 @@ def deployment(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": podspec.metadata(child(snapshot.name), snapshot.object, labels(snapshot)),
+        "metadata": children.metadata(child(snapshot.name), snapshot.object, labels(snapshot)),
         "spec": {
             "replicas": 1,
             "revisionHistoryLimit": 1,
@@ -191,7 +191,7 @@ def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
     )
     volumes = [
         {"name": "data", "persistentVolumeClaim": {"claimName": child(snapshot.name)}},
-        podspec.empty_dir("tmp", "256Mi"),
+        pod.empty_dir("tmp", "256Mi"),
         *delivery.volumes,
     ]
     return pod.Pod(container=container, volumes=volumes, pull=settings, grace_seconds=30).spec()

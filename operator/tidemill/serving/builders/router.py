@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.api.base import GROUP
-from tidemill.core import hashing, pod, podspec, staged_updates
+from tidemill.core import children, hashing, pod, staged_updates
 from tidemill.core import labels as keys
 from tidemill.core.conditions import format_time
 from tidemill.core.plan import ObjectRef, Patch
@@ -82,7 +82,7 @@ def unit(snapshot: Snapshot, wanted: Config) -> staged_updates.Unit:
 
 def labels(snapshot: Snapshot) -> dict[str, str]:
     """Labels of the router's children and pods."""
-    return podspec.labels(COMPONENT, snapshot.name, {keys.DEPLOYMENT: snapshot.name})
+    return children.labels(COMPONENT, snapshot.name, {keys.DEPLOYMENT: snapshot.name})
 
 
 def selector(snapshot: Snapshot) -> dict[str, str]:
@@ -114,7 +114,7 @@ def config_map(snapshot: Snapshot, wanted: Config) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": podspec.metadata(router_child(snapshot.name), snapshot.object, labels(snapshot), annotations),
+        "metadata": children.metadata(router_child(snapshot.name), snapshot.object, labels(snapshot), annotations),
         "data": wanted.files,
     }
 
@@ -128,7 +128,7 @@ def deployment(snapshot: Snapshot, wanted: Config) -> dict[str, Any]:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": podspec.metadata(router_child(snapshot.name), snapshot.object, labels(snapshot)),
+        "metadata": children.metadata(router_child(snapshot.name), snapshot.object, labels(snapshot)),
         "spec": {
             "replicas": replicas(snapshot),
             "revisionHistoryLimit": 1,
@@ -175,7 +175,7 @@ def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
         container=container,
         volumes=[
             {"name": "config", "configMap": {"name": router_child(snapshot.name)}},
-            podspec.empty_dir("tmp", "64Mi"),
+            pod.empty_dir("tmp", "64Mi"),
         ],
         pull=snapshot.settings,
         grace_seconds=drain_seconds(snapshot) + 15,
@@ -192,7 +192,7 @@ def service(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": podspec.metadata(snapshot.name, snapshot.object, labels(snapshot)),
+        "metadata": children.metadata(snapshot.name, snapshot.object, labels(snapshot)),
         "spec": {
             "type": "ClusterIP",
             "selector": selector(snapshot),
@@ -216,7 +216,7 @@ def disruption_budget(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": podspec.metadata(router_child(snapshot.name), snapshot.object, labels(snapshot)),
+        "metadata": children.metadata(router_child(snapshot.name), snapshot.object, labels(snapshot)),
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(snapshot)}},
     }
 

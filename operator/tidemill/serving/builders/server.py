@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.v1alpha1 import model_server as spec
+from tidemill.core import children, names, networkpolicy, pod, staged_updates
 from tidemill.core import labels as keys
-from tidemill.core import names, networkpolicy, pod, podspec, staged_updates
 from tidemill.core.plan import ObjectRef, Patch
 from tidemill.serving.snapshot import (
     BATCHING_ANNOTATION,
@@ -64,7 +64,7 @@ def labels(snapshot: Snapshot, version: Version) -> dict[str, str]:
         keys.VERSION: version.name,
         keys.DIGEST: digests.first_digits(version.digest, digests.LABEL_DIGITS),
     }
-    return podspec.labels(COMPONENT, snapshot.name, extra)
+    return children.labels(COMPONENT, snapshot.name, extra)
 
 
 def selector(snapshot: Snapshot, version: Version) -> dict[str, str]:
@@ -147,7 +147,7 @@ def deployment(snapshot: Snapshot, version: Version) -> dict[str, Any]:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": podspec.metadata(name, snapshot.object, chosen, _forms(version)),
+        "metadata": children.metadata(name, snapshot.object, chosen, _forms(version)),
         "spec": {
             "selector": {"matchLabels": selector(snapshot, version)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
@@ -191,7 +191,7 @@ def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
     topologies = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
     return pod.Pod(
         container=container,
-        volumes=[podspec.empty_dir("tmp", "1Gi"), *volumes],
+        volumes=[pod.empty_dir("tmp", "1Gi"), *volumes],
         pull=snapshot.settings,
         grace_seconds=grace_seconds(snapshot),
         spread=[{**spread, "topologyKey": key, **match} for key in topologies],
@@ -214,7 +214,7 @@ def resources(snapshot: Snapshot) -> dict[str, Any]:
 def _default_resources(workers: int) -> dict[str, Any]:
     """The default for one worker; each further one shares the model's memory and needs some of its own."""
     if workers == 1:
-        return podspec.DEFAULT_RESOURCES
+        return pod.DEFAULT_RESOURCES
     return {
         "requests": {"cpu": f"{100 * workers}m", "memory": f"{256 + 128 * (workers - 1)}Mi"},
         "limits": {"memory": f"{1024 + 256 * (workers - 1)}Mi"},
@@ -226,7 +226,9 @@ def service(snapshot: Snapshot, version: Version) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": podspec.metadata(version_child(snapshot.name, version), snapshot.object, labels(snapshot, version)),
+        "metadata": children.metadata(
+            version_child(snapshot.name, version), snapshot.object, labels(snapshot, version)
+        ),
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": False,
@@ -251,7 +253,9 @@ def disruption_budget(snapshot: Snapshot, version: Version) -> dict[str, Any]:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": podspec.metadata(version_child(snapshot.name, version), snapshot.object, labels(snapshot, version)),
+        "metadata": children.metadata(
+            version_child(snapshot.name, version), snapshot.object, labels(snapshot, version)
+        ),
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(snapshot, version)}},
     }
 
@@ -266,7 +270,7 @@ def autoscaler(snapshot: Snapshot, version: Version, fewest: int) -> dict[str, A
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
-        "metadata": podspec.metadata(name, snapshot.object, labels(snapshot, version)),
+        "metadata": children.metadata(name, snapshot.object, labels(snapshot, version)),
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
             "minReplicas": low,
@@ -298,6 +302,6 @@ def _artifact_mounts(version: Version) -> tuple[list[dict[str, Any]], list[dict[
         mounts.append({"name": "artifacts", "mountPath": f"{PVC_ROOT}/{uri.authority}", "readOnly": True})
     keys = schemes.secret_keys(uri.scheme)
     if version.secret and keys:
-        volumes.append({"name": "credentials", "secret": podspec.secret_source(version.secret, keys)})
+        volumes.append({"name": "credentials", "secret": pod.secret_source(version.secret, keys)})
         mounts.append({"name": "credentials", "mountPath": f"{SECRET_ROOT}/{version.secret}", "readOnly": True})
     return volumes, mounts

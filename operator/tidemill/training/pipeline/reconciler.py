@@ -7,10 +7,10 @@ from typing import Any
 
 from tidemill.api.base import API_VERSION
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline, TrainingPipelineSpec, TrainingPipelineStatus
+from tidemill.core.children import is_controlled_by
 from tidemill.core.conditions import format_time
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
-from tidemill.core.podspec import is_controlled_by
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
 from tidemill.training import constants, records

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from tidemill.api.v1alpha1.training_run import TrainingRun
-from tidemill.core import conditions, labels, podspec
+from tidemill.core import children, conditions, labels
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.engine.contract import Deps
@@ -99,7 +99,7 @@ class RunReconciler:
     def _job(self, key: Key, run: Obj) -> Obj | None:
         uid = run["metadata"]["uid"]
         job = self._deps.cache.get("Job", key.namespace, key.name)
-        if job is None or not podspec.is_controlled_by(job, uid):
+        if job is None or not children.is_controlled_by(job, uid):
             return None
         self._remember(uid, created=conditions.parse_time(job["metadata"]["creationTimestamp"]))
         return job
@@ -142,7 +142,7 @@ class RunReconciler:
         """The Job as it is now, and whether it cannot be followed because its label is gone."""
         meta = run["metadata"]
         live = await self._deps.client.get(ObjectRef("batch/v1", "Job", meta["namespace"], meta["name"]))
-        if live is None or not podspec.is_controlled_by(live, meta["uid"]):
+        if live is None or not children.is_controlled_by(live, meta["uid"]):
             return None, False
         if (live["metadata"].get("labels") or {}).get(labels.MANAGED_BY) != labels.MANAGED_BY_VALUE:
             return None, True
@@ -159,7 +159,7 @@ class RunReconciler:
         meta = job["metadata"]
         selector = f"{constants.JOB_NAME}={meta['name']}"  # a label that anybody may give to anything
         live = await self._deps.client.list("v1", "Pod", meta["namespace"], selector, transform)
-        return [p for p in live if podspec.is_controlled_by(p, uid)]
+        return [p for p in live if children.is_controlled_by(p, uid)]
 
     async def _log(self, job: Obj | None, own: list[Obj]) -> str | None:
         pod = job_status.newest(own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.v1alpha1.training_template import DataSource
-from tidemill.core import labels, names, pod, podspec
+from tidemill.core import children, labels, names, pod
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.training import constants
 from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS, PipelineSnapshot
@@ -26,11 +26,11 @@ def build(snapshot: PipelineSnapshot, number: int) -> dict[str, Any]:
     """The manifest of probe `number`. Uses the operator's trainer image: a user's image need not know how to probe."""
     sources = snapshot.probed_sources
     name = names.child_name(snapshot.name, "probe", number)
-    labelled = podspec.labels("probe", snapshot.name, {labels.PIPELINE: snapshot.name, constants.PROBE: "true"})
+    labelled = children.labels("probe", snapshot.name, {labels.PIPELINE: snapshot.name, constants.PROBE: "true"})
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": podspec.metadata(name, snapshot.object, labelled),
+        "metadata": children.metadata(name, snapshot.object, labelled),
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": PROBE_DEADLINE_SECONDS,
@@ -53,7 +53,7 @@ def _delivery(snapshot: PipelineSnapshot, sources: list[DataSource]) -> Delivery
         for s in sources
     )
     name = names.child_name(snapshot.name, "probe", "config")
-    labelled = podspec.labels("probe", snapshot.name, {labels.PIPELINE: snapshot.name})
+    labelled = children.labels("probe", snapshot.name, {labels.PIPELINE: snapshot.name})
     return deliver(PROBE_ENV, ProbeConfig(data=inputs).to_json(), name=name, owner=snapshot.object, labels=labelled)
 
 

@@ -18,7 +18,7 @@ from tidemill.api.v1alpha1.training_run import (
     Trigger,
 )
 from tidemill.config import OperatorConfig
-from tidemill.core import labels, names, podspec
+from tidemill.core import children, labels, names
 from tidemill.training import constants
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
 from tidemill.training.pipeline.state import Inputs, Verdict
@@ -63,10 +63,10 @@ def build(
     return {
         "apiVersion": API_VERSION,
         "kind": "TrainingRun",
-        "metadata": podspec.metadata(
+        "metadata": children.metadata(
             run_name(snapshot.name, inputs.key, verdict.suffix),
             snapshot.object,
-            podspec.labels("training-run", snapshot.name, {labels.PIPELINE: snapshot.name}),
+            children.labels("training-run", snapshot.name, {labels.PIPELINE: snapshot.name}),
             annotations,
         ),
         "spec": spec,

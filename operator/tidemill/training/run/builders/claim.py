@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.config import OperatorConfig
-from tidemill.core import podspec
+from tidemill.core import children
 from tidemill_contracts.storage import parse_uri
 
 
@@ -32,7 +32,7 @@ def build(namespace: str, config: OperatorConfig) -> dict[str, Any]:
         "metadata": {
             "name": config.artifact_claim_name,
             "namespace": namespace,
-            "labels": podspec.labels("artifacts", config.artifact_claim_name),
+            "labels": children.labels("artifacts", config.artifact_claim_name),
         },
         "spec": spec,
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 from tidemill.api.base import Resources
 from tidemill.api.v1alpha1.training_run import TrainingRunSpec
-from tidemill.core import hashing, labels, names, pod, podspec
+from tidemill.core import children, hashing, labels, names, pod
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.training import constants
 from tidemill.training.run.snapshot import RunSnapshot
@@ -38,7 +38,7 @@ def _delivery(snapshot: RunSnapshot) -> Delivery:
 
 def _labels(snapshot: RunSnapshot) -> dict[str, str]:
     pipeline = snapshot.run.spec.pipeline
-    return podspec.labels("trainer", pipeline, {labels.PIPELINE: pipeline, labels.RUN: snapshot.name})
+    return children.labels("trainer", pipeline, {labels.PIPELINE: pipeline, labels.RUN: snapshot.name})
 
 
 def build(snapshot: RunSnapshot) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def build(snapshot: RunSnapshot) -> dict[str, Any]:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": podspec.metadata(snapshot.name, snapshot.object, {**labelled, **queue}, annotations),
+        "metadata": children.metadata(snapshot.name, snapshot.object, {**labelled, **queue}, annotations),
         "spec": {
             "backoffLimit": spec.limits.backoff_limit,
             "activeDeadlineSeconds": spec.limits.active_deadline_seconds,
@@ -99,7 +99,7 @@ def _pod(snapshot: RunSnapshot) -> dict[str, Any]:
 def _resources(wanted: Resources | None) -> dict[str, Any]:
     """The user's, or the defaults as a whole: half of each could ask for more than it allows."""
     stated = wanted.to_json() if wanted else {}
-    return stated or podspec.DEFAULT_RESOURCES
+    return stated or pod.DEFAULT_RESOURCES
 
 
 def trainer_config(snapshot: RunSnapshot) -> contract.TrainerConfig:

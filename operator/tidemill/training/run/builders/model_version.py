@@ -6,7 +6,7 @@ from typing import Any
 
 from tidemill.api.base import API_VERSION
 from tidemill.api.v1alpha1.model_version import ModelColumn, ModelSignature, ModelVersionSpec, VersionLineage
-from tidemill.core import labels, podspec
+from tidemill.core import children, labels
 from tidemill.training import constants
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill.training.run.state import Registration
@@ -24,10 +24,10 @@ def build(snapshot: RunSnapshot, found: Registration, result: TrainingResult, im
         "metadata": {
             "name": found.name,
             "namespace": snapshot.namespace,
-            "labels": podspec.labels(
+            "labels": children.labels(
                 "model-version", snapshot.run.spec.pipeline, {labels.PIPELINE: snapshot.run.spec.pipeline}
             ),
-            "ownerReferences": [podspec.controller_of(snapshot.object)],
+            "ownerReferences": [children.controller_of(snapshot.object)],
         },
         "spec": _spec(snapshot, found, result, image).to_json(),
     }

@@ -1,22 +1,15 @@
-"""The parts that all children share: metadata, labels, owner references, scratch volumes, Secrets as volumes.
+"""What all children have: metadata, labels, and the owner reference by which they are known.
 
-Values are plain dicts, ready for server-side apply. User labels and annotations are never copied onto children. What a
-pod consists of is put together in `core.pod`.
+Values are plain dicts, ready for server-side apply. User labels and annotations are never copied onto children.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tidemill.core import labels as keys
 from tidemill.core import names
-
-DEFAULT_RESOURCES: dict[str, Any] = {
-    "requests": {"cpu": "100m", "memory": "256Mi"},
-    "limits": {"memory": "1Gi"},
-}
-"""Used where a user states nothing: a memory limit protects the node; no CPU limit, because throttling helps nobody."""
 
 
 def owner_reference(obj: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,19 +53,6 @@ def metadata(
     if annotations:
         out["annotations"] = dict(annotations)
     return out
-
-
-def empty_dir(name: str, size_limit: str | None = None) -> dict[str, Any]:
-    """A scratch volume; `size_limit` is a quantity."""
-    return {"name": name, "emptyDir": {"sizeLimit": size_limit} if size_limit else {}}
-
-
-def secret_source(name: str, keys: Iterable[str]) -> dict[str, Any]:
-    """A Secret as a volume source: these keys and no others, so that naming any Secret of the namespace shows nothing.
-
-    Optional: a Secret without the keys cannot be told from one that does not exist, and the pod says what it misses.
-    """
-    return {"secretName": name, "items": [{"key": key, "path": key} for key in sorted(keys)], "optional": True}
 
 
 def is_controlled_by(obj: Mapping[str, Any], owner_uid: str) -> bool:
