@@ -29,9 +29,9 @@ FORMATS: dict[Format, ModelFormat] = {
     "joblib": ModelFormat("scikit_learn", "model.joblib", "Native", is_pickle=True),
     "program": ModelFormat("program", "", None, is_from_programs=True),
 }
-"""By name, in order of preference: of several native forms the first one serves; of the files that a program left the
-first one is its model; of a model that training code returned the families are asked in this order whether it is
-theirs, scikit-learn last, which takes whatever has its methods."""
+"""By name, in order of preference: of several native forms the first one serves, of the files that a program left the
+first one is its model, and what training code returned belongs to the first family that recognises it. Rows of other
+families stand above those of scikit-learn, which takes whatever has its methods."""
 
 
 def loadable(runtime: Runtime, formats: Collection[str] | None = None, *, allow_pickle: bool) -> tuple[Format, ...]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from tidemill_contracts.formats import FORMATS, Format, Runtime, loadable
 
-Asked = Literal["Auto", "ONNX", "Native"]
+RequestedRuntime = Literal["Auto", "ONNX", "Native"]
 
 VERIFIED = "verified"  # what a version's record says of an ONNX form that passed the parity check
 PARITY_CHECK = 2
@@ -19,12 +19,14 @@ FallbackReason = Literal["ParityOutdated", "FormFailed"]
 """What makes a server leave a verified ONNX form for the native one."""
 OUTDATED: FallbackReason = "ParityOutdated"  # verified by an older check, and it differs or cannot be compared
 FAILED: FallbackReason = "FormFailed"  # it does not load, or does not repeat the recorded answers at warm-up
-IN_COMPANY = "its prediction for a row depends on the other rows of a batch"  # why requests are not answered together
+BATCH_DEPENDENT = (
+    "its prediction for a row depends on the other rows of a batch"  # why requests are not answered together
+)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Forms to try, best first; none where the runtime that was asked for can load none. `reason`: half a sentence."""
+    """Forms to try, best first; none where the requested runtime can load none. `reason`: half a sentence."""
 
     formats: tuple[Format, ...]
     reason: str
@@ -36,7 +38,12 @@ class Choice:
 
 
 def choose(
-    asked: Asked, formats: Collection[str], *, parity: bool | None, note: str = "", allow_pickle: bool = False
+    requested: RequestedRuntime,
+    formats: Collection[str],
+    *,
+    parity: bool | None,
+    note: str = "",
+    allow_pickle: bool = False,
 ) -> Choice:
     """Return what serves a version that has `formats`.
 
@@ -45,9 +52,9 @@ def choose(
     """
     native = loadable("Native", formats, allow_pickle=allow_pickle)[:1]
     onnx = loadable("ONNX", formats, allow_pickle=allow_pickle)
-    if asked == "ONNX":
+    if requested == "ONNX":
         return Choice(onnx, "spec.server.runtime is ONNX" if onnx else _no_onnx(note))
-    if asked == "Native":
+    if requested == "Native":
         return Choice(native, "spec.server.runtime is Native" if native else "the version has no native form")
     proven = onnx if (parity if parity is not None else not native) else ()
     if proven:

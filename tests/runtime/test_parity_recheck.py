@@ -12,7 +12,7 @@ from tests.support import versions
 from tests.support.asgi import call
 
 from tidemill_contracts.inference import FORM_PATH, ServedForm
-from tidemill_contracts.runtimes import IN_COMPANY, OUTDATED, PARITY_CHECK
+from tidemill_contracts.runtimes import BATCH_DEPENDENT, OUTDATED, PARITY_CHECK
 from tidemill_runtime.frameworks.base import ServedModel
 from tidemill_runtime.loading import recheck, warm_up
 from tidemill_runtime.loading.warm_up import WarmModel
@@ -115,7 +115,7 @@ def test_a_model_whose_answers_hang_on_the_batch_is_asked_one_request_at_a_time(
 
 
 async def test_the_server_says_that_it_does_not_batch_and_why(tmp_path: Path) -> None:
-    for batching, want in ((True, None), (False, f"off: {IN_COMPANY}")):
+    for batching, want in ((True, None), (False, f"off: {BATCH_DEPENDENT}")):
         published = versions.numbers(tmp_path / str(batching), batching=batching)
         parts = assemble(published.config(), State(), Telemetry(published.config()), 1)
         try:

@@ -24,7 +24,7 @@ from tidemill.serving.requeue import FORM_SECONDS
 from tidemill.serving.snapshot import Version, Workload, is_checked_on_load
 from tidemill_contracts.inference import FORM_PATH, ServedForm
 from tidemill_contracts.ports import ADMIN_PORT
-from tidemill_contracts.runtimes import Asked
+from tidemill_contracts.runtimes import RequestedRuntime
 
 Obj = dict[str, Any]
 
@@ -49,7 +49,7 @@ class RuntimeProbe:
         self._memory.forget(key)
 
     async def observed(
-        self, key: Key, obj: Obj, requested: Asked, workloads: tuple[Workload, ...]
+        self, key: Key, obj: Obj, requested: RequestedRuntime, workloads: tuple[Workload, ...]
     ) -> tuple[Workload, ...]:
         """The workloads with what their pods serve, for those of which only the pods can say it."""
         uid = obj["metadata"]["uid"]

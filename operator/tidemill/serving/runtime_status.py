@@ -9,7 +9,7 @@ from tidemill.core.plan import Event
 from tidemill.serving import readiness
 from tidemill.serving.snapshot import Snapshot, is_checked_on_load
 from tidemill_contracts.inference import ServedForm
-from tidemill_contracts.runtimes import FAILED, IN_COMPANY, OUTDATED
+from tidemill_contracts.runtimes import BATCH_DEPENDENT, FAILED, OUTDATED
 
 Record = StableStatus | CandidateStatus
 
@@ -40,7 +40,7 @@ def fields(snapshot: Snapshot, record: Record) -> dict[str, Any]:
     found: dict[str, Any] = {"runtime": choice.runtime, "runtime_reason": choice.reason}
     if is_reported_by_pods(snapshot, record):
         found = _reported(snapshot, record)
-    return found if version.batching else found | {"batching_reason": IN_COMPANY}
+    return found if version.batching else found | {"batching_reason": BATCH_DEPENDENT}
 
 
 def is_reported_by_pods(snapshot: Snapshot, record: Record) -> bool:

@@ -23,7 +23,7 @@ from tidemill.serving.router_stats import Scrape
 from tidemill_contracts import digests
 from tidemill_contracts.formats import pickles
 from tidemill_contracts.inference import ServedForm
-from tidemill_contracts.runtimes import PARITY_CHECK, VERIFIED, Asked, Choice, choose
+from tidemill_contracts.runtimes import PARITY_CHECK, VERIFIED, Choice, RequestedRuntime, choose
 
 Obj = dict[str, Any]
 
@@ -268,7 +268,7 @@ def router_child(deployment: str) -> str:
     return names.child_name(deployment, "router")
 
 
-def runtime_of(requested: Asked, version: Version, *, allow_pickle: bool) -> Choice:
+def runtime_of(requested: RequestedRuntime, version: Version, *, allow_pickle: bool) -> Choice:
     """What the server will choose, by the rule that it follows itself.
 
     A record that lists an ONNX form beside a native one and says nothing of it is trusted: only a verified one is
@@ -278,7 +278,7 @@ def runtime_of(requested: Asked, version: Version, *, allow_pickle: bool) -> Cho
     return choose(requested, version.formats, parity=parity, note=version.onnx, allow_pickle=allow_pickle)
 
 
-def is_checked_on_load(requested: Asked, version: Version, *, allow_pickle: bool) -> bool:
+def is_checked_on_load(requested: RequestedRuntime, version: Version, *, allow_pickle: bool) -> bool:
     """Whether servers compare the version's forms when they load it, as an older check verified them."""
     choice = runtime_of(requested, version, allow_pickle=allow_pickle)
     return choice.runtime == "ONNX" and len(choice.formats) > 1 and version.onnx_check < PARITY_CHECK

@@ -10,7 +10,7 @@ from tidemill.api.v1alpha1.model_deployment import ModelDeploymentStatus
 from tidemill.serving import observe, plan
 from tidemill.serving.builders import server
 from tidemill.serving.snapshot import Version, runtime_of
-from tidemill_contracts.runtimes import IN_COMPANY, PARITY_CHECK, VERIFIED, Choice, choose
+from tidemill_contracts.runtimes import BATCH_DEPENDENT, PARITY_CHECK, VERIFIED, Choice, choose
 
 BOTH = ("skops", "onnx")
 REPEATS = "its ONNX form gives the same answers as its native form"
@@ -83,7 +83,7 @@ def test_status_says_what_serves_stable_and_candidate_and_why() -> None:
 
 
 def test_status_says_that_requests_are_answered_alone_and_why() -> None:
-    for batching, want in ((True, None), (False, IN_COMPANY)):
+    for batching, want in ((True, None), (False, BATCH_DEPENDENT)):
         known = version(1, formats=("skops",), batching=batching)
         status = plan.plan(snapshot({}, {"stable": stable(1)}, versions=(known,))).status
         assert status is not None

@@ -74,7 +74,7 @@ class Scored:
 
 
 class Predictor:
-    """A version that has proved itself on its sample rows; safe from several threads at once."""
+    """A version that repeated its recorded answers to its sample rows; safe from several threads at once."""
 
     def __init__(self, warm: WarmModel, config: ServerConfig, profile: bytes | None = None) -> None:
         self.warm = warm

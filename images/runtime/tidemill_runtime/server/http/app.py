@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from tidemill_contracts.runtimes import IN_COMPANY
+from tidemill_contracts.runtimes import BATCH_DEPENDENT
 from tidemill_runtime.model.errors import ServingError, UnavailableError
 from tidemill_runtime.predictionlog.client import MonitorClient
 from tidemill_runtime.redaction import redact
@@ -43,7 +43,7 @@ class Endpoints:
         warm = self._plane.warm
         more: dict[str, Any] = {"runtime": warm.runtime, "reason": warm.reason}
         if not warm.batching:
-            more["batching"] = f"off: {IN_COMPANY}"
+            more["batching"] = f"off: {BATCH_DEPENDENT}"
         if warm.manifest.classes is not None:
             more["classes"] = list(warm.manifest.classes)
         return {**self._description.model(), "parameters": more}

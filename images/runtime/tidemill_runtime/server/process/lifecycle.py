@@ -66,7 +66,7 @@ class Loaded:
 
 
 def load(config: ServerConfig, telemetry: Telemetry, threads: int) -> Loaded:
-    """Load the model and let it prove itself.
+    """Load the model and warm it up.
 
     Raises:
         StartError: the version cannot be served.
