@@ -62,6 +62,7 @@ class ServerConfig(Document):
     uri: str
     secret: str | None = None
     runtime: Literal["Auto", "ONNX", "Native"] = "Auto"
+    grpc: bool = True  # False: the server listens for HTTP alone
     workers: int = 1
     batching: Batching | None = None  # None: as Batching() says
     log: PredictionLog | None = None

@@ -38,7 +38,7 @@ PORTS: Mapping[str, tuple[Port, ...]] = {
     ),
     "server": (
         Port("http", HTTP_PORT, "predictions, explanations and feedback", ("Router",)),
-        Port("grpc", GRPC_PORT, "predictions over gRPC", ("Router",)),
+        Port("grpc", GRPC_PORT, "predictions over gRPC; not open with `spec.server.grpc: false`", ("Router",)),
         Port("admin", ADMIN_PORT, "health, metrics and which form of the model is served", ("Scrapers", "Operator")),
     ),
     "monitor": (
@@ -56,3 +56,8 @@ PORTS: Mapping[str, tuple[Port, ...]] = {
     "probe": (),
 }
 """By component, which is the label `app.kubernetes.io/component` of its pods."""
+
+
+def server_ports(*, grpc: bool) -> tuple[Port, ...]:
+    """Ports of a server that answers gRPC, or does not."""
+    return tuple(port for port in PORTS["server"] if grpc or port.number != GRPC_PORT)

@@ -60,7 +60,8 @@ class Router:
 
     def write(self, upstreams: list[envoy.Upstream]) -> str:
         """Replaces the files as a kubelet does: a new folder, then the rename of `..data`."""
-        clusters, routes = envoy.clusters(upstreams), envoy.routes(upstreams, self.limits)
+        clusters = envoy.clusters(upstreams, grpc=self.limits.grpc)
+        routes = envoy.routes(upstreams, self.limits)
         version = envoy.version_of(routes)
         data = self.folder / f"..{version}-{envoy.version_of(clusters)}"
         data.mkdir(exist_ok=True)

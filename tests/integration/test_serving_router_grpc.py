@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
-from tests.integration.test_serving_router import Router, router, running, scrape, session, until
+from tests.integration.test_serving_router import Router, free_port, router, running, scrape, session, until
 from tests.support import serverprocess, versions
 from tests.support.grpcclient import SERVICE, request, tensor
 
@@ -143,6 +143,19 @@ async def test_weights_hold_for_calls_too(router, session, client, pair) -> None
     assert 140 <= seen[Status.OK, "candidate"] <= 260  # 200 ± 4.5 standard deviations
     await weigh(session, router, ports, 100)
     assert await client.count(100) == {(Status.OK, "candidate"): 100}
+
+
+async def test_a_model_without_grpc_says_so(router, session, client) -> None:
+    router.limits = envoy.Limits(grpc=False)
+    version = router.write([envoy.Upstream(NAMES[0], "localhost", "churn-1", 100, port=free_port())])
+
+    async def in_force() -> bool:
+        return (await scrape(session, router)).routes_version == version
+
+    await until(in_force)
+    status, words, _ = await client.call()
+    assert status is Status.UNIMPLEMENTED
+    assert "spec.server.grpc" in words
 
 
 async def test_stats_tell_errors_of_the_server_from_those_of_the_client(router, session, client, pair) -> None:

@@ -1,5 +1,6 @@
 """gRPC against a server process: answers as REST gives them, errors, the services beside it, the drain."""
 
+import asyncio
 import contextlib
 import gzip
 import json
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from hack.bench.serving.processes import descendants
 from tests.runtime.test_server_lifecycle import post, slow_version
 from tests.runtime.test_server_predictionids import FORM
 from tests.support import serverprocess, versions
@@ -24,8 +26,14 @@ from tests.support.grpcclient import SERVICE, Client, Refused, request, tensor
 from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
 
+from tidemill_runtime.model.errors import StartError
+from tidemill_runtime.server.host import sockets
+from tidemill_runtime.server.host.state import State
+from tidemill_runtime.server.process import lifecycle
 from tidemill_runtime.server.protocol import binary_tensors
 from tidemill_runtime.server.protocol.proto import open_inference_pb2 as pb
+from tidemill_runtime.server.rpc.listener import GrpcListener
+from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 ROW = [0.5, -1.0, 0.25, 2.0]
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -307,7 +315,6 @@ def test_a_client_that_gives_up_keeps_its_place_until_the_thread_ends(tmp_path: 
     config = published.config(allow_pickle=True, max_in_flight=1)
     with serverprocess.running(tmp_path, config) as server, Client(server.grpc_target) as client:
         server.wait_ready()
-        assert client.call("ServerLive", pb.ServerLiveRequest(), pb.ServerLiveResponse).live  # the library is there
         assert client.infer(typed(), timeout=0.3).code is grpc.StatusCode.DEADLINE_EXCEEDED
         assert client.infer(typed()).code is grpc.StatusCode.UNAVAILABLE
         deadline = time.monotonic() + 20
@@ -316,14 +323,10 @@ def test_a_client_that_gives_up_keeps_its_place_until_the_thread_ends(tmp_path: 
         assert answer.model_version == "7"
 
 
-def test_the_library_comes_with_the_first_client_and_loses_none_of_those_that_come_at_once(tmp_path: Path) -> None:
-    def has_library() -> bool:
-        return "cygrpc" in Path(f"/proc/{server.process.pid}/maps").read_text()
-
-    with serverprocess.running(tmp_path, versions.numbers(tmp_path / "store").config()) as server:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_clients_that_come_at_once_all_get_their_answers(tmp_path: Path, workers: int) -> None:
+    with serverprocess.running(tmp_path, versions.numbers(tmp_path / "store").config(workers=workers)) as server:
         server.wait_ready()
-        assert post(server)[0] == 200
-        assert not has_library()
         answers: list[Any] = []
 
         def call(at: float) -> None:
@@ -336,9 +339,29 @@ def test_the_library_comes_with_the_first_client_and_loses_none_of_those_that_co
             client.start()
         for client in clients:
             client.join(60)
-        assert has_library()
         assert len(answers) == 24 * 20
         assert [answer for answer in answers if isinstance(answer, Refused)] == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_server_without_grpc_neither_listens_nor_has_the_library(tmp_path: Path, workers: int) -> None:
+    config = versions.numbers(tmp_path / "store").config(grpc=False, workers=workers, drain_seconds=0.1)
+    with serverprocess.running(tmp_path, config) as server:
+        server.wait_ready()
+        assert post(server)[0] == 200
+        for process in descendants(server.process.pid):
+            assert "cygrpc" not in Path(f"/proc/{process}/maps").read_text()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.grpc_port))
+        server.terminate()
+        assert server.wait() == 0
+
+
+def test_a_server_without_grpc_leaves_its_port_to_others(numbers: ServerProcess, tmp_path: Path) -> None:
+    config = versions.numbers(tmp_path / "store").config(grpc=False)
+    with serverprocess.running(tmp_path, config, TIDEMILL_GRPC_PORT=str(numbers.grpc_port)) as server:
+        server.wait_ready()
+        assert post(server)[0] == 200
 
 
 class Load(threading.Thread):
@@ -422,15 +445,16 @@ def test_a_port_that_is_taken_ends_the_process_with_a_reason(numbers: ServerProc
         assert server.termination_log.read_text().startswith("StartFailed: [Errno 98] Address already in use")
 
 
-def test_a_library_that_cannot_listen_ends_the_process_with_a_reason(tmp_path: Path) -> None:
-    published = versions.numbers(tmp_path / "store")
-    with (
-        serverprocess.running(tmp_path, published.config(drain_seconds=0.1)) as server,
-        socket.socket(socket.AF_UNIX) as inner,
-    ):
-        server.wait_ready()
-        inner.bind(f"\0tidemill-grpc-{server.process.pid}")
-        with Client(server.grpc_target) as client:
-            assert client.infer(typed(), timeout=5).code is grpc.StatusCode.UNAVAILABLE
-        assert server.wait(20) == 1
-        assert server.termination_log.read_text().startswith(f"StartFailed: port {server.grpc_port} for gRPC: ")
+async def test_a_library_that_cannot_listen_says_so_and_is_not_waited_for(tmp_path: Path) -> None:
+    config = versions.numbers(tmp_path).config()
+    state = State()
+    parts = lifecycle.assemble(config, state, Telemetry(config), 1)
+    with sockets.listen(0) as taken:
+        port = taken.getsockname()[1]
+        listener = GrpcListener(parts.plane, state, port)
+        draining = asyncio.create_task(listener.drain())  # told to end while it starts
+        with pytest.raises(StartError, match=f"StartFailed: port {port} for gRPC: "):
+            await listener.serve(lambda: pytest.fail("it did not start"))
+        async with asyncio.timeout(5):
+            await draining
+    parts.plane.close()

@@ -6,13 +6,13 @@ Only what comes in: where pods may go to depends on stores and collectors that a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tidemill.core import children, names
 from tidemill.core import labels as keys
-from tidemill_contracts.ports import PORTS, Caller, Port
+from tidemill_contracts.ports import Caller, Port
 
 Obj = dict[str, Any]
 
@@ -30,9 +30,14 @@ class Settings:
 
 
 def build(
-    owner: Mapping[str, Any], component: str, pods: Mapping[str, str], deployment: str, settings: Settings
+    owner: Mapping[str, Any],
+    component: str,
+    pods: Mapping[str, str],
+    ports: Iterable[Port],
+    deployment: str,
+    settings: Settings,
 ) -> Obj:
-    """The policy of an owner's pods of a component, for which `pods` is the selector.
+    """The policy of an owner's pods of a component with these ports, for which `pods` is the selector.
 
     `deployment`: the ModelDeployment that they belong to or watch.
     """
@@ -43,7 +48,7 @@ def build(
         "spec": {
             "podSelector": {"matchLabels": dict(pods)},
             "policyTypes": ["Ingress"],
-            "ingress": [_rule(port, deployment, settings) for port in PORTS[component]],
+            "ingress": [_rule(port, deployment, settings) for port in ports],
         },
     }
 

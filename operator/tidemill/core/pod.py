@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from tidemill.api.base import Toleration
-from tidemill_contracts.ports import PORTS
+from tidemill_contracts.ports import Port
 
 Json = dict[str, Any]
 
@@ -86,8 +86,8 @@ class Container:
     command: Sequence[str] = ()
     """Nothing: the image's own."""
     args: Sequence[str] = ()
-    component: str | None = None
-    """The component whose ports it listens at, by the table of ports; None: it listens at none."""
+    ports: Sequence[Port] = ()
+    """Where it listens, from the table of ports."""
     probes: Probes | None = None
     """None: it ends by itself."""
     stop_delay_seconds: int | None = None
@@ -109,10 +109,8 @@ class Container:
             out["args"] = list(self.args)
         if self.environment:
             out["env"] = _env(self.environment)
-        if self.component is not None:
-            out["ports"] = [
-                {"name": p.name, "containerPort": p.number, "protocol": "TCP"} for p in PORTS[self.component]
-            ]
+        if self.ports:
+            out["ports"] = [{"name": p.name, "containerPort": p.number, "protocol": "TCP"} for p in self.ports]
         if self.probes is not None:
             out["startupProbe"] = self.probes.startup
             out["readinessProbe"] = self.probes.readiness

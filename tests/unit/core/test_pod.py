@@ -5,6 +5,7 @@ from typing import Any
 
 from tidemill.api.base import Toleration
 from tidemill.core import pod
+from tidemill_contracts.ports import PORTS
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def test_a_container_that_serves() -> None:
         "failureThreshold": 4,
     }
     probes = pod.Probes(startup={**probe, "a": 1}, readiness={**probe, "a": 2}, liveness={**probe, "a": 3})
-    found = container(component="router", probes=probes, stop_delay_seconds=7, command=["run"], args=["--fast"])
+    found = container(ports=PORTS["router"], probes=probes, stop_delay_seconds=7, command=["run"], args=["--fast"])
     assert [found[f"{kind}Probe"]["a"] for kind in ("startup", "readiness", "liveness")] == [1, 2, 3]
     assert found["lifecycle"] == {"preStop": {"sleep": {"seconds": 7}}}
     assert (found["command"], found["args"]) == (["run"], ["--fast"])

@@ -57,6 +57,7 @@ def test_the_longest_configuration_of_a_server_fits_into_the_environment() -> No
     )
     settings = {
         "allowPickle": True,
+        "grpc": False,
         "runtime": "Native",
         "workers": 64,
         "batching": {"enabled": True, "maxRows": 100_000, "maxDelayMilliseconds": 999.999},
@@ -323,6 +324,36 @@ def test_grpc_goes_by_the_same_weights_to_clusters_of_its_own() -> None:
         "a_grpc": 8001,
         "b_grpc": 8001,
     }
+
+
+def test_grpc_that_is_not_spoken_of_is_on_and_changes_no_pod_and_no_route() -> None:
+    """Objects from before the field keep their pods."""
+    said = snapshot({"server": {"grpc": True}})
+    one = [envoy.Upstream("a", "a", "churn-1", 100)]
+    assert server.pod_spec(snapshot(), version(1)) == server.pod_spec(said, version(1))
+    assert "grpc" not in server.server_config(said, version(1)).to_json()
+    assert server.unit(snapshot(), version(1)).inputs == server.unit(said, version(1)).inputs
+    assert snapshot().spec_digest == said.spec_digest
+    assert router.config(snapshot(), one) == router.config(said, one)
+    assert router.config(said, one).clusters == envoy.dump(envoy.clusters(one))
+
+
+def test_without_grpc_servers_have_no_port_for_it_and_the_router_says_so() -> None:
+    found = snapshot({"server": {"grpc": False}})
+    pod = server.pod_spec(found, version(1))
+    assert config_of(pod).grpc is False
+    assert [p["name"] for p in pod["containers"][0]["ports"]] == ["http", "admin"]
+    assert [p["port"] for p in server.service(found, version(1))["spec"]["ports"]] == [8080, 8081]
+    allowed = [p["port"] for rule in server.network_policy(found)["spec"]["ingress"] for p in rule["ports"]]
+    assert allowed == [8080, 8081]
+    for upstreams in ([envoy.Upstream("a", "a", "churn-1", 100)], []):
+        files = router.config(found, upstreams)
+        assert "_grpc" not in files.clusters
+        refusal, _, _ = json.loads(files.routes)["resources"][0]["virtual_hosts"][0]["routes"]
+        assert refusal["match"] == {"prefix": "/", "grpc": {}}
+        assert refusal["direct_response"]["status"] == 404, "which gRPC calls UNIMPLEMENTED"
+        assert "spec.server.grpc" in refusal["direct_response"]["body"]["inline_string"]
+    assert router.service(found) == router.service(snapshot()), "calls reach the router, which refuses them"
 
 
 def test_routes_without_a_version_answer_503_as_json() -> None:

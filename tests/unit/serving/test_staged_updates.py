@@ -25,6 +25,7 @@ Obj = dict[str, Any]
 SERVER_CHANGES: dict[str, Obj] = {
     "runtime": {"server": {"runtime": "Native"}},
     "allowPickle": {"server": {"allowPickle": True}},
+    "grpc": {"server": {"grpc": False}},
     "resources": {"server": {"resources": {"requests": {"cpu": "2"}}}},
     "workers": {"server": {"workers": 3}},
     "batching": {"server": {"batching": {"maxRows": 8}}},

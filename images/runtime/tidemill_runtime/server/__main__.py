@@ -54,6 +54,7 @@ def _serve() -> None:
     from tidemill_runtime.server.host.state import State
     from tidemill_runtime.server.process import lifecycle
     from tidemill_runtime.server.process.admin_server import AdminServer
+    from tidemill_runtime.server.rpc import listener as grpc_listener
     from tidemill_runtime.server.telemetry import metrics
     from tidemill_runtime.server.telemetry.shared_counters import Board
 
@@ -62,10 +63,13 @@ def _serve() -> None:
     try:
         admin = AdminServer(admin_port, state, counted, stuck_seconds)
         admin.start()
+        importing = grpc_listener.importing() if config.grpc else None
         loaded = lifecycle.load(config, counted, threads if config.workers == 1 else 1)
         listeners = sockets.listen_together(http_port, config.workers)
-        with sockets.listen(grpc_port):  # a port that is taken is known before any worker is there
-            pass
+        if importing is not None:
+            importing.join()
+            with sockets.listen(grpc_port):  # a port that is taken is known before any worker is there
+                pass
     except OSError as error:
         raise StartError("StartFailed", str(error), retryable=True) from error
     if config.workers == 1:

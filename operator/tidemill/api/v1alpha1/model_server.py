@@ -83,6 +83,9 @@ class Server(Model):
     allow_pickle: bool = _CONFIG["allow_pickle"].default
     """Whether servers may load a version that is stored only as a pickle (joblib). Loading a pickle runs code in the
     server's pod, so set this to true only for versions that you trust. If false, such a version is not deployed."""
+    grpc: bool = _CONFIG["grpc"].default
+    """Whether the server answers gRPC beside HTTP. If false, it has no port for gRPC and needs less memory, and the
+    router answers calls with the status UNIMPLEMENTED."""
     resources: Resources | None = None
     """CPU and memory of one server pod, shared by all its workers. If not set, a pod with one worker requests 100m CPU
     and 256Mi memory and has a memory limit of 1Gi; each further worker adds 100m, 128Mi and 256Mi."""

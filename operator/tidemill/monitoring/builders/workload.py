@@ -165,7 +165,7 @@ def deployment(snapshot: Snapshot) -> dict[str, Any]:
 def network_policy(snapshot: Snapshot) -> dict[str, Any]:
     """Records from the servers of the deployment, feedback from the namespace, the report for the operator."""
     settings, deployment = snapshot.settings.network, snapshot.spec.deployment
-    return networkpolicy.build(snapshot.object, COMPONENT, selector(snapshot), deployment, settings)
+    return networkpolicy.build(snapshot.object, COMPONENT, selector(snapshot), PORTS[COMPONENT], deployment, settings)
 
 
 def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
         name=CONTAINER,
         image=settings.image,
         environment={**delivery.environment, "HOME": "/tmp"},  # noqa: S108
-        component=COMPONENT,
+        ports=PORTS[COMPONENT],
         resources=resources.to_json() if resources else DEFAULT_RESOURCES,
         probes=pod.Probes(
             startup=_probe("/readyz", period=1, failures=120),

@@ -40,6 +40,7 @@ _RETRY = {
     "retriable_status_codes": [503],
 }
 _NOTHING_READY = "no version of the model is ready yet"
+_NO_GRPC = "this model is not served over gRPC (spec.server.grpc of its ModelDeployment is false); use HTTP"
 _EXTENSION = "type.googleapis.com/envoy.extensions"
 _MONITORS = f"{_EXTENSION}.resource_monitors"
 _CONFIG = "type.googleapis.com/envoy.config"
@@ -63,6 +64,7 @@ class Limits:
 
     request_seconds: int = 30
     body_bytes: int = 16 * 1024 * 1024
+    grpc: bool = True
 
 
 def bootstrap(
@@ -115,12 +117,12 @@ def bootstrap(
     }
 
 
-def clusters(upstreams: Sequence[Upstream]) -> dict[str, Any]:
-    """The CDS file: two clusters a version, for HTTP and for gRPC, in the order given."""
-    grpc = envoy_grpc.protocol()
+def clusters(upstreams: Sequence[Upstream], *, grpc: bool = True) -> dict[str, Any]:
+    """The CDS file: a cluster a version for HTTP and one for gRPC, where servers answer that, in the order given."""
+    http2 = envoy_grpc.protocol()
     return _versioned(
         [_cluster(u, u.name, u.port, {"http_protocol_options": {}}) for u in upstreams]
-        + [_cluster(u, u.name + GRPC_SUFFIX, u.grpc_port, grpc) for u in upstreams]
+        + [_cluster(u, u.name + GRPC_SUFFIX, u.grpc_port, http2) for u in upstreams if grpc]
     )
 
 
@@ -139,6 +141,8 @@ def routes(upstreams: Sequence[Upstream], limits: Limits = Limits()) -> dict[str
             "response_headers_to_add": [_header("content-type", "application/json"), _header("retry-after", "1")],
         }
         grpc = [envoy_grpc.unavailable(_NOTHING_READY)]
+    if not limits.grpc:
+        grpc = [envoy_grpc.unimplemented(_NO_GRPC)]
     return _versioned(
         [
             {

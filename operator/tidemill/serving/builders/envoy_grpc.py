@@ -23,8 +23,18 @@ def match(prefix: str = "/") -> dict[str, Any]:
 
 
 def unavailable(reason: str) -> dict[str, Any]:
-    """A route that refuses every call; Envoy makes a gRPC status of it."""
-    return {"match": match(), "direct_response": {"status": 503, "body": {"inline_string": reason}}}
+    """A route that refuses every call for now."""
+    return _refusal(503, reason)
+
+
+def unimplemented(reason: str) -> dict[str, Any]:
+    """A route that refuses every call; 404 is the HTTP status that stands for UNIMPLEMENTED."""
+    return _refusal(404, reason)
+
+
+def _refusal(status: int, reason: str) -> dict[str, Any]:
+    """Envoy makes a gRPC status and its message of this."""
+    return {"match": match(), "direct_response": {"status": status, "body": {"inline_string": reason}}}
 
 
 def routes(route: dict[str, Any]) -> list[dict[str, Any]]:

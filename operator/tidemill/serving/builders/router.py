@@ -18,7 +18,7 @@ from tidemill.core.plan import ObjectRef, Patch
 from tidemill.serving.builders import envoy
 from tidemill.serving.builders.server import H2C
 from tidemill.serving.snapshot import Snapshot, router_child
-from tidemill_contracts.ports import GRPC_PORT, ROUTER_STATS_PORT
+from tidemill_contracts.ports import GRPC_PORT, PORTS, ROUTER_STATS_PORT
 
 COMPONENT = "router"
 CONTAINER = "router"
@@ -55,10 +55,11 @@ class Config:
 def config(snapshot: Snapshot, upstreams: Sequence[envoy.Upstream]) -> Config:
     """The files for some upstreams."""
     server = snapshot.spec.server
-    routes = envoy.routes(upstreams, envoy.Limits(server.request_timeout_seconds, server.max_body_bytes))
+    limits = envoy.Limits(server.request_timeout_seconds, server.max_body_bytes, server.grpc)
+    routes = envoy.routes(upstreams, limits)
     return Config(
         envoy.dump(envoy.bootstrap(f"{snapshot.namespace}/{snapshot.name}")),
-        envoy.dump(envoy.clusters(upstreams)),
+        envoy.dump(envoy.clusters(upstreams, grpc=server.grpc)),
         envoy.dump(routes),
         envoy.version_of(routes),
     )
@@ -154,7 +155,7 @@ def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
             "--log-level",
             "warning",
         ],
-        component=COMPONENT,
+        ports=PORTS[COMPONENT],
         resources=RESOURCES,
         probes=pod.Probes(
             startup=_probe(period=1, failures=60),
@@ -205,6 +206,7 @@ def service(snapshot: Snapshot) -> dict[str, Any]:
                     "appProtocol": "http",
                 },
                 # The same port of the pods, for what must be told that it is HTTP/2: ingress controllers and gateways.
+                # It is there without gRPC, too: a call gets the router's refusal instead of no answer.
                 {"name": "grpc", "port": GRPC_PORT, "targetPort": "http", "protocol": "TCP", "appProtocol": H2C},
             ],
         },

@@ -25,7 +25,7 @@ from tidemill_contracts import digests, schemes
 from tidemill_contracts.formats import pickles
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, Batching, PredictionLog, ServerConfig
 from tidemill_contracts.metrics import DURATION_BUCKETS
-from tidemill_contracts.ports import ADMIN_PORT, GRPC_PORT, HTTP_PORT, MONITOR_PORT
+from tidemill_contracts.ports import ADMIN_PORT, MONITOR_PORT, server_ports
 from tidemill_contracts.storage import PVC_ROOT, SECRET_ROOT, parse_uri
 
 CONTAINER = "server"
@@ -87,6 +87,7 @@ def server_config(snapshot: Snapshot, version: Version) -> ServerConfig:
         uri=version.uri,
         secret=version.secret,
         runtime=server.runtime,
+        grpc=server.grpc,
         workers=server.workers,
         batching=_batching(server.batching),
         log=PredictionLog(url=url, sample_ratio=snapshot.spec.logging.sample_ratio),
@@ -176,7 +177,7 @@ def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
         name=CONTAINER,
         image=snapshot.settings.server_image,
         environment={**snapshot.settings.data_environment, **variables, **tracing(snapshot, version)},
-        component=COMPONENT,
+        ports=server_ports(grpc=snapshot.spec.server.grpc),
         resources=resources(snapshot),
         probes=pod.Probes(
             startup=_probe("/readyz", period=1, failures=600),
@@ -234,9 +235,9 @@ def service(snapshot: Snapshot, version: Version) -> dict[str, Any]:
             "publishNotReadyAddresses": False,
             "selector": selector(snapshot, version),
             "ports": [
-                {"name": "http", "port": HTTP_PORT, "targetPort": "http", "protocol": "TCP"},
-                {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "protocol": "TCP", "appProtocol": H2C},
-                {"name": "admin", "port": ADMIN_PORT, "targetPort": "admin", "protocol": "TCP"},
+                {"name": port.name, "port": port.number, "targetPort": port.name, "protocol": "TCP"}
+                | ({"appProtocol": H2C} if port.name == "grpc" else {})
+                for port in server_ports(grpc=snapshot.spec.server.grpc)
             ],
         },
     }
@@ -245,7 +246,8 @@ def service(snapshot: Snapshot, version: Version) -> dict[str, Any]:
 def network_policy(snapshot: Snapshot) -> dict[str, Any]:
     """One for the servers of all versions: requests from their router alone."""
     pods = {keys.COMPONENT: COMPONENT, keys.DEPLOYMENT: snapshot.name}
-    return networkpolicy.build(snapshot.object, COMPONENT, pods, snapshot.name, snapshot.settings.network)
+    ports = server_ports(grpc=snapshot.spec.server.grpc)
+    return networkpolicy.build(snapshot.object, COMPONENT, pods, ports, snapshot.name, snapshot.settings.network)
 
 
 def disruption_budget(snapshot: Snapshot, version: Version) -> dict[str, Any]:

@@ -26,9 +26,6 @@ class Peer(NamedTuple):
     port: int
 
 
-EARLY = Peer("", 0)  # stands for all clients whose connections are passed on to a library
-
-
 def listen(port: int, *, shared: bool = False) -> socket.socket:
     """Return a socket that listens on every address, IPv6 too where the machine has it.
 

@@ -220,8 +220,9 @@ def serve(
     parts = wire(loaded, config, state, telemetry, threads)
     listeners: list[Listener] = [
         HttpListener(http, http_config(config, parts)),
-        GrpcListener(parts.plane, state, grpc_port, observer=parts.observer),
     ]
+    if config.grpc:
+        listeners.append(GrpcListener(parts.plane, state, grpc_port, observer=parts.observer))
     Process(config, state, parts, listeners, signals).run()
 
 

@@ -1,8 +1,8 @@
 """The Open Inference Protocol over gRPC: the methods of its service, on the data plane that REST uses, too.
 
 The same admission, checks, predictions, counts and log; only messages and errors have gRPC's form. Messages are
-parsed here, not by the library: bytes that are none are the client's error then, not the server's. Import it only
-in a process that serves: the library starts threads, which no fork survives.
+parsed here, not by the library: bytes that are none are the client's error then, not the server's. Make a server only
+in the process that serves: the library starts threads then, which no fork survives.
 """
 
 import asyncio
@@ -172,14 +172,21 @@ class InferenceService:
 
 
 class _HealthServicer(health.aio.HealthServicer):
-    """The library's, whose watchers do not keep a server that ends."""
+    """The library's, up to date at the begin of each call, and its watchers do not keep a server that ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, update: Callable[[], Awaitable[None]]) -> None:
         super().__init__()
+        self._update = update
         self.is_over = asyncio.Event()
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> Any:  # noqa: N802  its name
+        """Tell the status."""
+        await self._update()
+        return await super().Check(request, context)
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:  # noqa: N802  its name
         """Tell the status and its changes until the client leaves or the server ends."""
+        await self._update()
         watching = asyncio.ensure_future(super().Watch(request, context))
         over = asyncio.ensure_future(self.is_over.wait())
         try:
@@ -206,8 +213,9 @@ class _Collector:
 class Health:
     """The health service: of the server, of the inference service and of the model by its name."""
 
-    def __init__(self, model: str) -> None:
-        self.servicer = _HealthServicer()
+    def __init__(self, model: str, state: State) -> None:
+        self.servicer = _HealthServicer(self.update)
+        self._state = state
         self._names = ("", SERVICE, model)
         self._told: bool | None = None
 
@@ -218,8 +226,11 @@ class Health:
         health_pb2_grpc.add_HealthServicer_to_server(self.servicer, taker)
         return found[0]
 
-    async def tell(self, is_ready: bool) -> None:
-        """Answer so from now on, and tell those who watch."""
+    async def update(self) -> None:
+        """Answer what is so now, and tell those who watch."""
+        await self._tell(self._state.is_ready)
+
+    async def _tell(self, is_ready: bool) -> None:
         if is_ready is not self._told:
             self._told = is_ready
             status = health_pb2.HealthCheckResponse
@@ -228,7 +239,7 @@ class Health:
 
     async def end(self) -> None:
         """Tell that nothing is served any more, and let go who watches."""
-        await self.tell(False)
+        await self._tell(False)
         await asyncio.sleep(0)  # a turn for the watchers to say so
         self.servicer.is_over.set()
 
@@ -265,7 +276,7 @@ def create_server(
 ) -> tuple[grpc.aio.Server, Health]:
     """Return a server with all services, not yet started and without a port."""
     server = grpc.aio.server(options=options)
-    tellable = Health(plane.config.deployment)
+    tellable = Health(plane.config.deployment, state)
     services = [InferenceService(plane, state, observer).handlers(), tellable.handlers()]
     server.add_generic_rpc_handlers((Bounded(bounds, [*services, Reflection((SERVICE, health.SERVICE_NAME))]),))
     return server, tellable

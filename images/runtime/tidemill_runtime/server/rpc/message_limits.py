@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import grpc
 
 from tidemill_contracts.inference import ServerConfig
-from tidemill_runtime.server.host.sockets import EARLY, Peer
+from tidemill_runtime.server.host.sockets import Peer
 
 LOOK_SECONDS = 0.05
 _BODIES = 4  # what REST allows in half-sent bodies, too
@@ -26,6 +26,7 @@ _CALL_BYTES = 16 * 1024  # what a call without a message holds (measured: 15 KiB
 _REPLY_SECONDS = 1.0
 _FREED_SECONDS = 0.5  # after a refusal: its call has ended, or its connection
 _MANY = "overloaded: too many large messages at once"
+_GONE = Peer("", 0)  # the library knows the client no more; nothing is counted for it
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
@@ -220,10 +221,10 @@ def _give_back() -> None:
 
 
 def peer_of(text: str) -> Peer:
-    """Return a client as the library writes it: `ipv4:127.0.0.1:1` or `ipv6:%5B::1%5D:1`; others are `EARLY`."""
+    """Return a client as the library writes it: `ipv4:127.0.0.1:1` or `ipv6:%5B::1%5D:1`."""
     kind, _, rest = text.partition(":")
     if kind not in ("ipv4", "ipv6"):
-        return EARLY
+        return _GONE
     host, _, port = unquote(rest).rpartition(":")
     return Peer(host.strip("[]"), int(port))
 
