@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 from tidemill_contracts import failures
 
 START_REASONS = {reason.name for reason in failures.START_REASONS}
@@ -27,6 +29,7 @@ def _said() -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_table_has_what_servers_say() -> None:
     assert _said() | {"InternalError"} == START_REASONS
 

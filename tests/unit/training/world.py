@@ -204,7 +204,8 @@ class World:
     def reconcile(self, key: Key) -> Plan | None:
         """One pass."""
         reconciler = self.reconcilers[key.kind]
-        snapshot = _RUNNER.run(reconciler.gather(key))
+        # Not Runner.run: its handlers of signals cost as much as the pass (their repr holds the whole snapshot).
+        snapshot = _RUNNER.get_loop().run_until_complete(reconciler.gather(key))
         if snapshot is None:
             return None
         plan = reconciler.plan(snapshot)
