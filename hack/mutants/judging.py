@@ -83,8 +83,7 @@ class Judge:
         """Judge faults with processes that import the module with its fault, and everything that uses it."""
         tasks = []
         for fault in faults:
-            near, far = self._base.tests([fault.path]), self._base.tests(_users(fault.module, self._source))
-            if tests := list(dict.fromkeys([*near, *far])):
+            if tests := self._of_module(fault):
                 tasks.append(((fault, tests), self._base.limits(tests, ANEW_SECONDS)))
             else:
                 self._results[fault] = Result(fault, "not executed", 0)
@@ -95,6 +94,13 @@ class Judge:
         for (fault, tests), code in forked(tasks, work, self._jobs, self._scratch):
             self._results[fault] = Result(fault, _outcome(code), len(tests))
 
+    def _of_module(self, fault: Fault) -> list[str]:
+        """Return the tests that may notice a fault of the module itself: of files that import it, or execute a user."""
+        files = {str(path) for folder in self._tests for path in _users(fault.module, Path(folder))}
+        direct = [test for test in self._base.seconds if test.partition("::")[0] in files]
+        near, far = self._base.tests([fault.path]), self._base.tests(_users(fault.module, self._source))
+        return list(dict.fromkeys([*direct, *near, *far]))
+
     def _apart(self, work: Callable[[], int], seconds: float) -> int:
         """Do something in a process of its own, so that this one imports nothing."""
         [(_, code)] = forked([(None, Limits(seconds, seconds))], lambda _: work(), 1, self._scratch)
@@ -102,10 +108,10 @@ class Judge:
 
 
 def _users(module: str, source: Path) -> list[Path]:
-    """The files that import a module."""
+    """The files that import a module; `source`: a folder, or one file."""
     package, _, last = module.rpartition(".")
     found = []
-    for path in sorted(source.glob("**/*.py")):
+    for path in sorted(source.glob("**/*.py")) if source.is_dir() else [source]:
         imports = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.ImportFrom)]
         if any(n.module == module or (n.module == package and any(a.name == last for a in n.names)) for n in imports):
             found.append(path)
