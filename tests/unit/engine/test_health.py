@@ -128,3 +128,17 @@ async def test_a_port_that_was_chosen_is_kept_and_stopping_before_the_start_is_n
     await second.start()
     await second.stop()
     assert second.port == chosen
+
+
+async def test_the_loop_ticks_every_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr("tidemill.engine.health.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await heartbeats()[1].tick()
+    assert pauses == [1.0, 1.0, 1.0]

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from tests.unit.engine.fakes import FakeClock
 
 from tidemill.core.plan import Key
 from tidemill.engine.contract import Watch
 from tidemill.engine.event_handler import EventHandler, sources
-from tidemill.engine.informer import FAILURES_BEFORE_A_LIST, Informer, Informers
+from tidemill.engine.informer import FAILURES_BEFORE_A_LIST, LOOK_SECONDS, Informer, Informers
 from tidemill.engine.listing import Lister
 from tidemill.engine.queue import WorkQueue
 from tidemill.errors import ApiError
@@ -238,3 +239,152 @@ def test_of_a_config_map_that_is_not_ours_the_identity_is_kept() -> None:
         handler.on_event(source, False, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta})
     kept = [cache.get("ConfigMap", "ns", name) or {} for name in ("theirs", "ours")]
     assert ["labels" in k["metadata"] for k in kept] == [False, True]
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses without jitter."""
+    monkeypatch.setattr("tidemill.engine.informer.random.uniform", lambda low, high: (low + high) / 2)
+
+
+async def test_lists_that_fail_wait_twice_as_long_each_time(steady: None, caplog: pytest.LogCaptureFixture) -> None:
+    world = World(*[AWAY] * 7)
+    await world.run()
+    assert world.pauses == [1, 2, 4, 8, 16, 30, 30]
+    assert LOOK_SECONDS == 0.1
+    assert caplog.text.count("reset") == 7
+
+
+@pytest.mark.parametrize(("seconds", "pauses"), [(15, [1, 2, 4, 8]), (16, [1, 1, 2, 4])])
+async def test_only_what_held_for_longer_than_the_longest_pause_was_no_failure(
+    steady: None, seconds: float, pauses: list[float]
+) -> None:
+    """A list and a watch of half the time each, then failures without any time in between."""
+    world = World((7, []), [GONE], AWAY, AWAY, AWAY)
+    world.streams.seconds_per_step = seconds
+    sleep = world.sleep
+
+    async def at_once(pause: float) -> None:
+        world.streams.seconds_per_step = 0
+        await sleep(pause)
+
+    world.informer._sleep = at_once
+    await world.run()
+    assert world.pauses == pauses
+
+
+async def test_an_event_ends_a_row_of_failures(steady: None) -> None:
+    world = World((7, []), [AWAY], [AWAY], [("ADDED", monitor("a", 9)), AWAY], *[[AWAY]] * 4)
+    asked = await world.run()
+    assert asked == ["list", *["watch 7"] * 3, *["watch 9"] * 4, "list"]
+    assert world.pauses == [1, 2, 1, 2, 4, 8, 1]
+
+
+@pytest.mark.parametrize(("seconds", "pauses"), [(0.0, [1, 1]), (0.9, [1, 1]), (1.0, []), (2.0, [])])
+async def test_a_watch_that_ends_at_once_is_not_opened_again_at_once(
+    steady: None, seconds: float, pauses: list[float]
+) -> None:
+    world = World((7, []), [], [])
+    world.streams.seconds_per_step = seconds
+    await world.run()
+    assert world.pauses == pauses
+
+
+async def test_a_watch_that_failed_waits_however_long_it_held(steady: None) -> None:
+    world = World((7, []), [AWAY])
+    world.streams.seconds_per_step = 20
+    await world.run()
+    assert world.pauses == [1]
+
+
+def namespaced(script: Script, namespace: str | None) -> Informer:
+    (source,) = sources(["ModelMonitor"], [])
+    handler = EventHandler(Cache(), {}, [source])
+    lister = Lister(script, handler, script.clock, lambda _: None)  # type: ignore[arg-type]
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    return Informer(source, namespace, handler, lister, script, script.clock, lambda _: None, sleep)  # type: ignore[arg-type]
+
+
+REFUSED = ApiError(403, "Forbidden", "cannot list")
+
+
+@pytest.mark.parametrize(
+    ("namespace", "errors", "forbidden", "told"),
+    [
+        ("a", [REFUSED, REFUSED], True, 1),
+        (None, [REFUSED, REFUSED], False, 0),
+        ("a", [AWAY, AWAY], False, 0),
+        (None, [AWAY], False, 0),
+        ("a", [REFUSED, (7, [])], False, 1),
+    ],
+)
+async def test_a_refusal_of_one_namespace_is_told_once_and_over_with_the_next_list(
+    caplog: pytest.LogCaptureFixture, namespace: str | None, errors: list[Any], forbidden: bool, told: int
+) -> None:
+    informer = namespaced(Script(*errors), namespace)
+    with pytest.raises(Enough):
+        await informer.run()
+    assert informer.forbidden is forbidden
+    assert caplog.text.count("is not watched") == told
+
+
+async def test_all_informers_run() -> None:
+    script = Script()
+    handler = EventHandler(Cache(), {}, sources(["TrainingPipeline", "TrainingRun"], []))
+    lister = Lister(script, handler, script.clock, lambda _: None)  # type: ignore[arg-type]
+    every = Informers(handler, lister, script, script.clock, lambda _: None, [])  # type: ignore[arg-type]
+    with pytest.raises(ExceptionGroup) as raised:
+        await every.run()
+    assert len(raised.value.exceptions) == len(every.all) == 2
+
+
+# -- what enters -------------------------------------------------------------------------------------------------------
+
+
+def test_of_a_kind_that_several_watch_the_widest_selector_is_used() -> None:
+    def watches(*selectors: str | None) -> list[Watch]:
+        return [Watch("v1", "ConfigMap", selector, lambda obj, cache: ()) for selector in selectors]
+
+    for selectors, used in ((["a=b"], "a=b"), (["a=b", "a=b"], "a=b"), (["a=b", "c=d"], None), (["a=b", None], None)):
+        (source,) = sources([], watches(*selectors))
+        assert (source.selector, len(source.mappers)) == (used, len(selectors))
+    assert sources(["ModelMonitor"], [])[0].selector is None
+
+
+async def test_what_a_list_learns_is_told_and_shown() -> None:
+    world = World()
+    handler, source = world.informer._handler, world.informer._source
+
+    def shown(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(f"tidemill_operator_{name}", {"kind": "ModelMonitor", **labels}) or 0.0
+
+    def drift() -> list[float]:
+        totals = [shown("resync_drift_total", change=change) for change in ("learnt", "pruned")]
+        return [*totals, shown("resync_total")]
+
+    assert handler.on_listed(source, monitor("a", 3))
+    assert not handler.on_listed(source, monitor("a", 3))
+    assert not handler.on_listed(source, {"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelMonitor", "metadata": {}})
+    assert shown("cached_objects") == 1
+    before = drift()
+    world.streams.steps = [(30, [monitor("b", 9), monitor("c", 9)]), (31, [monitor("b", 9), monitor("c", 9)])]
+    for _ in range(2):
+        await world.informer._lister.list(source, None)
+    assert [now - then for now, then in zip(drift(), before, strict=True)] == [2, 1, 2]
+    assert shown("cached_objects") == 2
+    handler.on_event(source, False, monitor("a", 3))
+    assert world.known() == ["b", "c"], "an event of before its deletion"
+
+
+async def test_an_event_that_is_older_than_what_is_known_wakes_nobody() -> None:
+    world = World()
+    handler, source = world.informer._handler, world.informer._source
+    handler.on_event(source, False, monitor("a", 9))
+    key = await world.queue.get()
+    assert key is not None
+    world.queue.done(key)
+    handler.on_event(source, False, monitor("a", 3))
+    assert len(world.queue) == 0

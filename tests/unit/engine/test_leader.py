@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from tests.unit.engine.fakes import FakeApi, FakeClock, pass_time
 
 from tidemill.config import OperatorConfig
@@ -265,3 +266,98 @@ async def test_hold_renews_each_period(api: Api, clock: FakeClock, one: LeaderEl
         await pass_time(clock, 2)
         assert api.spec["renewTime"] == "2026-03-01T12:00:04.000000Z"
         assert (api.spec["acquireTime"], api.spec["leaseTransitions"]) == (acquired, 0)
+
+
+def shown(config: OperatorConfig) -> float | None:
+    return REGISTRY.get_sample_value("leader_election_master_status", {"name": config.lease_name})
+
+
+def renewals() -> float:
+    return REGISTRY.get_sample_value("tidemill_lease_renewals_total") or 0.0
+
+
+async def test_who_leads_and_every_write_of_the_lease_are_shown(api: Api, clock: FakeClock) -> None:
+    config = OperatorConfig(pod_name="one", lease_name="of-metrics", lease_duration_seconds=15)
+    found = LeaderElector(api, config, clock)  # type: ignore[arg-type]
+    assert shown(config) == 0
+    before = renewals()
+    await found.acquire()
+    assert (shown(config), renewals() - before) == (1, 1)
+    assert await found._try()
+    assert renewals() - before == 2
+    await found.release()
+    assert (shown(config), renewals() - before) == (0, 3)
+
+
+async def test_a_leader_that_lost_is_shown_as_none(api: Api, clock: FakeClock, one: LeaderElector) -> None:
+    async with running(one.hold()) as holding:
+        await pass_time(clock, 0)
+        api.change(holderIdentity="two")
+        await pass_time(clock, 2)
+        assert isinstance(holding.exception(), LeadershipLost)
+    assert shown(one._config) == 0
+
+
+async def test_nothing_is_released_that_was_not_held(api: Api, clock: FakeClock, one: LeaderElector) -> None:
+    """A process that starts under the name of one before it has not got the Lease that the other left."""
+    api.writes.clear()
+    await elector(api, clock, "one").release()
+    assert (api.writes, api.spec["holderIdentity"]) == ([], "one")
+
+
+@pytest.mark.parametrize(("left", "seconds"), [(9.0, 1.0), (0.5, 0.51), (0.0, 0.01), (-5.0, 0.01)])
+async def test_the_next_look_is_when_the_record_runs_out_and_not_before(
+    api: Api, clock: FakeClock, one: LeaderElector, left: float, seconds: float
+) -> None:
+    two = elector(api, clock, "two")
+    assert two._until_next_look() == 1.0
+    assert not await two._try()
+    clock.advance(15 - left)
+    assert two._until_next_look() == pytest.approx(seconds)
+
+
+async def test_a_renewal_that_is_not_answered_is_waited_for_until_the_deadline(
+    api: Api, clock: FakeClock, one: LeaderElector
+) -> None:
+    asked, get = list[float](), api.get
+
+    async def counted(*args: Any, **kwargs: Any) -> Obj | None:
+        asked.append(clock.monotonic())
+        return await get(*args, **kwargs)
+
+    api.get = counted  # type: ignore[method-assign]
+    api.hangs = True
+    began = clock.monotonic()
+    async with running(one.hold()) as holding:
+        await pass_time(clock, 9.9)
+        assert [when - began for when in asked] == [2]
+        await pass_time(clock, 0.1)
+        assert isinstance(holding.exception(), LeadershipLost)
+
+
+async def test_the_last_attempt_ends_at_the_deadline(api: Api, clock: FakeClock, one: LeaderElector) -> None:
+    api.fail = [NO_ANSWER] * 4
+    async with running(one.hold()) as holding:
+        await pass_time(clock, 9.5)
+        assert api.fail == []
+        api.hangs = True
+        await pass_time(clock, 0.5)
+        assert isinstance(holding.exception(), LeadershipLost)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+async def test_a_write_that_is_refused_is_no_lost_race(api: Api, clock: FakeClock, exists: bool) -> None:
+    if exists:
+        await elector(api, clock, "one").acquire()
+    api.refused = {KEY[2]: ApiError(500, "InternalError", "no")}
+    with pytest.raises(ApiError, match="InternalError"):
+        await elector(api, clock, "one")._try()
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.4, 1), (1, 1), (1.6, 2)])
+async def test_a_lease_lasts_whole_seconds_and_at_least_one(
+    api: Api, clock: FakeClock, seconds: float, told: int
+) -> None:
+    config = OperatorConfig(pod_name="one", lease_duration_seconds=seconds)
+    await LeaderElector(api, config, clock).acquire()  # type: ignore[arg-type]
+    assert api.spec["leaseDurationSeconds"] == told

@@ -236,3 +236,17 @@ def test_no_wish_is_lost_and_no_key_runs_twice(steps: list[tuple[str, Key]]) -> 
         assert not wanted
 
     asyncio.run(run())
+
+
+async def test_a_queue_of_which_nothing_was_taken_is_drained() -> None:
+    async with asyncio.timeout(5):
+        await queue().drained()
+
+
+async def test_a_closed_queue_takes_no_wish_for_later_or_now() -> None:
+    clock = FakeClock()
+    q = WorkQueue("test", clock)
+    q.shut_down()
+    q.add_after(A, 5)
+    q.add_after(B, 0)
+    assert (clock.timers, q._timers, len(q)) == ([], {}, 0)

@@ -76,3 +76,59 @@ async def test_what_is_no_refusal_fails_the_round() -> None:
     found, _ = resync(Streams(b=ApiError(500, "InternalError", "etcd is away")), "a", "b")
     with pytest.raises(ApiError, match="etcd is away"):
         await found.once()
+
+
+class Enough(Exception):  # noqa: N818 - ends a test's loop
+    """The script is over."""
+
+
+def slept(monkeypatch: pytest.MonkeyPatch, rounds: int) -> list[float]:
+    """How long the loop sleeps each time; it ends after so many rounds."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        if len(pauses) == rounds:
+            raise Enough
+        pauses.append(seconds)
+
+    monkeypatch.setattr("tidemill.engine.resync.asyncio.sleep", sleep)
+    return pauses
+
+
+async def test_rounds_follow_each_other_about_every_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, cache = resync(Streams(), "a")
+    pauses = slept(monkeypatch, 300)
+    with pytest.raises(Enough):
+        await found.run()
+    assert 540 <= min(pauses) < 560
+    assert 640 < max(pauses) <= 660
+    assert cache.count("TrainingPipeline") == 1
+
+
+async def test_a_round_that_failed_is_followed_in_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found, _ = resync(Streams(a=ApiError(500, "InternalError", "etcd is away")), "a")
+    pauses = slept(monkeypatch, 4)
+    with pytest.raises(Enough):
+        await found.run()
+    assert pauses[1::2] == [60, 60]
+    assert "etcd is away" in caplog.text
+
+
+async def test_a_round_lists_whatever_was_listed_just_now_and_wakes_everybody() -> None:
+    streams = Streams()
+    found, _ = resync(streams, "a")
+    await found.once()
+    queue = found._handler.queues["TrainingPipeline"]
+    key = await queue.get()
+    assert key is not None
+    queue.done(key)
+    await found.once()
+    assert await queue.get() == key, "every object gets a look even when nothing seems to have happened"
+    streams.refusals["a"] = ApiError(500, "InternalError", "it is listed again")
+    with pytest.raises(ApiError, match="listed again"):
+        await found.once()
+    found._lister._clock.advance(30)  # type: ignore[attr-defined]
+    with pytest.raises(ApiError, match="listed again"):
+        await found.once(fresh_seconds=30)

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from tests.unit.engine.fakes import FakeClock
 
 from tidemill.core import conditions, staged_updates
 from tidemill.core.conditions import format_time
-from tidemill.core.plan import Key
+from tidemill.core.plan import Key, Turn
 from tidemill.core.staged_updates import Unit, UpdateContext
 from tidemill.engine.staged_updates import StagedUpdates
 from tidemill.kube.cache import Cache
@@ -317,3 +318,85 @@ def test_whatever_happens_the_limit_holds_and_all_come_through(
         cluster.settle(shuffled)
     assert cluster.of(cluster.image) == cluster.keys
     assert cluster.most <= limit
+
+
+A, B = Key("ModelDeployment", "team", "a"), Key("ModelDeployment", "team", "b")
+WAITS, UPDATES = Turn("waits", 1), Turn("updates", 1)
+
+
+def alone(limit: int = 1) -> tuple[StagedUpdates, list[Key]]:
+    """Of objects that nobody has stored: they are through as soon as their pass has ended."""
+    updates, woken = StagedUpdates(Cache(), FakeClock(), limit), list[Key]()
+    updates.wake = woken.append
+    return updates, woken
+
+
+def test_who_waits_keeps_its_place_until_its_turn() -> None:
+    updates, _ = alone()
+    for key in (A, B, A):
+        updates.begin(key, WAITS)
+    assert updates.fleet().waiting == (A, B)
+    updates.begin(A, UPDATES)
+    assert (updates.fleet().updating, updates.fleet().waiting) == ({A}, (B,))
+    updates.end(A, planned=True)
+    assert (updates.fleet().updating, updates.fleet().waiting) == (set(), (B,))
+
+
+def test_a_pass_that_needs_no_turn_gives_it_back(caplog: pytest.LogCaptureFixture) -> None:
+    updates, _ = alone()
+    with caplog.at_level("INFO"):
+        updates.begin(A, UPDATES)
+        updates.begin(A, UPDATES)
+    assert len(caplog.records) == 1
+    updates.begin(A, None)
+    assert updates.fleet().updating == set()
+
+
+def test_whose_turn_it_is_is_woken_once_for_each_picture() -> None:
+    updates, woken = alone()
+    updates.begin(A, WAITS)
+    updates.end(A, planned=True)
+    updates.end(B, planned=True)
+    assert woken == [A]
+    updates.begin(A, None)
+    updates.end(A, planned=True)
+    updates.begin(A, WAITS)
+    updates.end(A, planned=True)
+    assert woken == [A, A], "it waits anew"
+
+
+def test_where_nobody_waits_no_picture_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    updates, _ = alone()
+    monkeypatch.setattr(updates, "fleet", lambda: pytest.fail("it costs"))
+    updates.end(A, planned=True)
+
+
+def test_the_picture_is_shown_and_late_comes_after_the_deadline() -> None:
+    def shown() -> list[float | None]:
+        states = ("updating", "late", "waiting")
+        return [REGISTRY.get_sample_value("tidemill_operator_updates", {"state": state}) for state in states]
+
+    cluster = Cluster(4, limit=2)
+    cluster.image = "server:2"
+    cluster.settle()
+    assert shown() == [2, 0, 2]
+    cluster.clock.advance(DEADLINE)
+    cluster.updates.fleet()
+    assert shown() == [2, 0, 2]
+    cluster.clock.advance(1)
+    cluster.updates.fleet()
+    assert shown() == [0, 2, 2]
+
+
+def test_one_is_through_when_all_its_pods_are() -> None:
+    cluster = Cluster(1, limit=1)
+    cluster.image = "server:2"
+    cluster.settle()
+    (key,) = cluster.keys
+    late = cluster.deployment(key)
+    counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas"), 1)
+    ready = {**late, "metadata": {**late["metadata"], "name": "another", "uid": "another"}}
+    cluster._put({**ready, "status": {"observedGeneration": late["metadata"]["generation"], **counts}})
+    assert cluster.updates.fleet().updating == {key}
+    cluster.kubelet(key)
+    assert cluster.updates.fleet().updating == set()

@@ -146,3 +146,42 @@ async def test_the_last_of_many_objects_ends_it_and_none_before_asks_for_all_oth
         world.cache.remove(*key)
         assert closed.hold(key) is None
     assert len(closed) == 0
+
+
+def closed_namespace() -> tuple[World, Terminating]:
+    world = World()
+    closed = Terminating(world.cache, world.clock, ["ModelMonitor"])
+    assert closed.close("ns") == FIRST_PAUSE_SECONDS == 10
+    return world, closed
+
+
+async def test_one_pass_looks_after_each_pause_and_the_pauses_double_up_to_five_minutes() -> None:
+    world, closed = closed_namespace()
+    world.clock.advance(9.5)
+    assert closed.hold(KEY) == 0.5
+    world.clock.advance(0.5)
+    pauses = []
+    for _ in range(7):
+        assert closed.hold(KEY) is None, "its turn to look"
+        pause = closed.hold(KEY)
+        assert pause is not None
+        pauses.append(pause)
+        world.clock.advance(pause)
+    assert pauses == [20, 40, 80, 160, 300, 300, 300]
+
+
+async def test_a_refusal_that_comes_again_waits_for_what_is_left_and_at_least_a_second() -> None:
+    world, closed = closed_namespace()
+    world.clock.advance(4)
+    assert closed.close("ns") == 6
+    world.clock.advance(6)
+    assert closed.close("ns") == 1
+    assert len(closed) == 1
+
+
+async def test_an_object_of_a_new_namespace_of_that_name_opens_it() -> None:
+    world, closed = closed_namespace()
+    meta = {"name": "new", "namespace": "ns", "uid": "new", "resourceVersion": "99"}
+    world.cache.put({"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelMonitor", "metadata": meta})
+    assert closed.hold(Key("ModelMonitor", "ns", "new")) is None
+    assert len(closed) == 0
