@@ -96,6 +96,7 @@ def test_what_a_large_deployment_serves_is_known() -> None:
     found = obj("ModelDeployment", {"model": {"pipeline": "churn", "number": 3}}, status)
     cached = transform(found)
     assert is_truncated(cached)
+    assert not {"baseline", "baselineCounters", "lastAnalysis"} & set(cached["status"]["candidate"])
     assert records.deployment_record(cached) == records.deployment_record(found)
     assert monitoring.served(cached, None) == monitoring.served(found, None)
 
