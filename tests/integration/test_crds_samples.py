@@ -195,7 +195,7 @@ def test_kubectl_scale_sets_the_replicas(plane: Plane) -> None:
 def test_kubectl_explain_is_the_reference(plane: Plane) -> None:
     said = " ".join(plane.kubectl("explain", "modeldeployment.spec.rollout.analysis").split())
 
-    assert "minRequests <integer> Requests to the candidate in an interval" in said
-    assert "Default: 50." in said
+    assert "minRequests <integer> Minimum number of requests that the candidate must have answered" in said
+    assert "Defaults to 50." in said
     assert "enum: Wait, Proceed" in said
     assert "checks <[]Object> -required-" in said
