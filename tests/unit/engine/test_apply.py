@@ -113,7 +113,8 @@ async def test_a_child_that_is_made_again_has_another_uid(world: World) -> None:
     assert world.api.writes == []
 
 
-async def test_what_is_made_once_is_made_by_one_request(world: World) -> None:
+async def test_what_is_made_once_is_made_by_one_request(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.api, "get", lambda *_: pytest.fail("it is looked for"))
     await world.applier.apply(child("Job"))
     assert world.api.writes == [("create", "Job", "c")]
     assert world.cache.get("Job", "ns", "c") is not None
