@@ -29,6 +29,8 @@ REASONS = frozenset(
         "NoReadyRouter", "NotYetServed", "CanaryStep", "WaitingForPromotion", "ProgressDeadlineExceeded",
         "VersionNotFound", "VersionNotApproved", "PipelineNotFound", "WaitingForApproval", "WaitingForVersion",
         "VersionRejected", "FormatNotServable", "PickleNotAllowed", "InvalidSpec",
+        # of a version that was rolled back
+        "AnalysisFailed", "CandidateUnavailable", "Aborted", "MonitorRequested", "Rejected",
     }
 )  # fmt: skip
 """Every reason that this module or the policies set; a server's own (DigestMismatch, …) come beside them."""

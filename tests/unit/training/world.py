@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.support import builders_training as make
+from tests.support.documented import check_reasons
 from tests.support.invariants import DEFAULT_STATUS, check_status
 
 from tidemill.config import OperatorConfig
@@ -229,6 +230,7 @@ class World:
         wanted = statuses.complete(plan.status, obj)
         meta = obj["metadata"]
         check_status({**obj, "status": wanted})
+        check_reasons({**obj, "status": wanted})
         if not statuses.is_same(obj.get("status"), wanted):
             self.writes.append(Write("status", obj["kind"], meta["name"]))
             self.change(obj["kind"], meta["name"], lambda o: o.update(status=copy.deepcopy(wanted)))
