@@ -117,12 +117,13 @@ def _bad_data(snapshot: PipelineSnapshot) -> Problem | None:
             uri = parse_uri(source.uri)
         except ValueError as error:
             return Problem(constants.INVALID_DATA, f"{field}: {error}", stalled=True)
-        if uri.scheme == "builtin" and (uri.authority not in BUILTIN_DATA_SETS or uri.path):
+        scheme = schemes.BY_NAME[uri.scheme]
+        if scheme.place == "bundled" and (uri.authority not in BUILTIN_DATA_SETS or uri.path):
             text = f"{field}: {source.uri!r} is not a bundled data set; allowed are "
             return Problem(
                 constants.INVALID_DATA, text + ", ".join(f"builtin://{b}" for b in BUILTIN_DATA_SETS), stalled=True
             )
-        if uri.scheme == "configmap" and (not uri.path or "/" in uri.path):
+        if scheme.mount == "configMap" and (not uri.path or "/" in uri.path):
             text = f"{field}: {source.uri!r} must name one key, as configmap://name/key"
             return Problem(constants.INVALID_DATA, text, stalled=True)
     return None

@@ -9,13 +9,14 @@ from typing import Any
 
 from tidemill.config import OperatorConfig
 from tidemill.core import children
+from tidemill_contracts import schemes
 from tidemill_contracts.storage import parse_uri
 
 
 def is_default(store: str, config: OperatorConfig) -> bool:
     """Whether a store lies on the namespace's default claim."""
     uri = parse_uri(store)
-    return uri.scheme == "pvc" and uri.authority == config.artifact_claim_name
+    return schemes.BY_NAME[uri.scheme].mount == "claim" and uri.authority == config.artifact_claim_name
 
 
 def build(namespace: str, config: OperatorConfig) -> dict[str, Any]:
