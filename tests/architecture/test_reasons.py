@@ -82,6 +82,7 @@ def test_a_reason_stands_in_a_category_once_for_each_who_finds_it() -> None:
     assert len({r.name for r in START_REASONS}) == len(START_REASONS)
 
 
+@pytest.mark.slow
 def test_the_trainer_reports_what_the_table_has_and_nothing_else() -> None:
     assert ends_of_a_run() == {(f.reason, f.category) for f in FAILURES if f.by == "trainer"}
 
@@ -113,6 +114,7 @@ def test_what_a_container_waits_for_is_shown_of_every_pod_and_ends_a_run_as_its_
         assert (found.reason, found.permanent) == (reason.run_reason or reason.name, reason.is_permanent)
 
 
+@pytest.mark.slow
 def test_a_server_ends_with_the_exit_code_of_its_reason() -> None:
     said: dict[str, set[bool]] = {}
     for room in ("server", "loading", "frameworks"):

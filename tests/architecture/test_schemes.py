@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -32,8 +33,13 @@ def example(scheme: Scheme) -> str:
     return EXAMPLES.get(scheme.name, scheme.form)
 
 
+@cache
+def _schema(resource: Any) -> dict[str, Any]:
+    return crd.object_schema(resource)
+
+
 def schema(resource: Any, path: str) -> Any:
-    found = crd.object_schema(resource)
+    found = _schema(resource)
     for part in path.split("."):
         found = found["properties"][part.removesuffix("[]")]
         found = found["items"] if part.endswith("[]") else found

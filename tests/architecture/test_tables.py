@@ -6,6 +6,7 @@ And the other way round: nothing is computed, allowed or documented that no tabl
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,9 +24,14 @@ METRICS = [metric.name for metric in model_metrics.METRICS]
 MONITORED = [metric.name for metric in model_metrics.METRICS if metric.monitored]
 
 
+@cache
+def _schema(resource: Any) -> dict[str, Any]:
+    return crd.object_schema(resource)
+
+
 def field(resource: Any, path: str) -> Any:
     """The schema of a field of a kind; [] goes into the items of a list."""
-    found = crd.object_schema(resource)
+    found = _schema(resource)
     for part in path.split("."):
         found = found["properties"][part.removesuffix("[]")]
         found = found["items"] if part.endswith("[]") else found

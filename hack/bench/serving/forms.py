@@ -1,13 +1,16 @@
 """Requests and where the labels are, for each protocol: every V2 server gets the very same bytes."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from hack.bench.serving.generator import Form
 from hack.bench.serving.models import FittedModel
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 V2_ANSWER = ("outputs", 0, "data")
 V1_ANSWER = ("predictions",)
@@ -54,7 +57,9 @@ def _form(
 
 
 def _is_text(frame: pd.DataFrame, name: str) -> bool:
-    return not pd.api.types.is_numeric_dtype(frame[name])
+    from pandas.api.types import is_numeric_dtype  # only who makes requests needs pandas
+
+    return not is_numeric_dtype(frame[name])
 
 
 def _v2_body(model: FittedModel, frame: pd.DataFrame) -> dict[str, Any]:

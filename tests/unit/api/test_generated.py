@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,12 @@ from tidemill.training import constants
 
 KIND_IDS = [kind.INFO.kind for kind in KINDS]
 by_kind = pytest.mark.parametrize("kind", KINDS, ids=KIND_IDS)
+
+
+@cache
+def schema_of(kind: type[Resource]) -> dict[str, Any]:
+    """The schema that the types give; made once."""
+    return crd.object_schema(kind)
 
 
 def nodes(schema: dict[str, Any], path: str = "", in_items: bool = False) -> Iterator[tuple[str, dict[str, Any], bool]]:
@@ -83,7 +90,7 @@ def test_the_file_says_that_it_is_generated_and_stays_small(kind: type[Resource]
 def test_every_field_and_every_item_is_described(kind: type[Resource]) -> None:
     silent = [
         path
-        for path, schema, _ in nodes(crd.object_schema(kind))
+        for path, schema, _ in nodes(schema_of(kind))
         if "description" not in schema
         and path != ".metadata"
         and (schema.get("type") == "object" or path[-1] not in "]}")
@@ -98,9 +105,7 @@ PRIVATE = r"\b(taken back|takes back|told|asked for|asks for|born|birth|in force
 
 @by_kind
 def test_descriptions_are_sentences_in_the_words_of_the_field(kind: type[Resource]) -> None:
-    texts = {
-        path: schema["description"] for path, schema, _ in nodes(crd.object_schema(kind)) if "description" in schema
-    }
+    texts = {path: schema["description"] for path, schema, _ in nodes(schema_of(kind)) if "description" in schema}
 
     assert {path: text for path, text in texts.items() if not text.endswith(".")} == {}
     assert {path: text for path, text in texts.items() if re.search(PRIVATE, text)} == {}
@@ -109,7 +114,7 @@ def test_descriptions_are_sentences_in_the_words_of_the_field(kind: type[Resourc
 @by_kind
 def test_a_field_that_may_be_left_out_says_what_that_means(kind: type[Resource]) -> None:
     silent = []
-    for path, schema, _ in nodes(crd.object_schema(kind)["properties"]["spec"], ".spec"):
+    for path, schema, _ in nodes(schema_of(kind)["properties"]["spec"], ".spec"):
         for name, child in schema.get("properties", {}).items():
             known = name in schema.get("required", []) or "default" in child or "Defaults to" in child["description"]
             is_collection = child.get("type") == "array" or "additionalProperties" in child  # absent: as good as empty
@@ -122,12 +127,12 @@ def test_a_field_that_may_be_left_out_says_what_that_means(kind: type[Resource])
 
 @by_kind
 def test_defaults_stand_nowhere_inside_list_items(kind: type[Resource]) -> None:
-    assert [path for path, schema, in_items in nodes(crd.object_schema(kind)) if in_items and "default" in schema] == []
+    assert [path for path, schema, in_items in nodes(schema_of(kind)) if in_items and "default" in schema] == []
 
 
 @by_kind
 def test_status_is_in_progress_until_the_operator_has_looked(kind: type[Resource]) -> None:
-    status = crd.object_schema(kind)["properties"]["status"]
+    status = schema_of(kind)["properties"]["status"]
 
     default = status["default"]
     assert default["observedGeneration"] == -1
@@ -169,7 +174,7 @@ def test_the_default_of_a_run_is_true_of_every_run() -> None:
 def test_lists_say_how_they_are_merged(kind: type[Resource]) -> None:
     lists = [
         (path, schema)
-        for path, schema, _ in nodes(crd.object_schema(kind)["properties"]["spec"])
+        for path, schema, _ in nodes(schema_of(kind)["properties"]["spec"])
         if schema.get("type") == "array"
     ]
 
@@ -180,7 +185,7 @@ def test_lists_say_how_they_are_merged(kind: type[Resource]) -> None:
 def test_no_name_is_a_boolean_in_yaml(kind: type[Resource]) -> None:
     """`on:` without quotes is the key `true` to kubectl: such a field could not be written (decision 0060)."""
     words = []
-    for _, schema, _ in nodes(crd.object_schema(kind)):
+    for _, schema, _ in nodes(schema_of(kind)):
         words += [*schema.get("properties", {}), *(v for v in schema.get("enum", []) if v not in ("True", "False"))]
 
     assert [word for word in words if not isinstance(yaml.safe_load(word), str) or word.lower() in "yn"] == []

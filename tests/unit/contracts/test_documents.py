@@ -71,6 +71,7 @@ def test_a_writer_that_misspells_a_field_of_a_part_is_refused() -> None:
         MonitorConfig(namespace="a", monitor="b", deployment="c", drift={"featurs": None})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_what_pods_are_given_is_read_by_the_images_of_before() -> None:
     """A pinned trainer image, or a pod that waits for its turn, refuses what it does not know: version 0.1 did."""
     for name, text in documents.of_the_operator().items():

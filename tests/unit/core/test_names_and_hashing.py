@@ -38,6 +38,7 @@ def test_suffix_without_room_is_refused() -> None:
         names.child_name("owner", "s" * 60)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=90))
 def test_label_values_are_valid(value: str) -> None:
     assert re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?", names.label_value(value))

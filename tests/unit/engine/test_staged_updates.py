@@ -270,6 +270,7 @@ def test_a_pass_that_fails_waits_no_longer_and_keeps_nobody_waiting() -> None:
     assert cluster.runs(second) == "server:2"
 
 
+@pytest.mark.slow
 def test_the_end_of_a_pass_looks_at_those_whose_turn_it_is_and_not_at_every_pair_of_waiting_ones() -> None:
     """With 1,000 waiting each pass, of whatever kind, took 40 ms of the operator's time, with 3,000 ten times that."""
     woken = list[Key]()

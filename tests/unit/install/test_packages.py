@@ -4,6 +4,7 @@ import pytest
 from tests.support.packages import absent_modules, distributions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extra", "present", "absent"),
     [
@@ -19,6 +20,7 @@ def test_an_image_has_what_it_needs_and_no_more(extra: str, present: set[str], a
     assert not found & absent
 
 
+@pytest.mark.slow
 def test_only_what_an_image_lacks_is_hidden_from_its_processes() -> None:
     assert {"pyarrow", "tqdm", "skl2onnx", "onnx", "kopf"} <= absent_modules("server")
     assert not absent_modules("server") & {"aiohttp", "google", "numpy", "pandas", "sklearn", "opentelemetry"}

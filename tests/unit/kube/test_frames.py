@@ -51,6 +51,7 @@ def test_a_list_that_breaks_off_is_no_list(text: bytes) -> None:
         cut(text, 3)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.lists(VALUES, max_size=5), STEPS)
 def test_every_watch_is_cut_into_its_lines(values: list[Any], step: int) -> None:

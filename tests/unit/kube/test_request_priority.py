@@ -11,6 +11,7 @@ import pytest
 from tidemill.kube.request_priority import FLOW, OWN_SHARE, Flow, RequestPriority
 
 
+@pytest.mark.slow
 async def test_a_long_line_does_not_keep_the_others_waiting() -> None:
     """Two thousand of one kind came first; each of another kind's five waits for one of them at most."""
     seats, order = RequestPriority(1), list[str]()
@@ -29,6 +30,7 @@ async def test_a_long_line_does_not_keep_the_others_waiting() -> None:
     assert (soon.count("deployments"), soon.count("monitors")) == (5, 5), soon
 
 
+@pytest.mark.slow
 async def test_objects_of_users_come_first_and_our_own_keep_their_share() -> None:
     """One seat of so many is for our own all the time; when nobody else is there, all are."""
     seats, held, most = RequestPriority(OWN_SHARE), Counter[bool](), Counter[bool]()

@@ -119,6 +119,7 @@ async def test_no_word_of_a_failed_answer_is_reported(pods: Pods, scraper: Scrap
         assert await one(scraper, f"http://127.0.0.1:{port}/") == Answer(error=scraping.BROKEN)
 
 
+@pytest.mark.slow
 async def test_a_compressed_answer_is_not_undone(pods: Pods, scraper: Scraper) -> None:
     pods.handlers["a"] = body(gzip.compress(bytes(50 << 20)), **{"Content-Encoding": "gzip"})
     assert await one(scraper, pods.url("a")) == Answer(error=scraping.ENCODED)

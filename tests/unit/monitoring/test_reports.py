@@ -111,6 +111,7 @@ def test_columns_of_other_windows_and_versions_are_never_made_objects(monkeypatc
     assert [["features" in w for w in v["windows"]] for v in seen[0]["versions"]] == [[False, True], [False, False]]
 
 
+@pytest.mark.slow
 def test_the_largest_honest_report_is_read() -> None:
     columns = tuple(ColumnScore(**{**COLUMN, "name": f"column-{i}"}) for i in range(2400))
     found = report(*(window(24 - i, drift=True, features=columns) for i in range(24)))

@@ -275,6 +275,7 @@ def test_a_config_map_is_digested_by_content_whatever_key_holds_it() -> None:
     assert config_map_digests.digests({"data": {"a.py": "y", "b.py": "x"}}).code != text.code
 
 
+@pytest.mark.slow
 def test_five_hundred_pipelines_of_one_code_read_it_once() -> None:
     world = World(*(make.Pipeline(f"p-{i}").obj() for i in range(50)), make.ConfigMap().obj())
     world.settle()

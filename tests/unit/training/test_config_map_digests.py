@@ -47,6 +47,7 @@ async def ask(client: Client, names: list[str]) -> list[Any]:
     return await asyncio.gather(*(found.get("ns", name) for name in names), return_exceptions=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", [0, 1, 2])
 async def test_a_failed_read_fails_one_pass_and_is_made_again_for_the_others(failing: int) -> None:
     client = Client(failing)
@@ -78,6 +79,7 @@ async def test_what_was_read_before_the_change_that_woke_a_pass_does_not_count_f
     assert len(client.reads) == 2, "and all of them share the next one"
 
 
+@pytest.mark.slow
 async def test_few_are_in_memory_at_the_same_time() -> None:
     client = Client()
     assert all(await ask(client, [f"code-{n}" for n in range(100)]))

@@ -62,6 +62,7 @@ def test_a_store_that_was_away_needs_nobody_afterwards() -> None:
     assert world.pipeline()["consecutiveFailures"] == 0
 
 
+@pytest.mark.slow
 def test_tries_come_later_and_later_and_never_end_also_after_restarts() -> None:
     world = quickstart()
     fail(world)
