@@ -126,7 +126,7 @@ async def test_no_delay_is_at_once_and_a_short_one_is_not() -> None:
     clock = FakeClock()
     q = WorkQueue("test", clock)
     q.add_after(A, 0)
-    assert len(q) == 1
+    assert (len(q), clock.timers) == (1, [])
     q.add_after(B, 0.5)
     assert len(q) == 1
     clock.advance(0.5)

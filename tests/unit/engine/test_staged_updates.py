@@ -347,8 +347,9 @@ def test_a_pass_that_needs_no_turn_gives_it_back(caplog: pytest.LogCaptureFixtur
     updates, _ = alone()
     with caplog.at_level("INFO"):
         updates.begin(A, UPDATES)
+        assert len(caplog.records) == 1
         updates.begin(A, UPDATES)
-    assert len(caplog.records) == 1
+        assert len(caplog.records) == 1
     updates.begin(A, None)
     assert updates.fleet().updating == set()
 

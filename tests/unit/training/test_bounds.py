@@ -139,3 +139,27 @@ def test_the_threshold_lies_on_the_better_side_of_the_champion(metric: str, valu
 
 def test_rescored_metrics_of_the_champion_need_no_note() -> None:
     assert gates.scores(report(champion_metrics={"rmse": 3.0}), CHAMPION).champion_note is None
+
+
+def signature(**changes: Any) -> list[str]:
+    column = {"name": "a", "datatype": "FP64", **changes}
+    count = column.pop("count", 1)
+    told = report(signature={"inputs": [column] * count, "outputs": [], "frame": True})
+    return list(report_validation._signature(None, told))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_refused"),
+    [
+        ({"count": 2000}, False),
+        ({"count": 2001}, True),
+        ({"name": "a" * 256}, False),
+        ({"name": "a" * 257}, True),
+        ({"name": ""}, True),
+        ({"shape": [-1, MOST]}, False),
+        ({"shape": [-1, MOST + 1]}, True),
+        ({"shape": [-MOST - 1]}, True),
+    ],
+)
+def test_a_signature_has_bounds(changes: Obj, is_refused: bool) -> None:
+    assert bool(signature(**changes)) is is_refused
