@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +20,22 @@ ANEW_SECONDS = 3.0
 """How long the imports and the collection of a few files take, where a process begins without them."""
 _BASELINE_SECONDS = 600.0
 _ALL_SECONDS = 7200.0
+_SHOWN_EACH = 100
+
+
+class Progress:
+    """Says now and then how many faults are judged, also from a process whose standard error leads nowhere."""
+
+    def __init__(self, most: int) -> None:
+        """Make it where standard error is still that of the caller."""
+        self._most, self._done = most, 0
+        self._descriptor = os.dup(sys.__stderr__.fileno()) if sys.__stderr__ is not None else -1
+
+    def one(self) -> None:
+        """One more is judged."""
+        self._done += 1
+        if self._descriptor >= 0 and self._done % _SHOWN_EACH == 0:
+            os.write(self._descriptor, f"  {self._done} of {self._most}\n".encode())
 
 
 class Judge:
@@ -63,7 +81,13 @@ class Judge:
                 self._results[fault] = Result(fault, "not executed", 0)
         answers = self._scratch / "warm"
         with answers.open("w", buffering=1, encoding="utf-8") as out:
-            session = suite.Warm(tasks, self._modules, self._jobs, self._scratch, lambda *told: print(*told, file=out))
+            shown = Progress(len(faults))
+
+            def tell(number: int, code: int) -> None:
+                print(number, code, file=out)
+                shown.one()
+
+            session = suite.Warm(tasks, self._modules, self._jobs, self._scratch, tell)
             self._apart(lambda: session.run(self._tests), _ALL_SECONDS)
         anew = []
         lines = answers.read_text(encoding="utf-8").splitlines()
@@ -91,7 +115,9 @@ class Judge:
         def work(task: tuple[Fault, list[str]]) -> int:
             return suite.run_anew(task[0], self._modules[task[0].module], task[1])
 
+        shown = Progress(len(tasks))
         for (fault, tests), code in forked(tasks, work, self._jobs, self._scratch):
+            shown.one()
             self._results[fault] = Result(fault, _outcome(code), len(tests))
 
     def _of_module(self, fault: Fault) -> list[str]:
