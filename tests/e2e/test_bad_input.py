@@ -254,7 +254,7 @@ def test_deletion_in_mid_flight_leaves_nothing_behind(namespace: Kubectl) -> Non
         ({"rollout": {"strategy": "Canari"}}, ("strategy", "Canary", "Immediate")),
         (
             {"rollout": {"strategy": "Canary", "steps": [{"weight": 50}, {"weight": 10}]}},
-            ("spec.rollout.steps", "rise"),
+            ("spec.rollout.steps", "increase"),
         ),
         ({"rollout": {"strategy": "Canary", "steps": [{"weight": 101}]}}, ("weight", "100")),
         ({"replicass": 2}, ("replicass",)),
