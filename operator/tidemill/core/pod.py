@@ -181,7 +181,7 @@ def empty_dir(name: str, size_limit: str | None = None) -> dict[str, Any]:
 def secret_source(name: str, keys: Iterable[str]) -> dict[str, Any]:
     """A Secret as a volume source: these keys and no others, so that naming any Secret of the namespace shows nothing.
 
-    Optional: a Secret without the keys cannot be told from one that does not exist, and the pod says what it misses.
+    Optional: the kubelet would hold a pod back without saying which is missing, Secret or key; the pod reports it.
     """
     return {"secretName": name, "items": [{"key": key, "path": key} for key in sorted(keys)], "optional": True}
 

@@ -1,7 +1,7 @@
 """The kinds that this operator reads or writes, and where the API server keeps them.
 
 Why a table and no discovery: the set is fixed, RBAC names exactly these, and a look-up per start costs time and rights.
-Kinds that a cluster may lack (Prometheus operator) are asked for with `KubeClient.has_kind`.
+Kinds that a cluster may lack (Prometheus operator) are looked up with `KubeClient.has_kind`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Lists and watches, one object at a time: what is read is never in memory as a whole.
 
-Of kinds that other people own, only the metadata is asked for where nobody needs more (`Resource.metadata_only`). Lists
+Of kinds that other people own, only the metadata is requested where nobody needs more (`Resource.metadata_only`). Lists
 come in pages, so that no answer takes the server long, and a page is cut into its items while it arrives.
 """
 

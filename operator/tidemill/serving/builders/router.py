@@ -205,7 +205,7 @@ def service(snapshot: Snapshot) -> dict[str, Any]:
                     "protocol": "TCP",
                     "appProtocol": "http",
                 },
-                # The same port of the pods, for what must be told that it is HTTP/2: ingress controllers and gateways.
+                # The same port of the pods, under a name that tells ingress controllers and gateways: HTTP/2.
                 # It is there without gRPC, too: a call gets the router's refusal instead of no answer.
                 {"name": "grpc", "port": GRPC_PORT, "targetPort": "http", "protocol": "TCP", "appProtocol": H2C},
             ],
