@@ -40,6 +40,9 @@ class Deps:
     """One for all kinds: its bounds are of the process."""
     large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Held by the pass over an object that the cache holds a part of: one at a time, of whatever kind."""
+    begun: list[Callable[[Obj, Plan], None]] = field(default_factory=list)
+    """Called with an object and its plan right before that is carried out: for what a process knows of its own writes.
+    """
     updates: StagedUpdates = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,7 +78,7 @@ class Reconciler(Protocol):
         ...
 
     def plan(self, snapshot: Any) -> Plan:
-        """The decision: pure, no clock, no I/O. May raise Stalled or Waiting."""
+        """The decision: pure, no clock, no I/O, nothing remembered. May raise Stalled or Waiting."""
         ...
 
 

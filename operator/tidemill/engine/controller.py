@@ -156,6 +156,8 @@ class Controller:
                 return Outcome("success")
             plan = self._reconciler.plan(snapshot)
             self._deps.updates.begin(key, plan.turn)  # nothing was awaited since the snapshot's picture of the fleet
+            for begin in self._deps.begun:
+                begin(obj, plan)
             refused = await self._applier.execute(plan, key)
             if refused is not None:
                 return await self._report_refusal(key, obj, plan, refused)

@@ -25,6 +25,7 @@ Obj = dict[str, Any]
 def build(deps: Deps) -> list[Reconciler]:
     """One reconciler per kind."""
     own = RunExpectations()
+    deps.begun.append(own.begin)
     return [PipelineReconciler(deps, own), RunReconciler(deps, own), VersionReconciler(deps)]
 
 

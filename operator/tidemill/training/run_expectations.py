@@ -1,4 +1,4 @@
-"""Runs that this very process expects or has observed, as client-go's expectations. Shared by both reconcilers.
+"""Runs that this very process starts or has observed, as client-go's expectations. Shared by both reconcilers.
 
 Why: a run has no Job for a moment after it was made. Of a run of its own a process knows that no Job was made before;
 of one that it found it does not, and looks before it makes one: a run is tried once (docs/decisions/0077, 0094). And a
@@ -11,6 +11,10 @@ from collections import OrderedDict
 from typing import Any
 
 from tidemill.core.children import controller_of
+from tidemill.core.plan import Key, Plan
+from tidemill.engine.memory import Memory
+from tidemill.training import records
+from tidemill.training.records import RunRecord
 
 _REMEMBERED = 20_000
 
@@ -23,16 +27,34 @@ class RunExpectations:
         self._names: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
         """By uid of the pipeline and name: a pipeline that is made again makes another run of the same name."""
+        self._last = Memory[tuple[RunRecord, str]]()
 
-    def expect(self, namespace: str, name: str, pipeline_uid: str) -> None:
-        """Remembers a run; the oldest of very many are forgotten, and then looked for like anybody else's.
+    def begin(self, pipeline: dict[str, Any], plan: Plan) -> None:
+        """Remembers the run that a pipeline's plan makes, before it is made: whether it was is known only afterwards.
 
-        An earlier run of that pipeline and name was another one: the new one is seen when it is there.
+        The oldest of very many are forgotten, and then looked for like anybody else's. An earlier run of that pipeline
+        and name was another one: the new one is seen when it is there.
         """
-        self._seen.pop((pipeline_uid, name), None)
-        self._names[namespace, name] = None
-        while len(self._names) > _REMEMBERED:
-            self._names.popitem(last=False)
+        for manifest in plan.apply:
+            if manifest["kind"] != "TrainingRun":
+                continue
+            meta, own = manifest["metadata"], pipeline["metadata"]
+            self._seen.pop((own["uid"], meta["name"]), None)
+            self._names[meta["namespace"], meta["name"]] = None
+            while len(self._names) > _REMEMBERED:
+                self._names.popitem(last=False)
+            made = {"creationTimestamp": manifest["spec"]["trigger"]["time"], "uid": "", **meta}
+            key = Key("TrainingPipeline", own["namespace"], own["name"])
+            record = records.run_record({**manifest, "metadata": made})
+            self._last.put(key, own["uid"], (record, own["resourceVersion"]))
+
+    def last(self, pipeline: Key, uid: str) -> tuple[RunRecord, str] | None:
+        """The run that was last begun for a pipeline, and the pipeline's resourceVersion before it."""
+        return self._last.get(pipeline, uid)
+
+    def forget(self, pipeline: Key) -> None:
+        """Drops the last run of a pipeline that is gone."""
+        self._last.forget(pipeline)
 
     def take(self, namespace: str, name: str) -> bool:
         """Whether it is one; True once, since after the first attempt to make its Job nothing is certain any more."""

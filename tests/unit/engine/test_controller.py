@@ -124,6 +124,16 @@ async def test_order_of_a_pass(world: World) -> None:
     assert world.live["status"]["observedGeneration"] == 1
 
 
+async def test_a_plan_is_announced_before_anything_of_it_is_written(world: World) -> None:
+    plan = Plan(apply=(world.child(world.live),))
+    world.decide = lambda _: plan
+    seen: list[tuple[str, Plan, int]] = []
+    world.deps.begun.append(lambda obj, plan: seen.append((obj["metadata"]["name"], plan, len(world.api.writes))))
+    await world.controller.process(KEY)
+    assert seen == [("m", plan, 0)]
+    assert world.api.writes == [("apply", "ConfigMap", "c")]
+
+
 async def test_second_pass_writes_nothing(world: World) -> None:
     world.decide = lambda obj: Plan(apply=(world.child(obj),), status=world.ready(obj))
     await world.controller.process(KEY)

@@ -78,13 +78,33 @@ def test_a_run_that_was_seen_and_is_gone_was_deleted_whatever_history_has_forgot
 
 
 def test_a_run_that_is_planned_anew_has_not_been_seen() -> None:
-    own = RunExpectations()
-    owner = {"controller": True, "uid": "p"}
-    own.observed({"metadata": {"name": "r", "ownerReferences": [owner]}})
-    assert own.was_observed("p", "r")
-    assert not own.was_observed("made again", "r")
-    own.expect("team-a", "r", "p")
-    assert not own.was_observed("p", "r")
+    world, own = quickstart(), RunExpectations()
+    plan = world.reconcile(PIPELINE)
+    assert plan is not None
+    (name,) = world.names("TrainingRun")
+    pipeline = world.get("TrainingPipeline", "churn")
+    uid = pipeline["metadata"]["uid"]
+    own.observed(world.get("TrainingRun", name))
+    assert own.was_observed(uid, name)
+    assert not own.was_observed("made again", name)
+    own.begin(pipeline, plan)
+    assert not own.was_observed(uid, name)
+
+
+def test_a_plan_that_is_not_carried_out_is_not_remembered() -> None:
+    """Another leader makes that very run and its Job, which somebody deletes."""
+    world = quickstart()
+    (manifest,) = world.plan(PIPELINE).apply
+    assert (manifest,) == world.plan(PIPELINE).apply
+    run = Key("TrainingRun", make.NAMESPACE, manifest["metadata"]["name"])
+    owner = owner_reference(world.put(manifest))
+    meta = {"name": run.name, "namespace": make.NAMESPACE, "ownerReferences": [owner]}
+    world.put({"apiVersion": "batch/v1", "kind": "Job", "metadata": meta})
+    world.remove("Job", run.name)
+    world.settle()
+
+    assert world.names("Job") == []
+    assert world.run(run.name)["failure"]["reason"] == "JobDeleted"
 
 
 def test_a_clock_ahead_of_the_servers_costs_no_look_at_a_run_that_status_knows() -> None:

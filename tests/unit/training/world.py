@@ -113,8 +113,8 @@ class World:
         self.cache = Cache()
         for obj in self.objects.values():
             self._show(obj)
-        deps = Deps(self.client, self.cache, self.config, self.clock)  # type: ignore[arg-type]
-        self.reconcilers: dict[str, Reconciler] = {r.kind: r for r in reconcilers.build(deps)}
+        self.deps = Deps(self.client, self.cache, self.config, self.clock)  # type: ignore[arg-type]
+        self.reconcilers: dict[str, Reconciler] = {r.kind: r for r in reconcilers.build(self.deps)}
 
     # -- what others do -----------------------------------------------------------------------------------------
 
@@ -204,12 +204,12 @@ class World:
 
     def reconcile(self, key: Key) -> Plan | None:
         """One pass."""
-        reconciler = self.reconcilers[key.kind]
-        # Not Runner.run: its handlers of signals cost as much as the pass (their repr holds the whole snapshot).
-        snapshot = _RUNNER.get_loop().run_until_complete(reconciler.gather(key))
+        snapshot = self._gather(key)
         if snapshot is None:
             return None
-        plan = reconciler.plan(snapshot)
+        plan = self.reconcilers[key.kind].plan(snapshot)
+        for begin in self.deps.begun:
+            begin(snapshot.object, plan)
         for manifest in plan.apply:
             self._apply(manifest)
         for patch in plan.patches:
@@ -224,6 +224,14 @@ class World:
         if plan.status is not None and not self.crash_before_status:
             self._write_status(snapshot.object, plan)
         return plan
+
+    def plan(self, key: Key) -> Plan:
+        """What a pass would do."""
+        return self.reconcilers[key.kind].plan(self._gather(key))
+
+    def _gather(self, key: Key) -> Any | None:
+        # Not Runner.run: its handlers of signals cost as much as the pass (their repr holds the whole snapshot).
+        return _RUNNER.get_loop().run_until_complete(self.reconcilers[key.kind].gather(key))
 
     def _write_status(self, obj: Obj, plan: Plan) -> None:
         assert plan.status is not None

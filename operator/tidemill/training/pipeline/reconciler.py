@@ -8,11 +8,9 @@ from typing import Any
 from tidemill.api.base import API_VERSION
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline, TrainingPipelineSpec, TrainingPipelineStatus
 from tidemill.core.children import is_controlled_by
-from tidemill.core.conditions import format_time
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.engine.contract import Deps
-from tidemill.engine.memory import Memory
 from tidemill.training import constants, records
 from tidemill.training.config_map_digests import ConfigMapDigests
 from tidemill.training.pipeline import observe
@@ -31,11 +29,9 @@ class PipelineReconciler:
     kind = "TrainingPipeline"
 
     def __init__(self, deps: Deps, expectations: RunExpectations) -> None:
-        """Starts nothing. `expectations`: learns of every run that is started here."""
+        """Starts nothing. `expectations`: knows of every run that this process starts."""
         self._deps = deps
         self._expectations = expectations
-        self._planned = Memory[tuple[RunRecord, str]]()
-        """The run that was last decided on here, and the pipeline's resourceVersion before it."""
         self._config_maps = ConfigMapDigests(deps.client, deps.cache)
 
     async def gather(self, key: Key) -> PipelineSnapshot | None:
@@ -43,7 +39,7 @@ class PipelineReconciler:
         cache, namespace = self._deps.cache, key.namespace
         obj = await self._deps.read(key)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
-            self._planned.forget(key)
+            self._expectations.forget(key)
             return None
         pipeline = parsed(TrainingPipeline, obj)
         uid = obj["metadata"]["uid"]
@@ -67,16 +63,7 @@ class PipelineReconciler:
 
     def plan(self, snapshot: PipelineSnapshot) -> Plan:
         """The decision."""
-        plan = plans.plan(snapshot)
-        for manifest in plan.apply:
-            if manifest["kind"] == "TrainingRun":
-                meta, own = manifest["metadata"], snapshot.object["metadata"]
-                self._expectations.expect(meta["namespace"], meta["name"], own["uid"])
-                made = {"creationTimestamp": format_time(snapshot.now), "uid": "", **meta}
-                record = records.run_record({**manifest, "metadata": made})
-                key = Key(self.kind, own["namespace"], own["name"])
-                self._planned.put(key, own["uid"], (record, own["resourceVersion"]))
-        return plan
+        return plans.plan(snapshot)
 
     async def _vanished(
         self, key: Key, uid: str, status: TrainingPipelineStatus, living: Sequence[Obj]
@@ -86,7 +73,7 @@ class PipelineReconciler:
         It was there when one of our two reconcilers saw it, else when the API server remembers it. The deletion of the
         run of that name which a predecessor of the pipeline has left says nothing.
         """
-        record, version = self._planned.get(key, uid) or (None, "")
+        record, version = self._expectations.last(key, uid) or (None, "")
         if record is None or record.name in (status.last_run, status.active_run):
             return None
         if status.last_run_time is not None and status.last_run_time >= record.created:
