@@ -2,7 +2,7 @@
 
 Why: a run has no Job for a moment after it was made. Of a run of its own a process knows that no Job was made before;
 of one that it found it does not, and looks before it makes one: a run is tried once (docs/decisions/0077, 0094). And a
-run that was seen and is gone was deleted, however little the API server remembers.
+run that was seen and is gone was deleted, however little the API server remembers. Decision 202: why not from status.
 """
 
 from __future__ import annotations
