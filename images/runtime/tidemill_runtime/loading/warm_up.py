@@ -1,6 +1,6 @@
 """From a verified version to a model that repeats the recorded answers to the version's sample rows.
 
-The only module that decides between ONNX and native, and the only one that says "warm": a model that
+`forms` says which forms may serve; the one that does is decided here alone, and so is what is warm: a model that
 does not repeat the answers recorded at training never serves.
 """
 

@@ -1,7 +1,6 @@
 """The model server: one verified model version on an address.
 
-Layers, outermost first: `lifecycle` (process) → `http`, `application`, `admin` (adapters) →
-`protocol_v1`, `protocol_v2` (bytes to frames and back) → `dataplane` (transport-free) → `models`,
-`predictionlog`. The package holds no cluster client, and scikit-learn and pandas are imported only when
-a model is served natively.
+Layers, outermost first: `process` (start, workers, drain, admin port) → `http`, `rpc` (transports) → `dataplane`
+(predicting without a transport) → `protocol` (bytes to frames and back) → `host`, `telemetry`. The package has no
+client of the cluster. scikit-learn and pandas are imported only for a model that is served natively.
 """

@@ -1,8 +1,7 @@
-"""One way to read and write files, wherever a URI says they are: a mounted claim or an object store.
+"""What all stores have in common: `Folder`, its errors, and what is done with any folder.
 
-A `Folder` is a URI's place with relative keys below it. Everything above this module (data sets,
-versions) works on folders and does not know which kind it has. Numeric libraries are never imported
-here, and the object-store library only when a URI asks for it.
+A `Folder` is a URI's place with relative keys below it. Everything above this package (data sets,
+versions) works on folders and does not know which kind it has. Numeric libraries are never imported here.
 """
 
 import errno

@@ -1,6 +1,6 @@
 """Folders of S3, Google Cloud Storage and Azure, through obstore.
 
-Apart from `storage` so that only who reads an object store loads its library. Errors are sorted here
+Apart from `folders` so that only who reads an object store loads its library. Errors are sorted here
 into what a person must fix (missing, denied) and what another try may cure (everything else).
 """
 

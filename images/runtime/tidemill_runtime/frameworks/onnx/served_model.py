@@ -3,7 +3,7 @@
 Reads the graph's inputs to find out how the model was converted: one matrix, or one [rows, 1] tensor
 per column. Values are cast to what the graph takes, and a value that does not fit is the client's error,
 never a silent wrap-around. One small row is the usual case, so what is done once per call is counted in tenths
-of a microsecond here; `quiet` and `rules` say how.
+of a microsecond here; `float_errors` and `rules` say how.
 """
 
 import math

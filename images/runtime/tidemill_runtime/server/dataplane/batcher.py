@@ -1,7 +1,7 @@
 """Adaptive batching: requests that wait for a model at the same time are answered by one call of it.
 
 Nothing waits at one user: an idle model is called at once. While a call runs, requests queue, and the next call
-takes them together. It waits for more only while that pays, which `pace` learns. Results are split by rows; a call
+takes them together. It waits for more only while that pays, which `batch_window` learns. Results are split by rows; a call
 that fails is repeated in halves, so that an error stays with the request that caused it. What a batch is of and who
 may send it is decided elsewhere: this module knows frames and answers, no protocol and no model.
 """

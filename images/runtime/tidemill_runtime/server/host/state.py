@@ -1,6 +1,6 @@
 """Whether this process may be sent requests: one object that every adapter reads.
 
-Written by `lifecycle` (and by `workers` in the parent of worker processes) only. Reads are plain attribute
+Written by `lifecycle` (and by `prefork` in the parent of worker processes) only. Reads are plain attribute
 reads, so they are safe from the admin thread. What a worker's state is stands on the shared board as well,
 where the parent reads it.
 """

@@ -1,6 +1,6 @@
 """The FastAPI application: health, metadata, feedback and the interactive documentation.
 
-Inference is answered in `connection` and `http`, ahead of this; all of it is described in `openapi`. Every
+Inference is answered in `connection` and `asgi`, ahead of this; all of it is described in `openapi`. Every
 error has the protocol's one form, `{"error": "..."}`; no reply holds a null field.
 """
 

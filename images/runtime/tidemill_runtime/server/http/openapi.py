@@ -1,7 +1,7 @@
 """The description of the server's HTTP interface, for people, generated clients and fuzzers.
 
 Made for the one model that the server has: paths carry its name and version, requests its columns, with an
-example that can be sent as it is. Describes what `application` and `inference` answer; answers nothing itself.
+example that can be sent as it is. Describes what `app` and `inference` answer; answers nothing itself.
 """
 
 from typing import Any

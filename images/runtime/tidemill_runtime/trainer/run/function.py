@@ -31,7 +31,7 @@ def run(config: TrainerConfig, progress: Progress) -> TrainingResult:
     """Train, judge and publish one version.
 
     Raises:
-        RunError, DataError, StorageError, ArtifactError, MemoryError: see `failures.classify`.
+        RunError, DataError, StorageError, ArtifactError, MemoryError: see `errors.classify`.
     """
     random.seed(config.seed)
     np.random.seed(config.seed % 2**32)  # what scikit-learn falls back on

@@ -29,7 +29,7 @@ def execute(config: TrainerConfig, data: Split, work: Path, progress: Progress) 
     """Run the program, judge what it left where that is possible, and publish it.
 
     Raises:
-        RunError, StorageError, MemoryError: see `failures.classify`.
+        RunError, StorageError, MemoryError: see `errors.classify`.
     """
     root = Path(config.code.directory or work)
     with progress.phase("train"):
