@@ -76,7 +76,6 @@ class Summary:
 class _Chunk:
     where: str
     first: int  # row of its file
-    first_overall: int
     share: float  # of all work, when it is done
     result: "Future[Scored]"
 
@@ -177,7 +176,7 @@ class _Job:
                 end = first + table.num_rows
                 share = (done + entry.size * end / count) / max(1, inputs.size)
                 result = pool.submit(self._score, table.replace_schema_metadata(None), where, first, overall)
-                yield _Chunk(where, first, overall, share, result)
+                yield _Chunk(where, first, share, result)
                 first, overall = end, overall + table.num_rows
             done += entry.size
 

@@ -72,11 +72,6 @@ def decode_data(data: object, shape: list[int], datatype: str, where: str) -> tu
     raise BadRequestError(f"{where}.data: {_offender(values, datatype)} is no {datatype}")
 
 
-def kind_of_datatype(datatype: str) -> Literal["number", "text"]:
-    """Return whether a tensor of this datatype holds numbers or text."""
-    return "text" if datatype == "BYTES" else "number"
-
-
 def unknown_datatype(datatype: object, where: str) -> BadRequestError:
     """Return the error for a datatype that is none, or one that the server does not read."""
     if datatype == "BF16":
