@@ -212,7 +212,7 @@ def test_outputs_of_several_values_are_columns_of_their_own() -> None:
         ),
         (ResultOptions(columns=("name",)), "there is no column 'name'"),
         (ResultOptions(id_column="name"), "there is no column 'name'"),
-        (ResultOptions(columns=("größe", "alter", "größe")), "ConfigInvalid: columns: 'größe' are asked for twice"),
+        (ResultOptions(columns=("größe", "alter", "größe")), "ConfigInvalid: columns: 'größe' are named twice"),
         (ResultOptions(id_column="größe"), "column 'größe' is double and cannot be an id"),
         (ResultOptions(id_column="kunde"), "table: row 3: column 'kunde' is null and cannot be an id"),
     ],

@@ -109,7 +109,7 @@ def test_a_model_whose_answers_hang_on_the_batch_is_asked_one_request_at_a_time(
         parts = assemble(published.config(), State(), Telemetry(published.config()), 1)
         try:
             assert parts.plane.warm.batching is (batching is not False)
-            assert (parts.plane.gathering is None) is (batching is False)
+            assert (parts.plane.turn_batcher is None) is (batching is False)
         finally:
             parts.plane.close()
 

@@ -20,7 +20,7 @@ from tidemill_contracts.inference import Batching
 from tidemill_runtime.model.errors import BadRequestError, OutOfTimeError, ServingError, UnavailableError
 from tidemill_runtime.model.frame import Frame, Schema
 from tidemill_runtime.model.prediction import Prediction
-from tidemill_runtime.server.dataplane.batch_window import Pace
+from tidemill_runtime.server.dataplane.batch_window import BatchWindow
 from tidemill_runtime.server.dataplane.batcher import Batcher, concatenated
 from tidemill_runtime.server.dataplane.dataplane import DataPlane
 from tidemill_runtime.server.host.state import State
@@ -275,46 +275,46 @@ class TestPace:
     """When waiting pays; times are given, nothing sleeps."""
 
     def test_one_user_is_never_kept_waiting(self) -> None:
-        pace, now = Pace(COST, 0.002), 0.0
+        window, now = BatchWindow(COST, 0.002), 0.0
         for _ in range(100):
             now += 0.0001
-            pace.arrived(now, others=False)
-            assert pace.wait_until(1, now) == now
+            window.arrived(now, others=False)
+            assert window.wait_until(1, now) == now
             now += COST
-            pace.answered(now)
+            window.answered(now)
 
     def test_many_users_are_waited_for_until_they_are_late(self) -> None:
-        pace, now = Pace(COST, 0.002), 0.0
+        window, now = BatchWindow(COST, 0.002), 0.0
         for _ in range(20):
             now += 0.0001
             for i in range(16):
                 now += 0.0001
-                pace.arrived(now, others=i > 0)
+                window.arrived(now, others=i > 0)
             now += COST
-            pace.answered(now)
+            window.answered(now)
         now += 0.0001
-        pace.arrived(now, others=False)
-        assert now + 0.0001 < pace.wait_until(1, now) < now + 0.0005
-        assert pace.wait_until(16, now) > now
-        assert pace.wait_until(200, now) == now, "so many that their waiting costs more than a call"
+        window.arrived(now, others=False)
+        assert now + 0.0001 < window.wait_until(1, now) < now + 0.0005
+        assert window.wait_until(16, now) > now
+        assert window.wait_until(200, now) == now, "so many that their waiting costs more than a call"
 
     def test_two_users_who_always_miss_each_other_are_brought_together(self) -> None:
-        pace, now = Pace(COST, 0.002), 0.0
+        window, now = BatchWindow(COST, 0.002), 0.0
         for _ in range(50):  # one is answered and comes back while the other's call runs
             now += COST
-            pace.answered(now)
-            pace.arrived(now + 0.0002, others=True)
+            window.answered(now)
+            window.arrived(now + 0.0002, others=True)
         now += COST
-        pace.answered(now)
-        assert now + 0.0002 < pace.wait_until(1, now) < now + 0.001
+        window.answered(now)
+        assert now + 0.0002 < window.wait_until(1, now) < now + 0.001
 
     def test_no_wait_is_longer_than_allowed(self) -> None:
-        pace, now = Pace(COST, 0.002), 0.0
+        window, now = BatchWindow(COST, 0.002), 0.0
         for _ in range(50):
             now += 0.003
-            pace.arrived(now, others=True)
-        assert pace.wait_until(1, now) == now + 0.002
-        assert Pace(COST, 0.0).wait_until(1, now) == now
+            window.arrived(now, others=True)
+        assert window.wait_until(1, now) == now + 0.002
+        assert BatchWindow(COST, 0.0).wait_until(1, now) == now
 
 
 @settings(max_examples=60)
@@ -398,4 +398,4 @@ def test_models_whose_rows_cost_as_much_as_calls_are_not_batched(forest: version
     config = forest.config()
     planes = [DataPlane(one, config, Telemetry(config), None, 1) for one in (even, warm)]
     assert [plane._batcher is not None for plane in planes] == [False, True]
-    assert [plane.gathering is not None for plane in planes] == [False, True]
+    assert [plane.turn_batcher is not None for plane in planes] == [False, True]

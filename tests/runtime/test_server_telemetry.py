@@ -12,7 +12,7 @@ from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.telemetry import metrics, process_usage, shared_counters
 from tidemill_runtime.server.telemetry.exposition import Page
 from tidemill_runtime.server.telemetry.metrics import Telemetry
-from tidemill_runtime.server.telemetry.shared_counters import Board
+from tidemill_runtime.server.telemetry.shared_counters import SharedCounters
 
 CONFIG = ServerConfig(namespace="n", deployment="d", version="v", number="1", digest="sha256:0", uri="file:///x")
 
@@ -30,7 +30,7 @@ def page(counted: Telemetry) -> dict[tuple[str, str], float]:
 
 
 def test_a_page_is_the_sum_of_all_rows() -> None:
-    shared = Board(3, metrics.layout(CONFIG).columns)
+    shared = SharedCounters(3, metrics.layout(CONFIG).columns)
     rows = [Telemetry(CONFIG, shared, row) for row in range(3)]
     rows[1].succeeded(5, 0.002)
     rows[2].succeeded(1, 0.004)
@@ -78,7 +78,7 @@ def test_the_model_is_told_when_it_is_loaded() -> None:
 
 
 def test_counters_outlive_the_process_that_wrote_them_and_gauges_do_not() -> None:
-    shared = Board(2, metrics.layout(CONFIG).columns)
+    shared = SharedCounters(2, metrics.layout(CONFIG).columns)
     child = os.fork()
     if child == 0:
         counted = Telemetry(CONFIG, shared, 1)

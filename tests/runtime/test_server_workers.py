@@ -229,7 +229,7 @@ def test_a_fork_that_the_system_refuses_is_tried_again_later(monkeypatch: pytest
 
     monkeypatch.setattr(os, "fork", refused)
     with sockets.listen(0) as listener:
-        cells = shared_counters.Board(1, shared_counters.GAUGES)
+        cells = shared_counters.SharedCounters(1, shared_counters.GAUGES)
         parent = Workers([listener], State(), cells, cast(AdminServer, Admin()), lambda _: None, 1, 1)
         for deaths in (1, 2):
             parent._start_missing()

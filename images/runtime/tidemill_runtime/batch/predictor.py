@@ -99,7 +99,7 @@ class Predictor:
         """Return the columns that the model adds.
 
         Raises:
-            PredictError: ConfigInvalid; an output is asked for that the model has not.
+            PredictError: ConfigInvalid; an output is requested that the model does not have.
         """
         known = arrow.outputs_of(self.warm.manifest, options.prefix)
         if options.outputs is None:
@@ -125,7 +125,7 @@ class Predictor:
             if name not in found.names:
                 raise PredictError("DataInvalid", f"{where}: there is no column {name!r}; it has {quoted(found.names)}")
         if twice := arrow.repeated(kept):
-            raise PredictError("ConfigInvalid", f"columns: {quoted(twice)} are asked for twice")
+            raise PredictError("ConfigInvalid", f"columns: {quoted(twice)} are named twice")
         added = [pa.field(output.name, output.type) for output in self.outputs(options)]
         if has_ids or options.id_column:
             added.append(pa.field(options.prefix + ID_COLUMN, pa.string()))

@@ -2,7 +2,7 @@
 
 The pod's /tmp outlives the container: a copy that stays would pile up over restarts until the kubelet
 evicts the pod. The folder is locked while it is in use; the kernel lets go of the lock of a process
-that was killed, which is how a leftover is told from the copy of another server on the same machine.
+that was killed, which distinguishes a leftover from the copy of another server on the same machine.
 """
 
 import fcntl

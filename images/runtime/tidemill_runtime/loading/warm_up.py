@@ -72,7 +72,7 @@ def open_verified(config: ServerConfig, into: Path | None = None) -> Version:
 
 
 def load(version: Version, config: ServerConfig, threads: int) -> WarmModel:
-    """Return the model that the configuration asks for, warm.
+    """Return the model of a version, warm, in the form that the configuration requests.
 
     With `runtime: Auto`, ONNX serves when its parity check passed at training and its warm-up passes here;
     otherwise the native form does. What an older check verified is looked at again first.
@@ -134,7 +134,7 @@ def _frame(sample: Sample, schema: Schema, rows: Any) -> Frame:
 
 
 def compare(answer: Prediction, sample: Sample) -> None:
-    """Hold an answer against the recorded one.
+    """Compare an answer with the recorded one.
 
     Raises:
         StartError: WarmUpMismatch, with the first row that differs.

@@ -58,7 +58,7 @@ class Column:
     """What the column's values are held as when none is missing."""
 
     def __post_init__(self) -> None:
-        """Derive what decoders ask for with every row."""
+        """Derive what decoders need with every row."""
         is_integer = self.datatype.startswith(("INT", "UINT"))
         whole = np.dtype(np.uint64 if self.datatype == "UINT64" else np.int64)
         object.__setattr__(self, "is_integer", is_integer)
@@ -120,7 +120,7 @@ class Frame:
 
     `matrix` is float64 [rows, width]; `arrays` is one [rows] per column; `row` is a single row's values as Python has
     them, one per column: floats, whole numbers up to `EXACT` and text, none missing. Arrays are made of a row when
-    somebody asks for them: for a single row they are most of what it costs.
+    they are needed: for a single row they are most of what it costs.
 
     `is_complete` is True where it is known that no value is missing, as in a `row`; False says nothing.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
-# ONNX Runtime reports its use to its maker from a thread that is there from its import on, unless told not to.
+# ONNX Runtime reports its use to its maker from a thread that is there from its import on, unless this is set.
 _NO_REPORTS = "ORT_DISABLE_TELEMETRY"
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -36,7 +36,7 @@ def threads_of_each(workers: int, limit: int) -> int:
 
 
 def limit_threads(threads: int, workers: int = 1) -> None:
-    """Tell numeric libraries that are loaded later how many threads to use.
+    """Set how many threads numeric libraries use that are loaded later.
 
     What a person has set stays, but not with several workers: a library must have no threads when the process
     forks, since they would not exist in the worker that waits for them.

@@ -1,7 +1,7 @@
 """The way of the object-store library to the network: a proxy inside this process that dials what `addresses` allows.
 
 The library resolves names and follows redirects by itself, so checking its endpoint beforehand would not be enough:
-a store may redirect, a name server may answer differently the second time. It does let itself be told a proxy. This one
+a store may redirect, a name server may answer differently the second time. But it takes a proxy. This one
 listens on the loopback address and serves holders of a ticket alone; TLS goes through it untouched.
 """
 

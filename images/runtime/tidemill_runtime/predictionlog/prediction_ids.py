@@ -1,7 +1,7 @@
 """Ids of predictions that the server makes: `<digest>-<time>-<random>`, all lower-case hexadecimal, 58 characters.
 
-Who knows the id of a prediction can tell the monitor its truth, so nobody may guess one: 128 bits come from the
-kernel's generator. It is asked for many at once, because a call for each would cost more than the rest of the id.
+Who knows the id of a prediction can send the monitor its label, so nobody may guess one: 128 bits come from the
+kernel's generator. Many are drawn at once, because a call for each would cost more than the rest of the id.
 The first part are the digits of the version's digest that its pods carry as the label `tidemill.io/digest`, the second
 the milliseconds since the epoch: an id alone leads to its version and to the records of its time.
 """

@@ -29,7 +29,7 @@ MOVED = (
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Serve until told to stop; return the exit code."""
+    """Serve until a signal; return the exit code."""
     json_logs.configure()
     if arguments:
         return termination.run(lambda: _refuse(arguments))
@@ -56,9 +56,9 @@ def _serve() -> None:
     from tidemill_runtime.server.process.admin_server import AdminServer
     from tidemill_runtime.server.rpc import listener as grpc_listener
     from tidemill_runtime.server.telemetry import metrics
-    from tidemill_runtime.server.telemetry.shared_counters import Board
+    from tidemill_runtime.server.telemetry.shared_counters import SharedCounters
 
-    shared = Board(config.workers, metrics.layout(config).columns)
+    shared = SharedCounters(config.workers, metrics.layout(config).columns)
     state, counted = State(), metrics.Telemetry(config, shared)
     try:
         admin = AdminServer(admin_port, state, counted, stuck_seconds)

@@ -1,4 +1,4 @@
-"""From a URI to its folder. The object-store library is imported only when a URI asks for it."""
+"""From a URI to its folder. The object-store library is imported only when a URI needs it."""
 
 from pathlib import Path
 

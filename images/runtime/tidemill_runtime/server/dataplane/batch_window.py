@@ -4,7 +4,7 @@ _WEIGHT = 0.125  # of the newest arrival in what is learned
 _PATIENCE = 3.0  # an arrival that is late by this many usual gaps is not expected any more
 
 
-class Pace:
+class BatchWindow:
     """Learns how soon the next request comes while others are there, and says how long to wait for it.
 
     Times are seconds of any monotonic clock; `cost` is what a call of the model costs whatever its rows.

@@ -1,9 +1,9 @@
 """Adaptive batching: requests that wait for a model at the same time are answered by one call of it.
 
 Nothing waits at one user: an idle model is called at once. While a call runs, requests queue, and the next call
-takes them together. It waits for more only while that pays, which `batch_window` learns. Results are split by rows; a call
-that fails is repeated in halves, so that an error stays with the request that caused it. What a batch is of and who
-may send it is decided elsewhere: this module knows frames and answers, no protocol and no model.
+takes them together. It waits for more only while that pays, which `batch_window` learns. Results are split by rows; a
+call that fails is repeated in halves, so that an error stays with the request that caused it. What a batch is of and
+who may send it is decided elsewhere: this module knows frames and answers, no protocol and no model.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from tidemill_contracts.inference import Batching
 from tidemill_runtime.model.errors import OutOfTimeError, ServingError, UnavailableError
 from tidemill_runtime.model.frame import EXACT, Array, Frame, array_of_rows
 from tidemill_runtime.model.prediction import Prediction
-from tidemill_runtime.server.dataplane.batch_window import Pace
+from tidemill_runtime.server.dataplane.batch_window import BatchWindow
 
 Outcome = Prediction | Exception
 
@@ -40,7 +40,7 @@ class Batcher:
     """Calls `answer` in `pool`, one batch at a time; belongs to one event loop.
 
     `hold` and `release` are called for each request that ran out of time, or lost its client, while the model worked
-    on it: a thread cannot be stopped, so its place stays taken until the call ends. `count` is told the rows of each
+    on it: a thread cannot be stopped, so its place stays taken until the call ends. `count` gets the rows of each
     call for several requests.
     """
 
@@ -65,7 +65,7 @@ class Batcher:
         self._release = release
         self._count = count
         self._clock = clock
-        self._pace = Pace(cost, batching.max_delay_milliseconds / 1000)
+        self._window = BatchWindow(cost, batching.max_delay_milliseconds / 1000)
         self._queue: deque[_Entry] = deque()
         self._rows = 0  # in the queue
         self._running: list[_Entry] = []
@@ -89,7 +89,7 @@ class Batcher:
         now = self._clock()
         # Those who were answered together come back together; one user's own last answer is no sign of anybody.
         is_back = self._last_size > 1 and now - self._since < self._cost
-        self._pace.arrived(now, others=is_back or bool(self._queue or self._running))
+        self._window.arrived(now, others=is_back or bool(self._queue or self._running))
         if not self._queue and not self._running:
             self._since = now
         entry = _Entry(frame, loop.create_future(), now)
@@ -117,7 +117,7 @@ class Batcher:
         if self._running or not self._queue:
             return
         if self._rows < self.max_rows:
-            until = self._pace.wait_until(len(self._queue), self._since)
+            until = self._window.wait_until(len(self._queue), self._since)
             if until > now:
                 if self._waking is None:  # a loop that rounds short delays down just comes back here
                     self._waking = loop.call_later(until - now, self._wake, loop)
@@ -181,7 +181,7 @@ class Batcher:
             self._release()
         self._last_size = len(batch)
         self._since = self._clock()
-        self._pace.answered(self._since)
+        self._window.answered(self._since)
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         """Refuse those that are out of time; one timer looks at all of them."""

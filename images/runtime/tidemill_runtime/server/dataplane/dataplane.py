@@ -20,7 +20,7 @@ from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.predictionlog.prediction_ids import PredictionIds
 from tidemill_runtime.predictionlog.recorder import Recorder
 from tidemill_runtime.server.dataplane.batcher import Batcher, Outcome
-from tidemill_runtime.server.dataplane.turn_batcher import Gathering
+from tidemill_runtime.server.dataplane.turn_batcher import TurnBatcher
 from tidemill_runtime.server.telemetry.metrics import Telemetry
 from tidemill_runtime.server.telemetry.shared_counters import IN_FLIGHT
 
@@ -52,7 +52,7 @@ class DataPlane:
         self._cells = telemetry.cells
         self._closing: list[Callable[[], None]] = []
         self._batcher = self._new_batcher(config.batching or Batching())
-        self.gathering = None if self._batcher is None else self._new_gathering(self._batcher.max_rows)
+        self.turn_batcher = None if self._batcher is None else self._new_turn_batcher(self._batcher.max_rows)
         """What collects quick requests; None where a call costs little more than its rows or batching is off."""
 
     def _new_batcher(self, batching: Batching) -> Batcher | None:
@@ -71,10 +71,10 @@ class DataPlane:
             count=self._telemetry.batched,
         )
 
-    def _new_gathering(self, max_rows: int) -> Gathering:
+    def _new_turn_batcher(self, max_rows: int) -> TurnBatcher:
         rows = min(max_rows, max(1, self._inline_rows))
         # Who waits holds a place; as many stay free, so that nobody is refused for it.
-        return Gathering(self.answer, self._telemetry.batched, rows, max(1, self._limit // 2))
+        return TurnBatcher(self.answer, self._telemetry.batched, rows, max(1, self._limit // 2))
 
     def _hold(self) -> None:
         """Keep a place for a thread that nobody waits for any more."""
@@ -122,7 +122,9 @@ class DataPlane:
             ServingError: as `answer` does; OutOfTimeError: no answer in `request_timeout_seconds`.
         """
         if frame.rows <= self._inline_rows:
-            return self.answer(frame) if self.gathering is None else await _gathered(self.gathering, frame)
+            return (
+                self.answer(frame) if self.turn_batcher is None else await _answered_in_turn(self.turn_batcher, frame)
+            )
         if self._batcher is not None and frame.rows <= self._batcher.max_rows:
             return await self._batcher.predict(frame)
         return await self.in_thread(lambda: self.answer(frame))
@@ -194,7 +196,7 @@ class DataPlane:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _gathered(gathering: Gathering, frame: Frame) -> "asyncio.Future[Prediction]":
+def _answered_in_turn(turn_batcher: TurnBatcher, frame: Frame) -> "asyncio.Future[Prediction]":
     future = asyncio.get_running_loop().create_future()
 
     def done(outcome: Outcome) -> None:
@@ -205,7 +207,7 @@ def _gathered(gathering: Gathering, frame: Frame) -> "asyncio.Future[Prediction]
         else:
             future.set_result(outcome)
 
-    gathering.add(frame, done)
+    turn_batcher.add(frame, done)
     return future
 
 

@@ -1,6 +1,6 @@
 """What the event loop reads in one turn, answered by one call of a model that is quick.
 
-Nobody waits: a turn ends when nothing is left to read. A request alone pays for one callback of the loop; several
+No request waits: a turn ends when nothing is left to read. A request alone pays for one callback of the loop; several
 share a call, whose fixed part is most of what a quick model costs. No tasks, futures or timers: those would cost a
 single request more than sharing saves.
 """
@@ -17,10 +17,10 @@ Done = Callable[[Outcome], None]
 _log = logging.getLogger(__name__)
 
 
-class Gathering:
+class TurnBatcher:
     """Calls `answer` on the event loop it belongs to, at the end of each turn that had requests.
 
-    Sooner when `max_rows` or `max_requests` wait. `count` is told the rows of each call for several requests.
+    Sooner when `max_rows` or `max_requests` wait. `count` gets the rows of each call for several requests.
     """
 
     def __init__(

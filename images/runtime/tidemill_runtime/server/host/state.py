@@ -1,7 +1,7 @@
 """Whether this process may be sent requests: one object that every adapter reads.
 
 Written by `lifecycle` (and by `prefork` in the parent of worker processes) only. Reads are plain attribute
-reads, so they are safe from the admin thread. What a worker's state is stands on the shared board as well,
+reads, so they are safe from the admin thread. A worker's state is in the shared counters as well,
 where the parent reads it.
 """
 
@@ -13,7 +13,7 @@ from tidemill_runtime.server.telemetry import shared_counters
 from tidemill_runtime.server.telemetry.shared_counters import Cells
 
 Phase = Literal["loading", "ready", "draining"]
-PHASES: tuple[Phase, ...] = ("loading", "ready", "draining")  # the board holds the place in this list
+PHASES: tuple[Phase, ...] = ("loading", "ready", "draining")  # the shared counters hold the place in this list
 
 
 class State:

@@ -109,11 +109,11 @@ class Inference:
             if not plane.is_quick(frame.rows):
                 is_over = False
                 return self._answer_slowly(request)
-            if done is None or plane.gathering is None:
+            if done is None or plane.turn_batcher is None:
                 answer = plane.answer(frame)
                 return self._succeeded(request, answer, self._encode(request, answer))
             is_over = False
-            plane.gathering.add(frame, partial(self._answer_gathered, request, done))
+            plane.turn_batcher.add(frame, partial(self._answer_in_turn, request, done))
             return None
         except Exception as error:
             return self._failed(error, started)
@@ -125,7 +125,7 @@ class Inference:
         """Return the reply to a request that never became whole, and count it."""
         return self._failed(error, monotonic())
 
-    def _answer_gathered(self, request: _Request, done: Done, outcome: Outcome) -> None:
+    def _answer_in_turn(self, request: _Request, done: Done, outcome: Outcome) -> None:
         try:
             if isinstance(outcome, Exception):
                 reply = self._failed(outcome, request.started)

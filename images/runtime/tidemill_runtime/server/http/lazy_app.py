@@ -1,7 +1,7 @@
 """What can wait until after the first answer: frameworks that inference does not need.
 
 FastAPI and the client of the monitor take two fifths of a start's time to import, and 20 MiB. The application is
-made when somebody first asks for what it answers, beside the event loop; many servers are only ever sent inference.
+made at the first request that needs it, beside the event loop; many servers are only ever sent inference.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ def import_all() -> None:
         importlib.import_module("tidemill_runtime.server.telemetry.tracing")
 
 
-class LaterApp:
+class LazyApp:
     """An ASGI application that is made when it is first called. Belongs to one event loop."""
 
     def __init__(self, make: Callable[[], App]) -> None:

@@ -10,7 +10,7 @@ from tidemill_runtime.server.telemetry.observer import Finished, Observer
 
 
 class ObservedInference(Inference):
-    """Inference over HTTP that tells of each request."""
+    """Inference over HTTP that reports each request."""
 
     def __init__(self, plane: DataPlane, observer: Observer) -> None:
         super().__init__(plane)
@@ -20,23 +20,23 @@ class ObservedInference(Inference):
             self._routes.setdefault(protocol, path)
 
     def answer(self, protocol: Protocol, headers: Headers, body: bytes, done: Done | None = None) -> Result:
-        """Answer, and tell."""
+        """Answer, and report."""
         started = monotonic()
 
-        def told(reply: Reply) -> None:
-            self._tell(protocol, headers, len(body), reply, started)
+        def reported(reply: Reply) -> None:
+            self._report(protocol, headers, len(body), reply, started)
             if done is not None:
                 done(reply)
 
-        result = super().answer(protocol, headers, body, None if done is None else told)
+        result = super().answer(protocol, headers, body, None if done is None else reported)
         if isinstance(result, Reply):
-            self._tell(protocol, headers, len(body), result, started)
+            self._report(protocol, headers, len(body), result, started)
         elif result is not None:
             return self._answer_later(result, protocol, headers, len(body), started)
         return result
 
     def refused(self, error: ServingError) -> Reply:
-        """Refuse, and tell."""
+        """Refuse, and report."""
         reply = super().refused(error)
         self._observer.finished(
             Finished("POST", None, reply.status, 0.0, bytes_out=len(reply.body)),
@@ -47,10 +47,10 @@ class ObservedInference(Inference):
         self, result: Coroutine[Any, Any, Reply], protocol: Protocol, headers: Headers, size: int, started: float
     ) -> Reply:
         reply = await result
-        self._tell(protocol, headers, size, reply, started)
+        self._report(protocol, headers, size, reply, started)
         return reply
 
-    def _tell(self, protocol: Protocol, headers: Headers, size: int, reply: Reply, started: float) -> None:
+    def _report(self, protocol: Protocol, headers: Headers, size: int, reply: Reply, started: float) -> None:
         seconds = monotonic() - started
         route = self._routes[protocol]
         self._observer.finished(

@@ -30,7 +30,7 @@ from tidemill_runtime.server.http.asgi import App, InferenceApp
 from tidemill_runtime.server.http.body_limits import BodyBounds, BodyReader
 from tidemill_runtime.server.http.connection import KEEP_ALIVE_SECONDS, InferenceConnection, Wiring
 from tidemill_runtime.server.http.inference import Inference
-from tidemill_runtime.server.http.lazy_app import LaterApp
+from tidemill_runtime.server.http.lazy_app import LazyApp
 from tidemill_runtime.server.http.observed import ObservedInference
 from tidemill_runtime.server.process.listeners import HttpListener, Listener
 from tidemill_runtime.server.rpc.listener import GrpcListener
@@ -100,7 +100,7 @@ def wire(loaded: Loaded, config: ServerConfig, state: State, telemetry: Telemetr
 
         return cast(App, create_application(plane, state, reader, monitor))
 
-    app = InferenceApp(inference, state, reader, LaterApp(application))
+    app = InferenceApp(inference, state, reader, LazyApp(application))
     return Parts(app, Wiring(inference, bounds, state), plane, recorder, monitor, watching)
 
 
@@ -216,7 +216,7 @@ def serve(
     grpc_port: int,
     signals: Iterable[signal.Signals] = STOP_SIGNALS,
 ) -> None:
-    """Serve a loaded model in this process until it is told to stop; `http` listens already."""
+    """Serve a loaded model in this process until a signal; `http` listens already."""
     parts = wire(loaded, config, state, telemetry, threads)
     listeners: list[Listener] = [
         HttpListener(http, http_config(config, parts)),

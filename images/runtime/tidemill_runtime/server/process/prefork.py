@@ -31,7 +31,7 @@ from tidemill_runtime.server.process.admin_server import AdminServer
 from tidemill_runtime.server.process.lifecycle import HURRY_SIGNAL
 from tidemill_runtime.server.telemetry import shared_counters
 from tidemill_runtime.server.telemetry.metrics import Telemetry
-from tidemill_runtime.server.telemetry.shared_counters import Board
+from tidemill_runtime.server.telemetry.shared_counters import SharedCounters
 
 _log = logging.getLogger(__name__)
 MAX_DEATHS = 5  # in DEATHS_SECONDS; one more and another container is the better try
@@ -59,7 +59,7 @@ class Workers:
         self,
         sockets: list[socket.socket],
         state: State,
-        shared: Board,
+        shared: SharedCounters,
         admin: AdminServer,
         work: Callable[[int], None],
         stuck_seconds: float,
@@ -71,14 +71,14 @@ class Workers:
         """
         self._sockets = sockets
         self._state = state
-        self._board = shared
+        self._counters = shared
         self._admin = admin
         self._work = work
         self._stuck_seconds = stuck_seconds
         self._end_seconds = end_seconds
         self._end_by = math.inf
         self._workers = [_Worker(index) for index in range(len(sockets))]
-        self.deaths = 0  # of workers that were not told to end
+        self.deaths = 0  # of workers that nobody had stopped
         self._deaths: deque[float] = deque(maxlen=MAX_DEATHS + 1)
         self._signals = 0  # that asked to stop, and how many of them the workers know
         self._passed_on = 0
@@ -92,7 +92,7 @@ class Workers:
         return [worker.process for worker in self._workers if worker.process]
 
     def run(self) -> None:
-        """Serve until told to stop and drained.
+        """Serve until a signal, then until drained.
 
         Raises:
             StartError: WorkersFailed; they die again and again, or one did not end well. Another start may help.
@@ -149,7 +149,7 @@ class Workers:
                     self._ended(worker, os.waitstatus_to_exitcode(status))
 
     def _ended(self, worker: _Worker, code: int) -> None:
-        self._board.reset_gauges(worker.index)
+        self._counters.reset_gauges(worker.index)
         if self._passed_on:
             self._broken_drains += code != 0
             is_over = code == 0 or self._broken_drains > MAX_DEATHS or time.monotonic() > self._end_by
@@ -169,7 +169,7 @@ class Workers:
         _log.error("worker %d %s; another takes its place", worker.index, how)
 
     def _pass_on(self) -> None:
-        """Tell every worker to drain, and then to hurry: by another signal, since two of a kind may arrive as one."""
+        """Have every worker drain, and then hurry: by another signal, since two of a kind may arrive as one."""
         if not self._passed_on:
             self._state.phase = "draining"
             self._end_by = time.monotonic() + self._end_seconds
@@ -195,8 +195,8 @@ class Workers:
                 )
 
     def _fork(self, worker: _Worker) -> None:
-        self._board.reset_gauges(worker.index)
-        self._board.row(worker.index)[shared_counters.HEARTBEAT] = time.monotonic()  # a start can be stuck, too
+        self._counters.reset_gauges(worker.index)
+        self._counters.row(worker.index)[shared_counters.HEARTBEAT] = time.monotonic()  # a start can be stuck, too
         parent = os.getpid()
         sys.stdout.flush()  # or both would write what waits in its buffer
         try:
@@ -233,11 +233,11 @@ class Workers:
 
     def _kill_stuck(self) -> None:
         latest = time.monotonic() - self._stuck_seconds
-        for worker, beat in zip(self._workers, self._board.values(shared_counters.HEARTBEAT), strict=True):
+        for worker, beat in zip(self._workers, self._counters.values(shared_counters.HEARTBEAT), strict=True):
             if worker.process and beat < latest:
                 _log.error("worker %d has not moved for %g s and is killed", worker.index, self._stuck_seconds)
                 self._kill([worker.process], signal.SIGKILL)
-                self._board.row(worker.index)[shared_counters.HEARTBEAT] = math.inf  # once
+                self._counters.row(worker.index)[shared_counters.HEARTBEAT] = math.inf  # once
 
     def _judge_readiness(self) -> None:
         """Ready when all workers were once; after that, while one is."""
@@ -249,7 +249,7 @@ class Workers:
             self._state.phase = "ready" if phase == "ready" else "loading"
 
     def _ready(self) -> int:
-        return self._board.values(shared_counters.PHASE).count(PHASES.index("ready"))
+        return self._counters.values(shared_counters.PHASE).count(PHASES.index("ready"))
 
     def _is_complete(self) -> bool:
         return self._ready() == len(self._workers)
@@ -266,28 +266,28 @@ def serve(
     admin: AdminServer,
     stuck_seconds: float,
 ) -> None:
-    """Serve a loaded model with one worker for each socket until told to stop; `threads` are those of each.
+    """Serve a loaded model with one worker for each socket until a signal; `threads` are those of each.
 
     Raises:
         StartError: as `Workers.run`.
     """
-    told = share(config)
+    own_config = share(config)
     lazy_app.import_all()
 
     def work(index: int) -> None:
-        counted = Telemetry(config, telemetry.board, index)
+        counted = Telemetry(config, telemetry.counters, index)
         own = State(cells=counted.cells)
-        lifecycle.serve(loaded, told, own, counted, threads, sockets[index], grpc_port, (signal.SIGTERM,))
+        lifecycle.serve(loaded, own_config, own, counted, threads, sockets[index], grpc_port, (signal.SIGTERM,))
 
     end_seconds = config.drain_seconds + config.request_timeout_seconds + END_SECONDS
-    parent = Workers(sockets, state, telemetry.board, admin, work, stuck_seconds, end_seconds)
+    parent = Workers(sockets, state, telemetry.counters, admin, work, stuck_seconds, end_seconds)
     telemetry.worker_ids = lambda: parent.ids
     telemetry.worker_deaths = lambda: parent.deaths
     parent.run()
 
 
 def share(config: ServerConfig) -> ServerConfig:
-    """Return what one worker is told: its part of the places in flight and of the rows that wait for the monitor."""
+    """Return the configuration of one worker: its part of the requests in flight and of the rows in the queue."""
     count = config.workers
     log = config.log
     if log is not None:

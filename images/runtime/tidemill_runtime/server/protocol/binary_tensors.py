@@ -1,6 +1,6 @@
 """The binary tensor extension: raw tensors after the JSON, little-endian and row-major, in both directions.
 
-A request that has them says with a header how long its JSON is; nothing else tells, since the usual
+A request that has them says with a header how long its JSON is; nothing else says so, since the usual
 client sends no content type. Text is UTF-8 here: columns and labels are strings, not bytes. Every size is
 checked before anything is read, and what is read is a copy, since models may write into their input.
 """

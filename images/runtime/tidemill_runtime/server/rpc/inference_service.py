@@ -116,7 +116,7 @@ class InferenceService:
             context.set_trailing_metadata((self._version, (PREDICTION_ID_HEADER, header_value(request_id).decode())))
             if self._observer is not None:
                 sizes = len(body), len(reply)
-                self._tell(context, None, monotonic() - started, sizes, request.frame.rows, request_id)
+                self._report(context, None, monotonic() - started, sizes, request.frame.rows, request_id)
             return reply
         except Exception as error:
             refusal = _refusal(error)
@@ -125,10 +125,10 @@ class InferenceService:
                 plane.release()
         plane.failed(refusal.status, monotonic() - started)
         if self._observer is not None:
-            self._tell(context, refusal, monotonic() - started, (len(body), 0))
+            self._report(context, refusal, monotonic() - started, (len(body), 0))
         return await _abort(context, refusal)
 
-    def _tell(
+    def _report(
         self,
         context: Context,
         refusal: ServingError | None,
@@ -143,8 +143,8 @@ class InferenceService:
         ]
         status = refusal.status if refusal is not None else 200
         code = _code(refusal).value[0] if refusal is not None else 0
-        told = Finished("POST", f"{SERVICE}/ModelInfer", status, seconds, headers, *sizes, rows, request_id, code)
-        self._observer.finished(told)
+        finished = Finished("POST", f"{SERVICE}/ModelInfer", status, seconds, headers, *sizes, rows, request_id, code)
+        self._observer.finished(finished)
 
     async def _respond(self, body: bytes, context: Context) -> tuple[str, Request, Prediction, bytes]:
         plane = self._plane
@@ -172,7 +172,7 @@ class InferenceService:
 
 
 class _HealthServicer(health.aio.HealthServicer):
-    """The library's, up to date at the begin of each call, and its watchers do not keep a server that ends."""
+    """The library's, brought up to date when a call begins; its watchers do not keep a server that ends."""
 
     def __init__(self, update: Callable[[], Awaitable[None]]) -> None:
         super().__init__()
@@ -180,12 +180,12 @@ class _HealthServicer(health.aio.HealthServicer):
         self.is_over = asyncio.Event()
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> Any:  # noqa: N802  its name
-        """Tell the status."""
+        """Return the status."""
         await self._update()
         return await super().Check(request, context)
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:  # noqa: N802  its name
-        """Tell the status and its changes until the client leaves or the server ends."""
+        """Send the status and its changes until the client leaves or the server ends."""
         await self._update()
         watching = asyncio.ensure_future(super().Watch(request, context))
         over = asyncio.ensure_future(self.is_over.wait())
@@ -217,7 +217,7 @@ class Health:
         self.servicer = _HealthServicer(self.update)
         self._state = state
         self._names = ("", SERVICE, model)
-        self._told: bool | None = None
+        self._reported: bool | None = None
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the service as a server takes it."""
@@ -227,25 +227,25 @@ class Health:
         return found[0]
 
     async def update(self) -> None:
-        """Answer what is so now, and tell those who watch."""
-        await self._tell(self._state.is_ready)
+        """Set the present status, which watchers receive."""
+        await self._set(self._state.is_ready)
 
-    async def _tell(self, is_ready: bool) -> None:
-        if is_ready is not self._told:
-            self._told = is_ready
+    async def _set(self, is_ready: bool) -> None:
+        if is_ready is not self._reported:
+            self._reported = is_ready
             status = health_pb2.HealthCheckResponse
             for name in self._names:
                 await self.servicer.set(name, status.SERVING if is_ready else status.NOT_SERVING)
 
     async def end(self) -> None:
-        """Tell that nothing is served any more, and let go who watches."""
-        await self._tell(False)
-        await asyncio.sleep(0)  # a turn for the watchers to say so
+        """Set that nothing is served any more, and end the calls of watchers."""
+        await self._set(False)
+        await asyncio.sleep(0)  # a turn for the watchers to send it
         self.servicer.is_over.set()
 
 
 class Reflection(grpc.GenericRpcHandler):
-    """The reflection service, made when somebody asks for it: few do, and it takes 40 ms and 3 MiB."""
+    """The reflection service, made when it is first called: that is rare, and it takes 40 ms and 3 MiB."""
 
     def __init__(self, services: Sequence[str]) -> None:
         self._services = services
@@ -276,10 +276,10 @@ def create_server(
 ) -> tuple[grpc.aio.Server, Health]:
     """Return a server with all services, not yet started and without a port."""
     server = grpc.aio.server(options=options)
-    tellable = Health(plane.config.deployment, state)
-    services = [InferenceService(plane, state, observer).handlers(), tellable.handlers()]
+    health_service = Health(plane.config.deployment, state)
+    services = [InferenceService(plane, state, observer).handlers(), health_service.handlers()]
     server.add_generic_rpc_handlers((Bounded(bounds, [*services, Reflection((SERVICE, health.SERVICE_NAME))]),))
-    return server, tellable
+    return server, health_service
 
 
 def _parse(message: Message, body: bytes) -> None:
@@ -310,7 +310,7 @@ def _code(error: ServingError) -> grpc.StatusCode:
 
 
 async def _abort(context: Context, error: ServingError) -> NoReturn:
-    """End the call with the error; how long to wait before the next try is told where a try may help."""
+    """End the call with the error, and with the time to wait before the next try where that may help."""
     code = _code(error)
     if isinstance(error, OutOfTimeError):
         await context.abort(code, error.message)

@@ -1,6 +1,6 @@
-"""The listener for gRPC; it finds its sockets in /proc/self/fd, as the library tells neither them nor what they got.
+"""The listener for gRPC; it finds its sockets in /proc/self/fd, as the library does not show them.
 
-Those looks serve the bounds of unfinished messages (`message_limits`) and the drain. The library is imported beside
+Those sockets serve the bounds of unfinished messages (`message_limits`) and the drain. The library is imported beside
 the loading of the model and started by each process that serves, after the fork: it starts threads, which no fork
 survives.
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CONNECTION_SECONDS = 3.0
 _JITTER = 1.2  # the library adds up to a tenth to the age of a connection; the rest is for the way to the client
 _GRACE_TIMES = 3  # a message and its answer each have the time of a request; streams end then
-_STATE_SECONDS = 0.1  # how soon those who watch the health service hear of a change
+_STATE_SECONDS = 0.1  # how soon watchers of the health service receive a change
 _LOOK_SECONDS = 0.05
 _STREAM_SECONDS = 1.0
 _SERVICE = "tidemill_runtime.server.rpc.inference_service"
@@ -58,7 +58,7 @@ class GrpcListener:
     """Serves gRPC on a port of its own; a `listeners.Listener`."""
 
     def __init__(self, plane: DataPlane, state: State, port: int, *, observer: Observer | None = None) -> None:
-        """An observer is told of each inference."""
+        """The observer, if there is one, reports each inference."""
         self._plane = plane
         self._state = state
         self._port = port
@@ -78,11 +78,11 @@ class GrpcListener:
         finally:
             self._is_settled.set()
         on_started()
-        telling = asyncio.create_task(self._tell(health))
+        updating = asyncio.create_task(self._update(health))
         try:
             await server.wait_for_termination()
         finally:
-            telling.cancel()
+            updating.cancel()
 
     async def drain(self) -> None:
         """Take no new connections, wait until those that are there have been sent away, stop."""
@@ -113,7 +113,7 @@ class GrpcListener:
             self._port = server.add_insecure_port(f"{host}:{self._port}")
         except RuntimeError as error:
             raise StartError("StartFailed", f"port {self._port} for gRPC: {error}", retryable=True) from error
-        await health.update()  # nobody is to hear that the service is unknown
+        await health.update()  # so that the service is known from the first call on
         await server.start()
         self._server, self._health = server, health
         return server, health
@@ -147,7 +147,7 @@ class GrpcListener:
             ("grpc.max_connection_age_grace_ms", int(_GRACE_TIMES * self._plane.config.request_timeout_seconds * 1000)),
         ]
 
-    async def _tell(self, health: "inference_service.Health") -> None:
+    async def _update(self, health: "inference_service.Health") -> None:
         """Keep the health service's answers in step with the state of the process."""
         while True:
             await health.update()

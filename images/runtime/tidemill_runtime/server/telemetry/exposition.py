@@ -1,4 +1,4 @@
-"""The metrics page: one for all processes of the server, from the board and from /proc.
+"""The metrics page: one for all processes of the server, from the shared counters and from /proc.
 
 Runs when somebody scrapes, on the admin thread; nothing here is on the way of a request.
 """
@@ -20,7 +20,7 @@ from tidemill_runtime.server.telemetry.metrics import COMMON_STATUSES, FAILURES,
 
 
 class Page:
-    """Renders what a telemetry's board holds."""
+    """Renders the counters of a server."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._registry = CollectorRegistry()
@@ -41,7 +41,7 @@ class _Served(Collector):
 
     def collect(self) -> Iterator[Family]:
         telemetry, labels = self._telemetry, self._labels
-        total, layout, config = telemetry.board.total, telemetry.layout, telemetry.config
+        total, layout, config = telemetry.counters.total, telemetry.layout, telemetry.config
         predictions = _counter(metrics.PREDICTIONS)
         predictions.add_metric(labels, total(layout.rows))
         yield predictions
@@ -75,7 +75,7 @@ class _Served(Collector):
 
     def _durations(self) -> HistogramMetricFamily:
         telemetry, metric = self._telemetry, metrics.REQUEST_DURATION
-        total, layout = telemetry.board.total, telemetry.layout
+        total, layout = telemetry.counters.total, telemetry.layout
         bounds = [*(floatToGoString(edge) for edge in layout.edges), "+Inf"]  # type: ignore[no-untyped-call]
         family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
         for status in STATUSES:
@@ -87,7 +87,7 @@ class _Served(Collector):
 
     def _counts(self, status: int) -> list[float]:
         """Return how many requests with this status took at most as long as each bound says; the last are all."""
-        layout, total = self._telemetry.layout, self._telemetry.board.total
+        layout, total = self._telemetry.layout, self._telemetry.counters.total
         first = layout.durations(status)
         return list(accumulate(total(column) for column in range(first + 1, first + layout.width)))
 

@@ -1,4 +1,4 @@
-"""The server's Prometheus metrics: counted into cells of the shared board, read out when somebody scrapes.
+"""The server's Prometheus metrics: counted into cells of the shared counters, read at a scrape.
 
 Counting a request costs a few writes into memory and no lock. Names and labels come from the contract; no
 request id, path or feature value ever becomes a label. The page itself is made in `exposition`, which
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tidemill_contracts.inference import ServedForm, ServerConfig
 from tidemill_contracts.metrics import DURATION_BUCKETS
 from tidemill_runtime.server.telemetry import shared_counters
-from tidemill_runtime.server.telemetry.shared_counters import Board
+from tidemill_runtime.server.telemetry.shared_counters import SharedCounters
 
 # Those that every server shows from the start, so that the first one counts as an increase; then the rest.
 COMMON_STATUSES = (200, 400, 404, 405, 408, 413, 500, 503)
@@ -22,7 +22,7 @@ FAILURES = ("invalid", "unavailable", "error")
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a row of the board holds what: rows, failures, then sum and buckets of the durations of each status."""
+    """Which cell of a row counts what: rows, failures, then sum and buckets of the durations of each status."""
 
     edges: tuple[float, ...]  # upper bounds in seconds, without infinity
 
@@ -77,13 +77,13 @@ class Cell:
 
 
 class Telemetry:
-    """Counts what one process does, in its row of the board; can show what all of them did."""
+    """Counts what one process does, in its row of the shared counters."""
 
-    def __init__(self, config: ServerConfig, shared: Board | None = None, row: int = 0) -> None:
+    def __init__(self, config: ServerConfig, shared: SharedCounters | None = None, row: int = 0) -> None:
         self.config = config
         self.layout = layout(config)
-        self.board = Board(1, self.layout.columns) if shared is None else shared
-        self.cells = self.board.row(row)
+        self.counters = SharedCounters(1, self.layout.columns) if shared is None else shared
+        self.cells = self.counters.row(row)
         self.platform: str | None = None  # of the model, once it is loaded
         self.form: ServedForm | None = None  # the same for the operator
         self.worker_ids: Callable[[], list[int]] = list  # process ids besides this one

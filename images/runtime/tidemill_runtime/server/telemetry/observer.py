@@ -1,6 +1,6 @@
-"""What is told of single requests, where somebody asked for it: traces and the access log.
+"""Traces and the access log of single requests, where they are configured.
 
-A server that tells nothing has no observer, and its requests pay nothing. Transports call `finished` once a request,
+Without them a server has no observer, and its requests cost nothing more. Transports call `finished` once a request,
 with what they know; inference over HTTP is watched from outside, by `http.observed`.
 """
 
@@ -28,7 +28,7 @@ class Finished:
     """A request that was answered. Times are seconds, sizes bytes of the bodies, header names lower case."""
 
     method: str
-    route: str | None  # what is asked for, from a small set: no ids, no query; None: not known
+    route: str | None  # what was called, from a small set: no ids, no query; None: not known
     status: int  # HTTP's, or the one that the error carries
     seconds: float
     headers: Sequence[tuple[bytes, bytes]] = ()
@@ -40,7 +40,7 @@ class Finished:
 
 
 class Observer:
-    """Tells of finished requests; belongs to one event loop."""
+    """Reports finished requests; belongs to one event loop."""
 
     def __init__(self, config: ServerConfig, tracer: "Tracer | None", access_log: AccessLog | None) -> None:
         self._tracer = tracer
@@ -53,7 +53,7 @@ class Observer:
             await self._access_log.run()
 
     def finished(self, request: Finished) -> None:
-        """Tell of a request."""
+        """Report a request."""
         trace_id = self._trace(request) if self._tracer is not None else None
         if self._access_log is not None:
             fields = {
@@ -71,7 +71,7 @@ class Observer:
             self._access_log.record(time.time(), request.status, fields)
 
     async def close(self) -> None:
-        """Tell what is left."""
+        """Write what is left."""
         if self._access_log is not None:
             await self._access_log.flush(FLUSH_SECONDS)
         if self._tracer is not None:
@@ -100,7 +100,7 @@ class Observer:
 
 
 def create(config: ServerConfig, telemetry: Telemetry) -> Observer | None:
-    """Return what the configuration and the environment ask for, None when that is nothing."""
+    """Return what reports requests as configuration and environment say, None where neither is switched on."""
     tracer = None
     if is_tracing():
         from tidemill_runtime.server.telemetry.tracing import Tracer

@@ -1,4 +1,4 @@
-"""Figures that several processes write and one page shows: an anonymous mapping made before any fork.
+"""Counters and gauges that several processes write and one page shows: an anonymous mapping made before any fork.
 
 Each process has a row of its own, so every cell has one writer and nothing is locked; a float64 that is
 aligned is written whole. A process that takes over a row goes on counting where the last one stopped:
@@ -22,12 +22,12 @@ RECORDS_SENT = 5
 RECORDS_DROPPED = 6
 TRACES_DROPPED = 7
 ACCESS_LINES_DROPPED = 8
-FIRST_FREE = 9  # from here on the columns of whoever made the board
+FIRST_FREE = 9  # the columns of whoever makes the counters begin here
 
 Cells: TypeAlias = "memoryview[float]"
 
 
-class Board:
+class SharedCounters:
     """Rows of float64 cells, all zero at first, shared with every process forked later."""
 
     def __init__(self, rows: int, columns: int) -> None:

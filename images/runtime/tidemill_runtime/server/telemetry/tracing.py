@@ -65,7 +65,7 @@ class Tracer:
         self._counting = threading.Lock()
         self._waiting: deque[_Finished] = deque(maxlen=MAX_WAITING)  # one side appends, the other takes
         self._exporter = exporter
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # a collector that is away is told of once
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # one line says that a collector is away
         self._was_away = False
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)

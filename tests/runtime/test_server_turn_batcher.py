@@ -17,7 +17,7 @@ from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Frame, Schema
 from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.dataplane.batcher import Outcome
-from tidemill_runtime.server.dataplane.turn_batcher import Gathering
+from tidemill_runtime.server.dataplane.turn_batcher import TurnBatcher
 from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.http.connection import InferenceConnection
 from tidemill_runtime.server.http.inference import Reply
@@ -56,29 +56,29 @@ def found(outcomes: list[Outcome]) -> list[Any]:
 
 async def test_a_turn_of_the_loop_is_one_call() -> None:
     model, counted, outcomes = Model(), list[int](), list[Outcome]()
-    gathering = Gathering(model, counted.append, max_rows=100, max_requests=100)
+    turn_batcher = TurnBatcher(model, counted.append, max_rows=100, max_requests=100)
     for value in range(5):
-        gathering.add(frame(value), outcomes.append)
-    gathering.add(frame(5, 6), outcomes.append)
+        turn_batcher.add(frame(value), outcomes.append)
+    turn_batcher.add(frame(5, 6), outcomes.append)
     assert model.calls == []
     await asyncio.sleep(0)
     assert (model.calls, counted) == ([7], [7])
     assert found(outcomes) == [[0], [2], [4], [6], [8], [10, 12]]
-    gathering.add(frame(7), outcomes.append)
+    turn_batcher.add(frame(7), outcomes.append)
     await asyncio.sleep(0)
     assert (model.calls, counted, found(outcomes)[-1]) == ([7, 1], [7], [14]), "alone it is no batch"
 
 
 async def test_rows_and_requests_are_bounded() -> None:
     model, outcomes = Model(), list[Outcome]()
-    gathering = Gathering(model, lambda _: None, max_rows=4, max_requests=3)
+    turn_batcher = TurnBatcher(model, lambda _: None, max_rows=4, max_requests=3)
     for rows in ((1, 1), (2, 2), (3,), (4,) * 9, (5,)):
-        gathering.add(frame(*rows), outcomes.append)
+        turn_batcher.add(frame(*rows), outcomes.append)
     assert model.calls == [4, 1, 9], "a request is never split, and a larger one goes alone"
     await asyncio.sleep(0)
     assert model.calls == [4, 1, 9, 1]
     for value in range(3):
-        gathering.add(frame(value), outcomes.append)
+        turn_batcher.add(frame(value), outcomes.append)
     assert model.calls[4:] == [3], "so many are not kept until the end of the turn"
     await asyncio.sleep(0)
     assert model.calls[4:] == [3]
@@ -87,15 +87,15 @@ async def test_rows_and_requests_are_bounded() -> None:
 
 async def test_a_fault_stays_with_whom_it_belongs_to(caplog: pytest.LogCaptureFixture) -> None:
     outcomes = list[Outcome]()
-    gathering = Gathering(Model(), lambda _: None, max_rows=100, max_requests=100)
+    turn_batcher = TurnBatcher(Model(), lambda _: None, max_rows=100, max_requests=100)
 
     def broken(outcome: Outcome) -> None:
         raise RuntimeError("no such connection")
 
     for value in (1, -1, 2):
-        gathering.add(frame(value), outcomes.append)
-    gathering.add(frame(3), broken)
-    gathering.add(frame(4), outcomes.append)
+        turn_batcher.add(frame(value), outcomes.append)
+    turn_batcher.add(frame(3), broken)
+    turn_batcher.add(frame(4), outcomes.append)
     with caplog.at_level(logging.ERROR):
         await asyncio.sleep(0)
     assert found(outcomes) == [[2], "a row is negative", [4], [8]]
@@ -104,8 +104,8 @@ async def test_a_fault_stays_with_whom_it_belongs_to(caplog: pytest.LogCaptureFi
 
 async def test_who_comes_while_answers_are_given_has_a_turn_of_their_own() -> None:
     model, outcomes = Model(), list[Outcome]()
-    gathering = Gathering(model, lambda _: None, max_rows=100, max_requests=100)
-    gathering.add(frame(1), lambda _: gathering.add(frame(2), outcomes.append))
+    turn_batcher = TurnBatcher(model, lambda _: None, max_rows=100, max_requests=100)
+    turn_batcher.add(frame(1), lambda _: turn_batcher.add(frame(2), outcomes.append))
     for _ in range(2):
         await asyncio.sleep(0)
     assert (model.calls, found(outcomes)) == ([1, 1], [[4]])
@@ -130,9 +130,9 @@ async def test_a_crowd_gets_the_answers_that_each_gets_alone(parts: Parts, monke
     calls: list[int] = []
     asked = [*bodies(parts, 60), b'{"instances": [["x"]]}']
     alone = [inference.answer("v1", [], body) for body in asked]
-    gathering = plane.gathering
-    assert gathering is not None
-    monkeypatch.setattr(gathering, "_count", calls.append)
+    turn_batcher = plane.turn_batcher
+    assert turn_batcher is not None
+    monkeypatch.setattr(turn_batcher, "_count", calls.append)
     together: list[Reply] = []
     for body in asked[:-1]:
         assert inference.answer("v1", [], body, together.append) is None
@@ -189,9 +189,9 @@ async def test_connections_that_are_read_in_one_turn_share_a_call_and_a_lost_one
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
-    gathering = parts.plane.gathering
-    assert gathering is not None
-    monkeypatch.setattr(gathering, "_count", calls.append)
+    turn_batcher = parts.plane.turn_batcher
+    assert turn_batcher is not None
+    monkeypatch.setattr(turn_batcher, "_count", calls.append)
     lines = []
     for connection, wire in [connected(parts) for _ in range(3)]:
         (body,) = bodies(parts, 1)
