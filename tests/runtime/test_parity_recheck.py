@@ -87,7 +87,7 @@ def test_a_form_that_cannot_be_compared_again_is_not_served(
     (tmp_path / "module" / "broken.py").write_text(command)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "module"))
     monkeypatch.setattr(recheck, "_MODULE", "broken")
-    monkeypatch.setattr(recheck, "_PATIENCE", 1.0)
+    monkeypatch.setattr(recheck, "_TIMEOUT_SECONDS", 1.0)
     warm = load(lying(tmp_path / "old", None))
     assert (warm.runtime, warm.fallback) == ("Native", OUTDATED)
     assert (

@@ -1,1 +1,1 @@
-"""From a verified version on disk to a model that has answered its sample rows."""
+"""From the configuration that names a version to a model that repeats the recorded answers to its sample rows."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 ROWS = 1000
 SECONDS = 4.0  # of the processor's time
-_PATIENCE = 40.0  # seconds until a process that hangs is given up
+_TIMEOUT_SECONDS = 40.0  # seconds until a process that hangs is given up
 _FEW_ROWS, _FEW_SECONDS = 200, 0.5
 _LAST = 2000  # bytes of what a failed process wrote that are logged
 _MODULE = "tidemill_runtime.loading.recheck"
@@ -42,9 +42,9 @@ def difference(version: Version, native: Format) -> str:
         return ""
     command = [sys.executable, "-m", _MODULE, str(version.folder), native]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return _not_compared(f"the comparison took longer than {_PATIENCE:g} s")
+        return _not_compared(f"the comparison took longer than {_TIMEOUT_SECONDS:g} s")
     except OSError as error:
         return _not_compared(f"no process for it: {error.strerror}")
     if done.returncode != 0:

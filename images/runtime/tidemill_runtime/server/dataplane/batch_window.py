@@ -1,7 +1,7 @@
 """Whether a request is to wait for others, learned from when requests come and when they are answered."""
 
 _WEIGHT = 0.125  # of the newest arrival in what is learned
-_PATIENCE = 3.0  # an arrival that is late by this many usual gaps is not expected any more
+_LATE_GAPS = 3.0  # an arrival that is late by this many usual gaps is not expected any more
 
 
 class BatchWindow:
@@ -35,4 +35,4 @@ class BatchWindow:
         """
         if waiting * self._gap >= self._cost * self._crowd:
             return since
-        return min(self._last + _PATIENCE * self._gap, since + self._max_delay)
+        return min(self._last + _LATE_GAPS * self._gap, since + self._max_delay)
