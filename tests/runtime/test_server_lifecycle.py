@@ -8,6 +8,8 @@ import os
 import pickle
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -127,6 +129,31 @@ def test_a_request_in_flight_is_finished_and_a_second_signal_hurries(tmp_path: P
         status, _, headers = result[0]
         assert status == 200
         assert headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("what_follows", ["pass", "raise ImportError('initialization failed')"])
+def test_a_signal_while_the_server_loads_ends_it_whatever_is_interrupted(tmp_path: Path, what_follows: str) -> None:
+    """As in an import: a callback of importlib loses exceptions, and pybind11 makes an ImportError of each."""
+    code = f"""
+import os, signal, sys
+from tidemill_runtime.loading import server_config
+from tidemill_runtime.server import __main__ as server
+
+def read():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        sum(range(1000))
+    except BaseException:
+        {what_follows}
+    sys.exit(7)
+
+server_config.read = read
+sys.exit(server.main())
+"""
+    variables = {**os.environ, "TIDEMILL_TERMINATION_LOG": str(tmp_path / "log")}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert not (tmp_path / "log").exists()
 
 
 def test_a_slow_prediction_keeps_neither_probes_nor_metrics_waiting(tmp_path: Path) -> None:
