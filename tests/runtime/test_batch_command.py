@@ -373,6 +373,28 @@ class TestEnds:
         assert sorted(p.name for p in tmp_path.iterdir()) == ["in.parquet", "tmp"]
         assert not list((tmp_path / "tmp").glob("tidemill-*"))
 
+    @pytest.mark.parametrize("what_follows", ["pass", "raise ImportError('initialization failed')"])
+    def test_stopped_while_it_loads_it_ends_whatever_is_interrupted(self, what_follows: str) -> None:
+        """As in an import: a callback of importlib loses exceptions, and pybind11 makes an ImportError of each."""
+        code = f"""
+import os, signal, sys
+from tidemill_runtime.batch import cli
+
+def read():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        sum(range(1000))
+    except BaseException:
+        {what_follows}
+    sys.exit(7)
+
+cli.server_config.read = read
+cli.run(["--input", "in.parquet", "--output", "out.parquet"])
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (cli.EXIT_TERMINATED, "")
+        assert done.stderr == "stopped by a signal: nothing was written\n"
+
     def test_what_a_killed_run_left_is_written_anew(self, predictor: Predictor, tmp_path: Path) -> None:
         path, output = scored.write(tmp_path / "in.parquet", good_rows()), tmp_path / "out.parquet"
         partial = tmp_path / ".out.parquet.partial"

@@ -37,15 +37,24 @@ def run(arguments: Sequence[str]) -> str:
     Raises:
         StartError: it cannot be done; with the process's exit code.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _stop_while_loading)
     try:
         return _run(_parser().parse_args(arguments))
     except (_Terminated, KeyboardInterrupt) as error:
-        _log.warning("stopped by a signal: nothing was written")
-        logging.shutdown()
-        sys.stderr.flush()
-        # At once: threads may be inside a model for long.
-        os._exit(EXIT_TERMINATED if isinstance(error, _Terminated) else EXIT_INTERRUPTED)
+        _end(EXIT_TERMINATED if isinstance(error, _Terminated) else EXIT_INTERRUPTED)
+
+
+def _end(code: int) -> NoReturn:
+    _log.warning("stopped by a signal: nothing was written")
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(code)  # at once: threads may be inside a model for long
+
+
+def _stop_while_loading(number: int, frame: object) -> None:
+    """End at once: libraries that are being imported lose an exception, or raise another in its place."""
+    del number, frame
+    _end(EXIT_TERMINATED)  # the next start removes the copy of the version
 
 
 def _terminate(number: int, frame: object) -> None:
@@ -77,7 +86,9 @@ def _run(options: argparse.Namespace) -> str:
         log_ratio=options.log_sample_ratio,
     )
     try:
-        done = scoring_job.run(Predictor.open(config, 1), task, threads)
+        predictor = Predictor.open(config, 1)
+        signal.signal(signal.SIGTERM, _terminate)  # from here on there is something to remove
+        done = scoring_job.run(predictor, task, threads)
     except StorageError as error:
         raise StartError(error.reason, str(error), retryable=error.retriable) from error
     refused = f", {done.refused} of them without an answer" if done.refused else ""
