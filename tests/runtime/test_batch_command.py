@@ -236,11 +236,11 @@ class TestData:
 
         score(predictor, path, str(output))
 
-        told = summary(output)
-        assert told["digest"] == strict.digest and told["version"] == "demo-7" and told["uri"] == strict.uri
-        assert told["input"] == path and str(told["input_revision"]).startswith("sha256:")
-        assert (told["rows"], told["written"], told["refused"], told["files"]) == (60, 60, 0, 1)
-        assert told["runtime"] == "onnxruntime_onnx" and told["tidemill"] and told["finished"]
+        found = summary(output)
+        assert found["digest"] == strict.digest and found["version"] == "demo-7" and found["uri"] == strict.uri
+        assert found["input"] == path and str(found["input_revision"]).startswith("sha256:")
+        assert (found["rows"], found["written"], found["refused"], found["files"]) == (60, 60, 0, 1)
+        assert found["runtime"] == "onnxruntime_onnx" and found["tidemill"] and found["finished"]
 
     def test_a_run_again_gives_the_same_rows_with_the_same_ids(self, predictor: Predictor, tmp_path: Path) -> None:
         path, output = scored.write(tmp_path / "in.parquet", good_rows()), tmp_path / "out.parquet"
@@ -502,8 +502,8 @@ class TestLog:
         batches = monitor.batches()
         ids = [one for batch in batches for one in batch.ids]
         assert ids == [table.column("prediction_id")[row].as_py() for row in wanted]
-        told = [value for batch in batches for value in batch.predictions]
-        assert told == [table.column("label")[row].as_py() for row in wanted]
+        reported = [value for batch in batches for value in batch.predictions]
+        assert reported == [table.column("label")[row].as_py() for row in wanted]
         colors = [value for batch in batches for value in batch.columns["farbe"]]
         assert colors == [table.column("farbe")[row].as_py() for row in wanted]
         assert done.logged == 57 and batches[0].scores is not None and not batches[0].latencies

@@ -150,13 +150,13 @@ async def test_a_wrong_head_behind_a_request_costs_no_answer(numbers: Published)
 
 
 @pytest.mark.parametrize("path", [V2, "/v2/models/demo/feedback"])
-@pytest.mark.parametrize(("version", "is_told"), [("1.0", False), ("1.1", True)])
-async def test_100_continue_is_for_http_1_1(numbers: Published, path: str, version: str, is_told: bool) -> None:
+@pytest.mark.parametrize(("version", "is_sent"), [("1.0", False), ("1.1", True)])
+async def test_100_continue_is_for_http_1_1(numbers: Published, path: str, version: str, is_sent: bool) -> None:
     head = f"POST {path} HTTP/{version}\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n"
     async with listening(serve(numbers)) as server:
         client = await server.connect()
         await client.send(head.encode())
-        if is_told:
+        if is_sent:
             assert (await client.answer()).status == 100
         await client.send(b"{}")
         assert (await client.answer()).status >= 400

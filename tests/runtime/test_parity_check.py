@@ -106,7 +106,7 @@ def test_more_columns_with_steps_than_rows_for_them(limit: int) -> None:
     assert len(np.unique(at_steps.changed)) >= min(width, at_steps.rows) // 2
 
 
-def test_thresholds_are_told_in_input_columns() -> None:
+def test_thresholds_are_given_for_input_columns() -> None:
     random = np.random.default_rng(0)
     values = random.normal(size=(60, 3))
     target = values[:, 0] > 0.2

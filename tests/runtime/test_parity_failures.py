@@ -109,7 +109,7 @@ def test_a_check_that_fails_leaves_the_native_form(monkeypatch: pytest.MonkeyPat
     )
 
 
-def test_batching_that_cannot_be_told_is_left_to_servers_and_off_there(
+def test_batching_that_is_not_known_is_left_to_servers_and_off_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     published = versions.numbers(tmp_path, batching=None)

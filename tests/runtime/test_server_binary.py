@@ -90,7 +90,7 @@ async def test_the_worked_example(app: Any) -> None:
     ],
     ids=["all", "one", "all but one"],
 )
-async def test_outputs_are_binary_where_asked_for(app: Any, more: dict[str, Any], binary: set[str]) -> None:
+async def test_outputs_are_binary_where_requested(app: Any, more: dict[str, Any], binary: set[str]) -> None:
     reply = await post(app, V2, matrix([ROW, ROW], id="ü", **more))
     length = int(reply.headers["inference-header-content-length"])
     head = json.loads(reply.body[:length])

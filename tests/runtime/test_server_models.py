@@ -62,7 +62,7 @@ def test_auto_falls_back_when_the_onnx_form_does_not_prove_itself(tmp_path: Path
 
 
 @pytest.mark.parametrize("asked", ["Auto", "ONNX", "Native"])
-def test_status_tells_the_runtime_that_the_server_takes(tmp_path: Path, asked: Any) -> None:
+def test_status_reports_the_runtime_that_the_server_takes(tmp_path: Path, asked: Any) -> None:
     """`note`: what the trainer writes into the ModelVersion of such a version."""
     both = versions.numbers(tmp_path / "both")
     differs = versions.numbers(tmp_path / "differs", parity=False)
@@ -70,16 +70,16 @@ def test_status_tells_the_runtime_that_the_server_takes(tmp_path: Path, asked: A
     for published, note in ((both, VERIFIED), (differs, "1 of 5 labels differ"), (native, "there is no converter")):
         manifest = published.manifest
         record = {"name": "demo-7", "number": 7, "digest": published.digest, "uri": published.uri}
-        told = runtime_of(asked, Version(**record, formats=manifest.formats, onnx=note), allow_pickle=True).runtime
-        if told is None:
+        reported = runtime_of(asked, Version(**record, formats=manifest.formats, onnx=note), allow_pickle=True).runtime
+        if reported is None:
             with pytest.raises(StartError, match="FormatUnsupported"):
                 load(published, runtime=asked)
         else:
             platform = load(published, runtime=asked).model.platform
-            assert platform == {"ONNX": "onnxruntime_onnx", "Native": "sklearn"}[told], (asked, note)
+            assert platform == {"ONNX": "onnxruntime_onnx", "Native": "sklearn"}[reported], (asked, note)
 
 
-def test_what_was_asked_for_and_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_requested_form_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"FormatUnsupported: runtime ONNX cannot serve formats skops"):
         load(versions.regression(tmp_path), runtime="ONNX")
 

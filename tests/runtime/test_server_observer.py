@@ -72,7 +72,7 @@ def test_each_request_is_a_span_that_continues_its_callers_trace(
         assert get(server.url + "/v2/health/ready")[0] == 200
         server.terminate()
         assert server.wait() == 0
-    assert len(collector.spans) == 3, "all are flushed at the end; neither probes nor unsampled requests are told"
+    assert len(collector.spans) == 3, "all are flushed at the end; neither probes nor unsampled requests are reported"
     by_trace = {span.trace_id.hex(): span for span in collector.spans}
     span = by_trace.pop(TRACE)
     assert (span.parent_span_id.hex(), span.trace_state) == (CALLER, "vendor=1")
@@ -102,7 +102,7 @@ def test_each_request_is_a_span_that_continues_its_callers_trace(
     assert resource["k8s.namespace.name"] == "team-a"
 
 
-def test_calls_over_grpc_are_told_too(numbers: Published, tmp_path: Path) -> None:
+def test_calls_over_grpc_are_reported_too(numbers: Published, tmp_path: Path) -> None:
     tensor = grpcclient.tensor("x", [1, 4], "FP64", fp64_contents=[0.5, -1, 0.25, 2])
     with otlp.running() as collector:
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
@@ -216,15 +216,15 @@ async def test_lines_are_sampled_bounded_and_counted(monkeypatch: pytest.MonkeyP
     counted = Telemetry(CONFIG)
     read, write = os.pipe()
     log = AccessLog(0.1, counted.access_lines_dropped, write)
-    told = Observer(CONFIG, None, log)
+    reporter = Observer(CONFIG, None, log)
     for _ in range(1000):
-        told.finished(Finished("POST", "/x", 503, 0.1))
+        reporter.finished(Finished("POST", "/x", 503, 0.1))
     for _ in range(5):
-        told.finished(Finished("POST", "/x", 500, 0.1))
-    await told.close()
+        reporter.finished(Finished("POST", "/x", 500, 0.1))
+    await reporter.close()
     written = os.read(read, 1 << 20).splitlines()
     assert 50 < len(written) - 5 < 160
-    assert sum(json.loads(line)["status"] == 500 for line in written) == 5, "a fault of the server is always told"
+    assert sum(json.loads(line)["status"] == 500 for line in written) == 5, "a fault of the server is always reported"
     monkeypatch.setattr(access_log, "MAX_WAITING", 3)
     full = AccessLog(1.0, counted.access_lines_dropped, write)
     for number in range(5):

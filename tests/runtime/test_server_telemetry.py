@@ -69,7 +69,7 @@ def test_a_bucket_ends_at_the_objective_and_holds_what_meets_it() -> None:
     assert ("http_request_duration_seconds_bucket", "0.035") not in page(Telemetry(CONFIG))
 
 
-def test_the_model_is_told_when_it_is_loaded() -> None:
+def test_the_model_is_reported_when_it_is_loaded() -> None:
     counted = Telemetry(CONFIG)
     assert b"tidemill_model_info" not in Page(counted).render()
     counted.platform = "sklearn"
