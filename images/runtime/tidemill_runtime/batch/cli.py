@@ -9,9 +9,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, ServerConfig
+from tidemill_contracts.runtimes import RequestedRuntime
 from tidemill_runtime.loading import server_config
 from tidemill_runtime.model import thread_limits
 from tidemill_runtime.model.errors import StartError
@@ -141,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     model = parser.add_argument_group("model", f"without --uri, the version that {SERVER_CONFIG_ENV} names")
     model.add_argument("--uri", help="where the version is, as spec.uri of its ModelVersion says")
     model.add_argument("--digest", help="its digest, as spec.digest says")
-    model.add_argument("--runtime", choices=("Auto", "ONNX", "Native"), default="Auto")
+    model.add_argument("--runtime", choices=get_args(RequestedRuntime), default="Auto")
     model.add_argument("--allow-pickle", action="store_true", help="load joblib, which can run any code")
     model.add_argument("--namespace", default="", help="for the prediction log")
     model.add_argument("--deployment", default="model", help="the ModelDeployment whose monitor gets the rows (model)")

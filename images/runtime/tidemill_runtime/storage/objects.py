@@ -168,8 +168,10 @@ class _Sink(io.RawIOBase):
 
 def _endpoint(uri: Uri, secret: dict[str, str]) -> str:
     """Return the URL of the store as Secret or environment have it; empty for the cloud's own, which has TLS."""
-    names = _STORES[uri.scheme].endpoint_environment
-    return secret.get("AWS_ENDPOINT_URL") or next((os.environ[n] for n in names if os.environ.get(n)), "")
+    keys = [key.name for key in schemes.BY_NAME[uri.scheme].secret if key.option == "endpoint"]
+    variables = _STORES[uri.scheme].endpoint_environment
+    values = [*map(secret.get, keys), *map(os.environ.get, variables)]
+    return next(filter(None, values), "")
 
 
 def _check_endpoint(uri: Uri, endpoint: str) -> None:
