@@ -73,7 +73,7 @@ DRIFT_TESTS: Final = (
         range="0 or more",
         score="distance that mass moves between bins, each placed at the reference's mean in it, divided by the "
         "reference's standard deviation; error at most one bin width",
-        noise="cumulative shares are normal at every edge",
+        noise="the difference of cumulative shares at every edge is normal, corrected for skewness; a bound",
     ),
     DriftTest(
         "ChiSquared",

@@ -273,6 +273,19 @@ def test_rare_categories_are_no_drift(
     assert above <= 4  # of 300; 0.3 are expected of an exact quantile
 
 
+@pytest.mark.parametrize(("rare", "n_current"), [(0.01, 5), (0.01, 100), (0.001, 30), (0.001, 500), (0.0001, 500)])
+def test_a_rare_value_that_lies_apart_is_no_drift(rare: float, n_current: int) -> None:
+    """A column of zeros and a few ones has two bins; one value more would be far beyond a normal distribution."""
+    random = np.random.default_rng(17)
+    probabilities, formula = np.array([1 - rare, rare]), FORMULAS["Wasserstein"]
+    lies = Bins(np.array([0.0, 1.0]), math.sqrt(rare * (1 - rare)))
+    above = 0
+    for _ in range(1_000):
+        samples = random.multinomial(10_000, probabilities), random.multinomial(n_current, probabilities), lies
+        above += formula.score(*samples) > formula.noise_floor(*samples)
+    assert above <= 4  # of 1,000; 1 is expected of an exact quantile
+
+
 @pytest.mark.parametrize("test", drift_tests.DRIFT_TESTS, ids=lambda t: t.name)
 def test_a_clear_shift_exceeds_the_noise_floor_of_five_hundred_rows(test: drift_tests.DriftTest) -> None:
     samples = counts(*(500,) * 10), counts(10, 10, 20, 30, 40, 50, 60, 70, 90, 120), TENTHS

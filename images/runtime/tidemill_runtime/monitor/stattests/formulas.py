@@ -117,12 +117,14 @@ def _wasserstein(reference: Counts, current: Counts, bins: Bins) -> float:
 
 
 def _wasserstein_noise(reference: Counts, current: Counts, bins: Bins) -> float:
-    """A bound: at every edge the distance stays below 3.3 of its standard errors."""
+    """A bound: at no edge does the distance of the cumulative shares exceed its own quantile."""
     if not bins.std > 0:
         return math.nan
-    below = np.cumsum(shares(reference + current))[:-1]
-    error = np.sqrt(np.clip(below * (1 - below), 0, None) / effective_size(reference, current))
-    return normal_quantile_two_sided() * float(np.sum(error * np.diff(bins.positions))) / bins.std
+    counts = np.cumsum(reference + current)
+    below = counts[:-1] / counts[-1]
+    widest = _share_quantiles(below, effective_size(reference, current), normal_quantile_two_sided())
+    widest[(below == 0) | (below == 1)] = 0  # beyond all values
+    return float(np.sum(widest * np.diff(bins.positions))) / bins.std
 
 
 def _chi_squared(reference: Counts, current: Counts, _: Bins) -> float:
@@ -148,9 +150,8 @@ def _l_infinity(reference: Counts, current: Counts, _: Bins) -> float:
 def _l_infinity_noise(reference: Counts, current: Counts, _: Bins) -> float:
     """A bound on the 99.9 % quantile: no bin's difference exceeds its own quantile at 0.001 / k (Bonferroni).
 
-    A share is a binomial's; the second term is its skewness (Cornish and Fisher, 1938), without which a bin that
-    expects less than one value would have hardly any noise. k is the number of bins that vary as much as the widest
-    would have to be for the same sum of variances: a few frequent categories do not pay for many rare ones.
+    k is the number of bins that vary as much as the widest would have to be for the same sum of variances: a few
+    frequent categories do not pay for many rare ones.
     """
     p = shares(reference + current)
     n = effective_size(reference, current)
@@ -158,7 +159,17 @@ def _l_infinity_noise(reference: Counts, current: Counts, _: Bins) -> float:
     if not variances.max() > 0:  # one bin has all values
         return 0.0
     z = NormalDist().inv_cdf(1 - 0.0005 / float(variances.sum() / variances.max()))
-    return float(np.max(z * np.sqrt(variances) + (z**2 - 1) / 6 * np.abs(1 - 2 * p) / n))
+    return float(np.max(_share_quantiles(p, n, z)))
+
+
+def _share_quantiles(p: Shares, n: float, z: float) -> Shares:
+    """Return how far shares with these probabilities may differ without drift, at the standard normal quantile z.
+
+    A share is a binomial's; the second term is its skewness (Cornish and Fisher, 1938), without which a bin that
+    expects less than one value would have hardly any noise.
+    """
+    deviations: Shares = np.sqrt(p * (1 - p) / n)
+    return z * deviations + (z**2 - 1) / 6 * np.abs(1 - 2 * p) / n
 
 
 def _hellinger(reference: Counts, current: Counts, _: Bins) -> float:
