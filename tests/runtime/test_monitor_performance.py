@@ -14,6 +14,7 @@ from tidemill_runtime.monitor.binning import ColumnBins
 
 TWO = CategoricalProfile(name="y", categories=("0", "1"), counts=(1, 1, 0), missing=0)
 SWAPPED = CategoricalProfile(name="y", categories=("yes", "no"), counts=(1, 1, 0), missing=0)
+ONLY_TWO_SEEN = CategoricalProfile(name="y", categories=("a", "b"), counts=(1, 1, 0), missing=0)
 THREE = CategoricalProfile(name="y", categories=("a", "b", "c"), counts=(1, 1, 1, 0), missing=0)
 PRICE = NumericProfile(name="y", edges=(0.0,), counts=(1, 1), missing=0, mean=1e6, std=1.0)
 
@@ -102,6 +103,29 @@ def test_regression_as_scikit_learn(rows: list[tuple[float, float]]) -> None:
     if np.std(true) > 1:
         expected = metrics.r2_score(true, predicted)
         assert performance.metric("r2", total, PRICE)[0] == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_a_third_class_that_the_model_predicts_is_a_class_though_the_reference_lacks_it() -> None:
+    """A profile names the classes that were predicted on the holdout, where a rare one may not have been."""
+    true, predicted = list("aabbcca"), list("aabbcab")
+    total = sums(ONLY_TWO_SEEN, [(p, 0.6, t) for p, t in zip(predicted, true, strict=True)])
+    for name, expected in (
+        ("f1", metrics.f1_score(true, predicted, average="macro")),
+        ("precision", metrics.precision_score(true, predicted, average="macro")),
+        ("recall", metrics.recall_score(true, predicted, average="macro")),
+    ):
+        assert performance.metric(name, total, ONLY_TWO_SEEN) == (pytest.approx(expected), "")
+    assert performance.metric("log_loss", total, ONLY_TWO_SEEN) == (
+        None,
+        "log_loss needs two classes and the predicted class's probability",
+    )
+
+
+def test_the_positive_class_is_found_among_classes_of_long_names() -> None:
+    long = CategoricalProfile(name="y", categories=("a" * 200, "b" * 200), counts=(1, 1, 0), missing=0)
+    first, second = long.categories
+    total = sums(long, [(second, None, second), (second, None, first), (first, None, first)])
+    assert performance.metric("precision", total, long) == (0.5, "")
 
 
 def test_r2_of_labels_all_alike_is_not_defined() -> None:

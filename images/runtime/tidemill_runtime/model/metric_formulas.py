@@ -133,7 +133,7 @@ def _log_loss_on_holdout(holdout: Holdout) -> float:
 
 
 def _log_loss(joined: Joined) -> float:
-    if not joined.sums.get("log_loss_count"):
+    if joined.positive is None or not joined.sums.get("log_loss_count"):
         raise ValueError("log_loss needs two classes and the predicted class's probability")
     return joined.sums["log_loss"] / joined.sums["log_loss_count"]
 

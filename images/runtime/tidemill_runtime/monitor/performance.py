@@ -92,11 +92,12 @@ def _joined(sums: Sums, profile: Profile) -> tuple[Joined, str]:
         note = f"{sums[_INVALID]:.0f} labels or predictions are not numbers" if sums.get(_INVALID) else ""
         return Joined(sums, {}, None), note
     cells = {_parse(key): value for key, value in sums.items() if key.startswith(_CELL)}
-    never = {true for true, _ in cells} - {predicted for _, predicted in cells} - set(profile.categories)
+    known = {name[:_CLASS_LENGTH] for name in profile.categories} | {predicted for _, predicted in cells if predicted}
+    labelled = {true for true, _ in cells}
+    never = labelled - known
     labels = sum(value for (true, _), value in cells.items() if true in never)
     note = f"{labels:.0f} labels name classes that are never predicted: {', '.join(sorted(never)[:5])}" if never else ""
-    occurring = {name for cell in cells for name in cell}
-    positive = _positive(set(profile.categories) if len(profile.categories) > 1 else occurring)
+    positive = _positive(known if len(known) > 1 else known | labelled)
     return Joined(sums, cells, positive), note
 
 
