@@ -2,7 +2,7 @@
 
 The kernel gives an environment variable (and an argument) 128 KiB. A longer document lies in a ConfigMap, mounted at
 `CONFIG_ROOT`; the variables `<NAME>_FILE` and `<NAME>_DIGEST` say where and what. Whoever may edit ConfigMaps can put
-other content there, so the reader refuses a file that has not the digest which it was told.
+other content there, so the reader refuses a file that has not the digest in its variable.
 """
 
 from tidemill_contracts.digests import sha256

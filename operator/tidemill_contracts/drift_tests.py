@@ -1,8 +1,8 @@
 """The drift tests: one row each, from which everything that names a drift test derives.
 
-What derives: the tests that a ModelMonitor takes, the descriptions of its fields, what a monitor is told and reports,
-the sentences of errors, the table in docs/monitoring-statistics.md. The scores and noise floors are in
-`tidemill_runtime.monitor.stattests.formulas`, by the same names. Every row can be asked for.
+What derives: the tests that a ModelMonitor takes, the descriptions of its fields, the values in a monitor's
+configuration and report, the sentences of errors, the table in docs/monitoring-statistics.md. The scores and noise
+floors are in `tidemill_runtime.monitor.stattests.formulas`, by the same names. Every row can be requested.
 """
 
 from dataclasses import dataclass

@@ -120,7 +120,7 @@ FAILURES: Final = (
     ),
     *_trainer(
         "OutOfMemory",
-        MemoryError="The code asked for more memory than there is. Raise the memory limit.",
+        MemoryError="The code needs more memory than there is. Raise the memory limit.",
         Killed="The kernel killed the program, most likely for its memory. Raise the memory limit.",
     ),
     *_operator("OutOfMemory", OOMKilled="The container used more memory than its limit. Raise the memory limit."),
@@ -129,14 +129,14 @@ FAILURES: Final = (
         StorageFull="The volume or the store is full. Make room.",
         StorageUnavailable="The source or the store does not answer.",
         SecretNotFound="The Secret does not exist, or has none of the keys. Create it.",
-        Terminated="The pod was told to stop, and nothing says why.",
+        Terminated="The pod was stopped, and no reason is known.",
         InternalError="A fault of the trainer. Please report it with the log.",
     ),
     Failure(
         "InvalidConfig",
         "Infrastructure",
         "trainer",
-        "The image cannot read what the operator tells it (an older image, a newer setting). Use a newer image.",
+        "The image cannot read the operator's configuration (an older image, a newer setting). Use a newer image.",
         is_final_for_job=True,
     ),
     *_operator(
@@ -266,5 +266,5 @@ START_REASONS: Final = (
     StartReason("FormatUnsupported", False, "The server cannot serve a form of this version. Train with another form."),
     StartReason("ModelLoadFailed", False, "The model cannot be loaded. Compare the packages of both images."),
     StartReason("WarmUpMismatch", False, "The model does not give the recorded answers. Train again with this image."),
-    StartReason("ConfigInvalid", False, "The image cannot read what the operator tells it. Use a newer image."),
+    StartReason("ConfigInvalid", False, "The image cannot read the operator's configuration. Use a newer image."),
 )

@@ -1,4 +1,4 @@
-"""What a model server is told, and what it reports to the monitor.
+"""The configuration of a model server, and what it reports to the monitor.
 
 Server → monitor: `PredictionBatch`, columnar, at most once a second; posted with a batch id, so that a
 repeated post counts once. A monitor that has not seen a version's digest answers 409, and the server
@@ -51,7 +51,7 @@ class PredictionLog(Document):
 
 
 class ServerConfig(Document):
-    """Everything one model server is told."""
+    """The configuration of one model server."""
 
     schema_version: Literal[1] = 1
     namespace: str
@@ -110,7 +110,7 @@ class Feedback(Document):
 
 
 class ServedForm(Document):
-    """What a server says at FORM_PATH once its model is loaded; it says the same until its process ends."""
+    """What a server answers at FORM_PATH once its model is loaded; the same until its process ends."""
 
     digest: str
     runtime: Runtime

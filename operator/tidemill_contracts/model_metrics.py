@@ -4,7 +4,7 @@ What derives: the metrics that a ModelMonitor takes, the rule of admission on `s
 fields, the direction of gates, the sentences of errors, the table in docs/training-code.md. The formulas, on held-out
 rows and from joined labels, are in `tidemill_runtime.model.metric_formulas`, by the same names.
 
-Every row can be asked for by a gate; a gate may also name a metric that the user's `evaluate` returns, and `evaluate`
+A gate can request every row; a gate may also name a metric that the user's `evaluate` returns, and `evaluate`
 wins where both have a name. So a later row changes nothing for who used its name before, as long as higher is better.
 """
 

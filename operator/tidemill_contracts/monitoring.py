@@ -1,4 +1,4 @@
-"""What a monitor is told by the operator, and the report that the operator reads back.
+"""The configuration that the operator gives a monitor, and the report that it reads back.
 
 The monitor computes; the operator decides. So the report carries scores, thresholds and sample sizes
 of closed windows, and no action.
@@ -49,7 +49,7 @@ class PerformanceConfig(Document):
 
 
 class MonitorConfig(Document):
-    """Everything one monitor is told."""
+    """The configuration of one monitor."""
 
     schema_version: Literal[1] = 1
     namespace: str
@@ -116,7 +116,7 @@ class VersionReport(Document):
     last_record_at: float | None = None  # arrival of the newest batch that had rows
     windows: tuple[WindowReport, ...] = ()  # newest last, at most 24
     performance: PerformanceReport | None = None
-    labels_start: float | None = None  # of the oldest window that `performance` is of; None: none, or not told
+    labels_start: float | None = None  # of the oldest window that `performance` is of; None: none, or not reported
     labels_end: float | None = None  # of the newest one, exclusive
     dropped: int = 0
     profile_version: int = 1  # of its reference profile, as the trainer wrote it

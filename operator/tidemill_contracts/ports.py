@@ -1,7 +1,7 @@
 """What listens where: every port of every pod that the operator makes, and who may reach it.
 
 The one table of it: both planes, the pods' specs, Services, probes, scraping and NetworkPolicies follow it, and tests
-hold the docs to it. A port is one audience, because a NetworkPolicy tells callers apart by ports and by nothing else.
+hold the docs to it. A port is one audience, because a NetworkPolicy distinguishes callers by ports and by nothing else.
 """
 
 from collections.abc import Mapping

@@ -53,10 +53,10 @@ class CategoricalProfile(_Column):
 Profile = NumericProfile | CategoricalProfile
 
 Ability = Literal["drift of features", "drift of predictions", "data quality", "performance"]
-"""What a monitor can be asked to judge by a profile."""
+"""What a monitor can judge by a profile."""
 
 CURRENT = 1
-"""The version of profiles that the trainer writes; one more whenever monitors can be asked for what they lacked."""
+"""The version of profiles that the trainer writes; one more whenever they get what monitors lacked."""
 
 SINCE: Mapping[Ability, int] = {
     "drift of features": 1,
@@ -67,9 +67,9 @@ SINCE: Mapping[Ability, int] = {
 """The version of profiles from which each is possible."""
 
 
-def lacking(version: int, asked: Iterable[Ability]) -> tuple[Ability, ...]:
-    """Return what of `asked` a profile of that version is too old for."""
-    return tuple(ability for ability in asked if SINCE[ability] > version)
+def lacking(version: int, requested: Iterable[Ability]) -> tuple[Ability, ...]:
+    """Return what of `requested` a profile of that version is too old for."""
+    return tuple(ability for ability in requested if SINCE[ability] > version)
 
 
 def category_text(value: float | int | str | bool) -> str:

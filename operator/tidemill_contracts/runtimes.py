@@ -1,4 +1,4 @@
-"""Which form of a version is served, and why: the one rule that servers follow and the operator tells in status.
+"""Which form of a version is served, and why: the one rule that servers follow and the operator reports in status.
 
 Pure, so that both planes can call it. What it cannot foresee is a form that fails in the server itself: with `Auto` a
 server whose ONNX form does not repeat the recorded answers at warm-up goes on to the next of `formats`.

@@ -1,4 +1,4 @@
-"""The schemes of URIs: one row each, from which everything that tells one scheme from another derives.
+"""The schemes of URIs: one row each, from which everything that differs between schemes derives.
 
 What derives: the patterns and rules of the kinds' schemas, the sentences of errors, what pods mount, who looks for new
 data, which keys of a Secret are mounted and how they are used, the tables in docs/training-code.md. The row says how
@@ -36,7 +36,7 @@ class SecretKey:
     option: str
     """What it becomes: an option of the object store's client, or a header of the request."""
     is_secret: bool = True
-    """Whether its value is taken out of logs and messages; False: it tells where, not who."""
+    """Whether its value is taken out of logs and messages; False: it is a place, not a credential."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class Champion(Document):
 
 
 class TrainerConfig(Document):
-    """Everything one run is told."""
+    """The configuration of one run."""
 
     schema_version: Literal[1] = 1
     namespace: str
@@ -132,13 +132,13 @@ class TrainingResult(Document):
     frameworks: dict[str, str] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)  # phase -> duration
     onnx: str | None = None  # "verified" or why there is no ONNX form
-    onnx_check: int | None = None  # version of the check that said so; None: the first
+    onnx_check: int | None = None  # version of the check that found it; None: the first
     batching: bool | None = None  # False: native answers depend on who else is in the batch
     warnings: tuple[str, ...] = ()
 
 
 class ProbeConfig(Document):
-    """What a probe pod is told: resolve these inputs to revisions and train nothing."""
+    """The configuration of a probe pod: resolve these inputs to revisions and train nothing."""
 
     data: tuple[DataInput, ...]
 

@@ -91,9 +91,11 @@ def training_reasons() -> set[str]:
 
 
 def test_the_reasons_of_training_are_those_of_its_page() -> None:
-    taken_back = {reason for kind, _, reason in of_kind("ModelVersion") if kind == constants.TAKEN_BACK}
-    assert documented("TrainingPipeline", "TrainingRun", "ModelVersion") - taken_back == training_reasons() - taken_back
-    assert taken_back <= serving.REASONS, "the version says why a deployment took it back"
+    rolled_back = {reason for kind, _, reason in of_kind("ModelVersion") if kind == constants.TAKEN_BACK}
+    assert (
+        documented("TrainingPipeline", "TrainingRun", "ModelVersion") - rolled_back == training_reasons() - rolled_back
+    )
+    assert rolled_back <= serving.REASONS, "a rolled back version has the reason of its deployment"
 
 
 def test_the_reasons_of_serving_are_those_of_its_page() -> None:

@@ -72,7 +72,7 @@ def test_every_metric_is_documented_and_no_other() -> None:
     assert first_column(generated("docs/training-code.md", "metrics of models")) == METRICS
 
 
-def test_admission_asks_for_a_target_of_the_metrics_of_the_first_version_only() -> None:
+def test_admission_requires_a_target_for_the_metrics_of_the_first_version_only() -> None:
     """With one more, a stored pipeline whose own `evaluate` returns that name would be refused at its next change."""
     (listed,) = re.findall(
         r"g\.metric in\s+\[([^\]]*)\]", (ROOT / "crds/tidemill.io_trainingpipelines.yaml").read_text()
@@ -99,7 +99,7 @@ def test_every_drift_test_is_computed() -> None:
     assert set(drift_formulas.FORMULAS) == set(drift_tests.NAMES)
 
 
-def test_every_drift_test_can_be_requested_told_and_reported() -> None:
+def test_every_drift_test_can_be_requested_configured_and_reported() -> None:
     for path in ("drift.features", "drift.overrides[]", "drift.predictions"):
         test = field(ModelMonitor, f"spec.{path}.test")
         assert test["enum"] == list(drift_tests.NAMES)

@@ -12,7 +12,7 @@ def read(name: str, environment: Mapping[str, str] | None = None) -> str | None:
     """Return the document that the variable `name`, or the file that `<name>_FILE` names, holds; None without either.
 
     Raises:
-        ValueError: the file cannot be read, or has not the content that `<name>_DIGEST` tells; names the variable.
+        ValueError: the file cannot be read, or has not the digest in `<name>_DIGEST`; names the variable.
     """
     variables = os.environ if environment is None else environment
     text, path = variables.get(name), variables.get(name + FILE_SUFFIX)
@@ -22,8 +22,10 @@ def read(name: str, environment: Mapping[str, str] | None = None) -> str | None:
         content = Path(path).read_bytes()
     except OSError as error:
         raise ValueError(f"{name}{FILE_SUFFIX}: cannot read {path}: {error.strerror}") from error
-    told, found = variables.get(name + DIGEST_SUFFIX), sha256(content)
-    if found != told:
-        text = f"{path} has digest {found}, and this pod was made for {told}: somebody changed the ConfigMap behind it"
+    expected, found = variables.get(name + DIGEST_SUFFIX), sha256(content)
+    if found != expected:
+        text = (
+            f"{path} has digest {found}, and this pod was made for {expected}: somebody changed the ConfigMap behind it"
+        )
         raise ValueError(f"{name}{FILE_SUFFIX}: {text}")
     return content.decode()

@@ -1,6 +1,6 @@
 """One HTTP connection of the monitor: as strict as a server's, for a bounded time, and so many of each port.
 
-Nobody is told apart by an address here: who holds connections open would otherwise keep out probes and servers.
+Callers are not distinguished by address here: who holds connections open would otherwise keep out probes and servers.
 """
 
 import asyncio

@@ -92,7 +92,7 @@ class Writer:
         self._connection.close()
 
     def _collect(self) -> tuple[list[_Entry], bool]:
-        """Wait for a job; return it with those that wait behind it, and whether the end was asked for."""
+        """Wait for a job; return it with those that wait behind it, and whether the end was requested."""
         entries: list[_Entry] = []
         entry = self._queue.get()
         while entry is not None:

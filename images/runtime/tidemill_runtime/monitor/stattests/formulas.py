@@ -52,7 +52,7 @@ def _psi_terms(reference: Counts, current: Counts) -> Callable[[Shares, Shares],
     r_fill, c_fill = _fill(shares(reference)), _fill(shares(current))
 
     def terms(r: Shares, c: Shares) -> Shares:
-        used = (r > 0) | (c > 0)  # a bin empty in both says nothing
+        used = (r > 0) | (c > 0)  # a bin empty in both adds nothing
         r, c = np.where(r > 0, r, r_fill), np.where(c > 0, c, c_fill)
         return np.where(used, (r - c) * np.log(r / c), 0.0)
 

@@ -1,7 +1,7 @@
 """The built-in metrics on the holdout, and those of the user's `evaluate`.
 
-A metric that cannot be computed is absent and a warning says why; it is never a made-up number. Which metrics there
-are says `tidemill_contracts.model_metrics`, their formulas are in `model.metric_formulas`.
+A metric that cannot be computed is absent and a warning says why; it is never a made-up number. The metrics are
+those of `tidemill_contracts.model_metrics`, their formulas are in `model.metric_formulas`.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Ending at once, and reporting why, when the pod is told to stop.
+"""Ending at once, and reporting why, when the pod is stopped.
 
 The handler writes the termination message itself and leaves: user code may catch any exception, and
 the kubelet gives a stopped pod thirty seconds at most.
@@ -23,7 +23,7 @@ _folders: set[Path] = set()
 
 @contextlib.contextmanager
 def scratch(prefix: str) -> Iterator[Path]:
-    """Give a temporary folder that is removed at the end, also when the process is told to stop.
+    """Give a temporary folder that is removed at the end, also when the process gets SIGTERM.
 
     Raises:
         OSError: there is no room for a folder.
