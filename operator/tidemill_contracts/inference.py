@@ -89,7 +89,7 @@ class PredictionBatch(Document):
     times: list[float]
     columns: dict[str, list[Value]]
     predictions: list[Value]
-    scores: list[float | None] | None = None
+    scores: list[float | None] | None = None  # the probability of the predicted class of each row
     latencies: list[float] = Field(default_factory=list)  # seconds, one per request
 
 

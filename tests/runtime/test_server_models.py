@@ -274,6 +274,7 @@ def refusal_of(model: Any, schema: Schema, city: list[str | None], plan: list[st
     manifest = SimpleNamespace(
         task="classification",
         signature=SimpleNamespace(outputs=(ColumnSpec(name="label", datatype="BYTES"),), frame=True),
+        classes=None,
     )
     arrays = [np.array(city, dtype=object), np.array(plan, dtype=object), np.full(len(city), code)]
     with pytest.raises(BadRequestError) as refused:

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier
 from tests.support import versions
 from tests.support.asgi import post
 from tests.support.servinglog import V2, FakeMonitor, recorder, request, serving
 from tests.support.stored import check_readable
 from tests.support.versions import Published
 
+from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, PredictionBatch, Reference
 from tidemill_runtime.model.frame import Frame, Schema
 from tidemill_runtime.model.prediction import Prediction
@@ -22,6 +26,8 @@ from tidemill_runtime.predictionlog import record_batches
 from tidemill_runtime.predictionlog import recorder as predictionlog
 from tidemill_runtime.predictionlog.record_batches import BatchWriter, Record, Several, Singles
 from tidemill_runtime.server.telemetry.exposition import Page
+from tidemill_runtime.trainer.model import inspection
+from tidemill_runtime.trainer.package import verification
 
 
 @pytest.fixture
@@ -297,8 +303,6 @@ async def test_faults_of_the_server_are_counted_and_those_of_clients_are_not(
 
 
 def test_values_are_logged_as_the_profile_counts_them(tmp_path: Path) -> None:
-    from tidemill_contracts.artifact import ColumnSpec, Signature
-
     kinds = {"flag": "BOOL", "name": "BYTES", "count": "INT64", "x": "FP64"}
     signature = Signature(inputs=tuple(ColumnSpec(name=n, datatype=d) for n, d in kinds.items()), outputs=())
     arrays = [
@@ -325,6 +329,50 @@ def test_values_are_logged_as_the_profile_counts_them(tmp_path: Path) -> None:
     alone.add(record_batches.written([singles], frame.schema))
     apart = PredictionBatch.model_validate_json(alone.body())
     assert apart == batch.model_copy(update={"latencies": [0.1, 0.1]})
+
+
+@pytest.mark.parametrize("kind", ["rows of one request", "requests for a row each"])
+@pytest.mark.parametrize(
+    ("classes", "scores"),
+    [
+        pytest.param({"no": 0, "yes": 1}, [0.3, 0.9, 0.6], id="a model that says yes from 0.2 on"),
+        pytest.param({"no": 0, "maybe": 1}, [0.7, 0.9, 0.6], id="a class that is not known has the largest"),
+        pytest.param(None, [0.7, 0.9, 0.6], id="no classes are known"),
+    ],
+)
+def test_the_score_is_the_probability_of_the_predicted_class(
+    kind: str, classes: dict[str, int] | None, scores: list[float]
+) -> None:
+    """It is not the largest where a model has a threshold of its own; log_loss is computed from it."""
+    frame = Frame(
+        Schema(Signature(inputs=(ColumnSpec(name="x", datatype="FP64"),), outputs=())), 3, matrix=np.ones((3, 1))
+    )
+    labels = np.array(["yes", "no", "yes"], dtype=object)
+    probabilities = np.array([[0.7, 0.3], [0.9, 0.1], [0.4, 0.6]])
+    answer = Prediction([("label", "BYTES"), ("probabilities", "FP64")], labels, probabilities, (), classes)
+    assert answer.scores() == scores
+    record: Several | Singles = Several("id", frame, answer, 1.0, 0.1)
+    if kind == "requests for a row each":
+        record = Singles(1)
+        for row in range(3):
+            record.add(f"id/{row}", frame.part(row, row + 1), answer.part(row, row + 1), 1.0, 0.1)
+    assert record_batches.slice_of([record], frame.schema)["scores"] == scores
+
+
+def test_a_classifier_with_a_threshold_of_its_own_has_scores_of_its_predictions() -> None:
+    random = np.random.default_rng(5)
+    rows = pd.DataFrame(random.normal(size=(200, 2)), columns=["a", "b"])
+    target = np.where(rows["a"] + random.normal(size=200) > 0, "yes", "no")
+    estimator = FixedThresholdClassifier(LogisticRegression(), threshold=0.1, response_method="predict_proba")
+    model = inspection.inspect(estimator.fit(rows, target), rows, Path("/code"))
+    signature = inspection.signature(model, rows)
+    schema = Schema(signature)
+    served = model.framework.serve(estimator, schema, verification.manifest(model, signature))
+    answer = served.predict(Frame(schema, 200, matrix=rows.to_numpy()))
+    probability = estimator.predict_proba(rows)[:, 1]
+    expected = np.where(estimator.predict(rows) == "yes", probability, 1 - probability)
+    assert expected.min() < 0.5
+    assert answer.scores() == pytest.approx(expected)
 
 
 async def test_recording_costs_microseconds(numbers: Published, monitor: FakeMonitor) -> None:

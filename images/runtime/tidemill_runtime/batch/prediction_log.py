@@ -63,7 +63,7 @@ class RecordSender:
         }
         chosen = Frame(frame.schema, len(rows), arrays=[array[rows] for array in frame.arrays])
         probabilities = None if answer.probabilities is None else answer.probabilities[rows]
-        some = Prediction(answer.names[:2], answer.prediction[rows], probabilities)
+        some = Prediction(answer.names[:2], answer.prediction[rows], probabilities, (), answer.class_columns)
         body = orjson.dumps(rows_document(head, [ids[row] for row in rows], time.time(), chosen, some))
         if len(body) > MAX_BATCH_BYTES and len(rows) > 1:  # long texts
             for half in np.array_split(rows, 2):

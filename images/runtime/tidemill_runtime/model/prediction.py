@@ -1,9 +1,10 @@
 """What a model predicts for a frame, before any protocol encodes it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tidemill_contracts.artifact import ModelManifest
 from tidemill_runtime.model.frame import Array, Frame
 
 
@@ -12,13 +13,15 @@ class Prediction:
     """`prediction` is [rows] or [rows, targets]; `probabilities` is [rows, classes] where the model has them.
 
     `others` are further outputs (scores, distances, probabilities by target), each [rows] or [rows, n]. `names` are
-    pairs of output name and datatype, in the order prediction, probabilities, others.
+    pairs of output name and datatype, in the order prediction, probabilities, others. `class_columns` has the column of
+    each class in `probabilities`, None where that is not known.
     """
 
     names: Sequence[tuple[str, str]]
     prediction: Array
     probabilities: Array | None = None
     others: Sequence[Array] = ()
+    class_columns: Mapping[Any, int] | None = None
 
     def tensors(self) -> Iterator[tuple[str, str, Array]]:
         """Yield every output as name, datatype and values."""
@@ -35,7 +38,7 @@ class Prediction:
         """Return the rows from `start` up to `end`, which share memory with this prediction."""
         probabilities = self.probabilities[start:end] if self.probabilities is not None else None
         others = [array[start:end] for array in self.others] if self.others else ()
-        return Prediction(self.names, self.prediction[start:end], probabilities, others)
+        return Prediction(self.names, self.prediction[start:end], probabilities, others, self.class_columns)
 
     def labels(self) -> list[Any]:
         """Return one JSON value per row for the prediction log; None where a row has several targets."""
@@ -43,6 +46,22 @@ class Prediction:
             values: list[Any] = self.prediction.tolist()
             return values
         return [None] * len(self.prediction)
+
+    def scores(self) -> list[float] | None:
+        """Return the probability of the predicted class of each row; None for a model without.
+
+        It is not always the largest: a model may have a threshold of its own. Of a class that is not known it is.
+        """
+        if self.probabilities is None or self.prediction.ndim != 1:
+            return None
+        columns = map((self.class_columns or {}).get, self.prediction.tolist())
+        rows = self.probabilities.tolist()
+        return [max(row) if column is None else row[column] for row, column in zip(rows, columns, strict=True)]
+
+
+def class_columns(manifest: ModelManifest) -> Mapping[Any, int] | None:
+    """Return the column of each class in a model's probabilities; None for a model without classes."""
+    return {label: column for column, label in enumerate(manifest.classes)} if manifest.classes else None
 
 
 class Predictor(Protocol):

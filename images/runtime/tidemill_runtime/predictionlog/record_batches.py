@@ -97,9 +97,12 @@ class Singles:
         if answer.prediction.ndim != 1:
             self._labels.append(None)
             return
-        self._labels.append(answer.prediction.item())
-        if answer.probabilities is not None:
-            self._scores.append(max(answer.probabilities[0].tolist()))
+        label = answer.prediction.item()
+        self._labels.append(label)
+        if answer.probabilities is not None:  # as `Prediction.scores`, at a third of the cost
+            row, columns = answer.probabilities[0].tolist(), answer.class_columns
+            column = columns.get(label) if columns is not None else None
+            self._scores.append(max(row) if column is None else row[column])
 
     def forget(self, rows: int) -> None:
         """Drop the oldest."""
@@ -193,12 +196,9 @@ def _predictions(answers: Sequence[Prediction]) -> list[Any]:
 
 
 def _scores(answers: Sequence[Prediction]) -> list[float] | None:
-    """Return the probability of the predicted class, the largest of each row; None for a model without."""
-    probabilities = [a.probabilities for a in answers if a.probabilities is not None and a.prediction.ndim == 1]
-    if not probabilities:
-        return None
-    scores: list[float] = np.concatenate(probabilities).max(axis=1).tolist()
-    return scores
+    """Return the probability of the predicted class of each row; None for a model without."""
+    found = [scores for answer in answers if (scores := answer.scores()) is not None]
+    return [score for scores in found for score in scores] if found else None
 
 
 def _columns(frames: Sequence[Frame]) -> dict[str, list[Any]]:

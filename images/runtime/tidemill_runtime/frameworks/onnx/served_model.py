@@ -18,7 +18,7 @@ from tidemill_contracts.artifact import PROBABILITIES, ColumnSpec, ModelManifest
 from tidemill_runtime.model.errors import BadRequestError, StartError
 from tidemill_runtime.model.float_errors import quiet
 from tidemill_runtime.model.frame import Array, Frame, Schema, quoted
-from tidemill_runtime.model.prediction import Prediction
+from tidemill_runtime.model.prediction import Prediction, class_columns
 from tidemill_runtime.model.rules import Rules, total
 
 _NUMPY: dict[str, Any] = {
@@ -63,6 +63,7 @@ class OnnxModel:
             names = [o.name for o in graph]
             raise StartError("ModelLoadFailed", f"{file}: the signature has outputs {quoted(names)} has not")
         self._names = [(o.name, o.datatype) for o in outputs]
+        self._class_columns = class_columns(manifest)
         self._rules = Rules(self._schema, self._names)
         self._wide = {i for i, o in enumerate(outputs) if len(o.shape) > 1}
         self._wanted = [node.name for node in graph[: len(outputs)]]
@@ -159,7 +160,7 @@ class OnnxModel:
             results = [self._shaped(value, i) for i, value in enumerate(results)]
         if not self._has_probabilities:
             return Prediction(self._names, results[0], None, results[1:])
-        return Prediction(self._names, results[0], results[1], results[2:])
+        return Prediction(self._names, results[0], results[1], results[2:], self._class_columns)
 
     def _shaped(self, value: Any, index: int) -> Array:
         """Return one output as the signature has it."""

@@ -20,7 +20,7 @@ from tidemill_runtime.frameworks.scikit_learn.estimators import parts, refused_c
 from tidemill_runtime.model.errors import BadRequestError, StartError
 from tidemill_runtime.model.float_errors import quiet
 from tidemill_runtime.model.frame import Array, Frame, Schema
-from tidemill_runtime.model.prediction import Prediction
+from tidemill_runtime.model.prediction import Prediction, class_columns
 from tidemill_runtime.model.rules import Rules
 from tidemill_runtime.redaction import redact
 
@@ -91,6 +91,7 @@ class NativeModel:
         self._schema = schema
         outputs = manifest.signature.outputs
         self._names = [(o.name, o.datatype) for o in outputs]
+        self._class_columns = class_columns(manifest)
         self._rules = Rules(schema, self._names)
         self._as_frame = manifest.signature.frame
         self._head, self._model = _split(estimator)
@@ -137,7 +138,7 @@ class NativeModel:
         else:
             name, method = self._methods[0]
             prediction = named(name, getattr(model, method)(features))[name]
-        return Prediction(self._names, prediction, probabilities)
+        return Prediction(self._names, prediction, probabilities, (), self._class_columns)
 
     def _all(self, features: Any) -> Prediction:
         """Return the answer of a model with outputs beside prediction and probabilities."""
@@ -148,7 +149,9 @@ class NativeModel:
         for name, method in self._methods:
             found |= named(name, getattr(self._model, method)(features))
         others = [found[name] for name in self._others]
-        return Prediction(self._names, next(iter(found.values())), found.get(PROBABILITIES), others)
+        return Prediction(
+            self._names, next(iter(found.values())), found.get(PROBABILITIES), others, self._class_columns
+        )
 
     def _matrix(self, frame: Frame) -> Array:
         if self._schema.has_text:
