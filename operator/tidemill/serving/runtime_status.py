@@ -17,7 +17,8 @@ UNKNOWN = (
     "not known yet: an older check verified its ONNX form, so its servers compare it again when they load it, and none "
     "has reported the result yet"
 )
-CONFIRMED = "an older check verified its ONNX form, and its servers compared it again and found no difference"
+_CONFIRMED = "an older check verified its ONNX form, and its servers"
+CONFIRMED = f"{_CONFIRMED} compared it again and found no difference"
 _OUTDATED = (
     f"{OUTDATED}: an older check verified its ONNX form, but its servers compared it again and found that it differs "
     "from the native form, or could not compare it"
@@ -28,7 +29,8 @@ _SENTENCES = {
     None: CONFIRMED,
 }
 MIXED = "its pods serve different forms, some ONNX and some Native"
-_REPORTED = {*_SENTENCES.values(), MIXED, f"{_OUTDATED}; {MIXED}"}
+_REPORTED = (f"{OUTDATED}: ", f"{FAILED}: ", MIXED, _CONFIRMED)
+"""How every sentence of pods begins, those of other versions of the operator included: their words end differently."""
 
 
 def fields(snapshot: Snapshot, record: Record) -> dict[str, Any]:
@@ -64,7 +66,9 @@ def _reported(snapshot: Snapshot, record: Record) -> dict[str, Any]:
     said = workload.forms if workload is not None else frozenset[ServedForm]()
     if said:
         return _described(said)
-    return {} if record.runtime_reason in _REPORTED else {"runtime": None, "runtime_reason": UNKNOWN}
+    if (record.runtime_reason or "").startswith(_REPORTED):
+        return {}
+    return {"runtime": None, "runtime_reason": UNKNOWN}
 
 
 def _described(said: frozenset[ServedForm]) -> dict[str, Any]:

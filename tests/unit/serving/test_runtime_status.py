@@ -82,6 +82,24 @@ def test_what_was_said_holds_until_a_pod_says_something_else() -> None:
     assert reported(serving(record=foreseen)) == (None, runtime_status.UNKNOWN)
 
 
+@pytest.mark.parametrize(
+    ("runtime", "reason"),
+    [
+        ("Native", "ParityOutdated: an older check verified its ONNX form, and its servers found that it differs"),
+        ("Native", "FormFailed: its ONNX form does not load in its servers, or does not repeat the recorded answers"),
+        (
+            "ONNX",
+            "an older check verified its ONNX form, and its servers, which look again when they load it, serve it",
+        ),
+        (None, "its pods serve different forms, some ONNX and some Native"),
+    ],
+)
+def test_an_upgraded_operator_keeps_what_the_one_before_it_was_told(runtime: str | None, reason: str) -> None:
+    record = stable(1).model_copy(update={"runtime": runtime, "runtime_reason": reason})
+    assert reported(serving(record=record)) == (runtime, reason)
+    assert events(serving(DIFFERS, record=record)) == ([] if reason.startswith(OUTDATED) else events(serving(DIFFERS)))
+
+
 def test_pods_that_said_nothing_are_asked_again() -> None:
     unheard, heard = serving(), serving(ONNX)
     assert runtime_status.is_unreported(unheard, unheard.status.stable)
