@@ -26,6 +26,15 @@ from tidemill.training.pipeline.snapshot import PipelineSnapshot
 from tidemill.training.pipeline.state import Verdict
 from tidemill.training.pipeline.status import Held
 
+_ONCE_A_RUN = (constants.RUN_FAILED, constants.RUN_REJECTED, constants.RUN_DELETED)
+_ONCE_A_GENERATION = (
+    constants.INVALID_SCHEDULE,
+    constants.INVALID_DATA,
+    constants.INVALID_ARTIFACTS,
+    constants.SPEC_TOO_LARGE,
+)
+"""Reasons of Ready with one warning for each last run, or generation, whatever the message says now."""
+
 
 def plan(snapshot: PipelineSnapshot) -> Plan:
     """Everything that should happen to the pipeline now."""
@@ -93,9 +102,21 @@ def _events(ctx: Context, status: dict[str, Any]) -> tuple[Event, ...]:
         text = f"the run of {conditions.format_time(table.missed)} was not started within startingDeadlineSeconds"
         found.append(Event("Warning", constants.MISSED_SCHEDULE, text, "Schedule"))
     ready = conditions.get(status["conditions"], conditions.READY) or {}
-    shown = conditions.of(ctx.snapshot.object)
-    before = conditions.get(shown, conditions.READY) or {}
-    is_new = (ready.get("reason"), ready.get("message")) != (before.get("reason"), before.get("message"))
-    if is_new and (ready["status"] == "False" or ready["reason"] == constants.RUN_REJECTED):
+    before = conditions.get(conditions.of(ctx.snapshot.object), conditions.READY) or {}
+    is_same_run = status.get("lastRun") == ctx.snapshot.pipeline.status.last_run
+    if not _is_reported(before, ready, is_same_run=is_same_run) and (
+        ready["status"] == "False" or ready["reason"] == constants.RUN_REJECTED
+    ):
         found.append(Event("Warning", ready["reason"], ready["message"], "Judge"))
     return tuple(found)
+
+
+def _is_reported(before: dict[str, Any], ready: dict[str, Any], *, is_same_run: bool) -> bool:
+    """Whether there was a warning already; another version of the operator may have given it in other words."""
+    reason = ready.get("reason")
+    if (before.get("status"), before.get("reason")) != (ready.get("status"), reason):
+        return False
+    if reason in _ONCE_A_RUN:
+        return is_same_run
+    is_same_spec = before.get("observedGeneration") == ready.get("observedGeneration")
+    return before.get("message") == ready.get("message") or (reason in _ONCE_A_GENERATION and is_same_spec)

@@ -25,7 +25,7 @@ def plan(snapshot: VersionSnapshot) -> Plan:
     name = snapshot.name
     serving = [d for d in snapshot.deployments if name in d.served]
     status = statuses.build(snapshot, found, [d.name for d in serving])
-    return Plan(patches=_owners(snapshot, serving), status=status, events=_events(snapshot, status, found.mismatch))
+    return Plan(patches=_owners(snapshot, serving), status=status, events=_events(snapshot, found.mismatch))
 
 
 def _owners(snapshot: VersionSnapshot, serving: list[DeploymentRecord]) -> tuple[Patch, ...]:
@@ -54,12 +54,9 @@ def _owner(kind: str, name: str, uid: str) -> dict[str, Any]:
     }
 
 
-def _events(snapshot: VersionSnapshot, status: dict[str, Any], mismatch: str | None) -> tuple[Event, ...]:
-    if mismatch is None:
-        return ()
-    old = conditions.of(snapshot.object)
-    before = conditions.get(old, constants.APPROVED) or {}
-    now = conditions.get(status["conditions"], constants.APPROVED) or {}
-    if before.get("message") == now.get("message"):
+def _events(snapshot: VersionSnapshot, mismatch: str | None) -> tuple[Event, ...]:
+    """A warning about an annotation with another digest, once: the message of Approved ends with it from then on."""
+    before = conditions.get(conditions.of(snapshot.object), constants.APPROVED) or {}
+    if mismatch is None or str(before.get("message") or "").endswith(mismatch):
         return ()
     return (Event("Warning", constants.DIGEST_MISMATCH, mismatch, "Decide"),)
