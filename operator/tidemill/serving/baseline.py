@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
-from tidemill.api.v1alpha1.router_counters import LatencyBucket, RouterCounters
+from tidemill.api.v1alpha1.router_counters import RouterCounters
 from tidemill.serving.router_stats import ClusterStats, Scrape
 
 MAX_ENTRIES = 32
@@ -48,22 +48,21 @@ def _to_counters(scrapes: Mapping[str, Scrape], clusters: Collection[str]) -> li
 
 
 def _counters(pod: str, cluster: str, stats: ClusterStats) -> RouterCounters:
-    buckets = [
-        LatencyBucket(milliseconds=None if bound == _INFINITY else bound, requests=int(count))
-        for bound, count in _steps(stats.buckets)
-    ]
+    steps = list(_steps(stats.buckets))
     return RouterCounters(
-        pod=pod, service=cluster, requests=int(stats.requests), errors=int(stats.errors), latencies=buckets
+        pod=pod,
+        service=cluster,
+        requests=int(stats.requests),
+        errors=int(stats.errors),
+        latency_bounds=[bound for bound, _ in steps if bound != _INFINITY],
+        latency_counts=[int(count) for _, count in steps],
     )
 
 
 def _from_counters(counters: Iterable[RouterCounters]) -> dict[str, Scrape]:
     pods: dict[str, dict[str, ClusterStats]] = {}
     for entry in counters:
-        buckets = {
-            _INFINITY if bucket.milliseconds is None else bucket.milliseconds: float(bucket.requests)
-            for bucket in entry.latencies
-        }
+        buckets = dict(zip([*entry.latency_bounds, _INFINITY], map(float, entry.latency_counts), strict=False))
         pods.setdefault(entry.pod, {})[entry.service] = ClusterStats(entry.requests, entry.errors, buckets)
     return {pod: Scrape(clusters, {}) for pod, clusters in pods.items()}
 

@@ -89,7 +89,8 @@ def test_what_a_large_deployment_serves_is_known() -> None:
 
     entry = {"digest": DIGEST, "reason": "Aborted", "message": "m" * 1024, "time": TIME, "spec": DIGEST}
     status = {role_: role(n) for n, role_ in enumerate(("stable", "previous", "candidate"), 1)}
-    counters = [{"pod": "churn-router-a", "latencies": [{"milliseconds": 1, "requests": n} for n in range(64)]}] * 32
+    histogram = {"latencyBounds": [float(n) for n in range(64)], "latencyCounts": list(range(65))}
+    counters = [{"pod": "churn-router-a", **histogram}] * 32
     status["candidate"] |= {"baseline": "b" * 50_000, "baselineCounters": counters}
     status["candidate"] |= {"lastAnalysis": {"message": "m" * 1024}}
     status["failedVersions"] = [{"version": f"churn-{n}", **entry} for n in range(2, 22)]  # type: ignore[assignment]

@@ -15,6 +15,7 @@ from tidemill.api.v1alpha1 import ModelDeployment
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
 from tidemill.core.parsing import parsed
 from tidemill.kube.scraper import Answer
+from tidemill.kube.transform import is_truncated, transform
 from tidemill.serving import baseline, router_stats
 from tidemill.serving.policy import rollout
 from tidemill.serving.router_stats import LATENCY_BUCKETS, ClusterStats, Scrape
@@ -59,13 +60,11 @@ def test_the_typed_field_says_what_its_names_promise() -> None:
         "service": "churn",
         "requests": 7,
         "errors": 1,
-        "latencies": [
-            {"milliseconds": 0.5, "requests": 2},
-            {"milliseconds": 10.0, "requests": 6},
-            {"requests": 7},
-        ],
+        "latencyBounds": [0.5, 10.0],
+        "latencyCounts": [2, 6, 7],
     }
-    assert rest == [{"pod": "b", "service": "churn", "requests": 0, "errors": 0, "latencies": []}]
+    none: dict[str, Any] = {"requests": 0, "errors": 0, "latencyBounds": [], "latencyCounts": []}
+    assert rest == [{"pod": "b", "service": "churn", **none}]
 
 
 def test_the_typed_field_counts_before_the_string() -> None:
@@ -91,7 +90,17 @@ def test_the_largest_record_passes_the_schema() -> None:
     assert len(stored["baselineCounters"]) == 32
     assert read(stored)["churn-router-000"].clusters["a"] == stats
     usual = status(**baseline.fields(dict(list(scrapes.items())[:3]), ["a", "b"]))
-    assert len(json.dumps(usual)) < 32_000
+    assert len(json.dumps(usual)) < 20_000
+
+
+def test_a_measured_deployment_is_cached_whole() -> None:
+    """Passes over objects of which the cache holds a part are made one at a time, each with a read of the object."""
+    buckets = {bound: 1000.0 + n for n, bound in enumerate([*map(float, LATENCY_BUCKETS), INF])}
+    stats = ClusterStats(2000.0, 3.0, buckets)
+    scrapes = {f"churn-router-5d9c7b6f4-{n}": Scrape({"a": stats, "b": stats}, {}) for n in range(3)}
+    old = json.loads(OLD.read_text())
+    stored = {**old, "status": {**old["status"], "candidate": status(**baseline.fields(scrapes, ["a", "b"]))}}
+    assert not is_truncated(transform(stored))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"a": 1}', '{"a": {"c": [1]}}', '{"a": {"c": [1, 0, {"x": 1}]}}'])

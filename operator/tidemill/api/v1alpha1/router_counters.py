@@ -7,15 +7,6 @@ from pydantic import Field
 from tidemill.api.base import ATOMIC, Model
 
 
-class LatencyBucket(Model):
-    """One bucket of a latency histogram of the router. Buckets are cumulative."""
-
-    milliseconds: Annotated[float | None, Field(ge=0)] = None
-    """Upper bound of the response time in milliseconds. Not set in the bucket that counts all requests."""
-    requests: Annotated[int, Field(ge=0)]
-    """Number of requests that were answered within this time."""
-
-
 class RouterCounters(Model):
     """Counters of one router pod for one version. They count from the start of the router pod."""
 
@@ -27,5 +18,9 @@ class RouterCounters(Model):
     """Number of requests that the version answered."""
     errors: Annotated[int, Field(ge=0)] = 0
     """Number of requests that were answered with a 5xx status or the gRPC status of a server error."""
-    latencies: Annotated[list[LatencyBucket], Field(max_length=64, json_schema_extra=ATOMIC)] = []
-    """Histogram of the response times, without buckets that count no more requests than the bucket before."""
+    latency_bounds: Annotated[list[Annotated[float, Field(ge=0)]], Field(max_length=64, json_schema_extra=ATOMIC)] = []
+    """Histogram of the response times: upper bounds of the buckets in milliseconds, increasing. Bounds that add no
+    requests are left out."""
+    latency_counts: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=65, json_schema_extra=ATOMIC)] = []
+    """Histogram of the response times: number of requests that were answered within each of latencyBounds. If some
+    took longer than the last bound, one more entry counts all requests."""
