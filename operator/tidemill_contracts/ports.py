@@ -15,7 +15,7 @@ the same namespace. Scrapers: what reads metrics. The kubelet's probes come from
 HTTP_PORT = 8080  # inference, on the server and on the router
 GRPC_PORT = 8001  # inference over gRPC, on the server; the router takes it on HTTP_PORT
 ADMIN_PORT = 8081  # health and metrics of server and monitor
-ROUTER_STATS_PORT = 9901  # health and read-only figures of the router
+ROUTER_STATS_PORT = 9901  # health and read-only statistics of the router
 MONITOR_PORT = 8080  # what servers report
 FEEDBACK_PORT = 8082  # labels, on the monitor
 REPORT_PORT = 8083  # what the monitor has computed, for the operator
@@ -34,7 +34,7 @@ class Port:
 PORTS: Mapping[str, tuple[Port, ...]] = {
     "router": (
         Port("http", HTTP_PORT, "predictions, explanations and feedback, over HTTP and gRPC", ("Everybody",)),
-        Port("stats", ROUTER_STATS_PORT, "health and figures", ("Operator", "Scrapers")),
+        Port("stats", ROUTER_STATS_PORT, "health and statistics", ("Operator", "Scrapers")),
     ),
     "server": (
         Port("http", HTTP_PORT, "predictions, explanations and feedback", ("Router",)),

@@ -20,5 +20,5 @@ def hint(snapshot: Snapshot) -> str:
         return ""
     return (
         f"; spec.server.workers is {server.workers}, more than the CPU limit {limit}: "
-        f"more than {max(1, math.ceil(cpus))} make responses slower"
+        f"a number above {max(1, math.ceil(cpus))} makes responses slower"
     )

@@ -28,7 +28,7 @@ def test_nothing_to_say(spec: dict[str, Any]) -> None:
 
 def test_more_workers_than_cpus() -> None:
     assert hint(snapshot(server(4, cpu="1500m"))) == (
-        "; spec.server.workers is 4, more than the CPU limit 1500m: more than 2 make responses slower"
+        "; spec.server.workers is 4, more than the CPU limit 1500m: a number above 2 makes responses slower"
     )
 
 
