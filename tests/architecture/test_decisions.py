@@ -15,7 +15,7 @@ FOLDERS = ("operator", "images", "hack", "tests", "manifests", "crds", "docs", "
 SUFFIXES = {".py", ".md", ".yaml", ".yml", ".toml", ".sh", ".go", ".proto", ".lua", ".cfg", ".txt", ""}
 LINE = re.compile(r"^- \[(\d{4})\]\(([^)]+)\) (.+?)(?: \((superseded by [^)]+)\))?$", re.MULTILINE)
 """A line of the index: number, file, title, and by what it was superseded."""
-CHAIN = re.compile(r"[Dd]ecisions?[ /\n]((?:\[?\d{1,4}(?![\d.])\]?(?: ?\([^)]*\))?(?:, | and )?)+)")
+CHAIN = re.compile(r"[Dd]ecisions?[ /\n]((?:\[?\d{1,4}(?![\d.]|-\d)\]?(?: ?\([^)]*\))?(?:, | and )?)+)")
 """The numbers after the word: `decision 41`, `decisions 74 (why) and [77](file)`, `docs/decisions/0077, 0094`."""
 
 
@@ -108,6 +108,7 @@ def test_references_lead_to_decisions() -> None:
         ("[decision 150](decisions/0150-lists.md)", {"0150"}),
         ("its decision 3.5 times", set()),
         ("a decision of 2026", set()),
+        ("(decision 190, 2026-11-30)", {"0190"}),
     ],
 )
 def test_references_are_found(text: str, numbers: set[str]) -> None:
