@@ -91,17 +91,22 @@ def stranger(namespace: str = TEAM, **labels: str) -> End:
     return End("10.0.0.3", namespace, {"app": "something", **labels})
 
 
-NETWORK = Network(
-    [*policies("namespace", TEAM), *policies("namespace", OTHER), *policies("overlays/cluster-wide")],
-    {
-        TEAM: {},
-        OTHER: {},
-        SYSTEM: namespace_labels("overlays/cluster-wide"),
-        METRICS: {"metrics": "enabled"},
-        DNS: {},
-        "storage": {},
-    },
-)
+@cache
+def network() -> Network:
+    """The shipped policies in two teams' namespaces and the operator's own. kubectl renders them: not at import."""
+    return Network(
+        [*policies("namespace", TEAM), *policies("namespace", OTHER), *policies("overlays/cluster-wide")],
+        {
+            TEAM: {},
+            OTHER: {},
+            SYSTEM: namespace_labels("overlays/cluster-wide"),
+            METRICS: {"metrics": "enabled"},
+            DNS: {},
+            "storage": {},
+        },
+    )
+
+
 SCRAPER = End("10.0.0.4", METRICS, {"app.kubernetes.io/name": "prometheus"})
 NAMES = End("10.0.0.5", DNS, {"k8s-app": "kube-dns"})
 MINIO = End("10.0.0.6", "storage", {"app": "minio"})
@@ -122,13 +127,13 @@ def test_all_components_that_the_operator_makes_pods_of_are_looked_at() -> None:
 
 def test_the_prediction_path_is_open_from_everywhere_and_leads_through_the_router() -> None:
     for client in (stranger(), stranger(OTHER), INTERNET, SCRAPER):
-        assert NETWORK.allows(client, pod("router"), HTTP_PORT)
+        assert network().allows(client, pod("router"), HTTP_PORT)
     assert router.service(serving.snapshot())["spec"]["ports"][0]["targetPort"] == "http"
     assert pod("router").ports["http"] == HTTP_PORT
     for cluster in envoy.clusters([envoy.Upstream("v1", "v1.team.svc", "churn-1", 100)])["resources"]:
         (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
         port = endpoint["endpoint"]["address"]["socket_address"]["port_value"]
-        assert NETWORK.allows(pod("router"), pod("server"), port)
+        assert network().allows(pod("router"), pod("server"), port)
         assert port in pod("server").ports.values()
 
 
@@ -137,38 +142,38 @@ def test_servers_reach_the_monitor_at_the_address_that_they_are_given() -> None:
     (text,) = [e["value"] for e in container["env"] if e["name"] == SERVER_CONFIG_ENV]
     service = workload.service(monitoring.snapshot())["spec"]["ports"][0]
     assert urlsplit(json.loads(text)["log"]["url"]).port == service["port"]
-    assert NETWORK.allows(pod("server"), pod("monitor"), pod("monitor").ports[service["targetPort"]])
+    assert network().allows(pod("server"), pod("monitor"), pod("monitor").ports[service["targetPort"]])
     assert service["name"] == "http"
 
 
 def test_servers_alone_reach_a_collector_of_traces() -> None:
     collector = End("10.0.0.8", METRICS, {"app": "otel-collector"})
-    assert {c for c in COMPONENTS if NETWORK.allows(pod(c), collector, 4318)} == {"server"}
-    assert not NETWORK.allows(pod("server"), INTERNET, 4318)
+    assert {c for c in COMPONENTS if network().allows(pod(c), collector, 4318)} == {"server"}
+    assert not network().allows(pod("server"), INTERNET, 4318)
 
 
 def test_the_operator_reads_stats_and_reports_and_reaches_the_api_server() -> None:
-    assert NETWORK.allows(operator(), pod("router"), ROUTER_STATS_PORT)
-    assert NETWORK.allows(operator(), pod("monitor"), REPORT_PORT)
+    assert network().allows(operator(), pod("router"), ROUTER_STATS_PORT)
+    assert network().allows(operator(), pod("monitor"), REPORT_PORT)
     for port in (443, 6443):
-        assert NETWORK.allows(operator(), End("172.16.0.1"), port)
+        assert network().allows(operator(), End("172.16.0.1"), port)
 
 
 @pytest.mark.parametrize("component", ["server", "router", "monitor"])
 def test_whatever_is_announced_for_scraping_can_be_scraped(component: str) -> None:
     port = int(templates()[component]["metadata"]["annotations"]["prometheus.io/port"])
-    assert NETWORK.allows(SCRAPER, pod(component), port)
-    assert not NETWORK.allows(End("10.0.0.7", OTHER, SCRAPER.labels), pod(component), port)
-    assert NETWORK.allows(SCRAPER, operator(), 8080)
+    assert network().allows(SCRAPER, pod(component), port)
+    assert not network().allows(End("10.0.0.7", OTHER, SCRAPER.labels), pod(component), port)
+    assert network().allows(SCRAPER, operator(), 8080)
 
 
 @pytest.mark.parametrize("source", [*COMPONENTS, "operator"])
 def test_everything_resolves_names(source: str) -> None:
     one = operator() if source == "operator" else pod(source)
     for protocol in ("UDP", "TCP"):
-        assert NETWORK.allows(one, NAMES, 53, protocol)
-        assert NETWORK.allows(one, NAMES, 5353, protocol)
-        assert NETWORK.allows(one, End("10.96.0.10"), 53, protocol)  # an address of the node's own cache
+        assert network().allows(one, NAMES, 53, protocol)
+        assert network().allows(one, NAMES, 5353, protocol)
+        assert network().allows(one, End("10.96.0.10"), 53, protocol)  # an address of the node's own cache
 
 
 STORES = {port for scheme in SCHEMES for port in scheme.ports}
@@ -185,7 +190,7 @@ REACH = {
 @pytest.mark.parametrize("target", [INTERNET, INTERNET_6, MINIO], ids=["IPv4", "IPv6", "pod"])
 def test_only_what_reads_data_or_artifacts_leaves_the_namespace(component: str, target: End) -> None:
     found = {
-        p for p in {22, 80, 443, 5432, 6443, 8080, 9000, 10250, *STORES} if NETWORK.allows(pod(component), target, p)
+        p for p in {22, 80, 443, 5432, 6443, 8080, 9000, 10250, *STORES} if network().allows(pod(component), target, p)
     }
     assert found == REACH[component]
 
@@ -196,13 +201,13 @@ def test_a_store_that_a_run_can_publish_to_can_be_served_from(endpoint: str, sto
     parts = urlsplit(endpoint)
     port = parts.port or {"http": 80, "https": 443}[parts.scheme]
     for component in ("trainer", "server"):
-        assert NETWORK.allows(pod(component), store, port), component
+        assert network().allows(pod(component), store, port), component
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_nobody_asks_the_node_for_its_credentials(component: str) -> None:
     for address in METADATA:
-        assert not any(NETWORK.allows(pod(component), address, p) for p in STORES)
+        assert not any(network().allows(pod(component), address, p) for p in STORES)
 
 
 PORTS = sorted({port.number for ports in ports.PORTS.values() for port in ports} | STORES)
@@ -214,7 +219,7 @@ INSIDE = {  # source → {(target, port)} among the pods of one namespace
 
 @pytest.mark.parametrize("source", COMPONENTS)
 def test_between_the_pods_of_a_namespace_nothing_else_is_open(source: str) -> None:
-    found = {(t, p) for t in COMPONENTS for p in PORTS if NETWORK.allows(pod(source), pod(t), p)}
+    found = {(t, p) for t in COMPONENTS for p in PORTS if network().allows(pod(source), pod(t), p)}
     assert found == INSIDE.get(source, set())
 
 
@@ -230,30 +235,30 @@ def test_others_reach_the_routers_serving_port_and_nothing_else(who: str) -> Non
         "their server": pod("server", OTHER),
         "their router": pod("router", OTHER),
     }[who]
-    found = {(t, p) for t in COMPONENTS for p in PORTS if NETWORK.allows(source, pod(t), p)}
+    found = {(t, p) for t in COMPONENTS for p in PORTS if network().allows(source, pod(t), p)}
     labels = {("monitor", FEEDBACK_PORT)} if who == "stranger" else set()  # who is of the namespace may send labels
     assert found == (set() if who.startswith("their") else {("router", HTTP_PORT)} | labels)
-    assert not NETWORK.allows(source, operator(), 8080)
+    assert not network().allows(source, operator(), 8080)
 
 
 def test_the_operator_asks_servers_for_their_form_and_reaches_no_trainer() -> None:
-    assert [p for p in PORTS if NETWORK.allows(operator(), pod("server"), p)] == [ADMIN_PORT]
+    assert [p for p in PORTS if network().allows(operator(), pod("server"), p)] == [ADMIN_PORT]
     for component in ("trainer", "probe"):
-        assert not any(NETWORK.allows(operator(), pod(component), p) for p in PORTS)
+        assert not any(network().allows(operator(), pod(component), p) for p in PORTS)
 
 
 def test_other_pods_of_the_namespace_are_not_selected() -> None:
-    assert NETWORK.allows(INTERNET, stranger(), 22)
-    assert NETWORK.allows(stranger(), INTERNET, 22)
+    assert network().allows(INTERNET, stranger(), 22)
+    assert network().allows(stranger(), INTERNET, 22)
 
 
 def test_one_namespace_brings_the_same_policies_and_they_let_its_operator_in() -> None:
     overlay = "overlays/one-namespace"
     found = {p["metadata"]["name"]: p["spec"] for p in policies(overlay)}
     assert {p["metadata"]["name"]: p["spec"] for p in policies("namespace")}.items() <= found.items()
-    network = Network(policies(overlay), {"tidemill": namespace_labels(overlay), OTHER: {}})
+    one = Network(policies(overlay), {"tidemill": namespace_labels(overlay), OTHER: {}})
     own = operator("tidemill", overlay)
-    assert network.allows(own, pod("router", "tidemill"), ROUTER_STATS_PORT)
-    assert network.allows(own, pod("monitor", "tidemill"), REPORT_PORT)
-    assert network.allows(pod("router", "tidemill"), pod("server", "tidemill"), HTTP_PORT)
-    assert not network.allows(stranger("tidemill"), pod("router", "tidemill"), ROUTER_STATS_PORT)
+    assert one.allows(own, pod("router", "tidemill"), ROUTER_STATS_PORT)
+    assert one.allows(own, pod("monitor", "tidemill"), REPORT_PORT)
+    assert one.allows(pod("router", "tidemill"), pod("server", "tidemill"), HTTP_PORT)
+    assert not one.allows(stranger("tidemill"), pod("router", "tidemill"), ROUTER_STATS_PORT)
