@@ -8,12 +8,14 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 from tests.support.documented import DOCS, PAGES, REFUSALS, everywhere, of_kind, section, tables
 
 from tidemill.core import parsing, staged_updates
+from tidemill.monitoring import state
 from tidemill.monitoring import status as monitoring
 from tidemill.serving import runtime_status
 from tidemill.serving import status as serving
@@ -28,6 +30,17 @@ SLICES = {
 DEFAULT = {"Pending"}
 """What an object has before the operator's first look, from its CRD."""
 OF_EVERY_KIND = {reason for _, _, reason in everywhere()}
+TYPES = {
+    "TrainingPipeline": {constants.SOURCES_READABLE, constants.TRIGGERS_SLOWED, constants.APPROVAL_PENDING},
+    "TrainingRun": {constants.SUCCEEDED},
+    "ModelVersion": {constants.APPROVED, constants.TAKEN_BACK},
+    "ModelDeployment": {serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK, staged_updates.PODS_CURRENT},
+    "ModelMonitor": {
+        *state.CONDITION_OF.values(), state.DATA_ARRIVING, state.LABELS_ARRIVING, state.PROFILE_TOO_OLD,
+        monitoring.PROMETHEUS_READY, staged_updates.PODS_CURRENT,
+    },
+}  # fmt: skip
+"""Types of conditions beside Ready, Reconciling and Stalled."""
 NAME = re.compile(r"[A-Z][a-z]+([A-Z][A-Za-z0-9]*)*")
 NO_REASON = {
     "APPROVE", "REJECT", "DECISION_COMMENT", "SPEC", "SCHEDULED", "PROBE", "KUEUE_QUEUE", "JOB_NAME", "GROUP",
@@ -37,24 +50,24 @@ NO_REASON = {
 """Constants of training that are annotations, labels, types of conditions or events."""
 
 
-def trees(slice_: str) -> Iterator[tuple[Path, ast.Module]]:
-    for path in (OPERATOR / slice_).rglob("*.py"):
-        yield path, ast.parse(path.read_text())
+@cache
+def nodes(slice_: str) -> tuple[ast.AST, ...]:
+    """Every node of the syntax trees of a slice."""
+    paths = (OPERATOR / slice_).rglob("*.py")
+    return tuple(node for path in paths for node in ast.walk(ast.parse(path.read_text())))
 
 
-def texts(slice_: str) -> set[str]:
+@cache
+def texts(slice_: str) -> frozenset[str]:
     """Every text in the code of a slice, without the lists of reasons themselves and without types."""
-    found: set[str] = set()
-    for _, tree in trees(slice_):
-        skipped: set[int] = set()
-        for node in ast.walk(tree):
-            is_list = isinstance(node, ast.Assign) and any(getattr(t, "id", "") == "REASONS" for t in node.targets)
-            is_type = isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "Literal"
-            if is_list or is_type:
-                skipped |= {id(inner) for inner in ast.walk(node)}
-        constants_ = (n for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in skipped)
-        found |= {n.value for n in constants_ if isinstance(n.value, str)}
-    return found
+    skipped: set[int] = set()
+    for node in nodes(slice_):
+        is_list = isinstance(node, ast.Assign) and any(getattr(t, "id", "") == "REASONS" for t in node.targets)
+        is_type = isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "Literal"
+        if is_list or is_type:
+            skipped |= {id(inner) for inner in ast.walk(node)}
+    constants_ = (n for n in nodes(slice_) if isinstance(n, ast.Constant) and id(n) not in skipped)
+    return frozenset(n.value for n in constants_ if isinstance(n.value, str))
 
 
 def choices(node: ast.expr) -> Iterator[ast.expr]:
@@ -69,16 +82,15 @@ def choices(node: ast.expr) -> Iterator[ast.expr]:
 def reasons_given(slice_: str, calls: tuple[str, ...], position: int) -> set[str]:
     """Names that stand in this argument of calls: as they are, in a choice of two, or as a constant of training."""
     found: set[str] = set()
-    for _, tree in trees(slice_):
-        for node in ast.walk(tree):
-            name = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
-            if name not in calls or not isinstance(node, ast.Call) or len(node.args) <= position:
-                continue
-            for part in choices(node.args[position]):
-                if isinstance(part, ast.Constant) and isinstance(part.value, str) and NAME.fullmatch(part.value):
-                    found.add(part.value)
-                if isinstance(part, ast.Attribute) and getattr(part.value, "id", "") == "constants":
-                    found.add(str(getattr(constants, part.attr)))
+    for node in nodes(slice_):
+        name = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
+        if name not in calls or not isinstance(node, ast.Call) or len(node.args) <= position:
+            continue
+        for part in choices(node.args[position]):
+            if isinstance(part, ast.Constant) and isinstance(part.value, str) and NAME.fullmatch(part.value):
+                found.add(part.value)
+            if isinstance(part, ast.Attribute) and getattr(part.value, "id", "") == "constants":
+                found.add(str(getattr(constants, part.attr)))
     return found
 
 
@@ -88,6 +100,16 @@ def documented(*kinds: str) -> set[str]:
 
 def training_reasons() -> set[str]:
     return {value for name, value in vars(constants).items() if name.isupper() and name not in NO_REASON}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_the_types_of_conditions_are_those_of_the_page(kind: str) -> None:
+    assert {type_ for type_, _, _ in of_kind(kind)} == TYPES[kind] | {"Ready", "Reconciling", "Stalled"}
+
+
+def test_the_page_of_the_operator_explains_the_condition_of_replaced_pods() -> None:
+    text = (DOCS / "operator.md").read_text()
+    assert {name for name in (staged_updates.PODS_CURRENT, *staged_updates.REASONS) if f"`{name}`" not in text} == set()
 
 
 def test_the_reasons_of_training_are_those_of_its_page() -> None:
@@ -114,12 +136,8 @@ def test_every_reason_of_a_list_is_set(slice_: str, declared: frozenset[str]) ->
 
 
 def test_every_constant_of_training_is_used() -> None:
-    used = {
-        node.attr
-        for _, tree in trees("training")
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "constants"
-    }
+    attributes = (node for node in nodes("training") if isinstance(node, ast.Attribute))
+    used = {node.attr for node in attributes if getattr(node.value, "id", "") == "constants"}
     assert {name for name in vars(constants) if name.isupper()} - used <= {"GROUP"}
 
 

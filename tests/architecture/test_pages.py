@@ -1,4 +1,4 @@
-"""What the pages show is true: targets of make, modules to run, files and folders exist, and objects are valid."""
+"""What the pages show is true: targets of make, modules, files, folders and links exist, and objects are valid."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.support import manifests
 
 from tidemill.api.v1alpha1 import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+KIND_PAGES = sorted((DOCS / "kinds").glob("*.md"))
+DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 SOURCES = (ROOT, ROOT / "operator", ROOT / "images" / "runtime")
 FOLDERS = ("crds", "docs", "hack", "images", "manifests", "operator", "tests")
@@ -48,7 +52,7 @@ def test_paths_are_there(page: Path) -> None:
     assert {path for path in paths if not (ROOT / path).exists()} == set()
 
 
-@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "docs" / "kinds").glob("*.md"))], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [*PAGES, *KIND_PAGES], ids=lambda p: p.name)
 def test_objects_are_valid(page: Path) -> None:
     kinds = {kind.model_fields["kind"].default: kind for kind in KINDS}
     blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -57,6 +61,35 @@ def test_objects_are_valid(page: Path) -> None:
     for document in documents:
         if str(document.get("apiVersion")).startswith("tidemill.io/"):
             kinds[document["kind"]].model_validate(document)
+
+
+def anchors(page: Path) -> set[str]:
+    """Names that links to the headings of a page have on GitHub."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    texts = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower() for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", text).replace(" ", "-") for text in texts}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *KIND_PAGES, *DECISIONS], ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = [t for t in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in t]
+    places = [(page.parent / path if path else page, anchor) for path, _, anchor in (t.partition("#") for t in targets)]
+
+    assert [str(place) for place, _ in places if not place.exists()] == []
+    assert [f"{place}#{name}" for place, name in places if name and name not in anchors(place)] == []
+
+
+@pytest.mark.parametrize("page", KIND_PAGES, ids=lambda p: p.name)
+def test_pages_of_kinds_link_to_others(page: Path) -> None:
+    assert re.search(r"\]\((?!https?://)[^)]+\)", page.read_text())
+
+
+def test_the_gitops_page_shows_the_expressions_as_they_are() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (DOCS / "gitops.md").read_text(), re.DOTALL)
+    shown = next(yaml.safe_load(b) for b in blocks if "healthCheckExprs" in b)["spec"]["healthCheckExprs"]
+    file = manifests.read(ROOT / "manifests" / "gitops" / "flux" / "healthcheckexprs.yaml")
+
+    assert shown == file["spec"]["healthCheckExprs"][:1]
 
 
 def test_pages_that_show_no_command_prove_nothing() -> None:
