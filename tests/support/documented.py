@@ -69,7 +69,8 @@ def _of_row(row: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """(condition, status, reason) of a row of one of the tables of conditions."""
     summary = next((name for name in ("Ready", "Succeeded", "Approved") if name in row), None)
     if summary is not None:
-        also = ["Ready"] if summary == "Succeeded" else []
+        also = re.findall(r"`(\w+)` has the same reason", row.get("meaning", ""))
+        also += ["Ready"] if summary == "Succeeded" else []
         named = row.get("also True", row.get("also", ""))
         for reason in _expanded(row["reason"]):
             for status in (s for s in _STATUS if s in row[summary]):

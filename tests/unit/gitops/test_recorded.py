@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from tests.support.documented import check_reasons
 from tests.support.invariants import DEFAULT_STATUS, check_status
 from tests.support.recorded import RECORDED, Recorded
 
-from tidemill.api.base import PENDING
 from tidemill.api.v1alpha1 import KINDS
-from tidemill.engine import status as engine
-from tidemill.monitoring import status as monitoring
-from tidemill.serving import status as serving
-from tidemill.training import constants as training
 
 TYPES = {kind.INFO.kind: kind for kind in KINDS}
-TRAINING = {value for name, value in vars(training).items() if name.isupper() and isinstance(value, str)}
-REASONS = {
-    "TrainingPipeline": TRAINING,
-    "TrainingRun": TRAINING,
-    "ModelVersion": TRAINING,
-    "ModelDeployment": serving.REASONS | {"AnalysisFailed", "DigestMismatch"},
-    "ModelMonitor": monitoring.REASONS,
-}
-ENGINE = {engine.RECONCILE_ERROR, engine.RETRYING}
 each = pytest.mark.parametrize("recorded", RECORDED, ids=[r.name for r in RECORDED])
 
 
@@ -35,15 +22,9 @@ def test_it_is_an_object_of_its_kind(recorded: Recorded) -> None:
 
 
 @each
-def test_its_status_keeps_the_rules(recorded: Recorded) -> None:
+def test_its_status_keeps_the_rules_and_has_documented_reasons(recorded: Recorded) -> None:
     check_status(recorded.document)
-
-
-@each
-def test_its_reasons_are_the_operators(recorded: Recorded) -> None:
-    reasons = {c["reason"] for c in recorded.document["status"].get("conditions", [])}
-
-    assert reasons <= REASONS[recorded.document["kind"]] | ENGINE | {PENDING}
+    check_reasons(recorded.document)
 
 
 @pytest.mark.parametrize("kind", TYPES)
