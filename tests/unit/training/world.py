@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import copy
+import marshal
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,6 +32,12 @@ Obj = dict[str, Any]
 _RUNNER = asyncio.Runner()  # one loop for all worlds: a loop a pass would be most of the time of these tests
 atexit.register(_RUNNER.close)
 OURS = ("TrainingPipeline", "TrainingRun", "ModelVersion")
+
+
+def copied(document: Obj) -> Obj:
+    """A copy of JSON, by marshal: `copy.deepcopy` was a fifth of the time of these tests."""
+    copy: Obj = marshal.loads(marshal.dumps(document))
+    return copy
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ class World:
 
     def put(self, obj: Obj) -> Obj:
         """Create or replace an object, as somebody else than the operator."""
-        obj = copy.deepcopy(obj)
+        obj = copied(obj)
         meta = obj["metadata"]
         slot = (obj["kind"], meta.get("namespace", ""), meta["name"])
         old = self.objects.get(slot)
@@ -132,7 +138,7 @@ class World:
             meta["generation"] = old["metadata"].get("generation", 1) + 1
         meta.setdefault("generation", 1)
         if obj["kind"] in OURS and "status" not in obj:
-            obj["status"] = old["status"] if old is not None else copy.deepcopy(DEFAULT_STATUS[obj["kind"]])
+            obj["status"] = old["status"] if old is not None else copied(DEFAULT_STATUS[obj["kind"]])
         self._record(slot, obj)
         self.objects[slot] = obj
         self._show(obj)
@@ -156,7 +162,7 @@ class World:
 
     def change(self, kind: str, name: str, change: Callable[[Obj], None], namespace: str = make.NAMESPACE) -> Obj:
         """Change an object, as somebody else than the operator."""
-        obj = copy.deepcopy(self.objects[kind, namespace, name])
+        obj = copied(self.objects[kind, namespace, name])
         change(obj)
         return self.put(obj)
 
@@ -241,7 +247,7 @@ class World:
         check_reasons({**obj, "status": wanted})
         if not statuses.is_same(obj.get("status"), wanted):
             self.writes.append(Write("status", obj["kind"], meta["name"]))
-            self.change(obj["kind"], meta["name"], lambda o: o.update(status=copy.deepcopy(wanted)))
+            self.change(obj["kind"], meta["name"], lambda o: o.update(status=copied(wanted)))
         self.events += plan.events
         self.writes += [Write("event", obj["kind"], e.reason) for e in plan.events]
 
