@@ -19,8 +19,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from hack.bench.serving.processes import descendants
+from tests.runtime.test_predictionlog_ids import FORM
 from tests.runtime.test_server_lifecycle import post, slow_version
-from tests.runtime.test_server_prediction_ids import FORM
 from tests.support import serverprocess, versions
 from tests.support.grpcclient import SERVICE, Client, Refused, request, tensor
 from tests.support.serverprocess import ServerProcess, get

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tests.runtime.test_server_prediction_ids import FORM
+from tests.runtime.test_predictionlog_ids import FORM
 from tests.support import versions
 from tests.support.asgi import Reply, call, post
 from tests.support.versions import Published
