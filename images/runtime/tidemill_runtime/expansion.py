@@ -1,4 +1,4 @@
-"""How much a compressed file may become: a megabyte of zeros is a kilobyte of gzip.
+"""Limits on the size of decompressed files: a megabyte of zeros is a kilobyte of gzip.
 
 The bound is half of the container's memory (what is parsed is held as bytes and as a table), and at most what the
 operator's setting says. Sizes that a file claims are checked first, then what it really becomes.

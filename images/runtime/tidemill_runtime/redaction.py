@@ -1,4 +1,4 @@
-"""Credential values do not leave the pod in a text: `redact` is called where texts leave, on whatever they hold.
+"""Replaces values of credentials in texts that leave the pod: logs, termination messages, errors of the server.
 
 The values are those of the mounted Secrets and of the environment, under the keys of `tidemill_contracts.storage`. A
 rotated Secret's old values stay known. Only what stands in a text as it is, or as JSON, Python or a URL write it, is

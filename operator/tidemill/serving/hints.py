@@ -1,4 +1,4 @@
-"""What works but will disappoint, as half a sentence for the message of Ready: a verdict would be too much.
+"""Hints in the message of Ready: settings that are valid but slower or smaller than they look.
 
 Pure; refuses nothing, because a limit may be an administrator's and a worker too many is slow, not wrong.
 """

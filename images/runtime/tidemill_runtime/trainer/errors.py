@@ -1,4 +1,4 @@
-"""Sorting what went wrong: whose it is, and whether another try can help.
+"""Classifies errors of a run: reason, category, and whether a retry can help.
 
 Exit 42 ends the Job at once (the same code on the same data fails again); any other code is retried.
 """
