@@ -33,7 +33,8 @@ def main() -> int:
     try:
         config = OperatorConfig.from_env()
     except ConfigError as error:
-        print(f"tidemill-operator: {error}", file=sys.stderr)  # noqa: T201 - the log is not configured yet
+        logs.configure("INFO")
+        logger.error("%s", error)
         return 2
     logs.configure(config.log_level)
     for name in unknown_settings():

@@ -14,9 +14,10 @@ from fastapi import FastAPI
 from tests.runtime.conftest import Trainer, write_secret
 from tests.support import asgi
 
+from tidemill_contracts.logs import JsonFormatter
 from tidemill_contracts.schemes import SECRET_KEYS, names, secret_keys
 from tidemill_contracts.training import DataInput, Failure, TrainingResult
-from tidemill_runtime import json_logs, redaction, termination
+from tidemill_runtime import redaction, termination
 from tidemill_runtime.batch.predictor import Predictor, Refused
 from tidemill_runtime.model import errors
 from tidemill_runtime.redaction import MARK, redact, summary
@@ -150,8 +151,8 @@ def test_the_servers_errors_log_lines_and_tracebacks_are_redacted() -> None:
         raise RuntimeError(KEY)
     except RuntimeError:
         record = logging.getLogger("x").makeRecord("x", 40, "f", 1, "%s", (KEY,), sys.exc_info())
-    line = json.loads(json_logs.JsonFormatter().format(record))
-    assert line["message"] == MARK and KEY not in line["exception"] and MARK in line["exception"]
+    line = json.loads(JsonFormatter(redact).format(record))
+    assert line["message"] == MARK and KEY not in line["error"] and MARK in line["error"]
 
 
 @pytest.mark.usefixtures("lake")

@@ -182,6 +182,9 @@ def test_sampled_requests_have_a_line(numbers: Published, tmp_path: Path) -> Non
     assert 0 < first.pop("seconds") < 10
     assert first.pop("bytes_out") > 50
     assert first == {
+        "level": "info",
+        "logger": "tidemill.access",
+        "message": "request",
         "id": prediction,
         "method": "POST",
         "path": INFER,

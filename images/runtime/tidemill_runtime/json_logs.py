@@ -1,34 +1,41 @@
-"""JSON lines on standard error, one an event; requests are not logged (metrics count them)."""
+"""JSON lines of the data plane's processes, without credentials; requests are not logged here (metrics count them)."""
 
-import json
+import contextlib
 import logging
 import sys
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from typing import TextIO
 
+from tidemill_contracts.logs import JsonFormatter
 from tidemill_runtime.redaction import redact
-
-
-class JsonFormatter(logging.Formatter):
-    """Formats a record as one JSON object: time, level, logger, message, and the traceback if there is one."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        entry = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": redact(record.getMessage()),
-        }
-        if record.exc_info:
-            entry["exception"] = redact(self.formatException(record.exc_info))
-        return json.dumps(entry, ensure_ascii=False)
 
 
 def configure() -> None:
     """Send records of level INFO and above to standard error, uvicorn's from WARNING."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[_handler(sys.stderr)], force=True)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     access = logging.getLogger("uvicorn.access")
     access.handlers, access.propagate = [], False
+
+
+@contextlib.contextmanager
+def beside_other_code() -> Iterator[None]:
+    """Send our own records of level INFO and above to standard output meanwhile, and leave those of other code alone.
+
+    In a training pod the root logger belongs to the training code.
+    """
+    ours = logging.getLogger("tidemill_runtime")
+    before = ours.handlers, ours.level, ours.propagate
+    ours.handlers, ours.propagate = [_handler(sys.stdout)], False
+    ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        ours.handlers, ours.propagate = before[0], before[2]
+        ours.setLevel(before[1])
+
+
+def _handler(stream: TextIO) -> logging.Handler:
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter(redact))
+    return handler

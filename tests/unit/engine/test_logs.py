@@ -1,4 +1,4 @@
-"""One JSON object a line, with what was given by `extra`, and the libraries' chatter left out."""
+"""One JSON object a line, with what was given by `extra` and no credentials, and the libraries' chatter left out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tidemill.engine.logs import JsonFormatter, configure
+from tidemill.engine.logs import configure
+from tidemill_contracts.logs import KEYS, JsonFormatter
 
 
 def line(**fields: object) -> dict[str, object]:
@@ -23,10 +24,10 @@ def line(**fields: object) -> dict[str, object]:
 
 def test_what_is_no_scalar_is_shown_as_text() -> None:
     assert line(count=3, share=0.5, ok=True, key=("a", 1)) == {
-        "ts": "1970-01-01T00:00:00.500+00:00",
+        "time": "1970-01-01T00:00:00.500Z",
         "level": "warning",
         "logger": "n",
-        "msg": "größer",
+        "message": "größer",
         "count": 3,
         "share": 0.5,
         "ok": True,
@@ -35,7 +36,21 @@ def test_what_is_no_scalar_is_shown_as_text() -> None:
 
 
 def test_fields_of_the_framework_are_left_out() -> None:
-    assert line(_own=1, k8s_ref={}, settings_x=1).keys() == {"ts", "level", "logger", "msg"}
+    assert tuple(line(_own=1, k8s_ref={}, settings_x=1)) == KEYS
+
+
+def test_no_field_takes_the_place_of_a_key() -> None:
+    assert line(time="never", logger=7, error="none") == line()
+
+
+def test_every_text_of_a_line_is_redacted() -> None:
+    try:
+        raise ValueError("secret")
+    except ValueError:
+        record = logging.makeLogRecord({"msg": "a %s", "args": ("secret",), "exc_info": sys.exc_info(), "of": "secret"})
+    found = JsonFormatter(lambda text: text.replace("secret", "***")).format(record)
+    assert (json.loads(found)["message"], json.loads(found)["of"]) == ("a ***", "***")
+    assert "ValueError: ***" in json.loads(found)["error"]
 
 
 @pytest.fixture
@@ -59,6 +74,6 @@ def test_everything_goes_to_standard_error_as_json(
     configure(level)
     assert len(logging.getLogger().handlers) == 1
     logging.getLogger("tidemill.x").error("told")
-    assert json.loads(written.getvalue())["msg"] == "told"
+    assert json.loads(written.getvalue())["message"] == "told"
     assert logging.getLogger().level == logging.getLevelName(level)
     assert [logging.getLogger(name).level for name in ("aiohttp", "asyncio")] == [noisy, noisy]

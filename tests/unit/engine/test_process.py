@@ -16,8 +16,8 @@ from tidemill.app import Operator, Slices
 from tidemill.config import ConfigError, OperatorConfig, unknown_settings
 from tidemill.core.plan import Key, Plan
 from tidemill.engine.health import Heartbeats
-from tidemill.engine.logs import JsonFormatter
 from tidemill.kube.access import Access
+from tidemill_contracts.logs import JsonFormatter
 
 
 def test_settings_are_read_and_typed() -> None:
@@ -112,8 +112,8 @@ def test_log_lines_are_json_with_the_objects_key() -> None:
     except ValueError:
         record.exc_info = sys.exc_info()
     line = json.loads(JsonFormatter().format(record))
-    assert (line["level"], line["msg"], line["object"]) == ("info", "did it", "K/ns/a")
-    assert "ValueError: boom" in line["exception"]
+    assert (line["level"], line["message"], line["object"]) == ("info", "did it", "K/ns/a")
+    assert "ValueError: boom" in line["error"]
 
 
 def test_liveness_names_the_watch_that_is_silent() -> None:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from tests.e2e import conftest, test_deletion
 
-from tidemill.engine.logs import JsonFormatter
+from tidemill_contracts.logs import JsonFormatter
 
 DEPLOYMENT = Path(__file__).resolve().parents[3] / "manifests" / "base" / "deployment.yaml"
 
@@ -43,7 +43,7 @@ class Cluster:
 
     def logs(self, target: str, *options: str) -> str:
         assert (target, options[0]) == ("pod/operator-0", "--tail=-1")
-        return f"{json.dumps({'msg': 'started'})}\n{self.line}\n"
+        return f"{json.dumps({'message': 'started'})}\n{self.line}\n"
 
 
 def has(monkeypatch: pytest.MonkeyPatch, pods: int, line: str = "") -> None:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
 from tidemill_contracts.monitoring import MonitorConfig
 from tidemill_contracts.ports import PORTS
-from tidemill_runtime import configuration
+from tidemill_runtime import configuration, json_logs
 from tidemill_runtime.monitor.app import Doors, describe
 from tidemill_runtime.monitor.connection import Gate, MonitorConnection
 from tidemill_runtime.monitor.service import Monitor
@@ -29,7 +29,7 @@ _BACKLOG = 2048
 
 def main(environment: Mapping[str, str]) -> int:
     """Serve until SIGTERM; return 2 when the configuration is missing or wrong, 3 when the monitor cannot start."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    json_logs.configure()
     try:
         config = MonitorConfig.from_json(configuration.read(MONITOR_CONFIG_ENV, environment) or "")
     except ValueError as error:
@@ -42,7 +42,14 @@ def main(environment: Mapping[str, str]) -> int:
         application = Doors(Monitor(config), None, ports)
         connection = MonitorConnection.of(Gate())
         server = uvicorn.Server(
-            uvicorn.Config(application, http=connection, ws="none", access_log=False, timeout_graceful_shutdown=10)
+            uvicorn.Config(
+                application,
+                http=connection,
+                ws="none",
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=10,
+            )
         )
         server.run(list(sockets.values()))
     return 0 if server.started else 3

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import traceback
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -17,25 +16,25 @@ from tidemill_contracts.training import (
     TrainerConfig,
     TrainingResult,
 )
-from tidemill_runtime import configuration, redaction
+from tidemill_runtime import configuration, json_logs, redaction
 from tidemill_runtime.trainer import errors
 from tidemill_runtime.trainer.report import message, shutdown
 
 if TYPE_CHECKING:
     from tidemill_runtime.trainer.run.data_phase import Progress
 
-log = logging.getLogger("tidemill.trainer")
+log = logging.getLogger(__name__)
 
 
 def train() -> int:
     """Run one training run and return the exit code."""
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a program's lines are forwarded as they come
-    with redaction.streams():
+    with redaction.streams(), json_logs.beside_other_code():
         return _train()
 
 
 def _train() -> int:
-    _start()
+    shutdown.install()
     try:
         config = TrainerConfig.from_json(configuration.read(CONFIG_ENV) or "{}")
         if (config.code.entrypoint is None) == (config.code.command is None):
@@ -53,9 +52,7 @@ def _train() -> int:
         result = function.run(config, progress)
     except Exception as error:
         failure, code = errors.classify(error)
-        if failure.reason == "InternalError":
-            traceback.print_exc()
-        return _fail(failure, code, progress)
+        return _fail(failure, code, progress, error if failure.reason == "InternalError" else None)
     message.write(result)
     log.info("succeeded: %s", result.digest)
     return 0
@@ -63,12 +60,12 @@ def _train() -> int:
 
 def probe() -> int:
     """Resolve the inputs' revisions; return 0 even where inputs have errors, the result names them."""
-    with redaction.streams():
+    with redaction.streams(), json_logs.beside_other_code():
         return _probe()
 
 
 def _probe() -> int:
-    _start()
+    shutdown.install()
     try:
         config = ProbeConfig.from_json(configuration.read(PROBE_ENV) or "{}")
     except ValueError as error:
@@ -80,17 +77,8 @@ def _probe() -> int:
     return 0
 
 
-def _start() -> None:
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log.handlers = [handler]
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    shutdown.install()
-
-
-def _fail(failure: Failure, code: int, progress: "Progress | None" = None) -> int:
-    log.error("failed: %s, %s: %s", failure.category, failure.reason, failure.message)
+def _fail(failure: Failure, code: int, progress: "Progress | None" = None, traced: Exception | None = None) -> int:
+    log.error("failed: %s, %s: %s", failure.category, failure.reason, failure.message, exc_info=traced)
     message.write(
         TrainingResult(
             outcome="Failed",

@@ -7,7 +7,7 @@ from tidemill_runtime.datasets import sources
 from tidemill_runtime.datasets.errors import DataError
 from tidemill_runtime.storage.base import StorageError
 
-log = logging.getLogger("tidemill.trainer")
+log = logging.getLogger(__name__)
 
 
 def probe(config: ProbeConfig) -> ProbeResult:

@@ -11,11 +11,11 @@ import os
 import random
 import select
 from collections import deque
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
+from tidemill_contracts import logs
 from tidemill_runtime.server.telemetry.metrics import Cell
 
 INTERVAL_SECONDS = 0.5
@@ -23,6 +23,7 @@ MAX_WAITING = 10_000  # lines
 _LINE_BYTES = 2048  # no line is longer: ids and routes are bounded, and a character takes six bytes at most
 _PATIENCE_SECONDS = 1.0  # with a reader that has not taken what was written before
 _WHOLE_BYTES = 4096  # as much as a pipe takes from one process without a line of another in between
+_LOGGER = "tidemill.access"
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +34,7 @@ class AccessLog:
         self._ratio = ratio
         self._dropped = dropped
         self._descriptor = descriptor
-        self._waiting: deque[tuple[float, dict[str, Any]]] = deque(maxlen=MAX_WAITING)  # a thread takes
+        self._waiting: deque[tuple[float, int, dict[str, Any]]] = deque(maxlen=MAX_WAITING)  # a thread takes
         self._writing: asyncio.Task[None] | None = None
 
     def record(self, ended: float, status: int, fields: dict[str, Any]) -> None:
@@ -42,7 +43,7 @@ class AccessLog:
             return
         if len(self._waiting) == MAX_WAITING:
             self._dropped.inc()
-        self._waiting.append((ended, fields))
+        self._waiting.append((ended, status, fields))
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -76,7 +77,7 @@ class AccessLog:
             _log.warning("the access log cannot be written: %s", error)
 
 
-def _line(ended: float, fields: dict[str, Any]) -> bytes:
-    when = datetime.fromtimestamp(ended, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    present = {name: value for name, value in fields.items() if value is not None}
-    return orjson.dumps({"time": when, **present}, option=orjson.OPT_APPEND_NEWLINE)
+def _line(ended: float, status: int, fields: dict[str, Any]) -> bytes:
+    line = logs.common(ended, "error" if status >= 500 else "info", _LOGGER, "request")
+    line.update((name, value) for name, value in fields.items() if value is not None)
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

@@ -23,7 +23,7 @@ from tidemill_runtime.datasets import expectations, sources, tables
 from tidemill_runtime.datasets.errors import DataError
 from tidemill_runtime.trainer.run import holdout_split
 
-log = logging.getLogger("tidemill.trainer")
+log = logging.getLogger(__name__)
 
 
 @dataclass

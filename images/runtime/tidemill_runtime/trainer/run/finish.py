@@ -12,7 +12,7 @@ from tidemill_runtime.trainer.package.version import Package
 from tidemill_runtime.trainer.run import champion
 from tidemill_runtime.trainer.run.data_phase import Progress
 
-log = logging.getLogger("tidemill.trainer")
+log = logging.getLogger(__name__)
 
 
 def judge_and_publish(config: TrainerConfig, judged: Candidate, root: Path, progress: Progress) -> TrainingResult:

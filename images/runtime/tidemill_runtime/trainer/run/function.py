@@ -24,7 +24,7 @@ from tidemill_runtime.trainer.run.finish import judge_and_publish
 from tidemill_runtime.trainer.usercode import function, parameters
 from tidemill_runtime.trainer.usercode.function import UserCode
 
-log = logging.getLogger("tidemill.trainer")
+log = logging.getLogger(__name__)
 
 
 def run(config: TrainerConfig, progress: Progress) -> TrainingResult:
