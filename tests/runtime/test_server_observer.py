@@ -3,12 +3,16 @@
 import http.client
 import json
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from tests.support import grpcclient, otlp, serverprocess, versions
 from tests.support.closedloop import BODY, INFER
 from tests.support.serverprocess import ServerProcess, get
@@ -16,7 +20,7 @@ from tests.support.versions import Published
 
 from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.server.protocol.ids import MAX_ID
-from tidemill_runtime.server.telemetry import access_log, observer
+from tidemill_runtime.server.telemetry import access_log, observer, tracing
 from tidemill_runtime.server.telemetry.access_log import AccessLog
 from tidemill_runtime.server.telemetry.exposition import Page
 from tidemill_runtime.server.telemetry.metrics import Telemetry
@@ -159,6 +163,56 @@ def test_no_endpoint_no_traces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OTEL_TRACES_EXPORTER")
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     assert not observer.is_tracing()
+
+
+class Stuck(SpanExporter):
+    """A collector that does not answer until it is let go."""
+
+    def __init__(self) -> None:
+        self.taken, self.let_go = 0, threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.taken += len(spans)
+        self.let_go.wait(20)
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        pass
+
+
+def test_spans_for_a_collector_that_does_not_answer_are_bounded_and_counted_and_the_end_is_not_delayed() -> None:
+    telemetry, collector = Telemetry(CONFIG), Stuck()
+    tracer = tracing.Tracer(CONFIG, telemetry.traces_dropped, collector)
+
+    def end_requests(count: int) -> None:
+        for _ in range(count):
+            assert tracer.request({}, "POST /x", 0, 1, {})
+
+    def dropped() -> float:
+        return float(telemetry.traces_dropped._cells[telemetry.traces_dropped._column])
+
+    try:
+        end_requests(tracing.MAX_BATCH)
+        until(lambda: collector.taken == tracing.MAX_BATCH)
+        end_requests(tracing.MAX_WAITING)
+        assert dropped() == 0
+        end_requests(7)
+        assert dropped() == 7
+        started = time.monotonic()
+        tracer.close(0.2)
+        assert time.monotonic() - started < 5
+        assert dropped() == 7 + tracing.MAX_WAITING
+    finally:
+        collector.let_go.set()
+
+
+def test_an_exporter_that_raises_costs_spans_only() -> None:
+    telemetry, broken = Telemetry(CONFIG), Mock(spec=SpanExporter)
+    broken.export.side_effect = RuntimeError("boom")
+    tracer = tracing.Tracer(CONFIG, telemetry.traces_dropped, broken)
+    assert tracer.request({}, "POST /x", 0, 1, {})
+    tracer.close(20)
+    assert telemetry.traces_dropped._cells[telemetry.traces_dropped._column] == 1
 
 
 def lines(server: ServerProcess) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces: one server span a request, made after the answer, sent over OTLP/HTTP from a thread.
+"""OpenTelemetry traces: one server span a request, made after the answer, sent over OTLP/HTTP by the SDK's thread.
 
 Off unless an endpoint is configured by OpenTelemetry's own variables; nothing of it is imported then. The trace
 of a caller is continued (W3C Trace Context) and its decision to sample respected; samplers, headers, timeouts and
@@ -9,18 +9,14 @@ counted.
 import logging
 import os
 import threading
-from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from tidemill_contracts.inference import ServerConfig
@@ -33,43 +29,22 @@ Attributes = Mapping[str, str | int | float]
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Finished:
-    """A sampled request."""
-
-    name: str
-    context: Context
-    trace_id: int
-    started_ns: int
-    ended_ns: int
-    is_error: bool
-    attributes: Attributes
-
-
 class Tracer:
     """Takes finished requests. `request` belongs to one thread, the event loop's; made in the process that serves."""
 
     def __init__(self, config: ServerConfig, dropped: Cell, exporter: SpanExporter | None = None) -> None:
-        standard = TracerProvider(resource=_resource(config), shutdown_on_exit=False)
-        self._sampler = standard.sampler  # OTEL_TRACES_SAMPLER decides
-        self._propagator = TraceContextTextMapPropagator()
-        self._random = RandomIdGenerator()
-        self._ids = _GivenIds()
-        self._made = _Collector()
-        provider = TracerProvider(
-            sampler=ALWAYS_ON, resource=standard.resource, id_generator=self._ids, shutdown_on_exit=False
-        )  # what it is given is sampled already
-        provider.add_span_processor(self._made)
-        self._tracer = provider.get_tracer("tidemill_runtime.server")
-        self._dropped = dropped
-        self._counting = threading.Lock()
-        self._waiting: deque[_Finished] = deque(maxlen=MAX_WAITING)  # one side appends, the other takes
-        self._exporter = exporter
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # one line says that a collector is away
-        self._was_away = False
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
-        self._thread.start()
+        self._exporter = _CountingExporter(dropped, exporter)
+        self._processor = BatchSpanProcessor(
+            self._exporter,
+            max_queue_size=MAX_WAITING,
+            schedule_delay_millis=INTERVAL_SECONDS * 1000,
+            max_export_batch_size=MAX_BATCH,
+        )
+        provider = TracerProvider(resource=_resource(config), shutdown_on_exit=False)  # OTEL_TRACES_SAMPLER decides
+        provider.add_span_processor(self._processor)
+        self._tracer = provider.get_tracer("tidemill_runtime.server")
+        self._propagator = TraceContextTextMapPropagator()
 
     def request(
         self,
@@ -86,95 +61,89 @@ class Tracer:
         Returns the id of its trace when it is sampled. Times are nanoseconds since the epoch.
         """
         context = self._propagator.extract(headers) if headers else Context()
-        caller = trace.get_current_span(context).get_span_context()
-        trace_id = caller.trace_id if caller.is_valid else self._random.generate_trace_id()
-        decision = self._sampler.should_sample(context, trace_id, name, trace.SpanKind.SERVER, dict(attributes))
-        if decision.decision is not Decision.RECORD_AND_SAMPLE:
+        span = self._tracer.start_span(
+            name, context, kind=trace.SpanKind.SERVER, attributes=attributes, start_time=started_ns
+        )
+        found = span.get_span_context()
+        if not found.trace_flags.sampled:
             return None
-        if len(self._waiting) == MAX_WAITING:
-            self._count_dropped(1)
-        self._waiting.append(_Finished(name, context, trace_id, started_ns, ended_ns, is_error, attributes))
-        return f"{trace_id:032x}"
+        if is_error:
+            span.set_status(trace.StatusCode.ERROR)
+        self._exporter.expect()
+        span.end(ended_ns)
+        return f"{found.trace_id:032x}"
 
     def close(self, timeout_seconds: float) -> None:
         """Send what is left, as far as that can be done in time."""
-        self._ending.set()
-        self._thread.join(timeout_seconds)
-        if self._waiting:
-            _log.warning("%d spans were not sent", len(self._waiting))
-            self._count_dropped(len(self._waiting))
+        # BatchSpanProcessor.shutdown takes no timeout: it may wait for half a minute.
+        closing = threading.Thread(target=self._processor.shutdown, name="traces-end", daemon=True)
+        closing.start()
+        closing.join(timeout_seconds)
+        self._exporter.give_up()
 
-    def _count_dropped(self, spans: int) -> None:
-        with self._counting:
-            self._dropped.inc(spans)
 
-    def _run(self) -> None:
-        is_over = False
-        while not is_over:
-            is_over = self._ending.wait(INTERVAL_SECONDS)
-            try:
-                while self._waiting:
-                    self._send()
-            except Exception:  # a fault here must cost spans, never predictions
-                _log.exception("spans were lost")
+class _CountingExporter(SpanExporter):
+    """Sends spans over OTLP and counts the lost ones: BatchSpanProcessor does not say how many it drops."""
 
-    def _send(self) -> None:
-        spans = [self._span(self._waiting.popleft()) for _ in range(min(MAX_BATCH, len(self._waiting)))]
-        if self._exporter is None:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    def __init__(self, dropped: Cell, exporter: SpanExporter | None) -> None:
+        self._dropped = dropped
+        self._counting = threading.Lock()
+        self._exporter = exporter
+        self._was_away = False
+        self._expected = 0  # spans for the queue; written by the event loop
+        self._overflowed = 0  # of these, displaced by later ones
+        self._taken = 0  # of these, out of the queue; written by the thread that sends
 
-            self._exporter = OTLPSpanExporter()
-        is_away = self._exporter.export(spans) is not SpanExportResult.SUCCESS
+    def expect(self) -> None:
+        """Note that a span is about to enter the queue; when that is full, its oldest span makes room.
+
+        A batch that just left the queue and has not reached `export` still counts as waiting, so that a few more may
+        be counted than are lost.
+        """
+        if self._waiting() >= MAX_WAITING:
+            self._overflowed += 1
+            self._drop(1)
+        self._expected += 1
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send spans; those that the collector does not take are dropped."""
+        self._taken += len(spans)
+        try:
+            if self._exporter is None:
+                from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+                self._exporter = OTLPSpanExporter()
+            result = self._exporter.export(spans)
+        except Exception:  # a fault here must cost spans, never predictions
+            _log.exception("spans were lost")
+            self._drop(len(spans))
+            return SpanExportResult.FAILURE
+        is_away = result is not SpanExportResult.SUCCESS
         if is_away:
-            self._count_dropped(len(spans))
+            self._drop(len(spans))
         if is_away and not self._was_away:
             _log.warning("spans are dropped: the collector of traces does not take them")
         self._was_away = is_away
+        return result
 
-    def _span(self, finished: _Finished) -> ReadableSpan:
-        self._ids.trace_id = finished.trace_id
-        span = self._tracer.start_span(
-            finished.name,
-            finished.context,
-            kind=trace.SpanKind.SERVER,
-            attributes=finished.attributes,
-            start_time=finished.started_ns,
-        )
-        if finished.is_error:
-            span.set_status(trace.StatusCode.ERROR)
-        span.end(finished.ended_ns)
-        return self._made.take()
+    def shutdown(self) -> None:
+        """End a wait of the exporter for its next attempt."""
+        if self._exporter is not None:
+            self._exporter.shutdown()
 
+    def give_up(self) -> None:
+        """Count what still waits as dropped."""
+        left = self._waiting()
+        if left > 0:
+            _log.warning("%d spans were not sent", left)
+            self._drop(left)
 
-class _GivenIds(IdGenerator):
-    """The trace id that the sampler has decided on; random ids for spans."""
+    def _waiting(self) -> int:
+        return self._expected - self._overflowed - self._taken
 
-    trace_id = 0
-
-    def __init__(self) -> None:
-        self._random = RandomIdGenerator()
-
-    def generate_span_id(self) -> int:
-        return self._random.generate_span_id()
-
-    def generate_trace_id(self) -> int:
-        return self.trace_id
-
-
-class _Collector(SpanProcessor):
-    """Keeps the span that just ended."""
-
-    def __init__(self) -> None:
-        self._ended: list[ReadableSpan] = []
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        pass
-
-    def on_end(self, span: ReadableSpan) -> None:
-        self._ended.append(span)
-
-    def take(self) -> ReadableSpan:
-        return self._ended.pop()
+    def _drop(self, spans: int) -> None:
+        with self._counting:
+            self._dropped.inc(spans)
 
 
 def _resource(config: ServerConfig) -> Resource:
