@@ -60,8 +60,15 @@ def test_options_that_are_not_implemented_are_refused_and_not_ignored(estimator:
     rows, target = load_wine(return_X_y=True)
     fitted = estimator.fit(rows, target)
     types = [("X", DoubleTensorType([None, rows.shape[1]]))]
-    with tree_ensembles.exact_trees(), pytest.raises(nodes.NoExactFormError, match=next(iter(options)).split("_")[0]):
-        convert_sklearn(fitted, initial_types=types, options={id(fitted): options}, target_opset=18)
+    ours = tree_ensembles.converters()
+    with pytest.raises(nodes.NoExactFormError, match=next(iter(options)).split("_")[0]):
+        convert_sklearn(
+            fitted,
+            initial_types=types,
+            options={id(fitted): options},
+            target_opset=18,
+            custom_conversion_functions=ours,
+        )
 
 
 def test_thresholds_are_rounded_where_the_values_are() -> None:

@@ -241,14 +241,29 @@ def test_a_difference_is_still_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "differ" in found.report.reason
 
 
-def test_the_converters_of_others_are_left_as_they_were() -> None:
+def test_the_converters_of_others_are_left_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours are given with one call: nothing is registered for the process, also not meanwhile."""
     from skl2onnx.common import _registration
 
-    before = dict(_registration._converter_pool)
-    with pytest.raises(ZeroDivisionError), tree_ensembles.exact_trees():
-        assert _registration._converter_pool != before
+    def converter(*_: Any) -> None:
+        assert _registration._converter_pool == before
         raise ZeroDivisionError
-    assert _registration._converter_pool == before
+
+    before = dict(_registration._converter_pool)
+    training, held_out, target = parts("breast-cancer", 0)
+    model = inspection.inspect(RandomForestClassifier(2, random_state=0).fit(training, target), held_out, CODE)
+    monkeypatch.setattr(tree_ensembles, "converters", lambda exact: {RandomForestClassifier: converter})
+    with pytest.raises(ZeroDivisionError):
+        convert._convert(model, held_out, convert._Plan(by_column=False, precision=convert.Precision.TREES))
+
+
+def test_histogram_boosting_has_a_form_in_single_precision_too() -> None:
+    """As part of a model that others of ours cannot write; skl2onnx's own converter of it fails."""
+    training, held_out, target = parts("breast-cancer", 0)
+    fitted = HistGradientBoostingClassifier(max_iter=5, random_state=0).fit(training, target)
+    model = inspection.inspect(fitted, held_out, CODE)
+    content = convert._convert(model, held_out, convert._Plan(by_column=False, precision=convert.Precision.SINGLE))
+    assert graphs.compared(model, held_out, content).passed
 
 
 def test_a_forest_is_served_from_onnx_and_takes_every_number_type(trainer: Trainer) -> None:

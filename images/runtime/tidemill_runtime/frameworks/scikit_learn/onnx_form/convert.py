@@ -6,9 +6,7 @@ an answer: for trees, which compare, and for models that fail the check in singl
 ONNX is optional: nothing here fails a run.
 """
 
-import contextlib
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -106,16 +104,17 @@ def _convert(model: FittedModel, rows: pd.DataFrame, plan: "_Plan") -> bytes:
         ]
     else:
         types = [(MATRIX_INPUT, number([None, len(model.columns)]))]
-    trees = tree_ensembles.exact_trees() if plan.precision >= Precision.TREES else contextlib.nullcontext()
+    ours = tree_ensembles.converters(exact=plan.precision >= Precision.TREES) | steps.converters()
     plain = {id(model.estimator): {"zipmap": False}} if model.task == "classification" else None
-    with warnings.catch_warnings(), _integer_flags(), trees, steps.exact_steps():
+    settings = {
+        "name": "tidemill", "initial_types": types, "target_opset": _OPSET, "custom_conversion_functions": ours
+    }  # fmt: skip
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            graph = convert_sklearn(
-                model.estimator, name="tidemill", initial_types=types, options=plain, target_opset=_OPSET
-            )
+            graph = convert_sklearn(model.estimator, options=plain, **settings)
         except NameError:  # what skl2onnx raises for an option that a converter has not, as some without probabilities
-            graph = convert_sklearn(model.estimator, name="tidemill", initial_types=types, target_opset=_OPSET)
+            graph = convert_sklearn(model.estimator, **settings)
     wanted = list(model.outputs(rows.head(1)))
     if len(wanted) > 1 and wanted[1] == f"{PROBABILITIES}_0":
         _split_targets(graph.graph, len(wanted) - 1)
@@ -127,23 +126,6 @@ def _convert(model: FittedModel, rows: pd.DataFrame, plan: "_Plan") -> bytes:
         graph.opset_import.add(domain=domain, version=version)
     content: bytes = graph.SerializeToString(deterministic=True)
     return content
-
-
-@contextlib.contextmanager
-def _integer_flags() -> Iterator[None]:
-    """Let histogram gradient boosting convert: skl2onnx 1.20 writes a boolean where ONNX takes an integer."""
-    from skl2onnx.common import tree_ensemble
-
-    original = tree_ensemble.add_node
-
-    def add_node(*args: Any, nodes_missing_value_tracks_true: Any = 0, **kwargs: Any) -> Any:
-        return original(*args, nodes_missing_value_tracks_true=int(nodes_missing_value_tracks_true), **kwargs)
-
-    tree_ensemble.add_node = add_node
-    try:
-        yield
-    finally:
-        tree_ensemble.add_node = original
 
 
 def _split_targets(graph: Any, targets: int) -> None:

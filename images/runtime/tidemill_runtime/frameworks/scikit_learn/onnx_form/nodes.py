@@ -1,11 +1,14 @@
 """What converters of ours share: nodes of a graph that skl2onnx builds, added for one estimator."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tidemill_runtime.model.frame import Array
+
+Converter = Callable[[Any, Any, Any], None]
+"""What skl2onnx calls for one estimator: with scope, operator and container."""
 
 
 class NoExactFormError(Exception):

@@ -5,32 +5,40 @@ category, a time stamp falls on the wrong side of a threshold, 2.5 is taken for 
 converters take the place of skl2onnx's; everything else is left to those.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tidemill_runtime.frameworks.scikit_learn.estimators import parts
-from tidemill_runtime.frameworks.scikit_learn.onnx_form.nodes import Graph, NoExactFormError, double, integer
+from tidemill_runtime.frameworks.scikit_learn.onnx_form.nodes import Converter, Graph, NoExactFormError, double, integer
 from tidemill_runtime.model.frame import Array
 
 
-@contextlib.contextmanager
-def exact_steps() -> Iterator[None]:
-    """Let skl2onnx convert transformers of doubles by this module; for the whole process, as `exact_trees`."""
-    from skl2onnx.common import _registration
+def converters() -> dict[type, Converter]:
+    """Return this module's converters by class, for skl2onnx's `custom_conversion_functions`."""
+    from skl2onnx.operator_converters import (
+        binariser,
+        imputer_op,
+        one_hot_encoder,
+        ordinal_encoder,
+        polynomial_features,
+    )
+    from sklearn import impute, preprocessing
 
-    pool = _registration._converter_pool
-    originals = {f"Sklearn{name}": pool[f"Sklearn{name}"] for name in _CONVERTERS}
-    for name, (is_ours, converter) in _CONVERTERS.items():
-        original = originals[f"Sklearn{name}"]
-        convert = _chosen(is_ours, converter, original)
-        pool[f"Sklearn{name}"] = _registration.RegisteredConverter(convert, original.get_allowed_options())
-    try:
-        yield
-    finally:
-        pool.update(originals)
+    return {
+        preprocessing.Binarizer: _chosen(_always, _binarizer, binariser.convert_sklearn_binarizer),
+        preprocessing.OneHotEncoder: _chosen(
+            _one_hot_is_ours, _one_hot, one_hot_encoder.convert_sklearn_one_hot_encoder
+        ),
+        preprocessing.OrdinalEncoder: _chosen(
+            _knows_numbers, _ordinal, ordinal_encoder.convert_sklearn_ordinal_encoder
+        ),
+        preprocessing.PolynomialFeatures: _chosen(
+            _always, _polynomial, polynomial_features.convert_sklearn_polynomial_features
+        ),
+        impute.SimpleImputer: _chosen(_imputes_doubles, _imputer, imputer_op.convert_sklearn_imputer),
+    }
 
 
 def holds_categories(estimator: Any) -> bool:
@@ -41,7 +49,7 @@ def holds_categories(estimator: Any) -> bool:
         return all(np.array_equal(v, v.astype(np.float32).astype(np.float64), equal_nan=True) for v in numbers)
 
 
-def _chosen(is_ours: Callable[[Any], bool], converter: Callable[[Graph], None], original: Any) -> Any:
+def _chosen(is_ours: Callable[[Any], bool], converter: Callable[[Graph], None], original: Converter) -> Converter:
     """Return a converter: ours where all inputs are doubles and it knows the estimator's settings."""
 
     def convert(scope: Any, operator: Any, container: Any) -> None:
@@ -205,12 +213,3 @@ def _ordinal(graph: Graph) -> None:
         number = _number(graph, column, known, refuses=model.handle_unknown == "error")
         found.append(graph.node("Gather", [table, number], axis=0))
     graph.result(graph.node("Concat", found, axis=1), 0)
-
-
-_CONVERTERS: dict[str, tuple[Callable[[Any], bool], Callable[[Graph], None]]] = {
-    "Binarizer": (_always, _binarizer),
-    "OneHotEncoder": (_one_hot_is_ours, _one_hot),
-    "OrdinalEncoder": (_knows_numbers, _ordinal),
-    "PolynomialFeatures": (_always, _polynomial),
-    "SimpleImputer": (_imputes_doubles, _imputer),
-}

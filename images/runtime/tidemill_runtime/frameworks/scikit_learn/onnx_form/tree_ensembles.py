@@ -9,8 +9,7 @@ and missing values go where they went at training.
 This module knows nodes and leaves only; which graphs are published is decided by the parity check in `convert`.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from tidemill_runtime.frameworks.scikit_learn.estimators import parts
 from tidemill_runtime.frameworks.scikit_learn.onnx_form.nodes import (
+    Converter,
     Graph,
     NoExactFormError,
     NoFormError,
@@ -51,20 +51,16 @@ def has_trees(estimator: Any) -> bool:
     return any(kind.__module__.startswith("sklearn.") and kind.__name__ in _CONVERTERS for kind in inside)
 
 
-@contextlib.contextmanager
-def exact_trees() -> Iterator[None]:
-    """Let skl2onnx convert trees by this module. It is registered for the whole process; not for several threads."""
-    from skl2onnx.common import _registration
+def converters(*, exact: bool = True) -> dict[type, Converter]:
+    """Return this module's converters by class, for skl2onnx's `custom_conversion_functions`.
 
-    pool = _registration._converter_pool
-    originals = {f"Sklearn{name}": pool[f"Sklearn{name}"] for name in _CONVERTERS}
-    for name, converter in _CONVERTERS.items():
-        options = originals[f"Sklearn{name}"].get_allowed_options()
-        pool[f"Sklearn{name}"] = _registration.RegisteredConverter(_with_graph(converter), options)
-    try:
-        yield
-    finally:
-        pool.update(originals)
+    Without `exact` only those of histogram boosting, which skl2onnx 1.20 cannot convert at all: it writes a boolean
+    where ONNX takes an integer.
+    """
+    from sklearn import ensemble, tree
+
+    found = {getattr(tree if hasattr(tree, name) else ensemble, name): own for name, own in _CONVERTERS.items()}
+    return {kind: _with_graph(own) for kind, own in found.items() if exact or kind.__name__.startswith("Hist")}
 
 
 def doubles(thresholds: Array) -> Array:
@@ -277,7 +273,7 @@ def _attributes(trees: list[Tree], part: str) -> dict[str, Any]:
     return {name: tensor(all_) if name.endswith("tensor") else all_.tolist() for name, all_ in joined.items()}
 
 
-def _with_graph(converter: Callable[[Graph], None]) -> Callable[[Any, Any, Any], None]:
+def _with_graph(converter: Callable[[Graph], None]) -> Converter:
     return lambda scope, operator, container: converter(Graph(scope, operator, container))
 
 
