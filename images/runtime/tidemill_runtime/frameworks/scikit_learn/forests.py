@@ -1,4 +1,4 @@
-"""Forests evaluated tree by tree: `predict_proba` and `predict` of scikit-learn's forests without their thread pool.
+"""Forests evaluated tree by tree, without their thread pool: 0.5 instead of 4.7 ms for 100 trees (decision 114).
 
 scikit-learn hands each tree to joblib as a task of its own, with its own configuration and warning filters, even on
 one thread: 45 µs for a tree that answers in 4, and filters that two threads change under each other. Checks of the

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: uvicorn's, with a short way for inference.
+"""One HTTP/1.1 connection: uvicorn's, with a short way for inference that saves 35 µs a request (decision 135).
 
 A POST on an inference path is collected, answered and written in the parser's own callbacks, without an
 ASGI cycle, a task or a timer; a model that is not quick is awaited in a task. Everything else, pipelined
