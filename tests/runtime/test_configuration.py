@@ -84,9 +84,9 @@ def test_a_changed_configuration_ends_a_run_for_good(
     assert "somebody changed the ConfigMap behind it" in trained.failure.message
 
 
-def test_a_monitor_refuses_a_changed_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_monitor_refuses_a_changed_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "config.json"
     path.write_text("{}")
     environment = {"TIDEMILL_MONITOR_CONFIG_FILE": str(path), "TIDEMILL_MONITOR_CONFIG_DIGEST": "sha256:other"}
     assert monitor(environment) == 2
-    assert "somebody changed the ConfigMap behind it" in caplog.text
+    assert "somebody changed the ConfigMap behind it" in capsys.readouterr().err
