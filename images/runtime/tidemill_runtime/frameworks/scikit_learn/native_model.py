@@ -18,7 +18,6 @@ from tidemill_runtime.frameworks.estimator_methods import named, output_methods
 from tidemill_runtime.frameworks.scikit_learn import forests, skops_archives
 from tidemill_runtime.frameworks.scikit_learn.estimators import parts, refused_categories
 from tidemill_runtime.model.errors import BadRequestError, StartError
-from tidemill_runtime.model.float_errors import quiet
 from tidemill_runtime.model.frame import Array, Frame, Schema
 from tidemill_runtime.model.prediction import Prediction, class_columns
 from tidemill_runtime.model.rules import Rules
@@ -105,6 +104,7 @@ class NativeModel:
         if not hasattr(self._model, method):
             raise StartError("FormatUnsupported", f"{type(estimator).__name__} has no {method} method")
 
+    @np.errstate(all="ignore")  # absurd numbers are no reason to write to the log: they are judged by their results
     def predict(self, frame: Frame) -> Prediction:
         """Return the prediction for every row.
 
@@ -112,10 +112,10 @@ class NativeModel:
             BadRequestError: the estimator refused the values (scikit-learn says so with ValueError or TypeError), or
                 the rules do.
         """
-        quiet.run(self._rules.check, frame)  # absurd numbers are no reason to write to the log
+        self._rules.check(frame)
         features = self._data_frame(frame) if self._as_frame else self._matrix(frame)
         try:
-            answer = quiet.run(self._answer, features)
+            answer = self._answer(features)
         except (ValueError, TypeError) as error:
             reason = redact(str(error)).strip().partition("\n")[0]
             refused = refused_categories(error)
@@ -123,8 +123,7 @@ class NativeModel:
             if unseen is not None:  # scikit-learn knows the column only by its place in the encoder
                 raise BadRequestError(f"inputs: {unseen}") from error
             raise BadRequestError(f"inputs: the model refused the input: {reason[:300]}") from error
-        confirmed: Prediction = quiet.run(self._rules.confirm, frame, answer)
-        return confirmed
+        return self._rules.confirm(frame, answer)
 
     def _answer(self, features: Any) -> Prediction:
         model = self._model

@@ -1,4 +1,8 @@
-"""Whether a request is to wait for others, learned from when requests come and when they are answered."""
+"""Whether a request is to wait for others, learned from when requests come and when they are answered.
+
+Buys 1.5 to 1.8 times the requests a second of a native forest with 4 to 8 users, and costs one user nothing (decision
+206). A fixed window would make every request of a quiet server wait for all of it.
+"""
 
 _WEIGHT = 0.125  # of the newest arrival in what is learned
 _LATE_GAPS = 3.0  # an arrival that is late by this many usual gaps is not expected any more

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from tidemill_runtime.model.errors import BadRequestError
-from tidemill_runtime.model.float_errors import quiet
 from tidemill_runtime.model.frame import Array, Frame, Schema, shown
 from tidemill_runtime.server.protocol.json_tensors import Tensor, unknown_datatype
 from tidemill_runtime.server.protocol.tensors_to_frame import from_matrix
@@ -70,7 +69,8 @@ def decode(raw: bytes | memoryview, shape: list[int], datatype: str, where: str)
         )
     array: Array = np.frombuffer(raw, dtype=item)
     if item.kind == "f":
-        array = quiet.run(array.astype, np.float64)  # a signalling NaN is a missing value like any other
+        with np.errstate(invalid="ignore"):  # a signalling NaN is a missing value like any other
+            array = array.astype(np.float64)
         return array, _is_finite(array)
     if datatype == "BOOL":
         if count and int(array.max()) > 1:
