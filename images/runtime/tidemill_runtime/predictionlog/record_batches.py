@@ -3,8 +3,8 @@
 Answers to single rows are taken apart when they are given, while everything about them is in the processor's cache:
 ten thousand rows later that takes three times as long, and the server answers a quarter fewer requests (decision 206).
 They are kept as flat lists: of an object for each, the garbage collector would make pauses of milliseconds. A batch is
-joined from the JSON of its slices, so that its size in bytes is known before it is too large. Nothing here sends, waits or validates: what this process itself made is
-right. NaN, the missing number, becomes null.
+joined from the JSON of its slices, so that its size in bytes is known before it is too large. Nothing here sends, waits
+or validates: what this process itself made is right. NaN, the missing number, becomes null.
 """
 
 from collections.abc import Mapping, Sequence
