@@ -172,7 +172,7 @@ class Comparison:
     ) -> tuple[ServerProcess, int, int]:
         """Return the process, the port it is loaded on, and the one that has our servers' metrics."""
         port, *others = free_ports(PORTS_EACH)
-        folder = Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{server.process_key}-"))
+        folder = Path(tempfile.mkdtemp(dir=self.folder, prefix="server-"))
         launch = server.launch(model, Place(port, tuple(others), folder, sink))
         process = ServerProcess(launch.command, launch.variables, folder)
         stack.callback(process.stop)
