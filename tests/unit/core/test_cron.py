@@ -16,6 +16,7 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
+@pytest.mark.slow  # many examples
 @pytest.mark.parametrize(
     ("expression", "rows"),
     [(c, list(r)) for c, r in groupby(GOLDEN, key=lambda row: row["cron"])],

@@ -156,6 +156,7 @@ def test_the_job_that_a_sleeping_leader_makes_of_a_run_that_has_ended_is_removed
     assert world.run(name) == ended
 
 
+@pytest.mark.slow  # many examples
 @pytest.mark.parametrize("kind", ["TrainingRun", "Job", "ModelVersion"])
 @pytest.mark.parametrize("writes", range(1, WRITES + 1))
 def test_a_new_leader_whose_list_lacks_what_was_made_last_doubles_nothing(writes: int, kind: str) -> None:

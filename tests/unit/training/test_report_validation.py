@@ -149,6 +149,7 @@ def test_every_field_of_a_report_is_held() -> None:
     assert set(WRONG) == fields, "a field without a value that is refused"
 
 
+@pytest.mark.slow  # many examples
 @pytest.mark.parametrize("field", WRONG)
 def test_a_value_of_another_type_is_refused_by_its_field(field: str) -> None:
     reported: dict[str, Any] = make.result(
@@ -203,6 +204,7 @@ def test_a_record_that_the_api_server_refuses_ends_the_run_and_the_pipeline_goes
     assert "activeRun" not in world.pipeline()
 
 
+@pytest.mark.slow  # many examples
 @pytest.mark.parametrize("name", LIES)
 def test_what_the_spec_does_not_allow_fails_the_run(name: str) -> None:
     lie, expected = LIES[name]

@@ -19,6 +19,7 @@ def request(world: World, value: str) -> None:
     world.change("TrainingPipeline", "churn", lambda o: o["metadata"].update(annotations=asked))
 
 
+@pytest.mark.slow  # many examples
 @pytest.mark.parametrize(
     "values",
     ["ab", "aba", "abab", "abcabc", "abba"],
