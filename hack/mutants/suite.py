@@ -72,6 +72,7 @@ class _Profile:
 class _Recorder:
     def __init__(self, measured: coverage.Coverage) -> None:
         self.seconds: dict[str, float] = {}
+        self.failed: list[str] = []
         self._measured = measured
 
     @pytest.hookimpl(wrapper=True)
@@ -92,6 +93,8 @@ class _Recorder:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+        if report.failed:
+            self.failed.append(report.nodeid)
 
 
 def record(folders: Sequence[str], source: Path, answer: Path) -> int:
@@ -103,8 +106,14 @@ def record(folders: Sequence[str], source: Path, answer: Path) -> int:
     measured.stop()
     data = measured.get_data()
     executed = {path: data.contexts_by_lineno(path) for path in data.measured_files()}
-    answer.write_text(json.dumps({"seconds": recorder.seconds, "executed": executed}))
+    found = {"seconds": recorder.seconds, "executed": executed, "failed": recorder.failed}
+    answer.write_text(json.dumps(found))
     return int(code)
+
+
+def failed(answer: Path) -> list[str]:
+    """Return the tests that failed, as far as `record` got."""
+    return list(json.loads(answer.read_text())["failed"]) if answer.exists() else []
 
 
 def baseline(answer: Path) -> Baseline:
