@@ -22,6 +22,7 @@ _BASELINE_SECONDS = 600.0  # of CPU
 _ALL_SECONDS = 7200.0
 _BUSY = 6.0  # times as long on a machine that does other things as well
 _SHOWN_EACH = 100
+_NAMED = 5
 
 
 class Progress:
@@ -57,7 +58,7 @@ class Judge:
         recorded = scratch / "baseline.json"
         code = self._apart(lambda: suite.record(tests, source, recorded), _BASELINE_SECONDS)
         if code != 0:
-            names = ", ".join(suite.failed(recorded)) or f"pytest ended with {code}"
+            names = ", ".join(suite.failed(recorded)[:_NAMED]) or f"pytest ended with {code}"
             raise suite.SuiteError(f"the tests in {', '.join(tests)} fail without any fault: {names}")
         self._base = suite.baseline(recorded)
 

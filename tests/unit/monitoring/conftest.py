@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from tests.support.documented import explained
 
 from tidemill.monitoring import status
 
 
-@pytest.fixture(autouse=True, scope="package")
-def _every_reason_is_explained() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(status, "build", explained("ModelMonitor", status.build))
-        yield
+_BUILD = explained("ModelMonitor", status.build)
+
+
+@pytest.fixture(autouse=True)
+def _every_reason_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "build", _BUILD)
