@@ -7,7 +7,6 @@ from tests.support.documented import explained
 
 from tidemill.monitoring import status
 
-
 _BUILD = explained("ModelMonitor", status.build)
 
 

@@ -7,7 +7,6 @@ from tests.support.documented import explained
 
 from tidemill.serving import status
 
-
 _BUILD = explained("ModelDeployment", status.build)
 
 
