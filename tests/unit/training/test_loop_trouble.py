@@ -450,6 +450,28 @@ def decide(world: World, version: str, **annotations: str) -> None:
     world.settle()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param("", id="a digest"),
+        pytest.param("\r", id="a digest and a carriage return"),
+        pytest.param("\u202e", id="a digest and a change of direction"),
+        pytest.param("x" * 2000, id="a text too long for a message"),
+    ],
+)
+def test_another_digest_is_warned_of_once(end: str) -> None:
+    """The message of Approved has it in another form where the annotation cannot stand in a message as it is."""
+    world = quickstart(make.Pipeline().spec(approval="Manual"))
+    world.train()
+    decide(world, "churn-1", approve=make.digest("9") + end)
+    for _ in range(3):
+        world.settle()
+        world.advance(minutes=5)
+    assert [e.reason for e in world.events] == ["DigestMismatch"]
+    assert world.condition("ModelVersion", "churn-1", "Approved") == ("Unknown", "DigestMismatch")
+
+
 def test_manual_approval_waits_for_the_digest_and_remembers_the_decision() -> None:
     world = quickstart(make.Pipeline().spec(approval="Manual"))
     world.train()

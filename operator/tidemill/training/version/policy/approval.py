@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidemill.api.v1alpha1.model_version import Decision
+from tidemill.core.text import clean
 from tidemill.training import constants
 from tidemill.training.version.snapshot import VersionSnapshot
 
@@ -18,7 +19,7 @@ COMMENT_LIMIT = 1024
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """The decision in force, and annotations that name another digest."""
+    """The decision in force, and what is said of an annotation that names another digest, as it stands in a status."""
 
     decision: Decision | None
     mismatch: str | None
@@ -31,7 +32,7 @@ def approval(snapshot: VersionSnapshot) -> Approval:
     wrong = [a for a in (constants.REJECT, constants.APPROVE) if annotations.get(a) and annotations[a] != digest]
     mismatch = None
     if wrong:
-        mismatch = f"annotation {wrong[0]} names {annotations[wrong[0]][:80]}, but this version is {digest}"
+        mismatch = clean(f"annotation {wrong[0]} names {annotations[wrong[0]][:80]}, but this version is {digest}")
     for annotation, approved in ((constants.REJECT, False), (constants.APPROVE, True)):
         if annotations.get(annotation) == digest:
             return Approval(_by_hand(snapshot, annotation, approved), mismatch)
