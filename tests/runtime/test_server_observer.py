@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import os
 import threading
 import time
@@ -204,6 +205,27 @@ def test_spans_for_a_collector_that_does_not_answer_are_bounded_and_counted_and_
         assert dropped() == 7 + tracing.MAX_WAITING
     finally:
         collector.let_go.set()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "ten"}, "TRACES_SAMPLER_ARG"),
+        ({"OTEL_TRACES_SAMPLER": "sometimes"}, "sampler sometimes"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "team"}, "resource attribute pair team"),
+        ({"OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "none-such"}, "none-such"),
+    ],
+)
+def test_what_is_wrong_with_the_standard_variables_is_logged(
+    variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    sdk, exporter = logging.getLogger("opentelemetry"), Mock(spec=SpanExporter)
+    sdk.setLevel(logging.NOTSET)  # as in a new process
+    tracing.Tracer(CONFIG, Telemetry(CONFIG).traces_dropped, exporter).close(20)
+    assert said in caplog.text
+    assert not sdk.isEnabledFor(logging.ERROR)
 
 
 def test_an_exporter_that_raises_costs_spans_only() -> None:

@@ -33,7 +33,6 @@ class Tracer:
     """Takes finished requests. `request` belongs to one thread, the event loop's; made in the process that serves."""
 
     def __init__(self, config: ServerConfig, dropped: Cell, exporter: SpanExporter | None = None) -> None:
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # one line says that a collector is away
         self._exporter = _CountingExporter(dropped, exporter)
         self._processor = BatchSpanProcessor(
             self._exporter,
@@ -43,6 +42,8 @@ class Tracer:
         )
         provider = TracerProvider(resource=_resource(config), shutdown_on_exit=False)  # OTEL_TRACES_SAMPLER decides
         provider.add_span_processor(self._processor)
+        # What is wrong with the variables has been said by now; one line of ours says that a collector is away.
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         self._tracer = provider.get_tracer("tidemill_runtime.server")
         self._propagator = TraceContextTextMapPropagator()
 
