@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -357,6 +358,24 @@ def test_the_score_is_the_probability_of_the_predicted_class(
         for row in range(3):
             record.add(f"id/{row}", frame.part(row, row + 1), answer.part(row, row + 1), 1.0, 0.1)
     assert record_batches.slice_of([record], frame.schema)["scores"] == scores
+
+
+def test_scores_of_many_classes_make_no_python_object_of_each_probability() -> None:
+    """They are computed on the event loop: as objects, two million probabilities take a third of a second."""
+    rows, classes = 2000, 1000
+    probabilities = np.random.default_rng(0).random((rows, classes))
+    labels = np.array([f"class {row % (classes + 1)}" for row in range(rows)], dtype=object)  # the last is not known
+    columns = {f"class {number}": number for number in range(classes)}
+    answer = Prediction([("label", "BYTES"), ("probabilities", "FP64")], labels, probabilities, (), columns)
+    tracemalloc.start()
+    try:
+        scores = answer.scores()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    column = [columns.get(label) for label in labels]
+    assert scores == [max(row) if at is None else row[at] for row, at in zip(probabilities, column, strict=True)]
+    assert most < 1 << 20
 
 
 def test_a_classifier_with_a_threshold_of_its_own_has_scores_of_its_predictions() -> None:
