@@ -87,7 +87,7 @@ class OperatorConfig:
             setting = known[name]
             values[setting.name] = _read(name, text, _PARSERS.get(str(setting.type), str))
         config = cls(**values)
-        config._check()
+        cls._check(config)
         return config
 
     def data_environment(self) -> dict[str, str]:

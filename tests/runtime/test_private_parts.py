@@ -12,7 +12,7 @@ import inspect
 import pkgutil
 import textwrap
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -263,44 +263,130 @@ def test_what_is_not_there_is_found_and_told() -> None:
         test_parts_are_there(Parts("skops", "skops.io", "load gone", "x.py"))
 
 
-def private_parts(tree: ast.Module) -> Iterator[str]:
-    """Yield what a module uses of others under a private name."""
-    own = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
-    own |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    own |= {node.name for node in ast.walk(tree) if isinstance(node, definitions)}
+def private_parts(tree: ast.Module, bases: Mapping[str, Class]) -> Iterator[str]:
+    """Yield what a module uses of others under a private name: imports, attributes, names in texts.
+
+    An attribute is ours only on `self` or `cls`, and only where the class, or a base of it in `bases`, has it.
+    """
+    opened: set[str] = set()  # names of private modules and objects: what is taken from them is private, too
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] not in OWN:
-            parts = [part for alias in node.names for part in (*node.module.split("."), alias.name)]
-            yield from (node.names[0].name for part in parts if is_private(part))
-        elif isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr not in own:
-            yield node.attr
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr"):
-            yield from (n.value for n in node.args[1:2] if isinstance(n, ast.Constant) and is_private(str(n.value)))
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if not is_own(a.name) and any(map(is_private, a.name.split("."))))
+            opened |= {a.asname for a in node.names if a.asname and is_private(a.name.rpartition(".")[2])}
+        elif isinstance(node, ast.ImportFrom) and node.module and not is_own(node.module):
+            is_hidden = any(map(is_private, node.module.split(".")))
+            yield from (a.name for a in node.names if is_hidden or is_private(a.name))
+            opened |= {a.asname or a.name for a in node.names if is_private(a.name)}
+    modules = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    for node, owner in with_classes(tree, None):
+        if isinstance(node, ast.Attribute):
+            value = node.value
+            name = getattr(value, "id", None)
+            is_ours = name in ("self", "cls") and has(owner, node.attr, bases)
+            is_inside = name in opened or (isinstance(value, ast.Attribute) and is_of_module(value, modules))
+            if is_inside or (is_private(node.attr) and not is_ours):
+                yield node.attr
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in BY_TEXT:
+            texts = [n.value for n in node.args if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+            yield from (text for text in texts if any(map(is_private, text.split("."))))
+
+
+BY_TEXT = ("getattr", "hasattr", "setattr", "delattr", "attrgetter", "methodcaller", "import_module", "resolve_name")
 
 
 def is_private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__")
+    return name.startswith("_") and not name.startswith("__") and name != "_"
 
 
-def declared(tree: ast.Module) -> Iterator[str]:
-    """Yield the attributes that a module's own objects have."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            yield node.attr
-        elif isinstance(node, ast.AnnAssign | ast.Assign):
-            targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets
-            yield from (target.id for target in targets if isinstance(target, ast.Name))
+def is_own(module: str) -> bool:
+    return module.split(".")[0] in OWN
+
+
+def is_of_module(node: ast.Attribute, modules: set[str]) -> bool:
+    """Tell whether `a._b` or `a.b._c` is a private part of an imported module, by the names that are imported."""
+    return is_private(node.attr) and ast.unparse(node).split(".")[0] in modules
+
+
+@dataclass(frozen=True)
+class Class:
+    """What a class of ours declares, and the last names of its bases."""
+
+    names: frozenset[str]
+    bases: tuple[str, ...]
+
+    @classmethod
+    def of(cls, node: ast.ClassDef) -> Class:
+        found: set[str] = set()
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store):
+                found |= {inner.attr} if ast.unparse(inner.value) in ("self", "cls") else set()
+        for inner in node.body:
+            if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                found.add(inner.name)
+            elif isinstance(inner, ast.AnnAssign | ast.Assign):
+                targets = [inner.target] if isinstance(inner, ast.AnnAssign) else inner.targets
+                found |= {n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+        bases = (ast.unparse(b.value if isinstance(b, ast.Subscript) else b) for b in node.bases)
+        return cls(frozenset(found), tuple(base.rpartition(".")[2] for base in bases))
+
+
+def has(owner: str | None, name: str, classes: Mapping[str, Class]) -> bool:
+    """Tell whether a class of ours, or a base of it that is ours, declares an attribute."""
+    found = classes.get(owner or "")
+    return found is not None and (name in found.names or any(has(base, name, classes) for base in found.bases))
+
+
+def with_classes(node: ast.AST, owner: str | None) -> Iterator[tuple[ast.AST, str | None]]:
+    """Yield each node below another with the name of the class that it stands in."""
+    for child in ast.iter_child_nodes(node):
+        inside = child.name if isinstance(child, ast.ClassDef) else owner
+        yield child, inside
+        yield from with_classes(child, inside)
+
+
+def classes_of(trees: Iterable[ast.Module]) -> dict[str, Class]:
+    """Return the classes of modules by name; those of one name have what any of them has."""
+    found: dict[str, Class] = {}
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                one, before = Class.of(node), found.get(node.name, Class(frozenset(), ()))
+                found[node.name] = Class(one.names | before.names, (*one.bases, *before.bases))
+    return found
 
 
 def test_every_private_part_that_the_code_uses_is_listed() -> None:
     paths = [path for folder in SOURCES for path in (ROOT / folder).rglob("*.py") if not path.stem.endswith("_pb2")]
     trees = {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in paths}
-    ours = {name for tree in trees.values() for name in declared(tree)}
-    used = {name: path for path, tree in trees.items() for name in private_parts(tree)}
-    listed = {name for parts in PARTS for name in parts.names.split()} | {"_exit"}  # of os, documented
-    assert {name: path for name, path in used.items() if name not in listed | ours} == {}
+    classes = classes_of(trees.values())
+    used = {name: path for path, tree in trees.items() for name in private_parts(tree, classes)}
+    listed = {name for parts in PARTS for name in (*parts.names.split(), parts.of)} | set(HOMES)
+    listed |= {"_exit"}  # of os, documented
+    assert {name: path for name, path in used.items() if name not in listed} == {}
     assert used.keys() >= {"_validate_X_predict", "get_tree", "_unset_keepalive_if_required", "_predictors"}
+
+
+@pytest.mark.parametrize(
+    ("code", "parts"),
+    [
+        ("from skops.io._general import PartialNode, SomethingNew", ["PartialNode", "SomethingNew"]),
+        ("from sklearn.ensemble import _forest as f, Tree\nf.helper(1)", ["_forest", "helper"]),
+        ("import sklearn.ensemble._forest", ["sklearn.ensemble._forest"]),
+        ("import sklearn.ensemble._forest as f\nf.helper(1)", ["sklearn.ensemble._forest", "helper"]),
+        ("import sklearn\nsklearn.ensemble._forest.helper(1)", ["helper", "_forest"]),
+        ("from tidemill.core._a import b", []),
+        ("def f(model): return model._model", ["_model"]),
+        ("class A:\n def f(self, model):\n  self._model = 1\n  return model._model", ["_model"]),
+        ("class A:\n def f(self): self._model = 1\nclass B(A):\n def g(self): return self._model", []),
+        ("class A:\n def f(self): self._model = 1\nclass B(C):\n def g(self): return self._model", ["_model"]),
+        ("class A:\n _n: int = 1\n @classmethod\n def _f(cls): return cls._n\n def g(self): self._f()", []),
+        ("getattr(model, '_loss', None)\nattrgetter('_loss.x')\nimport_module('a._b')", ["_loss", "_loss.x", "a._b"]),
+        ("setattr(model, 'loss_', None)\nmodel.__dict__\nlogging.getLogger('_x')", []),
+    ],
+)
+def test_private_parts_are_seen(code: str, parts: list[str]) -> None:
+    tree = ast.parse(code)
+    assert list(private_parts(tree, classes_of([tree]))) == parts
 
 
 def test_such_libraries_are_pinned_to_the_minor_version_that_is_installed() -> None:
