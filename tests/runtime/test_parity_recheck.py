@@ -1,6 +1,13 @@
 """What a server looks at again: versions that an older check verified, and models whose answers hang on the batch."""
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +18,7 @@ from sklearn.preprocessing import Binarizer
 from tests.support import versions
 from tests.support.asgi import call
 
+from tidemill_contracts.artifact import MANIFEST_FILE
 from tidemill_contracts.inference import FORM_PATH, ServedForm
 from tidemill_contracts.runtimes import BATCH_DEPENDENT, OUTDATED, PARITY_CHECK
 from tidemill_runtime.frameworks.base import ServedModel
@@ -94,6 +102,54 @@ def test_a_form_that_cannot_be_compared_again_is_not_served(
         warm.reason == f"{OUTDATED}: an older check verified the ONNX form, and it could not be compared again: {why}"
     )
     assert load(lying(tmp_path / "asked", None), runtime="ONNX").runtime == "ONNX", "whoever asks for it gets it"
+
+
+@pytest.mark.parametrize(
+    ("start", "code"),
+    [
+        pytest.param("server.__main__ import main, server_config", "main()", id="server"),
+        pytest.param("batch.cli import run, server_config", "run(['--input', 'a', '--output', 'b'])", id="batch"),
+    ],
+)
+def test_a_comparison_ends_with_the_process_that_waits_for_it(tmp_path: Path, start: str, code: str) -> None:
+    """A signal ends that process at once; the comparison waits in an open file for as long as anybody lets it."""
+    os.mkfifo(tmp_path / MANIFEST_FILE)
+    program = f"""
+import types
+from pathlib import Path
+from tidemill_runtime.loading import recheck
+from tidemill_runtime.{start}
+report = types.SimpleNamespace(check=None)
+version = types.SimpleNamespace(folder=Path({str(tmp_path)!r}), manifest=types.SimpleNamespace(onnx_parity=report))
+server_config.read = lambda: recheck.difference(version, "skops")
+{code}
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    until(lambda: bool(children.read_text().split()))
+    child = int(children.read_text())
+    try:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in (0, 143)
+        until(lambda: not is_alive(child))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+
+def until(is_so: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.02)
+
+
+def is_alive(process: int) -> bool:
+    """Tell whether a process runs; one that has ended and is not waited for does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_no_process_to_compare_in_is_no_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

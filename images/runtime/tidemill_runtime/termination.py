@@ -3,8 +3,11 @@
 Exit codes: 0 done, 42 another start cannot help, 1 it might; see docs/serving-protocol.md, docs/batch-prediction.md.
 """
 
+import ctypes
 import logging
 import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from tidemill_runtime.model.errors import StartError
 from tidemill_runtime.redaction import redact
 
 TERMINATION_LOG_ENV = "TIDEMILL_TERMINATION_LOG"
+_PR_SET_PDEATHSIG = 1
 _log = logging.getLogger(__name__)
 
 
@@ -41,3 +45,11 @@ def write_message(message: str) -> None:
         path.write_bytes(redact(message).encode()[:TERMINATION_MESSAGE_LIMIT])
     except OSError as error:
         _log.warning("no termination message: %s", error)
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, however it ends; `parent` is its process id."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before
+        os._exit(1)

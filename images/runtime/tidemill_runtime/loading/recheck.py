@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from tidemill_contracts.artifact import MANIFEST_FILE, SAMPLE_FILE, ModelManifest
 from tidemill_contracts.runtimes import PARITY_CHECK
+from tidemill_runtime import termination
 
 if TYPE_CHECKING:
     from tidemill_contracts.formats import Format
@@ -40,7 +42,7 @@ def difference(version: Version, native: Format) -> str:
     report = version.manifest.onnx_parity
     if report is None or (report.check or 1) >= PARITY_CHECK:
         return ""
-    command = [sys.executable, "-m", _MODULE, str(version.folder), native]
+    command = [sys.executable, "-m", _MODULE, str(version.folder), native, str(os.getpid())]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -107,8 +109,9 @@ def compared(version: Version, native: Format) -> str:
     return "" if verdict.is_late else verdict.reason
 
 
-def main(folder: str, native: Format) -> None:
-    """Compare the forms of a verified copy of a version and write what differs, as JSON."""
+def main(folder: str, native: Format, parent: int) -> None:
+    """Compare the forms of a verified copy of a version and write what differs, as JSON; ends with its parent."""
+    termination.die_with(parent)  # a server that is stopped while it loads ends at once and waits for nothing
     from tidemill_runtime.artifacts import Version
 
     manifest = ModelManifest.from_json((Path(folder) / MANIFEST_FILE).read_bytes())
@@ -116,4 +119,4 @@ def main(folder: str, native: Format) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], cast("Format", sys.argv[2]))
+    main(sys.argv[1], cast("Format", sys.argv[2]), int(sys.argv[3]))

@@ -5,7 +5,6 @@ has queued for a worker that died waits for the one that takes its place. Nothin
 the pages of the model are shared for as long as nobody writes them. What a worker does is `lifecycle`'s.
 """
 
-import ctypes
 import gc
 import logging
 import math
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from tidemill_contracts.inference import ServerConfig
+from tidemill_runtime import termination
 from tidemill_runtime.model.errors import StartError
 from tidemill_runtime.server.host.state import PHASES, State
 from tidemill_runtime.server.http import lazy_app
@@ -42,7 +42,6 @@ _TURN_SECONDS = 0.25
 _STARTING_TURN_SECONDS = 0.005  # while readiness waits for workers
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _HELD_BACK = {*_STOP_SIGNALS, HURRY_SIGNAL, signal.SIGCHLD}
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -212,7 +211,7 @@ class Workers:
     def _be_worker(self, index: int, parent: int) -> NoReturn:
         code = 1
         try:
-            _die_with(parent)
+            termination.die_with(parent)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent passes it on
@@ -303,11 +302,3 @@ def _held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends, however it ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before
-        os._exit(1)
