@@ -12,7 +12,7 @@ import pytest
 
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV, SERVER_CONFIG_ENV, ServerConfig
 from tidemill_contracts.logs import ERROR, KEYS
-from tidemill_contracts.training import CONFIG_ENV
+from tidemill_contracts.training import CONFIG_ENV, PROBE_ENV
 from tidemill_runtime.server.telemetry.access_log import AccessLog
 from tidemill_runtime.server.telemetry.metrics import Telemetry
 
@@ -23,6 +23,7 @@ PROCESSES = {
     "server": ("tidemill_runtime.server", {SERVER_CONFIG_ENV: "{"}),
     "batch": ("tidemill_runtime.batch --uri /nonexistent --input a --output b", {}),
     "trainer": ("tidemill_runtime.trainer", {CONFIG_ENV: "{"}),
+    "probe": ("tidemill_runtime.trainer probe", {PROBE_ENV: "{"}),
     "monitor": ("tidemill_runtime.monitor", {MONITOR_CONFIG_ENV: "{"}),
 }
 
@@ -44,6 +45,7 @@ def test_each_process_writes_the_keys_and_nothing_else(process: str, tmp_path: P
     for line in lines(*PROCESSES[process], tmp_path):
         assert tuple(line)[: len(KEYS)] == KEYS
         assert set(line) - {*KEYS, ERROR} == set()
+        assert line["logger"].split(".")[0] in ("tidemill", "tidemill_runtime")
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
         assert line["level"] in ("debug", "info", "warning", "error", "critical")
 

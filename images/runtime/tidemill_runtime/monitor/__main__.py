@@ -25,6 +25,7 @@ from tidemill_runtime.monitor.service import Monitor
 HOST_ENV = "TIDEMILL_MONITOR_HOST"
 PORT_ENV = "TIDEMILL_MONITOR_{}_PORT"
 _BACKLOG = 2048
+_log = logging.getLogger("tidemill_runtime.monitor")  # __name__ is __main__ here
 
 
 def main(environment: Mapping[str, str]) -> int:
@@ -34,7 +35,7 @@ def main(environment: Mapping[str, str]) -> int:
         config = MonitorConfig.from_json(configuration.read(MONITOR_CONFIG_ENV, environment) or "")
     except ValueError as error:
         why = describe(error) if isinstance(error, ValidationError) else str(error)
-        logging.getLogger(__name__).error("%s: %s", MONITOR_CONFIG_ENV, why)
+        _log.error("%s: %s", MONITOR_CONFIG_ENV, why)
         return 2
     with contextlib.ExitStack() as stack:
         sockets = {name: stack.enter_context(one) for name, one in listen(environment).items()}

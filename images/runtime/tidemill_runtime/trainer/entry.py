@@ -69,6 +69,7 @@ def _probe() -> int:
     try:
         config = ProbeConfig.from_json(configuration.read(PROBE_ENV) or "{}")
     except ValueError as error:
+        log.error("%s: %s", PROBE_ENV, error)
         message.write(ProbeResult(errors={"": f"{PROBE_ENV}: {error}"}))
         return EXIT_NOT_RETRIABLE
     from tidemill_runtime.trainer import probe as probing
