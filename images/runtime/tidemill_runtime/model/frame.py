@@ -120,7 +120,7 @@ class Frame:
 
     `matrix` is float64 [rows, width]; `arrays` is one [rows] per column; `row` is a single row's values as Python has
     them, one per column: floats, whole numbers up to `EXACT` and text, none missing. Arrays are made of a row when
-    they are needed: for a single row they are most of what it costs (decision 206).
+    they are needed: requests for a single row would be 11 to 18 % fewer a second with them (decision 206).
 
     `is_complete` is True where it is known that no value is missing, as in a `row`; False says nothing.
     """

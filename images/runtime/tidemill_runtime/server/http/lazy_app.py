@@ -1,4 +1,4 @@
-"""Frameworks that inference does not need wait until after the first answer: 2/5 of a start (decision 119).
+"""Frameworks that inference does not need wait until after the first answer (decision 119).
 
 FastAPI and the client of the monitor take two fifths of a start's time to import, and 20 MiB. The application is
 made at the first request that needs it, beside the event loop; many servers are only ever sent inference.

@@ -1,4 +1,7 @@
-"""The usual V2 request, read without looking for what it does not have: half as many requests again (decision 206).
+"""The usual V2 request, read without looking for what it does not have.
+
+Without this there are 5 to 9 % fewer requests a second of one matrix, and 17 to 39 % fewer of a tensor for each column
+(decision 206).
 
 One FP64 or FP32 matrix, or a flat FP64, FP32, INT64 or BYTES tensor for each column, nothing missing, no parameters
 but content types that say what the datatype says already: most of what decoding costs otherwise is looking for
