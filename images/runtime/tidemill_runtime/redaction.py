@@ -1,6 +1,6 @@
 """Replaces values of credentials in texts that leave the pod: logs, termination messages, errors of the server.
 
-The values are those of the mounted Secrets and of the environment, under the keys of `tidemill_contracts.storage`. A
+The values are those of the mounted Secrets and of the environment, under the keys of `tidemill_contracts.schemes`. A
 rotated Secret's old values stay known. Only what stands in a text as it is, or as JSON, Python or a URL write it, is
 found: this saves people from a library's careless message, and is no boundary against code that means to tell.
 """

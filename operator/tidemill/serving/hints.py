@@ -1,4 +1,4 @@
-"""Hints in the message of Ready: settings that are valid but slower or smaller than they look.
+"""A hint in the message of Ready: more workers than the CPU limit makes use of are valid, but slower.
 
 Pure; refuses nothing, because a limit may be an administrator's and a worker too many is slow, not wrong.
 """

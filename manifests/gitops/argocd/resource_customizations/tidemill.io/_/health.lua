@@ -25,7 +25,7 @@ local function text(kind)
   return (conditions[kind].reason or "") .. ": " .. (conditions[kind].message or "")
 end
 
-if obj.status.observedGeneration == -1 then -- as it was born; a run stays so while there is no more to say
+if obj.status.observedGeneration == -1 then -- the default: no status was written yet
   return health("Progressing", conditions.Ready ~= nil and text("Ready") or "Waiting for the operator")
 end
 if obj.metadata.generation ~= nil and obj.status.observedGeneration ~= obj.metadata.generation then
