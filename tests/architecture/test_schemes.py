@@ -74,7 +74,10 @@ def test_a_scheme_is_allowed_where_its_row_says_and_nowhere_else(
 def test_a_data_scheme_is_read_in_one_way(scheme: Scheme, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = parse_uri(example(scheme))
     is_single = scheme.name in sources.SINGLE_FILES
-    assert is_single == (scheme.place in ("bundled", "web"))
+    assert is_single == (scheme.place in ("bundled", "web")), (
+        f"{scheme.name}: SINGLE_FILES of tidemill_runtime/datasets/sources.py has readers of places bundled and web "
+        f"and of no other; the place of this scheme is {scheme.place}"
+    )
     if is_single:
         return
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "lake")
@@ -126,7 +129,9 @@ def test_pods_reach_the_ports_of_every_scheme_and_no_other() -> None:
 def test_every_scheme_is_documented_and_no_other() -> None:
     page = (ROOT / "docs/training-code.md").read_text()
     table = page.split("<!-- schemes of URIs: begin;")[1].split("<!-- schemes of URIs: end -->")[0]
-    assert re.findall(r"^\| `(\w+)://", table, re.MULTILINE) == [scheme.name for scheme in SCHEMES]
+    assert re.findall(r"^\| `(\w+)://", table, re.MULTILINE) == [scheme.name for scheme in SCHEMES], (
+        "docs/training-code.md has another list than the table of schemes: run `make generate`"
+    )
 
 
 def test_a_scheme_of_no_row_is_refused_with_those_there_are() -> None:

@@ -44,6 +44,9 @@ def generated(page: str, name: str) -> str:
     return text.split(f"<!-- {name}: begin;")[1].split(f"<!-- {name}: end -->")[0]
 
 
+GENERATE = "{} has another list than the table of it: run `make generate`"
+
+
 def first_column(table: str) -> list[str]:
     return re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
 
@@ -69,7 +72,9 @@ def test_every_metric_can_be_requested_and_is_named_where_it_can() -> None:
 
 
 def test_every_metric_is_documented_and_no_other() -> None:
-    assert first_column(generated("docs/training-code.md", "metrics of models")) == METRICS
+    assert first_column(generated("docs/training-code.md", "metrics of models")) == METRICS, GENERATE.format(
+        "docs/training-code.md"
+    )
 
 
 def test_admission_requires_a_target_for_the_metrics_of_the_first_version_only() -> None:
@@ -111,7 +116,9 @@ def test_every_drift_test_can_be_requested_configured_and_reported() -> None:
 
 
 def test_every_drift_test_is_documented_and_no_other() -> None:
-    assert first_column(generated("docs/monitoring-statistics.md", "drift tests")) == list(drift_tests.NAMES)
+    assert first_column(generated("docs/monitoring-statistics.md", "drift tests")) == list(drift_tests.NAMES), (
+        GENERATE.format("docs/monitoring-statistics.md")
+    )
 
 
 def test_the_test_that_stands_in_suits_every_column() -> None:
