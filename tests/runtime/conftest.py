@@ -2,10 +2,10 @@
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support import s3
@@ -22,6 +22,10 @@ from tidemill_contracts.training import (
 from tidemill_runtime import artifacts
 from tidemill_runtime.artifacts import Version
 from tidemill_runtime.trainer import entry as process
+
+if TYPE_CHECKING:
+    from tests.support.servinglog import FakeMonitor
+    from tests.support.versions import Published
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -173,3 +177,20 @@ def trainer(
 ) -> Trainer:
     """The trainer's process on an empty claim."""
     return Trainer(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> "Published":
+    """A version whose inputs are a matrix of numbers."""
+    from tests.support import versions  # with all converters: files that publish nothing do not wait for them
+
+    return versions.numbers(tmp_path_factory.mktemp("numbers"))
+
+
+@pytest.fixture
+async def monitor() -> AsyncIterator["FakeMonitor"]:
+    """Something that takes prediction records as a monitor does."""
+    from tests.support.servinglog import FakeMonitor
+
+    async with FakeMonitor().running() as running:
+        yield running

@@ -23,7 +23,7 @@ from pyarrow import parquet as pq
 from tests.runtime.conftest import write_secret
 from tests.runtime.test_batch_answers import mixed_rows
 from tests.runtime.test_monitor_process import Process as MonitorProcess
-from tests.support import monitoring, scored, versions
+from tests.support import interrupted, monitoring, scored, versions
 from tests.support.s3 import S3Server
 from tests.support.servinglog import FakeMonitor
 from tests.support.versions import Published
@@ -373,24 +373,11 @@ class TestEnds:
         assert sorted(p.name for p in tmp_path.iterdir()) == ["in.parquet", "tmp"]
         assert not list((tmp_path / "tmp").glob("tidemill-*"))
 
-    @pytest.mark.parametrize("what_follows", ["pass", "raise ImportError('initialization failed')"])
+    @pytest.mark.parametrize("what_follows", interrupted.WHAT_FOLLOWS)
     def test_stopped_while_it_loads_it_ends_whatever_is_interrupted(self, what_follows: str) -> None:
-        """As in an import: a callback of importlib loses exceptions, and pybind11 makes an ImportError of each."""
-        code = f"""
-import os, signal, sys
-from tidemill_runtime.batch import cli
-
-def read():
-    try:
-        os.kill(os.getpid(), signal.SIGTERM)
-        sum(range(1000))
-    except BaseException:
-        {what_follows}
-    sys.exit(7)
-
-cli.server_config.read = read
-cli.run(["--input", "in.parquet", "--output", "out.parquet"])
-"""
+        imports = "from tidemill_runtime.batch import cli\nfrom tidemill_runtime.loading import server_config"
+        call = "cli.run(['--input', 'in.parquet', '--output', 'out.parquet'])"
+        code = interrupted.program(imports, call, what_follows)
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, done.stdout) == (cli.EXIT_TERMINATED, "")
         assert done.stderr == "stopped by a signal: nothing was written\n"

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import uvicorn
 from tests.runtime.test_http_heads import BODY, V2, serve, strict
-from tests.support import versions
 from tests.support.rawhttp import Client, listening, request
 from tests.support.versions import Published
 from uvicorn.server import ServerState
@@ -65,11 +64,6 @@ async def port(kind: str, published: Published) -> AsyncIterator[tuple[Connect, 
         return
     async with listening(serve(published)) as server:
         yield server.connect, V2
-
-
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return versions.numbers(tmp_path_factory.mktemp("numbers"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

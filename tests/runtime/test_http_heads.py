@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from tests.support import versions
 from tests.support.rawhttp import Answer, Client, listening, request
 from tests.support.versions import Published
 from uvicorn.server import ServerState
@@ -27,11 +26,6 @@ from tidemill_runtime.server.telemetry.metrics import Telemetry
 V2 = "/v2/models/demo/infer"
 BODY: dict[str, Any] = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [1.0, 2.0, 3.0, 4.0]}]}
 PATHS = (V2, "/v2/models/demo/feedback", "/v2/health/live")  # collected in callbacks; by ASGI; without a body
-
-
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return versions.numbers(tmp_path_factory.mktemp("numbers"))
 
 
 def serve(published: Published, **changes: Any) -> Parts:

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer
 from tests.support import versions
 from tests.support.asgi import call
+from tests.support.waiting import until
 
 from tidemill_contracts.artifact import MANIFEST_FILE
 from tidemill_contracts.inference import FORM_PATH, ServedForm
@@ -135,13 +134,6 @@ server_config.read = lambda: recheck.difference(version, "skops")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
-
-
-def until(is_so: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.02)
 
 
 def is_alive(process: int) -> bool:

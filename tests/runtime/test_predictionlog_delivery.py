@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 import tracemalloc
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier
-from tests.support import versions
 from tests.support.asgi import post
 from tests.support.servinglog import V2, FakeMonitor, recorder, request, serving
 from tests.support.stored import check_readable
@@ -29,17 +27,6 @@ from tidemill_runtime.predictionlog.record_batches import BatchWriter, Record, S
 from tidemill_runtime.server.telemetry.exposition import Page
 from tidemill_runtime.trainer.model import inspection
 from tidemill_runtime.trainer.package import verification
-
-
-@pytest.fixture
-async def monitor() -> AsyncIterator[FakeMonitor]:
-    async with FakeMonitor().running() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return versions.numbers(tmp_path_factory.mktemp("numbers"))
 
 
 async def test_records_arrive_as_the_contract_says(numbers: Published, monitor: FakeMonitor) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
 from tests.support import versions
 from tests.support.asgi import call, post
+from tests.support.rowsum import RowSum
 
 from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_contracts.inference import Batching
@@ -55,20 +56,6 @@ class Held(Executor):
         await settled()
 
 
-class Model:
-    """The sum of a row; remembers the rows of each call and refuses negative ones."""
-
-    def __init__(self) -> None:
-        self.calls: list[int] = []
-
-    def __call__(self, frame: Frame) -> Prediction:
-        self.calls.append(frame.rows)
-        rows = frame.numbers()
-        if (rows < 0).any():
-            raise BadRequestError(f"row {int((rows < 0).any(axis=1).argmax())} is negative")
-        return Prediction([("value", "FP64"), ("parts", "FP64")], rows.sum(axis=1), None, [rows])
-
-
 async def settled() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
@@ -97,7 +84,7 @@ async def waiting(plane: Batcher, *frames: Frame) -> "list[asyncio.Task[Predicti
 
 
 async def test_an_idle_model_is_called_at_once_and_those_who_come_meanwhile_together() -> None:
-    model, pool = Model(), Held()
+    model, pool = RowSum(), Held()
     plane = batcher(model, pool)
     tasks = await waiting(plane, matrix((1, 1)), matrix((2, 2), (3, 3)), columns((4.5, 4)), matrix((5, 5)))
     assert len(pool.jobs) == 1
@@ -111,7 +98,7 @@ async def test_an_idle_model_is_called_at_once_and_those_who_come_meanwhile_toge
 
 
 async def test_those_who_were_answered_together_are_waited_for_and_one_user_is_not() -> None:
-    model, pool, now = Model(), Held(), [0.0]
+    model, pool, now = RowSum(), Held(), [0.0]
     plane = Batcher(
         model, pool, Batching(), cost=COST, timeout=30, clock=lambda: now[0],
         hold=lambda: None, release=lambda: None, count=lambda _: None,
@@ -144,7 +131,7 @@ async def test_those_who_were_answered_together_are_waited_for_and_one_user_is_n
 
 
 async def test_a_request_is_never_split_and_rows_are_capped() -> None:
-    model, pool = Model(), Held()
+    model, pool = RowSum(), Held()
     plane = batcher(model, pool, max_rows=4)
     sizes = [1, 3, 2, 1, 4, 1]
     tasks = await waiting(plane, *[matrix(*[(i, 0)] * size) for i, size in enumerate(sizes)])
@@ -155,7 +142,7 @@ async def test_a_request_is_never_split_and_rows_are_capped() -> None:
 
 
 async def test_an_error_stays_with_its_request() -> None:
-    model, pool = Model(), Held()
+    model, pool = RowSum(), Held()
     plane = batcher(model, pool)
     good = [matrix((i, i)) for i in range(6)]
     tasks = await waiting(plane, matrix((0, 0)), *good[:4], matrix((7, 7), (8, -8)), *good[4:])
@@ -172,7 +159,7 @@ async def test_who_is_out_of_time_is_refused_while_waiting_and_while_the_model_w
     held: list[int] = []
     pool = Held()
     plane = Batcher(
-        Model(), pool, Batching(), cost=COST, timeout=0.2,
+        RowSum(), pool, Batching(), cost=COST, timeout=0.2,
         hold=lambda: held.append(1), release=lambda: held.append(-1), count=lambda _: None,
     )  # fmt: skip
     running, queued = await waiting(plane, matrix((1, 1)), matrix((2, 2)))
@@ -189,7 +176,7 @@ async def test_who_is_out_of_time_is_refused_while_waiting_and_while_the_model_w
 
 
 async def test_a_request_whose_client_went_away_is_not_predicted() -> None:
-    model, pool = Model(), Held()
+    model, pool = RowSum(), Held()
     plane = batcher(model, pool)
     first, gone, last = await waiting(plane, matrix((1, 1)), matrix((2, 2)), matrix((3, 3)))
     gone.cancel()
@@ -208,7 +195,7 @@ async def test_nobody_waits_for_a_server_that_stops() -> None:
 
     def slow(frame: Frame) -> Prediction:
         let_go.wait(10)
-        return Model()(frame)
+        return RowSum()(frame)
 
     plane = batcher(slow, pool)
     tasks = await waiting(plane, matrix((1, 1)), matrix((2, 2)))
@@ -219,7 +206,7 @@ async def test_nobody_waits_for_a_server_that_stops() -> None:
     let_go.set()
     pool.shutdown()
     await settled()
-    shut = batcher(Model(), pool)
+    shut = batcher(RowSum(), pool)
     with pytest.raises(UnavailableError, match="the server is stopping"):
         await asyncio.wait_for(shut.predict(matrix((1, 1))), 5)
 
@@ -324,7 +311,7 @@ def test_everybody_gets_their_own_rows_in_any_order_of_events(data: st.DataObjec
 
 
 async def _random_events(data: st.DataObject) -> None:
-    model, pool = Model(), Held()
+    model, pool = RowSum(), Held()
     plane = batcher(model, pool, max_rows=data.draw(st.integers(1, 6)))
     sent: list[tuple[list[tuple[float, int]], asyncio.Task[Prediction]]] = []
     for step in range(data.draw(st.integers(1, 25))):

@@ -12,11 +12,6 @@ from tests.support.asgi import Reply, call, post
 from tests.support.versions import Published
 
 
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return versions.numbers(tmp_path_factory.mktemp("numbers"))
-
-
 @pytest.fixture(scope="module", params=["ONNX", "Native"])
 def app(numbers: Published, request: pytest.FixtureRequest) -> Any:
     return serve(numbers, runtime=request.param).app

@@ -39,11 +39,6 @@ def serve(published: Published, **changes: Any) -> tuple[Parts, Telemetry]:
 
 
 @pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return versions.numbers(tmp_path_factory.mktemp("numbers"))
-
-
-@pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Published:
     return versions.mixed(tmp_path_factory.mktemp("mixed"))
 

@@ -9,7 +9,6 @@ import threading
 from typing import Any
 
 import pytest
-from tests.support import versions
 from tests.support.rawhttp import Client, listening, request
 from tests.support.versions import Published
 
@@ -24,11 +23,6 @@ ROW = [0.5, -1.0, 0.25, 2.0]
 
 def v2(request_id: str) -> dict[str, Any]:
     return {"id": request_id, "inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": ROW}]}
-
-
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return versions.numbers(tmp_path_factory.mktemp("numbers"))
 
 
 def serve(published: Published, **changes: Any) -> Parts:

@@ -145,11 +145,6 @@ async def test_one_of_several_targets_is_named(tmp_path: Path) -> None:
     assert (reply.status, reply.json()["error"]) == (400, "parameters.target: expected a number from 0 to 1, got null")
 
 
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return versions.numbers(tmp_path_factory.mktemp("numbers"))
-
-
 async def test_v2_answers_in_tensors(numbers: Published) -> None:
     parts = serve(numbers)
     tensor = {"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [0.5, 1.0, -1.0, 2.0]}

@@ -2,12 +2,11 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import monitoring, versions
+from tests.support import monitoring
 from tests.support.asgi import Reply, post
 from tests.support.servinglog import V2, FakeMonitor, recorder, request, serving
 from tests.support.versions import Published
@@ -18,17 +17,6 @@ from tidemill_runtime.server.process.lifecycle import assemble
 from tidemill_runtime.server.telemetry.metrics import Telemetry
 
 FEEDBACK = "/v2/models/demo/feedback"
-
-
-@pytest.fixture
-async def monitor() -> AsyncIterator[FakeMonitor]:
-    async with FakeMonitor().running() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return versions.numbers(tmp_path_factory.mktemp("numbers"))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import scored, serverprocess, versions
+from tests.support import interrupted, scored, serverprocess, versions
 from tests.support.closedloop import BODY, INFER, drain_under_load
 from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
@@ -25,11 +25,6 @@ from tidemill_contracts.artifact import MARKER_FILE, SAMPLE_FILE, Sample
 from tidemill_contracts.inference import PredictionLog
 from tidemill_runtime.loading import local_copy
 from tidemill_runtime.server.host import sockets
-
-
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return versions.numbers(tmp_path_factory.mktemp("numbers"))
 
 
 def post(server: ServerProcess, body: str = BODY, path: str = INFER) -> tuple[int, Any, dict[str, str]]:
@@ -131,25 +126,12 @@ def test_a_request_in_flight_is_finished_and_a_second_signal_hurries(tmp_path: P
         assert headers["connection"] == "close"
 
 
-@pytest.mark.parametrize("what_follows", ["pass", "raise ImportError('initialization failed')"])
+@pytest.mark.parametrize("what_follows", interrupted.WHAT_FOLLOWS)
 def test_a_signal_while_the_server_loads_ends_it_whatever_is_interrupted(tmp_path: Path, what_follows: str) -> None:
-    """As in an import: a callback of importlib loses exceptions, and pybind11 makes an ImportError of each."""
-    code = f"""
-import os, signal, sys
-from tidemill_runtime.loading import server_config
-from tidemill_runtime.server import __main__ as server
-
-def read():
-    try:
-        os.kill(os.getpid(), signal.SIGTERM)
-        sum(range(1000))
-    except BaseException:
-        {what_follows}
-    sys.exit(7)
-
-server_config.read = read
-sys.exit(server.main())
-"""
+    imports = (
+        "from tidemill_runtime.loading import server_config\nfrom tidemill_runtime.server import __main__ as server"
+    )
+    code = interrupted.program(imports, "sys.exit(server.main())", what_follows)
     variables = {**os.environ, "TIDEMILL_TERMINATION_LOG": str(tmp_path / "log")}
     done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -14,10 +14,11 @@ from unittest.mock import Mock
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from tests.support import grpcclient, otlp, serverprocess, versions
+from tests.support import grpcclient, otlp, serverprocess
 from tests.support.closedloop import BODY, INFER
 from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
+from tests.support.waiting import until
 
 from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime.server.protocol.ids import MAX_ID
@@ -32,11 +33,6 @@ TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CONFIG = ServerConfig(namespace="n", deployment="d", version="v", number="1", digest="sha256:0", uri="file:///x")
 
 
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return versions.numbers(tmp_path_factory.mktemp("numbers"))
-
-
 def ask(server: ServerProcess, body: str = BODY, **headers: str) -> tuple[int, str]:
     """Send a request; return status and prediction id."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
@@ -45,13 +41,6 @@ def ask(server: ServerProcess, body: str = BODY, **headers: str) -> tuple[int, s
     reply.read()
     connection.close()
     return reply.status, reply.getheader("x-tidemill-prediction-id") or ""
-
-
-def until(is_so: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -32,11 +32,6 @@ def serve(published: Published, **changes: Any) -> Parts:
 
 
 @pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return versions.numbers(tmp_path_factory.mktemp("numbers"))
-
-
-@pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Published:
     return versions.mixed(tmp_path_factory.mktemp("mixed"))
 

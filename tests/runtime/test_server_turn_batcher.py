@@ -10,10 +10,10 @@ import orjson
 import pytest
 import uvicorn
 from tests.support import versions
+from tests.support.rowsum import RowSum
 from uvicorn.server import ServerState
 
 from tidemill_contracts.artifact import ColumnSpec, Signature
-from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Frame, Schema
 from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.dataplane.batcher import Outcome
@@ -32,20 +32,6 @@ SCHEMA = Schema(
 )
 
 
-class Model:
-    """The sum of a row; remembers the rows of each call and refuses negative ones."""
-
-    def __init__(self) -> None:
-        self.calls: list[int] = []
-
-    def __call__(self, frame: Frame) -> Prediction:
-        self.calls.append(frame.rows)
-        rows = frame.numbers()
-        if (rows < 0).any():
-            raise BadRequestError("a row is negative")
-        return Prediction([("value", "FP64")], rows.sum(axis=1))
-
-
 def frame(*values: float) -> Frame:
     return Frame(SCHEMA, len(values), matrix=np.array([[value, value] for value in values], dtype=np.float64))
 
@@ -55,7 +41,7 @@ def found(outcomes: list[Outcome]) -> list[Any]:
 
 
 async def test_a_turn_of_the_loop_is_one_call() -> None:
-    model, counted, outcomes = Model(), list[int](), list[Outcome]()
+    model, counted, outcomes = RowSum(), list[int](), list[Outcome]()
     turn_batcher = TurnBatcher(model, counted.append, max_rows=100, max_requests=100)
     for value in range(5):
         turn_batcher.add(frame(value), outcomes.append)
@@ -70,7 +56,7 @@ async def test_a_turn_of_the_loop_is_one_call() -> None:
 
 
 async def test_rows_and_requests_are_bounded() -> None:
-    model, outcomes = Model(), list[Outcome]()
+    model, outcomes = RowSum(), list[Outcome]()
     turn_batcher = TurnBatcher(model, lambda _: None, max_rows=4, max_requests=3)
     for rows in ((1, 1), (2, 2), (3,), (4,) * 9, (5,)):
         turn_batcher.add(frame(*rows), outcomes.append)
@@ -87,7 +73,7 @@ async def test_rows_and_requests_are_bounded() -> None:
 
 async def test_a_fault_stays_with_whom_it_belongs_to(caplog: pytest.LogCaptureFixture) -> None:
     outcomes = list[Outcome]()
-    turn_batcher = TurnBatcher(Model(), lambda _: None, max_rows=100, max_requests=100)
+    turn_batcher = TurnBatcher(RowSum(), lambda _: None, max_rows=100, max_requests=100)
 
     def broken(outcome: Outcome) -> None:
         raise RuntimeError("no such connection")
@@ -98,12 +84,12 @@ async def test_a_fault_stays_with_whom_it_belongs_to(caplog: pytest.LogCaptureFi
     turn_batcher.add(frame(4), outcomes.append)
     with caplog.at_level(logging.ERROR):
         await asyncio.sleep(0)
-    assert found(outcomes) == [[2], "a row is negative", [4], [8]]
+    assert found(outcomes) == [[2], "row 0 is negative", [4], [8]]
     assert "an answer could not be given" in caplog.text
 
 
 async def test_who_comes_while_answers_are_given_has_a_turn_of_their_own() -> None:
-    model, outcomes = Model(), list[Outcome]()
+    model, outcomes = RowSum(), list[Outcome]()
     turn_batcher = TurnBatcher(model, lambda _: None, max_rows=100, max_requests=100)
     turn_batcher.add(frame(1), lambda _: turn_batcher.add(frame(2), outcomes.append))
     for _ in range(2):

@@ -7,15 +7,15 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import pytest
-from tests.support import serverprocess, versions
+from tests.support import serverprocess
 from tests.support.closedloop import BODY, INFER, drain_under_load
 from tests.support.serverprocess import ServerProcess, get
 from tests.support.versions import Published
+from tests.support.waiting import until
 
 from tidemill_contracts.inference import FORM_PATH, ServedForm
 from tidemill_runtime.server.host import sockets
@@ -23,19 +23,6 @@ from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.process.admin_server import AdminServer
 from tidemill_runtime.server.process.prefork import Workers
 from tidemill_runtime.server.telemetry import shared_counters
-
-
-@pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return versions.numbers(tmp_path_factory.mktemp("numbers"))
-
-
-def until(is_so: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.02)
 
 
 def children(process: int) -> list[int]:
