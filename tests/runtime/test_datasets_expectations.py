@@ -34,7 +34,7 @@ def findings(*columns: ColumnExpectation, min_rows: int | None = None) -> str:
         (ColumnExpectation(name="tenure", type="Number"), "column 'tenure': 1 value infinite, at row 5"),
         (
             ColumnExpectation(name="tenure", max_missing_ratio=0.1),
-            "column 'tenure': 1 of 5 values are missing (0.2), expected at most 0.1",
+            "column 'tenure': 1 of 5 values is missing (0.2), expected at most 0.1",
         ),
         (
             ColumnExpectation(name="mixed", type="Number"),

@@ -158,13 +158,13 @@ def test_labels_beyond_the_bound_on_cells_count_as_wrong() -> None:
 
 def test_labels_that_are_no_numbers_are_noted_and_left_out() -> None:
     total = sums(PRICE, [(1.0, None, "many"), (2.0, None, 4.0)])
-    assert performance.metric("mae", total, PRICE) == (2.0, "1 labels or predictions are not numbers")
+    assert performance.metric("mae", total, PRICE) == (2.0, "1 label or prediction is not a number")
 
 
 @pytest.mark.parametrize(("prediction", "label"), [(0.0, 1e200), (0.0, -1e308), (-1.7e308, 1.7e308), (1e200, 0.0)])
 def test_numbers_whose_square_no_float_holds_are_noted_and_left_out(prediction: float, label: float) -> None:
     total = sums(PRICE, [(prediction, None, label), (2.0, None, 4.0)])
-    assert performance.metric("rmse", total, PRICE) == (2.0, "1 labels or predictions are not numbers")
+    assert performance.metric("rmse", total, PRICE) == (2.0, "1 label or prediction is not a number")
 
 
 def test_a_metric_of_no_labels_has_no_value() -> None:

@@ -140,7 +140,7 @@ BAD: dict[str, tuple[list[Any], bytes, Any, str]] = {
         None,
         "32 bytes, but the body has only 31 left",
     ),
-    "too many bytes": ([tensor("x", "FP64", [1, 4], 32)], ROW_BYTES + b"\0", None, "1 bytes more than"),
+    "too many bytes": ([tensor("x", "FP64", [1, 4], 32)], ROW_BYTES + b"\0", None, "1 byte more than"),
     "size is not the shape's": (
         [tensor("x", "FP64", [1, 4], 24)],
         ROW_BYTES[:24],

@@ -82,7 +82,7 @@ BROKEN = {
     "wrong checksum": ("gzip", gzip.compress(b"{}")[:-5] + b"\0" * 5, "the body is no gzip"),
     "a tail": ("gzip", gzip.compress(b"{}") + b"tail", "goes on for 4 bytes after the end of its gzip stream"),
     "a second member": ("gzip", gzip.compress(b"{}") * 2, "after the end of its gzip stream"),
-    "a tail of zlib": ("deflate", zlib.compress(b"{}") + b"\0", "goes on for 1 bytes"),
+    "a tail of zlib": ("deflate", zlib.compress(b"{}") + b"\0", "goes on for 1 byte "),
 }
 
 

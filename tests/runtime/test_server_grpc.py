@@ -301,7 +301,7 @@ def test_overload_and_lack_of_time(tmp_path: Path) -> None:
         server.wait_in_flight()
         refused = client.infer(typed())
         assert refused.code is grpc.StatusCode.UNAVAILABLE
-        assert refused.details == "overloaded: 1 requests are in flight"
+        assert refused.details == "overloaded: 1 request is in flight"
         assert refused.trailing["grpc-retry-pushback-ms"] == "1000"
         first.join(10)
         assert late[0].code is grpc.StatusCode.DEADLINE_EXCEEDED

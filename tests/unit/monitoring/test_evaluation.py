@@ -340,6 +340,6 @@ def test_quality_is_that_of_the_last_window() -> None:
 def test_performance_says_what_is_needed_and_which_limit_is_exceeded() -> None:
     assert said(snapshot(FULL, read=report(window(1))), "PerformanceDegraded").startswith("0 labels have arrived")
     few = report(window(1), performance=performance(0.9, labels=3))
-    assert said(snapshot(FULL, read=few), "PerformanceDegraded").startswith("3 labels have arrived, 10 are needed")
+    assert said(snapshot(FULL, read=few), "PerformanceDegraded").startswith("3 labels have arrived, 10 needed")
     bad = report(window(1), performance=performance(0.4, degraded=True))
     assert said(snapshot(FULL, read=bad), "PerformanceDegraded") == "accuracy is 0.4 on 100 labels; min 0.8"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn, get_args
 
+from tidemill_contracts.counts import counted
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, ServerConfig
 from tidemill_contracts.runtimes import RequestedRuntime
 from tidemill_runtime.loading import server_config
@@ -94,7 +95,7 @@ def _run(options: argparse.Namespace) -> str:
         raise StartError(error.reason, str(error), retryable=error.retriable) from error
     refused = f", {done.refused} of them without an answer" if done.refused else ""
     rate = done.rows / done.seconds if done.seconds else 0.0
-    text = f"{done.rows} rows in {done.seconds:.1f} s{refused}: {options.output}"
+    text = f"{counted(done.rows, 'row')} in {done.seconds:.1f} s{refused}: {options.output}"
     _log.info("%s (%.0f rows/s, %s)", text, rate, done.runtime)
     return text
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tidemill_contracts.counts import are, counted
 from tidemill_contracts.reference import category_text
 from tidemill_contracts.training import ColumnExpectation, Expectations
 from tidemill_runtime.datasets.errors import DataError
@@ -29,7 +30,7 @@ def check(name: str, table: pd.DataFrame, expectations: Expectations | None) -> 
         return
     findings: list[str] = []
     if expectations.min_rows is not None and len(table) < expectations.min_rows:
-        findings.append(f"{len(table)} rows, expected at least {expectations.min_rows}")
+        findings.append(f"{counted(len(table), 'row')}, expected at least {expectations.min_rows}")
     for expected in expectations.columns:
         if expected.name in table.columns:
             findings.extend(f"column {expected.name!r}: {found}" for found in _column(table[expected.name], expected))
@@ -62,7 +63,7 @@ def find_target(target: str, tables: dict[str, pd.DataFrame]) -> str:
         raise DataError("AmbiguousTarget", f"target: column {target!r} is in several inputs: {', '.join(holders)}")
     if bool(tables[holders[0]][target].isna().all()):
         rows = len(tables[holders[0]])
-        raise DataError("TargetAllMissing", f"target: column {target!r} has no value in any of {rows} rows")
+        raise DataError("TargetAllMissing", f"target: column {target!r} has no value in any of {counted(rows, 'row')}")
     return holders[0]
 
 
@@ -83,7 +84,7 @@ def _column(values: "pd.Series[Any]", expected: ColumnExpectation) -> list[str]:
     findings = []
     missing = values.isna()
     if expected.max_missing_ratio is not None and float(missing.mean()) > expected.max_missing_ratio:
-        share = f"{int(missing.sum())} of {len(values)} values are missing ({float(missing.mean()):.4g})"
+        share = f"{are(int(missing.sum()), len(values), 'value')} missing ({float(missing.mean()):.4g})"
         findings.append(f"{share}, expected at most {expected.max_missing_ratio:g}")
     present = values[~missing]
     findings.extend(_type(present, expected))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from email.message import Message
 from typing import IO, Any
 
+from tidemill_contracts.counts import counted
 from tidemill_contracts.schemes import SECRET_KEYS
 from tidemill_contracts.storage import Uri, check_authority
 from tidemill_runtime.network import addresses
@@ -140,7 +141,9 @@ def _body(response: "http.client.HTTPResponse", uri: Uri) -> Iterator[bytes]:
             read += len(piece)
             yield piece
     except (http.client.HTTPException, OSError) as error:
-        raise StorageError("StorageUnavailable", f"{uri}: broken off after {read} bytes", retriable=True) from error
+        raise StorageError(
+            "StorageUnavailable", f"{uri}: broken off after {counted(read, 'byte')}", retriable=True
+        ) from error
     if expected is not None and expected.isdigit() and int(expected) != read:
         text = f"{uri}: broken off after {read} of {expected} bytes"
         raise StorageError("StorageUnavailable", text, retriable=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from tidemill_contracts.counts import counted
 from tidemill_contracts.monitoring import (
     MonitorConfig,
     MonitorReport,
@@ -115,7 +116,8 @@ class Evaluator:
         windows, note = mature, ""
         if sum(labels for _, _, labels in mature) < config.min_labels:
             windows = queries.labelled_windows(self._connection, version.key, seconds, now - span, now + seconds)
-            note = f"not judged: fewer than {config.min_labels} labels of predictions older than the label delay"
+            few = counted(config.min_labels, "label")
+            note = f"not judged: fewer than {few} of predictions older than the label delay"
         chosen = newest_with_labels(windows, config.min_labels)
         sums = (
             queries.performance_sums(self._connection, version.key, seconds, chosen[-1][0], chosen[0][0])

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from tidemill_contracts import model_metrics
+from tidemill_contracts.counts import does
 from tidemill_contracts.inference import Value
 from tidemill_contracts.model_metrics import MetricTask
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, Profile
@@ -89,14 +90,18 @@ def metric(name: str, sums: Sums, profile: Profile | None) -> tuple[float | None
 def _joined(sums: Sums, profile: Profile) -> tuple[Joined, str]:
     """Return what formulas take, and a note on labels that can never be met."""
     if not isinstance(profile, CategoricalProfile):
-        note = f"{sums[_INVALID]:.0f} labels or predictions are not numbers" if sums.get(_INVALID) else ""
+        what = ("label or prediction", "is not a number", "are not numbers", "labels or predictions")
+        note = does(sums[_INVALID], *what) if sums.get(_INVALID) else ""
         return Joined(sums, {}, None), note
     cells = {_parse(key): value for key, value in sums.items() if key.startswith(_CELL)}
     known = {name[:_CLASS_LENGTH] for name in profile.categories} | {predicted for _, predicted in cells if predicted}
     labelled = {true for true, _ in cells}
     never = labelled - known
     labels = sum(value for (true, _), value in cells.items() if true in never)
-    note = f"{labels:.0f} labels name classes that are never predicted: {', '.join(sorted(never)[:5])}" if never else ""
+    note = ""
+    if never:
+        named = does(labels, "label", "names a class that is", "name classes that are")
+        note = f"{named} never predicted: {', '.join(sorted(never)[:5])}"
     positive = _positive(known if len(known) > 1 else known | labelled)
     return Joined(sums, cells, positive), note
 

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from tidemill_contracts import drift_tests
+from tidemill_contracts.counts import does
 from tidemill_contracts.monitoring import (
     ColumnScore,
     DriftConfig,
@@ -113,7 +114,7 @@ def column_score(name: str, column: ColumnBins, counts: Counts, test: TestConfig
     tally = ColumnTally.of(column, counts)
     notes: list[str] = []
     if tally.mistyped:
-        notes.append(f"{tally.mistyped} values are not numbers")
+        notes.append(does(tally.mistyped, "value", "is not a number", "are not numbers"))
     score = ColumnScore(
         name=name,
         missing_ratio=_ratio(tally.missing, tally.rows),
@@ -146,7 +147,8 @@ def _judge(profile: Profile, tally: ColumnTally, config: TestConfig, notes: list
         return verdict | {"score": score, "drifted": False}
     noise = formula.noise_floor(reference, current, bins)
     if score <= noise:
-        notes.append(f"not beyond noise: {int(current.sum())} values reach {noise:.3g} without any change")
+        reach = does(int(current.sum()), "value", "reaches", "reach")
+        notes.append(f"not beyond noise: {reach} {noise:.3g} without any change")
     return verdict | {"score": score, "drifted": score > noise}
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tidemill_contracts.counts import counted
 from tidemill_runtime.model.frame import Array, Frame, Schema
 from tidemill_runtime.model.prediction import Predictor
 from tidemill_runtime.parity.compare import Outcome, Refused, describe, difference, outcome, scales
@@ -90,7 +91,8 @@ class Check:
         count, refusals = 0, 0
         for number, places, is_again in self._requests():
             if self._clock() > until:
-                reason = f"the check took longer than {self._seconds:g} s: {count} of {total} rows were compared"
+                compared = f"{count} of {counted(total, 'row')} were compared"
+                reason = f"the check took longer than {self._seconds:g} s: {compared}"
                 return Verdict(count, total, reason, is_late=True)
             found, is_refused = self._asked(form, number, places)
             if is_refused and len(places) > 1:

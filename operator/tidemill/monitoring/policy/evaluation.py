@@ -5,6 +5,7 @@ Unknown is not healthy: a condition is Unknown until there is something to judge
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from tidemill.core import conditions
@@ -20,6 +21,7 @@ from tidemill.monitoring.state import (
     Evaluation,
 )
 from tidemill_contracts import model_metrics, reference
+from tidemill_contracts.counts import counted, does
 from tidemill_contracts.monitoring import WindowReport
 
 UNREACHABLE_SECONDS = 60
@@ -144,8 +146,10 @@ def _drift(snapshot: Snapshot, in_a_row: int) -> Condition:
     if not windows:
         return Condition(DRIFT, "Unknown", "NoJudgedWindow", _no_window(snapshot))
     if in_a_row == 0:
-        return Condition(DRIFT, "False", "NoDrift", f"the last window ({windows[-1].rows} rows) shows no drift")
-    text = f"{in_a_row} of {spec.consecutive_windows} windows in a row drifted: {describe_drift(windows[-1])}"
+        return Condition(DRIFT, "False", "NoDrift", f"{_last(windows)} shows no drift")
+    text = (
+        f"{in_a_row} of {counted(spec.consecutive_windows, 'window')} in a row drifted: {describe_drift(windows[-1])}"
+    )
     status: Status = "True" if in_a_row >= spec.consecutive_windows else "False"
     return Condition(DRIFT, status, "DriftSustained" if status == "True" else "DriftNotSustained", text)
 
@@ -167,9 +171,7 @@ def _quality(snapshot: Snapshot) -> Condition:
         return Condition(QUALITY, "Unknown", "NoJudgedWindow", _no_window(snapshot))
     problems = windows[-1].quality_problems
     if not problems:
-        return Condition(
-            QUALITY, "False", "WithinLimits", f"the last window ({windows[-1].rows} rows) is within the limits"
-        )
+        return Condition(QUALITY, "False", "WithinLimits", f"{_last(windows)} is within the limits")
     more = f"; {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     return Condition(QUALITY, "True", "LimitsExceeded", "; ".join(problems[:_SHOWN]) + more)
 
@@ -180,17 +182,17 @@ def _performance(snapshot: Snapshot) -> Condition:
     found = snapshot.version_report.performance if snapshot.version_report else None
     if found is None or found.labels < spec.min_labels:
         labels = found.labels if found else 0
-        text = f"{labels} labels have arrived, {spec.min_labels} are needed (minLabels)"
+        text = f"{does(labels, 'label', 'has', 'have')} arrived, {spec.min_labels} needed (minLabels)"
         return Condition(PERFORMANCE, "Unknown", "NotEnoughLabels", text)
     if found.value is None:
         metric = model_metrics.BY_NAME[spec.metric]
         needs = f" and needs {metric.needs}" if metric.needs else ""
         text = (
-            f"{spec.metric} cannot be computed from {found.labels} labels: it is a metric of {metric.task}{needs}; "
-            "the monitor's report says more"
+            f"{spec.metric} cannot be computed from {counted(found.labels, 'label')}: "
+            f"it is a metric of {metric.task}{needs}; the monitor's report says more"
         )
         return Condition(PERFORMANCE, "Unknown", "MetricNotDefined", text)
-    text = f"{spec.metric} is {found.value:.4g} on {found.labels} labels"
+    text = f"{spec.metric} is {found.value:.4g} on {counted(found.labels, 'label')}"
     if not found.degraded:
         return Condition(PERFORMANCE, "False", "WithinLimits", text)
     limits = [f"min {spec.min:g}" if spec.min is not None else "", f"max {spec.max:g}" if spec.max is not None else ""]
@@ -210,11 +212,15 @@ def _labels_arriving(snapshot: Snapshot) -> Condition:
     return Condition(LABELS_ARRIVING, "True", "LabelsArrive", text)
 
 
+def _last(windows: Sequence[WindowReport]) -> str:
+    return f"the last window ({counted(windows[-1].rows, 'row')})"
+
+
 def _no_window(snapshot: Snapshot) -> str:
     window = snapshot.spec.window
     return (
-        f"no window of {window.seconds} s with at least {window.min_rows} rows (minRows) of the served version has "
-        "ended yet"
+        f"no window of {window.seconds} s with at least {counted(window.min_rows, 'row')} (minRows) "
+        "of the served version has ended yet"
     )
 
 

@@ -14,6 +14,7 @@ from tidemill.api.v1alpha1.model_deployment import Analysis, AnalysisStatus, Che
 from tidemill.serving import router_stats
 from tidemill.serving.router_stats import ClusterStats
 from tidemill.serving.snapshot import Measurement
+from tidemill_contracts.counts import counted
 
 Verdict = Literal["Successful", "Failed", "Inconclusive", "Error"]
 
@@ -50,12 +51,12 @@ def judge(
     requests = round(candidate.requests)
     seconds = round((now - measurement.start).total_seconds())
     if requests < analysis.min_requests:
-        message = f"{requests} requests in {seconds} s, {analysis.min_requests} are needed (minRequests)"
+        message = f"{counted(requests, 'request')} in {seconds} s, {analysis.min_requests} are needed (minRequests)"
         return verdict("Inconclusive", message, requests)
     results = [check(c, candidate, stable, analysis.min_requests) for c in analysis.checks]
     outcome = _worst(results)
     bad = [r for r in results if r.verdict != "Successful"]
-    message = "; ".join(_sentence(r) for r in (bad or results)) + f" ({requests} requests in {seconds} s)"
+    message = "; ".join(_sentence(r) for r in (bad or results)) + f" ({counted(requests, 'request')} in {seconds} s)"
     return verdict(outcome, message, requests, results)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from tidemill_contracts.artifact import Task
+from tidemill_contracts.counts import counted
 from tidemill_runtime.frameworks.base import Description, FrameworkError
 
 
@@ -27,7 +28,7 @@ def describe(estimator: Any, given: tuple[str, ...]) -> Description:
     else:
         expected = getattr(estimator, "n_features_in_", len(columns))
         if expected != len(columns):
-            text = f"the model was fitted on a matrix of {expected} columns, the data has {len(columns)}"
+            text = f"the model was fitted on a matrix of {counted(expected, 'column')}, the data has {len(columns)}"
             raise FrameworkError("ColumnsDiffer", f"{text}; fit it on the DataFrame, so that columns have names")
     task = task_of(estimator)
     classes = getattr(estimator, "classes_", None) if task == "classification" else None

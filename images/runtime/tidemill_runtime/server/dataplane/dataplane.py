@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from tidemill_contracts.counts import does
 from tidemill_contracts.inference import Batching, ServerConfig
 from tidemill_runtime.loading.warm_up import WarmModel
 from tidemill_runtime.model.errors import OutOfTimeError, ServingError, UnavailableError
@@ -88,7 +89,7 @@ class DataPlane:
             UnavailableError: all places are taken.
         """
         if self.in_flight >= self._limit:
-            raise UnavailableError(f"overloaded: {self._limit} requests are in flight")
+            raise UnavailableError(f"overloaded: {does(self._limit, 'request', 'is', 'are')} in flight")
         self.in_flight += 1
         self._cells[IN_FLIGHT] = self.in_flight
 

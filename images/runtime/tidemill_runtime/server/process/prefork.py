@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
+from tidemill_contracts.counts import counted
 from tidemill_contracts.inference import ServerConfig
 from tidemill_runtime import termination
 from tidemill_runtime.model.errors import StartError
@@ -113,7 +114,9 @@ class Workers:
         if self._failure is not None:
             raise self._failure
         if self._broken_drains:
-            raise StartError("WorkersFailed", f"{self._broken_drains} workers died while they drained", retryable=True)
+            raise StartError(
+                "WorkersFailed", f"{counted(self._broken_drains, 'worker')} died while they drained", retryable=True
+            )
 
     def _on_signal(self, number: int, frame: object) -> None:
         del number, frame

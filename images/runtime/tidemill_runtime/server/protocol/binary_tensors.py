@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tidemill_contracts.counts import counted
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Array, Frame, Schema, shown
 from tidemill_runtime.server.protocol.json_tensors import Tensor, unknown_datatype
@@ -65,7 +66,8 @@ def decode(raw: bytes | memoryview, shape: list[int], datatype: str, where: str)
         raise unknown_datatype(datatype, where)
     if len(raw) != count * item.itemsize:
         raise BadRequestError(
-            f"{where}: {datatype} of shape {shape} takes {count * item.itemsize} bytes of binary data, got {len(raw)}"
+            f"{where}: {datatype} of shape {shape} takes {counted(count * item.itemsize, 'byte')} of binary data, "
+            f"got {len(raw)}"
         )
     array: Array = np.frombuffer(raw, dtype=item)
     if item.kind == "f":
@@ -123,7 +125,9 @@ def raw_matrix(body: bytes, schema: Schema) -> Frame:
     rows = len(body) // size
     if rows == 0 or rows * size != len(body):
         datatype = schema.columns[0].datatype
-        raise BadRequestError(f"the body: expected rows of {size} bytes ({schema.width} {datatype}), got {len(body)}")
+        raise BadRequestError(
+            f"the body: expected rows of {counted(size, 'byte')} ({schema.width} {datatype}), got {len(body)}"
+        )
     values, is_complete = decode(body, [rows, schema.width], schema.columns[0].datatype, "the body")
     return from_matrix(Tensor("", [rows, schema.width], "number", values, is_complete, "the body"), schema)
 

@@ -6,6 +6,7 @@ broken, cut short or followed by something else is the client's error, never a g
 
 import zlib
 
+from tidemill_contracts.counts import counted
 from tidemill_runtime.model.errors import BadRequestError, TooLargeError, UnsupportedEncodingError
 
 encodings = ("gzip", "deflate", "identity")
@@ -47,7 +48,7 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
         raise BadRequestError(f"the body is cut short: its {name} stream does not end")
     if stream.unused_data:
         raise BadRequestError(
-            f"the body goes on for {len(stream.unused_data)} bytes after the end of its {name} stream"
+            f"the body goes on for {counted(len(stream.unused_data), 'byte')} after the end of its {name} stream"
         )
     return content
 

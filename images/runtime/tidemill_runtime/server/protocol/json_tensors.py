@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from tidemill_contracts.counts import counted
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import BOOLEANS, EXACT, NUMBERS, TEXTS, Array, shown
 
@@ -108,14 +109,14 @@ def _flatten(data: object, shape: list[int], where: str) -> list[Any]:
     if data and type(data[0]) is list and len(shape) > 1:
         data = _unnest(data, shape, where)
     if len(data) != size:
-        raise BadRequestError(f"{where}.data: shape {shape} holds {size} values, got {len(data)}")
+        raise BadRequestError(f"{where}.data: shape {shape} holds {counted(size, 'value')}, got {len(data)}")
     return data
 
 
 def _unnest(data: list[Any], shape: list[int], where: str) -> list[Any]:
     for depth, length in enumerate(shape[:-1]):
         if depth == 0 and len(data) != length:
-            raise BadRequestError(f"{where}.data: shape {shape} has {length} rows, got {len(data)}")
+            raise BadRequestError(f"{where}.data: shape {shape} has {counted(length, 'row')}, got {len(data)}")
         width = shape[depth + 1]
         if any(type(part) is not list or len(part) != width for part in data):
             raise BadRequestError(f"{where}.data: not nested as shape {shape} says: expected lists of {width}")

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tidemill_contracts.counts import counted
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Array, Schema, quoted, shown
 from tidemill_runtime.model.prediction import Prediction
@@ -48,7 +49,9 @@ def decode(message: pb.ModelInferRequest, schema: Schema, output_names: Sequence
     if not inputs:
         raise BadRequestError("inputs: expected a list of tensors, got none")
     if raw and len(raw) != len(inputs):
-        raise BadRequestError(f"raw_input_contents: expected one for each of {len(inputs)} inputs, got {len(raw)}")
+        raise BadRequestError(
+            f"raw_input_contents: expected one for each of {counted(len(inputs), 'input')}, got {len(raw)}"
+        )
     found = [_tensor(entry, raw[i] if raw else None, f"inputs[{i}]", given) for i, entry in enumerate(inputs)]
     frame = tensors_to_frame.frame_of(found, schema)
     return Request(message.id or None, frame, wanted or None, frozenset(output_names) if raw else _NO_NAMES, given)
@@ -99,7 +102,9 @@ def _typed(contents: pb.InferTensorContents, shape: list[int], datatype: str, wh
     values = getattr(contents, field)
     count = math.prod(shape)
     if len(values) != count:
-        raise BadRequestError(f"{where}.contents.{field}: shape {shape} holds {count} values, got {len(values)}")
+        raise BadRequestError(
+            f"{where}.contents.{field}: shape {shape} holds {counted(count, 'value')}, got {len(values)}"
+        )
     if datatype == "BYTES":
         return np.array([_text(value, i, where) for i, value in enumerate(values)], dtype=object), True
     source = values[:] if count <= _FEW else values

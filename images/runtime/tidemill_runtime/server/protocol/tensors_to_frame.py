@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tidemill_contracts.counts import counted
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import EXACT, Array, Column, Frame, Schema, array_of, check_kind, quoted, shown
 from tidemill_runtime.server.protocol.json_tensors import Tensor
@@ -27,7 +28,7 @@ def frame_of(tensors: Sequence[Tensor], schema: Schema) -> Frame:
             return from_matrix(tensor, schema)
         if tensor.name not in schema.index and (len(shape) != 2 or shape[1] > 1):
             raise BadRequestError(
-                f"{tensor.where}.shape: a matrix for this model has {schema.width} columns "
+                f"{tensor.where}.shape: a matrix for this model has {counted(schema.width, 'column')} "
                 f"({quoted(schema.names)}), got shape {shape}"
             )
     return _from_columns(tensors, schema)
@@ -84,7 +85,7 @@ def _from_columns(tensors: Sequence[Tensor], schema: Schema) -> Frame:
             raise BadRequestError(f"{where}.shape: column {shown(name)} takes [rows] or [rows, 1], got {shape}")
         if shape[0] != rows:
             if rows != -1:
-                raise BadRequestError(f"{where}.shape: {shape[0]} rows, but {tensors[0].where} has {rows}")
+                raise BadRequestError(f"{where}.shape: {counted(shape[0], 'row')}, but {tensors[0].where} has {rows}")
             rows = shape[0]
         index = schema.index.get(name)
         if index is not None:

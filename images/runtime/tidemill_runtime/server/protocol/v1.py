@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from tidemill_contracts.artifact import PROBABILITIES
+from tidemill_contracts.counts import counted
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Frame, Schema, array_of, frame_of_values, quoted, shown
 from tidemill_runtime.model.prediction import Prediction
@@ -67,7 +68,7 @@ def _frame(document: dict[str, Any], schema: Schema) -> Frame:
         first = list
     if first is not list:
         raise BadRequestError(
-            f"{where}: row 0: expected a list of {schema.width} values or an object, got {shown(value[0])}"
+            f"{where}: row 0: expected a list of {counted(schema.width, 'value')} or an object, got {shown(value[0])}"
         )
     return _from_rows(value, schema, where)
 
@@ -99,7 +100,7 @@ def _from_rows(rows: list[list[Any]], schema: Schema, where: str) -> Frame:
     for i, row in enumerate(rows):
         if len(row) != width:
             raise BadRequestError(
-                f"{where}: row {i} has {len(row)} values; the model takes {width}: {quoted(schema.names)}"
+                f"{where}: row {i} has {counted(len(row), 'value')}; the model takes {width}: {quoted(schema.names)}"
             )
     if schema.is_numeric:
         flat = rows[0] if len(rows) == 1 else [value for row in rows for value in row]
@@ -128,6 +129,6 @@ def _from_columns(columns: dict[str, Any], schema: Schema) -> Frame:
                 f"inputs: column {name!r}: expected a list of at least one value, got {shown(values)}"
             )
         if rows not in (-1, len(values)):
-            raise BadRequestError(f"inputs: column {name!r} has {len(values)} values, others have {rows}")
+            raise BadRequestError(f"inputs: column {name!r} has {counted(len(values), 'value')}, others have {rows}")
         rows = len(values)
     return Frame(schema, rows, arrays=[array_of(columns[c.name], c, "inputs") for c in schema.columns])

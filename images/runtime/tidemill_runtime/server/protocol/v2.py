@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from tidemill_contracts.counts import counted
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Array, Frame, Schema, quoted, shown
 from tidemill_runtime.model.prediction import Prediction
@@ -142,7 +143,8 @@ def _tensors(inputs: object, given: Parameters, rest: memoryview | None) -> list
         rest = rest[size or 0 :]
     if rest:
         raise BadRequestError(
-            f"inputs: the body has {len(rest)} bytes more than the JSON and all parameters.binary_data_size say"
+            f"inputs: the body has {counted(len(rest), 'byte')} more than the JSON "
+            "and all parameters.binary_data_size say"
         )
     return found
 
@@ -161,7 +163,7 @@ def _binary_size(entry: object, where: str, left: int) -> int | None:
     if type(size) is not int or size < 0:
         raise BadRequestError(f"{place}: expected a number of bytes, got {shown(size)}")
     if size > left:
-        raise BadRequestError(f"{place}: {size} bytes, but the body has only {left} left")
+        raise BadRequestError(f"{place}: {counted(size, 'byte')}, but the body has only {left} left")
     return size
 
 

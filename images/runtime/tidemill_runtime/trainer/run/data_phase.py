@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tidemill_contracts import schemes
+from tidemill_contracts.counts import does
 from tidemill_contracts.storage import parse_uri
 from tidemill_contracts.training import TrainerConfig
 from tidemill_runtime.datasets import expectations, sources, tables
@@ -120,6 +121,7 @@ def _usable(table: pd.DataFrame, target: str, progress: Progress) -> pd.DataFram
     expectations.check_finite_target(table[target])
     if not missing.any():
         return table
-    first = int(np.flatnonzero(missing)[0]) + 1
-    progress.warn(f"{int(missing.sum())} rows without a value of {target!r} are left out, first row {first}")
+    first, rows = int(np.flatnonzero(missing)[0]) + 1, int(missing.sum())
+    left_out = does(rows, f"row without a value of {target!r}", "is", "are", f"rows without a value of {target!r}")
+    progress.warn(f"{left_out} left out, first row {first}")
     return table[~missing].reset_index(drop=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tidemill_contracts.counts import counted
 from tidemill_contracts.training import TrainerConfig, TrainingResult
 from tidemill_runtime.datasets import tables
 from tidemill_runtime.trainer.errors import RunError
@@ -92,8 +93,8 @@ def _features(code: UserCode, data: Split, part: pd.DataFrame) -> pd.DataFrame:
         return data.features(part)
     found: Any = function.call(code.features, code.root, data.given(part))
     if not isinstance(found, pd.DataFrame) or len(found) != len(part):
-        what = f"{len(found)} rows" if isinstance(found, pd.DataFrame) else type(found).__name__
-        wanted = f"a DataFrame with one row for each of the {len(part)} rows of {data.name!r}"
+        what = counted(len(found), "row") if isinstance(found, pd.DataFrame) else type(found).__name__
+        wanted = f"a DataFrame with one row for each of the {counted(len(part), 'row')} of {data.name!r}"
         raise RunError("UserError", "InvalidFeatures", f"features returned {what}, expected {wanted}")
     named = found.reset_index(drop=True)
     named.columns = pd.Index([str(column) for column in named.columns])

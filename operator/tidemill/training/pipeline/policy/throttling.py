@@ -15,6 +15,7 @@ from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.history import DAY
 from tidemill.training.pipeline.policy.retry import Retry
 from tidemill.training.pipeline.state import Verdict
+from tidemill_contracts.counts import counted
 
 SLOW_AFTER_FAILURES = 3
 SLOWED = ("DataChanged", "MonitorRequested")
@@ -85,4 +86,4 @@ def _pause(ctx: Context, verdict: Verdict) -> Hold | None:
     until = pause_until(ctx) if verdict.type in SLOWED else None
     if until is None:
         return None
-    return Hold(f"the last {ctx.history.failures} runs failed or were rejected", until)
+    return Hold(f"the last {counted(ctx.history.failures, 'run')} failed or were rejected", until)

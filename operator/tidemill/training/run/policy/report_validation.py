@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from tidemill.api.v1alpha1.training_run import TrainingRunSpec
 from tidemill.core.text import clean
 from tidemill_contracts.artifact import DATATYPES, ColumnSpec
+from tidemill_contracts.counts import counted
 from tidemill_contracts.digests import digest_hex
 from tidemill_contracts.formats import FORMATS, pickles
 from tidemill_contracts.storage import parse_uri
@@ -158,7 +159,7 @@ def _signature(_: TrainingRunSpec, result: TrainingResult) -> Found:
     for side, most in _COLUMNS.items():
         columns: tuple[ColumnSpec, ...] = getattr(result.signature, side)
         if len(columns) > most:
-            yield f"signature.{side}: {len(columns)} columns; expected at most {most}"
+            yield f"signature.{side}: {counted(len(columns), 'column')}; expected at most {most}"
         for column in columns:
             if not 0 < len(column.name) <= NAME_LIMIT:
                 yield f"signature.{side}: {column.name[:NAME_LIMIT]!r} is not a name of 1 to {NAME_LIMIT} characters"
