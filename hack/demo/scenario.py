@@ -224,7 +224,8 @@ class Scenario:
             f"kubectl -n {self.namespace} get modelversion {NAME}-1 -o yaml     # the lineage\n"
             f"kubectl -n {self.namespace} get events --sort-by=.lastTimestamp\n"
             "kubectl explain trainingpipeline.spec\n"
-            "docs/kinds/ says what every field, condition and reason means; make demo-clean removes all of this."
+            "docs/kinds/ says what every field, condition and reason means, docs/what-to-do.md what to do about it;\n"
+            "make demo-clean removes all of this."
         )
 
     def clean(self) -> None:

@@ -6,6 +6,7 @@ Everything outside of the markers is written by people.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,8 @@ from tidemill_contracts.drift_tests import DRIFT_TESTS
 from tidemill_contracts.failures import CATEGORIES, FAILURES, POD_REASONS, START_REASONS
 from tidemill_contracts.formats import FORMATS
 from tidemill_contracts.model_metrics import METRICS
+from tidemill_contracts.next_steps import CATEGORIES as FIRST_LOOKS
+from tidemill_contracts.next_steps import CONDITIONS, PODS, STARTS, Step
 from tidemill_contracts.schemes import SCHEMES
 from tidemill_runtime.frameworks import FRAMEWORKS
 
@@ -130,7 +133,13 @@ def _failures() -> Iterator[str]:
 
 
 def _pod_reasons() -> Iterator[str]:
-    of = {"waiting": "container", "ended": "container", "pod": "pod", "deployment": "Deployment"}
+    of = {
+        "waiting": "container",
+        "ended": "container",
+        "pod": "pod",
+        "controller": "Job, Deployment",
+        "event": "pod (events)",
+    }
     yield from _rows("reason | of | meaning and what to do", ((f"`{r.name}`", of[r.of], r.help) for r in POD_REASONS))
 
 
@@ -138,6 +147,17 @@ def _start_reasons() -> Iterator[str]:
     yield from _rows(
         "reason | exit code | meaning and what to do",
         ((f"`{r.name}`", "1" if r.is_retried else "42", r.help) for r in START_REASONS),
+    )
+
+
+def _steps(steps: Iterable[Step]) -> Iterator[str]:
+    yield from _rows("reason | what to do | next command", ((f"`{s.reason}`", s.todo, f"`{s.command}`") for s in steps))
+
+
+def _first_looks() -> Iterator[str]:
+    yield from _rows(
+        "category | who can do something | next command",
+        ((f"`{c.name}`", c.who, f"`{FIRST_LOOKS[c.name]}`") for c in CATEGORIES),
     )
 
 
@@ -151,5 +171,12 @@ TABLES: Final[dict[str, tuple[str, Callable[[], Iterator[str]]]]] = {
     "reasons of pods": ("docs/conditions-serving.md", _pod_reasons),
     "reasons of a server's start": ("docs/serving-protocol.md", _start_reasons),
     "formats": ("docs/training-code.md", _formats),
+    **{
+        f"next steps of {kind or 'every kind'}": ("docs/what-to-do.md", partial(_steps, steps))
+        for kind, steps in CONDITIONS.items()
+    },
+    "next steps of pods": ("docs/what-to-do.md", partial(_steps, PODS)),
+    "next steps of a server's start": ("docs/what-to-do.md", partial(_steps, STARTS)),
+    "next steps of failed runs": ("docs/what-to-do.md", _first_looks),
 }
 """By the name in the markers: the page, and what makes the table."""

@@ -145,7 +145,7 @@ FAILURES: Final = (
         Disrupted="The pod was stopped for another one, or its node was drained or lost.",
         Killed="The container was killed (exit code 137). The node may have run out of memory.",
         Crashed="The container was killed by another signal.",
-        NoPod="The Job could create no pod in time. Look at its events: quota, LimitRange, Pod Security.",
+        NoPod="The Job created no pod in time and gave no reason. Is the Job controller of the cluster at work?",
         NotStarted="The pod did not start in time. The message says what it may wait for.",
         ResultLost="The Job completed, but no pod with a termination message exists any more.",
         JobFailed="The Job failed and gave no reason.",
@@ -184,8 +184,9 @@ class PodReason:
     """A reason of Kubernetes for a pod that does not run."""
 
     name: str
-    of: Literal["waiting", "ended", "pod", "deployment"]
-    """Where Kubernetes says it: of a container that waits or ended, of the pod, or of its Deployment."""
+    of: Literal["waiting", "ended", "pod", "controller", "event"]
+    """Where Kubernetes says it: of a container that waits or ended, of the pod, of the Job or Deployment that cannot
+    make pods, or in events about the pod only."""
     help: str
     category: FailureCategory | None = None
     """Of a run whose pod does not start for this reason; None: not seen of runs, or not before a start."""
@@ -193,19 +194,24 @@ class PodReason:
     """The reason of such a run; empty: the same."""
     is_permanent: bool = False
     """Whether waiting cannot help."""
+    is_refusal: bool = False
+    """Whether the cluster keeps the pod from running, which says nothing of what would run in it."""
 
 
 _PULL = "The image cannot be pulled. Check its name, the registry and the pull secrets."
 POD_REASONS: Final = (
-    PodReason("ErrImagePull", "waiting", _PULL, "ImagePull", "ImagePull"),
-    PodReason("ImagePullBackOff", "waiting", _PULL, "ImagePull", "ImagePull"),
-    PodReason("RegistryUnavailable", "waiting", "The registry does not answer.", "ImagePull", "ImagePull"),
+    PodReason("ErrImagePull", "waiting", _PULL, "ImagePull", "ImagePull", is_refusal=True),
+    PodReason("ImagePullBackOff", "waiting", _PULL, "ImagePull", "ImagePull", is_refusal=True),
+    PodReason(
+        "RegistryUnavailable", "waiting", "The registry does not answer.", "ImagePull", "ImagePull", is_refusal=True
+    ),
     PodReason(
         "ErrImageNeverPull",
         "waiting",
         "The node does not have the image and may not pull it.",
         "ImagePull",
         "ImagePull",
+        is_refusal=True,
     ),
     PodReason(
         "InvalidImageName",
@@ -214,30 +220,73 @@ POD_REASONS: Final = (
         "ImagePull",
         "ImagePull",
         is_permanent=True,
+        is_refusal=True,
     ),
     PodReason(
         "CreateContainerConfigError",
         "waiting",
         "The container refers to a ConfigMap or Secret that does not exist. Create it.",
         "UserError",
+        is_refusal=True,
     ),
-    PodReason("CreateContainerError", "waiting", "The node cannot create the container.", "UserError"),
+    PodReason("CreateContainerError", "waiting", "The node cannot create the container.", "UserError", is_refusal=True),
     PodReason(
-        "RunContainerError", "waiting", "The node cannot start the container, for example its command.", "UserError"
+        "RunContainerError",
+        "waiting",
+        "The node cannot start the container, for example its command.",
+        "UserError",
+        is_refusal=True,
     ),
     PodReason("CrashLoopBackOff", "waiting", "The container ends repeatedly. Its last output follows."),
     PodReason("Error", "ended", "The container has just ended. Its last output follows."),
     PodReason("OOMKilled", "ended", "The container used more memory than its limit. Raise the limit."),
     PodReason("StartRefused", "ended", "The server refused to start (exit code 42) and gave no reason of its own."),
-    PodReason("Evicted", "pod", "The node was short of memory or disk and stopped the pod."),
+    PodReason("Evicted", "pod", "The node was short of memory or disk and stopped the pod.", "Infrastructure"),
     PodReason(
-        "Unschedulable", "pod", "No node can run the pod. The message says why.", "Unschedulable", "Unschedulable"
+        "Unschedulable", "pod", "No node can run the pod. The message says why.", "Unschedulable", is_refusal=True
     ),
-    PodReason("SchedulingGated", "pod", "A scheduling gate holds the pod back. Whoever set it must remove it."),
-    PodReason("FailedCreate", "deployment", "The Deployment cannot create pods: quota, LimitRange, Pod Security."),
+    PodReason(
+        "SchedulingGated",
+        "pod",
+        "A scheduling gate holds the pod back. Whoever set it must remove it.",
+        "Unschedulable",
+        is_refusal=True,
+    ),
+    PodReason(
+        "FailedCreate",
+        "controller",
+        "No pod can be created. The message names the quota, the LimitRange, the rule of Pod Security or the "
+        "ServiceAccount that is in the way.",
+        "Infrastructure",
+        is_refusal=True,
+    ),
+    PodReason(
+        "FailedMount",
+        "event",
+        "A volume cannot be mounted. Create the ConfigMap, Secret or claim that the message names.",
+        "Infrastructure",
+        is_refusal=True,
+    ),
+    PodReason(
+        "FailedAttachVolume",
+        "event",
+        "The volume of a claim cannot be attached to the node; another node may still have it.",
+        "Infrastructure",
+        is_refusal=True,
+    ),
+    PodReason(
+        "FailedCreatePodSandBox",
+        "event",
+        "The node cannot set up the pod, for example its network.",
+        "Infrastructure",
+        is_refusal=True,
+    ),
 )
+BY_REASON: Final = {reason.name: reason for reason in POD_REASONS}
 WAITING: Final = {reason.name: reason for reason in POD_REASONS if reason.of == "waiting"}
 """Why a container waits that will not start by itself soon."""
+IN_EVENTS: Final = frozenset(reason.name for reason in POD_REASONS if reason.of in ("controller", "event"))
+"""What is read from events, where neither pod nor container says why nothing runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,13 +297,16 @@ class StartReason:
     is_retried: bool
     """Whether another start may help; False: exit code 42."""
     help: str
+    is_refusal: bool = False
+    """Whether it says nothing of the version, as long as another start may help."""
 
 
 START_REASONS: Final = (
     StartReason(
         "ArtifactUnavailable",
         True,
-        "The store does not answer. Exit code 42 where it refuses for good: see the message.",
+        "The store does not answer, or its Secret is missing. Exit code 42 where it refuses for good: see the message.",
+        is_refusal=True,
     ),
     StartReason("StartFailed", True, "A port cannot be opened."),
     StartReason("WorkersFailed", True, "Worker processes die repeatedly."),
@@ -268,3 +320,8 @@ START_REASONS: Final = (
     StartReason("WarmUpMismatch", False, "The model does not give the recorded answers. Train again with this image."),
     StartReason("ConfigInvalid", False, "The image cannot read the operator's configuration. Use a newer image."),
 )
+REFUSALS: Final = frozenset(
+    [reason.name for reason in POD_REASONS if reason.is_refusal]
+    + [reason.name for reason in START_REASONS if reason.is_refusal]
+)
+"""What the surroundings of a version refuse: it is not remembered as failed, and goes on when the cause is gone."""

@@ -17,7 +17,7 @@ from tests.support.documented import DOCS, PAGES, REFUSALS, everywhere, of_kind,
 from tidemill.core import parsing, staged_updates
 from tidemill.monitoring import state
 from tidemill.monitoring import status as monitoring
-from tidemill.serving import runtime_status
+from tidemill.serving import readiness, runtime_status
 from tidemill.serving import status as serving
 from tidemill.training import constants
 
@@ -162,7 +162,9 @@ def events(page: str) -> set[str]:
 
 
 def test_the_events_of_serving_are_those_of_its_page() -> None:
-    given = reasons_given("serving", ("Event",), 1) | {runtime_status.OUTDATED, "PickleNotAllowed", staged_updates.LATE}
+    given = reasons_given("serving", ("Event",), 1) | {
+        runtime_status.OUTDATED, "PickleNotAllowed", staged_updates.LATE, readiness.PODS_REFUSED,
+    }  # fmt: skip
     assert given == events("conditions-serving.md")
 
 

@@ -205,13 +205,13 @@ def test_records_are_not_rewritten_and_peoples_kinds_not_written(
 def test_events_are_posted_in_its_own_name_only(account: Account, namespace: str) -> None:
     def event(name: str, controller: str) -> Obj:
         about = {"kind": "Pod", "name": "x", "namespace": namespace}
-        said = {"reason": "R", "action": "A", "note": "n", "type": "Normal", "regarding": about}
+        said = {"reason": "R", "action": "A", "message": "n", "type": "Normal", "involvedObject": about}
         when = {"eventTime": "2026-11-29T00:00:00.000000Z", "reportingInstance": "i"}
         meta = {"name": name, "namespace": namespace}
-        head = {"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": meta}
-        return {**head, **said, **when, "reportingController": controller}
+        head = {"apiVersion": "v1", "kind": "Event", "metadata": meta}
+        return {**head, **said, **when, "reportingComponent": controller}
 
-    root = "/apis/events.k8s.io/v1/namespaces"
+    root = "/api/v1/namespaces"
     assert account.create(event("a", "tidemill.io/operator"), "events", root)[0] == 201
     assert account.create(event("b", "kubelet"), "events", root)[0] == 403
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from tidemill.core.plan import ObjectRef
+from tidemill.core.podfailure import ObjectEvent
 
 Obj = dict[str, Any]
 
@@ -24,6 +27,14 @@ class ReplicaSets:
         """What a pod of the Deployment names as its controller."""
         name = f"{deployment}-abc"
         return [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": f"u-{name}", "controller": True}]
+
+    said: Mapping[str, list[ObjectEvent]] = MappingProxyType({})
+    """Events by the uid of what they are about."""
+
+    async def events_about(self, namespace: str, uid: str) -> list[ObjectEvent]:
+        """What a test has set."""
+        del namespace
+        return self.said.get(uid, [])
 
     async def get_metadata(self, ref: ObjectRef) -> Obj | None:
         """The ReplicaSet that `owners` names, owned by the Deployment of its name."""

@@ -20,7 +20,7 @@ _PATH = re.compile(
 CREATED = 201
 ELSEWHERE: set[Request] = {
     ("", "pods/log", "get"),  # there is no kubelet; tests/e2e reads logs of failed trainings
-    ("events.k8s.io", "events", "get"),  # after a fail-over only, see tests/unit/kube/test_events.py
+    ("", "events", "get"),  # after a fail-over only, see tests/unit/kube/test_events.py
     ("autoscaling", "horizontalpodautoscalers", "delete"),  # planned by tests/unit/serving/test_plan.py, e2e makes one
 }
 """Not brought about here; neither are the kinds of the Prometheus operator, see tests/e2e/test_prometheus.py."""

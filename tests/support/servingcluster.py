@@ -35,6 +35,7 @@ class Behaviour:
 
     ready: bool = True
     exit: tuple[int, str] | None = None  # exit code and termination message
+    waits: tuple[str, str] | None = None  # reason and message by which its container does not start
     error_ratio: float = 0.0
     milliseconds: float = 4.0
 
@@ -144,6 +145,8 @@ class Cluster:
         self.unready_images: set[str] = set()
         """Pods of these do not become ready."""
         self.behaviours: dict[str, Behaviour] = {}
+        self.of_pods: dict[str, Behaviour] = {}
+        """By the name of a pod, instead of how its version behaves."""
         self.routers: dict[str, FakeRouter] = {}
         self.weight_log: list[tuple[float, dict[str, int]]] = []
         self.error: BaseException | None = None
@@ -222,10 +225,11 @@ class Cluster:
             self._remove(pod)
         missing = wanted - len(current)
         owner = self._replica_set(deployment, template, mark) if missing > 0 else {}
+        refused = ""
         for _ in range(missing):
-            self._create(deployment, template, mark, owner)
+            refused = refused or self._create(deployment, template, mark, owner)
         ready = sum([self._update(pod) for pod in current[:wanted]])
-        self._report(path, deployment, len(current[:wanted]), ready)
+        self._report(path, deployment, len(current[:wanted]), ready, refused)
 
     def _replica_set(self, deployment: Obj, template: Obj, mark: str) -> Obj:
         """The reference to the ReplicaSet of a template, which is made when it is missing."""
@@ -239,7 +243,8 @@ class Cluster:
             answer = self.http.get(f"{path}/{name}")
         return _controller("ReplicaSet", answer.raise_for_status().json()["metadata"])
 
-    def _create(self, deployment: Obj, template: Obj, mark: str, owner: Obj) -> None:
+    def _create(self, deployment: Obj, template: Obj, mark: str, owner: Obj) -> str:
+        """Makes a pod; returns what the API server said when it refused it, as a quota or a LimitRange makes it."""
         name = deployment["metadata"]["name"]
         meta = template["metadata"]
         pod = {
@@ -254,7 +259,10 @@ class Cluster:
             "spec": template["spec"],
         }
         answer = self.http.post(f"/api/v1/namespaces/{self.namespace}/pods", json=pod)
+        if answer.status_code == 403:
+            return str(answer.json()["message"])
         assert answer.is_success, answer.text
+        return ""
 
     def _remove(self, pod: Obj) -> None:
         name = pod["metadata"]["name"]
@@ -270,7 +278,7 @@ class Cluster:
         if component == "router":
             self._refresh(pod)
         elif component == "server":
-            how = self.behaviour(pod["metadata"]["labels"]["tidemill.io/version"])
+            how = self.of_pods.get(name) or self.behaviour(pod["metadata"]["labels"]["tidemill.io/version"])
         elif component == "monitor" and self.start_monitor is not None and name not in self._addresses:
             self._addresses[name] = self.start_monitor(pod)
         if pod["spec"]["containers"][0]["image"] in self.unready_images:
@@ -279,7 +287,7 @@ class Cluster:
         status = _pod_status(component, how, address)
         if not _covers(pod.get("status") or {}, status):
             self._patch(f"/api/v1/namespaces/{self.namespace}/pods/{name}/status", {"status": status})
-        return how.ready and how.exit is None
+        return how.ready and how.exit is None and how.waits is None
 
     def _refresh(self, pod: Obj) -> None:
         """What the kubelet does: a new pod, or a changed annotation, gets the ConfigMap as it is now."""
@@ -297,7 +305,7 @@ class Cluster:
         router.files = {k: json.loads(v) for k, v in data.items()}
         router.refreshed = refreshed
 
-    def _report(self, path: str, deployment: Obj, pods: int, ready: int) -> None:
+    def _report(self, path: str, deployment: Obj, pods: int, ready: int, refused: str) -> None:
         name = deployment["metadata"]["name"]
         self._ready[name] = ready
         is_available = ready > 0
@@ -317,12 +325,14 @@ class Cluster:
                     "reason": "Test",
                     "lastTransitionTime": since[1],
                     "lastUpdateTime": since[1],
-                }
+                },
+                *_replica_failure(refused, since[1]),
             ],
         }
         old = deployment.get("status") or {}
         if any(old.get(k, 0 if isinstance(v, int) else None) != v for k, v in status.items() if k != "conditions") or (
             (old.get("conditions") or [{}])[0].get("status") != str(is_available)
+            or (len(old.get("conditions") or ()) > 1) != bool(refused)
         ):
             self._patch(f"{path}/status", {"status": status})
 
@@ -331,21 +341,29 @@ class Cluster:
         assert answer.is_success or answer.status_code in (404, 409), answer.text
 
 
+def _replica_failure(refused: str, since: str) -> list[Obj]:
+    """The condition that a Deployment's controller copies from the ReplicaSet."""
+    condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": refused}
+    return [{**condition, "lastTransitionTime": since, "lastUpdateTime": since}] if refused else []
+
+
 def _controller(kind: str, meta: Obj) -> Obj:
     return {"apiVersion": "apps/v1", "kind": kind, "name": meta["name"], "uid": meta["uid"], "controller": True}
 
 
 def _pod_status(component: str, how: Behaviour, address: str) -> Obj:
-    ready = how.ready and how.exit is None
+    ready = how.ready and how.exit is None and how.waits is None
     container: Obj = {"name": component, "ready": ready, "restartCount": 0, "image": "x", "imageID": "x"}
     if how.exit is not None:
         code, message = how.exit
         container["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
         container["lastState"] = {"terminated": {"exitCode": code, "message": message, "reason": "Error"}}
+    elif how.waits is not None:
+        container["state"] = {"waiting": dict(zip(("reason", "message"), how.waits, strict=True))}
     else:
         container["state"] = {"running": {}}
     return {
-        "phase": "Running",
+        "phase": "Pending" if how.waits is not None else "Running",
         "podIP": address,
         "podIPs": [{"ip": address}],
         "conditions": [{"type": "Ready", "status": str(ready)}],
@@ -362,5 +380,6 @@ def _covers(live: Obj, wanted: Obj) -> bool:
         return bool(
             old["ready"] == new["ready"]
             and bool(old.get("lastState", {}).get("terminated")) == bool(new.get("lastState", {}).get("terminated"))
+            and old.get("state", {}).get("waiting") == new.get("state", {}).get("waiting")
         )
     return False

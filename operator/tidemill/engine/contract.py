@@ -21,6 +21,7 @@ from tidemill.engine.clock import Clock
 from tidemill.engine.staged_updates import StagedUpdates
 from tidemill.kube.cache import Cache
 from tidemill.kube.client import KubeClient
+from tidemill.kube.object_events import ObjectEvents
 from tidemill.kube.scraper import Scraper
 from tidemill.kube.transform import is_truncated, strip
 
@@ -44,10 +45,13 @@ class Deps:
     """Called with an object and its plan right before that is carried out: for what a process knows of its own writes.
     """
     updates: StagedUpdates = field(init=False)
+    object_events: ObjectEvents = field(init=False)
+    """One for all kinds: its bounds are of the process."""
 
     def __post_init__(self) -> None:
-        """The picture of the fleet starts empty."""
+        """The picture of the fleet starts empty, and no events were read."""
         object.__setattr__(self, "updates", StagedUpdates(self.cache, self.clock, self.config.updates_at_once))
+        object.__setattr__(self, "object_events", ObjectEvents(self.client, self.clock.monotonic))
 
     async def read(self, key: Key) -> Obj | None:
         """The reconciled object, whole: as cached, or live where the cache holds a part of a large one only."""

@@ -6,15 +6,17 @@ budgets rule out generated clients (docs/decisions/0020). Every failure is an `A
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from tidemill.core.children import is_controlled_by
 from tidemill.core.labels import FIELD_MANAGER
 from tidemill.core.plan import ObjectRef
+from tidemill.core.podfailure import ObjectEvent
 from tidemill.errors import ApiError
 from tidemill.kube import registry
 from tidemill.kube.access import Access
@@ -28,6 +30,10 @@ Objs = list[Obj]
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _JSON = "application/json-patch+json"
+
+MOST_EVENTS = 500
+"""Events of one object that are read; Kubernetes' own writers keep to a few dozen."""
+MOST_OF_A_NOTE = 2048
 
 
 class KubeClient:
@@ -106,6 +112,23 @@ class KubeClient:
         found: Objs = []
         scope = Scope(registry.lookup(api_version, kind), namespace, label_selector)
         await self.streams.read(scope, lambda obj: found.append(each(obj)))
+        return found
+
+    async def events_about(self, namespace: str, uid: str) -> Sequence[ObjectEvent]:
+        """What events of the namespace say of the object with that uid, in any order.
+
+        Whoever may write events decides how many there are: no more than `MOST_EVENTS` are read.
+        """
+        found: list[ObjectEvent] = []
+        scope = Scope(registry.lookup("v1", "Event"), namespace, fields=f"involvedObject.uid={uid}")
+
+        def take(event: Obj) -> None:
+            if len(found) == MOST_EVENTS:
+                raise _Enough
+            found.append(_event(event))
+
+        with contextlib.suppress(_Enough):
+            await self.streams.read(scope, take)
         return found
 
     async def changed_since(
@@ -229,6 +252,16 @@ class KubeClient:
         data = None if body is None else encode(body)
         parse: Callable[[bytes], Any] = _as_text if text else json.loads
         return await self._transport.send(method, path, parse, query, data, content_type, accept)
+
+
+class _Enough(Exception):  # noqa: N818 - no error: ends a list
+    """So much is read of a list, and no more."""
+
+
+def _event(obj: Obj) -> ObjectEvent:
+    version = str(obj["metadata"].get("resourceVersion") or "")
+    said = str(obj.get("reason") or ""), str(obj.get("message") or "")[:MOST_OF_A_NOTE]
+    return ObjectEvent(int(version) if version.isdecimal() else 0, obj.get("type") == "Warning", *said)
 
 
 def _as_text(raw: bytes) -> str:

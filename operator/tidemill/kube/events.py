@@ -1,5 +1,7 @@
-"""Kubernetes Events (events.k8s.io/v1), aggregated: a thing that happens a hundred times is one object with a count.
+"""Kubernetes Events, aggregated: a thing that happens a hundred times is one object with a count.
 
+Why core v1 and not events.k8s.io/v1: that one refuses `lastTimestamp`, by which `kubectl describe` and `kubectl get
+events --sort-by=.lastTimestamp` put events in order. Both are the same objects, under two addresses.
 Names are derived from what the event says, so that a repetition, also one by another replica after a failover, finds
 the first and raises its count instead of doubling it.
 Posting never fails a pass: an event is a hint, the status is the truth.
@@ -15,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tidemill.api.base import GROUP
-from tidemill.core import hashing, names
+from tidemill.core import conditions, hashing, names
 from tidemill.core.plan import Event, ObjectRef
 from tidemill.core.text import clean
 from tidemill.errors import ApiError
@@ -79,8 +81,8 @@ class EventRecorder:
         except ApiError as error:
             if not error.is_conflict:
                 raise
-            live = await self._client.get("events.k8s.io/v1", "Event", meta["namespace"], name)
-            count = ((live or {}).get("series") or {}).get("count", 1)
+            live = await self._client.get("v1", "Event", meta["namespace"], name) or {}
+            count = max(live.get("count") or 1, (live.get("series") or {}).get("count") or 1)  # of an older release
             series = _Series(name, count, self._monotonic() - SERIES_INTERVAL_SECONDS)
             self._put(what, series)
             await self._repeat(meta["namespace"], what, series)
@@ -94,8 +96,8 @@ class EventRecorder:
         series.count += 1
         if series.count > 2 and self._monotonic() - series.written_at < SERIES_INTERVAL_SECONDS:
             return
-        body = {"series": {"count": series.count, "lastObservedTime": _micro(self._now())}}
-        ref = ObjectRef("events.k8s.io/v1", "Event", namespace, series.name)
+        body = {"count": series.count, "lastTimestamp": conditions.format_time(self._now()), "series": None}
+        ref = ObjectRef("v1", "Event", namespace, series.name)
         try:
             await self._client.patch_merge(ref, body)
             series.written_at = self._monotonic()
@@ -116,18 +118,23 @@ class EventRecorder:
 
     def _manifest(self, obj: Mapping[str, Any], event: Event, note: str, name: str) -> dict[str, Any]:
         meta = obj["metadata"]
+        now = self._now()
         return {
-            "apiVersion": "events.k8s.io/v1",
+            "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"name": name, "namespace": meta["namespace"]},
-            "eventTime": _micro(self._now()),
-            "reportingController": CONTROLLER,
+            "eventTime": _micro(now),
+            "firstTimestamp": conditions.format_time(now),
+            "lastTimestamp": conditions.format_time(now),
+            "count": 1,
+            "reportingComponent": CONTROLLER,
             "reportingInstance": self._instance,
+            "source": {"component": CONTROLLER},
             "type": event.type,
             "reason": event.reason[:128],
             "action": event.action[:128],
-            "note": note,
-            "regarding": {
+            "message": note,
+            "involvedObject": {
                 "apiVersion": obj["apiVersion"],
                 "kind": obj["kind"],
                 "name": meta["name"],

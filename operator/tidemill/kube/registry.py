@@ -74,7 +74,7 @@ _ALL = (
     Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", metadata_only=True),
     Resource("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", metadata_only=True),
     Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", metadata_only=True),
-    Resource("events.k8s.io/v1", "Event", "events"),
+    Resource("v1", "Event", "events"),
     Resource("coordination.k8s.io/v1", "Lease", "leases"),
     Resource("discovery.k8s.io/v1", "EndpointSlice", "endpointslices"),
     Resource("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),

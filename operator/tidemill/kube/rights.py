@@ -130,7 +130,13 @@ OPERATOR = (
         ("get",),
         "Checks that a pod belongs to a Deployment of the operator; reads metadata only",
     ),
-    Right("events.k8s.io", ("events",), ("get", "create", "patch"), "Writes events and counts repeated ones"),
+    Right(
+        "",
+        ("events",),
+        ("get", "list", "create", "patch"),
+        "Writes events and counts repeated ones; lists those of a Job without pods or a pod that does not start, which "
+        "say why. Never watches them",
+    ),
     Right(
         "monitoring.coreos.com",
         ("servicemonitors", "prometheusrules"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from tidemill.core import conditions, podfailure
 from tidemill.core.conditions import parse_time
+from tidemill.core.podfailure import PodFailure
 from tidemill.monitoring.snapshot import Served
 from tidemill_contracts.ports import MONITOR_PORT, REPORT_PORT
 
@@ -58,13 +59,16 @@ def report_port(deployment: Obj | None) -> int:
     return MONITOR_PORT if is_old else REPORT_PORT
 
 
-def problem(pod: Obj | None, deployment: Obj | None = None) -> str:
-    """Why the monitor's pod is not ready or not there, as far as Kubernetes says so."""
+def failure(pod: Obj | None, deployment: Obj | None = None, event: PodFailure | None = None) -> PodFailure | None:
+    """Why the monitor's pod is not ready or not there, as far as Kubernetes says so; `event`: as its events say."""
     found = podfailure.pod_failure(pod, CONTAINER) if pod is not None else None
-    if found is None and deployment is not None:
-        found = podfailure.refused_pods(deployment)
+    return found or event or (podfailure.refused_pods(deployment) if deployment is not None else None)
+
+
+def problem(found: PodFailure | None, pod: Obj | None) -> str:
+    """The same as half a sentence, also where nothing is known."""
     if found is not None:
-        return f"{found.reason}: {found.message}".rstrip(": ")
+        return str(found)
     return "its pod is not ready" if pod is not None else "its pod does not exist yet"
 
 

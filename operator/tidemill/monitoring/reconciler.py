@@ -13,7 +13,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_monitor import ModelMonitor, ModelMonitorSpec
 from tidemill.core import labels as keys
-from tidemill.core import last_applied, names, networkpolicy, references, rollback_marks
+from tidemill.core import last_applied, names, networkpolicy, podfailure, references, rollback_marks
 from tidemill.core.children import controller_of, is_controlled_by
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
@@ -68,6 +68,8 @@ class ModelMonitorReconciler:
         pod = await self._pod(obj)
         config = self._deps.config
         own = self._deps.cache.get("Deployment", key.namespace, child(key.name))
+        event = await self._deps.object_events.cause_of_first([pod] if pod else [], observe.CONTAINER, now)
+        failure = observe.failure(pod, own, event)
         live = [o for k in plan.COMPARED for o in self._deps.cache.list(k, owner_uid=obj["metadata"]["uid"])]
         kinds = await self._prometheus_kinds() if spec.prometheus is not None else frozenset[str]()
         return Snapshot(
@@ -85,7 +87,9 @@ class ModelMonitorReconciler:
             holder=self._holder(key, spec.deployment),
             predecessor=self._predecessor(key, spec.deployment),
             pod_ready=pod is not None and observe.is_ready(pod),
-            pod_problem=observe.problem(pod, own),
+            pod_problem=observe.problem(failure, pod),
+            pod_failure=failure,
+            is_pod_silent=pod is not None and podfailure.is_silent(pod, observe.CONTAINER),
             settled=observe.is_settled(own),
             applied=last_applied.applied(live),
             reading=await self._reading(key, obj["metadata"]["uid"], spec, served, pod, now),

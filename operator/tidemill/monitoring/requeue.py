@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from tidemill.core.conditions import parse_time
+from tidemill.core.podfailure import LOOK_SECONDS
 from tidemill.monitoring import readiness
 from tidemill.monitoring.policy import evaluation
 from tidemill.monitoring.snapshot import Snapshot
@@ -24,10 +25,11 @@ def look_interval(window_seconds: int) -> float:
 
 def requeue_after(snapshot: Snapshot, written: Mapping[str, Any]) -> float | None:
     """Seconds until the next look; None when only a change can make a difference."""
-    if snapshot.served is None:
-        return None  # a change of the deployment wakes us
+    if snapshot.served is None:  # a change of the deployment wakes us
+        return LOOK_SECONDS if snapshot.is_pod_silent else None
     if not snapshot.pod_ready:  # a change of the pod wakes us; without one the conditions of before must end as stale
-        looks = [evaluation.UNREACHABLE_SECONDS + 1.0, deadline(snapshot, written)]
+        silent = LOOK_SECONDS if snapshot.is_pod_silent else None
+        looks = [evaluation.UNREACHABLE_SECONDS + 1.0, deadline(snapshot, written), silent]
         return min(look for look in looks if look is not None)
     interval = look_interval(snapshot.spec.window.seconds)
     if snapshot.reading.report is None or snapshot.reading.time is None:

@@ -11,6 +11,7 @@ from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec, ModelMonitorSt
 from tidemill.core import names, networkpolicy
 from tidemill.core.last_applied import Applied
 from tidemill.core.plan import ObjectRef
+from tidemill.core.podfailure import PodFailure
 from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.core.staged_updates import ALONE, Fleet
 from tidemill_contracts.monitoring import MonitorReport, VersionReport, WindowReport
@@ -75,6 +76,11 @@ class Snapshot(ObjectSnapshot):
     """A ModelMonitor that is gone, and whose Service of the deployment is still being removed."""
     pod_ready: bool = False
     pod_problem: str = ""
+    """Why its pod is not ready, as half a sentence."""
+    pod_failure: PodFailure | None = None
+    """The same, as far as Kubernetes says so."""
+    is_pod_silent: bool = False
+    """The pod does not start, and only events can say why: they are looked at again and again."""
     settled: bool = True
     """Whether the pod that runs, if any, is of the newest template."""
     applied: Applied | None = None

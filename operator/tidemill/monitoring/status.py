@@ -16,7 +16,7 @@ from tidemill.api.v1alpha1.model_monitor import (
     PerformanceStatus,
     WindowStatus,
 )
-from tidemill.core.conditions import Condition, merge, of, trio
+from tidemill.core.conditions import READY, Condition, merge, of, trio
 from tidemill.monitoring.readiness import NotWatching, not_watching
 from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, child, moment
 from tidemill.monitoring.state import Evaluation
@@ -98,8 +98,11 @@ def _is_same_report(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return _verdicts(old) == _verdicts(new)
 
 
-def _verdicts(status: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    return sorted((c["type"], c["status"], c["reason"]) for c in status.get("conditions") or ())
+def _verdicts(status: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """What is written at once: types, statuses and reasons, and in full why the watch itself does not work."""
+    found = status.get("conditions") or ()
+    blocked = [c["message"] for c in found if c["type"] == READY and c["status"] == "False"]
+    return sorted((c["type"], c["status"], c["reason"], *(blocked if c["type"] == READY else ())) for c in found)
 
 
 def _is_due(snapshot: Snapshot, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -172,10 +175,12 @@ def _summary(snapshot: Snapshot, problem: NotWatching | None) -> list[Condition]
         return trio(
             ready=True, reason="Suspended", message="spec.suspend is true: predictions are counted but not judged"
         )
+    failure = "" if snapshot.pod_ready or snapshot.pod_failure is None else f"; its own pod: {snapshot.pod_failure}"
     if served is None:
-        return _waiting("DeploymentNotFound", f"ModelDeployment {deployment} does not exist yet (spec.deployment)")
+        text = f"ModelDeployment {deployment} does not exist yet (spec.deployment){failure}"
+        return _waiting("DeploymentNotFound", text)
     if served.version is None:
-        return _waiting("DeploymentNotServing", f"ModelDeployment {deployment} serves no version yet")
+        return _waiting("DeploymentNotServing", f"ModelDeployment {deployment} serves no version yet{failure}")
     if problem is not None:
         return problem.conditions()
     newer = snapshot.reading.report.newer_database if snapshot.reading.report else None

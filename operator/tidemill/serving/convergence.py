@@ -12,8 +12,11 @@ from datetime import datetime, timedelta
 from tidemill.core.conditions import Condition, trio
 from tidemill.core.podfailure import PodFailure
 from tidemill.serving import readiness
-from tidemill.serving.snapshot import Snapshot
+from tidemill.serving.snapshot import RouterWorkload, Snapshot, Workload
 from tidemill.serving.state import State
+from tidemill_contracts.counts import are
+
+UPDATING = "Updating"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Unsettled:
         if not self.is_overdue:
             ready, why = None if self.answers else False, (self.reason, self.message)
             return trio(ready=ready, reason=why[0], message=why[1], reconciling=why)
-        reason = "ProgressDeadlineExceeded" if self.answers else self.reason
+        reason = "ProgressDeadlineExceeded" if self.answers and self.reason == UPDATING else self.reason
         why = (reason, f"{self.message}, for more than {seconds} s (progressDeadlineSeconds)")
         return trio(ready=False, reason=why[0], message=why[1], stalled=why)
 
@@ -68,29 +71,43 @@ def _first(snapshot: Snapshot, state: State, available: Condition, observed: Obs
     assert state.stable is not None  # noqa: S101  the caller checked
     if available.status != "True" and available.reason != "ScaledToZero":
         return available.reason, available.message
-    if not observed.up_to_date or not _is_settled(snapshot, state):
-        return "Updating", _servers(snapshot, state)
-    router = snapshot.router.workload
-    if router is not None and not (router.settled and router.ready >= router.replicas):
-        text = f"the pods of the router are being replaced or scaled: {router.ready} of {router.replicas} are ready"
-        return "Updating", text + because(router.failure)
-    if not observed.routed:
-        return "Updating", f"the router is about to send all requests to {state.stable.version}"
-    return None
-
-
-def _servers(snapshot: Snapshot, state: State) -> str:
-    assert state.stable is not None  # noqa: S101  the caller checked
     workload, wanted = readiness.workload_of(snapshot, state.stable), readiness.wanted_replicas(snapshot, state)
-    text = f"the pods of {state.stable.version} are being replaced or scaled"
-    if workload is None:
-        return text
-    return f"{text}: {workload.ready} of {wanted} are ready{because(workload.failure)}"
+    failure = failing(workload, wanted)
+    if workload is not None and failure is not None:
+        return _failing(failure, are(workload.ready, wanted, "pod", f"of {state.stable.version}"))
+    if not observed.up_to_date or not _is_settled(snapshot, state):
+        text = f"the pods of {state.stable.version} are being replaced or scaled"
+        return UPDATING, f"{text}: {are(workload.ready, wanted, 'pod')} ready" if workload is not None else text
+    return _router(snapshot.router.workload) or (
+        None if observed.routed else (UPDATING, f"the router is about to send all requests to {state.stable.version}")
+    )
+
+
+def _router(router: RouterWorkload | None) -> tuple[str, str] | None:
+    if router is None or (router.settled and router.ready >= router.replicas):
+        return None
+    failure = failing(router, router.replicas)
+    if failure is not None:
+        return _failing(failure, are(router.ready, router.replicas, "pod", "of the router"))
+    text = f"the pods of the router are being replaced or scaled: {are(router.ready, router.replicas, 'pod')} ready"
+    return UPDATING, text
+
+
+def failing(workload: Workload | RouterWorkload | None, wanted: int) -> PodFailure | None:
+    """Why pods that should be ready are not, as far as they or the cluster say; also where an autoscaler wants them."""
+    if workload is None or (workload.settled and workload.ready >= wanted):
+        return None
+    return workload.failure
+
+
+def _failing(failure: PodFailure, how_many: str) -> tuple[str, str]:
+    reason = readiness.PODS_REFUSED if failure.is_refusal else readiness.PODS_FAILING
+    return reason, f"{how_many} ready{because(failure)}"
 
 
 def because(failure: PodFailure | None) -> str:
     """The pods' own reason, beginning with `; `; empty when they have none."""
-    return f"; {failure.reason}: {failure.message}" if failure else ""
+    return f"; {failure}" if failure else ""
 
 
 def _is_settled(snapshot: Snapshot, state: State) -> bool:

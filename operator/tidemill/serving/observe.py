@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -57,8 +57,13 @@ def version(obj: Obj) -> Version:
     )
 
 
-def workload(deployment: Obj, pods: Iterable[Obj], versions: Iterable[Version]) -> Workload | None:
-    """A version's Deployment with its pods; None when it does not say which version it serves."""
+def workload(
+    deployment: Obj, pods: Iterable[Obj], versions: Iterable[Version], event: PodFailure | None = None
+) -> Workload | None:
+    """A version's Deployment with its pods; None when it does not say which version it serves.
+
+    `event`: what events say of a pod that gives no reason itself.
+    """
     config = _server_config(deployment)
     if config is None:
         return None
@@ -77,8 +82,13 @@ def workload(deployment: Obj, pods: Iterable[Obj], versions: Iterable[Version]) 
         settled=is_settled(deployment),
         available_since=since if is_available else None,
         unavailable_since=None if is_available else since,
-        failure=podfailure.worst(pod_failure(p) for p in pods) or podfailure.refused_pods(deployment),
+        failure=podfailure.worst(map(pod_failure, _staying(pods))) or event or podfailure.refused_pods(deployment),
     )
+
+
+def _staying(pods: Iterable[Obj]) -> Iterable[Obj]:
+    """Those that nobody has stopped: how a stopped one ends says nothing."""
+    return (p for p in pods if not p["metadata"].get("deletionTimestamp"))
 
 
 def _whole(text: str | None) -> int:
@@ -133,16 +143,19 @@ def is_ready(pod: Obj) -> bool:
     return ready and not pod["metadata"].get("deletionTimestamp")
 
 
-def router_workload(deployment: Obj | None, pods: Iterable[Obj]) -> RouterWorkload | None:
-    """The router's own Deployment with its pods; None while it is not there."""
+def router_workload(
+    deployment: Obj | None, pods: Sequence[Obj], event: PodFailure | None = None
+) -> RouterWorkload | None:
+    """The router's own Deployment with its pods; None while it is not there. `event`: as of `workload`."""
     if deployment is None:
         return None
-    failures = [podfailure.pod_failure(p, ROUTER_CONTAINER) for p in pods]
+    failures = [podfailure.pod_failure(p, ROUTER_CONTAINER) for p in _staying(pods)]
     return RouterWorkload(
         replicas=int(deployment["spec"].get("replicas", 1)),
         ready=int((deployment.get("status") or {}).get("readyReplicas") or 0),
         settled=is_settled(deployment),
-        failure=podfailure.worst(failures) or podfailure.refused_pods(deployment),
+        failure=podfailure.worst(failures) or event or podfailure.refused_pods(deployment),
+        is_silent=any(podfailure.is_silent(p, ROUTER_CONTAINER) for p in pods),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus, StableStatus
-from tidemill.serving.snapshot import Snapshot, Workload, version_child
+from tidemill.serving.snapshot import PodFailure, Snapshot, Workload, version_child
 from tidemill.serving.state import State
 from tidemill_contracts.training import EXIT_NOT_RETRIABLE
 
@@ -23,11 +23,19 @@ UNAVAILABLE_SECONDS = 30.0
 """A candidate that gets requests and has had no ready pod for so long is rolled back."""
 
 
+PODS_REFUSED = "PodsRefused"
+"""The reason of what the cluster refuses: quota, image, node, volume."""
+PODS_FAILING = "PodsFailing"
+"""The reason of pods that end, or whose server does not start."""
+
+
 class Problem(NamedTuple):
     """Why a candidate cannot go on."""
 
     reason: str
     message: str
+    is_refusal: bool = False
+    """The cluster refuses its pods, which says nothing of the version: it waits, and goes on when the cause is gone."""
 
 
 def workload_of(snapshot: Snapshot, record: StableStatus | CandidateStatus | None) -> Workload | None:
@@ -77,21 +85,29 @@ def is_routed(snapshot: Snapshot, state: State, routes_version: str) -> bool:
     return follows_routes and live.members(version_child(snapshot.name, stable.version)) != 0
 
 
+def refusal(snapshot: Snapshot, record: CandidateStatus | None) -> PodFailure | None:
+    """Why the cluster refuses pods of a candidate; None when it does not, or one of them fails by itself."""
+    workload = workload_of(snapshot, record)
+    failure = workload.failure if workload else None
+    return failure if failure is not None and failure.is_refusal else None
+
+
 def problem(snapshot: Snapshot, record: CandidateStatus) -> Problem | None:
-    """Why a candidate must be rolled back, by its pods alone."""
+    """Why a candidate must be rolled back, or held, by its pods alone."""
     workload = workload_of(snapshot, record)
     failure = workload.failure if workload else None
     if failure is not None and failure.exit_code == EXIT_NOT_RETRIABLE:
         return Problem(failure.reason, failure.message)
-    because = f": {failure.reason}: {failure.message}" if failure else ""
+    because = f": {failure}" if failure else ""
     deadline = snapshot.spec.rollout.progress_deadline_seconds
     if record.step < 0:
         if (snapshot.now - record.started_at).total_seconds() < deadline:
             return None
         message = f"the pods of {record.version} were not ready within {deadline} s (progressDeadlineSeconds){because}"
-        return Problem("ProgressDeadlineExceeded", message)
+        is_refusal = refusal(snapshot, record) is not None
+        return Problem(PODS_REFUSED if is_refusal else "ProgressDeadlineExceeded", message, is_refusal)
     since = workload.unavailable_since if workload else None
     if since is not None and (snapshot.now - since).total_seconds() >= UNAVAILABLE_SECONDS:
         message = f"{record.version} has had no ready pod for {UNAVAILABLE_SECONDS:.0f} s{because}"
-        return Problem("CandidateUnavailable", message)
+        return Problem("CandidateUnavailable", message, refusal(snapshot, record) is not None)
     return None

@@ -18,7 +18,7 @@ from tidemill.api.v1alpha1.model_deployment import (
     ModelDeploymentSpec,
     ModelDeploymentStatus,
 )
-from tidemill.core import children, last_applied, networkpolicy, references
+from tidemill.core import children, last_applied, networkpolicy, podfailure, references
 from tidemill.core import labels as keys
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
@@ -88,7 +88,7 @@ class ModelDeploymentReconciler:
         now = self._deps.clock.now().replace(microsecond=0)
         versions = self._versions(key, spec)
         others = self._others(key, status, versions)
-        workloads = await self._workloads(obj, (*versions, *others))
+        workloads = await self._workloads(obj, (*versions, *others), now)
         workloads = await self._runtime_probe.observed(key, obj, spec.server.runtime, workloads)
         known = (*versions, *others, *(w.version for w in workloads))
         router = await self._router(obj, status, workloads, known, now)
@@ -153,18 +153,22 @@ class ModelDeploymentReconciler:
         live = (observe.version(o) for o in found if o is not None and not o["metadata"].get("deletionTimestamp"))
         return tuple(v for v in live if v.key in missing)
 
-    async def _workloads(self, obj: Obj, versions: tuple[Version, ...]) -> tuple[Workload, ...]:
+    async def _workloads(self, obj: Obj, versions: tuple[Version, ...], now: datetime) -> tuple[Workload, ...]:
         cache, meta = self._deps.cache, obj["metadata"]
         selector = {keys.DEPLOYMENT: meta["name"], keys.COMPONENT: "server"}
         pods = cache.naming("Pod", meta["namespace"], meta["name"], references.labelled_deployment, selector)
         failing = [p for p in pods if observe.pod_failure(p) is not None]
+        silent = [p for p in pods if podfailure.is_silent(p, observe.SERVER_CONTAINER)]
+        for_long = [p for p in silent if podfailure.is_older(p, now)]
         out = []
         for deployment in cache.list("Deployment", owner_uid=meta["uid"]):
             if deployment["metadata"].get("deletionTimestamp"):
                 continue
-            found = observe.workload(deployment, await self._owners.of(deployment, failing), versions)
+            own = await self._owners.of(deployment, for_long)
+            event = await self._deps.object_events.cause_of_first(own, observe.SERVER_CONTAINER, now)
+            found = observe.workload(deployment, await self._owners.of(deployment, failing), versions, event)
             if found is not None:
-                out.append(found)
+                out.append(replace(found, is_silent=bool(silent)))
         return tuple(out)
 
     async def _router(
@@ -191,7 +195,8 @@ class ModelDeploymentReconciler:
             addresses = [str((p.get("status") or {}).get("podIP") or "") for p in raw]
             clusters = {version_child(meta["name"], version) for version in known}
             pods = await self._scraped(meta, pods, addresses, clusters)
-        return Router(tuple(pods), version, since, observe.router_workload(deployment, raw))
+        event = await self._deps.object_events.cause_of_first(raw, observe.ROUTER_CONTAINER, now)
+        return Router(tuple(pods), version, since, observe.router_workload(deployment, raw, event))
 
     async def _scraped(
         self, meta: Mapping[str, Any], pods: Sequence[RouterPod], addresses: Sequence[str], clusters: Collection[str]

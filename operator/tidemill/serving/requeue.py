@@ -8,6 +8,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
 from tidemill.core.conditions import parse_time
+from tidemill.core.podfailure import LOOK_SECONDS
 from tidemill.serving import readiness, runtime_status
 from tidemill.serving.policy import strategies
 from tidemill.serving.snapshot import Snapshot
@@ -41,6 +42,8 @@ def requeue_after(snapshot: Snapshot, state: State, routes_version: str) -> floa
         due.append(IN_FORCE_SECONDS)
     if any(runtime_status.is_unreported(snapshot, record) for record in (state.stable, state.candidate)):
         due.append(FORM_SECONDS)
+    if any(w.is_silent for w in (*snapshot.workloads, live.workload) if w is not None):
+        due.append(LOOK_SECONDS)
     if state.candidate is not None:
         due += _candidate(snapshot, state, state.candidate)
     return min(due) if due else None

@@ -90,6 +90,8 @@ class Workload:
     available_since: datetime | None = None
     unavailable_since: datetime | None = None
     failure: PodFailure | None = None
+    is_silent: bool = False
+    """A pod does not start, and only events can say why: they are looked at again and again."""
     forms: frozenset[ServedForm] = frozenset()
     """What its ready pods say that they serve, where only they know (`looks_again`)."""
 
@@ -116,6 +118,8 @@ class RouterWorkload:
     settled: bool
     """The Deployment controller has seen the newest template and every pod runs it."""
     failure: PodFailure | None = None
+    is_silent: bool = False
+    """As of `Workload`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from tidemill.serving.hints import hint
 from tidemill.serving.policy import strategies
 from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target, is_version
+from tidemill_contracts.counts import are, counted
 
 AVAILABLE = "Available"
 PROGRESSING = "Progressing"
@@ -28,7 +29,7 @@ REASONS = frozenset(
         "Serving", "ScaledToZero", "RollingOut", "Starting", "Updating", "Suspended", "RolledBack", "NoReadyPod",
         "NoReadyRouter", "NotYetServed", "CanaryStep", "WaitingForPromotion", "ProgressDeadlineExceeded",
         "VersionNotFound", "VersionNotApproved", "PipelineNotFound", "WaitingForApproval", "WaitingForVersion",
-        "VersionRejected", "FormatNotServable", "PickleNotAllowed", "InvalidSpec",
+        "VersionRejected", "FormatNotServable", "PickleNotAllowed", "InvalidSpec", "PodsRefused", "PodsFailing",
         # of a version that was rolled back
         "AnalysisFailed", "CandidateUnavailable", "Aborted", "MonitorRequested", "Rejected",
     }
@@ -105,7 +106,7 @@ def _summary(
         return _under_way(snapshot, state)
     failed = state.has_failed(target.version.name, target.version.digest)
     if failed is not None:
-        serving = f"; {state.stable.version} keeps serving" if state.stable else ""
+        serving = f"; {_keeps_serving(snapshot, state)}" if state.stable else ""
         why = ("RolledBack", f"{failed.version} was rolled back ({failed.reason}: {failed.message}){serving}")
         return trio(ready=False, reason=why[0], message=why[1], stalled=why)
     if target.version.recorded and not target.version.approved:
@@ -134,15 +135,16 @@ def _unapproved(snapshot: Snapshot, served: Version, available: Condition) -> li
 def _under_way(snapshot: Snapshot, state: State) -> list[Condition]:
     candidate = state.candidate
     assert candidate is not None  # noqa: S101  the caller checked
-    if state.stable is None or state.is_rolling_back:
-        found = readiness.problem(snapshot, candidate)
-        if found is not None:
-            why = (found.reason, found.message)
-            return trio(ready=False, reason=why[0], message=why[1], stalled=why)
+    found = readiness.problem(snapshot, candidate)
+    if found is not None and (state.stable is None or state.is_rolling_back or found.is_refusal):
+        serving = f"; {_keeps_serving(snapshot, state)}" if state.stable else ""
+        why = (found.reason, found.message + serving)
+        return trio(ready=False, reason=why[0], message=why[1], stalled=why)
+    is_refused = candidate.step < 0 and readiness.refusal(snapshot, candidate) is not None
     if state.stable is None:
-        why = ("Starting", _starting(snapshot, state))
+        why = (readiness.PODS_REFUSED if is_refused else "Starting", _starting(snapshot, state))
         return trio(ready=False, reason=why[0], message=why[1], reconciling=why)
-    why = ("RollingOut", _progress(snapshot, state))
+    why = (readiness.PODS_REFUSED if is_refused else "RollingOut", _progress(snapshot, state))
     return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
 
 
@@ -204,14 +206,28 @@ def _available(snapshot: Snapshot, state: State) -> Condition:
     if snapshot.spec.replicas == 0:
         return Condition(AVAILABLE, "False", "ScaledToZero", f"{stable.version} has no pods: spec.replicas is 0")
     if workload is None or workload.ready == 0:
-        because = f": {workload.failure.reason}: {workload.failure.message}" if workload and workload.failure else ""
+        because = f": {workload.failure}" if workload and workload.failure else ""
         return Condition(AVAILABLE, "False", "NoReadyPod", f"no pod of {stable.version} is ready{because}")
     if snapshot.router.ready == 0:
         failure = snapshot.router.workload.failure if snapshot.router.workload else None
         return Condition(
             AVAILABLE, "False", "NoReadyRouter", f"no pod of the router is ready{convergence.because(failure)}"
         )
-    return Condition(AVAILABLE, "True", "Serving", f"{stable.version} is served")
+    return Condition(AVAILABLE, "True", "Serving", f"{stable.version} is served{_by_some(snapshot, state)}")
+
+
+def _by_some(snapshot: Snapshot, state: State) -> str:
+    """How many pods serve the stable version and why the others do not, beginning with `, `; empty when all do."""
+    workload, wanted = readiness.workload_of(snapshot, state.stable), readiness.wanted_replicas(snapshot, state)
+    failure = convergence.failing(workload, wanted)
+    if workload is None or failure is None:
+        return ""
+    return f", by {workload.ready} of {counted(wanted, 'pod')}{convergence.because(failure)}"
+
+
+def _keeps_serving(snapshot: Snapshot, state: State) -> str:
+    assert state.stable is not None  # noqa: S101  the callers checked
+    return f"{state.stable.version} keeps serving{_by_some(snapshot, state)}"
 
 
 def _starting(snapshot: Snapshot, state: State) -> str:
@@ -220,15 +236,14 @@ def _starting(snapshot: Snapshot, state: State) -> str:
     workload = readiness.workload_of(snapshot, candidate)
     ready, wanted = workload.ready if workload else 0, readiness.wanted_replicas(snapshot, state)
     failure = workload.failure if workload else None
-    return f"{ready} of {wanted} pods of {candidate.version} are ready{convergence.because(failure)}"
+    return f"{are(ready, wanted, 'pod', f'of {candidate.version}')} ready{convergence.because(failure)}"
 
 
 def _progress(snapshot: Snapshot, state: State) -> str:
     candidate = state.candidate
     assert candidate is not None  # noqa: S101  the caller checked
-    serving = f"{state.stable.version} keeps serving" if state.stable else ""
     if candidate.step < 0:
-        return f"{_starting(snapshot, state)}; {serving}"
+        return f"{_starting(snapshot, state)}; {_keeps_serving(snapshot, state)}"
     share, count = strategies.weight(snapshot, candidate), len(strategies.steps(snapshot))
     text = f"{candidate.version} gets {share} % of the requests (step {candidate.step + 1} of {count})"
     if strategies.waits_for_promotion(snapshot, candidate):
@@ -236,4 +251,6 @@ def _progress(snapshot: Snapshot, state: State) -> str:
     last = candidate.last_analysis
     if last is not None:
         text += f"; last measurement {last.verdict}: {last.message}"
-    return text
+    workload, wanted = readiness.workload_of(snapshot, candidate), readiness.wanted_replicas(snapshot, state)
+    failure = convergence.failing(workload, wanted)
+    return text + convergence.because(failure)

@@ -1,5 +1,6 @@
 """Reads Jobs and their pods: how they ended, what they said, why they do not start. Knows nothing of runs.
 
+Why a pod does not start is read in one place for all kinds (`core.podfailure`); here it gets the category of a run.
 Works on the reduced objects of the cache: of a pod's spec only the container names are left.
 """
 
@@ -9,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tidemill.core import conditions
-from tidemill_contracts.failures import WAITING, FailureCategory
+from tidemill.core import conditions, podfailure
+from tidemill.core.podfailure import PodFailure
+from tidemill_contracts.failures import BY_REASON, FailureCategory
 from tidemill_contracts.training import CONTAINER
 
 Obj = dict[str, Any]
@@ -87,18 +89,40 @@ class StartFailure:
 
 def start_failure(pod: Mapping[str, Any]) -> StartFailure | None:
     """Why this pod has not started, None when nothing is wrong (yet). Equal causes give equal answers over time."""
-    status = container_status(pod)
-    waiting = (status.get("state") or {}).get("waiting") or {}
-    reason, message = waiting.get("reason", ""), waiting.get("message", "")
-    row = WAITING.get(reason)
-    if row is not None and row.category == "ImagePull":
-        image = status.get("image", "")
+    if terminated(pod):
+        return None
+    found = podfailure.pod_failure(pod, CONTAINER)
+    return categorised(found, str(container_status(pod).get("image", ""))) if found is not None else None
+
+
+def categorised(found: PodFailure, image: str = "") -> StartFailure | None:
+    """The cause with the category of a run that it would end; None for what cannot be before a start.
+
+    `image`: which one it is about. A reason that is in no table is the cluster's, as an admission by the kubelet.
+    """
+    row = BY_REASON.get(found.reason)
+    if row is None:
+        return StartFailure("Infrastructure", found.reason, found.message)
+    if row.category == "ImagePull":
         hint = "the name is not valid" if row.is_permanent else "it cannot be pulled"
         text = f"image {image}: {hint}; check the name, the registry and the pull secrets"
         return StartFailure(row.category, row.run_reason, text, permanent=row.is_permanent)
-    if row is not None and row.category is not None:
-        return StartFailure(row.category, reason, message)
-    scheduled = pod_condition(pod, "PodScheduled")
-    if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-        return StartFailure("Unschedulable", "Unschedulable", scheduled.get("message", "no node fits"))
-    return None
+    if row.category is None:
+        return None
+    return StartFailure(row.category, row.run_reason or found.reason, found.message)
+
+
+def silent(job: Obj, pods: Iterable[Obj]) -> Obj | None:
+    """The Job or the pod whose events alone can say why nothing runs; None when something does, or says why not.
+
+    That is the Job while it goes on and has no pod, or none that has not ended, and a pod that does not start.
+    """
+    if job_outcome(job) is not None or is_suspended(job) or job["metadata"].get("deletionTimestamp"):
+        return None
+    pod = newest(pods)
+    if pod is None:
+        return job
+    ended = terminated(pod)
+    if ended:  # well, and the Job follows at once; else another pod does
+        return job if ended.get("exitCode") else None
+    return pod if podfailure.is_silent(pod, CONTAINER) else None

@@ -44,6 +44,8 @@ class RunRecord:
     failure: Mapping[str, Any]
     completed: datetime | None
     champion: str | None
+    blocked: str | None = None
+    """Why the operator itself cannot go on with it, as where quota does not leave room for its Job."""
 
     @property
     def finished(self) -> bool:
@@ -85,7 +87,14 @@ def run_record(obj: Obj, *, has_job: bool = False) -> RunRecord:
         failure=status.get("failure") or {},
         completed=_time(status.get("completionTime")),
         champion=(spec.get("champion") or {}).get("version"),
+        blocked=_blocked(status) if succeeded.get("status", "Unknown") == "Unknown" else None,
     )
+
+
+def _blocked(status: Mapping[str, Any]) -> str | None:
+    """Ready is False of a run that goes on only where a pass over it has failed."""
+    ready = conditions.get(status.get("conditions") or (), conditions.READY) or {}
+    return f"{ready.get('reason')}: {ready.get('message')}" if ready.get("status") == "False" else None
 
 
 @dataclass(frozen=True, slots=True)

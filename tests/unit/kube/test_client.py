@@ -12,9 +12,10 @@ import pytest
 from aiohttp import web
 
 from tidemill.core.plan import ObjectRef
+from tidemill.core.podfailure import ObjectEvent
 from tidemill.errors import ApiError
 from tidemill.kube.access import Access
-from tidemill.kube.client import KubeClient
+from tidemill.kube.client import MOST_EVENTS, KubeClient
 
 Obj = dict[str, Any]
 POD = ObjectRef("v1", "Pod", "ns", "p")
@@ -232,3 +233,32 @@ async def test_logs_of_a_pod_that_has_none_are_empty(server: Server, client: Kub
     assert server.seen[0][2] == {"tailLines": "5", "limitBytes": "65536", "container": "c"}
     server.answer = lambda request: status(400, "BadRequest", "container is waiting to start")
     assert await client.pod_logs("ns", "p") == ""
+
+
+def event(number: int, **fields: Any) -> Obj:
+    meta = {"name": f"e{number}", "namespace": "ns", "resourceVersion": str(number)}
+    return {"metadata": meta, "type": "Warning", "reason": "FailedMount", "message": "no such volume", **fields}
+
+
+async def test_events_of_one_object_are_selected_by_the_server_and_reduced(client: KubeClient, server: Server) -> None:
+    normal = event(7, type="Normal", reason="Pulling", message=None)
+    server.answer = lambda request: (200, {"metadata": {"resourceVersion": "9"}, "items": [event(5), normal]})
+    assert await client.events_about("ns", "u-1") == [
+        ObjectEvent(5, True, "FailedMount", "no such volume"),
+        ObjectEvent(7, False, "Pulling", ""),
+    ]
+    ((method, path, query, _, _),) = server.seen
+    assert (method, path, query["fieldSelector"]) == ("GET", "/api/v1/namespaces/ns/events", "involvedObject.uid=u-1")
+
+
+async def test_of_events_without_end_a_bounded_number_is_read(client: KubeClient, server: Server) -> None:
+    def page(request: web.Request) -> tuple[int, Obj]:
+        begin = int(request.query.get("continue") or 0)
+        items = [event(begin + n, message="x" * 9000) for n in range(100)]
+        return 200, {"metadata": {"resourceVersion": "9", "continue": str(begin + 100)}, "items": items}
+
+    server.answer = page
+    found = await client.events_about("ns", "u-1")
+    assert len(found) == MOST_EVENTS
+    assert {len(e.note) for e in found} == {2048}
+    assert len(server.seen) <= MOST_EVENTS / 100 + 1

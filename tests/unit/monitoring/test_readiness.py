@@ -11,8 +11,9 @@ from tests.unit.monitoring.make import SPEC, ago, report, served, snapshot, wind
 from tidemill.core import conditions
 from tidemill.core.last_applied import fingerprint
 from tidemill.core.plan import Plan
+from tidemill.core.podfailure import PodFailure
 from tidemill.monitoring import observe, plan, readiness, requeue
-from tidemill.monitoring.snapshot import Reading, Snapshot
+from tidemill.monitoring.snapshot import Reading, Served, Snapshot
 
 READ = report(window(1))
 
@@ -109,8 +110,9 @@ def test_the_clock_starts_anew_with_a_changed_spec_and_ends_with_the_trouble() -
 
 def test_why_there_is_no_pod_is_reported() -> None:
     quota = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: team"}
-    assert observe.problem(None, {"status": {"conditions": [quota]}}) == "FailedCreate: exceeded quota: team"
-    assert observe.problem(None) == "its pod does not exist yet"
+    refused = observe.failure(None, {"status": {"conditions": [quota]}})
+    assert observe.problem(refused, None) == "FailedCreate: exceeded quota: team"
+    assert observe.problem(None, None) == "its pod does not exist yet"
 
 
 @pytest.mark.parametrize(("age", "want"), [(599, pytest.approx(1.1)), (600, None), (700, None)])
@@ -118,3 +120,23 @@ def test_at_the_deadline_nothing_is_left_to_wait_for(age: float, want: float | N
     since = ago(age).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert requeue.deadline(seen(), {"unsettledSince": since}) == want
     assert requeue.deadline(seen(), {}) is None
+
+
+def test_a_cause_that_comes_later_is_written_at_once_although_the_reason_is_the_same() -> None:
+    before = plan.plan(seen(None, {"lastEvaluationTime": "2026-11-23T11:59:55Z"}, pod_ready=False))
+    assert before.status is not None
+    text = "FailedCreate: exceeded quota: team"
+    after = plan.plan(seen(None, before.status, pod_ready=False, pod_problem=text))
+    assert after.status is not None
+    assert [c["reason"] for c in after.status["conditions"]] == [c["reason"] for c in before.status["conditions"]]
+    assert text in after.status["conditions"][0]["message"]
+
+
+@pytest.mark.parametrize(("nothing", "reason"), [(None, "DeploymentNotFound"), ({}, "DeploymentNotServing")])
+def test_a_monitor_that_waits_for_its_deployment_says_what_its_own_pod_lacks(nothing: Any, reason: str) -> None:
+    served = None if nothing is None else Served()
+    quota = PodFailure("FailedCreate", "exceeded quota: team")
+    found = plan.plan(replace(seen(None, pod_ready=False, pod_failure=quota), served=served))
+    assert summary(found) == ("False", reason, "Reconciling")
+    assert found.status is not None
+    assert found.status["conditions"][0]["message"].endswith("; its own pod: FailedCreate: exceeded quota: team")

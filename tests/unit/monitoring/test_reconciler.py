@@ -11,11 +11,12 @@ from tests.unit.monitoring.make import DIGEST, NOW, SPEC, ago, performance, repo
 
 from tidemill.config import OperatorConfig
 from tidemill.core.plan import Key, ObjectRef
+from tidemill.core.podfailure import LOOK_SECONDS, ObjectEvent
 from tidemill.engine.contract import Deps
 from tidemill.errors import Stalled
 from tidemill.kube.cache import Cache
 from tidemill.kube.scraper import Answer, Limits
-from tidemill.monitoring import observe, reconcilers
+from tidemill.monitoring import observe, plan, reconcilers
 from tidemill.monitoring.builders import workload
 from tidemill.monitoring.reconciler import ModelMonitorReconciler
 from tidemill.monitoring.snapshot import Snapshot
@@ -349,7 +350,26 @@ def test_served(status: dict[str, Any], version: Any, want: tuple[Any, ...]) -> 
     ],
 )
 def test_problem(status: dict[str, Any], want: str) -> None:
-    assert observe.problem({"status": status}) == want
+    pod = {"status": status}
+    assert observe.problem(observe.failure(pod), pod) == want
+
+
+async def test_what_keeps_the_pod_from_starting_is_read_from_its_events() -> None:
+    world = World()
+    world.monitor()
+    world.deployment()
+    world.pod(ready=False, creationTimestamp="2026-11-23T12:00:00Z")
+    pod = world.cache.get("Pod", "team", "churn-monitor-x")
+    assert pod is not None
+    world.put({**pod, "status": {"phase": "Pending"}})
+    attached = "Multi-Attach error for volume: it is already used by pod(s) on another node"
+    world.client.said = {pod["metadata"]["uid"]: [ObjectEvent(5, True, "FailedAttachVolume", attached)]}
+    found = await world.look(LOOK_SECONDS)
+    assert found.pod_problem == f"FailedAttachVolume: {attached}"
+    made = plan.plan(found)
+    assert (made.requeue_after or 999) <= LOOK_SECONDS, "events wake nobody"
+    assert made.status is not None
+    assert attached in made.status["conditions"][0]["message"]
 
 
 def test_mappers_wake_whom_it_concerns() -> None:

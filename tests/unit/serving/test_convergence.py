@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.serving.make import ago, router, scrape, snapshot, stable, version, workload
+from tests.unit.serving.make import ago, candidate, router, scrape, snapshot, stable, version, workload
 from tests.unit.serving.test_plan import condition, settled, summary
 
 from tidemill.core.last_applied import fingerprint
@@ -72,18 +72,43 @@ def test_once_the_manifests_are_live_the_pods_decide() -> None:
 UNSETTLED: dict[str, tuple[Snapshot, str, tuple[str, ...]]] = {
     "a new template that crashes": (
         serving(pods=replace(PODS, settled=False, ready=2, failure=CRASH), since=0),
-        "Updating", ("2 of 2 are ready", "CrashLoopBackOff: no space left on device"),
+        "PodsFailing", ("2 of 2 pods of churn-1 are ready", "CrashLoopBackOff: no space left on device"),
     ),
     "one pod of two": (
         serving(pods=replace(PODS, ready=1, failure=PodFailure("Evicted", "low on ephemeral-storage")), since=0),
-        "Updating", ("1 of 2 are ready", "Evicted: low on ephemeral-storage"),
+        "PodsFailing", ("1 of 2 pods of churn-1 is ready", "Evicted: low on ephemeral-storage"),
+    ),
+    "a crash loop of one pod of two": (
+        serving(pods=replace(PODS, ready=1, failure=CRASH), since=0),
+        "PodsFailing", ("1 of 2 pods of churn-1 is ready", "CrashLoopBackOff: no space left on device"),
     ),
     "quota": (
         serving(pods=replace(PODS, settled=False, failure=PodFailure("FailedCreate", "exceeded quota")), since=0),
-        "Updating", ("FailedCreate: exceeded quota",),
+        "PodsRefused", ("FailedCreate: exceeded quota",),
+    ),
+    "no node for one pod of two": (
+        serving(pods=replace(PODS, ready=1, failure=PodFailure("Unschedulable", "0/3 nodes")), since=0),
+        "PodsRefused", ("1 of 2 pods of churn-1 is ready", "Unschedulable: 0/3 nodes"),
+    ),
+    "slow, and nobody says why": (
+        serving(pods=replace(PODS, ready=1), since=0),
+        "Updating", ("being replaced or scaled: 1 of 2 pods is ready",),
     ),
     "no pod at all": (
         serving(pods=replace(PODS, ready=0, failure=CRASH), since=0), "NoReadyPod", ("CrashLoopBackOff: no space",),
+    ),
+    "quota for what an autoscaler wants": (
+        serving(
+            {"autoscaling": {"minReplicas": 1, "maxReplicas": 4}}, since=0,
+            pods=replace(PODS, replicas=4, settled=False, failure=PodFailure("FailedCreate", "exceeded quota")),
+        ),
+        "PodsRefused", ("2 of 4 pods of churn-1 are ready", "FailedCreate: exceeded quota"),
+    ),
+    "a crash loop among what an autoscaler wants": (
+        serving(
+            {"autoscaling": {"minReplicas": 1, "maxReplicas": 4}}, pods=replace(PODS, ready=1, failure=CRASH), since=0,
+        ),
+        "PodsFailing", ("1 of 2 pods of churn-1 is ready", "CrashLoopBackOff: no space"),
     ),
 }  # fmt: skip
 
@@ -120,12 +145,15 @@ def test_the_routers_pods_count_too() -> None:
     assert summary(plan.plan(broken_router())) == ("True", "Serving", None)
     bad = broken_router(settled=False, ready=1, failure=PodFailure("ImagePullBackOff", "no such image"))
     early = plan.plan(aged(bad, 10))
-    assert summary(early) == ("Unknown", "Updating", "Reconciling")
+    assert summary(early) == ("Unknown", "PodsRefused", "Reconciling")
     assert (
-        "router" in condition(early, "Ready")["message"]
+        "1 of 2 pods of the router is ready" in condition(early, "Ready")["message"]
         and "ImagePullBackOff: no such image" in condition(early, "Ready")["message"]
     )
-    assert summary(plan.plan(aged(bad, 601))) == ("False", "ProgressDeadlineExceeded", "Stalled")
+    assert summary(plan.plan(aged(bad, 601))) == ("False", "PodsRefused", "Stalled")
+    slow = broken_router(settled=False, ready=1)
+    assert summary(plan.plan(aged(slow, 10))) == ("Unknown", "Updating", "Reconciling")
+    assert summary(plan.plan(aged(slow, 601))) == ("False", "ProgressDeadlineExceeded", "Stalled")
 
 
 def test_no_router_pod_says_why() -> None:
@@ -148,3 +176,26 @@ def test_the_clock_starts_with_the_trouble_and_anew_with_a_changed_spec() -> Non
     )
     assert changed.status["unsettledSince"] == "2026-11-23T12:00:00Z" and summary(changed)[2] == "Reconciling"
     assert "unsettledSince" not in plan.plan(serving(since=9999)).status
+
+
+def test_the_cause_is_in_every_sentence_on_what_is_served() -> None:
+    partly = "by 1 of 2 pods; CrashLoopBackOff: no space left on device"
+    bad = replace(PODS, ready=1, failure=CRASH)
+    assert partly in condition(plan.plan(serving(pods=bad, since=0)), "Available")["message"]
+    held = snapshot({**SPEC, "suspend": True}, {"stable": stable(1)}, versions=(version(1),), workloads=(bad,))
+    assert partly in condition(plan.plan(held), "Ready")["message"]
+    rolling = snapshot(
+        {**SPEC, "rollout": {"strategy": "Canary", "steps": [{"weight": 10, "durationSeconds": 60}]}},
+        {"stable": stable(1), "candidate": candidate(2)},
+        versions=(version(1), version(2)),
+        workloads=(bad, workload(2, ready=1, replicas=2)),
+    )
+    assert f"churn-1 keeps serving, {partly}" in condition(plan.plan(rolling), "Ready")["message"]
+    pods = replace(workload(2, ready=1, replicas=2), failure=CRASH)
+    moving = replace(
+        rolling,
+        status=rolling.status.model_copy(update={"candidate": candidate(2, 0, step_started=5)}),
+        workloads=(PODS, pods),
+    )
+    assert "step 1 of 1); CrashLoopBackOff: no space" in condition(plan.plan(moving), "Ready")["message"]
+    assert condition(plan.plan(serving()), "Available")["message"] == "churn-1 is served"

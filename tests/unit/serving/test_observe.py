@@ -121,6 +121,16 @@ def test_the_failure_that_another_start_cannot_help_comes_first() -> None:
     assert found is not None and found.failure is not None and found.failure.exit_code == 42
 
 
+def test_how_a_pod_ends_that_is_being_replaced_says_nothing() -> None:
+    stopped = pod(ended(143, "stopped"))
+    stopped["metadata"]["deletionTimestamp"] = "2026-11-23T12:00:00Z"
+    found = observe.workload(deployment(), [stopped], [])
+    assert found is not None and found.failure is None
+    stopped["status"]["containerStatuses"][0]["name"] = "router"
+    router = observe.router_workload(deployment(), [stopped])
+    assert router is not None and router.failure is None
+
+
 def test_a_router_pod_that_goes_away_is_not_ready() -> None:
     ready = {"conditions": [{"type": "Ready", "status": "True"}], "podIP": "10.0.0.1"}
     assert observe.router_pod({"metadata": {"name": "r"}, "status": ready}).ready

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from tests.support.replicasets import ReplicaSets
+from tests.unit.core.causes import CONFIG_MAP
 from tests.unit.serving.make import ANALYSIS, CANARY, NOW, UID, candidate, digest, snapshot, stable, version, workload
 
 from tidemill.config import OperatorConfig
 from tidemill.core.plan import Key
+from tidemill.core.podfailure import LOOK_SECONDS, ObjectEvent, PodFailure
 from tidemill.engine.contract import Deps
 from tidemill.errors import Stalled
 from tidemill.kube.cache import Cache
@@ -421,6 +423,44 @@ async def test_the_failure_of_a_pod_that_is_not_the_versions_own_is_not_reported
     world.put({**pod, "metadata": {"name": "p", "labels": labels, "ownerReferences": world.client.owners(STABLE)}})
     (workload,) = (await world.look()).workloads
     assert workload.failure is not None and workload.failure.reason == "ModelLoadFailed"
+
+
+async def test_what_keeps_a_pod_from_starting_is_read_from_its_events_when_nothing_else_says_it() -> None:
+    world = World()
+    world.deployment({"stable": stable(1).to_json()})
+    world.model_version("churn-1", "churn", 1)
+    made = server.deployment(snapshot({"model": {"pipeline": "churn"}}), version(1))
+    world.put({**made, "metadata": {**made["metadata"], "uid": f"u-Deployment-{STABLE}"}})
+    waiting = {"name": "server", "ready": False, "state": {"waiting": {"reason": "ContainerCreating"}}}
+    meta = {
+        "name": "p",
+        "labels": made["spec"]["template"]["metadata"]["labels"],
+        "ownerReferences": world.client.owners(STABLE),
+        "creationTimestamp": text(NOW),
+    }
+    status = {"phase": "Pending", "containerStatuses": [waiting]}
+    world.put({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": status})
+    world.client.said = {"u-Pod-p": [ObjectEvent(5, True, "FailedMount", CONFIG_MAP)]}
+    (young,) = (await world.look()).workloads
+    assert (young.failure, young.is_silent) == (None, True), "most start within seconds"
+    (found,) = (await world.look(LOOK_SECONDS)).workloads
+    assert found.failure == PodFailure("FailedMount", CONFIG_MAP)
+    world.put({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": {**status, "phase": "Running"}})
+    (runs,) = (await world.look(LOOK_SECONDS)).workloads
+    assert (runs.failure, runs.is_silent) == (None, False)
+
+
+async def test_what_keeps_the_routers_pod_from_starting_is_read_from_its_events() -> None:
+    world = World()
+    world.in_step(0, NOW)
+    world.router_pod("r", "", ready=False, creationTimestamp=text(NOW))
+    pod = world.cache.get("Pod", "team", "r")
+    assert pod is not None
+    world.put({**pod, "status": {"phase": "Pending"}})
+    world.client.said = {"u-Pod-r": [ObjectEvent(5, True, "FailedMount", CONFIG_MAP)]}
+    router = (await world.look(LOOK_SECONDS)).router.workload
+    assert router is not None
+    assert (router.failure, router.is_silent) == (PodFailure("FailedMount", CONFIG_MAP), True)
 
 
 async def test_an_answer_that_no_router_gives_is_named_without_its_words() -> None:

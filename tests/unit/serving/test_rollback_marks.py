@@ -91,20 +91,28 @@ def test_the_version_is_marked_in_the_same_pass(name: str) -> None:
     assert entry["message"] and entry["time"]
 
 
-REFUSED = {
+FAILED = {
     "the deadline": workload(2, ready=0),
     "the server": workload(2, ready=0, failure=PodFailure("DigestMismatch", "model.onnx has another digest", 42)),
-    "the nodes": workload(2, ready=0, failure=PodFailure("Unschedulable", "no node fits")),
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_the_cluster_refused_is_not_marked(name: str) -> None:
+@pytest.mark.parametrize("name", FAILED)
+def test_what_did_not_get_ready_is_not_marked(name: str) -> None:
     status = {**SERVING_1, "candidate": candidate(2, started=601)}
-    found = plan.plan(deployed({"rollout": CANARY}, status, workloads=(workload(1), REFUSED[name])))
+    found = plan.plan(deployed({"rollout": CANARY}, status, workloads=(workload(1), FAILED[name])))
     assert marked(found) == {}
     assert found.status["failedVersions"][0]["version"] == "churn-2"
     assert summary(found) == ("False", "RolledBack", "Stalled"), "it is still the wanted version"
+
+
+def test_what_the_cluster_refused_is_neither_marked_nor_remembered() -> None:
+    refused = workload(2, ready=0, failure=PodFailure("Unschedulable", "no node fits"))
+    status = {**SERVING_1, "candidate": candidate(2, started=601)}
+    found = plan.plan(deployed({"rollout": CANARY}, status, workloads=(workload(1), refused)))
+    assert marked(found) == {}
+    assert "failedVersions" not in found.status
+    assert summary(found) == ("False", "PodsRefused", "Stalled"), "it is still the wanted version"
 
 
 def test_a_pass_that_ended_between_mark_and_status_is_finished_by_the_next() -> None:

@@ -245,7 +245,7 @@ def pending(world: World, **state: Any) -> str:
 def test_an_image_that_does_not_exist_is_shown_at_once_and_fails_at_the_pending_deadline() -> None:
     world = quickstart(make.Pipeline().spec(image="nowhere.invalid/x:1", run={"pendingDeadlineSeconds": 60}))
     run = pending(world, waiting={"reason": "ErrImagePull", "message": "x"})
-    assert world.condition("TrainingRun", run, "Reconciling") == ("True", "Pending")
+    assert world.condition("TrainingRun", run, "Reconciling") == ("True", "CannotStart")
     before = world.written()
     assert before.count("status TrainingRun") == 1
     world.put(make.pod(world.get("Job", run), waiting={"reason": "ImagePullBackOff", "message": "y"}))

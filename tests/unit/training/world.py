@@ -22,6 +22,7 @@ from tidemill.config import OperatorConfig
 from tidemill.core.children import controller_of
 from tidemill.core.conditions import format_time
 from tidemill.core.plan import Event, Key, ObjectRef, Plan
+from tidemill.core.podfailure import ObjectEvent
 from tidemill.engine import status as statuses
 from tidemill.engine.contract import Deps, Reconciler
 from tidemill.kube.cache import Cache
@@ -79,6 +80,9 @@ class Client:
         found = [o for (k, n, _), o in self.world.objects.items() if (k, n) == (kind, namespace)]
         return [each(o) for o in found if (o["metadata"].get("labels") or {}).get(key) == value]
 
+    async def events_about(self, namespace: str, uid: str) -> list[ObjectEvent]:
+        return self.world.said.get(uid, [])
+
     async def changed_since(
         self, _: str, kind: str, namespace: str, name: str, resource_version: str, owner_uid: str
     ) -> bool | None:
@@ -98,6 +102,8 @@ class World:
     def __init__(self, *objects: Obj, config: OperatorConfig | None = None) -> None:
         self.objects: dict[tuple[str, str, str], Obj] = {}
         self.logs: dict[str, str] = {}
+        self.said: dict[str, list[ObjectEvent]] = {}
+        """Events by the uid of what they are about."""
         self.writes: list[Write] = []
         self.events: list[Event] = []
         self.clock = Clock()
@@ -169,6 +175,12 @@ class World:
     def advance(self, **parts: float) -> None:
         """Let time pass."""
         self.clock.time += timedelta(**parts)
+
+    def says(self, kind: str, name: str, reason: str, note: str, *, is_warning: bool = True) -> None:
+        """Somebody posts an event about an object."""
+        self._version += 1
+        event = ObjectEvent(self._version, is_warning, reason, note)
+        self.said.setdefault(self.get(kind, name)["metadata"]["uid"], []).append(event)
 
     def kubelet_starts(self, run: str) -> None:
         """The run's pod starts."""

@@ -161,7 +161,8 @@ class Rollout(Model):
     a candidate whose pods are not ready is rolled back."""
     progress_deadline_seconds: Annotated[int, Field(ge=10, le=MAX_SECONDS)] = 600
     """Time in seconds within which the pods of a candidate must become ready. If they do not, the candidate is rolled
-    back. Pods of the stable version that are not ready for longer than this make the deployment Stalled."""
+    back; one that the cluster refuses (quota, image, node, volume) waits, and its time begins when it may start. Pods
+    of the stable version that are not ready for longer than this make the deployment Stalled."""
 
 
 class Logging(Model):
@@ -276,7 +277,9 @@ class CandidateStatus(Model):
     """Index of the current step in spec.rollout.steps, starting at 0. -1 while the pods of the candidate are
     starting."""
     started_at: Time
-    """Time when the rollout started."""
+    """Time when the rollout started, or when the cluster no longer refused its pods."""
+    refused_since: Time | None = None
+    """Since when the cluster has refused pods of the candidate (quota, image, node, volume). Not set otherwise."""
     step_started_at: Time | None = None
     """Time when the current step started."""
     failures: int = 0

@@ -137,7 +137,8 @@ class Decision(Model):
     approved: bool
     """Whether the version was approved (true) or rejected (false)."""
     by: str
-    """Who decided: "gates", or the annotation by which a person decided."""
+    """What decided: "gates", or the name of an annotation. Who set the annotation is in the audit log of the API server
+    only."""
     time: Time
     """Time of the decision."""
     digest: Digest
@@ -160,7 +161,7 @@ class TakenBack(Model):
 
 
 class Lifted(Model):
-    """The last time that a person lifted the rollbacks in takenBack."""
+    """The last time that the rollbacks in takenBack were lifted by an annotation."""
 
     by: Annotated[str, Field(max_length=1024)]
     """What lifted the rollbacks: an annotation and its value."""
@@ -178,7 +179,8 @@ class ModelVersionStatus(Status):
     deployment is deleted. While there is an entry, the version is not used as champion and not followed by deployments,
     unless no other version of the pipeline is approved."""
     lifted: Lifted | None = None
-    """The last time that a person lifted the rollbacks in takenBack, so that the version may be deployed again."""
+    """The last time that the rollbacks in takenBack were lifted by an annotation, so that the version may be deployed
+    again."""
     last_handled_retry: str | None = None
     """Last value of the annotation tidemill.io/retry that the operator processed. A value longer than 512 characters is
     stored as its digest."""

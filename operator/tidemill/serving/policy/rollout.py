@@ -21,7 +21,7 @@ from tidemill.core.plan import Event
 from tidemill.core.request_annotations import new_value
 from tidemill.serving import baseline, readiness
 from tidemill.serving import state as states
-from tidemill.serving.policy import analysis, pickles, rollback_marks, strategies
+from tidemill.serving.policy import analysis, pickles, refusals, rollback_marks, strategies
 from tidemill.serving.snapshot import RollbackRequest, Snapshot, version_child
 from tidemill.serving.state import State, Target, Transition, is_version
 
@@ -188,6 +188,8 @@ def roll_back_broken(snapshot: Snapshot, state: State, target: Target) -> Transi
         return None
     if state.is_rolling_back:
         return None  # the version that it would go back to has failed itself; the status tells
+    if found.is_refusal:
+        return refusals.hold(snapshot, state, state.candidate, found)
     return _rolled_back(snapshot, state, found.reason, found.message)
 
 
@@ -287,6 +289,7 @@ CHAIN: tuple[Policy, ...] = (
     pickles.refuse,
     roll_back_rejected,
     follow_target,
+    refusals.note,
     roll_back_broken,
     analyse,
     promote_by_hand,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tidemill.core.conditions import parse_time
+from tidemill.core.podfailure import PodFailure
 from tidemill.training import job_status
 from tidemill.training.pipeline.snapshot import MonitorRequest, ProbeJob
 from tidemill_contracts import schemes
@@ -14,15 +15,21 @@ from tidemill_contracts.storage import parse_uri
 Obj = dict[str, Any]
 
 
-def probe_job(job: Obj, pods: Iterable[Obj]) -> ProbeJob:
-    """A probe's Job with its pods."""
+def probe_job(job: Obj, pods: Sequence[Obj], event: PodFailure | None = None) -> ProbeJob:
+    """A probe's Job with its pods; `event`: what events say of either of them."""
     messages = [text for pod in pods if (text := job_status.termination_message(pod))]
+    pod, finished = job_status.newest(pods), job_status.job_outcome(job) is not None
+    found = job_status.start_failure(pod) if pod is not None and not job_status.started_at(pod) else None
+    if found is None and event is not None:
+        found = job_status.categorised(event)
     return ProbeJob(
         name=job["metadata"]["name"],
         uid=job["metadata"]["uid"],
         created=parse_time(job["metadata"]["creationTimestamp"]),
-        finished=job_status.job_outcome(job) is not None,
+        finished=finished,
         message=messages[-1] if messages else job_status.job_message(job),
+        problem=f"{found.reason}: {found.message}" if found is not None and not finished else None,
+        is_silent=job_status.silent(job, pods) is not None,
     )
 
 

@@ -7,15 +7,16 @@ from typing import Any
 
 from tidemill.api.base import API_VERSION
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline, TrainingPipelineSpec, TrainingPipelineStatus
+from tidemill.core import podfailure
 from tidemill.core.children import is_controlled_by
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.engine.contract import Deps
-from tidemill.training import constants, records
+from tidemill.training import constants, job_status, records
 from tidemill.training.config_map_digests import ConfigMapDigests
 from tidemill.training.pipeline import observe
 from tidemill.training.pipeline import plan as plans
-from tidemill.training.pipeline.snapshot import CodeContent, MapContent, PipelineSnapshot
+from tidemill.training.pipeline.snapshot import CodeContent, MapContent, PipelineSnapshot, ProbeJob
 from tidemill.training.records import RunRecord
 from tidemill.training.run_expectations import RunExpectations
 from tidemill_contracts.revisions import image_code_digest
@@ -58,7 +59,7 @@ class PipelineReconciler:
             versions=records.version_records(cache, namespace, key.name),
             requests=observe.monitor_requests(self._monitors(pipeline.spec, key), key.name),
             deployments=cache.derived("ModelDeployment", namespace, records.deployment_record),
-            probes=tuple(observe.probe_job(job, self._pods(job)) for job in observe.living(probes)),
+            probes=tuple([await self._probe(job) for job in observe.living(probes)]),
         )
 
     def plan(self, snapshot: PipelineSnapshot) -> Plan:
@@ -118,5 +119,9 @@ class PipelineReconciler:
             return []
         return self._deps.cache.naming("ModelMonitor", key.namespace, key.name, observe.retrained_pipelines)
 
-    def _pods(self, job: Obj) -> list[Obj]:
-        return self._deps.cache.list("Pod", owner_uid=job["metadata"]["uid"])
+    async def _probe(self, job: Obj) -> ProbeJob:
+        pods = self._deps.cache.list("Pod", owner_uid=job["metadata"]["uid"])
+        silent = job_status.silent(job, pods)
+        is_asked = silent is not None and podfailure.is_older(silent, self._deps.clock.now())
+        event = await self._deps.object_events.cause(silent) if silent is not None and is_asked else None
+        return observe.probe_job(job, pods, event)

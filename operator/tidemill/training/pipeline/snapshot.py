@@ -65,6 +65,10 @@ class ProbeJob:
     finished: bool
     message: str | None
     """Termination message of its pod, None while there is none."""
+    problem: str | None = None
+    """Why it does not start."""
+    is_silent: bool = False
+    """It does not run, and only events can say why: they are looked at again and again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

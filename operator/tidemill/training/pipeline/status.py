@@ -23,11 +23,12 @@ from tidemill.core import conditions
 from tidemill.core.conditions import Condition
 from tidemill.training import constants
 from tidemill.training.pipeline.policy import champion as champions
-from tidemill.training.pipeline.policy import retry, schedule, throttling
+from tidemill.training.pipeline.policy import probes, retry, schedule, throttling
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.throttling import Hold
 from tidemill.training.pipeline.state import Verdict
 from tidemill.training.records import RunRecord
+from tidemill_contracts.counts import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +87,23 @@ def summary(ctx: Context, held: Held | None) -> list[Condition]:
         found = ctx.problem
         return _stalled(found.reason, found.message) if found.stalled else _waiting(found.reason, found.message)
     if active is not None:
-        text = f"run {active.name} is in progress: {active.trigger_type}, {active.trigger.get('message', '')}"
-        return _ready(constants.RUN_IN_PROGRESS, text) if in_force(ctx) else _busy(constants.RUN_IN_PROGRESS, text)
+        reason, text = _active(active)
+        return _ready(reason, text) if in_force(ctx) else _busy(reason, text)
     if held is not None and held.verdict.type != retry.TRIGGER and not in_force(ctx):
         return _busy(constants.RUN_PENDING, f"a run will start: {held.verdict.message}; {held.hold.message}")
     return _after_last_run(ctx)
+
+
+def _active(run: RunRecord) -> tuple[str, str]:
+    """A run that goes on, and what it says of itself: what keeps it from starting must be seen here, too."""
+    if run.blocked is not None:
+        text = f"run {run.name} cannot go on: {run.blocked}"
+        return (constants.RUN_IN_PROGRESS if run.has_job else constants.RUN_CANNOT_START), text
+    if run.reason == constants.CANNOT_START:
+        return constants.RUN_CANNOT_START, f"run {run.name}: {run.message}"
+    text = f"run {run.name} is in progress: {run.trigger_type}, {run.trigger.get('message', '')}"
+    said = f"; {run.message}" if run.message and not run.unreported else ""
+    return constants.RUN_IN_PROGRESS, text + said
 
 
 def in_force(ctx: Context) -> bool:
@@ -150,12 +163,15 @@ def _others(ctx: Context, states: Sequence[DataState]) -> list[Condition]:
     until = throttling.pause_until(ctx)
     if until is not None and (triggers.data_change or triggers.monitors):
         text = (
-            f"the last {ctx.history.failures} runs failed or were rejected: new data and monitors start no run "
-            f"before {conditions.format_time(until)}"
+            f"the last {counted(ctx.history.failures, 'run')} failed or were rejected: "
+            f"new data and monitors start no run before {conditions.format_time(until)}"
         )
         found.append(Condition(constants.TRIGGERS_SLOWED, "True", constants.REPEATED_FAILURES, text))
-    broken = [f"{s.name}: {s.error}" for s in states if s.error]
-    if broken:
+    broken, stuck = [f"{s.name}: {s.error}" for s in states if s.error], probes.problem(ctx)
+    if stuck is not None:
+        text = f"the pod that checks the inputs cannot start: {stuck}"
+        found.append(Condition(constants.SOURCES_READABLE, "False", constants.PROBE_FAILED, text))
+    elif broken:
         found.append(Condition(constants.SOURCES_READABLE, "False", constants.PROBE_FAILED, "; ".join(broken)))
     elif any(s.revision for s in states):
         found.append(

@@ -14,6 +14,7 @@ from typing import Any
 from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.core import conditions
 from tidemill.core.plan import Event, ObjectRef, Plan
+from tidemill.core.podfailure import LOOK_SECONDS
 from tidemill.training import job_status
 from tidemill.training.run import observe, requeue
 from tidemill.training.run import status as statuses
@@ -71,12 +72,14 @@ def _wait(snapshot: RunSnapshot, found: Progress) -> Plan:
     assert snapshot.job is not None  # noqa: S101 - without a Job there is nothing to wait for
     shown_from = conditions.parse_time(snapshot.job["metadata"]["creationTimestamp"]) + QUIET
     quiet = found.phase == "Running" or snapshot.now < shown_from
-    missing = job.config_maps(snapshot) if found.phase == "Pending" else ()  # refused at first, or deleted since
+    is_pending = found.phase in ("Pending", "CannotStart")
+    missing = job.config_maps(snapshot) if is_pending else ()  # refused at first, or deleted since
+    look = snapshot.now + timedelta(seconds=LOOK_SECONDS) if snapshot.is_silent else None
     if quiet and not found.report and conditions.has_default_status(snapshot.object):
-        again = requeue.seconds(snapshot, None if found.phase == "Running" else shown_from, found.until)
+        again = requeue.seconds(snapshot, None if found.phase == "Running" else shown_from, found.until, look)
         return Plan(apply=missing, requeue_after=again)
     status = statuses.going_on(snapshot, found)
-    again = requeue.seconds(snapshot, found.until)
+    again = requeue.seconds(snapshot, found.until, look)
     return Plan(apply=(*_claim(snapshot), *missing), status=status, requeue_after=again)
 
 

@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from tidemill.api.v1alpha1.training_run import TrainingRun
-from tidemill.core import children, conditions, labels
+from tidemill.core import children, conditions, labels, podfailure
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
+from tidemill.core.podfailure import PodFailure
 from tidemill.engine.contract import Deps
 from tidemill.errors import ApiError
 from tidemill.kube.transform import transform
@@ -75,6 +76,7 @@ class RunReconciler:
             job, unlabelled = await self._live_job(obj)
         own = await self._pods(job)
         self._note_start(uid, own)
+        silent = job_status.silent(job, own) if job is not None else None
         deployments = cache.derived("ModelDeployment", key.namespace, records.deployment_record)
         return RunSnapshot(
             object=obj,
@@ -85,6 +87,8 @@ class RunReconciler:
             job_seen=self._seen.get(uid),
             job_unlabelled=unlabelled,
             pods=tuple(own),
+            is_silent=silent is not None,
+            event=await self._event(silent),
             log=await self._log(job, own),
             claim_exists=not _asks_for_claim(job, own) or await self._claim_exists(run, key.namespace),
             versions=records.version_records(cache, key.namespace, run.spec.pipeline),
@@ -160,6 +164,12 @@ class RunReconciler:
         selector = f"{constants.JOB_NAME}={meta['name']}"  # a label that anybody may give to anything
         live = await self._deps.client.list("v1", "Pod", meta["namespace"], selector, transform)
         return [p for p in live if children.is_controlled_by(p, uid)]
+
+    async def _event(self, silent: Obj | None) -> PodFailure | None:
+        """What events say of a Job without pods, or a pod that does not start; not asked in the first seconds."""
+        if silent is None or not podfailure.is_older(silent, self._now()):
+            return None
+        return await self._deps.object_events.cause(silent)
 
     async def _log(self, job: Obj | None, own: list[Obj]) -> str | None:
         pod = job_status.newest(own)

@@ -15,6 +15,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1.training_run import TrainingRun
 from tidemill.config import OperatorConfig
+from tidemill.core.podfailure import PodFailure
 from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.training.records import VersionRecord
 
@@ -47,6 +48,10 @@ class RunSnapshot(ObjectSnapshot):
     """The Job exists, but somebody took away the label by which the operator follows it."""
     pods: tuple[Obj, ...] = ()
     """Pods of the Job."""
+    is_silent: bool = False
+    """Nothing runs, and only events can say why: they are looked at again and again."""
+    event: PodFailure | None = None
+    """What events say of that."""
     log: str | None = None
     """Last lines of the newest pod's log; read only for a Job that failed."""
     claim_exists: bool = False

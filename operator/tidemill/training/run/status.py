@@ -19,10 +19,16 @@ from tidemill.training.run.policy.progress import Progress
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill_contracts.training import TrainingResult
 
+_REASONS = {
+    "Queued": constants.QUEUED,
+    "Running": constants.RUNNING,
+    "CannotStart": constants.CANNOT_START,
+}
+
 
 def going_on(snapshot: RunSnapshot, found: Progress) -> dict[str, Any]:
     """The status of a run that has not ended."""
-    reason = {"Queued": constants.QUEUED, "Running": constants.RUNNING}.get(found.phase, constants.PENDING)
+    reason = _REASONS.get(found.phase, constants.PENDING)
     trio = conditions.trio(ready=None, reason=reason, message=found.message, reconciling=(reason, found.message))
     return _build(snapshot, found, [*trio, _succeeded("Unknown", reason, found.message)])
 

@@ -51,7 +51,11 @@ def rolled_back_condition(marked: RollbackMarks) -> list[Condition]:
 
 
 def approved_condition(snapshot: VersionSnapshot, found: Approval) -> Condition:
-    """Approved: True, False, or Unknown while nobody has decided."""
+    """Approved: True, False, or Unknown while nothing is decided.
+
+    An annotation says what was decided and not by whom: anybody who may patch the object can set it, a person or a
+    program, and only the audit log of the API server has the name. A comment is quoted, whatever it claims.
+    """
     decision, digest = found.decision, snapshot.version.spec.digest
     hint = f"; {found.mismatch}" if found.mismatch else ""
     if decision is None:
@@ -60,9 +64,9 @@ def approved_condition(snapshot: VersionSnapshot, found: Approval) -> Condition:
         return Condition(constants.APPROVED, "Unknown", reason, text + hint)
     if decision.by == GATES:
         return Condition(constants.APPROVED, "True", constants.GATES_PASSED, "approved: it passed its gates" + hint)
-    said = f": {decision.comment}" if decision.comment else ""
+    said = f'; comment: "{decision.comment}"' if decision.comment else ""
     if decision.approved:
-        return Condition(
-            constants.APPROVED, "True", constants.APPROVED_BY_HAND, f"approved by {decision.by}{said}{hint}"
-        )
-    return Condition(constants.APPROVED, "False", constants.REJECTED_BY_HAND, f"rejected by {decision.by}{said}{hint}")
+        text = f"approved: {decision.by} names this digest{said}{hint}"
+        return Condition(constants.APPROVED, "True", constants.APPROVED_BY_HAND, text)
+    text = f"rejected: {decision.by} names this digest{said}{hint}"
+    return Condition(constants.APPROVED, "False", constants.REJECTED_BY_HAND, text)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 
 from tidemill.api.v1alpha1.training_pipeline import DataState
+from tidemill.core.podfailure import LOOK_SECONDS
 from tidemill.core.text import clean
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.inputs import revision
@@ -48,6 +49,8 @@ def probe_actions(ctx: Context) -> ProbeActions:
     if open_:
         unread = open_[0] if open_[0].finished else None
         patience = open_[0].created + timedelta(seconds=PROBE_DEADLINE_SECONDS + 60)
+        if open_[0].is_silent:
+            patience = min(patience, snapshot.now + timedelta(seconds=LOOK_SECONDS))
         return ProbeActions(None, unread, done, patience)
     due = _due(ctx)
     if due > snapshot.now:
@@ -69,6 +72,12 @@ def _due(ctx: Context) -> datetime:
 def _jitter(snapshot: PipelineSnapshot) -> float:
     """0 to 0.1, always the same for one pipeline: polls of many pipelines spread, polls of one keep their pace."""
     return hashlib.sha256(snapshot.object["metadata"]["uid"].encode()).digest()[0] / 2560
+
+
+def problem(ctx: Context) -> str | None:
+    """Why the probe that is on its way does not start."""
+    last = ctx.snapshot.pipeline.status.last_probe_time
+    return next((p.problem for p in ctx.snapshot.probes if p.problem and not (last and p.created <= last)), None)
 
 
 def data_states(ctx: Context, unread: ProbeJob | None) -> list[DataState]:

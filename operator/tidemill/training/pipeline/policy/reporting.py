@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tidemill.core import conditions
+from tidemill.training import constants
 from tidemill.training.pipeline.policy.context import Context
 
 QUIET = timedelta(seconds=20)
@@ -34,7 +35,8 @@ def is_due(ctx: Context) -> bool:
         return True
     if active.unreported and not active.has_job:
         return False
-    return shows_trouble(ctx) or ctx.snapshot.now >= active.created + QUIET
+    is_stuck = active.reason == constants.CANNOT_START or active.blocked is not None
+    return is_stuck or shows_trouble(ctx) or ctx.snapshot.now >= active.created + QUIET
 
 
 def shows_trouble(ctx: Context) -> bool:

@@ -67,6 +67,12 @@ def classify(snapshot: RunSnapshot) -> RunFailure:
     return found(reason, text, snapshot.log)
 
 
+def why_ended(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
+    """Why a pod ended that is not the last try: the trainer's word or Kubernetes'; None for no more than a code."""
+    causes = (cause(snapshot, pod) for cause in (_reported, _out_of_memory, _evicted, _disrupted))
+    return next((found for found in causes if found is not None), None)
+
+
 Cause = Callable[[RunSnapshot, Obj | None], RunFailure | None]
 
 

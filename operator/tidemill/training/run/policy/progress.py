@@ -21,8 +21,9 @@ from tidemill.training.run.policy import report_validation
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill_contracts.training import TrainingResult
 
+Obj = dict[str, Any]
 SETTLING = timedelta(seconds=5)
-Phase = Literal["Create", "Queued", "Pending", "Running", "Terminating", "Complete", "Failed"]
+Phase = Literal["Create", "Queued", "Pending", "CannotStart", "Running", "Terminating", "Complete", "Failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +119,13 @@ def _active(snapshot: RunSnapshot) -> Progress:
         if pod["metadata"].get("deletionTimestamp"):  # once it is gone, nobody else knows when it started
             return Progress("Running", "the training pod is being stopped", report=True, running_since=since)
         return Progress("Running", "the training pod is running", running_since=since)
-    found = job_status.start_failure(pod) if pod is not None else None
+    found = _start_failure(snapshot, pod)
     until = _pending_since(snapshot) + timedelta(seconds=snapshot.run.spec.limits.pending_deadline_seconds)
     if until <= snapshot.now or (found is not None and found.permanent):
         return Progress("Failed", failure=failures.not_started(snapshot, found))
-    return Progress("Pending", _pending_text(found), report=found is not None, until=until)
+    if found is None:
+        return Progress("Pending", "the pod is starting", until=until)
+    return Progress("CannotStart", f"the pod cannot start: {found.reason}: {found.message}", report=True, until=until)
 
 
 def _between_tries(snapshot: RunSnapshot, ended: Mapping[str, Any], since: datetime | None) -> Progress:
@@ -132,12 +135,21 @@ def _between_tries(snapshot: RunSnapshot, ended: Mapping[str, Any], since: datet
         return Progress("Terminating")
     if snapshot.now < shown_from:
         return Progress("Terminating", until=shown_from)
-    text = f"attempt {len(snapshot.pods)} ended with exit code {ended.get('exitCode')}; the Job starts another pod"
+    why = failures.why_ended(snapshot, job_status.newest(snapshot.pods))
+    how = f": {why.reason}: {why.message}" if why is not None else f" with exit code {ended.get('exitCode')}"
+    text = f"attempt {len(snapshot.pods)} ended{how}; the Job starts another pod"
+    if snapshot.event is not None:  # what has just ended left room for nobody
+        refused = f"attempt {len(snapshot.pods)} ended{how}; the next pod cannot start: {snapshot.event}"
+        return Progress("CannotStart", refused, report=True, running_since=since)
     return Progress("Running", text, report=True, running_since=since)
 
 
-def _pending_text(found: StartFailure | None) -> str:
-    return f"the pod cannot start: {found.message}" if found else "the pod is starting"
+def _start_failure(snapshot: RunSnapshot, pod: Obj | None) -> StartFailure | None:
+    """What the pod says, else what events say of it, or of the Job that gets none."""
+    found = job_status.start_failure(pod) if pod is not None else None
+    if found is None and snapshot.event is not None:
+        found = job_status.categorised(snapshot.event)
+    return found
 
 
 def _pending_since(snapshot: RunSnapshot) -> datetime:

@@ -1,0 +1,234 @@
+"""What to do when: the next command for each reason that a condition of our kinds can have.
+
+`make generate` writes docs/what-to-do.md from it. tests/architecture/test_next_steps.py compares the reasons with the
+pages of conditions, and the commands with what the CRDs have. A reason that only means "it works" has a command that
+shows more. In commands, NAME is the name of the object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tidemill_contracts.failures import POD_REASONS, START_REASONS, FailureCategory
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A reason, what to do about it in a sentence, and the command to begin with."""
+
+    reason: str
+    todo: str
+    command: str
+
+
+_PIPELINE_RUN = "kubectl get tr -l tidemill.io/pipeline=NAME --sort-by=.metadata.creationTimestamp"
+_RUN_NOW = 'kubectl annotate tp NAME --overwrite tidemill.io/run-requested-at="$(date +%s)"'
+_SPEC = "Correct the field that the message names."
+_EVENTS = "kubectl get events --sort-by=.lastTimestamp"
+_LOOK = "Nothing."
+
+_PIPELINE: Final = (
+    Step("Pending", "Nothing: the operator has not looked yet. If it stays, look at the operator.",
+         "kubectl -n tidemill-system logs deploy/tidemill-operator --tail=50"),
+    Step("Trained", _LOOK, "kubectl get mv -l tidemill.io/pipeline=NAME"),
+    Step("RunInProgress", "Wait. The message has what the run says of itself.", _PIPELINE_RUN),
+    Step("RunCannotStart", "Remove what the message names: quota, image, node, volume. The run goes on by itself.",
+         _EVENTS),
+    Step("RunPending", "Wait, or look which limit holds the run back.",
+         "kubectl get tp NAME -o jsonpath='{.status.pendingTrigger}'"),
+    Step("RunFailed", "Read category and message; what has to change is in the table of categories below.",
+         _PIPELINE_RUN),
+    Step("RunRejected", "Compare the metrics with the gates; change code, data or gates.",
+         "kubectl get tr -l tidemill.io/pipeline=NAME -o jsonpath='{.items[-1:].status.gates}'"),
+    Step("RunDeleted", "Request another run.", _RUN_NOW),
+    Step("AwaitingApproval", "Approve the version, by its digest, or reject it with tidemill.io/reject.",
+         "kubectl annotate mv VERSION tidemill.io/approve=DIGEST"),
+    Step("VersionRejected", "Approve a version, or train another.", "kubectl get mv -l tidemill.io/pipeline=NAME"),
+    Step("Suspended", "Set spec.suspend to false when runs shall start again.",
+         "kubectl patch tp NAME --type=merge -p '{\"spec\":{\"suspend\":false}}'"),
+    Step("CodeNotFound", "Create the ConfigMap that spec.code names.",
+         "kubectl create configmap CODE --from-file=train.py"),
+    Step("DataNotFound", "Create the ConfigMap, or the key of it, that the message names.", "kubectl get configmaps"),
+    Step("InvalidEntrypoint", "Name a module that is a key of the code's ConfigMap.", "kubectl edit tp NAME"),
+    Step("InvalidSchedule", "Correct the cron expression or the time zone.", "kubectl edit tp NAME"),
+    Step("InvalidData", "Correct the URI that the message names.", "kubectl edit tp NAME"),
+    Step("InvalidArtifacts", "Correct spec.artifacts.", "kubectl edit tp NAME"),
+    Step("SpecTooLarge", "Put large parameters into data, or make the list of inputs shorter.", "kubectl edit tp NAME"),
+    Step("RepeatedFailures", "Find out why the last runs failed. Until then, request runs by hand.", _PIPELINE_RUN),
+    Step("Probed", _LOOK, "kubectl get tp NAME -o jsonpath='{.status.data}'"),
+    Step("ProbeFailed", "Check URI, Secret and reachability of the input that the message names.",
+         "kubectl get tp NAME -o jsonpath='{.status.data}'"),
+)  # fmt: skip
+
+_RUN: Final = (
+    Step("Running", "Wait.", "kubectl logs job/NAME --tail=20"),
+    Step("Pending", "Wait. If it stays, look at the pod.", "kubectl describe pod -l tidemill.io/run=NAME"),
+    Step("CannotStart", "Remove what the message names: quota, image, node, volume. The run goes on by itself until "
+         "spec.run.pendingDeadlineSeconds are over.", "kubectl describe job NAME"),
+    Step("Queued", "Wait until Kueue admits the Job.", "kubectl get workloads.kueue.x-k8s.io"),
+    Step("Succeeded", _LOOK, "kubectl get tr NAME -o jsonpath='{.status.version}'"),
+    Step("Unchanged", "Nothing: the same model is registered already.",
+         "kubectl get tr NAME -o jsonpath='{.status.version}'"),
+    Step("Rejected", "Compare the metrics with the gates.", "kubectl get tr NAME -o jsonpath='{.status.gates}'"),
+    Step("Failed", "Read category, reason and the last lines of the log.",
+         "kubectl get tr NAME -o jsonpath='{.status.failure}'"),
+)  # fmt: skip
+
+_VERSION: Final = (
+    Step("Pending", "Nothing: the operator has not looked yet.", "kubectl get mv NAME"),
+    Step("Registered", _LOOK, "kubectl get mv NAME -o jsonpath='{.spec.lineage}'"),
+    Step("GatesPassed", _LOOK, "kubectl get mv NAME -o jsonpath='{.status.deployments}'"),
+    Step("ApprovedByHand", "Nothing. Who set the annotation is in the audit log of the API server.",
+         "kubectl get mv NAME -o jsonpath='{.status.decision}'"),
+    Step("RejectedByHand", "To take it back, remove tidemill.io/reject and approve the digest.",
+         "kubectl annotate mv NAME tidemill.io/reject- tidemill.io/approve=DIGEST"),
+    Step("AwaitingApproval", "Approve it by its digest, or reject it with tidemill.io/reject.",
+         "kubectl annotate mv NAME tidemill.io/approve=DIGEST"),
+    Step("DigestMismatch", "Set the annotation again, with the digest of this version.",
+         "kubectl get mv NAME -o jsonpath='{.spec.digest}'"),
+    Step("AnalysisFailed", "Read which check failed. Lift the rollback if the version may be tried again.",
+         'kubectl annotate mv NAME --overwrite tidemill.io/retry="$(date +%s)"'),
+    Step("MonitorRequested", "Read what the monitor found.", "kubectl get mv NAME -o jsonpath='{.status.takenBack}'"),
+    Step("Aborted", "Lift the rollback if the version may be tried again.",
+         'kubectl annotate mv NAME --overwrite tidemill.io/retry="$(date +%s)"'),
+    Step("Rejected", "Nothing, or approve it again.", "kubectl get mv NAME -o jsonpath='{.status.decision}'"),
+)  # fmt: skip
+
+_SERVERS = "kubectl get pods -l tidemill.io/deployment=NAME"
+_RETRY = 'kubectl annotate md NAME --overwrite tidemill.io/retry="$(date +%s)"'
+_UPGRADES = "kubectl get md,mm -A"
+_VERSIONS = "kubectl get mv"
+_DEPLOYMENT: Final = (
+    Step("Pending", "Nothing: the operator has not looked yet. If it stays, look at the operator.",
+         "kubectl -n tidemill-system logs deploy/tidemill-operator --tail=50"),
+    Step("Serving", _LOOK, "kubectl get md NAME -o jsonpath='{.status.url}'"),
+    Step("ScaledToZero", "Set spec.replicas when it shall serve.", "kubectl scale md NAME --replicas=2"),
+    Step("Suspended", "Set spec.suspend to false when it shall go on.",
+         "kubectl patch md NAME --type=merge -p '{\"spec\":{\"suspend\":false}}'"),
+    Step("RollingOut", "Wait; the message has step, weight and last measurement.", "kubectl get md NAME --watch"),
+    Step("Updating", "Wait. If it stays, look at the pods.", _SERVERS),
+    Step("Starting", "Wait. If it stays, look at the pods.", _SERVERS),
+    Step("PodsRefused", "Remove what the message names: quota, image, node, volume. It goes on by itself.", _EVENTS),
+    Step("PodsFailing", "Read the reason of the pods in the message, and their last words.",
+         "kubectl logs -l tidemill.io/deployment=NAME --tail=20 --prefix"),
+    Step("NoReadyPod", "Read the reason of the pods in the message.", _SERVERS),
+    Step("NoReadyRouter", "Read the reason of the router's pods in the message.",
+         "kubectl describe pod -l tidemill.io/deployment=NAME,app.kubernetes.io/component=router"),
+    Step("NotYetServed", "Wait for the first version.", "kubectl get tp,mv"),
+    Step("ProgressDeadlineExceeded", "Look why the pods are not ready, or raise "
+         "spec.rollout.progressDeadlineSeconds. A candidate is tried again with tidemill.io/retry.", _SERVERS),
+    Step("CandidateUnavailable", "Look why its pods went away; try again.", _RETRY),
+    Step("CanaryStep", "Wait.", "kubectl get md NAME --watch"),
+    Step("WaitingForPromotion", "Promote the candidate, or abort with tidemill.io/abort.",
+         'kubectl annotate md NAME --overwrite tidemill.io/promote="$(date +%s)"'),
+    Step("RolledBack", "Read why. Try the version again when the cause is gone, or name another one.", _RETRY),
+    Step("AnalysisFailed", "Read which check failed; a newer version is rolled out as usual. Or try again.", _RETRY),
+    Step("Aborted", "Try the version again, or roll out a newer one.", _RETRY),
+    Step("MonitorRequested", "Read what the monitor found.", "kubectl get mm"),
+    Step("Rejected", "Approve another version.", _VERSIONS),
+    Step("PipelineNotFound", "Create the pipeline, or correct spec.model.pipeline.", "kubectl get tp"),
+    Step("WaitingForVersion", "Look why the pipeline has no version yet.", "kubectl get tp"),
+    Step("WaitingForApproval", "Approve a version by its digest.",
+         "kubectl annotate mv VERSION tidemill.io/approve=DIGEST"),
+    Step("VersionNotFound", "Name a version that exists.", _VERSIONS),
+    Step("VersionNotApproved", "Approve the version by its digest, or name another one.",
+         "kubectl annotate mv VERSION tidemill.io/approve=DIGEST"),
+    Step("VersionRejected", "Approve a version, or delete the deployment.", _VERSIONS),
+    Step("FormatNotServable", "Set spec.server.runtime to one that the version has a form for, or train again.",
+         "kubectl get mv VERSION -o jsonpath='{.spec.formats}'"),
+    Step("PickleNotAllowed", "Set spec.server.allowPickle if you trust the training code, or train a safe form.",
+         "kubectl get mv VERSION -o jsonpath='{.spec.formats}'"),
+    Step("WaitingForTurn", "Wait: other objects are replaced first after an upgrade.", _UPGRADES),
+    Step("UpdatesStopped", "Repair the object whose pods did not get ready after the upgrade.", _UPGRADES),
+    Step("NotReadyInTime", "Look why the new pods are not ready; the old ones serve.", _SERVERS),
+)  # fmt: skip
+
+_MONITOR_POD = "kubectl describe pod -l tidemill.io/monitor=NAME"
+_WINDOW = "kubectl get mm NAME -o jsonpath='{.status.window}'"
+_MONITOR: Final = (
+    Step("Pending", "Nothing: the operator has not looked yet.", "kubectl get mm NAME"),
+    Step("Watching", _LOOK, _WINDOW),
+    Step("Suspended", "Set spec.suspend to false when windows shall be judged again.",
+         "kubectl patch mm NAME --type=merge -p '{\"spec\":{\"suspend\":false}}'"),
+    Step("DeploymentNotFound", "Create the deployment, or correct spec.deployment.", "kubectl get md"),
+    Step("DeploymentNotServing", "Look why the deployment serves no version.", "kubectl get md"),
+    Step("DeploymentAlreadyMonitored", "Delete one of the two monitors.", "kubectl get mm"),
+    Step("MonitorNotReady", "Read the reason of the pod in the message.", _MONITOR_POD),
+    Step("MonitorUnreachable", "Look at the pod, and at NetworkPolicies between operator and monitor.",
+         "kubectl logs -l tidemill.io/monitor=NAME --tail=20"),
+    Step("DatabaseTooNew", "Use the newer image again, or delete claim and pod to start with an empty database.",
+         "kubectl get pvc"),
+    Step("NothingServed", "Look why the deployment serves no version.", "kubectl get md"),
+    Step("PredictionsArrive", _LOOK, "kubectl get mm NAME -o jsonpath='{.status.lastRecordTime}'"),
+    Step("NoDataYet", "Send predictions.", "kubectl get md"),
+    Step("NoTraffic", "Look why clients send nothing.", "kubectl get svc"),
+    Step("NoJudgedWindow", "Wait for a window with spec.window.minRows rows, or lower it.", _WINDOW),
+    Step("NoDrift", _LOOK, _WINDOW),
+    Step("DriftNotSustained", "Wait for the next windows.", _WINDOW),
+    Step("DriftSustained", "Look at the columns; train again if the change is real.",
+         "kubectl get mm NAME -o jsonpath='{.status.window.driftedFeatures}'"),
+    Step("WithinLimits", _LOOK, _WINDOW),
+    Step("LimitsExceeded", "Read the message; look at the columns or the metric that it names.",
+         "kubectl describe mm NAME"),
+    Step("NotEnoughLabels", "Wait for labels, or lower spec.performance.minLabels.",
+         "kubectl get mm NAME -o jsonpath='{.status.performance}'"),
+    Step("MetricNotDefined", "Choose a metric of the model's task.", "kubectl explain mm.spec.performance.metric"),
+    Step("NoLabelDue", "Wait: no prediction is older than spec.performance.labelDelaySeconds.",
+         "kubectl get mm NAME -o jsonpath='{.spec.performance.labelDelaySeconds}'"),
+    Step("NoLabels", "Look why feedback does not arrive.", "kubectl logs -l tidemill.io/monitor=NAME --tail=20"),
+    Step("LabelsArrive", _LOOK, "kubectl get mm NAME -o jsonpath='{.status.performance}'"),
+    Step("NotJudged", "Train the version again with the present image.", _VERSIONS),
+    Step("ObjectsApplied", _LOOK, "kubectl get servicemonitors,prometheusrules"),
+    Step("KindsMissing", "Install the Prometheus operator, or remove spec.prometheus.", "kubectl get crd"),
+    Step("Updating", "Wait.", _MONITOR_POD),
+    Step("WaitingForTurn", "Wait: other objects are replaced first after an upgrade.", _UPGRADES),
+    Step("UpdatesStopped", "Repair the object whose pods did not get ready after the upgrade.", _UPGRADES),
+    Step("NotReadyInTime", "Look why the new pod is not ready.", _MONITOR_POD),
+)  # fmt: skip
+
+_EVERY: Final = (
+    Step("InvalidSpec", _SPEC, "kubectl get tidemill"),
+    Step("NotOwned", "Delete or rename the object that the message names, then request a look: the same for each kind.",
+         'kubectl annotate md NAME --overwrite tidemill.io/reconcile-requested-at="$(date +%s)"'),
+    Step("Rejected", "Correct the value in spec that the API server's message names.", "kubectl get tidemill"),
+    Step("ChildTerminating", "Wait. If it stays, look for a finalizer of somebody else on the object.", _EVENTS),
+    Step("ReconcileError", "Read the API server's message: quota, Pod Security, an admission policy.",
+         "kubectl describe resourcequota"),
+    Step("ProgressingWithRetry", "As ReconcileError: the operator tries again by itself.",
+         "kubectl describe resourcequota"),
+)  # fmt: skip
+
+CONDITIONS: Final = {
+    "TrainingPipeline": _PIPELINE,
+    "TrainingRun": _RUN,
+    "ModelVersion": _VERSION,
+    "ModelDeployment": _DEPLOYMENT,
+    "ModelMonitor": _MONITOR,
+    "": _EVERY,
+}
+"""By kind; the empty one is every kind."""
+
+_OF_POD: Final = {
+    "waiting": "kubectl describe pod POD",
+    "ended": "kubectl logs POD --previous --tail=50",
+    "pod": "kubectl describe pod POD",
+    "controller": "kubectl describe resourcequota,limitrange",
+    "event": "kubectl get events --field-selector involvedObject.name=POD --sort-by=.lastTimestamp",
+}
+PODS: Final = tuple(Step(reason.name, reason.help, _OF_POD[reason.of]) for reason in POD_REASONS)
+"""Reasons of pods, as messages of runs, deployments and monitors quote them."""
+
+STARTS: Final = tuple(Step(reason.name, reason.help, _OF_POD["ended"]) for reason in START_REASONS)
+"""Reasons of a server that does not start."""
+
+CATEGORIES: Final[dict[FailureCategory, str]] = {
+    "UserError": "kubectl get tr NAME -o jsonpath='{.status.failure.log}'",
+    "DataInvalid": "kubectl get tr NAME -o jsonpath='{.status.failure.message}'",
+    "OutOfMemory": "kubectl explain tp.spec.resources",
+    "ImagePull": "kubectl get tr NAME -o jsonpath='{.spec.image}'",
+    "Unschedulable": "kubectl describe nodes",
+    "Deadline": "kubectl explain tp.spec.run",
+    "Infrastructure": "kubectl get events --sort-by=.lastTimestamp",
+}
+"""By category of a failed run, the command to begin with."""
