@@ -44,6 +44,12 @@ class ColumnSpec(Document):
     closed: bool | None = None  # True: the native form refuses values that are not among `categories`
     minimum: float | None = None  # smaller numbers are refused, -infinity too; None: none was seen to be
     maximum: float | None = None  # larger numbers are refused, infinity too; None: none was seen to be
+    used: bool | None = None  # False, of an input: no answer depends on it, so it need not be sent; None: one may
+
+    @property
+    def is_used(self) -> bool:
+        """Whether an answer may depend on it; so it is in every version from before that mark."""
+        return self.used is not False
 
 
 class Signature(Document):
@@ -52,6 +58,11 @@ class Signature(Document):
     inputs: tuple[ColumnSpec, ...]
     outputs: tuple[ColumnSpec, ...]
     frame: bool = True  # the model wants a DataFrame with these column names, not a matrix
+
+    @property
+    def used_inputs(self) -> tuple[ColumnSpec, ...]:
+        """The inputs that every request must have, in order: those that an answer may depend on."""
+        return tuple(column for column in self.inputs if column.is_used)
 
 
 class Lineage(Document):

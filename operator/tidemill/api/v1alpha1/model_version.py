@@ -44,6 +44,9 @@ class ModelColumn(Model):
     """Data type of the Open Inference Protocol, for example BOOL, INT64, FP64 or BYTES."""
     shape: Annotated[list[int], Field(json_schema_extra=ATOMIC)] = [-1]
     """Shape of the tensor. -1 stands for the number of rows."""
+    used: bool | None = None
+    """Of an input, whether predictions may depend on it. false: the model does not use it, so clients need not send it,
+    and values that they send are ignored. If not set, it is used and has to be sent."""
 
 
 class ModelSignature(Model):

@@ -73,7 +73,7 @@ def _signature(found: Signature | None) -> ModelSignature | None:
     if found is None:
         return None
     columns = [
-        [ModelColumn(name=c.name, datatype=c.datatype, shape=list(c.shape)) for c in side]
+        [ModelColumn(name=c.name, datatype=c.datatype, shape=list(c.shape), used=c.used) for c in side]
         for side in (found.inputs, found.outputs)
     ]
     return ModelSignature(inputs=columns[0], outputs=columns[1])
