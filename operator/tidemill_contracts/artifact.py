@@ -29,6 +29,8 @@ DATATYPES = (
 )  # fmt: skip
 """Data types of the Open Inference Protocol."""
 
+Kind = Literal["number", "boolean", "text"]
+
 Task = Literal["classification", "regression", "clustering", "outlier-detection", "transformation", "unknown"]
 Value = float | int | str | bool | None
 
@@ -50,6 +52,13 @@ class ColumnSpec(Document):
     def is_used(self) -> bool:
         """Whether an answer may depend on it; so it is in every version from before that mark."""
         return self.used is not False
+
+
+def kind_of(datatype: str) -> Kind:
+    """Return which values a column of an Open Inference Protocol datatype takes: servers accept any number for any."""
+    if datatype == "BYTES":
+        return "text"
+    return "boolean" if datatype == "BOOL" else "number"
 
 
 class Signature(Document):

@@ -122,6 +122,10 @@ _DEPLOYMENT: Final = (
     Step("CanaryStep", "Wait.", "kubectl get md NAME --watch"),
     Step("WaitingForPromotion", "Promote the candidate, or abort with tidemill.io/abort.",
          'kubectl annotate md NAME --overwrite tidemill.io/promote="$(date +%s)"'),
+    Step("SignatureChanged", "Change the clients or the version. Then name the version, or drop it with "
+         "tidemill.io/abort.", "kubectl annotate md NAME --overwrite tidemill.io/promote=VERSION"),
+    Step("SignatureUnknown", "Wait, or let the operator reach port 8081 of the servers. Or name the version.",
+         "kubectl annotate md NAME --overwrite tidemill.io/promote=VERSION"),
     Step("RolledBack", "Read why. Try the version again when the cause is gone, or name another one.", _RETRY),
     Step("AnalysisFailed", "Read which check failed; a newer version is rolled out as usual. Or try again.", _RETRY),
     Step("Aborted", "Try the version again, or roll out a newer one.", _RETRY),

@@ -39,7 +39,7 @@ PORTS: Mapping[str, tuple[Port, ...]] = {
     "server": (
         Port("http", HTTP_PORT, "predictions, explanations and feedback", ("Router",)),
         Port("grpc", GRPC_PORT, "predictions over gRPC; not open with `spec.server.grpc: false`", ("Router",)),
-        Port("admin", ADMIN_PORT, "health, metrics and which form of the model is served", ("Scrapers", "Operator")),
+        Port("admin", ADMIN_PORT, "health, metrics, form and columns of the served model", ("Scrapers", "Operator")),
     ),
     "monitor": (
         Port(

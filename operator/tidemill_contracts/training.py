@@ -129,6 +129,7 @@ class TrainingResult(Document):
     rows: dict[str, int] = Field(default_factory=dict)  # train, holdout
     data: dict[str, str] = Field(default_factory=dict)  # input name -> revision
     signature: Signature | None = None  # left out when it does not fit
+    signature_digest: str | None = None  # of what clients depend on, by tidemill_contracts.signatures
     frameworks: dict[str, str] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)  # phase -> duration
     onnx: str | None = None  # "verified" or why there is no ONNX form

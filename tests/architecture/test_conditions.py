@@ -19,6 +19,7 @@ from tidemill.monitoring import state
 from tidemill.monitoring import status as monitoring
 from tidemill.serving import readiness, runtime_status
 from tidemill.serving import status as serving
+from tidemill.serving.policy import signature
 from tidemill.training import constants
 
 OPERATOR = Path(__file__).resolve().parents[2] / "operator/tidemill"
@@ -162,9 +163,8 @@ def events(page: str) -> set[str]:
 
 
 def test_the_events_of_serving_are_those_of_its_page() -> None:
-    given = reasons_given("serving", ("Event",), 1) | {
-        runtime_status.OUTDATED, "PickleNotAllowed", staged_updates.LATE, readiness.PODS_REFUSED,
-    }  # fmt: skip
+    named = {runtime_status.OUTDATED, "PickleNotAllowed", staged_updates.LATE, signature.CHANGED, signature.UNKNOWN}
+    given = reasons_given("serving", ("Event",), 1) | named | {readiness.PODS_REFUSED}
     assert given == events("conditions-serving.md")
 
 

@@ -155,6 +155,16 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.actions": {"retrain": {"causes": ["Drift", "Drift"]}}},
         ['spec.actions.retrain.causes[1]: Duplicate value: "Drift"'],
     ),
+    "unknown handling of changed signatures": (
+        MD,
+        {"spec.rollout.signatureChanges": "Ask"},
+        ['spec.rollout.signatureChanges: Unsupported value: "Ask": supported values: "Allow", "Hold"'],
+    ),
+    "a window of too many versions": (
+        MD,
+        {"spec.rollout.rollbackWindow": {"versions": 11}},
+        ["spec.rollout.rollbackWindow.versions in body should be less than or equal to 10"],
+    ),
     # Rules
     "name too long for a pipeline": (
         TP,
@@ -337,6 +347,10 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
 
 ACCEPTED: dict[str, tuple[str, Json]] = {
     **{f"minimal {kind}": (kind, {}) for kind in (TP, TR, MV, MD, MM)},
+    "ways back and changed signatures": (
+        MD,
+        {"spec.rollout": {"signatureChanges": "Allow", "rollbackWindow": {"versions": 0}}},
+    ),
     "rising weights": (MD, {"spec.rollout": steps(1, 50, 100)}),
     "longest name of a pipeline": (TP, {"metadata.name": "a" * 63}),
     "longest name of a monitor": (MM, {"metadata.name": "a" * 63}),

@@ -13,6 +13,8 @@ from sklearn.datasets import load_iris
 from tests.runtime.conftest import Trainer
 from tests.support import packages, training_code
 
+from tidemill_contracts import signatures
+from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_contracts.training import (
     TERMINATION_MESSAGE_LIMIT,
     Code,
@@ -163,10 +165,24 @@ class TestTerminationMessage:
 
     def test_a_long_result_loses_its_least_important_parts_first(self, trainer: Trainer) -> None:
         result = trainer(training_code.LOGISTIC, "builtin://digits", gate_metrics=("accuracy",)).result
-        assert result.signature is None  # 64 columns do not fit
+        assert result.signature is not None and len(result.signature.inputs) == 64
+        assert result.signature == signatures.brief(result.signature)  # all that is known of 64 columns does not fit
         assert result.outcome == "Succeeded"
         assert result.metrics["accuracy"] is not None
         assert result.digest is not None
+
+    def test_a_signature_loses_what_records_do_not_keep_before_it_is_left_out_for_its_digest(self) -> None:
+        columns = [ColumnSpec(name=f"c{n}", datatype="BYTES", categories=("a" * 40, "b" * 40)) for n in range(150)]
+        for count, is_kept in ((10, True), (40, True), (150, False)):
+            signature = Signature(inputs=tuple(columns[:count]), outputs=())
+            digest = signatures.digest(signature)
+            result = TrainingResult(outcome="Succeeded", signature=signature, signature_digest=digest)
+            read = TrainingResult.from_json(message.fit_result(result))
+            assert read.signature_digest == digest
+            assert (read.signature is not None) is is_kept
+            if read.signature is not None:
+                assert signatures.digest(read.signature) == digest
+                assert (read.signature.inputs[0].categories is not None) is (count == 10)
 
     def test_everything_at_once_still_fits(self) -> None:
         result = TrainingResult(

@@ -194,6 +194,7 @@ def result(letter: str = "d", *, run: Obj | None = None, **fields: Any) -> Obj:
         "outcome": "Succeeded",
         "digest": digest(letter),
         "model_digest": digest("e"),
+        "signature_digest": digest("5"),
         "uri": f"{store}/{letter * 64}",
         "formats": ["skops", "onnx"],
         "task": "classification",

@@ -37,6 +37,12 @@ ANALYSIS: Obj = {
 }
 
 
+SIGNATURE: Obj = {
+    "inputs": [{"name": name, "datatype": "FP64", "shape": [-1]} for name in ("tenure", "age")],
+    "outputs": [{"name": "label", "datatype": "INT64", "shape": [-1]}],
+}
+
+
 def load(deps: Deps) -> Slices:
     """Only this slice: records are written by the test."""
     return Slices(reconcilers.build(deps), reconcilers.WATCHES)
@@ -62,6 +68,7 @@ class World:
 
     def version(self, number: int, *, approved: bool = True, digest: int | None = None, **spec: Any) -> None:
         """A ModelVersion as training records it."""
+        spec = {"signature": SIGNATURE, **spec}
         hexdigits = f"{digest or number:064x}"
         name = f"churn-{number}"
         manifest = {
@@ -85,7 +92,7 @@ class World:
                     "code": f"sha256:{hexdigits}",
                     "image": "trainer:1",
                 },
-                **spec,
+                **{field: value for field, value in spec.items() if value is not None},
             },
         }
         self.installation.apply(manifest)

@@ -20,9 +20,9 @@ def served(deployment: Obj, version: Obj | None) -> Served:
     status = deployment.get("status") or {}
     stable, previous, candidate = (status.get(k) or {} for k in ("stable", "previous", "candidate"))
     failed = {(f.get("version"), f.get("digest")) for f in status.get("failedVersions") or ()}
-    way_back = previous.get("version")
-    if (way_back, previous.get("digest")) in failed:
-        way_back = None
+    recorded = status.get("rollbackVersions")
+    ways_back = ((w.get("version"), w.get("digest")) for w in ([previous] if recorded is None else recorded))
+    way_back = next((version for version, digest in ways_back if (version, digest) not in failed), None)
     pipeline = (version or {}).get("spec", {}).get("pipeline") or deployment["spec"].get("model", {}).get("pipeline")
     return Served(
         version=stable.get("version"),

@@ -53,6 +53,8 @@ def version(obj: Obj) -> Version:
         rolled_back={
             name: f"{mark.get('reason')}: {mark.get('message')}" for name, mark in rollback_marks.active(obj).items()
         },
+        columns=spec.get("signature"),
+        signature_digest=spec.get("signatureDigest"),
         lifted=parse_time(lifted) if lifted else None,
     )
 

@@ -100,14 +100,16 @@ def problem(snapshot: Snapshot, record: CandidateStatus) -> Problem | None:
         return Problem(failure.reason, failure.message)
     because = f": {failure}" if failure else ""
     deadline = snapshot.spec.rollout.progress_deadline_seconds
-    if record.step < 0:
+    is_held = record.step < 0 and record.held_since is not None
+    if record.step < 0 and not is_held:
         if (snapshot.now - record.started_at).total_seconds() < deadline:
             return None
         message = f"the pods of {record.version} were not ready within {deadline} s (progressDeadlineSeconds){because}"
         is_refusal = refusal(snapshot, record) is not None
         return Problem(PODS_REFUSED if is_refusal else "ProgressDeadlineExceeded", message, is_refusal)
     since = workload.unavailable_since if workload else None
-    if since is not None and (snapshot.now - since).total_seconds() >= UNAVAILABLE_SECONDS:
-        message = f"{record.version} has had no ready pod for {UNAVAILABLE_SECONDS:.0f} s{because}"
+    limit = deadline if is_held else UNAVAILABLE_SECONDS
+    if since is not None and (snapshot.now - since).total_seconds() >= limit:
+        message = f"{record.version} has had no ready pod for {limit:.0f} s{because}"
         return Problem("CandidateUnavailable", message, refusal(snapshot, record) is not None)
     return None

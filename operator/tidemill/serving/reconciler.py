@@ -30,6 +30,7 @@ from tidemill.serving import baseline, observe, plan, router_stats
 from tidemill.serving.builders import router as router_builder
 from tidemill.serving.router_stats import Scrape
 from tidemill.serving.runtime_probe import RuntimeProbe
+from tidemill.serving.signature_probe import SignatureProbe
 from tidemill.serving.snapshot import (
     Measurement,
     Router,
@@ -74,6 +75,7 @@ class ModelDeploymentReconciler:
         self._bases = Memory[_Base]()
         self._owners = PodOwners(deps.client)
         self._runtime_probe = RuntimeProbe(deps, self._owners)
+        self._signature_probe = SignatureProbe(deps, self._owners)
 
     async def gather(self, key: Key) -> Snapshot | None:
         """The snapshot; None when the object is gone. Stalled when its spec cannot be read."""
@@ -82,6 +84,7 @@ class ModelDeploymentReconciler:
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             self._bases.forget(key)
             self._runtime_probe.forget(key)
+            self._signature_probe.forget(key)
             return None
         read = parsed(ModelDeployment, obj)
         spec, status = read.spec, read.status
@@ -90,6 +93,7 @@ class ModelDeploymentReconciler:
         others = self._others(key, status, versions)
         workloads = await self._workloads(obj, (*versions, *others), now)
         workloads = await self._runtime_probe.observed(key, obj, spec.server.runtime, workloads)
+        workloads = await self._signature_probe.observed(key, obj, spec, status, workloads)
         known = (*versions, *others, *(w.version for w in workloads))
         router = await self._router(obj, status, workloads, known, now)
         pipeline = spec.model.pipeline
@@ -147,7 +151,8 @@ class ModelDeploymentReconciler:
 
     def _others(self, key: Key, status: ModelDeploymentStatus, versions: tuple[Version, ...]) -> tuple[Version, ...]:
         """The versions of the status that spec.model no longer speaks of: a rollback may lead to one."""
-        records = (r for r in (status.stable, status.candidate, status.previous) if r is not None)
+        roles = (r for r in (status.stable, status.candidate, status.previous) if r is not None)
+        records = (*roles, *(status.rollback_versions or ()))
         missing = {(r.version, r.digest) for r in records} - {v.key for v in versions}
         found = (self._deps.cache.get("ModelVersion", key.namespace, name) for name, _ in sorted(missing))
         live = (observe.version(o) for o in found if o is not None and not o["metadata"].get("deletionTimestamp"))

@@ -10,7 +10,7 @@ from tidemill.api.v1alpha1.model_deployment import CandidateStatus
 from tidemill.core.conditions import parse_time
 from tidemill.core.podfailure import LOOK_SECONDS
 from tidemill.serving import readiness, runtime_status
-from tidemill.serving.policy import strategies
+from tidemill.serving.policy import signature, strategies
 from tidemill.serving.snapshot import Snapshot
 from tidemill.serving.state import State
 
@@ -26,8 +26,8 @@ VISIBLE_SECONDS = 0.5
 HEALTH_SECONDS = 15.0
 """How often a candidate that gets requests is looked at without any other reason."""
 
-FORM_SECONDS = 60.0
-"""How often pods are asked which form they serve, where only they know and none of them has reported it."""
+ASK_SECONDS = 60.0
+"""How often pods are asked what only they know of their model, until one of them has reported it."""
 
 
 def requeue_after(snapshot: Snapshot, state: State, routes_version: str) -> float | None:
@@ -41,7 +41,7 @@ def requeue_after(snapshot: Snapshot, state: State, routes_version: str) -> floa
     if live.ready and state.stable is not None and not readiness.is_routed(snapshot, state, routes_version):
         due.append(IN_FORCE_SECONDS)
     if any(runtime_status.is_unreported(snapshot, record) for record in (state.stable, state.candidate)):
-        due.append(FORM_SECONDS)
+        due.append(ASK_SECONDS)
     if any(w.is_silent for w in (*snapshot.workloads, live.workload) if w is not None):
         due.append(LOOK_SECONDS)
     if state.candidate is not None:
@@ -59,6 +59,8 @@ def deadline(snapshot: Snapshot, status: Mapping[str, Any]) -> float | None:
 
 
 def _candidate(snapshot: Snapshot, state: State, candidate: CandidateStatus) -> list[float]:
+    if signature.current(snapshot, state) is not None:
+        return [ASK_SECONDS]
     if candidate.step < 0:
         if readiness.is_ready(snapshot, state, candidate):
             return [VISIBLE_SECONDS]

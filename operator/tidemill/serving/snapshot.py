@@ -21,6 +21,7 @@ from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.core.staged_updates import ALONE, Fleet
 from tidemill.serving.router_stats import Scrape
 from tidemill_contracts import digests
+from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_contracts.formats import pickles
 from tidemill_contracts.inference import ServedForm
 from tidemill_contracts.runtimes import PARITY_CHECK, VERIFIED, Choice, RequestedRuntime, choose
@@ -68,6 +69,10 @@ class Version:
     """Whether a person has rejected it; one that nobody has decided on is not approved either."""
     rolled_back: Mapping[str, str] = field(default_factory=dict)
     """By ModelDeployment, why it rolled the version back; empty for one that may be followed."""
+    columns: Mapping[str, Any] | None = None
+    """Inputs and outputs, as its record has them; None: the record does not have them (`signature`)."""
+    signature_digest: str | None = None
+    """Digest of what clients depend on, as its record says."""
     lifted: datetime | None = None
     """When a person last gave it another chance: what failed before does not count."""
 
@@ -75,6 +80,11 @@ class Version:
     def key(self) -> tuple[str, str]:
         """Name and digest: a ModelVersion that was made anew with other content is another version."""
         return self.name, self.digest
+
+    @property
+    def signature(self) -> Signature | None:
+        """Inputs and outputs, as its record says; made when needed, since most versions of a pipeline are not."""
+        return None if self.columns is None else _signature(self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,8 @@ class Workload:
     """A pod does not start, and only events can say why: they are looked at again and again."""
     forms: frozenset[ServedForm] = frozenset()
     """What its ready pods say that they serve, where only they know (`looks_again`)."""
+    signature: Signature | None = None
+    """What its ready pods say of the model's inputs and outputs, where the record does not say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +272,17 @@ class Snapshot(ObjectSnapshot):
     def runtime_of(self, version: Version) -> Choice:
         """What the server will choose for a version, and why."""
         return runtime_of(self.spec.server.runtime, version, allow_pickle=self.allows_pickle(version))
+
+
+def _signature(columns: Mapping[str, Any]) -> Signature:
+    inputs, outputs = (
+        tuple(
+            ColumnSpec(name=c["name"], datatype=c["datatype"], shape=tuple(c.get("shape") or (-1,)), used=c.get("used"))
+            for c in columns.get(side) or ()
+        )
+        for side in ("inputs", "outputs")
+    )
+    return Signature(inputs=inputs, outputs=outputs)
 
 
 def version_child(deployment: str, version: Version) -> str:

@@ -8,17 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from tidemill.api.v1alpha1.model_deployment import (
-    CandidateStatus,
-    FailedVersion,
-    ModelDeploymentStatus,
-    StableStatus,
-)
+from tidemill.api.v1alpha1.model_deployment import CandidateStatus, ModelDeploymentStatus, StableStatus
+from tidemill.api.v1alpha1.rollback import EarlierVersion, FailedVersion
 from tidemill.core.plan import Event
 from tidemill.core.request_annotations import recorded
 from tidemill.serving.snapshot import Version
 
 MAX_FAILED = 20
+MAX_EARLIER = 10
+
+
+Recorded = StableStatus | CandidateStatus | EarlierVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class State:
 
     stable: StableStatus | None = None
     previous: StableStatus | None = None
+    earlier: tuple[EarlierVersion, ...] | None = None
+    """Where a rollback may lead, newest first; None: not recorded yet, so it is the previous version (`ways_back`)."""
     candidate: CandidateStatus | None = None
     failed: tuple[FailedVersion, ...] = ()
     promote: str | None = None
@@ -38,14 +40,15 @@ class State:
     def of(cls, status: ModelDeploymentStatus) -> State:
         """The state that a status records."""
         return cls(
-            status.stable,
-            status.previous,
-            status.candidate,
-            tuple(status.failed_versions),
-            recorded(status.last_handled_promote),
-            recorded(status.last_handled_abort),
-            recorded(status.last_handled_retry),
-            status.last_handled_rollback,
+            stable=status.stable,
+            previous=status.previous,
+            earlier=None if status.rollback_versions is None else tuple(status.rollback_versions),
+            candidate=status.candidate,
+            failed=tuple(status.failed_versions),
+            promote=recorded(status.last_handled_promote),
+            abort=recorded(status.last_handled_abort),
+            retry=recorded(status.last_handled_retry),
+            rollback=status.last_handled_rollback,
         )
 
     def has_failed(self, name: str, digest: str) -> FailedVersion | None:
@@ -53,13 +56,21 @@ class State:
         return next((f for f in self.failed if (f.version, f.digest) == (name, digest)), None)
 
     @property
+    def ways_back(self) -> tuple[EarlierVersion, ...]:
+        """The versions that were stable before and that no rollback left, newest first."""
+        if self.earlier is not None:
+            return self.earlier
+        if self.previous is None:
+            return ()
+        return (EarlierVersion(version=self.previous.version, digest=self.previous.digest),)
+
+    @property
     def is_rolling_back(self) -> bool:
-        """The candidate is the version before a stable one that was rolled back: it gets all requests, no canary."""
-        stable, previous, candidate = self.stable, self.previous, self.candidate
-        if stable is None or previous is None or candidate is None:
+        """The candidate was stable before a stable version that was rolled back: it gets all requests, no canary."""
+        stable, candidate = self.stable, self.candidate
+        if stable is None or candidate is None or self.has_failed(stable.version, stable.digest) is None:
             return False
-        is_previous = (candidate.version, candidate.digest) == (previous.version, previous.digest)
-        return is_previous and self.has_failed(stable.version, stable.digest) is not None
+        return any(is_same(candidate, earlier) for earlier in self.ways_back)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,11 @@ def is_version(record: StableStatus | CandidateStatus | None, version: Version |
     )
 
 
+def is_same(one: Recorded, other: Recorded) -> bool:
+    """Whether two records speak of one version with one content."""
+    return (one.version, one.digest) == (other.version, other.digest)
+
+
 def start(state: State, version: Version, now: datetime) -> State:
     """A candidate whose pods are to be started."""
     return replace(state, candidate=CandidateStatus(version=version.name, digest=version.digest, started_at=now))
@@ -100,7 +116,19 @@ def promote(state: State, now: datetime) -> State:
         return state
     stable = StableStatus(version=candidate.version, digest=candidate.digest, since=now)
     before = state.stable.model_copy(update={"weight": 0}) if state.stable else state.previous
-    return replace(state, stable=stable, previous=before, candidate=None)
+    return replace(state, stable=stable, previous=before, earlier=_earlier(state, candidate), candidate=None)
+
+
+def _earlier(state: State, candidate: CandidateStatus) -> tuple[EarlierVersion, ...]:
+    """Where a rollback from the candidate may lead: like a stack, so that going back does not lead forward later."""
+    ways = state.ways_back
+    for place, version in enumerate(ways):
+        if is_same(version, candidate):
+            return ways[place + 1 :]
+    stable = state.stable
+    if stable is None or state.has_failed(stable.version, stable.digest) is not None:
+        return ways
+    return (EarlierVersion(version=stable.version, digest=stable.digest), *ways)[:MAX_EARLIER]
 
 
 def roll_back(state: State, reason: str, message: str, spec: str, now: datetime) -> State:

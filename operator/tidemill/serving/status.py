@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidemill.api.v1alpha1.model_deployment import FailedVersion
+from tidemill.api.v1alpha1.rollback import FailedVersion
 from tidemill.core.conditions import Condition, format_time, merge, of, trio
 from tidemill.serving import convergence, readiness, runtime_status
 from tidemill.serving.convergence import Observed, Unsettled
 from tidemill.serving.hints import hint
-from tidemill.serving.policy import strategies
+from tidemill.serving.policy import signature, strategies
 from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target, is_version
 from tidemill_contracts.counts import are, counted
@@ -28,6 +28,7 @@ REASONS = frozenset(
     {
         "Serving", "ScaledToZero", "RollingOut", "Starting", "Updating", "Suspended", "RolledBack", "NoReadyPod",
         "NoReadyRouter", "NotYetServed", "CanaryStep", "WaitingForPromotion", "ProgressDeadlineExceeded",
+        "SignatureChanged", "SignatureUnknown",
         "VersionNotFound", "VersionNotApproved", "PipelineNotFound", "WaitingForApproval", "WaitingForVersion",
         "VersionRejected", "FormatNotServable", "PickleNotAllowed", "InvalidSpec", "PodsRefused", "PodsFailing",
         # of a version that was rolled back
@@ -60,6 +61,7 @@ def build(
         "selector": selector,
         "stable": stable.to_json() if stable else None,
         "previous": state.previous.to_json() if state.previous else None,
+        "rollbackVersions": None if state.earlier is None else [v.to_json() for v in state.earlier],
         "candidate": candidate.to_json() if candidate else None,
         "keptPickles": _kept_pickles(snapshot, state),
         "failedVersions": [f.to_json() for f in state.failed] or None,
@@ -144,7 +146,14 @@ def _under_way(snapshot: Snapshot, state: State) -> list[Condition]:
     if state.stable is None:
         why = (readiness.PODS_REFUSED if is_refused else "Starting", _starting(snapshot, state))
         return trio(ready=False, reason=why[0], message=why[1], reconciling=why)
-    why = (readiness.PODS_REFUSED if is_refused else "RollingOut", _progress(snapshot, state))
+    held = signature.current(snapshot, state)
+    if held is not None and held.is_final:
+        why = (held.reason, held.message)
+        return trio(ready=False, reason=why[0], message=why[1], stalled=why)
+    if held is not None:
+        why = (held.reason, held.message)
+    else:
+        why = (readiness.PODS_REFUSED if is_refused else "RollingOut", _progress(snapshot, state))
     return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
 
 
@@ -153,6 +162,9 @@ def _progressing(snapshot: Snapshot, state: State) -> list[Condition]:
     candidate = state.candidate
     if candidate is None:
         return []
+    held = signature.current(snapshot, state)
+    if held is not None:
+        return [Condition(PROGRESSING, "True", held.reason, held.message)]
     if candidate.step < 0:
         return [Condition(PROGRESSING, "True", "Starting", _starting(snapshot, state))]
     waits = strategies.waits_for_promotion(snapshot, candidate)

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tidemill.api.v1alpha1.rollback import RollbackWindow
 from tidemill.core import conditions, labels, names, references, rollback_marks
 from tidemill.kube.cache import Cache
 from tidemill.training import constants
 
 Obj = dict[str, Any]
+
+_WINDOW = RollbackWindow().versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +169,9 @@ class DeploymentRecord:
     served: frozenset[str]
     """Stable and candidate."""
     needed: frozenset[str]
-    """Served, previous, and pinned by name."""
+    """Served, previous, those that it returns to without steps, and pinned by name."""
     digests: frozenset[str]
-    """Content of stable, candidate and previous: it is needed even where the ModelVersion was deleted."""
+    """Content of all but the pinned one: it is needed even where the ModelVersion was deleted."""
     pinned: tuple[str, int] | None
     """Pipeline and number, where the spec names a number."""
 
@@ -176,11 +179,14 @@ class DeploymentRecord:
 def deployment_record(obj: Obj) -> DeploymentRecord:
     """The record of a ModelDeployment object."""
     meta, status = obj["metadata"], obj.get("status") or {}
-    model = (obj.get("spec") or {}).get("model") or {}
+    spec = obj.get("spec") or {}
+    model = spec.get("model") or {}
+    window = ((spec.get("rollout") or {}).get("rollbackWindow") or {}).get("versions", _WINDOW)
+    ways_back = (status.get("rollbackVersions") or ())[:window]
     roles = {role: status.get(role) or {} for role in ("stable", "candidate", "previous")}
     by_role = {role: used.get("version") for role, used in roles.items()}
     served = frozenset(v for role in ("stable", "candidate") if (v := by_role[role]))
-    others = {v for v in (by_role["previous"], model.get("version")) if v}
+    others = {v for v in (by_role["previous"], model.get("version"), *(w.get("version") for w in ways_back)) if v}
     pipeline, number = model.get("pipeline"), model.get("number")
     return DeploymentRecord(
         name=meta["name"],
@@ -188,7 +194,7 @@ def deployment_record(obj: Obj) -> DeploymentRecord:
         stable=by_role["stable"],
         served=served,
         needed=served | others,
-        digests=frozenset(d for used in roles.values() if (d := used.get("digest"))),
+        digests=frozenset(d for used in (*roles.values(), *ways_back) if (d := used.get("digest"))),
         pinned=(pipeline, number) if pipeline and number else None,
     )
 

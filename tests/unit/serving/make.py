@@ -7,11 +7,11 @@ from typing import Any
 from tidemill.api.v1alpha1.model_deployment import (
     AnalysisStatus,
     CandidateStatus,
-    FailedVersion,
     ModelDeploymentSpec,
     ModelDeploymentStatus,
     StableStatus,
 )
+from tidemill.api.v1alpha1.rollback import FailedVersion
 from tidemill.serving.policy import rollout, target
 from tidemill.serving.router_stats import ClusterStats, Scrape
 from tidemill.serving.snapshot import (
@@ -41,6 +41,13 @@ ANALYSIS = {
 }
 
 
+COLUMNS = {
+    "inputs": [{"name": name, "datatype": "FP64", "shape": [-1]} for name in ("tenure", "age")],
+    "outputs": [{"name": "label", "datatype": "INT64", "shape": [-1]}],
+}
+"""The signature of every version, unless a test says another."""
+
+
 def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
@@ -58,6 +65,7 @@ def version(number: int, **changes: Any) -> Version:
         formats=("onnx", "skops"),
         onnx_check=PARITY_CHECK,
         approved=True,
+        columns=COLUMNS,
     )
     return replace(found, **changes)
 

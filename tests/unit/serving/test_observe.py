@@ -25,7 +25,7 @@ RECORD = {
 
 
 def test_a_record_becomes_a_version() -> None:
-    assert observe.version(RECORD) == version(1, note="by the gates", onnx_check=1)
+    assert observe.version(RECORD) == version(1, note="by the gates", onnx_check=1, columns=None)
 
 
 def test_a_record_without_a_decision_is_not_approved() -> None:
@@ -60,7 +60,7 @@ def test_settled_means_all_pods_run_the_newest_template(status: dict[str, Any], 
 def test_a_version_without_a_record_is_what_its_servers_were_given() -> None:
     found = observe.workload(deployment(), [], [])
     assert found is not None
-    assert found.version == version(1, approved=False, recorded=False)
+    assert found.version == version(1, approved=False, recorded=False, columns=None)
     with_record = observe.workload(deployment(), [], [version(1)])
     assert with_record is not None and with_record.version == version(1)
     other = observe.workload(deployment(), [], [version(1, digest=digest(9))])

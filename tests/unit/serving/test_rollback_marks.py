@@ -23,7 +23,7 @@ from tests.unit.serving.make import (
 )
 from tests.unit.serving.test_plan import condition, settled, summary
 
-from tidemill.api.v1alpha1.model_deployment import FailedVersion
+from tidemill.api.v1alpha1.rollback import FailedVersion
 from tidemill.core.plan import Plan
 from tidemill.serving import plan
 from tidemill.serving.policy import rollback_marks

@@ -10,7 +10,7 @@ from tests.unit.serving.test_reconciler import KEY, Client, World
 from tidemill.kube.scraper import Answer, Limits
 from tidemill.serving import runtime_probe
 from tidemill.serving.builders import server
-from tidemill.serving.requeue import FORM_SECONDS
+from tidemill.serving.requeue import ASK_SECONDS
 from tidemill.serving.snapshot import Snapshot
 from tidemill_contracts.inference import ServedForm
 from tidemill_contracts.runtimes import OUTDATED, PARITY_CHECK, VERIFIED
@@ -102,7 +102,7 @@ async def test_what_the_record_says_is_not_asked() -> None:
 async def test_who_did_not_answer_is_asked_again_after_a_while() -> None:
     world = Servers()
     world.pod("s", None)
-    assert await world.forms() == await world.forms(FORM_SECONDS - 1) == set()
+    assert await world.forms() == await world.forms(ASK_SECONDS - 1) == set()
     assert len(world.client.asked) == 1
     world.client.says["10.0.0.1"] = ONNX.to_json()
     assert await world.forms(1) == {ONNX}
@@ -156,4 +156,4 @@ async def test_nothing_is_kept_of_a_deployment_that_is_gone() -> None:
     obj["metadata"] = {**obj["metadata"], "deletionTimestamp": "2026-11-29T00:00:00Z"}
     world.put(obj)
     assert await world.reconciler.gather(KEY) is None
-    assert world.reconciler._runtime_probe._memory.get(KEY, UID) is None
+    assert world.reconciler._runtime_probe._answers._memory.get(KEY, UID) is None

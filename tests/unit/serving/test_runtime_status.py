@@ -9,7 +9,7 @@ from tests.unit.serving.test_plan import settled
 
 from tidemill.core.plan import Event
 from tidemill.serving import plan, runtime_status
-from tidemill.serving.requeue import FORM_SECONDS
+from tidemill.serving.requeue import ASK_SECONDS
 from tidemill.serving.snapshot import Snapshot, is_checked_on_load
 from tidemill_contracts.inference import ServedForm
 from tidemill_contracts.runtimes import FAILED, OUTDATED, PARITY_CHECK, VERIFIED
@@ -64,7 +64,7 @@ def test_where_the_record_says_it_nobody_is_believed(known: Any, asked: str, run
     found = serving(DIFFERS, known=known, asked=asked)
     assert reported(found) == (runtime, found.runtime_of(known).reason)
     assert not runtime_status.is_unreported(replace(found, workloads=()), found.status.stable)
-    assert plan.plan(found).requeue_after != FORM_SECONDS
+    assert plan.plan(found).requeue_after != ASK_SECONDS
 
 
 @pytest.mark.parametrize("allowed", [True, False])
@@ -105,7 +105,7 @@ def test_pods_that_said_nothing_are_asked_again() -> None:
     assert runtime_status.is_unreported(unheard, unheard.status.stable)
     assert not runtime_status.is_unreported(heard, heard.status.stable)
     assert not runtime_status.is_unreported(serving(ready=0), unheard.status.stable)
-    assert plan.plan(settled(unheard)).requeue_after == FORM_SECONDS
+    assert plan.plan(settled(unheard)).requeue_after == ASK_SECONDS
     assert plan.plan(settled(heard)).requeue_after is None
 
 

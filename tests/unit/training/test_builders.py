@@ -17,6 +17,8 @@ from tidemill.training import config_map_digests, reconcilers
 from tidemill.training.job_status import job_outcome
 from tidemill.training.pipeline.builders.training_run import run_name
 from tidemill.training.pipeline.policy.inputs import outcome_digest
+from tidemill_contracts import signatures
+from tidemill_contracts.artifact import Signature
 from tidemill_contracts.revisions import code_digest
 from tidemill_contracts.training import PROBE_ENV, ProbeConfig, TrainerConfig
 
@@ -234,11 +236,20 @@ def test_a_version_records_where_it_comes_from() -> None:
     spec = world.get("ModelVersion", "churn-1")["spec"]
 
     assert spec["signature"]["inputs"][0]["name"] == "größe"
+    stored = Signature.model_validate(spec["signature"])
+    assert spec["signatureDigest"] == signatures.digest(stored), "of what is stored, whatever the pod reported"
     assert spec["lineage"]["run"] == run
     assert spec["lineage"]["parameters"] == {"depth": "3"}
     assert spec["lineage"]["frameworks"] == {"scikit-learn": "1.9.0"}
     assert spec["onnx"] == "verified"
     assert world.get("ModelVersion", "churn-1")["metadata"]["ownerReferences"][0]["kind"] == "TrainingPipeline"
+
+
+def test_a_version_whose_signature_is_too_long_records_its_digest() -> None:
+    world = quickstart()
+    world.train("d", None, signature=None, signature_digest=make.digest("9"))
+    spec = world.get("ModelVersion", "churn-1")["spec"]
+    assert "signature" not in spec and spec["signatureDigest"] == make.digest("9")
 
 
 # -- names, digests, mappers ----------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
     "a short digest": ({"digest": "sha256:dd"}, "digest: 'sha256:dd' is not a digest"),
     "a digest with a path": ({"digest": f"sha256:../{'d' * 61}"}, "digest: "),
     "no digest of the model": ({"model_digest": None}, "model_digest: "),
+    "no digest of the signature": ({"signature_digest": "md5:1"}, "signature_digest: 'md5:1' is not a digest"),
     "not a number": (
         {"metrics": {"accuracy": float("nan")}},
         "metrics.accuracy: nan; expected a finite number or null",
@@ -115,6 +116,7 @@ WRONG: dict[str, Any] = {
     "rows": {"train": 1.5},
     "data": {"customers": 5},
     "signature": {"inputs": "x"},
+    "signature_digest": 5,
     "frameworks": {"numpy": 2},
     "seconds": {"train": "1"},
     "onnx": True,
@@ -135,6 +137,7 @@ WRONG: dict[str, Any] = {
     "signature.inputs.0.closed": 1,
     "signature.inputs.0.minimum": "0",
     "signature.inputs.0.maximum": True,
+    "signature.inputs.0.used": "no",
 }
 """A value of the wrong type for every field of a report."""
 

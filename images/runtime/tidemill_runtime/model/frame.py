@@ -9,16 +9,15 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill_contracts.artifact import ColumnSpec, Signature
+from tidemill_contracts.artifact import ColumnSpec, Kind, Signature, kind_of
 from tidemill_runtime.model.errors import BadRequestError
 
 Array = NDArray[Any]
-Kind = Literal["number", "boolean", "text"]
 
 _NONE = type(None)
 NUMBERS = frozenset({int, float, _NONE})
@@ -31,13 +30,6 @@ _OBJECT = np.dtype(object)
 _FLOAT64 = np.dtype(np.float64)
 _DTYPES = {float: _FLOAT64, int: np.dtype(np.int64), str: _OBJECT}
 _TAKES = {"number": "numbers", "boolean": "true or false", "text": "strings"}
-
-
-def kind_of(datatype: str) -> Kind:
-    """Return which values a column of an Open Inference Protocol datatype takes."""
-    if datatype == "BYTES":
-        return "text"
-    return "boolean" if datatype == "BOOL" else "number"
 
 
 @dataclass(frozen=True)

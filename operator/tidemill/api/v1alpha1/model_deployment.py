@@ -26,6 +26,7 @@ from tidemill.api.base import (
     rules,
 )
 from tidemill.api.v1alpha1.model_server import Server
+from tidemill.api.v1alpha1.rollback import EarlierVersion, FailedVersion, RollbackWindow
 from tidemill.api.v1alpha1.router_counters import RouterCounters
 
 
@@ -159,6 +160,13 @@ class Rollout(Model):
     analysis: Analysis | None = None
     """Automatic analysis of the candidate during a canary rollout. If not set, a step ends after its duration, and only
     a candidate whose pods are not ready is rolled back."""
+    signature_changes: Literal["Hold", "Allow"] = "Hold"
+    """What happens if a new version requires other columns than the stable version, or takes or returns other types of
+    values. Hold: it gets no requests until the annotation tidemill.io/promote names it; then it is rolled out from the
+    first step. Allow: it is rolled out like any other version."""
+    rollback_window: RollbackWindow = RollbackWindow()
+    """Which earlier versions the deployment returns to without steps, for example when spec.model.number names one or
+    the stable version is rejected."""
     progress_deadline_seconds: Annotated[int, Field(ge=10, le=MAX_SECONDS)] = 600
     """Time in seconds within which the pods of a candidate must become ready. If they do not, the candidate is rolled
     back; one that the cluster refuses (quota, image, node, volume) waits, and its time begins when it may start. Pods
@@ -274,12 +282,18 @@ class CandidateStatus(Model):
     """Why the servers predict the rows of each request separately. Set only if the model is the cause, because its
     prediction for a row depends on the other rows of a batch."""
     step: int = -1
-    """Index of the current step in spec.rollout.steps, starting at 0. -1 while the pods of the candidate are
-    starting."""
+    """Index of the current step in spec.rollout.steps, starting at 0. -1 while the pods of the candidate are starting
+    or it is held."""
     started_at: Time
     """Time when the rollout started, or when the cluster no longer refused its pods."""
     refused_since: Time | None = None
     """Since when the cluster has refused pods of the candidate (quota, image, node, volume). Not set otherwise."""
+    held_since: Time | None = None
+    """Time since when the pods of the candidate are ready but it gets no requests, because its signature differs from
+    the one of the stable version. Not set otherwise."""
+    signature_accepted: bool | None = None
+    """true if the annotation tidemill.io/promote named the candidate while its signature differed from the one of the
+    stable version. Not set otherwise."""
     step_started_at: Time | None = None
     """Time when the current step started."""
     failures: int = 0
@@ -296,28 +310,6 @@ class CandidateStatus(Model):
     0.3."""
 
 
-class FailedVersion(Model):
-    """A version that this deployment rolled back.
-
-    It is not deployed again until the relevant parts of the spec change, the annotation tidemill.io/retry gets a new
-    value, or the rollback is lifted on the ModelVersion.
-    """
-
-    version: str
-    """Name of the ModelVersion."""
-    digest: Digest
-    """Digest of the version."""
-    reason: str
-    """Why the version was rolled back: one CamelCase word, for example AnalysisFailed."""
-    message: str
-    """Explanation of the reason."""
-    time: Time
-    """Time of the rollback."""
-    spec: Annotated[str, Field(max_length=71)] = ""
-    """Digest of the relevant parts of the spec at the time of the rollback: all fields except suspend, replicas,
-    autoscaling, logging and networkPolicies."""
-
-
 class ModelDeploymentStatus(Status):
     """Observed state of a ModelDeployment."""
 
@@ -330,7 +322,11 @@ class ModelDeploymentStatus(Status):
     stable: StableStatus | None = None
     """The version that serves requests. Not set until the first version has been ready."""
     previous: StableStatus | None = None
-    """The version that was stable before the current one. A rollback requested by a ModelMonitor returns to it."""
+    """The version that was stable before the current one."""
+    rollback_versions: Annotated[list[EarlierVersion] | None, Field(max_length=10, json_schema_extra=ATOMIC)] = None
+    """Versions that were stable before the current one, newest first. A version that the deployment returned from, or
+    that was rolled back, is not among them. A rollback returns to the first one that may be served. Not set until a
+    version is promoted by an operator that knows this field; then only the previous version counts."""
     candidate: CandidateStatus | None = None
     """The version that is being rolled out. Not set while no rollout is in progress."""
     kept_pickles: Annotated[list[Digest] | None, Field(max_length=2, json_schema_extra=ATOMIC)] = None

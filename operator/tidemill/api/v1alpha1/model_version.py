@@ -125,6 +125,9 @@ class ModelVersionSpec(Model):
     checked, and the server checks it."""
     signature: ModelSignature | None = None
     """Inputs and outputs of the model. Not set if they are too many to be stored here."""
+    signature_digest: Digest | None = None
+    """Digest of the inputs that the model uses and of its outputs. Deployments compare it where a version has no
+    signature. Not set for a version of an older trainer."""
     metrics: dict[str, float] = {}
     """Metrics of the version on the holdout rows of its run."""
     lineage: VersionLineage

@@ -39,7 +39,11 @@ def hold(snapshot: Snapshot, state: State, candidate: CandidateStatus, found: re
     if candidate.step < 0:
         return None
     anew = CandidateStatus(
-        version=candidate.version, digest=candidate.digest, started_at=snapshot.now, refused_since=snapshot.now
+        version=candidate.version,
+        digest=candidate.digest,
+        started_at=snapshot.now,
+        refused_since=snapshot.now,
+        signature_accepted=candidate.signature_accepted,
     )
     message = f"{found.message}; it gets no requests until its pods are ready, and then begins with the first step"
     event = Event("Warning", readiness.PODS_REFUSED, message, "ShiftTraffic")

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.base import API_VERSION
-from tidemill.api.v1alpha1.model_deployment import CandidateStatus, FailedVersion
+from tidemill.api.v1alpha1.model_deployment import CandidateStatus
+from tidemill.api.v1alpha1.rollback import FailedVersion
 from tidemill.core.conditions import format_time
 from tidemill.core.labels import RETRY
 from tidemill.core.plan import ObjectRef, Patch

@@ -15,13 +15,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from tidemill.api.v1alpha1.model_deployment import CandidateStatus, FailedVersion
+from tidemill.api.v1alpha1.model_deployment import CandidateStatus
+from tidemill.api.v1alpha1.rollback import FailedVersion
 from tidemill.core import labels as keys
 from tidemill.core.plan import Event
 from tidemill.core.request_annotations import new_value
 from tidemill.serving import baseline, readiness
 from tidemill.serving import state as states
-from tidemill.serving.policy import analysis, pickles, refusals, rollback_marks, strategies
+from tidemill.serving.policy import (
+    analysis,
+    pickles,
+    refusals,
+    rollback_marks,
+    rollback_window,
+    signature,
+    strategies,
+)
 from tidemill.serving.snapshot import RollbackRequest, Snapshot, version_child
 from tidemill.serving.state import State, Target, Transition, is_version
 
@@ -66,27 +75,13 @@ def serve_rollback_request(snapshot: Snapshot, state: State, target: Target) -> 
     if request is None or state.stable is None:
         return None
     handled = replace(state, rollback=request.id)
-    previous = state.previous
-    if previous is None or state.has_failed(previous.version, previous.digest):
-        return _impossible(handled, request, "there is no previous version")
-    found = snapshot.version(previous.version, previous.digest)
+    found = next(rollback_window.usable(snapshot, state), None)
     if found is None:
-        return _impossible(
-            handled, request, f"the previous version, ModelVersion {previous.version}, does not exist any more"
-        )
-    if snapshot.name in found.rolled_back:
-        return _impossible(
-            handled, request, f"the previous version {previous.version} was rolled back by this deployment itself"
-        )
-    if found.rejected:
-        return _impossible(handled, request, f"the previous version {previous.version} was rejected ({found.note})")
-    if pickles.is_refused(snapshot, found):
-        return _impossible(handled, request, pickles.refusal(found))
+        return _impossible(handled, request, rollback_window.refusal(snapshot, state))
     handled = _failed(snapshot, handled, rollback_marks.MONITOR_REQUESTED, request.message)
-    message = f"rolling back from {state.stable.version} to {previous.version}: {request.message}"
+    message = f"rolling back from {state.stable.version} to {found.name}: {request.message}"
     event = Event("Warning", "RollbackRequested", message, "RollBack")
-    candidate = CandidateStatus(version=previous.version, digest=previous.digest, started_at=snapshot.now)
-    return Transition(replace(handled, candidate=candidate), (event,))
+    return Transition(states.start(handled, found, snapshot.now), (event,))
 
 
 def _failed(snapshot: Snapshot, state: State, reason: str, message: str) -> State:
@@ -146,9 +141,13 @@ def roll_back_rejected(snapshot: Snapshot, state: State, target: Target) -> Tran
         return None
     if wanted is None or wanted.number >= served.number or state.has_failed(*wanted.key):
         return None
-    message = f"rolling back from {served.name} to {wanted.name}: {served.note}"
-    event = Event("Warning", "RolledBack", message, "RollBack")
-    return Transition(_failed(snapshot, state, rollback_marks.REJECTED, served.note), (event,))
+    after = _failed(snapshot, state, rollback_marks.REJECTED, served.note)
+    proven = {v.key: v for v in rollback_window.usable(snapshot, after) if v in snapshot.versions}
+    first = wanted if wanted.key in proven or not proven else next(iter(proven.values()))
+    if first is not wanted:  # it has not served here yet: its rollout must not keep the rejected version in service
+        after = states.start(after, first, snapshot.now)
+    message = f"rolling back from {served.name} to {first.name}: {served.note}"
+    return Transition(after, (Event("Warning", "RolledBack", message, "RollBack"),))
 
 
 def follow_target(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
@@ -180,17 +179,34 @@ def _cancelled(snapshot: Snapshot, state: State, candidate: CandidateStatus) -> 
 
 def roll_back_broken(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
     """A candidate whose pods do not become, or stay, ready goes, as long as another version serves."""
-    del target
     if state.candidate is None or state.stable is None:
         return None
     found = readiness.problem(snapshot, state.candidate)
     if found is None:
         return None
-    if state.is_rolling_back:
+    if state.is_rolling_back and not _is_another(state, target):
         return None  # the version that it would go back to has failed itself; the status tells
     if found.is_refusal:
         return refusals.hold(snapshot, state, state.candidate, found)
     return _rolled_back(snapshot, state, found.reason, found.message)
+
+
+def _is_another(state: State, target: Target) -> bool:
+    """Whether a version is wanted that is neither stable nor candidate and has not failed."""
+    wanted = target.version
+    known = (is_version(record, wanted) for record in (state.stable, state.candidate))
+    return wanted is not None and not any(known) and state.has_failed(*wanted.key) is None
+
+
+def go_back(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
+    """A way back has no steps, and nothing is measured: its pods are ready and can be reached, so it takes over."""
+    del target
+    candidate = state.candidate
+    if candidate is None or not rollback_window.skips_steps(snapshot, state):
+        return None
+    if not readiness.is_ready(snapshot, state, candidate) or not readiness.is_visible(snapshot, state, candidate):
+        return None
+    return _promoted(snapshot, state, "as an earlier version, without steps")
 
 
 def analyse(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
@@ -257,7 +273,7 @@ def promote_by_hand(snapshot: Snapshot, state: State, target: Target) -> Transit
 
 
 def begin(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
-    """Pods are ready: the first version and a rollback get all requests; others take the strategy's first step."""
+    """Pods are ready: the first version gets all requests; others take the first step, unless they are held."""
     del target
     candidate = state.candidate
     if candidate is None or candidate.step >= 0 or not readiness.is_ready(snapshot, state, candidate):
@@ -266,9 +282,12 @@ def begin(snapshot: Snapshot, state: State, target: Target) -> Transition | None
         return _promoted(snapshot, state, "as the first version")
     if not readiness.is_visible(snapshot, state, candidate):
         return None
-    if state.is_rolling_back:
-        return _promoted(snapshot, state, "as the previous version")
-    return _next_step(snapshot, state, "its pods are ready")
+    if signature.why(snapshot, state) is None:
+        return _next_step(snapshot, state, "its pods are ready")
+    if not signature.is_accepted(snapshot, candidate):
+        return None
+    why = f"its signature is accepted by the annotation tidemill.io/promote={candidate.version}"
+    return _next_step(snapshot, signature.accepted(snapshot, state), why)
 
 
 def advance(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
@@ -291,8 +310,10 @@ CHAIN: tuple[Policy, ...] = (
     follow_target,
     refusals.note,
     roll_back_broken,
+    go_back,
     analyse,
     promote_by_hand,
+    signature.hold,
     begin,
     advance,
 )
@@ -319,6 +340,7 @@ def _next_step(snapshot: Snapshot, state: State, why: str) -> Transition:
             "step": index,
             "weight": weight,
             "step_started_at": snapshot.now,
+            "held_since": None,
             "failures": 0,
             "successes": 0,
             "last_analysis": None,

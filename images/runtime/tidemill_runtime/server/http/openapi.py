@@ -6,8 +6,7 @@ example that can be sent as it is. Describes what `app` and `inference` answer; 
 
 from typing import Any
 
-from tidemill_contracts.artifact import ColumnSpec, ModelManifest
-from tidemill_runtime.model.frame import kind_of
+from tidemill_contracts.artifact import ColumnSpec, ModelManifest, kind_of
 from tidemill_runtime.server.protocol.ids import MAX_ID
 from tidemill_runtime.server.protocol.json_tensors import DATATYPES
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tidemill_contracts.inference import FORM_PATH
+from tidemill_contracts.signatures import SIGNATURE_PATH
 from tidemill_runtime.server.host.sockets import listen
 from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.telemetry.metrics import Telemetry
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class AdminServer:
-    """GET /livez, /readyz, /metrics, /form (and the protocol's health paths). Each answer closes its connection."""
+    """GET /livez, /readyz, /metrics, /form, /signature (and the protocol's health paths). One answer a connection."""
 
     def __init__(self, port: int, state: State, telemetry: Telemetry, stuck_after_seconds: float) -> None:
         self._state = state
@@ -95,11 +96,12 @@ class AdminServer:
             if self._state.is_ready:
                 return 200, *_json({"ready": True})
             return 503, *_json({"ready": False, "error": f"the server is {self._state.phase}"})
-        if path == FORM_PATH:
-            if self._telemetry.form is None:
+        if path in (FORM_PATH, SIGNATURE_PATH):
+            found = self._telemetry.form if path == FORM_PATH else self._telemetry.signature
+            if found is None:
                 return 503, *_json({"error": "the model is not loaded yet"})
-            return 200, _JSON_TYPE, self._telemetry.form.to_json().encode()
-        return 404, *_json({"error": f"expected /livez, /readyz, /metrics or {FORM_PATH}"})
+            return 200, _JSON_TYPE, found.to_json().encode()
+        return 404, *_json({"error": f"expected /livez, /readyz, /metrics, {FORM_PATH} or {SIGNATURE_PATH}"})
 
     def _halt(self) -> None:
         if self._thread is not None:

@@ -18,6 +18,7 @@ from typing import cast
 import uvicorn
 import uvloop
 
+from tidemill_contracts import signatures
 from tidemill_contracts.inference import ServedForm, ServerConfig
 from tidemill_runtime.loading import local_copy, warm_up
 from tidemill_runtime.loading.warm_up import WarmModel
@@ -76,6 +77,8 @@ def load(config: ServerConfig, telemetry: Telemetry, threads: int) -> Loaded:
         profile = warm_up.reference_profile(version) if config.log is not None else None
     telemetry.platform = warm.model.platform
     telemetry.form = ServedForm(digest=config.digest, runtime=warm.runtime, surprise=warm.fallback)
+    signature = signatures.brief(warm.manifest.signature)
+    telemetry.signature = signatures.ServedSignature(digest=config.digest, signature=signature)
     milliseconds = warm.seconds(1) * 1000
     _log.info("version %s is warm: %s, %.3f ms a row; %s", config.version, warm.runtime, milliseconds, warm.reason)
     return Loaded(warm, profile)

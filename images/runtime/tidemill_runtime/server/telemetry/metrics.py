@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tidemill_contracts.inference import ServedForm, ServerConfig
 from tidemill_contracts.metrics import DURATION_BUCKETS
+from tidemill_contracts.signatures import ServedSignature
 from tidemill_runtime.server.telemetry import shared_counters
 from tidemill_runtime.server.telemetry.shared_counters import SharedCounters
 
@@ -86,6 +87,7 @@ class Telemetry:
         self.cells = self.counters.row(row)
         self.platform: str | None = None  # of the model, once it is loaded
         self.form: ServedForm | None = None  # the same for the operator
+        self.signature: ServedSignature | None = None  # what it takes and gives, for the operator
         self.worker_ids: Callable[[], list[int]] = list  # process ids besides this one
         self.worker_deaths: Callable[[], int] = int
         self.records_dropped = Cell(self.cells, shared_counters.RECORDS_DROPPED)

@@ -8,6 +8,7 @@ JSON at all.
 import os
 from pathlib import Path
 
+from tidemill_contracts import signatures
 from tidemill_contracts.training import (
     TERMINATION_MESSAGE_LIMIT,
     TERMINATION_MESSAGE_PATH,
@@ -19,7 +20,9 @@ from tidemill_runtime import redaction
 
 PATH_ENV = "TIDEMILL_TERMINATION_LOG"  # replaces the contract's path outside a pod
 
-_FIXED = frozenset({"outcome", "category", "digest", "model_digest", "uri", "formats", "task"})  # no free text
+_FIXED = frozenset(
+    {"outcome", "category", "digest", "model_digest", "signature_digest", "uri", "formats", "task"}
+)  # no free text
 
 
 def write(document: TrainingResult | ProbeResult) -> None:
@@ -34,6 +37,7 @@ def fit_result(result: TrainingResult, limit: int = TERMINATION_MESSAGE_LIMIT) -
     steps = (
         lambda r: r,
         lambda r: _shortened(r, message=2400, warning=200, warnings=5),
+        lambda r: r.model_copy(update={"signature": r.signature and signatures.brief(r.signature)}),
         lambda r: r.model_copy(update={"signature": None}),
         lambda r: r.model_copy(update={"frameworks": {}}),
         lambda r: _shortened(r, message=1500, warning=120, warnings=3),

@@ -10,6 +10,7 @@ from tidemill.core import children, labels
 from tidemill.training import constants
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill.training.run.state import Registration
+from tidemill_contracts import signatures
 from tidemill_contracts.artifact import Signature
 from tidemill_contracts.training import TrainingResult
 
@@ -52,6 +53,7 @@ def _spec(snapshot: RunSnapshot, found: Registration, result: TrainingResult, im
         onnx_check=result.onnx_check,
         batching=result.batching,
         signature=_signature(result.signature),
+        signature_digest=signatures.digest(result.signature) if result.signature else result.signature_digest,
         metrics={name: value for name, value in result.metrics.items() if value is not None},
         lineage=VersionLineage(
             run=snapshot.name,

@@ -81,9 +81,11 @@ def cleaned(result: TrainingResult) -> TrainingResult:
 
 
 def _digests(_: TrainingRunSpec, result: TrainingResult) -> Found:
-    for field, value in (("digest", result.digest), ("model_digest", result.model_digest)):
+    required = (("digest", result.digest or ""), ("model_digest", result.model_digest or ""))
+    for field, value in (*required, ("signature_digest", result.signature_digest)):
         try:
-            digest_hex(value or "")
+            if value is not None:
+                digest_hex(value)
         except ValueError as error:
             yield f"{field}: {error}"
 

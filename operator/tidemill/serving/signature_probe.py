@@ -1,0 +1,69 @@
+"""Asks server pods for the signature of their model, where no record says whole what two versions are compared by.
+
+A server answers with what the manifest of its version says, which it has checked by digest. A false pod can at most
+have its own version held back, or rolled out as if nothing were compared; where the record has a digest, not even that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from tidemill.api.v1alpha1.model_deployment import ModelDeploymentSpec, ModelDeploymentStatus
+from tidemill.core.plan import Key
+from tidemill.engine.contract import Deps
+from tidemill.kube.ownership import PodOwners
+from tidemill.kube.scraper import Limits
+from tidemill.serving.pod_answers import PodAnswers
+from tidemill.serving.snapshot import Version, Workload
+from tidemill_contracts.artifact import Signature
+from tidemill_contracts.signatures import SIGNATURE_PATH, ServedSignature, digest
+
+Obj = dict[str, Any]
+Workloads = tuple[Workload, ...]
+
+LIMITS = Limits(seconds=2.0, bytes=1 << 18)
+"""What asking the servers of a deployment may take; a column is about 50 bytes."""
+PODS = 2
+"""Pods of one version that are asked: they have the same manifest."""
+
+
+class SignatureProbe:
+    """See the module."""
+
+    def __init__(self, deps: Deps, owners: PodOwners) -> None:
+        """Asks nobody yet."""
+        self._answers = PodAnswers(deps, owners, path=SIGNATURE_PATH, limits=LIMITS, most=PODS, read=_read)
+
+    def forget(self, key: Key) -> None:
+        """Drops what is known of the pods of a deployment."""
+        self._answers.forget(key)
+
+    async def observed(
+        self, key: Key, obj: Obj, spec: ModelDeploymentSpec, status: ModelDeploymentStatus, workloads: Workloads
+    ) -> Workloads:
+        """The workloads with the signature of their pods, where two versions may be compared in this pass."""
+        has_begun = status.candidate is not None and status.candidate.step >= 0
+        is_compared = len(workloads) > 1 and not has_begun and spec.rollout.signature_changes == "Hold"
+        asked = [w for w in workloads if w.version.signature is None] if is_compared else []
+        said = await self._answers.of(key, obj, asked)
+        return tuple(replace(w, signature=_one(w.version, said[w.name])) if w.name in said else w for w in workloads)
+
+
+def _read(body: bytearray) -> ServedSignature | None:
+    """What a pod said; None where that is nothing a server says, as of an image from before."""
+    try:
+        return ServedSignature.from_json(bytes(body))
+    except ValidationError:
+        return None
+
+
+def _one(version: Version, said: list[ServedSignature]) -> Signature | None:
+    """What all pods say alike of this version, and its record does not contradict."""
+    found = [answer.signature for answer in said if answer.digest == version.digest]
+    if not found or any(signature != found[0] for signature in found):
+        return None
+    is_proven = version.signature_digest in (None, digest(found[0]))
+    return found[0] if is_proven else None
