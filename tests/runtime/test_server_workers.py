@@ -152,7 +152,7 @@ def test_a_worker_that_dies_while_it_drains_has_a_successor_that_drains(numbers:
         assert len(ids) == 24
         assert is_running(other)
         assert server.wait(30) == 1
-        assert server.termination_log.read_text() == "WorkersFailed: 1 worker died while they drained"
+        assert server.termination_log.read_text() == "WorkersFailed: 1 worker died while draining"
 
 
 def test_a_second_signal_hurries_every_worker(numbers: Published, tmp_path: Path) -> None:

@@ -154,6 +154,14 @@ def is_true(conditions: Iterable[Mapping[str, Any]], type: str) -> bool:
     return bool(found and found.get("status") == "True")
 
 
+def unready(obj: Mapping[str, Any]) -> str:
+    """What keeps one of our objects from being Ready, as `reason: message`; empty when it is, or nobody has looked."""
+    found = get((obj.get("status") or {}).get("conditions") or (), READY)
+    if found is None or found.get("status") == "True" or has_default_status(obj):
+        return ""
+    return f"{found.get('reason')}: {found.get('message')}"
+
+
 def with_trio(
     old: Sequence[Mapping[str, Any]], trio_: Sequence[Condition], generation: int, now: datetime
 ) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ def served(deployment: Obj, version: Obj | None) -> Served:
         previous=way_back,
         candidate=candidate.get("version"),
         suspended=bool(deployment["spec"].get("suspend")),
+        says=conditions.unready(deployment),
         pipeline=pipeline,
     )
 

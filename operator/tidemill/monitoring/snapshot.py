@@ -37,6 +37,8 @@ class Served:
     """Where a rollback would go; None when there is nowhere to go."""
     candidate: str | None = None
     suspended: bool = False
+    says: str = ""
+    """Why the deployment is not Ready; empty when it is."""
     pipeline: str | None = None
     """The TrainingPipeline of the version in service."""
 

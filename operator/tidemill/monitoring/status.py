@@ -180,7 +180,8 @@ def _summary(snapshot: Snapshot, problem: NotWatching | None) -> list[Condition]
         text = f"ModelDeployment {deployment} does not exist yet (spec.deployment){failure}"
         return _waiting("DeploymentNotFound", text)
     if served.version is None:
-        return _waiting("DeploymentNotServing", f"ModelDeployment {deployment} serves no version yet{failure}")
+        says = f"; it says {served.says}" if served.says else ""
+        return _waiting("DeploymentNotServing", f"ModelDeployment {deployment} serves no version yet{says}{failure}")
     if problem is not None:
         return problem.conditions()
     newer = snapshot.reading.report.newer_database if snapshot.reading.report else None

@@ -18,7 +18,7 @@ from tidemill.api.v1alpha1.model_deployment import (
     ModelDeploymentSpec,
     ModelDeploymentStatus,
 )
-from tidemill.core import children, last_applied, networkpolicy, podfailure, references
+from tidemill.core import children, conditions, last_applied, networkpolicy, podfailure, references
 from tidemill.core import labels as keys
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
@@ -97,6 +97,7 @@ class ModelDeploymentReconciler:
         known = (*versions, *others, *(w.version for w in workloads))
         router = await self._router(obj, status, workloads, known, now)
         pipeline = spec.model.pipeline
+        training = cache.get("TrainingPipeline", key.namespace, pipeline) if pipeline else None
         kinds = dict.fromkeys((*plan.COMPARED, *_CHILD_KINDS))
         children = [o for kind in kinds for o in cache.list(kind, owner_uid=obj["metadata"]["uid"])]
         return Snapshot(
@@ -107,7 +108,8 @@ class ModelDeploymentReconciler:
             settings=self._settings(),
             versions=versions,
             others=others,
-            pipeline_exists=not pipeline or cache.get("TrainingPipeline", key.namespace, pipeline) is not None,
+            pipeline_exists=not pipeline or training is not None,
+            pipeline_says=conditions.unready(training) if training is not None else "",
             workloads=workloads,
             router=router,
             measurement=self._measurement(key, obj["metadata"]["uid"], status, router, now),

@@ -213,6 +213,8 @@ class Snapshot(ObjectSnapshot):
     others: tuple[Version, ...] = ()
     """Versions of the status that spec.model does not speak of: served and rolled back to, but never chosen."""
     pipeline_exists: bool = True
+    pipeline_says: str = ""
+    """Why the pipeline of spec.model is not Ready; empty when it is."""
     workloads: tuple[Workload, ...] = ()
     router: Router = Router()
     measurement: Measurement | None = None

@@ -354,6 +354,17 @@ def test_problem(status: dict[str, Any], want: str) -> None:
     assert observe.problem(observe.failure(pod), pod) == want
 
 
+async def test_why_nothing_is_served_is_what_the_deployment_says() -> None:
+    world = World()
+    world.monitor()
+    refused = {"type": "Ready", "status": "False", "reason": "PodsRefused", "message": "exceeded quota: team"}
+    world.deployment(stable=None, observedGeneration=1, conditions=[refused])
+    made = plan.plan(await world.look())
+    assert made.status is not None
+    message = made.status["conditions"][0]["message"]
+    assert message == "ModelDeployment churn serves no version yet; it says PodsRefused: exceeded quota: team"
+
+
 async def test_what_keeps_the_pod_from_starting_is_read_from_its_events() -> None:
     world = World()
     world.monitor()

@@ -17,7 +17,7 @@ from tidemill.engine.contract import Deps
 from tidemill.errors import Stalled
 from tidemill.kube.cache import Cache
 from tidemill.kube.scraper import Answer, Limits
-from tidemill.serving import reconcilers
+from tidemill.serving import plan, reconcilers
 from tidemill.serving.baseline import encode
 from tidemill.serving.builders import router, server
 from tidemill.serving.policy import rollout
@@ -179,6 +179,20 @@ async def test_versions_of_the_pipeline_only() -> None:
     world.model_version("fraud-1", "fraud", 1)
     found = await world.look()
     assert [v.name for v in found.versions] == ["churn-1"] and not found.pipeline_exists
+
+
+async def test_why_there_is_no_version_yet_is_what_the_pipeline_says() -> None:
+    world = World()
+    world.deployment({})
+    cause = {"type": "Ready", "status": "Unknown", "reason": "RunCannotStart", "message": "exceeded quota: team"}
+    pipeline = {"apiVersion": "tidemill.io/v1alpha1", "kind": "TrainingPipeline", "metadata": {"name": "churn"}}
+    world.put({**pipeline, "spec": {}, "status": {"observedGeneration": 1, "conditions": [cause]}})
+    made = plan.plan(await world.look())
+    (ready,) = [c for c in made.status["conditions"] if c["type"] == "Ready"]
+    assert ready["reason"] == "WaitingForVersion"
+    assert ready["message"].endswith("no model version yet; it says RunCannotStart: exceeded quota: team")
+    world.put({**pipeline, "spec": {}, "status": {"observedGeneration": -1, "conditions": [cause]}})
+    assert (await world.look()).pipeline_says == "", "nobody has looked at it"
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,8 @@ def _none_approved(snapshot: Snapshot) -> Target:
         return Target(
             None, "WaitingForApproval", f"no version of TrainingPipeline {pipeline} is approved; {last.name}: {why}"
         )
-    return Target(None, "WaitingForVersion", f"TrainingPipeline {pipeline} has no model version yet")
+    why = f"; it says {snapshot.pipeline_says}" if snapshot.pipeline_says else ""
+    return Target(None, "WaitingForVersion", f"TrainingPipeline {pipeline} has no model version yet{why}")
 
 
 def _serving(snapshot: Snapshot, state: State) -> Version | None:

@@ -115,7 +115,7 @@ class Workers:
             raise self._failure
         if self._broken_drains:
             raise StartError(
-                "WorkersFailed", f"{counted(self._broken_drains, 'worker')} died while they drained", retryable=True
+                "WorkersFailed", f"{counted(self._broken_drains, 'worker')} died while draining", retryable=True
             )
 
     def _on_signal(self, number: int, frame: object) -> None:
