@@ -24,11 +24,11 @@ FUZZ_REQUESTS ?= 100000
 PYTEST = $(PY) -m pytest $(PYTEST_ARGS)
 # Unit tests start often: what they import is compiled once, also where Python is told to write nothing beside the source.
 COMPILED = env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX="$(CURDIR)/.cache/bytecode"
-# kubectl, and the cluster that `make cluster` made unless KUBECONFIG names another.
-KUBECTL = $(CLUSTER) "$$($(PY) -m hack.tools.kubectl)"
 # For tests and programs that call kubectl and others by name.
 TOOLS = PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.cache/tools/bin:$$PATH"
-CLUSTER = KUBECONFIG="$${KUBECONFIG:-$$($(PY) -m hack.localcluster kubeconfig)}"
+# More for `make cluster`, `install`, `uninstall`, `demo`, `e2e`: CONTEXT=name, of a cluster of yours. `make install`: FORCE_CONFLICTS=1.
+# The cluster that `make cluster` started; another one only where CONTEXT=name on the command line names its context.
+CLUSTER = TIDEMILL_CONTEXT='$(if $(filter command line,$(origin CONTEXT)),$(CONTEXT))'
 # A switch that destroys or publishes: only `NAME=1` on the command line throws it, not `NAME=0`, not the environment.
 thrown = $(and $(filter command line,$(origin $(1))),$(filter 1,$($(1))))
 PYTHON_CODE = operator images/runtime hack tests
@@ -122,9 +122,9 @@ e2e: cluster images test-programs ## The whole loop on a real cluster with real 
 ##@ A cluster and what runs in it
 
 .PHONY: cluster
-cluster: setup ## A Kubernetes cluster: KUBECONFIG if set, kind with Docker, else processes of this machine (root)
+cluster: setup ## A Kubernetes cluster: kind with Docker, else processes of this machine (root); CONTEXT=name: one of yours
 	@$(PY) -m hack.tools.kubectl >/dev/null
-	@$(PY) -m hack.localcluster up
+	@$(CLUSTER) $(PY) -m hack.localcluster up
 
 .PHONY: cluster-down
 cluster-down: setup ## Remove the cluster and everything it changed on this machine
@@ -132,7 +132,7 @@ cluster-down: setup ## Remove the cluster and everything it changed on this mach
 
 .PHONY: cluster-status
 cluster-status: setup ## What of the cluster runs
-	@$(PY) -m hack.localcluster status
+	@$(CLUSTER) $(PY) -m hack.localcluster status
 
 .PHONY: kubeconfig
 kubeconfig: setup ## Print the line that points kubectl to the cluster: eval "$$(make -s kubeconfig)"
@@ -140,14 +140,14 @@ kubeconfig: setup ## Print the line that points kubectl to the cluster: eval "$$
 
 .PHONY: images
 images: setup ## Build the five images (docker, podman or buildah) and load what changed into the cluster (PUSH=1: into a registry)
-	@$(PY) -m hack.images $(if $(call thrown,PUSH),--push)
+	@$(CLUSTER) $(PY) -m hack.images $(if $(call thrown,PUSH),--push)
 
 .PHONY: install
-install: setup ## Apply CRDs, RBAC, operator (OVERLAY=manifests/overlays/one-namespace; NAMESPACES=a,b; IMAGE_PREFIX, IMAGE_TAG)
-	@$(TOOLS) $(CLUSTER) $(PY) -m hack.install apply $(OVERLAY) --namespaces='$(NAMESPACES)'
+install: setup ## Apply CRDs, RBAC, operator (CONTEXT; OVERLAY; NAMESPACES=a,b; IMAGE_PREFIX, IMAGE_TAG; FORCE_CONFLICTS=1)
+	@$(TOOLS) $(CLUSTER) $(PY) -m hack.install apply $(OVERLAY) --namespaces='$(NAMESPACES)' $(if $(call thrown,FORCE_CONFLICTS),--force-conflicts)
 
 .PHONY: uninstall
-uninstall: setup ## Remove what `install` applied; refuses while pipelines, deployments, … exist (FORCE=1 removes them, too)
+uninstall: setup ## Remove what `install` applied; refuses while pipelines, deployments, … exist (FORCE=1 removes them, too; CONTEXT)
 	@$(TOOLS) $(CLUSTER) $(PY) -m hack.install remove $(OVERLAY) --namespaces='$(NAMESPACES)' $(if $(call thrown,FORCE),--force)
 
 .PHONY: demo

@@ -2,10 +2,12 @@
 
 `render` prints it: the manifests name the images of a local build, and kustomize alone cannot change the ones in the
 operator's settings; --namespaces adds RoleBindings (`hack.installscope`). `apply` applies it, and takes away bindings
-of an earlier choice of namespaces. `remove` deletes what was applied, and nothing else. The CustomResourceDefinitions
-are part of it, and with them would go every resource of their kinds, so it refuses while there are any, unless it is
-given --force. The Namespace is part of it as well, and with it would go whatever others have there, the models above
-all: then it stays, --force or not.
+of an earlier choice of namespaces. `remove` deletes what was applied, and nothing else. Both touch a cluster that was
+not started here only where TIDEMILL_CONTEXT names its context.
+
+The CustomResourceDefinitions are part of it, and with them would go every resource of their kinds, so `remove` refuses
+while there are any, unless it is given --force. The Namespace is part of it as well, and with it would go whatever
+others have there, the models above all: then it stays, --force or not.
 """
 
 import argparse
@@ -13,7 +15,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ from typing import Any
 import yaml
 
 from hack import installscope as scope
+from hack.localcluster.choice import use_cluster
+from hack.localcluster.progress import LocalClusterError
 from hack.tools.kubectl import Kubectl, KubectlError, condition, wait_for
 from hack.tools.pypi import ToolError
 
@@ -32,8 +35,9 @@ DEFAULT_OVERLAY = ROOT / "manifests" / "overlays" / "cluster-wide"
 PLURALS = ("trainingpipelines", "trainingruns", "modelversions", "modeldeployments", "modelmonitors")
 # What is in a namespace by itself, or what a running operator leaves: no reason to keep it.
 _BY_THEMSELVES = {"ConfigMap/kube-root-ca.crt", "ConfigMap/openshift-service-ca.crt", "ServiceAccount/default"}
-_OPERATORS = {"Lease/tidemill-operator", "Secret/tidemill-record-keys"}
+_OPERATORS = {"Lease/tidemill-operator"}
 _DERIVED = {"Event", "Endpoints", "EndpointSlice"}
+_TIMEOUTS = (TimeoutError, subprocess.TimeoutExpired)
 _LOCAL_IMAGE = re.compile(r"tidemill\.io/(operator|trainer|server|monitor|router):dev")
 
 
@@ -49,38 +53,21 @@ def render(overlay: str | Path = DEFAULT_OVERLAY, namespaces: Sequence[str] = ()
     return scope.bound(_LOCAL_IMAGE.sub(rf"{prefix}/\1:{tag}", text), namespaces)
 
 
-def apply(overlay: str | Path = DEFAULT_OVERLAY, namespaces: Sequence[str] = ()) -> str:
-    """Apply the manifests, and remove bindings of the operator that are not among them; return what kubectl said."""
-    text = render(overlay, namespaces)
-    said = ensure_record_keys(text) + Kubectl().run(
-        "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text, timeout=300
-    )
-    return said + "".join(_unbind(*binding) for binding in scope.stale(text, _bindings()))
+def apply(overlay: str | Path = DEFAULT_OVERLAY, namespaces: Sequence[str] = (), *, force: bool = False) -> str:
+    """Apply the manifests, then remove bindings of the operator that are not among them; return what kubectl said.
 
-
-RECORD_KEYS = "tidemill-record-keys"
-
-
-def ensure_record_keys(rendered: str) -> str:
-    """Create the Secret with the operator's record key, unless there is one; return what kubectl said.
-
-    A key is made once and never changed here: with another one no operator believes the records in artifact stores.
+    `force`: fields that somebody else has set since are taken over; otherwise that is a KubectlError, which names both.
     """
-    deployment = next(m for m in yaml.safe_load_all(rendered) if m and m["kind"] == "Deployment")
-    namespace = deployment["metadata"]["namespace"]
-    home = next((m for m in yaml.safe_load_all(rendered) if m and m["kind"] == "Namespace"), None)
-    said = ""
-    if home is not None and Kubectl().get("namespace", namespace) is None:
-        said = Kubectl().run("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump(home))
-    if Kubectl(namespace).get("secret", RECORD_KEYS) is not None:
-        return said
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": RECORD_KEYS, "namespace": namespace},
-        "stringData": {"keys": secrets.token_hex(32)},
-    }
-    return said + Kubectl().run("create", "-f", "-", stdin=yaml.safe_dump(secret))
+    text = render(overlay, namespaces)
+    options = ["--force-conflicts"] if force else []
+    try:
+        said = Kubectl().run("apply", "--server-side", *options, "-f", "-", stdin=text, timeout=300)
+    except KubectlError as error:
+        if "conflict" not in str(error) or force:
+            raise
+        hint = "what somebody else has set is left alone; `make install FORCE_CONFLICTS=1` takes these fields over"
+        raise KubectlError(f"{error}\n{hint}") from error
+    return said + "".join(_unbind(*binding) for binding in scope.stale(text, _bindings()))
 
 
 def _bindings() -> list[dict[str, Any]]:
@@ -189,11 +176,16 @@ def main() -> int:
     parser.add_argument("overlay", nargs="?", default=str(DEFAULT_OVERLAY))
     parser.add_argument("--namespaces", default="", help="comma-separated namespaces to serve (overlay namespaces)")
     parser.add_argument("--force", action="store_true", help="remove resources of our kinds, too")
+    parser.add_argument("--force-conflicts", action="store_true", help="apply: take over fields that others have set")
     arguments = parser.parse_args()
     try:
         chosen = scope.names(arguments.namespaces)
-        if arguments.what != "remove":
-            print({"render": render, "apply": apply}[arguments.what](arguments.overlay, chosen))
+        if arguments.what == "render":
+            print(render(arguments.overlay, chosen))
+            return 0
+        use_cluster()
+        if arguments.what == "apply":
+            print(apply(arguments.overlay, chosen, force=arguments.force_conflicts))
             return 0
         found = [] if arguments.force else resources()
         if found:
@@ -204,7 +196,7 @@ def main() -> int:
             )
         for sentence in remove(arguments.overlay, chosen):
             print(sentence)
-    except (KubectlError, ToolError, scope.ScopeError, TimeoutError, subprocess.TimeoutExpired) as error:
+    except (LocalClusterError, KubectlError, ToolError, scope.ScopeError, *_TIMEOUTS) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -18,6 +18,7 @@ from hack.bench.serving.processes import free_ports
 from hack.bench.table import Row
 from hack.demo.console import Console
 from hack.demo.scenario import Scenario
+from hack.localcluster.choice import use_cluster
 from hack.tools.kubectl import Kubectl, is_true, wait_for
 from tidemill.api.base import API_VERSION
 
@@ -157,6 +158,7 @@ def through_router(kubectl: Kubectl) -> list[Row]:
 
 def run(_: argparse.Namespace) -> list[Row]:
     """Install the operator, deploy a model, measure, and remove the namespace."""
+    use_cluster()
     scenario, kubectl, cluster = Scenario(namespace=NAMESPACE, console=Console()), Kubectl(NAMESPACE), Kubectl()
     scenario.install()
     cluster.run("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true", timeout=180)

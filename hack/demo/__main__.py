@@ -5,8 +5,12 @@ import subprocess
 import sys
 
 from hack.demo.scenario import Scenario, ScenarioError
+from hack.localcluster.choice import use_cluster
+from hack.localcluster.progress import LocalClusterError
 from hack.tools.kubectl import KubectlError
 from hack.tools.pypi import ToolError
+
+TIMEOUTS = (TimeoutError, subprocess.TimeoutExpired)
 
 
 def run(scenario: Scenario) -> None:
@@ -31,6 +35,7 @@ def main() -> int:
     arguments = parser.parse_args()
     scenario = Scenario(namespace=arguments.namespace)
     try:
+        use_cluster()
         if arguments.what == "clean":
             scenario.clean()
         else:
@@ -38,7 +43,7 @@ def main() -> int:
                 "delete", "namespace", scenario.namespace, "--ignore-not-found", "--wait=true", timeout=180
             )
             run(scenario)
-    except (ScenarioError, KubectlError, ToolError, TimeoutError, subprocess.TimeoutExpired) as error:
+    except (LocalClusterError, ScenarioError, KubectlError, ToolError, *TIMEOUTS) as error:
         print(f"\nThe demo stopped: {error}", file=sys.stderr)
         return 1
     return 0

@@ -84,9 +84,7 @@ class Scenario:
     def install(self) -> None:
         """Install the operator."""
         self.console.heading("Install")
-        rendered = install.render()
-        install.ensure_record_keys(rendered)
-        self.cluster.run("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=rendered)
+        install.apply()
         self.cluster.run("wait", "--for=condition=Established", "--timeout=60s", *crds())
         system = Kubectl("tidemill-system")
         system.run("rollout", "restart", "deployment/tidemill-operator")  # the image's tag says nothing of its content

@@ -27,7 +27,7 @@ from hack.tools.pypi import ToolError
 
 REMEMBERED_CLUSTERS = 20
 PUSH_HINT = (
-    "the images are on this machine only, and the cluster of KUBECONFIG pulls its own: unless it has them already, "
+    "the images are on this machine only, and a cluster that was not started here pulls its own: unless it has them, "
     "push them with `make images PUSH=1 IMAGE_PREFIX=registry.example.com/tidemill` (your registry) and give the same "
     "IMAGE_PREFIX to `make install`, `make demo` and `make e2e`"
 )

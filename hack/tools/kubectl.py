@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 from hack.tools.pypi import installed_program
 
 T = TypeVar("T")
+CONTEXT = "TIDEMILL_CONTEXT"
+"""The context of the kubeconfig that is used, of a cluster that was not started here; set: by `make … CONTEXT=name`."""
 
 
 class KubectlError(RuntimeError):
@@ -32,7 +34,7 @@ def kubectl() -> Path:
 
 @dataclass(frozen=True)
 class Kubectl:
-    """kubectl bound to a namespace and a cluster; unless given, those of the environment's kubeconfig."""
+    """kubectl bound to a namespace and a cluster; unless given, those of the environment's kubeconfig and context."""
 
     namespace: str | None = None
     kubeconfig: Path | None = None
@@ -42,7 +44,11 @@ class Kubectl:
     def command(self, *arguments: str) -> list[str]:
         """Return the command line, for one that runs in the background. Raises ToolError: there is no kubectl."""
         command = [str(kubectl())]
-        command += [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
+        context = os.environ.get(CONTEXT, "")
+        if self.kubeconfig:
+            command.append(f"--kubeconfig={self.kubeconfig}")
+        elif context:
+            command.append(f"--context={context}")
         command += [f"--request-timeout={self.request_seconds}s"] if self.request_seconds else []
         command += [f"--namespace={self.namespace}"] if self.namespace else []
         return [*command, *arguments]

@@ -5,9 +5,7 @@
 
 import hashlib
 import json
-import os
 import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, NoReturn
 
 import pytest
 from hack.demo.scenario import Scenario
+from hack.localcluster.choice import use_cluster
 from hack.localcluster.local.settings import NODE_NAME
 from hack.tools.kubectl import Kubectl, wait_for
 from tests.support.invariants import check_status
@@ -25,9 +24,7 @@ KINDS = ("trainingpipeline", "trainingrun", "modelversion", "modeldeployment", "
 @pytest.fixture(scope="session", autouse=True)
 def cluster() -> Kubectl:
     """The cluster that the tests run on, with the operator installed under its shipped RBAC."""
-    if "KUBECONFIG" not in os.environ:
-        command = ["python", "-m", "hack.localcluster", "kubeconfig"]
-        os.environ["KUBECONFIG"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    use_cluster()
     scenario = Scenario(namespace="tidemill-e2e")
     scenario.install()
     return Kubectl()

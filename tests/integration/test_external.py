@@ -1,4 +1,4 @@
-"""KUBECONFIG names somebody's cluster: used as it is, images get there by a registry, nothing is removed."""
+"""A context names somebody's cluster: used as it is, images get there by a registry, nothing is removed."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from hack.images import __main__ as images
 from hack.images.engines import Engine
 from hack.localcluster import LocalClusterError, Progress, choose_provider
-from hack.tools.kubectl import Kubectl
+from hack.tools.kubectl import CONTEXT, Kubectl
 
 pytestmark = pytest.mark.integration
 
@@ -16,6 +16,7 @@ pytestmark = pytest.mark.integration
 def theirs(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An API server that no provider made, and an engine that builds at once."""
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    monkeypatch.setenv(CONTEXT, "tidemill")
     monkeypatch.setenv("TIDEMILL_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("TIDEMILL_PROVIDER", raising=False)
     monkeypatch.setattr(images, "choose_engine", lambda progress: Engine("docker", ["echo"]))

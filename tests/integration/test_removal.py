@@ -16,7 +16,7 @@ import pytest
 from hack import install
 from hack.demo.scenario import POLICIES, QUICKSTART, Scenario
 from hack.localcluster import control_plane
-from hack.tools.kubectl import Kubectl
+from hack.tools.kubectl import CONTEXT, Kubectl
 from tests.support.objects import make
 
 pytestmark = pytest.mark.integration
@@ -85,9 +85,46 @@ def add(cluster: Kubectl, namespace: str, *manifests: Obj) -> None:
 
 
 def remove(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`make uninstall` without make."""
-    command = [sys.executable, "-m", "hack.install", "remove", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
+    """`make uninstall CONTEXT=tidemill` without make."""
+    return run_install("remove", *arguments, context="tidemill")
+
+
+def run_install(*arguments: str, context: str) -> subprocess.CompletedProcess[str]:
+    """`python -m hack.install`, on the cluster of KUBECONFIG."""
+    command = [sys.executable, "-m", "hack.install", *arguments]
+    env = {**os.environ, CONTEXT: context}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("what", ["apply", "remove"])
+def test_a_kubeconfig_alone_is_not_enough(cluster: Kubectl, what: str) -> None:
+    """It may point at production: nothing is asked of that cluster, nothing changes in it."""
+    before = everything(cluster)
+    for context, sentence in (
+        ("", "was not started here (its current context is tidemill). To use it, name its context: CONTEXT=name"),
+        ("staging", "CONTEXT=staging: "),
+    ):
+        done = run_install(what, context=context)
+        assert done.returncode == 1 and sentence in done.stderr, done.stderr
+    assert everything(cluster) == before
+
+
+def test_what_somebody_else_has_set_is_taken_over_only_when_asked(cluster: Kubectl, before: set[str]) -> None:
+    system = Kubectl("tidemill-system")
+    patch = '{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"tidemill-operator"},"spec":{"replicas":3}}'
+    theirs = ["apply", "--server-side", "--force-conflicts", "--field-manager=platform", "-f", "-"]
+    system.run(*theirs, stdin=patch)
+
+    refused = run_install("apply", context="tidemill")
+    assert refused.returncode == 1 and "platform" in refused.stderr and "FORCE_CONFLICTS=1" in refused.stderr
+    assert (system.get("deployment", "tidemill-operator") or {})["spec"]["replicas"] == 3
+
+    taken = run_install("apply", "--force-conflicts", context="tidemill")
+    assert taken.returncode == 0, taken.stderr
+    assert "context tidemill: https://" in taken.stderr, "which cluster it is, is told back"
+    assert (system.get("deployment", "tidemill-operator") or {})["spec"]["replicas"] == 2
+    assert remove().returncode == 0
+    assert everything(cluster) == before
 
 
 def demo(cluster: Kubectl) -> Scenario:

@@ -50,7 +50,7 @@ class Installation:
         self.namespace = namespace
         path = ROOT / "manifests" / "overlays" / overlay
         rendered = install.render(path, served)
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=rendered)  # as `make install` does
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=rendered)  # of whoever had them
         self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
         self.operator_kubeconfig = self._as_operator()
 

@@ -36,13 +36,13 @@ def require(progress: Progress) -> None:
     if sys.platform != "linux":
         raise LocalClusterError(
             f"the local provider needs Linux, this is {platform.system()}; start Docker Desktop (kind is used then) "
-            "or point KUBECONFIG to a cluster"
+            "or name the context of a cluster, CONTEXT=name (a context of KUBECONFIG)"
         )
     if os.geteuid() != 0:
         raise LocalClusterError(
             "the local provider runs a node as processes of this machine and needs root; run "
             f"`sudo --preserve-env=TIDEMILL_CACHE,TIDEMILL_STATE {sys.executable} -m hack.localcluster up`, "
-            "or start Docker (kind is used then), or point KUBECONFIG to a cluster"
+            "or start Docker (kind is used then), or name the context of a cluster: CONTEXT=name, of KUBECONFIG"
         )
     if missing := missing_packages():
         install(missing, progress.step)

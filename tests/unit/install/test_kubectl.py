@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hack.tools.kubectl import Kubectl, KubectlError
+from hack.tools.kubectl import CONTEXT, Kubectl, KubectlError
 
 
 @pytest.fixture
@@ -20,6 +20,13 @@ def test_namespace_kubeconfig_and_time_limit_are_options(program: str) -> None:
     assert Kubectl().command("get", "pod") == [program, "get", "pod"]
     command = Kubectl("team", Path("/config"), 5).command("get", "pod")
     assert command == [program, "--kubeconfig=/config", "--request-timeout=5s", "--namespace=team", "get", "pod"]
+
+
+def test_a_context_is_of_the_environments_kubeconfig(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONTEXT, "prod")
+    assert Kubectl("team").command("get") == [program, "--context=prod", "--namespace=team", "get"]
+    command = Kubectl(kubeconfig=Path("/config")).command("get")
+    assert command == [program, "--kubeconfig=/config", "get"], "another file has other contexts"
 
 
 def test_run_returns_what_is_printed_and_raises_when_kubectl_fails(program: str) -> None:
