@@ -22,6 +22,10 @@ def wanted(root: Path) -> dict[Path, str]:
     for kind in KINDS:
         page = root / "docs" / "kinds" / pages.file_name(kind.INFO)
         files[page] = pages.render(kind, page.read_text() if page.exists() else None)
+    for name in pages.SHARED:
+        page = root / "docs" / "kinds" / name
+        if page.exists():
+            files[page] = pages.shared(name, page.read_text())
     return files | tables.pages(root)
 
 

@@ -1,15 +1,22 @@
-"""The field tables of docs/kinds/*.md: generated between two markers, everything outside them is written by people."""
+"""The field tables of docs/kinds/*.md: generated between two markers, everything outside them is written by people.
+
+A section that several kinds share has a page of its own, and is one row in theirs.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from hack.generate.crd import object_schema
-from hack.generate.schema import Schema, default_text
+from hack.generate.schema import Schema, default_text, structural
 from tidemill.api.base import Kind, Resource
+from tidemill.api.v1alpha1.pod_settings import PodSettings
 
 BEGIN = "<!-- fields: begin; written by `make generate`, edits are lost -->"
 END = "<!-- fields: end -->"
+
+
+_HEAD = "| field | type | default | meaning |\n| --- | --- | --- | --- |\n"
 
 
 def file_name(info: Kind) -> str:
@@ -29,13 +36,31 @@ def render(resource: type[Resource], present: str | None) -> str:
     return f"{before}{BEGIN}\n{table}{END}{rest.split(END, 1)[1]}"
 
 
+SHARED = {"pod-settings.md": ("pod", structural(PodSettings, defaults=True))}
+"""Pages of shared sections: the field's name, and its schema."""
+
+
+def shared(page: str, present: str) -> str:
+    """Return the page of a shared section with its table renewed. Raises ValueError when a marker is missing."""
+    field, schema = SHARED[page]
+    if BEGIN not in present or END not in present:
+        raise ValueError(f"docs/kinds/{page}: the markers `{BEGIN}` and `{END}` are missing")
+    before, rest = present.split(BEGIN, 1)
+    return f"{before}{BEGIN}\n\n{_HEAD}{''.join(_rows(schema, field))}\n{END}{rest.split(END, 1)[1]}"
+
+
+def _shared_page(schema: Schema) -> str | None:
+    """The page of a section, known by its fields: what stands at the place of use does not change them."""
+    same = (page for page, (_, shared) in SHARED.items() if shared["properties"] == schema.get("properties"))
+    return next(same, None)
+
+
 def _tables(resource: type[Resource]) -> str:
     properties = object_schema(resource)["properties"]
     parts = []
     for name in ("spec", "status"):
         rows = _rows(properties[name], name)
-        head = "| field | type | default | meaning |\n| --- | --- | --- | --- |\n"
-        parts.append(f"## Fields of {name}\n\n{head}" + "".join(rows))
+        parts.append(f"## Fields of {name}\n\n{_HEAD}" + "".join(rows))
         messages = _messages(properties[name])
         if messages:
             parts.append(f"Rules of {name}:\n\n" + "".join(f"- {message}\n" for message in messages))
@@ -48,6 +73,10 @@ def _rows(schema: Schema, path: str) -> list[str]:
     for name, child in schema.get("properties", {}).items():
         field = f"{path}.{name}"
         default = "**required**" if name in required else _default(child)
+        page = _shared_page(child)
+        if page is not None:
+            rows.append(f"| `{field}` | {_type(child)} | {default} | {_meaning(child)} [Its fields]({page}). |\n")
+            continue
         rows.append(f"| `{field}` | {_type(child)} | {default} | {_meaning(child)} |\n")
         rows.extend(_rows(child, field))
         for key, mark in (("items", "[]"), ("additionalProperties", ".*")):

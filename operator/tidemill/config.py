@@ -18,7 +18,6 @@ from tidemill_contracts.storage import ALLOWED_NETWORKS_ENV, EXPANDED_LIMIT_ENV,
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-KEY_LENGTH = 32
 _ACCESS_MODES = ("ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod")
 
 
@@ -42,6 +41,20 @@ class OperatorConfig:
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     """Names of pull secrets that generated pods refer to; they must exist in the pods' namespaces."""
+    run_as_user: str | None = None
+    """FromNamespace: generated pods name no user and no groups, and the cluster gives them those of their namespace
+    (OpenShift); None: 65532."""
+    ca_bundle_config_map: str | None = None
+    """Name of a ConfigMap with certificate authorities, which exists in every namespace that is served; None: pods
+    trust those of their image."""
+    ca_bundle_key: str = "ca-bundle.crt"
+    """Its key. The value, in PEM, is all that pods trust."""
+    http_proxy: str | None = None
+    """URL of the proxy by which generated pods reach http addresses outside of the cluster."""
+    https_proxy: str | None = None
+    """The same for https."""
+    no_proxy: tuple[str, ...] = ()
+    """Hosts and suffixes of host names (.example.com) that are reached without a proxy, beside those in the cluster."""
     watch_namespaces: tuple[str, ...] = ()
     """Empty: the whole cluster."""
     artifact_claim_name: str = "tidemill-artifacts"
@@ -57,9 +70,6 @@ class OperatorConfig:
     """Networks that they may not lead to, beside loopback, link-local and metadata addresses."""
     expanded_limit: str | None = None
     """What a compressed data file may become, a quantity; None: the data plane's default."""
-    record_keys: tuple[str, ...] = field(default=(), repr=False)
-    """Secrets by which the operator signs records of versions in artifact stores; the first signs, all are believed.
-    Empty: no records are written or read."""
     log_level: str = "INFO"
     workers: int = 32
     updates_at_once: int = 5
@@ -105,11 +115,17 @@ class OperatorConfig:
 
     def _check(self) -> None:
         _one_of("TIDEMILL_IMAGE_PULL_POLICY", self.image_pull_policy, _PULL_POLICIES)
-        if any(len(key) < KEY_LENGTH for key in self.record_keys):
-            raise ConfigError(f"TIDEMILL_RECORD_KEYS: every key must have at least {KEY_LENGTH} characters")
         _one_of("TIDEMILL_LOG_LEVEL", self.log_level, _LOG_LEVELS)
         for mode in self.artifact_claim_access_modes:
             _one_of("TIDEMILL_ARTIFACT_CLAIM_ACCESS_MODES", mode, _ACCESS_MODES)
+        if self.run_as_user not in (None, "FromNamespace"):
+            raise ConfigError(
+                f"TIDEMILL_RUN_AS_USER={self.run_as_user!r} is not allowed; allowed is FromNamespace, or leave it out"
+            )
+        _config_map(self.ca_bundle_config_map, self.ca_bundle_key)
+        _proxy("TIDEMILL_HTTP_PROXY", self.http_proxy)
+        _proxy("TIDEMILL_HTTPS_PROXY", self.https_proxy)
+        _hosts("TIDEMILL_NO_PROXY", self.no_proxy)
         _networks("TIDEMILL_ALLOWED_NETWORKS", self.allowed_networks)
         _networks("TIDEMILL_REFUSED_NETWORKS", self.refused_networks)
         if self.expanded_limit is not None and quantities.size(self.expanded_limit) is None:
@@ -189,6 +205,39 @@ def _networks(name: str, words: tuple[str, ...]) -> None:
             ipaddress.ip_network(word)
         except ValueError as error:
             raise ConfigError(f"{name}: {error}; a network is written like 10.0.0.0/8 or fd00::/8") from error
+
+
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+_PROXY = re.compile(r"http://(?:[A-Za-z0-9][-A-Za-z0-9.]*|\[[0-9A-Fa-f:]+\]):([0-9]{1,5})/?")
+_HOST = re.compile(r"\.?[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?|[0-9a-fA-F:]+")
+
+
+def _config_map(name: str | None, key: str) -> None:
+    if name is not None and not _OBJECT_NAME.fullmatch(name):
+        raise ConfigError(f"TIDEMILL_CA_BUNDLE_CONFIG_MAP={name!r} is no name of a ConfigMap")
+    if not _KEY.fullmatch(key) or key in (".", ".."):
+        raise ConfigError(f"TIDEMILL_CA_BUNDLE_KEY={key!r} is no key of a ConfigMap")
+
+
+def _proxy(name: str, url: str | None) -> None:
+    """The value is in every pod's spec, which `view` reads."""
+    if url is None:
+        return
+    if "@" in url:
+        raise ConfigError(f"{name} must hold no user and no password: everybody who may read pods sees it")
+    found = _PROXY.fullmatch(url)
+    if found is None or not 0 < int(found[1]) < 65536:
+        raise ConfigError(f"{name}={url!r} is no proxy; it is written like http://proxy.example.com:3128")
+
+
+def _hosts(name: str, words: tuple[str, ...]) -> None:
+    for word in words:
+        if not _HOST.fullmatch(word):
+            raise ConfigError(
+                f"{name}: {word!r} is no host and no suffix of host names, as minio.team and .example.com are "
+                "(networks such as 10.0.0.0/8 are not understood by all programs)"
+            )
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -20,7 +20,7 @@ from tidemill.kube.access import Access
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-OVERLAYS = ("cluster-wide", "namespaces", "one-namespace")
+OVERLAYS = ("cluster-wide", "namespaces", "one-namespace", "openshift")
 READ = {"get", "list", "watch"}
 Obj = dict[str, Any]
 
@@ -97,7 +97,7 @@ def test_the_table_of_the_docs_is_the_table_of_rights() -> None:
 
 
 def test_what_the_operator_may_write_is_bounded_by_the_admission_policy() -> None:
-    for overlay in ("cluster-wide", "namespaces"):
+    for overlay in ("cluster-wide", "namespaces", "openshift"):
         policy = the(overlay, "ValidatingAdmissionPolicy")["spec"]
         rules_ = policy["matchConstraints"]["resourceRules"]
         bounded = {(r["apiGroups"][0], plural) for r in rules_ for plural in r["resources"]}
@@ -165,9 +165,20 @@ def test_the_operators_pod_is_restricted_and_its_settings_exist(overlay: str) ->
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert container["resources"]["limits"]["memory"]
-    names = {e["name"]: e.get("value", "x" * 32) for e in container["env"]}
+    names = {e["name"]: e.get("value", "x") for e in container["env"]}
     assert unknown_settings(names) == []
     OperatorConfig.from_env(names)
+
+
+def test_where_users_are_given_by_namespace_the_operator_names_none() -> None:
+    usual, given = (the(overlay, "Deployment")["spec"]["template"]["spec"] for overlay in ("cluster-wide", "openshift"))
+    assert {"runAsUser", "runAsGroup"} == usual["securityContext"].keys() - given["securityContext"].keys()
+    env = {e["name"]: e.get("value") for e in given["containers"][0]["env"]}
+    assert env["TIDEMILL_RUN_AS_USER"] == "FromNamespace"
+    kinds = [
+        [(o["kind"], o["metadata"]["name"]) for o in rendered(overlay)] for overlay in ("cluster-wide", "openshift")
+    ]
+    assert kinds[0] == kinds[1], "and all else is the same"
 
 
 def test_people_get_rights_by_aggregation_and_records_stay_evidence() -> None:
@@ -184,7 +195,3 @@ def test_people_get_rights_by_aggregation_and_records_stay_evidence() -> None:
     assert not writes
     deletes = [r for r in by_name["tidemill-edit"]["rules"] if "delete" in r["verbs"]]
     assert not any({"trainingruns", "modelversions"} & set(r["resources"]) for r in deletes)
-    on_versions = {
-        v for r in by_name["tidemill-edit"]["rules"] if "modelversions" in r["resources"] for v in r["verbs"]
-    }
-    assert on_versions == {"patch"}, "annotations; nobody but the operator makes records"

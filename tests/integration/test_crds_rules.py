@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hack.generate.crd import object_schema
 from hack.generate.schema import Schema
+from tests.support import podsections
 from tests.support.apiserver import ApiServer, with_crds
 from tests.support.objects import REMOVE, make
 
@@ -343,6 +344,7 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.performance": {"metric": "accuracy"}},
         ["spec.performance: at least one of min and max must be set"],
     ),
+    **podsections.REFUSED,
 }
 
 ACCEPTED: dict[str, tuple[str, Json]] = {
@@ -436,6 +438,7 @@ ACCEPTED: dict[str, tuple[str, Json]] = {
         for kind in (MD, MM)
         for value in ("Managed", "None")
     },
+    **podsections.ACCEPTED,
 }
 
 
@@ -472,6 +475,13 @@ def test_an_unknown_field_is_named(api: ApiServer, kind: str) -> None:
 
     assert answer.code == 400
     assert 'strict decoding error: unknown field "spec.sede"' in answer.message
+
+
+@pytest.mark.parametrize("case", podsections.UNKNOWN)
+def test_what_a_section_about_pods_does_not_take_is_named(api: ApiServer, case: str) -> None:
+    changes, field = podsections.UNKNOWN[case]
+    answer = api.create(make(MD, changes))
+    assert answer.code == 400 and f'unknown field "spec.server.pod.{field}"' in answer.message, answer.message
 
 
 CHANGES: dict[str, tuple[str, Json, str]] = {

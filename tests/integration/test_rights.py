@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
-from tests.support import builders_training
+from tests.support import builders_training, podsections
 from tests.support.apiserver import connect
 from tests.support.objects import MINIMAL
 from tests.support.operators import Installation, wait
@@ -22,6 +23,7 @@ from tests.unit.serving import make as serving
 from tests.unit.training.world import World
 
 from tidemill.config import OperatorConfig
+from tidemill.core.pod import ClusterSettings
 from tidemill.kube import registry
 from tidemill.monitoring import plan as monitoring_plan
 from tidemill.serving import plan as serving_plan
@@ -217,12 +219,15 @@ def test_events_are_posted_in_its_own_name_only(account: Account, namespace: str
     assert account.create(event("b", "kubelet"), "events", root)[0] == 403
 
 
-def made(namespace: str) -> dict[str, Obj]:
-    """What the operator makes, by kind and name, as it posts it."""
+def made(namespace: str, config: OperatorConfig | None = None, said: Obj | None = None) -> dict[str, Obj]:
+    """What the operator makes, by kind and name, as it posts it; `said`: the section about pods of every object."""
+    config, section = config or OperatorConfig(), {} if said is None else {"pod": said}
+    cluster = ClusterSettings.of(config)
     full = {
         "rollout": serving.CANARY,
         "autoscaling": {"maxReplicas": 3},
-        "server": {"resources": {"limits": {"memory": "1Gi"}}},
+        "server": {"resources": {"limits": {"memory": "1Gi"}}, **section},
+        "router": section,
     }
     status = {"stable": serving.stable(1), "candidate": serving.candidate(2, 0, step_started=5)}
     two = {
@@ -233,18 +238,20 @@ def made(namespace: str) -> dict[str, Obj]:
         builders_training.Pipeline()
         .data("s3://lake/rows")
         .triggers(dataChange={"pollSeconds": 60})
-        .spec(run={"nodeSelector": {"disk": "fast"}, "serviceAccountName": "theirs"})
+        .spec(**(section or {"nodeSelector": {"disk": "fast"}, "serviceAccountName": "theirs"}))
         .obj(),
         builders_training.ConfigMap().obj(),
-        config=OperatorConfig(record_keys=("k" * 32,)),
+        config=config,
     )
     world.settle()
     kinds = ("Job", "TrainingRun", "ModelVersion", "PersistentVolumeClaim")
     jobs = [world.get(kind, name) for kind in kinds for name in world.names(kind)]
     world.train()
     jobs += [world.get(kind, name) for kind in kinds for name in world.names(kind)]
-    children = [*serving_plan.plan(serving.snapshot(full, status, **two)).apply, *jobs]
-    children += monitoring_plan.plan(monitoring.snapshot(monitoring.FULL)).apply
+    served, watched = serving.snapshot(full, status, **two), monitoring.snapshot({**monitoring.FULL, **section})
+    served = replace(served, settings=replace(served.settings, cluster=cluster))
+    watched = replace(watched, settings=replace(watched.settings, cluster=cluster))
+    children = [*serving_plan.plan(served).apply, *jobs, *monitoring_plan.plan(watched).apply]
     found = {}
     for child in copy.deepcopy(children):
         child.pop("status", None)
@@ -260,13 +267,21 @@ def post(account: Account, obj: Obj) -> tuple[int, str]:
     return Account._answer(account.http.post(f"{path}?dryRun=All", json=obj))
 
 
-def test_whatever_it_makes_may_be_made(account: Account, namespace: str) -> None:
-    found = made(namespace)
+ADMINISTERED = OperatorConfig(
+    run_as_user="FromNamespace", ca_bundle_config_map="trusted", https_proxy="http://proxy.example.com:3128"
+)
+
+
+@pytest.mark.parametrize(("config", "said"), [(None, None), (ADMINISTERED, podsections.FULL)], ids=["plain", "all"])
+def test_whatever_it_makes_may_be_made(
+    account: Account, namespace: str, config: OperatorConfig | None, said: Obj | None
+) -> None:
+    found = made(namespace, config, said)
     kinds = {obj["kind"] for obj in found.values()}
     assert {"Deployment", "Job", "Service", "ConfigMap", "PersistentVolumeClaim", "NetworkPolicy"} <= kinds
     assert {"HorizontalPodAutoscaler", "PodDisruptionBudget", "TrainingRun", "ModelVersion"} <= kinds
     components = {obj["metadata"]["labels"]["app.kubernetes.io/component"] for obj in found.values()}
-    assert {"server", "router", "monitor", "trainer", "probe", "records", "artifacts"} <= components
+    assert {"server", "router", "monitor", "trainer", "probe", "artifacts"} <= components
     for name, obj in found.items():
         code, message = post(account, obj)
         assert code == 201, (name, message)
@@ -394,42 +409,3 @@ def test_people_give_a_record_no_owner_and_no_finalizer(
     assert "patched" in patch({"finalizers": ["foregroundDeletion"]}, f"--as={COLLECTOR}")
     assert "patched" in patch({"finalizers": None})
     assert "patched" in patch({"ownerReferences": None}, f"--as={COLLECTOR}")
-
-
-def test_nobody_but_the_operator_makes_records_or_writes_their_status(
-    installation: Installation, namespace: str
-) -> None:
-    """A version counts by its status, so a role with every right on the group must not be able to write that."""
-    where = ("-n", namespace)
-    installation.kubectl("create", "rolebinding", "edits", "--clusterrole=tidemill-edit", "--user=alice", *where)
-    may = {
-        verb: installation.kubectl(
-            "auth", "can-i", verb, "modelversions.tidemill.io", "--as=alice", *where, check=False
-        )
-        for verb in ("create", "update", "patch", "delete")
-    }
-    assert {verb: said.strip() for verb, said in may.items()} == {
-        "create": "no", "update": "no", "patch": "yes", "delete": "no",
-    }  # fmt: skip
-
-    everything = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "Role",
-        "metadata": {"name": "everything", "namespace": namespace},
-        "rules": [{"apiGroups": ["tidemill.io"], "resources": ["*"], "verbs": ["*"]}],
-    }
-    installation.apply(everything)
-    installation.kubectl("create", "rolebinding", "all", "--role=everything", "--user=bob", *where)
-    installation.apply({**MINIMAL["ModelVersion"], "metadata": {"name": "churn-1", "namespace": namespace}})
-    body = json.dumps({**MINIMAL["ModelVersion"], "metadata": {"name": "churn-2", "namespace": namespace}})
-    status = json.dumps({"status": {"lastHandledRetry": "x"}})
-
-    def create() -> str:
-        return installation.kubectl("create", "-f", "-", "--as=bob", "--dry-run=server", stdin=body, check=False)
-
-    refused = "records are created by the operator; to bring a model in, create a ModelImport"
-    wait(lambda: refused in create(), 20, "the policy is in force")
-    patch = ("patch", "modelversion", "churn-1", *where, "--as=bob", "--type=merge", "-p")
-    said = installation.kubectl(*patch, status, "--subresource=status", check=False)
-    assert "the status of a record is the operator's alone" in said
-    assert "patched" in installation.kubectl(*patch, json.dumps({"metadata": {"annotations": {"a": "b"}}}))

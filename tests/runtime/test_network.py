@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 from tests.runtime.conftest import write_secret
 
+from tidemill_contracts.storage import parse_uri
 from tidemill_contracts.training import DataInput
 from tidemill_runtime.datasets import sources, web
 from tidemill_runtime.datasets.errors import DataError
 from tidemill_runtime.network import addresses, proxy
 from tidemill_runtime.network.addresses import RefusedError
-from tidemill_runtime.storage import base, folders
+from tidemill_runtime.storage import base, folders, objects
 from tidemill_runtime.storage.base import StorageError
 
 STORE = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "eu-central-1"}
@@ -281,6 +282,59 @@ def test_a_stores_name_that_changes_its_mind_leads_nowhere_else(
     with pytest.raises(StorageError) as caught:
         base.read(folder, "data.csv")
     assert caught.value.reason == "AddressRefused" and forbidden.asked == []
+
+
+def test_a_store_outside_is_reached_by_the_administrators_proxy(
+    mounts: Path, lake: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", lake.url(""))
+    monkeypatch.setenv("NO_PROXY", "localhost,.svc")
+    write_secret(mounts, "lake", {**STORE, "AWS_ENDPOINT_URL": "http://store.example"})
+    assert base.read(folders.open_folder("s3://bucket", "lake"), "data.csv") == b"a,b\n1,2\n"
+    assert set(lake.asked) == {"http://store.example/bucket/data.csv"}
+
+
+def test_a_store_that_needs_no_proxy_is_dialled_at_a_checked_address(
+    mounts: Path, lake: Server, forbidden: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,127.0.0.2")
+    write_secret(mounts, "lake", {**STORE, "AWS_ENDPOINT_URL": lake.url("")})
+    assert base.read(folders.open_folder("s3://bucket", "lake"), "data.csv") == b"a,b\n1,2\n"
+    lake.redirects = {"/bucket/data.csv": forbidden.url("/latest/meta-data")}
+    with pytest.raises(StorageError, match="redirects to another one without TLS"):
+        base.read(folders.open_folder("s3://bucket", "lake"), "data.csv")
+    assert forbidden.asked == []
+
+
+def test_a_store_behind_the_proxy_leads_to_no_exception_of_it(
+    mounts: Path, lake: Server, forbidden: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library would dial an exception by itself, and nobody would have looked at its address."""
+    monkeypatch.setenv("HTTP_PROXY", lake.url(""))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.2")
+    write_secret(mounts, "lake", {**STORE, "AWS_ENDPOINT_URL": "http://store.example"})
+    lake.redirects = {"http://store.example/bucket/data.csv": forbidden.url("/latest/meta-data")}
+    base.read(folders.open_folder("s3://bucket", "lake"), "data.csv")
+    assert forbidden.url("/latest/meta-data") in lake.asked and forbidden.asked == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "secret", "exception"),
+    [
+        ("s3://bucket", {**STORE}, "s3.eu-central-1.amazonaws.com"),
+        ("gs://bucket", {}, ".googleapis.com"),
+        ("az://container", {"AZURE_STORAGE_ACCOUNT_NAME": "acme"}, "acme.blob.core.windows.net"),
+    ],
+)
+def test_the_clouds_own_endpoints_may_be_exceptions(
+    uri: str, secret: dict[str, str], exception: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = parse_uri(uri)
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    assert objects._proxy(parsed, secret, "") == "http://proxy.example:3128"
+    monkeypatch.setenv("NO_PROXY", f".svc,{exception}")
+    assert objects._proxy(parsed, secret, "") is None
 
 
 @pytest.mark.usefixtures("default")

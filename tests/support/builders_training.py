@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from tidemill.core.conditions import format_time
-from tidemill.core.hashing import short
 
 Obj = dict[str, Any]
 
@@ -34,10 +33,6 @@ def ago(**parts: float) -> datetime:
 def uid_of(kind: str, name: str) -> str:
     """A uid that follows from the name."""
     return f"uid-{kind.lower()}-{name}"
-
-
-STORE = f"pvc://tidemill-artifacts/churn/{short(uid_of('TrainingPipeline', 'churn').encode(), 12)}"
-"""The folder of the pipeline `churn` below."""
 
 
 class Builder:
@@ -193,7 +188,7 @@ class Deployment(Builder):
 
 def result(letter: str = "d", *, run: Obj | None = None, **fields: Any) -> Obj:
     """A trainer's report of success: of a run, else of one of the pipeline `churn` as it is above."""
-    store = run["spec"]["store"]["uri"] if run else STORE
+    store = run["spec"]["store"]["uri"] if run else "pvc://tidemill-artifacts/churn"
     inputs = [source["name"] for source in run["spec"]["data"]] if run else ["customers"]
     return {
         "outcome": "Succeeded",

@@ -1,17 +1,19 @@
 """Every pod of this operator is put together here, so that none can miss what all of them need.
 
-That is Pod Security `restricted`, no service account token, no service environment variables, and the operator's
-settings for images. A builder says what is its own: image, command, environment, volumes, probes. The same arguments
-give the same bytes: a template that changed by nothing but its order would roll out every deployment.
+That is Pod Security `restricted`, no service account token, no service environment variables, the operator's settings
+for all pods, and what the user says in a `pod` section. A builder says what is its own: image, command, environment,
+volumes, probes; that wins over what others say. The same arguments give the same bytes: a template that changed by
+nothing but its order would roll out every deployment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-from tidemill.api.base import Toleration
+from tidemill.api.base import Model, Toleration
+from tidemill.api.v1alpha1.pod_settings import PodSettings
 from tidemill_contracts.ports import Port
 
 Json = dict[str, Any]
@@ -26,8 +28,23 @@ DEFAULT_RESOURCES: dict[str, Any] = {
 """Used where a user states nothing: a memory limit protects the node; no CPU limit, because throttling helps nobody."""
 
 
-class ImagePull(Protocol):
-    """How the operator's configuration wants images to be pulled."""
+_SCRAPING = "prometheus.io/"
+FROM_NAMESPACE = "FromNamespace"
+CA_ROOT = "/etc/tidemill/ca"
+CA_FILE = "ca-bundle.pem"
+CA_VARIABLES = (
+    "SSL_CERT_FILE",  # Python, OpenSSL, the object-store library
+    "REQUESTS_CA_BUNDLE",  # requests, which sends the traces
+    "CURL_CA_BUNDLE",
+    "AWS_CA_BUNDLE",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+)
+INSIDE = ("localhost", "127.0.0.1", "::1", ".svc", ".cluster.local")
+"""What no proxy is asked for."""
+
+
+class Configuration(Protocol):
+    """The operator's configuration, as far as it is about all pods."""
 
     @property
     def image_pull_policy(self) -> str:
@@ -37,9 +54,88 @@ class ImagePull(Protocol):
     def image_pull_secrets(self) -> tuple[str, ...]:
         """Names of Secrets."""
 
+    @property
+    def run_as_user(self) -> str | None:
+        """FromNamespace: the cluster gives user and groups; None: NON_ROOT_ID."""
+
+    @property
+    def ca_bundle_config_map(self) -> str | None:
+        """Name of a ConfigMap that each namespace has; None: the images' own authorities."""
+
+    @property
+    def ca_bundle_key(self) -> str:
+        """Its key with the certificates, in PEM."""
+
+    @property
+    def http_proxy(self) -> str | None:
+        """URL of the proxy for http."""
+
+    @property
+    def https_proxy(self) -> str | None:
+        """URL of the proxy for https."""
+
+    @property
+    def no_proxy(self) -> tuple[str, ...]:
+        """Hosts and suffixes of names that are reached without a proxy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """What an administrator has set for all generated pods."""
+
+    image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    user_from_namespace: bool = False
+    """Whether the cluster gives each namespace users and groups of its own (OpenShift)."""
+    ca_bundle: tuple[str, str] | None = None
+    """Name and key of the ConfigMap with the certificate authorities."""
+    proxies: tuple[tuple[str, str], ...] = ()
+    """Names and values of the variables that lead to a proxy."""
+
+    @classmethod
+    def of(cls, config: Configuration) -> ClusterSettings:
+        """Those of the operator's configuration."""
+        name = config.ca_bundle_config_map
+        return cls(
+            image_pull_policy=config.image_pull_policy,
+            image_pull_secrets=config.image_pull_secrets,
+            user_from_namespace=config.run_as_user == FROM_NAMESPACE,
+            ca_bundle=(name, config.ca_bundle_key) if name else None,
+            proxies=tuple(_proxies(config).items()),
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What a pod needs to reach the world outside of the cluster."""
+        bundle = dict.fromkeys(CA_VARIABLES, f"{CA_ROOT}/{CA_FILE}") if self.ca_bundle else {}
+        return {**bundle, **dict(self.proxies)}
+
+    def volumes(self) -> list[Json]:
+        """The certificate authorities. Not optional: a pod without them would blame every server that it talks to."""
+        if self.ca_bundle is None:
+            return []
+        name, key = self.ca_bundle
+        return [{"name": "ca-bundle", "configMap": {"name": name, "items": [{"key": key, "path": CA_FILE}]}}]
+
+    def mounts(self) -> list[Json]:
+        """Where they are."""
+        return [{"name": volume["name"], "mountPath": CA_ROOT, "readOnly": True} for volume in self.volumes()]
+
+
+def _proxies(config: Configuration) -> dict[str, str]:
+    """In both spellings: some programs read the one, some the other."""
+    found = {"HTTP_PROXY": config.http_proxy, "HTTPS_PROXY": config.https_proxy}
+    set_ = {name: value for name, value in found.items() if value}
+    if set_:
+        set_["NO_PROXY"] = ",".join(dict.fromkeys((*INSIDE, *config.no_proxy)))
+    return {spelled: value for name, value in set_.items() for spelled in (name, name.lower())}
+
 
 class Placement(Protocol):
-    """Where a user wants pods to run, and as whom: fields of a spec."""
+    """What a spec says about pods: its section, or the fields that were there before it and exclude it."""
+
+    @property
+    def pod(self) -> PodSettings | None:
+        """The section."""
 
     @property
     def node_selector(self) -> dict[str, str]:
@@ -52,6 +148,18 @@ class Placement(Protocol):
     @property
     def service_account_name(self) -> str | None:
         """None: the default service account; its token is mounted in neither case."""
+
+
+def settings_of(spec: Placement) -> PodSettings:
+    """What a spec says about pods, in the one form."""
+    if spec.pod is not None:
+        return spec.pod
+    # Not validated: these fields took values that the section refuses, and an object of before must still work.
+    return PodSettings.model_construct(
+        node_selector=spec.node_selector,
+        tolerations=spec.tolerations,
+        service_account_name=spec.service_account_name,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +201,23 @@ class Container:
     stop_delay_seconds: int | None = None
     """How long the kubelet waits before it sends SIGTERM."""
 
-    def build(self, pull: ImagePull) -> Json:
-        """The container as the pod spec has it."""
+    def build(self, cluster: ClusterSettings, environment: Mapping[str, str], mounts: Sequence[Json]) -> Json:
+        """The container as the pod spec has it, with environment and mounts of others beside its own."""
+        environment = {**environment, **self.environment}
         out: Json = {
             "name": self.name,
             "image": self.image,
-            "imagePullPolicy": pull.image_pull_policy,
+            "imagePullPolicy": cluster.image_pull_policy,
             "resources": self.resources,
             "securityContext": _container_security_context(),
-            "volumeMounts": list(self.mounts),
+            "volumeMounts": [*self.mounts, *mounts],
         }
         if self.command:
             out["command"] = list(self.command)
         if self.args:
             out["args"] = list(self.args)
-        if self.environment:
-            out["env"] = _env(self.environment)
+        if environment:
+            out["env"] = _env(environment)
         if self.ports:
             out["ports"] = [{"name": p.name, "containerPort": p.number, "protocol": "TCP"} for p in self.ports]
         if self.probes is not None:
@@ -130,47 +239,69 @@ class Pod:
 
     container: Container
     volumes: Sequence[Json]
-    pull: ImagePull
-    placement: Placement | None = None
-    """None: anywhere, with the default service account."""
+    cluster: ClusterSettings
+    settings: PodSettings | None = None
+    """What the user says; None: nothing."""
+    labels: Mapping[str, str]
+    """The builder's own."""
+    selector: Mapping[str, str]
+    """Those of `labels` that all pods of this kind and object have: the pods that a spread constraint counts."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    connects_outside: bool = True
+    """Whether it opens connections out of the cluster: a proxy and certificate authorities are of use to it."""
     restart_policy: Literal["Never"] | None = None
     """None: the field is not set, which means Always."""
     grace_seconds: int | None = None
     """None: the field is not set, which means 30."""
     spread: Sequence[Json] = ()
-    """Topology spread constraints."""
+    """Topology spread constraints, without the pods that they count, where the user says nothing about them."""
+
+    def template(self) -> Json:
+        """The pod template of a Deployment or Job."""
+        said = self.settings or PodSettings()
+        meta: Json = {"labels": {**said.labels, **self.labels}}
+        # Whether and where Prometheus looks is the user's to say, all else of ours is not.
+        scraping = {name: value for name, value in said.annotations.items() if name.startswith(_SCRAPING)}
+        annotations = {**said.annotations, **self.annotations, **scraping}
+        if annotations:
+            meta["annotations"] = annotations
+        return {"metadata": meta, "spec": self.spec()}
 
     def spec(self) -> Json:
         """The PodSpec."""
+        said = self.settings or PodSettings()
+        cluster = self.cluster if self.connects_outside else replace(self.cluster, ca_bundle=None, proxies=())
+        environment = {**cluster.environment(), **{e.name: e.value for e in said.env}}
         out: Json = {
-            "securityContext": _pod_security_context(),
+            "securityContext": _pod_security_context(cluster),
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "containers": [self.container.build(self.pull)],
-            "volumes": list(self.volumes),
+            "containers": [self.container.build(cluster, environment, cluster.mounts())],
+            "volumes": [*self.volumes, *cluster.volumes()],
         }
-        if self.pull.image_pull_secrets:
-            out["imagePullSecrets"] = [{"name": name} for name in self.pull.image_pull_secrets]
+        if cluster.image_pull_secrets:
+            out["imagePullSecrets"] = [{"name": name} for name in cluster.image_pull_secrets]
         if self.restart_policy is not None:
             out["restartPolicy"] = self.restart_policy
         if self.grace_seconds is not None:
             out["terminationGracePeriodSeconds"] = self.grace_seconds
-        if self.spread:
-            out["topologySpreadConstraints"] = list(self.spread)
-        return {**out, **(_placement(self.placement) if self.placement is not None else {})}
+        spread = self._spread(said)
+        if spread:
+            out["topologySpreadConstraints"] = spread
+        return {**out, **_placement(said)}
 
+    def _spread(self, said: PodSettings) -> list[Json]:
+        if said.topology_spread_constraints is None:
+            return [{**constraint, **self._counted()} for constraint in self.spread]
+        return [{**_plain(constraint), **self._counted()} for constraint in said.topology_spread_constraints]
 
-def template(spec: Json, labels: Mapping[str, str], annotations: Mapping[str, str] | None = None) -> Json:
-    """The pod template of a Deployment or Job."""
-    meta: Json = {"labels": dict(labels)}
-    if annotations:
-        meta["annotations"] = dict(annotations)
-    return {"metadata": meta, "spec": spec}
+    def _counted(self) -> Json:
+        return {"labelSelector": {"matchLabels": dict(self.selector)}}
 
 
 def scraped(port: int, path: str = "/metrics") -> dict[str, str]:
     """The annotations by which a Prometheus without its operator finds the pod."""
-    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": path}
+    return {f"{_SCRAPING}scrape": "true", f"{_SCRAPING}port": str(port), f"{_SCRAPING}path": path}
 
 
 def empty_dir(name: str, size_limit: str | None = None) -> dict[str, Any]:
@@ -196,12 +327,11 @@ def http_probe(path: str, port: str, *, period: int, timeout: int, failures: int
     }
 
 
-def _pod_security_context() -> Json:
+def _pod_security_context(cluster: ClusterSettings) -> Json:
+    ids = {} if cluster.user_from_namespace else dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), NON_ROOT_ID)
     return {
         "runAsNonRoot": True,
-        "runAsUser": NON_ROOT_ID,
-        "runAsGroup": NON_ROOT_ID,
-        "fsGroup": NON_ROOT_ID,
+        **ids,
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
@@ -217,15 +347,32 @@ def _container_security_context() -> Json:
 
 def _env(values: Mapping[str, str]) -> list[dict[str, str]]:
     """Sorted by name, so that equal mappings give equal pod templates."""
-    return [{"name": name, "value": str(values[name])} for name in sorted(values)]
+    return [{"name": name, "value": _literally(str(values[name]))} for name in sorted(values)]
 
 
-def _placement(wanted: Placement) -> Json:
+def _literally(value: str) -> str:
+    """Kubernetes takes $(NAME) in a value for another variable, and $$ for one $.
+
+    A value that has neither stays as it is: other bytes would replace pods.
+    """
+    return value.replace("$", "$$") if "$(" in value or "$$" in value else value
+
+
+def _placement(said: PodSettings) -> Json:
     out: Json = {}
-    if wanted.node_selector:
-        out["nodeSelector"] = wanted.node_selector
-    if wanted.tolerations:
-        out["tolerations"] = [t.to_json() for t in wanted.tolerations]
-    if wanted.service_account_name:
-        out["serviceAccountName"] = wanted.service_account_name
+    if said.node_selector:
+        out["nodeSelector"] = said.node_selector
+    if said.tolerations:
+        out["tolerations"] = [t.to_json() for t in said.tolerations]
+    if said.affinity is not None:
+        out["affinity"] = _plain(said.affinity)
+    if said.priority_class_name:
+        out["priorityClassName"] = said.priority_class_name
+    if said.service_account_name:
+        out["serviceAccountName"] = said.service_account_name
     return out
+
+
+def _plain(model: Model) -> Json:
+    """Without what is empty or not set."""
+    return model.model_dump(mode="json", by_alias=True, exclude_defaults=True)

@@ -17,6 +17,7 @@ from tidemill.core import last_applied, names, networkpolicy, podfailure, refere
 from tidemill.core.children import controller_of, is_controlled_by
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
+from tidemill.core.pod import ClusterSettings
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
 from tidemill.kube.ownership import PodOwners
@@ -79,8 +80,7 @@ class ModelMonitorReconciler:
             now=now,
             settings=Settings(
                 config.monitor_image,
-                config.image_pull_policy,
-                tuple(config.image_pull_secrets),
+                ClusterSettings.of(config),
                 networkpolicy.Settings(config.namespace, config.scraper_namespaces),
             ),
             served=served,

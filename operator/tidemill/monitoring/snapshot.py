@@ -11,6 +11,7 @@ from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec, ModelMonitorSt
 from tidemill.core import names, networkpolicy
 from tidemill.core.last_applied import Applied
 from tidemill.core.plan import ObjectRef
+from tidemill.core.pod import ClusterSettings
 from tidemill.core.podfailure import PodFailure
 from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.core.staged_updates import ALONE, Fleet
@@ -58,8 +59,7 @@ class Settings:
     """What the operator's configuration says about generated pods."""
 
     image: str
-    image_pull_policy: str = "IfNotPresent"
-    image_pull_secrets: tuple[str, ...] = ()
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
     network: networkpolicy.Settings = field(default_factory=networkpolicy.Settings)
 
 

@@ -22,6 +22,7 @@ from tidemill.core import children, conditions, last_applied, networkpolicy, pod
 from tidemill.core import labels as keys
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
+from tidemill.core.pod import ClusterSettings
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
 from tidemill.kube.ownership import PodOwners
@@ -137,8 +138,7 @@ class ModelDeploymentReconciler:
         return Settings(
             config.server_image,
             config.router_image,
-            config.image_pull_policy,
-            tuple(config.image_pull_secrets),
+            ClusterSettings.of(config),
             networkpolicy.Settings(config.namespace, config.scraper_namespaces),
             config.data_environment(),
         )

@@ -16,6 +16,7 @@ from tidemill.api.v1alpha1.model_deployment import ModelDeploymentSpec, ModelDep
 from tidemill.core import hashing, names, networkpolicy
 from tidemill.core.last_applied import Applied
 from tidemill.core.plan import ObjectRef
+from tidemill.core.pod import ClusterSettings
 from tidemill.core.podfailure import PodFailure as PodFailure
 from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.core.staged_updates import ALONE, Fleet
@@ -28,7 +29,7 @@ from tidemill_contracts.runtimes import PARITY_CHECK, VERIFIED, Choice, Requeste
 
 Obj = dict[str, Any]
 
-_RUNNING = {"suspend", "replicas", "autoscaling", "logging", "network_policies"}
+_RUNNING = {"suspend", "replicas", "autoscaling", "router", "logging", "network_policies"}
 """Fields of spec that say how a version runs, not which one and how it comes: an autoscaler changes them all day."""
 
 FORMATS_ANNOTATION = f"{GROUP}/formats"
@@ -194,8 +195,7 @@ class Settings:
 
     server_image: str
     router_image: str
-    image_pull_policy: str = "IfNotPresent"
-    image_pull_secrets: tuple[str, ...] = ()
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
     network: networkpolicy.Settings = field(default_factory=networkpolicy.Settings)
     data_environment: Mapping[str, str] = field(default_factory=dict)
     """Environment of pods that read artifacts."""

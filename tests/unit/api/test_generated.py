@@ -78,6 +78,19 @@ def test_a_page_without_markers_is_not_overwritten() -> None:
         pages.render(KINDS[0], "# My own page\n")
 
 
+def test_a_shared_section_has_a_page_of_its_own_and_one_row_in_others() -> None:
+    page = f"# Pods\n\n{pages.BEGIN}\nof before\n{pages.END}\n\nBy people.\n"
+    made = pages.shared("pod-settings.md", page)
+    assert "| `pod.affinity.nodeAffinity" in made and "of before" not in made and made.endswith("\n\nBy people.\n")
+    with pytest.raises(ValueError, match=r"pod-settings.md: the markers .* are missing"):
+        pages.shared("pod-settings.md", "# My own page\n")
+    places = {"ModelDeployment": 2, "ModelMonitor": 1, "ModelVersion": 0, "TrainingPipeline": 1, "TrainingRun": 1}
+    for kind in KINDS:
+        text = pages.render(kind, None)
+        assert "pod.labels" not in text
+        assert text.count("[Its fields](pod-settings.md).") == places[kind.INFO.kind]
+
+
 @by_kind
 def test_the_file_says_that_it_is_generated_and_stays_small(kind: type[Resource]) -> None:
     text = (ROOT / "crds" / crd.file_name(kind.INFO)).read_text()

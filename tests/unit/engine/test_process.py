@@ -15,6 +15,7 @@ from tests.unit.engine.fakes import FakeClock
 from tidemill.app import Operator, Slices
 from tidemill.config import ConfigError, OperatorConfig, unknown_settings
 from tidemill.core.plan import Key, Plan
+from tidemill.core.pod import ClusterSettings
 from tidemill.engine.health import Heartbeats
 from tidemill.kube.access import Access
 from tidemill_contracts.logs import JsonFormatter
@@ -35,6 +36,23 @@ def test_settings_are_read_and_typed() -> None:
     assert (config.trainer_image, config.watch_namespaces, config.workers) == ("t", ("a", "b"), 4)
     assert (config.leader_election, config.artifact_claim_storage_class) == (False, None)
     assert config.resync_seconds == 30.0
+
+
+def test_settings_of_all_pods() -> None:
+    config = OperatorConfig.from_env(
+        {
+            "TIDEMILL_RUN_AS_USER": "FromNamespace",
+            "TIDEMILL_CA_BUNDLE_CONFIG_MAP": "openshift-ca",
+            "TIDEMILL_HTTP_PROXY": "",
+            "TIDEMILL_HTTPS_PROXY": "http://10.1.2.3:3128/",
+            "TIDEMILL_NO_PROXY": ".example.com, minio.team:9000, fd00::1",
+        }
+    )
+    found = ClusterSettings.of(config)
+    assert (found.user_from_namespace, found.ca_bundle) == (True, ("openshift-ca", "ca-bundle.crt"))
+    assert dict(found.proxies)["HTTPS_PROXY"] == "http://10.1.2.3:3128/" and "HTTP_PROXY" not in dict(found.proxies)
+    assert dict(found.proxies)["no_proxy"].endswith(",.cluster.local,.example.com,minio.team:9000,fd00::1")
+    assert ClusterSettings.of(OperatorConfig.from_env({})) == ClusterSettings(), "an upgrade changes no pod"
 
 
 @pytest.mark.parametrize(
@@ -76,6 +94,25 @@ def test_what_pods_that_read_data_are_given() -> None:
         ("TIDEMILL_ALLOWED_NETWORKS", "10.0.0.0/8,lake", "TIDEMILL_ALLOWED_NETWORKS: 'lake' does not appear to be"),
         ("TIDEMILL_REFUSED_NETWORKS", "10.0.0.1/8", "TIDEMILL_REFUSED_NETWORKS: 10.0.0.1/8 has host bits set"),
         ("TIDEMILL_EXPANDED_LIMIT", "8 GB", "TIDEMILL_EXPANDED_LIMIT must be a number of bytes"),
+        ("TIDEMILL_RUN_AS_USER", "1000", "TIDEMILL_RUN_AS_USER='1000' is not allowed; allowed is FromNamespace"),
+        ("TIDEMILL_CA_BUNDLE_CONFIG_MAP", "Trusted CAs", "is no name of a ConfigMap"),
+        ("TIDEMILL_CA_BUNDLE_KEY", "../x", "is no key of a ConfigMap"),
+        *(
+            (name, bad, f"{name}=.* is no proxy; it is written like http://proxy.example.com:3128")
+            for name in ("TIDEMILL_HTTP_PROXY", "TIDEMILL_HTTPS_PROXY")
+            for bad in (
+                "proxy",
+                "proxy:3128",
+                "https://proxy:3128",
+                "socks5://proxy:1",
+                "http://p",
+                "http://p:1/x",
+                "http://p:99999",
+            )
+        ),
+        ("TIDEMILL_HTTPS_PROXY", "http://me:secret@p:1", "TIDEMILL_HTTPS_PROXY must hold no user and no password"),
+        ("TIDEMILL_NO_PROXY", "minio,10.0.0.0/8", "TIDEMILL_NO_PROXY: '10.0.0.0/8' is no host"),
+        ("TIDEMILL_NO_PROXY", "*.example.com", r"TIDEMILL_NO_PROXY: '\*.example.com' is no host"),
         ("TIDEMILL_LEADER_ELECTION", "maybe", "must be true or false"),
         ("TIDEMILL_IMAGE_PULL_POLICY", "Sometimes", "allowed are Always, IfNotPresent, Never"),
         ("TIDEMILL_ARTIFACT_CLAIM_ACCESS_MODES", "ReadOnlyMany", "allowed are ReadWriteOnce"),

@@ -35,6 +35,7 @@ SERVER_CHANGES: dict[str, Obj] = {
     "requestTimeoutSeconds": {"server": {"requestTimeoutSeconds": 40}},
     "accessLogRatio": {"server": {"accessLogRatio": 0.5}},
     "tracing": {"server": {"tracing": {"endpoint": "http://otel.team.svc:4318"}}},
+    "pod": {"server": {"pod": {"labels": {"team": "risk"}}}},
     "sampleRatio": {"logging": {"sampleRatio": 0.5}},
     "objective": {"rollout": documents.FULL_DEPLOYMENT["rollout"]},
 }
@@ -78,11 +79,18 @@ def test_the_router_and_another_content_of_a_version() -> None:
     assert template(first) != template(second)
     assert first.inputs != second.inputs
     assert server.unit(before, version(1)).inputs != server.unit(before, version(1, uri="pvc://other/1")).inputs
+    labelled = snapshot({"router": {"pod": {"labels": {"team": "risk"}}}})
+    third = router.unit(labelled, router.config(labelled, []))
+    assert template(first) != template(third) and first.inputs != third.inputs
+    assert server.unit(before, version(1)) == server.unit(labelled, version(1)), "the servers are not the router"
 
 
-@pytest.mark.parametrize("field", sorted(documents.FULL_MONITOR.keys() - {"deployment"}))
+MONITOR_CHANGES = {**documents.FULL_MONITOR, "pod": {"labels": {"team": "risk"}}}
+
+
+@pytest.mark.parametrize("field", sorted(MONITOR_CHANGES.keys() - {"deployment"}))
 def test_what_changes_the_monitors_pod_is_asked_by_the_user(field: str) -> None:
-    changed = {"deployment": "churn", field: documents.FULL_MONITOR[field]}
+    changed = {"deployment": "churn", field: MONITOR_CHANGES[field]}
     before, after = (workload.unit(monitors.snapshot(spec)) for spec in ({"deployment": "churn"}, changed))
     assert template(before) != template(after)
     assert before.inputs != after.inputs
@@ -192,3 +200,22 @@ def test_late_pods_are_an_event_and_a_condition() -> None:
     assert made.turn == Turn("updates", 1)
     mark["lastTransitionTime"] = format_time(NOW)
     assert pods_current(plan.plan(found)) == ("Unknown", "Updating")
+
+
+@pytest.mark.parametrize("part", ["server", "router"])
+def test_a_changed_pod_section_replaces_the_pods_once_whoever_waits(part: str) -> None:
+    before, said = of_before(), {part: {"pod": {"labels": {"team": "risk"}, "env": [{"name": "A", "value": ""}]}}}
+    made = plan.plan(served("server:1", before, said))
+    changed = {n for n, d in deployments(made).items() if d["spec"]["template"] != before[n]["spec"]["template"]}
+    assert changed == {n for n in before if (n == "churn-router") == (part == "router")}, "both versions, or the router"
+    assert made.turn is None, "a user waits for nobody"
+
+    after = {name: live(manifest) for name, manifest in deployments(made).items()}
+    again = plan.plan(served("server:1", after, said))
+    assert deployments(again) == deployments(made), "the same bytes, which the engine does not write again"
+    equal = {part: {"pod": {**said[part]["pod"], "annotations": {}, "tolerations": []}}}
+    assert deployments(plan.plan(served("server:1", after, equal))) == deployments(made), "as if it were not there"
+
+
+def deployments(made: Any) -> dict[str, Obj]:
+    return {m["metadata"]["name"]: m for m in made.apply if m["kind"] == "Deployment"}

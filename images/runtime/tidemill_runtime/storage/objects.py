@@ -45,14 +45,18 @@ _CLIENT: "ClientConfig" = {
 
 class _Store(NamedTuple):
     make: "Callable[..., ObjectStore]"
+    host: str
+    """Of the cloud's own endpoint; {region} and {account_name} are options of the Secret or the environment."""
     endpoint_environment: tuple[str, ...] = ()
     """Variables that name the endpoint, as the store's own tools read them; the first that is set counts."""
 
 
 _STORES = {
-    "s3": _Store(stores.S3Store, ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")),
-    "gs": _Store(stores.GCSStore),
-    "az": _Store(stores.AzureStore, ("AZURE_STORAGE_ENDPOINT",)),
+    "s3": _Store(
+        stores.S3Store, "s3.{region}.amazonaws.com", ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+    ),
+    "gs": _Store(stores.GCSStore, "storage.googleapis.com"),
+    "az": _Store(stores.AzureStore, "{account_name}.blob.core.windows.net", ("AZURE_STORAGE_ENDPOINT",)),
 }
 
 
@@ -66,7 +70,7 @@ class ObjectFolder:
             endpoint = _endpoint(uri, secret)
             self._ticket = Ticket(is_plain_allowed=urllib.parse.urlsplit(endpoint).scheme == "http")
             _check_endpoint(uri, endpoint)
-            self._store = _connect(uri, secret, self._ticket)
+            self._store = _connect(uri, secret, _proxy(uri, secret, endpoint) or self._ticket.url())
         except (exceptions.BaseError, ValueError) as error:
             raise StorageError("InvalidUri", f"cannot open {uri}: {error}", retriable=False) from error
 
@@ -187,11 +191,30 @@ def _check_endpoint(uri: Uri, endpoint: str) -> None:
         return
 
 
-def _connect(uri: Uri, secret: dict[str, str], ticket: Ticket) -> "ObjectStore":
+def _proxy(uri: Uri, secret: dict[str, str], endpoint: str) -> str | None:
+    """Return the URL of the environment's proxy, the administrator's way out, which then does the dialling.
+
+    None: there is none, or its exceptions (NO_PROXY) name the store. Decided here once, for the store and for wherever
+    it may redirect to: the library would dial an exception by itself, and nobody would have looked at its address.
+    """
+    proxies = urllib.request.getproxies_environment()
+    parts = urllib.parse.urlsplit(endpoint)
+    found = proxies.get(parts.scheme or "https") or proxies.get("all")
+    host = parts.netloc.rpartition("@")[2] or _cloud_host(uri, secret)
+    is_exception = urllib.request.proxy_bypass_environment(host, proxies)  # type: ignore[attr-defined]
+    return None if is_exception else found
+
+
+def _cloud_host(uri: Uri, secret: dict[str, str]) -> str:
+    store, keys = _STORES[uri.scheme], schemes.BY_NAME[uri.scheme].secret
+    options = {key.option: secret.get(key.name) or os.environ.get(key.name) for key in keys}
+    known = {option: value for option, value in options.items() if value}
+    return store.host.format_map({"region": "us-east-1", "account_name": "account", **known})
+
+
+def _connect(uri: Uri, secret: dict[str, str], proxy: str) -> "ObjectStore":
     config: Any = {key.option: secret[key.name] for key in schemes.BY_NAME[uri.scheme].secret if secret.get(key.name)}
-    client: Any = _CLIENT
-    if not urllib.request.getproxies():  # one of the environment is the administrator's way out, and does the dialling
-        client = {**_CLIENT, "proxy_url": ticket.url()}
+    client: Any = {**_CLIENT, "proxy_url": proxy}
     make = _STORES[uri.scheme].make
     return make(uri.authority, config=config, client_options=client, retry_config=_RETRY)
 

@@ -25,7 +25,7 @@ from tidemill.api.base import (
     rule,
     rules,
 )
-from tidemill.api.v1alpha1.model_server import Server
+from tidemill.api.v1alpha1.model_server import RouterSettings, Server
 from tidemill.api.v1alpha1.rollback import EarlierVersion, FailedVersion, RollbackWindow
 from tidemill.api.v1alpha1.router_counters import RouterCounters
 
@@ -205,6 +205,8 @@ class ModelDeploymentSpec(Model):
     together with replicas. If not set, the number of pods is fixed."""
     server: Server = Server()
     """Settings of the model server and its pods."""
+    router: RouterSettings | None = None
+    """Settings of the router, which splits requests between versions. If not set, there are none."""
     rollout: Rollout = Rollout()
     """How a new version replaces the stable version."""
     logging: Logging = Logging()

@@ -29,6 +29,7 @@ from tidemill.api.base import (
     rule,
     rules,
 )
+from tidemill.api.v1alpha1.pod_settings import PodSettings
 from tidemill_contracts.drift_tests import DRIFT_TESTS, FALLBACK, DriftTestName
 from tidemill_contracts.model_metrics import MonitoredMetric, listed
 
@@ -251,6 +252,8 @@ class ModelMonitorSpec(Model):
     resources: Resources | None = None
     """CPU and memory of the monitor's pod. If not set, it requests 50m CPU and 128Mi memory and has a memory limit of
     1Gi."""
+    pod: PodSettings | None = None
+    """Settings of the monitor's pod. If not set, it has the operator's own settings only."""
     storage: Storage = Storage()
     """PersistentVolumeClaim that stores the counters of the monitor."""
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tidemill.api.base import Model, Ratio, Resources, rule, rules
+from tidemill.api.v1alpha1.pod_settings import TRACING_PREFIX, PodSettings
 from tidemill_contracts.inference import Batching as BatchingConfig
 from tidemill_contracts.inference import ServerConfig
 
@@ -77,6 +78,17 @@ class Tracing(Model):
 class Server(Model):
     """Settings of the model server and its pods."""
 
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "!has(self.tracing) || !has(self.pod) || !has(self.pod.env) || "
+                f"self.pod.env.all(e, !e.name.startsWith('{TRACING_PREFIX}'))",
+                f"spec.server.pod.env: a name must not begin with {TRACING_PREFIX} if spec.server.tracing is set, "
+                "because that sets these variables",
+            )
+        )
+    }
+
     runtime: Literal["Auto", "ONNX", "Native"] = "Auto"
     """Runtime that executes the model. Auto: ONNX if the version has a verified ONNX form or no native form, otherwise
     Native. ONNX: ONNX Runtime. Native: scikit-learn."""
@@ -109,3 +121,14 @@ class Server(Model):
     """Share of requests that are written to the access log of the server."""
     tracing: Tracing | None = None
     """Export of OpenTelemetry traces. If not set, no traces are created."""
+    pod: PodSettings | None = None
+    """Settings of the server pods. A change replaces the pods of all versions that are served, without a rollout. If
+    not set, the pods have the operator's own settings only."""
+
+
+class RouterSettings(Model):
+    """Settings of the router."""
+
+    pod: PodSettings | None = None
+    """Settings of the router pods. A change replaces these pods. If not set, they have the operator's own settings
+    only."""

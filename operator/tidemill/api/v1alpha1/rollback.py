@@ -44,4 +44,4 @@ class FailedVersion(Model):
     """Time of the rollback."""
     spec: Annotated[str, Field(max_length=71)] = ""
     """Digest of the relevant parts of the spec at the time of the rollback: all fields except suspend, replicas,
-    autoscaling, logging and networkPolicies."""
+    autoscaling, router, logging and networkPolicies."""

@@ -25,7 +25,7 @@ from tidemill.api.base import (
     rule,
     rules,
 )
-from tidemill.api.v1alpha1.store_records import Records
+from tidemill.api.v1alpha1.pod_settings import PodSettings
 from tidemill.api.v1alpha1.training_template import CodeSource, DataSource, Evaluation, RunLimits, any_of, none_of
 from tidemill_contracts import schemes
 from tidemill_contracts.model_metrics import RESERVED
@@ -140,10 +140,6 @@ class Artifacts(Model):
     secret_ref: SecretRef | None = None
     """Secret in the same namespace with the credentials of the object store. Must not be set with pvc://. If not set,
     no Secret is used."""
-    restore: Literal["Auto", "Never"] = "Auto"
-    """Whether a new pipeline without versions looks for the records of earlier versions of its name in the store.
-    Auto: it registers them again, with their numbers, decisions and rollbacks, before the first run starts; this needs
-    a record key in the operator (TIDEMILL_RECORD_KEYS). Never: it begins with version 1."""
 
 
 class TrainingPipelineSpec(Model):
@@ -151,6 +147,11 @@ class TrainingPipelineSpec(Model):
 
     model_config = {
         "json_schema_extra": rules(
+            rule(
+                "!has(self.pod) || !(has(self.nodeSelector) || has(self.tolerations) || has(self.serviceAccountName))",
+                "spec.pod must not be set together with spec.nodeSelector, spec.tolerations or "
+                "spec.serviceAccountName; write these inside spec.pod",
+            ),
             rule(
                 "has(self.target) || !has(self.code.entrypoint) || !has(self.evaluation) || "
                 "!has(self.evaluation.gates) || "
@@ -204,24 +205,28 @@ class TrainingPipelineSpec(Model):
     """CPU and memory of a run's pod. If not set, it requests 100m CPU and 256Mi memory and has a memory limit of
     1Gi."""
     node_selector: Labels = {}
-    """Labels that a node must have to run the pods of this pipeline. If not set, any node may run them."""
+    """Labels that a node must have to run the pods of this pipeline. Must not be set together with pod. If not set,
+    any node may run them."""
     tolerations: Annotated[list[Toleration], Field(max_length=50, json_schema_extra=ATOMIC)] = []
-    """Taints that the pods of this pipeline tolerate."""
+    """Taints that the pods of this pipeline tolerate. Must not be set together with pod."""
     queue_name: Annotated[str | None, Field(min_length=1, max_length=63)] = None
     """Name of the Kueue LocalQueue that admits the runs. If not set, runs start without a queue."""
     service_account_name: ObjectName | None = None
     """Name of the ServiceAccount of the run's pods, for image pull secrets and workload identity. Its token is not
-    mounted. If not set, the default ServiceAccount of the namespace is used."""
+    mounted. Must not be set together with pod. If not set, the default ServiceAccount of the namespace is used."""
     evaluation: Evaluation = Evaluation()
     """How a candidate is evaluated."""
     triggers: Triggers = Triggers()
     """What starts a run, besides the first run, a change of the spec and a request by the annotation
     tidemill.io/run-requested-at."""
     approval: Literal["Automatic", "Manual"] = "Automatic"
-    """How a version that passes the gates is approved for deployment. Automatic: it is approved at once, also if there
-    are no gates. Manual: it waits for the annotation tidemill.io/approve on the ModelVersion."""
+    """How a version that passes the gates is approved for deployment. Automatic: it is approved at once. Manual: it
+    waits for the annotation tidemill.io/approve on the ModelVersion."""
     run: RunLimits = RunLimits()
     """Limits of one run."""
+    pod: PodSettings | None = None
+    """Settings of the pods of this pipeline: those of its runs, and those that look for new data. Must not be set
+    together with nodeSelector, tolerations or serviceAccountName. If not set, these three apply."""
     history: History = History()
     """How many finished runs and versions are kept."""
     artifacts: Artifacts = Artifacts()
@@ -315,8 +320,6 @@ class TrainingPipelineStatus(Status):
     """Time when the last successful run ended."""
     consecutive_failures: Annotated[int, Field(ge=0)] = 0
     """Number of consecutive runs that failed or were rejected by a gate."""
-    records: Records | None = None
-    """Records of versions in the artifact store. Not set if the operator has no record key."""
     last_handled_run_request: str | None = None
     """Last value of the annotation tidemill.io/run-requested-at that the operator processed."""
     last_handled_monitor_requests: dict[str, str] = {}

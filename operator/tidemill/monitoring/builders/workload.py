@@ -49,7 +49,7 @@ def unit(snapshot: Snapshot) -> staged_updates.Unit:
 
     A pod of before listens elsewhere, so the policy comes with the new one.
     """
-    parts = {"deployment", "window", "drift", "quality", "performance", "resources"}
+    parts = {"deployment", "window", "drift", "quality", "performance", "resources", "pod"}
     inputs = {
         "spec": snapshot.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=parts),
         "scrapedByOperator": bool(snapshot.prometheus_kinds),
@@ -147,7 +147,6 @@ def service(snapshot: Snapshot) -> dict[str, Any]:
 
 def deployment(snapshot: Snapshot) -> dict[str, Any]:
     """One pod, never two at a time."""
-    annotations = None if snapshot.prometheus_kinds else pod.scraped(ADMIN_PORT)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -157,7 +156,7 @@ def deployment(snapshot: Snapshot) -> dict[str, Any]:
             "revisionHistoryLimit": 1,
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": selector(snapshot)},
-            "template": pod.template(pod_spec(snapshot), labels(snapshot), annotations),
+            "template": _pod(snapshot).template(),
         },
     }
 
@@ -168,7 +167,7 @@ def network_policy(snapshot: Snapshot) -> dict[str, Any]:
     return networkpolicy.build(snapshot.object, COMPONENT, selector(snapshot), PORTS[COMPONENT], deployment, settings)
 
 
-def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
+def _pod(snapshot: Snapshot) -> pod.Pod:
     """The pod; fsGroup lets it write to the claim."""
     resources, settings, delivery = snapshot.spec.resources, snapshot.settings, _delivery(snapshot)
     container = pod.Container(
@@ -194,7 +193,16 @@ def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
         pod.empty_dir("tmp", "256Mi"),
         *delivery.volumes,
     ]
-    return pod.Pod(container=container, volumes=volumes, pull=settings, grace_seconds=30).spec()
+    return pod.Pod(
+        container=container,
+        volumes=volumes,
+        cluster=settings.cluster,
+        settings=snapshot.spec.pod,
+        labels=labels(snapshot),
+        selector=selector(snapshot),
+        annotations={} if snapshot.prometheus_kinds else pod.scraped(ADMIN_PORT),
+        grace_seconds=30,
+    )
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.api.base import GROUP
+from tidemill.api.v1alpha1.pod_settings import PodSettings
 from tidemill.core import children, hashing, pod, staged_updates
 from tidemill.core import labels as keys
 from tidemill.core.conditions import format_time
@@ -77,7 +78,10 @@ def extras(snapshot: Snapshot) -> list[dict[str, Any]]:
 
 def unit(snapshot: Snapshot, wanted: Config) -> staged_updates.Unit:
     """The router's pods with their Service, and all that a user can change about the pods."""
-    inputs = {"requestTimeoutSeconds": snapshot.spec.server.request_timeout_seconds}
+    inputs: dict[str, Any] = {"requestTimeoutSeconds": snapshot.spec.server.request_timeout_seconds}
+    wanted_pod = settings(snapshot)
+    if wanted_pod is not None:
+        inputs["pod"] = wanted_pod.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return staged_updates.Unit(deployment(snapshot, wanted), inputs, (service(snapshot),))
 
 
@@ -122,10 +126,6 @@ def config_map(snapshot: Snapshot, wanted: Config) -> dict[str, Any]:
 
 def deployment(snapshot: Snapshot, wanted: Config) -> dict[str, Any]:
     """The router's pods; a new one is there before an old one goes."""
-    annotations = {
-        **pod.scraped(ROUTER_STATS_PORT, "/stats/prometheus"),
-        f"{GROUP}/bootstrap": hashing.short(wanted.bootstrap, 16),
-    }
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -135,12 +135,17 @@ def deployment(snapshot: Snapshot, wanted: Config) -> dict[str, Any]:
             "revisionHistoryLimit": 1,
             "selector": {"matchLabels": selector(snapshot)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": pod.template(pod_spec(snapshot), labels(snapshot), annotations),
+            "template": _pod(snapshot, wanted.bootstrap).template(),
         },
     }
 
 
 def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
+    """The specification of a pod alone."""
+    return _pod(snapshot, "").spec()
+
+
+def _pod(snapshot: Snapshot, bootstrap: str) -> pod.Pod:
     """One Envoy. The kubelet itself waits before it sends SIGTERM, at which Envoy ends at once (decision 0160)."""
     container = pod.Container(
         name=CONTAINER,
@@ -178,10 +183,23 @@ def pod_spec(snapshot: Snapshot) -> dict[str, Any]:
             {"name": "config", "configMap": {"name": router_child(snapshot.name)}},
             pod.empty_dir("tmp", "64Mi"),
         ],
-        pull=snapshot.settings,
+        cluster=snapshot.settings.cluster,
+        connects_outside=False,
+        settings=settings(snapshot),
+        labels=labels(snapshot),
+        selector=selector(snapshot),
+        annotations={
+            **pod.scraped(ROUTER_STATS_PORT, "/stats/prometheus"),
+            f"{GROUP}/bootstrap": hashing.short(bootstrap, 16),
+        },
         grace_seconds=drain_seconds(snapshot) + 15,
-        spread=[{**spread, "labelSelector": {"matchLabels": selector(snapshot)}}],
-    ).spec()
+        spread=[spread],
+    )
+
+
+def settings(snapshot: Snapshot) -> PodSettings | None:
+    """What the user says about the router's pods."""
+    return snapshot.spec.router.pod if snapshot.spec.router is not None else None
 
 
 def _probe(*, period: int, failures: int) -> dict[str, Any]:

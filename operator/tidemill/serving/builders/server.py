@@ -155,7 +155,7 @@ def deployment(snapshot: Snapshot, version: Version) -> dict[str, Any]:
             "minReadySeconds": 0,
             "revisionHistoryLimit": 1,
             "progressDeadlineSeconds": snapshot.spec.rollout.progress_deadline_seconds,
-            "template": pod.template(pod_spec(snapshot, version), chosen, pod.scraped(ADMIN_PORT)),
+            "template": _pod(snapshot, version).template(),
         },
     }
 
@@ -170,6 +170,11 @@ def _forms(version: Version) -> dict[str, str]:
 
 
 def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
+    """The specification of a pod alone."""
+    return _pod(snapshot, version).spec()
+
+
+def _pod(snapshot: Snapshot, version: Version) -> pod.Pod:
     """The pod: one container that reads the artifact and nothing else of the cluster."""
     volumes, mounts = _artifact_mounts(version)
     variables = {SERVER_CONFIG_ENV: server_config(snapshot, version).to_json(), "HOME": "/tmp"}  # noqa: S108
@@ -188,15 +193,18 @@ def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
         mounts=[{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108
     )
     spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway"}
-    match = {"labelSelector": {"matchLabels": selector(snapshot, version)}}
     topologies = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
     return pod.Pod(
         container=container,
         volumes=[pod.empty_dir("tmp", "1Gi"), *volumes],
-        pull=snapshot.settings,
+        cluster=snapshot.settings.cluster,
+        settings=snapshot.spec.server.pod,
+        labels=labels(snapshot, version),
+        selector=selector(snapshot, version),
+        annotations=pod.scraped(ADMIN_PORT),
         grace_seconds=grace_seconds(snapshot),
-        spread=[{**spread, "topologyKey": key, **match} for key in topologies],
-    ).spec()
+        spread=[{**spread, "topologyKey": key} for key in topologies],
+    )
 
 
 def resources(snapshot: Snapshot) -> dict[str, Any]:

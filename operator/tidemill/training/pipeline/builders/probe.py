@@ -26,17 +26,16 @@ def build(snapshot: PipelineSnapshot, number: int) -> dict[str, Any]:
     """The manifest of probe `number`. Uses the operator's trainer image: a user's image need not know how to probe."""
     sources = snapshot.probed_sources
     name = names.child_name(snapshot.name, "probe", number)
-    labelled = children.labels("probe", snapshot.name, {labels.PIPELINE: snapshot.name, constants.PROBE: "true"})
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": children.metadata(name, snapshot.object, labelled),
+        "metadata": children.metadata(name, snapshot.object, _labels(snapshot)),
         "spec": {
             "backoffLimit": 0,
             "activeDeadlineSeconds": PROBE_DEADLINE_SECONDS,
             "ttlSecondsAfterFinished": 86400,
             "podReplacementPolicy": "Failed",
-            "template": pod.template(_pod(snapshot, sources), labelled),
+            "template": _pod(snapshot, sources).template(),
         },
     }
 
@@ -57,7 +56,11 @@ def _delivery(snapshot: PipelineSnapshot, sources: list[DataSource]) -> Delivery
     return deliver(PROBE_ENV, ProbeConfig(data=inputs).to_json(), name=name, owner=snapshot.object, labels=labelled)
 
 
-def _pod(snapshot: PipelineSnapshot, sources: list[DataSource]) -> dict[str, Any]:
+def _labels(snapshot: PipelineSnapshot) -> dict[str, str]:
+    return children.labels("probe", snapshot.name, {labels.PIPELINE: snapshot.name, constants.PROBE: "true"})
+
+
+def _pod(snapshot: PipelineSnapshot, sources: list[DataSource]) -> pod.Pod:
     mounts, delivery = PodVolumes(), _delivery(snapshot, sources)
     for source in sources:
         mounts.add_uri(source.uri)
@@ -79,4 +82,12 @@ def _pod(snapshot: PipelineSnapshot, sources: list[DataSource]) -> dict[str, Any
         mounts=[*mounts.volume_mounts(), *delivery.mounts],
     )
     volumes = [*mounts.volumes(), *delivery.volumes]
-    return pod.Pod(container=container, volumes=volumes, pull=config, placement=spec, restart_policy="Never").spec()
+    return pod.Pod(
+        container=container,
+        volumes=volumes,
+        cluster=pod.ClusterSettings.of(config),
+        settings=pod.settings_of(spec),
+        labels=_labels(snapshot),
+        selector={k: v for k, v in _labels(snapshot).items() if k in (labels.COMPONENT, labels.PIPELINE)},
+        restart_policy="Never",
+    )

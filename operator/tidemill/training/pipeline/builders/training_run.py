@@ -17,16 +17,16 @@ from tidemill.api.v1alpha1.training_run import (
     TrainingRunSpec,
     Trigger,
 )
-from tidemill.core import children, hashing, labels, names
+from tidemill.config import OperatorConfig
+from tidemill.core import children, labels, names
 from tidemill.training import constants
-from tidemill.training.pipeline.snapshot import PipelineSnapshot, store_folder
+from tidemill.training.pipeline.snapshot import PipelineSnapshot
 from tidemill.training.pipeline.state import Inputs, Verdict
 from tidemill.training.records import VersionRecord
-from tidemill_contracts import digests
+from tidemill_contracts import digests, schemes
 from tidemill_contracts.storage import parse_uri
 
 KEY_DIGITS = 10
-OWNER_DIGITS = 12
 
 
 def run_name(pipeline: str, key: str, suffix: str | None) -> str:
@@ -36,13 +36,18 @@ def run_name(pipeline: str, key: str, suffix: str | None) -> str:
 
 
 def store_uri(snapshot: PipelineSnapshot) -> str:
-    """The folder of this very object in the artifact store; a run removes what it finds there and need not keep.
+    """The pipeline's folder in the artifact store; a run removes what it finds there and need not keep.
 
-    A bucket may serve several namespaces and clusters, and one file system may be behind claims of several namespaces.
-    Names may be the same there, a uid is not: so what is removed here was written for this object (decision 213).
+    A claim belongs to one namespace; a bucket may serve several, in which pipelines of one name must not meet.
     """
-    uid = hashing.short(snapshot.object["metadata"]["uid"].encode(), OWNER_DIGITS)
-    return str(parse_uri(store_folder(snapshot)).child(uid))
+    uri = parse_uri(snapshot.pipeline.spec.artifacts.uri or default_store(snapshot.config))
+    folders = [] if schemes.BY_NAME[uri.scheme].mount == "claim" else [snapshot.namespace]
+    return str(uri.child(*folders, snapshot.name))
+
+
+def default_store(config: OperatorConfig) -> str:
+    """The namespace's own store."""
+    return f"pvc://{config.artifact_claim_name}"
 
 
 def build(
@@ -100,6 +105,7 @@ def _spec(
         tolerations=spec.tolerations,
         queue_name=spec.queue_name,
         service_account_name=spec.service_account_name,
+        pod=spec.pod,
         holdout_ratio=spec.evaluation.holdout_ratio,
         gates=spec.evaluation.gates,
         champion=_champion(champion),

@@ -80,12 +80,14 @@ def _too_large(snapshot: PipelineSnapshot) -> Problem | None:
     spec = snapshot.pipeline.spec
     sizes = {f"spec.data[name={s.name}]": _bytes(_plain(s)) for s in spec.data}
     sizes |= {"spec.parameters": _bytes(spec.parameters), "spec.code": _bytes(_plain(spec.code))}
+    sizes |= {"spec.pod": _bytes(_plain(spec.pod))} if spec.pod is not None else {}
     total = sum(sizes.values())
     if total <= MAX_SPEC_BYTES:
         return None
     largest = ", ".join(f"{name} {size}" for size, name in sorted(((v, k) for k, v in sizes.items()), reverse=True)[:3])
-    text = f"data, parameters and code take {total} bytes; a run can hold at most {MAX_SPEC_BYTES} (largest: {largest})"
-    return Problem(constants.SPEC_TOO_LARGE, f"{text}; move large settings to the code or the data", stalled=True)
+    text = f"data, parameters, code and pod take {total} bytes; a run can hold at most {MAX_SPEC_BYTES}"
+    advice = "move large settings to the code or the data"
+    return Problem(constants.SPEC_TOO_LARGE, f"{text} (largest: {largest}); {advice}", stalled=True)
 
 
 def _bytes(value: Any) -> int:

@@ -41,6 +41,11 @@ def _labels(snapshot: RunSnapshot) -> dict[str, str]:
     return children.labels("trainer", pipeline, {labels.PIPELINE: pipeline, labels.RUN: snapshot.name})
 
 
+def _selector(snapshot: RunSnapshot) -> dict[str, str]:
+    """The labels of the pods of all runs of the pipeline."""
+    return {k: v for k, v in _labels(snapshot).items() if k in (labels.COMPONENT, labels.PIPELINE)}
+
+
 def build(snapshot: RunSnapshot) -> dict[str, Any]:
     """The Job's manifest; it has the run's name."""
     spec = snapshot.run.spec
@@ -59,7 +64,7 @@ def build(snapshot: RunSnapshot) -> dict[str, Any]:
             "ttlSecondsAfterFinished": TTL_SECONDS,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _rules()},
-            "template": pod.template(_pod(snapshot), labelled),
+            "template": _pod(snapshot).template(),
         },
     }
 
@@ -73,7 +78,7 @@ def _rules() -> list[dict[str, Any]]:
     ]
 
 
-def _pod(snapshot: RunSnapshot) -> dict[str, Any]:
+def _pod(snapshot: RunSnapshot) -> pod.Pod:
     spec, config = snapshot.run.spec, snapshot.config
     found, delivery = volumes_of(spec), _delivery(snapshot)
     environment = {
@@ -93,7 +98,15 @@ def _pod(snapshot: RunSnapshot) -> dict[str, Any]:
         mounts=[*found.volume_mounts(), *delivery.mounts],
     )
     volumes = [*found.volumes(), *delivery.volumes]
-    return pod.Pod(container=container, volumes=volumes, pull=config, placement=spec, restart_policy="Never").spec()
+    return pod.Pod(
+        container=container,
+        volumes=volumes,
+        cluster=pod.ClusterSettings.of(config),
+        settings=pod.settings_of(spec),
+        labels=_labels(snapshot),
+        selector=_selector(snapshot),
+        restart_policy="Never",
+    )
 
 
 def _resources(wanted: Resources | None) -> dict[str, Any]:

@@ -1,0 +1,86 @@
+"""Pod templates of every kind of pod, for specs that say nothing about pods: `python -m tests.support.podtemplates`.
+
+An operator that makes other bytes of the same spec replaces the pods of every object in every cluster that takes it.
+What it prints is recorded in `tests/golden/pods/templates.json`: see the README there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from tests.support import builders_training as make
+from tests.unit.monitoring import make as monitors
+from tests.unit.serving import make as servers
+from tests.unit.training.world import World
+
+from tidemill.config import OperatorConfig
+from tidemill.monitoring.builders import workload
+from tidemill.serving.builders import router, server
+
+Obj = dict[str, Any]
+
+# Their own, and not those that other tests extend by every new field.
+DEPLOYMENT: Obj = {
+    "replicas": 2,
+    "server": {
+        "runtime": "ONNX",
+        "workers": 2,
+        "batching": {"maxRows": 64, "maxDelayMilliseconds": 5},
+        "requestTimeoutSeconds": 10,
+        "tracing": {"endpoint": "http://otel.team.svc:4318", "sampleRatio": 0.5},
+    },
+    "logging": {"sampleRatio": 0.25},
+}
+MONITOR: Obj = {
+    "deployment": "churn",
+    "drift": {"overrides": [{"name": "$price", "test": "PSI", "threshold": 0.3}]},
+    "performance": {"metric": "accuracy", "min": 0.8},
+    "resources": {"limits": {"memory": "2Gi"}},
+}
+PIPELINE: Obj = {
+    "resources": {"requests": {"memory": "2Gi"}},
+    "nodeSelector": {"pool": "train"},
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "serviceAccountName": "puller",
+}
+
+
+def templates() -> dict[str, Obj]:
+    """The templates by the kind of pod and the case."""
+    bucket = servers.version(1, uri="s3://lake/churn/1", secret="lake")
+    found = {
+        "server, default": server.deployment(servers.snapshot(), servers.version(1)),
+        "server, full": server.deployment(servers.snapshot(DEPLOYMENT), bucket),
+        "monitor, default": workload.deployment(monitors.snapshot({"deployment": "churn"})),
+        "monitor, full": workload.deployment(monitors.snapshot(MONITOR)),
+    }
+    for case, spec in (("default", {}), ("full", DEPLOYMENT)):
+        snapshot = servers.snapshot(spec)
+        found[f"router, {case}"] = router.deployment(snapshot, router.config(snapshot, []))
+    for case, spec in (("default", {}), ("full", PIPELINE)):
+        found |= {f"{kind}, {case}": job for kind, job in jobs(make.Pipeline().spec(**spec)).items()}
+    return {name: manifest["spec"]["template"] for name, manifest in sorted(found.items())}
+
+
+def jobs(pipeline: make.Pipeline, config: OperatorConfig | None = None) -> dict[str, Obj]:
+    """The Jobs of a pipeline's first run and of the probe after it.
+
+    Their pods are never replaced, and what their documents say is compared elsewhere.
+    """
+    probed = pipeline.data("s3://lake/customers.csv").triggers(dataChange={})
+    world = World(probed.obj(), make.ConfigMap().obj(), config=config)
+    world.settle()
+    found = {"trainer": world.get("Job", world.names("Job")[0])}
+    world.train()
+    found["probe"] = world.get("Job", next(name for name in world.names("Job") if "-probe-" in name))
+    for job in found.values():
+        for variable in job["spec"]["template"]["spec"]["containers"][0]["env"]:
+            if variable["name"].endswith("_CONFIG"):
+                variable["value"] = "{}"
+    return found
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(templates(), indent=1, sort_keys=True) + "\n")
