@@ -6,8 +6,9 @@ number for a column of numbers, so INT64 and FP64 are one kind; categories and r
 A signature that is too long for a record is kept as its digest. The digest also proves what a pod says of the version.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tidemill_contracts.artifact import ColumnSpec, Kind, Signature, kind_of
 from tidemill_contracts.base import Document
@@ -48,6 +49,18 @@ def brief(signature: Signature) -> Signature:
         for side in (signature.inputs, signature.outputs)
     )
     return Signature(inputs=inputs, outputs=outputs, frame=signature.frame)
+
+
+def recorded(columns: Mapping[str, Any]) -> Signature:
+    """Return the signature that a ModelVersion records: `{"inputs": [{"name", "datatype", "shape", "used"}], ...}`."""
+    inputs, outputs = (
+        tuple(
+            ColumnSpec(name=c["name"], datatype=c["datatype"], shape=tuple(c.get("shape") or (-1,)), used=c.get("used"))
+            for c in columns.get(side) or ()
+        )
+        for side in ("inputs", "outputs")
+    )
+    return Signature(inputs=inputs, outputs=outputs)
 
 
 def digest(signature: Signature) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from tidemill.api.base import GROUP
 from tidemill.kube import registry
+from tidemill_contracts import signatures
 
 Obj = dict[str, Any]
 
@@ -106,9 +107,17 @@ def _read_by_others(obj: Obj) -> Obj:
     if kind == "ModelVersion":
         marks = {name: _shorten_message(mark) for name, mark in (status.get("takenBack") or {}).items()}
         lineage = _without(spec.get("lineage") or {}, "parameters")
-        brief = {**_without(spec, "signature"), "lineage": lineage}
+        brief = {**_without(spec, "signature"), **_signature_digest(spec), "lineage": lineage}
         return {**obj, "spec": brief, "status": {**status, "takenBack": marks}}
     return obj
+
+
+def _signature_digest(spec: Obj) -> Obj:
+    """What others compare of a signature that is left out; nothing where none is there, or is none."""
+    try:
+        return {"signatureDigest": signatures.digest(signatures.recorded(spec["signature"]))}
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return {}
 
 
 def _without(part: Obj, *names: str) -> Obj:

@@ -21,8 +21,8 @@ from tidemill.core.podfailure import PodFailure as PodFailure
 from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.core.staged_updates import ALONE, Fleet
 from tidemill.serving.router_stats import Scrape
-from tidemill_contracts import digests
-from tidemill_contracts.artifact import ColumnSpec, Signature
+from tidemill_contracts import digests, signatures
+from tidemill_contracts.artifact import Signature
 from tidemill_contracts.formats import pickles
 from tidemill_contracts.inference import ServedForm
 from tidemill_contracts.runtimes import PARITY_CHECK, VERIFIED, Choice, RequestedRuntime, choose
@@ -85,7 +85,7 @@ class Version:
     @property
     def signature(self) -> Signature | None:
         """Inputs and outputs, as its record says; made when needed, since most versions of a pipeline are not."""
-        return None if self.columns is None else _signature(self.columns)
+        return None if self.columns is None else signatures.recorded(self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,17 +274,6 @@ class Snapshot(ObjectSnapshot):
     def runtime_of(self, version: Version) -> Choice:
         """What the server will choose for a version, and why."""
         return runtime_of(self.spec.server.runtime, version, allow_pickle=self.allows_pickle(version))
-
-
-def _signature(columns: Mapping[str, Any]) -> Signature:
-    inputs, outputs = (
-        tuple(
-            ColumnSpec(name=c["name"], datatype=c["datatype"], shape=tuple(c.get("shape") or (-1,)), used=c.get("used"))
-            for c in columns.get(side) or ()
-        )
-        for side in ("inputs", "outputs")
-    )
-    return Signature(inputs=inputs, outputs=outputs)
 
 
 def version_child(deployment: str, version: Version) -> str:

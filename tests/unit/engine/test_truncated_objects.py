@@ -13,6 +13,7 @@ from tidemill.monitoring import observe as monitoring
 from tidemill.serving import observe as serving
 from tidemill.training import records
 from tidemill.training.pipeline.observe import retrain_actions
+from tidemill_contracts import signatures
 
 Obj = dict[str, Any]
 DIGEST = "sha256:" + "a" * 64
@@ -77,7 +78,10 @@ def test_a_wide_versions_marks_count_for_followers_and_champion(marks: int) -> N
     assert is_truncated(cached)
     assert set(rollback_marks.active(cached)) == set(rollback_marks.active(found))
     whole, part = serving.version(found), serving.version(cached)
-    assert replace(whole, rolled_back={}) == replace(part, rolled_back={})
+    assert whole.signature is not None and part.columns is None
+    assert part.signature_digest == signatures.digest(whole.signature), "what others compare of it is known"
+    same = {"rolled_back": {}, "columns": None, "signature_digest": None}
+    assert replace(whole, **same) == replace(part, **same)
     record, part_record = records.version_record(found), records.version_record(cached)
     assert replace(record, rolled_back=None) == replace(part_record, rolled_back=None)
     assert bool(record.rolled_back) == bool(part_record.rolled_back)
@@ -94,11 +98,14 @@ def test_what_a_large_deployment_serves_is_known() -> None:
     status["candidate"] |= {"baseline": "b" * 50_000, "baselineCounters": counters}
     status["candidate"] |= {"lastAnalysis": {"message": "m" * 1024}}
     status["failedVersions"] = [{"version": f"churn-{n}", **entry} for n in range(2, 22)]  # type: ignore[assignment]
-    found = obj("ModelDeployment", {"model": {"pipeline": "churn", "number": 3}}, status)
+    status["rollbackVersions"] = [{"version": f"churn-{n}", "digest": DIGEST} for n in range(2, 12)]  # type: ignore[assignment]
+    rollout = {"rollbackWindow": {"versions": 10}}
+    found = obj("ModelDeployment", {"model": {"pipeline": "churn", "number": 3}, "rollout": rollout}, status)
     cached = transform(found)
     assert is_truncated(cached)
     assert not {"baseline", "baselineCounters", "lastAnalysis"} & set(cached["status"]["candidate"])
     assert records.deployment_record(cached) == records.deployment_record(found)
+    assert "churn-11" in records.deployment_record(cached).needed
     assert monitoring.served(cached, None) == monitoring.served(found, None)
 
 
