@@ -26,6 +26,8 @@ pytestmark = pytest.mark.integration
 Obj = dict[str, Any]
 WITHIN = 20.0
 """Seconds from the cluster's word to ours."""
+SEEN_SECONDS = 2.0
+"""Within which the API server's own admission has seen a quota or LimitRange, or that it is gone."""
 
 
 @pytest.fixture
@@ -110,6 +112,7 @@ def test_a_job_that_gets_no_pod_is_named_on_run_and_pipeline_and_goes_on(cluster
     run = cluster.run_number(1)
     name = run["metadata"]["name"]
     job = cluster.get("job", name)
+    time.sleep(SEEN_SECONDS)
     text = refused_pod(cluster, job)
     post(cluster, job, "FailedCreate", f"Error creating: {text}", "job-controller")
     named_on_both(cluster, name, "FailedCreate", text.partition(" is forbidden: ")[2])
@@ -117,6 +120,7 @@ def test_a_job_that_gets_no_pod_is_named_on_run_and_pipeline_and_goes_on(cluster
         set_quota(cluster, 9)
     else:
         cluster.installation.kubectl("delete", "limitrange", "small", "-n", cluster.name)
+    time.sleep(SEEN_SECONDS)
     post(cluster, job, "SuccessfulCreate", "Created pod", "job-controller", "Normal")
     cluster.pod(run, running={"startedAt": format_time(datetime.now(UTC))})
     cluster.ready("churn", "Unknown", "RunInProgress")
@@ -142,6 +146,7 @@ def test_events_come_in_the_order_of_their_time_for_kubectl(cluster: Namespace) 
     """Ours among those of controllers; one without the time would be the first of all."""
     cluster.apply(make.Pipeline())
     cluster.ready("churn", "False", "CodeNotFound")
+    time.sleep(1.1)  # lastTimestamp has whole seconds
     cluster.apply(make.ConfigMap())
     run = cluster.run_number(1)
     post(cluster, cluster.get("job", run["metadata"]["name"]), "FailedCreate", "later", "job-controller")
@@ -178,6 +183,7 @@ def test_a_candidate_without_room_waits_is_not_remembered_and_goes_on(world: Wor
     world.deploy({"rollout": SHORT})
     world.served("churn-1")
     world.installation.apply(limit_range(world.namespace))
+    time.sleep(SEEN_SECONDS)
     world.version(2)
     early = world.until(lambda o: ready(o) == ("Unknown", "PodsRefused"), "it is named", WITHIN)
     assert "maximum memory usage per Container is 64Mi" in message(early)

@@ -3,7 +3,8 @@
 Ready speaks of the spec: True only when the wanted version answers all requests. Available speaks of the clients: True
 as long as some version answers. After a rollback a deployment that follows a pipeline is Ready again, since a version
 that was rolled back is not wanted any more; RolledBack=True says so. One that pins that version, or whose candidate
-the cluster refused, is Stalled with reason RolledBack: nothing will happen until somebody acts.
+did not get ready, is Stalled with reason RolledBack: nothing will happen until somebody acts. One whose candidate the
+cluster refuses is Stalled with reason PodsRefused, and goes on by itself when the cause is gone.
 """
 
 from __future__ import annotations
