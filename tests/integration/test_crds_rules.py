@@ -303,6 +303,31 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.rollout": {**steps(10), "analysis": {"checks": [{"metric": "ErrorRatio"}]}}},
         ["check: at least one of max and maxRatioToStable must be set"],
     ),
+    "refused requests both ignored and checked": (
+        MD,
+        {
+            "spec.rollout": {
+                **steps(10),
+                "analysis": {"clientErrors": "Ignore", "checks": [{"metric": "ClientErrorRatio", "max": 0.1}]},
+            }
+        },
+        ["spec.rollout.analysis: clientErrors must be Compare if a check has the metric ClientErrorRatio"],
+    ),
+    "proof without requests": (
+        MD,
+        {"spec.rollout": {**steps(10), "analysis": {"requireProof": True, "noTraffic": "Proceed", "checks": [CHECK]}}},
+        ["spec.rollout.analysis: noTraffic must be Wait if requireProof is true"],
+    ),
+    "unknown confidence": (
+        MD,
+        {"spec.rollout": {**steps(10), "analysis": {"confidence": 1, "checks": [CHECK]}}},
+        ["spec.rollout.analysis.confidence"],
+    ),
+    "unknown way to treat refused requests": (
+        MD,
+        {"spec.rollout": {**steps(10), "analysis": {"clientErrors": "Never"}}},
+        ["spec.rollout.analysis.clientErrors", "Compare", "Ignore"],
+    ),
     "monitor that watches nothing": (
         MM,
         {"spec.drift": REMOVE},
@@ -420,6 +445,20 @@ ACCEPTED: dict[str, tuple[str, Json]] = {
     "canary with analysis": (
         MD,
         {"spec.rollout": {**steps(10), "analysis": {"checks": [CHECK, {**CHECK, "maxRatioToStable": 1.5}]}}},
+    ),
+    "canary that compares nothing": (MD, {"spec.rollout": {**steps(10), "analysis": {"clientErrors": "Ignore"}}}),
+    "canary with proof": (
+        MD,
+        {"spec.rollout": {**steps(10), "analysis": {"requireProof": True, "confidence": 0.9999, "checks": [CHECK]}}},
+    ),
+    "canary with its own limit for refused requests": (
+        MD,
+        {
+            "spec.rollout": {
+                **steps(10),
+                "analysis": {"checks": [{"metric": "ClientErrorRatio", "maxRatioToStable": 5}]},
+            }
+        },
     ),
     "every cause watched": (
         MM,

@@ -117,6 +117,47 @@ def test_a_slow_version_is_rolled_back_and_remembered(world: World) -> None:
     world.served("churn-2")
 
 
+def test_a_version_that_refuses_todays_clients_is_rolled_back_without_any_check_in_spec(world: World) -> None:
+    """Stopped, tried once more after a pause, and remembered; spec says how often to look, and nothing else."""
+    world.version(1)
+    steps = [{"weight": 20, "durationSeconds": 60}]
+    often = {"intervalSeconds": 1}
+    # The pause before the second attempt is half of the deadline, where that is less than a minute.
+    rollout = {"strategy": "Canary", "steps": steps, "analysis": often, "progressDeadlineSeconds": 10}
+    world.deploy({"rollout": rollout})
+    world.served("churn-1")
+    world.cluster.rate = 500
+    world.cluster.behaviours["churn-2"] = Behaviour(refused_ratio=1)
+    world.version(2)
+    obj = world.until(lambda o: (o["status"].get("candidate") or {}).get("attempt") == 2, "it is tried again", 30)
+    assert "ClientErrorRatio" in obj["status"]["candidate"]["attemptReason"]
+    assert "failedVersions" not in obj["status"] and world.mark("churn-2") is None
+    wait(lambda: world.cluster.weights() == {"churn-1": 100}, 5, "all requests go to churn-1 meanwhile")
+    obj = world.until(rolled_back, "it is rolled back", 40)
+    assert world.mark("churn-2")["reason"] == "AnalysisFailed"
+    (failure,) = obj["status"]["failedVersions"]
+    assert failure["message"].count("ClientErrorRatio is more than 2 × the stable version's") == 2
+    assert {"RolloutRetried", "RolledBack"} <= set(world.events())
+
+
+def test_errors_are_compared_over_all_steps(world: World) -> None:
+    """As many errors as the stable version has are no reason to stop; the comparison goes on from step to step."""
+    world.version(1)
+    check = {"metric": "ErrorRatio", "maxRatioToStable": 2}
+    wanted = {"intervalSeconds": 1, "minRequests": 20, "checks": [check]}
+    world.deploy({"rollout": {**CANARY, "analysis": wanted}})
+    world.served("churn-1")
+    world.cluster.rate = 400
+    for name in ("churn-1", "churn-2"):
+        world.cluster.behaviours[name] = Behaviour(error_ratio=0.03)
+    world.version(2)
+    second = world.until(lambda o: candidate(o) == ("churn-2", 1), "the second step begins")
+    (entry, _) = second["status"]["candidate"]["comparison"]["limits"]
+    assert entry["metric"] == "ErrorRatio" and entry["requests"] >= 20, "what the first step counted is kept"
+    world.served("churn-2")
+    assert "RolloutRetried" not in world.events()
+
+
 def test_the_mark_outlives_its_deployment_and_a_new_follower_takes_the_version_before(world: World) -> None:
     world.version(1)
     world.deploy({"rollout": {"strategy": "Canary", "steps": [{"weight": 5}]}})

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 import sys
@@ -259,6 +260,21 @@ async def test_retries_hide_a_refused_request_and_stats_tell_what_clients_saw(ro
     assert good.requests + bad.requests == 400
     assert good.error_ratio == 0 and bad.error_ratio == 1
     assert stable.seen > good.requests
+
+
+async def test_stats_tell_requests_that_a_version_refused_from_others_of_that_class(router, session, pair) -> None:
+    stable, candidate = pair
+    await weigh(session, router, stable, candidate, 50)
+    before = {"p": await scrape(session, router)}
+    stable.status = lambda attempt: 404
+    refusals = itertools.cycle(router_stats.CLIENT_ERRORS)
+    candidate.status = lambda attempt: next(refusals)
+    await count(session, router, 200)
+    after = {"p": await scrape(session, router)}
+    good = router_stats.total(before, after, "churn-1-aaaa")
+    bad = router_stats.total(before, after, "churn-2-bbbb")
+    assert good.requests + bad.requests == 200 and good.errors == bad.errors == 0
+    assert good.client_error_ratio == 0 and bad.client_error_ratio == 1
 
 
 async def test_latency_quantile_from_the_histogram(router, session, pair) -> None:

@@ -171,6 +171,7 @@ async def test_stats_tell_errors_of_the_server_from_those_of_the_client(router, 
     good, bad = (router_stats.total(before, after, name) for name in NAMES)
     assert good.requests + bad.requests == 400
     assert good.error_ratio == 0 and bad.error_ratio == 1
+    assert good.client_error_ratio == 1 and bad.client_error_ratio == 0
     assert stable.seen > good.requests, "a refused call was tried again"
     assert candidate.seen == bad.requests, "an answered one was not"
     assert good.quantile(0.5) is not None

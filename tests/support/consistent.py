@@ -108,6 +108,14 @@ def _check(document: Json) -> Json:
     return document
 
 
+def _analysis(document: Json) -> Json:
+    if any(check["metric"] == "ClientErrorRatio" for check in document.get("checks", [])):
+        document.pop("clientErrors", None)
+    if document.get("requireProof"):
+        document.pop("noTraffic", None)
+    return document
+
+
 def _rollout(document: Json) -> Json:
     if document.get("strategy", "Immediate") != "Canary":
         document.pop("steps", None)
@@ -156,6 +164,7 @@ REPAIRS: dict[str, Callable[[Json], Json]] = {
     "ModelReference": _reference,
     "Autoscaling": _autoscaling,
     "Check": _check,
+    "Analysis": _analysis,
     "Rollout": _rollout,
     "Batching": _batching,
     "ModelDeploymentSpec": _deployment,

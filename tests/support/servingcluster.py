@@ -37,6 +37,7 @@ class Behaviour:
     exit: tuple[int, str] | None = None  # exit code and termination message
     waits: tuple[str, str] | None = None  # reason and message by which its container does not start
     error_ratio: float = 0.0
+    refused_ratio: float = 0.0  # answered with 400
     milliseconds: float = 4.0
 
 
@@ -46,6 +47,7 @@ class Counters:
 
     good: float = 0.0
     bad: float = 0.0
+    refused: float = 0.0
     buckets: dict[float, float] = field(default_factory=dict)
 
 
@@ -97,7 +99,8 @@ class FakeRouter:
             mine = self.counters.setdefault(name, Counters())
             share = requests * weight / 100
             mine.bad += share * how.error_ratio
-            mine.good += share * (1 - how.error_ratio)
+            mine.refused += share * how.refused_ratio
+            mine.good += share * (1 - how.error_ratio - how.refused_ratio)
             for bound in bounds():
                 if bound >= how.milliseconds:
                     mine.buckets[bound] = mine.buckets.get(bound, 0) + share
@@ -121,7 +124,10 @@ class FakeRouter:
             head = line.rpartition(" ")[0].replace(TEMPLATE, name)
             if 'envoy_response_code_class="5"' in head:
                 good = head.replace('="5"', '="2"')
+                refused = head.replace('="5"', '="4"')
+                code = f'envoy_cluster_upstream_rq{{envoy_response_code="400",envoy_cluster_name="{name}"}}'
                 out += [f"{head} {int(mine.bad)}", f"{good} {int(mine.good)}"]
+                out += [f"{refused} {int(mine.refused)}", f"{code} {int(mine.refused)}"]
             elif "_rq_time_bucket" in head:
                 bound = float(re.search(r'le="([^"]+)"', head)[1])  # type: ignore[index]
                 out.append(f"{head} {int(mine.buckets.get(bound, 0))}")

@@ -23,20 +23,20 @@ _INFINITY = float("inf")
 def of(candidate: CandidateStatus) -> dict[str, Scrape]:
     """The recorded counters by router pod; none when nothing that can be read is recorded."""
     if candidate.baseline_counters is not None:
-        return _from_counters(candidate.baseline_counters)
+        return from_counters(candidate.baseline_counters)
     return decode(candidate.baseline or "{}")
 
 
 def fields(scrapes: Mapping[str, Scrape], clusters: Collection[str]) -> dict[str, Any]:
     """The fields of a CandidateStatus that record these clusters' counters: the list and the string."""
-    return {"baseline_counters": _to_counters(scrapes, clusters), "baseline": encode(scrapes, clusters)}
+    return {"baseline_counters": to_counters(scrapes, clusters), "baseline": encode(scrapes, clusters)}
 
 
 NOTHING: Mapping[str, Any] = {"baseline_counters": None, "baseline": None}
 """The same fields where nothing is measured."""
 
 
-def _to_counters(scrapes: Mapping[str, Scrape], clusters: Collection[str]) -> list[RouterCounters]:
+def to_counters(scrapes: Mapping[str, Scrape], clusters: Collection[str]) -> list[RouterCounters]:
     """One entry for each pod and cluster, also without requests: the pod was there, and counts from zero."""
     none = ClusterStats()
     found = [
@@ -54,16 +54,20 @@ def _counters(pod: str, cluster: str, stats: ClusterStats) -> RouterCounters:
         service=cluster,
         requests=int(stats.requests),
         errors=int(stats.errors),
+        client_errors=None if stats.client_errors is None else int(stats.client_errors),
         latency_bounds=[bound for bound, _ in steps if bound != _INFINITY],
         latency_counts=[int(count) for _, count in steps],
     )
 
 
-def _from_counters(counters: Iterable[RouterCounters]) -> dict[str, Scrape]:
+def from_counters(counters: Iterable[RouterCounters]) -> dict[str, Scrape]:
+    """What `to_counters` recorded, by router pod."""
     pods: dict[str, dict[str, ClusterStats]] = {}
     for entry in counters:
         buckets = dict(zip([*entry.latency_bounds, _INFINITY], map(float, entry.latency_counts), strict=False))
-        pods.setdefault(entry.pod, {})[entry.service] = ClusterStats(entry.requests, entry.errors, buckets)
+        pods.setdefault(entry.pod, {})[entry.service] = ClusterStats(
+            entry.requests, entry.errors, buckets, entry.client_errors
+        )
     return {pod: Scrape(clusters, {}) for pod, clusters in pods.items()}
 
 
@@ -101,4 +105,4 @@ def decode(text: str) -> dict[str, Scrape]:
 
 
 def _decoded(requests: float, errors: float, buckets: Mapping[str, float]) -> ClusterStats:
-    return ClusterStats(requests, errors, {float(le): count for le, count in buckets.items()})
+    return ClusterStats(requests, errors, {float(le): count for le, count in buckets.items()}, client_errors=None)

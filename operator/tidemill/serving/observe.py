@@ -164,10 +164,12 @@ def router_workload(
 def router_pod(pod: Obj) -> RouterPod:
     """A pod of the router, without its statistics. A pod that is going away is not ready: nobody is sent there."""
     meta = pod["metadata"]
+    created = meta.get("creationTimestamp")
     return RouterPod(
         name=meta["name"],
         ready=is_ready(pod),
         refreshed=(meta.get("annotations") or {}).get(keys.REFRESHED_AT),
+        created=parse_time(created) if created else None,
     )
 
 

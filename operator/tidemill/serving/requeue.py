@@ -63,7 +63,8 @@ def _candidate(snapshot: Snapshot, state: State, candidate: CandidateStatus) -> 
         return [ASK_SECONDS]
     if candidate.step < 0:
         if readiness.is_ready(snapshot, state, candidate):
-            return [VISIBLE_SECONDS]
+            pause = (strategies.begins_at(snapshot, candidate) - snapshot.now).total_seconds()
+            return [max(pause, VISIBLE_SECONDS)]
         deadline = candidate.started_at + timedelta(seconds=snapshot.spec.rollout.progress_deadline_seconds)
         left = (deadline - snapshot.now).total_seconds()
         return [left + 0.1] if left > 0 else []

@@ -12,13 +12,20 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-QUERY = "filter=upstream_rq_.xx|upstream_rq_time|_grpc.grpc.|membership_healthy|version_text&text_readouts"
+CLIENT_ERRORS = (400, 415, 422)
+"""Statuses of requests that a version does not understand, while another version may."""
+QUERY = (
+    f"filter=upstream_rq_.xx|{'|'.join(f'upstream_rq_{code}' for code in CLIENT_ERRORS)}"
+    "|upstream_rq_time|_grpc.grpc.|membership_healthy|version_text&text_readouts"
+)
 """Query of /stats/prometheus that returns what `parse` reads and little else."""
 
 GRPC_SUFFIX = "_grpc"
 """A version's cluster for gRPC is called like its other one and this; no name in Kubernetes has an underscore."""
 GRPC_FAULTS = {2: "UNKNOWN", 4: "DEADLINE_EXCEEDED", 13: "INTERNAL", 14: "UNAVAILABLE", 15: "DATA_LOSS"}
 """Statuses that REST answers with 5xx: errors of the server, not of the client."""
+GRPC_CLIENT_ERRORS = {3: "INVALID_ARGUMENT", 9: "FAILED_PRECONDITION", 11: "OUT_OF_RANGE"}
+"""Statuses that REST answers with 400."""
 
 LATENCY_BUCKETS = (
     0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90, 100, 125, 150, 175,
@@ -30,6 +37,7 @@ is told from one of 5 ms."""
 
 _BOUNDS = frozenset({*map(float, LATENCY_BUCKETS), math.inf})
 _CLASSES = frozenset("12345")
+_CODES = frozenset(map(str, CLIENT_ERRORS))
 _LARGEST = 2.0**53  # counters beyond are no whole numbers any more
 _VERSION_TEXT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _GRPC_STATUS = re.compile(r"^envoy_cluster_grpc_(1?[0-9])$")
@@ -52,6 +60,8 @@ class ClusterStats:
     requests: float = 0
     errors: float = 0
     buckets: Mapping[float, float] = field(default_factory=dict)
+    client_errors: float | None = 0
+    """None: not known, because an operator that did not count them recorded the start."""
 
     def since(self, before: ClusterStats | None) -> ClusterStats:
         """What was added since `before`; all of it when a counter went back."""
@@ -59,20 +69,30 @@ class ClusterStats:
             return self
         if any(self.buckets.get(le, 0) < count for le, count in before.buckets.items()):
             return self
+        refused = _difference(self.client_errors, before.client_errors)
+        if refused is not None and refused < 0:
+            return self
         known = sorted(before.buckets.items())
-        buckets = {le: count - _count_at(known, le) for le, count in self.buckets.items()}
-        return ClusterStats(self.requests - before.requests, self.errors - before.errors, buckets)
+        buckets = {le: count - count_at(known, le) for le, count in self.buckets.items()}
+        return ClusterStats(self.requests - before.requests, self.errors - before.errors, buckets, refused)
 
     def plus(self, other: ClusterStats) -> ClusterStats:
         """The sum over two pods."""
         bounds = self.buckets.keys() | other.buckets.keys()
         buckets = {le: self.buckets.get(le, 0) + other.buckets.get(le, 0) for le in bounds}
-        return ClusterStats(self.requests + other.requests, self.errors + other.errors, buckets)
+        unknown = self.client_errors is None or other.client_errors is None
+        refused = None if unknown else (self.client_errors or 0) + (other.client_errors or 0)
+        return ClusterStats(self.requests + other.requests, self.errors + other.errors, buckets, refused)
 
     @property
     def error_ratio(self) -> float | None:
         """Share of requests that the client saw answered with 5xx; None without requests."""
         return self.errors / self.requests if self.requests else None
+
+    @property
+    def client_error_ratio(self) -> float | None:
+        """Share of requests that the version refused; None without requests, or where it is not known."""
+        return None if self.client_errors is None or not self.requests else self.client_errors / self.requests
 
     def quantile(self, q: float) -> float | None:
         """The q-quantile of the latency in milliseconds, interpolated within its bucket as `histogram_quantile` does.
@@ -95,7 +115,11 @@ class ClusterStats:
         return lower
 
 
-def _count_at(buckets: Sequence[tuple[float, float]], bound: float) -> float:
+def _difference(now: float | None, before: float | None) -> float | None:
+    return None if now is None or before is None else now - before
+
+
+def count_at(buckets: Sequence[tuple[float, float]], bound: float) -> float:
     """The cumulative count at a bound: that of the largest known bound up to it."""
     index = bisect.bisect_right(buckets, bound, key=lambda bucket: bucket[0])
     return buckets[index - 1][1] if index else 0
@@ -131,6 +155,8 @@ def parse(text: str, known: Iterable[str]) -> Scrape:
             continue
         elif name == "envoy_cluster_upstream_rq_xx":
             codes.setdefault(cluster, {})[_class(labels.get("envoy_response_code_class", ""))] = _count(value)
+        elif name == "envoy_cluster_upstream_rq" and (code := labels.get("envoy_response_code", "")) in _CODES:
+            codes.setdefault(cluster, {})[code] = _count(value)
         elif status := _GRPC_STATUS.match(name):
             codes.setdefault(cluster, {})[f"grpc {status[1]}"] = _count(value)
         elif name == "envoy_cluster_upstream_rq_time_bucket":
@@ -180,12 +206,16 @@ def _version_text(text: str) -> str:
 
 
 def _http_stats(codes: Mapping[str, float], buckets: Mapping[float, float]) -> ClusterStats:
-    return ClusterStats(sum(codes.values()), codes.get("5", 0), buckets)
+    requests = sum(count for code, count in codes.items() if code in _CLASSES)
+    return ClusterStats(requests, codes.get("5", 0), buckets, sum(codes.get(code, 0) for code in _CODES))
 
 
 def _grpc_stats(codes: Mapping[str, float], buckets: Mapping[float, float]) -> ClusterStats:
     calls = {code: count for code, count in codes.items() if code.startswith("grpc ")}
-    return ClusterStats(sum(calls.values()), sum(calls.get(f"grpc {status}", 0) for status in GRPC_FAULTS), buckets)
+    faults, refused = (
+        sum(calls.get(f"grpc {status}", 0) for status in statuses) for statuses in (GRPC_FAULTS, GRPC_CLIENT_ERRORS)
+    )
+    return ClusterStats(sum(calls.values()), faults, buckets, refused)
 
 
 def _samples(lines: Iterable[str]) -> Iterable[tuple[str, dict[str, str], str]]:

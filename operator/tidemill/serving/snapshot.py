@@ -120,6 +120,8 @@ class RouterPod:
     scrape: Scrape | None = None
     """None: not asked, or no answer."""
     error: str = ""
+    created: datetime | None = None
+    """None: not known."""
 
 
 @dataclass(frozen=True, slots=True)

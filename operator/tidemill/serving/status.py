@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tidemill.api.v1alpha1.model_deployment import CandidateStatus
 from tidemill.api.v1alpha1.rollback import FailedVersion
 from tidemill.core.conditions import Condition, format_time, merge, of, trio
 from tidemill.serving import convergence, readiness, runtime_status
@@ -167,7 +168,8 @@ def _progressing(snapshot: Snapshot, state: State) -> list[Condition]:
     if held is not None:
         return [Condition(PROGRESSING, "True", held.reason, held.message)]
     if candidate.step < 0:
-        return [Condition(PROGRESSING, "True", "Starting", _starting(snapshot, state))]
+        message = _starting(snapshot, state) + _attempt(candidate)
+        return [Condition(PROGRESSING, "True", "Starting", message)]
     waits = strategies.waits_for_promotion(snapshot, candidate)
     return [
         Condition(PROGRESSING, "True", "WaitingForPromotion" if waits else "CanaryStep", _progress(snapshot, state))
@@ -256,7 +258,7 @@ def _progress(snapshot: Snapshot, state: State) -> str:
     candidate = state.candidate
     assert candidate is not None  # noqa: S101  the caller checked
     if candidate.step < 0:
-        return f"{_starting(snapshot, state)}; {_keeps_serving(snapshot, state)}"
+        return f"{_starting(snapshot, state)}; {_keeps_serving(snapshot, state)}{_attempt(candidate)}"
     share, count = strategies.weight(snapshot, candidate), len(strategies.steps(snapshot))
     text = f"{candidate.version} gets {share} % of the requests (step {candidate.step + 1} of {count})"
     if strategies.waits_for_promotion(snapshot, candidate):
@@ -266,4 +268,9 @@ def _progress(snapshot: Snapshot, state: State) -> str:
         text += f"; last measurement {last.verdict}: {last.message}"
     workload, wanted = readiness.workload_of(snapshot, candidate), readiness.wanted_replicas(snapshot, state)
     failure = convergence.failing(workload, wanted)
-    return text + convergence.because(failure)
+    return text + _attempt(candidate) + convergence.because(failure)
+
+
+def _attempt(candidate: CandidateStatus) -> str:
+    """Which attempt it is and why, beginning with `; `; empty in the first."""
+    return f"; attempt {candidate.attempt}, because {candidate.attempt_reason}" if candidate.attempt > 1 else ""

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import (
-    AnalysisStatus,
     CandidateStatus,
     ModelDeploymentSpec,
     ModelDeploymentStatus,
     StableStatus,
 )
 from tidemill.api.v1alpha1.rollback import FailedVersion
+from tidemill.api.v1alpha1.rollout_analysis import AnalysisStatus
 from tidemill.serving.policy import rollout, target
 from tidemill.serving.router_stats import ClusterStats, Scrape
 from tidemill.serving.snapshot import (

@@ -48,8 +48,10 @@ def test_what_is_measured_is_the_same_from_either_field(lost: str) -> None:
     del stored[lost]
     found = read(stored)
     assert set(found) == {"a", "b"}, "a pod without requests was there: all that it counts later is new"
-    assert found["a"].clusters["churn"] == ClusterStats(7.0, 1.0, {0.5: 2.0, 10.0: 6.0, INF: 7.0})
-    assert router_stats.total(found, LATER, "churn") == router_stats.total(FULL, LATER, "churn")
+    refused = 0 if lost == "baseline" else None
+    assert found["a"].clusters["churn"] == ClusterStats(7.0, 1.0, {0.5: 2.0, 10.0: 6.0, INF: 7.0}, refused)
+    expected = replace(router_stats.total(FULL, LATER, "churn"), client_errors=refused)
+    assert router_stats.total(found, LATER, "churn") == expected
     assert router_stats.total(found, LATER, "churn").buckets == {0.5: 0.0, 1.0: 1.0, 10.0: 3.0, INF: 8.0}
 
 
@@ -60,10 +62,11 @@ def test_the_typed_field_says_what_its_names_promise() -> None:
         "service": "churn",
         "requests": 7,
         "errors": 1,
+        "clientErrors": 0,
         "latencyBounds": [0.5, 10.0],
         "latencyCounts": [2, 6, 7],
     }
-    none: dict[str, Any] = {"requests": 0, "errors": 0, "latencyBounds": [], "latencyCounts": []}
+    none: dict[str, Any] = {"requests": 0, "errors": 0, "clientErrors": 0, "latencyBounds": [], "latencyCounts": []}
     assert rest == [{"pod": "b", "service": "churn", **none}]
 
 
@@ -82,7 +85,7 @@ def test_the_largest_record_passes_the_schema() -> None:
     """Every bucket of the router, the largest counts, and more pods than a router has."""
     top = 2**53
     buckets = {bound: float(top - 100 + n) for n, bound in enumerate([*map(float, LATENCY_BUCKETS), INF])}
-    stats = ClusterStats(float(top), float(top), buckets)
+    stats = ClusterStats(float(top), float(top), buckets, float(top))
     scrapes = {f"churn-router-{n:03}": Scrape({"a": stats, "b": stats}, {}) for n in range(40)}
     stored = status(**baseline.fields(scrapes, ["a", "b"]))
     schema = crd.object_schema(ModelDeployment)["properties"]["status"]["properties"]["candidate"]

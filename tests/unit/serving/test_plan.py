@@ -28,6 +28,7 @@ from tidemill.serving.builders import router as router_builder
 from tidemill.serving.snapshot import PodFailure, Snapshot
 
 V1, V2 = workload(1).name, workload(2).name
+UNMEASURED = {**CANARY, "analysis": {"clientErrors": "Ignore"}}
 TWO = {"versions": (version(1), version(2)), "workloads": (workload(1), workload(2))}
 
 
@@ -286,6 +287,16 @@ def test_suspend_changes_nothing() -> None:
     assert condition(found, "Ready")["reason"] == "Suspended"
 
 
+@pytest.mark.parametrize("step", [-1, 0])
+def test_a_second_attempt_says_why(step: int) -> None:
+    second = candidate(2, step, started=5, step_started=None if step < 0 else 5, attempt=2, attempt_reason="it erred")
+    found = plan.plan(snapshot({"rollout": CANARY}, {"stable": stable(1), "candidate": second}, **TWO))
+    for kind in ("Progressing", "Ready"):
+        assert condition(found, kind)["message"].endswith("; attempt 2, because it erred")
+    assert weights(found) == ({V1: 100} if step < 0 else {V1: 90, V2: 10})
+    assert found.status["candidate"]["attempt"] == 2
+
+
 def test_a_version_that_was_rolled_back_needs_a_human() -> None:
     pin = {"model": {"pipeline": "churn", "number": 2}}
     found = plan.plan(settled(snapshot(pin, {"stable": stable(1), "failed_versions": [failed(2, pin)]}, **TWO)))
@@ -350,9 +361,16 @@ def test_reasons_are_documented_words() -> None:
 @pytest.mark.parametrize(
     ("found", "want"),
     [
-        (canary_in_step(0), 15.0),  # health of the candidate
         (
-            snapshot({"rollout": CANARY}, {"stable": stable(1), "candidate": candidate(2, 0, step_started=55)}, **TWO),
+            snapshot(
+                {"rollout": UNMEASURED}, {"stable": stable(1), "candidate": candidate(2, 0, step_started=5)}, **TWO
+            ),
+            15.0,
+        ),
+        (
+            snapshot(
+                {"rollout": UNMEASURED}, {"stable": stable(1), "candidate": candidate(2, 0, step_started=55)}, **TWO
+            ),
             5.0,
         ),
         (

@@ -12,12 +12,14 @@ from tidemill.serving.snapshot import Snapshot
 from tidemill.serving.state import State
 
 ONE_STEP = {"strategy": "Canary", "steps": [{"weight": 10, "durationSeconds": 60}]}
+UNMEASURED = {**ONE_STEP, "analysis": {"clientErrors": "Ignore"}}
 ANALYSED = {**ONE_STEP, "analysis": ANALYSIS}
 
 
 def look(rollout: dict[str, Any], **fields: Any) -> float | None:
     """Seconds until the next look at a candidate beside version 1."""
-    versions, pods = (version(1), version(2)), (workload(1), workload(2, ready=0 if fields["step"] < 0 else 1))
+    ready = fields.pop("ready", 0 if fields["step"] < 0 else 1)
+    versions, pods = (version(1), version(2)), (workload(1), workload(2, ready=ready))
     status = {"stable": stable(1), "candidate": candidate(2, **fields)}
     found: Snapshot = snapshot({"rollout": rollout}, status, versions=versions, workloads=pods)
     return min(requeue._candidate(found, State.of(found.status), found.status.candidate), default=None)  # type: ignore[arg-type]
@@ -25,9 +27,18 @@ def look(rollout: dict[str, Any], **fields: Any) -> float | None:
 
 CASES = {
     "pods that start, a second before their deadline": (look(CANARY, step=-1, started=599), pytest.approx(1.1)),
+    "a second attempt waits": (
+        look(ONE_STEP, step=-1, started=20, attempt=2, attempt_reason="errors", ready=1),
+        40.0,
+    ),
+    "a second attempt may begin": (
+        look(ONE_STEP, step=-1, started=60, attempt=2, attempt_reason="errors", ready=1),
+        requeue.VISIBLE_SECONDS,
+    ),
     "pods that start, at their deadline": (look(CANARY, step=-1, started=600), None),
-    "a step that ends in five seconds": (look(ONE_STEP, step=0, step_started=55), 5.0),
-    "a step that has just ended": (look(ONE_STEP, step=0, step_started=60), requeue.HEALTH_SECONDS),
+    "a step that ends in five seconds": (look(UNMEASURED, step=0, step_started=55), 5.0),
+    "a step that has just ended": (look(UNMEASURED, step=0, step_started=60), requeue.HEALTH_SECONDS),
+    "a step without an analysis is measured, too": (look(ONE_STEP, step=0, step_started=2), 13.0),
     "a measurement in three seconds": (
         look(ANALYSED, step=0, step_started=30, last_analysis=measured("Successful", time=12)),
         3.0,

@@ -25,8 +25,10 @@ from tests.unit.serving.make import (
     workload,
 )
 
+from tidemill.api.v1alpha1.rollout_analysis import Comparison, LimitEvidence
 from tidemill.serving import baseline
-from tidemill.serving.policy import rollout, target
+from tidemill.serving.policy import rollout, strategies, target
+from tidemill.serving.router_stats import Scrape
 from tidemill.serving.snapshot import PodFailure, version_child
 
 ANALYSED = {**CANARY, "analysis": ANALYSIS}
@@ -45,6 +47,27 @@ def in_step(step: int, since: float, **changes):
 BAD = measurement(stable=(1, stats(500)), candidate=(2, stats(100, 50)))
 GOOD = measurement(stable=(1, stats(500)), candidate=(2, stats(100)))
 FEW = measurement(stable=(1, stats(500)), candidate=(2, stats(10)))
+
+REFUSED = measurement(stable=(1, stats(500)), candidate=(2, replace(stats(100), client_errors=100)))
+REFUSING = {
+    "comparison": Comparison(
+        time=ago(15),
+        counters=baseline.to_counters(
+            {"p": Scrape({}, {})}, [version_child("churn", version(number)) for number in (1, 2)]
+        ),
+        limits=[
+            LimitEvidence(
+                metric="ClientErrorRatio",
+                max_ratio_to_stable=2,
+                requests=100,
+                events=100,
+                stable_requests=500,
+                exceeded=[4.0] * 20,
+            )
+        ],
+    )
+}
+"""Evidence that one more look completes."""
 
 CASES = {
     "the first version starts": (snapshot(versions=(version(1),)), (None, 1, -1), ["RolloutStarted"]),
@@ -240,6 +263,66 @@ CASES = {
         (1, None, None),
         ["RolledBack"],
     ),
+    "without an analysis, refused requests stop a candidate before its step ends": (
+        canary(status=in_step(0, 60, **REFUSING), measurement=REFUSED),
+        (1, 2, -1),
+        ["RolloutRetried"],
+    ),
+    "without an analysis, refused requests are not looked at earlier than in an interval": (
+        canary(status=in_step(0, 14, **REFUSING), measurement=replace(REFUSED, start=ago(14))),
+        (1, 2, 0),
+        [],
+    ),
+    "without an analysis, unreadable stats hold no step": (
+        canary(status=in_step(0, 60, **REFUSING), measurement=replace(REFUSED, missing=("router-0",))),
+        (1, 2, 1),
+        ["AnalysisError", "CanaryStep"],
+    ),
+    "refused requests may be ignored": (
+        canary(
+            rollout={**CANARY, "analysis": {"clientErrors": "Ignore"}},
+            status=in_step(0, 60, **REFUSING),
+            measurement=REFUSED,
+        ),
+        (1, 2, 1),
+        ["CanaryStep"],
+    ),
+    "the second attempt waits": (
+        canary(status={"stable": stable(1), "candidate": candidate(2, started=59, attempt=2, attempt_reason="errors")}),
+        (1, 2, -1),
+        [],
+    ),
+    "the second attempt begins": (
+        canary(status={"stable": stable(1), "candidate": candidate(2, started=60, attempt=2, attempt_reason="errors")}),
+        (1, 2, 0),
+        ["CanaryStep"],
+    ),
+    "the second attempt is aborted": (
+        canary(
+            status={"stable": stable(1), "candidate": candidate(2, started=5, attempt=2, attempt_reason="errors")},
+            annotations={"tidemill.io/abort": "a"},
+        ),
+        (1, None, None),
+        ["RolledBack"],
+    ),
+    "a version that is stopped a second time is remembered": (
+        canary(
+            rollout=ANALYSED,
+            status=in_step(0, 30, attempt=2, attempt_reason="errors", **REFUSING),
+            measurement=REFUSED,
+        ),
+        (1, None, None),
+        ["RolledBack"],
+    ),
+    "a comparison and a limit at once: it is not tried again": (
+        canary(
+            rollout=ANALYSED,
+            status=in_step(0, 30, failures=1, last_analysis=measured("Failed"), **REFUSING),
+            measurement=measurement(stable=(1, stats(500)), candidate=(2, replace(stats(100, 50), client_errors=50))),
+        ),
+        (1, None, None),
+        ["RolledBack"],
+    ),
     "analysis: not due": (
         canary(rollout=ANALYSED, status=in_step(0, 14), measurement=replace(BAD, start=ago(14))),
         (1, 2, 0),
@@ -327,6 +410,48 @@ def test_every_decision_is_settled(name: str) -> None:
     state, _ = decide(found)
     again = rollout.decide(found, state, target.choose(found, state))
     assert again.state == state and not again.events
+
+
+def test_a_version_that_a_comparison_stops_begins_again_with_nothing_counted() -> None:
+    found = canary(rollout=ANALYSED, status=in_step(0, 30, failures=1, **REFUSING), measurement=REFUSED)
+    state, _ = decide(found)
+    second = state.candidate
+    assert second is not None and not state.failed and state.stable == stable(1)
+    assert (second.version, second.step, second.weight, second.attempt) == ("churn-2", -1, 0, 2)
+    assert second.started_at == NOW and second.step_started_at is None
+    assert (second.comparison, second.last_analysis, second.failures, second.baseline_counters) == (None, None, 0, None)
+    assert second.attempt_reason is not None and second.attempt_reason.startswith("ClientErrorRatio is more than 2 ×")
+    (event,) = events(found)
+    assert "churn-2 was stopped and is tried once more after a pause (ClientErrorRatio" in event
+    assert event.endswith("; churn-1 gets all requests")
+
+
+def test_a_version_that_fails_twice_is_remembered_with_both_reasons() -> None:
+    status = in_step(0, 30, attempt=2, attempt_reason="ErrorRatio was higher", **REFUSING)
+    state, _ = decide(canary(rollout=ANALYSED, status=status, measurement=REFUSED))
+    (record,) = state.failed
+    assert (record.version, record.reason) == ("churn-2", "AnalysisFailed")
+    assert record.message.startswith("ClientErrorRatio is more than 2 ×")
+    assert record.message.endswith("; the attempt before: ErrorRatio was higher")
+
+
+def test_a_deadline_shorter_than_the_pause_does_not_end_the_second_attempt() -> None:
+    waiting = {"stable": stable(1), "candidate": candidate(2, started=9, attempt=2, attempt_reason="errors")}
+    state, _ = decide(canary(rollout={**CANARY, "progressDeadlineSeconds": 10}, status=waiting))
+    assert brief(state) == (1, 2, 0)
+    assert strategies.PAUSE_SECONDS == 60
+
+
+def test_the_requests_of_a_step_are_counted_when_the_next_begins() -> None:
+    """Between two measurements: a step may end at any time."""
+    last = measured("Successful", time=5)
+    status = in_step(0, 60, successes=1, last_analysis=last, **REFUSING)
+    state, reasons = decide(canary(rollout=ANALYSED, status=status, measurement=replace(GOOD, start=ago(5))))
+    assert reasons == ["CanaryStep"]
+    assert state.candidate is not None and state.candidate.comparison is not None
+    (entry,) = state.candidate.comparison.limits
+    assert (entry.requests, entry.events, entry.stable_requests) == (200, 100, 1000)
+    assert state.candidate.comparison.time == NOW
 
 
 def test_a_step_starts_with_a_clean_count() -> None:
@@ -424,13 +549,15 @@ def test_a_candidate_that_gets_no_requests_yet_is_not_judged() -> None:
     assert state.candidate.last_analysis is None
 
 
-def test_a_ratio_is_one_to_the_stable_version() -> None:
+def test_a_ratio_is_one_to_the_stable_version_since_the_rollout_began() -> None:
     check = {"metric": "ErrorRatio", "maxRatioToStable": 2}
     wanted = {**CANARY, "analysis": {**ANALYSIS, "checks": [check]}}
-    state, _ = decide(canary(rollout=wanted, status=in_step(0, 16), measurement=GOOD))
-    assert state.candidate is not None
-    assert state.candidate.last_analysis is not None
-    assert state.candidate.last_analysis.verdict == "Successful"
+    verdicts = []
+    for known in ({}, REFUSING):
+        state, _ = decide(canary(rollout=wanted, status=in_step(0, 16, **known), measurement=GOOD))
+        assert state.candidate is not None and state.candidate.last_analysis is not None
+        verdicts.append(state.candidate.last_analysis.verdict)
+    assert verdicts == ["Inconclusive", "Successful"], "counting begins with the first look"
 
 
 def test_sentences_name_who_goes_and_who_serves() -> None:

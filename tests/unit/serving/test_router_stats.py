@@ -1,6 +1,7 @@
 """Statistics of the router, from text that the real Envoy wrote."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,40 @@ def test_quantile_interpolates(buckets, q, want) -> None:
     assert got == (None if want is None else pytest.approx(want))
 
 
+def test_refused_requests_are_those_of_three_statuses_and_of_three_of_grpc() -> None:
+    lines = [
+        'envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="a"} 10',
+        'envoy_cluster_upstream_rq_xx{envoy_response_code_class="4",envoy_cluster_name="a"} 9',
+        *(
+            f'envoy_cluster_upstream_rq{{envoy_response_code="{code}",envoy_cluster_name="a"}} {count}'
+            for code, count in {200: 10, 400: 1, 404: 2, 413: 1, 415: 2, 422: 3}.items()
+        ),
+        'envoy_cluster_upstream_rq{envoy_response_code="400",envoy_cluster_name="a_grpc"} 50',
+        *(
+            f'envoy_cluster_grpc_{status}{{envoy_cluster_name="a_grpc"}} {count}'
+            for status, count in {0: 20, 3: 4, 5: 1, 8: 1, 9: 5, 11: 6, 13: 1}.items()
+        ),
+    ]
+    found = router_stats.parse("\n".join(lines), ["a"]).clusters["a"]
+    assert (found.requests, found.errors, found.client_errors) == (19 + 38, 1, 6 + 15)
+    assert found.client_error_ratio == 21 / 57
+
+
+def test_the_query_asks_for_every_status_that_counts() -> None:
+    pattern = re.compile(router_stats.QUERY.removeprefix("filter=").removesuffix("&text_readouts"))
+    names = ["upstream_rq_4xx", *(f"upstream_rq_{code}" for code in router_stats.CLIENT_ERRORS), "upstream_rq_time"]
+    assert all(pattern.search(f"cluster.churn-1-aaaa.{name}") for name in names)
+    assert not pattern.search("cluster.churn-1-aaaa.upstream_rq_404")
+
+
+def test_refused_requests_that_nobody_counted_at_the_start_are_not_known_at_the_end() -> None:
+    now, before = ClusterStats(10, 1, {}, 7), ClusterStats(4, 1, {}, None)
+    assert now.since(before) == ClusterStats(6, 0, {}, None)
+    assert now.since(before).plus(now).client_errors is None and now.since(before).client_error_ratio is None
+    assert now.since(ClusterStats(4, 1, {}, 3)) == ClusterStats(6, 0, {}, 4)
+    assert ClusterStats(10, 1, {}, 2).since(ClusterStats(4, 1, {}, 3)) == ClusterStats(10, 1, {}, 2), "restarted"
+
+
 def test_calls_of_grpc_count_by_their_status_among_the_stats_of_their_version() -> None:
     lines = [
         'envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="a"} 10',
@@ -97,6 +132,7 @@ HOSTILE = {
     "infinite": ('envoy_cluster_membership_healthy{envoy_cluster_name="a"} 1e999', "not a count"),
     "negative": ('envoy_cluster_grpc_0{envoy_cluster_name="a_grpc"} -1', "not a count"),
     "beyond whole numbers": ('envoy_cluster_grpc_0{envoy_cluster_name="a_grpc"} 1e16', "not a count"),
+    "refused": ('envoy_cluster_upstream_rq{envoy_response_code="400",envoy_cluster_name="a"} NaN', "not a count"),
     "no number": ('envoy_cluster_grpc_0{envoy_cluster_name="a_grpc"} ...', "not a count"),
     "a bucket of its own": ('envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a",le="0.123"} 1', "bucket"),
     "a bucket that is no number": ('envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="a",le="x"} 1', "bucket"),

@@ -27,6 +27,7 @@ from tidemill.api.base import (
 )
 from tidemill.api.v1alpha1.model_server import RouterSettings, Server
 from tidemill.api.v1alpha1.rollback import EarlierVersion, FailedVersion, RollbackWindow
+from tidemill.api.v1alpha1.rollout_analysis import Analysis, AnalysisStatus, Comparison
 from tidemill.api.v1alpha1.router_counters import RouterCounters
 
 
@@ -83,49 +84,6 @@ class Step(Model):
     value."""
 
 
-class Check(Model):
-    """One check of the candidate, computed from the statistics of the router.
-
-    At least one of max and maxRatioToStable must be set.
-    """
-
-    model_config = {
-        "json_schema_extra": rules(
-            rule(
-                "has(self.max) || has(self.maxRatioToStable)",
-                "check: at least one of max and maxRatioToStable must be set",
-            )
-        )
-    }
-
-    metric: Literal["ErrorRatio", "LatencyP50Milliseconds", "LatencyP95Milliseconds", "LatencyP99Milliseconds"]
-    """Metric that is checked. ErrorRatio: share of requests that were answered with a 5xx status or the gRPC status of
-    a server error, from 0 to 1. LatencyP50Milliseconds, LatencyP95Milliseconds, LatencyP99Milliseconds: 50th, 95th or
-    99th percentile of the response time in milliseconds."""
-    max: Annotated[float | None, Field(ge=0)] = None
-    """Maximum value with which the check passes. If not set, there is no absolute limit."""
-    max_ratio_to_stable: Annotated[float | None, Field(gt=0)] = None
-    """Maximum ratio of the candidate's value to the stable version's value in the same interval with which the check
-    passes. For example, 1.2 allows a value that is 20 % higher. If not set, the versions are not compared."""
-
-
-class Analysis(Model):
-    """Automatic analysis of a candidate."""
-
-    interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 15
-    """Time in seconds between two measurements."""
-    min_requests: Annotated[int, Field(ge=1, le=1_000_000_000)] = 50
-    """Minimum number of requests that the candidate must have answered for a measurement to count. With fewer requests
-    the measurement is Inconclusive and continues in the next interval."""
-    no_traffic: Literal["Wait", "Proceed"] = "Wait"
-    """What happens at the end of a step in which the candidate answered too few requests for any measurement. Wait: the
-    step continues until there are enough requests. Proceed: the rollout continues without a measurement."""
-    failure_limit: Annotated[int, Field(ge=1, le=100)] = 2
-    """Number of failed measurements within one step after which the candidate is rolled back."""
-    checks: Annotated[list[Check], Field(min_length=1, max_length=10, json_schema_extra=ATOMIC)]
-    """Checks that are made in each measurement. The measurement succeeds if all of them pass."""
-
-
 class Rollout(Model):
     """How a new version replaces the stable version."""
 
@@ -159,7 +117,7 @@ class Rollout(Model):
     After the last step the candidate becomes the stable version and receives all requests."""
     analysis: Analysis | None = None
     """Automatic analysis of the candidate during a canary rollout. If not set, a step ends after its duration, and only
-    a candidate whose pods are not ready is rolled back."""
+    a candidate whose pods are not ready, or that refuses requests that the stable version takes, is rolled back."""
     signature_changes: Literal["Hold", "Allow"] = "Hold"
     """What happens if a new version requires other columns than the stable version, or takes or returns other types of
     values. Hold: it gets no requests until the annotation tidemill.io/promote names it; then it is rolled out from the
@@ -234,39 +192,6 @@ class StableStatus(Model):
     prediction for a row depends on the other rows of a batch."""
 
 
-class CheckResult(Model):
-    """Result of one check of a measurement."""
-
-    metric: str
-    """Metric that was checked."""
-    verdict: Literal["Successful", "Failed", "Inconclusive", "Error"]
-    """Result of the check: Successful, Failed, Inconclusive (too few requests) or Error."""
-    value: float | None = None
-    """Value of the candidate. Milliseconds for a latency, a share from 0 to 1 for ErrorRatio."""
-    stable_value: float | None = None
-    """Value of the stable version in the same interval. Set only for a check with maxRatioToStable."""
-    limit: float | None = None
-    """Maximum value with which the candidate passed."""
-
-
-class AnalysisStatus(Model):
-    """The last measurement of a candidate."""
-
-    time: Time
-    """Time when the measurement was made."""
-    since: Time
-    """Start of the measured interval. An interval with too few requests is extended until there are enough."""
-    verdict: Literal["Successful", "Failed", "Inconclusive", "Error"]
-    """Result of the measurement. Successful: all checks passed. Failed: a check failed. Inconclusive: there were too
-    few requests. Error: the statistics of the router could not be read."""
-    requests: int = 0
-    """Number of requests that the candidate answered in the interval."""
-    message: str
-    """Explanation of the verdict."""
-    checks: Annotated[list[CheckResult], Field(json_schema_extra=ATOMIC)] = []
-    """Result of each check."""
-
-
 class CandidateStatus(Model):
     """The version that is being rolled out."""
 
@@ -304,6 +229,13 @@ class CandidateStatus(Model):
     """Number of successful measurements in the current step."""
     last_analysis: AnalysisStatus | None = None
     """The last measurement in the current step."""
+    comparison: Comparison | None = None
+    """What the requests of all steps say about the limits of the analysis. Not set if nothing is compared."""
+    attempt: Annotated[int, Field(ge=1)] = 1
+    """Number of this rollout of the version. A version that is stopped by a comparison with the stable version alone is
+    rolled out a second time before it is recorded as failed."""
+    attempt_reason: str | None = None
+    """Why the attempt before this one was stopped. Not set in the first attempt."""
     baseline_counters: Annotated[list[RouterCounters] | None, Field(max_length=32, json_schema_extra=ATOMIC)] = None
     """Counters of the router at the start of the current measurement, for each router pod and version. The operator
     continues the measurement from here after a restart. Not set if nothing is measured."""

@@ -18,6 +18,9 @@ class RouterCounters(Model):
     """Number of requests that the version answered."""
     errors: Annotated[int, Field(ge=0)] = 0
     """Number of requests that were answered with a 5xx status or the gRPC status of a server error."""
+    client_errors: Annotated[int | None, Field(ge=0)] = None
+    """Number of requests that the version refused: status 400, 415 or 422, or gRPC status 3, 9 or 11. Not set in
+    counters that an older operator recorded."""
     latency_bounds: Annotated[list[Annotated[float, Field(ge=0)]], Field(max_length=64, json_schema_extra=ATOMIC)] = []
     """Histogram of the response times: upper bounds of the buckets in milliseconds, increasing. Bounds that add no
     requests are left out."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
 from tidemill.core.plan import Event
 from tidemill.serving import readiness
+from tidemill.serving.policy import measurements
 from tidemill.serving.snapshot import Snapshot
 from tidemill.serving.state import State, Target, Transition
 
@@ -38,13 +39,7 @@ def hold(snapshot: Snapshot, state: State, candidate: CandidateStatus, found: re
     """Instead of a rollback: a candidate that lost its pods to the cluster gets no more requests and begins anew."""
     if candidate.step < 0:
         return None
-    anew = CandidateStatus(
-        version=candidate.version,
-        digest=candidate.digest,
-        started_at=snapshot.now,
-        refused_since=snapshot.now,
-        signature_accepted=candidate.signature_accepted,
-    )
+    anew = measurements.restarted(candidate, snapshot.now, refused_since=snapshot.now)
     message = f"{found.message}; it gets no requests until its pods are ready, and then begins with the first step"
     event = Event("Warning", readiness.PODS_REFUSED, message, "ShiftTraffic")
     return Transition(replace(state, candidate=anew), (event,))

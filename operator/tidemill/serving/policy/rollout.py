@@ -13,17 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
 from tidemill.api.v1alpha1.rollback import FailedVersion
 from tidemill.core import labels as keys
 from tidemill.core.plan import Event
 from tidemill.core.request_annotations import new_value
-from tidemill.serving import baseline, readiness
+from tidemill.serving import readiness
 from tidemill.serving import state as states
 from tidemill.serving.policy import (
-    analysis,
+    measurements,
     pickles,
     refusals,
     rollback_marks,
@@ -31,7 +30,7 @@ from tidemill.serving.policy import (
     signature,
     strategies,
 )
-from tidemill.serving.snapshot import RollbackRequest, Snapshot, version_child
+from tidemill.serving.snapshot import RollbackRequest, Snapshot
 from tidemill.serving.state import State, Target, Transition, is_version
 
 Policy = Callable[[Snapshot, State, Target], Transition | None]
@@ -210,48 +209,26 @@ def go_back(snapshot: Snapshot, state: State, target: Target) -> Transition | No
 
 
 def analyse(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
-    """Judges the candidate once an interval; too many failures in one step roll it back."""
+    """Judges the candidate once an interval; what a comparison shows, or too many failures in one step, stop it."""
     del target
-    candidate, wanted, measurement = state.candidate, strategies.analysis(snapshot), snapshot.measurement
-    if candidate is None or candidate.step < 0 or wanted is None or measurement is None:
-        return None
-    last = candidate.last_analysis
-    looked = last.time if last else candidate.step_started_at or measurement.start
-    if snapshot.now - max(looked, measurement.start) < timedelta(seconds=wanted.interval_seconds):
-        return None
-    workload = readiness.workload_of(snapshot, candidate)
-    stable = readiness.workload_of(snapshot, state.stable)
-    if workload is None:
-        return None
-    result = analysis.judge(
-        wanted,
-        measurement,
-        version_child(snapshot.name, stable.version) if stable else None,
-        version_child(snapshot.name, workload.version),
-        snapshot.now,
-    )
-    failures = candidate.failures + (result.verdict == "Failed")
-    successes = candidate.successes + (result.verdict == "Successful")
-    begins_anew = result.verdict in ("Successful", "Failed")
-    judged = candidate.model_copy(
-        update={
-            "last_analysis": result,
-            "failures": failures,
-            "successes": successes,
-            **baseline.fields(measurement.after if begins_anew else measurement.before, _clusters(snapshot, state)),
-        }
-    )
-    after = replace(state, candidate=judged)
-    if result.verdict == "Error" and (last is None or last.verdict != "Error"):
-        message = f"measurement of {candidate.version}: {result.message}"
-        return Transition(after, (Event("Warning", "AnalysisError", message, "Analyse"),))
-    if result.verdict != "Failed":
-        return Transition(after)
-    message = f"measurement {failures} of {wanted.failure_limit} failed for {candidate.version}: {result.message}"
-    event = Event("Warning", "AnalysisFailed", message, "Analyse")
-    if failures < wanted.failure_limit:
-        return Transition(after, (event,))
-    return _rolled_back(snapshot, after, rollback_marks.ANALYSIS_FAILED, result.message)
+    look = measurements.look(snapshot, state)
+    if look is None or look.stop is None:
+        return None if look is None else Transition(look.state, look.events)
+    candidate, why = look.state.candidate, look.stop
+    assert candidate is not None  # noqa: S101  it was looked at
+    if look.by_comparison and candidate.attempt == 1:
+        return _tried_again(snapshot, look.state, candidate, why)
+    before = f"; the attempt before: {candidate.attempt_reason}" if candidate.attempt_reason else ""
+    return _rolled_back(snapshot, look.state, rollback_marks.ANALYSIS_FAILED, f"{why}{before}")
+
+
+def _tried_again(snapshot: Snapshot, state: State, candidate: CandidateStatus, why: str) -> Transition:
+    """Chance stops a good version now and then: it begins once more, with nothing counted, before it counts as bad."""
+    second = measurements.restarted(candidate, snapshot.now, attempt=candidate.attempt + 1, attempt_reason=why[:1024])
+    stays = f"; {state.stable.version} gets all requests" if state.stable else ""
+    message = f"{candidate.version} was stopped and is tried once more after a pause ({why}){stays}"
+    event = Event("Warning", "RolloutRetried", message, "ShiftTraffic")
+    return Transition(replace(state, candidate=second), (event,))
 
 
 def promote_by_hand(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
@@ -277,6 +254,8 @@ def begin(snapshot: Snapshot, state: State, target: Target) -> Transition | None
     del target
     candidate = state.candidate
     if candidate is None or candidate.step >= 0 or not readiness.is_ready(snapshot, state, candidate):
+        return None
+    if snapshot.now < strategies.begins_at(snapshot, candidate):
         return None
     if state.stable is None:
         return _promoted(snapshot, state, "as the first version")
@@ -319,12 +298,6 @@ CHAIN: tuple[Policy, ...] = (
 )
 
 
-def _clusters(snapshot: Snapshot, state: State) -> list[str]:
-    """The router's names of the two versions that an analysis compares."""
-    workloads = (readiness.workload_of(snapshot, record) for record in (state.stable, state.candidate))
-    return [version_child(snapshot.name, workload.version) for workload in workloads if workload is not None]
-
-
 def _next_step(snapshot: Snapshot, state: State, why: str) -> Transition:
     candidate = state.candidate
     assert candidate is not None  # noqa: S101  callers checked
@@ -341,14 +314,7 @@ def _next_step(snapshot: Snapshot, state: State, why: str) -> Transition:
             "weight": weight,
             "step_started_at": snapshot.now,
             "held_since": None,
-            "failures": 0,
-            "successes": 0,
-            "last_analysis": None,
-            **(
-                baseline.fields(snapshot.router.scrapes, _clusters(snapshot, state))
-                if strategies.analysis(snapshot)
-                else baseline.NOTHING
-            ),
+            **measurements.begun(snapshot, state, candidate),
         }
     )
     message = f"{candidate.version} gets {weight} % of the requests (step {index + 1} of {len(planned)}): {why}"

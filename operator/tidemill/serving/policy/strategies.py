@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from tidemill.api.v1alpha1.model_deployment import Analysis, CandidateStatus, Rollout
+from tidemill.api.v1alpha1.model_deployment import CandidateStatus, Rollout
+from tidemill.api.v1alpha1.rollout_analysis import Analysis
 from tidemill.serving import readiness
 from tidemill.serving.snapshot import Snapshot
 from tidemill.serving.state import State
+
+PAUSE_SECONDS = 60.0
+"""How long a version that a comparison stopped gets no requests before its second attempt: bursts of errors end."""
 
 
 class Step(NamedTuple):
@@ -47,10 +51,20 @@ def step_is_over(snapshot: Snapshot, state: State, candidate: CandidateStatus) -
     return analysis_agrees(snapshot, candidate) and readiness.is_ready(snapshot, state, candidate)
 
 
+IMPLIED = Analysis(no_traffic="Proceed")
+"""What is measured in steps where spec asks for nothing: no step waits for it."""
+
+
+def measured(rollout: Rollout) -> Analysis | None:
+    """The analysis of a rollout in steps; None where it has no check and ignores refused requests."""
+    wanted = rollout.analysis or IMPLIED
+    return wanted if wanted.checks or wanted.client_errors == "Compare" else None
+
+
 STRATEGIES: Mapping[str, Strategy] = {
     "Canary": Strategy(
         steps=lambda rollout: [Step(s.weight, s.duration_seconds) for s in rollout.steps],
-        analysis=lambda rollout: rollout.analysis,
+        analysis=measured,
         is_complete=step_is_over,
     ),
     "Immediate": Strategy(
@@ -106,10 +120,18 @@ def waits_for_promotion(snapshot: Snapshot, candidate: CandidateStatus) -> bool:
     return step is not None and step.duration_seconds is None
 
 
+def begins_at(snapshot: Snapshot, candidate: CandidateStatus) -> datetime:
+    """When a candidate whose pods are ready may get requests: a second attempt after a pause, the first at once."""
+    if candidate.attempt == 1:
+        return candidate.started_at
+    pause = min(PAUSE_SECONDS, snapshot.spec.rollout.progress_deadline_seconds / 2)
+    return candidate.started_at + timedelta(seconds=pause)
+
+
 def analysis_agrees(snapshot: Snapshot, candidate: CandidateStatus) -> bool:
     """Whether the measurements of the present step allow the next one; true where nothing is measured."""
     wanted = analysis(snapshot)
-    if wanted is None:
+    if wanted is None or wanted is IMPLIED:
         return True
     last = candidate.last_analysis
     if last is None or last.verdict in ("Failed", "Error"):
