@@ -16,6 +16,8 @@ from tidemill_contracts.digests import canonical_json, sha256
 
 SIGNATURE_PATH = "/signature"  # of the server's admin port
 
+MOST_INPUTS, MOST_OUTPUTS = 2000, 100
+"""Columns of a signature that a record or an answer may have."""
 MOST_NAMED = 8
 """Columns of one sort that a sentence names."""
 _LONGEST_NAME = 60

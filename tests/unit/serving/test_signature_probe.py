@@ -11,9 +11,9 @@ from tidemill.kube.scraper import Answer, Limits
 from tidemill.serving import observe, signature_probe
 from tidemill.serving.builders import server
 from tidemill.serving.requeue import ASK_SECONDS
-from tidemill_contracts.artifact import Signature
+from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_contracts.runtimes import PARITY_CHECK
-from tidemill_contracts.signatures import ServedSignature
+from tidemill_contracts.signatures import MOST_INPUTS, ServedSignature
 from tidemill_contracts.signatures import digest as digest_of
 
 Parse = Callable[[bytearray], Any]
@@ -127,6 +127,18 @@ async def test_what_no_server_of_this_version_says_is_not_believed() -> None:
     world = Two()
     world.says(2, SAME, of=1)
     assert (await world.known())[2] is None, "it speaks of another version"
+
+
+async def test_what_is_kept_of_an_answer_is_small_and_bounded() -> None:
+    world = Two()
+    columns = tuple(ColumnSpec(name=f"feature_{n}", datatype="FP64", categories=("a",) * 5) for n in range(MOST_INPUTS))
+    world.says(2, Signature(inputs=columns, outputs=()))
+    assert len((await world.known())[2].inputs) == MOST_INPUTS  # type: ignore[union-attr]
+    known = world.reconciler._signature_probe._answers._memory.get(KEY, UID) or {}
+    assert 0 < sum(len(said) for said, _ in known.values() if said is not None) < 1 << 15
+    more = Two()
+    more.says(2, Signature(inputs=(*columns, columns[0]), outputs=()))
+    assert (await more.known())[2] is None
 
 
 async def test_pods_that_contradict_each_other_have_said_nothing() -> None:

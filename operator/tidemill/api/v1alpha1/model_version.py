@@ -26,6 +26,7 @@ from tidemill.api.base import (
 )
 from tidemill_contracts import schemes
 from tidemill_contracts.formats import FORMATS
+from tidemill_contracts.signatures import MOST_INPUTS, MOST_OUTPUTS
 from tidemill_contracts.storage import URI_LIMIT
 
 _FORMATS = [
@@ -52,9 +53,9 @@ class ModelColumn(Model):
 class ModelSignature(Model):
     """Inputs and outputs of the model."""
 
-    inputs: Annotated[list[ModelColumn], Field(max_length=2000, json_schema_extra=ATOMIC)]
+    inputs: Annotated[list[ModelColumn], Field(max_length=MOST_INPUTS, json_schema_extra=ATOMIC)]
     """Inputs of the model, in order."""
-    outputs: Annotated[list[ModelColumn], Field(max_length=100, json_schema_extra=ATOMIC)]
+    outputs: Annotated[list[ModelColumn], Field(max_length=MOST_OUTPUTS, json_schema_extra=ATOMIC)]
     """Outputs of the model, in order."""
 
 

@@ -20,13 +20,14 @@ from tidemill_contracts.artifact import DATATYPES, ColumnSpec
 from tidemill_contracts.counts import counted
 from tidemill_contracts.digests import digest_hex
 from tidemill_contracts.formats import FORMATS, pickles
+from tidemill_contracts.signatures import MOST_INPUTS, MOST_OUTPUTS
 from tidemill_contracts.storage import parse_uri
 from tidemill_contracts.training import NAME_LIMIT, REVISION_LIMIT, TrainingResult, is_name, is_revision
 
 REASON = "ResultRefused"
 WHOLE_LIMIT = 2**53
 """The largest whole number that every reader of JSON takes as it is."""
-_COLUMNS = {"inputs": 2000, "outputs": 100}
+_COLUMNS = {"inputs": MOST_INPUTS, "outputs": MOST_OUTPUTS}
 _REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 
 _BEGIN = "the run's report was refused: "
