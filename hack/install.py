@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 import time
@@ -35,7 +36,7 @@ DEFAULT_OVERLAY = ROOT / "manifests" / "overlays" / "cluster-wide"
 PLURALS = ("trainingpipelines", "trainingruns", "modelversions", "modeldeployments", "modelmonitors")
 # What is in a namespace by itself, or what a running operator leaves: no reason to keep it.
 _BY_THEMSELVES = {"ConfigMap/kube-root-ca.crt", "ConfigMap/openshift-service-ca.crt", "ServiceAccount/default"}
-_OPERATORS = {"Lease/tidemill-operator"}
+_OPERATORS = {"Lease/tidemill-operator", "Secret/tidemill-record-keys"}
 _DERIVED = {"Event", "Endpoints", "EndpointSlice"}
 _TIMEOUTS = (TimeoutError, subprocess.TimeoutExpired)
 _LOCAL_IMAGE = re.compile(r"tidemill\.io/(operator|trainer|server|monitor|router):dev")
@@ -60,14 +61,40 @@ def apply(overlay: str | Path = DEFAULT_OVERLAY, namespaces: Sequence[str] = (),
     """
     text = render(overlay, namespaces)
     options = ["--force-conflicts"] if force else []
+    made = ensure_record_keys(text)
     try:
-        said = Kubectl().run("apply", "--server-side", *options, "-f", "-", stdin=text, timeout=300)
+        said = made + Kubectl().run("apply", "--server-side", *options, "-f", "-", stdin=text, timeout=300)
     except KubectlError as error:
         if "conflict" not in str(error) or force:
             raise
         hint = "what somebody else has set is left alone; `make install FORCE_CONFLICTS=1` takes these fields over"
         raise KubectlError(f"{error}\n{hint}") from error
     return said + "".join(_unbind(*binding) for binding in scope.stale(text, _bindings()))
+
+
+RECORD_KEYS = "tidemill-record-keys"
+
+
+def ensure_record_keys(rendered: str) -> str:
+    """Create the Secret with the operator's record key, unless there is one; return what kubectl said.
+
+    A key is made once and never changed here: with another one no operator believes the records in artifact stores.
+    """
+    deployment = next(m for m in yaml.safe_load_all(rendered) if m and m["kind"] == "Deployment")
+    namespace = deployment["metadata"]["namespace"]
+    home = next((m for m in yaml.safe_load_all(rendered) if m and m["kind"] == "Namespace"), None)
+    said = ""
+    if home is not None and Kubectl().get("namespace", namespace) is None:
+        said = Kubectl().run("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump(home))
+    if Kubectl(namespace).get("secret", RECORD_KEYS) is not None:
+        return said
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": RECORD_KEYS, "namespace": namespace},
+        "stringData": {"keys": secrets.token_hex(32)},
+    }
+    return said + Kubectl().run("create", "-f", "-", stdin=yaml.safe_dump(secret))
 
 
 def _bindings() -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from tidemill_contracts.storage import ALLOWED_NETWORKS_ENV, EXPANDED_LIMIT_ENV,
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+KEY_LENGTH = 32
 _ACCESS_MODES = ("ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod")
 
 
@@ -70,6 +71,9 @@ class OperatorConfig:
     """Networks that they may not lead to, beside loopback, link-local and metadata addresses."""
     expanded_limit: str | None = None
     """What a compressed data file may become, a quantity; None: the data plane's default."""
+    record_keys: tuple[str, ...] = field(default=(), repr=False)
+    """Secrets by which the operator signs records of versions in artifact stores; the first signs, all are believed.
+    Empty: no records are written or read."""
     log_level: str = "INFO"
     workers: int = 32
     updates_at_once: int = 5
@@ -115,6 +119,8 @@ class OperatorConfig:
 
     def _check(self) -> None:
         _one_of("TIDEMILL_IMAGE_PULL_POLICY", self.image_pull_policy, _PULL_POLICIES)
+        if any(len(key) < KEY_LENGTH for key in self.record_keys):
+            raise ConfigError(f"TIDEMILL_RECORD_KEYS: every key must have at least {KEY_LENGTH} characters")
         _one_of("TIDEMILL_LOG_LEVEL", self.log_level, _LOG_LEVELS)
         for mode in self.artifact_claim_access_modes:
             _one_of("TIDEMILL_ARTIFACT_CLAIM_ACCESS_MODES", mode, _ACCESS_MODES)

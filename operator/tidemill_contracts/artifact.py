@@ -1,10 +1,10 @@
 """What a model version is on disk: the layout of its folder and the manifest that digests it.
 
-A version lives in `<store>/<pipeline>/<hex digest>/`. Every file but the marker is listed in the
-manifest with its digest; the version's digest is the digest of the manifest's canonical bytes; the
-marker is written last and holds that digest. A reader that checks marker, manifest and files before
-it loads anything cannot load a half-written or changed model. The manifest holds nothing that
-differs between two runs of one key (no time, no run name): equal inputs give an equal digest.
+A version lives in `<store>/<pipeline>/<id of the pipeline object>/<hex digest>/`. Every file but the marker and the
+record of the version is listed in the manifest with its digest; the version's digest is the digest of the manifest's
+canonical bytes; the marker is written last and holds that digest. A reader that checks marker, manifest and files
+before it loads anything cannot load a half-written or changed model. The manifest holds nothing that differs between
+two runs of one key (no time, no run name): equal inputs give an equal digest.
 """
 
 from typing import Literal

@@ -59,6 +59,10 @@ _PIPELINE: Final = (
     Step("Probed", _LOOK, "kubectl get tp NAME -o jsonpath='{.status.data}'"),
     Step("ProbeFailed", "Check URI, Secret and reachability of the input that the message names.",
          "kubectl get tp NAME -o jsonpath='{.status.data}'"),
+    Step("RecordsNotRead", "Check store, Secret and reachability, or set spec.artifacts.restore to Never to begin with "
+         "version 1.", "kubectl get tp NAME -o jsonpath='{.status.records.read}'"),
+    Step("RecordsNotWritten", "Check store, Secret and reachability. It is tried again by itself.",
+         "kubectl get tp NAME -o jsonpath='{.status.records.written}'"),
 )  # fmt: skip
 
 _RUN: Final = (
@@ -77,8 +81,12 @@ _RUN: Final = (
 
 _VERSION: Final = (
     Step("Pending", "Nothing: the operator has not looked yet.", "kubectl get mv NAME"),
-    Step("Registered", _LOOK, "kubectl get mv NAME -o jsonpath='{.spec.lineage}'"),
+    Step("Registered", _LOOK, "kubectl get mv NAME -o jsonpath='{.status.registered}'"),
+    Step("NotRegistered", "Delete the object, and create a ModelImport to bring a model in.",
+         "kubectl get mv NAME -o jsonpath='{.spec.lineage}'"),
     Step("GatesPassed", _LOOK, "kubectl get mv NAME -o jsonpath='{.status.deployments}'"),
+    Step("NotJudged", "Nothing, or add gates to the pipeline.", "kubectl get mv NAME -o jsonpath='{.spec.metrics}'"),
+    Step("ApprovedEarlier", _LOOK, "kubectl get mv NAME -o jsonpath='{.status.decision}'"),
     Step("ApprovedByHand", "Nothing. Who set the annotation is in the audit log of the API server.",
          "kubectl get mv NAME -o jsonpath='{.status.decision}'"),
     Step("RejectedByHand", "To take it back, remove tidemill.io/reject and approve the digest.",

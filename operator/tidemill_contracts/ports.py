@@ -54,6 +54,7 @@ PORTS: Mapping[str, tuple[Port, ...]] = {
     ),
     "trainer": (),
     "probe": (),
+    "records": (),
 }
 """By component, which is the label `app.kubernetes.io/component` of its pods."""
 

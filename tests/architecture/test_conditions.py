@@ -32,7 +32,9 @@ DEFAULT = {"Pending"}
 """What an object has before the operator's first look, from its CRD."""
 OF_EVERY_KIND = {reason for _, _, reason in everywhere()}
 TYPES = {
-    "TrainingPipeline": {constants.SOURCES_READABLE, constants.TRIGGERS_SLOWED, constants.APPROVAL_PENDING},
+    "TrainingPipeline": {
+        constants.SOURCES_READABLE, constants.TRIGGERS_SLOWED, constants.APPROVAL_PENDING, constants.VERSIONS_RECORDED,
+    },
     "TrainingRun": {constants.SUCCEEDED},
     "ModelVersion": {constants.APPROVED, constants.TAKEN_BACK},
     "ModelDeployment": {serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK, staged_updates.PODS_CURRENT},
@@ -46,7 +48,7 @@ NAME = re.compile(r"[A-Z][a-z]+([A-Z][A-Za-z0-9]*)*")
 NO_REASON = {
     "APPROVE", "REJECT", "DECISION_COMMENT", "SPEC", "SCHEDULED", "PROBE", "KUEUE_QUEUE", "JOB_NAME", "GROUP",
     "SUCCEEDED", "APPROVED", "TRIGGERS_SLOWED", "SOURCES_READABLE", "APPROVAL_PENDING", "TAKEN_BACK",
-    "MISSED_SCHEDULE",
+    "MISSED_SCHEDULE", "RECORDS", "RECORD", "VERSIONS_RECORDED", "RECORDS_REFUSED",
 }  # fmt: skip
 """Constants of training that are annotations, labels, types of conditions or events."""
 
@@ -169,6 +171,11 @@ def test_the_events_of_serving_are_those_of_its_page() -> None:
 
 
 def test_the_events_of_training_and_monitoring_are_on_their_pages() -> None:
-    assert reasons_given("training", ("Event",), 1) <= events("conditions-training.md") | {constants.DIGEST_MISMATCH}
+    assert reasons_given("training", ("Event",), 1) <= events("conditions-training.md") | {
+        constants.DIGEST_MISMATCH,
+        constants.NOT_REGISTERED,
+    }
     assert {"Rebased", "RetrainRequested", "RollbackRequested"} <= events("conditions-monitoring.md")
-    assert "DigestMismatch` | An annotation" in section("conditions-training.md", "ModelVersion")
+    of_versions = section("conditions-training.md", "ModelVersion")
+    assert "DigestMismatch` | An annotation" in of_versions
+    assert "registered the object. There is also a Warning event" in of_versions

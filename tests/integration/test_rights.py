@@ -221,7 +221,8 @@ def test_events_are_posted_in_its_own_name_only(account: Account, namespace: str
 
 def made(namespace: str, config: OperatorConfig | None = None, said: Obj | None = None) -> dict[str, Obj]:
     """What the operator makes, by kind and name, as it posts it; `said`: the section about pods of every object."""
-    config, section = config or OperatorConfig(), {} if said is None else {"pod": said}
+    config = replace(config or OperatorConfig(), record_keys=("k" * 32,))
+    section = {} if said is None else {"pod": said}
     cluster = ClusterSettings.of(config)
     full = {
         "rollout": serving.CANARY,
@@ -281,7 +282,7 @@ def test_whatever_it_makes_may_be_made(
     assert {"Deployment", "Job", "Service", "ConfigMap", "PersistentVolumeClaim", "NetworkPolicy"} <= kinds
     assert {"HorizontalPodAutoscaler", "PodDisruptionBudget", "TrainingRun", "ModelVersion"} <= kinds
     components = {obj["metadata"]["labels"]["app.kubernetes.io/component"] for obj in found.values()}
-    assert {"server", "router", "monitor", "trainer", "probe", "artifacts"} <= components
+    assert {"server", "router", "monitor", "trainer", "probe", "records", "artifacts"} <= components
     for name, obj in found.items():
         code, message = post(account, obj)
         assert code == 201, (name, message)
@@ -409,3 +410,42 @@ def test_people_give_a_record_no_owner_and_no_finalizer(
     assert "patched" in patch({"finalizers": ["foregroundDeletion"]}, f"--as={COLLECTOR}")
     assert "patched" in patch({"finalizers": None})
     assert "patched" in patch({"ownerReferences": None}, f"--as={COLLECTOR}")
+
+
+def test_nobody_but_the_operator_makes_records_or_writes_their_status(
+    installation: Installation, namespace: str
+) -> None:
+    """A version counts by its status, so a role with every right on the group must not be able to write that."""
+    where = ("-n", namespace)
+    installation.kubectl("create", "rolebinding", "edits", "--clusterrole=tidemill-edit", "--user=alice", *where)
+    may = {
+        verb: installation.kubectl(
+            "auth", "can-i", verb, "modelversions.tidemill.io", "--as=alice", *where, check=False
+        )
+        for verb in ("create", "update", "patch", "delete")
+    }
+    assert {verb: said.strip() for verb, said in may.items()} == {
+        "create": "no", "update": "no", "patch": "yes", "delete": "no",
+    }  # fmt: skip
+
+    everything = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": "everything", "namespace": namespace},
+        "rules": [{"apiGroups": ["tidemill.io"], "resources": ["*"], "verbs": ["*"]}],
+    }
+    installation.apply(everything)
+    installation.kubectl("create", "rolebinding", "all", "--role=everything", "--user=bob", *where)
+    installation.apply({**MINIMAL["ModelVersion"], "metadata": {"name": "churn-1", "namespace": namespace}})
+    body = json.dumps({**MINIMAL["ModelVersion"], "metadata": {"name": "churn-2", "namespace": namespace}})
+    status = json.dumps({"status": {"lastHandledRetry": "x"}})
+
+    def create() -> str:
+        return installation.kubectl("create", "-f", "-", "--as=bob", "--dry-run=server", stdin=body, check=False)
+
+    refused = "records are created by the operator; to bring a model in, create a ModelImport"
+    wait(lambda: refused in create(), 20, "the policy is in force")
+    patch = ("patch", "modelversion", "churn-1", *where, "--as=bob", "--type=merge", "-p")
+    said = installation.kubectl(*patch, status, "--subresource=status", check=False)
+    assert "the status of a record is the operator's alone" in said
+    assert "patched" in installation.kubectl(*patch, json.dumps({"metadata": {"annotations": {"a": "b"}}}))

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from tidemill.core.conditions import format_time
+from tidemill.core.hashing import short
 
 Obj = dict[str, Any]
 
@@ -33,6 +34,10 @@ def ago(**parts: float) -> datetime:
 def uid_of(kind: str, name: str) -> str:
     """A uid that follows from the name."""
     return f"uid-{kind.lower()}-{name}"
+
+
+STORE = f"pvc://tidemill-artifacts/churn/{short(uid_of('TrainingPipeline', 'churn').encode(), 12)}"
+"""The folder of the pipeline `churn` below."""
 
 
 class Builder:
@@ -188,7 +193,7 @@ class Deployment(Builder):
 
 def result(letter: str = "d", *, run: Obj | None = None, **fields: Any) -> Obj:
     """A trainer's report of success: of a run, else of one of the pipeline `churn` as it is above."""
-    store = run["spec"]["store"]["uri"] if run else "pvc://tidemill-artifacts/churn"
+    store = run["spec"]["store"]["uri"] if run else STORE
     inputs = [source["name"] for source in run["spec"]["data"]] if run else ["customers"]
     return {
         "outcome": "Succeeded",

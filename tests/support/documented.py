@@ -90,8 +90,6 @@ def of_kind(kind: str) -> frozenset[tuple[str, str, str]]:
     """(condition, status, reason) that the page of a kind documents."""
     text = section(PAGES[kind], kind)
     found = {entry for table in tables(text) for row in table for entry in _of_row(row)}
-    if kind == "ModelVersion":  # in the text: there is but one
-        found |= {("Ready", "True", "Registered"), ("Ready", "Unknown", "Pending")}
     if kind == "ModelDeployment":
         failed = next(t for t in tables(text) if list(t[0]) == ["reason", "meaning"])
         found |= {("RolledBack", "True", reason) for row in failed for reason in _expanded(row["reason"])}

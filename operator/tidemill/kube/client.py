@@ -166,10 +166,12 @@ class KubeClient:
             found = self._groups[api_version] = (time.monotonic(), kinds)
         return kind in found[1]
 
-    async def pod_logs(self, namespace: str, pod: str, container: str | None = None, tail_lines: int = 50) -> str:
+    async def pod_logs(
+        self, namespace: str, pod: str, container: str | None = None, tail_lines: int = 50, limit_bytes: int = 64 << 10
+    ) -> str:
         """The last lines of a container's log; "" when pod, container or log do not exist (yet)."""
         path = registry.lookup("v1", "Pod").path(namespace, pod, "log")
-        query = {"tailLines": str(tail_lines), "limitBytes": str(64 << 10)}
+        query = {"tailLines": str(tail_lines), "limitBytes": str(limit_bytes)}
         if container:
             query["container"] = container
         try:

@@ -77,7 +77,8 @@ OPERATOR = (
         "batch",
         ("jobs",),
         (*READ, "create", "delete"),
-        "Creates Jobs of runs and of checks for new data; deletes the latter when they have been read",
+        "Creates Jobs of runs, of checks for new data and of records of versions; deletes the last two when they have "
+        "been read",
     ),
     Right(
         "apps",
@@ -123,7 +124,12 @@ OPERATOR = (
         "Reads reasons of failures and addresses; writes an annotation that makes the kubelet update the configuration "
         "of a router",
     ),
-    Right("", ("pods/log",), ("get",), "Reads the last lines of the log of a failed run"),
+    Right(
+        "",
+        ("pods/log",),
+        ("get",),
+        "Reads the last lines of the log of a failed run, and the log of a Job that looked for records of versions",
+    ),
     Right(
         "apps",
         ("replicasets",),

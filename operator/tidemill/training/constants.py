@@ -20,6 +20,10 @@ SPEC: Final = f"{GROUP}/spec"
 SCHEDULED: Final = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 PROBE: Final = f"{GROUP}/probe"
 """Label of probe Jobs."""
+RECORDS: Final = f"{GROUP}/records"
+"""Label of Jobs that read or write records of versions in the artifact store; the value says which."""
+RECORD: Final = f"{GROUP}/record"
+"""Annotation of the operator on a ModelVersion that it found again in the artifact store: its signed record."""
 KUEUE_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 JOB_NAME: Final = "batch.kubernetes.io/job-name"
 
@@ -30,6 +34,7 @@ TRIGGERS_SLOWED: Final = "TriggersSlowed"
 SOURCES_READABLE: Final = "SourcesReadable"
 APPROVAL_PENDING: Final = "ApprovalPending"
 TAKEN_BACK: Final = "TakenBack"
+VERSIONS_RECORDED: Final = "VersionsRecorded"
 
 # TrainingPipeline
 TRAINED: Final = "Trained"
@@ -53,6 +58,9 @@ REPEATED_FAILURES: Final = "RepeatedFailures"
 PROBE_FAILED: Final = "ProbeFailed"
 PROBED: Final = "Probed"
 MISSED_SCHEDULE: Final = "MissedSchedule"
+RECORDS_NOT_READ: Final = "RecordsNotRead"
+RECORDS_NOT_WRITTEN: Final = "RecordsNotWritten"
+RECORDS_REFUSED: Final = "RecordsRefused"
 
 # TrainingRun
 PENDING: Final = "Pending"
@@ -66,6 +74,9 @@ FAILED: Final = "Failed"
 
 # ModelVersion
 GATES_PASSED: Final = "GatesPassed"
+NOT_JUDGED: Final = "NotJudged"
+APPROVED_EARLIER: Final = "ApprovedEarlier"
+NOT_REGISTERED: Final = "NotRegistered"
 APPROVED_BY_HAND: Final = "ApprovedByHand"
 REJECTED_BY_HAND: Final = "RejectedByHand"
 DIGEST_MISMATCH: Final = "DigestMismatch"

@@ -59,6 +59,13 @@ def deployment_to_versions(deployment: Obj, cache: Cache) -> Iterable[Key]:
         yield Key("ModelVersion", namespace, version)
 
 
+def run_to_version(run: Obj, cache: Cache) -> Iterable[Key]:
+    """The version that the run's status names: it waits for that."""
+    name, namespace = (run.get("status") or {}).get("version"), run["metadata"]["namespace"]
+    if name and cache.get("ModelVersion", namespace, name):
+        yield Key("ModelVersion", namespace, name)
+
+
 def pipeline_to_versions(pipeline: Obj, cache: Cache) -> Iterable[Key]:
     """Versions that an earlier pipeline of this name left behind, when a new one appears."""
     meta = pipeline["metadata"]
@@ -70,20 +77,21 @@ def pipeline_to_versions(pipeline: Obj, cache: Cache) -> Iterable[Key]:
 
 
 def pod_to_owner(pod: Obj, cache: Cache) -> Iterable[Key]:
-    """The run or pipeline of a training or probe pod. The pod's controller is the Job, so its labels tell."""
+    """The run or pipeline of a training, probe or records pod. The pod's controller is the Job, so its labels tell."""
     del cache
     meta = pod["metadata"]
     found = meta.get("labels") or {}
     component = found.get(labels.COMPONENT)
     if component == "trainer" and found.get(labels.RUN):
         yield Key("TrainingRun", meta["namespace"], found[labels.RUN])
-    elif component == "probe" and found.get(labels.PIPELINE):
+    elif component in ("probe", "records") and found.get(labels.PIPELINE):
         yield Key("TrainingPipeline", meta["namespace"], found[labels.PIPELINE])
 
 
 WATCHES = (
     Watch(API_VERSION, "TrainingPipeline", None, pipeline_to_versions),
     Watch(API_VERSION, "TrainingRun", None, controller_keys("TrainingPipeline")),
+    Watch(API_VERSION, "TrainingRun", None, run_to_version),
     Watch(API_VERSION, "ModelVersion", None, controller_keys("TrainingPipeline")),
     Watch(API_VERSION, "ModelMonitor", None, monitor_to_pipelines),
     Watch(API_VERSION, "ModelDeployment", None, deployment_to_versions),

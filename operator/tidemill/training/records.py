@@ -14,7 +14,7 @@ from typing import Any
 from tidemill.api.v1alpha1.rollback import RollbackWindow
 from tidemill.core import conditions, labels, names, references, rollback_marks
 from tidemill.kube.cache import Cache
-from tidemill.training import constants
+from tidemill.training import constants, registered
 
 Obj = dict[str, Any]
 
@@ -120,7 +120,7 @@ class VersionRecord:
 
 
 def version_record(obj: Obj) -> VersionRecord:
-    """The record of a ModelVersion object. Automatic approval counts at once; a decision overrides it."""
+    """The record of a registered ModelVersion. Automatic approval counts at once; a decision overrides it."""
     meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
     decision = status.get("decision") or {}
     approved: bool | None = decision.get("approved")
@@ -151,12 +151,26 @@ def _rolled_back(version: Obj) -> str | None:
 
 
 def version_records(cache: Cache, namespace: str, pipeline: str) -> tuple[VersionRecord, ...]:
-    """All living versions of a pipeline of that name, by number: also those that an earlier one of that name left."""
-    own = cache.naming(
-        "ModelVersion", namespace, pipeline, references.pipeline, {labels.PIPELINE: names.label_value(pipeline)}
-    )
-    living = [o for o in own if not o["metadata"].get("deletionTimestamp")]
-    return tuple(sorted((version_record(o) for o in living), key=lambda v: v.number))
+    """All registered versions of a pipeline of that name, by number: also those that an earlier one of it left."""
+    found = [o for o in _versions(cache, namespace, pipeline) if _is_registered(cache, o)]
+    return tuple(sorted((version_record(o) for o in found), key=lambda v: v.number))
+
+
+def unregistered_versions(cache: Cache, namespace: str, pipeline: str) -> tuple[Obj, ...]:
+    """ModelVersions that say they are of the pipeline and that nothing has registered (yet)."""
+    return tuple(o for o in _versions(cache, namespace, pipeline) if not _is_registered(cache, o))
+
+
+def _versions(cache: Cache, namespace: str, pipeline: str) -> list[Obj]:
+    label = {labels.PIPELINE: names.label_value(pipeline)}
+    own = cache.naming("ModelVersion", namespace, pipeline, references.pipeline, label)
+    return [o for o in own if not o["metadata"].get("deletionTimestamp")]
+
+
+def _is_registered(cache: Cache, version: Obj) -> bool:
+    run = registered.run_of(version)
+    origin = cache.get("TrainingRun", version["metadata"]["namespace"], run) if run else None
+    return registered.is_registered(version, origin)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from tests.unit.monitoring import make as monitoring
 from tests.unit.serving import make as serving
 from tests.unit.training.world import World
 
+from tidemill.config import OperatorConfig
 from tidemill.core import labels as keys
 from tidemill.monitoring.builders import workload
 from tidemill.serving.builders import envoy, router, server
@@ -38,7 +39,7 @@ pytestmark = pytest.mark.slow
 Obj = dict[str, Any]
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
 TEAM, OTHER, SYSTEM, METRICS, DNS = "team", "team-b", "tidemill-system", "observability", "kube-system"
-COMPONENTS = ("trainer", "probe", "server", "router", "monitor")
+COMPONENTS = ("trainer", "probe", "records", "server", "router", "monitor")
 
 
 @cache
@@ -62,7 +63,8 @@ def templates() -> dict[str, Obj]:
     deployed, watched = serving.snapshot(), monitoring.snapshot()
     wanted = router.config(deployed, [])
     pipeline = training.Pipeline().data("s3://lake/rows").triggers(dataChange={"pollSeconds": 60})
-    world = World(pipeline.obj(), training.ConfigMap().obj())
+    recording = OperatorConfig(record_keys=("k" * 32,))
+    world = World(pipeline.obj(), training.ConfigMap().obj(), config=recording)
     world.settle()
     jobs = [world.get("Job", name) for name in world.names("Job")]
     world.train()
@@ -243,7 +245,7 @@ def test_others_reach_the_routers_serving_port_and_nothing_else(who: str) -> Non
 
 def test_the_operator_asks_servers_for_their_form_and_reaches_no_trainer() -> None:
     assert [p for p in PORTS if network().allows(operator(), pod("server"), p)] == [ADMIN_PORT]
-    for component in ("trainer", "probe"):
+    for component in ("trainer", "probe", "records"):
         assert not any(network().allows(operator(), pod(component), p) for p in PORTS)
 
 

@@ -40,6 +40,12 @@ CASES = {
         ("churn-1", ""),
     ),
     "pinned number": (NUMBER, {"versions": tuple(version(n) for n in (1, 2, 3))}, None, ("churn-2", "")),
+    "pinned number that an object made by hand has, too": (
+        NUMBER,
+        {"versions": (version(2, name="by-hand", digest="sha256:" + "f" * 64, **PENDING), version(2))},
+        None,
+        ("churn-2", ""),
+    ),
     "pinned number is missing": (NUMBER, {"versions": (version(1),)}, None, (None, "VersionNotFound")),
     "pinned number without pipeline": (NUMBER, {"pipeline_exists": False}, None, (None, "PipelineNotFound")),
     "pinned number not approved": (

@@ -138,7 +138,7 @@ def test_the_trainer_is_given_everything() -> None:
     assert given.code.digest == code_digest({"train.py": make.CODE.encode()})
     assert given.code.directory == "/mnt/code"
     assert given.gate_metrics == ("roc_auc",)
-    assert given.store == "pvc://tidemill-artifacts/churn"
+    assert given.store == make.STORE
     assert given.keep == ()
     assert given.champion is None
     assert given.allow_pickle

@@ -682,4 +682,17 @@ def test_a_pipeline_with_its_own_store_makes_no_claim() -> None:
 
     assert world.names("PersistentVolumeClaim") == []
     run = world.get("TrainingRun", world.names("TrainingRun")[0])
-    assert run["spec"]["store"] == {"uri": "s3://models/team/team-a/churn", "secretRef": {"name": "lake"}}
+    own = make.STORE.rpartition("/")[2]
+    assert run["spec"]["store"] == {"uri": f"s3://models/team/team-a/churn/{own}", "secretRef": {"name": "lake"}}
+
+
+def test_pipelines_of_one_name_in_several_clusters_or_on_one_file_system_have_folders_of_their_own() -> None:
+    """Each run deletes what its folder has and its pipeline does not keep."""
+    folders = set()
+    for artifacts in ({}, {"uri": "s3://models"}):
+        for uid in ("staging", "production"):
+            obj = make.Pipeline().spec(artifacts=artifacts).obj()
+            world = World({**obj, "metadata": {**obj["metadata"], "uid": uid}}, make.ConfigMap().obj())
+            world.settle()
+            folders.add(world.get("TrainingRun", world.names("TrainingRun")[0])["spec"]["store"]["uri"])
+    assert len(folders) == 4

@@ -23,7 +23,7 @@ from tests.unit.training.make import (
     when,
 )
 
-from tidemill.api.v1alpha1.model_version import ModelVersion
+from tidemill.api.v1alpha1.model_version import ModelVersion, Registered
 from tidemill.api.v1alpha1.training_run import TrainingRun
 from tidemill.config import OperatorConfig
 from tidemill.training import constants
@@ -35,6 +35,7 @@ from tidemill.training.pipeline.state import Verdict
 from tidemill.training.run.policy.registration import registration
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill.training.version.policy.approval import approval
+from tidemill.training.version.policy.registration import Registration
 from tidemill.training.version.snapshot import VersionSnapshot
 
 Obj = dict[str, Any]
@@ -578,7 +579,9 @@ RIGHT, WRONG = build.digest("d"), build.digest("e")
 GATES: Obj = {"approved": True, "by": "gates", "time": when(hours=1), "digest": RIGHT}
 
 
-def decided(annotations: Obj | None = None, *, before: Obj | None = None, automatic: bool = False) -> Any:
+def decided(
+    annotations: Obj | None = None, *, before: Obj | None = None, automatic: bool = False, gates: str = "Passed"
+) -> Any:
     obj = {
         "apiVersion": "tidemill.io/v1alpha1",
         "kind": "ModelVersion",
@@ -596,7 +599,9 @@ def decided(annotations: Obj | None = None, *, before: Obj | None = None, automa
         },
         "status": {"decision": before} if before else {},
     }
-    return approval(VersionSnapshot(object=obj, now=NOW, version=ModelVersion.model_validate(obj)))
+    registered = Registered.model_validate({"digest": RIGHT, "time": when(hours=2), "gates": gates})
+    snapshot = VersionSnapshot(object=obj, now=NOW, version=ModelVersion.model_validate(obj))
+    return approval(snapshot, Registration(registered))
 
 
 def test_who_decides_on_a_version() -> None:
@@ -604,6 +609,11 @@ def test_who_decides_on_a_version() -> None:
     gates = decided(automatic=True).decision
     assert (gates.approved, gates.by, gates.time, gates.digest) == (True, "gates", NOW, RIGHT)
     assert decided(before=GATES, automatic=True).decision.time == ago(hours=1)
+    assert decided(automatic=True, gates="NotJudged").decision.by == "approval: Automatic"
+    assert decided(automatic=True, gates="Unknown").decision.by == "approval: Automatic"
+    unjudged = decided(before=GATES, automatic=True, gates="NotJudged").decision
+    assert (unjudged.by, unjudged.time) == ("approval: Automatic", ago(hours=1)), "an earlier release said gates"
+    assert decided(before=GATES, automatic=True, gates="Unknown").decision.by == "gates", "what it said is kept"
     yes = decided({constants.APPROVE: RIGHT}).decision
     assert (yes.approved, yes.by, yes.digest, yes.comment) == (True, f"annotation {constants.APPROVE}", RIGHT, None)
     no = decided({constants.REJECT: RIGHT}, before=GATES, automatic=True).decision

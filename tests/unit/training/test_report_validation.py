@@ -18,7 +18,7 @@ from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_contracts.formats import FORMATS
 from tidemill_contracts.training import Failure, TrainingResult
 
-STORE = "pvc://tidemill-artifacts/churn"
+STORE = make.STORE
 D = "d" * 64
 COLUMN = {"name": "a", "datatype": "FP64"}
 

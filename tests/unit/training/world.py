@@ -92,7 +92,7 @@ class Client:
         changes = self.world.history.get((kind, namespace, name), ())
         return any(version > since and owner == owner_uid for version, owner in changes)
 
-    async def pod_logs(self, namespace: str, pod: str, container: str, tail_lines: int) -> str:
+    async def pod_logs(self, namespace: str, pod: str, container: str, tail_lines: int, limit_bytes: int = 0) -> str:
         return self.world.logs.get(pod, "")
 
 

@@ -1,4 +1,4 @@
-"""Entry point of a training pod: `python -m tidemill_runtime.trainer [probe]`.
+"""Entry point of a training pod: `python -m tidemill_runtime.trainer [probe | records]`.
 
 Reads one JSON document from the environment, always leaves one as the termination message, and ends
 with 0 (succeeded), 42 (failed for good) or 1 (another try may help).
@@ -18,12 +18,12 @@ def main(arguments: list[str]) -> int:
         # The order of sets of strings goes into models and converted graphs; it can only be fixed before Python starts.
         environment = {**os.environ, _HASH_SEED: "0"}
         os.execve(sys.executable, [sys.executable, "-m", "tidemill_runtime.trainer", *arguments], environment)  # noqa: S606
-    if arguments not in ([], ["probe"]):
-        sys.stderr.write(f"unknown arguments {' '.join(arguments)!r}: expected none, or probe\n")
+    if arguments not in ([], ["probe"], ["records"]):
+        sys.stderr.write(f"unknown arguments {' '.join(arguments)!r}: expected none, probe or records\n")
         return EXIT_NOT_RETRIABLE
     from tidemill_runtime.trainer import entry
 
-    return entry.probe() if arguments else entry.train()
+    return {"probe": entry.probe, "records": entry.records}[arguments[0]]() if arguments else entry.train()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from tidemill_contracts.records import RECORDS_ENV, RecordsConfig, RecordsResult
 from tidemill_contracts.training import (
     CONFIG_ENV,
     EXIT_NOT_RETRIABLE,
@@ -75,6 +76,25 @@ def _probe() -> int:
     from tidemill_runtime.trainer import probe as probing
 
     message.write(probing.probe(config))
+    return 0
+
+
+def records() -> int:
+    """Read or write records of versions; return 0 even where the store refuses, the result says so."""
+    with redaction.streams(), json_logs.beside_other_code():
+        return _records()
+
+
+def _records() -> int:
+    shutdown.install()
+    try:
+        config = RecordsConfig.from_json(configuration.read(RECORDS_ENV) or "{}")
+    except ValueError as error:
+        message.write(RecordsResult(error=f"{RECORDS_ENV}: {error}"))
+        return EXIT_NOT_RETRIABLE
+    from tidemill_runtime.trainer import version_records
+
+    message.write(version_records.write(config) if config.write else version_records.show(config, sys.stdout))
     return 0
 
 

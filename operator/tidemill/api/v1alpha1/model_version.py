@@ -134,8 +134,35 @@ class ModelVersionSpec(Model):
     lineage: VersionLineage
     """What the version was trained from."""
     approval: Literal["Automatic", "Manual"] = "Automatic"
-    """How the version is approved. Automatic: by passing the gates of its run. Manual: by the annotation
-    tidemill.io/approve."""
+    """How the version is approved once the operator has registered it. Automatic: by passing the gates of its run, or
+    at once where there are none. Manual: by the annotation tidemill.io/approve."""
+
+
+class VersionOrigin(Model):
+    """The object whose result the version is."""
+
+    kind: Literal["TrainingRun", "ModelImport"]
+    """Kind of the object."""
+    name: ObjectName
+    """Name of the object. It may have been deleted since."""
+    uid: Annotated[str | None, Field(max_length=253)] = None
+    """Uid of the object."""
+
+
+class Registered(Model):
+    """That the operator has registered the version. A version without this is not deployed and never a champion."""
+
+    digest: Digest
+    """Digest of the version that was registered."""
+    time: Time
+    """Time when the version was registered."""
+    origin: VersionOrigin | None = None
+    """The object whose result the version is. Not set for a version of an operator that did not record it."""
+    gates: Literal["Passed", "NotJudged", "Unknown"] = "Unknown"
+    """What the gates say of the version. Passed: it passed the gates of its run. NotJudged: there were no gates.
+    Unknown: an earlier release registered the version, and its run is gone."""
+    restored: Time | None = None
+    """Time when the version was found again by its record in the artifact store. Not set if it was not restored."""
 
 
 class Decision(Model):
@@ -144,8 +171,8 @@ class Decision(Model):
     approved: bool
     """Whether the version was approved (true) or rejected (false)."""
     by: str
-    """What decided: "gates", or the name of an annotation. Who set the annotation is in the audit log of the API server
-    only."""
+    """What decided: "gates" for gates that it passed, "approval: Automatic" where there were no gates, or the name
+    of an annotation. Who set the annotation is in the audit log of the API server only."""
     time: Time
     """Time of the decision."""
     digest: Digest
@@ -179,6 +206,9 @@ class Lifted(Model):
 class ModelVersionStatus(Status):
     """Observed state of a ModelVersion."""
 
+    registered: Registered | None = None
+    """That the operator has registered the version, and where it comes from. Not set for an object that somebody else
+    created: such an object is not deployed. ModelImport is the way to bring a model in."""
     decision: Decision | None = None
     """The current decision whether the version may be deployed. Not set until there is one."""
     taken_back: dict[str, TakenBack] = {}
@@ -205,7 +235,8 @@ class ModelVersion(Resource):
         short_names=("mv",),
         description=(
             "ModelVersion is an immutable, numbered, content-addressed model with its metrics and its full lineage. "
-            "The operator creates it when a training run passes its gates."
+            "The operator creates it when a training run passes its gates, or for a ModelImport. An object that "
+            "somebody else creates is not registered and not deployed."
         ),
         columns=(
             Column("Pipeline", "string", ".spec.pipeline", "Name of the TrainingPipeline."),

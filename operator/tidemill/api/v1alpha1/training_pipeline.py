@@ -26,6 +26,7 @@ from tidemill.api.base import (
     rules,
 )
 from tidemill.api.v1alpha1.pod_settings import PodSettings
+from tidemill.api.v1alpha1.store_records import Records
 from tidemill.api.v1alpha1.training_template import CodeSource, DataSource, Evaluation, RunLimits, any_of, none_of
 from tidemill_contracts import schemes
 from tidemill_contracts.model_metrics import RESERVED
@@ -140,6 +141,10 @@ class Artifacts(Model):
     secret_ref: SecretRef | None = None
     """Secret in the same namespace with the credentials of the object store. Must not be set with pvc://. If not set,
     no Secret is used."""
+    restore: Literal["Auto", "Never"] = "Auto"
+    """Whether a new pipeline without versions looks for the records of earlier versions of its name in the store.
+    Auto: it registers them again, with their numbers, decisions and rollbacks, before the first run starts; this needs
+    a record key in the operator (TIDEMILL_RECORD_KEYS). Never: it begins with version 1."""
 
 
 class TrainingPipelineSpec(Model):
@@ -220,8 +225,8 @@ class TrainingPipelineSpec(Model):
     """What starts a run, besides the first run, a change of the spec and a request by the annotation
     tidemill.io/run-requested-at."""
     approval: Literal["Automatic", "Manual"] = "Automatic"
-    """How a version that passes the gates is approved for deployment. Automatic: it is approved at once. Manual: it
-    waits for the annotation tidemill.io/approve on the ModelVersion."""
+    """How a version that passes the gates is approved for deployment. Automatic: it is approved at once, also if there
+    are no gates. Manual: it waits for the annotation tidemill.io/approve on the ModelVersion."""
     run: RunLimits = RunLimits()
     """Limits of one run."""
     pod: PodSettings | None = None
@@ -320,6 +325,8 @@ class TrainingPipelineStatus(Status):
     """Time when the last successful run ended."""
     consecutive_failures: Annotated[int, Field(ge=0)] = 0
     """Number of consecutive runs that failed or were rejected by a gate."""
+    records: Records | None = None
+    """Records of versions in the artifact store. Not set if the operator has no record key."""
     last_handled_run_request: str | None = None
     """Last value of the annotation tidemill.io/run-requested-at that the operator processed."""
     last_handled_monitor_requests: dict[str, str] = {}

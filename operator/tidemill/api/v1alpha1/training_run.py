@@ -94,7 +94,8 @@ class Store(Model):
     """The folder of the pipeline in the artifact store."""
 
     uri: str
-    """URI of the folder."""
+    """URI of the folder. Its last part is derived from the uid of the TrainingPipeline, so that no other pipeline,
+    namespace or cluster writes or deletes anything there."""
     secret_ref: SecretRef | None = None
     """Secret in the same namespace with the credentials of the object store. Not set if none are needed."""
 
@@ -146,11 +147,11 @@ class TrainingRunSpec(Model):
     store: Store
     """The folder of the pipeline in the artifact store, where the version is written."""
     keep: Annotated[list[Digest] | None, Field(json_schema_extra=ATOMIC)] = None
-    """Digests of versions that must stay in the store. The run deletes other versions from the pipeline's folder. If
-    not set, it deletes none."""
+    """Digests of versions that must stay in the store. The run deletes other versions from the folder of this pipeline
+    object (store.uri), and nothing elsewhere. If not set, it deletes none."""
     approval: Literal["Automatic", "Manual"] = "Automatic"
-    """How a version that passes the gates is approved for deployment. Automatic: it is approved at once. Manual: it
-    waits for the annotation tidemill.io/approve on the ModelVersion."""
+    """How a version that passes the gates is approved for deployment. Automatic: it is approved at once, also if there
+    are no gates. Manual: it waits for the annotation tidemill.io/approve on the ModelVersion."""
     limits: RunLimits = RunLimits()
     """Limits of the run."""
 
@@ -255,6 +256,9 @@ class TrainingRunStatus(Status):
     """Result of each gate."""
     version: str | None = None
     """Name of the ModelVersion that the run registered, or of the existing one with the same content."""
+    version_content: Digest | None = None
+    """Digest of the spec of the ModelVersion that the run registered. A ModelVersion of that name with another spec is
+    not the result of the run. Not set if the run registered none."""
     failure: RunFailure | None = None
     """Why the run failed. Not set if it did not fail."""
 

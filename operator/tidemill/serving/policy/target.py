@@ -53,7 +53,8 @@ def _requested(snapshot: Snapshot, state: State) -> Target:
         what = f"ModelVersion {model.version}"
         return _pinned(found, what, "VersionNotFound", f"{what} does not exist yet (spec.model.version)")
     if model.number is not None:
-        found = next((v for v in snapshot.versions if v.number == model.number), None)
+        numbered = [v for v in snapshot.versions if v.number == model.number]  # an object made by hand may have it, too
+        found = max(numbered, key=lambda v: v.approved, default=None)
         what = f"version {model.number} of TrainingPipeline {model.pipeline}"
         if found is None and not snapshot.pipeline_exists:
             return _no_pipeline(snapshot)

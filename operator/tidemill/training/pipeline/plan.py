@@ -16,12 +16,21 @@ from tidemill.training import constants
 from tidemill.training.pipeline import requeue
 from tidemill.training.pipeline import status as statuses
 from tidemill.training.pipeline.builders import probe as probe_job
-from tidemill.training.pipeline.builders import training_run
+from tidemill.training.pipeline.builders import records_job, restored_version, training_run
 from tidemill.training.pipeline.policy import champion as champions
-from tidemill.training.pipeline.policy import probes, reporting, retention, schedule, throttling, triggers
+from tidemill.training.pipeline.policy import (
+    probes,
+    reporting,
+    retention,
+    schedule,
+    throttling,
+    triggers,
+    version_records,
+)
 from tidemill.training.pipeline.policy.context import Context, context
 from tidemill.training.pipeline.policy.probes import ProbeActions
 from tidemill.training.pipeline.policy.throttling import Hold
+from tidemill.training.pipeline.policy.version_records import RecordActions
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
 from tidemill.training.pipeline.state import Verdict
 from tidemill.training.pipeline.status import Held
@@ -40,8 +49,11 @@ def plan(snapshot: PipelineSnapshot) -> Plan:
     """Everything that should happen to the pipeline now."""
     ctx = context(snapshot)
     verdict, held = choose(ctx)
-    probe = probes.probe_actions(ctx)
-    if verdict is not None and ctx.inputs is not None and reporting.is_recorded(ctx):
+    probe, recording = probes.probe_actions(ctx), version_records.record_actions(ctx)
+    if recording.hold is not None:
+        verdict, held = None, _held(ctx, recording.hold)
+    is_news = recording.status != snapshot.pipeline.status.records
+    if verdict is not None and ctx.inputs is not None and reporting.is_recorded(ctx) and not is_news:
         wait = requeue.SOON if reporting.shows_trouble(ctx) else reporting.QUIET
         return Plan(apply=(_run(ctx, verdict),), requeue_after=wait.total_seconds())
     if not reporting.is_due(ctx):
@@ -49,14 +61,44 @@ def plan(snapshot: PipelineSnapshot) -> Plan:
     if verdict is not None:
         held = Held(verdict, Hold("it starts as soon as the result of the last run is recorded", None))
     looked = snapshot.now if probe.unread else snapshot.pipeline.status.last_probe_time
-    status = statuses.build(ctx, held, probes.data_states(ctx, probe.unread), looked)
+    status = statuses.build(ctx, held, probes.data_states(ctx, probe.unread), looked, recording.status)
+    done = tuple(ObjectRef("batch/v1", "Job", snapshot.namespace, job.name, job.uid) for job in recording.done)
     return Plan(
-        apply=_probe_jobs(snapshot, probe),
-        delete=_surplus(ctx, probe),
+        apply=(*_probe_jobs(snapshot, probe), *_records(snapshot, recording)),
+        delete=(*_surplus(ctx, probe), *done),
         status=status,
-        events=_events(ctx, status),
-        requeue_after=requeue.seconds(snapshot, requeue.moments(ctx, probe, status)),
+        events=(*_events(ctx, status), *_refused(snapshot, recording)),
+        requeue_after=requeue.seconds(snapshot, [*requeue.moments(ctx, probe, status), recording.next]),
     )
+
+
+def _held(ctx: Context, why: str) -> Held | None:
+    """Every run waits until it is known which versions there were."""
+    wanted = next(iter(triggers.verdicts(ctx)), None)
+    return Held(wanted, Hold(why, None)) if wanted is not None else None
+
+
+def _refused(snapshot: PipelineSnapshot, recording: RecordActions) -> tuple[Event, ...]:
+    """A warning about records in the store that this operator has not signed."""
+    read = recording.status.read if recording.status else None
+    if read is None or read.time != snapshot.now or not read.refused:
+        return ()
+    text = (
+        f"{read.refused} records of versions in the artifact store were not believed: this operator's key has not "
+        f"signed them for this namespace and pipeline; {read.restored} versions were registered again"
+    )
+    return (Event("Warning", constants.RECORDS_REFUSED, text, "Restore"),)
+
+
+def _records(snapshot: PipelineSnapshot, recording: RecordActions) -> tuple[dict[str, Any], ...]:
+    """The versions that were found again, or the Job that reads or writes records."""
+    if recording.start is None:
+        return tuple(restored_version.build(snapshot, record) for record in recording.restore)
+    texts = version_records.written(snapshot) if recording.start == "write" else ()
+    if recording.start == "write" and not texts:
+        return ()
+    seconds = version_records.DEADLINE_SECONDS
+    return records_job.build(snapshot, recording.start, recording.number, texts, seconds)
 
 
 def choose(ctx: Context) -> tuple[Verdict | None, Held | None]:

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tidemill.api.base import API_VERSION
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline, TrainingPipelineSpec, TrainingPipelineStatus
-from tidemill.core import podfailure
+from tidemill.core import conditions, podfailure
 from tidemill.core.children import is_controlled_by
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
+from tidemill.core.podfailure import PodFailure
 from tidemill.engine.contract import Deps
+from tidemill.errors import ApiError
+from tidemill.kube.transform import is_truncated
 from tidemill.training import constants, job_status, records
 from tidemill.training.config_map_digests import ConfigMapDigests
 from tidemill.training.pipeline import observe
 from tidemill.training.pipeline import plan as plans
-from tidemill.training.pipeline.snapshot import CodeContent, MapContent, PipelineSnapshot, ProbeJob
+from tidemill.training.pipeline.policy import version_records
+from tidemill.training.pipeline.snapshot import (
+    CodeContent,
+    MapContent,
+    PipelineSnapshot,
+    ProbeJob,
+    RecordsJob,
+    RecordsState,
+    has_store,
+    store_folder,
+)
 from tidemill.training.records import RunRecord
 from tidemill.training.run_expectations import RunExpectations
+from tidemill_contracts.records import LOG_LIMIT, MOST_RECORDS
 from tidemill_contracts.revisions import image_code_digest
+from tidemill_contracts.storage import parse_uri
+from tidemill_contracts.training import CONTAINER
+
+logger = logging.getLogger(__name__)
 
 Obj = dict[str, Any]
 
@@ -47,7 +67,7 @@ class PipelineReconciler:
         living = observe.living(cache.list("TrainingRun", owner_uid=uid))
         runs = [records.run_record(o, has_job=self._has_job(o)) for o in living]
         probes = cache.list("Job", owner_uid=uid, selector={constants.PROBE: "true"})
-        return PipelineSnapshot(
+        found = PipelineSnapshot(
             object=obj,
             pipeline=pipeline,
             now=self._deps.clock.now().replace(microsecond=0),
@@ -61,10 +81,65 @@ class PipelineReconciler:
             deployments=cache.derived("ModelDeployment", namespace, records.deployment_record),
             probes=tuple([await self._probe(job) for job in observe.living(probes)]),
         )
+        if not self._deps.config.record_keys:
+            return found
+        return replace(found, records=await self._records(found))
 
     def plan(self, snapshot: PipelineSnapshot) -> Plan:
         """The decision."""
         return plans.plan(snapshot)
+
+    async def _records(self, found: PipelineSnapshot) -> RecordsState:
+        """What is known of the records of its versions in the artifact store."""
+        cache, uid, status = self._deps.cache, found.object["metadata"]["uid"], found.pipeline.status.records
+        if not has_store(found):
+            return RecordsState(usable=False)
+        folder = store_folder(found)
+        known = [cache.get("ModelVersion", found.namespace, v.name) for v in found.versions]
+        versions = [v for v in known if v is not None and version_records.is_recordable(v, folder)]
+        wanted = version_records.digest_of(versions)
+        is_same = status is not None and status.written is not None and status.written.digest == wanted
+        jobs = observe.living(cache.list("Job", owner_uid=uid))
+        return RecordsState(
+            jobs=tuple([await self._records_job(found, job) for job in jobs if observe.records_mode(job)]),
+            wanted=wanted,
+            versions=() if is_same else tuple([await self._whole(v) for v in versions]),
+            store_exists=not version_records.is_read_wanted(found) or await self._store_exists(found),
+            unsettled=tuple(
+                v["metadata"]["name"]
+                for v in records.unregistered_versions(cache, found.namespace, found.name)
+                if is_controlled_by(v, uid) and conditions.has_default_status(v) and observe.is_restored(v)
+            ),
+        )
+
+    async def _records_job(self, found: PipelineSnapshot, job: Obj) -> RecordsJob:
+        """The Job; with the log of the pod that has read the store, while the pipeline's status does not know of it."""
+        pods = self._deps.cache.list("Pod", owner_uid=job["metadata"]["uid"])
+        newest = job_status.newest(pods)
+        if job_status.job_outcome(job) is None:
+            return observe.records_job(job, pods, "", await self._event(job, pods))
+        if newest is None or not version_records.is_read_wanted(found):
+            return observe.records_job(job, pods, "")
+        name, lines = newest["metadata"]["name"], MOST_RECORDS * 2 + 100
+        try:
+            log = await self._deps.client.pod_logs(found.namespace, name, CONTAINER, lines, LOG_LIMIT + (64 << 10))
+        except ApiError as error:  # the node is gone, or its kubelet does not answer: it is read again by another Job
+            logger.info("no log of pod %s: %s", name, error)
+            log = ""
+        return observe.records_job(job, pods, log)
+
+    async def _whole(self, version: Obj) -> Obj:
+        """The version as it is: the cache holds a part only of a very large one."""
+        if not is_truncated(version):
+            return version
+        return await self._deps.client.get(ObjectRef.of(version)) or version
+
+    async def _store_exists(self, found: PipelineSnapshot) -> bool:
+        """Whether there can be anything in the store: the namespace's default claim is made by its first run."""
+        name = self._deps.config.artifact_claim_name
+        if parse_uri(store_folder(found)).authority != name or not store_folder(found).startswith("pvc://"):
+            return True
+        return await self._deps.client.get(ObjectRef("v1", "PersistentVolumeClaim", found.namespace, name)) is not None
 
     async def _vanished(
         self, key: Key, uid: str, status: TrainingPipelineStatus, living: Sequence[Obj]
@@ -121,7 +196,10 @@ class PipelineReconciler:
 
     async def _probe(self, job: Obj) -> ProbeJob:
         pods = self._deps.cache.list("Pod", owner_uid=job["metadata"]["uid"])
+        return observe.probe_job(job, pods, await self._event(job, pods))
+
+    async def _event(self, job: Obj, pods: Sequence[Obj]) -> PodFailure | None:
+        """What events say of a Job whose pod does not run, where nothing else says it."""
         silent = job_status.silent(job, pods)
         is_asked = silent is not None and podfailure.is_older(silent, self._deps.clock.now())
-        event = await self._deps.object_events.cause(silent) if silent is not None and is_asked else None
-        return observe.probe_job(job, pods, event)
+        return await self._deps.object_events.cause(silent) if silent is not None and is_asked else None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tidemill.api.v1alpha1.store_records import Records
 from tidemill.api.v1alpha1.training_pipeline import (
     ChampionStatus,
     DataState,
@@ -39,8 +40,17 @@ class Held:
     hold: Hold
 
 
-def build(ctx: Context, held: Held | None, states: Sequence[DataState], probed: datetime | None) -> dict[str, Any]:
-    """The whole status in JSON form. `states` and `probed`: what polling knows, and when it last looked."""
+def build(
+    ctx: Context,
+    held: Held | None,
+    states: Sequence[DataState],
+    probed: datetime | None,
+    recorded: Records | None = None,
+) -> dict[str, Any]:
+    """The whole status in JSON form.
+
+    `states` and `probed`: what polling knows, and when it last looked; `recorded`: what the store says of versions.
+    """
     snapshot, history = ctx.snapshot, ctx.history
     before, table = snapshot.pipeline.status, schedule.schedule_state(ctx)
     champion = champions.champion(snapshot, history)
@@ -67,11 +77,12 @@ def build(ctx: Context, held: Held | None, states: Sequence[DataState], probed: 
         next_schedule_time=table.next if table else None,
         last_successful_time=history.last_success,
         consecutive_failures=history.failures,
+        records=recorded,
         last_handled_run_request=history.handled_request,
         last_handled_monitor_requests=dict(history.handled_monitors),
     )
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
-    wanted = [*summary(ctx, held), *_others(ctx, states)]
+    wanted = [*summary(ctx, held), *_others(ctx, states), *_versions_recorded(recorded)]
     old = conditions.of(snapshot.object)
     out["conditions"] = conditions.merge(old, wanted, out["observedGeneration"], snapshot.now)
     return out
@@ -178,6 +189,18 @@ def _others(ctx: Context, states: Sequence[DataState]) -> list[Condition]:
             Condition(constants.SOURCES_READABLE, "True", constants.PROBED, "all checked inputs could be read")
         )
     return found
+
+
+def _versions_recorded(recorded: Records | None) -> list[Condition]:
+    """VersionsRecorded: False while records of versions cannot be read or written; absent otherwise."""
+    read, written = (recorded.read, recorded.written) if recorded else (None, None)
+    if read is not None and read.error is not None:
+        text = f"no run starts before the artifact store was searched for records of earlier versions: {read.error}"
+        return [Condition(constants.VERSIONS_RECORDED, "False", constants.RECORDS_NOT_READ, text)]
+    if written is not None and written.error is not None:
+        text = f"the artifact store does not have the newest records of versions: {written.error}"
+        return [Condition(constants.VERSIONS_RECORDED, "False", constants.RECORDS_NOT_WRITTEN, text)]
+    return []
 
 
 def _ready(reason: str, message: str) -> list[Condition]:

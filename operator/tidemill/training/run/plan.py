@@ -15,7 +15,7 @@ from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.core import conditions
 from tidemill.core.plan import Event, ObjectRef, Plan
 from tidemill.core.podfailure import LOOK_SECONDS
-from tidemill.training import job_status
+from tidemill.training import job_status, registered
 from tidemill.training.run import observe, requeue
 from tidemill.training.run import status as statuses
 from tidemill.training.run.builders import claim, job, model_version
@@ -24,6 +24,7 @@ from tidemill.training.run.policy import gates, report_validation
 from tidemill.training.run.policy.progress import Progress, progress
 from tidemill.training.run.policy.registration import registration
 from tidemill.training.run.snapshot import RunSnapshot
+from tidemill.training.run.state import Registration
 from tidemill_contracts.training import TrainingResult
 
 QUIET = timedelta(seconds=20)
@@ -100,10 +101,29 @@ def _judge(snapshot: RunSnapshot, found: Progress, result: TrainingResult) -> Pl
     judged = gates.verdicts(spec.gates, gates.scores(result, spec.champion))
     if not all(v.passed for v in judged):
         return Plan(status=statuses.rejected(snapshot, found, kept, judged, gates.summary(judged)))
-    version = registration(snapshot, result.digest)
-    made = () if version.exists else (model_version.build(snapshot, version, result, image),)
-    status = statuses.succeeded(snapshot, found, kept, judged, version.name, same_content=version.same_content)
+    version, manifest = _made_before(snapshot, result, image) or (registration(snapshot, result.digest), None)
+    made: tuple[dict[str, Any], ...] = ()
+    if not version.exists:
+        manifest = model_version.build(snapshot, version, result, image)
+        made = (manifest,)
+    content = registered.content_digest(manifest["spec"]) if manifest else None
+    status = statuses.succeeded(snapshot, found, kept, judged, version, content)
     return Plan(apply=made, status=status)
+
+
+def _made_before(
+    snapshot: RunSnapshot, result: TrainingResult, image: str
+) -> tuple[Registration, dict[str, Any]] | None:
+    """The version that an earlier pass made for this run and whose end it could not record.
+
+    Somebody may have made an object that only looks like it: every word of its spec must be what is made now.
+    """
+    for version in snapshot.unregistered:
+        name, number = version["metadata"]["name"], version["spec"]["number"]
+        manifest = model_version.build(snapshot, Registration(name, number, exists=True), result, image)
+        if registered.content_digest(manifest["spec"]) == registered.content_digest(version["spec"]):
+            return Registration(name, number, exists=True), manifest
+    return None
 
 
 def _image(snapshot: RunSnapshot) -> str:

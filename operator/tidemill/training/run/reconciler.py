@@ -16,7 +16,7 @@ from tidemill.core.podfailure import PodFailure
 from tidemill.engine.contract import Deps
 from tidemill.errors import ApiError
 from tidemill.kube.transform import transform
-from tidemill.training import constants, job_status, records
+from tidemill.training import constants, job_status, records, registered
 from tidemill.training.run import observe
 from tidemill.training.run import plan as plans
 from tidemill.training.run.builders import claim
@@ -92,6 +92,12 @@ class RunReconciler:
             log=await self._log(job, own),
             claim_exists=not _asks_for_claim(job, own) or await self._claim_exists(run, key.namespace),
             versions=records.version_records(cache, key.namespace, run.spec.pipeline),
+            unregistered=tuple(
+                o
+                for o in records.unregistered_versions(cache, key.namespace, run.spec.pipeline)
+                if registered.run_of(o) == key.name
+            ),
+            names_taken=self._names_taken(key.namespace, job),
             numbers_used=(pipeline.get("status") or {}).get("versions") or 0,
             stable=frozenset(d.stable for d in deployments if d.stable),
         )
@@ -99,6 +105,12 @@ class RunReconciler:
     def plan(self, snapshot: RunSnapshot) -> Plan:
         """The decision."""
         return plans.plan(snapshot)
+
+    def _names_taken(self, namespace: str, job: Obj | None) -> frozenset[str]:
+        """Names of ModelVersions; only asked for when the run may be about to register one."""
+        if job is None or job_status.job_outcome(job) != "Complete":
+            return frozenset()
+        return frozenset(o["metadata"]["name"] for o in self._deps.cache.list("ModelVersion", namespace))
 
     def _job(self, key: Key, run: Obj) -> Obj | None:
         uid = run["metadata"]["uid"]

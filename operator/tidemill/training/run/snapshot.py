@@ -57,7 +57,11 @@ class RunSnapshot(ObjectSnapshot):
     claim_exists: bool = False
     """Whether the namespace's default claim was seen lately, or nothing speaks against it."""
     versions: tuple[VersionRecord, ...] = ()
-    """Versions of the pipeline, by number."""
+    """Registered versions of the pipeline, by number."""
+    unregistered: tuple[Obj, ...] = ()
+    """ModelVersions that name this run and that nothing has registered: made in a pass that did not end, or by hand."""
+    names_taken: frozenset[str] = frozenset()
+    """Names of all ModelVersions of the namespace."""
     numbers_used: int = 0
     """Highest number that the pipeline's status knows; versions may have been removed since."""
     stable: frozenset[str] = frozenset()

@@ -17,6 +17,7 @@ from tidemill.training.run.policy import failure as failures
 from tidemill.training.run.policy import report_validation
 from tidemill.training.run.policy.progress import Progress
 from tidemill.training.run.snapshot import RunSnapshot
+from tidemill.training.run.state import Registration
 from tidemill_contracts.training import TrainingResult
 
 _REASONS = {
@@ -58,19 +59,17 @@ def succeeded(
     found: Progress,
     result: RunResult,
     gates: Sequence[GateVerdict],
-    version: str,
-    *,
-    same_content: bool,
+    version: Registration,
+    content: str | None,
 ) -> dict[str, Any]:
-    """The status of a run that has a version now."""
-    if same_content:
-        reason, text = constants.UNCHANGED, f"the candidate is identical to version {version}; nothing was registered"
+    """The status of a run that has a version now; `content`: digest of the spec of the one that it registered."""
+    if version.same_content:
+        reason = constants.UNCHANGED
+        text = f"the candidate is identical to version {version.name}; nothing was registered"
     else:
-        reason, text = constants.RUN_SUCCEEDED, f"registered version {version}"
-    trio = conditions.trio(ready=True, reason=reason, message=text)
-    return _build(
-        snapshot, found, [*trio, _succeeded("True", reason, text)], result=result, gates=gates, version=version
-    )
+        reason, text = constants.RUN_SUCCEEDED, f"registered version {version.name}"
+    wanted = [*conditions.trio(ready=True, reason=reason, message=text), _succeeded("True", reason, text)]
+    return _build(snapshot, found, wanted, result=result, gates=gates, version=version.name, content=content)
 
 
 def run_result(snapshot: RunSnapshot, result: TrainingResult, image: str) -> RunResult:
@@ -103,6 +102,7 @@ def _build(
     result: RunResult | None = None,
     gates: Sequence[GateVerdict] = (),
     version: str | None = None,
+    content: str | None = None,
     failure: RunFailure | None = None,
 ) -> dict[str, Any]:
     ended = any(c.type == constants.SUCCEEDED and c.status != "Unknown" for c in wanted)
@@ -118,6 +118,7 @@ def _build(
         result=result,
         gates=list(gates),
         version=version,
+        version_content=content,
         failure=failure,
     )
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})

@@ -16,15 +16,22 @@ from tidemill.training import constants
 from tidemill.training.records import DeploymentRecord
 from tidemill.training.version import status as statuses
 from tidemill.training.version.policy.approval import approval
+from tidemill.training.version.policy.registration import registration
 from tidemill.training.version.snapshot import VersionSnapshot
 
 
 def plan(snapshot: VersionSnapshot) -> Plan:
     """Everything that should happen to the version now."""
-    found = approval(snapshot)
-    name = snapshot.name
-    serving = [d for d in snapshot.deployments if name in d.served]
-    status = statuses.build(snapshot, found, [d.name for d in serving])
+    known = registration(snapshot)
+    if known.waits:
+        return Plan()  # the run's status wakes it
+    serving = [d for d in snapshot.deployments if snapshot.name in d.served]
+    names = [d.name for d in serving]
+    if known.registered is None:
+        status = statuses.unregistered(snapshot, names)
+        return Plan(status=status, events=_not_registered(snapshot, status))
+    found = approval(snapshot, known)
+    status = statuses.build(snapshot, known, found, names)
     return Plan(patches=_owners(snapshot, serving), status=status, events=_events(snapshot, found.mismatch))
 
 
@@ -52,6 +59,15 @@ def _owner(kind: str, name: str, uid: str) -> dict[str, Any]:
         "controller": is_pipeline,
         "blockOwnerDeletion": is_pipeline,
     }
+
+
+def _not_registered(snapshot: VersionSnapshot, status: dict[str, Any]) -> tuple[Event, ...]:
+    """A warning about an object that somebody else made, once."""
+    before = conditions.get(conditions.of(snapshot.object), conditions.READY) or {}
+    if before.get("reason") == constants.NOT_REGISTERED:
+        return ()
+    ready = conditions.get(status["conditions"], conditions.READY) or {}
+    return (Event("Warning", constants.NOT_REGISTERED, ready["message"], "Register"),)
 
 
 def _events(snapshot: VersionSnapshot, mismatch: str | None) -> tuple[Event, ...]:

@@ -6,7 +6,7 @@ from tidemill.api.v1alpha1.model_version import ModelVersion
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
 from tidemill.engine.contract import Deps
-from tidemill.training import records
+from tidemill.training import records, registered
 from tidemill.training.version import plan as plans
 from tidemill.training.version.snapshot import VersionSnapshot
 
@@ -34,6 +34,8 @@ class VersionReconciler:
             version=version,
             now=self._deps.clock.now().replace(microsecond=0),
             pipeline_uid=pipeline["metadata"]["uid"] if pipeline else None,
+            run=cache.get("TrainingRun", key.namespace, run) if (run := registered.run_of(obj)) else None,
+            record_keys=self._deps.config.record_keys,
             deployments=tuple(records.deployment_record(d) for d in living),
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from tidemill.api.v1alpha1.model_version import ModelVersion
 from tidemill.core.snapshot import ObjectSnapshot
@@ -16,5 +17,9 @@ class VersionSnapshot(ObjectSnapshot):
     version: ModelVersion
     pipeline_uid: str | None = None
     """Uid of the TrainingPipeline of that name that exists now."""
+    run: dict[str, Any] | None = None
+    """The TrainingRun that the version names, as it is now."""
+    record_keys: tuple[str, ...] = field(default=(), repr=False)
+    """Keys by which the operator knows records that it has signed."""
     deployments: tuple[DeploymentRecord, ...] = ()
     """ModelDeployments of the namespace."""

@@ -9,15 +9,41 @@ from tidemill.api.v1alpha1.model_version import ModelVersionStatus
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition
 from tidemill.training import constants
-from tidemill.training.version.policy.approval import GATES, Approval
+from tidemill.training.version.policy.approval import GATES, UNJUDGED, Approval
+from tidemill.training.version.policy.registration import Registration
 from tidemill.training.version.policy.rollback_marks import RollbackMarks, current_marks
 from tidemill.training.version.snapshot import VersionSnapshot
 
+_MADE_ELSEWHERE = (
+    "no run or import of this namespace has registered this object, so it is not deployed; "
+    "create a ModelImport to bring a model in"
+)
 
-def build(snapshot: VersionSnapshot, found: Approval, deployments: Sequence[str]) -> dict[str, Any]:
-    """The whole status in JSON form."""
-    marked = current_marks(snapshot, found.decision)
+
+def unregistered(snapshot: VersionSnapshot, deployments: Sequence[str]) -> dict[str, Any]:
+    """The status of an object that somebody else made: nobody's decision on it counts."""
     status = ModelVersionStatus(
+        observed_generation=snapshot.object["metadata"].get("generation", 0), deployments=sorted(deployments)[:100]
+    )
+    out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions", "taken_back"})
+    why = (constants.NOT_REGISTERED, _MADE_ELSEWHERE)
+    wanted = [
+        *conditions.trio(ready=False, reason=why[0], message=why[1], stalled=why),
+        Condition(constants.APPROVED, "Unknown", *why),
+    ]
+    out["conditions"] = conditions.merge(
+        conditions.of(snapshot.object), wanted, out["observedGeneration"], snapshot.now
+    )
+    return out
+
+
+def build(
+    snapshot: VersionSnapshot, known: Registration, found: Approval, deployments: Sequence[str]
+) -> dict[str, Any]:
+    """The whole status of a registered version in JSON form."""
+    marked = current_marks(snapshot, known, found.decision)
+    status = ModelVersionStatus(
+        registered=known.registered,
         observed_generation=snapshot.object["metadata"].get("generation", 0),
         decision=found.decision,
         taken_back=dict(marked.taken_back),
@@ -26,7 +52,7 @@ def build(snapshot: VersionSnapshot, found: Approval, deployments: Sequence[str]
         deployments=sorted(deployments)[:100],
     )
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
-    approved = approved_condition(snapshot, found)
+    approved = approved_condition(snapshot, known, found)
     trio = conditions.trio(ready=True, reason=constants.REGISTERED, message=f"digest {snapshot.version.spec.digest}")
     old = conditions.of(snapshot.object)
     wanted = [*trio, approved, *rolled_back_condition(marked)]
@@ -50,7 +76,7 @@ def rolled_back_condition(marked: RollbackMarks) -> list[Condition]:
     ]
 
 
-def approved_condition(snapshot: VersionSnapshot, found: Approval) -> Condition:
+def approved_condition(snapshot: VersionSnapshot, known: Registration, found: Approval) -> Condition:
     """Approved: True, False, or Unknown while nothing is decided.
 
     An annotation says what was decided and not by whom: anybody who may patch the object can set it, a person or a
@@ -62,6 +88,12 @@ def approved_condition(snapshot: VersionSnapshot, found: Approval) -> Condition:
         reason = constants.DIGEST_MISMATCH if found.mismatch else constants.AWAITING_APPROVAL
         text = f"waits for approval: annotate with {constants.APPROVE}={digest} or {constants.REJECT}={digest}"
         return Condition(constants.APPROVED, "Unknown", reason, text + hint)
+    if decision.by == UNJUDGED:
+        text = "approved without gates: the pipeline has none, and spec.approval is Automatic"
+        return Condition(constants.APPROVED, "True", constants.NOT_JUDGED, text + hint)
+    if decision.by == GATES and known.registered is not None and known.registered.gates == "Unknown":
+        text = "approved by an earlier release, which did not record whether there were gates"
+        return Condition(constants.APPROVED, "True", constants.APPROVED_EARLIER, text + hint)
     if decision.by == GATES:
         return Condition(constants.APPROVED, "True", constants.GATES_PASSED, "approved: it passed its gates" + hint)
     said = f'; comment: "{decision.comment}"' if decision.comment else ""

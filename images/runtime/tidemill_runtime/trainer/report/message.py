@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from tidemill_contracts import signatures
+from tidemill_contracts.records import RecordsResult
 from tidemill_contracts.training import (
     TERMINATION_MESSAGE_LIMIT,
     TERMINATION_MESSAGE_PATH,
@@ -25,10 +26,13 @@ _FIXED = frozenset(
 )  # no free text
 
 
-def write(document: TrainingResult | ProbeResult) -> None:
+def write(document: TrainingResult | ProbeResult | RecordsResult) -> None:
     """Write the termination message, without credentials."""
     document = type(document).model_validate(redaction.redacted(document.model_dump(), _FIXED))
-    text = fit_result(document) if isinstance(document, TrainingResult) else fit_probe(document)
+    if isinstance(document, TrainingResult):
+        text = fit_result(document)
+    else:
+        text = fit_probe(document) if isinstance(document, ProbeResult) else fit_records(document)
     Path(os.environ.get(PATH_ENV) or TERMINATION_MESSAGE_PATH).write_text(text, encoding="utf-8")
 
 
@@ -67,6 +71,11 @@ def fit_probe(result: ProbeResult, limit: int = TERMINATION_MESSAGE_LIMIT) -> st
         if len(text.encode()) <= limit:
             return text
     return ProbeResult(errors={"": "too many inputs for one termination message"}).to_json()
+
+
+def fit_records(result: RecordsResult) -> str:
+    """Return a result of reading or writing records as JSON that fits: the start and the end of its error."""
+    return result.model_copy(update={"error": cut(result.error, 1000) if result.error else None}).to_json()
 
 
 def cut(text: str, length: int) -> str:

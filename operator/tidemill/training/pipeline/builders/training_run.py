@@ -17,16 +17,16 @@ from tidemill.api.v1alpha1.training_run import (
     TrainingRunSpec,
     Trigger,
 )
-from tidemill.config import OperatorConfig
-from tidemill.core import children, labels, names
+from tidemill.core import children, hashing, labels, names
 from tidemill.training import constants
-from tidemill.training.pipeline.snapshot import PipelineSnapshot
+from tidemill.training.pipeline.snapshot import PipelineSnapshot, store_folder
 from tidemill.training.pipeline.state import Inputs, Verdict
 from tidemill.training.records import VersionRecord
-from tidemill_contracts import digests, schemes
+from tidemill_contracts import digests
 from tidemill_contracts.storage import parse_uri
 
 KEY_DIGITS = 10
+OWNER_DIGITS = 12
 
 
 def run_name(pipeline: str, key: str, suffix: str | None) -> str:
@@ -36,18 +36,13 @@ def run_name(pipeline: str, key: str, suffix: str | None) -> str:
 
 
 def store_uri(snapshot: PipelineSnapshot) -> str:
-    """The pipeline's folder in the artifact store; a run removes what it finds there and need not keep.
+    """The folder of this very object in the artifact store; a run removes what it finds there and need not keep.
 
-    A claim belongs to one namespace; a bucket may serve several, in which pipelines of one name must not meet.
+    A bucket may serve several namespaces and clusters, and one file system may be behind claims of several namespaces.
+    Names may be the same there, a uid is not: so what is removed here was written for this object (decision 213).
     """
-    uri = parse_uri(snapshot.pipeline.spec.artifacts.uri or default_store(snapshot.config))
-    folders = [] if schemes.BY_NAME[uri.scheme].mount == "claim" else [snapshot.namespace]
-    return str(uri.child(*folders, snapshot.name))
-
-
-def default_store(config: OperatorConfig) -> str:
-    """The namespace's own store."""
-    return f"pvc://{config.artifact_claim_name}"
+    uid = hashing.short(snapshot.object["metadata"]["uid"].encode(), OWNER_DIGITS)
+    return str(parse_uri(store_folder(snapshot)).child(uid))
 
 
 def build(

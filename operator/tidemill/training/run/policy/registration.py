@@ -8,7 +8,9 @@ from tidemill.training.run.state import Registration
 
 
 def registration(snapshot: RunSnapshot, digest: str) -> Registration:
-    """The version that this run made already, that holds its content already, or the next number.
+    """The version that this run made already, that holds its content already, or the next number with a free name.
+
+    A name may be taken by an object that nobody registered: it is passed over, and nothing of it is believed.
 
     Equal content is named again only when it is the newest version or one in service: otherwise a newer, different
     version lies between, and going back to the older content is a change that deployments must follow.
@@ -21,6 +23,8 @@ def registration(snapshot: RunSnapshot, digest: str) -> Registration:
     if equal:
         return Registration(equal[-1].name, equal[-1].number, exists=True, same_content=True)
     number = max([snapshot.numbers_used, *(v.number for v in snapshot.versions)]) + 1
+    while version_name(snapshot.run.spec.pipeline, number) in snapshot.names_taken:
+        number += 1
     return Registration(version_name(snapshot.run.spec.pipeline, number), number, exists=False)
 
 

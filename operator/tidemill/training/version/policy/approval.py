@@ -1,4 +1,6 @@
-"""May the version be deployed? The decision of a person, or of the gates where approval is automatic.
+"""May a registered version be deployed? The decision of a person, or where approval is automatic, of the gates.
+
+Only gates that the version has passed are said to have decided. A pipeline without gates decides by its approval alone.
 
 A person decides by an annotation whose value is the digest that was looked at. The decision is remembered in status, so
 taking the annotation away changes nothing. Where both annotations name the digest, the rejection counts.
@@ -11,9 +13,14 @@ from dataclasses import dataclass
 from tidemill.api.v1alpha1.model_version import Decision
 from tidemill.core.text import clean
 from tidemill.training import constants
+from tidemill.training.version.policy.registration import Registration
 from tidemill.training.version.snapshot import VersionSnapshot
 
 GATES = "gates"
+UNJUDGED = "approval: Automatic"
+"""Who decided where there were no gates."""
+AUTOMATIC = frozenset({GATES, UNJUDGED})
+"""Who decides where no person does."""
 COMMENT_LIMIT = 1024
 
 
@@ -25,24 +32,35 @@ class Approval:
     mismatch: str | None
 
 
-def approval(snapshot: VersionSnapshot) -> Approval:
-    """The decision as it is now."""
+def approval(snapshot: VersionSnapshot, known: Registration) -> Approval:
+    """The decision as it is now on a version that is registered."""
     annotations = snapshot.object["metadata"].get("annotations") or {}
-    digest, before = snapshot.version.spec.digest, snapshot.version.status.decision
+    digest, before = snapshot.version.spec.digest, _before(snapshot, known)
     wrong = [a for a in (constants.REJECT, constants.APPROVE) if annotations.get(a) and annotations[a] != digest]
     mismatch = None
     if wrong:
         mismatch = clean(f"annotation {wrong[0]} names {annotations[wrong[0]][:80]}, but this version is {digest}")
     for annotation, approved in ((constants.REJECT, False), (constants.APPROVE, True)):
         if annotations.get(annotation) == digest:
-            return Approval(_by_hand(snapshot, annotation, approved), mismatch)
+            return Approval(_by_hand(snapshot, before, annotation, approved), mismatch)
     if before is None and snapshot.version.spec.approval == "Automatic":
-        return Approval(Decision(approved=True, by=GATES, time=snapshot.now, digest=digest), mismatch)
+        by = GATES if _has_passed_gates(known) else UNJUDGED
+        return Approval(Decision(approved=True, by=by, time=snapshot.now, digest=digest), mismatch)
     return Approval(before, mismatch)
 
 
-def _by_hand(snapshot: VersionSnapshot, annotation: str, approved: bool) -> Decision:
-    before = snapshot.version.status.decision
+def _before(snapshot: VersionSnapshot, known: Registration) -> Decision | None:
+    """The last decision; earlier releases said "gates" where there were none, which is put right where it is known."""
+    found = known.decision(snapshot)
+    judged = known.registered is None or known.registered.gates != "NotJudged"
+    return found if found is None or judged or found.by != GATES else found.model_copy(update={"by": UNJUDGED})
+
+
+def _has_passed_gates(known: Registration) -> bool:
+    return known.registered is not None and known.registered.gates == "Passed"
+
+
+def _by_hand(snapshot: VersionSnapshot, before: Decision | None, annotation: str, approved: bool) -> Decision:
     by = f"annotation {annotation}"
     comment = (snapshot.object["metadata"].get("annotations") or {}).get(constants.DECISION_COMMENT)
     comment = str(comment)[:COMMENT_LIMIT] if comment else None

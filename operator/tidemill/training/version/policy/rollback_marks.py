@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from tidemill.api.v1alpha1.model_version import Decision, Lifted, TakenBack
 from tidemill.core import labels
 from tidemill.core.request_annotations import new_value
-from tidemill.training.version.policy.approval import GATES
+from tidemill.training.version.policy.approval import AUTOMATIC
+from tidemill.training.version.policy.registration import Registration
 from tidemill.training.version.snapshot import VersionSnapshot
 
 
@@ -26,29 +27,32 @@ class RollbackMarks:
     retry: str | None = None
 
 
-def current_marks(snapshot: VersionSnapshot, decision: Decision | None) -> RollbackMarks:
+def current_marks(snapshot: VersionSnapshot, known: Registration, decision: Decision | None) -> RollbackMarks:
     """The marks that count now. `decision`: the one in force, which may just have been made."""
     status, digest = snapshot.version.status, snapshot.version.spec.digest
     requested = new_value(_annotations(snapshot), labels.RETRY, status.last_handled_retry)
-    lifted = _lifted(snapshot, decision, requested)
+    marks = known.taken_back(snapshot)
+    lifted = _lifted(snapshot, known, decision, requested)
     kept = {
         name: mark
-        for name, mark in status.taken_back.items()
+        for name, mark in marks.items()
         if mark.digest == digest and (lifted is None or mark.time > lifted.time)
     }
     return RollbackMarks(kept, lifted, requested or status.last_handled_retry)
 
 
-def _lifted(snapshot: VersionSnapshot, decision: Decision | None, requested: str | None) -> Lifted | None:
+def _lifted(
+    snapshot: VersionSnapshot, known: Registration, decision: Decision | None, requested: str | None
+) -> Lifted | None:
     """The newest of the lifts: an approval that was lifted by before never takes the place of a later retry."""
-    before = snapshot.version.status.lifted
+    before = known.lifted(snapshot)
     if requested is not None:
         return Lifted(by=f"annotation {labels.RETRY}={requested}", time=snapshot.now)
-    if decision is None or not decision.approved or decision.by == GATES:
+    if decision is None or not decision.approved or decision.by in AUTOMATIC:
         return before
     if before is not None and before.time >= decision.time:
         return before
-    older = any(mark.time <= decision.time for mark in snapshot.version.status.taken_back.values())
+    older = any(mark.time <= decision.time for mark in known.taken_back(snapshot).values())
     return Lifted(by=decision.by, time=decision.time) if older else before
 
 

@@ -1,0 +1,41 @@
+"""What a TrainingPipeline's status says of the records of its versions in the artifact store."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tidemill.api.base import Model, Time
+
+
+class RecordsRead(Model):
+    """The last look for records of earlier versions in the artifact store."""
+
+    time: Time
+    """Time of the look."""
+    restored: Annotated[int, Field(ge=0)] = 0
+    """Number of versions that were registered again."""
+    refused: Annotated[int, Field(ge=0)] = 0
+    """Number of records that were not believed: without a signature of this operator's key, of another namespace or
+    pipeline, or not readable."""
+    error: Annotated[str | None, Field(max_length=1024)] = None
+    """Why the store could not be read. Not set if it was read. It is tried again every minute."""
+
+
+class RecordsWritten(Model):
+    """The last time that the records of versions were written to the artifact store."""
+
+    time: Time
+    """Time of the writing."""
+    digest: Annotated[str | None, Field(max_length=71)] = None
+    """Digest of all records that are in the store. Not set until they were written once."""
+    error: Annotated[str | None, Field(max_length=1024)] = None
+    """Why the records could not be written. Not set if they were. It is tried again every ten minutes."""
+
+
+class Records(Model):
+    """Records of versions in the artifact store, from which an empty namespace finds its versions again."""
+
+    read: RecordsRead | None = None
+    """The last look for records of earlier versions. Not set if there was none."""
+    written: RecordsWritten | None = None
+    """The last time that records were written. Not set if there was none."""

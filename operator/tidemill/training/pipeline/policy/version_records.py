@@ -1,0 +1,239 @@
+"""Records of versions in the artifact store: when they are written, and when an empty pipeline looks for them.
+
+The store is read once in the life of a pipeline, before its first run, and no run starts before that: a first version
+would get a number that was used, and one that was rolled back could come back as the first. It is written whenever a
+version is registered, decided on or rolled back. Both are done by short Jobs, one at a time; a result goes into status
+first, and the Job is deleted in a later pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from tidemill.api.v1alpha1.store_records import Records, RecordsRead, RecordsWritten
+from tidemill.core import hashing, names
+from tidemill.core.conditions import parse_time
+from tidemill.core.podfailure import LOOK_SECONDS
+from tidemill.core.text import clean
+from tidemill.training import store_records
+from tidemill.training.pipeline.policy.context import Context
+from tidemill.training.pipeline.snapshot import PipelineSnapshot, RecordsJob, store_folder
+from tidemill.training.store_records import StoreRecord
+from tidemill_contracts.records import LINE, MOST_RECORDS, TEXT_LIMIT, RecordsResult, StoredRecord
+
+Obj = dict[str, Any]
+
+DEADLINE_SECONDS = 300
+"""The longest that such a Job may run (activeDeadlineSeconds)."""
+READ_AGAIN = timedelta(minutes=1)
+WRITE_AGAIN = timedelta(minutes=10)
+PACE = timedelta(seconds=5)
+"""Between two Jobs that write: a version that is registered and rolled back at once is recorded once."""
+WRITTEN_LIMIT = 700_000
+"""Characters of all records that one Job writes: its configuration must fit into a ConfigMap."""
+ERROR_LIMIT = 1024
+_WINDOW_SECONDS = 30
+_RECORDED = ("registered", "decision", "takenBack", "lifted")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordActions:
+    """What to do about records now."""
+
+    status: Records | None
+    """What the pipeline's status says of them now."""
+    start: Literal["read", "write"] | None = None
+    number: int = 0
+    """Sets the Jobs of one mode apart."""
+    restore: tuple[StoreRecord, ...] = ()
+    """Versions that are registered again."""
+    done: tuple[RecordsJob, ...] = ()
+    """Jobs whose result is in status."""
+    hold: str | None = None
+    """Why no run may start yet."""
+    next: datetime | None = None
+    """When to look again."""
+
+
+def record_actions(ctx: Context) -> RecordActions:
+    """Whether records are to be read or written now, and what came of it."""
+    snapshot, before = ctx.snapshot, ctx.snapshot.pipeline.status.records
+    if not snapshot.config.record_keys or not snapshot.records.usable:
+        return RecordActions(before, done=snapshot.records.jobs)
+    known = before or Records()
+    done = tuple(job for job in snapshot.records.jobs if _is_in_status(job, known))
+    running = next((job for job in snapshot.records.jobs if job not in done), None)
+    if is_read_wanted(snapshot):
+        return _reading(snapshot, known, running if running and running.mode == "read" else None, done)
+    if snapshot.records.unsettled:
+        found = ", ".join(snapshot.records.unsettled)
+        return RecordActions(before, done=done, hold=f"versions found in the artifact store are registered: {found}")
+    return _writing(snapshot, known, running if running and running.mode == "write" else None, done)
+
+
+def is_read_wanted(snapshot: PipelineSnapshot) -> bool:
+    """Whether the pipeline is new, knows of no version, and has not read its store yet."""
+    status = snapshot.pipeline.status
+    read = status.records.read if status.records else None
+    is_read = read is not None and read.error is None
+    has_history = bool(status.versions or status.observed or status.last_run or snapshot.versions or snapshot.runs)
+    return snapshot.pipeline.spec.artifacts.restore == "Auto" and not is_read and not has_history
+
+
+def digest_of(versions: Iterable[Obj]) -> str | None:
+    """Digest of what is to be recorded of these ModelVersions; None for none."""
+    said = [
+        [version["metadata"]["name"], *(version["status"].get(field) for field in _RECORDED)] for version in versions
+    ]
+    return hashing.digest(sorted(said, key=lambda one: str(one[0]))) if said else None
+
+
+def is_recordable(version: Obj, folder: str) -> bool:
+    """Whether a record of the version belongs into the pipeline's folder: registered, and stored below it."""
+    recorded = (version.get("status") or {}).get("registered")
+    return bool(recorded) and str(version["spec"].get("uri", "")).startswith(f"{folder}/")
+
+
+def written(snapshot: PipelineSnapshot) -> tuple[StoredRecord, ...]:
+    """The records to be written, newest version first, as many as one Job can take."""
+    key, left = snapshot.config.record_keys[0], WRITTEN_LIMIT
+    found: list[StoredRecord] = []
+    for version in sorted(snapshot.records.versions, key=lambda v: -int(v["spec"]["number"])):
+        said = store_records.statement(version)
+        if said is None:
+            continue
+        text = store_records.text(said, version["spec"], key)
+        left -= len(text)
+        if left < 0 or len(found) == MOST_RECORDS:
+            break
+        if len(text) <= TEXT_LIMIT:
+            found.append(StoredRecord(uri=version["spec"]["uri"], text=text))
+    return tuple(found)
+
+
+def _is_in_status(job: RecordsJob, known: Records) -> bool:
+    part = known.read if job.mode == "read" else known.written
+    return part is not None and job.created <= part.time
+
+
+def _reading(
+    snapshot: PipelineSnapshot, known: Records, job: RecordsJob | None, done: tuple[RecordsJob, ...]
+) -> RecordActions:
+    hold, shown = "the artifact store is searched for records of earlier versions", _shown(known)
+    if not snapshot.records.store_exists:
+        return RecordActions(_read(known, RecordsRead(time=snapshot.now)), done=done)
+    if job is not None and job.finished:
+        found = _result(job)
+        lines = [line.removeprefix(LINE) for line in job.log.split("\n") if line.startswith(LINE)]
+        error = found if isinstance(found, str) else found.error or _incomplete(found, lines)
+        if error is None:
+            believed, refused = _believed(snapshot, lines)
+            read = RecordsRead(time=snapshot.now, restored=len(believed), refused=refused)
+            more = "versions found in the artifact store are registered" if believed else None
+            return RecordActions(_read(known, read), restore=believed, done=done, hold=more)
+        read = RecordsRead(time=snapshot.now, error=clean(error)[:ERROR_LIMIT])
+        return RecordActions(_read(known, read), done=done, hold=_unread(read), next=snapshot.now + READ_AGAIN)
+    if job is not None:
+        more = f", and the pod for that cannot start: {job.problem}" if job.problem else ""
+        return RecordActions(shown, done=done, hold=hold + more, next=_patience(snapshot, job))
+    if known.read is not None and snapshot.now < known.read.time + READ_AGAIN:
+        return RecordActions(known, done=done, hold=_unread(known.read), next=known.read.time + READ_AGAIN)
+    number = int(known.read.time.timestamp()) if known.read else 0
+    return RecordActions(shown, start="read", number=number, done=done, hold=hold)
+
+
+def _writing(
+    snapshot: PipelineSnapshot, known: Records, job: RecordsJob | None, done: tuple[RecordsJob, ...]
+) -> RecordActions:
+    status = _shown(known)
+    last, wanted = known.written, snapshot.records.wanted
+    if job is not None and job.finished:
+        found = _result(job)
+        error = found if isinstance(found, str) else found.error
+        digest = (last.digest if last else None) if error else job.digest
+        now = RecordsWritten(time=snapshot.now, digest=digest, error=clean(error)[:ERROR_LIMIT] if error else None)
+        return RecordActions(known.model_copy(update={"written": now}), done=done)
+    if job is not None:
+        return RecordActions(status, done=done, next=_patience(snapshot, job))
+    if wanted is None or (last is not None and last.digest == wanted):
+        return RecordActions(status, done=done)
+    due = last.time + (WRITE_AGAIN if last.error else PACE) if last else _first_write(snapshot)
+    if snapshot.now < due:
+        return RecordActions(status, done=done, next=due)
+    number = int(last.time.timestamp()) if last else 0
+    return RecordActions(status, start="write", number=number, done=done)
+
+
+def _first_write(snapshot: PipelineSnapshot) -> datetime:
+    """When a pipeline is recorded for the first time: at once where a version is new.
+
+    Otherwise an operator that records has just been installed, and all pipelines want a Job: they get ten minutes.
+    """
+    facts = [version["status"]["registered"] for version in snapshot.records.versions]
+    newest = max((parse_time(f.get("restored") or f["time"]) for f in facts), default=snapshot.now)
+    spread, uid = int(WRITE_AGAIN.total_seconds()), snapshot.object["metadata"]["uid"]
+    late = (int(snapshot.now.timestamp()) - int(hashing.short(uid.encode(), 8), 16)) % spread
+    if newest > snapshot.now - WRITE_AGAIN or late < _WINDOW_SECONDS:
+        return snapshot.now
+    return snapshot.now + timedelta(seconds=spread - late)
+
+
+def _shown(known: Records) -> Records | None:
+    return known if known.read or known.written else None
+
+
+def _patience(snapshot: PipelineSnapshot, job: RecordsJob) -> datetime:
+    """When to look again at a Job that has not ended."""
+    late = job.created + timedelta(seconds=DEADLINE_SECONDS + 60)
+    return min(late, snapshot.now + timedelta(seconds=LOOK_SECONDS)) if job.is_silent else late
+
+
+def _read(known: Records, read: RecordsRead) -> Records:
+    return known.model_copy(update={"read": read})
+
+
+def _unread(read: RecordsRead) -> str:
+    text = "the artifact store could not be searched for records of earlier versions, which is tried again every minute"
+    return f"{text}: {read.error}; set spec.artifacts.restore to Never to start without them"
+
+
+def _result(job: RecordsJob) -> RecordsResult | str:
+    """What the pod left behind, or a sentence on why there is nothing."""
+    try:
+        return RecordsResult.from_json(job.message or "")
+    except ValidationError:
+        return f"Job {job.name} left no result: {(job.message or 'no termination message')[:300]}"
+
+
+def _incomplete(found: RecordsResult, lines: Sequence[str]) -> str | None:
+    """Why the log cannot be taken for all that the pod has read: it was rotated away, or the node is gone."""
+    if len(lines) >= found.read:
+        return None
+    return f"the log of its Job holds {len(lines)} of {found.read} records"
+
+
+def _believed(snapshot: PipelineSnapshot, lines: Sequence[str]) -> tuple[tuple[StoreRecord, ...], int]:
+    """The records of this pipeline that the operator has signed, by number, and how many others there were."""
+    by_number: dict[int, StoreRecord] = {}
+    refused = 0
+    for line in lines[:MOST_RECORDS]:
+        record = store_records.read(line, snapshot.config.record_keys)
+        if record is None or not _is_own(snapshot, record):
+            refused += 1
+            continue
+        other = by_number.get(record.spec.number)
+        if other is None or other.statement.registered.time < record.statement.registered.time:
+            by_number[record.spec.number] = record
+    return tuple(by_number[number] for number in sorted(by_number)), refused
+
+
+def _is_own(snapshot: PipelineSnapshot, record: StoreRecord) -> bool:
+    said, spec = record.statement, record.spec
+    expected = (snapshot.namespace, names.child_name(snapshot.name, spec.number), snapshot.name)
+    folder = f"{store_folder(snapshot)}/"
+    return (said.namespace, said.version, spec.pipeline) == expected and spec.uri.startswith(folder)

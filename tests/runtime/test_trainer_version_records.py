@@ -1,0 +1,131 @@
+"""Records beside versions: the pod carries lines of text, whatever lies in the store."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.runtime.test_artifacts_version import FILES, manifest, store
+
+from tidemill_contracts.digests import digest_hex
+from tidemill_contracts.records import (
+    LINE,
+    LOG_LIMIT,
+    MOST_RECORDS,
+    RECORDS_ENV,
+    TEXT_LIMIT,
+    RecordsConfig,
+    RecordsResult,
+    StoredRecord,
+)
+from tidemill_runtime import artifacts
+from tidemill_runtime.storage import folders
+from tidemill_runtime.trainer import version_records
+from tidemill_runtime.trainer.package import publish
+
+__all__ = ["store"]  # a fixture
+
+Store = tuple[str, str | None]
+
+
+def shown(place: Store) -> list[str]:
+    """The records in the log of a pod that has read."""
+    out = io.StringIO()
+    result = version_records.show(RecordsConfig(store=place[0], secret=place[1]), out)
+    lines = out.getvalue().splitlines()
+    assert result == RecordsResult(read=len(lines))
+    return [line.removeprefix(LINE) for line in lines]
+
+
+def write(place: Store, *records: StoredRecord) -> RecordsResult:
+    return version_records.write(RecordsConfig(store=place[0], secret=place[1], write=records))
+
+
+def test_a_record_lies_beside_its_version_and_changes_nothing_of_it(store: Store) -> None:
+    own = f"{store[0]}/0123456789ab"  # the folder of one pipeline object
+    uri = publish.publish(own, store[1], manifest(), FILES)
+    assert shown(store) == []
+    assert write(store, StoredRecord(uri=uri, text='{"a":"ü"}')) == RecordsResult(written=1)
+    assert shown(store) == ['{"a":"ü"}']
+    write(store, StoredRecord(uri=uri, text='{"a":2}'))
+    assert shown(store) == ['{"a":2}']
+    artifacts.open_version(uri, manifest().digest(), store[1])
+    publish.prune(own, store[1], (), now=1e12)
+    assert shown(store) == [], "it goes with its version"
+
+
+def test_pruning_reaches_neither_another_objects_folder_nor_the_one_of_earlier_releases(store: Store) -> None:
+    """Two clusters, or two claims on one file system, may use one folder: only what lies in the own part is removed."""
+    own, other, digest = f"{store[0]}/0123456789ab", f"{store[0]}/ba9876543210", manifest().digest()
+    publish.publish(own, store[1], manifest(), FILES)
+    kept = [publish.publish(folder, store[1], manifest(), FILES) for folder in (other, store[0])]
+    assert publish.prune(own, store[1], (), now=1e12) == [digest]
+    for uri in kept:
+        artifacts.open_version(uri, digest, store[1])
+
+
+def test_a_version_that_is_not_there_gets_no_record(store: Store) -> None:
+    record = StoredRecord(uri=f"{store[0]}/0123456789ab/{digest_hex(manifest().digest())}", text="{}")
+    assert write(store, record) == RecordsResult(missing=1)
+    assert folders.open_folder(*store).files() == []
+
+
+def test_nothing_is_written_outside_the_store(store: Store) -> None:
+    outside = store[0].replace("churn", "other")
+    uri = publish.publish(outside, store[1], manifest(), FILES)
+    found = write(store, StoredRecord(uri=uri, text="{}"))
+    assert found.error is not None and found.error == f"{uri} does not lie below {store[0]}"
+    assert "record.json" not in [e.key for e in folders.open_folder(uri, store[1]).files()]
+
+
+def test_what_others_put_there_is_bounded(mounts: Path) -> None:
+    place: Store = ("pvc://store/churn", None)
+    root = mounts / "pvc" / "store" / "churn"
+
+    def put(name: str, text: str, *, is_complete: bool = True) -> None:
+        folder = root / name
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text(text)
+        if is_complete:
+            (folder / "COMPLETE").write_text("x")
+
+    put("large", "x" * (TEXT_LIMIT * 4 + 1))
+    put("lines", '{\n"a": 1}')
+    put("unfinished", "{}", is_complete=False)
+    assert shown(place) == []
+    for number in range(MOST_RECORDS + 5):
+        put(f"many-{number}", "{}")
+    assert len(shown(place)) == MOST_RECORDS
+    for number in range(30):
+        put(f"wide-{number}", "y" * (TEXT_LIMIT * 4))
+    assert sum(map(len, shown(place))) <= LOG_LIMIT
+
+
+def test_a_link_out_of_the_claim_is_an_error_and_not_followed(mounts: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.json"
+    secret.write_text('{"password": 1}')
+    folder = mounts / "pvc" / "store" / "churn" / "x"
+    folder.mkdir(parents=True)
+    (folder / "COMPLETE").write_text("x")
+    (folder / "record.json").symlink_to(secret)
+    out = io.StringIO()
+    found = version_records.show(RecordsConfig(store="pvc://store/churn"), out)
+    assert found.error is not None and found.error.startswith("LinkRefused: ")
+    assert "password" not in out.getvalue()
+
+
+@pytest.mark.parametrize("config", [RecordsConfig(store="pvc://store/churn").to_json(), "{", None])
+def test_the_process_always_leaves_a_result(mounts: Path, tmp_path: Path, config: str | None) -> None:
+    end = tmp_path / "end.json"
+    environment = {**os.environ, "TIDEMILL_TERMINATION_LOG": str(end), **({RECORDS_ENV: config} if config else {})}
+    command = [sys.executable, "-m", "tidemill_runtime.trainer", "records"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    result = RecordsResult.from_json(end.read_text())
+    if config and config != "{":
+        assert (done.returncode, result) == (0, RecordsResult())
+        assert all(json.loads(line) for line in done.stdout.splitlines())
+    else:
+        assert done.returncode == 42 and result.error is not None and RECORDS_ENV in result.error

@@ -1,0 +1,343 @@
+"""Records of versions in the artifact store: an empty namespace finds its versions again, and believes nobody else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.support import builders_training as make
+from tests.unit.training.test_rollback_marks import mark
+from tests.unit.training.world import World
+
+from tidemill.config import OperatorConfig
+from tidemill.training import store_records
+from tidemill_contracts.records import LINE, RECORDS_ENV, RecordsConfig
+
+Obj = dict[str, Any]
+
+KEY, OTHER_KEY = "k" * 32, "o" * 32
+BUCKET = {"uri": "s3://models/team", "secretRef": {"name": "lake"}}
+
+
+def namespace(*keys: str, pipeline: make.Pipeline | None = None, uid: str | None = None) -> World:
+    """A pipeline with a bucket and an operator with these keys."""
+    obj = (pipeline or make.Pipeline().spec(artifacts=BUCKET).triggers(codeChange={})).obj()
+    if uid:
+        obj["metadata"]["uid"] = uid
+    return World(obj, make.ConfigMap().obj(), config=OperatorConfig(record_keys=keys or (KEY,)))
+
+
+def job(world: World, mode: str) -> Obj | None:
+    """The Job that reads or writes now, or the one that did last."""
+    found = [o for o in world.objects.values() if o["kind"] == "Job"]
+    return next((o for o in reversed(found) if o["metadata"]["labels"].get("tidemill.io/records") == mode), None)
+
+
+def config(job: Obj) -> RecordsConfig:
+    """What the pod is handed."""
+    environment = job["spec"]["template"]["spec"]["containers"][0]["env"]
+    return RecordsConfig.from_json(next(e["value"] for e in environment if e["name"] == RECORDS_ENV))
+
+
+def ends(world: World, mode: str, result: Obj, lines: list[str] | None = None) -> None:
+    """The pod of the Job ends."""
+    found = job(world, mode)
+    assert found is not None
+    name = found["metadata"]["name"]
+    world.logs[f"{name}-1"] = "".join(f"{line}\n" for line in ['{"message": "other lines"}', *(lines or [])])
+    world.advance(seconds=2)
+    world.kubelet_finishes(name, json.dumps(result))
+    world.settle()
+
+
+def finds(world: World, texts: list[str]) -> None:
+    """The store holds these records."""
+    ends(world, "read", {"read": len(texts)}, [LINE + text for text in texts])
+
+
+def stored(world: World) -> list[str]:
+    """The records that the operator has written, once it is settled."""
+    world.advance(seconds=6)
+    world.settle()
+    found = job(world, "write")
+    assert found is not None
+    texts = [record.text for record in config(found).write]
+    ends(world, "write", {"written": len(texts)})
+    return texts
+
+
+def two_versions() -> tuple[World, list[str]]:
+    """A namespace with two versions, the second one rolled back, and its records."""
+    world = namespace()
+    world.settle()
+    finds(world, [])
+    world.train("a")
+    world.advance(minutes=1)
+    world.put(make.ConfigMap(train_py="2").obj())
+    world.train("b")
+    world.settle()
+    if job(world, "write"):
+        ends(world, "write", {"written": 1})
+    mark(world)
+    return world, stored(world)
+
+
+def test_an_empty_namespace_finds_versions_numbers_decisions_and_rollbacks() -> None:
+    before, texts = two_versions()
+    world = namespace(uid="made-again")
+    world.settle()
+    assert world.names("TrainingRun") == [], "nothing is trained before the store was read"
+    finds(world, texts)
+
+    for name in ("churn-1", "churn-2"):
+        was, now = before.get("ModelVersion", name), world.get("ModelVersion", name)
+        assert now["spec"] == was["spec"]
+        for field in ("decision", "takenBack"):
+            assert now["status"].get(field) == was["status"].get(field)
+        assert now["status"]["registered"].pop("restored")
+        assert now["status"]["registered"] == was["status"]["registered"]
+        assert now["metadata"]["ownerReferences"][0]["uid"] == "made-again"
+    assert world.condition("ModelVersion", "churn-1", "Approved")[0] == "True"
+    assert world.condition("ModelVersion", "churn-2", "TakenBack") == ("True", "AnalysisFailed")
+    assert {**world.pipeline()["records"]["read"], "time": ""} == {"time": "", "restored": 2, "refused": 0}
+    (run,) = world.names("TrainingRun")
+    assert world.get("TrainingRun", run)["spec"]["champion"]["version"] == "churn-1"
+
+    world.train("b")
+    assert world.names("ModelVersion") == ["churn-1", "churn-2"], "the content that was rolled back is no new version"
+    assert world.pipeline()["champion"]["version"] == "churn-1"
+    world.put(make.ConfigMap(train_py="3").obj())
+    world.train("c")
+    assert world.names("ModelVersion")[-1] == "churn-3"
+
+
+def test_the_jobs_that_read_and_write_have_what_a_run_has_and_are_removed() -> None:
+    world = namespace()
+    world.settle()
+    reader = job(world, "read")
+    assert reader is not None
+    assert config(reader) == RecordsConfig(store="s3://models/team/team-a/churn", secret="lake")
+    pod = reader["spec"]["template"]["spec"]
+    assert "lake" in json.dumps(pod["volumes"])
+    assert pod["containers"][0]["command"][-1] == "records"
+    finds(world, [])
+    world.train("a")
+    assert job(world, "read") is None
+    texts = stored(world)
+    assert len(texts) == 1 and job(world, "write") is None
+    world.advance(minutes=30)
+    world.settle()
+    assert job(world, "write") is None, "the store says what it should"
+    run = world.get("TrainingRun", world.names("TrainingRun")[0])
+    assert run["spec"]["store"]["uri"].startswith("s3://models/team/team-a/churn/")
+
+
+def test_a_rollback_after_the_record_was_written_is_recorded_too() -> None:
+    world = namespace()
+    world.settle()
+    finds(world, [])
+    world.train("a")
+    (first,) = stored(world)
+    mark(world, "churn-1")
+    (second,) = stored(world)
+    assert "takenBack" not in json.loads(first)["statement"] or json.loads(first)["statement"]["takenBack"] == {}
+    assert list(json.loads(second)["statement"]["takenBack"]) == ["web"]
+
+
+def changed(text: str, **parts: Any) -> str:
+    """A record in which somebody with the store's credentials has changed something."""
+    document = json.loads(text)
+    for path, value in parts.items():
+        node = document
+        *parents, last = path.split("__")
+        for part in parents:
+            node = node[part]
+        node[last] = value
+    return json.dumps(document)
+
+
+DECISION = {"approved": True, "by": "gates", "time": "2026-11-20T00:00:00Z", "digest": make.digest("b")}
+FORGERIES = {
+    "another number": {"spec__number": 9},
+    "another model": {"spec__digest": make.digest("7")},
+    "another place": {"spec__uri": f"s3://models/team/team-a/churn/{'7' * 64}"},
+    "approved": {
+        "statement__decision": {
+            "approved": True,
+            "by": "gates",
+            "time": "2026-11-20T00:00:00Z",
+            "digest": make.digest("a"),
+        }
+    },
+    "no rollback": {"statement__takenBack": {}},
+    "another namespace": {"statement__namespace": "team-b"},
+    "no signature": {"signature": None},
+    "a signature that is no text": {"signature": 7},
+    "an odd signature": {"signature": "hmac-sha256:é"},
+    "no statement": {"statement": ["x"]},
+    "not a number": {"statement__registered": float("nan")},
+    "no spec": {"spec": None},
+}
+
+
+@pytest.mark.parametrize("changes", FORGERIES.values(), ids=FORGERIES)
+def test_no_word_of_a_record_can_be_changed(changes: Obj) -> None:
+    _, texts = two_versions()
+    second = next(t for t in texts if json.loads(t)["spec"]["number"] == 2)
+    world = namespace(uid="made-again")
+    world.settle()
+    finds(world, [changed(second, **changes)])
+
+    assert world.names("ModelVersion") == []
+    assert world.pipeline()["records"]["read"]["refused"] == 1
+    assert "RecordsRefused" in [e.reason for e in world.events]
+    assert world.names("TrainingRun"), "what is not believed keeps nobody from training"
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", "null", '"x"', "{}", "[" * 60_000, "x" * 100_000])
+def test_what_is_no_record_is_refused(line: str) -> None:
+    assert store_records.read(line, (KEY,)) is None
+
+
+def test_records_of_another_pipeline_namespace_or_operator_are_not_believed() -> None:
+    _, texts = two_versions()
+    for world in (
+        namespace(OTHER_KEY, uid="again"),
+        namespace(pipeline=make.Pipeline("other").spec(artifacts=BUCKET), uid="again"),
+        namespace(pipeline=make.Pipeline().spec(artifacts={**BUCKET, "uri": "s3://elsewhere"}), uid="again"),
+    ):
+        world.settle()
+        finds(world, texts)
+        assert world.names("ModelVersion") == []
+    world = namespace(OTHER_KEY, KEY, uid="again")
+    world.settle()
+    finds(world, texts)
+    assert world.names("ModelVersion") == ["churn-1", "churn-2"], "an earlier key is believed"
+
+
+def test_the_newest_of_two_versions_with_one_number_is_restored() -> None:
+    _, old = two_versions()
+    world = namespace(pipeline=make.Pipeline().spec(artifacts={**BUCKET, "restore": "Never"}), uid="b")
+    world.advance(days=1)
+    world.train("c")
+    (new,) = stored(world)
+    again = namespace(uid="c")
+    again.settle()
+    finds(again, [*old, new])
+    assert again.get("ModelVersion", "churn-1")["spec"]["digest"] == make.digest("c")
+    assert again.pipeline()["records"]["read"]["restored"] == 2
+
+
+def test_a_store_that_cannot_be_read_keeps_runs_from_starting_and_says_so() -> None:
+    world = namespace()
+    world.settle()
+    ends(world, "read", {"read": 0, "error": "AccessDenied: the store refused the credentials"})
+    assert world.names("TrainingRun") == []
+    assert world.condition("TrainingPipeline", "churn", "VersionsRecorded") == ("False", "RecordsNotRead")
+    assert "AccessDenied" in json.dumps(world.pipeline()["conditions"])
+    world.advance(seconds=61)
+    world.settle()
+    finds(world, [])
+    assert world.condition("TrainingPipeline", "churn", "VersionsRecorded") == ("", "")
+    assert len(world.names("TrainingRun")) == 1
+
+
+def test_a_log_without_all_records_is_no_answer() -> None:
+    _, texts = two_versions()
+    world = namespace(uid="made-again")
+    world.settle()
+    ends(world, "read", {"read": 2}, [LINE + texts[0]])
+    assert world.names("ModelVersion") == world.names("TrainingRun") == []
+    assert world.pipeline()["records"]["read"]["error"] == "the log of its Job holds 1 of 2 records"
+
+
+def test_an_operator_that_is_killed_before_it_wrote_that_it_has_read_reads_the_same_again() -> None:
+    _, texts = two_versions()
+    world = namespace(uid="made-again")
+    world.settle()
+    world.crash_before_status = True
+    found = job(world, "read")
+    assert found is not None
+    world.logs[f"{found['metadata']['name']}-1"] = "".join(f"{LINE}{text}\n" for text in texts)
+    world.kubelet_finishes(found["metadata"]["name"], json.dumps({"read": 2}))
+    world.settle()
+    world.crash_before_status = False
+    world.restart()
+    world.settle()
+    assert world.names("ModelVersion") == ["churn-1", "churn-2"]
+    assert world.condition("ModelVersion", "churn-2", "TakenBack")[0] == "True"
+    assert len(world.names("TrainingRun")) == 1
+
+
+def test_a_failed_write_is_shown_and_tried_again() -> None:
+    world = namespace()
+    world.settle()
+    finds(world, [])
+    world.train("a")
+    world.advance(seconds=6)
+    world.settle()
+    ends(world, "write", {"error": "StorageFull: no space"})
+    assert world.condition("TrainingPipeline", "churn", "VersionsRecorded") == ("False", "RecordsNotWritten")
+    assert job(world, "write") is None
+    world.advance(minutes=10)
+    world.settle()
+    ends(world, "write", {"written": 1})
+    assert world.condition("TrainingPipeline", "churn", "VersionsRecorded") == ("", "")
+
+
+def test_without_a_key_or_with_restore_never_the_first_run_starts_at_once() -> None:
+    plain = World(make.Pipeline().obj(), make.ConfigMap().obj())
+    plain.settle()
+    never = namespace(pipeline=make.Pipeline().spec(artifacts={**BUCKET, "restore": "Never"}))
+    never.settle()
+    for world in (plain, never):
+        assert len(world.names("TrainingRun")) == 1 and job(world, "read") is None
+    plain.train()
+    assert job(plain, "write") is None and "records" not in plain.pipeline()
+
+
+def test_a_default_claim_that_does_not_exist_yet_holds_nothing() -> None:
+    world = namespace(pipeline=make.Pipeline())
+    world.settle()
+    assert len(world.names("TrainingRun")) == 1 and job(world, "read") is None
+    again = namespace(pipeline=make.Pipeline(), uid="made-again")
+    again.put(world.get("PersistentVolumeClaim", "tidemill-artifacts"))
+    again.settle()
+    assert job(again, "read") is not None and again.names("TrainingRun") == []
+
+
+def test_a_record_on_an_object_of_another_spec_is_worth_nothing() -> None:
+    _, texts = two_versions()
+    record = store_records.read(texts[0], (KEY,))
+    assert record is not None
+    version = {
+        "metadata": {
+            "namespace": "team-a",
+            "name": record.statement.version,
+            "annotations": {"tidemill.io/record": record.annotation},
+        },
+        "spec": record.spec.to_json(),
+    }
+    assert store_records.carried(version, (KEY,)) == record.statement
+    assert store_records.carried({**version, "spec": {**version["spec"], "approval": "Manual"}}, (KEY,)) is None
+    assert store_records.carried({**version, "metadata": {**version["metadata"], "name": "churn-9"}}, (KEY,)) is None
+    assert store_records.carried(version, (OTHER_KEY,)) is None
+
+
+def test_pipelines_of_an_upgrade_are_recorded_within_ten_minutes_and_not_all_at_once() -> None:
+    started = []
+    for number in range(12):
+        world = World(make.Pipeline().spec(artifacts=BUCKET).obj(), make.ConfigMap().obj())
+        world.change("TrainingPipeline", "churn", lambda o, n=number: o["metadata"].update(uid=f"uid-{n}"))
+        world.train("a")
+        world.advance(days=1)
+        world.config = OperatorConfig(record_keys=(KEY,))
+        world.restart()
+        for second in range(0, 630, 10):
+            world.settle()
+            if job(world, "write"):
+                started.append(second)
+                break
+            world.advance(seconds=10)
+    assert len(started) == 12 and len(set(started)) > 4
