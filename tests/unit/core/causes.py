@@ -23,3 +23,45 @@ GATED: dict[str, Any] = {
         ],
     }
 }
+
+
+def waiting(reason: str, message: str) -> dict[str, Any]:
+    """The state of a container that waits."""
+    return {"state": {"waiting": {"reason": reason, "message": message}}}
+
+
+def crashed(message: str) -> dict[str, Any]:
+    """The state of a container that ends again and again."""
+    ended = {"terminated": {"exitCode": 1, "message": message, "reason": "Error"}}
+    return {**waiting("CrashLoopBackOff", "back-off 5m0s"), "lastState": ended}
+
+
+def pod_of(container: str, name: str) -> dict[str, Any]:
+    """A pod in which one of `PODS` has happened to its one container."""
+    state, condition = PODS[name]
+    statuses = [{"name": container, "image": "registry.invalid/x:1", "ready": False, **state}] if state else []
+    return {
+        "metadata": {"name": "p", "namespace": "team"},
+        "status": {"phase": "Pending", "containerStatuses": statuses, "conditions": [condition] if condition else []},
+    }
+
+
+SCHEDULED = {"type": "PodScheduled", "status": "True"}
+NO_NODE = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/3 nodes are available: 3 Insufficient memory.",
+}
+PODS: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
+    "ErrImagePull": (waiting("ErrImagePull", "manifest unknown"), SCHEDULED),
+    "ImagePullBackOff": (waiting("ImagePullBackOff", "Back-off pulling image"), SCHEDULED),
+    "InvalidImageName": (waiting("InvalidImageName", "couldn't parse image"), SCHEDULED),
+    "CreateContainerConfigError": (waiting("CreateContainerConfigError", 'secret "x" not found'), SCHEDULED),
+    "CreateContainerError": (waiting("CreateContainerError", "no space"), SCHEDULED),
+    "RunContainerError": (waiting("RunContainerError", "exec: not found"), SCHEDULED),
+    "CrashLoopBackOff": (crashed("boom"), SCHEDULED),
+    "Unschedulable": ({}, NO_NODE),
+    "SchedulingGated": ({}, {**NO_NODE, "reason": "SchedulingGated", "message": "Scheduling is blocked"}),
+}
+"""By reason: the state of the container, and the pod's condition."""
