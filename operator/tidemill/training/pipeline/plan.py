@@ -34,6 +34,7 @@ from tidemill.training.pipeline.policy.version_records import RecordActions
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
 from tidemill.training.pipeline.state import Verdict
 from tidemill.training.pipeline.status import Held
+from tidemill_contracts.counts import does
 
 _ONCE_A_RUN = (constants.RUN_FAILED, constants.RUN_REJECTED, constants.RUN_DELETED)
 _ONCE_A_GENERATION = (
@@ -83,9 +84,10 @@ def _refused(snapshot: PipelineSnapshot, recording: RecordActions) -> tuple[Even
     read = recording.status.read if recording.status else None
     if read is None or read.time != snapshot.now or not read.refused:
         return ()
+    refused = does(read.refused, "record", "was", "were")
     text = (
-        f"{read.refused} records of versions in the artifact store were not believed: this operator's key has not "
-        f"signed them for this namespace and pipeline; {read.restored} versions were registered again"
+        f"{refused} not believed in the artifact store: no key of this operator signed that for this namespace and "
+        f"pipeline; {does(read.restored, 'version', 'was', 'were')} registered again"
     )
     return (Event("Warning", constants.RECORDS_REFUSED, text, "Restore"),)
 

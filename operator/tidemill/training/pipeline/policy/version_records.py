@@ -24,6 +24,7 @@ from tidemill.training import store_records
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.snapshot import PipelineSnapshot, RecordsJob, store_folder
 from tidemill.training.store_records import StoreRecord
+from tidemill_contracts.counts import counted
 from tidemill_contracts.records import LINE, MOST_RECORDS, TEXT_LIMIT, RecordsResult, StoredRecord
 
 Obj = dict[str, Any]
@@ -214,7 +215,7 @@ def _incomplete(found: RecordsResult, lines: Sequence[str]) -> str | None:
     """Why the log cannot be taken for all that the pod has read: it was rotated away, or the node is gone."""
     if len(lines) >= found.read:
         return None
-    return f"the log of its Job holds {len(lines)} of {found.read} records"
+    return f"the log of its Job holds {len(lines)} of {counted(found.read, 'record')}"
 
 
 def _believed(snapshot: PipelineSnapshot, lines: Sequence[str]) -> tuple[tuple[StoreRecord, ...], int]:
