@@ -20,8 +20,8 @@ from tidemill_contracts.training import CONTAINER
 
 OPERATOR = Path(__file__).resolve().parents[2] / "operator/tidemill"
 Obj = dict[str, Any]
-READERS = {"podfailure.py", "job_status.py"}
-"""Modules that read states of containers: causes; and of Jobs' pods, how they ended and what they reported."""
+READERS = {"podfailure.py", "job_status.py", "pod_answers.py"}
+"""Modules that read containers' statuses: causes; how Jobs' pods ended and what they reported; which start answers."""
 
 
 def deployment(*conditions: Obj) -> Obj:
