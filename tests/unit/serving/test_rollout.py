@@ -26,6 +26,7 @@ from tests.unit.serving.make import (
 )
 
 from tidemill.api.v1alpha1.rollout_analysis import Comparison, LimitEvidence
+from tidemill.core import hashing
 from tidemill.serving import baseline
 from tidemill.serving.policy import rollout, strategies, target
 from tidemill.serving.router_stats import Scrape
@@ -512,6 +513,15 @@ def test_only_a_spec_that_rolls_out_something_else_forgets_failures(changes, is_
     state, reasons = decide(found)
     assert [f.version for f in state.failed] == (["churn-2"] if is_kept else [])
     assert ("RolloutStarted" in reasons) == (not is_kept)
+
+
+def test_a_stored_analysis_has_the_digest_that_it_had_before_it_got_new_fields() -> None:
+    """Else every version that failed under it would be tried again after an upgrade."""
+    check = {"metric": "LatencyP95Milliseconds", "maxRatioToStable": 1.3}
+    stored = {"model": {"pipeline": "churn"}, "rollout": {**CANARY, "analysis": {"minRequests": 20, "checks": [check]}}}
+    assert snapshot(stored).spec_digest == hashing.digest(stored)
+    written = {**stored["rollout"]["analysis"], "confidence": 0.99, "requireProof": False, "clientErrors": "Compare"}
+    assert snapshot({**stored, "rollout": {**CANARY, "analysis": written}}).spec_digest == hashing.digest(stored)
 
 
 def test_promotion_keeps_the_way_back() -> None:
