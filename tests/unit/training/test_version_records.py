@@ -297,6 +297,27 @@ def test_without_a_key_or_with_restore_never_the_first_run_starts_at_once() -> N
     assert job(plain, "write") is None and "records" not in plain.pipeline()
 
 
+def test_a_version_that_is_served_stays_and_what_went_with_its_pipeline_comes_back() -> None:
+    """Deleting a pipeline leaves the versions that are served; the one that was rolled back is not among them."""
+    world, texts = two_versions()
+    served = world.put(make.Deployment("web").uses(stable="churn-1").obj())
+    world.settle()
+    world.remove("TrainingPipeline", "churn")
+    assert world.names("ModelVersion") == ["churn-1"]
+    uid = world.get("ModelVersion", "churn-1")["metadata"]["uid"]
+    again = make.Pipeline().spec(artifacts=BUCKET).triggers(codeChange={}).created(world.clock.time).obj()
+    world.put({**again, "metadata": {**again["metadata"], "uid": "made-again"}})
+    world.settle()
+    assert world.names("TrainingRun") == []
+    finds(world, texts)
+
+    assert world.get("ModelVersion", "churn-1")["metadata"]["uid"] == uid and served
+    assert world.condition("ModelVersion", "churn-2", "TakenBack") == ("True", "AnalysisFailed")
+    assert world.pipeline()["records"]["read"]["restored"] == 1
+    world.train("b")
+    assert sorted(world.names("ModelVersion")) == ["churn-1", "churn-2"]
+
+
 def test_a_default_claim_that_does_not_exist_yet_holds_nothing() -> None:
     world = namespace(pipeline=make.Pipeline())
     world.settle()

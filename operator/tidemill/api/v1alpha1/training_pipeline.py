@@ -142,8 +142,8 @@ class Artifacts(Model):
     """Secret in the same namespace with the credentials of the object store. Must not be set with pvc://. If not set,
     no Secret is used."""
     restore: Literal["Auto", "Never"] = "Auto"
-    """Whether a new pipeline without versions looks for the records of earlier versions of its name in the store.
-    Auto: it registers them again, with their numbers, decisions and rollbacks, before the first run starts; this needs
+    """Whether a new pipeline looks for the records of earlier versions of its name in the store. Auto: it registers
+    them again, with their numbers, decisions and rollbacks, before the first run starts; this needs
     a record key in the operator (TIDEMILL_RECORD_KEYS). Never: it begins with version 1."""
 
 

@@ -78,11 +78,14 @@ def record_actions(ctx: Context) -> RecordActions:
 
 
 def is_read_wanted(snapshot: PipelineSnapshot) -> bool:
-    """Whether the pipeline is new, knows of no version, and has not read its store yet."""
+    """Whether the pipeline has never run and has not read its store yet.
+
+    A predecessor may have left the versions that are served; those that are not went with it.
+    """
     status = snapshot.pipeline.status
     read = status.records.read if status.records else None
     is_read = read is not None and read.error is None
-    has_history = bool(status.versions or status.observed or status.last_run or snapshot.versions or snapshot.runs)
+    has_history = bool(status.observed or status.last_run or snapshot.runs)
     return snapshot.pipeline.spec.artifacts.restore == "Auto" and not is_read and not has_history
 
 
@@ -134,6 +137,8 @@ def _reading(
         error = found if isinstance(found, str) else found.error or _incomplete(found, lines)
         if error is None:
             believed, refused = _believed(snapshot, lines)
+            known_here = {v.name for v in snapshot.versions}
+            believed = tuple(record for record in believed if record.statement.version not in known_here)
             read = RecordsRead(time=snapshot.now, restored=len(believed), refused=refused)
             more = "versions found in the artifact store are registered" if believed else None
             return RecordActions(_read(known, read), restore=believed, done=done, hold=more)
