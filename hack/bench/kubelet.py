@@ -7,6 +7,7 @@ from typing import Any
 
 from tidemill.core.plan import ObjectRef
 from tidemill.kube.client import KubeClient
+from tidemill_contracts.training import CONFIG_ENV
 
 
 async def run_job(client: KubeClient, job: dict[str, Any], seconds: float) -> None:
@@ -55,18 +56,21 @@ def _pod(job: dict[str, Any]) -> dict[str, Any]:
 
 def _result(job: dict[str, Any]) -> str:
     """Return the trainer's report; each run has content of its own."""
-    digest = "sha256:" + job["metadata"]["uid"].replace("-", "").ljust(64, "0")
+    content = job["metadata"]["uid"].replace("-", "").ljust(64, "0")
+    environment = job["spec"]["template"]["spec"]["containers"][0]["env"]
+    config = json.loads(next(e["value"] for e in environment if e["name"] == CONFIG_ENV))
+    digest = f"sha256:{content}"
     return json.dumps(
         {
             "outcome": "Succeeded",
             "digest": digest,
             "model_digest": digest,
-            "uri": f"pvc://tidemill-artifacts/{job['metadata']['namespace']}",
+            "uri": f"{config['store']}/{content}",
             "task": "classification",
             "formats": ["skops"],
             "metrics": {"accuracy": 0.9},
             "rows": {"train": 120, "holdout": 30},
-            "data": {"iris": digest},
+            "data": {source["name"]: digest for source in config["data"]},
         }
     )
 
