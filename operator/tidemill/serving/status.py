@@ -264,7 +264,7 @@ def _progress(snapshot: Snapshot, state: State) -> str:
     if strategies.waits_for_promotion(snapshot, candidate):
         return f"{text}, until the annotation tidemill.io/promote is set"
     last = candidate.last_analysis
-    if last is not None:
+    if last is not None and (last.verdict != "Inconclusive" or strategies.waits_for_analysis(snapshot)):
         text += f"; last measurement {last.verdict}: {last.message}"
     workload, wanted = readiness.workload_of(snapshot, candidate), readiness.wanted_replicas(snapshot, state)
     failure = convergence.failing(workload, wanted)

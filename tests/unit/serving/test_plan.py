@@ -13,6 +13,7 @@ from tests.unit.serving.make import (
     ago,
     candidate,
     failed,
+    measured,
     router,
     scrape,
     snapshot,
@@ -285,6 +286,13 @@ def test_suspend_changes_nothing() -> None:
     assert found.requeue_after is None
     assert found.status["candidate"]["weight"] == 10 and found.status["candidate"]["step"] == 0
     assert condition(found, "Ready")["reason"] == "Suspended"
+
+
+@pytest.mark.parametrize(("rollout", "is_told"), [(CANARY, False), ({**CANARY, "analysis": ANALYSIS}, True)])
+def test_too_few_requests_are_told_where_a_step_waits_for_them(rollout: dict[str, Any], is_told: bool) -> None:
+    few = candidate(2, 0, step_started=20, last_analysis=measured("Inconclusive", time=5))
+    found = plan.plan(snapshot({"rollout": rollout}, {"stable": stable(1), "candidate": few}, **TWO))
+    assert ("last measurement" in condition(found, "Progressing")["message"]) == is_told
 
 
 @pytest.mark.parametrize("step", [-1, 0])

@@ -75,7 +75,7 @@ def _is_due(snapshot: Snapshot, candidate: CandidateStatus, wanted: Analysis, me
     if snapshot.now - looked >= timedelta(seconds=wanted.interval_seconds):
         return True
     ends = strategies.end(snapshot, candidate)
-    return wanted is strategies.IMPLIED and ends is not None and looked < ends <= snapshot.now
+    return not strategies.waits_for_analysis(snapshot) and ends is not None and looked < ends <= snapshot.now
 
 
 def begun(snapshot: Snapshot, state: State, candidate: CandidateStatus) -> dict[str, Any]:

@@ -128,10 +128,15 @@ def begins_at(snapshot: Snapshot, candidate: CandidateStatus) -> datetime:
     return candidate.started_at + timedelta(seconds=pause)
 
 
+def waits_for_analysis(snapshot: Snapshot) -> bool:
+    """Whether a step may wait for a measurement: not where spec asks for none."""
+    return snapshot.spec.rollout.analysis is not None and analysis(snapshot) is not None
+
+
 def analysis_agrees(snapshot: Snapshot, candidate: CandidateStatus) -> bool:
     """Whether the measurements of the present step allow the next one; true where nothing is measured."""
     wanted = analysis(snapshot)
-    if wanted is None or wanted is IMPLIED:
+    if wanted is None or not waits_for_analysis(snapshot):
         return True
     last = candidate.last_analysis
     if last is None or last.verdict in ("Failed", "Error"):
