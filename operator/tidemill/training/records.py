@@ -117,6 +117,12 @@ class VersionRecord:
     """None: waits for a decision."""
     rolled_back: str | None = None
     """Where and why a ModelDeployment rolled it back, as half a sentence."""
+    restored: bool = False
+    """It was found again in the artifact store: a run of the name that it bears here has not made it."""
+
+    def is_of(self, run: RunRecord) -> bool:
+        """Whether this very run made it: a pipeline that was made again has runs of its predecessor's names."""
+        return self.run == run.name and self.created >= run.created and not self.restored
 
 
 def version_record(obj: Obj) -> VersionRecord:
@@ -138,6 +144,7 @@ def version_record(obj: Obj) -> VersionRecord:
         metrics=spec.get("metrics") or {},
         approved=approved,
         rolled_back=_rolled_back(obj),
+        restored=bool((status.get("registered") or {}).get("restored")),
     )
 
 

@@ -95,21 +95,48 @@ def test_an_empty_namespace_finds_versions_numbers_decisions_and_rollbacks() -> 
         assert now["spec"] == was["spec"]
         for field in ("decision", "takenBack"):
             assert now["status"].get(field) == was["status"].get(field)
-        assert now["status"]["registered"].pop("restored")
-        assert now["status"]["registered"] == was["status"]["registered"]
+        registered = dict(now["status"]["registered"])
+        assert registered.pop("restored")
+        assert registered == was["status"]["registered"]
         assert now["metadata"]["ownerReferences"][0]["uid"] == "made-again"
     assert world.condition("ModelVersion", "churn-1", "Approved")[0] == "True"
     assert world.condition("ModelVersion", "churn-2", "TakenBack") == ("True", "AnalysisFailed")
     assert {**world.pipeline()["records"]["read"], "time": ""} == {"time": "", "restored": 2, "refused": 0}
     (run,) = world.names("TrainingRun")
     assert world.get("TrainingRun", run)["spec"]["champion"]["version"] == "churn-1"
+    world.advance(seconds=25)
+    world.settle()
+    assert world.pipeline()["activeRun"] == run, "although it has the name of the one that made a version here"
+    assert world.pipeline()["champion"]["version"] == "churn-1"
 
     world.train("b")
+    assert world.condition("TrainingRun", run, "Succeeded")[0] == "True"
     assert world.names("ModelVersion") == ["churn-1", "churn-2"], "the content that was rolled back is no new version"
     assert world.pipeline()["champion"]["version"] == "churn-1"
     world.put(make.ConfigMap(train_py="3").obj())
     world.train("c")
     assert world.names("ModelVersion")[-1] == "churn-3"
+
+
+def test_a_run_that_makes_what_was_restored_changes_nothing() -> None:
+    """Its inputs give it the name of the run that made the version, and the same second may see both."""
+    before = namespace()
+    before.settle()
+    finds(before, [])
+    before.train("a")
+    texts = stored(before)
+    world = namespace(uid="made-again")
+    world.settle()
+    finds(world, texts)
+    (run,) = world.names("TrainingRun")
+    assert world.get("ModelVersion", "churn-1")["spec"]["lineage"]["run"] == run
+    world.advance(seconds=25)
+    world.settle()
+    assert world.pipeline()["activeRun"] == run
+    assert world.pipeline()["champion"]["version"] == "churn-1"
+    world.train("a")
+    assert world.condition("TrainingRun", run, "Succeeded") == ("True", "Unchanged")
+    assert world.names("ModelVersion") == ["churn-1"]
 
 
 def test_the_jobs_that_read_and_write_have_what_a_run_has_and_are_removed() -> None:

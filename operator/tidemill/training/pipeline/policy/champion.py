@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidemill.training.pipeline.policy.history import History
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
-from tidemill.training.records import RunRecord, VersionRecord
+from tidemill.training.records import VersionRecord
 
 
 def champion(snapshot: PipelineSnapshot, history: History) -> VersionRecord | None:
@@ -13,7 +13,7 @@ def champion(snapshot: PipelineSnapshot, history: History) -> VersionRecord | No
     That of a run that has not reported its end yet does not count.
     """
     active = history.active
-    approved = [v for v in snapshot.versions if v.approved and not (active and _is_of(v, active))]
+    approved = [v for v in snapshot.versions if v.approved and not (active and v.is_of(active))]
     good = [v for v in approved if v.rolled_back is None]
     found = good or approved
     return found[-1] if found else None
@@ -23,11 +23,6 @@ def rolled_back(snapshot: PipelineSnapshot, champion: VersionRecord) -> VersionR
     """The newest approved version that was rolled back, above the champion; the champion where all were."""
     newer = [v for v in snapshot.versions if v.approved and v.rolled_back and v.number >= champion.number]
     return newer[-1] if newer else None
-
-
-def _is_of(version: VersionRecord, run: RunRecord) -> bool:
-    """Whether this very run made the version: a pipeline that was made again has runs of its predecessor's names."""
-    return version.run == run.name and version.created >= run.created
 
 
 def undecided(snapshot: PipelineSnapshot) -> VersionRecord | None:

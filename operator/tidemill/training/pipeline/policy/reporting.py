@@ -29,7 +29,7 @@ def is_due(ctx: Context) -> bool:
     active = ctx.history.active
     if active is None:
         return True
-    if any(v.run == active.name and v.created >= active.created for v in ctx.snapshot.versions):
+    if any(v.is_of(active) for v in ctx.snapshot.versions):
         return False
     if ctx.snapshot.pipeline.status.active_run == active.name:
         return True

@@ -17,7 +17,7 @@ def registration(snapshot: RunSnapshot, digest: str) -> Registration:
     """
     own = next((v for v in snapshot.versions if v.run == snapshot.name and v.digest == digest), None)
     if own is not None:
-        return Registration(own.name, own.number, exists=True)
+        return Registration(own.name, own.number, exists=True, same_content=own.restored)
     newest = snapshot.versions[-1].name if snapshot.versions else None
     equal = [v for v in snapshot.versions if v.digest == digest and (v.name == newest or v.name in snapshot.stable)]
     if equal:
