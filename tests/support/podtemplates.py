@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 from tests.support import builders_training as make
@@ -65,16 +66,18 @@ def templates() -> dict[str, Obj]:
 
 
 def jobs(pipeline: make.Pipeline, config: OperatorConfig | None = None) -> dict[str, Obj]:
-    """The Jobs of a pipeline's first run and of the probe after it.
+    """The Jobs of a pipeline by the component of their pods: of its first run, of records in its store, of a probe.
 
     Their pods are never replaced, and what their documents say is compared elsewhere.
     """
     probed = pipeline.data("s3://lake/customers.csv").triggers(dataChange={})
+    config = replace(config or OperatorConfig(), record_keys=("k" * 32,))
     world = World(probed.obj(), make.ConfigMap().obj(), config=config)
-    world.settle()
-    found = {"trainer": world.get("Job", world.names("Job")[0])}
-    world.train()
-    found["probe"] = world.get("Job", next(name for name in world.names("Job") if "-probe-" in name))
+    found: dict[str, Obj] = {}
+    for act in (world.settle, world.train):
+        act()
+        made = [world.get("Job", name) for name in world.names("Job")]
+        found |= {job["metadata"]["labels"]["app.kubernetes.io/component"]: job for job in made}
     for job in found.values():
         for variable in job["spec"]["template"]["spec"]["containers"][0]["env"]:
             if variable["name"].endswith("_CONFIG"):

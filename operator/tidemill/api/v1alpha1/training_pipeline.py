@@ -230,8 +230,9 @@ class TrainingPipelineSpec(Model):
     run: RunLimits = RunLimits()
     """Limits of one run."""
     pod: PodSettings | None = None
-    """Settings of the pods of this pipeline: those of its runs, and those that look for new data. Must not be set
-    together with nodeSelector, tolerations or serviceAccountName. If not set, these three apply."""
+    """Settings of the pods of this pipeline: those of its runs, and short ones that look for new data or keep the
+    records in its store. Must not be set together with nodeSelector, tolerations or serviceAccountName. If not set,
+    these three apply."""
     history: History = History()
     """How many finished runs and versions are kept."""
     artifacts: Artifacts = Artifacts()
