@@ -11,20 +11,24 @@ import random
 import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from statistics import NormalDist
 
 from tidemill.api.v1alpha1.rollout_analysis import Analysis, LimitEvidence
 from tidemill.serving.policy import comparison
 from tidemill.serving.policy.comparison import Limit
 from tidemill.serving.policy.eprocess import Interval
+from tidemill.serving.router_stats import LATENCY_BUCKETS, ClusterStats, Scrape
 
 SECONDS = 15
 """Between two looks, as spec.rollout.analysis.intervalSeconds is by default."""
+START = datetime(2026, 11, 30, tzinfo=UTC)
 WEIGHTS = (0.05, 0.10, 0.25, 0.50)
 STEP_SECONDS = 300
 ROLLOUTS = 200
 ANALYSIS = Analysis(
     client_errors="Ignore",
-    checks=[{"metric": "ErrorRatio", "max_ratio_to_stable": 2}],  # type: ignore[list-item]
+    checks=[{"metric": "ErrorRatio", "max_ratio_to_stable": 2}],
 )
 LIMIT = Limit("ErrorRatio", 2)
 
@@ -132,9 +136,78 @@ def _geometric(rng: random.Random, mean: float) -> int:
     return 1 + int(math.log(1 - rng.random()) / math.log(1 - 1 / mean))
 
 
+@dataclass(frozen=True)
+class Latencies:
+    """What is true of the response times in a rollout: log-normal, median 10 ms, and a 95th percentile of 37 ms."""
+
+    rate: float
+    slower: float
+    """How many times as long the candidate takes."""
+    pauses: bool = False
+    """Whether each version stands still for a second about once a minute, and all requests of that second wait."""
+
+
+LATENCY_LIMIT = Limit("LatencyP95Milliseconds", 1.5)
+LATENCY_ANALYSIS = Analysis(
+    client_errors="Ignore",
+    checks=[{"metric": "LatencyP95Milliseconds", "max_ratio_to_stable": 1.5}],
+)
+LATENCY_ROLLOUTS = 100
+_BOUNDS = (*map(float, LATENCY_BUCKETS), math.inf)
+_NAMES = comparison.Clusters("stable", "candidate")
+
+
+def simulated_latencies(world: Latencies, rollouts: int = LATENCY_ROLLOUTS) -> tuple[float, float | None]:
+    """Share of rollouts that were stopped, and the median time until then."""
+    rng = random.Random(repr(world))
+    times = [found for _ in range(rollouts) if (found := _stopped_for_latency(rng, world)) is not None]
+    return len(times) / rollouts, statistics.median(times) if times else None
+
+
+def _stopped_for_latency(rng: random.Random, world: Latencies) -> float | None:
+    totals, known, second = [ClusterStats(), ClusterStats()], None, 0
+    for weight in WEIGHTS:
+        for _ in range(STEP_SECONDS // SECONDS):
+            shares = ((1 - weight, 1.0), (weight, world.slower))
+            new = [_histogram(rng, world.rate * SECONDS * share, slower, world.pauses) for share, slower in shares]
+            totals = [total.plus(more) for total, more in zip(totals, new, strict=True)]
+            second += SECONDS
+            by_pod = {"router": Scrape(dict(zip(_NAMES, totals, strict=True)), {})}
+            scrapes = comparison.Scrapes(START + timedelta(seconds=second), by_pod)
+            known = comparison.counted(known, LATENCY_ANALYSIS, scrapes, _NAMES, new[0])
+            entry = comparison.evidence(known, LATENCY_LIMIT)
+            if comparison.shown(entry, LATENCY_LIMIT, LATENCY_ANALYSIS).exceeded:
+                return second
+    return None
+
+
+def _histogram(rng: random.Random, requests: float, slower: float, pauses: bool) -> ClusterStats:
+    """The router's histogram of so many requests."""
+    waiting = poisson(rng, requests / SECONDS) if pauses and rng.random() < SECONDS / 60 else 0
+    total, below, counts = 0, 0.0, {}
+    for bound in _BOUNDS:
+        share = NormalDist().cdf(math.log(bound / (10 * slower)) / 0.8) if bound < math.inf else 1.0
+        total += poisson(rng, requests * (share - below)) + (waiting if bound == 1000 else 0)
+        below, counts[bound] = share, float(total)
+    return ClusterStats(total, 0, counts)
+
+
+def latency_table() -> Iterator[str]:
+    """The table of latencies, line by line."""
+    columns = ("candidate's latency", "pauses of 1 s", "requests/s", "stopped", "median time")
+    yield "| " + " | ".join(columns) + " |"
+    yield "|---" * len(columns) + "|"
+    for world in LATENCIES:
+        stopped, seconds = simulated_latencies(world)
+        when = "" if seconds is None else f"{seconds:.0f} s"
+        pauses = "once a minute" if world.pauses else "none"
+        yield f"| {world.slower:g} × | {pauses} | {world.rate:g} | {stopped:.0%} | {when} |"
+
+
+LATENCIES = [Latencies(20, slower, pauses) for pauses in (False, True) for slower in (1, 1.5, 2, 3)]
 INDEPENDENT = [
     World(rate, share, times)
-    for times in (1, 2, 3, 10)
+    for times in (1, 2, 3, 10, 100)
     for rate, share in ((2, 0.01), (20, 0.01), (200, 0.01), (20, 0.001))
 ]
 BURSTS = [World(20, 0.01, times, burst) for burst in (3, 10) for times in (1, 2, 3, 10, 100)]
@@ -167,5 +240,5 @@ def table(worlds: Iterable[World]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    for lines in (table(INDEPENDENT), table(BURSTS)):
+    for lines in (table(INDEPENDENT), table(BURSTS), latency_table()):
         print("\n".join(lines), end="\n\n")  # noqa: T201

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 from datetime import timedelta
 from typing import Any
 
@@ -284,36 +283,3 @@ def test_a_status_of_before_has_no_comparison_and_of_another_grid_no_evidence() 
     other = first.model_copy(update={"limits": [entry]})
     known = comparison.counted(stored(other), RATIO, scrapes(15, a=(stats(90, 1), stats(10))), NAMES, ClusterStats())
     assert max(comparison.evidence(known, ERRORS).exceeded) <= 0
-
-
-LOGNORMAL = 0.8
-"""Standard deviation of the logarithm of the simulated latencies: a p99 of six times the median."""
-
-
-def stopped_for_latency(rng: random.Random, slower: float, looks: int = 40) -> bool:
-    """Whether a candidate that takes `slower` times as long is stopped; the histogram is the router's."""
-    wanted = analysis({"metric": "LatencyP95Milliseconds", "maxRatioToStable": 1.5}, clientErrors="Ignore")
-    limit = Limit("LatencyP95Milliseconds", 1.5)
-    totals = [ClusterStats(), ClusterStats()]
-    known = comparison.counted(None, wanted, scrapes(0, a=(totals[0], totals[1])), NAMES, ClusterStats())
-    for n in range(1, looks + 1):
-        new = [answered(rng, 180, 1.0), answered(rng, 20, slower)]
-        totals = [total.plus(more) for total, more in zip(totals, new, strict=True)]
-        known = comparison.counted(known, wanted, scrapes(15 * n, a=(totals[0], totals[1])), NAMES, new[0])
-        if comparison.shown(comparison.evidence(known, limit), limit, wanted).exceeded:
-            return True
-    return False
-
-
-def answered(rng: random.Random, requests: int, slower: float) -> ClusterStats:
-    times = sorted(10 * slower * math.exp(rng.gauss(0, LOGNORMAL)) for _ in range(requests))
-    bounds = [*map(float, LATENCY_BUCKETS), INF]
-    return ClusterStats(requests, 0, {b: float(sum(t <= b for t in times)) for b in bounds})
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("slower", "low", "high"), [(1.0, 0, 0), (1.5, 0, 0.05), (3.0, 0.95, 1)])
-def test_latencies_are_compared_as_well_as_errors(slower: float, low: float, high: float) -> None:
-    rng = random.Random(7)
-    share = sum(stopped_for_latency(rng, slower) for _ in range(40)) / 40
-    assert low <= share <= high

@@ -163,6 +163,11 @@ def test_the_docs_print_what_the_simulation_gives(worlds: list[World]) -> None:
     assert "\n".join(simulation.table(worlds)) in PAGE.read_text()
 
 
+@pytest.mark.slow
+def test_the_docs_print_what_the_simulation_gives_for_latencies() -> None:
+    assert "\n".join(simulation.latency_table()) in PAGE.read_text()
+
+
 def rows(worlds: list[World]) -> list[tuple[World, float]]:
     """Worlds with the share of rollouts that the docs say are stopped."""
     text = PAGE.read_text()
