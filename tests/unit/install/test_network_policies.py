@@ -182,6 +182,7 @@ STORES = {port for scheme in SCHEMES for port in scheme.ports}
 REACH = {
     "trainer": STORES,
     "probe": STORES,
+    "records": STORES,
     "server": STORES,
     "router": set(),
     "monitor": set(),
