@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
 from tests.support import builders_training as make
+from tests.unit.training.test_killed import Cluster, KilledError
 from tests.unit.training.test_rollback_marks import mark
 from tests.unit.training.world import World
 
 from tidemill.config import OperatorConfig
-from tidemill.training import store_records
+from tidemill.training import job_status, store_records
 from tidemill_contracts.records import LINE, RECORDS_ENV, RecordsConfig
 
 Obj = dict[str, Any]
@@ -295,6 +297,42 @@ def test_an_operator_that_is_killed_before_it_wrote_that_it_has_read_reads_the_s
     assert world.names("ModelVersion") == ["churn-1", "churn-2"]
     assert world.condition("ModelVersion", "churn-2", "TakenBack")[0] == "True"
     assert len(world.names("TrainingRun")) == 1
+
+
+def rebuild(world: World, texts: list[str]) -> None:
+    """From wherever the world stands to the first run of a pipeline whose store has these records."""
+    world.settle()
+    found = job(world, "read")
+    if found is not None and job_status.job_outcome(found) is None:
+        finds(world, texts)
+
+
+REBUILD_WRITES = 8
+"""The Job that reads, the pipeline's status, two versions, the pipeline's status, that of both versions, the run."""
+
+
+@pytest.mark.parametrize("writes", range(1, REBUILD_WRITES + 1))
+def test_a_leader_that_is_killed_after_a_write_of_a_rebuild_leaves_nothing_undone_or_doubled(writes: int) -> None:
+    before, texts = two_versions()
+    pipeline = make.Pipeline().spec(artifacts=BUCKET).triggers(codeChange={}).obj()
+    pipeline["metadata"]["uid"] = "made-again"
+    world = Cluster(pipeline, make.ConfigMap().obj(), config=OperatorConfig(record_keys=(KEY,)))
+    world.kill_after = writes
+    with pytest.raises(KilledError):
+        rebuild(world, texts)
+    world.kill_after = None
+    world.restart()
+    rebuild(world, texts)
+
+    made = Counter(w.kind for w in world.writes if w.verb == "apply")
+    assert (made["TrainingRun"], made["ModelVersion"]) == (1, 2)
+    assert world.names("ModelVersion") == ["churn-1", "churn-2"]
+    for name in world.names("ModelVersion"):
+        assert world.get("ModelVersion", name)["status"].get("takenBack") == before.get("ModelVersion", name)[
+            "status"
+        ].get("takenBack")
+    (run,) = world.names("TrainingRun")
+    assert world.get("TrainingRun", run)["spec"]["champion"]["version"] == "churn-1"
 
 
 def test_a_failed_write_is_shown_and_tried_again() -> None:
