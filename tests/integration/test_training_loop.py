@@ -195,7 +195,7 @@ def test_a_quick_run_costs_six_writes_and_idleness_none(operator: InProcess, clu
         lambda: next((r for r in cluster.list("trainingrun") if r["spec"]["pipeline"] == "churn"), None), 20, "a run"
     )
     cluster.until("job", run["metadata"]["name"], lambda o: True, "exists")
-    cluster.finish(run, make.result("f"))
+    cluster.finish(run, make.result("f", run=run))
     cluster.ready("churn", "True", "Trained")
     cluster.settled()
     assert writes() - before == 6  # run, Job, version; status of run, version, pipeline
@@ -219,7 +219,7 @@ def test_a_long_run_costs_seven_writes_and_keeps_its_times(cluster: Namespace) -
     started = format_time(datetime.now(UTC))
     cluster.pod(run, running={"startedAt": started})
     cluster.ready("churn", "Unknown", "RunInProgress")
-    cluster.pod(run, terminated={**make.terminated(0, make.result("f")), "startedAt": started})
+    cluster.pod(run, terminated={**make.terminated(0, make.result("f", run=run)), "startedAt": started})
     cluster.end_job(run, "Complete", "CompletionsReached")
     cluster.ready("churn", "True", "Trained")
     cluster.settled()
@@ -330,7 +330,7 @@ def test_retention_keeps_what_is_deployed(cluster: Namespace) -> None:
             "a run",
         )
         cluster.until("job", run["metadata"]["name"], lambda o: True, "exists")
-        cluster.finish(run, make.result(str(number)))
+        cluster.finish(run, make.result(str(number), run=run))
         cluster.until("modelversion", f"churn-{number}", lambda o: True, "exists")
 
     def names(kind: str) -> list[str]:
@@ -425,6 +425,25 @@ def test_manual_approval_is_given_by_digest(cluster: Namespace) -> None:
     cluster.until("modelversion", "churn-1", lambda o: condition(o, "Approved")[1] == "ApprovedByHand", "approved")
 
     assert cluster.ready("churn", "True", "Trained")["status"]["champion"]["version"] == "churn-1"
+
+
+def test_a_version_that_is_not_the_result_of_a_run_does_not_count(cluster: Namespace) -> None:
+    """Not even with the label, the annotations and the owner of the operator's own, and with an approval."""
+    cluster.apply(make.ConfigMap(), make.Pipeline().spec(approval="Manual"))
+    cluster.train()
+    version = cluster.until("modelversion", "churn-1", lambda o: condition(o) == ("True", "Registered"), "registered")
+    assert version["status"]["registered"]["gates"] == "NotJudged"
+    kept = {key: version["metadata"][key] for key in ("namespace", "labels", "annotations", "ownerReferences")}
+    kept["annotations"] = {**kept["annotations"], "tidemill.io/approve": version["spec"]["digest"]}
+    spec = {**version["spec"], "number": 2, "approval": "Automatic"}
+    forged = {**version, "metadata": {"name": "churn-2", **kept}, "spec": spec}
+    cluster.installation.apply(forged)  # its status is not taken: the API server drops it
+
+    found = cluster.until("modelversion", "churn-2", lambda o: condition(o)[0] == "False", "looked at")
+    assert condition(found) == ("False", "NotRegistered")
+    assert condition(found, "Approved") == ("Unknown", "NotRegistered")
+    assert not {"registered", "decision"} & set(found["status"])
+    assert "champion" not in cluster.ready("churn", "Unknown", "AwaitingApproval")["status"]
 
 
 def test_an_external_input_is_probed_and_read_from_the_termination_message(cluster: Namespace) -> None:

@@ -30,14 +30,14 @@ def test_restarts_between_all_steps_double_nothing(installation: Installation, c
     running = InProcess(installation).start()
     time.sleep(1)
     running.stop()
-    cluster.finish(run, make.result())  # while nobody looks
+    cluster.finish(run, make.result(run=run))  # while nobody looks
     running = InProcess(installation).start()
     cluster.until("modelversion", "churn-1", lambda o: True, "exists")
     running.stop()
     cluster.apply(make.ConfigMap(train_py="better"))  # while nobody looks
     running = InProcess(installation).start()
     second = cluster.run_number(2)
-    cluster.finish(second, make.result("e"))
+    cluster.finish(second, make.result("e", run=second))
     cluster.until("modelversion", "churn-2", lambda o: condition(o, "Approved")[0] == "True", "approved")
     cluster.ready("churn", "True", "Trained")
     running.stop()
@@ -73,7 +73,7 @@ def test_a_run_whose_job_was_never_made_gets_it(installation: Installation, clus
     cluster.apply(make.ConfigMap(), make.Pipeline())
     running = InProcess(installation).start()
     first = cluster.run_number(1)
-    cluster.finish(first, make.result())
+    cluster.finish(first, make.result(run=first))
     cluster.ready("churn", "True", "Trained")
     running.stop()
     meta = {k: first["metadata"][k] for k in ("namespace", "labels", "annotations", "ownerReferences")}
