@@ -122,6 +122,8 @@ def test_a_second_attempt_is_not_held_again() -> None:
     state, reasons = decide(held(status={**status, "last_handled_promote": "other"}, promote="other"))
     assert brief(state) == (1, 2, 0) and reasons == ["CanaryStep"]
     assert state.promote == "other"
+    fresh = decide(held(status=status, promote="go"))[0]
+    assert brief(fresh) == (2, None, None), "a new word is for the steps, as without any change"
 
 
 def test_one_that_lost_its_pods_to_the_cluster_is_not_held_again() -> None:
@@ -148,13 +150,24 @@ def test_a_first_version_is_compared_with_nothing() -> None:
 
 def test_a_candidate_in_the_middle_of_its_steps_goes_on() -> None:
     status = {"stable": stable(1), "candidate": candidate(2, 0, step_started=60)}
-    assert brief(decide(held(status=status))[0]) == (1, 2, 1)
+    state, reasons = decide(held(status=status))
+    assert brief(state) == (1, 2, 1) and reasons == ["CanaryStep"]
+    state, reasons = decide(held(status={**status, "candidate": candidate(2, 0, step_started=10)}))
+    assert brief(state) == (1, 2, 0) and reasons == []
+    assert state.candidate is not None and state.candidate.held_since is None
 
 
 def test_pods_that_are_not_ready_are_waited_for_first() -> None:
     found = held(workloads=(workload(1), workload(2, version=NEW, ready=0)))
     state, reasons = decide(found)
     assert brief(state) == (1, 2, -1) and reasons == []
+    assert conditions.get(status_of(found)["status"]["conditions"], "Ready")["reason"] == "RollingOut"  # type: ignore[index]
+
+
+def test_one_that_was_named_is_not_called_held_while_its_pods_move() -> None:
+    gone = workload(2, version=NEW, ready=0)
+    found = held(status=HELD, promote="churn-2", workloads=(workload(1), gone))
+    assert brief(decide(found)[0]) == (1, 2, -1)
     assert conditions.get(status_of(found)["status"]["conditions"], "Ready")["reason"] == "RollingOut"  # type: ignore[index]
 
 
@@ -233,6 +246,9 @@ def test_what_cannot_be_compared_waits_and_in_the_end_for_a_person() -> None:
     obj = status_of(found)
     assert kstatus(obj) == "InProgress", "the pods are asked again"
     assert "churn-1" in conditions.get(obj["status"]["conditions"], "Ready")["message"]  # type: ignore[index]
+    for since, verdict in ((599, "InProgress"), (600, "Failed")):
+        waits = {"stable": stable(1), "candidate": candidate(2, started=900, held_since=ago(since))}
+        assert kstatus(status_of(held(old=too_long(1), status=waits))) == verdict
     later = held(old=too_long(1), status=HELD)
     assert decide(later)[1] == [] and kstatus(status_of(later)) == "Failed"
     assert brief(decide(held(old=too_long(1), promote="churn-2"))[0]) == (1, 2, 0)

@@ -1,5 +1,6 @@
 """The way back to an earlier version: no steps, nothing measured, only readiness and the deadline."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,6 +121,9 @@ def test_a_changed_signature_does_not_hold_the_way_back() -> None:
     columns = {"inputs": [{"name": "old", "datatype": "FP64", "shape": [-1]}], "outputs": []}
     versions = (version(3, columns=columns), version(4))
     assert brief(decide(world(served(4, 3), number=3, versions=versions))[0]) == (3, None, None)
+    unknown = router(scrape(members={4: 1}))
+    state, reasons = decide(world(served(4, 3), number=3, versions=versions, router=unknown))
+    assert brief(state) == (4, 3, -1) and reasons == ["RolloutStarted"]
 
 
 def test_what_was_left_is_rolled_out_in_steps_when_it_comes_again() -> None:
@@ -167,15 +171,21 @@ def test_a_rejected_first_version_gives_way_at_once_although_nothing_served_befo
 
 def test_where_the_way_back_does_not_start_another_version_is_tried() -> None:
     versions = (version(1), version(2), rejected(3))
-    status = served(3, 1, candidate=candidate(1, started=601), failed_versions=[was_rejected(3)])
+    status = served(3, 1, candidate=candidate(1, started=601), failed_versions=[was(3, "Rejected")])
     state, reasons = decide(world(status, versions=versions, pods=(2, 3)))
     assert reasons == ["RolledBack", "RolloutStarted", "Promoted"] and brief(state) == (2, None, None)
 
 
-def was_rejected(number: int) -> Any:
-    record = failed(number).model_copy(update={"reason": "Rejected", "spec": ""})
+def test_a_newer_version_after_a_rejected_one_has_steps() -> None:
+    versions = (rejected(3), version(4))
+    state, _ = decide(world(served(3, failed_versions=[was(3, "Rejected")]), versions=versions))
+    assert brief(state) == (3, 4, 0)
+
+
+def was(number: int, reason: str) -> Any:
+    """Rolled back under the spec of `world`."""
     spec = {"model": {"pipeline": "churn"}, "rollout": WAITS}
-    return record.model_copy(update={"spec": snapshot(spec).spec_digest})
+    return failed(number).model_copy(update={"reason": reason, "spec": snapshot(spec).spec_digest})
 
 
 # ---- requests of monitors ----
@@ -187,6 +197,23 @@ def test_a_monitor_leads_back_to_the_first_version_that_may_serve() -> None:
     versions = (version(1), rejected(2), version(3))
     state, _ = decide(world(served(3, 2, 1), versions=versions, rollback_requests=(REQUEST,)))
     assert brief(state) == (1, None, None)
+
+
+@pytest.mark.parametrize(
+    ("second", "has_failed"),
+    [(version(2), True), (version(2, rolled_back={"churn": "AnalysisFailed: too slow"}), False)],
+    ids=["by the status", "by the mark"],
+)
+def test_a_monitor_does_not_lead_to_what_this_deployment_rolled_back(second: Any, has_failed: bool) -> None:
+    status = served(3, 2, 1, failed_versions=[was(2, "AnalysisFailed")] if has_failed else [])
+    found = world(status, versions=(version(1), second, version(3)), rollback_requests=(REQUEST,))
+    assert brief(decide(found)[0]) == (1, None, None)
+
+
+def test_a_monitor_leads_back_to_another_pipelines_version_without_steps() -> None:
+    found = world(served(3, 9), versions=(version(3),), others=(version(9),), rollback_requests=(REQUEST,), pods=(3, 9))
+    found = replace(found, router=router(scrape(members={3: 1, 9: 1})))
+    assert brief(decide(found)[0]) == (9, None, None)
 
 
 def test_a_monitor_does_not_lead_forward_to_what_a_person_has_left() -> None:
