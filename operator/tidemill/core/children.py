@@ -1,6 +1,7 @@
 """What all children have: metadata, labels, and the owner reference by which they are known.
 
-Values are plain dicts, ready for server-side apply. User labels and annotations are never copied onto children.
+Values are plain dicts, ready for server-side apply. Labels and annotations of a user's object are never copied onto its
+children; those of a `pod` section are on pods alone (`core.pod`).
 """
 
 from __future__ import annotations
