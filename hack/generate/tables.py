@@ -68,6 +68,8 @@ def _formats() -> Iterator[str]:
     needs = {
         name: ["`spec.allowPickle` of the pipeline, and to be served of the deployment"] * row.is_pickle
         + ["`spec.code.command`"] * row.is_from_programs
+        + ["functions or classes of the training code; to be served `spec.server.allowCode` of the deployment"]
+        * row.has_code
         for name, row in FORMATS.items()
     }
     yield from _rows(

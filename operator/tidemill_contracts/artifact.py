@@ -19,6 +19,7 @@ MANIFEST_FILE = "manifest.json"
 MARKER_FILE = "COMPLETE"
 REFERENCE_FILE = "reference.json"
 SAMPLE_FILE = "sample.json"
+CODE_FILE = "code.json"  # of a version whose model has functions or classes of the training code
 # Names of outputs. The first is the prediction: `label`, `value` (numbers of a regressor or transformer) or `cluster`.
 PROBABILITIES = "probabilities"  # [rows, classes]; of several targets `probabilities_0`, `probabilities_1`, …
 SCORE = "score"  # of an outlier detector, [rows]: below zero is an outlier
@@ -121,6 +122,17 @@ class ModelManifest(Document):
     def digest(self) -> str:
         """Return the version's digest, `sha256:<hex>`."""
         return sha256(self.canonical_bytes())
+
+
+class ModelCode(Document):
+    """The content of `code.json`: the modules of the training code that the model needs to be loaded."""
+
+    files: dict[str, str]  # name.py -> its source; the module `name`, in no package
+
+    @property
+    def modules(self) -> dict[str, str]:
+        """Sources by the names of their modules."""
+        return {name.removesuffix(".py"): source for name, source in self.files.items()}
 
 
 class Sample(Document):

@@ -72,6 +72,8 @@ class ServerConfig(Document):
     drain_seconds: float = 8.0
     access_log_ratio: float = 0.0  # share of requests with a line in the log
     allow_pickle: bool = False
+    allow_code: bool = False  # True: functions and classes of the training code that the version brings may be loaded
+    extra_columns: Literal["Refuse", "Ignore"] = "Refuse"  # what is done with columns that the model does not know
     slo_seconds: float | None = None  # the declared latency objective: a histogram bucket ends there
 
 

@@ -151,6 +151,8 @@ _DEPLOYMENT: Final = (
          "kubectl get mv VERSION -o jsonpath='{.spec.formats}'"),
     Step("PickleNotAllowed", "Set spec.server.allowPickle if you trust the training code, or train a safe form.",
          "kubectl get mv VERSION -o jsonpath='{.spec.formats}'"),
+    Step("CodeNotAllowed", "Set spec.server.allowCode if you trust the code, or use scikit-learn's own classes.",
+         "kubectl patch md NAME --type=merge -p '{\"spec\":{\"server\":{\"allowCode\":true}}}'"),
     Step("WaitingForTurn", "Wait: other objects are replaced first after an upgrade.", _UPGRADES),
     Step("UpdatesStopped", "Repair the object whose pods did not get ready after the upgrade.", _UPGRADES),
     Step("NotReadyInTime", "Look why the new pods are not ready; the old ones serve.", _SERVERS),

@@ -44,14 +44,15 @@ def choose(
     parity: bool | None,
     note: str = "",
     allow_pickle: bool = False,
+    allow_code: bool = False,
 ) -> Choice:
     """Return what serves a version that has `formats`.
 
     `parity`: whether its ONNX form passed the check against the native one, None where nobody looked: then it is as
     good as the only form, and not good enough beside a native one. `note`: why there is no verified ONNX form.
     """
-    native = loadable("Native", formats, allow_pickle=allow_pickle)[:1]
-    onnx = loadable("ONNX", formats, allow_pickle=allow_pickle)
+    native = loadable("Native", formats, allow_pickle=allow_pickle, allow_code=allow_code)[:1]
+    onnx = loadable("ONNX", formats, allow_pickle=allow_pickle, allow_code=allow_code)
     if requested == "ONNX":
         return Choice(onnx, "spec.server.runtime is ONNX" if onnx else _no_onnx(note))
     if requested == "Native":

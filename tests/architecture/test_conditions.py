@@ -165,8 +165,9 @@ def events(page: str) -> set[str]:
 
 
 def test_the_events_of_serving_are_those_of_its_page() -> None:
-    named = {runtime_status.OUTDATED, "PickleNotAllowed", staged_updates.LATE, signature.CHANGED, signature.UNKNOWN}
-    given = reasons_given("serving", ("Event",), 1) | named | {readiness.PODS_REFUSED}
+    named = {runtime_status.OUTDATED, "PickleNotAllowed", "CodeNotAllowed", staged_updates.LATE}
+    named |= {signature.CHANGED, signature.UNKNOWN, readiness.PODS_REFUSED}
+    given = reasons_given("serving", ("Event",), 1) | named
     assert given == events("conditions-serving.md")
 
 

@@ -96,6 +96,12 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.server.allowPickle": "yes"},
         ["spec.server.allowPickle"],
     ),
+    "leave for code that is neither yes nor no": (MD, {"spec.server.allowCode": "yes"}, ["spec.server.allowCode"]),
+    "something else to do with extra columns": (
+        MD,
+        {"spec.server.extraColumns": "Drop"},
+        ["spec.server.extraColumns", "Refuse", "Ignore"],
+    ),
     "a parameter without end": (TP, {"spec.parameters": {"a": "x" * 400_001}}, ["spec.parameters.a"]),
     "parameters without end": (
         TP,

@@ -119,12 +119,14 @@ class Trainer:
     def config(
         self, text: str, data: Data = "builtin://iris", target: str | None = "target", **more: Any
     ) -> TrainerConfig:
-        """Return the configuration of a run of some code, mounted as a ConfigMap would be."""
+        """Return the configuration of a run of some code, mounted as a ConfigMap would be; `files`: beside train.py."""
         self._runs += 1
         folder = self.root / f"code-{self._runs}"
         folder.mkdir()
-        (folder / "train.py").write_text(text)
-        digest = code_digest({"train.py": text.encode()})
+        files = {"train.py": text, **more.pop("files", {})}
+        for name, content in files.items():
+            (folder / name).write_text(content)
+        digest = code_digest({name: content.encode() for name, content in files.items()})
         how = {"command": more.pop("command")} if "command" in more else {"entrypoint": "train:train"}
         fields: dict[str, Any] = {
             "namespace": "team-a",
@@ -145,12 +147,14 @@ class Trainer:
         self._monkeypatch.setenv("TIDEMILL_TERMINATION_LOG", str(message))
         self.set_config(config)
         self._monkeypatch.setattr("tidemill_runtime.trainer.report.shutdown.install", lambda: None)
-        path = list(sys.path)
+        path, modules = list(sys.path), set(sys.modules)
         try:
             code = process.train()
         finally:
             sys.path[:] = path
-            sys.modules.pop("train", None)
+            for file in self.root.glob("code-*/*.py"):
+                if file.stem not in modules:
+                    sys.modules.pop(file.stem, None)
         content = message.read_bytes()
         assert len(content) <= TERMINATION_MESSAGE_LIMIT
         return Trained(code, TrainingResult.model_validate_json(content), self._capsys.readouterr().out)

@@ -48,7 +48,7 @@ from tidemill_runtime.trainer.run import program_io
         (training_code.NO_ESTIMATOR, "NotAnEstimator", "train returned dict, expected a fitted scikit-learn estimator"),
         (training_code.CLASS_NOT_INSTANCE, "NotAnEstimator", "train returned the class SVC"),
         (training_code.NOT_FITTED, "NotFitted", "train returned a SVC that is not fitted"),
-        (training_code.OWN_CLASS, "UntrustedType", "servers do not load: train.Doubler; use scikit-learn's own"),
+        (training_code.LAMBDA, "UntrustedType", "train.<lambda>, which no file has under a name at its top level; use"),
         (training_code.BAD_METRICS, "InvalidMetrics", "evaluate returned 'accuracy': 'good', expected a dict"),
         ("def train(data):\n    return data\n", "InvalidSignature", "train(data): expected train(data, target, *, …)"),
     ],
@@ -61,10 +61,10 @@ def test_wrong_code_is_a_user_error_with_its_place(trainer: Trainer, code: str, 
     assert str(trainer.root) not in trained.failure.message
 
 
-def test_a_class_of_the_training_code_cannot_be_pickled_into_a_server(trainer: Trainer) -> None:
-    trained = trainer(training_code.OWN_CLASS, allow_pickle=True)
+def test_what_has_no_name_cannot_be_pickled_into_a_server(trainer: Trainer) -> None:
+    trained = trainer(training_code.LAMBDA, allow_pickle=True)
     assert (trained.exit_code, trained.failure.reason) == (42, "Unservable"), trained.failure
-    assert "No module named 'train'; put its classes into a package of the image" in trained.failure.message
+    assert "it cannot be pickled either" in trained.failure.message
 
 
 def test_a_memory_error_is_out_of_memory(trainer: Trainer) -> None:

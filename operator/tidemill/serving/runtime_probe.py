@@ -44,7 +44,7 @@ class RuntimeProbe:
         self, key: Key, obj: Obj, requested: RequestedRuntime, workloads: tuple[Workload, ...]
     ) -> tuple[Workload, ...]:
         """The workloads with what their pods serve, for those of which only the pods can say it."""
-        asked = [w for w in workloads if is_checked_on_load(requested, w.version, allow_pickle=True)]
+        asked = [w for w in workloads if is_checked_on_load(requested, w.version, allow_pickle=True, allow_code=True)]
         said = await self._answers.of(key, obj, asked)
         return tuple(replace(w, forms=_forms(w.version, said[w.name])) if w.name in said else w for w in workloads)
 

@@ -48,8 +48,10 @@ def fields(snapshot: Snapshot, record: Record) -> dict[str, Any]:
 def is_reported_by_pods(snapshot: Snapshot, record: Record) -> bool:
     """Whether its pods alone know what they serve."""
     version = snapshot.version(record.version, record.digest)
-    requested = snapshot.spec.server.runtime
-    return version is not None and is_checked_on_load(requested, version, allow_pickle=snapshot.allows_pickle(version))
+    server = snapshot.spec.server
+    return version is not None and is_checked_on_load(
+        server.runtime, version, allow_pickle=snapshot.allows_pickle(version), allow_code=server.allow_code
+    )
 
 
 def is_unreported(snapshot: Snapshot, record: Record | None) -> bool:

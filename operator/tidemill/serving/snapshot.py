@@ -275,7 +275,10 @@ class Snapshot(ObjectSnapshot):
 
     def runtime_of(self, version: Version) -> Choice:
         """What the server will choose for a version, and why."""
-        return runtime_of(self.spec.server.runtime, version, allow_pickle=self.allows_pickle(version))
+        server = self.spec.server
+        return runtime_of(
+            server.runtime, version, allow_pickle=self.allows_pickle(version), allow_code=server.allow_code
+        )
 
 
 def version_child(deployment: str, version: Version) -> str:
@@ -288,17 +291,28 @@ def router_child(deployment: str) -> str:
     return names.child_name(deployment, "router")
 
 
-def runtime_of(requested: RequestedRuntime, version: Version, *, allow_pickle: bool) -> Choice:
+def runtime_of(
+    requested: RequestedRuntime, version: Version, *, allow_pickle: bool, allow_code: bool = False
+) -> Choice:
     """What the server will choose, by the rule that it follows itself.
 
     A record that lists an ONNX form beside a native one and says nothing of it is trusted: only a verified one is
     registered there.
     """
     parity = True if version.onnx in ("", VERIFIED) else None
-    return choose(requested, version.formats, parity=parity, note=version.onnx, allow_pickle=allow_pickle)
+    return choose(
+        requested,
+        version.formats,
+        parity=parity,
+        note=version.onnx,
+        allow_pickle=allow_pickle,
+        allow_code=allow_code,
+    )
 
 
-def is_checked_on_load(requested: RequestedRuntime, version: Version, *, allow_pickle: bool) -> bool:
+def is_checked_on_load(
+    requested: RequestedRuntime, version: Version, *, allow_pickle: bool, allow_code: bool = False
+) -> bool:
     """Whether servers compare the version's forms when they load it, as an older check verified them."""
-    choice = runtime_of(requested, version, allow_pickle=allow_pickle)
+    choice = runtime_of(requested, version, allow_pickle=allow_pickle, allow_code=allow_code)
     return choice.runtime == "ONNX" and len(choice.formats) > 1 and version.onnx_check < PARITY_CHECK

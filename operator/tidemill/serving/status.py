@@ -32,7 +32,8 @@ REASONS = frozenset(
         "NoReadyRouter", "NotYetServed", "CanaryStep", "WaitingForPromotion", "ProgressDeadlineExceeded",
         "SignatureChanged", "SignatureUnknown",
         "VersionNotFound", "VersionNotApproved", "PipelineNotFound", "WaitingForApproval", "WaitingForVersion",
-        "VersionRejected", "FormatNotServable", "PickleNotAllowed", "InvalidSpec", "PodsRefused", "PodsFailing",
+        "VersionRejected", "FormatNotServable", "PickleNotAllowed", "CodeNotAllowed", "InvalidSpec", "PodsRefused",
+        "PodsFailing",
         # of a version that was rolled back
         "AnalysisFailed", "CandidateUnavailable", "Aborted", "MonitorRequested", "Rejected",
     }

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from tidemill.api.v1alpha1.model_version import ModelVersionSpec
-from tidemill_contracts.formats import FORMATS, Format, Runtime, loadable, pickles
+from tidemill_contracts.formats import FORMATS, Format, Runtime, loadable, pickles, with_code
 
 
 def test_every_format_has_a_row() -> None:
@@ -13,8 +13,9 @@ def test_every_format_has_a_row() -> None:
 
 
 def test_files_tell_formats_apart() -> None:
-    files = [row.file for row in FORMATS.values() if row.file]
-    assert len(set(files)) == len(files)
+    files = [row.file for row in FORMATS.values() if row.file and not row.has_code]
+    assert len(set(files)) == len(files), "but for a model with code, whose file is the same kind without it"
+    assert {row.file for row in FORMATS.values() if row.has_code} <= set(files)
     assert all(file.startswith("model.") for file in files), "a program leaves its model as model.*"
 
 
@@ -38,8 +39,22 @@ def test_what_a_runtime_loads(
 
 
 def test_without_formats_all_that_a_runtime_loads() -> None:
-    both = {*loadable("ONNX", allow_pickle=True), *loadable("Native", allow_pickle=True)}
+    runtimes: tuple[Runtime, ...] = ("ONNX", "Native")
+    both = {name for runtime in runtimes for name in loadable(runtime, allow_pickle=True, allow_code=True)}
     assert both == {name for name, row in FORMATS.items() if row.runtime is not None}
+
+
+@pytest.mark.parametrize("allow_code", [False, True])
+def test_code_of_a_version_is_loaded_where_that_is_allowed(allow_code: bool) -> None:
+    formats = ("skops-code", "joblib", "onnx")
+    assert loadable("Native", formats, allow_pickle=False, allow_code=allow_code) == ("skops-code",) * allow_code
+    assert loadable("Native", formats, allow_pickle=True, allow_code=allow_code)[-1:] == ("joblib",)
+    assert loadable("ONNX", formats, allow_pickle=False, allow_code=allow_code) == ("onnx",)
+
+
+def test_formats_with_code() -> None:
+    assert with_code(("skops-code", "onnx", "a later one")) == ("skops-code",)
+    assert with_code(("skops", "joblib")) == ()
 
 
 def test_pickles() -> None:

@@ -25,6 +25,8 @@ Obj = dict[str, Any]
 SERVER_CHANGES: dict[str, Obj] = {
     "runtime": {"server": {"runtime": "Native"}},
     "allowPickle": {"server": {"allowPickle": True}},
+    "allowCode": {"server": {"allowCode": True}},
+    "extraColumns": {"server": {"extraColumns": "Ignore"}},
     "grpc": {"server": {"grpc": False}},
     "resources": {"server": {"resources": {"requests": {"cpu": "2"}}}},
     "workers": {"server": {"workers": 3}},
@@ -39,7 +41,7 @@ SERVER_CHANGES: dict[str, Obj] = {
     "sampleRatio": {"logging": {"sampleRatio": 0.5}},
     "objective": {"rollout": documents.FULL_DEPLOYMENT["rollout"]},
 }
-PICKLED = version(1, formats=("joblib",))
+PICKLED = version(1, formats=("joblib", "skops-code"))
 
 
 def template(unit: staged_updates.Unit) -> str:

@@ -128,6 +128,24 @@ CASES = {
         None,
         (None, "PickleNotAllowed"),
     ),
+    "code that nobody allowed": (
+        PIPELINE,
+        {"versions": (version(1, formats=("skops-code",)),)},
+        None,
+        (None, "CodeNotAllowed"),
+    ),
+    "code that the author allows": (
+        {**PIPELINE, "server": {"allowCode": True}},
+        {"versions": (version(1, formats=("skops-code",)),)},
+        None,
+        ("churn-1", ""),
+    ),
+    "code that the ONNX form does without": (
+        PIPELINE,
+        {"versions": (version(1, formats=("skops-code", "onnx"), onnx="verified"),)},
+        None,
+        ("churn-1", ""),
+    ),
     "a pickle that the author allows": (
         {**PIPELINE, "server": {"allowPickle": True}},
         {"versions": (version(1, formats=("joblib",)),)},
@@ -152,7 +170,7 @@ def test_choose(name: str) -> None:
     assert (got.version.name if got.version else None) == want
     assert got.reason == reason
     assert bool(got.message) == bool(reason)
-    assert got.stalled == (reason in ("FormatNotServable", "PickleNotAllowed"))
+    assert got.stalled == (reason in ("FormatNotServable", "PickleNotAllowed", "CodeNotAllowed"))
 
 
 def test_sentences_name_field_and_values() -> None:

@@ -228,7 +228,10 @@ def test_a_probe_is_given_only_external_inputs() -> None:
 
 def test_a_version_records_where_it_comes_from() -> None:
     signature = {
-        "inputs": [{"name": "größe", "datatype": "FP64", "shape": [-1], "categories": None}],
+        "inputs": [
+            {"name": "größe", "datatype": "FP64", "shape": [-1], "categories": None},
+            {"name": "kunde", "datatype": "INT64", "used": False},
+        ],
         "outputs": [{"name": "label", "datatype": "INT64"}],
     }
     world = quickstart(make.Pipeline().spec(parameters={"depth": "3"}, seed=3))
@@ -238,6 +241,7 @@ def test_a_version_records_where_it_comes_from() -> None:
     assert spec["signature"]["inputs"][0]["name"] == "größe"
     stored = Signature.model_validate(spec["signature"])
     assert spec["signatureDigest"] == signatures.digest(stored), "of what is stored, whatever the pod reported"
+    assert [column.get("used") for column in spec["signature"]["inputs"]] == [None, False]
     assert spec["lineage"]["run"] == run
     assert spec["lineage"]["parameters"] == {"depth": "3"}
     assert spec["lineage"]["frameworks"] == {"scikit-learn": "1.9.0"}

@@ -117,6 +117,7 @@ def _config(options: argparse.Namespace) -> ServerConfig:
         secret=options.secret_model,
         runtime=options.runtime,
         allow_pickle=options.allow_pickle,
+        allow_code=options.allow_code,
     )
 
 
@@ -145,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--digest", help="its digest, as spec.digest says")
     model.add_argument("--runtime", choices=get_args(RequestedRuntime), default="Auto")
     model.add_argument("--allow-pickle", action="store_true", help="load joblib, which can run any code")
+    model.add_argument("--allow-code", action="store_true", help="load the version's own functions and classes")
     model.add_argument("--namespace", default="", help="for the prediction log")
     model.add_argument("--deployment", default="model", help="the ModelDeployment whose monitor gets the rows (model)")
     model.add_argument("--version", help="the ModelVersion's name")

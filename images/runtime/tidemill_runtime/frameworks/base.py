@@ -7,8 +7,9 @@ import their libraries when they are called: a server imports only the family th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+
+
+NO_CODE: Mapping[str, str] = MappingProxyType({})
 
 
 class FrameworkError(Exception):
@@ -80,6 +84,7 @@ class StoredModel:
     form: Format
     file: str
     content: bytes
+    code: bytes | None = None  # the content of `code.json`, where the model needs code that the version brings
 
 
 @dataclass(frozen=True)
@@ -115,8 +120,10 @@ class Framework:
         """
         raise FrameworkError("Unservable", f"models of {self.name} are not loaded")
 
-    def store(self, estimator: Any, *, allow_pickle: bool) -> StoredModel:
+    def store(self, estimator: Any, *, allow_pickle: bool, code: Mapping[str, str] = NO_CODE) -> StoredModel:
         """Return the native form: the same bytes for the same model, in any process.
+
+        `code`: sources of the training code's modules by name; those that the model needs may go along.
 
         Raises:
             FrameworkError: UntrustedType, servers would not load it; Unservable, it cannot be stored.
@@ -127,8 +134,10 @@ class Framework:
         """Return the bytes to store for a model that a program wrote."""
         return content
 
-    def load(self, form: Format, content: bytes) -> Any:
+    def load(self, form: Format, content: bytes, modules: Collection[str] = ()) -> Any:
         """Return the model in a stored form, for `describe`. Whoever loads a pickle has seen that spec allows it.
+
+        `modules`: names of those, importable here, whose functions and classes it may hold.
 
         Raises:
             FrameworkError: UntrustedType, it holds what is not loaded.
@@ -143,6 +152,10 @@ class Framework:
     def thresholds(self, estimator: Any, names: Sequence[str]) -> list[Array]:
         """Return for each input column the values at which the model changes its answer by a step, sorted."""
         return [np.empty(0) for _ in names]
+
+    def unused(self, estimator: Any, names: Sequence[str]) -> tuple[str, ...]:
+        """Return those of the input columns, all of which `names` has in order, that the model never looks at."""
+        return ()
 
     def refused_categories(self, error: Exception) -> str | None:
         """Return the values that a model refused as unknown categories, as it lists them; None for other errors."""

@@ -29,8 +29,8 @@ def output_methods(estimator: Any, task: Task) -> dict[str, str]:
 
 
 def named(name: str, values: Any) -> dict[str, Any]:
-    """Return what a method gave as arrays [rows] or [rows, n] by output name; a list has one array for each target."""
-    if isinstance(values, list):
+    """Return what a method gave as arrays [rows] or [rows, n] by output name; a list has an array for each target."""
+    if isinstance(values, list) and values and all(isinstance(one, np.ndarray) for one in values):
         return {f"{name}_{target}": np.asarray(array) for target, array in enumerate(values)}
     if hasattr(values, "toarray"):  # sparse
         values = values.toarray()

@@ -1,7 +1,7 @@
 """The forms of a version, ONNX and native: which of them a configuration allows, and loading one."""
 
 from tidemill_contracts.artifact import ModelManifest
-from tidemill_contracts.formats import FORMATS, Format, pickles
+from tidemill_contracts.formats import FORMATS, Format, pickles, with_code
 from tidemill_contracts.inference import ServerConfig
 from tidemill_contracts.runtimes import Choice, choose
 from tidemill_runtime import frameworks
@@ -24,6 +24,7 @@ def runtimes(manifest: ModelManifest, config: ServerConfig) -> Choice:
         parity=None if report is None else report.passed,
         note="" if report is None else report.reason,
         allow_pickle=config.allow_pickle,
+        allow_code=config.allow_code,
     )
     if not choice.formats:
         text = f"runtime {config.runtime} cannot serve formats {', '.join(formats) or 'none'}"
@@ -31,6 +32,10 @@ def runtimes(manifest: ModelManifest, config: ServerConfig) -> Choice:
         if refused:
             text += (
                 f"; {' and '.join(refused)} is a pickle, and loading one runs code: spec.server.allowPickle allows it"
+            )
+        if not config.allow_code and with_code(formats):
+            text += (
+                "; its model has functions or classes of its training code: spec.server.allowCode allows to run them"
             )
         raise StartError("FormatUnsupported", text)
     return choice

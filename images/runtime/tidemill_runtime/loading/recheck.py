@@ -104,8 +104,8 @@ def compared(version: Version, native: Format) -> str:
     schema = Schema(version.manifest.signature)
     graph = load_form("onnx", version, schema, 1)
     form = load_form(native, version, schema, 1)
-    steps = frameworks.of_format(native).thresholds(getattr(form, "estimator", None), schema.names)
-    verdict = _check(form, schema, version, steps, ROWS, SECONDS).compared(graph)
+    steps = frameworks.of_format(native).thresholds(getattr(form, "estimator", None), schema.known.names)
+    verdict = _check(form, schema, version, schema.known.of_used(steps), ROWS, SECONDS).compared(graph)
     return "" if verdict.is_late else verdict.reason
 
 

@@ -80,7 +80,7 @@ def load(version: Version, config: ServerConfig, threads: int) -> WarmModel:
     Raises:
         StartError: FormatUnsupported, ModelLoadFailed or WarmUpMismatch.
     """
-    schema = Schema(version.manifest.signature)
+    schema = Schema(version.manifest.signature, ignores_others=config.extra_columns == "Ignore")
     choice = runtimes(version.manifest, config)
     reason = choice.reason
     fallback: FallbackReason | None = None

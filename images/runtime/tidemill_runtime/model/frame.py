@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tidemill_contracts.artifact import ColumnSpec, Kind, Signature, kind_of
 from tidemill_runtime.model.errors import BadRequestError
+from tidemill_runtime.model.known_columns import KnownColumns
 
 Array = NDArray[Any]
 
@@ -65,10 +66,12 @@ def _column(spec: ColumnSpec) -> Column:
 
 
 class Schema:
-    """The input columns of a model, in the model's order."""
+    """The input columns that a model uses, in the model's order; `known` are all that it knows."""
 
-    def __init__(self, signature: Signature) -> None:
-        self.columns = tuple(_column(spec) for spec in signature.inputs)
+    def __init__(self, signature: Signature, *, ignores_others: bool = False) -> None:
+        inputs = signature.used_inputs
+        self.known = KnownColumns(signature, ignores_others=ignores_others)
+        self.columns = tuple(_column(spec) for spec in inputs)
         self.names = tuple(c.name for c in self.columns)
         self.index = {name: i for i, name in enumerate(self.names)}
         self.width = len(self.columns)
@@ -76,17 +79,17 @@ class Schema:
         self.has_text = any(c.kind == "text" for c in self.columns)
         self.has_wide = any(c.datatype in ("INT64", "UINT64") for c in self.columns)
         """Whether a column may hold whole numbers that float64 does not."""
-        self.complete = tuple(i for i, c in enumerate(signature.inputs) if c.nullable is False and not c.closed)
+        self.complete = tuple(i for i, c in enumerate(inputs) if c.nullable is False and not c.closed)
         """The places of columns in which the model takes no missing values."""
         self.closed = tuple(
             (i, frozenset(c.categories) | (frozenset() if c.nullable is False else {None}))
-            for i, c in enumerate(signature.inputs)
+            for i, c in enumerate(inputs)
             if c.closed and c.categories is not None
         )
         """The places of columns that take known values only, and those values."""
 
     def check_names(self, given: Iterable[str], where: str) -> None:
-        """Refuse a set of columns that is not exactly the model's.
+        """Refuse a set of columns that lacks one that the model uses, or has one that it may not have.
 
         Raises:
             BadRequestError: names what is missing and what is unexpected.
@@ -95,7 +98,9 @@ class Schema:
         if len(found) == self.width and found == self.index.keys():
             return
         missing = [name for name in self.names if name not in found]
-        unexpected = sorted(found - self.index.keys())
+        unexpected = self.known.refused(found - self.index.keys())
+        if not missing and not unexpected:
+            return
         parts = [f"missing columns: {quoted(missing)}"] if missing else []
         parts += [f"unexpected columns: {quoted(unexpected)}"] if unexpected else []
         raise BadRequestError(f"{where}: {'; '.join(parts)}; the model takes {quoted(self.names)}")
@@ -380,8 +385,3 @@ def shown(value: object) -> str:
         return "a list" if isinstance(value, list) else "an object"
     text = repr(value[:60] if isinstance(value, str) else value)
     return text if len(text) <= 60 else text[:59] + "…"
-
-
-def spec_of(column: ColumnSpec) -> dict[str, Any]:
-    """Return a column as metadata shows it."""
-    return {"name": column.name, "datatype": column.datatype, "shape": list(column.shape)}

@@ -59,7 +59,7 @@ class FeatureTest(Model):
     """Drift test of one feature. It replaces the test in spec.drift.features for this feature."""
 
     name: Annotated[str, Field(min_length=1, max_length=256)]
-    """Name of the feature."""
+    """Name of the feature. A column that the model does not use is no feature."""
     test: Annotated[DriftTestName, Field(description=TEST_HELP)] = "PSI"
     threshold: Annotated[float, Field(gt=0)]
     """Score from which the feature counts as drifted. It depends on the test."""
@@ -85,7 +85,7 @@ class Drift(Model):
     the predictions is not checked."""
     drifted_share: Ratio = 0.3
     """Share of features that must have drifted for a window to count as drifted. At least one feature must have
-    drifted."""
+    drifted. Features are the columns that the model uses."""
     consecutive_windows: Annotated[int, Field(ge=1, le=24)] = 2
     """Number of consecutive drifted windows after which the condition DriftDetected becomes True."""
 

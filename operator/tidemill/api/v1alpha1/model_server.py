@@ -95,6 +95,13 @@ class Server(Model):
     allow_pickle: bool = _CONFIG["allow_pickle"].default
     """Whether servers may load a version that is stored only as a pickle (joblib). Loading a pickle runs code in the
     server's pod, so set this to true only for versions that you trust. If false, such a version is not deployed."""
+    allow_code: bool = _CONFIG["allow_code"].default
+    """Whether servers may load functions and classes of the training code that are part of a version's model (format
+    skops-code). They run in the server's pod, so set this to true only for pipelines whose code you trust. If false,
+    such a version is not deployed, unless it has an ONNX form."""
+    extra_columns: Literal["Refuse", "Ignore"] = _CONFIG["extra_columns"].default
+    """What servers do with columns of a request that the model does not know. Refuse: status 400, which names them.
+    Ignore: they are not read. Columns that the model knows and does not use need not be sent and are never refused."""
     grpc: bool = _CONFIG["grpc"].default
     """Whether the server answers gRPC beside HTTP. If false, it has no port for gRPC and needs less memory, and the
     router answers calls with the status UNIMPLEMENTED."""

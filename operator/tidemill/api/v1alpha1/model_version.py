@@ -29,10 +29,13 @@ from tidemill_contracts.formats import FORMATS
 from tidemill_contracts.signatures import MOST_INPUTS, MOST_OUTPUTS
 from tidemill_contracts.storage import URI_LIMIT
 
-_FORMATS = [
-    f"{name}{' (a pickle)' if row.is_pickle else ''}{'' if row.file else ' (any other file that a program wrote)'}"
+_FORMAT_NOTES = {
+    name: " (a pickle)" * row.is_pickle
+    + " (with functions or classes of the training code)" * row.has_code
+    + " (any other file that a program wrote)" * (not row.file)
     for name, row in FORMATS.items()
-]
+}
+_FORMATS = [f"{name}{note}" for name, note in _FORMAT_NOTES.items()]
 _FORMATS_HELP = f"Forms in which the model is stored: {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}."
 
 

@@ -22,7 +22,7 @@ from tidemill.serving.snapshot import (
     version_child,
 )
 from tidemill_contracts import digests, schemes
-from tidemill_contracts.formats import pickles
+from tidemill_contracts.formats import pickles, with_code
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, Batching, PredictionLog, ServerConfig
 from tidemill_contracts.metrics import DURATION_BUCKETS
 from tidemill_contracts.ports import ADMIN_PORT, MONITOR_PORT, server_ports
@@ -97,6 +97,8 @@ def server_config(snapshot: Snapshot, version: Version) -> ServerConfig:
         drain_seconds=DRAIN_SECONDS,
         access_log_ratio=server.access_log_ratio,
         allow_pickle=bool(pickles(version.formats)) and snapshot.allows_pickle(version),
+        allow_code=bool(with_code(version.formats)) and server.allow_code,
+        extra_columns=server.extra_columns,
         slo_seconds=objective_seconds(snapshot),
     )
 

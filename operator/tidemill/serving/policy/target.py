@@ -19,13 +19,13 @@ def choose(snapshot: Snapshot, state: State) -> Target:
     if unreadable:
         return Target(None, "FormatNotServable", f"{found.version.name}: spec.uri: {unreadable}", stalled=True)
     if pickles.is_refused(snapshot, found.version):
-        return Target(None, pickles.REASON, pickles.refusal(found.version), stalled=True)
+        return Target(None, pickles.reason(found.version), pickles.refusal(found.version), stalled=True)
     if is_version(state.stable, found.version) or snapshot.runtime_of(found.version).runtime:
         return found
     requested = snapshot.spec.server.runtime
     forms = ", ".join(found.version.formats) or "no form"
     runtimes: tuple[Runtime, ...] = ("ONNX", "Native") if requested == "Auto" else (requested,)
-    *others, last = (name for runtime in runtimes for name in loadable(runtime, allow_pickle=True))
+    *others, last = (name for runtime in runtimes for name in loadable(runtime, allow_pickle=True, allow_code=True))
     readable = " or ".join([", ".join(others), last] if others else [last])
     message = f"{found.version.name} has {forms}, but spec.server.runtime {requested} needs {readable}"
     return Target(None, "FormatNotServable", message, stalled=True)

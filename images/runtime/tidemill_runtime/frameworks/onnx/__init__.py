@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from tidemill_contracts.artifact import ModelManifest
@@ -26,7 +27,7 @@ class Onnx(Framework):
 
         return estimator.describe(trained, features, target)
 
-    def load(self, form: Format, content: bytes) -> bytes:
+    def load(self, form: Format, content: bytes, modules: Collection[str] = ()) -> bytes:
         """Return the graph as it is."""
         return content
 

@@ -34,17 +34,28 @@ def session(content: bytes) -> Any:
 
 
 def feed(names: tuple[str, ...], rows: pd.DataFrame, inputs: list[Any]) -> dict[str, Array]:
-    """Return the ONNX inputs for some rows, by the convention above; `inputs` are the session's, in their order."""
-    if len(inputs) == 1 and (len(names) > 1 or inputs[0].name == MATRIX_INPUT):
+    """Return the ONNX inputs for some rows, by the convention above.
+
+    `inputs` are the session's: by name where all are columns, as servers pair them, else in the order of the columns.
+    """
+    if _is_matrix(names, inputs):
         return {inputs[0].name: rows[list(names)].to_numpy(dtype=_dtype(inputs[0]))}
     fed: dict[str, Array] = {}
-    for given, name in zip(inputs, names, strict=True):
+    own = [given.name for given in inputs]
+    for given, name in zip(inputs, own if set(own) <= set(names) else names, strict=True):
         values = rows[name]
         if datatype(values.dtype) == "BYTES":
             fed[given.name] = values.astype(object).where(values.notna(), "").to_numpy(dtype=object).reshape(-1, 1)
         else:
             fed[given.name] = values.to_numpy(dtype=_dtype(given)).reshape(-1, 1)
     return fed
+
+
+def _is_matrix(names: tuple[str, ...], inputs: list[Any]) -> bool:
+    """Return whether a graph takes all columns at once; one input may as well be the only column that it reads."""
+    if len(inputs) > 1 or len(names) == 1:
+        return len(inputs) == 1 and inputs[0].name == MATRIX_INPUT
+    return inputs[0].name not in names or list(inputs[0].shape[1:]) != [1]
 
 
 def _dtype(given: Any) -> Any:
@@ -59,7 +70,8 @@ def compared(model: FittedModel, rows: pd.DataFrame, content: bytes) -> ParityRe
     """
     runtime = session(content)
     inputs = runtime.get_inputs()
-    if inputs[0].name != MATRIX_INPUT and len(inputs) != len(model.columns):
+    names = {given.name for given in inputs}
+    if inputs[0].name != MATRIX_INPUT and len(inputs) != len(model.columns) and not names <= set(model.columns):
         return ParityReport(passed=False, rows=0, reason="the converter dropped inputs")
     expected = model.outputs(rows)
     found = runtime.run(None, feed(model.columns, rows, inputs))

@@ -78,7 +78,8 @@ class OnnxModel:
         first = inputs[0]
         self._matrix: tuple[str, Any] | None = None
         self._groups: list[_Group] = []
-        is_wide = len(first.shape) == 2 and first.shape[1] == schema.width
+        is_wide = len(first.shape) == 2 and first.shape[1] in (schema.width, schema.known.width)
+        self._is_widened = is_wide and first.shape[1] > schema.width  # it was fitted on columns that it does not use
         if len(inputs) == 1 and (is_wide or first.name not in schema.index):
             self._matrix = (first.name, _NUMPY[first.type])
         elif set(names) <= schema.index.keys():
@@ -98,7 +99,8 @@ class OnnxModel:
         self._rules.check(frame)
         if self._matrix is not None:
             name, dtype = self._matrix
-            feed = {name: self._feed_matrix(frame, dtype)}
+            values = self._feed_matrix(frame, dtype)
+            feed = {name: self._schema.known.widened(values) if self._is_widened else values}
         else:
             feed = self._feed_columns(frame)
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tidemill_contracts.artifact import ModelManifest
-from tidemill_contracts.formats import Format
+from tidemill_contracts.formats import FORMATS, Format
 from tidemill_runtime.frameworks.base import (
+    NO_CODE,
     Converted,
     Description,
     FittedModel,
@@ -40,13 +41,13 @@ class ScikitLearn(Framework):
         """Return what a fitted estimator is."""
         from tidemill_runtime.frameworks.scikit_learn import describing
 
-        return describing.describe(trained, tuple(str(name) for name in features.columns))
+        return describing.describe(trained, features)
 
-    def store(self, estimator: Any, *, allow_pickle: bool) -> StoredModel:
+    def store(self, estimator: Any, *, allow_pickle: bool, code: Mapping[str, str] = NO_CODE) -> StoredModel:
         """Return skops' archive whenever it can hold the model, otherwise a pickle where that is allowed."""
         from tidemill_runtime.frameworks.scikit_learn import storing
 
-        return storing.store(estimator, allow_pickle=allow_pickle)
+        return storing.store(estimator, allow_pickle=allow_pickle, code=code)
 
     def canonical(self, form: Format, content: bytes) -> bytes:
         """Return the canonical form of a skops archive; a pickle has none."""
@@ -54,11 +55,11 @@ class ScikitLearn(Framework):
 
         return canonical(content) if form == "skops" else content
 
-    def load(self, form: Format, content: bytes) -> Any:
+    def load(self, form: Format, content: bytes, modules: Collection[str] = ()) -> Any:
         """Return the estimator."""
         from tidemill_runtime.frameworks.scikit_learn import storing
 
-        return storing.load(form, content)
+        return storing.load(form, content, modules)
 
     def convert(self, model: FittedModel, holdout: pd.DataFrame, verify: Verify | None = None) -> Converted:
         """Return the ONNX form that skl2onnx makes, with converters of our own."""
@@ -71,6 +72,12 @@ class ScikitLearn(Framework):
         from tidemill_runtime.frameworks.scikit_learn import thresholds
 
         return thresholds.thresholds(estimator, names)
+
+    def unused(self, estimator: Any, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the columns that no column transformer in front of everything else selects."""
+        from tidemill_runtime.frameworks.scikit_learn import selections
+
+        return selections.unused(estimator, names)
 
     def refused_categories(self, error: Exception) -> str | None:
         """Return the values that an encoder refused."""
@@ -96,8 +103,11 @@ class ScikitLearn(Framework):
 
         if not manifest.signature.frame:
             native_model.import_without_pandas()
-        load = native_model.load_skops if form == "skops" else native_model.load_joblib
-        return native_model.NativeModel(load(path), schema, manifest)
+        if FORMATS[form].is_pickle:
+            estimator = native_model.load_joblib(path)
+        else:
+            estimator = native_model.load_skops(path, has_code=FORMATS[form].has_code)
+        return native_model.NativeModel(estimator, schema, manifest)
 
 
 FRAMEWORK = ScikitLearn()

@@ -1,21 +1,29 @@
 """What a fitted scikit-learn estimator is and takes: its task, its columns, its classes."""
 
-from typing import Any
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tidemill_contracts.artifact import Task
 from tidemill_contracts.counts import counted
 from tidemill_runtime.frameworks.base import Description, FrameworkError
+from tidemill_runtime.frameworks.scikit_learn.estimators import parts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def describe(estimator: Any, given: tuple[str, ...]) -> Description:
-    """Return what an estimator is; `given` are the columns of the data.
+def describe(estimator: Any, features: pd.DataFrame) -> Description:
+    """Return what an estimator is; `features` are rows of the data, of which it may be asked one.
 
     Raises:
         FrameworkError: NotAnEstimator, NotFitted, or ColumnsDiffer (it takes columns that the data has not).
     """
     _check_fitted(estimator)
+    given = tuple(str(name) for name in features.columns)
     names = getattr(estimator, "feature_names_in_", None)
     columns = given
     if names is not None:
@@ -33,8 +41,7 @@ def describe(estimator: Any, given: tuple[str, ...]) -> Description:
     task = task_of(estimator)
     classes = getattr(estimator, "classes_", None) if task == "classification" else None
     plain = None if classes is None or isinstance(classes, list) else np.asarray(classes)
-    frame = names is not None or _passes_frames_on(estimator, columns)
-    return Description(estimator, task, columns, frame, plain)
+    return Description(estimator, task, columns, names is not None or _takes_frames(estimator, features), plain)
 
 
 def task_of(estimator: Any) -> Task:
@@ -58,11 +65,37 @@ def task_of(estimator: Any) -> Task:
     return "transformation"
 
 
-def _passes_frames_on(estimator: Any, columns: tuple[str, ...]) -> bool:
-    """Return whether a later step of a pipeline saw the data's columns by name, though the first kept no names."""
-    steps = [step for _, step in getattr(estimator, "steps", [])]
-    seen = (getattr(step, "feature_names_in_", None) for step in steps)
-    return any(names is not None and set(map(str, names)) <= set(columns) for names in seen)
+def _takes_frames(estimator: Any, features: pd.DataFrame) -> bool:
+    """Return whether an estimator that kept no names is to be given DataFrames, as `train` was.
+
+    One that noted how many columns it had, as scikit-learn's do, and of which no part saw the data's names, was given a
+    matrix. Where a part saw some, or the first step is a class of somebody's own that noted nothing, it was most likely
+    given the DataFrame: so unless it answers for a matrix only.
+    """
+    if hasattr(estimator, "n_features_in_") and not _saw_names(estimator, set(map(str, features.columns))):
+        return False
+    rows = features.head(2)
+    answered = _answered(estimator, rows)
+    if answered == len(rows):
+        return True
+    return answered is None and _answered(estimator, rows.to_numpy()) != len(rows)
+
+
+def _saw_names(estimator: Any, names: set[str]) -> bool:
+    seen = (getattr(part, "feature_names_in_", None) for part in parts(estimator))
+    return any(columns is not None and not names.isdisjoint(map(str, columns)) for columns in seen)
+
+
+def _answered(estimator: Any, rows: Any) -> int | None:
+    """Return for how many of some rows an estimator gives an answer, None if it refuses them."""
+    ask = getattr(estimator, "predict", None) or estimator.transform
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            answer = ask(rows)
+        return int(answer.shape[0]) if hasattr(answer, "shape") else len(answer)
+    except Exception:  # an estimator may be anybody's code
+        return None
 
 
 def _check_fitted(estimator: Any) -> None:

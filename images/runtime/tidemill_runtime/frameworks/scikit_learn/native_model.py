@@ -14,6 +14,7 @@ import numpy as np
 
 from tidemill_contracts.artifact import PROBABILITIES, ModelManifest
 from tidemill_runtime import expansion
+from tidemill_runtime.frameworks import version_code
 from tidemill_runtime.frameworks.estimator_methods import named, output_methods
 from tidemill_runtime.frameworks.scikit_learn import forests, skops_archives
 from tidemill_runtime.frameworks.scikit_learn.estimators import parts, refused_categories
@@ -41,15 +42,19 @@ def import_without_pandas() -> None:
         del sys.modules["pandas"]
 
 
-def load_skops(path: Path) -> Any:
-    """Return the estimator in a skops archive.
+def load_skops(path: Path, *, has_code: bool = False) -> Any:
+    """Return the estimator in a skops archive; `has_code`: with the code beside it, which the caller saw to be allowed.
 
     Raises:
         StartError: ModelLoadFailed (broken archive), FormatUnsupported (it would construct an unvetted type).
     """
     try:
         expansion.check_zip(path, path.name)
-        return skops_archives.load(path)
+        if not has_code:
+            return skops_archives.load(path)
+        code = version_code.read(path.parent)
+        version_code.install(code)
+        return skops_archives.load(path, code.modules)
     except StartError:
         raise
     except skops_archives.RefusedTypesError as error:
@@ -93,6 +98,7 @@ class NativeModel:
         self._class_columns = class_columns(manifest)
         self._rules = Rules(schema, self._names)
         self._as_frame = manifest.signature.frame
+        self._has_text = any(column.datatype == "BYTES" for column in manifest.signature.inputs)
         self._head, self._model = _split(estimator)
         self._has_probabilities = any(o.name == PROBABILITIES for o in outputs)
         self._methods = list(output_methods(self._model, manifest.task).items())
@@ -153,12 +159,17 @@ class NativeModel:
         )
 
     def _matrix(self, frame: Frame) -> Array:
-        if self._schema.has_text:
-            return frame.objects()
+        """Return the matrix that the model was fitted on, also with columns that it does not use: it has places."""
+        known = self._schema.known
+        found = frame.objects() if self._has_text else self._numbers(frame)
+        return known.widened(found) if known.unused else found
+
+    def _numbers(self, frame: Frame) -> Array:
         integers = frame.integers() if self._schema.has_wide else None
         return frame.numbers() if integers is None else integers
 
     def _data_frame(self, frame: Frame) -> Any:
+        """Return the used columns: a model that was fitted on names does not ask for those that it does not use."""
         import pandas as pd
 
         text = pd.StringDtype("python", na_value=np.nan)  # "str", the same with and without pyarrow

@@ -3,6 +3,7 @@
 The trainer asks before it writes, the server before it loads.
 """
 
+from collections.abc import Collection
 from typing import Any
 from zipfile import ZipFile
 
@@ -13,8 +14,8 @@ class RefusedTypesError(Exception):
     """An archive would construct types that are not vetted; the message lists them."""
 
 
-def load(source: Any) -> Any:
-    """Return what a skops archive holds; `source` as for `judged`.
+def load(source: Any, modules: Collection[str] = ()) -> Any:
+    """Return what a skops archive holds; `source` and `modules` as for `judged`.
 
     Raises:
         RefusedTypesError: nothing was constructed.
@@ -22,17 +23,17 @@ def load(source: Any) -> Any:
     """
     from skops import io as skops_io
 
-    unknown, refused = judged(source)
+    unknown, refused = judged(source, modules)
     if refused:
         raise RefusedTypesError(", ".join(refused))
     return skops_io.load(source, trusted=unknown)
 
 
-def judged(source: Any) -> tuple[list[str], list[str]]:
+def judged(source: Any, modules: Collection[str] = ()) -> tuple[list[str], list[str]]:
     """Return the types of an archive that skops does not trust by itself, and those of them that are refused.
 
-    `source` is a path or a binary file. Constructs nothing. A `functools.partial` is a call in waiting: it is vetted
-    only around one of the listed functions.
+    `source` is a path or a binary file; functions and classes of `modules` are allowed. Constructs nothing. A
+    `functools.partial` is a call in waiting: it is vetted only around one of the listed functions, or of `modules`.
 
     Raises:
         Exception: the archive is none, or broken; skops and the standard library raise many types.
@@ -44,10 +45,16 @@ def judged(source: Any) -> tuple[list[str], list[str]]:
         schema, context = read_schema(archive)
         tree = get_tree(schema, load_context=context, trusted=None)
         unknown = sorted(tree.get_unsafe_set())
-    refused = [name for name in unknown if not is_vetted(name)]
+    refused = [name for name in unknown if not is_vetted(name) and module_of(name) not in modules]
     if PARTIAL in unknown:
-        refused += sorted({f"{PARTIAL} of {name}" for name in _in_partials(tree) if name not in IN_PARTIAL})
+        called = {name for name in _in_partials(tree) if name not in IN_PARTIAL and module_of(name) not in modules}
+        refused += sorted(f"{PARTIAL} of {name}" for name in called)
     return unknown, refused
+
+
+def module_of(name: str) -> str:
+    """Return the module in a qualified name as skops has it: module and name at its top level."""
+    return name.rpartition(".")[0]
 
 
 def _in_partials(tree: Any) -> set[str]:

@@ -1,45 +1,81 @@
 """The native form of a model: canonical skops, or joblib where spec allows it.
 
-What a server would refuse to load is refused here, at training, with the type that is in the way.
+What a server would refuse to load is refused here, at training, with the type that is in the way and what would help.
 """
 
 import io
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tidemill_contracts.artifact import CODE_FILE
+from tidemill_contracts.digests import canonical_json
 from tidemill_contracts.formats import FORMATS, Format
+from tidemill_runtime.frameworks import version_code
 from tidemill_runtime.frameworks.base import FrameworkError, StoredModel
 from tidemill_runtime.frameworks.scikit_learn import skops_archives
 from tidemill_runtime.frameworks.scikit_learn.canonical_skops import canonical
 from tidemill_runtime.frameworks.scikit_learn.estimators import parts
 
-_OPT_IN = (
-    "use scikit-learn's own classes and the functions that the documentation names under What is stored "
-    "(with kw_args instead of functools.partial), or allow pickles with spec.allowPickle: true"
+_USE = (
+    "use scikit-learn's own classes, the functions that the documentation names under What is stored (with kw_args "
+    "instead of functools.partial), or functions and classes at the top level of a file of the training code"
 )
+_OPT_IN = "or allow pickles with spec.allowPickle: true"
 _FITTED_ROWS = "_BaseLibSVM__Xfit"
+_TRY_PICKLE = "import sys, joblib; joblib.load(sys.argv[1])"
+_TRY_CODE = (
+    "import pathlib, sys; from tidemill_runtime.frameworks.scikit_learn import native_model; "
+    "native_model.load_skops(pathlib.Path(sys.argv[1]), has_code=True)"
+)
 
 
-def store(model: Any, *, allow_pickle: bool) -> StoredModel:
-    """Return the native form; skops whenever it can hold the model.
+def store(model: Any, *, allow_pickle: bool, code: Mapping[str, str]) -> StoredModel:
+    """Return the native form; skops whenever it can hold the model, with modules of `code` where it needs some.
 
     Raises:
-        FrameworkError: UntrustedType (names the type and the opt-in) or Unservable.
+        FrameworkError: UntrustedType (names the type, and the opt-in where that would help) or Unservable.
     """
     try:
         archive = canonical(_dumped(model))
-        _, refused = skops_archives.judged(io.BytesIO(archive))
-        why = f"the model holds types that servers do not load: {', '.join(refused)}" if refused else ""
+        unknown, refused = skops_archives.judged(io.BytesIO(archive), code)
+        own = [name for name in unknown if skops_archives.module_of(name) in code]
+        why = f"the model holds types that servers do not load: {', '.join(refused)}" if refused else _nameless(own)
     except Exception as error:  # skops raises many types for what it cannot hold; each means the same here
         why = f"skops cannot hold the model: {type(error).__name__}: {error}"
     if not why:
-        return StoredModel("skops", FORMATS["skops"].file, archive)
+        return _archived(archive, own, code)
+    try:
+        pickled = _pickle(model)
+    except FrameworkError as error:
+        if allow_pickle:
+            raise FrameworkError(error.reason, f"{why}; {error}; {_USE}") from error
+        raise FrameworkError("UntrustedType", f"{why}; {_USE}") from error
     if not allow_pickle:
-        raise FrameworkError("UntrustedType", f"{why}; {_OPT_IN}")
-    return StoredModel("joblib", FORMATS["joblib"].file, _pickle(model, why))
+        raise FrameworkError("UntrustedType", f"{why}; {_USE}, {_OPT_IN}")
+    return StoredModel("joblib", FORMATS["joblib"].file, pickled)
+
+
+def _archived(archive: bytes, own: Sequence[str], code: Mapping[str, str]) -> StoredModel:
+    if not own:
+        return StoredModel("skops", FORMATS["skops"].file, archive)
+    brought = version_code.needed(map(skops_archives.module_of, own), code)
+    content = canonical_json(brought.model_dump(mode="json"))
+    file = FORMATS["skops-code"].file
+    problem = _elsewhere(_TRY_CODE, {file: archive, CODE_FILE: content})
+    if problem:
+        text = f"the model does not load with {', '.join(brought.files)} alone, as in a server: {problem}"
+        raise FrameworkError("Unservable", text)
+    return StoredModel("skops-code", file, archive, content)
+
+
+def _nameless(own: Sequence[str]) -> str:
+    """Return why functions and classes of the training code cannot be found by their names, "" if they can."""
+    hidden = [name for name in own if not hasattr(sys.modules.get(skops_archives.module_of(name)), name.split(".")[-1])]
+    return f"the model holds {', '.join(hidden)}, which no file has under a name at its top level" if hidden else ""
 
 
 def _dumped(model: Any) -> bytes:
@@ -99,8 +135,10 @@ def _as_text(value: Any) -> Any:
     return f"{name}({', '.join(given)})"
 
 
-def load(form: Format, content: bytes) -> Any:
+def load(form: Format, content: bytes, modules: Collection[str]) -> Any:
     """Return the estimator in a skops archive, or in a pickle, which the caller has seen to be allowed.
+
+    `modules`: of the training code, importable here; their functions and classes are allowed.
 
     Raises:
         FrameworkError: UntrustedType.
@@ -110,30 +148,41 @@ def load(form: Format, content: bytes) -> Any:
 
         return joblib.load(io.BytesIO(content))
     try:
-        return skops_archives.load(io.BytesIO(content))
+        return skops_archives.load(io.BytesIO(content), modules)
     except skops_archives.RefusedTypesError as error:
         raise FrameworkError("UntrustedType", f"the model holds types that are not loaded: {error}") from error
 
 
-def _pickle(model: Any, why: str) -> bytes:
+def _pickle(model: Any) -> bytes:
+    """Return a pickle that a server could load.
+
+    Raises:
+        FrameworkError: Unservable.
+    """
     import joblib
 
     buffer = io.BytesIO()
     try:
         joblib.dump(model, buffer, protocol=5)
     except Exception as error:  # pickling runs the classes' own code
-        raise FrameworkError("Unservable", f"{why}; it cannot be pickled either: {error}") from error
-    # A pickle names classes by import path. A server has the image's packages and not the training code,
-    # so the pickle is tried in a process that has neither the code's folder nor this process's modules.
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / FORMATS["joblib"].file
-        path.write_bytes(buffer.getvalue())
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", "import sys, joblib; joblib.load(sys.argv[1])", str(path)],
-            cwd=folder, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        text = f"a server could not load the pickled model: {last[0]}; put its classes into a package of the image"
-        raise FrameworkError("Unservable", text)
+        raise FrameworkError("Unservable", f"it cannot be pickled either: {error}") from error
+    problem = _elsewhere(_TRY_PICKLE, {FORMATS["joblib"].file: buffer.getvalue()})
+    if problem:
+        raise FrameworkError("Unservable", f"a server could not load the pickled model: {problem}")
     return buffer.getvalue()
+
+
+def _elsewhere(program: str, files: Mapping[str, bytes]) -> str:
+    """Return why a program cannot load files, the first of which it is given; "" if it can.
+
+    They name classes by import path, and a server has not the training code: the program has neither the code's folder
+    nor the modules of this process.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        command = [sys.executable, "-P", "-c", program, str(Path(folder) / next(iter(files)))]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return ""
+    return (done.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tidemill_runtime.frameworks.scikit_learn.estimators import is_collection
+from tidemill_runtime.frameworks.scikit_learn.selections import places
 from tidemill_runtime.model.frame import Array
 
 _UNDONE = frozenset(
@@ -48,7 +49,7 @@ def _walk(model: Any, sources: _Sources, names: Sequence[str], depth: int) -> It
         return
     if hasattr(model, "transformers_"):
         for _, inner, columns in model.transformers_:
-            chosen = [sources[i] for i in _places(columns, names, len(sources))]
+            chosen = [sources[i] for i in places(columns, names, len(sources))]
             yield from _walk(inner, chosen, _names_of(columns, names), depth - 1)
         return
     if hasattr(model, "steps"):
@@ -73,7 +74,7 @@ def _after(step: Any, sources: _Sources, names: Sequence[str]) -> _Sources:
         found: list[_Source | None] = [None] * max(s.stop for s in step.output_indices_.values())
         for name, inner, columns in step.transformers_:
             place = step.output_indices_.get(name, slice(0, 0))
-            chosen = [sources[i] for i in _places(columns, names, len(sources))]
+            chosen = [sources[i] for i in places(columns, names, len(sources))]
             made = chosen if inner == "passthrough" else _after(inner, chosen, _names_of(columns, names))
             if len(made) == place.stop - place.start:
                 found[place] = made
@@ -93,8 +94,8 @@ def _after(step: Any, sources: _Sources, names: Sequence[str]) -> _Sources:
 def _kept(step: Any, sources: _Sources) -> _Sources:
     """Return the columns behind an imputer, which drops those that were empty at training."""
     given = getattr(step, "feature_names_in_", [f"x{i}" for i in range(len(sources))])
-    places = {str(name): place for place, name in enumerate(given)}
-    return [sources[places[str(name)]] for name in step.get_feature_names_out()]
+    known = {str(name): place for place, name in enumerate(given)}
+    return [sources[known[str(name)]] for name in step.get_feature_names_out()]
 
 
 def _undone(step: Any, column: int, back: Callable[[Array], Array]) -> Callable[[Array], Array]:
@@ -106,23 +107,8 @@ def _undone(step: Any, column: int, back: Callable[[Array], Array]) -> Callable[
     return undo
 
 
-def _places(columns: Any, names: Sequence[str], width: int) -> list[int]:
-    """Return the places of a column transformer's selection: names, places, a mask, a slice, or one of them."""
-    if isinstance(columns, (str, int, np.integer)):
-        columns = [columns]
-    if isinstance(columns, slice):
-        return list(range(width))[columns]
-    chosen = list(columns)
-    if chosen and isinstance(chosen[0], (bool, np.bool_)):
-        return [i for i, taken in enumerate(chosen) if taken]
-    places = {name: i for i, name in enumerate(names)}
-    return [
-        places[c] if isinstance(c, str) else int(c) % width for c in chosen if not isinstance(c, str) or c in places
-    ]
-
-
 def _names_of(columns: Any, names: Sequence[str]) -> list[str]:
-    return [names[i] for i in _places(columns, names, len(names))]
+    return [names[i] for i in places(columns, names, len(names))]
 
 
 def _own(model: Any) -> Iterator[tuple[int, Array]]:

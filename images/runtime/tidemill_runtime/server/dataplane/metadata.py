@@ -5,8 +5,8 @@ The one place that decides which model and version a request may name. Reads the
 
 from typing import Any
 
+from tidemill_contracts.artifact import ColumnSpec
 from tidemill_runtime.model.errors import NotFoundError
-from tidemill_runtime.model.frame import spec_of
 from tidemill_runtime.server.dataplane.dataplane import DataPlane
 
 SERVER = "tidemill"
@@ -32,12 +32,16 @@ class Description:
             raise NotFoundError(f"model {model!r} has no version {version!r} here; it has {self._number!r}")
 
     def model(self) -> dict[str, Any]:
-        """Return the model's metadata as the protocol shapes it."""
+        """Return the model's metadata as the protocol shapes it; inputs are those that a request must have."""
         signature = self._plane.warm.manifest.signature
         return {
             "name": self._name,
             "versions": [self._number],
             "platform": self._plane.warm.model.platform,
-            "inputs": [spec_of(column) for column in signature.inputs],
-            "outputs": [spec_of(column) for column in signature.outputs],
+            "inputs": [_tensor(column) for column in signature.used_inputs],
+            "outputs": [_tensor(column) for column in signature.outputs],
         }
+
+
+def _tensor(column: ColumnSpec) -> dict[str, Any]:
+    return {"name": column.name, "datatype": column.datatype, "shape": list(column.shape)}

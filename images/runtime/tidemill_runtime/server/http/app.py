@@ -46,6 +46,8 @@ class Endpoints:
             more["batching"] = f"off: {BATCH_DEPENDENT}"
         if warm.manifest.classes is not None:
             more["classes"] = list(warm.manifest.classes)
+        if warm.schema.known.unused:
+            more["unused_inputs"] = list(warm.schema.known.unused)
         return {**self._description.model(), "parameters": more}
 
     def ready(self, model: str, version: str | None = None) -> Response:

@@ -6,7 +6,7 @@ example that can be sent as it is. Describes what `app` and `inference` answer; 
 
 from typing import Any
 
-from tidemill_contracts.artifact import ColumnSpec, ModelManifest, kind_of
+from tidemill_contracts.artifact import ColumnSpec, ModelManifest, Signature, kind_of
 from tidemill_runtime.server.protocol.ids import MAX_ID
 from tidemill_runtime.server.protocol.json_tensors import DATATYPES
 
@@ -32,7 +32,8 @@ _DESCRIPTIONS = {
 def describe(title: str, name: str, number: str, manifest: ModelManifest, server_version: str) -> Json:
     """Return the OpenAPI 3.1 document of a server that has version `number` of model `name`."""
     signature = manifest.signature
-    infer, predict = _v2_request(signature.inputs, signature.outputs), _v1_request(signature.inputs)
+    infer, predict = _v2_request(signature), _v1_request(signature)
+    v1_example, v2_example = _v1_example(signature.used_inputs), _v2_example(signature.used_inputs)
     paths: Json = {
         "/": _get("Alive", _object(status={"type": "string"})),
         "/v2": _get("Server metadata", _server_metadata()),
@@ -41,17 +42,15 @@ def describe(title: str, name: str, number: str, manifest: ModelManifest, server
         "/v2/models": _get("Models", _object(models=_strings())),
         "/v1/models": _get("Models (V1)", _object(models=_strings())),
         f"/v1/models/{name}": _get("Model ready (V1)", _readiness(), 503),
-        f"/v1/models/{name}:predict": _post("Predict (V1)", predict, _v1_answer(), _v1_example(signature.inputs)),
+        f"/v1/models/{name}:predict": _post("Predict (V1)", predict, _v1_answer(), v1_example),
     }
     explanations = {"type": "array", "items": {"type": "object"}}
-    paths[f"/v1/models/{name}:explain"] = _post(
-        "Explain (V1)", predict, _object(explanations=explanations), _v1_example(signature.inputs)
-    )
+    paths[f"/v1/models/{name}:explain"] = _post("Explain (V1)", predict, _object(explanations=explanations), v1_example)
     for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{number}"):
         paths[path] = _get("Model metadata", _model_metadata())
         paths[f"{path}/ready"] = _get("Model ready", _readiness(), 503)
-        paths[f"{path}/infer"] = _post("Infer", infer, _v2_answer(), _v2_example(signature.inputs))
-        paths[f"{path}/explain"] = _post("Explain", infer, _v2_answer(), _v2_example(signature.inputs))
+        paths[f"{path}/infer"] = _post("Infer", infer, _v2_answer(), v2_example)
+        paths[f"{path}/explain"] = _post("Explain", infer, _v2_answer(), v2_example)
     for path in (f"/v2/models/{name}/feedback", f"/v1/models/{name}:feedback"):
         paths[path] = _feedback()
     return {"openapi": "3.1.0", "info": {"title": title, "version": server_version}, "paths": paths}
@@ -106,20 +105,20 @@ def _model_metadata() -> Json:
     metadata = _object(name={"type": "string"}, platform={"type": "string"}, inputs=tensors, outputs=tensors)
     more = _object(runtime={"enum": ["ONNX", "Native"]}, reason={"type": "string"})
     more["properties"]["classes"] = {"type": "array", "items": {"type": ["string", "number", "boolean"]}}
+    more["properties"]["unused_inputs"] = _strings()
     metadata["properties"] |= {"versions": _strings(), "parameters": more}
     return metadata
 
 
-def _v2_request(inputs: tuple[ColumnSpec, ...], outputs: tuple[ColumnSpec, ...]) -> Json:
-    """One tensor for each column, or one for all where all are numbers."""
-    columns = [_tensor({"const": c.name}, _datatypes(c), {"type": "integer", "minimum": 1}, _values(c)) for c in inputs]
-    forms: list[Json] = [
-        {"type": "array", "items": {"oneOf": columns}, "minItems": len(inputs), "maxItems": len(inputs)}
-    ]
-    if all(kind_of(c.datatype) == "number" for c in inputs):
+def _v2_request(signature: Signature) -> Json:
+    """One tensor for each column, of those that are not used as well, or one for all where all are numbers."""
+    known, used = signature.inputs, signature.used_inputs
+    columns = [_tensor({"const": c.name}, _datatypes(c), {"type": "integer", "minimum": 1}, _values(c)) for c in known]
+    forms: list[Json] = [{"type": "array", "items": {"oneOf": columns}, "minItems": len(used), "maxItems": len(known)}]
+    if all(kind_of(c.datatype) == "number" for c in used):
         matrix = _tensor({"type": "string"}, _NUMERIC, {"type": "integer", "minimum": 1}, {"type": ["number", "null"]})
         forms.insert(0, {"type": "array", "items": matrix, "minItems": 1, "maxItems": 1})
-    wanted = _object(name={"enum": [o.name for o in outputs]})
+    wanted = _object(name={"enum": [o.name for o in signature.outputs]})
     wanted["properties"]["parameters"] = _PARAMETERS
     request = _object(inputs={"anyOf": forms})
     request["properties"] |= {
@@ -165,10 +164,12 @@ def _v2_answer() -> Json:
     return answer
 
 
-def _v1_request(inputs: tuple[ColumnSpec, ...]) -> Json:
-    values = [_values(column) for column in inputs]
-    row = {"type": "array", "items": {"anyOf": values}, "minItems": len(inputs), "maxItems": len(inputs)}
-    record = _object(**{column.name: value for column, value in zip(inputs, values, strict=True)})
+def _v1_request(signature: Signature) -> Json:
+    known, used = signature.inputs, signature.used_inputs
+    values = [_values(column) for column in known]
+    row = {"type": "array", "items": {"anyOf": values}, "minItems": len(used), "maxItems": len(known)}
+    record = _object(**{column.name: value for column, value in zip(known, values, strict=True)})
+    record["required"] = [column.name for column in used]
     return _object(instances={"type": "array", "items": {"anyOf": [row, record]}, "minItems": 1})
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tidemill_contracts.counts import counted
 from tidemill_runtime.model.errors import BadRequestError
-from tidemill_runtime.model.frame import Array, Frame, Schema, shown
+from tidemill_runtime.model.frame import Array, Frame, Schema, quoted, shown
 from tidemill_runtime.server.protocol.json_tensors import Tensor, unknown_datatype
 from tidemill_runtime.server.protocol.tensors_to_frame import from_matrix
 
@@ -112,8 +112,14 @@ def raw_matrix(body: bytes, schema: Schema) -> Frame:
     """Return the rows of a body that is one bare matrix of all columns, of the datatype that they share.
 
     Raises:
-        BadRequestError: the columns share none, or the bytes are no whole rows.
+        BadRequestError: the columns share none, the bytes are no whole rows, or the model does not use all columns:
+            nothing in bare bytes says whether the others are there.
     """
+    if schema.known.unused:
+        raise BadRequestError(
+            f"{HEADER}: 0 means one bare matrix, which takes models that use all of their columns; this one does not "
+            f"use {quoted(schema.known.unused)}: send JSON with the shape before the binary data"
+        )
     datatypes = {column.datatype for column in schema.columns}
     item = _ITEMS.get(next(iter(datatypes))) if len(datatypes) == 1 else None
     if item is None:

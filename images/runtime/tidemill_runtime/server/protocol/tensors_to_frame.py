@@ -1,8 +1,8 @@
 """From named tensors, by whatever transport they came, to the rows that a model reads.
 
-One matrix for all columns in the model's order, or one tensor for each column by name. Whole numbers stay
-what they are where the column is an integer: a float64 matrix holds them up to 2^53, beyond it columns
-are kept apart.
+One matrix for all columns in the model's order, or one tensor for each column by name. Columns that the model does not
+use may be there and are not read. Whole numbers stay what they are where the column is an integer: a float64 matrix
+holds them up to 2^53, beyond it columns are kept apart.
 """
 
 from collections.abc import Sequence
@@ -26,12 +26,21 @@ def frame_of(tensors: Sequence[Tensor], schema: Schema) -> Frame:
         shape = tensor.shape
         if len(shape) == 2 and shape[1] == schema.width and (schema.width > 1 or tensor.name not in schema.index):
             return from_matrix(tensor, schema)
+        if len(shape) == 2 and shape[1] == schema.known.width > schema.width:
+            return from_matrix(_used(tensor, schema), schema)
         if tensor.name not in schema.index and (len(shape) != 2 or shape[1] > 1):
+            more = f" or {schema.known.width}, with those that it does not use" if schema.known.unused else ""
             raise BadRequestError(
                 f"{tensor.where}.shape: a matrix for this model has {counted(schema.width, 'column')} "
-                f"({quoted(schema.names)}), got shape {shape}"
+                f"({quoted(schema.names)}){more}, got shape {shape}"
             )
     return _from_columns(tensors, schema)
+
+
+def _used(tensor: Tensor, schema: Schema) -> Tensor:
+    """Return a matrix of all known columns without those that the model does not use."""
+    matrix = schema.known.narrowed(tensor.values.reshape(tensor.shape))
+    return tensor._replace(shape=list(matrix.shape), values=matrix.ravel())
 
 
 def from_matrix(tensor: Tensor, schema: Schema) -> Frame:
@@ -75,19 +84,21 @@ def _check_matrix(column: Column, tensor: Tensor, schema: Schema) -> None:
 
 def _from_columns(tensors: Sequence[Tensor], schema: Schema) -> Frame:
     arrays: dict[str, Array] = {}
-    rows = -1
+    rows, first = -1, ""
     is_complete = True
     for tensor in tensors:
         name, shape, kind, values, has_all, where = tensor
+        index = schema.index.get(name)
+        if index is None and schema.known.is_not_read(name):
+            continue
         if name in arrays:
             raise BadRequestError(f"{where}.name: {shown(name)} is given twice")
         if len(shape) > 2 or (len(shape) == 2 and shape[1] != 1):
             raise BadRequestError(f"{where}.shape: column {shown(name)} takes [rows] or [rows, 1], got {shape}")
         if shape[0] != rows:
             if rows != -1:
-                raise BadRequestError(f"{where}.shape: {counted(shape[0], 'row')}, but {tensors[0].where} has {rows}")
-            rows = shape[0]
-        index = schema.index.get(name)
+                raise BadRequestError(f"{where}.shape: {counted(shape[0], 'row')}, but {first} has {rows}")
+            rows, first = shape[0], where
         if index is not None:
             column = schema.columns[index]
             if kind != "any":

@@ -1,7 +1,7 @@
 """KServe V1 over JSON: `instances` (rows) or `inputs` (rows or columns) to a frame, labels back.
 
 Rows are lists in the model's column order, objects by column name, or bare values for a model of one
-column.
+column. Columns that the model does not use may be there and are not read.
 
 Class probabilities come on request: `"parameters": {"probabilities": true}`. The protocol has no name for
 them; keys that it does not know either (`signature_name`) are ignored.
@@ -96,12 +96,17 @@ def _probabilities(answer: Prediction) -> list[Any]:
 
 
 def _from_rows(rows: list[list[Any]], schema: Schema, where: str) -> Frame:
-    width = schema.width
+    known = schema.known
+    width = known.width if len(rows[0]) == known.width else schema.width
     for i, row in enumerate(rows):
         if len(row) != width:
+            more = f", or {known.width} with those that it does not use" if known.unused else ""
             raise BadRequestError(
-                f"{where}: row {i} has {counted(len(row), 'value')}; the model takes {width}: {quoted(schema.names)}"
+                f"{where}: row {i} has {counted(len(row), 'value')}; the model takes {schema.width}: "
+                f"{quoted(schema.names)}{more}"
             )
+    if width > schema.width:
+        rows = [known.of_used(row) for row in rows]
     if schema.is_numeric:
         flat = rows[0] if len(rows) == 1 else [value for row in rows for value in row]
         return frame_of_values(flat, len(rows), schema, where)
@@ -123,7 +128,8 @@ def _from_records(rows: list[dict[str, Any]], schema: Schema, where: str) -> Fra
 def _from_columns(columns: dict[str, Any], schema: Schema) -> Frame:
     schema.check_names(columns, "inputs")
     rows = -1
-    for name, values in columns.items():
+    for name in schema.names:
+        values = columns[name]
         if type(values) is not list or not values:
             raise BadRequestError(
                 f"inputs: column {name!r}: expected a list of at least one value, got {shown(values)}"

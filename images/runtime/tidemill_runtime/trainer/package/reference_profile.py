@@ -31,8 +31,11 @@ Floats = NDArray[np.float64]
 def profile(
     model: Model, training: pd.DataFrame, predicted: Values, probabilities: Values | None, metrics: Metrics
 ) -> ReferenceProfile:
-    """Return the profile of the training rows and of the predictions on the holdout."""
-    features = tuple(_column(training[name], name) for name in model.columns)
+    """Return the profile of the training rows and of the predictions on the holdout.
+
+    `training` has the columns that are watched: those that the model uses.
+    """
+    features = tuple(_column(training[name], name) for name in training.columns)
     score = None
     if probabilities is not None and len(probabilities):
         score = numeric(probabilities.max(axis=1), "score")

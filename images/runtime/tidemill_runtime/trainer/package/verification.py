@@ -125,7 +125,7 @@ class Verification:
     def _new_check(self) -> Check:
         framework, schema = self._model.framework, Schema(self.signature)
         native_form = framework.serve(self._estimator, schema, manifest(self._model, self.signature))
-        steps = framework.thresholds(self._estimator, schema.names)
+        steps = schema.known.of_used(framework.thresholds(self._estimator, schema.known.names))
         made = rows.blocks(schema, known(self._training, schema), steps, int(rows.LIMIT * self._share))
         with threadpool_limits(1):
             return Check(native_form, schema, made, alone=self._share)

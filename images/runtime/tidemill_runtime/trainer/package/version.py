@@ -7,10 +7,10 @@ import importlib.metadata
 import platform
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from tidemill_contracts.artifact import (
+    CODE_FILE,
     REFERENCE_FILE,
     SAMPLE_FILE,
     Lineage,
@@ -28,8 +28,9 @@ from tidemill_runtime.trainer.errors import RunError
 from tidemill_runtime.trainer.model import inspection
 from tidemill_runtime.trainer.model.inspection import Model
 from tidemill_runtime.trainer.model.metrics import Metrics
-from tidemill_runtime.trainer.package import native, reference_profile, verification
+from tidemill_runtime.trainer.package import native, reference_profile, signature_columns, verification
 from tidemill_runtime.trainer.package.candidate import Candidate
+from tidemill_runtime.trainer.usercode import function
 
 _ALWAYS = ("scikit-learn", "numpy", "pandas", "scipy", "skops", "skl2onnx", "onnx")
 """Distributions whose versions every version records: what reads data and scores, too."""
@@ -54,17 +55,21 @@ def pack(
     """
     model, holdout = judged.model, judged.holdout
     predicted = model.predict(holdout)
-    form = judged.form or native.dump(model.estimator, allow_pickle=config.allow_pickle, framework=model.framework)
-    verified = verification.Verified(inspection.signature(model, judged.training))
+    form = judged.form or _native(config, model)
+    signature = signature_columns.noted(inspection.signature(model, judged.training), model, holdout)
+    used = tuple(column.name for column in signature.used_inputs)
+    verified = verification.Verified(signature)
     if FORMATS[form.form].runtime == "Native":
         _check_round_trip(form, model, holdout, predicted)
-        verified = verification.verify(form, model, verified.signature, judged.training, holdout)
+        verified = verification.verify(form, model, signature, judged.training, holdout)
     return assemble(
         config,
         model=model,
         form=form,
         others=judged.others,
-        profile=reference_profile.profile(model, judged.training, predicted, model.probabilities(holdout), metrics),
+        profile=reference_profile.profile(
+            model, judged.training[list(used)], predicted, model.probabilities(holdout), metrics
+        ),
         sample=reference_profile.sample(model, holdout),
         signature=verified.signature,
         metrics=metrics,
@@ -73,6 +78,11 @@ def pack(
         converted=verified.converted,
         batching=verified.batching,
     )
+
+
+def _native(config: TrainerConfig, model: Model) -> StoredModel:
+    code = function.modules(config.code)
+    return native.dump(model.estimator, allow_pickle=config.allow_pickle, framework=model.framework, code=code)
 
 
 def assemble(
@@ -97,6 +107,7 @@ def assemble(
     files = {
         **others,
         form.file: form.content,
+        **({} if form.code is None else {CODE_FILE: form.code}),
         REFERENCE_FILE: canonical_json(profile.model_dump(mode="json")),
         SAMPLE_FILE: canonical_json(sample.model_dump(mode="json")),
     }
@@ -156,13 +167,6 @@ def _check_round_trip(form: StoredModel, model: Model, holdout: pd.DataFrame, pr
         return  # it was loaded in a process of its own
     loaded = inspection.inspect(native.load(form), holdout, model.root, framework=model.framework)
     found = loaded.predict(holdout)
-    if not _is_same(found, predicted):
+    if not inspection.same(found, predicted):
         text = f"the stored {type(model.estimator).__name__} does not answer as the trained one: it cannot be served"
         raise RunError("UserError", "Unservable", text)
-
-
-def _is_same(found: inspection.Values, predicted: inspection.Values) -> bool:
-    """Return whether answers are the same, but for the last bits: arrays may lie otherwise in memory once read."""
-    if predicted.dtype.kind != "f" or found.shape != predicted.shape:
-        return np.array_equal(found, predicted)
-    return np.allclose(found, predicted, rtol=1e-9, atol=1e-12, equal_nan=True)

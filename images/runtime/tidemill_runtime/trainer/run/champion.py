@@ -4,11 +4,13 @@ Where that cannot be done (another format, other columns) the metrics recorded a
 and the note says so: a verdict never mixes the two silently.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
+from tidemill_contracts.artifact import ColumnSpec
 from tidemill_contracts.training import Champion, TrainerConfig
 from tidemill_runtime import artifacts, frameworks
 from tidemill_runtime.artifacts import ArtifactError, Version
@@ -17,8 +19,9 @@ from tidemill_runtime.trainer.errors import RunError
 from tidemill_runtime.trainer.model import inspection
 from tidemill_runtime.trainer.model.inspection import Model
 from tidemill_runtime.trainer.model.metrics import Metrics
-from tidemill_runtime.trainer.package import native
+from tidemill_runtime.trainer.package import native, signature_columns
 from tidemill_runtime.trainer.report import shutdown
+from tidemill_runtime.trainer.usercode import function
 
 Score = Callable[[Model], Metrics]
 
@@ -47,12 +50,16 @@ def judge(config: TrainerConfig, features: pd.DataFrame, score: Score, root: Pat
 def _score(
     champion: Champion, version: Version, config: TrainerConfig, features: pd.DataFrame, score: Score, root: Path
 ) -> tuple[Metrics, str | None]:
-    wanted = [column.name for column in version.manifest.signature.inputs]
-    absent = [name for name in wanted if name not in features.columns]
+    signature = version.manifest.signature
+    wanted = signature.used_inputs if signature.frame else signature.inputs  # in a matrix every column has its place
+    absent = [column.name for column in wanted if column.name not in features.columns]
     if absent:
         return _recorded(champion, f"it takes columns that the data no longer has: {', '.join(absent[:10])}")
     try:
         stored = native.of_version(version, allow_pickle=config.allow_pickle)
+        changed = [] if stored is None else _changed(native.modules(stored), function.modules(config.code))
+        if changed:  # it would answer by this run's code, and what it brings itself is not run in a run
+            return _recorded(champion, f"its model needs code that changed since: {', '.join(changed)}")
         trained = None if stored is None else native.load(stored)
     except Exception as error:  # loading runs the code of an older scikit-learn model: any error means the same
         return _recorded(champion, f"it does not load here: {type(error).__name__}: {error}")
@@ -60,13 +67,24 @@ def _score(
         return _recorded(champion, f"format {', '.join(version.manifest.formats)} cannot be scored here")
     try:
         family = frameworks.of_format(stored.form)
-        found = score(inspection.inspect(trained, features[wanted], root, framework=family))
+        model = inspection.inspect(trained, _taken(features, signature.inputs), root, framework=family)
+        found = score(replace(model, columns=tuple(column.name for column in wanted)))
     except RunError as error:
         return _recorded(champion, f"it cannot be scored on this holdout: {error}")
     # A metric that only the champion's own program could compute is taken from its record.
     absent = [name for name in config.gate_metrics if name not in found and champion.metrics.get(name) is not None]
     note = f"recorded {', '.join(absent)} of {champion.version} used: not computed here" if absent else None
     return {**found, **{name: champion.metrics[name] for name in absent}}, note
+
+
+def _changed(needed: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
+    return [f"{name}.py" for name, source in needed.items() if present.get(name) != source]
+
+
+def _taken(features: pd.DataFrame, inputs: Sequence[ColumnSpec]) -> pd.DataFrame:
+    """Return the columns that a champion was fitted on; those that it does not use may be gone from the data."""
+    gone = {c.name: signature_columns.empty(c.datatype) for c in inputs if c.name not in features.columns}
+    return features.assign(**gone)[[c.name for c in inputs]]
 
 
 def _recorded(champion: Champion, why: str) -> tuple[Metrics, str]:

@@ -3,7 +3,8 @@
 A failure shows the last frames of the user's own files and none of ours, as `file:line`.
 """
 
-import importlib
+import contextlib
+import importlib.util
 import inspect
 import sys
 import traceback
@@ -50,6 +51,18 @@ def code_files(directory: Path) -> list[Path]:
     if not directory.is_dir():
         raise RunError("UserError", "CodeNotFound", f"code: there is no folder {directory}")
     return sorted(file for file in directory.iterdir() if file.is_file() and not file.name.startswith(".."))
+
+
+def modules(code: Code) -> dict[str, str]:
+    """Return the sources of mounted Python modules by name; none of code that an image or a program brings."""
+    if code.directory is None or code.entrypoint is None:
+        return {}
+    found: dict[str, str] = {}
+    for file in code_files(Path(code.directory)):
+        if file.suffix == ".py" and file.stem.isidentifier():
+            with contextlib.suppress(SyntaxError, UnicodeDecodeError):  # such a file cannot have been imported
+                found[file.stem] = importlib.util.decode_source(file.read_bytes())
+    return found
 
 
 def load(code: Code) -> UserCode:

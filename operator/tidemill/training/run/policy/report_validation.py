@@ -102,7 +102,9 @@ def _formats(spec: TrainingRunSpec, result: TrainingResult) -> Found:
     allowed = [
         name
         for name, row in sorted(FORMATS.items(), key=lambda item: item[1].is_pickle)
-        if (spec.allow_pickle or not row.is_pickle) and (spec.code.command or not row.is_from_programs)
+        if (spec.allow_pickle or not row.is_pickle)
+        and (spec.code.command or not row.is_from_programs)
+        and (spec.code.entrypoint or not row.has_code)
     ]
     reported = result.formats
     if not reported or len(set(reported)) != len(reported) or not set(reported) <= set(allowed):

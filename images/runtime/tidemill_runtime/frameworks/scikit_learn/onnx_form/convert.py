@@ -119,6 +119,8 @@ def _convert(model: FittedModel, rows: pd.DataFrame, plan: "_Plan") -> bytes:
     if len(wanted) > 1 and wanted[1] == f"{PROBABILITIES}_0":
         _split_targets(graph.graph, len(wanted) - 1)
     _name_outputs(graph.graph, wanted)
+    if plan.by_column:
+        _drop_unread_inputs(graph.graph)
     # The converter lists operator sets in the order of a Python set.
     operators = sorted((item.domain, item.version) for item in graph.opset_import)
     del graph.opset_import[:]
@@ -126,6 +128,14 @@ def _convert(model: FittedModel, rows: pd.DataFrame, plan: "_Plan") -> bytes:
         graph.opset_import.add(domain=domain, version=version)
     content: bytes = graph.SerializeToString(deterministic=True)
     return content
+
+
+def _drop_unread_inputs(graph: Any) -> None:
+    """Take out the inputs that nothing reads, columns that the model does not use, so that nobody has to feed them."""
+    read = {name for node in graph.node for name in node.input}
+    kept = [value for value in graph.input if value.name in read]
+    del graph.input[:]
+    graph.input.extend(kept)
 
 
 def _split_targets(graph: Any, targets: int) -> None:
