@@ -283,3 +283,45 @@ def test_a_status_of_before_has_no_comparison_and_of_another_grid_no_evidence() 
     other = first.model_copy(update={"limits": [entry]})
     known = comparison.counted(stored(other), RATIO, scrapes(15, a=(stats(90, 1), stats(10))), NAMES, ClusterStats())
     assert max(comparison.evidence(known, ERRORS).exceeded) <= 0
+
+
+@pytest.mark.parametrize(("metric", "own"), [("P50", 10), ("P95", 50), ("P99", 100)])
+def test_the_edge_is_the_stable_versions_own_quantile(metric: str, own: float) -> None:
+    name = f"Latency{metric}Milliseconds"
+    wanted = analysis({"metric": name, "maxRatioToStable": 2, "max": 70}, requireProof=True, clientErrors="Ignore")
+    stretch = stats(700, milliseconds=10).plus(stats(270, milliseconds=50)).plus(stats(30, milliseconds=100))
+    known = counted(scrapes(0, a=(stats(0), stats(0))), wanted=wanted, stretch=stretch)
+    ratio = comparison.evidence(known, Limit(name, 2))
+    assert (ratio.stable_edge_milliseconds, ratio.edge_milliseconds) == (own, 2 * own)
+    absolute = comparison.evidence(known, Limit(name, most=70))
+    assert (absolute.stable_edge_milliseconds, absolute.edge_milliseconds) == (70, 70)
+
+
+@pytest.mark.parametrize(("metric", "few", "enough"), [("P50", 14, 17), ("P95", 155, 175), ("P99", 775, 825)])
+def test_a_latency_is_proven_to_be_within_its_limit_by_requests_without_a_slow_one(
+    metric: str, few: int, enough: int
+) -> None:
+    limit = Limit(f"Latency{metric}Milliseconds", most=50)
+    wanted = analysis({"metric": limit.metric, "max": 50}, requireProof=True)
+    entries = (LimitEvidence(metric=limit.metric, max=50, requests=number) for number in (few, enough))
+    assert [comparison.shown(entry, limit, wanted).kept for entry in entries] == [False, True]
+
+
+def test_one_look_adds_two_thirds_of_what_stops_a_candidate() -> None:
+    wanted = analysis({"metric": "ErrorRatio", "maxRatioToStable": 2}, clientErrors="Ignore")
+    known = counted(scrapes(0, a=(stats(0), stats(0))), scrapes(15, a=(stats(900), stats(100, 100))), wanted=wanted)
+    largest = max(comparison.evidence(known, ERRORS).exceeded)
+    assert largest == pytest.approx(math.log(0.5) + math.log(100) * 2 / 3, abs=1e-5)
+
+
+def test_what_is_counted_is_what_both_versions_answered() -> None:
+    """An interval in which one of them had no requests says nothing of a ratio, and all of an absolute limit."""
+    check = {"metric": "ErrorRatio", "max": 0.1, "maxRatioToStable": 2}
+    wanted = analysis(check, requireProof=True, clientErrors="Ignore")
+    first = scrapes(0, a=(stats(0), stats(0)))
+    for later in (scrapes(15, a=(stats(90, 9), stats(0))), scrapes(15, a=(stats(0), stats(90, 9)))):
+        known = counted(first, later, wanted=wanted)
+        entry = comparison.evidence(known, ERRORS)
+        assert (entry.requests, entry.stable_requests, entry.looks, entry.exceeded) == (0, 0, 0, [])
+        absolute = comparison.evidence(known, Limit("ErrorRatio", most=0.1))
+        assert absolute.requests + absolute.stable_requests == 90 and absolute.looks == 1

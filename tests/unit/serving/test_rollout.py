@@ -455,6 +455,15 @@ def test_the_requests_of_a_step_are_counted_when_the_next_begins() -> None:
     assert state.candidate.comparison.time == NOW
 
 
+def test_requests_of_a_router_that_does_not_answer_are_counted_when_it_does() -> None:
+    status = in_step(0, 60, successes=1, last_analysis=measured("Successful", time=5), **REFUSING)
+    silent = router(scrape(members={1: 1, 2: 1}), None)
+    found = canary(rollout=ANALYSED, status=status, measurement=replace(GOOD, start=ago(5)), router=silent)
+    state, reasons = decide(found)
+    assert reasons == ["CanaryStep"]
+    assert state.candidate is not None and state.candidate.comparison == REFUSING["comparison"]
+
+
 def test_a_step_starts_with_a_clean_count() -> None:
     state, _ = decide(canary(rollout=ANALYSED, status=in_step(0, 60, failures=1), measurement=GOOD))
     assert state.candidate is not None
