@@ -125,6 +125,17 @@ def test_a_router_pod_that_is_new_counts_whole_and_one_that_was_not_seen_from_no
     assert numbers(known) == (4 + 3, 0, 36 + 27, 0)
 
 
+def test_a_version_whose_counters_were_not_kept_counts_from_now_on() -> None:
+    """For a while the name of its Service was not known: its whole past must not count as one interval."""
+    alone = Clusters("", NAMES.candidate)
+    known = comparison.counted(None, RATIO, scrapes(0, a=(stats(5000, 50), stats(0))), alone, NO_STATS)
+    later = scrapes(15, a=(stats(5090, 50), stats(10, 1)))
+    known = comparison.counted(stored(known), RATIO, later, NAMES, NO_STATS)
+    assert numbers(known) == (0, 0, 0, 0)
+    last = scrapes(30, a=(stats(5180, 51), stats(20, 1)))
+    assert numbers(comparison.counted(stored(known), RATIO, last, NAMES, NO_STATS)) == (10, 0, 90, 1)
+
+
 def test_a_router_pod_that_goes_takes_nothing_back() -> None:
     both = {"a": (stats(90), stats(10)), "b": (stats(90), stats(10, 2))}
     looks = (scrapes(0, a=(stats(0), stats(0)), b=(stats(0), stats(0))), scrapes(15, **both))

@@ -455,6 +455,15 @@ def test_the_requests_of_a_step_are_counted_when_the_next_begins() -> None:
     assert state.candidate.comparison.time == NOW
 
 
+def test_the_stable_versions_counters_are_kept_while_its_pods_are_made_again() -> None:
+    status = in_step(0, 30, **REFUSING)
+    found = canary(rollout=ANALYSED, status=status, measurement=GOOD, workloads=(workload(2),))
+    state, _ = decide(found)
+    assert state.candidate is not None and state.candidate.comparison is not None
+    services = {entry.service for entry in state.candidate.comparison.counters}
+    assert services == {version_child("churn", version(number)) for number in (1, 2)}
+
+
 def test_requests_of_a_router_that_does_not_answer_are_counted_when_it_does() -> None:
     status = in_step(0, 60, successes=1, last_analysis=measured("Successful", time=5), **REFUSING)
     silent = router(scrape(members={1: 1, 2: 1}), None)

@@ -94,7 +94,7 @@ def counted(
     """
     entries = {limit: _entry(known, limit) for limit in limits(analysis)}
     if known is not None:
-        before = _before(scrapes, known)
+        before = _before(scrapes, known, clusters)
         for limit, entry in entries.items():
             seen = _interval(limit, entry, before, scrapes.by_pod, clusters)
             entries[limit] = entry if seen is None else added(entry, limit, seen, analysis, len(entries))
@@ -199,14 +199,24 @@ def _share(limit: Limit) -> float:
     return 1 - QUANTILES[limit.metric] if limit.metric in QUANTILES else limit.most or 0.0
 
 
-def _before(scrapes: Scrapes, known: Comparison) -> dict[str, Scrape]:
-    """The counters to subtract from. A pod that is younger than the last count has none: all that it counts is new."""
+def _before(scrapes: Scrapes, known: Comparison, clusters: Clusters) -> dict[str, Scrape]:
+    """The counters to subtract from: where none were kept, those of now, so that nothing old is counted as new.
+
+    A pod that is younger than the last count has none, and all that it counts is new.
+    """
     before = baseline.from_counters(known.counters)
     for pod, scrape in scrapes.by_pod.items():
         created = scrapes.created.get(pod)
-        if pod not in before and (created is None or created < known.time):
+        if pod in before:
+            kept = before[pod].clusters
+            before[pod] = Scrape({name: kept.get(name) or _of(scrape, name) for name in clusters.known}, {})
+        elif created is None or created < known.time:
             before[pod] = scrape
     return before
+
+
+def _of(scrape: Scrape, cluster: str) -> ClusterStats:
+    return scrape.clusters.get(cluster) or ClusterStats()
 
 
 def _interval(
@@ -241,7 +251,7 @@ def _only(scrape: Scrape, clusters: Iterable[str], edges: Iterable[float]) -> Sc
     """The counters of these clusters, with the counts at these latencies only."""
     kept = {}
     for name in clusters:
-        stats = scrape.clusters.get(name, ClusterStats())
+        stats = _of(scrape, name)
         known = sorted(stats.buckets.items())
         # All that is known of a latency beyond the last bound is that nothing was found to be above it.
         at = {edge: edge if edge <= _BOUNDS[-1] else math.inf for edge in (*edges, math.inf)}

@@ -134,8 +134,8 @@ def _baseline(measurement: Measurement, result: AnalysisStatus, names: Clusters)
 
 def _clusters(snapshot: Snapshot, state: State) -> Clusters | None:
     """The router's names of the two versions; None while the candidate has no pods."""
-    stable, candidate = (readiness.workload_of(snapshot, record) for record in (state.stable, state.candidate))
-    if candidate is None:
+    own = readiness.workload_of(snapshot, state.candidate)
+    if own is None:
         return None
-    own = version_child(snapshot.name, candidate.version)
-    return Clusters(version_child(snapshot.name, stable.version) if stable else "", own)
+    stable = snapshot.version(state.stable.version, state.stable.digest) if state.stable else None
+    return Clusters(version_child(snapshot.name, stable) if stable else "", version_child(snapshot.name, own.version))
