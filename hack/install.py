@@ -33,7 +33,7 @@ from hack.tools.pypi import ToolError
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_OVERLAY = ROOT / "manifests" / "overlays" / "cluster-wide"
-PLURALS = ("trainingpipelines", "trainingruns", "modelversions", "modeldeployments", "modelmonitors")
+PLURALS = ("trainingpipelines", "trainingruns", "modelimports", "modelversions", "modeldeployments", "modelmonitors")
 # What is in a namespace by itself, or what a running operator leaves: no reason to keep it.
 _BY_THEMSELVES = {"ConfigMap/kube-root-ca.crt", "ConfigMap/openshift-service-ca.crt", "ServiceAccount/default"}
 _OPERATORS = {"Lease/tidemill-operator", "Secret/tidemill-record-keys"}

@@ -44,7 +44,7 @@ def manifest(kind: str, index: int) -> Obj:
 
 
 class Observed:
-    """Which objects were looked at, by watches of the five kinds."""
+    """Which objects were looked at, by watches of the six kinds."""
 
     def __init__(self, client: KubeClient) -> None:
         """Watch nothing yet."""

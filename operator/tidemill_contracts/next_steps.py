@@ -79,6 +79,23 @@ _RUN: Final = (
          "kubectl get tr NAME -o jsonpath='{.status.failure}'"),
 )  # fmt: skip
 
+_AGAIN = 'kubectl annotate mi NAME --overwrite tidemill.io/retry="$(date +%s)"'
+_IMPORT: Final = (
+    Step("Pending", "Wait. If it stays, look at the pod.", "kubectl describe pod -l tidemill.io/import=NAME"),
+    Step("CannotStart", "Remove what the message names: quota, image, node, volume. It goes on by itself for ten "
+         "minutes.", "kubectl describe pod -l tidemill.io/import=NAME"),
+    Step("Importing", "Wait.", "kubectl logs -l tidemill.io/import=NAME --tail=20"),
+    Step("Imported", _LOOK, "kubectl get mi NAME -o jsonpath='{.status.version}'"),
+    Step("AwaitingApproval", "Approve the version, by its digest, or reject it with tidemill.io/reject.",
+         "kubectl annotate mv VERSION tidemill.io/approve=DIGEST"),
+    Step("VersionRejected", "Approve the version after all, or import another digest.", "kubectl edit mi NAME"),
+    Step("ImportFailed", "Read category, reason and message. Correct the spec or what it names, and try again.",
+         _AGAIN),
+    Step("InvalidSource", "Correct spec.source.uri.", "kubectl edit mi NAME"),
+    Step("InvalidArtifacts", "Correct spec.artifacts in a new ModelImport.", "kubectl explain mi.spec.artifacts"),
+    Step("NameTaken", "Choose another name, or spec.as.pipeline, in a new ModelImport.", "kubectl get mv"),
+)  # fmt: skip
+
 _VERSION: Final = (
     Step("Pending", "Nothing: the operator has not looked yet.", "kubectl get mv NAME"),
     Step("Registered", _LOOK, "kubectl get mv NAME -o jsonpath='{.status.registered}'"),
@@ -86,6 +103,8 @@ _VERSION: Final = (
          "kubectl get mv NAME -o jsonpath='{.spec.lineage}'"),
     Step("GatesPassed", _LOOK, "kubectl get mv NAME -o jsonpath='{.status.deployments}'"),
     Step("NotJudged", "Nothing, or add gates to the pipeline.", "kubectl get mv NAME -o jsonpath='{.spec.metrics}'"),
+    Step("Imported", "Nothing: its ModelImport has approval Automatic.",
+         "kubectl get mv NAME -o jsonpath='{.spec.source}'"),
     Step("ApprovedEarlier", _LOOK, "kubectl get mv NAME -o jsonpath='{.status.decision}'"),
     Step("ApprovedByHand", "Nothing. Who set the annotation is in the audit log of the API server.",
          "kubectl get mv NAME -o jsonpath='{.status.decision}'"),
@@ -216,6 +235,7 @@ _EVERY: Final = (
 CONDITIONS: Final = {
     "TrainingPipeline": _PIPELINE,
     "TrainingRun": _RUN,
+    "ModelImport": _IMPORT,
     "ModelVersion": _VERSION,
     "ModelDeployment": _DEPLOYMENT,
     "ModelMonitor": _MONITOR,

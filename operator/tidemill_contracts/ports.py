@@ -55,6 +55,7 @@ PORTS: Mapping[str, tuple[Port, ...]] = {
     "trainer": (),
     "probe": (),
     "records": (),
+    "importer": (),
 }
 """By component, which is the label `app.kubernetes.io/component` of its pods."""
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tidemill_contracts.artifact import Signature, Task
+from tidemill_contracts.artifact import Lineage, Signature, Task
 from tidemill_contracts.base import Document
 from tidemill_contracts.failures import FailureCategory
 
@@ -113,7 +113,7 @@ class Failure(Document):
 
 
 class TrainingResult(Document):
-    """What a run found. Metrics that are NaN or infinite are None."""
+    """What a run found, or an import. Metrics that are NaN or infinite are None."""
 
     schema_version: Literal[1] = 1
     outcome: Literal["Succeeded", "Failed"]
@@ -136,6 +136,7 @@ class TrainingResult(Document):
     onnx_check: int | None = None  # version of the check that found it; None: the first
     batching: bool | None = None  # False: native answers depend on who else is in the batch
     warnings: tuple[str, ...] = ()
+    lineage: Lineage | None = None  # of an imported version, as its manifest has it; left out when it does not fit
 
 
 class ProbeConfig(Document):

@@ -36,6 +36,7 @@ TYPES = {
         constants.SOURCES_READABLE, constants.TRIGGERS_SLOWED, constants.APPROVAL_PENDING, constants.VERSIONS_RECORDED,
     },
     "TrainingRun": {constants.SUCCEEDED},
+    "ModelImport": {constants.APPROVAL_PENDING},
     "ModelVersion": {constants.APPROVED, constants.TAKEN_BACK},
     "ModelDeployment": {serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK, staged_updates.PODS_CURRENT},
     "ModelMonitor": {
@@ -117,9 +118,8 @@ def test_the_page_of_the_operator_explains_the_condition_of_replaced_pods() -> N
 
 def test_the_reasons_of_training_are_those_of_its_page() -> None:
     rolled_back = {reason for kind, _, reason in of_kind("ModelVersion") if kind == constants.TAKEN_BACK}
-    assert (
-        documented("TrainingPipeline", "TrainingRun", "ModelVersion") - rolled_back == training_reasons() - rolled_back
-    )
+    found = documented("TrainingPipeline", "TrainingRun", "ModelImport", "ModelVersion")
+    assert found - rolled_back == training_reasons() - rolled_back
     assert rolled_back <= serving.REASONS, "a rolled back version has the reason of its deployment"
 
 

@@ -118,9 +118,9 @@ async def test_the_operator_ends_in_its_own_order_before_the_process_does() -> N
         assert done == ["released the Lease"]
 
 
-def test_all_five_kinds_are_reconciled() -> None:
+def test_all_six_kinds_are_reconciled() -> None:
     operator = app.Operator(OperatorConfig(), Access("http://127.0.0.1:1"))
-    kinds = {"TrainingPipeline", "TrainingRun", "ModelVersion", "ModelDeployment", "ModelMonitor"}
+    kinds = {"TrainingPipeline", "TrainingRun", "ModelImport", "ModelVersion", "ModelDeployment", "ModelMonitor"}
     assert set(operator.handler.queues) == kinds
 
 

@@ -64,7 +64,7 @@ def test_a_command_is_of_kinds_annotations_and_fields_that_there_are(kind: str, 
         resources = [word.partition("/")[0].partition(".spec")[0] for word in words[1].split(",")]
         assert words[0] in ("logs", "edit") or set(resources) <= {*OURS, *OF_KUBERNETES}, resources
     used = set(re.findall(r"tidemill\.io/[a-z-]*[a-z]", step.command + step.todo))
-    selectors = {labels.PIPELINE, labels.RUN, labels.DEPLOYMENT, labels.MONITOR}
+    selectors = {labels.PIPELINE, labels.RUN, labels.IMPORT, labels.DEPLOYMENT, labels.MONITOR}
     assert used <= ANNOTATIONS | selectors, used
     for path in re.findall(r"jsonpath='\{(?:\.items\[-1:\])?\.((?:spec|status)[\w.]*)\}'", step.command):
         assert has_field(words[1], path), path

@@ -12,8 +12,7 @@ import pytest
 
 from tidemill.core import podfailure
 from tidemill.engine import apply
-from tidemill.training import job_status
-from tidemill.training.run.policy import report_validation
+from tidemill.training import job_status, report_validation
 from tidemill_contracts import failures
 from tidemill_contracts.failures import FAILURES, POD_REASONS, START_REASONS
 from tidemill_runtime.storage import base
@@ -88,7 +87,7 @@ def test_the_trainer_reports_what_the_table_has_and_nothing_else() -> None:
 
 
 def test_the_operator_finds_what_the_table_has_and_nothing_else() -> None:
-    found = {literal(arguments[0]) for name, arguments, _ in calls(ROOT / "operator/tidemill/training/run")
+    found = {literal(arguments[0]) for name, arguments, _ in calls(ROOT / "operator/tidemill/training")
              if name == "found" and isinstance(arguments[0], ast.Constant)}  # fmt: skip
     found |= {report_validation.REASON, "JobFailed", "ExitCode", *OF_KUBERNETES}
     found |= {f"Job{reason}" for reason in (apply.NOT_OWNED, apply.REJECTED)}

@@ -12,7 +12,7 @@ import yaml
 from hack.generate import crd
 from pydantic import ValidationError
 
-from tidemill.api.v1alpha1 import ModelVersion, TrainingPipeline, TrainingRun
+from tidemill.api.v1alpha1 import ModelImport, ModelVersion, TrainingPipeline, TrainingRun
 from tidemill.api.v1alpha1.training_template import DataSource
 from tidemill.training.pipeline.snapshot import probed_by
 from tidemill.training.volumes import PodVolumes
@@ -51,6 +51,8 @@ PLACES = (
     (TrainingRun, "spec.data[].uri", "data"),
     (TrainingPipeline, "spec.artifacts.uri", "artifacts"),
     (ModelVersion, "spec.uri", "artifacts"),
+    (ModelImport, "spec.source.uri", "artifacts"),
+    (ModelImport, "spec.artifacts.uri", "artifacts"),
 )
 
 

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 NAME = "lasting"
 HANG = "import time\n\ndef train(data, target):\n    time.sleep(3600)\n"
-OWN = "trainingpipelines,trainingruns,modelversions,modeldeployments,modelmonitors"
+OWN = "trainingpipelines,trainingruns,modelimports,modelversions,modeldeployments,modelmonitors"
 CHILDREN = "job,deployment,replicaset,service,configmap,poddisruptionbudget,horizontalpodautoscaler,pod"
 
 

@@ -21,10 +21,8 @@ from tidemill.core import names
 from tidemill.kube import metrics
 
 # Not the category `tidemill`: kubectl learns categories from a cache that may be older than the definitions.
-KINDS = ",".join(
-    f"{kind}.tidemill.io"
-    for kind in ("trainingpipelines", "trainingruns", "modelversions", "modeldeployments", "modelmonitors")
-)
+_PLURALS = ("trainingpipelines", "trainingruns", "modelimports", "modelversions", "modeldeployments", "modelmonitors")
+KINDS = ",".join(f"{kind}.tidemill.io" for kind in _PLURALS)
 
 
 _MADE: set[requests.Request] = set()

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.integration
 
 Json = dict[str, Any]
 TP, TR, MV, MD, MM = "TrainingPipeline", "TrainingRun", "ModelVersion", "ModelDeployment", "ModelMonitor"
+MI = "ModelImport"
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,7 @@ def column(**fields: Any) -> Json:
 
 CHECK = {"metric": "ErrorRatio", "max": 0.01}
 SUPPORTED = ", ".join(f'"{name}"' for name in sorted(STRATEGIES))
+DIGEST = "sha256:" + "0" * 64
 EXPECT = "spec.data.0.expectations"
 
 # name: (kind, changes to the minimal object, causes that the answer must name)
@@ -370,6 +372,56 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         )
         for endpoint in ("otel-collector:4318", "grpc://otel:4317", "/v1/traces", "http://")
     },
+    "two ways in": (
+        MI,
+        {"spec.as": {"pipeline": "churn", "name": "fraud"}},
+        ["as: exactly one of pipeline and name must be set"],
+    ),
+    "no way in": (MI, {"spec.as": {}}, ["as: exactly one of pipeline and name must be set"]),
+    "a name like that of a pipeline's version": (
+        MI,
+        {"spec.as": {"name": "churn-7"}},
+        ["as.name must not end with a hyphen and a number, as the versions of pipelines do"],
+    ),
+    **{
+        f"import of {end}": (
+            MI,
+            {"spec.source.uri": f"pvc://uploads/model.{end}"},
+            [
+                "source.uri: a pickle (.pkl, .pickle, .joblib) is not imported, because loading one runs code; "
+                "expected a folder of a version, or a file that ends with .skops or .onnx"
+            ],
+        )
+        for end in ("pkl", "pickle", "joblib")
+    },
+    "import from above": (
+        MI,
+        {"spec.source.uri": "pvc://uploads/../other"},
+        ["source.uri: '..' is not allowed in a path"],
+    ),
+    "import over the web": (MI, {"spec.source.uri": "https://example.com/model.onnx"}, ["spec.source.uri"]),
+    "import without a digest": (MI, {"spec.source.digest": REMOVE}, ["spec.source.digest: Required value"]),
+    "import with a short digest": (MI, {"spec.source.digest": "sha256:0f"}, ["spec.source.digest"]),
+    "Secret for a claim that is imported from": (
+        MI,
+        {"spec.source": {"uri": "pvc://uploads/m.onnx", "digest": DIGEST, "secretRef": {"name": "x"}}},
+        ["source.secretRef may be set only with a uri of s3://, gs:// or az://"],
+    ),
+    "long name of an import": (
+        MI,
+        {"metadata.name": "a" * 64},
+        ["metadata.name must have at most 63 characters"],
+    ),
+    "a version of nothing": (
+        MV,
+        {"spec.lineage": REMOVE},
+        ["spec.lineage must be set, with run, trigger and key, unless spec.source is"],
+    ),
+    "a version of no run": (
+        MV,
+        {"spec.lineage.run": REMOVE},
+        ["spec.lineage must be set, with run, trigger and key, unless spec.source is"],
+    ),
     "performance without a limit": (
         MM,
         {"spec.performance": {"metric": "accuracy"}},
@@ -379,7 +431,7 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
 }
 
 ACCEPTED: dict[str, tuple[str, Json]] = {
-    **{f"minimal {kind}": (kind, {}) for kind in (TP, TR, MV, MD, MM)},
+    **{f"minimal {kind}": (kind, {}) for kind in (TP, TR, MI, MV, MD, MM)},
     "ways back and changed signatures": (
         MD,
         {"spec.rollout": {"signatureChanges": "Allow", "rollbackWindow": {"versions": 0}}},
@@ -388,6 +440,15 @@ ACCEPTED: dict[str, tuple[str, Json]] = {
     "longest name of a pipeline": (TP, {"metadata.name": "a" * 63}),
     "longest name of a monitor": (MM, {"metadata.name": "a" * 63}),
     "longest name of a deployment": (MD, {"metadata.name": "a" + "-b" * 31}),
+    "import of a file": (MI, {"spec.source.uri": "pvc://uploads/model.skops"}),
+    "import under a name": (MI, {"spec.as": {"name": "fraud-2nd"}}),
+    "an imported version without lineage": (
+        MV,
+        {
+            "spec.lineage": REMOVE,
+            "spec.source": {"import": "x", "generation": 1, "uri": "s3://models/x", "digest": DIGEST},
+        },
+    ),
     "command without ConfigMap": (TP, {"spec.code": {"command": ["true"]}}),
     "entrypoint in the image": (TP, {"spec.code": {"entrypoint": "train:train"}, "spec.image": "trainer:1"}),
     "bundled data": (TP, {"spec.data.0.uri": "builtin://wine", "spec.data.0.format": "Auto"}),
@@ -514,7 +575,7 @@ def test_who_says_nothing_about_policies_stores_nothing(api: ApiServer, kind: st
     assert answer.ok and "networkPolicies" not in answer.body["spec"]
 
 
-@pytest.mark.parametrize("kind", [TP, TR, MV, MD, MM])
+@pytest.mark.parametrize("kind", [TP, TR, MI, MV, MD, MM])
 def test_an_unknown_field_is_named(api: ApiServer, kind: str) -> None:
     answer = api.create(make(kind, {"spec.sede": 1}))
 
@@ -533,6 +594,14 @@ CHANGES: dict[str, tuple[str, Json, str]] = {
     "spec of a run": (TR, {"spec.seed": 7}, "spec is immutable; create a new object instead"),
     "field added to a run": (TR, {"spec.queueName": "q"}, "spec is immutable"),
     "spec of a version": (MV, {"spec.metrics": {"f1": 0.9}}, "spec is immutable"),
+    "what an import becomes": (MI, {"spec.as": {"name": "other"}}, "as is immutable; create another ModelImport"),
+    "store of an import": (MI, {"spec.artifacts": {"uri": "s3://other"}}, "artifacts.uri is immutable"),
+    "digest of a named import": (
+        MI,
+        {"spec.source.digest": "sha256:" + "1" * 64},
+        "source.digest is immutable with as.name, because a ModelVersion is; create another ModelImport, or use "
+        "as.pipeline",
+    ),
     "deployment of a monitor": (MM, {"spec.deployment": "other"}, "spec.deployment is immutable"),
 }
 
@@ -540,7 +609,9 @@ CHANGES: dict[str, tuple[str, Json, str]] = {
 @pytest.mark.parametrize("case", CHANGES)
 def test_records_cannot_be_changed(api: ApiServer, case: str) -> None:
     kind, changes, sentence = CHANGES[case]
-    name = {"metadata.name": case.replace(" ", "-")}
+    name: Json = {"metadata.name": case.replace(" ", "-")}
+    if "named" in case:
+        name["spec.as"] = {"name": "fraud"}
     assert api.create(make(kind, name), dry_run=False).ok
     same = api.apply(make(kind, {**name, "metadata.labels": {"team": "a"}}))
 
@@ -549,6 +620,19 @@ def test_records_cannot_be_changed(api: ApiServer, case: str) -> None:
     assert same.ok, same.message
     assert changed.code == 422
     assert sentence in changed.message
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("source.digest", "sha256:" + "1" * 64), ("source.uri", "s3://moved"), ("approval", "Manual")],
+)
+def test_what_an_import_names_may_be_changed(api: ApiServer, field: str, value: str) -> None:
+    name, changes = {"metadata.name": f"changed-{field.replace('.', '-')}"}, {f"spec.{field}": value}
+    assert api.create(make(MI, name), dry_run=False).ok
+
+    changed = api.apply(make(MI, {**name, **changes}))
+
+    assert changed.ok, changed.message
 
 
 def cel_messages(schema: Schema) -> set[str]:

@@ -181,6 +181,23 @@ class Monitor(Builder):
         return self
 
 
+class Import(Builder):
+    """A ModelImport of a version of staging into the pipeline churn."""
+
+    KIND = "ModelImport"
+
+    def __init__(self, name: str = "from-staging", letter: str = "d", namespace: str = NAMESPACE) -> None:
+        """The smallest import, of the content with the digest of that letter."""
+        super().__init__(name, namespace)
+        self.spec(source={"uri": "s3://models/staging/churn", "digest": digest(letter)})
+        self._obj["spec"]["as"] = {"pipeline": "churn"}
+
+    def named(self, name: str) -> Self:
+        """Make it a version of that name, of no pipeline."""
+        self._obj["spec"]["as"] = {"name": name}
+        return self
+
+
 class Deployment(Builder):
     """A ModelDeployment; only what it uses matters here."""
 
@@ -207,6 +224,21 @@ def result(letter: str = "d", *, run: Obj | None = None, **fields: Any) -> Obj:
         "rows": {"train": 400, "holdout": 100},
         "data": {name: digest("a") for name in inputs},
         "frameworks": {"scikit-learn": "1.9.0"},
+        **fields,
+    }
+
+
+def imported(letter: str = "d", *, name: str = "from-staging", **fields: Any) -> Obj:
+    """The report of a pod that has copied the version with the digest of that letter."""
+    return {
+        "outcome": "Succeeded",
+        "digest": digest(letter),
+        "model_digest": digest("e"),
+        "uri": f"pvc://tidemill-artifacts/imports/{name}/{letter * 64}",
+        "formats": ["skops", "onnx"],
+        "task": "classification",
+        "metrics": {"roc_auc": 0.95},
+        "lineage": {"data": {"customers": digest("a")}, "code": digest("c"), "image": "trainer:1"},
         **fields,
     }
 

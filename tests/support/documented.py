@@ -18,6 +18,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = {
     "TrainingPipeline": "conditions-training.md",
     "TrainingRun": "conditions-training.md",
+    "ModelImport": "conditions-training.md",
     "ModelVersion": "conditions-training.md",
     "ModelDeployment": "conditions-serving.md",
     "ModelMonitor": "conditions-monitoring.md",

@@ -54,6 +54,10 @@ MINIMAL: dict[str, Json] = {
             },
         },
     ),
+    "ModelImport": _object(
+        "ModelImport",
+        {"source": {"uri": "s3://models/staging/churn", "digest": _DIGEST}, "as": {"pipeline": "churn"}},
+    ),
     "ModelDeployment": _object("ModelDeployment", {"model": {"pipeline": "churn"}}),
     "ModelMonitor": _object("ModelMonitor", {"deployment": "churn", "drift": {}}),
 }

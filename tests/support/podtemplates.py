@@ -46,6 +46,11 @@ PIPELINE: Obj = {
     "tolerations": [{"key": "gpu", "operator": "Exists"}],
     "serviceAccountName": "puller",
 }
+IMPORT: Obj = {
+    "source": {"uri": "s3://models/staging", "digest": make.DIGEST, "secretRef": {"name": "reader"}},
+    "artifacts": {"uri": "s3://production", "secretRef": {"name": "writer"}},
+    "resources": {"limits": {"memory": "2Gi"}},
+}
 
 
 def templates() -> dict[str, Obj]:
@@ -62,6 +67,10 @@ def templates() -> dict[str, Obj]:
         found[f"router, {case}"] = router.deployment(snapshot, router.config(snapshot, []))
     for case, spec in (("default", {}), ("full", PIPELINE)):
         found |= {f"{kind}, {case}": job for kind, job in jobs(make.Pipeline().spec(**spec)).items()}
+    for case, spec in (("default", {}), ("full", IMPORT)):
+        world = World(make.Import().spec(**spec).obj())
+        world.settle()
+        found[f"importer, {case}"] = _without_documents(world.get("Job", "from-staging-1-1"))
     return {name: manifest["spec"]["template"] for name, manifest in sorted(found.items())}
 
 
@@ -78,11 +87,14 @@ def jobs(pipeline: make.Pipeline, config: OperatorConfig | None = None) -> dict[
         act()
         made = [world.get("Job", name) for name in world.names("Job")]
         found |= {job["metadata"]["labels"]["app.kubernetes.io/component"]: job for job in made}
-    for job in found.values():
-        for variable in job["spec"]["template"]["spec"]["containers"][0]["env"]:
-            if variable["name"].endswith("_CONFIG"):
-                variable["value"] = "{}"
-    return found
+    return {component: _without_documents(job) for component, job in found.items()}
+
+
+def _without_documents(job: Obj) -> Obj:
+    for variable in job["spec"]["template"]["spec"]["containers"][0]["env"]:
+        if variable["name"].endswith("_CONFIG"):
+            variable["value"] = "{}"
+    return job
 
 
 if __name__ == "__main__":

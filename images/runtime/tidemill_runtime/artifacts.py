@@ -15,8 +15,11 @@ from pydantic import ValidationError
 
 from tidemill_contracts import artifact, digests
 from tidemill_contracts.artifact import MANIFEST_FILE, MARKER_FILE, ModelManifest
+from tidemill_contracts.counts import counted
 from tidemill_runtime.storage import base, folders
 from tidemill_runtime.storage.base import Folder, StorageError
+
+_MOST_FILES = 1000
 
 
 class ArtifactError(Exception):
@@ -55,26 +58,53 @@ class Version:
         return artifact.Sample.from_json(self.path(artifact.SAMPLE_FILE).read_bytes())
 
 
-def open_version(uri: str, digest: str, secret: str | None = None, *, into: Path | None = None) -> Version:
+class TooLargeError(Exception):
+    """What is copied has more bytes than the caller takes; the message says how many those are."""
+
+
+class Allowance:
+    """Bytes that a copy may still take; `most` None: any number."""
+
+    def __init__(self, most: int | None, what: str) -> None:
+        self._most = most
+        self._taken = 0
+        self._what = what
+
+    def take(self, piece: bytes) -> None:
+        """Count a piece.
+
+        Raises:
+            TooLargeError: there are too many.
+        """
+        self._taken += len(piece)
+        if self._most is not None and self._taken > self._most:
+            raise TooLargeError(f"{self._what} has more than {counted(self._most, 'byte')}, the most that is taken")
+
+
+def open_version(
+    uri: str, digest: str, secret: str | None = None, *, into: Path | None = None, most: int | None = None
+) -> Version:
     """Return a verified local copy of the version in the folder at `uri`.
 
     `uri` is the version's own folder (`TrainingResult.uri`), `digest` the expected `sha256:<hex>` of its
     manifest. `into` is an empty or absent local folder for the copy; default: a new temporary folder,
-    which the caller removes when done.
+    which the caller removes when done. `most`: bytes that all its files together may have.
 
     Raises:
         ArtifactError: the version is absent, half written or not what `digest` says.
+        TooLargeError: it has more than `most` bytes.
         StorageError: the store does not answer, refuses, or the local disk is full.
     """
     wanted = _digest(digest, "the expected digest")
     folder = folders.open_folder(uri, secret)
     _check_marker(folder, wanted)
     target = into if into is not None else Path(tempfile.mkdtemp(prefix="tidemill-version-"))
+    allowance = Allowance(most, f"the version at {folder.uri}")
     try:
         target.mkdir(parents=True, exist_ok=True)
-        manifest = _copy_manifest(folder, wanted, target)
+        manifest = _copy_manifest(folder, wanted, target, allowance)
         for name, expected in sorted(manifest.files.items()):
-            _compare(folder, name, _copy(folder, name, target), expected)
+            _compare(folder, name, _copy(folder, name, target, allowance), expected)
     except BaseException as error:
         if into is None:
             shutil.rmtree(target, ignore_errors=True)
@@ -96,6 +126,11 @@ def read_manifest(folder: Folder, content: bytes) -> ModelManifest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ArtifactError("InvalidManifest", f"{folder.uri.child(MANIFEST_FILE)}: {where}: {first['msg']}") from error
+    if len(manifest.files) > _MOST_FILES:
+        text = (
+            f"{folder.uri.child(MANIFEST_FILE)}: files: {len(manifest.files)} of them; at most {_MOST_FILES} are read"
+        )
+        raise ArtifactError("InvalidManifest", text)
     for name, value in manifest.files.items():
         if "/" in name or "\\" in name or name.startswith(".") or name in ("", MANIFEST_FILE, MARKER_FILE):
             raise ArtifactError(
@@ -107,7 +142,7 @@ def read_manifest(folder: Folder, content: bytes) -> ModelManifest:
 
 def _check_marker(folder: Folder, digest: str) -> None:
     try:
-        marker = base.read(folder, MARKER_FILE).decode("utf-8", "replace").strip()
+        marker = base.beginning(folder, MARKER_FILE).decode("utf-8", "replace").strip()
     except StorageError as error:
         if error.reason != "NotFound":
             raise
@@ -122,15 +157,15 @@ def _check_marker(folder: Folder, digest: str) -> None:
         )
 
 
-def _copy_manifest(folder: Folder, digest: str, target: Path) -> ModelManifest:
-    found = _copy(folder, MANIFEST_FILE, target)
+def _copy_manifest(folder: Folder, digest: str, target: Path, allowance: Allowance) -> ModelManifest:
+    found = _copy(folder, MANIFEST_FILE, target, allowance)
     _compare(folder, MANIFEST_FILE, found, digest)
     return read_manifest(folder, (target / MANIFEST_FILE).read_bytes())
 
 
-def _copy(folder: Folder, name: str, target: Path) -> str:
+def _copy(folder: Folder, name: str, target: Path, allowance: Allowance) -> str:
     try:
-        return base.download(folder, name, target / name)
+        return base.download(folder, name, target / name, allowance.take)
     except StorageError as error:
         if error.reason != "NotFound":
             raise

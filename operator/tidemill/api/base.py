@@ -16,7 +16,7 @@ from tidemill_contracts import digests
 from tidemill_contracts.quantities import PATTERN
 
 GROUP: Final = "tidemill.io"
-"""API group of the five kinds, prefix of every own label and annotation."""
+"""API group of the six kinds, prefix of every own label and annotation."""
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 """The one served version."""

@@ -24,6 +24,7 @@ MANAGED_SELECTOR: Final = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
 # Which object of ours a child or record belongs to (values are object names).
 PIPELINE: Final = f"{GROUP}/pipeline"
 RUN: Final = f"{GROUP}/run"
+IMPORT: Final = f"{GROUP}/import"
 VERSION: Final = f"{GROUP}/version"
 DEPLOYMENT: Final = f"{GROUP}/deployment"
 MONITOR: Final = f"{GROUP}/monitor"

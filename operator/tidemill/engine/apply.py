@@ -111,12 +111,20 @@ class Applier:
             live = await self._client.get(ref)
         if live is None:
             raise Waiting(CHILD_TERMINATING, f"{ref.kind} {ref.name} is being deleted", 2.0)
+        self._check_identity(ref, live, wanted)
         _check_owner(live, wanted)
         if ref.kind in self._watched and controller_of(wanted) and not _is_ours(live):
             # The watches select by that label: nothing that happens to the child would ever be seen.
             text = f"{ref.kind} {ref.name} exists without the label {MANAGED_SELECTOR}: restore it or delete the object"
             raise Stalled(NOT_OWNED, text)
         self._remember(live, None)
+
+    def _check_identity(self, ref: ObjectRef, live: Obj, wanted: Obj) -> None:
+        """Refuses, to be planned again, what another pass of ours has created under the name since the last look."""
+        fields = registry.lookup(ref.api_version, ref.kind).identity
+        if _is_ours(live) and any(live["spec"].get(f) != wanted["spec"].get(f) for f in fields):
+            self._remember(live, None)
+            raise ApiError(409, "Conflict", f"{ref.kind} {ref.name} was created meanwhile with other content")
 
     def _known(self, ref: ObjectRef) -> Obj | None:
         """The child as the watch shows it; None when only the API server knows: not watched, not ours, or cut."""

@@ -25,6 +25,8 @@ class Resource:
     """Created, and never applied again: its spec cannot change (records, Job, PersistentVolumeClaim)."""
     counted: bool = False
     """A plan's status may count it as made: its refusal ends the pass before that status is written."""
+    identity: tuple[str, ...] = ()
+    """Fields of spec without which an object of the same name, though ours, is not the one that was to be created."""
     field_selector: str | None = None
     """What watches and resyncs leave out on the server's side."""
     metadata_only: bool = False
@@ -55,7 +57,10 @@ class Resource:
 
 
 def _own(kind: type[api.Resource], *, is_record: bool) -> Resource:
-    return Resource(API_VERSION, kind.INFO.kind, kind.INFO.plural, write_once=is_record, counted=is_record)
+    identity = ("number", "digest") if kind is ModelVersion else ()  # two that register at once may pick one number
+    return Resource(
+        API_VERSION, kind.INFO.kind, kind.INFO.plural, write_once=is_record, counted=is_record, identity=identity
+    )
 
 
 _ALL = (

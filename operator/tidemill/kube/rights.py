@@ -31,7 +31,7 @@ class Right:
 OPERATOR = (
     Right(
         GROUP,
-        ("trainingpipelines", "modeldeployments", "modelmonitors"),
+        ("trainingpipelines", "modelimports", "modeldeployments", "modelmonitors"),
         READ,
         "Reads the specs of users; never writes them",
     ),
@@ -52,18 +52,20 @@ OPERATOR = (
         (
             "trainingpipelines/status",
             "trainingruns/status",
+            "modelimports/status",
             "modelversions/status",
             "modeldeployments/status",
             "modelmonitors/status",
         ),
         ("patch",),
-        "Writes the status of the five kinds",
+        "Writes the status of the six kinds",
     ),
     Right(
         GROUP,
         (
             "trainingpipelines/finalizers",
             "trainingruns/finalizers",
+            "modelimports/finalizers",
             "modelversions/finalizers",
             "modeldeployments/finalizers",
             "modelmonitors/finalizers",
@@ -77,8 +79,8 @@ OPERATOR = (
         "batch",
         ("jobs",),
         (*READ, "create", "delete"),
-        "Creates Jobs of runs, of checks for new data and of records of versions; deletes the last two when they have "
-        "been read",
+        "Creates Jobs of runs, of imports, of checks for new data and of records of versions; deletes what is not "
+        "needed any more",
     ),
     Right(
         "apps",

@@ -1,4 +1,4 @@
-"""Training: pipelines decide when to run, runs make candidates, versions record what passed.
+"""Training: pipelines decide when to run, runs make candidates, imports bring models in, versions record both.
 
 This slice never imports serving or monitoring: it reads their objects as data in its snapshots.
 """

@@ -72,6 +72,13 @@ UNCHANGED: Final = "Unchanged"
 REJECTED: Final = "Rejected"
 FAILED: Final = "Failed"
 
+# ModelImport
+IMPORTED: Final = "Imported"
+IMPORTING: Final = "Importing"
+IMPORT_FAILED: Final = "ImportFailed"
+INVALID_SOURCE: Final = "InvalidSource"
+NAME_TAKEN: Final = "NameTaken"
+
 # ModelVersion
 GATES_PASSED: Final = "GatesPassed"
 NOT_JUDGED: Final = "NotJudged"

@@ -1,4 +1,4 @@
-"""What the training slice gives to the engine: three reconcilers, and who is woken by which object."""
+"""What the training slice gives to the engine: four reconcilers, and who is woken by which object."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tidemill.core.plan import Key
 from tidemill.engine.contract import Deps, Reconciler, Watch, controller_keys
 from tidemill.kube.cache import Cache
 from tidemill.training import records
+from tidemill.training.imports.builders.job import COMPONENT as IMPORTER
+from tidemill.training.imports.reconciler import ImportReconciler
 from tidemill.training.pipeline.observe import config_map_inputs, retrained_pipelines
 from tidemill.training.pipeline.reconciler import PipelineReconciler
 from tidemill.training.run.reconciler import RunReconciler
@@ -26,7 +28,7 @@ def build(deps: Deps) -> list[Reconciler]:
     """One reconciler per kind."""
     own = RunExpectations()
     deps.begun.append(own.begin)
-    return [PipelineReconciler(deps, own), RunReconciler(deps, own), VersionReconciler(deps)]
+    return [PipelineReconciler(deps, own), RunReconciler(deps, own), ImportReconciler(deps), VersionReconciler(deps)]
 
 
 def config_map_to_pipelines(config_map: Obj, cache: Cache) -> Iterable[Key]:
@@ -59,9 +61,9 @@ def deployment_to_versions(deployment: Obj, cache: Cache) -> Iterable[Key]:
         yield Key("ModelVersion", namespace, version)
 
 
-def run_to_version(run: Obj, cache: Cache) -> Iterable[Key]:
-    """The version that the run's status names: it waits for that."""
-    name, namespace = (run.get("status") or {}).get("version"), run["metadata"]["namespace"]
+def origin_to_version(origin: Obj, cache: Cache) -> Iterable[Key]:
+    """The version that the status of a run or import names: it waits for that."""
+    name, namespace = (origin.get("status") or {}).get("version"), origin["metadata"]["namespace"]
     if name and cache.get("ModelVersion", namespace, name):
         yield Key("ModelVersion", namespace, name)
 
@@ -76,8 +78,16 @@ def pipeline_to_versions(pipeline: Obj, cache: Cache) -> Iterable[Key]:
             yield Key("ModelVersion", meta["namespace"], version["metadata"]["name"])
 
 
+def version_to_import(version: Obj, cache: Cache) -> Iterable[Key]:
+    """The import that has registered the version: its status quotes the approval."""
+    del cache
+    name = ((version.get("spec") or {}).get("source") or {}).get("import")
+    if name:
+        yield Key("ModelImport", version["metadata"]["namespace"], name)
+
+
 def pod_to_owner(pod: Obj, cache: Cache) -> Iterable[Key]:
-    """The run or pipeline of a training, probe or records pod. The pod's controller is the Job, so its labels tell."""
+    """The run, pipeline or import of a pod of theirs. The pod's controller is the Job, so its labels tell."""
     del cache
     meta = pod["metadata"]
     found = meta.get("labels") or {}
@@ -86,17 +96,21 @@ def pod_to_owner(pod: Obj, cache: Cache) -> Iterable[Key]:
         yield Key("TrainingRun", meta["namespace"], found[labels.RUN])
     elif component in ("probe", "records") and found.get(labels.PIPELINE):
         yield Key("TrainingPipeline", meta["namespace"], found[labels.PIPELINE])
+    elif component == IMPORTER and found.get(labels.IMPORT):
+        yield Key("ModelImport", meta["namespace"], found[labels.IMPORT])
 
 
 WATCHES = (
     Watch(API_VERSION, "TrainingPipeline", None, pipeline_to_versions),
     Watch(API_VERSION, "TrainingRun", None, controller_keys("TrainingPipeline")),
-    Watch(API_VERSION, "TrainingRun", None, run_to_version),
+    Watch(API_VERSION, "TrainingRun", None, origin_to_version),
+    Watch(API_VERSION, "ModelImport", None, origin_to_version),
     Watch(API_VERSION, "ModelVersion", None, controller_keys("TrainingPipeline")),
+    Watch(API_VERSION, "ModelVersion", None, version_to_import),
     Watch(API_VERSION, "ModelMonitor", None, monitor_to_pipelines),
     Watch(API_VERSION, "ModelDeployment", None, deployment_to_versions),
     Watch("v1", "ConfigMap", None, config_map_to_pipelines),
     Watch("v1", "ConfigMap", MANAGED_SELECTOR, controller_keys("TrainingRun")),
-    Watch("batch/v1", "Job", MANAGED_SELECTOR, controller_keys("TrainingRun", "TrainingPipeline")),
+    Watch("batch/v1", "Job", MANAGED_SELECTOR, controller_keys("TrainingRun", "TrainingPipeline", "ModelImport")),
     Watch("v1", "Pod", MANAGED_SELECTOR, pod_to_owner),
 )

@@ -115,6 +115,8 @@ class VersionRecord:
     metrics: Mapping[str, float]
     approved: bool | None
     """None: waits for a decision."""
+    imported_by: tuple[str, int] | None = None
+    """Name and generation of the ModelImport that registered it; None: it was trained here."""
     rolled_back: str | None = None
     """Where and why a ModelDeployment rolled it back, as half a sentence."""
     restored: bool = False
@@ -128,7 +130,7 @@ class VersionRecord:
 def version_record(obj: Obj) -> VersionRecord:
     """The record of a registered ModelVersion. Automatic approval counts at once; a decision overrides it."""
     meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
-    decision = status.get("decision") or {}
+    decision, source = status.get("decision") or {}, spec.get("source") or {}
     approved: bool | None = decision.get("approved")
     if approved is None and spec.get("approval", "Automatic") == "Automatic":
         approved = True
@@ -143,6 +145,7 @@ def version_record(obj: Obj) -> VersionRecord:
         spec_digest=(meta.get("annotations") or {}).get(constants.SPEC),
         metrics=spec.get("metrics") or {},
         approved=approved,
+        imported_by=(source["import"], source["generation"]) if source else None,
         rolled_back=_rolled_back(obj),
         restored=bool((status.get("registered") or {}).get("restored")),
     )
@@ -175,9 +178,13 @@ def _versions(cache: Cache, namespace: str, pipeline: str) -> list[Obj]:
 
 
 def _is_registered(cache: Cache, version: Obj) -> bool:
-    run = registered.run_of(version)
-    origin = cache.get("TrainingRun", version["metadata"]["namespace"], run) if run else None
-    return registered.is_registered(version, origin)
+    return registered.is_registered(version, origin(cache, version))
+
+
+def origin(cache: Cache, version: Obj) -> Obj | None:
+    """The run or import that the version says it is the result of, as it is now."""
+    named = registered.origin_of(version)
+    return cache.get(named[0], version["metadata"]["namespace"], named[1]) if named else None
 
 
 @dataclass(frozen=True, slots=True)

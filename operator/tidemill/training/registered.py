@@ -77,15 +77,29 @@ def _has_own_marks(version: Obj) -> bool:
     return bool(managed and (meta.get("annotations") or {}).get(labels.APPLIED) and lineage.get("run"))
 
 
+def origin_of(version: Obj) -> tuple[str, str] | None:
+    """Kind and name of the object that the version says it is the result of: its ModelImport or TrainingRun."""
+    imported = ((version.get("spec") or {}).get("source") or {}).get("import")
+    if imported:
+        return "ModelImport", str(imported)
+    run = run_of(version)
+    return ("TrainingRun", run) if run else None
+
+
 def run_of(version: Obj) -> str | None:
     """Name of the run that the version says it is the result of."""
     found = ((version.get("spec") or {}).get("lineage") or {}).get("run")
     return str(found) if found else None
 
 
-def gates_of(run: Obj | None, version: Obj) -> Literal["Passed", "NotJudged", "Unknown"]:
-    """What the gates of its run say of a version: Passed, NotJudged, or Unknown where the run is gone or another."""
-    status = (run or {}).get("status") or {}
+def gates_of(origin: Obj | None, version: Obj) -> Literal["Passed", "NotJudged", "Unknown"]:
+    """What the gates of its run say of a version: Passed, NotJudged, or Unknown where the run is gone or another.
+
+    There are none for an import.
+    """
+    if (origin or {}).get("kind") == "ModelImport":
+        return "NotJudged"
+    status = (origin or {}).get("status") or {}
     named = status.get("version") == version["metadata"]["name"]
     if not named or (status.get("result") or {}).get("digest") != (version.get("spec") or {}).get("digest"):
         return "Unknown"

@@ -84,7 +84,10 @@ def test_a_shared_section_has_a_page_of_its_own_and_one_row_in_others() -> None:
     assert "| `pod.affinity.nodeAffinity" in made and "of before" not in made and made.endswith("\n\nBy people.\n")
     with pytest.raises(ValueError, match=r"pod-settings.md: the markers .* are missing"):
         pages.shared("pod-settings.md", "# My own page\n")
-    places = {"ModelDeployment": 2, "ModelMonitor": 1, "ModelVersion": 0, "TrainingPipeline": 1, "TrainingRun": 1}
+    places = {
+        **{"ModelDeployment": 2, "ModelMonitor": 1, "ModelVersion": 0},
+        **{"TrainingPipeline": 1, "TrainingRun": 1, "ModelImport": 1},
+    }
     for kind in KINDS:
         text = pages.render(kind, None)
         assert "pod.labels" not in text

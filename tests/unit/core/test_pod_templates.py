@@ -9,7 +9,7 @@ import pytest
 from tests.support import podtemplates
 
 RECORDED = json.loads((Path(__file__).resolve().parents[2] / "golden" / "pods" / "templates.json").read_text())
-KINDS = {"server", "router", "monitor", "trainer", "probe", "records"}
+KINDS = {"server", "router", "monitor", "trainer", "probe", "records", "importer"}
 
 
 @pytest.fixture(scope="module")

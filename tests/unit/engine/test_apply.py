@@ -122,6 +122,42 @@ async def test_what_is_made_once_is_made_by_one_request(world: World, monkeypatc
     assert world.api.writes == [("create", "Job", "c")]
 
 
+def version(digest: str, controller: str, number: int = 1) -> Obj:
+    owner = {**OWNER, "uid": controller}
+    meta = {"name": "churn-1", "namespace": "ns", "ownerReferences": [owner], "uid": controller, "resourceVersion": "1"}
+    spec = {"pipeline": "churn", "number": number, "digest": digest}
+    return {"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelVersion", "metadata": meta, "spec": spec}
+
+
+@pytest.mark.parametrize("controller", ["a", "b"], ids=["of the same controller", "of another controller"])
+async def test_a_version_that_another_pass_registered_meanwhile_is_not_taken_for_the_wanted_one(
+    world: World, controller: str
+) -> None:
+    """A run and an import of one pipeline may come to one number: who is second plans again, with what is there."""
+    applier = Applier(world.api, world.cache, ["ModelVersion"])  # type: ignore[arg-type]
+    there = ours(version("first", controller))
+
+    async def create(manifest: Obj) -> Obj:
+        raise ApiError(409, "AlreadyExists", "there")
+
+    async def get(_: ObjectRef) -> Obj:
+        return there
+
+    world.api.create = create  # type: ignore[method-assign]
+    world.api.get = get  # type: ignore[method-assign]
+    with pytest.raises(ApiError, match="created meanwhile with other content") as raised:
+        await applier.apply(version("second", "a"))
+    assert raised.value.is_conflict
+    assert world.cache.get("ModelVersion", "ns", "churn-1") is not None, "the next pass sees it"
+
+
+async def test_a_version_of_the_same_content_and_controller_is_the_wanted_one(world: World) -> None:
+    applier = Applier(world.api, world.cache, ["ModelVersion"])  # type: ignore[arg-type]
+    world.cache.put(ours(version("first", "a")))
+    await applier.apply(version("first", "a"))
+    assert world.api.writes == []
+
+
 async def test_a_name_that_is_taken_and_free_again_is_waited_for(world: World) -> None:
     async def create(manifest: Obj) -> Obj:
         raise ApiError(409, "AlreadyExists", "there")

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.slow
 Obj = dict[str, Any]
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
 TEAM, OTHER, SYSTEM, METRICS, DNS = "team", "team-b", "tidemill-system", "observability", "kube-system"
-COMPONENTS = ("trainer", "probe", "records", "server", "router", "monitor")
+COMPONENTS = ("trainer", "probe", "importer", "records", "server", "router", "monitor")
 
 
 @cache
@@ -69,6 +69,9 @@ def templates() -> dict[str, Obj]:
     jobs = [world.get("Job", name) for name in world.names("Job")]
     world.train()
     jobs += [world.get("Job", name) for name in world.names("Job")]
+    importing = World(training.Import().obj())
+    importing.settle()
+    jobs += [importing.get("Job", name) for name in importing.names("Job")]
     owners = {
         "server": server.deployment(deployed, serving.version(1)),
         "router": router.deployment(deployed, wanted),
@@ -182,6 +185,7 @@ STORES = {port for scheme in SCHEMES for port in scheme.ports}
 REACH = {
     "trainer": STORES,
     "probe": STORES,
+    "importer": STORES,
     "records": STORES,
     "server": STORES,
     "router": set(),
@@ -246,7 +250,7 @@ def test_others_reach_the_routers_serving_port_and_nothing_else(who: str) -> Non
 
 def test_the_operator_asks_servers_for_their_form_and_reaches_no_trainer() -> None:
     assert [p for p in PORTS if network().allows(operator(), pod("server"), p)] == [ADMIN_PORT]
-    for component in ("trainer", "probe", "records"):
+    for component in ("trainer", "probe", "importer", "records"):
         assert not any(network().allows(operator(), pod(component), p) for p in PORTS)
 
 

@@ -12,10 +12,11 @@ from tests.unit.training.make import ago, context, failed, probe, run, snapshot,
 
 from tidemill.api.v1alpha1.training_run import RunChampion
 from tidemill.api.v1alpha1.training_template import DataSource, Gate
+from tidemill.training import report_validation
 from tidemill.training.pipeline.policy import inputs, probes, reporting, retention, retry
 from tidemill.training.pipeline.policy.history import history
 from tidemill.training.pipeline.snapshot import MapContent
-from tidemill.training.run.policy import gates, report_validation
+from tidemill.training.run.policy import gates
 from tidemill_contracts.training import TrainingResult
 
 Obj = dict[str, Any]

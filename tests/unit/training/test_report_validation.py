@@ -13,7 +13,7 @@ from tidemill.core.plan import ObjectRef
 from tidemill.engine import apply
 from tidemill.engine import status as statuses
 from tidemill.errors import ApiError, Stalled
-from tidemill.training.run.policy import report_validation
+from tidemill.training import report_validation
 from tidemill_contracts.artifact import ColumnSpec, Signature
 from tidemill_contracts.formats import FORMATS
 from tidemill_contracts.training import Failure, TrainingResult
@@ -35,7 +35,7 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown form": ({"formats": ["pmml"]}, "formats: pmml"),
     "no form": ({"formats": []}, "formats: none"),
     "a form twice": ({"formats": ["skops", "skops"]}, "formats: skops, skops"),
-    "another bucket": ({"uri": f"s3://elsewhere/churn/{D}"}, f"expected {STORE}/{D} (spec.store.uri and the digest)"),
+    "another bucket": ({"uri": f"s3://elsewhere/churn/{D}"}, f"expected {STORE}/{D} (the store and the digest)"),
     "another scheme": ({"uri": f"s3://tidemill-artifacts/churn/{D}"}, "uri: "),
     "a file": ({"uri": f"file:///mnt/pvc/tidemill-artifacts/churn/{D}"}, "uri: "),
     "another claim": ({"uri": f"pvc://tidemill-artifacts-evil/churn/{D}"}, "uri: "),
@@ -122,6 +122,7 @@ WRONG: dict[str, Any] = {
     "onnx": True,
     "onnx_check": True,
     "batching": "no",
+    "lineage": {"data": {}, "code": "", "image": ""},
     "warnings": [5],
     "failure.category": "Evil",
     "failure.reason": 5,
@@ -166,14 +167,14 @@ def test_a_value_of_another_type_is_refused_by_its_field(field: str) -> None:
     place[last] = WRONG[field]
     status = _ended(json.dumps(reported))
     assert (status["failure"]["category"], status["failure"]["reason"]) == ("UserError", "ResultRefused")
-    assert status["failure"]["message"].startswith(f"the run's report was refused: {field}")
+    assert status["failure"]["message"].startswith(f"the pod's report was refused: {field}")
 
 
 @pytest.mark.parametrize("message", ["no JSON", "[]", "null", "{" * 400, "\N{GRINNING FACE}" * 900, '{"metrics": {}}'])
 def test_what_is_no_report_is_refused_and_not_lost(message: str) -> None:
     failure = _ended(message)["failure"]
     assert (failure["category"], failure["reason"]) == ("UserError", "ResultRefused")
-    assert failure["message"].startswith("the run's report was refused: ")
+    assert failure["message"].startswith("the pod's report was refused: ")
 
 
 def _ended(message: str) -> dict[str, Any]:
@@ -224,7 +225,7 @@ def test_what_the_spec_does_not_allow_fails_the_run(name: str) -> None:
     status = world.run(run)
     assert world.condition("TrainingRun", run, "Succeeded") == ("False", "Failed")
     assert (status["failure"]["category"], status["failure"]["reason"]) == ("UserError", "ResultRefused")
-    assert status["failure"]["message"].startswith("the run's report was refused: ")
+    assert status["failure"]["message"].startswith("the pod's report was refused: ")
     assert expected in status["failure"]["message"]
     assert "result" not in status
     assert world.names("ModelVersion") == []
@@ -254,7 +255,7 @@ def _report(**fields: Any) -> TrainingResult:
     ],
 )
 def test_what_a_trainer_says_is_believed(spec: dict[str, Any], report: dict[str, Any]) -> None:
-    assert report_validation.refusal(_spec(**spec), _report(**report)) is None
+    assert report_validation.refusal(report_validation.of_run(_spec(**spec)), _report(**report)) is None
 
 
 def test_a_failure_is_believed_as_far_as_it_is_one() -> None:

@@ -1,4 +1,4 @@
-"""A cluster in memory for the three reconcilers: real gather, real plans; the test plays user, kubelet and clock.
+"""A cluster in memory for the four reconcilers: real gather, real plans; the test plays user, kubelet and clock.
 
 It carries out plans as the engine does (write once, status skipped when equal) and counts every write. Every status
 is held against the invariants.
@@ -32,7 +32,7 @@ from tidemill.training import reconcilers
 Obj = dict[str, Any]
 _RUNNER = asyncio.Runner()  # one loop for all worlds: a loop a pass would be most of the time of these tests
 atexit.register(_RUNNER.close)
-OURS = ("TrainingPipeline", "TrainingRun", "ModelVersion")
+OURS = ("TrainingPipeline", "TrainingRun", "ModelImport", "ModelVersion")
 
 
 def copied(document: Obj) -> Obj:

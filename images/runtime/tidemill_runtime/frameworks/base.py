@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -95,6 +95,25 @@ class Converted:
     report: ParityReport
 
 
+@dataclass(frozen=True)
+class FileColumn:
+    """A column that a model in a file takes, as far as the file tells."""
+
+    name: str
+    datatype: Literal["FP64", "INT64", "BOOL", "BYTES"]
+    values: tuple[Any, ...] = ()  # that the model knows, where it takes known ones; (): any
+
+
+@dataclass(frozen=True)
+class FileModel:
+    """A model in a file that nothing else is known of."""
+
+    trained: Any  # for `describe`
+    columns: tuple[FileColumn, ...]
+    classes: Array | None = None  # of a classifier, where `describe` cannot tell them from `trained`
+    has_names: bool = True  # False: the names of the columns are made up
+
+
 Verify = Callable[[bytes], ParityReport]
 """Compares a graph with the native form, both behind the server's rules."""
 
@@ -144,6 +163,16 @@ class Framework:
             Exception: it is broken; of any type.
         """
         raise FrameworkError("Unservable", f"models of {self.name} are not loaded")
+
+    def from_file(self, form: Format, path: Path) -> FileModel:
+        """Return the model in a file that was made elsewhere, with the columns that it takes. Runs no code of it.
+
+        Raises:
+            FrameworkError: UntrustedType (it holds what is not loaded), Unservable (it does not say what it takes).
+            ExpansionError: it becomes too large.
+            Exception: it is broken; of any type.
+        """
+        raise FrameworkError("Unservable", f"a file of {self.name} does not say what its model takes")
 
     def convert(self, model: FittedModel, holdout: pd.DataFrame, verify: Verify | None = None) -> Converted:
         """Return the ONNX form of a model; a graph that repeats its answers is given to `verify`, which decides."""

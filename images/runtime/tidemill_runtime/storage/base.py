@@ -75,17 +75,31 @@ def read(folder: Folder, key: str) -> bytes:
     return b"".join(folder.chunks(key))
 
 
+def beginning(folder: Folder, key: str) -> bytes:
+    """Return the first piece of a file, about a mebibyte at most: of what should be short and may be anything."""
+    return next(folder.chunks(key), b"")
+
+
 def digest(folder: Folder, key: str, sink: Callable[[bytes], object] | None = None) -> str:
     """Return a file's `sha256:<hex>`, reading it once and handing each piece to `sink`."""
     return sha256_of_pieces(folder.chunks(key), sink)
 
 
-def download(folder: Folder, key: str, destination: Path) -> str:
-    """Copy a file to a local path and return the digest of what was copied."""
+def download(folder: Folder, key: str, destination: Path, watch: Callable[[bytes], object] | None = None) -> str:
+    """Copy a file to a local path and return the digest of what was copied.
+
+    `watch` is handed each piece before it is written; what it raises ends the copy.
+    """
     destination.parent.mkdir(parents=True, exist_ok=True)
+
+    def take(piece: bytes) -> None:
+        if watch is not None:
+            watch(piece)
+        file.write(piece)
+
     try:
         with destination.open("wb") as file:
-            return digest(folder, key, file.write)
+            return digest(folder, key, take)
     except OSError as error:
         raise translate(error, f"cannot write {destination}") from error
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -179,10 +180,17 @@ def _locked(path: Path, doing: str) -> Iterator[BinaryIO]:
             return
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file and flush it to the disk, so that a later rename cannot expose an empty one."""
+def write_durably(path: Path, content: bytes | Path) -> None:
+    """Write a file and flush it to the disk, so that a later rename cannot expose an empty one.
+
+    `content`: what it is to hold, or a local file to copy.
+    """
     with path.open("wb") as file:
-        file.write(content)
+        if isinstance(content, bytes):
+            file.write(content)
+        else:
+            with content.open("rb") as source:
+                shutil.copyfileobj(source, file, CHUNK)
         file.flush()
         os.fsync(file.fileno())
 

@@ -1,4 +1,4 @@
-"""Entry point of a training pod: `python -m tidemill_runtime.trainer [probe | records]`.
+"""Entry point of a training pod: `python -m tidemill_runtime.trainer [probe | import | records]`.
 
 Reads one JSON document from the environment, always leaves one as the termination message, and ends
 with 0 (succeeded), 42 (failed for good) or 1 (another try may help).
@@ -18,12 +18,13 @@ def main(arguments: list[str]) -> int:
         # The order of sets of strings goes into models and converted graphs; it can only be fixed before Python starts.
         environment = {**os.environ, _HASH_SEED: "0"}
         os.execve(sys.executable, [sys.executable, "-m", "tidemill_runtime.trainer", *arguments], environment)  # noqa: S606
-    if arguments not in ([], ["probe"], ["records"]):
-        sys.stderr.write(f"unknown arguments {' '.join(arguments)!r}: expected none, probe or records\n")
+    if arguments not in ([], ["probe"], ["import"], ["records"]):
+        sys.stderr.write(f"unknown arguments {' '.join(arguments)!r}: expected none, probe, import or records\n")
         return EXIT_NOT_RETRIABLE
     from tidemill_runtime.trainer import entry
 
-    return {"probe": entry.probe, "records": entry.records}[arguments[0]]() if arguments else entry.train()
+    programs = {"probe": entry.probe, "import": entry.import_model, "records": entry.records}
+    return programs[arguments[0]]() if arguments else entry.train()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The process around a run: configuration from the environment, log lines, termination message, exit code."""
+"""The process around a run, probe or import: configuration, log lines, termination message, exit code."""
 
 import logging
 import sys
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from tidemill_contracts import importing
+from tidemill_contracts.importing import ImportConfig
 from tidemill_contracts.records import RECORDS_ENV, RecordsConfig, RecordsResult
 from tidemill_contracts.training import (
     CONFIG_ENV,
@@ -76,6 +78,32 @@ def _probe() -> int:
     from tidemill_runtime.trainer import probe as probing
 
     message.write(probing.probe(config))
+    return 0
+
+
+def import_model() -> int:
+    """Copy one model into the store and return the exit code."""
+    with redaction.streams(), json_logs.beside_other_code():
+        return _import_model()
+
+
+def _import_model() -> int:
+    shutdown.install()
+    try:
+        config = ImportConfig.from_json(configuration.read(importing.CONFIG_ENV) or "{}")
+    except ValueError as error:
+        failure = Failure(category="Infrastructure", reason="InvalidConfig", message=f"{importing.CONFIG_ENV}: {error}")
+        return _fail(failure, EXIT_NOT_RETRIABLE)
+    from tidemill_runtime.trainer.importing import job
+
+    log.info("import %s of %s into %s", config.name, config.uri, config.store)
+    try:
+        result = job.run(config)
+    except Exception as error:
+        failure, code = errors.classify(error)
+        return _fail(failure, code, traced=error if failure.reason == "InternalError" else None)
+    message.write(result)
+    log.info("succeeded: %s", result.digest)
     return 0
 
 

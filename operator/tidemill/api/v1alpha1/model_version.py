@@ -65,12 +65,13 @@ class ModelSignature(Model):
 class VersionLineage(Model):
     """What the version was trained from."""
 
-    run: ObjectName
-    """Name of the TrainingRun that created the version."""
-    trigger: str
-    """Why that run started, for example ScheduleDue."""
-    key: Digest
-    """Digest of all inputs that decide the outcome of the run: spec, code, image and data."""
+    run: ObjectName | None = None
+    """Name of the TrainingRun that created the version. Not set if the version was imported."""
+    trigger: str | None = None
+    """Why that run started, for example ScheduleDue. Not set if the version was imported."""
+    key: Digest | None = None
+    """Digest of all inputs that decide the outcome of the run: spec, code, image and data. Not set if the version was
+    imported."""
     data: dict[str, str]
     """Revision of each input of the run, by the name of the input. A revision changes when the content of the input
     changes."""
@@ -88,17 +89,37 @@ class VersionLineage(Model):
     """Name of the champion that the version was compared with. Not set if there was none."""
 
 
+class VersionSource(Model):
+    """Where an imported version came from."""
+
+    import_: Annotated[ObjectName, Field(alias="import")]
+    """Name of the ModelImport that registered the version."""
+    generation: Annotated[int, Field(ge=1)]
+    """The metadata.generation of the ModelImport at that time."""
+    uri: Annotated[str, Field(max_length=URI_LIMIT)]
+    """Where the model was copied from: spec.source.uri of the ModelImport."""
+    digest: Digest
+    """Digest of what was copied: spec.source.digest of the ModelImport."""
+
+
 class ModelVersionSpec(Model):
     """Content and origin of the version. Cannot be changed."""
 
     model_config = {
         "json_schema_extra": rules(
-            UNCHANGED, rule("!self.uri.matches('/[.][.](/|$)')", "spec.uri: '..' is not allowed in a path")
+            UNCHANGED,
+            rule("!self.uri.matches('/[.][.](/|$)')", "spec.uri: '..' is not allowed in a path"),
+            rule(
+                "has(self.source) || (has(self.lineage) && has(self.lineage.run) && has(self.lineage.trigger) && "
+                "has(self.lineage.key))",
+                "spec.lineage must be set, with run, trigger and key, unless spec.source is",
+            ),
         )
     }
 
     pipeline: ObjectName
-    """Name of the TrainingPipeline that created the version."""
+    """Name of the TrainingPipeline that created the version, or whose version it became by an import. Of a version
+    that was imported with as.name: that name."""
     number: Annotated[int, Field(ge=1)]
     """Number of the version within its pipeline. Numbers are not used again."""
     digest: Digest
@@ -134,11 +155,14 @@ class ModelVersionSpec(Model):
     signature. Not set for a version of an older trainer."""
     metrics: dict[str, float] = {}
     """Metrics of the version on the holdout rows of its run."""
-    lineage: VersionLineage
-    """What the version was trained from."""
+    lineage: VersionLineage | None = None
+    """What the version was trained from. Of an imported version: what its manifest says; not set if it says nothing, as
+    that of a single file."""
+    source: VersionSource | None = None
+    """Where the version was imported from. Not set if it was trained here."""
     approval: Literal["Automatic", "Manual"] = "Automatic"
     """How the version is approved once the operator has registered it. Automatic: by passing the gates of its run, or
-    at once where there are none. Manual: by the annotation tidemill.io/approve."""
+    at once where there are none, as for an import. Manual: by the annotation tidemill.io/approve."""
 
 
 class VersionOrigin(Model):
@@ -162,8 +186,8 @@ class Registered(Model):
     origin: VersionOrigin | None = None
     """The object whose result the version is. Not set for a version of an operator that did not record it."""
     gates: Literal["Passed", "NotJudged", "Unknown"] = "Unknown"
-    """What the gates say of the version. Passed: it passed the gates of its run. NotJudged: there were no gates.
-    Unknown: an earlier release registered the version, and its run is gone."""
+    """What the gates say of the version. Passed: it passed the gates of its run. NotJudged: there were none, as for an
+    import. Unknown: an earlier release registered the version, and its run is gone."""
     restored: Time | None = None
     """Time when the version was found again by its record in the artifact store. Not set if it was not restored."""
 
@@ -174,8 +198,8 @@ class Decision(Model):
     approved: bool
     """Whether the version was approved (true) or rejected (false)."""
     by: str
-    """What decided: "gates" for gates that it passed, "approval: Automatic" where there were no gates, or the name
-    of an annotation. Who set the annotation is in the audit log of the API server only."""
+    """What decided: "gates" for gates that it passed, "approval: Automatic" where there were no gates, as for an
+    import, or the name of an annotation. Who set the annotation is in the audit log of the API server only."""
     time: Time
     """Time of the decision."""
     digest: Digest

@@ -116,7 +116,7 @@ class History(Model):
     uses."""
 
 
-class Artifacts(Model):
+class Store(Model):
     """Where versions are stored."""
 
     model_config = {
@@ -141,6 +141,11 @@ class Artifacts(Model):
     secret_ref: SecretRef | None = None
     """Secret in the same namespace with the credentials of the object store. Must not be set with pvc://. If not set,
     no Secret is used."""
+
+
+class Artifacts(Store):
+    """Where versions are stored."""
+
     restore: Literal["Auto", "Never"] = "Auto"
     """Whether a new pipeline looks for the records of earlier versions of its name in the store. Auto: it registers
     them again, with their numbers, decisions and rollbacks, before the first run starts; this needs

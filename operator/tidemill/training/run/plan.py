@@ -15,16 +15,15 @@ from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.core import conditions
 from tidemill.core.plan import Event, ObjectRef, Plan
 from tidemill.core.podfailure import LOOK_SECONDS
-from tidemill.training import job_status, registered
+from tidemill.training import artifact_claim, job_failure, job_status, registered, report_validation
+from tidemill.training.numbering import Registration
 from tidemill.training.run import observe, requeue
 from tidemill.training.run import status as statuses
-from tidemill.training.run.builders import claim, job, model_version
-from tidemill.training.run.policy import failure as failures
-from tidemill.training.run.policy import gates, report_validation
+from tidemill.training.run.builders import job, model_version
+from tidemill.training.run.policy import gates
 from tidemill.training.run.policy.progress import Progress, progress
 from tidemill.training.run.policy.registration import registration
 from tidemill.training.run.snapshot import RunSnapshot
-from tidemill.training.run.state import Registration
 from tidemill_contracts.training import TrainingResult
 
 QUIET = timedelta(seconds=20)
@@ -64,9 +63,9 @@ def _create(snapshot: RunSnapshot) -> Plan:
 
 def _claim(snapshot: RunSnapshot) -> tuple[dict[str, Any], ...]:
     """The namespace's default claim, where it is needed and was not seen: a refused one is tried again."""
-    if snapshot.claim_exists or not claim.is_default(snapshot.run.spec.store.uri, snapshot.config):
+    if snapshot.claim_exists or not artifact_claim.is_default(snapshot.run.spec.store.uri, snapshot.config):
         return ()
-    return (claim.build(snapshot.namespace, snapshot.config),)
+    return (artifact_claim.build(snapshot.namespace, snapshot.config),)
 
 
 def _wait(snapshot: RunSnapshot, found: Progress) -> Plan:
@@ -92,9 +91,9 @@ def _failed(snapshot: RunSnapshot, found: Progress, why: RunFailure) -> Plan:
 
 def _judge(snapshot: RunSnapshot, found: Progress, result: TrainingResult) -> Plan:
     spec = snapshot.run.spec
-    why = report_validation.refusal(spec, result)
+    why = report_validation.refusal(report_validation.of_run(spec), result)
     if why is not None:
-        return _failed(snapshot, found, failures.refused(why))
+        return _failed(snapshot, found, job_failure.refused(why))
     assert result.digest  # noqa: S101 - a success without one is not believed
     image = _image(snapshot)
     kept = statuses.run_result(snapshot, result, image)

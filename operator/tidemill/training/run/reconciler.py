@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from tidemill.api.v1alpha1.training_run import TrainingRun
-from tidemill.core import children, conditions, labels, podfailure
+from tidemill.core import children, conditions, labels
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
-from tidemill.core.podfailure import PodFailure
 from tidemill.engine.contract import Deps
-from tidemill.errors import ApiError
-from tidemill.kube.transform import transform
-from tidemill.training import constants, job_status, records, registered
+from tidemill.training import artifact_claim, job_pods, job_status, records, registered
 from tidemill.training.run import observe
 from tidemill.training.run import plan as plans
-from tidemill.training.run.builders import claim
 from tidemill.training.run.snapshot import JobSeen, RunSnapshot
 from tidemill.training.run_expectations import RunExpectations
-from tidemill_contracts.training import CONTAINER
-
-logger = logging.getLogger(__name__)
 
 Obj = dict[str, Any]
 
-LOG_LINES = 40
 CLAIM_FRESH_SECONDS = 5.0
 """Long enough for a burst of runs in one namespace, too short to outlive a namespace that is deleted and made anew."""
 _REMEMBERED = 20_000
@@ -74,7 +65,7 @@ class RunReconciler:
             and await self._job_existed(obj, run, (pipeline.get("status") or {}).get("activeRun"))
         ):
             job, unlabelled = await self._live_job(obj)
-        own = await self._pods(job)
+        own = await job_pods.pods(self._deps, job)
         self._note_start(uid, own)
         silent = job_status.silent(job, own) if job is not None else None
         deployments = cache.derived("ModelDeployment", key.namespace, records.deployment_record)
@@ -88,8 +79,8 @@ class RunReconciler:
             job_unlabelled=unlabelled,
             pods=tuple(own),
             is_silent=silent is not None,
-            event=await self._event(silent),
-            log=await self._log(job, own),
+            event=await job_pods.event(self._deps, silent),
+            log=await job_pods.log(self._deps, job, own),
             claim_exists=not _asks_for_claim(job, own) or await self._claim_exists(run, key.namespace),
             versions=records.version_records(cache, key.namespace, run.spec.pipeline),
             unregistered=tuple(
@@ -164,40 +155,9 @@ class RunReconciler:
             return None, True
         return live, False
 
-    async def _pods(self, job: Obj | None) -> list[Obj]:
-        """Pods of the Job. One that ended is read live when the cache shows no end: its result decides."""
-        if job is None:
-            return []
-        uid = job["metadata"]["uid"]
-        own = self._deps.cache.list("Pod", owner_uid=uid)
-        if job_status.job_outcome(job) is None or any(job_status.terminated(p) for p in own):
-            return own
-        meta = job["metadata"]
-        selector = f"{constants.JOB_NAME}={meta['name']}"  # a label that anybody may give to anything
-        live = await self._deps.client.list("v1", "Pod", meta["namespace"], selector, transform)
-        return [p for p in live if children.is_controlled_by(p, uid)]
-
-    async def _event(self, silent: Obj | None) -> PodFailure | None:
-        """What events say of a Job without pods, or a pod that does not start; not asked in the first seconds."""
-        if silent is None or not podfailure.is_older(silent, self._now()):
-            return None
-        return await self._deps.object_events.cause(silent)
-
-    async def _log(self, job: Obj | None, own: list[Obj]) -> str | None:
-        pod = job_status.newest(own)
-        if job is None or pod is None or job_status.job_outcome(job) != "Failed":
-            return None
-        meta = pod["metadata"]
-        try:
-            text = await self._deps.client.pod_logs(meta["namespace"], meta["name"], CONTAINER, LOG_LINES)
-        except ApiError as error:  # the node is gone, or its kubelet does not answer: the verdict must not wait for it
-            logger.info("no log of pod %s: %s", meta["name"], error)
-            return None
-        return text or None
-
     async def _claim_exists(self, run: TrainingRun, namespace: str) -> bool:
         """Whether the default claim exists, asked at most once in five seconds and namespace."""
-        if not claim.is_default(run.spec.store.uri, self._deps.config):
+        if not artifact_claim.is_default(run.spec.store.uri, self._deps.config):
             return True
         now = self._deps.clock.monotonic()
         if now - self._claims.get(namespace, -CLAIM_FRESH_SECONDS) < CLAIM_FRESH_SECONDS:

@@ -12,12 +12,10 @@ from typing import Any
 from tidemill.api.v1alpha1.training_run import GateVerdict, RunFailure, RunResult, TrainingRunStatus
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition, Status
-from tidemill.training import constants, job_status
-from tidemill.training.run.policy import failure as failures
-from tidemill.training.run.policy import report_validation
+from tidemill.training import constants, job_failure, job_status, report_validation
+from tidemill.training.numbering import Registration
 from tidemill.training.run.policy.progress import Progress
 from tidemill.training.run.snapshot import RunSnapshot
-from tidemill.training.run.state import Registration
 from tidemill_contracts.training import TrainingResult
 
 _REASONS = {
@@ -38,9 +36,9 @@ def failed(snapshot: RunSnapshot, found: Progress, why: RunFailure) -> dict[str,
     """The status of a run that failed."""
     what = why.category if why.reason == why.category else f"{why.category}, {why.reason}"
     message = f"{what}: {why.message}"
-    reported = failures.result_of(job_status.newest(snapshot.pods))
-    partial = None
-    if reported is not None and report_validation.refusal(snapshot.run.spec, reported) is None:
+    reported = job_failure.result_of(job_status.newest(snapshot.pods))
+    expected, partial = report_validation.of_run(snapshot.run.spec), None
+    if reported is not None and report_validation.refusal(expected, reported) is None:
         partial = RunResult(
             data=reported.data, rows=reported.rows, seconds=reported.seconds, warnings=list(reported.warnings)
         )

@@ -24,7 +24,7 @@ def plan(snapshot: VersionSnapshot) -> Plan:
     """Everything that should happen to the version now."""
     known = registration(snapshot)
     if known.waits:
-        return Plan()  # the run's status wakes it
+        return Plan()  # the status of its run or import wakes it
     serving = [d for d in snapshot.deployments if snapshot.name in d.served]
     names = [d.name for d in serving]
     if known.registered is None:
@@ -36,7 +36,7 @@ def plan(snapshot: VersionSnapshot) -> Plan:
 
 
 def _owners(snapshot: VersionSnapshot, serving: list[DeploymentRecord]) -> tuple[Patch, ...]:
-    """The pipeline of that name as controller, and whoever serves the version; nothing for a version of a person."""
+    """The pipeline of that name, else the import, and whoever serves the version; nothing for one of a person."""
     meta = snapshot.object["metadata"]
     if (meta.get("labels") or {}).get(labels.MANAGED_BY) != labels.MANAGED_BY_VALUE:
         return ()
@@ -44,20 +44,22 @@ def _owners(snapshot: VersionSnapshot, serving: list[DeploymentRecord]) -> tuple
     wanted = [_owner("ModelDeployment", d.name, d.uid) for d in sorted(serving, key=lambda d: d.name)]
     if snapshot.pipeline_uid is not None:
         wanted.insert(0, _owner("TrainingPipeline", snapshot.version.spec.pipeline, snapshot.pipeline_uid))
+    elif snapshot.import_uid is not None and snapshot.version.spec.source is not None:
+        wanted.insert(0, _owner("ModelImport", snapshot.version.spec.source.import_, snapshot.import_uid))
     if not wanted or [o["uid"] for o in wanted] == [o["uid"] for o in has]:
         return ()  # without any owner left it would never be collected: it goes with the last one that it had
     return (Patch(ObjectRef.of(snapshot.object), {"metadata": {"ownerReferences": wanted}}),)
 
 
 def _owner(kind: str, name: str, uid: str) -> dict[str, Any]:
-    is_pipeline = kind == "TrainingPipeline"
+    is_controller = kind != "ModelDeployment"
     return {
         "apiVersion": API_VERSION,
         "kind": kind,
         "name": name,
         "uid": uid,
-        "controller": is_pipeline,
-        "blockOwnerDeletion": is_pipeline,
+        "controller": is_controller,
+        "blockOwnerDeletion": is_controller,
     }
 
 

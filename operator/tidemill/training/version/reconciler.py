@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tidemill.api.v1alpha1.model_version import ModelVersion
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
 from tidemill.engine.contract import Deps
-from tidemill.training import records, registered
+from tidemill.training import records
 from tidemill.training.version import plan as plans
 from tidemill.training.version.snapshot import VersionSnapshot
 
@@ -34,10 +36,19 @@ class VersionReconciler:
             version=version,
             now=self._deps.clock.now().replace(microsecond=0),
             pipeline_uid=pipeline["metadata"]["uid"] if pipeline else None,
-            run=cache.get("TrainingRun", key.namespace, run) if (run := registered.run_of(obj)) else None,
+            origin=records.origin(cache, obj),
             record_keys=self._deps.config.record_keys,
+            import_uid=self._import_uid(obj, version),
             deployments=tuple(records.deployment_record(d) for d in living),
         )
+
+    def _import_uid(self, obj: dict[str, Any], version: ModelVersion) -> str | None:
+        if version.spec.source is None:
+            return None
+        found = self._deps.cache.get("ModelImport", obj["metadata"]["namespace"], version.spec.source.import_)
+        uid = found["metadata"]["uid"] if found else None
+        owners = obj["metadata"].get("ownerReferences") or ()
+        return next((o["uid"] for o in owners if o["uid"] == uid), None)
 
     def plan(self, snapshot: VersionSnapshot) -> Plan:
         """The decision."""

@@ -17,9 +17,11 @@ class VersionSnapshot(ObjectSnapshot):
     version: ModelVersion
     pipeline_uid: str | None = None
     """Uid of the TrainingPipeline of that name that exists now."""
-    run: dict[str, Any] | None = None
-    """The TrainingRun that the version names, as it is now."""
+    origin: dict[str, Any] | None = None
+    """The TrainingRun or ModelImport that the version names, as it is now."""
     record_keys: tuple[str, ...] = field(default=(), repr=False)
     """Keys by which the operator knows records that it has signed."""
+    import_uid: str | None = None
+    """Uid of the ModelImport that registered the version, where that exists and is among its owners."""
     deployments: tuple[DeploymentRecord, ...] = ()
     """ModelDeployments of the namespace."""

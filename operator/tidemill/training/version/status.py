@@ -88,6 +88,10 @@ def approved_condition(snapshot: VersionSnapshot, known: Registration, found: Ap
         reason = constants.DIGEST_MISMATCH if found.mismatch else constants.AWAITING_APPROVAL
         text = f"waits for approval: annotate with {constants.APPROVE}={digest} or {constants.REJECT}={digest}"
         return Condition(constants.APPROVED, "Unknown", reason, text + hint)
+    source = snapshot.version.spec.source
+    if decision.by == UNJUDGED and source is not None:
+        text = f"approved: imported from {source.uri} by ModelImport {source.import_}; no gates were applied here"
+        return Condition(constants.APPROVED, "True", constants.IMPORTED, text + hint)
     if decision.by == UNJUDGED:
         text = "approved without gates: the pipeline has none, and spec.approval is Automatic"
         return Condition(constants.APPROVED, "True", constants.NOT_JUDGED, text + hint)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidemill_contracts.artifact import ModelManifest
 from tidemill_contracts.formats import Format
-from tidemill_runtime.frameworks.base import Description, Framework, ServedModel
+from tidemill_runtime.frameworks.base import Description, FileModel, Framework, ServedModel
 from tidemill_runtime.model.frame import Schema
 
 if TYPE_CHECKING:
@@ -30,6 +30,12 @@ class Onnx(Framework):
     def load(self, form: Format, content: bytes, modules: Collection[str] = ()) -> bytes:
         """Return the graph as it is."""
         return content
+
+    def from_file(self, form: Format, path: Path) -> FileModel:
+        """Return the graph in a file, with the columns and classes that it names."""
+        from tidemill_runtime.frameworks.onnx import from_file
+
+        return from_file.read(path)
 
     def open(self, form: Format, path: Path, schema: Schema, manifest: ModelManifest, threads: int) -> ServedModel:
         """Return the graph in a file, computed by ONNX Runtime."""

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MATRIX_INPUT = "X"
+_DTYPES: dict[str, Any] = {
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+}
+"""Of inputs that are no 32-bit floats, which is what the converter of this product makes."""
 
 
 def session(content: bytes) -> Any:
@@ -39,15 +46,13 @@ def feed(names: tuple[str, ...], rows: pd.DataFrame, inputs: list[Any]) -> dict[
     `inputs` are the session's: by name where all are columns, as servers pair them, else in the order of the columns.
     """
     if _is_matrix(names, inputs):
-        return {inputs[0].name: rows[list(names)].to_numpy(dtype=_dtype(inputs[0]))}
+        return {inputs[0].name: _as_taken(rows[list(names)], inputs[0])}
     fed: dict[str, Array] = {}
     own = [given.name for given in inputs]
     for given, name in zip(inputs, own if set(own) <= set(names) else names, strict=True):
         values = rows[name]
-        if datatype(values.dtype) == "BYTES":
-            fed[given.name] = values.astype(object).where(values.notna(), "").to_numpy(dtype=object).reshape(-1, 1)
-        else:
-            fed[given.name] = values.to_numpy(dtype=_dtype(given)).reshape(-1, 1)
+        taken = _texts(values) if datatype(values.dtype) == "BYTES" else _as_taken(values, given)
+        fed[given.name] = taken if len(given.shape) == 1 else taken.reshape(-1, 1)
     return fed
 
 
@@ -58,8 +63,16 @@ def _is_matrix(names: tuple[str, ...], inputs: list[Any]) -> bool:
     return inputs[0].name not in names or list(inputs[0].shape[1:]) != [1]
 
 
-def _dtype(given: Any) -> Any:
-    return np.float64 if given.type == "tensor(double)" else np.float32
+def _as_taken(values: pd.DataFrame | pd.Series[Any], given: Any) -> Array:
+    if given.type == "tensor(string)":
+        return _texts(values)
+    taken: Array = values.to_numpy(dtype=_DTYPES.get(given.type, np.float32))
+    return taken
+
+
+def _texts(values: pd.DataFrame | pd.Series[Any]) -> Array:
+    texts: Array = values.to_numpy(dtype=object, na_value="")
+    return texts
 
 
 def compared(model: FittedModel, rows: pd.DataFrame, content: bytes) -> ParityReport:

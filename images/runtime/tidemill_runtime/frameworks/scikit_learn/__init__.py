@@ -11,6 +11,7 @@ from tidemill_runtime.frameworks.base import (
     NO_CODE,
     Converted,
     Description,
+    FileModel,
     FittedModel,
     Framework,
     ServedModel,
@@ -60,6 +61,12 @@ class ScikitLearn(Framework):
         from tidemill_runtime.frameworks.scikit_learn import storing
 
         return storing.load(form, content, modules)
+
+    def from_file(self, form: Format, path: Path) -> FileModel:
+        """Return the estimator in a skops archive, with the columns that it and its encoders know."""
+        from tidemill_runtime.frameworks.scikit_learn import from_file
+
+        return from_file.read(form, path)
 
     def convert(self, model: FittedModel, holdout: pd.DataFrame, verify: Verify | None = None) -> Converted:
         """Return the ONNX form that skl2onnx makes, with converters of our own."""

@@ -50,7 +50,7 @@ def _walk(model: Any, sources: _Sources, names: Sequence[str], depth: int) -> It
     if hasattr(model, "transformers_"):
         for _, inner, columns in model.transformers_:
             chosen = [sources[i] for i in places(columns, names, len(sources))]
-            yield from _walk(inner, chosen, _names_of(columns, names), depth - 1)
+            yield from _walk(inner, chosen, names_of(columns, names), depth - 1)
         return
     if hasattr(model, "steps"):
         for _, step in model.steps:
@@ -62,7 +62,7 @@ def _walk(model: Any, sources: _Sources, names: Sequence[str], depth: int) -> It
         if column < len(sources) and (source := sources[column]) is not None and len(values):
             yield source, values
     if not own:
-        for inner in _inside(model, len(sources)):
+        for inner in inside(model, len(sources)):
             yield from _walk(inner, sources, names, depth - 1)
 
 
@@ -75,7 +75,7 @@ def _after(step: Any, sources: _Sources, names: Sequence[str]) -> _Sources:
         for name, inner, columns in step.transformers_:
             place = step.output_indices_.get(name, slice(0, 0))
             chosen = [sources[i] for i in places(columns, names, len(sources))]
-            made = chosen if inner == "passthrough" else _after(inner, chosen, _names_of(columns, names))
+            made = chosen if inner == "passthrough" else _after(inner, chosen, names_of(columns, names))
             if len(made) == place.stop - place.start:
                 found[place] = made
         return found
@@ -107,7 +107,8 @@ def _undone(step: Any, column: int, back: Callable[[Array], Array]) -> Callable[
     return undo
 
 
-def _names_of(columns: Any, names: Sequence[str]) -> list[str]:
+def names_of(columns: Any, names: Sequence[str]) -> list[str]:
+    """Return the names of the columns that a column transformer selects."""
     return [names[i] for i in places(columns, names, len(names))]
 
 
@@ -167,7 +168,7 @@ def _by_column(features: Array, values: Array) -> Iterator[tuple[int, Array]]:
         yield int(column), np.unique(values[features == column])
 
 
-def _inside(model: Any, width: int) -> Iterator[Any]:
+def inside(model: Any, width: int) -> Iterator[Any]:
     """Yield the fitted estimators in an ensemble that take all of its columns."""
     waiting: list[Any] = list(vars(model).values()) if hasattr(model, "__dict__") else []
     while waiting:

@@ -14,11 +14,12 @@ from pathlib import Path
 from tidemill_contracts.artifact import MANIFEST_FILE, MARKER_FILE, ModelManifest
 from tidemill_contracts.digests import digest_hex
 from tidemill_runtime import artifacts
-from tidemill_runtime.artifacts import ArtifactError
+from tidemill_runtime.artifacts import ArtifactError, Version
 from tidemill_runtime.storage import base, folders, local
 from tidemill_runtime.storage.base import Folder, StorageError
 from tidemill_runtime.storage.local import LocalFolder
 
+Content = bytes | Path  # of a file: itself, or the local file that holds it
 PRUNE_AFTER_SECONDS = 3600  # a version this young may still be on its way into a record
 _TEMPORARY = ".writing-"
 
@@ -29,19 +30,40 @@ def publish(store: str, secret: str | None, manifest: ModelManifest, files: Mapp
     Raises:
         StorageError: StorageFull, AccessDenied, LinkRefused, StorageUnavailable. Nothing visible is left behind.
     """
-    digest = manifest.digest()
+    return _publish(store, secret, manifest.digest(), {**files, MANIFEST_FILE: manifest.canonical_bytes()})
+
+
+def copy(store: str, secret: str | None, version: Version) -> str:
+    """Write a verified copy of a version, byte for byte, below a folder and return the URI of its own folder.
+
+    Raises:
+        StorageError: as `publish`.
+    """
+    names = (*sorted(version.manifest.files), MANIFEST_FILE)
+    return _publish(store, secret, version.digest, {name: version.folder / name for name in names})
+
+
+def _publish(store: str, secret: str | None, digest: str, files: Mapping[str, Content]) -> str:
     parent = folders.open_folder(store, secret)
     name = digest_hex(digest)
-    content = {**files, MANIFEST_FILE: manifest.canonical_bytes(), MARKER_FILE: f"{digest}\n".encode()}
+    content = {**files, MARKER_FILE: f"{digest}\n".encode()}
     if isinstance(parent, LocalFolder):
         _publish_folder(parent, name, digest, content)
     else:
         for key, value in content.items():  # the marker is the last key
-            parent.write(f"{name}/{key}", value)
+            _put(parent, f"{name}/{key}", value)
     return str(parent.uri.child(name))
 
 
-def _publish_folder(parent: LocalFolder, name: str, digest: str, content: Mapping[str, bytes]) -> None:
+def _put(parent: Folder, key: str, content: Content) -> None:
+    if isinstance(content, bytes):
+        parent.write(key, content)
+        return
+    with content.open("rb") as source, parent.create(key) as target:
+        shutil.copyfileobj(source, target, base.CHUNK)
+
+
+def _publish_folder(parent: LocalFolder, name: str, digest: str, content: Mapping[str, Content]) -> None:
     try:
         with parent.parent_of(name) as folder:
             _write_whole(parent, folder / name, digest, content)
@@ -49,7 +71,7 @@ def _publish_folder(parent: LocalFolder, name: str, digest: str, content: Mappin
         raise base.translate(error, f"cannot write {parent.uri.child(name)}") from error
 
 
-def _write_whole(parent: LocalFolder, target: Path, digest: str, content: Mapping[str, bytes]) -> None:
+def _write_whole(parent: LocalFolder, target: Path, digest: str, content: Mapping[str, Content]) -> None:
     name = target.name
     temporary = target.with_name(f"{_TEMPORARY}{name[:12]}-{os.urandom(6).hex()}")
     replaced = temporary.with_name(temporary.name + "-replaced")

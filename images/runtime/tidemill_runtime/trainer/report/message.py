@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from tidemill_contracts import signatures
+from tidemill_contracts.artifact import Lineage
 from tidemill_contracts.records import RecordsResult
 from tidemill_contracts.training import (
     TERMINATION_MESSAGE_LIMIT,
@@ -41,6 +42,7 @@ def fit_result(result: TrainingResult, limit: int = TERMINATION_MESSAGE_LIMIT) -
     steps = (
         lambda r: r,
         lambda r: _shortened(r, message=2400, warning=200, warnings=5),
+        lambda r: r.model_copy(update={"lineage": _brief(r.lineage)}),
         lambda r: r.model_copy(update={"signature": r.signature and signatures.brief(r.signature)}),
         lambda r: r.model_copy(update={"signature": None}),
         lambda r: r.model_copy(update={"frameworks": {}}),
@@ -48,7 +50,7 @@ def fit_result(result: TrainingResult, limit: int = TERMINATION_MESSAGE_LIMIT) -
         lambda r: r.model_copy(update={"seconds": {}}),
         lambda r: _shortened(r, message=800, warning=80, warnings=1),
         lambda r: r.model_copy(update={"metrics": _first(r.metrics), "champion_metrics": _first(r.champion_metrics)}),
-        lambda r: r.model_copy(update={"data": {}}),
+        lambda r: r.model_copy(update={"data": {}, "lineage": None}),
         lambda r: _shortened(r, message=300, warning=0, warnings=0),
     )
     for step in steps:
@@ -97,6 +99,11 @@ def _shortened(result: TrainingResult, *, message: int, warning: int, warnings: 
     onnx = cut(result.onnx, max(warning, 80)) if result.onnx else result.onnx
     kept = tuple(cut(text, warning) for text in result.warnings[:warnings])
     return result.model_copy(update={"failure": failure, "champion_note": note, "onnx": onnx, "warnings": kept})
+
+
+def _brief(lineage: Lineage | None) -> Lineage | None:
+    """Return a lineage without what may be long: it is in the manifest."""
+    return lineage and lineage.model_copy(update={"parameters": {}, "data_digests": {}, "frameworks": {}})
 
 
 def _first(metrics: dict[str, float | None] | None) -> dict[str, float | None] | None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.base import API_VERSION
-from tidemill.api.v1alpha1.model_version import ModelColumn, ModelSignature, ModelVersionSpec, VersionLineage
+from tidemill.api.v1alpha1.model_version import ModelVersionSpec, VersionLineage
 from tidemill.core import children, labels
-from tidemill.training import constants
+from tidemill.training import constants, version_facts
+from tidemill.training.numbering import Registration
 from tidemill.training.run.snapshot import RunSnapshot
-from tidemill.training.run.state import Registration
-from tidemill_contracts import signatures
-from tidemill_contracts.artifact import Signature
 from tidemill_contracts.training import TrainingResult
 
 
@@ -39,22 +37,11 @@ def build(snapshot: RunSnapshot, found: Registration, result: TrainingResult, im
 
 def _spec(snapshot: RunSnapshot, found: Registration, result: TrainingResult, image: str) -> ModelVersionSpec:
     run = snapshot.run.spec
-    assert result.digest and result.model_digest and result.uri  # noqa: S101 - checked by the plan before
     return ModelVersionSpec(
         pipeline=run.pipeline,
         number=found.number,
-        digest=result.digest,
-        model_digest=result.model_digest,
-        uri=result.uri,
         secret_ref=run.store.secret_ref,
-        formats=list(result.formats),
-        task=result.task,
-        onnx=result.onnx,
-        onnx_check=result.onnx_check,
-        batching=result.batching,
-        signature=_signature(result.signature),
-        signature_digest=signatures.digest(result.signature) if result.signature else result.signature_digest,
-        metrics={name: value for name, value in result.metrics.items() if value is not None},
+        **version_facts.facts(result),
         lineage=VersionLineage(
             run=snapshot.name,
             trigger=run.trigger.type,
@@ -69,13 +56,3 @@ def _spec(snapshot: RunSnapshot, found: Registration, result: TrainingResult, im
         ),
         approval=run.approval,
     )
-
-
-def _signature(found: Signature | None) -> ModelSignature | None:
-    if found is None:
-        return None
-    columns = [
-        [ModelColumn(name=c.name, datatype=c.datatype, shape=list(c.shape), used=c.used) for c in side]
-        for side in (found.inputs, found.outputs)
-    ]
-    return ModelSignature(inputs=columns[0], outputs=columns[1])

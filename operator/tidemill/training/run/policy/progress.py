@@ -14,10 +14,9 @@ from typing import Any, Literal
 from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.core import conditions, labels
 from tidemill.core.parsing import INVALID_SPEC
-from tidemill.training import constants, job_status
+from tidemill.training import constants, job_failure, job_status, report_validation
 from tidemill.training.job_status import StartFailure
 from tidemill.training.run.policy import failure as failures
-from tidemill.training.run.policy import report_validation
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill_contracts.training import TrainingResult
 
@@ -45,7 +44,7 @@ def progress(snapshot: RunSnapshot) -> Progress:
     """Where the run stands now."""
     refused = _record_refused(snapshot)
     if refused is not None:
-        return Progress("Failed", failure=failures.refused(refused), running_since=_running_since(snapshot))
+        return Progress("Failed", failure=job_failure.refused(refused), running_since=_running_since(snapshot))
     job = snapshot.job
     if job is None:
         return _without_job(snapshot)
@@ -79,31 +78,31 @@ def _without_job(snapshot: RunSnapshot) -> Progress:
     refused = conditions.get(conditions.of(snapshot.object), conditions.STALLED)
     # A run that could not be read and now can (by a newer operator) was refused by nobody: its Job is still to be made.
     if refused is not None and refused.get("reason") != INVALID_SPEC:
-        return Progress("Failed", failure=failures.found(f"Job{refused['reason']}", refused["message"]))
+        return Progress("Failed", failure=job_failure.found(f"Job{refused['reason']}", refused["message"]))
     if snapshot.job_unlabelled:
         text = f"Job {snapshot.name} has lost the label {labels.MANAGED_SELECTOR}, so the operator cannot watch it"
-        lost = failures.found("JobNotOwned", text)
+        lost = job_failure.found("JobNotOwned", text)
         return Progress("Failed", failure=lost, running_since=_running_since(snapshot))
     if snapshot.job_seen or snapshot.run.status.job:
         text = f"Job {snapshot.name} was deleted before it had ended; it is not created again"
-        deleted = failures.found("JobDeleted", text)
+        deleted = job_failure.found("JobDeleted", text)
         return Progress("Failed", failure=deleted, running_since=_running_since(snapshot))
     return Progress("Create")
 
 
 def _complete(snapshot: RunSnapshot) -> Progress:
     since = _running_since(snapshot)
-    results = [r for pod in reversed(_by_age(snapshot)) if (r := failures.report_of(pod)) is not None]
+    results = [r for pod in reversed(_by_age(snapshot)) if (r := job_failure.report_of(pod)) is not None]
     if not results:
         text = (
             f"Job {snapshot.name} completed, but no pod has its result: the pod was deleted too early, or the program "
             "emptied /dev/termination-log"
         )
-        lost = failures.found("ResultLost", text, snapshot.log)
+        lost = job_failure.found("ResultLost", text, snapshot.log)
         return Progress("Failed", failure=lost, running_since=since)
     newest = results[0]
     if isinstance(newest, report_validation.UnreadableReport):
-        return Progress("Failed", failure=failures.refused(newest.why), running_since=since)
+        return Progress("Failed", failure=job_failure.refused(newest.why), running_since=since)
     if newest.outcome == "Failed":
         return Progress("Failed", failure=failures.classify(snapshot), running_since=since)
     return Progress("Complete", result=newest, running_since=since)

@@ -22,7 +22,7 @@ class Registration:
 
     registered: Registered | None
     waits: bool = False
-    """The run that it names has not ended yet: its status will say."""
+    """The run or import that it names has not ended yet: its status will say."""
     restored: Statement | None = None
     """The record by which it was found again, in the pass that finds it."""
 
@@ -44,8 +44,8 @@ def registration(snapshot: VersionSnapshot) -> Registration:
     version = snapshot.object
     if registered.is_recorded(version):
         return Registration(snapshot.version.status.registered)
-    if registered.is_result_of(version, snapshot.run):
-        return Registration(_of_run(snapshot, snapshot.version.spec.lineage.run))
+    if registered.is_result_of(version, snapshot.origin):
+        return Registration(_of_origin(snapshot))
     if registered.is_of_earlier_release(version):
         decision = snapshot.version.status.decision
         return Registration(_earlier(snapshot, decision))
@@ -55,13 +55,14 @@ def registration(snapshot: VersionSnapshot) -> Registration:
     return Registration(None, waits=_waits(snapshot))
 
 
-def _of_run(snapshot: VersionSnapshot, name: str) -> Registered:
-    run = cast("dict[str, Any]", snapshot.run)
+def _of_origin(snapshot: VersionSnapshot) -> Registered:
+    origin = cast("dict[str, Any]", snapshot.origin)
+    meta = origin["metadata"]
     return Registered(
         digest=snapshot.version.spec.digest,
         time=snapshot.now,
-        origin=VersionOrigin(kind="TrainingRun", name=name, uid=run["metadata"].get("uid")),
-        gates=registered.gates_of(run, snapshot.object),
+        origin=VersionOrigin(kind=origin["kind"], name=meta["name"], uid=meta.get("uid")),
+        gates=registered.gates_of(origin, snapshot.object),
     )
 
 
@@ -71,13 +72,16 @@ def _earlier(snapshot: VersionSnapshot, decision: Decision | None) -> Registered
     return Registered(
         digest=snapshot.version.spec.digest,
         time=decision.time if decision else made,
-        gates=registered.gates_of(snapshot.run, snapshot.object),
+        gates=registered.gates_of(snapshot.origin, snapshot.object),
     )
 
 
 def _waits(snapshot: VersionSnapshot) -> bool:
-    """Whether the run that the version names goes on: it names its version when it has ended."""
-    if snapshot.run is None or not conditions.has_default_status(snapshot.object):
+    """Whether the run or import that the version names goes on: it names its version when it has ended."""
+    if snapshot.origin is None or not conditions.has_default_status(snapshot.object):
         return False
-    ended = conditions.get(conditions.of(snapshot.run), constants.SUCCEEDED) or {}
+    found = conditions.of(snapshot.origin)
+    if snapshot.origin["kind"] == "ModelImport":
+        return not (conditions.is_true(found, conditions.READY) or conditions.is_true(found, conditions.STALLED))
+    ended = conditions.get(found, constants.SUCCEEDED) or {}
     return bool(ended.get("status", "Unknown") == "Unknown")

@@ -1,4 +1,6 @@
-"""May the run's report be believed? Its pod ran code that may write any report, so all of it is held against the spec.
+"""May the report of a run or an import be believed? All of it is held against the spec.
+
+The pod of a run ran code that may write any report; that of an import read a model that anybody may have made.
 
 What is checked: every part that is written into a record, and every part by which a server later finds what to load.
 What cannot be checked here is whether a metric was really measured, and whether the folder at the uri has the content
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -21,7 +23,7 @@ from tidemill_contracts.counts import counted
 from tidemill_contracts.digests import digest_hex
 from tidemill_contracts.formats import FORMATS, pickles
 from tidemill_contracts.signatures import MOST_INPUTS, MOST_OUTPUTS
-from tidemill_contracts.storage import parse_uri
+from tidemill_contracts.storage import URI_LIMIT, parse_uri
 from tidemill_contracts.training import NAME_LIMIT, REVISION_LIMIT, TrainingResult, is_name, is_revision
 
 REASON = "ResultRefused"
@@ -30,9 +32,42 @@ WHOLE_LIMIT = 2**53
 _COLUMNS = {"inputs": MOST_INPUTS, "outputs": MOST_OUTPUTS}
 _REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 
-_BEGIN = "the run's report was refused: "
+_BEGIN = "the pod's report was refused: "
 
 Found = Iterator[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a report may say, by the spec of who asked for it."""
+
+    store: str
+    """URI of the folder below which the version is written."""
+    inputs: Collection[str] = ()
+    """Names of the data sets."""
+    has_champion: bool = False
+    allows_pickles: bool = False
+    pickles_by: str = ""
+    """The field that would allow them; empty: none does."""
+    allows_code: bool = False
+    """Whether functions and classes of training code may be part of the model."""
+    is_import: bool = False
+    """Whether it may say what an imported version was trained from; of a run the operator knows."""
+    allows_programs: bool = False
+    """Whether a program may have written the model in a format of its own."""
+
+
+def of_run(spec: TrainingRunSpec) -> Expected:
+    """What the report of a run may say."""
+    return Expected(
+        store=spec.store.uri,
+        inputs=[source.name for source in spec.data],
+        has_champion=spec.champion is not None,
+        allows_pickles=spec.allow_pickle,
+        pickles_by="spec.allowPickle",
+        allows_programs=spec.code.command is not None,
+        allows_code=spec.code.entrypoint is not None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +84,23 @@ def read(message: str) -> TrainingResult | UnreadableReport:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        return UnreadableReport(_sentence(f"{place or 'the termination message'}: {first['msg']}"))
+        return UnreadableReport(sentence(f"{place or 'the termination message'}: {first['msg']}"))
 
 
-def refusal(spec: TrainingRunSpec, result: TrainingResult) -> str | None:
+def refusal(expected: Expected, result: TrainingResult) -> str | None:
     """The first part of a report that this run may not say, as a sentence with field and allowed values; else None."""
     checks = (*_MODEL, *_FACTS) if result.outcome == "Succeeded" else _FACTS
-    found = next((text for check in checks for text in check(spec, result)), None)
-    return _sentence(found) if found else None
+    found = next((text for check in checks for text in check(expected, result)), None)
+    return sentence(found) if found else None
 
 
 def refused_record(message: str) -> str:
     """The sentence for a record that the API server refuses although everything was checked that is known here."""
-    return _sentence(f"the ModelVersion could not be created: {message}")
+    return sentence(f"the ModelVersion could not be created: {message}")
 
 
-def _sentence(found: str) -> str:
+def sentence(found: str) -> str:
+    """What is wrong with a report, as it stands in status."""
     return f"{_BEGIN}{clean(found)[:1000]}"
 
 
@@ -81,7 +117,7 @@ def cleaned(result: TrainingResult) -> TrainingResult:
     )
 
 
-def _digests(_: TrainingRunSpec, result: TrainingResult) -> Found:
+def _digests(_: Expected, result: TrainingResult) -> Found:
     required = (("digest", result.digest or ""), ("model_digest", result.model_digest or ""))
     for field, value in (*required, ("signature_digest", result.signature_digest)):
         try:
@@ -91,38 +127,39 @@ def _digests(_: TrainingRunSpec, result: TrainingResult) -> Found:
             yield f"{field}: {error}"
 
 
-def _uri(spec: TrainingRunSpec, result: TrainingResult) -> Found:
+def _uri(expected: Expected, result: TrainingResult) -> Found:
     """A version's folder lies in the run's store and is named by the digest, so a uri cannot go with another digest."""
-    expected = str(parse_uri(spec.store.uri).child(digest_hex(result.digest or "")))
-    if result.uri != expected:
-        yield f"uri: {result.uri!r}; expected {expected} (spec.store.uri and the digest)"
+    wanted = str(parse_uri(expected.store).child(digest_hex(result.digest or "")))
+    if result.uri != wanted:
+        yield f"uri: {result.uri!r}; expected {wanted} (the store and the digest)"
 
 
-def _formats(spec: TrainingRunSpec, result: TrainingResult) -> Found:
+def _formats(expected: Expected, result: TrainingResult) -> Found:
     allowed = [
         name
         for name, row in sorted(FORMATS.items(), key=lambda item: item[1].is_pickle)
-        if (spec.allow_pickle or not row.is_pickle)
-        and (spec.code.command or not row.is_from_programs)
-        and (spec.code.entrypoint or not row.has_code)
+        if (expected.allows_pickles or not row.is_pickle)
+        and (expected.allows_programs or not row.is_from_programs)
+        and (expected.allows_code or not row.has_code)
     ]
     reported = result.formats
     if not reported or len(set(reported)) != len(reported) or not set(reported) <= set(allowed):
-        hint = "" if spec.allow_pickle else f"; {' and '.join(pickles(FORMATS))} needs spec.allowPickle"
+        needs = "" if expected.allows_pickles else expected.pickles_by
+        hint = f"; {' and '.join(pickles(FORMATS))} needs {needs}" if needs else ""
         yield f"formats: {', '.join(reported) or 'none'}; expected some of {', '.join(allowed)}, each once{hint}"
 
 
-def _metrics(spec: TrainingRunSpec, result: TrainingResult) -> Found:
+def _metrics(expected: Expected, result: TrainingResult) -> Found:
     for field, metrics in (("metrics", result.metrics), ("champion_metrics", result.champion_metrics or {})):
         yield from _names(field, metrics)
         for name, value in metrics.items():
             if value is not None and not math.isfinite(value):
                 yield f"{field}.{name}: {value}; expected a finite number or null"
-    if spec.champion is None and result.champion_metrics:
+    if not expected.has_champion and result.champion_metrics:
         yield "champion_metrics: this run has no champion"
 
 
-def _rows(_: TrainingRunSpec, result: TrainingResult) -> Found:
+def _rows(_: Expected, result: TrainingResult) -> Found:
     for name, count in result.rows.items():
         if name not in ("train", "holdout"):
             yield f"rows: {name!r}; expected train or holdout"
@@ -130,35 +167,34 @@ def _rows(_: TrainingRunSpec, result: TrainingResult) -> Found:
             yield f"rows.{name}: expected a count from 0 to 2^53"
 
 
-def _data(spec: TrainingRunSpec, result: TrainingResult) -> Found:
-    inputs = [source.name for source in spec.data]
+def _data(expected: Expected, result: TrainingResult) -> Found:
     for name, revision in result.data.items():
-        if name not in inputs:
-            yield f"data: {name!r}; expected inputs of this run: {', '.join(inputs)}"
+        if name not in expected.inputs:
+            yield f"data: {name!r}; expected inputs of this run: {', '.join(expected.inputs) or 'none'}"
         if not is_revision(revision):
             yield f"data.{name}: expected a revision of 1 to {REVISION_LIMIT} printable characters"
 
 
-def _durations(_: TrainingRunSpec, result: TrainingResult) -> Found:
+def _durations(_: Expected, result: TrainingResult) -> Found:
     yield from _names("seconds", result.seconds)
     for name, seconds in result.seconds.items():
         if not 0 <= seconds <= WHOLE_LIMIT:  # NaN is not
             yield f"seconds.{name}: {seconds}; expected a duration"
 
 
-def _frameworks(_: TrainingRunSpec, result: TrainingResult) -> Found:
+def _frameworks(_: Expected, result: TrainingResult) -> Found:
     yield from _names("frameworks", result.frameworks)
     for name, version in result.frameworks.items():
         if not is_name(version):
             yield f"frameworks.{name}: expected a version of 1 to {NAME_LIMIT} printable characters"
 
 
-def _check(_: TrainingRunSpec, result: TrainingResult) -> Found:
+def _check(_: Expected, result: TrainingResult) -> Found:
     if result.onnx_check is not None and not 0 <= result.onnx_check <= WHOLE_LIMIT:
         yield f"onnx_check: {result.onnx_check}; expected a number from 0 to 2^53"
 
 
-def _signature(_: TrainingRunSpec, result: TrainingResult) -> Found:
+def _signature(_: Expected, result: TrainingResult) -> Found:
     if result.signature is None:
         return
     for side, most in _COLUMNS.items():
@@ -174,7 +210,25 @@ def _signature(_: TrainingRunSpec, result: TrainingResult) -> Found:
             yield f"signature.{side}: a shape has a size beyond 2^53"
 
 
-def _failure(_: TrainingRunSpec, result: TrainingResult) -> Found:
+def _lineage(expected: Expected, result: TrainingResult) -> Found:
+    """What an imported version says of its training: of a cluster that is not known here, so only its form is held."""
+    found = result.lineage
+    if found is None:
+        return
+    if not expected.is_import:
+        yield "lineage: this is no import"
+    if len(found.code) > NAME_LIMIT or len(found.image) > URI_LIMIT:
+        yield f"lineage: code has at most {NAME_LIMIT} characters, image {URI_LIMIT}"
+    if not 0 <= found.seed <= WHOLE_LIMIT:
+        yield f"lineage.seed: {found.seed}; expected a number from 0 to 2^53"
+    yield from _names("lineage.data", found.data)
+    yield from _names("lineage.parameters", found.parameters)
+    for name, revision in found.data.items():
+        if not is_revision(revision):
+            yield f"lineage.data.{name}: expected a revision of 1 to {REVISION_LIMIT} printable characters"
+
+
+def _failure(_: Expected, result: TrainingResult) -> Found:
     if result.failure is not None and not _REASON.fullmatch(result.failure.reason):
         yield f"failure.reason: {result.failure.reason!r}; expected one word, like ExpectationFailed"
 
@@ -185,6 +239,6 @@ def _names(field: str, reported: Mapping[str, object]) -> Found:
             yield f"{field}: {name!r} is not a name of 1 to {NAME_LIMIT} printable characters"
 
 
-Check = Callable[[TrainingRunSpec, TrainingResult], Found]
-_MODEL: tuple[Check, ...] = (_digests, _uri, _formats, _metrics, _frameworks, _check, _signature)
+Check = Callable[[Expected, TrainingResult], Found]
+_MODEL: tuple[Check, ...] = (_digests, _uri, _formats, _metrics, _frameworks, _check, _signature, _lineage)
 _FACTS: tuple[Check, ...] = (_failure, _rows, _data, _durations)

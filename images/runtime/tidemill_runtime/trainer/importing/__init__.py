@@ -1,0 +1,1 @@
+"""Importing a model: a version or a file from anywhere, by digest, into the store of this namespace."""

@@ -1,0 +1,1 @@
+"""Decisions of an import: pure functions of its snapshot."""

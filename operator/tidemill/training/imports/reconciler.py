@@ -1,0 +1,110 @@
+"""Gathers what a decision about a ModelImport needs. All reads are here; all thinking is in `plan`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from tidemill.api.v1alpha1.model_import import ModelImport
+from tidemill.core import conditions
+from tidemill.core.parsing import parsed
+from tidemill.core.plan import Key, ObjectRef, Plan
+from tidemill.engine.contract import Deps
+from tidemill.training import job_pods, job_status, records, registered
+from tidemill.training.imports import plan as plans
+from tidemill.training.imports.snapshot import ImportSnapshot, job_name, series
+from tidemill.training.records import VersionRecord
+
+Obj = dict[str, Any]
+PATIENCE = timedelta(minutes=10)
+"""How long a new pipeline is waited for that looks for its earlier versions."""
+
+
+class ImportReconciler:
+    """One kind's logic, as the engine wants it."""
+
+    kind = "ModelImport"
+
+    def __init__(self, deps: Deps) -> None:
+        """Starts nothing."""
+        self._deps = deps
+
+    async def gather(self, key: Key) -> ImportSnapshot | None:
+        """The import and its surroundings; None when it is gone or being deleted. Stalled when it cannot be read."""
+        cache, namespace = self._deps.cache, key.namespace
+        obj = await self._deps.read(key)
+        if obj is None or obj["metadata"].get("deletionTimestamp"):
+            return None
+        found = parsed(ModelImport, obj)
+        jobs = [
+            j for j in cache.list("Job", owner_uid=obj["metadata"]["uid"]) if not j["metadata"].get("deletionTimestamp")
+        ]
+        job = next((j for j in jobs if j["metadata"]["name"] == job_name(found)), None)
+        pods = await job_pods.pods(self._deps, job)
+        silent = job_status.silent(job, pods) if job is not None else None
+        name = series(found)
+        pipeline = cache.get("TrainingPipeline", namespace, name)
+        deployments = cache.derived("ModelDeployment", namespace, records.deployment_record)
+        return ImportSnapshot(
+            object=obj,
+            model_import=found,
+            now=self._deps.clock.now().replace(microsecond=0),
+            config=self._deps.config,
+            jobs=tuple(jobs),
+            pods=tuple(pods),
+            is_silent=silent is not None,
+            event=await job_pods.event(self._deps, silent),
+            log=await job_pods.log(self._deps, job, pods),
+            claim_exists=job is not None or await self._claim_exists(namespace, found),
+            pipeline=pipeline,
+            pipeline_is_empty=self._is_empty(pipeline),
+            versions=records.version_records(cache, namespace, name),
+            unregistered=tuple(
+                o
+                for o in records.unregistered_versions(cache, namespace, name)
+                if registered.origin_of(o) == (self.kind, key.name)
+            ),
+            names_taken=frozenset(o["metadata"]["name"] for o in cache.list("ModelVersion", namespace)),
+            registered=self._version(namespace, found.status.version),
+            numbers_used=max(self._numbers(namespace, name, pipeline)),
+            stable=frozenset(d.stable for d in deployments if d.stable),
+        )
+
+    def plan(self, snapshot: ImportSnapshot) -> Plan:
+        """The decision."""
+        return plans.plan(snapshot)
+
+    def _version(self, namespace: str, name: str | None) -> VersionRecord | None:
+        found = self._deps.cache.get("ModelVersion", namespace, name) if name else None
+        return None if found is None else records.version_record(found)
+
+    def _is_empty(self, pipeline: Obj | None) -> bool:
+        """Whether a new pipeline has still to look for records of its versions; not for longer than that may take."""
+        if pipeline is None or not self._deps.config.record_keys:
+            return False
+        status, artifacts = pipeline.get("status") or {}, (pipeline.get("spec") or {}).get("artifacts") or {}
+        age = self._deps.clock.now() - conditions.parse_time(pipeline["metadata"]["creationTimestamp"])
+        has_looked = ((status.get("records") or {}).get("read") or {"error": ""}).get("error") is None
+        has_history = any(status.get(field) for field in ("versions", "observed", "lastRun"))
+        is_new = not has_looked and not has_history and age < PATIENCE
+        return is_new and artifacts.get("restore", "Auto") == "Auto"
+
+    def _numbers(self, namespace: str, name: str, pipeline: Obj | None) -> list[int]:
+        """Numbers that are known to have been given: by the pipeline's status and those of imports into it."""
+        imports = (o for o in self._deps.cache.list("ModelImport", namespace) if _as_pipeline(o) == name)
+        used = [((pipeline or {}).get("status") or {}).get("versions") or 0]
+        return [*used, *((o.get("status") or {}).get("number") or 0 for o in imports)]
+
+    async def _claim_exists(self, namespace: str, found: ModelImport) -> bool:
+        """Whether the namespace's default claim exists; only asked for when a Job may be made that needs it."""
+        claim, uri = self._deps.config.artifact_claim_name, found.spec.artifacts.uri
+        elsewhere = uri is not None and not f"{uri}/".startswith(f"pvc://{claim}/")
+        if elsewhere or found.status.source_digest == found.spec.source.digest:
+            return True
+        ref = ObjectRef("v1", "PersistentVolumeClaim", namespace, claim)
+        return await self._deps.client.get(ref) is not None
+
+
+def _as_pipeline(obj: Obj) -> str | None:
+    name: str | None = ((obj.get("spec") or {}).get("as") or {}).get("pipeline")
+    return name
