@@ -272,6 +272,18 @@ def test_a_store_that_cannot_be_read_keeps_runs_from_starting_and_says_so() -> N
     assert len(world.names("TrainingRun")) == 1
 
 
+def test_what_keeps_the_pod_that_searches_from_starting_is_named_on_the_pipeline() -> None:
+    world = namespace()
+    world.settle()
+    found = job(world, "read")
+    assert found is not None
+    waiting = {"reason": "ErrImagePull", "message": "not found"}
+    world.put(make.pod(found, waiting=waiting))
+    world.settle()
+    assert world.condition("TrainingPipeline", "churn") == ("Unknown", "RunCannotStart")
+    assert "image tidemill.io/trainer:dev" in json.dumps(world.pipeline()["conditions"])
+
+
 def test_a_log_without_all_records_is_no_answer() -> None:
     _, texts = two_versions()
     world = namespace(uid="made-again")

@@ -73,10 +73,10 @@ def plan(snapshot: PipelineSnapshot) -> Plan:
     )
 
 
-def _held(ctx: Context, why: str) -> Held | None:
+def _held(ctx: Context, hold: Hold) -> Held | None:
     """Every run waits until it is known which versions there were."""
     wanted = next(iter(triggers.verdicts(ctx)), None)
-    return Held(wanted, Hold(why, None)) if wanted is not None else None
+    return Held(wanted, hold) if wanted is not None else None
 
 
 def _refused(snapshot: PipelineSnapshot, recording: RecordActions) -> tuple[Event, ...]:

@@ -101,7 +101,7 @@ def summary(ctx: Context, held: Held | None) -> list[Condition]:
         reason, text = _active(active)
         return _ready(reason, text) if in_force(ctx) else _busy(reason, text)
     if held is not None and held.verdict.type != retry.TRIGGER and not in_force(ctx):
-        return _busy(constants.RUN_PENDING, f"a run will start: {held.verdict.message}; {held.hold.message}")
+        return _busy(held.hold.reason, f"a run will start: {held.verdict.message}; {held.hold.message}")
     return _after_last_run(ctx)
 
 

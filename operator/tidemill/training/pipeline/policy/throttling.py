@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tidemill.training import constants
 from tidemill.training.pipeline.policy import retry
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.history import DAY
@@ -30,6 +31,8 @@ class Hold:
     message: str
     until: datetime | None
     """None: until the active run has ended."""
+    reason: str = constants.RUN_PENDING
+    """What Ready says meanwhile, where no version is in force."""
 
 
 def hold(ctx: Context, verdict: Verdict) -> Hold | None:

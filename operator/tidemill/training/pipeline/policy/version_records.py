@@ -20,8 +20,9 @@ from tidemill.core import hashing, names
 from tidemill.core.conditions import parse_time
 from tidemill.core.podfailure import LOOK_SECONDS
 from tidemill.core.text import clean
-from tidemill.training import store_records
+from tidemill.training import constants, store_records
 from tidemill.training.pipeline.policy.context import Context
+from tidemill.training.pipeline.policy.throttling import Hold
 from tidemill.training.pipeline.snapshot import PipelineSnapshot, RecordsJob, store_folder
 from tidemill.training.store_records import StoreRecord
 from tidemill_contracts.counts import counted
@@ -55,7 +56,7 @@ class RecordActions:
     """Versions that are registered again."""
     done: tuple[RecordsJob, ...] = ()
     """Jobs whose result is in status."""
-    hold: str | None = None
+    hold: Hold | None = None
     """Why no run may start yet."""
     next: datetime | None = None
     """When to look again."""
@@ -73,7 +74,8 @@ def record_actions(ctx: Context) -> RecordActions:
         return _reading(snapshot, known, running if running and running.mode == "read" else None, done)
     if snapshot.records.unsettled:
         found = ", ".join(snapshot.records.unsettled)
-        return RecordActions(before, done=done, hold=f"versions found in the artifact store are registered: {found}")
+        text = f"versions found in the artifact store are registered: {found}"
+        return RecordActions(before, done=done, hold=Hold(text, None))
     return _writing(snapshot, known, running if running and running.mode == "write" else None, done)
 
 
@@ -128,7 +130,7 @@ def _is_in_status(job: RecordsJob, known: Records) -> bool:
 def _reading(
     snapshot: PipelineSnapshot, known: Records, job: RecordsJob | None, done: tuple[RecordsJob, ...]
 ) -> RecordActions:
-    hold, shown = "the artifact store is searched for records of earlier versions", _shown(known)
+    searched, shown = "the artifact store is searched for records of earlier versions", _shown(known)
     if not snapshot.records.store_exists:
         return RecordActions(_read(known, RecordsRead(time=snapshot.now)), done=done)
     if job is not None and job.finished:
@@ -140,17 +142,20 @@ def _reading(
             known_here = {v.name for v in snapshot.versions}
             believed = tuple(record for record in believed if record.statement.version not in known_here)
             read = RecordsRead(time=snapshot.now, restored=len(believed), refused=refused)
-            more = "versions found in the artifact store are registered" if believed else None
+            more = Hold("versions found in the artifact store are registered", None) if believed else None
             return RecordActions(_read(known, read), restore=believed, done=done, hold=more)
         read = RecordsRead(time=snapshot.now, error=clean(error)[:ERROR_LIMIT])
         return RecordActions(_read(known, read), done=done, hold=_unread(read), next=snapshot.now + READ_AGAIN)
     if job is not None:
-        more = f", and the pod for that cannot start: {job.problem}" if job.problem else ""
-        return RecordActions(shown, done=done, hold=hold + more, next=_patience(snapshot, job))
+        hold = Hold(searched, None)
+        if job.problem is not None:
+            text = f"{searched}, and the pod for that cannot start: {job.problem}"
+            hold = Hold(text, None, constants.RUN_CANNOT_START)
+        return RecordActions(shown, done=done, hold=hold, next=_patience(snapshot, job))
     if known.read is not None and snapshot.now < known.read.time + READ_AGAIN:
         return RecordActions(known, done=done, hold=_unread(known.read), next=known.read.time + READ_AGAIN)
     number = int(known.read.time.timestamp()) if known.read else 0
-    return RecordActions(shown, start="read", number=number, done=done, hold=hold)
+    return RecordActions(shown, start="read", number=number, done=done, hold=Hold(searched, None))
 
 
 def _writing(
@@ -203,9 +208,9 @@ def _read(known: Records, read: RecordsRead) -> Records:
     return known.model_copy(update={"read": read})
 
 
-def _unread(read: RecordsRead) -> str:
+def _unread(read: RecordsRead) -> Hold:
     text = "the artifact store could not be searched for records of earlier versions, which is tried again every minute"
-    return f"{text}: {read.error}; set spec.artifacts.restore to Never to start without them"
+    return Hold(f"{text}: {read.error}; set spec.artifacts.restore to Never to start without them", None)
 
 
 def _result(job: RecordsJob) -> RecordsResult | str:
