@@ -270,4 +270,4 @@ def test_the_probe_resolves_what_it_can_and_names_the_rest(trainer: Trainer) -> 
 def test_unknown_arguments_are_refused() -> None:
     command = [sys.executable, "-m", "tidemill_runtime.trainer", "serve"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, "expected none, probe or records" in done.stderr) == (42, True)
+    assert (done.returncode, "expected none, probe, import or records" in done.stderr) == (42, True)
