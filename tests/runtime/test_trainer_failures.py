@@ -184,6 +184,14 @@ class TestTerminationMessage:
                 assert signatures.digest(read.signature) == digest
                 assert (read.signature.inputs[0].categories is not None) is (count == 10)
 
+    def test_a_signature_has_its_digest_whoever_made_the_result(self, monkeypatch, tmp_path: Path) -> None:
+        monkeypatch.setenv(message.PATH_ENV, str(tmp_path / "message"))
+        columns = tuple(ColumnSpec(name=f"c{n}", datatype="BYTES") for n in range(150))
+        signature = Signature(inputs=columns, outputs=())
+        message.write(TrainingResult(outcome="Succeeded", signature=signature))
+        read = TrainingResult.from_json((tmp_path / "message").read_text())
+        assert (read.signature, read.signature_digest) == (None, signatures.digest(signature))
+
     def test_everything_at_once_still_fits(self) -> None:
         result = TrainingResult(
             outcome="Failed",

@@ -28,7 +28,9 @@ _FIXED = frozenset(
 
 
 def write(document: TrainingResult | ProbeResult | RecordsResult) -> None:
-    """Write the termination message, without credentials."""
+    """Write the termination message, without credentials; a model's signature has its digest beside it."""
+    if isinstance(document, TrainingResult) and document.signature is not None:
+        document = document.model_copy(update={"signature_digest": signatures.digest(document.signature)})
     document = type(document).model_validate(redaction.redacted(document.model_dump(), _FIXED))
     if isinstance(document, TrainingResult):
         text = fit_result(document)

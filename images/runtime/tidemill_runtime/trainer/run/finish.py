@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-from tidemill_contracts import signatures
 from tidemill_contracts.training import TrainerConfig, TrainingResult
 from tidemill_runtime.storage.base import StorageError
 from tidemill_runtime.trainer.model.metrics import Metrics
@@ -69,7 +68,6 @@ def finish(
         rows=progress.rows,
         data=progress.data,
         signature=manifest.signature,
-        signature_digest=signatures.digest(manifest.signature),
         frameworks=manifest.lineage.frameworks,
         seconds=progress.seconds,
         onnx=packed.onnx,
