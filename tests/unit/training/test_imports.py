@@ -9,6 +9,7 @@ import pytest
 from tests.support import builders_training as make
 from tests.unit.training.world import World
 
+from tidemill.config import OperatorConfig
 from tidemill.core.conditions import format_time
 from tidemill.core.plan import Key
 from tidemill.training import constants
@@ -431,3 +432,51 @@ def test_times_are_those_of_the_cluster() -> None:
     assert status(found)["attempts"]["lastTime"] == format_time(found.clock.time)
     later = found.clock.time + timedelta(seconds=59)
     assert status(found)["attempts"]["nextTime"] > format_time(later)
+
+
+def forged(found: World, name: str) -> None:
+    """Somebody with rights on records makes a version that says that the import registered it."""
+    spec = {**found.get("ModelVersion", "churn-1")["spec"], "uri": "s3://evil/model", "number": 2}
+    meta = {"name": name, "namespace": make.NAMESPACE, "labels": {"tidemill.io/pipeline": "churn"}}
+    body = {"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelVersion", "metadata": meta, "spec": spec}
+    found.put({**body, "spec": {**spec, "source": {**spec["source"], "generation": 2}}})
+
+
+def test_a_version_by_hand_that_names_the_import_is_not_taken_for_its_own_and_gives_it_no_number() -> None:
+    found = world()
+    run(found, make.imported("d"))
+    forged(found, "churn-2")
+    change(found, source=source("a"))
+    run(found, make.imported("a"), job=f"{NAME}-2-1")
+    assert status(found)["version"] == "churn-3", "the name is taken, and nothing of it is believed"
+    assert found.condition("ModelVersion", "churn-2", "Approved") == ("Unknown", "NotRegistered")
+    assert found.condition("ModelVersion", "churn-3", "Approved") == ("True", "Imported")
+
+
+def test_a_name_that_somebody_took_meanwhile_is_not_believed_either() -> None:
+    found = world()
+    run(found, make.imported("d"))
+    found.put(make.Import("other").named("fraud").created(make.NOW).obj())
+    found.settle()
+    spec = {**found.get("ModelVersion", "churn-1")["spec"], "pipeline": "fraud", "uri": "s3://evil/model"}
+    spec["source"] = {**spec["source"], "import": "other"}
+    meta = {"name": "fraud", "namespace": make.NAMESPACE, "labels": {"tidemill.io/pipeline": "fraud"}}
+    found.put({"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelVersion", "metadata": meta, "spec": spec})
+    found.kubelet_finishes("other-1-1", make.imported(name="other"))
+    found.settle()
+    assert found.condition("ModelImport", "other", "Stalled") == ("True", "NameTaken")
+    assert found.condition("ModelVersion", "fraud", "Approved") == ("Unknown", "NotRegistered")
+
+
+def test_it_takes_no_number_before_a_new_pipeline_has_looked_for_its_earlier_versions() -> None:
+    config = OperatorConfig(record_keys=("k" * 32,))
+    pipeline = make.Pipeline().created(make.NOW).obj()
+    found = World(pipeline, make.ConfigMap().obj(), make.Import().created(make.NOW).obj(), config=config)
+    found.settle()
+    found.kubelet_finishes(JOB, make.imported())
+    found.reconcile(Key("ModelImport", make.NAMESPACE, NAME))
+    assert not found.names("ModelVersion")
+    assert "looks for its earlier versions" in message(found)
+    found.advance(minutes=11)
+    found.reconcile(Key("ModelImport", make.NAMESPACE, NAME))
+    assert found.names("ModelVersion") == ["churn-1"], "one that never looks is not waited for"
