@@ -37,6 +37,20 @@ def nodes(schema: dict[str, Any], path: str = "", in_items: bool = False) -> Ite
             yield from nodes(schema[key], path + mark, True)
 
 
+RESERVED_IN_CEL = (
+    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let",
+    "loop", "package", "namespace", "return",
+)  # fmt: skip
+
+
+@by_kind
+def test_rules_write_fields_with_reserved_names_as_the_api_server_reads_them(kind: type[Resource]) -> None:
+    """A field named like a word of CEL is `__as__` in a rule; otherwise the API server refuses the whole definition."""
+    expressions = [r["rule"] for _, node, _ in nodes(schema_of(kind)) for r in node.get("x-kubernetes-validations", ())]
+    wrong = re.compile(rf"[.]({'|'.join(RESERVED_IN_CEL)})\b")
+    assert [e for e in expressions if wrong.search(re.sub(r"'[^']*'", "''", e))] == []
+
+
 @pytest.mark.slow
 def test_generated_files_are_up_to_date() -> None:
     assert [str(path.relative_to(ROOT)) for path in stale(ROOT)] == []

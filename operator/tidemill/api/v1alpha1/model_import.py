@@ -105,7 +105,7 @@ class ModelImportSpec(Model):
     model_config = {
         "json_schema_extra": rules(
             rule(
-                "!has(self.as.name) || self.source.digest == oldSelf.source.digest",
+                "!has(self.__as__.name) || self.source.digest == oldSelf.source.digest",
                 "source.digest is immutable with as.name, because a ModelVersion is; create another ModelImport, or "
                 "use as.pipeline",
             ),
