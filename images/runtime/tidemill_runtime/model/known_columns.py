@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tidemill_contracts.artifact import Signature
+from tidemill_contracts.artifact import Signature, kind_of
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -26,6 +26,7 @@ class KnownColumns:
         self.names = tuple(column.name for column in signature.inputs)
         self.width = len(self.names)
         self.unused = tuple(column.name for column in signature.inputs if not column.is_used)
+        self.has_text = any(kind_of(column.datatype) == "text" for column in signature.inputs)
         self._used = [place for place, column in enumerate(signature.inputs) if column.is_used]
         self._not_read = frozenset(self.unused)
         self._ignores_others = ignores_others

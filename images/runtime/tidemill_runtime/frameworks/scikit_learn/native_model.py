@@ -98,7 +98,6 @@ class NativeModel:
         self._class_columns = class_columns(manifest)
         self._rules = Rules(schema, self._names)
         self._as_frame = manifest.signature.frame
-        self._has_text = any(column.datatype == "BYTES" for column in manifest.signature.inputs)
         self._head, self._model = _split(estimator)
         self._has_probabilities = any(o.name == PROBABILITIES for o in outputs)
         self._methods = list(output_methods(self._model, manifest.task).items())
@@ -161,7 +160,7 @@ class NativeModel:
     def _matrix(self, frame: Frame) -> Array:
         """Return the matrix that the model was fitted on, also with columns that it does not use: it has places."""
         known = self._schema.known
-        found = frame.objects() if self._has_text else self._numbers(frame)
+        found = frame.objects() if known.has_text else self._numbers(frame)
         return known.widened(found) if known.unused else found
 
     def _numbers(self, frame: Frame) -> Array:

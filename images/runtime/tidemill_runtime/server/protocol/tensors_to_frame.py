@@ -40,7 +40,7 @@ def frame_of(tensors: Sequence[Tensor], schema: Schema) -> Frame:
 def _used(tensor: Tensor, schema: Schema) -> Tensor:
     """Return a matrix of all known columns without those that the model does not use."""
     matrix = schema.known.narrowed(tensor.values.reshape(tensor.shape))
-    return tensor._replace(shape=list(matrix.shape), values=matrix.ravel())
+    return Tensor(tensor.name, list(matrix.shape), tensor.kind, matrix.ravel(), tensor.is_complete, tensor.where)
 
 
 def from_matrix(tensor: Tensor, schema: Schema) -> Frame:
