@@ -24,6 +24,7 @@ _CORE = {
     "ConfigMap": "configmaps",
     "Namespace": "namespaces",
     "Pod": "pods",
+    "ResourceQuota": "resourcequotas",
     "Secret": "secrets",
     "ServiceAccount": "serviceaccounts",
 }
