@@ -4,6 +4,7 @@ Nothing here decides: the operator does. A step raises when the result does not 
 """
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,19 @@ from hack.demo.console import Console
 from hack.demo.models import BETTER, SLOW
 from hack.demo.traffic import Totals, Traffic
 from hack.images.inputs import image_name
-from hack.tools.kubectl import Kubectl, condition, is_true, wait_for
+from hack.tools.kubectl import CONTEXT, Kubectl, condition, is_true, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "manifests" / "samples" / "quickstart"
 POLICIES = ROOT / "manifests" / "namespace"
 NAME = "cancer"  # of the pipeline, the deployment and the monitor in the quickstart
 RATE = 20  # requests a second of the constant traffic
+OWN_MODEL = (
+    "cp -r manifests/samples/own-model ~/churn",
+    "$EDITOR ~/churn/customers.csv ~/churn/train.py ~/churn/models.yaml    # your rows, your code, your target's name",
+    "kubectl create namespace team-a && kubectl -n team-a apply -k ~/churn",
+)
+"""From here to a model of one's own; README shows the same example."""
 DRIFTED = {"mean radius": 1.6, "mean area": 2.2, "worst area": 2.2, "worst perimeter": 1.6}
 
 
@@ -220,6 +227,7 @@ class Scenario:
         self.console.show(self.kubectl.run("get", "tidemill"))
         self.console.heading("Where to look next")
         self.console.show(
+            f"{point_kubectl()}\n"
             f"kubectl -n {self.namespace} describe modeldeployment {NAME}\n"
             f"kubectl -n {self.namespace} get modelversion {NAME}-1 -o yaml     # the lineage\n"
             f"kubectl -n {self.namespace} get events --sort-by=.lastTimestamp\n"
@@ -227,6 +235,9 @@ class Scenario:
             "docs/kinds/ says what every field, condition and reason means, docs/what-to-do.md what to do about it;\n"
             "make demo-clean removes all of this."
         )
+        self.console.heading("Your own model: three commands")
+        self.console.show("\n".join(OWN_MODEL))
+        self.console.show("manifests/samples/README.md has a sample for each situation that may follow.")
 
     def clean(self) -> None:
         """Remove what the demo made, and the operator with its CRDs unless somebody else has resources of its kinds."""
@@ -278,6 +289,12 @@ def samples() -> tuple[list[str], list[list[float]]]:
     bunch = load_breast_cancer(as_frame=True)
     rows: list[list[float]] = bunch.data.sample(n=200, random_state=1).to_numpy().tolist()
     return list(bunch.feature_names), rows
+
+
+def point_kubectl() -> str:
+    """Return the command that points a person's kubectl to the demo's cluster."""
+    context = os.environ.get(CONTEXT, "")
+    return f"kubectl config use-context {context}" if context else 'eval "$(make -s kubeconfig)"'
 
 
 def crds() -> list[str]:
