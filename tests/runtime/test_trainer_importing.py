@@ -404,6 +404,25 @@ def test_a_skops_file_of_a_pipeline_says_names_types_and_known_texts(import_: Im
     serves(version, "Native")
 
 
+def test_columns_that_the_model_in_a_skops_file_does_not_use_are_marked_and_not_required(
+    import_: Import, mounts: Path
+) -> None:
+    table = MIXED.assign(customer=[f"c{i}" for i in range(len(MIXED))], since=range(len(MIXED)))[
+        ["customer", "age", "since", "plan"]
+    ]
+    encoder = OneHotEncoder(sparse_output=False, handle_unknown="ignore")
+    chosen = make_column_transformer((SimpleImputer(), ["age"]), (encoder, ["plan"]))
+    model = make_pipeline(chosen, LogisticRegression()).fit(table, CHURNED)
+    done = import_(*upload(mounts, "model.skops", skops_io.dumps(model)))
+    assert done.exit_code == 0, done.result
+    version = done.open()
+    assert list(columns(version)) == ["customer", "age", "since", "plan"]
+    assert [column.name for column in version.manifest.signature.used_inputs] == ["age", "plan"]
+    assert done.result.signature is not None
+    assert [c.name for c in done.result.signature.inputs if c.used is False] == ["customer", "since"]
+    serves(version, "Native")
+
+
 def test_texts_that_are_ignored_leave_the_column_open(import_: Import, mounts: Path) -> None:
     done = import_(*upload(mounts, "model.skops", skops_io.dumps(mixed(handle_unknown="ignore"))))
     assert done.exit_code == 0, done.result

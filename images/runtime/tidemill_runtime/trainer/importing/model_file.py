@@ -27,7 +27,13 @@ from tidemill_runtime.trainer.errors import RunError, user_errors
 from tidemill_runtime.trainer.importing import stored_version
 from tidemill_runtime.trainer.model import inspection
 from tidemill_runtime.trainer.model.inspection import MAX_CATEGORIES, Model
-from tidemill_runtime.trainer.package import publish, reference_profile, signature_categories, signature_nulls
+from tidemill_runtime.trainer.package import (
+    publish,
+    reference_profile,
+    signature_categories,
+    signature_columns,
+    signature_nulls,
+)
 
 log = logging.getLogger(__name__)
 _ROWS = 3
@@ -129,12 +135,16 @@ def _cycled(values: tuple[Any, ...], rows: range, dtype: str) -> "pd.Series[Any]
 
 
 def _signature(model: Model, rows: pd.DataFrame, found: FileModel) -> Signature:
-    """Return what the model takes and gives: the categories are those that it knows, of a text that may be any none."""
+    """Return what the model takes and gives, and which columns it does not use, like that of a version of a run.
+
+    The categories are those that it knows, of a text that may be any none.
+    """
     signature = inspection.signature(model, rows)
     open_ = {c.name for c in found.columns if not 0 < len(c.values) <= MAX_CATEGORIES}
     inputs = tuple(c.model_copy(update={"categories": None}) if c.name in open_ else c for c in signature.inputs)
     signature = signature.model_copy(update={"inputs": inputs})
     try:
+        signature = signature_columns.noted(signature, model, rows)
         return signature_categories.noted(signature_nulls.noted(signature, model, rows), model, rows)
     except Exception as error:  # what is not known is left open: the model itself refuses it
         log.warning("what the model refuses was not found out: %s", summary(error))
