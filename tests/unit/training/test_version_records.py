@@ -395,6 +395,32 @@ def test_a_version_that_is_served_stays_and_what_went_with_its_pipeline_comes_ba
     assert sorted(world.names("ModelVersion")) == ["churn-1", "churn-2"]
 
 
+def test_a_pipeline_that_is_made_after_an_import_of_its_name_finds_its_earlier_versions_too() -> None:
+    """The imported version is there before the pipeline is, and is no history of it."""
+    _, texts = two_versions()
+    world = World(make.Import().created(make.NOW).obj(), config=OperatorConfig(record_keys=(KEY,)))
+    world.settle()
+    world.kubelet_finishes("from-staging-1-1", make.imported())
+    world.settle()
+    assert world.names("ModelVersion") == ["churn-1"]
+    imported = world.get("ModelVersion", "churn-1")
+    world.put(make.ConfigMap().obj())
+    world.put(make.Pipeline().spec(artifacts=BUCKET).triggers(codeChange={}).created(world.clock.time).obj())
+    world.settle()
+    assert job(world, "read") and world.names("TrainingRun") == [], "nothing is trained before the store was read"
+    finds(world, texts)
+
+    assert world.names("ModelVersion") == ["churn-1", "churn-2"]
+    now = world.get("ModelVersion", "churn-1")
+    assert (now["metadata"]["uid"], now["spec"]) == (imported["metadata"]["uid"], imported["spec"])
+    assert world.condition("ModelVersion", "churn-2", "TakenBack") == ("True", "AnalysisFailed")
+    assert {**world.pipeline()["records"]["read"], "time": ""} == {"time": "", "restored": 1, "refused": 0}
+    (run,) = world.names("TrainingRun")
+    assert world.get("TrainingRun", run)["spec"]["champion"]["version"] == "churn-1", "the imported one"
+    world.train("c")
+    assert world.names("ModelVersion")[-1] == "churn-3"
+
+
 def test_a_default_claim_that_does_not_exist_yet_holds_nothing() -> None:
     world = namespace(pipeline=make.Pipeline())
     world.settle()
