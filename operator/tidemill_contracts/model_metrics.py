@@ -5,7 +5,8 @@ fields, the direction of gates, the sentences of errors, the table in docs/train
 rows and from joined labels, are in `tidemill_runtime.model.metric_formulas`, by the same names.
 
 A gate can request every row; a gate may also name a metric that the user's `evaluate` returns, and `evaluate`
-wins where both have a name. So a later row changes nothing for who used its name before, as long as higher is better.
+wins where both have a name. Which direction is better is never read from a run: the gate says it, else this table does
+for the names that it has, whoever computed the value, and for any other name higher is better.
 """
 
 from dataclasses import dataclass
@@ -82,6 +83,16 @@ METRICS: Final = (
         reserved=True,
     ),
     ModelMetric(
+        "average_precision",
+        task="classification",
+        better="higher",
+        range="0 to 1",
+        formula="area under the precision-recall curve, a step function; of more than two classes one against the "
+        "rest, macro average",
+        monitored=False,
+        needs="probabilities, or decision values of two classes; every class among the labels",
+    ),
+    ModelMetric(
         "log_loss",
         task="classification",
         better="lower",
@@ -89,6 +100,15 @@ METRICS: Final = (
         formula="mean of −ln p, p the probability of the true class; in a monitor of two classes only",
         needs="probabilities",
         reserved=True,
+    ),
+    ModelMetric(
+        "brier",
+        task="classification",
+        better="lower",
+        range="0 to 1, of more than two classes 0 to 2",
+        formula="mean of (1 − p)², p the probability of the true class; of more than two classes plus the squared "
+        "probabilities of the others; in a monitor of two classes only",
+        needs="probabilities",
     ),
     ModelMetric(
         "rmse",
@@ -100,6 +120,22 @@ METRICS: Final = (
     ),
     ModelMetric(
         "mae", task="regression", better="lower", range="0 or more", formula="mean absolute error", reserved=True
+    ),
+    ModelMetric(
+        "median_absolute_error",
+        task="regression",
+        better="lower",
+        range="0 or more",
+        formula="median absolute error",
+        monitored=False,
+    ),
+    ModelMetric(
+        "mape",
+        task="regression",
+        better="lower",
+        range="0 or more",
+        formula="mean of |error / label|, as a fraction: 0.1 is 10 %",
+        needs="labels that are not 0",
     ),
     ModelMetric(
         "r2",
@@ -115,7 +151,7 @@ METRICS: Final = (
 BY_NAME: Final = {metric.name: metric for metric in METRICS}
 
 LOWER_IS_BETTER: Final = frozenset(m.name for m in METRICS if m.better == "lower")
-"""The metrics of which a smaller value is better; of every other one, the user's own included, a larger one is."""
+"""The metrics of which a smaller value is better, none of which can be negative; of any other name a larger one is."""
 
 RESERVED: Final = tuple(m.name for m in METRICS if m.reserved)
 
@@ -127,8 +163,16 @@ def names(task: MetricTask, *, monitored: bool = False) -> tuple[str, ...]:
 
 def listed(task: MetricTask, last: Literal["and", "or"], *, monitored: bool = False) -> str:
     """Return the same as part of a sentence: "rmse, mae and r2"."""
-    *first, end = names(task, monitored=monitored)
-    return f"{', '.join(first)} {last} {end}"
+    return _joined(names(task, monitored=monitored), last)
+
+
+def lower_is_better(last: Literal["and", "or"]) -> str:
+    """Return the metrics of which a smaller value is better, in the order of the table, as part of a sentence."""
+    return _joined(tuple(m.name for m in METRICS if m.better == "lower"), last)
+
+
+def _joined(found: tuple[str, ...], last: str) -> str:
+    return f"{', '.join(found[:-1])} {last} {found[-1]}"
 
 
 if TYPE_CHECKING:

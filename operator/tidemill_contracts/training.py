@@ -23,6 +23,7 @@ OUTPUT_DIR_ENV = "TIDEMILL_OUTPUT_DIR"
 
 NAME_LIMIT = 256  # characters of the name of a metric, a phase or a package in a result
 REVISION_LIMIT = 512  # characters of an input's revision
+CLASSES_LIMIT = 10  # classes of which a result counts the held-out rows
 
 
 def is_name(text: str) -> bool:
@@ -127,6 +128,7 @@ class TrainingResult(Document):
     champion_metrics: dict[str, float | None] | None = None
     champion_note: str | None = None  # why recorded metrics stand in for re-scored ones
     rows: dict[str, int] = Field(default_factory=dict)  # train, holdout
+    holdout_classes: dict[str, int] = Field(default_factory=dict)  # class -> held-out rows, fewest first, bounded
     data: dict[str, str] = Field(default_factory=dict)  # input name -> revision
     signature: Signature | None = None  # left out when it does not fit
     signature_digest: str | None = None  # of what clients depend on, by tidemill_contracts.signatures

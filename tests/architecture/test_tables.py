@@ -95,9 +95,18 @@ def test_admission_requires_a_target_for_the_metrics_of_the_first_version_only()
     )
 
 
-def test_a_metric_that_came_later_is_better_when_higher() -> None:
-    """Until it came, a gate on the user's own metric of that name meant so."""
-    assert set(model_metrics.RESERVED) >= model_metrics.LOWER_IS_BETTER
+def test_a_metric_of_which_less_is_better_cannot_be_negative() -> None:
+    """A gate takes a negative value for a metric of the user's own that has the other direction."""
+    for metric in model_metrics.METRICS:
+        assert metric.better == "higher" or metric.range.startswith("0 "), metric.name
+    assert {m.name for m in model_metrics.METRICS if m.better == "lower"} == model_metrics.LOWER_IS_BETTER
+
+
+def test_the_field_that_sets_the_direction_of_a_gate_names_the_metrics_of_which_less_is_better() -> None:
+    for resource, path in ((TrainingPipeline, "spec.evaluation.gates[]"), (TrainingRun, "spec.gates[]")):
+        better = field(resource, f"{path}.againstChampion.better")
+        assert better["enum"] == ["Higher", "Lower"]
+        assert set(re.findall(r"\w+", better["description"])) & set(METRICS) == model_metrics.LOWER_IS_BETTER
 
 
 def test_every_drift_test_is_computed() -> None:

@@ -244,6 +244,11 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.evaluation": gates({"metric": "f1", "min": 0.9, "max": 0.8})},
         ["gate: min must not be greater than max"],
     ),
+    "direction of a gate that is none": (
+        TP,
+        {"spec.evaluation": gates({"metric": "brier", "againstChampion": {"minDelta": 0, "better": "Smaller"}})},
+        ['supported values: "Higher", "Lower"'],
+    ),
     "built-in metric without target": (
         TP,
         {"spec.target": REMOVE, "spec.evaluation": gates({"metric": "f1", "min": 0.5})},
@@ -464,6 +469,8 @@ ACCEPTED: dict[str, tuple[str, Json]] = {
                 {"metric": "f1", "min": 0.5, "max": 1},
                 {"metric": "f1", "againstChampion": {"minDelta": -0.1}},
                 {"metric": "own", "max": 3},
+                {"metric": "own", "againstChampion": {"minDelta": 0, "better": "Lower"}},
+                *({"metric": name, "max": 1} for name in ("brier", "mape", "average_precision")),
             )
         },
     ),

@@ -82,7 +82,7 @@ def test_log_loss_of_two_classes_as_scikit_learn() -> None:
     [
         (TWO, [(1, None, 1)], "log_loss needs two classes and the predicted class's probability"),
         (THREE, [("a", 0.5, "a")], "log_loss needs two classes and the predicted class's probability"),
-        (PRICE, [(1.0, None, 2.0)], "log_loss is not computed for numeric predictions: one of rmse, mae, r2"),
+        (PRICE, [(1.0, None, 2.0)], "log_loss is not computed for numeric predictions: one of rmse, mae, mape, r2"),
         (None, [], "the reference has no profile of the predictions"),
     ],
 )

@@ -69,23 +69,24 @@ def test_a_model_without_probabilities_is_ranked_by_its_decision_values() -> Non
     svc = model(LinearSVC(max_iter=100_000), (data.data - data.data.mean()) / data.data.std(), data.target)
     found, notes = evaluation.built_in(svc, (data.data - data.data.mean()) / data.data.std(), data.target)
     assert (found["roc_auc"] or 0) > 0.99
-    assert notes == ["metric log_loss is absent: the model has no predict_proba"]
+    assert notes == ["metrics log_loss and brier are absent: the model has no predict_proba"]
 
 
 def test_a_class_that_the_holdout_has_not() -> None:
     data = load_iris(as_frame=True)
     nb = model(GaussianNB(), data.data, data.target)
     found, notes = evaluation.built_in(nb, data.data[:100], data.target[:100])
-    assert set(found) == set(names("classification")) - {"roc_auc"}
-    assert notes == ["metric roc_auc is absent: the holdout has no row of class 2"]
+    assert set(found) == set(names("classification")) - {"roc_auc", "average_precision"}
+    assert notes == ["metrics roc_auc and average_precision are absent: the holdout has no row of class 2"]
 
 
 def test_a_class_that_the_model_has_not_seen() -> None:
     data = load_iris(as_frame=True)
     nb = model(GaussianNB(), data.data[:100], data.target[:100])
     found, notes = evaluation.built_in(nb, data.data, data.target)
-    assert "log_loss" not in found
-    assert "metric log_loss is absent: the holdout has classes that the model has not seen: 2" in notes
+    assert not {"log_loss", "brier"} & set(found)
+    why = "the holdout has classes that the model has not seen: 2"
+    assert f"metrics log_loss and brier are absent: {why}" in notes
 
 
 def test_a_number_that_no_float_holds_is_no_fault_of_the_platform() -> None:
@@ -103,7 +104,47 @@ def test_one_row_has_no_r2() -> None:
     linear = model(LinearRegression(), data.data, data.target)
     found, notes = evaluation.built_in(linear, data.data[:1], data.target[:1])
     assert set(found) == set(names("regression")) - {"r2"}
-    assert notes == ["metric r2 is absent: it is not defined on this holdout"]
+    assert notes == ["metric r2 is absent: not defined on this holdout"]
+
+
+def test_labels_of_which_some_are_0_have_no_mape() -> None:
+    data = load_diabetes(as_frame=True)
+    target = data.target.where(data.target.index > 2, 0.0)
+    found, notes = evaluation.built_in(model(LinearRegression(), data.data, target), data.data, target)
+    assert set(found) == set(names("regression")) - {"mape"}
+    assert notes == ["metric mape is absent: 3 labels are 0, and an error is no percentage of 0"]
+
+
+def test_held_out_rows_of_each_class_are_counted_the_rarest_first() -> None:
+    data = load_iris(as_frame=True)
+    nb = model(GaussianNB(), data.data, data.target)
+    assert list(evaluation.rows_by_class(nb, data.target[45:130]).items()) == [("0", 5), ("2", 30), ("1", 50)]
+    assert evaluation.rows_by_class(nb, data.target[:3]) == {"1": 0, "2": 0, "0": 3}
+    assert evaluation.rows_by_class(nb, None) == {}
+    assert evaluation.rows_by_class(model(LinearRegression(), data.data, data.target), data.target) == {}
+
+
+@pytest.mark.parametrize(
+    ("classes", "named"),
+    [
+        ([0, 1], ["0", "1"]),
+        ([0.0, 1.0], ["0", "1"]),
+        ([False, True], ["False", "True"]),
+        (["", "line\nbreak"], ["''", "'line\\nbreak'"]),
+        (["x" * 300, "é"], ["x" * 100, "é"]),
+    ],
+)
+def test_classes_are_counted_by_the_name_of_their_predictions_on_one_line(classes: list[Any], named: list[str]) -> None:
+    target = pd.Series([classes[0]] * 3 + [classes[1]] * 4)
+    features = pd.DataFrame({"x": range(7)})
+    found = evaluation.rows_by_class(model(GaussianNB(), features, target), target)
+    assert list(found.items()) == list(zip(named, (3, 4), strict=True))
+
+
+def test_of_many_classes_the_ten_rarest_are_counted() -> None:
+    target = pd.Series([f"c{i:02}" for i in range(40) for _ in range(40 - i)])
+    nb = model(GaussianNB(), pd.DataFrame({"x": range(len(target))}), target)
+    assert list(evaluation.rows_by_class(nb, target).items()) == [(f"c{39 - i}", i + 1) for i in range(10)]
 
 
 class TestProfiles:

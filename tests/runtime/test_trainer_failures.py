@@ -201,6 +201,7 @@ class TestTerminationMessage:
             champion_metrics={f"metric_{i}": 1 / 3 for i in range(300)},
             data={f"input-{i}": "sha256:" + "0" * 64 for i in range(60)},
             champion_note="n" * 3000,
+            holdout_classes={f"{i}{'ä' * 99}": i for i in range(10)},
         )
         text = message.fit_result(result)
         assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
@@ -208,6 +209,14 @@ class TestTerminationMessage:
         assert short.failure is not None
         assert short.failure.reason == "CodeFailed"
         assert short.failure.message.endswith("the end")
+
+    def test_of_a_long_result_the_rarest_classes_are_kept_longest(self) -> None:
+        columns = tuple(ColumnSpec(name=f"c{n}", datatype="BYTES", categories=("a" * 40,)) for n in range(40))
+        classes = {f"{i}{'c' * 99}": i for i in range(10)}
+        for signature, kept in ((None, 10), (Signature(inputs=columns, outputs=()), 2)):
+            result = TrainingResult(outcome="Succeeded", holdout_classes=classes, signature=signature)
+            read = TrainingResult.from_json(message.fit_result(result))
+            assert read.holdout_classes == dict(list(classes.items())[:kept])
 
     def test_a_probe_keeps_revisions_before_error_texts(self) -> None:
         revisions = {f"input-{i}": "sha256:" + "0" * 64 for i in range(20)}

@@ -50,6 +50,8 @@ def test_a_classifier_is_trained_judged_and_published(trainer: Trainer) -> None:
     result = trained.result
     assert (trained.exit_code, result.outcome, result.task) == (0, "Succeeded", "classification")
     assert result.rows == {"train": 455, "holdout": 114} or sum(result.rows.values()) == 569
+    assert list(result.holdout_classes) == ["0", "1"], "the rarer class first"
+    assert sum(result.holdout_classes.values()) == result.rows["holdout"]
     assert set(result.metrics) == set(model_metrics.names("classification"))
     assert next(iter(result.metrics)) == "roc_auc"
     assert (result.metrics["accuracy"] or 0) > 0.94

@@ -24,7 +24,14 @@ from tidemill_contracts.digests import digest_hex
 from tidemill_contracts.formats import FORMATS, pickles
 from tidemill_contracts.signatures import MOST_INPUTS, MOST_OUTPUTS
 from tidemill_contracts.storage import URI_LIMIT, parse_uri
-from tidemill_contracts.training import NAME_LIMIT, REVISION_LIMIT, TrainingResult, is_name, is_revision
+from tidemill_contracts.training import (
+    CLASSES_LIMIT,
+    NAME_LIMIT,
+    REVISION_LIMIT,
+    TrainingResult,
+    is_name,
+    is_revision,
+)
 
 REASON = "ResultRefused"
 WHOLE_LIMIT = 2**53
@@ -167,6 +174,16 @@ def _rows(_: Expected, result: TrainingResult) -> Found:
             yield f"rows.{name}: expected a count from 0 to 2^53"
 
 
+def _classes(_: Expected, result: TrainingResult) -> Found:
+    found = result.holdout_classes
+    if len(found) > CLASSES_LIMIT:
+        yield f"holdout_classes: {counted(len(found), 'class', 'classes')}; expected at most {CLASSES_LIMIT}"
+    yield from _names("holdout_classes", found)
+    held_out = result.rows.get("holdout", WHOLE_LIMIT)
+    if any(count < 0 for count in found.values()) or sum(found.values()) > held_out:
+        yield f"holdout_classes: expected counts from 0 that are together at most {held_out} (rows.holdout)"
+
+
 def _data(expected: Expected, result: TrainingResult) -> Found:
     for name, revision in result.data.items():
         if name not in expected.inputs:
@@ -241,4 +258,4 @@ def _names(field: str, reported: Mapping[str, object]) -> Found:
 
 Check = Callable[[Expected, TrainingResult], Found]
 _MODEL: tuple[Check, ...] = (_digests, _uri, _formats, _metrics, _frameworks, _check, _signature, _lineage)
-_FACTS: tuple[Check, ...] = (_failure, _rows, _data, _durations)
+_FACTS: tuple[Check, ...] = (_failure, _rows, _classes, _data, _durations)

@@ -97,8 +97,8 @@ def report(**fields: Any) -> TrainingResult:
 
 
 def refused(**fields: Any) -> list[str]:
-    checks = (report_validation._rows, report_validation._durations, report_validation._check)
-    checks = (*checks, report_validation._frameworks)  # type: ignore[assignment]
+    checks = (report_validation._rows, report_validation._classes, report_validation._durations)
+    checks = (*checks, report_validation._check, report_validation._frameworks)  # type: ignore[assignment]
     return [text for check in checks for text in check(None, report(**fields))]  # type: ignore[arg-type]
 
 
@@ -107,6 +107,14 @@ def refused(**fields: Any) -> list[str]:
     [
         ({"rows": {"train": 0, "holdout": MOST}}, False),
         ({"rows": {"train": MOST + 1}}, True),
+        ({"rows": {}, "holdout_classes": {"yes": MOST, "no": 0}}, False),
+        ({"rows": {}, "holdout_classes": {"yes": MOST, "no": 1}}, True),
+        ({"rows": {"holdout": 4}, "holdout_classes": {"yes": 1, "no": 3}}, False),
+        ({"rows": {"holdout": 4}, "holdout_classes": {"yes": 2, "no": 3}}, True),
+        ({"holdout_classes": {str(i): 0 for i in range(10)}}, False),
+        ({"holdout_classes": {str(i): 0 for i in range(11)}}, True),
+        ({"holdout_classes": {"a\nb": 1}}, True),
+        ({"holdout_classes": {"no": -1}}, True),
         ({"seconds": {"train": 0.0, "load": float(MOST)}}, False),
         ({"seconds": {"train": -0.1}}, True),
         ({"seconds": {"train": float(MOST) * 2}}, True),

@@ -9,6 +9,7 @@ import pytest
 from tidemill.api.v1alpha1.training_run import RunChampion
 from tidemill.api.v1alpha1.training_template import Gate
 from tidemill.training.run.policy import gates
+from tidemill_contracts.model_metrics import LOWER_IS_BETTER, METRICS
 from tidemill_contracts.training import TrainingResult
 
 DIGEST = "sha256:" + "c" * 64
@@ -30,6 +31,11 @@ MIN, MAX = {"metric": "auc", "min": 0.8}, {"metric": "rmse", "max": 2}
 BETTER = {"metric": "auc", "againstChampion": {"minDelta": 0.01}}
 NOT_MUCH_WORSE = {"metric": "auc", "againstChampion": {"minDelta": -0.002}}
 LOWER = {"metric": "rmse", "againstChampion": {"minDelta": 0.1}}
+
+
+def against(metric: str, **more: object) -> dict[str, object]:
+    """A gate that asks for an improvement of 0.01."""
+    return {"metric": metric, "againstChampion": {"minDelta": 0.01, **more}}
 
 
 @pytest.mark.parametrize(
@@ -85,6 +91,50 @@ def test_against_a_champion_that_was_scored_on_the_same_holdout(
 ) -> None:
     metric = str(gate["metric"])
     assert judge(gate, {metric: value}, champion=champion(**{metric: 0.0}), rescored={metric: rescored}) == [want]
+
+
+@pytest.mark.parametrize(
+    ("gate", "improved"),
+    [
+        *((against(metric.name), -1 if metric.better == "lower" else 1) for metric in METRICS),
+        (against("profit"), 1),
+        (against("profit", better="Lower"), -1),
+        (against("profit", better="Higher"), 1),
+        (against("mape", better="Higher"), 1),
+        (against("brier", better="Lower"), -1),
+        (against("accuracy", better="Lower"), -1),
+    ],
+)
+def test_the_direction_is_that_of_the_gate_else_of_the_table_else_higher(
+    gate: dict[str, object], improved: int
+) -> None:
+    """It is known before the run: nothing that a pod reports can turn a gate around."""
+    metric = str(gate["metric"])
+    for delta, want in ((0.1, (True, "BetterThanChampion")), (-0.1, (False, "WorseThanChampion"))):
+        value = 0.5 + improved * delta
+        assert judge(gate, {metric: value}, champion=champion(), rescored={metric: 0.5}) == [want]
+
+
+@pytest.mark.parametrize("metric", sorted(LOWER_IS_BETTER))
+def test_a_negated_metric_below_a_name_of_the_table_is_not_compared_the_wrong_way_round(metric: str) -> None:
+    wrong = [(False, "MetricOutOfRange")]
+    gate = against(metric)
+    assert judge(gate, {metric: -0.5}, champion=champion(), rescored={metric: -0.4}) == wrong
+    assert judge(gate, {metric: -0.5}) == wrong, "the first version would be the champion of the next"
+    assert judge(gate, {metric: 0.5}, champion=champion(), rescored={metric: -0.4}) == wrong
+    assert judge({"metric": metric, "min": -1}, {metric: -0.5}) == [(True, "AboveMin")]
+    for better, want in (("Higher", "WorseThanChampion"), ("Lower", "BetterThanChampion")):
+        chosen = against(metric, better=better)
+        assert judge(chosen, {metric: -0.5}, champion=champion(), rescored={metric: -0.4})[0][1] == want
+
+
+def test_the_verdict_on_a_negated_metric_says_what_to_set() -> None:
+    result = TrainingResult(outcome="Succeeded", metrics={"mape": -0.1})
+    (found,) = gates.verdicts([Gate.model_validate(against("mape"))], gates.scores(result, None))
+    assert found.message == (
+        "the candidate's -0.1 is negative, which the built-in metric of that name cannot be: "
+        "againstChampion.better must say whether Higher or Lower is better"
+    )
 
 
 def test_recorded_metrics_stand_in_where_the_champion_could_not_be_scored_and_the_verdict_says_so() -> None:

@@ -68,6 +68,17 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "fewer than no rows": ({"rows": {"train": -1}}, "rows.train: expected a count from 0 to 2^53"),
     "more rows than JSON can say": ({"rows": {"train": 10**30}}, "rows.train: "),
+    "more classes than are counted": (
+        {"holdout_classes": {f"c{i}": 0 for i in range(11)}},
+        "holdout_classes: 11 classes; expected at most 10",
+    ),
+    "a class without a name": ({"holdout_classes": {"": 1}}, "holdout_classes: '' is not a name of 1 to 256"),
+    "fewer than no rows of a class": ({"holdout_classes": {"yes": -1}}, "holdout_classes: expected counts from 0"),
+    "more rows of classes than were held out": (
+        {"rows": {"train": 9, "holdout": 3}, "holdout_classes": {"no": 2, "yes": 2}},
+        "holdout_classes: expected counts from 0 that are together at most 3 (rows.holdout)",
+    ),
+    "more rows of a class than JSON can say": ({"holdout_classes": {"yes": 10**30}}, "holdout_classes: expected "),
     "other rows": ({"rows": {"all": 1}}, "rows: 'all'; expected train or holdout"),
     "data of another run": ({"data": {"other": "x"}}, "data: 'other'; expected inputs of this run: customers"),
     "a revision without end": ({"data": {"customers": "x" * 513}}, "data.customers: "),
@@ -114,6 +125,7 @@ WRONG: dict[str, Any] = {
     "champion_metrics": {"accuracy": "0.9"},
     "champion_note": 5,
     "rows": {"train": 1.5},
+    "holdout_classes": {"yes": 1.5},
     "data": {"customers": 5},
     "signature": {"inputs": "x"},
     "signature_digest": 5,
@@ -256,6 +268,12 @@ def _report(**fields: Any) -> TrainingResult:
 )
 def test_what_a_trainer_says_is_believed(spec: dict[str, Any], report: dict[str, Any]) -> None:
     assert report_validation.refusal(report_validation.of_run(_spec(**spec)), _report(**report)) is None
+
+
+def test_the_held_out_rows_of_each_class_are_in_the_status_of_the_run() -> None:
+    world = quickstart()
+    run = world.train(holdout_classes={"yes": 8, "no": 92})
+    assert world.run(run)["result"]["holdoutClasses"] == {"yes": 8, "no": 92}
 
 
 def test_a_failure_is_believed_as_far_as_it_is_one() -> None:

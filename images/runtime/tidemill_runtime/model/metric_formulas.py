@@ -17,7 +17,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tidemill_contracts.counts import does
+
 Values = NDArray[Any]
+SMALLEST_LABEL: Final = float(np.finfo(np.float64).eps)
+"""The least absolute value of a label for mape. scikit-learn divides by this where a label is smaller, also where it is
+0, which makes one such row 1e15 times as heavy as the others: here mape is then not defined."""
 Cells = Mapping[tuple[str, str], float]  # (label, prediction) -> rows
 
 
@@ -105,42 +110,81 @@ def _balanced_accuracy(joined: Joined) -> float:
     return fmean(joined.right(c) / joined.labelled(c) for c in classes) if classes else math.nan
 
 
-def _roc_auc_on_holdout(holdout: Holdout) -> float:
-    classes, truth, probabilities = holdout.classes, holdout.truth, holdout.probabilities
-    absent = [str(value) for value in classes if not (truth == value).any()]
-    if absent:
-        raise ValueError(f"the holdout has no row of class {', '.join(absent)}")
-    area = _scikit_learn().roc_auc_score
-    if len(classes) == 2:
-        scores = probabilities[:, 1] if probabilities is not None else holdout.decisions()
-        if scores is None:
-            raise ValueError("the model has neither predict_proba nor decision_function")
-        return float(area(truth == classes[1], scores))
-    if probabilities is None:
-        raise ValueError("the model has no predict_proba")
-    return float(np.mean([area(truth == c, probabilities[:, i]) for i, c in enumerate(classes)]))
+def _by_order(score: str) -> Callable[[Holdout], float]:
+    """Return a metric of the order of rows by a class's score, by its name in scikit-learn; macro of three or more."""
+
+    def on_holdout(holdout: Holdout) -> float:
+        classes, truth, probabilities = _two_or_more(holdout.classes), holdout.truth, holdout.probabilities
+        absent = [str(value) for value in classes if not (truth == value).any()]
+        if absent:
+            raise ValueError(f"the holdout has no row of class {', '.join(absent)}")
+        area = getattr(_scikit_learn(), score)
+        if len(classes) == 2:
+            scores = probabilities[:, 1] if probabilities is not None else holdout.decisions()
+            if scores is None:
+                raise ValueError("the model has neither predict_proba nor decision_function")
+            return float(area(truth == classes[1], scores))
+        if probabilities is None:
+            raise ValueError("the model has no predict_proba")
+        return float(np.mean([area(truth == c, probabilities[:, i]) for i, c in enumerate(classes)]))
+
+    return on_holdout
 
 
-def _log_loss_on_holdout(holdout: Holdout) -> float:
-    if holdout.probabilities is None:
-        raise ValueError("the model has no predict_proba")
-    classes = holdout.classes
-    unseen = sorted({str(value) for value in holdout.truth} - {str(value) for value in classes})
-    if unseen:
-        raise ValueError(f"the holdout has classes that the model has not seen: {', '.join(unseen)}")
-    index = np.searchsorted(classes, holdout.truth)
-    return float(_scikit_learn().log_loss(index, holdout.probabilities, labels=range(len(classes))))
+def _by_probability(loss: str) -> Callable[[Holdout], float]:
+    """Return a loss of the probabilities of all classes, by its name in scikit-learn, on held-out rows."""
+
+    def on_holdout(holdout: Holdout) -> float:
+        if holdout.probabilities is None:
+            raise ValueError("the model has no predict_proba")
+        classes = _two_or_more(holdout.classes)
+        unseen = sorted({str(value) for value in holdout.truth} - {str(value) for value in classes})
+        if unseen:
+            raise ValueError(f"the holdout has classes that the model has not seen: {', '.join(unseen)}")
+        index = np.searchsorted(classes, holdout.truth)
+        return float(getattr(_scikit_learn(), loss)(index, holdout.probabilities, labels=range(len(classes))))
+
+    return on_holdout
 
 
-def _log_loss(joined: Joined) -> float:
-    if joined.positive is None or not joined.sums.get("log_loss_count"):
-        raise ValueError("log_loss needs two classes and the predicted class's probability")
-    return joined.sums["log_loss"] / joined.sums["log_loss_count"]
+def _two_or_more(classes: Values) -> Values:
+    if len(classes) < 2:
+        raise ValueError("the model has a single class")
+    return classes
+
+
+def _of_probabilities(name: str) -> Callable[[Joined], float]:
+    """Return the mean of a loss that a monitor adds up, with a count of its own, where it has a probability."""
+
+    def from_labels(joined: Joined) -> float:
+        if joined.positive is None or not joined.sums.get(f"{name}_count"):
+            raise ValueError(f"{name} needs two classes and the predicted class's probability")
+        return joined.sums[name] / joined.sums[f"{name}_count"]
+
+    return from_labels
 
 
 def _mean(sums: Mapping[str, float], name: str) -> float:
     count = sums.get("count", 0.0)
     return sums[name] / count if count else math.nan
+
+
+def _mape_on_holdout(holdout: Holdout) -> float:
+    zeros = int((np.abs(np.asarray(holdout.truth, dtype=np.float64)) < SMALLEST_LABEL).sum())
+    if zeros:
+        raise ValueError(_zeros(zeros))
+    return float(_scikit_learn().mean_absolute_percentage_error(holdout.truth, holdout.predicted))
+
+
+def _mape(joined: Joined) -> float:
+    count, zeros = joined.sums.get("percentage_error_count", 0.0), joined.sums.get("zero_label", 0.0)
+    if zeros:
+        raise ValueError(_zeros(int(zeros)))
+    return joined.sums["percentage_error"] / count if count else math.nan
+
+
+def _zeros(count: int) -> str:
+    return f"{does(count, 'label', 'is', 'are')} 0, and an error is no percentage of 0"
 
 
 def _r2(joined: Joined) -> float:
@@ -163,8 +207,10 @@ FORMULAS: Final[Mapping[str, Formula]] = {
     ),
     "precision": Formula(_by_class("precision_score"), _over_classes(lambda j, c: _ratio(j.right(c), j.predicted(c)))),
     "recall": Formula(_by_class("recall_score"), _over_classes(lambda j, c: _ratio(j.right(c), j.labelled(c)))),
-    "roc_auc": Formula(_roc_auc_on_holdout, None),
-    "log_loss": Formula(_log_loss_on_holdout, _log_loss),
+    "roc_auc": Formula(_by_order("roc_auc_score"), None),
+    "average_precision": Formula(_by_order("average_precision_score"), None),
+    "log_loss": Formula(_by_probability("log_loss"), _of_probabilities("log_loss")),
+    "brier": Formula(_by_probability("brier_score_loss"), _of_probabilities("brier")),
     "rmse": Formula(
         lambda h: _scikit_learn().root_mean_squared_error(h.truth, h.predicted),
         lambda j: math.sqrt(_mean(j.sums, "squared_error")),
@@ -172,5 +218,7 @@ FORMULAS: Final[Mapping[str, Formula]] = {
     "mae": Formula(
         lambda h: _scikit_learn().mean_absolute_error(h.truth, h.predicted), lambda j: _mean(j.sums, "absolute_error")
     ),
+    "median_absolute_error": Formula(lambda h: _scikit_learn().median_absolute_error(h.truth, h.predicted), None),
+    "mape": Formula(_mape_on_holdout, _mape),
     "r2": Formula(lambda h: _scikit_learn().r2_score(h.truth, h.predicted), _r2),
 }

@@ -14,7 +14,7 @@ from tidemill_contracts.counts import does
 from tidemill_contracts.inference import Value
 from tidemill_contracts.model_metrics import MetricTask
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, Profile
-from tidemill_runtime.model.metric_formulas import FORMULAS, Joined
+from tidemill_runtime.model.metric_formulas import FORMULAS, SMALLEST_LABEL, Joined
 from tidemill_runtime.monitor.binning import ColumnBins
 
 Sums = Mapping[str, float]
@@ -38,7 +38,8 @@ def addition(column: ColumnBins, prediction: Value, score: float | None, label: 
         # the score is the probability of the predicted class: of two classes, that gives the other's
         probability = score if true == predicted else 1.0 - score
         sums["log_loss"] = -math.log(min(max(probability, _EPSILON), 1.0))
-        sums["log_loss_count"] = 1.0
+        sums["brier"] = (1.0 - probability) ** 2
+        sums |= {"log_loss_count": 1.0, "brier_count": 1.0}  # sums kept before a metric was added lack its count
     return sums
 
 
@@ -61,13 +62,16 @@ def _error_moments(profile: NumericProfile, prediction: Value, label: Value) -> 
     squares = error * error, centred * centred
     if not all(map(math.isfinite, squares)):  # beyond 1e154
         return {_INVALID: 1.0}
-    return {
+    sums = {
         "count": 1.0,
         "absolute_error": abs(error),
         "squared_error": squares[0],
         "label": centred,
         "label_squared": squares[1],
     }
+    if abs(y) < SMALLEST_LABEL:
+        return {**sums, "zero_label": 1.0}
+    return {**sums, "percentage_error": abs(error / y), "percentage_error_count": 1.0}
 
 
 def metric(name: str, sums: Sums, profile: Profile | None) -> tuple[float | None, str]:

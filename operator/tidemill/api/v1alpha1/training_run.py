@@ -179,6 +179,9 @@ class RunResult(Model):
     not."""
     rows: dict[str, int] = {}
     """Number of rows used for training (train) and held out (holdout)."""
+    holdout_classes: dict[str, int] = {}
+    """Number of held-out rows of each class that the model knows, of at most 10 classes, those with the fewest rows.
+    Long names are shortened. Not set for other tasks than classification."""
     data: dict[str, str] = {}
     """Revision of each input that was read, by the name of the input."""
     code: str | None = None
@@ -211,6 +214,7 @@ class GateVerdict(Model):
         "WorseThanChampion",
         "NoChampion",
         "MetricMissing",
+        "MetricOutOfRange",
     ]
     """Reason of the result."""
     value: float | None = None

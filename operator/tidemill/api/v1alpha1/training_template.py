@@ -10,7 +10,7 @@ from pydantic import Field
 
 from tidemill.api.base import ATOMIC, MAX_SECONDS, ConfigMapRef, Model, Ratio, SecretRef, list_map, rule, rules
 from tidemill_contracts import schemes
-from tidemill_contracts.model_metrics import listed
+from tidemill_contracts.model_metrics import listed, lower_is_better
 from tidemill_contracts.schemes import BUILTIN_DATA_SETS
 
 
@@ -153,13 +153,24 @@ class CodeSource(Model):
     entrypoint and command must be set."""
 
 
+Better = Literal["Higher", "Lower"]
+
+
 class AgainstChampion(Model):
     """Comparison with the champion on the same holdout rows. It passes if there is no champion."""
 
     min_delta: float
     """Minimum improvement over the champion. The improvement is the candidate's value minus the champion's value, or
-    the reverse for metrics where lower is better (log_loss, rmse, mae). A negative value allows the candidate to be
-    slightly worse than the champion."""
+    the reverse if lower is better. A negative value allows the candidate to be slightly worse than the champion."""
+    better: Annotated[
+        Better | None,
+        Field(
+            description="Whether a higher or a lower value is an improvement. If not set, it is Lower for "
+            f"{lower_is_better('and')}, also if the training code computes a metric of that name, and Higher for every "
+            "other metric. Those metrics cannot be negative: if a value is, the comparison fails until this field is "
+            "set.",
+        ),
+    ] = None
 
 
 class Gate(Model):

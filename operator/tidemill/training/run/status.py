@@ -82,6 +82,7 @@ def run_result(snapshot: RunSnapshot, result: TrainingResult, image: str) -> Run
         champion_metrics=_numbers(result.champion_metrics or {}),
         champion_note=result.champion_note,
         rows=result.rows,
+        holdout_classes=result.holdout_classes,
         data=result.data,
         code=snapshot.run.spec.code.digest,
         image=image,

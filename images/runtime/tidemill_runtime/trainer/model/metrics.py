@@ -14,14 +14,16 @@ import pandas as pd
 
 from tidemill_contracts import model_metrics
 from tidemill_contracts.model_metrics import MetricTask
-from tidemill_contracts.training import NAME_LIMIT, is_name
+from tidemill_contracts.reference import category_text
+from tidemill_contracts.training import CLASSES_LIMIT, NAME_LIMIT, is_name
 from tidemill_runtime.model.metric_formulas import FORMULAS, Holdout
 from tidemill_runtime.trainer.errors import RunError
-from tidemill_runtime.trainer.model.inspection import Model, Values
+from tidemill_runtime.trainer.model.inspection import Model, Values, plain
 from tidemill_runtime.trainer.usercode import function
 from tidemill_runtime.trainer.usercode.function import UserCode
 
 Metrics = dict[str, float | None]
+_CLASS_LENGTH = 100
 
 
 def score(
@@ -56,9 +58,8 @@ def built_in(model: Model, features: pd.DataFrame, target: "pd.Series[Any]") -> 
 def _classified(model: Model, features: pd.DataFrame, truth: Values) -> Holdout:
     classes = model.classes
     assert classes is not None  # noqa: S101  the caller asked
-    numbers = classes.dtype.kind in "biuf" and truth.dtype.kind in "biuf"
     return Holdout(
-        truth=truth.astype(classes.dtype) if numbers else truth,
+        truth=_as_classes(classes, truth),
         predicted=model.predict(features),
         classes=classes,
         probabilities=model.probabilities(features),
@@ -66,22 +67,53 @@ def _classified(model: Model, features: pd.DataFrame, truth: Values) -> Holdout:
     )
 
 
+def _as_classes(classes: Values, truth: Values) -> Values:
+    """Return labels [rows] with the type of the classes, where both are numbers."""
+    are_numbers = classes.dtype.kind in "biuf" and truth.dtype.kind in "biuf"
+    return truth.astype(classes.dtype) if are_numbers else truth
+
+
 def _computed(task: MetricTask, holdout: Holdout) -> tuple[Metrics, list[str]]:
     found: Metrics = {}
-    notes = []
+    absent: dict[str, list[str]] = {}
     for name in model_metrics.names(task):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a metric that is not defined comes back as NaN and is noted below
                 value = float(FORMULAS[name].on_holdout(holdout))
         except (ValueError, TypeError) as error:
-            notes.append(f"metric {name} is absent: {error}")
+            absent.setdefault(str(error), []).append(name)
             continue
         if math.isfinite(value):
             found[name] = value
         else:
-            notes.append(f"metric {name} is absent: it is not defined on this holdout")
-    return found, notes
+            absent.setdefault("not defined on this holdout", []).append(name)
+    return found, [f"{_metrics(names)} absent: {why}" for why, names in absent.items()]
+
+
+def _metrics(names: list[str]) -> str:
+    return f"metric {names[0]} is" if len(names) == 1 else f"metrics {', '.join(names[:-1])} and {names[-1]} are"
+
+
+def rows_by_class(model: Model, target: "pd.Series[Any] | None") -> dict[str, int]:
+    """Return the rows of each class that a classifier knows, 0 included, the CLASSES_LIMIT rarest first.
+
+    Empty where there are no classes or no target. Names are those of predictions, as one short printable line.
+    """
+    if model.classes is None or target is None:
+        return {}
+    labels = pd.Series(_as_classes(model.classes, np.asarray(target))).value_counts().to_dict()
+    counts = sorted((labels.get(value, 0), place) for place, value in enumerate(model.classes))
+    found: dict[str, int] = {}
+    for rows, place in counts[:CLASSES_LIMIT]:
+        found.setdefault(_short(category_text(plain(model.classes[place]))), int(rows))
+    return found
+
+
+def _short(text: str) -> str:
+    """Return a class's name with which a result is accepted."""
+    short = text[:_CLASS_LENGTH]
+    return short if is_name(short) else ascii(text)[:_CLASS_LENGTH]
 
 
 def _checked(found: Any) -> Metrics:

@@ -44,7 +44,7 @@ def fit_result(result: TrainingResult, limit: int = TERMINATION_MESSAGE_LIMIT) -
     steps = (
         lambda r: r,
         lambda r: _shortened(r, message=2400, warning=200, warnings=5),
-        lambda r: r.model_copy(update={"lineage": _brief(r.lineage)}),
+        lambda r: r.model_copy(update={"lineage": _brief(r.lineage), "holdout_classes": _rarest(r.holdout_classes)}),
         lambda r: r.model_copy(update={"signature": r.signature and signatures.brief(r.signature)}),
         lambda r: r.model_copy(update={"signature": None}),
         lambda r: r.model_copy(update={"frameworks": {}}),
@@ -52,7 +52,7 @@ def fit_result(result: TrainingResult, limit: int = TERMINATION_MESSAGE_LIMIT) -
         lambda r: r.model_copy(update={"seconds": {}}),
         lambda r: _shortened(r, message=800, warning=80, warnings=1),
         lambda r: r.model_copy(update={"metrics": _first(r.metrics), "champion_metrics": _first(r.champion_metrics)}),
-        lambda r: r.model_copy(update={"data": {}, "lineage": None}),
+        lambda r: r.model_copy(update={"data": {}, "lineage": None, "holdout_classes": {}}),
         lambda r: _shortened(r, message=300, warning=0, warnings=0),
     )
     for step in steps:
@@ -106,6 +106,11 @@ def _shortened(result: TrainingResult, *, message: int, warning: int, warnings: 
 def _brief(lineage: Lineage | None) -> Lineage | None:
     """Return a lineage without what may be long: it is in the manifest."""
     return lineage and lineage.model_copy(update={"parameters": {}, "data_digests": {}, "frameworks": {}})
+
+
+def _rarest(classes: dict[str, int]) -> dict[str, int]:
+    """Return the two first classes, which have the fewest rows."""
+    return dict(list(classes.items())[:2])
 
 
 def _first(metrics: dict[str, float | None] | None) -> dict[str, float | None] | None:

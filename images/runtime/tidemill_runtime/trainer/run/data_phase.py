@@ -29,10 +29,14 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Progress:
-    """What a run has found so far; `seconds` by phase, `data` revisions and `digests` by input name."""
+    """What a run has found so far; `seconds` by phase, `data` revisions and `digests` by input name.
+
+    `holdout_classes`: held-out rows of the rarest classes, as in `TrainingResult`.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
+    holdout_classes: dict[str, int] = field(default_factory=dict)
     data: dict[str, str] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

@@ -66,6 +66,7 @@ def finish(
         champion_metrics=_gates_first(champion_metrics, config) if champion_metrics is not None else None,
         champion_note=note,
         rows=progress.rows,
+        holdout_classes=progress.holdout_classes,
         data=progress.data,
         signature=manifest.signature,
         frameworks=manifest.lineage.frameworks,

@@ -56,6 +56,7 @@ def _function(config: TrainerConfig, data: Split, progress: Progress) -> Trainin
         training, holdout = _both_features(code, data)
         model = inspection.inspect(estimator, training, code.root)
         log.info("train: %s, %s", type(estimator).__name__, model.task)
+    progress.holdout_classes = metrics.rows_by_class(model, data.truth(data.holdout))
     given_holdout, truth_holdout = data.given(data.holdout), data.truth(data.holdout)
 
     def score(other: Model) -> tuple[Metrics, list[str]]:

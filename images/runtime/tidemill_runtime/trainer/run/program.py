@@ -38,6 +38,7 @@ def execute(config: TrainerConfig, data: Split, work: Path, progress: Progress) 
     if model is None:
         return _publish_unjudged(config, data, output, root, progress)
     holdout, truth = data.features(data.holdout), data.truth(data.holdout)
+    progress.holdout_classes = metrics.rows_by_class(model, truth)
 
     def score(other: Model) -> tuple[Metrics, list[str]]:
         return metrics.built_in(other, holdout, truth) if truth is not None else ({}, [])

@@ -1,8 +1,10 @@
 """May the candidate be registered? One verdict for every threshold of every gate.
 
 A metric that is absent, NaN or infinite fails its gate. Without a champion a comparison passes. The champion's value is
-the one re-scored on the candidate's holdout; its recorded value only stands in where it could not be re-scored. Whether
-higher or lower is better is a column of the table of metrics; of every other metric, the user's own, higher is better.
+the one re-scored on the candidate's holdout; its recorded value only stands in where it could not be re-scored.
+
+Whether higher or lower is better is known before the run: the gate says it, else the table of metrics by name, else it
+is higher. Who computed a metric, the trainer or the user's code, only the pod knows, so nothing depends on it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill.api.v1alpha1.training_run import GateVerdict, RunChampion
-from tidemill.api.v1alpha1.training_template import Gate
+from tidemill.api.v1alpha1.training_template import AgainstChampion, Gate
 from tidemill_contracts.model_metrics import LOWER_IS_BETTER
 from tidemill_contracts.training import TrainingResult
 
@@ -57,7 +59,7 @@ def _judge(gate: Gate, scores: Scores) -> list[GateVerdict]:
     if gate.max is not None:
         found.append(_below(gate.metric, value, gate.max))
     if gate.against_champion is not None:
-        found.append(_against(gate.metric, value, gate.against_champion.min_delta, scores))
+        found.append(_against(gate.metric, value, gate.against_champion, scores))
     return found
 
 
@@ -82,7 +84,10 @@ def _below(metric: str, value: float, most: float) -> GateVerdict:
     return GateVerdict(metric=metric, passed=passed, reason=reason, value=value, threshold=most, message=text)
 
 
-def _against(metric: str, value: float, min_delta: float, scores: Scores) -> GateVerdict:
+def _against(metric: str, value: float, limit: AgainstChampion, scores: Scores) -> GateVerdict:
+    bounded = limit.better is None and metric in LOWER_IS_BETTER
+    if bounded and value < 0:
+        return _out_of_range(metric, value, f"the candidate's {value:.6g}")
     if scores.champion is None:
         text = "there is no champion to compare with"
         return GateVerdict(metric=metric, passed=True, reason="NoChampion", value=value, message=text)
@@ -90,7 +95,9 @@ def _against(metric: str, value: float, min_delta: float, scores: Scores) -> Gat
     if theirs is None:
         text = f"champion {name} has no usable value of this metric to compare with"
         return GateVerdict(metric=metric, passed=False, reason="MetricMissing", value=value, message=text)
-    lower = metric in LOWER_IS_BETTER
+    if bounded and theirs < 0:
+        return _out_of_range(metric, value, f"{theirs:.6g} of champion {name}")
+    lower, min_delta = _lower_is_better(metric, limit), limit.min_delta
     delta = theirs - value if lower else value - theirs
     threshold = theirs - min_delta if lower else theirs + min_delta
     passed = delta >= min_delta or math.isclose(delta, min_delta, rel_tol=0, abs_tol=1e-12)
@@ -104,6 +111,19 @@ def _against(metric: str, value: float, min_delta: float, scores: Scores) -> Gat
     # Two numbers near the end of the range can differ by more than there is a number for; JSON has no infinity.
     shown = _finite(threshold)
     return GateVerdict(metric=metric, passed=passed, reason=reason, value=value, threshold=shown, message=text)
+
+
+def _lower_is_better(metric: str, limit: AgainstChampion) -> bool:
+    return metric in LOWER_IS_BETTER if limit.better is None else limit.better == "Lower"
+
+
+def _out_of_range(metric: str, value: float, what: str) -> GateVerdict:
+    """A negated metric below a name of the table: the comparison would pass the worse model."""
+    text = (
+        f"{what} is negative, which the built-in metric of that name cannot be: "
+        "againstChampion.better must say whether Higher or Lower is better"
+    )
+    return GateVerdict(metric=metric, passed=False, reason="MetricOutOfRange", value=value, message=text)
 
 
 def _finite(value: float | None) -> float | None:
