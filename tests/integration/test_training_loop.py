@@ -61,9 +61,18 @@ class Namespace:
             obj = json.loads(text) if text.strip() else None
             return obj if obj and fact(obj) else None
 
-        obj: Obj = wait(probe, SECONDS, f"{kind} {name}: {what}")
+        obj: Obj = self.wait(probe, f"{kind} {name}: {what}")
         check_status(obj)
         return obj
+
+    def wait(self, probe: Callable[[], Any], what: str) -> Any:
+        """`wait`, which says how the namespace was found when it did not come."""
+        try:
+            return wait(probe, SECONDS, what)
+        except AssertionError as error:
+            kinds = "trainingpipelines,trainingruns,modelversions,modelimports,jobs,events"
+            found = self.installation.kubectl("get", kinds, "-n", self.name, "-o", "wide")
+            raise AssertionError(f"{error}\n{found}") from None
 
     def ready(self, name: str, status: str, reason: str) -> Obj:
         """Wait for the pipeline's Ready."""
@@ -78,7 +87,7 @@ class Namespace:
             runs = self.list("trainingrun")
             return runs[number - 1] if len(runs) >= number else None
 
-        run: Obj = wait(probe, SECONDS, f"run {number} exists")
+        run: Obj = self.wait(probe, f"run {number} exists")
         self.until("job", run["metadata"]["name"], lambda o: True, "exists")
         return run
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tidemill.api.v1alpha1.pod_settings import TRACING_PREFIX
 from tidemill_contracts.model_metrics import RESERVED
 
 Json = dict[str, Any]
@@ -26,6 +27,9 @@ _URIS = st.sampled_from(
         "https://host/data.csv?x=1#y",
     ]
 )
+_KEYS = st.sampled_from(["team", "example.com/team", "a", "A_b.c-d", "a.b-c.example/" + "x" * 63])
+_LABEL_VALUES = st.sampled_from(["", "a", "A-b_c.d", "x" * 63])
+_LABELS = st.dictionaries(_KEYS, _LABEL_VALUES, max_size=3)
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "DataSource.uri": _URIS,
     "ResolvedData.uri": _URIS,
@@ -33,6 +37,11 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "Schedule.cron": st.sampled_from(["0 3 * * *", "@daily", "*/5 0-6,12 1 JAN MON-FRI"]),
     "Schedule.timeZone": st.sampled_from(["UTC", "Europe/Berlin", "Etc/GMT+1"]),
     "TrainingPipelineSpec.serviceAccountName": st.just("trainer"),
+    "PodSettings.labels": _LABELS,
+    "PodSettings.annotations": st.dictionaries(_KEYS, st.text(st.characters(codec="utf-8"), max_size=12), max_size=3),
+    "PodSettings.nodeSelector": _LABELS,
+    "EnvironmentVariable.name": st.sampled_from(["OMP_NUM_THREADS", "OTEL_LOG_LEVEL", "_", "tidemill_x", "A1"]),
+    "ImportSource.uri": st.sampled_from(["pvc://claim/models/a.onnx", "s3://bucket/größe", "az://container/a.skops"]),
     "Tracing.endpoint": st.sampled_from(["http://otel:4318", "https://user@[::1]:4317/otlp?a=b"]),
 }
 
@@ -81,7 +90,18 @@ def _artifacts(document: Json) -> Json:
     return document
 
 
+def _version(document: Json) -> Json:
+    """A version has an origin: the run that trained it, or the import that brought it."""
+    if "source" not in document and not {"run", "trigger", "key"} <= document.get("lineage", {}).keys():
+        digest = "sha256:" + "0" * 64
+        origin = {"run": "run", "trigger": "NeverTrained", "key": digest}
+        content = {"data": {}, "code": digest, "image": "trainer:1"}
+        document["lineage"] = {**content, **document.get("lineage", {}), **origin}
+    return document
+
+
 def _pipeline(document: Json) -> Json:
+    _pod_of_pipeline(document)
     if {g["metric"] for g in document.get("evaluation", {}).get("gates", [])} & set(RESERVED):
         document.setdefault("target", "label")
     if not document["code"].keys() & {"configMap", "command"}:
@@ -89,6 +109,54 @@ def _pipeline(document: Json) -> Json:
     if all(d["uri"].startswith("builtin") for d in document["data"]):
         document.get("triggers", {}).pop("dataChange", None)
     return document
+
+
+def _pod_of_pipeline(document: Json) -> Json:
+    if "pod" in document:
+        for name in ("nodeSelector", "tolerations", "serviceAccountName"):
+            document.pop(name, None)
+    return document
+
+
+def _toleration(document: Json) -> Json:
+    if document.get("operator") == "Exists":
+        document.pop("value", None)
+    else:
+        document.setdefault("key", "dedicated")
+    if document.get("effect") != "NoExecute":
+        document.pop("tolerationSeconds", None)
+    return document
+
+
+def _spread(document: Json) -> Json:
+    if document["whenUnsatisfiable"] != "DoNotSchedule":
+        document.pop("minDomains", None)
+    return document
+
+
+def _requirement(document: Json) -> Json:
+    wanted = {"Exists": 0, "DoesNotExist": 0, "Gt": 1, "Lt": 1}.get(document["operator"])
+    values = document.pop("values", []) or ["1"]
+    return document if wanted == 0 else {**document, "values": values[:wanted]}
+
+
+def _server(document: Json) -> Json:
+    if "tracing" in document:
+        named = document.get("pod", {}).get("env", [])
+        named[:] = [variable for variable in named if not variable["name"].startswith(TRACING_PREFIX)]
+    return document
+
+
+def _import_source(document: Json) -> Json:
+    if document["uri"].startswith("pvc"):
+        document.pop("secretRef", None)
+    return document
+
+
+def _import_as(document: Json) -> Json:
+    if "pipeline" in document or "name" not in document:
+        return {"pipeline": document.get("pipeline", "churn")}
+    return {"name": document["name"].rstrip("-.0123456789") or "churn"}
 
 
 def _reference(document: Json) -> Json:
@@ -160,7 +228,16 @@ REPAIRS: dict[str, Callable[[Json], Json]] = {
     "ResolvedCode": _code,
     "Gate": _gate,
     "Artifacts": _artifacts,
+    "Store": _artifacts,
+    "ModelVersionSpec": _version,
     "TrainingPipelineSpec": _pipeline,
+    "Toleration": _toleration,
+    "TopologySpreadConstraint": _spread,
+    "NodeRequirement": _requirement,
+    "LabelRequirement": _requirement,
+    "Server": _server,
+    "ImportSource": _import_source,
+    "ImportAs": _import_as,
     "ModelReference": _reference,
     "Autoscaling": _autoscaling,
     "Check": _check,
