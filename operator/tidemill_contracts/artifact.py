@@ -14,6 +14,7 @@ from pydantic import Field
 from tidemill_contracts.base import Document
 from tidemill_contracts.digests import canonical_json, sha256
 from tidemill_contracts.formats import Format
+from tidemill_contracts.holdout import Holdout
 
 MANIFEST_FILE = "manifest.json"
 MARKER_FILE = "COMPLETE"
@@ -85,6 +86,7 @@ class Lineage(Document):
     parameters: dict[str, str] = Field(default_factory=dict)
     seed: int = 0
     frameworks: dict[str, str] = Field(default_factory=dict)  # package -> version
+    holdout: Holdout | None = None  # which rows were held out; None: an older trainer, or not known
 
 
 class ParityReport(Document):

@@ -11,6 +11,7 @@ from pydantic import Field
 from tidemill_contracts.artifact import Lineage, Signature, Task
 from tidemill_contracts.base import Document
 from tidemill_contracts.failures import FailureCategory
+from tidemill_contracts.holdout import HoldoutReport, HoldoutSplit
 
 CONFIG_ENV = "TIDEMILL_TRAINER_CONFIG"
 PROBE_ENV = "TIDEMILL_PROBE_CONFIG"
@@ -97,6 +98,7 @@ class TrainerConfig(Document):
     parameters: dict[str, str] = Field(default_factory=dict)
     seed: int = 0
     holdout_ratio: float = 0.2
+    split: HoldoutSplit | None = None  # None: exact shares of every class, by the rows' content
     gate_metrics: tuple[str, ...] = ()
     champion: Champion | None = None
     store: str  # URI of the pipeline's folder in the artifact store
@@ -127,6 +129,8 @@ class TrainingResult(Document):
     metrics: dict[str, float | None] = Field(default_factory=dict)
     champion_metrics: dict[str, float | None] | None = None
     champion_note: str | None = None  # why recorded metrics stand in for re-scored ones
+    champion_overlap: str | None = None  # why the champion may have learned rows that it was re-scored on
+    holdout: HoldoutReport | None = None  # how the split that was asked for turned out
     rows: dict[str, int] = Field(default_factory=dict)  # train, holdout
     holdout_classes: dict[str, int] = Field(default_factory=dict)  # class -> held-out rows, fewest first, bounded
     data: dict[str, str] = Field(default_factory=dict)  # input name -> revision

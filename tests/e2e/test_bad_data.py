@@ -35,6 +35,7 @@ FAILURES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "renamed": ("DataInvalid", "ExpectationFailed", ("'länge'",)),
     "nothing": ("DataInvalid", "EmptyData", ("configmap://nothing/d.csv", "no rows")),
     "blank": ("DataInvalid", "EmptyData", ("input 'blumen'", "d.csv: the file is empty")),
+    "sides": ("DataInvalid", "InvalidSplitColumn", ("evaluation.split", "'länge'", "'train' or 'test'", "(12 rows)")),
     "full": ("Infrastructure", "StorageFull", ("pvc://small", "no space is left on the volume")),
 }
 
@@ -58,14 +59,17 @@ def kubectl(cluster: Kubectl) -> Iterator[Kubectl]:
         },
     }
     columns = {"columns": [{"name": "länge", "type": "Number"}]}
+    sides = {"type": "Column", "column": "länge"}
     with shared_namespace(cluster, "e2e-bad-data") as kubectl:
         kubectl.apply([table("renamed", RENAMED), table("nothing", [HEADER]), table("blank", [""])])
+        kubectl.apply(table("sides", ROWS))
         kubectl.apply([code("good-code"), code("huge-code", HUGE)])
         kubectl.apply(
             [
                 pipeline("renamed", "good-code", target="art", data=source("renamed", expectations=columns)),
                 pipeline("nothing", "good-code", target="art", data=source("nothing")),
                 pipeline("blank", "good-code", target="art", data=source("blank")),
+                pipeline("sides", "good-code", target="art", data=source("sides"), evaluation={"split": sides}),
             ]
         )
         if cluster.get("storageclass", SMALL) is not None:

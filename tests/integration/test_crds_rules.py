@@ -249,6 +249,42 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.evaluation": gates({"metric": "brier", "againstChampion": {"minDelta": 0, "better": "Smaller"}})},
         ['supported values: "Higher", "Lower"'],
     ),
+    "split by a column without one": (
+        TP,
+        {"spec.evaluation.split": {"type": "Group"}},
+        ["split: column must be set for type Group, Time and Column, and must not be set for type Hash"],
+    ),
+    "split by time without a column": (
+        TP,
+        {"spec.evaluation.split": {"type": "Time"}},
+        ["spec.evaluation.split: Invalid value"],
+    ),
+    "split by content with a column": (
+        TP,
+        {"spec.evaluation.split": {"type": "Hash", "column": "id"}},
+        ["split: column must be set for type Group, Time and Column, and must not be set for type Hash"],
+    ),
+    "split without a type": (TP, {"spec.evaluation.split": {"column": "id"}}, ["spec.evaluation.split.type: Required"]),
+    "split of another type": (
+        TP,
+        {"spec.evaluation.split": {"type": "Random"}},
+        ['"Random": supported values: "Hash", "Group", "Time", "Column"'],
+    ),
+    "column of sides for the model": (
+        TP,
+        {"spec.evaluation.split": {"type": "Column", "column": "side", "keepColumn": False}},
+        ["split: keepColumn may be set only for type Group and Time"],
+    ),
+    "share beside a column of sides": (
+        TP,
+        {"spec.evaluation": {"holdoutRatio": 0.3, "split": {"type": "Column", "column": "side"}}},
+        ["evaluation: holdoutRatio must not be set with split.type Column, where the column says which rows are held"],
+    ),
+    "split by the target": (
+        TP,
+        {"spec.evaluation.split": {"type": "Group", "column": "churned"}},
+        ["spec.evaluation.split.column must not be the target column"],
+    ),
     "built-in metric without target": (
         TP,
         {"spec.target": REMOVE, "spec.evaluation": gates({"metric": "f1", "min": 0.5})},
@@ -474,6 +510,14 @@ ACCEPTED: dict[str, tuple[str, Json]] = {
             )
         },
     ),
+    "split by content": (TP, {"spec.evaluation.split": {"type": "Hash"}}),
+    "split by group": (
+        TP,
+        {"spec.evaluation": {"holdoutRatio": 0.3, "split": {"type": "Group", "column": "id", "keepColumn": True}}},
+    ),
+    "split by time": (TP, {"spec.evaluation.split": {"type": "Time", "column": "day", "keepColumn": False}}),
+    "split by a column": (TP, {"spec.evaluation.split": {"type": "Column", "column": "side"}}),
+    "split without target": (TP, {"spec.target": REMOVE, "spec.evaluation.split": {"type": "Group", "column": "id"}}),
     "own metric without target": (TP, {"spec.target": REMOVE, "spec.evaluation": gates({"metric": "own", "min": 1})}),
     "program with a built-in name and no target": (
         TP,

@@ -164,7 +164,8 @@ def test_rows_without_a_target_are_left_out_and_counted(trainer: Trainer) -> Non
     table.loc[[4, 9], "target"] = np.nan
     result = trainer(training_code.TREE, trainer.table(table.to_csv(index=False))).result
     assert sum(result.rows.values()) == 148
-    assert result.warnings == ("2 rows without a value of 'target' are left out, first row 5",)
+    assert result.warnings[0] == "2 rows without a value of 'target' are left out, first row 5"
+    assert [text.startswith("the holdout has fewer than 20 rows of a class") for text in result.warnings[1:]] == [True]
 
 
 class TestChampion:

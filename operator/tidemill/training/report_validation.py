@@ -22,6 +22,7 @@ from tidemill_contracts.artifact import DATATYPES, ColumnSpec
 from tidemill_contracts.counts import counted
 from tidemill_contracts.digests import digest_hex
 from tidemill_contracts.formats import FORMATS, pickles
+from tidemill_contracts.holdout import CUT_LIMIT, OVERLAP_LIMIT, Holdout, SplitType
 from tidemill_contracts.signatures import MOST_INPUTS, MOST_OUTPUTS
 from tidemill_contracts.storage import URI_LIMIT, parse_uri
 from tidemill_contracts.training import (
@@ -53,6 +54,8 @@ class Expected:
     inputs: Collection[str] = ()
     """Names of the data sets."""
     has_champion: bool = False
+    split: SplitType | None = None
+    """How the rows were to be divided; None: the spec does not say it."""
     allows_pickles: bool = False
     pickles_by: str = ""
     """The field that would allow them; empty: none does."""
@@ -70,6 +73,7 @@ def of_run(spec: TrainingRunSpec) -> Expected:
         store=spec.store.uri,
         inputs=[source.name for source in spec.data],
         has_champion=spec.champion is not None,
+        split=spec.split.type if spec.split is not None else None,
         allows_pickles=spec.allow_pickle,
         pickles_by="spec.allowPickle",
         allows_programs=spec.code.command is not None,
@@ -118,6 +122,7 @@ def cleaned(result: TrainingResult) -> TrainingResult:
         update={
             "failure": reported and reported.model_copy(update={"message": clean(reported.message)}),
             "champion_note": result.champion_note and clean(result.champion_note),
+            "champion_overlap": result.champion_overlap and clean(result.champion_overlap),
             "onnx": result.onnx and clean(result.onnx),
             "warnings": tuple(clean(text) for text in result.warnings),
         }
@@ -167,11 +172,30 @@ def _metrics(expected: Expected, result: TrainingResult) -> Found:
 
 
 def _rows(_: Expected, result: TrainingResult) -> Found:
-    for name, count in result.rows.items():
-        if name not in ("train", "holdout"):
-            yield f"rows: {name!r}; expected train or holdout"
-        if not 0 <= count <= WHOLE_LIMIT:
-            yield f"rows.{name}: expected a count from 0 to 2^53"
+    yield from _sides("rows", result.rows)
+
+
+def _holdout(expected: Expected, result: TrainingResult) -> Found:
+    """A trainer that does not know the split would have held out other rows, and not have said so."""
+    found = result.holdout
+    if found is None and expected.split is not None:
+        yield (
+            f"holdout: not there; expected {expected.split}: the trainer in this image does not know "
+            "spec.evaluation.split; use a newer image"
+        )
+    if found is None:
+        return
+    if found.type != expected.split:
+        yield f"holdout.type: {found.type}; expected {expected.split or 'none: the spec has no split'}"
+    yield from _cut("holdout", found.cut)
+    yield from _sides("holdout.groups", found.groups)
+
+
+def _overlap(expected: Expected, result: TrainingResult) -> Found:
+    if result.champion_overlap and not expected.has_champion:
+        yield "champion_overlap: this run has no champion"
+    if len(result.champion_overlap or "") > OVERLAP_LIMIT:
+        yield f"champion_overlap: expected at most {OVERLAP_LIMIT} characters"
 
 
 def _classes(_: Expected, result: TrainingResult) -> Found:
@@ -238,6 +262,12 @@ def _lineage(expected: Expected, result: TrainingResult) -> Found:
         yield f"lineage: code has at most {NAME_LIMIT} characters, image {URI_LIMIT}"
     if not 0 <= found.seed <= WHOLE_LIMIT:
         yield f"lineage.seed: {found.seed}; expected a number from 0 to 2^53"
+    held_out = found.holdout or Holdout(type="Stratified")
+    if not 0 < len(held_out.column or "-") <= NAME_LIMIT:
+        yield f"lineage.holdout.column: expected a name of 1 to {NAME_LIMIT} characters"
+    if held_out.ratio is not None and not 0 < held_out.ratio < 1:  # NaN is not
+        yield f"lineage.holdout.ratio: {held_out.ratio}; expected a number between 0 and 1"
+    yield from _cut("lineage.holdout", held_out.cut)
     yield from _names("lineage.data", found.data)
     yield from _names("lineage.parameters", found.parameters)
     for name, revision in found.data.items():
@@ -250,6 +280,19 @@ def _failure(_: Expected, result: TrainingResult) -> Found:
         yield f"failure.reason: {result.failure.reason!r}; expected one word, like ExpectationFailed"
 
 
+def _sides(field: str, counts: Mapping[str, int]) -> Found:
+    for name, count in counts.items():
+        if name not in ("train", "holdout"):
+            yield f"{field}: {name!r}; expected train or holdout"
+        if not 0 <= count <= WHOLE_LIMIT:
+            yield f"{field}.{name}: expected a count from 0 to 2^53"
+
+
+def _cut(field: str, cut: str | None) -> Found:
+    if cut is not None and not (0 < len(cut) <= CUT_LIMIT and cut.isprintable()):
+        yield f"{field}.cut: expected a time of 1 to {CUT_LIMIT} printable characters"
+
+
 def _names(field: str, reported: Mapping[str, object]) -> Found:
     for name in reported:
         if not is_name(name):
@@ -257,5 +300,16 @@ def _names(field: str, reported: Mapping[str, object]) -> Found:
 
 
 Check = Callable[[Expected, TrainingResult], Found]
-_MODEL: tuple[Check, ...] = (_digests, _uri, _formats, _metrics, _frameworks, _check, _signature, _lineage)
+_MODEL: tuple[Check, ...] = (
+    _digests,
+    _uri,
+    _formats,
+    _metrics,
+    _frameworks,
+    _check,
+    _signature,
+    _lineage,
+    _holdout,
+    _overlap,
+)
 _FACTS: tuple[Check, ...] = (_failure, _rows, _classes, _data, _durations)

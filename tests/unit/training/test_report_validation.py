@@ -124,6 +124,8 @@ WRONG: dict[str, Any] = {
     "metrics": {"accuracy": True},
     "champion_metrics": {"accuracy": "0.9"},
     "champion_note": 5,
+    "champion_overlap": 5,
+    "holdout": "Group",
     "rows": {"train": 1.5},
     "holdout_classes": {"yes": 1.5},
     "data": {"customers": 5},

@@ -26,6 +26,7 @@ from tidemill.api.base import (
 )
 from tidemill_contracts import schemes
 from tidemill_contracts.formats import FORMATS
+from tidemill_contracts.holdout import CUT_LIMIT, OVERLAP_LIMIT
 from tidemill_contracts.signatures import MOST_INPUTS, MOST_OUTPUTS
 from tidemill_contracts.storage import URI_LIMIT
 
@@ -62,6 +63,19 @@ class ModelSignature(Model):
     """Outputs of the model, in order."""
 
 
+class VersionSplit(Model):
+    """Which rows were held out from the training of the version."""
+
+    type: Literal["Hash", "Group", "Time", "Column"]
+    """How rows were divided: spec.evaluation.split.type of the pipeline."""
+    column: Annotated[str | None, Field(max_length=256)] = None
+    """Column by which rows were divided. Not set for type Hash."""
+    ratio: float | None = None
+    """Share of the rows that was to be held out. Not set for type Column."""
+    cut: Annotated[str | None, Field(max_length=CUT_LIMIT)] = None
+    """First time that was held out: a number, or a time in UTC. Set only for type Time."""
+
+
 class VersionLineage(Model):
     """What the version was trained from."""
 
@@ -87,6 +101,11 @@ class VersionLineage(Model):
     """Versions of the Python packages that the training used, by the name of the package."""
     parent: str | None = None
     """Name of the champion that the version was compared with. Not set if there was none."""
+    parent_overlap: Annotated[str | None, Field(max_length=OVERLAP_LIMIT)] = None
+    """Why that champion may have been trained on holdout rows of the run, so that its metrics may have been too good.
+    Not set if it was not, or if its recorded metrics were used."""
+    split: VersionSplit | None = None
+    """Which rows were held out from training. Not set if the pipeline had no spec.evaluation.split."""
 
 
 class VersionSource(Model):

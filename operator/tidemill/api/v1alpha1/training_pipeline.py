@@ -171,6 +171,11 @@ class TrainingPipelineSpec(Model):
                 "column",
             ),
             rule(
+                "!has(self.target) || !has(self.evaluation) || !has(self.evaluation.split) || "
+                "!has(self.evaluation.split.column) || self.evaluation.split.column != self.target",
+                "spec.evaluation.split.column must not be the target column",
+            ),
+            rule(
                 "has(self.code.configMap) || has(self.code.command) || has(self.image)",
                 "spec.code.configMap or spec.image must be set because the default trainer image contains no "
                 "training code",

@@ -23,8 +23,9 @@ from tidemill.api.base import (
     list_map,
 )
 from tidemill.api.v1alpha1.pod_settings import PodSettings
-from tidemill.api.v1alpha1.training_template import CodeSource, DataSource, Gate, RunLimits
+from tidemill.api.v1alpha1.training_template import CodeSource, DataSource, Gate, RunLimits, Split
 from tidemill_contracts.failures import CATEGORIES, FailureCategory
+from tidemill_contracts.holdout import CUT_LIMIT, OVERLAP_LIMIT
 from tidemill_contracts.schemes import listed
 
 TriggerType = Literal[
@@ -140,6 +141,9 @@ class TrainingRunSpec(Model):
     """Settings of the run's pod. If not set, nodeSelector, tolerations and serviceAccountName apply."""
     holdout_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the rows that are held out from training. All metrics are computed on these rows."""
+    split: Split | None = None
+    """How rows are divided into training and holdout rows. If not set, exactly holdoutRatio of the rows of each class
+    are held out, by a hash of the row's values."""
     gates: Annotated[list[Gate], Field(max_length=20, json_schema_extra=ATOMIC)] = []
     """Conditions that the candidate must meet to be registered."""
     champion: RunChampion | None = None
@@ -154,6 +158,17 @@ class TrainingRunSpec(Model):
     are no gates. Manual: it waits for the annotation tidemill.io/approve on the ModelVersion."""
     limits: RunLimits = RunLimits()
     """Limits of the run."""
+
+
+class RunHoldout(Model):
+    """How the split of the run divided the rows."""
+
+    type: str
+    """Type of the split: Hash, Group, Time or Column."""
+    cut: Annotated[str | None, Field(max_length=CUT_LIMIT)] = None
+    """First time that is held out: a number, or a time in UTC. Set only for type Time."""
+    groups: dict[str, int] = {}
+    """Number of groups used for training (train) and held out (holdout). Set only for type Group."""
 
 
 class RunResult(Model):
@@ -177,6 +192,11 @@ class RunResult(Model):
     champion_note: str | None = None
     """Why the champion's recorded metrics were used instead of metrics on the same holdout rows. Not set if they were
     not."""
+    champion_overlap: Annotated[str | None, Field(max_length=OVERLAP_LIMIT)] = None
+    """Why the champion may have been trained on holdout rows of this run, so that its metrics may be too good. Not set
+    if it was not, if its recorded metrics were used, or if there is no champion."""
+    holdout: RunHoldout | None = None
+    """How spec.split divided the rows. Not set if spec.split is not set."""
     rows: dict[str, int] = {}
     """Number of rows used for training (train) and held out (holdout)."""
     holdout_classes: dict[str, int] = {}

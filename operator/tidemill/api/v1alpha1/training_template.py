@@ -10,6 +10,7 @@ from pydantic import Field
 
 from tidemill.api.base import ATOMIC, MAX_SECONDS, ConfigMapRef, Model, Ratio, SecretRef, list_map, rule, rules
 from tidemill_contracts import schemes
+from tidemill_contracts.holdout import SplitType
 from tidemill_contracts.model_metrics import listed, lower_is_better
 from tidemill_contracts.schemes import BUILTIN_DATA_SETS
 
@@ -210,11 +211,60 @@ class Gate(Model):
     """Comparison with the champion, the newest approved version. If not set, the candidate is not compared with it."""
 
 
+class Split(Model):
+    """How rows are divided into training and holdout rows."""
+
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "has(self.column) == (self.type != 'Hash')",
+                "split: column must be set for type Group, Time and Column, and must not be set for type Hash",
+            ),
+            rule(
+                "!has(self.keepColumn) || self.type in ['Group', 'Time']",
+                "split: keepColumn may be set only for type Group and Time",
+            ),
+        )
+    }
+
+    type: SplitType
+    """How rows are divided. Hash: each row by a hash of its values without the target. Group: all rows with the same
+    value of column are on the same side, by a hash of that value. Time: the rows with the newest values of column are
+    held out. Column: the value of column says it, train or test. With Hash and Group, a row never changes sides when
+    rows are added. Hash, Group and Time hold out about holdoutRatio of the rows."""
+    column: Annotated[str | None, Field(min_length=1, max_length=256)] = None
+    """Column of the data by which rows are divided. It must be in the input that has the target column. For Group, rows
+    without a value are each a group of their own. For Time, values are numbers or times in ISO 8601 format. It must be
+    set for Group, Time and Column, and must not be set for Hash."""
+    keep_column: bool | None = None
+    """Whether the training code receives the column like any other, so that the model may use it. If not set, it does
+    for Time and does not for Group. With Column it never does."""
+
+    @property
+    def keeps_column(self) -> bool:
+        """Whether the training code receives the column."""
+        return self.type == "Time" if self.keep_column is None else self.keep_column
+
+
 class Evaluation(Model):
     """How a candidate is evaluated."""
 
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "!has(self.split) || self.split.type != 'Column' || !has(self.holdoutRatio) || "
+                "self.holdoutRatio == 0.2",
+                "evaluation: holdoutRatio must not be set with split.type Column, where the column says which rows are "
+                "held out",
+            ),
+        )
+    }
+
     holdout_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the rows that are held out from training. All metrics are computed on these rows."""
+    split: Split | None = None
+    """How rows are divided into training and holdout rows. If not set, exactly holdoutRatio of the rows of each class
+    are held out, by a hash of the row's values; rows at the margin may change sides when rows are added."""
     gates: Annotated[list[Gate], Field(max_length=20, json_schema_extra=ATOMIC)] = []
     """Conditions that a candidate must meet. If any gate fails, the candidate is rejected and no version is registered.
     If there are no gates, every candidate is registered."""

@@ -97,7 +97,8 @@ def _judge(snapshot: RunSnapshot, found: Progress, result: TrainingResult) -> Pl
     assert result.digest  # noqa: S101 - a success without one is not believed
     image = _image(snapshot)
     kept = statuses.run_result(snapshot, result, image)
-    judged = gates.verdicts(spec.gates, gates.scores(result, spec.champion))
+    scores = gates.scores(result, spec.champion)
+    judged = gates.verdicts(spec.gates, scores)
     if not all(v.passed for v in judged):
         return Plan(status=statuses.rejected(snapshot, found, kept, judged, gates.summary(judged)))
     version, manifest = _made_before(snapshot, result, image) or (registration(snapshot, result.digest), None)
@@ -106,7 +107,8 @@ def _judge(snapshot: RunSnapshot, found: Progress, result: TrainingResult) -> Pl
         manifest = model_version.build(snapshot, version, result, image)
         made = (manifest,)
     content = registered.content_digest(manifest["spec"]) if manifest else None
-    status = statuses.succeeded(snapshot, found, kept, judged, version, content)
+    remark = gates.reservation(spec.gates, scores)
+    status = statuses.succeeded(snapshot, found, kept, judged, version, content, remark)
     return Plan(apply=made, status=status)
 
 

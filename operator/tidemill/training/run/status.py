@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from tidemill.api.v1alpha1.training_run import GateVerdict, RunFailure, RunResult, TrainingRunStatus
+from tidemill.api.v1alpha1.training_run import GateVerdict, RunFailure, RunHoldout, RunResult, TrainingRunStatus
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition, Status
 from tidemill.training import constants, job_failure, job_status, report_validation
 from tidemill.training.numbering import Registration
 from tidemill.training.run.policy.progress import Progress
 from tidemill.training.run.snapshot import RunSnapshot
+from tidemill_contracts.holdout import HoldoutReport
 from tidemill_contracts.training import TrainingResult
 
 _REASONS = {
@@ -59,13 +60,18 @@ def succeeded(
     gates: Sequence[GateVerdict],
     version: Registration,
     content: str | None,
+    remark: str | None,
 ) -> dict[str, Any]:
-    """The status of a run that has a version now; `content`: digest of the spec of the one that it registered."""
+    """The status of a run that has a version now; `content`: digest of the spec of the one that it registered.
+
+    `remark`: what has to be said of the comparison with the champion.
+    """
     if version.same_content:
         reason = constants.UNCHANGED
         text = f"the candidate is identical to version {version.name}; nothing was registered"
     else:
         reason, text = constants.RUN_SUCCEEDED, f"registered version {version.name}"
+    text += f"; {remark}" if remark else ""
     wanted = [*conditions.trio(ready=True, reason=reason, message=text), _succeeded("True", reason, text)]
     return _build(snapshot, found, wanted, result=result, gates=gates, version=version.name, content=content)
 
@@ -81,6 +87,8 @@ def run_result(snapshot: RunSnapshot, result: TrainingResult, image: str) -> Run
         metrics=_numbers(result.metrics),
         champion_metrics=_numbers(result.champion_metrics or {}),
         champion_note=result.champion_note,
+        champion_overlap=result.champion_overlap,
+        holdout=_holdout(result.holdout),
         rows=result.rows,
         holdout_classes=result.holdout_classes,
         data=result.data,
@@ -91,6 +99,10 @@ def run_result(snapshot: RunSnapshot, result: TrainingResult, image: str) -> Run
         seconds=result.seconds,
         warnings=list(result.warnings),
     )
+
+
+def _holdout(found: HoldoutReport | None) -> RunHoldout | None:
+    return None if found is None else RunHoldout(type=found.type, cut=found.cut, groups=found.groups)
 
 
 def _build(

@@ -99,10 +99,17 @@ def approved_condition(snapshot: VersionSnapshot, known: Registration, found: Ap
         text = "approved by an earlier release, which did not record whether there were gates"
         return Condition(constants.APPROVED, "True", constants.APPROVED_EARLIER, text + hint)
     if decision.by == GATES:
-        return Condition(constants.APPROVED, "True", constants.GATES_PASSED, "approved: it passed its gates" + hint)
+        text = f"approved: it passed its gates{_reservation(snapshot)}"
+        return Condition(constants.APPROVED, "True", constants.GATES_PASSED, text + hint)
     said = f'; comment: "{decision.comment}"' if decision.comment else ""
     if decision.approved:
         text = f"approved: {decision.by} names this digest{said}{hint}"
         return Condition(constants.APPROVED, "True", constants.APPROVED_BY_HAND, text)
     text = f"rejected: {decision.by} names this digest{said}{hint}"
     return Condition(constants.APPROVED, "False", constants.REJECTED_BY_HAND, text)
+
+
+def _reservation(snapshot: VersionSnapshot) -> str:
+    """What has to be said of the comparison with the champion."""
+    lineage = snapshot.version.spec.lineage
+    return f"; {lineage.parent_overlap}" if lineage is not None and lineage.parent_overlap else ""

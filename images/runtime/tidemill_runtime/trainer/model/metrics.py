@@ -106,8 +106,17 @@ def rows_by_class(model: Model, target: "pd.Series[Any] | None") -> dict[str, in
     counts = sorted((labels.get(value, 0), place) for place, value in enumerate(model.classes))
     found: dict[str, int] = {}
     for rows, place in counts[:CLASSES_LIMIT]:
-        found.setdefault(_short(category_text(plain(model.classes[place]))), int(rows))
+        found.setdefault(_class_name(model.classes[place]), int(rows))
     return found
+
+
+def positive_class(model: Model) -> str | None:
+    """Return the name of the positive class as `rows_by_class` has it; None unless there are two classes."""
+    return _class_name(model.classes[1]) if model.classes is not None and len(model.classes) == 2 else None
+
+
+def _class_name(value: Any) -> str:
+    return _short(category_text(plain(value)))
 
 
 def _short(text: str) -> str:

@@ -1,7 +1,7 @@
 """A trained model on its way to a version: what is needed to judge it and to write it down."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -21,3 +21,4 @@ class Candidate:
     reported: Metrics  # what a program reports about its own model
     form: StoredModel | None  # None: made here
     others: dict[str, bytes]  # further files of the version
+    left_out: pd.DataFrame = field(default_factory=pd.DataFrame)  # of held-out rows: what a champion may take besides

@@ -20,6 +20,7 @@ from tidemill_contracts.artifact import (
 )
 from tidemill_contracts.digests import canonical_json, sha256
 from tidemill_contracts.formats import FORMATS, Format
+from tidemill_contracts.holdout import Holdout
 from tidemill_contracts.reference import ReferenceProfile
 from tidemill_contracts.runtimes import VERIFIED
 from tidemill_contracts.training import TrainerConfig
@@ -46,35 +47,41 @@ class Package:
 
 
 def pack(
-    config: TrainerConfig, judged: Candidate, metrics: Metrics, revisions: dict[str, str], digests: dict[str, str]
+    config: TrainerConfig,
+    judged: Candidate,
+    metrics: Metrics,
+    revisions: dict[str, str],
+    digests: dict[str, str],
+    holdout: Holdout | None,
 ) -> Package:
     """Return the files of a version of a judged model.
 
     Raises:
         RunError: UserError; the model has no form that a server may load.
     """
-    model, holdout = judged.model, judged.holdout
-    predicted = model.predict(holdout)
+    model, rows = judged.model, judged.holdout
+    predicted = model.predict(rows)
     form = judged.form or _native(config, model)
-    signature = signature_columns.noted(inspection.signature(model, judged.training), model, holdout)
+    signature = signature_columns.noted(inspection.signature(model, judged.training), model, rows)
     used = tuple(column.name for column in signature.used_inputs)
     verified = verification.Verified(signature)
     if FORMATS[form.form].runtime == "Native":
-        _check_round_trip(form, model, holdout, predicted)
-        verified = verification.verify(form, model, signature, judged.training, holdout)
+        _check_round_trip(form, model, rows, predicted)
+        verified = verification.verify(form, model, signature, judged.training, rows)
     return assemble(
         config,
         model=model,
         form=form,
         others=judged.others,
         profile=reference_profile.profile(
-            model, judged.training[list(used)], predicted, model.probabilities(holdout), metrics
+            model, judged.training[list(used)], predicted, model.probabilities(rows), metrics
         ),
-        sample=reference_profile.sample(model, holdout),
+        sample=reference_profile.sample(model, rows),
         signature=verified.signature,
         metrics=metrics,
         revisions=revisions,
         digests=digests,
+        holdout=holdout,
         converted=verified.converted,
         batching=verified.batching,
     )
@@ -97,6 +104,7 @@ def assemble(
     metrics: Metrics,
     revisions: dict[str, str],
     digests: dict[str, str],
+    holdout: Holdout | None,
     converted: Converted | None,
     batching: bool | None = None,
 ) -> Package:
@@ -124,7 +132,7 @@ def assemble(
         signature=signature,
         metrics=metrics,
         classes=None if model.classes is None else tuple(inspection.plain(value) for value in model.classes),
-        lineage=lineage(config, revisions, digests, model.framework),
+        lineage=lineage(config, revisions, digests, model.framework, holdout),
         onnx_parity=converted.report if converted is not None else None,
         batching=batching,
     )
@@ -137,7 +145,13 @@ def _onnx_note(form: StoredModel, converted: Converted | None) -> str:
     return VERIFIED if converted.report.passed else converted.report.reason
 
 
-def lineage(config: TrainerConfig, revisions: dict[str, str], digests: dict[str, str], framework: Framework) -> Lineage:
+def lineage(
+    config: TrainerConfig,
+    revisions: dict[str, str],
+    digests: dict[str, str],
+    framework: Framework,
+    holdout: Holdout | None,
+) -> Lineage:
     """Return everything that decided the outcome of this run."""
     return Lineage(
         data=revisions,
@@ -147,6 +161,7 @@ def lineage(config: TrainerConfig, revisions: dict[str, str], digests: dict[str,
         parameters=config.parameters,
         seed=config.seed,
         frameworks=packages(framework),
+        holdout=holdout,
     )
 
 

@@ -23,7 +23,7 @@ from tidemill_runtime import redaction
 PATH_ENV = "TIDEMILL_TERMINATION_LOG"  # replaces the contract's path outside a pod
 
 _FIXED = frozenset(
-    {"outcome", "category", "digest", "model_digest", "signature_digest", "uri", "formats", "task"}
+    {"outcome", "category", "digest", "model_digest", "signature_digest", "uri", "formats", "task", "type"}
 )  # no free text
 
 
@@ -98,9 +98,11 @@ def _shortened(result: TrainingResult, *, message: int, warning: int, warnings: 
     if failure is not None:
         failure = Failure(category=failure.category, reason=failure.reason, message=cut(failure.message, message))
     note = cut(result.champion_note, max(warning, 80)) if result.champion_note else result.champion_note
+    overlap = cut(result.champion_overlap, max(warning, 80)) if result.champion_overlap else result.champion_overlap
     onnx = cut(result.onnx, max(warning, 80)) if result.onnx else result.onnx
     kept = tuple(cut(text, warning) for text in result.warnings[:warnings])
-    return result.model_copy(update={"failure": failure, "champion_note": note, "onnx": onnx, "warnings": kept})
+    shorter = {"champion_note": note, "champion_overlap": overlap, "onnx": onnx, "warnings": kept}
+    return result.model_copy(update={"failure": failure, **shorter})
 
 
 def _brief(lineage: Lineage | None) -> Lineage | None:

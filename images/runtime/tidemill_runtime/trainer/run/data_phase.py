@@ -7,7 +7,7 @@ far it came.
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,13 @@ import pandas as pd
 
 from tidemill_contracts import schemes
 from tidemill_contracts.counts import does
+from tidemill_contracts.holdout import Holdout, HoldoutReport
 from tidemill_contracts.storage import parse_uri
 from tidemill_contracts.training import TrainerConfig
 from tidemill_runtime.datasets import expectations, sources, tables
 from tidemill_runtime.datasets.errors import DataError
-from tidemill_runtime.trainer.run import holdout_split
+from tidemill_runtime.trainer.errors import RunError
+from tidemill_runtime.trainer.run import holdout_checks, holdout_sides
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ class Progress:
     data: dict[str, str] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    holdout: Holdout | None = None
+    split: HoldoutReport | None = None
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -60,13 +64,34 @@ class Progress:
 
 @dataclass(frozen=True)
 class Split:
-    """The data of a run: the split input's two parts (target included), and the other inputs whole."""
+    """The data of a run: the split input's two parts (target included), and the other inputs whole.
+
+    A split column that training code does not get is in neither part.
+    """
 
     name: str  # of the input that was split
     train: pd.DataFrame
     holdout: pd.DataFrame
     others: dict[str, pd.DataFrame]
     target: str | None
+    left_out: pd.DataFrame  # the split column of the held-out rows, where it is in neither part
+
+    def with_left_out(self, held_out: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+        """Return held-out rows with the split column, where a model takes it: a champion from before the split may."""
+        taken = [name for name in self.left_out.columns if name in columns and name not in held_out.columns]
+        return held_out.assign(**{name: self.left_out[name] for name in taken}) if taken else held_out
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Add to an error of the user's code that names the split column why it is not there."""
+        try:
+            yield
+        except RunError as error:
+            named = [name for name in self.left_out.columns if repr(name) in str(error)]
+            if not named or error.reason != "CodeFailed":
+                raise
+            why = f"training code does not get {named[0]!r}, the column of evaluation.split; keepColumn: true gives it"
+            raise RunError(error.category, error.reason, f"{error}\n{why}") from error
 
     def features(self, part: pd.DataFrame) -> pd.DataFrame:
         """Return one part without the target."""
@@ -110,13 +135,29 @@ def _split(config: TrainerConfig, found: dict[str, pd.DataFrame], progress: Prog
     table = found.pop(name)
     if config.target is not None:
         table = _usable(table, config.target, progress)
-        if len(table.columns) == 1 and not found:
-            raise DataError("NoFeatures", f"input {name!r} has no column but the target {config.target!r}")
-    held_out = holdout_split.holdout(table, config.target, config.holdout_ratio, config.seed)
-    train, holdout = table[~held_out].reset_index(drop=True), table[held_out].reset_index(drop=True)
+    split = config.split
+    left_out = [split.column] if split is not None and split.column is not None and not split.keep_column else []
+    apart = left_out if config.target is None else [config.target, *left_out]
+    if table.columns.drop(apart, errors="ignore").empty and not found:
+        named = [f"the target {config.target!r}"] if config.target is not None else []
+        named += [f"the split column {column!r}" for column in left_out]
+        raise DataError("NoFeatures", f"input {name!r} has no column but {' and '.join(named)}")
+    sides = holdout_sides.divide(table, config.target, split, config.holdout_ratio, config.seed)
+    progress.holdout, progress.split = sides.holdout, sides.report
+    for text in sides.warnings:
+        progress.warn(text)
+    train, holdout = table[~sides.mask].reset_index(drop=True), table[sides.mask].reset_index(drop=True)
     progress.rows.update(train=len(train), holdout=len(holdout))
-    log.info("split: %d rows to train on, %d held out", len(train), len(holdout))
-    return Split(name, train, holdout, found, config.target)
+    log.info("split: %d rows to train on, %d held out; %s", len(train), len(holdout), sides.holdout.to_json())
+    columns = holdout[left_out]
+    return Split(name, train.drop(columns=left_out), holdout.drop(columns=left_out), found, config.target, columns)
+
+
+def warn_of_few_rows(progress: Progress, positive: str | None) -> None:
+    """Warn where the holdout has fewer than 20 rows of a class; `positive`: the positive one, where there are two."""
+    text = holdout_checks.few_rows(progress.holdout_classes, progress.rows["holdout"], positive)
+    if text is not None:
+        progress.warn(text)
 
 
 def _usable(table: pd.DataFrame, target: str, progress: Progress) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from tidemill_runtime.trainer.package import publish, version
 from tidemill_runtime.trainer.package.candidate import Candidate
 from tidemill_runtime.trainer.package.version import Package
 from tidemill_runtime.trainer.run import champion
+from tidemill_runtime.trainer.run.champion import Comparison
 from tidemill_runtime.trainer.run.data_phase import Progress
 
 log = logging.getLogger(__name__)
@@ -28,20 +29,18 @@ def judge_and_publish(config: TrainerConfig, judged: Candidate, root: Path, prog
             progress.warn(remark)
         log.info("evaluate: %s", ", ".join(f"{name} {value}" for name, value in metrics.items()) or "no metrics")
     with progress.phase("champion"):
-        known, note = champion.judge(config, judged.holdout, lambda other: judged.score(other)[0], root)
-        log.info("champion: %s", note or ("none" if known is None else f"scored on the same holdout: {known}"))
+        more = judged.left_out.columns.difference(judged.holdout.columns)
+        rows = judged.holdout.assign(**{name: judged.left_out[name] for name in more})
+        compared = champion.judge(config, rows, lambda other: judged.score(other)[0], root, progress.holdout)
+        log.info("champion: %s", compared.text)
     with progress.phase("package"):
-        packed = version.pack(config, judged, metrics, progress.data, progress.digests)
+        packed = version.pack(config, judged, metrics, progress.data, progress.digests, progress.holdout)
         log.info("package: %s; onnx: %s", ", ".join(packed.manifest.formats), packed.onnx)
-    return finish(config, packed, known, note, progress)
+    return finish(config, packed, compared, progress)
 
 
-def finish(
-    config: TrainerConfig, packed: Package, champion_metrics: Metrics | None, note: str | None, progress: Progress
-) -> TrainingResult:
+def finish(config: TrainerConfig, packed: Package, compared: Comparison, progress: Progress) -> TrainingResult:
     """Publish a packaged version, prune old ones, and return the result.
-
-    `note`: what to say about the champion's metrics, None where they were computed on the same holdout.
 
     Raises:
         StorageError: the version could not be written.
@@ -63,8 +62,10 @@ def finish(
         formats=manifest.formats,
         task=manifest.task,
         metrics=_gates_first(manifest.metrics, config),
-        champion_metrics=_gates_first(champion_metrics, config) if champion_metrics is not None else None,
-        champion_note=note,
+        champion_metrics=_gates_first(compared.metrics, config) if compared.metrics is not None else None,
+        champion_note=compared.note,
+        champion_overlap=compared.overlap,
+        holdout=progress.split,
         rows=progress.rows,
         holdout_classes=progress.holdout_classes,
         data=progress.data,

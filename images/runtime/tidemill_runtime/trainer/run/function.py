@@ -44,7 +44,8 @@ def run(config: TrainerConfig, progress: Progress) -> TrainingResult:
             from tidemill_runtime.trainer.run import program
 
             return program.execute(config, data, work, progress)
-        return _function(config, data, progress)
+        with data.explained():
+            return _function(config, data, progress)
 
 
 def _function(config: TrainerConfig, data: Split, progress: Progress) -> TrainingResult:
@@ -57,12 +58,15 @@ def _function(config: TrainerConfig, data: Split, progress: Progress) -> Trainin
         model = inspection.inspect(estimator, training, code.root)
         log.info("train: %s, %s", type(estimator).__name__, model.task)
     progress.holdout_classes = metrics.rows_by_class(model, data.truth(data.holdout))
-    given_holdout, truth_holdout = data.given(data.holdout), data.truth(data.holdout)
+    data_phase.warn_of_few_rows(progress, metrics.positive_class(model))
+    truth_holdout = data.truth(data.holdout)
 
     def score(other: Model) -> tuple[Metrics, list[str]]:
-        return metrics.score(other, holdout, given_holdout, truth_holdout, code)
+        given_holdout = data.given(data.with_left_out(data.holdout, other.columns))
+        rows = data.with_left_out(holdout, other.columns)
+        return metrics.score(other, rows, given_holdout, truth_holdout, code)
 
-    judged = Candidate(model, training, holdout, score, {}, None, {})
+    judged = Candidate(model, training, holdout, score, {}, None, {}, data.left_out)
     return judge_and_publish(config, judged, code.root, progress)
 
 

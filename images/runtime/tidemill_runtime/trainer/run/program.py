@@ -19,7 +19,8 @@ from tidemill_runtime.trainer.model.inspection import Model
 from tidemill_runtime.trainer.model.metrics import Metrics
 from tidemill_runtime.trainer.package import native, reference_profile, version
 from tidemill_runtime.trainer.package.candidate import Candidate
-from tidemill_runtime.trainer.run import program_io
+from tidemill_runtime.trainer.run import champion, data_phase, program_io
+from tidemill_runtime.trainer.run.champion import Comparison
 from tidemill_runtime.trainer.run.data_phase import Progress, Split
 from tidemill_runtime.trainer.run.finish import finish, judge_and_publish
 from tidemill_runtime.trainer.run.program_io import Output
@@ -39,15 +40,18 @@ def execute(config: TrainerConfig, data: Split, work: Path, progress: Progress) 
         return _publish_unjudged(config, data, output, root, progress)
     holdout, truth = data.features(data.holdout), data.truth(data.holdout)
     progress.holdout_classes = metrics.rows_by_class(model, truth)
+    data_phase.warn_of_few_rows(progress, metrics.positive_class(model))
 
     def score(other: Model) -> tuple[Metrics, list[str]]:
-        return metrics.built_in(other, holdout, truth) if truth is not None else ({}, [])
+        rows = data.with_left_out(holdout, other.columns)
+        return metrics.built_in(other, rows, truth) if truth is not None else ({}, [])
 
     content = output.files[output.file]
     form = StoredModel(output.form, output.file, model.framework.canonical(output.form, content))
     onnx_file = FORMATS["onnx"].file
     others = {name: content for name, content in output.files.items() if name not in (output.file, onnx_file)}
-    judgement = Candidate(model, data.features(data.train), holdout, score, output.metrics, form, others)
+    training = data.features(data.train)
+    judgement = Candidate(model, training, holdout, score, output.metrics, form, others, data.left_out)
     return judge_and_publish(config, judgement, root, progress)
 
 
@@ -79,11 +83,11 @@ def _publish_unjudged(
             metrics=output.metrics,
             revisions=progress.data,
             digests=progress.digests,
+            holdout=progress.holdout,
             converted=None,
         )
-    champion = config.champion
-    recorded = dict(champion.metrics) if champion is not None else None
-    note = None
-    if champion is not None:
-        note = f"recorded metrics of {champion.version} are used: a model of format {output.form} is not scored here"
-    return finish(config, packed, recorded, note, progress)
+    compared = Comparison()
+    if config.champion is not None:
+        why = f"a model of format {output.form} is not scored here"
+        compared = champion.recorded(config.champion, why)
+    return finish(config, packed, compared, progress)

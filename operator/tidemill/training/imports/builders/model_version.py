@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.base import API_VERSION
-from tidemill.api.v1alpha1.model_version import ModelVersionSpec, VersionLineage, VersionSource
+from tidemill.api.v1alpha1.model_version import ModelVersionSpec, VersionLineage, VersionSource, VersionSplit
 from tidemill.core import children, labels
 from tidemill.training import version_facts
 from tidemill.training.imports.snapshot import ImportSnapshot
 from tidemill.training.numbering import Registration
 from tidemill_contracts.artifact import Lineage
+from tidemill_contracts.holdout import Holdout
 from tidemill_contracts.training import TrainingResult
 
 
@@ -61,4 +62,11 @@ def _lineage(found: Lineage | None) -> VersionLineage | None:
         parameters=found.parameters,
         seed=found.seed,
         frameworks=found.frameworks,
+        split=_split(found.holdout),
     )
+
+
+def _split(found: Holdout | None) -> VersionSplit | None:
+    if found is None or found.type == "Stratified":
+        return None
+    return VersionSplit(type=found.type, column=found.column, ratio=found.ratio, cut=found.cut)

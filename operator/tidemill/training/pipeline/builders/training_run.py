@@ -102,6 +102,7 @@ def _spec(
         service_account_name=spec.service_account_name,
         pod=spec.pod,
         holdout_ratio=spec.evaluation.holdout_ratio,
+        split=spec.evaluation.split,
         gates=spec.evaluation.gates,
         champion=_champion(champion),
         store=Store(uri=store_uri(snapshot), secret_ref=spec.artifacts.secret_ref),

@@ -16,6 +16,7 @@ from tidemill.training import constants
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill.training.volumes import volumes_of
 from tidemill_contracts import training as contract
+from tidemill_contracts.holdout import HoldoutSplit
 from tidemill_contracts.storage import CODE_ROOT
 
 COMMAND = ["python", "-m", "tidemill_runtime.trainer"]
@@ -133,6 +134,7 @@ def trainer_config(snapshot: RunSnapshot) -> contract.TrainerConfig:
         parameters=spec.parameters,
         seed=spec.seed,
         holdout_ratio=spec.holdout_ratio,
+        split=_split(spec),
         gate_metrics=tuple(dict.fromkeys(gate.metric for gate in spec.gates)),
         champion=_champion(spec),
         store=spec.store.uri,
@@ -153,6 +155,13 @@ def _input(source: dict[str, Any]) -> contract.DataInput:
         revision=source["revision"],
         expectations=contract.Expectations.model_validate(expected) if expected else None,
     )
+
+
+def _split(spec: TrainingRunSpec) -> HoldoutSplit | None:
+    split = spec.split
+    if split is None:
+        return None
+    return HoldoutSplit(type=split.type, column=split.column, keep_column=split.keeps_column)
 
 
 def _code(spec: TrainingRunSpec) -> contract.Code:

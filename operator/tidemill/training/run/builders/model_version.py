@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.base import API_VERSION
-from tidemill.api.v1alpha1.model_version import ModelVersionSpec, VersionLineage
+from tidemill.api.v1alpha1.model_version import ModelVersionSpec, VersionLineage, VersionSplit
+from tidemill.api.v1alpha1.training_run import TrainingRunSpec
 from tidemill.core import children, labels
 from tidemill.training import constants, version_facts
 from tidemill.training.numbering import Registration
@@ -53,6 +54,20 @@ def _spec(snapshot: RunSnapshot, found: Registration, result: TrainingResult, im
             seed=run.seed,
             frameworks=result.frameworks,
             parent=run.champion.version if run.champion else None,
+            parent_overlap=result.champion_overlap,
+            split=_split(run, result),
         ),
         approval=run.approval,
+    )
+
+
+def _split(run: TrainingRunSpec, result: TrainingResult) -> VersionSplit | None:
+    split = run.split
+    if split is None:
+        return None
+    return VersionSplit(
+        type=split.type,
+        column=split.column,
+        ratio=None if split.type == "Column" else run.holdout_ratio,
+        cut=result.holdout.cut if result.holdout else None,
     )

@@ -1,7 +1,9 @@
 """May the candidate be registered? One verdict for every threshold of every gate.
 
 A metric that is absent, NaN or infinite fails its gate. Without a champion a comparison passes. The champion's value is
-the one re-scored on the candidate's holdout; its recorded value only stands in where it could not be re-scored.
+the one re-scored on the candidate's holdout; its recorded value only stands in where it could not be re-scored. A
+champion that may have learned held-out rows counts all the same, and the message says so: rows that it has learned make
+it look better, so that helps no candidate through.
 
 Whether higher or lower is better is known before the run: the gate says it, else the table of metrics by name, else it
 is higher. Who computed a metric, the trainer or the user's code, only the pod knows, so nothing depends on it.
@@ -29,6 +31,8 @@ class Scores:
     champion: RunChampion | None
     champion_metrics: Metrics
     champion_note: str | None
+    champion_overlap: str | None = None
+    """Why the champion may have learned rows that it was scored on, which can only make it look better."""
 
 
 def scores(result: TrainingResult, champion: RunChampion | None) -> Scores:
@@ -36,12 +40,17 @@ def scores(result: TrainingResult, champion: RunChampion | None) -> Scores:
     recorded: dict[str, float | None] = dict(champion.metrics) if champion else {}
     rescored = result.champion_metrics
     note = result.champion_note or (None if rescored is not None else "recorded metrics of the champion were used")
-    return Scores(result.metrics, champion, recorded if rescored is None else rescored, note)
+    return Scores(result.metrics, champion, recorded if rescored is None else rescored, note, result.champion_overlap)
 
 
 def verdicts(gates: Sequence[Gate], scores: Scores) -> list[GateVerdict]:
     """The outcome of every threshold, in the order of spec; all must have passed."""
     return [verdict for gate in gates for verdict in _judge(gate, scores)]
+
+
+def reservation(gates: Sequence[Gate], scores: Scores) -> str | None:
+    """What has to be said of a candidate that passed: that the champion had an advantage in a comparison."""
+    return scores.champion_overlap if any(gate.against_champion is not None for gate in gates) else None
 
 
 def summary(found: Sequence[GateVerdict]) -> str:
@@ -105,8 +114,9 @@ def _against(metric: str, value: float, limit: AgainstChampion, scores: Scores) 
         f"{value:.6g} against {theirs:.6g} of champion {name}, {'lower' if lower else 'higher'} is better: "
         f"delta {delta:+.6g} is {'at least' if passed else 'below'} minDelta {min_delta:.6g}"
     )
-    if scores.champion_note:
-        text += f" ({scores.champion_note})"
+    remarks = [remark for remark in (scores.champion_note, scores.champion_overlap) if remark]
+    if remarks:
+        text += f" ({'; '.join(remarks)})"
     reason = "BetterThanChampion" if passed else "WorseThanChampion"
     # Two numbers near the end of the range can differ by more than there is a number for; JSON has no infinity.
     shown = _finite(threshold)
