@@ -128,6 +128,17 @@ def test_a_negated_metric_below_a_name_of_the_table_is_not_compared_the_wrong_wa
         assert judge(chosen, {metric: -0.5}, champion=champion(), rescored={metric: -0.4})[0][1] == want
 
 
+@pytest.mark.parametrize("metric", sorted(LOWER_IS_BETTER))
+def test_a_model_without_errors_is_compared(metric: str) -> None:
+    for value, theirs, want in ((0.0, 0.5, (True, "BetterThanChampion")), (0.5, 0.0, (False, "WorseThanChampion"))):
+        assert judge(against(metric), {metric: value}, champion=champion(), rescored={metric: theirs}) == [want]
+
+
+def test_a_metric_that_may_be_negative_is_compared() -> None:
+    for metric in ("r2", "profit"):
+        assert judge(against(metric), {metric: -0.5}, champion=champion(), rescored={metric: -0.9})[0][0]
+
+
 def test_the_verdict_on_a_negated_metric_says_what_to_set() -> None:
     result = TrainingResult(outcome="Succeeded", metrics={"mape": -0.1})
     (found,) = gates.verdicts([Gate.model_validate(against("mape"))], gates.scores(result, None))
