@@ -29,7 +29,7 @@ from tests.support.samples import ALONE, ELSEWHERE, Sample
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 NAMESPACE = "e2e-samples"
-AT_ONCE = 3
+AT_ONCE = 2
 SECONDS = 600
 RUN = [sample for sample in samples.samples() if sample.name not in ELSEWHERE]
 ROWS = samples.FOLDER / "own-model" / "customers.csv"
