@@ -14,7 +14,7 @@ import yaml
 from tests.runtime.conftest import Trained, Trainer
 from tests.support import samples
 
-from tidemill_contracts.training import DataInput
+from tidemill_contracts.training import DataInput, HoldoutSplit
 
 OWN = samples.FOLDER / "own-model"
 
@@ -64,6 +64,9 @@ def run(trainer: Trainer, pipeline: Pipeline, **parameters: str) -> Trained:
         options["command"] = tuple(spec["code"]["command"])
     if "holdoutRatio" in evaluation:
         options["holdout_ratio"] = evaluation["holdoutRatio"]
+    if "split" in evaluation:
+        options["split"] = HoldoutSplit.model_validate(snake(evaluation["split"]))
+    options["seed"] = spec.get("seed", 0)
     source = snake({key: value for key, value in spec["data"][0].items() if key != "secretRef"})
     given = {**source, "uri": trainer.table((OWN / "customers.csv").read_text()), "format": "CSV"}
     options["gate_metrics"] = tuple(gate["metric"] for gate in evaluation.get("gates", ()))
@@ -83,6 +86,7 @@ def test_a_pipeline_trains_and_passes_its_gates(trainer: Trainer, pipeline: Pipe
     assert trained.exit_code == 0, trained.log
     gates = pipeline.spec.get("evaluation", {}).get("gates", [])
     assert [gate for gate in gates if not passes(gate, trained)] == [], trained.result.metrics
+    assert (trained.result.holdout is not None) == ("split" in pipeline.spec.get("evaluation", {}))
 
 
 @pytest.mark.parametrize(("name", "form"), [("churn-ratio", "skops-code"), ("churn-program", "program")])
