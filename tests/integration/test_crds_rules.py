@@ -167,7 +167,7 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "unknown handling of changed signatures": (
         MD,
         {"spec.rollout.signatureChanges": "Ask"},
-        ['spec.rollout.signatureChanges: Unsupported value: "Ask": supported values: "Allow", "Hold"'],
+        ['spec.rollout.signatureChanges: Unsupported value: "Ask": supported values: "Hold", "Allow"'],
     ),
     "a window of too many versions": (
         MD,

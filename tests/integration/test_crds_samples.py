@@ -60,7 +60,7 @@ def test_the_quickstart_is_one_command(plane: Plane) -> None:
 def test_a_model_of_ones_own_is_one_command(plane: Plane) -> None:
     said = plane.kubectl("apply", "--dry-run=server", "-k", str(ROOT / "manifests" / "samples" / "own-model"))
 
-    assert said.count("created (server dry run)") == 5
+    assert said.count("(server dry run)") == 5
 
 
 def test_the_samples_show_every_kind_that_people_write() -> None:
@@ -204,4 +204,6 @@ def test_kubectl_explain_is_the_reference(plane: Plane) -> None:
     assert "minRequests <integer> Minimum number of requests that the candidate must have answered" in said
     assert "Defaults to 50." in said
     assert "enum: Wait, Proceed" in said
-    assert "checks <[]Object> -required-" in said
+    assert "checks <[]Object> Checks that are made in each measurement." in said
+    shown = " ".join(plane.kubectl("explain", "modeldeployment.spec.rollout.analysis.checks").split())
+    assert "metric <string> -required-" in shown

@@ -89,7 +89,8 @@ class ApiServer:
         for file in sorted(CRDS.glob("tidemill.io_*.yaml")):
             crd = yaml.safe_load(file.read_text())
             path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
-            params = {"fieldManager": "tests", "force": "true", "fieldValidation": "Strict"}
+            # As a person who ran `kubectl apply --server-side` before: the same command again is no conflict.
+            params = {"fieldManager": "kubectl", "force": "true", "fieldValidation": "Strict"}
             headers = {"content-type": "application/apply-patch+yaml"}
             answer = self.http.patch(path, params=params, headers=headers, content=encode(crd))
             assert answer.is_success, f"{file.name}: {answer.text}"
