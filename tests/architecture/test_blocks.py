@@ -56,3 +56,13 @@ def test_commands_stand_in_fenced_blocks() -> None:
     }
 
     assert {page: programs.findall(text) for page, text in prose.items() if programs.search(text)} == {}
+
+
+def test_words_that_choose_tests_choose_some() -> None:
+    """`make` is asked only whether the target is there, so what `-k` names is looked up here."""
+    chosen = {(b.page, w) for b in pages.blocks() if b.language == "sh" for w in re.findall(r" -k (\w+)", b.text)}
+    files = [*(pages.ROOT / "tests").rglob("test_*.py")]
+    names = {file.stem for file in files} | {n for f in files for n in re.findall(r"def (test_\w+)", f.read_text())}
+
+    assert chosen
+    assert {(page, word) for page, word in chosen if not any(word in name for name in names)} == set()
