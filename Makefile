@@ -117,7 +117,7 @@ integration: setup ## The operator against a real API server and etcd (started b
 
 .PHONY: e2e
 e2e: cluster images test-programs ## The whole loop on a real cluster with real images
-	@$(CLUSTER) $(TOOLS) $(PYTEST) tests/e2e
+	@$(CLUSTER) $(TOOLS) $(PYTEST) --durations=25 --durations-min=5 tests/e2e
 
 ##@ A cluster and what runs in it
 

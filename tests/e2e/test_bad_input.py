@@ -1,53 +1,25 @@
 """What goes wrong on a cluster says so, in the status, in a sentence that a person can act on."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hack.tools.kubectl import Kubectl, KubectlError, condition, is_true, wait_for
 from tests.e2e import incluster
-from tests.e2e.conftest import make_namespace, wait_condition
-from tests.e2e.manifests import GOOD_CODE, code, deployment, pipeline
+from tests.e2e.conftest import shared_namespace, wait_condition
+from tests.e2e.manifests import GOOD_CODE, code, deployment, pipeline, table
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 
-def failed_run(kubectl: Kubectl, timeout: float = 150) -> dict[str, Any]:
-    """Wait for the one run of a namespace to end badly and return it."""
-
-    def probe() -> dict[str, Any] | None:
-        runs = [r for r in kubectl.list("trainingrun") if condition(r, "Succeeded").get("status") in ("True", "False")]
-        return runs[0] if runs else None
-
-    run = wait_for("the run's end", probe, timeout, lambda: json.dumps(kubectl.list("trainingrun"))[:2000])
-    assert condition(run, "Succeeded")["status"] == "False", condition(run, "Succeeded")
-    return run
-
-
 BROKEN_CODE = {
-    "syntax error": ("def train(data, target:\n  return 1\n", "UserError", "train.py"),
-    "function that raises": (
-        "def train(data, target):\n    raise ValueError('no such thing as a free lunch')\n",
-        "UserError",
-        "free lunch",
-    ),
-    "function that returns no estimator": ("def train(data, target):\n    return 42\n", "UserError", "estimator"),
-    "entrypoint that does not exist": ("def fit(data, target):\n    return None\n", "UserError", "train"),
+    "syntax": ("def train(data, target:\n  return 1\n", "train.py"),
+    "raises": ("def train(data, target):\n    raise ValueError('no such thing as a free lunch')\n", "free lunch"),
+    "no-estimator": ("def train(data, target):\n    return 42\n", "estimator"),
+    "no-entrypoint": ("def fit(data, target):\n    return None\n", "train"),
 }
-
-
-@pytest.mark.parametrize("case", BROKEN_CODE)
-def test_broken_code_is_the_users_error_with_the_cause_named(namespace: Kubectl, case: str) -> None:
-    text, category, word = BROKEN_CODE[case]
-    namespace.apply([code("broken-code", text), pipeline("broken")])
-
-    run = failed_run(namespace)
-
-    failure = run["status"]["failure"]
-    assert failure["category"] == category
-    assert word in failure["message"]
-
-
+IMAGE = "registry.invalid/nothing:1"
 FORGED = """
 import json, os
 
@@ -67,49 +39,84 @@ def train(data, target):
 """
 
 
-def test_code_that_writes_its_own_report_registers_nothing(namespace: Kubectl) -> None:
-    namespace.apply([code("forged-code", FORGED), pipeline("forged")])
+@pytest.fixture(scope="module")
+def side_by_side(cluster: Kubectl) -> Iterator[Kubectl]:
+    """All pipelines that need nothing but one run, from the start; each test looks at one of them."""
+    notes = GOOD_CODE.replace("seed: int = 0", "seed: int = 0, notes: str = ''")
+    hangs = "import time\n\ndef train(data, target):\n    time.sleep(3600)\n"
+    written = {name: text for name, (text, _) in BROKEN_CODE.items()}
+    written |= {"forged": FORGED, "large": notes, "hang": hangs, "good": GOOD_CODE}
+    limits = {"backoffLimit": 0, "activeDeadlineSeconds": 300, "pendingDeadlineSeconds": 20}
+    gates = {"gates": [{"metric": "business_value", "min": 1}]}
+    with shared_namespace(cluster, "e2e-bad-input") as kubectl:
+        kubectl.apply([code(f"{name}-code", text) for name, text in written.items()])
+        kubectl.apply([pipeline(name) for name in (*BROKEN_CODE, "forged")])
+        kubectl.apply(
+            [
+                pipeline("large", parameters={"notes": "n" * 186_000}),
+                pipeline("hang", run=limits | {"activeDeadlineSeconds": 15, "pendingDeadlineSeconds": 60}),
+                pipeline("image", "good-code", image=IMAGE, run=limits),
+                pipeline("target", "good-code", target="speciess"),
+                pipeline("gate", "good-code", evaluation=gates),
+            ]
+        )
+        yield kubectl
 
-    run = failed_run(namespace)
+
+def failed_run(kubectl: Kubectl, name: str, timeout: float = 150) -> dict[str, Any]:
+    """Wait for the one run of a pipeline to end badly and return it."""
+
+    def probe() -> dict[str, Any] | None:
+        runs = [r for r in kubectl.list("trainingrun") if r["spec"]["pipeline"] == name]
+        return next((r for r in runs if condition(r, "Succeeded").get("status") in ("True", "False")), None)
+
+    run = wait_for(f"the end of the run of {name}", probe, timeout, lambda: kubectl.run("get", "trainingruns"))
+    assert condition(run, "Succeeded")["status"] == "False", condition(run, "Succeeded")
+    return run
+
+
+def versions_of(kubectl: Kubectl, name: str) -> list[dict[str, Any]]:
+    """Return the versions of a pipeline."""
+    return [v for v in kubectl.list("modelversion") if v["spec"]["pipeline"] == name]
+
+
+@pytest.mark.parametrize("name", BROKEN_CODE)
+def test_broken_code_is_the_users_error_with_the_cause_named(side_by_side: Kubectl, name: str) -> None:
+    run = failed_run(side_by_side, name)
+
+    failure = run["status"]["failure"]
+    assert failure["category"] == "UserError"
+    assert BROKEN_CODE[name][1] in failure["message"]
+
+
+def test_code_that_writes_its_own_report_registers_nothing(side_by_side: Kubectl) -> None:
+    run = failed_run(side_by_side, "forged")
 
     assert run["status"]["failure"]["reason"] == "ResultRefused"
     assert "elsewhere" in run["status"]["failure"]["message"]
-    assert namespace.list("modelversion") == []
+    assert versions_of(side_by_side, "forged") == []
 
 
-def test_a_pipeline_larger_than_an_environment_variable_trains(namespace: Kubectl) -> None:
-    text = GOOD_CODE.replace("seed: int = 0", "seed: int = 0, notes: str = ''")
-    namespace.apply([code("large-code", text), pipeline("large", parameters={"notes": "n" * 186_000})])
-
-    wait_condition(namespace, "trainingpipeline", "large", lambda o: is_true(o, "Ready"), 150)
+def test_a_pipeline_larger_than_an_environment_variable_trains(side_by_side: Kubectl) -> None:
+    wait_condition(side_by_side, "trainingpipeline", "large", lambda o: is_true(o, "Ready"), 150)
 
 
-def test_a_function_that_hangs_meets_its_deadline(namespace: Kubectl) -> None:
-    text = "import time\n\ndef train(data, target):\n    time.sleep(3600)\n"
-    limits = {"backoffLimit": 0, "activeDeadlineSeconds": 15, "pendingDeadlineSeconds": 60}
-    namespace.apply([code("hang-code", text), pipeline("hang", run=limits)])
-
-    run = failed_run(namespace)
+def test_a_function_that_hangs_meets_its_deadline(side_by_side: Kubectl) -> None:
+    run = failed_run(side_by_side, "hang")
 
     assert run["status"]["failure"]["category"] == "Deadline"
     assert "15" in run["status"]["failure"]["message"]
 
 
-def test_an_image_that_does_not_exist_meets_the_pending_deadline(namespace: Kubectl) -> None:
-    limits = {"backoffLimit": 0, "activeDeadlineSeconds": 300, "pendingDeadlineSeconds": 20}
-    image = "registry.invalid/nothing:1"
-    namespace.apply([code("image-code"), pipeline("image", image=image, run=limits)])
-
-    run = failed_run(namespace)
+def test_an_image_that_does_not_exist_meets_the_pending_deadline(side_by_side: Kubectl) -> None:
+    run = failed_run(side_by_side, "image")
 
     assert run["status"]["failure"]["category"] == "ImagePull"
-    assert image in run["status"]["failure"]["message"]
+    assert IMAGE in run["status"]["failure"]["message"]
 
 
-def test_a_missing_target_column_is_named_with_the_columns_that_exist(namespace: Kubectl) -> None:
-    namespace.apply([code("target-code"), pipeline("target", target="speciess")])
-
-    run = failed_run(namespace)
+def test_a_missing_target_column_is_named_with_the_columns_that_exist(side_by_side: Kubectl) -> None:
+    run = failed_run(side_by_side, "target")
 
     failure = run["status"]["failure"]
     assert failure["category"] == "DataInvalid"
@@ -117,22 +124,17 @@ def test_a_missing_target_column_is_named_with_the_columns_that_exist(namespace:
     assert "sepal length" in failure["message"]
 
 
-def test_a_gate_on_a_metric_that_the_run_does_not_produce_refuses(namespace: Kubectl) -> None:
-    gates = {"gates": [{"metric": "business_value", "min": 1}]}
-    namespace.apply([code("gate-code"), pipeline("gate", evaluation=gates)])
-
-    run = failed_run(namespace)
+def test_a_gate_on_a_metric_that_the_run_does_not_produce_refuses(side_by_side: Kubectl) -> None:
+    run = failed_run(side_by_side, "gate")
 
     assert condition(run, "Succeeded")["reason"] == "Rejected"
     assert run["status"]["gates"][0]["reason"] == "MetricMissing"
     assert "business_value" in run["status"]["gates"][0]["message"]
-    assert namespace.list("modelversion") == []
+    assert versions_of(side_by_side, "gate") == []
 
 
-def test_non_ascii_columns_and_categories_train_and_serve(namespace: Kubectl) -> None:
-    rows = ["größe,färbe,ziel"]
-    rows += [f"{i % 7}.5,{('rot', 'grün', '青')[i % 3]},{('ja', 'nein')[i % 2]}" for i in range(120)]
-    text = """
+LONG = "a" + "b" * 61 + "c"
+UMLAUT = """
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -143,15 +145,42 @@ def train(data, target):
     columns = make_column_transformer((StandardScaler(), ["größe"]), (one_hot, ["färbe"]))
     return make_pipeline(columns, LogisticRegression()).fit(data, target)
 """
-    data = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "daten"}, "data": {"d.csv": "\n".join(rows)}}
-    source = [{"name": "daten", "uri": "configmap://daten/d.csv"}]
-    namespace.apply(
-        [data, code("umlaut-code", text), pipeline("umlaut", data=source, target="ziel"), deployment("umlaut")]
-    )
 
-    wait_condition(namespace, "modeldeployment", "umlaut", lambda md: is_true(md, "Ready"), 180)
-    reply = ask(namespace, "umlaut", {"instances": [{"größe": 1.5, "färbe": "grün"}]}, path="v1/models/umlaut:predict")
+
+@pytest.fixture(scope="module")
+def served(cluster: Kubectl) -> Iterator[tuple[Kubectl, Kubectl]]:
+    """Three models that are trained and served side by side, and one of them in a second namespace, too."""
+    rows = ["größe,färbe,ziel"]
+    rows += [f"{i % 7}.5,{('rot', 'grün', '青')[i % 3]},{('ja', 'nein')[i % 2]}" for i in range(120)]
+    source = [{"name": "daten", "uri": "configmap://daten/d.csv"}]
+    twin = [code("good-code"), pipeline("twin", "good-code"), deployment("twin")]
+    with shared_namespace(cluster, "e2e-served") as kubectl, shared_namespace(cluster, "e2e-other") as other:
+        kubectl.apply([table("daten", rows), code("umlaut-code", UMLAUT), deployment("umlaut"), deployment(LONG)])
+        kubectl.apply([pipeline("umlaut", data=source, target="ziel"), pipeline(LONG, "good-code"), *twin])
+        other.apply(twin)
+        yield kubectl, other
+
+
+def test_non_ascii_columns_and_categories_train_and_serve(served: tuple[Kubectl, Kubectl]) -> None:
+    kubectl, _ = served
+    wait_condition(kubectl, "modeldeployment", "umlaut", lambda md: is_true(md, "Ready"), 240)
+    reply = ask(kubectl, "umlaut", {"instances": [{"größe": 1.5, "färbe": "grün"}]}, path="v1/models/umlaut:predict")
     assert reply["predictions"][0] in ("ja", "nein")
+
+
+def test_two_deployments_of_one_name_in_two_namespaces(served: tuple[Kubectl, Kubectl]) -> None:
+    for each in served:
+        wait_condition(each, "modeldeployment", "twin", lambda md: is_true(md, "Ready"), 240)
+        reply = ask(each, "twin", {"instances": [[5.1, 3.5, 1.4, 0.2]]}, path="v1/models/twin:predict")
+        assert len(reply["predictions"]) == 1
+
+
+def test_a_63_character_name_works_from_pipeline_to_prediction(served: tuple[Kubectl, Kubectl]) -> None:
+    kubectl, _ = served
+    assert len(LONG) == 63
+    wait_condition(kubectl, "modeldeployment", LONG, lambda md: is_true(md, "Ready"), 240)
+    reply = ask(kubectl, LONG, {"instances": [[5.1, 3.5, 1.4, 0.2]]}, path=f"v1/models/{LONG}:predict")
+    assert len(reply["predictions"]) == 1
 
 
 def ask(kubectl: Kubectl, name: str, body: dict[str, Any], path: str) -> dict[str, Any]:
@@ -174,28 +203,6 @@ def test_everything_may_be_created_in_any_order(namespace: Kubectl) -> None:
     namespace.apply(code("late-code"))
 
     wait_condition(namespace, "modeldeployment", "late", lambda md: is_true(md, "Ready"), 180)
-
-
-def test_two_deployments_of_one_name_in_two_namespaces(namespace: Kubectl, cluster: Kubectl) -> None:
-    other = Kubectl("e2e-other")
-    make_namespace(cluster, "e2e-other")
-    for each in (namespace, other):
-        each.apply([code("twin-code"), pipeline("twin"), deployment("twin")])
-    for each in (namespace, other):
-        wait_condition(each, "modeldeployment", "twin", lambda md: is_true(md, "Ready"), 240)
-        reply = ask(each, "twin", {"instances": [[5.1, 3.5, 1.4, 0.2]]}, path="v1/models/twin:predict")
-        assert len(reply["predictions"]) == 1
-    cluster.run("delete", "namespace", "e2e-other", "--wait=false")
-
-
-def test_a_63_character_name_works_from_pipeline_to_prediction(namespace: Kubectl) -> None:
-    name = "a" + "b" * 61 + "c"
-    assert len(name) == 63
-    namespace.apply([code("long-code"), pipeline(name, "long-code"), deployment(name)])
-
-    wait_condition(namespace, "modeldeployment", name, lambda md: is_true(md, "Ready"), 180)
-    reply = ask(namespace, name, {"instances": [[5.1, 3.5, 1.4, 0.2]]}, path=f"v1/models/{name}:predict")
-    assert len(reply["predictions"]) == 1
 
 
 def test_an_artifact_that_was_changed_is_refused_and_the_old_version_keeps_serving(namespace: Kubectl) -> None:
@@ -261,10 +268,10 @@ def test_deletion_in_mid_flight_leaves_nothing_behind(namespace: Kubectl) -> Non
     ],
 )
 def test_kubectl_apply_refuses_and_names_field_and_values(
-    namespace: Kubectl, change: dict[str, Any], words: tuple[str, ...]
+    side_by_side: Kubectl, change: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     with pytest.raises(KubectlError) as refused:
-        namespace.apply(deployment("refused", **change))
+        side_by_side.apply(deployment("refused", **change))
 
     for word in words:
         assert word in str(refused.value)

@@ -20,7 +20,7 @@ ROLLOUT = {
     "steps": [{"weight": 20, "durationSeconds": 90}],
     "signatureChanges": "Allow",
     # Half of this is the pause before the second attempt.
-    "progressDeadlineSeconds": 60,
+    "progressDeadlineSeconds": 30,
     "analysis": {"intervalSeconds": 5},
 }
 
