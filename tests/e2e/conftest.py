@@ -15,10 +15,10 @@ import pytest
 from hack.demo.scenario import Scenario
 from hack.localcluster.choice import use_cluster
 from hack.localcluster.local.settings import NODE_NAME
-from hack.tools.kubectl import Kubectl, wait_for
+from hack.tools.kubectl import Kubectl, condition, wait_for
 from tests.support.invariants import check_status
 
-KINDS = ("trainingpipeline", "trainingrun", "modelversion", "modeldeployment", "modelmonitor")
+KINDS = ("trainingpipeline", "trainingrun", "modelversion", "modelimport", "modeldeployment", "modelmonitor")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -105,6 +105,22 @@ def wait_condition(kubectl: Kubectl, kind: str, name: str, ask: Any, timeout: fl
         return item if item and ask(item) else None
 
     return wait_for(f"{kind} {name}", probe, timeout, lambda: conditions(kubectl.get(kind, name)))
+
+
+def named(obj: dict[str, Any], reason: str, *words: str) -> bool:
+    """Whether Ready has this reason, and its message these words."""
+    ready = condition(obj, "Ready")
+    return ready.get("reason") == reason and all(word in ready["message"] for word in words)
+
+
+def wait_event(kubectl: Kubectl, reason: str, *words: str) -> None:
+    """Wait until an event says it, whoever wrote it."""
+
+    def probe() -> bool:
+        found = [e["message"] for e in kubectl.list("event") if e["reason"] == reason]
+        return any(all(word in message for word in words) for message in found)
+
+    wait_for(f"an event {reason}", probe, 60, lambda: kubectl.run("get", "events", "--sort-by=.lastTimestamp"))
 
 
 ROOT = Path(__file__).resolve().parents[2]
