@@ -15,6 +15,7 @@ from tests.support import packages, training_code
 
 from tidemill_contracts import signatures
 from tidemill_contracts.artifact import ColumnSpec, Signature
+from tidemill_contracts.holdout import HoldoutReport
 from tidemill_contracts.training import (
     TERMINATION_MESSAGE_LIMIT,
     Code,
@@ -217,6 +218,23 @@ class TestTerminationMessage:
             result = TrainingResult(outcome="Succeeded", holdout_classes=classes, signature=signature)
             read = TrainingResult.from_json(message.fit_result(result))
             assert read.holdout_classes == dict(list(classes.items())[:kept])
+
+    def test_how_rows_were_divided_and_what_the_champion_learned_always_fit(self) -> None:
+        cut = "2026-01-21T00:00:00.123456+00:00"
+        result = TrainingResult(
+            outcome="Succeeded",
+            formats=("skops",),
+            metrics={f"{i}{'m' * 200}": 1 / 3 for i in range(12)},
+            warnings=("w" * 900,) * 9,
+            champion_note="n" * 1000,
+            champion_overlap=f"churn-1 may have been trained on rows that are held out here: {'o' * 2000} since then",
+            holdout=HoldoutReport(type="Time", cut=cut, groups={"train": 2**53, "holdout": 2**53}),
+        )
+        read = TrainingResult.from_json(message.fit_result(result))
+        assert read.holdout == result.holdout
+        assert read.champion_overlap is not None
+        assert read.champion_overlap.startswith("churn-1 may have been trained on rows that are held out here")
+        assert read.champion_overlap.endswith("since then")
 
     def test_a_probe_keeps_revisions_before_error_texts(self) -> None:
         revisions = {f"input-{i}": "sha256:" + "0" * 64 for i in range(20)}

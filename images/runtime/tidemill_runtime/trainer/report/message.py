@@ -98,7 +98,7 @@ def _shortened(result: TrainingResult, *, message: int, warning: int, warnings: 
     if failure is not None:
         failure = Failure(category=failure.category, reason=failure.reason, message=cut(failure.message, message))
     note = cut(result.champion_note, max(warning, 80)) if result.champion_note else result.champion_note
-    overlap = cut(result.champion_overlap, max(warning, 80)) if result.champion_overlap else result.champion_overlap
+    overlap = cut(result.champion_overlap, max(warning, 200)) if result.champion_overlap else result.champion_overlap
     onnx = cut(result.onnx, max(warning, 80)) if result.onnx else result.onnx
     kept = tuple(cut(text, warning) for text in result.warnings[:warnings])
     shorter = {"champion_note": note, "champion_overlap": overlap, "onnx": onnx, "warnings": kept}
