@@ -78,7 +78,8 @@ def test_own_data_with_text_and_nulls_needs_the_used_columns_only(world: World) 
 
     team.patch("modeldeployment", {"server": {"extraColumns": "Ignore"}})
     team.serves(f"{NAME}-1")
-    assert team.ask({**ROW, "shoe": 43}) == (200, f"{NAME}-1")
+    # A pod that is being stopped answers for some seconds, while routers learn that it goes.
+    wait_for("an answer", lambda: team.ask({**ROW, "shoe": 43}) == (200, f"{NAME}-1"), 30)
 
 
 def test_a_class_of_ones_own_is_served_where_the_author_allows_it(world: World) -> None:
