@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.runtime.conftest import write_secret
 from tests.runtime.test_artifacts_version import FILES, manifest, store
 
 from tidemill_contracts.digests import digest_hex
@@ -129,3 +130,24 @@ def test_the_process_always_leaves_a_result(mounts: Path, tmp_path: Path, config
         assert all(json.loads(line) for line in done.stdout.splitlines())
     else:
         assert done.returncode == 42 and result.error is not None and RECORDS_ENV in result.error
+
+
+def test_a_record_is_shown_as_it_is_also_where_a_word_of_it_is_the_name_of_an_account(
+    mounts: Path, tmp_path: Path
+) -> None:
+    """The log of all else has no value of a Secret; of a record each byte is signed."""
+    write_secret(mounts, "lake", {"AWS_ACCESS_KEY_ID": "tidemill", "AWS_SECRET_ACCESS_KEY": "subscribers"})
+    place = ("pvc://store/churn", None)
+    uri = publish.publish(f"{place[0]}/0123456789ab", None, manifest(), FILES)
+    text = '{"group":"tidemill.io","pipeline":"subscribers"}'
+    assert write(place, StoredRecord(uri=uri, text=text)) == RecordsResult(written=1)
+
+    end = tmp_path / "end.json"
+    config = RecordsConfig(store=place[0]).to_json()
+    environment = {**os.environ, "TIDEMILL_TERMINATION_LOG": str(end), RECORDS_ENV: config}
+    command = [sys.executable, "-m", "tidemill_runtime.trainer", "records"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert RecordsResult.from_json(end.read_text()) == RecordsResult(read=1)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith(LINE)]
+    assert line == f"{LINE}{text}"
+    assert [entry for entry in done.stdout.splitlines() if entry != line and "tidemill" in entry] == []
