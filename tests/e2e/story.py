@@ -160,7 +160,13 @@ class Place:
 
         def done(md: dict[str, Any]) -> bool:
             status = md["status"]
-            return is_true(md, "Ready") and status["stable"]["version"] == version and "candidate" not in status
+            is_seen = status["observedGeneration"] == md["metadata"]["generation"]
+            return (
+                is_seen
+                and is_true(md, "Ready")
+                and status["stable"]["version"] == version
+                and "candidate" not in status
+            )
 
         return self.wait(done, timeout, name)
 
