@@ -4,11 +4,11 @@ It retries nothing and remembers nothing; callers decide what a failure means. a
 first needed: it would take a fifth of a server's start.
 """
 
-import asyncio
 import importlib
 from typing import TYPE_CHECKING, Any
 
 from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH
+from tidemill_runtime import late_imports
 
 if TYPE_CHECKING:
     import aiohttp
@@ -34,7 +34,7 @@ class MonitorClient:
     async def load(self) -> None:
         """Import what posting needs, beside the event loop: it takes too long for one that answers requests."""
         if self._library is None:
-            self._library = await asyncio.to_thread(importlib.import_module, "aiohttp")
+            self._library = await late_imports.run(lambda: importlib.import_module("aiohttp"))
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Return status and body of the answer.

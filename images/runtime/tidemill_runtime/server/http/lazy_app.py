@@ -9,6 +9,7 @@ import importlib
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
+from tidemill_runtime import late_imports
 from tidemill_runtime.server.http.asgi import App, Send
 from tidemill_runtime.server.http.body_limits import Receive
 from tidemill_runtime.server.telemetry.observer import is_tracing
@@ -39,5 +40,5 @@ class LazyApp:
     async def _made(self) -> App:
         async with self._making:
             if self._app is None:
-                self._app = await asyncio.to_thread(self._make)
+                self._app = await late_imports.run(self._make)
             return self._app
