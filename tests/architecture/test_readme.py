@@ -90,7 +90,7 @@ def test_what_is_added_is_what_is_applied() -> None:
 @pytest.mark.parametrize(
     ("page", "pattern"),
     [
-        ("docs/serving-benchmark.md", r"\*\*Memory\*\*: (120) to \d+ MiB"),
+        ("docs/serving-benchmark.md", r"\*\*Memory\*\*: (119) to \d+ MiB"),
         ("docs/benchmarks.md", r"and (185) MiB with one fitted on a frame"),
         ("docs/benchmarks.md", r"operator memory at \d+ objects \| (123) MiB"),
     ],
