@@ -2,7 +2,7 @@
 
 `make generate` writes docs/what-to-do.md from it. tests/architecture/test_next_steps.py compares the reasons with the
 pages of conditions, and the commands with what the CRDs have. A reason that only means "it works" has a command that
-shows more. In commands, NAME is the name of the object.
+shows more. In commands, NAME is the name of the object, VERSION that of a ModelVersion and DIGEST its spec.digest.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ _PIPELINE: Final = (
     Step("RunFailed", "Read category and message; what has to change is in the table of categories below.",
          _PIPELINE_RUN),
     Step("RunRejected", "Compare the metrics with the gates; change code, data or gates.",
-         "kubectl get tr -l tidemill.io/pipeline=NAME -o jsonpath='{.items[-1:].status.gates}'"),
+         f"{_PIPELINE_RUN} -o jsonpath='{{.items[-1:].status.gates}}'"),
     Step("RunDeleted", "Request another run.", _RUN_NOW),
     Step("AwaitingApproval", "Approve the version, by its digest, or reject it with tidemill.io/reject.",
-         "kubectl annotate mv VERSION tidemill.io/approve=DIGEST"),
-    Step("VersionRejected", "Approve a version, or train another.", "kubectl get mv -l tidemill.io/pipeline=NAME"),
+         "kubectl annotate mv VERSION --overwrite tidemill.io/approve=DIGEST"),
+    Step("VersionRejected", "Train another version, or approve this one after all, without tidemill.io/reject.",
+         "kubectl annotate mv VERSION --overwrite tidemill.io/reject- tidemill.io/approve=DIGEST"),
     Step("Suspended", "Set spec.suspend to false when runs shall start again.",
          "kubectl patch tp NAME --type=merge -p '{\"spec\":{\"suspend\":false}}'"),
     Step("CodeNotFound", "Create the ConfigMap that spec.code names.",
@@ -87,8 +88,9 @@ _IMPORT: Final = (
     Step("Importing", "Wait.", "kubectl logs -l tidemill.io/import=NAME --tail=20"),
     Step("Imported", _LOOK, "kubectl get mi NAME -o jsonpath='{.status.version}'"),
     Step("AwaitingApproval", "Approve the version, by its digest, or reject it with tidemill.io/reject.",
-         "kubectl annotate mv VERSION tidemill.io/approve=DIGEST"),
-    Step("VersionRejected", "Approve the version after all, or import another digest.", "kubectl edit mi NAME"),
+         "kubectl annotate mv VERSION --overwrite tidemill.io/approve=DIGEST"),
+    Step("VersionRejected", "Import another digest, or approve the version after all, without tidemill.io/reject.",
+         "kubectl annotate mv VERSION --overwrite tidemill.io/reject- tidemill.io/approve=DIGEST"),
     Step("ImportFailed", "Read category, reason and message. Correct the spec or what it names, and try again.",
          _AGAIN),
     Step("InvalidSource", "Correct spec.source.uri.", "kubectl edit mi NAME"),
@@ -109,11 +111,11 @@ _VERSION: Final = (
     Step("ApprovedByHand", "Nothing. Who set the annotation is in the audit log of the API server.",
          "kubectl get mv NAME -o jsonpath='{.status.decision}'"),
     Step("RejectedByHand", "To take it back, remove tidemill.io/reject and approve the digest.",
-         "kubectl annotate mv NAME tidemill.io/reject- tidemill.io/approve=DIGEST"),
+         "kubectl annotate mv NAME --overwrite tidemill.io/reject- tidemill.io/approve=DIGEST"),
     Step("AwaitingApproval", "Approve it by its digest, or reject it with tidemill.io/reject.",
-         "kubectl annotate mv NAME tidemill.io/approve=DIGEST"),
-    Step("DigestMismatch", "Set the annotation again, with the digest of this version.",
-         "kubectl get mv NAME -o jsonpath='{.spec.digest}'"),
+         "kubectl annotate mv NAME --overwrite tidemill.io/approve=DIGEST"),
+    Step("DigestMismatch", "Look at this version's spec.digest, and set the annotation again with it.",
+         "kubectl annotate mv NAME --overwrite tidemill.io/approve=DIGEST"),
     Step("AnalysisFailed", "Read which check failed. Lift the rollback if the version may be tried again.",
          'kubectl annotate mv NAME --overwrite tidemill.io/retry="$(date +%s)"'),
     Step("MonitorRequested", "Read what the monitor found.", "kubectl get mv NAME -o jsonpath='{.status.takenBack}'"),
@@ -161,10 +163,10 @@ _DEPLOYMENT: Final = (
     Step("PipelineNotFound", "Create the pipeline, or correct spec.model.pipeline.", "kubectl get tp"),
     Step("WaitingForVersion", "Look why the pipeline has no version yet.", "kubectl get tp"),
     Step("WaitingForApproval", "Approve a version by its digest.",
-         "kubectl annotate mv VERSION tidemill.io/approve=DIGEST"),
+         "kubectl annotate mv VERSION --overwrite tidemill.io/approve=DIGEST"),
     Step("VersionNotFound", "Name a version that exists.", _VERSIONS),
     Step("VersionNotApproved", "Approve the version by its digest, or name another one.",
-         "kubectl annotate mv VERSION tidemill.io/approve=DIGEST"),
+         "kubectl annotate mv VERSION --overwrite tidemill.io/approve=DIGEST"),
     Step("VersionRejected", "Approve a version, or delete the deployment.", _VERSIONS),
     Step("FormatNotServable", "Set spec.server.runtime to one that the version has a form for, or train again.",
          "kubectl get mv VERSION -o jsonpath='{.spec.formats}'"),

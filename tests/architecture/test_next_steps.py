@@ -74,6 +74,24 @@ def test_a_command_is_of_kinds_annotations_and_fields_that_there_are(kind: str, 
         assert any(has_field(resource.INFO.plural, path) for resource in KINDS), path
 
 
+@pytest.mark.parametrize(("kind", "step"), STEPS, ids=lambda v: v if isinstance(v, str) else v.reason)
+def test_an_annotation_is_set_also_where_it_has_another_value(kind: str, step: Step) -> None:
+    del kind
+    assert "annotate" not in step.command or " --overwrite " in step.command
+
+
+def test_the_last_of_a_list_is_the_newest() -> None:
+    """Without it kubectl sorts by name, and names of runs have no order."""
+    last = [step.command for _, step in STEPS if "items[-1" in step.command]
+    assert last and all("--sort-by=.metadata.creationTimestamp" in command for command in last)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in next_steps.CONDITIONS if kind])
+def test_a_kinds_table_is_below_the_heading_of_the_kind(kind: str) -> None:
+    before, _, _ = (ROOT / "docs/what-to-do.md").read_text().partition(f"<!-- next steps of {kind}: begin")
+    assert re.findall(r"^## (.+)$", before, re.MULTILINE)[-1] == kind
+
+
 def has_field(resource: str, path: str) -> bool:
     """Whether the schema of one of our kinds has a field."""
     found: Any = crd(OURS[resource])["spec"]["versions"][0]["schema"]["openAPIV3Schema"]

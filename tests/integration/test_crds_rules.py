@@ -367,6 +367,26 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.rollout": {**steps(10), "analysis": {"requireProof": True, "noTraffic": "Proceed", "checks": [CHECK]}}},
         ["spec.rollout.analysis: noTraffic must be Wait if requireProof is true"],
     ),
+    "proof of no errors at all": (
+        MD,
+        {
+            "spec.rollout": {
+                **steps(10),
+                "analysis": {"requireProof": True, "checks": [{"metric": "ErrorRatio", "max": 0}]},
+            }
+        },
+        ["spec.rollout.analysis: with requireProof, max must be at least 0.000001"],
+    ),
+    "proof of a latency below the histogram": (
+        MD,
+        {
+            "spec.rollout": {
+                **steps(10),
+                "analysis": {"requireProof": True, "checks": [{"metric": "LatencyP50Milliseconds", "max": 0.4}]},
+            }
+        },
+        ["spec.rollout.analysis: with requireProof, max must be at least", "0.5 milliseconds"],
+    ),
     "unknown confidence": (
         MD,
         {"spec.rollout": {**steps(10), "analysis": {"confidence": 1, "checks": [CHECK]}}},

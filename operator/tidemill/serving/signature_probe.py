@@ -1,7 +1,8 @@
 """Asks server pods for the signature of their model, where no record says whole what two versions are compared by.
 
 A server answers with what the manifest of its version says, which it has checked by digest. A false pod can at most
-have its own version held back, or rolled out as if nothing were compared; where the record has a digest, not even that.
+have its own version held back, or rolled out as if nothing were compared; where the record has a digest, it can do so
+by columns alone that the model knows and does not use, which the digest leaves out.
 
 Answers are kept as compressed text, a thirtieth of the objects that it makes: a candidate may be held for days.
 """
@@ -69,9 +70,9 @@ def _read(body: bytearray) -> bytes | None:
 
 
 def _one(version: Version, said: list[bytes]) -> Signature | None:
-    """What all pods say alike of this version, and its record does not contradict."""
-    if not said or any(answer != said[0] for answer in said):
-        return None
-    answer = ServedSignature.from_json(zlib.decompress(said[0]))
-    is_proven = version.signature_digest in (None, signatures.digest(answer.signature))
-    return answer.signature if answer.digest == version.digest and is_proven else None
+    """What all pods say alike of this version; what the digest of its record disproves, nobody has said."""
+    answers = [ServedSignature.from_json(zlib.decompress(answer)) for answer in dict.fromkeys(said)]
+    if version.signature_digest is not None:
+        proven = version.digest, version.signature_digest
+        answers = [a for a in answers if (a.digest, signatures.digest(a.signature)) == proven]
+    return answers[0].signature if len(answers) == 1 and answers[0].digest == version.digest else None

@@ -117,6 +117,8 @@ class VersionRecord:
     """None: waits for a decision."""
     imported_by: tuple[str, int] | None = None
     """Name and generation of the ModelImport that registered it; None: it was trained here."""
+    source_digest: str | None = None
+    """Digest of what was imported."""
     rolled_back: str | None = None
     """Where and why a ModelDeployment rolled it back, as half a sentence."""
     restored: bool = False
@@ -146,6 +148,7 @@ def version_record(obj: Obj) -> VersionRecord:
         metrics=spec.get("metrics") or {},
         approved=approved,
         imported_by=(source["import"], source["generation"]) if source else None,
+        source_digest=source.get("digest"),
         rolled_back=_rolled_back(obj),
         restored=bool((status.get("registered") or {}).get("restored")),
     )

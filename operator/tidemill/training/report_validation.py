@@ -224,10 +224,7 @@ def _durations(_: Expected, result: TrainingResult) -> Found:
 
 
 def _frameworks(_: Expected, result: TrainingResult) -> Found:
-    yield from _names("frameworks", result.frameworks)
-    for name, version in result.frameworks.items():
-        if not is_name(version):
-            yield f"frameworks.{name}: expected a version of 1 to {NAME_LIMIT} printable characters"
+    yield from _packages("frameworks", result.frameworks)
 
 
 def _check(_: Expected, result: TrainingResult) -> Found:
@@ -258,8 +255,9 @@ def _lineage(expected: Expected, result: TrainingResult) -> Found:
         return
     if not expected.is_import:
         yield "lineage: this is no import"
-    if len(found.code) > NAME_LIMIT or len(found.image) > URI_LIMIT:
-        yield f"lineage: code has at most {NAME_LIMIT} characters, image {URI_LIMIT}"
+    for field, text, most in (("code", found.code, NAME_LIMIT), ("image", found.image, URI_LIMIT)):
+        if len(text) > most or not (text or "-").isprintable():
+            yield f"lineage.{field}: expected at most {most} printable characters"
     if not 0 <= found.seed <= WHOLE_LIMIT:
         yield f"lineage.seed: {found.seed}; expected a number from 0 to 2^53"
     held_out = found.holdout or Holdout(type="Stratified")
@@ -270,6 +268,7 @@ def _lineage(expected: Expected, result: TrainingResult) -> Found:
     yield from _cut("lineage.holdout", held_out.cut)
     yield from _names("lineage.data", found.data)
     yield from _names("lineage.parameters", found.parameters)
+    yield from _packages("lineage.frameworks", found.frameworks)
     for name, revision in found.data.items():
         if not is_revision(revision):
             yield f"lineage.data.{name}: expected a revision of 1 to {REVISION_LIMIT} printable characters"
@@ -291,6 +290,13 @@ def _sides(field: str, counts: Mapping[str, int]) -> Found:
 def _cut(field: str, cut: str | None) -> Found:
     if cut is not None and not (0 < len(cut) <= CUT_LIMIT and cut.isprintable()):
         yield f"{field}.cut: expected a time of 1 to {CUT_LIMIT} printable characters"
+
+
+def _packages(field: str, versions: Mapping[str, str]) -> Found:
+    yield from _names(field, versions)
+    for name, version in versions.items():
+        if not is_name(version):
+            yield f"{field}.{name}: expected a version of 1 to {NAME_LIMIT} printable characters"
 
 
 def _names(field: str, reported: Mapping[str, object]) -> Found:

@@ -14,7 +14,7 @@ from tests.unit.serving.make import NOW, ago, candidate
 
 from tidemill.api.v1alpha1 import ModelDeployment
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
-from tidemill.api.v1alpha1.rollout_analysis import MAX_LIMITS, Analysis, Comparison, LimitEvidence
+from tidemill.api.v1alpha1.rollout_analysis import MAX_LIMITS, SMALLEST_LATENCY, Analysis, Comparison, LimitEvidence
 from tidemill.core.parsing import parsed
 from tidemill.kube.transform import is_truncated, transform
 from tidemill.serving import baseline
@@ -257,6 +257,16 @@ def test_a_latency_limit_is_proven_at_the_bound_below_it() -> None:
     assert comparison.shown(entry, limit, wanted).kept
 
 
+def test_the_smallest_latency_that_can_be_proven_is_the_first_bound_of_the_histogram() -> None:
+    """What is smaller, the API server refuses with requireProof: no rollout would ever end."""
+    assert LATENCY_BUCKETS[0] == SMALLEST_LATENCY
+    wanted = analysis({"metric": "LatencyP50Milliseconds", "max": SMALLEST_LATENCY}, requireProof=True)
+    limit = Limit("LatencyP50Milliseconds", most=SMALLEST_LATENCY)
+    fast = [stats(1000 * n, milliseconds=SMALLEST_LATENCY) for n in range(3)]
+    entry = comparison.evidence(counted(*(scrapes(n, a=(s, s)) for n, s in enumerate(fast)), wanted=wanted), limit)
+    assert comparison.shown(entry, limit, wanted).kept
+
+
 def test_a_ratio_is_proven_where_the_candidate_has_clearly_less() -> None:
     wanted = analysis({"metric": "ErrorRatio", "maxRatioToStable": 2}, requireProof=True)
     looks = [scrapes(0, a=(stats(0), stats(0)))]
@@ -323,6 +333,16 @@ def test_one_look_adds_two_thirds_of_what_stops_a_candidate() -> None:
     known = counted(scrapes(0, a=(stats(0), stats(0))), scrapes(15, a=(stats(900), stats(100, 100))), wanted=wanted)
     largest = max(comparison.evidence(known, ERRORS).exceeded)
     assert largest == pytest.approx(math.log(0.5) + math.log(100) * 2 / 3, abs=1e-5)
+
+
+def test_one_burst_of_the_stable_version_proves_nothing_of_the_candidate() -> None:
+    wanted = analysis({"metric": "ErrorRatio", "maxRatioToStable": 2}, requireProof=True, clientErrors="Ignore")
+    looks = [scrapes(0, a=(stats(0), stats(0))), scrapes(15, a=(stats(500, 100), stats(500)))]
+    entry = comparison.evidence(counted(*looks, wanted=wanted), ERRORS)
+    assert max(entry.kept) == pytest.approx(math.log(0.5) + math.log(100) * 2 / 3, abs=1e-5)
+    assert not comparison.shown(entry, ERRORS, wanted).kept
+    looks += [scrapes(15 * n, a=(stats(500 * n, 100), stats(500 * n))) for n in range(2, 20)]
+    assert not comparison.shown(comparison.evidence(counted(*looks, wanted=wanted), ERRORS), ERRORS, wanted).kept
 
 
 def test_what_is_counted_is_what_both_versions_answered() -> None:

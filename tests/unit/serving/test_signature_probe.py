@@ -151,6 +151,17 @@ async def test_pods_that_contradict_each_other_have_said_nothing() -> None:
     assert (await world.known())[2] is None
 
 
+async def test_a_false_pod_hides_nothing_of_what_the_digest_of_the_record_proves() -> None:
+    for false, of in ((RENAMED, 2), (Signature(inputs=(), outputs=()), 2), (SAME, 1)):
+        world = Two(signatureDigest=digest_of(SAME))
+        world.says(2, SAME)
+        pod = dict(world.cache.get("Pod", "team", "s-2") or {})
+        other = {**pod["metadata"], "name": "s-1z", "uid": "u-other"}
+        world.put({**pod, "metadata": other, "status": {**pod["status"], "podIP": "10.0.0.3"}})
+        world.client.says["10.0.0.3"] = ServedSignature(digest=digest(of), signature=false).to_json()
+        assert (await world.known())[2] == SAME
+
+
 async def test_nothing_is_kept_when_nothing_is_compared_any_more() -> None:
     world = Two()
     world.says(1, SAME)

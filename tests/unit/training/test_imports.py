@@ -18,6 +18,7 @@ from tidemill_contracts.importing import CONFIG_ENV, ImportConfig
 Obj = dict[str, Any]
 NAME = "from-staging"
 JOB = f"{NAME}-1-1"
+NOTHING: Obj = {"data": {}, "code": "", "image": ""}
 
 
 def world(imported: make.Import | None = None, *more: Obj) -> World:
@@ -316,10 +317,22 @@ def test_a_job_that_somebody_deleted_is_made_again() -> None:
         (make.imported("a"), "digest: "),
         (make.imported(uri="s3://elsewhere/x"), "uri: "),
         (make.imported(formats=["joblib"]), "formats: joblib"),
-        (make.imported(lineage={"data": {}, "code": "x" * 300, "image": ""}), "lineage: code"),
+        (make.imported(lineage={"data": {}, "code": "x" * 300, "image": ""}), "lineage.code: "),
+        (make.imported(lineage={"data": {}, "code": "", "image": "\x1b[2J"}), "lineage.image: "),
+        (make.imported(lineage={**NOTHING, "frameworks": {"numpy": "\x1b[2J"}}), "lineage.frameworks.numpy: "),
+        (make.imported(lineage={**NOTHING, "frameworks": {"\n": "1"}}), "lineage.frameworks: "),
         ("no JSON", "the termination message"),
     ],
-    ids=["other content", "another place", "a pickle", "a long lineage", "no report"],
+    ids=[
+        "other content",
+        "another place",
+        "a pickle",
+        "a long lineage",
+        "an image that is none",
+        "a framework that is none",
+        "a name that is none",
+        "no report",
+    ],
 )
 def test_a_report_of_what_was_not_asked_for_is_refused(report: Obj | str, says: str) -> None:
     found = world()
@@ -384,6 +397,26 @@ def test_an_import_that_is_made_again_registers_again_and_does_not_take_its_name
     found.put(make.Import().created(found.clock.time).obj())
     run(found, make.imported("d"))
     assert status(found)["version"] == "churn-3"
+
+
+def test_a_name_of_its_own_stays_with_its_content_when_the_import_is_made_again() -> None:
+    serves = make.Deployment("shop").uses(stable="fraud").obj()
+    found = world(make.Import(letter="d").named("fraud"), serves)
+    run(found, make.imported("d"))
+    found.settle()
+    found.remove("ModelImport", NAME)
+    assert found.names("ModelVersion") == ["fraud"], "a deployment serves it"
+    found.advance(hours=1)
+    found.put(make.Import(letter="a").named("fraud").created(found.clock.time).obj())
+    found.settle()
+    assert found.condition("ModelImport", NAME, "Stalled") == ("True", "NameTaken")
+    assert make.digest("d") in message(found)
+    assert JOB not in found.names("Job"), "nothing is copied"
+    found.remove("ModelImport", NAME)
+    found.put(make.Import(letter="d").named("fraud").created(found.clock.time).obj())
+    run(found, make.imported("d"))
+    assert found.condition("ModelImport", NAME, "Ready") == ("True", "Imported")
+    assert status(found)["digest"] == make.digest("d")
 
 
 def test_with_the_import_goes_a_version_that_nobody_serves() -> None:

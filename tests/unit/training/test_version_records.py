@@ -141,6 +141,31 @@ def test_a_run_that_makes_what_was_restored_changes_nothing() -> None:
     assert world.names("ModelVersion") == ["churn-1"]
 
 
+def test_a_run_that_goes_back_to_older_content_that_was_restored_makes_a_new_version() -> None:
+    """In Git the code went back to that of version 1 while there was no namespace: deployments must follow."""
+    before = namespace()
+    before.settle()
+    finds(before, [])
+    before.train("a")
+    before.advance(minutes=1)
+    before.put(make.ConfigMap(train_py="2").obj())
+    before.train("b")
+    before.settle()
+    if job(before, "write"):
+        ends(before, "write", {"written": 1})
+    texts = stored(before)
+    world = namespace(uid="made-again")
+    world.settle()
+    finds(world, texts)
+    assert world.names("ModelVersion") == ["churn-1", "churn-2"]
+    (run,) = world.names("TrainingRun")
+    assert world.get("ModelVersion", "churn-1")["spec"]["lineage"]["run"] == run, "the same inputs"
+    world.train("a")
+    assert world.condition("TrainingRun", run, "Succeeded") == ("True", "Succeeded")
+    assert world.names("ModelVersion") == ["churn-1", "churn-2", "churn-3"]
+    assert world.get("ModelVersion", "churn-3")["spec"]["digest"] == make.digest("a")
+
+
 def test_the_jobs_that_read_and_write_have_what_a_run_has_and_are_removed() -> None:
     world = namespace()
     world.settle()

@@ -17,6 +17,9 @@ Outcome = Literal["Successful", "Failed", "Inconclusive", "Error"]
 MAX_LIMITS = 21
 """Limits that one analysis tests: two of each of ten checks, and the one that needs no check."""
 
+SMALLEST_LATENCY = 0.5
+"""Milliseconds: the first bound of the router's histogram."""
+
 _Evidence = Annotated[list[float], Field(max_length=64, json_schema_extra=ATOMIC)]
 
 
@@ -62,6 +65,12 @@ class Analysis(Model):
                 "!self.requireProof || self.noTraffic == 'Wait'",
                 "spec.rollout.analysis: noTraffic must be Wait if requireProof is true",
             ),
+            rule(
+                "!self.requireProof || !has(self.checks) || self.checks.all(c, !has(c.max) || "
+                f"c.max >= (c.metric.startsWith('Latency') ? {SMALLEST_LATENCY} : 0.000001))",
+                "spec.rollout.analysis: with requireProof, max must be at least 0.000001, and of a latency at least "
+                f"{SMALLEST_LATENCY} milliseconds, because no number of requests shows less",
+            ),
         )
     }
 
@@ -84,7 +93,8 @@ class Analysis(Model):
     require_proof: bool = False
     """Whether a measurement succeeds only if the requests show, with the same confidence, that the candidate is within
     each limit. If false, a measurement also succeeds if there are enough requests and no limit is shown to be exceeded.
-    If true, noTraffic must be Wait."""
+    If true, noTraffic must be Wait, and max must be above 0: no number of requests shows that there are no errors at
+    all."""
     client_errors: Literal["Compare", "Ignore"] = "Compare"
     """Whether the shares of refused requests are compared without a check. Compare: the candidate is rolled back if its
     ClientErrorRatio is shown to be more than twice that of the stable version, which happens if clients send what only

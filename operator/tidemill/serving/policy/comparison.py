@@ -28,7 +28,8 @@ QUANTILES: Mapping[str, float] = {
 LATENCY_FLOOR_MILLISECONDS = 1.0
 """Below one millisecond a ratio to the stable version compares noise."""
 MOST_OF_ONE_LOOK = 2 / 3
-"""Share of the evidence needed to stop a candidate that one look may add: a single burst of errors never does it."""
+"""Share of the evidence needed for a verdict that one look may add: a single burst of errors stops no candidate, and a
+burst of the stable version proves nothing of it."""
 
 _BOUNDS = tuple(map(float, LATENCY_BUCKETS))
 
@@ -159,7 +160,7 @@ def added(
         ratio, most = _tested_ratio(limit), MOST_OF_ONE_LOOK * _level(analysis, number) * _dispersion(entry)
         found["exceeded"] = [*eprocess.added(_points(entry.exceeded), entry.looks, seen, ratio, most=most)]
         if analysis.require_proof and not limit.implied:
-            found["kept"] = [*eprocess.added(_points(entry.kept), entry.looks, seen, ratio, kept=True)]
+            found["kept"] = [*eprocess.added(_points(entry.kept), entry.looks, seen, ratio, kept=True, most=most)]
     return entry.model_copy(update=found)
 
 

@@ -89,14 +89,14 @@ def registered(
     handled = attempts.requested(snapshot) or snapshot.model_import.status.last_handled_retry
     wanted = snapshot.model_import.spec
     approved = record.approved if record is not None else (True if wanted.approval == "Automatic" else None)
-    same = version.same_content
+    same, digest = version.same_content, record.digest if record is not None else result.digest
     return _build(
         snapshot,
-        _imported(version.name, result.digest, approved, same_content=same),
+        _imported(version.name, digest, approved, same_content=same),
         version=version.name,
         version_content=content,
         number=version.number,
-        digest=result.digest,
+        digest=digest,
         uri=record.uri if record is not None else result.uri,
         source_digest=wanted.source.digest,
         import_time=snapshot.now,

@@ -33,10 +33,16 @@ def problem(snapshot: ImportSnapshot) -> Problem | None:
 
 
 def _name_taken(snapshot: ImportSnapshot) -> Problem | None:
-    """With as.name: the name is that of a version of somebody else, or of a pipeline or its versions."""
+    """With as.name: the name is that of another version, of other content, or of a pipeline or its versions."""
     name = snapshot.model_import.spec.as_.name
-    if name is None or any(is_own(snapshot, v) for v in snapshot.versions):
+    if name is None:
         return None
+    before = next((v for v in snapshot.versions if is_own(snapshot, v)), None)
+    if before is not None and before.source_digest == snapshot.model_import.spec.source.digest:
+        return None
+    if before is not None:
+        text = f"ModelVersion {name} was imported from content with digest {before.source_digest}"
+        return Problem(constants.NAME_TAKEN, f"spec.as.name: {text}; choose another name")
     if name in snapshot.names_taken and not any(o["metadata"]["name"] == name for o in snapshot.unregistered):
         return taken(name)
     if snapshot.pipeline is not None or snapshot.versions:
