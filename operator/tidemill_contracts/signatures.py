@@ -1,7 +1,8 @@
 """What clients of a model depend on: the part of a signature by which two versions are compared.
 
-Only used inputs count: a column that the model knows and does not use is accepted and never required. Servers take any
-number for a column of numbers, so INT64 and FP64 are one kind; categories and ranges are not compared.
+Only used inputs count: a column that the model knows and does not use is accepted and never required. Its place counts
+where a row without names would be taken for another. Servers take any number for a column of numbers, so INT64 and FP64
+are one kind; categories and ranges are not compared.
 
 A signature that is too long for a record is kept as its digest. The digest also proves what a pod says of the version.
 """
@@ -68,7 +69,7 @@ def recorded(columns: Mapping[str, Any]) -> Signature:
 def digest(signature: Signature) -> str:
     """Return the digest of what clients depend on: signatures between which `compare` finds nothing may have two.
 
-    Records keep it, so what is digested never changes.
+    The places of columns that are not used are left out. Records keep it, so what is digested never changes.
     """
     inputs = [[c.name, *_type(c)] for c in signature.used_inputs]
     outputs = [[c.name, kind_of(c.datatype)] for c in signature.outputs]
@@ -102,7 +103,7 @@ def _inputs(before: Signature, after: Signature) -> tuple[str, ...]:
     if len(retyped) > MOST_NAMED:
         found.append(f"{len(retyped) - MOST_NAMED} more changed in the same way")
     if not found:
-        found += _moved([c.name for c in old], [c.name for c in new])
+        found += _moved([c.name for c in old], [c.name for c in new]) or _misread(before, after)
     return tuple(found)
 
 
@@ -112,6 +113,20 @@ def _moved(old: list[str], new: list[str]) -> list[str]:
     pairs = zip(*(dict.fromkeys(name for name in side if name in both) for side in (old, new)), strict=True)
     first = next((b for a, b in pairs if a != b), None)
     return [] if first is None else [f"the columns have another order, from {_quoted(first)} on"]
+
+
+def _misread(before: Signature, after: Signature) -> list[str]:
+    """Return that a row without names, of the used columns or of all, would be taken for one of another order.
+
+    A server takes either, and tells them apart by the number of values.
+    """
+    used, known = ([c.name for c in columns] for columns in (after.used_inputs, after.inputs))
+    for sent in (before.used_inputs, before.inputs):
+        read = {len(known): known, len(used): used}.get(len(sent), [])
+        other = next((name for name, was in zip(read, sent, strict=False) if name in used and name != was.name), None)
+        if other is not None:
+            return [f"the columns have another order in rows of {len(sent)} values, from {_quoted(other)} on"]
+    return []
 
 
 def _looks_renamed(removed: Columns, added: Columns, old: Columns, new: Columns) -> bool:

@@ -138,3 +138,31 @@ def test_what_is_compared_is_all_that_a_record_keeps() -> None:
     long = takes(of(PLAN, categories=("a", "b"), closed=True, nullable=False), ID, of(AGE, minimum=0.0))
     assert brief(long) == takes(PLAN, ID, AGE)
     assert digest(brief(long)) == digest(long)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        (takes(ID, TENURE, AGE, PLAN), takes(TENURE, ID, AGE, PLAN), ("rows of 4 values, from 'tenure' on",)),
+        (takes(TENURE, AGE, PLAN), takes(TENURE, of(AGE, used=False), PLAN), ()),
+        (takes(TENURE, AGE, PLAN), takes(TENURE, PLAN, of(AGE, used=False)), ("rows of 3 values, from 'plan' on",)),
+        (takes(ID, TENURE, AGE), takes(of(ID, name="key"), TENURE, AGE), ()),
+        (takes(ID, TENURE, AGE), takes(TENURE, AGE), ()),
+        (takes(TENURE, AGE), takes(ID, TENURE, AGE), ()),
+        (takes(ID, TENURE, AGE), takes(TENURE, AGE, ID), ("rows of 3 values, from 'tenure' on",)),
+    ],
+    ids=[
+        "an unused column elsewhere",
+        "not used any more, in its place",
+        "not used any more, elsewhere",
+        "another unused column in its place",
+        "no unused column any more: such rows are refused",
+        "an unused column more",
+        "an unused column at the end",
+    ],
+)
+def test_rows_without_names_are_not_taken_for_others(
+    before: Signature, after: Signature, says: tuple[str, ...]
+) -> None:
+    """A server takes rows of the used columns and of all that the model knows, and cannot see what they mean."""
+    assert compare(before, after).inputs == tuple(f"the columns have another order in {text}" for text in says)

@@ -79,6 +79,20 @@ def test_a_renamed_column_is_held_before_any_request(rollout: dict[str, Any]) ->
     assert obj["status"]["candidate"]["heldSince"] == "2026-11-23T12:00:00Z"
 
 
+def test_a_column_that_is_not_used_and_moves_the_others_is_held_although_the_digests_are_equal() -> None:
+    """Clients that send rows without names, of all columns, would get answers to other rows."""
+    ident = {"name": "id", "datatype": "FP64", "shape": [-1], "used": False}
+    used = columns("tenure", "age")["inputs"]
+    old = version(1, columns={**COLUMNS, "inputs": [ident, *used]})
+    new = version(2, columns={**COLUMNS, "inputs": [*used, ident]})
+    assert old.signature is not None and new.signature is not None
+    assert signatures.digest(old.signature) == signatures.digest(new.signature)
+    found = held(old=old, new=new)
+    assert decide(found)[1] == ["SignatureChanged"]
+    ready = conditions.get(status_of(found)["status"]["conditions"], "Ready") or {}
+    assert "the columns have another order in rows of 3 values, from 'tenure' on" in ready["message"]
+
+
 def test_it_is_said_once_and_looked_at_now_and_then() -> None:
     found = held(status=HELD)
     state, reasons = decide(found)

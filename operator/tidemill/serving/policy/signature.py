@@ -73,9 +73,9 @@ def why(snapshot: Snapshot, state: State) -> Hold | None:
         deadline = timedelta(seconds=snapshot.spec.rollout.progress_deadline_seconds)
         since = candidate.held_since or snapshot.now
         return Hold(UNKNOWN, message, is_final=snapshot.now - since >= deadline)
-    if before.digest == after.digest:
-        return None
     if before.signature is None or after.signature is None:
+        if before.digest == after.digest:
+            return None
         columns = "the columns are too many for a record, and not all pods have said them"
         message = f"{candidate.version} takes or returns other columns than {stable.version} ({columns}). {release}"
         return Hold(CHANGED, message)
