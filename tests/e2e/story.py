@@ -67,13 +67,13 @@ def train(data, target):
     columns = ColumnTransformer([("numbers", SimpleImputer(), ["tenure", "income", "ratio"])])
     return make_pipeline(AddRatio(), columns, LogisticRegression()).fit(data, target)
 """
-# Steps as short as measurements allow; the limit of memory is what a LimitRange refuses later.
+# Steps as short as measurements allow.
 ROLLOUT = {
     "strategy": "Canary",
     "steps": [{"weight": 20, "durationSeconds": 6}, {"weight": 50, "durationSeconds": 6}],
     "analysis": {"intervalSeconds": 2, "minRequests": 20, "checks": [{"metric": "ErrorRatio", "max": 0.01}]},
 }
-SERVER = {"resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "700Mi"}}}
+SERVER = {"resources": {"requests": {"cpu": "50m", "memory": "128Mi"}}}
 
 
 def selecting(strength: float, tenure: str = "tenure") -> str:
