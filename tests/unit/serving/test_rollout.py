@@ -151,6 +151,26 @@ CASES = {
         (2, None, None),
         ["Promoted"],
     ),
+    "promote that names the candidate skips to the end": (
+        canary(status=in_step(0, 5), annotations={"tidemill.io/promote": "churn-2"}),
+        (2, None, None),
+        ["Promoted"],
+    ),
+    "promote that names another version promotes nothing": (
+        canary(status=in_step(0, 5), annotations={"tidemill.io/promote": "churn-1"}),
+        (1, 2, 0),
+        ["PromoteIgnored"],
+    ),
+    "promote that names another version ends no waiting step": (
+        canary(rollout=WAITING, status=in_step(0, 5), annotations={"tidemill.io/promote": "churn-1"}),
+        (1, 2, 0),
+        ["PromoteIgnored"],
+    ),
+    "promote that named the version before, which this one has just replaced": (
+        canary(annotations={"tidemill.io/promote": "churn-1"}),
+        (1, 2, 0),
+        ["CanaryStep", "PromoteIgnored"],
+    ),
     "promote counts once": (
         canary(status={**in_step(0, 5), "last_handled_promote": "a"}, annotations={"tidemill.io/promote": "a"}),
         (1, 2, 0),

@@ -232,7 +232,10 @@ def _tried_again(snapshot: Snapshot, state: State, candidate: CandidateStatus, w
 
 
 def promote_by_hand(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
-    """The annotation tidemill.io/promote passes a step that waits for it, else skips to the end."""
+    """The annotation tidemill.io/promote passes a step that waits for it, else skips to the end.
+
+    Who names a version means that one: the candidate may have become another one a moment before.
+    """
     del target
     requested = new_value(snapshot.annotations, keys.PROMOTE, state.promote)
     if requested is None:
@@ -243,6 +246,9 @@ def promote_by_hand(snapshot: Snapshot, state: State, target: Target) -> Transit
         return Transition(recorded)
     if candidate.step < 0:
         return None  # kept until its pods are ready
+    if requested != candidate.version and any(requested == version.name for version in snapshot.versions):
+        message = f"tidemill.io/promote={requested} has no effect: it names another version than {candidate.version}"
+        return Transition(recorded, (Event("Warning", "PromoteIgnored", message, "ShiftTraffic"),))
     step = strategies.current(snapshot, candidate)
     if step is not None and step.duration_seconds is None:
         return _next_step(snapshot, recorded, f"by the annotation tidemill.io/promote={requested}")
