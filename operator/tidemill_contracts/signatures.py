@@ -13,6 +13,7 @@ from typing import Any
 
 from tidemill_contracts.artifact import ColumnSpec, Kind, Signature, kind_of
 from tidemill_contracts.base import Document
+from tidemill_contracts.counts import counted
 from tidemill_contracts.digests import canonical_json, sha256
 
 SIGNATURE_PATH = "/signature"  # of the server's admin port
@@ -125,7 +126,7 @@ def _misread(before: Signature, after: Signature) -> list[str]:
         read = {len(known): known, len(used): used}.get(len(sent), [])
         other = next((name for name, was in zip(read, sent, strict=False) if name in used and name != was.name), None)
         if other is not None:
-            return [f"the columns have another order in rows of {len(sent)} values, from {_quoted(other)} on"]
+            return [f"the columns have another order in rows of {counted(len(sent), 'value')}, from {_quoted(other)} on"]
     return []
 
 
