@@ -126,7 +126,8 @@ def _misread(before: Signature, after: Signature) -> list[str]:
         read = {len(known): known, len(used): used}.get(len(sent), [])
         other = next((name for name, was in zip(read, sent, strict=False) if name in used and name != was.name), None)
         if other is not None:
-            return [f"the columns have another order in rows of {counted(len(sent), 'value')}, from {_quoted(other)} on"]
+            rows = f"rows of {counted(len(sent), 'value')}"
+            return [f"the columns have another order in {rows}, from {_quoted(other)} on"]
     return []
 
 
