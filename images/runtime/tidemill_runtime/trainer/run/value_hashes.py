@@ -2,6 +2,7 @@
 
 A column that gets a first gap or a first text becomes another type for all of its rows. So 1, 1.0, "1", "1.0" and true
 have one hash, and the hash depends on no library: a row that was held out stays so for as long as its values stay.
+Whole numbers that no column of numbers holds, as ids of more than 20 digits, are text and hashed by their digits.
 """
 
 import hashlib
@@ -21,6 +22,8 @@ Hashes = NDArray[np.uint64]
 MISSING = np.uint64(0)
 """The hash of a missing value."""
 _ODD = 0x9E3779B97F4A7C15  # the odd constant of splitmix64
+_MOST = 2**64 - 1  # the largest whole number that a column of numbers is read as
+_WHOLE = re.compile(r"([+-]?)0*([0-9]+)", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _BOOLEANS = {"true": 1.0, "false": 0.0}
 
@@ -65,9 +68,14 @@ def _of_numbers(numbers: NDArray[np.float64]) -> Hashes:
 
 
 def _of_text(text: str) -> int:
+    whole = _WHOLE.fullmatch(text)
+    if whole is not None and (len(whole[2]) > len(str(_MOST)) or int(whole[2]) > _MOST):
+        return _of_bytes(f"{whole[1].strip('+')}{whole[2]}")
     number = _number(text)
-    if number is not None:
-        return int(_of_numbers(np.array([number]))[0])
+    return _of_bytes(text) if number is None else int(_of_numbers(np.array([number]))[0])
+
+
+def _of_bytes(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
 
 
