@@ -407,6 +407,9 @@ def test_people_give_a_record_no_owner_and_no_finalizer(
     assert alone in patch({"ownerReferences": None})
     assert "a record gets no metadata.finalizers" in patch({"finalizers": ["evil.example/stuck"]})
     assert "patched" in patch({"annotations": {"theirs": "kept"}, "labels": {"theirs": "kept"}})
+    ours = "labels of a record that begin with tidemill.io/ are the operator's alone"
+    assert ours in patch({"labels": {"tidemill.io/pipeline": "gone"}})
+    assert ours in patch({"labels": {"tidemill.io/other": "new"}})
     assert "patched" in patch({"finalizers": ["foregroundDeletion"]}, f"--as={COLLECTOR}")
     assert "patched" in patch({"finalizers": None})
     assert "patched" in patch({"ownerReferences": None}, f"--as={COLLECTOR}")

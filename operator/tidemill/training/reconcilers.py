@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tidemill.api.base import API_VERSION
-from tidemill.core import conditions, labels, names, references
+from tidemill.core import conditions, labels, references
 from tidemill.core.children import controller_of
 from tidemill.core.labels import MANAGED_SELECTOR
 from tidemill.core.plan import Key
@@ -73,7 +73,7 @@ def pipeline_to_versions(pipeline: Obj, cache: Cache) -> Iterable[Key]:
     meta = pipeline["metadata"]
     if not conditions.has_default_status(pipeline):
         return
-    for version in cache.list("ModelVersion", meta["namespace"], {labels.PIPELINE: names.label_value(meta["name"])}):
+    for version in cache.naming("ModelVersion", meta["namespace"], meta["name"], references.pipeline):
         if controller_of(version).get("uid") != meta["uid"]:
             yield Key("ModelVersion", meta["namespace"], version["metadata"]["name"])
 

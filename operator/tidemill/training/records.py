@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from tidemill.api.v1alpha1.rollback import RollbackWindow
-from tidemill.core import conditions, labels, names, references, rollback_marks
+from tidemill.core import conditions, references, rollback_marks
 from tidemill.kube.cache import Cache
 from tidemill.training import constants, registered
 
@@ -175,8 +175,8 @@ def unregistered_versions(cache: Cache, namespace: str, pipeline: str) -> tuple[
 
 
 def _versions(cache: Cache, namespace: str, pipeline: str) -> list[Obj]:
-    label = {labels.PIPELINE: names.label_value(pipeline)}
-    own = cache.naming("ModelVersion", namespace, pipeline, references.pipeline, label)
+    # By the spec, which nobody can change: whoever may annotate a version may change its labels, too.
+    own = cache.naming("ModelVersion", namespace, pipeline, references.pipeline)
     return [o for o in own if not o["metadata"].get("deletionTimestamp")]
 
 

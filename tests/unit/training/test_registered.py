@@ -111,6 +111,24 @@ def test_a_version_by_hand_neither_takes_a_number_nor_stands_in_the_way() -> Non
     assert world.pipeline()["versions"] == 3
 
 
+@pytest.mark.parametrize("label", ["gone", None])
+def test_another_label_takes_no_version_from_its_pipeline(label: str | None) -> None:
+    """Whoever may annotate versions may label them: without the champion, any candidate would pass its gate."""
+    world = quickstart()
+    world.train()
+
+    def relabel(version: Obj) -> None:
+        version["metadata"]["labels"]["tidemill.io/pipeline"] = label
+        if label is None:
+            del version["metadata"]["labels"]["tidemill.io/pipeline"]
+
+    world.change("ModelVersion", "churn-1", relabel)
+    world.settle()
+
+    assert world.pipeline()["champion"]["version"] == "churn-1"
+    assert world.condition("TrainingPipeline", "churn") == ("True", "Trained")
+
+
 def test_an_object_made_again_under_the_name_of_a_version_is_another_one() -> None:
     """The run's status names the version and what its spec said: neither name nor digest of the model suffices."""
     world = quickstart(make.Pipeline().spec(approval="Manual"))
