@@ -100,6 +100,23 @@ def _version(document: Json) -> Json:
     return document
 
 
+def _split(document: Json) -> Json:
+    kind = document["type"]
+    if kind == "Hash":
+        document.pop("column", None)
+    else:
+        document.setdefault("column", "customer")
+    if kind not in ("Group", "Time"):
+        document.pop("keepColumn", None)
+    return document
+
+
+def _evaluation(document: Json) -> Json:
+    if document.get("split", {}).get("type") == "Column":
+        document.pop("holdoutRatio", None)
+    return document
+
+
 def _pipeline(document: Json) -> Json:
     _pod_of_pipeline(document)
     if {g["metric"] for g in document.get("evaluation", {}).get("gates", [])} & set(RESERVED):
@@ -108,6 +125,8 @@ def _pipeline(document: Json) -> Json:
         document.setdefault("image", "trainer:1")
     if all(d["uri"].startswith("builtin") for d in document["data"]):
         document.get("triggers", {}).pop("dataChange", None)
+    if "target" in document and document.get("evaluation", {}).get("split", {}).get("column") == document["target"]:
+        document["target"] = "label"
     return document
 
 
@@ -227,6 +246,8 @@ REPAIRS: dict[str, Callable[[Json], Json]] = {
     "CodeSource": _code,
     "ResolvedCode": _code,
     "Gate": _gate,
+    "Split": _split,
+    "Evaluation": _evaluation,
     "Artifacts": _artifacts,
     "Store": _artifacts,
     "ModelVersionSpec": _version,
