@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 from hack.localcluster import control_plane
 from tests.support import requests
+from tests.support.apiserver import connect
 from tests.support.invariants import check_status
 from tests.support.operators import InProcess, Installation
+from tests.support.servingcluster import Cluster
+from tests.support.servingworld import World, operator_of
 
 from tidemill.core import names
 from tidemill.kube import metrics
@@ -87,3 +90,19 @@ def refusals() -> float:
     """How often the API server has answered 403 to any client of this process."""
     samples = (sample for metric in metrics.REQUESTS.collect() for sample in metric.samples)
     return sum(s.value for s in samples if s.name.endswith("_total") and s.labels["code"] == "403")
+
+
+@pytest.fixture(scope="module")
+def serving(installation: Installation) -> Iterator[InProcess]:
+    """An operator with the serving slice only: versions are written by the test."""
+    running = operator_of(installation)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def world(installation: Installation, serving: InProcess, namespace: str) -> Iterator[World]:
+    """A namespace with a stand-in for nodes, and what a person does and sees there."""
+    del serving
+    with connect(installation.kubeconfig) as api, Cluster(api.http, namespace) as cluster:
+        yield World(installation, cluster, namespace)

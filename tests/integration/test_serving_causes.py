@@ -6,31 +6,15 @@ No operator with training runs beside: the versions here are written by the test
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.integration.test_causes import SEEN_SECONDS, WITHIN, limit_range
-from tests.support.apiserver import connect
-from tests.support.operators import InProcess, Installation
-from tests.support.servingcluster import Behaviour, Cluster
-from tests.support.servingworld import CANARY, World, candidate, condition, operator_of, ready, stable
+from tests.support.servingcluster import Behaviour
+from tests.support.servingworld import CANARY, World, candidate, condition, ready, stable
 
 pytestmark = pytest.mark.integration
 Obj = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def serving(installation: Installation) -> Iterator[InProcess]:
-    running = operator_of(installation)
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def world(installation: Installation, serving: InProcess, namespace: str) -> Iterator[World]:
-    with connect(installation.kubeconfig) as api, Cluster(api.http, namespace) as pods:
-        yield World(installation, pods, namespace)
 
 
 SHORT = {**CANARY, "progressDeadlineSeconds": 10}

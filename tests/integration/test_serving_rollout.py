@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.integration.conftest import refusals
-from tests.support.apiserver import connect
 from tests.support.invariants import kstatus
-from tests.support.operators import InProcess, Installation, wait
-from tests.support.servingcluster import Behaviour, Cluster
+from tests.support.operators import wait
+from tests.support.servingcluster import Behaviour
 from tests.support.servingworld import (
     ANALYSIS,
     CANARY,
@@ -20,7 +18,6 @@ from tests.support.servingworld import (
     candidate,
     condition,
     deployments,
-    operator_of,
     ready,
     rolled_back,
     stable,
@@ -29,19 +26,6 @@ from tests.support.servingworld import (
 
 pytestmark = pytest.mark.integration
 Obj = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def serving(installation: Installation) -> Iterator[InProcess]:
-    running = operator_of(installation)
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def world(installation: Installation, serving: InProcess, namespace: str) -> Iterator[World]:
-    with connect(installation.kubeconfig) as api, Cluster(api.http, namespace) as cluster:
-        yield World(installation, cluster, namespace)
 
 
 def test_any_order_of_creation_then_the_first_version_without_a_canary(world: World) -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.support.apiserver import connect
 from tests.support.invariants import kstatus
-from tests.support.operators import InProcess, Installation, wait
-from tests.support.servingcluster import Cluster
+from tests.support.operators import wait
 from tests.support.servingworld import (
     ANALYSIS,
     CANARY,
@@ -19,7 +16,6 @@ from tests.support.servingworld import (
     World,
     candidate,
     condition,
-    operator_of,
     ready,
     stable,
     writes,
@@ -29,19 +25,6 @@ pytestmark = pytest.mark.integration
 Obj = dict[str, Any]
 
 RENAMED: Obj = {**SIGNATURE, "inputs": [{**SIGNATURE["inputs"][0], "name": "tenure_months"}, SIGNATURE["inputs"][1]]}
-
-
-@pytest.fixture(scope="module")
-def serving(installation: Installation) -> Iterator[InProcess]:
-    running = operator_of(installation)
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def world(installation: Installation, serving: InProcess, namespace: str) -> Iterator[World]:
-    with connect(installation.kubeconfig) as api, Cluster(api.http, namespace) as cluster:
-        yield World(installation, cluster, namespace)
 
 
 def is_held(obj: Obj) -> bool:

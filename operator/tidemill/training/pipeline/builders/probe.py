@@ -5,39 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.v1alpha1.training_template import DataSource
-from tidemill.core import children, labels, names, pod
+from tidemill.core import children, labels, names
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.training import constants
+from tidemill.training.pipeline.builders import store_job
 from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS, PipelineSnapshot
 from tidemill.training.volumes import PodVolumes
-from tidemill_contracts.training import (
-    CONTAINER,
-    PROBE_ENV,
-    TERMINATION_MESSAGE_PATH,
-    DataInput,
-    ProbeConfig,
-)
+from tidemill_contracts.training import PROBE_ENV, DataInput, ProbeConfig
 
 COMMAND = ["python", "-m", "tidemill_runtime.trainer", "probe"]
-RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 
 
 def build(snapshot: PipelineSnapshot, number: int) -> dict[str, Any]:
     """The manifest of probe `number`. Uses the operator's trainer image: a user's image need not know how to probe."""
-    sources = snapshot.probed_sources
-    name = names.child_name(snapshot.name, "probe", number)
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": children.metadata(name, snapshot.object, _labels(snapshot)),
-        "spec": {
-            "backoffLimit": 0,
-            "activeDeadlineSeconds": PROBE_DEADLINE_SECONDS,
-            "ttlSecondsAfterFinished": 86400,
-            "podReplacementPolicy": "Failed",
-            "template": _pod(snapshot, sources).template(),
-        },
-    }
+    mounts = PodVolumes()
+    for source in snapshot.probed_sources:
+        mounts.add_uri(source.uri)
+        mounts.add_secret(source.secret_ref, source.uri)
+    labelled = children.labels("probe", snapshot.name, {labels.PIPELINE: snapshot.name, constants.PROBE: "true"})
+    return store_job.job(
+        children.metadata(names.child_name(snapshot.name, "probe", number), snapshot.object, labelled),
+        store_job.template(snapshot, COMMAND, mounts, _delivery(snapshot, snapshot.probed_sources), labelled),
+        PROBE_DEADLINE_SECONDS,
+    )
 
 
 def config_maps(snapshot: PipelineSnapshot) -> tuple[dict[str, Any], ...]:
@@ -54,40 +44,3 @@ def _delivery(snapshot: PipelineSnapshot, sources: list[DataSource]) -> Delivery
     name = names.child_name(snapshot.name, "probe", "config")
     labelled = children.labels("probe", snapshot.name, {labels.PIPELINE: snapshot.name})
     return deliver(PROBE_ENV, ProbeConfig(data=inputs).to_json(), name=name, owner=snapshot.object, labels=labelled)
-
-
-def _labels(snapshot: PipelineSnapshot) -> dict[str, str]:
-    return children.labels("probe", snapshot.name, {labels.PIPELINE: snapshot.name, constants.PROBE: "true"})
-
-
-def _pod(snapshot: PipelineSnapshot, sources: list[DataSource]) -> pod.Pod:
-    mounts, delivery = PodVolumes(), _delivery(snapshot, sources)
-    for source in sources:
-        mounts.add_uri(source.uri)
-        mounts.add_secret(source.secret_ref, source.uri)
-    spec, config = snapshot.pipeline.spec, snapshot.config
-    environment = {
-        **delivery.environment,
-        "HOME": "/tmp",  # noqa: S108
-        "TMPDIR": "/tmp",  # noqa: S108
-        **config.data_environment(),
-    }
-    container = pod.Container(
-        name=CONTAINER,
-        image=config.trainer_image,
-        command=COMMAND,
-        environment=environment,
-        resources=RESOURCES,
-        termination=pod.Termination("File", TERMINATION_MESSAGE_PATH),
-        mounts=[*mounts.volume_mounts(), *delivery.mounts],
-    )
-    volumes = [*mounts.volumes(), *delivery.volumes]
-    return pod.Pod(
-        container=container,
-        volumes=volumes,
-        cluster=pod.ClusterSettings.of(config),
-        settings=pod.settings_of(spec),
-        labels=_labels(snapshot),
-        selector={k: v for k, v in _labels(snapshot).items() if k in (labels.COMPONENT, labels.PIPELINE)},
-        restart_policy="Never",
-    )
