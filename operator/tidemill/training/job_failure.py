@@ -44,17 +44,28 @@ def result_of(pod: Mapping[str, Any] | None) -> TrainingResult | None:
 
 
 def refused(why: str, log: str | None = None) -> RunFailure:
-    """The failure of a run whose report says what it may not say: the code that ran wrote it."""
+    """The failure of a Job whose report says what it may not say."""
     return found(report_validation.REASON, why, log)
+
+
+def reported(expected: report_validation.Expected, pod: Mapping[str, Any] | None, log: str | None) -> RunFailure | None:
+    """What the pod says of its failure, or that it may not say that; None where it reports no failure."""
+    result = result_of(pod)
+    if result is None or result.failure is None:
+        return None
+    why = report_validation.refusal(expected, result.model_copy(update={"outcome": "Failed"}))
+    if why is not None:
+        return refused(why, log)
+    return failure(result.failure.category, result.failure.reason, result.failure.message, log)
 
 
 def stopped_by_cluster(job: Obj | None, pod: Obj | None, log: str | None) -> RunFailure | None:
     """Why the container did not end by itself, as far as Kubernetes knows."""
-    causes = (cause(job, pod, log) for cause in (out_of_memory, evicted, disrupted))
+    causes = (cause(job, pod, log) for cause in (_out_of_memory, _evicted, _disrupted))
     return next((found for found in causes if found is not None), None)
 
 
-def out_of_memory(job: Obj | None, pod: Obj | None, log: str | None) -> RunFailure | None:
+def _out_of_memory(job: Obj | None, pod: Obj | None, log: str | None) -> RunFailure | None:
     """The kernel ended the container for its memory."""
     if pod is None or job_status.terminated(pod).get("reason") != "OOMKilled":
         return None
@@ -64,7 +75,7 @@ def out_of_memory(job: Obj | None, pod: Obj | None, log: str | None) -> RunFailu
     return found("OOMKilled", text, log)
 
 
-def evicted(job: Obj | None, pod: Obj | None, log: str | None) -> RunFailure | None:
+def _evicted(job: Obj | None, pod: Obj | None, log: str | None) -> RunFailure | None:
     """The kubelet stopped the pod."""
     del job
     status = (pod or {}).get("status") or {}
@@ -74,7 +85,7 @@ def evicted(job: Obj | None, pod: Obj | None, log: str | None) -> RunFailure | N
     return found("Evicted", text, log)
 
 
-def disrupted(job: Obj | None, pod: Obj | None, log: str | None) -> RunFailure | None:
+def _disrupted(job: Obj | None, pod: Obj | None, log: str | None) -> RunFailure | None:
     """The pod was stopped for another one, or its node went."""
     del job
     condition = job_status.pod_condition(pod, "DisruptionTarget") if pod else {}

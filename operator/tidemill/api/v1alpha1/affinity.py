@@ -12,14 +12,17 @@ from pydantic import Field
 from tidemill.api.base import ATOMIC, Model, rule, rules
 
 MAX_TERMS = 20
+KEY_LIMIT = 317
+KEY_PATTERN = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+"""Keys of labels and annotations."""
 
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")]
 LabelKey = Annotated[
     str,
     Field(
         min_length=1,
-        max_length=317,
-        pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
+        max_length=KEY_LIMIT,
+        pattern=KEY_PATTERN,
     ),
 ]
 Weight = Annotated[int, Field(ge=1, le=100)]

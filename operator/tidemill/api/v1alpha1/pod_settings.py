@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from tidemill.api.base import ATOMIC, GROUP, Model, ObjectName, Toleration, list_map, rule, rules
-from tidemill.api.v1alpha1.affinity import Affinity, LabelKey, LabelValue
+from tidemill.api.v1alpha1.affinity import KEY_LIMIT, KEY_PATTERN, Affinity, LabelKey, LabelValue
 
 OWN_PREFIXES: Final = (f"{GROUP}/", "batch.kubernetes.io/")
 OWN_LABELS: Final = (
@@ -27,7 +27,6 @@ REFUSED_NAMES: Final = ("HOME", "TMPDIR", "PATH")
 """Variables that the operator or the image sets."""
 TRACING_PREFIX: Final = "OTEL_"
 
-_KEY = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 _LOOSENING = "^([a-z]+[.])?(apparmor|seccomp)[.]security[.](alpha|beta)[.]kubernetes[.]io/"
 _OWN_PREFIX = " || ".join(f"k.startsWith('{prefix}')" for prefix in OWN_PREFIXES)
 
@@ -35,7 +34,7 @@ _OWN_PREFIX = " || ".join(f"k.startsWith('{prefix}')" for prefix in OWN_PREFIXES
 def _keys(field: str) -> dict[str, Any]:
     """The rule that every key is one that Kubernetes takes."""
     return rule(
-        f"self.all(k, size(k) <= 317 && k.matches('{_KEY}'))",
+        f"self.all(k, size(k) <= {KEY_LIMIT} && k.matches('{KEY_PATTERN}'))",
         f"{field}: a key must be a name such as team or example.com/team, of at most 63 characters after the slash",
     )
 

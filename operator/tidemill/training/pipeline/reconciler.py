@@ -9,7 +9,7 @@ from typing import Any
 
 from tidemill.api.base import API_VERSION
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline, TrainingPipelineSpec, TrainingPipelineStatus
-from tidemill.core import conditions, podfailure
+from tidemill.core import conditions
 from tidemill.core.children import is_controlled_by
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
@@ -17,7 +17,7 @@ from tidemill.core.podfailure import PodFailure
 from tidemill.engine.contract import Deps
 from tidemill.errors import ApiError
 from tidemill.kube.transform import is_truncated
-from tidemill.training import constants, job_status, records
+from tidemill.training import artifact_claim, constants, job_pods, job_status, records
 from tidemill.training.config_map_digests import ConfigMapDigests
 from tidemill.training.pipeline import observe
 from tidemill.training.pipeline import plan as plans
@@ -36,7 +36,6 @@ from tidemill.training.records import RunRecord
 from tidemill.training.run_expectations import RunExpectations
 from tidemill_contracts.records import LOG_LIMIT, MOST_RECORDS
 from tidemill_contracts.revisions import image_code_digest
-from tidemill_contracts.storage import parse_uri
 from tidemill_contracts.training import CONTAINER
 
 logger = logging.getLogger(__name__)
@@ -136,9 +135,9 @@ class PipelineReconciler:
 
     async def _store_exists(self, found: PipelineSnapshot) -> bool:
         """Whether there can be anything in the store: the namespace's default claim is made by its first run."""
-        name = self._deps.config.artifact_claim_name
-        if parse_uri(store_folder(found)).authority != name or not store_folder(found).startswith("pvc://"):
+        if not artifact_claim.is_default(store_folder(found), self._deps.config):
             return True
+        name = self._deps.config.artifact_claim_name
         return await self._deps.client.get(ObjectRef("v1", "PersistentVolumeClaim", found.namespace, name)) is not None
 
     async def _vanished(
@@ -200,6 +199,4 @@ class PipelineReconciler:
 
     async def _event(self, job: Obj, pods: Sequence[Obj]) -> PodFailure | None:
         """What events say of a Job whose pod does not run, where nothing else says it."""
-        silent = job_status.silent(job, pods)
-        is_asked = silent is not None and podfailure.is_older(silent, self._deps.clock.now())
-        return await self._deps.object_events.cause(silent) if silent is not None and is_asked else None
+        return await job_pods.event(self._deps, job_status.silent(job, pods))

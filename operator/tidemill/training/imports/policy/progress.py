@@ -96,25 +96,11 @@ def _classified(snapshot: ImportSnapshot, job: dict[str, Any]) -> RunFailure:
         return job_failure.found(
             "DeadlineExceeded", f"the import took longer than {counted(ACTIVE_SECONDS, 'second')}", log
         )
-    reported = _reported(snapshot, pod)
+    reported = job_failure.reported(expected(snapshot), pod, log)
     if reported is not None and reported.reason != job_failure.TERMINATED:
         return reported
-    for cause in (job_failure.out_of_memory, job_failure.evicted, job_failure.disrupted):
-        explained = cause(job, pod, log)
-        if explained is not None:
-            return explained
-    return reported or job_failure.exited(job, pod, log) or job_failure.unexplained(snapshot.job_name, job, log)
-
-
-def _reported(snapshot: ImportSnapshot, pod: dict[str, Any] | None) -> RunFailure | None:
-    result = job_failure.result_of(pod)
-    if result is None or result.failure is None:
-        return None
-    why = report_validation.refusal(expected(snapshot), result.model_copy(update={"outcome": "Failed"}))
-    if why is not None:
-        return job_failure.refused(why, snapshot.log)
-    failure = result.failure
-    return job_failure.failure(failure.category, failure.reason, failure.message, snapshot.log)
+    last = job_failure.stopped_by_cluster(job, pod, log) or reported or job_failure.exited(job, pod, log)
+    return last or job_failure.unexplained(snapshot.job_name, job, log)
 
 
 def _active(snapshot: ImportSnapshot, job: dict[str, Any]) -> Progress:

@@ -22,7 +22,7 @@ def classify(snapshot: RunSnapshot) -> RunFailure:
     first = _deadline(snapshot) or why_ended(snapshot, pod)
     if first is not None:
         return first
-    last = _stopped(snapshot, pod) or job_failure.exited(snapshot.job, pod, snapshot.log)
+    last = _said(snapshot, pod) or job_failure.exited(snapshot.job, pod, snapshot.log)
     return last or job_failure.unexplained(snapshot.name, snapshot.job, snapshot.log)
 
 
@@ -32,20 +32,12 @@ def why_ended(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
 
 
 def _reported(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
-    reported = _stopped(snapshot, pod)
+    reported = _said(snapshot, pod)
     return None if reported is not None and reported.reason == job_failure.TERMINATED else reported
 
 
-def _stopped(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
-    result = job_failure.result_of(pod)
-    if result is None or result.failure is None:
-        return None
-    reported = result.failure
-    expected = report_validation.of_run(snapshot.run.spec)
-    why = report_validation.refusal(expected, result.model_copy(update={"outcome": "Failed"}))
-    if why is not None:
-        return job_failure.refused(why, snapshot.log)
-    return job_failure.failure(reported.category, reported.reason, reported.message, snapshot.log)
+def _said(snapshot: RunSnapshot, pod: Obj | None) -> RunFailure | None:
+    return job_failure.reported(report_validation.of_run(snapshot.run.spec), pod, snapshot.log)
 
 
 def _deadline(snapshot: RunSnapshot) -> RunFailure | None:
