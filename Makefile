@@ -26,7 +26,6 @@ PYTEST = $(PY) -m pytest $(PYTEST_ARGS)
 COMPILED = env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX="$(CURDIR)/.cache/bytecode"
 # For tests and programs that call kubectl and others by name.
 TOOLS = PATH="$(CURDIR)/.venv/bin:$(CURDIR)/.cache/tools/bin:$$PATH"
-# More for `make cluster`, `install`, `uninstall`, `demo`, `e2e`: CONTEXT=name, of a cluster of yours. `make install`: FORCE_CONFLICTS=1.
 # The cluster that `make cluster` started; another one only where CONTEXT=name on the command line names its context.
 CLUSTER = TIDEMILL_CONTEXT='$(if $(filter command line,$(origin CONTEXT)),$(CONTEXT))'
 # A switch that destroys or publishes: only `NAME=1` on the command line throws it, not `NAME=0`, not the environment.

@@ -71,7 +71,7 @@ def pod_failure(pod: Mapping[str, Any], container: str) -> PodFailure | None:
     """Why a pod that is not ready last ended, or cannot start; None when nothing is wrong yet."""
     status = pod.get("status") or {}
     if status.get("phase") == "Failed" and status.get("reason"):  # evicted: the disk or the memory of the node was full
-        return PodFailure(status["reason"], (status.get("message") or "the kubelet stopped the pod")[:_LIMIT])
+        return PodFailure(status["reason"], clean(status.get("message") or "the kubelet stopped the pod")[:_LIMIT])
     for found in status.get("containerStatuses") or ():
         if found.get("name", container) == container and not found.get("ready"):
             failure = _container(found, container)
@@ -159,7 +159,8 @@ def _container(status: Mapping[str, Any], name: str) -> PodFailure | None:
             return _ended(ended, waiting.get("reason"), name)
     if waiting.get("reason") in WAITING:
         last = ((status.get("lastState") or {}).get("terminated") or {}).get("message") or ""
-        text = clean(last).strip()[-_LIMIT:] or waiting.get("message") or "the container cannot start"
+        said = clean(waiting.get("message") or "").strip()[:_LIMIT]
+        text = clean(last).strip()[-_LIMIT:] or said or "the container cannot start"
         return PodFailure(waiting["reason"], text)
     return None
 

@@ -45,7 +45,7 @@ class ObjectEvents:
     async def cause(self, obj: Obj) -> PodFailure | None:
         """What keeps the object from going on, as far as its events say; at most `LOOK_SECONDS` old, unless many ask.
 
-        Events are a hint: where they cannot be read, nothing is known.
+        Events are a hint: where they cannot be read, what was known before stays.
         """
         meta = obj["metadata"]
         looked, known = self._known.get(meta["uid"], (None, None))

@@ -95,7 +95,9 @@ def _read_by_others(obj: Obj) -> Obj:
         return {**obj, "status": {**_without(status, "window", "performance"), "actions": requested}}
     if kind == "ModelDeployment":
         failed = [{k: f[k] for k in ("version", "digest") if k in f} for f in status.get("failedVersions") or ()]
-        candidate = _without(status.get("candidate") or {}, "baseline", "baselineCounters", "lastAnalysis")
+        candidate = _without(
+            status.get("candidate") or {}, "baseline", "baselineCounters", "comparison", "lastAnalysis", "attemptReason"
+        )
         return {**obj, "status": {**status, "candidate": candidate, "failedVersions": failed}}
     if kind == "TrainingRun":
         data = [{k: d[k] for k in ("name", "revision") if k in d} for d in spec.get("data") or ()]

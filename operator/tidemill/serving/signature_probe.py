@@ -52,7 +52,7 @@ class SignatureProbe:
         """The workloads with the signature of their pods, where two versions may be compared in this pass."""
         has_begun = status.candidate is not None and status.candidate.step >= 0
         is_compared = len(workloads) > 1 and not has_begun and spec.rollout.signature_changes == "Hold"
-        asked = [w for w in workloads if w.version.signature is None] if is_compared else []
+        asked = [w for w in workloads if w.version.columns is None] if is_compared else []
         said = await self._answers.of(key, obj, asked)
         return tuple(replace(w, signature=_one(w.version, said[w.name])) if w.name in said else w for w in workloads)
 

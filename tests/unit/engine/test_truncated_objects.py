@@ -97,13 +97,15 @@ def test_what_a_large_deployment_serves_is_known() -> None:
     counters = [{"pod": "churn-router-a", **histogram}] * 32
     status["candidate"] |= {"baseline": "b" * 50_000, "baselineCounters": counters}
     status["candidate"] |= {"lastAnalysis": {"message": "m" * 1024}}
+    status["candidate"] |= {"comparison": {"counters": counters}, "attemptReason": "a" * 1024}
     status["failedVersions"] = [{"version": f"churn-{n}", **entry} for n in range(2, 22)]  # type: ignore[assignment]
     status["rollbackVersions"] = [{"version": f"churn-{n}", "digest": DIGEST} for n in range(2, 12)]  # type: ignore[assignment]
     rollout = {"rollbackWindow": {"versions": 10}}
     found = obj("ModelDeployment", {"model": {"pipeline": "churn", "number": 3}, "rollout": rollout}, status)
     cached = transform(found)
     assert is_truncated(cached)
-    assert not {"baseline", "baselineCounters", "lastAnalysis"} & set(cached["status"]["candidate"])
+    bulky = {"baseline", "baselineCounters", "comparison", "lastAnalysis", "attemptReason"}
+    assert not bulky & set(cached["status"]["candidate"])
     assert records.deployment_record(cached) == records.deployment_record(found)
     assert "churn-11" in records.deployment_record(cached).needed
     assert monitoring.served(cached, None) == monitoring.served(found, None)

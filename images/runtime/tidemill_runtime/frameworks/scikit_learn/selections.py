@@ -26,8 +26,8 @@ _COLUMNS = "sklearn.compose._column_transformer.ColumnTransformer"
 def unused(estimator: Any, names: Sequence[str]) -> tuple[str, ...]:
     """Return those of the columns `names`, in which an estimator was fitted, that nothing in it selects.
 
-    None where that is not certain: by exact class only, as a subclass may do anything, and only as far as classes are
-    listed here that look at nothing but what a column transformer gives them.
+    No column where that is not certain: by exact class only, as a subclass may do anything, and only as far as classes
+    are listed here that look at nothing but what a column transformer gives them.
     """
     selected: set[int] = set()
     for transformer in _first(estimator):
