@@ -48,6 +48,16 @@ class PerformanceConfig(Document):
     label_delay_seconds: int = 86_400
 
 
+ColumnType = Literal["Category", "Number", "Ignore"]
+"""How a column is judged: by its values as names, by its values as quantities, or not at all."""
+
+
+class ColumnConfig(Document):
+    """What is stated about one column."""
+
+    type: ColumnType | None = None  # None: as the reference profile recognised it
+
+
 class MonitorConfig(Document):
     """The configuration of one monitor."""
 
@@ -60,6 +70,7 @@ class MonitorConfig(Document):
     drift: DriftConfig | None = None
     quality: QualityConfig | None = None
     performance: PerformanceConfig | None = None
+    columns: dict[str, ColumnConfig] = Field(default_factory=dict)  # exceptions, by the name of the feature
     database: str = "/data/monitor.db"
     retention_seconds: int = 30 * 86_400
 

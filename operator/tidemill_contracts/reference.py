@@ -4,6 +4,13 @@ Bins are fixed at training time, so that a monitor keeps exact integer counters 
 pods and hours. Numeric bins: `k` inner edges make `k + 1` bins, bin `i` holds edge[i-1] <= x < edge[i];
 the first and last are open, and out-of-range counts are kept apart by `minimum` and `maximum`.
 Categorical bins: one per category, then `other`. Missing values are counted on their own.
+
+Version 2 (a profile of version 1 is read as before; its readers ignore what is new):
+- edges lie between values, also after these were rounded to 32-bit floats, in a wide gap where there is one; a value
+  that holds as many rows as a bin has a bin of its own; at most 21 bins;
+- categories beyond the most frequent: chosen on one half of the rows, counted on the other, so that being chosen
+  does not raise a count. `counts` and `missing` are then of that half;
+- `distinct`, `role`, and `as_categories` of columns of whole numbers.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,16 +20,44 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from tidemill_contracts.base import Document
 
+Role = Literal["Value", "Code", "Identifier"]
+"""What a column appears to be: a quantity or text; a number that names something (a postal code); one value a row."""
+
 
 class _Column(Document):
     """A column of one kind or the other; its kind is always written, also where it is the default of its class."""
 
     kind: str
     name: str
+    counts: tuple[int, ...]
+    missing: int
+
+    @property
+    def present(self) -> int:
+        """How many rows with a value `counts` are of: the size of the reference sample."""
+        return sum(self.counts)
+
+    @property
+    def missing_share(self) -> float:
+        """Share of rows without a value, from 0 to 1; 0 of no rows."""
+        rows = self.present + self.missing
+        return self.missing / rows if rows else 0.0
 
     @model_serializer(mode="wrap")
     def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {"kind": self.kind, **handler(self)}
+
+
+class CategoricalProfile(_Column):
+    """Reference of a categorical column; values are compared as text."""
+
+    kind: Literal["categorical"] = "categorical"
+    name: str
+    categories: tuple[str, ...]
+    counts: tuple[int, ...]  # len(categories) + 1, the last is `other`
+    missing: int
+    distinct: int | None = None  # how many values differ, over all rows; None: the profile has version 1
+    role: Role = "Value"
 
 
 class NumericProfile(_Column):
@@ -38,16 +73,9 @@ class NumericProfile(_Column):
     mean: float | None = None
     std: float | None = None  # ddof 0
     bin_means: tuple[float | None, ...] = ()  # mean of the reference values of each bin
-
-
-class CategoricalProfile(_Column):
-    """Reference of a categorical column; values are compared as text."""
-
-    kind: Literal["categorical"] = "categorical"
-    name: str
-    categories: tuple[str, ...]
-    counts: tuple[int, ...]  # len(categories) + 1, the last is `other`
-    missing: int
+    distinct: int | None = None  # how many values differ; None: the profile has version 1
+    role: Role = "Value"
+    as_categories: CategoricalProfile | None = None  # the same values as categories, of whole numbers only
 
 
 Profile = NumericProfile | CategoricalProfile
