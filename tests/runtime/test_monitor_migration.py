@@ -17,6 +17,7 @@ from tidemill_runtime.monitor.service import Monitor
 from tidemill_runtime.monitor.writes import ReferenceConflictError, united
 
 PERFORMANCE = PerformanceConfig(metric="accuracy", min=0.5, min_labels=5)
+NOW = len(schema.STEPS)
 LATER = (
     *schema.STEPS,
     "ALTER TABLE version ADD COLUMN note TEXT NOT NULL DEFAULT 'new'; CREATE TABLE extra (x INTEGER);",
@@ -65,15 +66,16 @@ def test_a_database_of_a_release_tells_the_same_and_goes_on(release: Path, tmp_p
 def test_each_step_is_made_once_and_a_killed_migration_goes_on(tmp_path: Path) -> None:
     path = stored(GOLDEN / "0.1", tmp_path)
     connection = schema.connect(str(path))
+    schema.migrate(connection)
     before = content(connection)
-    broken = (*LATER[:2], "INSERT INTO extra VALUES (5); INSERT INTO nowhere VALUES (1);")
+    broken = (*LATER[: NOW + 1], "INSERT INTO extra VALUES (5); INSERT INTO nowhere VALUES (1);")
     with pytest.raises(sqlite3.OperationalError, match="nowhere"):
         schema.migrate(connection, broken)
-    assert (version_of(connection), connection.in_transaction) == (2, False)
+    assert (version_of(connection), connection.in_transaction) == (NOW + 1, False)
     assert connection.execute("SELECT count(*) FROM extra").fetchone() == (0,)  # a step is made whole or not at all
     schema.migrate(connection, LATER)
     schema.migrate(connection, LATER)
-    assert version_of(connection) == 3
+    assert version_of(connection) == NOW + 2
     assert connection.execute("SELECT x FROM extra").fetchall() == [(110,)]
     assert connection.execute("SELECT note FROM version").fetchall() == [("new",)]
     assert [line for line in content(connection) if '"version"' not in line and '"extra"' not in line] == [
@@ -109,13 +111,15 @@ def test_a_newer_database_is_left_alone_and_the_report_says_so(tmp_path: Path) -
         assert monitor.alive
         assert monitor.problem() is None
         report = monitor.report()
-        assert (report.newer_database, report.versions) == (3, ())
+        assert (report.newer_database, report.versions) == (NOW + 2, ())
         for post in (
             lambda: monitor.add_batch(batch(9, 3)),
             lambda: monitor.add_reference(reference()),
             lambda: monitor.add_feedback([Feedback(id="p0/0", label=1)]),
         ):
-            with pytest.raises(schema.NewerSchemaError, match="has schema 3, and this monitor knows 1 at most"):
+            with pytest.raises(
+                schema.NewerSchemaError, match=f"has schema {NOW + 2}, and this monitor knows {NOW} at most"
+            ):
                 post()
     finally:
         monitor.close()

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.monitoring import DIGEST, START, Clock, batch, config, reference, running
+from tests.support.monitoring import DIGEST, START, Clock, batch, config, hear_others, reference, running
 
 from tidemill_contracts.inference import Feedback
-from tidemill_runtime.monitor import ground_truth, retention, schema, writes
+from tidemill_runtime.monitor import ground_truth, replays, retention, schema, writes
 from tidemill_runtime.monitor.binning import Layout
 from tidemill_runtime.monitor.ingest import count_batch
 from tidemill_runtime.monitor.retention import Retention
@@ -121,7 +121,7 @@ def test_predictions_are_bounded_by_age_and_number(database: sqlite3.Connection,
     assert size(database, "prediction") == left
 
 
-def test_pending_labels_batch_ids_and_processes_are_bounded(database: sqlite3.Connection) -> None:
+def test_pending_labels_batch_ids_and_senders_are_bounded(database: sqlite3.Connection) -> None:
     fill(database, 2)
     for number in range(10):
         ground_truth.add_feedback(database, Feedback(id=f"x{number}", label=1), {}, START + number)
@@ -129,13 +129,13 @@ def test_pending_labels_batch_ids_and_processes_are_bounded(database: sqlite3.Co
     assert size(database, "pending") == 4
     retention.prune(database, Retention(windows=10**9, predictions=10**9, pending=3), START + 10)
     assert size(database, "pending") == 3
-    assert (size(database, "batch"), size(database, "process")) == (2, 1)
     retention.prune(database, Retention(windows=10**9, predictions=10**9), START + 100 * HOUR)
-    assert (size(database, "pending"), size(database, "process")) == (0, 0)
-    assert size(database, "batch") == 2  # nothing newer came, so a server may still repeat them
-    database.execute("INSERT INTO batch VALUES ('new', ?)", (START + 100 * HOUR,))
-    retention.prune(database, Retention(windows=10**9, predictions=10**9), START + 100 * HOUR)
-    assert size(database, "batch") == 1
+    assert (size(database, "pending"), size(database, "sender")) == (0, 1)
+    for number in range(5):
+        replays.note(database, f"pod-{number}/1/1", 0, START)
+        replays.note(database, f"without a number {number}", 0, START)
+    retention.prune(database, Retention(windows=10**9, predictions=10**9, senders=3), START + 100 * HOUR)
+    assert (size(database, "batch"), size(database, "sender")) == (3, 3)
 
 
 def test_a_version_without_windows_goes_and_may_come_back(tmp_path: Path) -> None:
@@ -143,8 +143,9 @@ def test_a_version_without_windows_goes_and_may_come_back(tmp_path: Path) -> Non
     with running(config(tmp_path, retention_seconds=HOUR), clock) as monitor:
         monitor.add_batch(batch(1, 10)).result()
         clock.now += 3 * HOUR
+        hear_others(monitor, clock.now)
         monitor.prune()
-        assert monitor.report().versions == ()
+        assert DIGEST not in {version.digest for version in monitor.report().versions}
         with pytest.raises(UnknownDigestError):
             monitor.add_batch(batch(2, 10))
         assert monitor.add_reference(reference()).result() is True

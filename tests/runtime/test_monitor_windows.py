@@ -16,7 +16,7 @@ from tidemill_contracts.monitoring import DriftConfig, MonitorReport, QualityCon
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, ReferenceProfile
 from tidemill_runtime.monitor import schema, writes
 from tidemill_runtime.monitor.binning import Layout
-from tidemill_runtime.monitor.ingest import InvalidBatchError, count_batch, process_of
+from tidemill_runtime.monitor.ingest import InvalidBatchError, count_batch
 from tidemill_runtime.monitor.service import Monitor
 
 HOUR = 3600.0
@@ -245,14 +245,6 @@ def test_dropped_records_are_added_over_processes_and_restarts_of_their_count(tm
             monitor.add_batch(batch(number, 1, dropped=dropped)).result()
         monitor.add_batch(batch(9, 1, dropped=2, batch_id="pod-2/1/0")).result()
         assert monitor.report().versions[0].dropped == 10
-
-
-@pytest.mark.parametrize(
-    ("batch_id", "process"),
-    [("pod-1/77/12", "pod-1/77"), ("pod-1-77-12", "pod-1-77"), ("pod:9", "pod"), ("alone", "alone")],
-)
-def test_the_process_is_all_of_a_batch_id_up_to_its_last_separator(batch_id: str, process: str) -> None:
-    assert process_of(batch_id) == process
 
 
 def test_versions_are_apart_and_a_report_can_be_of_one(tmp_path: Path) -> None:

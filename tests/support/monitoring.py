@@ -109,3 +109,11 @@ def batch(
         "latencies": [0.01] * rows,
     }
     return PredictionBatch(**(values | changes))
+
+
+def hear_others(monitor: Monitor, at: float) -> None:
+    """Post a batch of each of two other versions."""
+    for number in range(2):
+        digest = "sha256:" + f"{number}" * 64
+        monitor.add_reference(reference(digest, f"other-{number}")).result(10)
+        monitor.add_batch(batch(900 + number, 1, at=at, digest=digest, batch_id=f"other-{number}/1/1")).result(10)

@@ -5,7 +5,6 @@ bounded here: a time in the future counts as now, a time beyond retention is ref
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
@@ -17,7 +16,6 @@ from tidemill_runtime.monitor import latency
 from tidemill_runtime.monitor.binning import Counts, Layout
 
 T = TypeVar("T")
-_PROCESS = re.compile(r"^(.+)[/:._-][^/:._-]*$")
 
 
 class InvalidBatchError(ValueError):
@@ -52,8 +50,7 @@ class Addition:
     batch_id: str
     digest: str
     received_at: float
-    process: str
-    dropped: int  # by that process since it started
+    dropped: int  # by the sender since it started
     rows: int
     expired: int  # rows older than anything that is retained
     windows: list[WindowAddition]
@@ -99,7 +96,6 @@ def count_batch(
         batch_id=batch.batch_id,
         digest=batch.digest,
         received_at=now,
-        process=process_of(batch.batch_id),
         dropped=batch.dropped,
         rows=sum(window.rows for window in windows.values()),
         expired=len(starts) - sum(window.rows for window in windows.values()),
@@ -125,12 +121,6 @@ def check_lengths(batch: PredictionBatch) -> None:
             raise InvalidBatchError(f"{name}: {len(values)} entries, but ids has {rows}; all lists have one length")
     if batch.errors < 0 or batch.dropped < 0:
         raise InvalidBatchError("errors and dropped must not be negative")
-
-
-def process_of(batch_id: str) -> str:
-    """Return the part of a batch id that names the sending process: all up to the last separator."""
-    match = _PROCESS.match(batch_id)
-    return match.group(1) if match else batch_id
 
 
 def _bounded(time: float, now: float) -> float:

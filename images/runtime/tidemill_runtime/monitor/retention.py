@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from tidemill_contracts.monitoring import MonitorConfig
+from tidemill_runtime.monitor.queries import REPORTED_WINDOWS
 
 _DEFAULT_LABEL_DELAY: Final = 86_400
+SENDERS: Final = 100_000
+"""Senders of batches whose numbers are known, and ids of batches without a number: about 10 MB each."""
 
 
 @dataclass(frozen=True)
@@ -15,39 +18,50 @@ class Retention:
 
     windows: float
     predictions: float
+    window_seconds: int = 0  # of the windows that are reported; 0: age alone decides
+    newest_windows: int = REPORTED_WINDOWS  # of these, however old, for the versions that were heard of last
+    newest_versions: int = 2
     detailed_windows: int = 2_000  # per version, with counters by bin; older ones keep rows, errors and performance
     total_windows: int = 100_000  # per version
     prediction_rows: int = 1_000_000
-    batches: float = 3_600  # ids; a server repeats a batch until it is acknowledged, at least every half minute
+    senders: int = SENDERS
     pending: float = 900  # a prediction record follows its answer within seconds
     pending_rows: int = 100_000
-    processes: float = 86_400
 
     @classmethod
     def of(cls, config: MonitorConfig) -> "Retention":
         """Return the bounds that follow from a monitor's configuration: predictions for twice the label delay."""
         delay = config.performance.label_delay_seconds if config.performance else _DEFAULT_LABEL_DELAY
-        return cls(windows=config.retention_seconds, predictions=max(2 * delay, 600) + config.window_seconds)
+        return cls(
+            windows=config.retention_seconds,
+            predictions=max(2 * delay, 600) + config.window_seconds,
+            window_seconds=config.window_seconds,
+        )
 
 
 def prune(connection: sqlite3.Connection, keep: Retention, now: float) -> list[str]:
     """Remove what is beyond the bounds; return the digests of versions that were removed."""
-    # Counted from the newest batch, so that a monitor that was away for hours still knows what is posted again.
-    connection.execute("DELETE FROM batch WHERE received < (SELECT max(received) FROM batch) - ?", (keep.batches,))
+    _cap(connection, "batch", "id", "received", keep.senders)
+    _cap(connection, "sender", "name", "heard", keep.senders)
     connection.execute("DELETE FROM pending WHERE received < ?", (now - keep.pending,))
-    _cap(connection, "pending", "received", keep.pending_rows)
-    connection.execute("DELETE FROM process WHERE seen < ?", (now - keep.processes,))
+    _cap(connection, "pending", "id", "received", keep.pending_rows)
     _prune_predictions(connection, keep, now)
+    heard = "SELECT id FROM version WHERE last_record IS NOT NULL ORDER BY last_record DESC LIMIT ?"
+    recent = {version for (version,) in connection.execute(heard, (keep.newest_versions,))}
     for version, seconds in connection.execute("SELECT DISTINCT version, seconds FROM window").fetchall():
-        _prune_windows(connection, keep, version, seconds, now)
+        oldest = now - keep.windows - seconds
+        if seconds == keep.window_seconds and version in recent:
+            # scoring once a month: windows in a row are compared, however far apart they are
+            oldest = min(oldest, _start(connection, version, seconds, keep.newest_windows))
+        _prune_windows(connection, keep, version, seconds, oldest)
     return _prune_versions(connection, now - keep.windows)
 
 
-def _cap(connection: sqlite3.Connection, table: str, order: str, rows: int) -> None:
-    """Keep the newest rows; names are constants of this module."""
+def _cap(connection: sqlite3.Connection, table: str, key: str, order: str, rows: int) -> None:
+    """Keep the newest rows, also where many are of one moment; names are constants of this module."""
     connection.execute(
-        f"DELETE FROM {table} WHERE {order} < (SELECT {order} FROM {table} ORDER BY {order} DESC LIMIT 1 OFFSET ?)",  # noqa: S608
-        (rows - 1,),
+        f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} ORDER BY {order} DESC LIMIT -1 OFFSET ?)",  # noqa: S608
+        (rows,),
     )
 
 
@@ -63,8 +77,8 @@ def _prune_predictions(connection: sqlite3.Connection, keep: Retention, now: flo
     )
 
 
-def _prune_windows(connection: sqlite3.Connection, keep: Retention, version: int, seconds: int, now: float) -> None:
-    expired = max(now - keep.windows - seconds, _start(connection, version, seconds, keep.total_windows))
+def _prune_windows(connection: sqlite3.Connection, keep: Retention, version: int, seconds: int, oldest: float) -> None:
+    expired = max(oldest, _start(connection, version, seconds, keep.total_windows))
     coarse = max(expired, _start(connection, version, seconds, keep.detailed_windows))
     of = "SELECT id FROM window WHERE version = :version AND seconds = :seconds AND start <"
     values = {"version": version, "seconds": seconds, "expired": expired, "coarse": coarse}
@@ -91,6 +105,5 @@ def _prune_versions(connection: sqlite3.Connection, before: float) -> list[str]:
         (before,),
     ).fetchall()
     for identifier, _ in removed:
-        connection.execute("DELETE FROM process WHERE version = ?", (identifier,))
         connection.execute("DELETE FROM prediction WHERE version = ?", (identifier,))
     return [digest for _, digest in removed]

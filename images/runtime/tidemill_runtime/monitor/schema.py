@@ -39,8 +39,45 @@ CREATE TABLE pending (id TEXT PRIMARY KEY, label TEXT NOT NULL, received REAL NO
 CREATE INDEX pending_received ON pending (received);
 """
 
+_SECOND: Final = """
+CREATE TABLE version_2 (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT NOT NULL UNIQUE, name TEXT NOT NULL, profile TEXT NOT NULL,
+  created REAL NOT NULL, rows INTEGER NOT NULL DEFAULT 0, labels INTEGER NOT NULL DEFAULT 0,
+  dropped INTEGER NOT NULL DEFAULT 0, last_record REAL, discarded INTEGER NOT NULL DEFAULT 0);
+INSERT INTO version_2 SELECT id, digest, name, profile, created, rows, labels, dropped, last_record, 0 FROM version;
+DROP TABLE version;
+ALTER TABLE version_2 RENAME TO version;
+CREATE TABLE window_2 (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, version INTEGER NOT NULL, seconds INTEGER NOT NULL, start INTEGER NOT NULL,
+  rows INTEGER NOT NULL DEFAULT 0, errors INTEGER NOT NULL DEFAULT 0, labels INTEGER NOT NULL DEFAULT 0,
+  changes INTEGER NOT NULL DEFAULT 0, detailed INTEGER NOT NULL DEFAULT 1,
+  UNIQUE (version, seconds, start));
+INSERT INTO window_2 SELECT id, version, seconds, start, rows, errors, labels, changes, detailed FROM window;
+DROP TABLE window;
+ALTER TABLE window_2 RENAME TO window;
+UPDATE prediction SET window = 0 WHERE NOT EXISTS (
+  SELECT 1 FROM window WHERE window.id = prediction.window AND window.version = prediction.version
+  AND prediction.time >= window.start AND prediction.time < window.start + window.seconds);
+CREATE TABLE sender (
+  name TEXT PRIMARY KEY, last INTEGER NOT NULL, seen INTEGER NOT NULL, dropped INTEGER NOT NULL, heard REAL NOT NULL)
+  WITHOUT ROWID;
+CREATE INDEX sender_heard ON sender (heard);
+CREATE TEMP VIEW numbered AS SELECT id, received, substr(id, length(rtrim(id, replace(id, '/', ''))) + 1) AS number
+  FROM batch WHERE number != '' AND number NOT GLOB '*[^0-9]*' AND length(number) <= 18;
+INSERT INTO sender SELECT name, max(last), 9223372036854775807, max(dropped), max(heard) FROM (
+  SELECT substr(id, 1, length(id) - length(number) - 1) AS name, CAST(number AS INTEGER) AS last, 0 AS dropped,
+    received AS heard FROM numbered WHERE length(id) > length(number) + 1
+  UNION ALL SELECT name, 0, dropped, seen FROM process) GROUP BY name;
+DELETE FROM batch WHERE id IN (SELECT id FROM numbered WHERE length(id) > length(number) + 1);
+DROP VIEW temp.numbered;
+DROP TABLE process;
+CREATE TABLE total (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+"""
+# A version and a window are numbered once (AUTOINCREMENT): what still names one that is gone must not meet another.
+# A sender's `last` is the greatest number of its batches, bit i of `seen` whether `last` - i was counted (replays.py).
 
-STEPS: Final = (_FIRST,)
+
+STEPS: Final = (_FIRST, _SECOND)
 """SQL that makes schema 1 of an empty database, schema 2 of schema 1, and so on."""
 
 

@@ -1,7 +1,7 @@
 """What is added: references and batches.
 
 Each function runs inside a transaction that the writer holds; none commits. Counters only ever grow by addition,
-so a batch is either counted whole, together with its id, or not at all.
+so a batch is either counted whole, together with its id, or not at all. They stop at `replays.LARGEST_COUNT`, 2**53.
 """
 
 import json
@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from tidemill_contracts.inference import Reference
 from tidemill_contracts.reference import ReferenceProfile
-from tidemill_runtime.monitor import ground_truth
+from tidemill_runtime.monitor import ground_truth, replays
 from tidemill_runtime.monitor.binning import Layout
 from tidemill_runtime.monitor.ingest import Addition, WindowAddition
+from tidemill_runtime.monitor.replays import LARGEST_COUNT
 
 LATENCY: Final = "latency"  # counters of this name are latencies; features are "feature:<name>"
 
@@ -84,13 +85,11 @@ def add_batch(connection: sqlite3.Connection, addition: Addition, window_seconds
     version = connection.execute("SELECT id FROM version WHERE digest = ?", (addition.digest,)).fetchone()
     if version is None:
         raise UnknownDigestError(addition.digest)
-    new = connection.execute(
-        "INSERT OR IGNORE INTO batch (id, received) VALUES (?, ?)", (addition.batch_id, addition.received_at)
-    )
-    if new.rowcount == 0:
+    dropped = replays.note(connection, addition.batch_id, addition.dropped, addition.received_at)
+    if dropped is None:
         return False
     windows = {w.start: _add_window(connection, version[0], window_seconds, w, addition) for w in addition.windows}
-    _add_totals(connection, version[0], addition)
+    _add_totals(connection, version[0], addition, dropped)
     ground_truth.add_predictions(connection, version[0], windows, addition)
     return True
 
@@ -100,8 +99,8 @@ def _add_window(
 ) -> int:
     (identifier,) = connection.execute(
         "INSERT INTO window (version, seconds, start, rows, errors) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT DO UPDATE SET rows = rows + excluded.rows, errors = errors + excluded.errors, "
-        "changes = changes + 1 RETURNING id",
+        "ON CONFLICT DO UPDATE SET rows = min(rows + excluded.rows, 9007199254740992), "
+        "errors = min(errors + excluded.errors, 9007199254740992), changes = changes + 1 RETURNING id",
         (version, seconds, window.start, window.rows, window.errors),
     ).fetchone()
     slots, counts = addition.layout.slots, window.counts
@@ -111,29 +110,22 @@ def _add_window(
     ]
     connection.executemany(
         "INSERT INTO counter (window, name, bin, count) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        "ON CONFLICT DO UPDATE SET count = min(count + excluded.count, 9007199254740992)",
         rows,
     )
     return int(identifier)
 
 
-def _add_totals(connection: sqlite3.Connection, version: int, addition: Addition) -> None:
-    """Add rows, and what the process dropped since it was last heard: its own figure counts from its start."""
-    known = connection.execute(
-        "SELECT dropped FROM process WHERE version = ? AND name = ?", (version, addition.process)
-    ).fetchone()
-    before = known[0] if known else 0
+def _add_totals(connection: sqlite3.Connection, version: int, addition: Addition, dropped: int) -> None:
+    """Add rows, and what the sender dropped since it was last heard."""
     connection.execute(
-        "INSERT INTO process (version, name, dropped, seen) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT DO UPDATE SET dropped = max(dropped, excluded.dropped), seen = excluded.seen",
-        (version, addition.process, addition.dropped, addition.received_at),
-    )
-    connection.execute(
-        "UPDATE version SET rows = rows + ?, dropped = dropped + ?, "
+        "UPDATE version SET rows = min(rows + ?, ?), dropped = min(dropped + ?, ?), "
         "last_record = CASE WHEN ? > 0 THEN max(ifnull(last_record, 0), ?) ELSE last_record END WHERE id = ?",
         (
             addition.rows,
-            max(0, addition.dropped - before) + addition.expired,
+            LARGEST_COUNT,
+            dropped + addition.expired,
+            LARGEST_COUNT,
             addition.rows,
             addition.received_at,
             version,
