@@ -4,6 +4,7 @@ The monitor computes; the operator decides. So the report carries scores, thresh
 of closed windows, and no action.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -56,6 +57,22 @@ class ColumnConfig(Document):
     """What is stated about one column."""
 
     type: ColumnType | None = None  # None: as the reference profile recognised it
+
+
+ColumnFinding = Literal["Code", "Identifier", "NoCategories", "NoNumbers", "Unknown"]
+"""Why a column is judged otherwise than its values or its stated type let expect; `FINDINGS` has the words."""
+
+FINDINGS: Mapping[ColumnFinding, str] = {
+    "Code": "appears to be codes, judged as Category",
+    "Identifier": "appears to be an identifier, drift is not judged",
+    "NoCategories": "the reference profile has no categories of these numbers, judged as Number",
+    "NoNumbers": "the training data has no numbers here, judged as Category",
+    "Unknown": "not a feature of this version",
+}
+"""The words for each, after the name of a column."""
+
+NOTED_COLUMNS = 50
+"""At most so many columns with a finding are in a report."""
 
 
 class MonitorConfig(Document):
@@ -118,6 +135,13 @@ class PerformanceReport(Document):
     note: str = ""
 
 
+class ColumnNote(Document):
+    """What is special about how one column is judged."""
+
+    name: str
+    finding: ColumnFinding
+
+
 class VersionReport(Document):
     """What is known about one version."""
 
@@ -131,6 +155,7 @@ class VersionReport(Document):
     labels_end: float | None = None  # of the newest one, exclusive
     dropped: int = 0
     profile_version: int = 1  # of its reference profile, as the trainer wrote it
+    column_notes: tuple[ColumnNote, ...] = ()  # at most NOTED_COLUMNS
 
 
 class MonitorReport(Document):

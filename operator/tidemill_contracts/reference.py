@@ -80,14 +80,23 @@ class NumericProfile(_Column):
 
 Profile = NumericProfile | CategoricalProfile
 
-Ability = Literal["drift of features", "drift of predictions", "data quality", "performance"]
+Ability = Literal[
+    "drift of features",
+    "drift of features without that of rounding to FP32",
+    "types of columns",
+    "drift of predictions",
+    "data quality",
+    "performance",
+]
 """What a monitor can judge by a profile."""
 
-CURRENT = 1
+CURRENT = 2
 """The version of profiles that the trainer writes; one more whenever they get what monitors lacked."""
 
 SINCE: Mapping[Ability, int] = {
     "drift of features": 1,
+    "drift of features without that of rounding to FP32": 2,
+    "types of columns": 2,
     "drift of predictions": 1,
     "data quality": 1,
     "performance": 1,

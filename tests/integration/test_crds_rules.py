@@ -81,6 +81,16 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.drift": {"features": {"test": "KL", "threshold": 0.1}}},
         ['"KL": supported values: "PSI", "JensenShannon", "KolmogorovSmirnov"'],
     ),
+    "unknown type of a column": (
+        MM,
+        {"spec.columns": [{"name": "shop", "type": "Text"}]},
+        ['spec.columns[0].type: Unsupported value: "Text": supported values: "Category", "Number", "Ignore"'],
+    ),
+    "two statements about a column": (
+        MM,
+        {"spec.columns": [{"name": "shop", "type": "Number"}, {"name": "shop", "type": "Ignore"}]},
+        ['spec.columns[1]: Duplicate value: {"name":"shop"}'],
+    ),
     "number where a string belongs": (TP, {"spec.parameters": {"max_depth": 8}}, ["spec.parameters.max_depth"]),
     "no data": (TP, {"spec.data": []}, ["spec.data: Invalid value: 0: spec.data in body should have at least 1 items"]),
     "two inputs of one name": (

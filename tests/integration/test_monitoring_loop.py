@@ -211,6 +211,19 @@ def test_monitor_before_its_deployment_then_drift_asks_for_a_run(world: World, m
     assert {"DriftDetected", "RetrainRequested"} <= set(world.events())
 
 
+def test_a_statement_about_a_column_that_is_no_feature_is_told(world: World, monitors: Monitors) -> None:
+    watch(world, columns=[{"name": "grösse", "type": "Category"}])
+    world.version(1)
+    world.deploy()
+    world.served("churn-1")
+    until(world, lambda o: ready(o) == ("True", "Watching"), "it watches")
+    monitors.report(1, shifted=False)
+    obj = until(world, lambda o: says(o, "ColumnsNoted") is not None, "it tells")
+    assert says(obj, "ColumnsNoted") == ("True", "StatementNotApplied")
+    assert "not a feature of this version: grösse" in condition(obj, "ColumnsNoted")["message"]
+    assert says(obj, "ProfileTooOld") == ("True", "NotJudged")  # the test's profile has version 1
+
+
 def test_a_rollback_request_is_served_once(world: World, monitors: Monitors) -> None:
     world.version(1)
     world.deploy({"rollout": {"strategy": "Immediate"}})

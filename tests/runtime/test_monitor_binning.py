@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidemill_contracts.monitoring import ColumnConfig, ColumnType
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, ReferenceProfile, category_text
 from tidemill_runtime.monitor.binning import ColumnBins, Layout
 
@@ -129,3 +130,77 @@ def test_a_profile_that_contradicts_itself_is_refused(profile: NumericProfile, m
 def test_two_features_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="names must be unique"):
         Layout(ReferenceProfile(rows=15, features=(AGE, AGE)))
+
+
+SHOP = NumericProfile(
+    name="shop",
+    edges=(1.5,),
+    counts=(5, 5),
+    missing=0,
+    minimum=1.0,
+    maximum=2.0,
+    distinct=2,
+    role="Code",
+    as_categories=CategoricalProfile(name="shop", categories=("1", "2"), counts=(5, 5, 0), missing=0, distinct=2),
+)
+SESSION = CategoricalProfile(
+    name="session", categories=("a",), counts=(1, 14), missing=0, distinct=15, role="Identifier"
+)
+
+
+def counted(feature: NumericProfile | CategoricalProfile, stated: ColumnType | None = None) -> tuple[list[str], str]:
+    """Under which names a feature is counted, and what is noted about it."""
+    columns = {feature.name: ColumnConfig(type=stated)} if stated else {}
+    layout = Layout(ReferenceProfile(rows=15, features=(feature,)), columns)
+    return list(layout.columns), ",".join(note.finding for note in layout.findings())
+
+
+@pytest.mark.parametrize(
+    ("feature", "stated", "keys", "noted"),
+    [
+        (SHOP, None, ["category:shop"], "Code"),
+        (SHOP, "Category", ["category:shop"], ""),
+        (SHOP, "Number", ["feature:shop"], ""),
+        (SHOP, "Ignore", [], ""),
+        (AGE, None, ["feature:age"], ""),
+        (AGE, "Category", ["feature:age"], "NoCategories"),
+        (PLAN, None, ["feature:plan"], ""),
+        (PLAN, "Category", ["feature:plan"], ""),
+        (PLAN, "Number", ["feature:plan"], "NoNumbers"),
+        (SESSION, None, ["feature:session"], "Identifier"),
+        (SESSION, "Category", ["feature:session"], ""),
+    ],
+)
+def test_a_column_is_counted_as_stated_else_as_it_appears(
+    feature: NumericProfile | CategoricalProfile, stated: ColumnType | None, keys: list[str], noted: str
+) -> None:
+    assert counted(feature, stated) == (keys, noted)
+
+
+def test_codes_are_counted_as_categories_whatever_type_they_came_in() -> None:
+    layout = Layout(ReferenceProfile(rows=10, features=(SHOP,)))
+    for values in ([1, 2, 99, None], [1.0, 2.0, 99.0, math.nan], ["1", "2", "99", None]):
+        counts = layout.count({"shop": values}, [0, 0, 0, 0])
+        assert layout.column("category:shop", counts).tolist() == [1, 1, 1, 1, 0, 0, 0]
+
+
+def test_counts_of_other_bins_of_a_column_are_not_taken_for_its_own() -> None:
+    """A monitor of before, or one with another type for the column, counted the same feature in other bins."""
+    features = (SHOP,)
+    as_codes = Layout(ReferenceProfile(rows=10, features=features))
+    as_numbers = Layout(ReferenceProfile(rows=10, features=features), {"shop": ColumnConfig(type="Number")})
+    rows = [("feature:shop", 1, 7), ("category:shop", 0, 3)]
+    assert as_codes.vector(rows).sum() == 3
+    assert as_numbers.vector(rows).sum() == 7
+
+
+def test_a_statement_about_a_column_that_is_no_feature_is_noted() -> None:
+    layout = Layout(ReferenceProfile(rows=15, features=(AGE,)), {"agee": ColumnConfig(type="Ignore")})
+    assert [(n.name, n.finding) for n in layout.findings()] == [("agee", "Unknown")]
+
+
+def test_categories_of_another_column_are_refused() -> None:
+    assert SHOP.as_categories is not None
+    other = SHOP.model_copy(update={"as_categories": SHOP.as_categories.model_copy(update={"name": "x"})})
+    with pytest.raises(ValueError, match="'shop': as_categories has the name 'x'"):
+        Layout(ReferenceProfile(rows=10, features=(other,)))

@@ -10,14 +10,25 @@ from tests.support.monitoring import DIGEST, PROFILE, START, Clock, batch, confi
 from tests.support.stored import GOLDEN, RELEASES, says
 
 from tidemill_contracts.inference import Feedback
-from tidemill_contracts.monitoring import MonitorReport, PerformanceConfig
-from tidemill_contracts.reference import ReferenceProfile
+from tidemill_contracts.monitoring import ColumnConfig, MonitorReport, PerformanceConfig
+from tidemill_contracts.reference import CategoricalProfile, NumericProfile, ReferenceProfile
 from tidemill_runtime.monitor import schema
 from tidemill_runtime.monitor.service import Monitor
 from tidemill_runtime.monitor.writes import ReferenceConflictError, united
 
 PERFORMANCE = PerformanceConfig(metric="accuracy", min=0.5, min_labels=5)
 NOW = len(schema.STEPS)
+SHOP = NumericProfile(
+    name="shop",
+    edges=(1.5,),
+    counts=(5, 5),
+    missing=0,
+    minimum=1.0,
+    maximum=2.0,
+    distinct=2,
+    role="Code",
+    as_categories=CategoricalProfile(name="shop", categories=("1", "2"), counts=(5, 5, 0), missing=0, distinct=2),
+)
 LATER = (
     *schema.STEPS,
     "ALTER TABLE version ADD COLUMN note TEXT NOT NULL DEFAULT 'new'; CREATE TABLE extra (x INTEGER);",
@@ -143,6 +154,61 @@ def test_a_reference_of_another_version_of_the_profile_is_the_same_reference(tmp
     with running(config(tmp_path / "old"), Clock()) as monitor:
         kept = monitor._layouts[other].profile
         assert kept == PROFILE
+
+
+def test_what_an_older_server_left_out_of_a_profile_comes_with_a_newer_one_in_whatever_order(tmp_path: Path) -> None:
+    """During an upgrade servers of both versions post the same profile; the older ones drop what they do not know."""
+    full = ReferenceProfile(schema_version=2, rows=10, features=(SHOP,), prediction=PROFILE.prediction)
+    known = {"distinct": None, "role": "Value", "as_categories": None}
+    less = full.model_copy(update={"features": (SHOP.model_copy(update=known),)})
+    for folder, first, second in (("older", less, full), ("newer", full, less)):
+        other = "sha256:" + "c" * 64
+        with running(config(tmp_path / folder, min_rows=10), Clock()) as monitor:
+            for number, profile in enumerate((first, second)):
+                monitor.add_reference(reference(other, profile=profile)).result()
+                shops = {"shop": [1, 2] * 10}
+                monitor.add_batch(batch(number, 20, at=START, digest=other, columns=shops)).result()
+            (version,) = monitor.report(other).versions
+        assert monitor._layouts[other].profile == full
+        assert [(n.name, n.finding) for n in version.column_notes] == [("shop", "Code")]
+        (score,) = version.windows[-1].features
+        assert (score.score, score.drifted, score.missing_ratio) == (0, False, 0)  # of the codes that were counted
+        counted = dict.fromkeys(name for name, _ in monitor._layouts[other].slots)
+        assert list(counted) == ["category:shop", "prediction"]
+
+
+def test_a_profile_of_version_1_is_counted_and_judged_as_before(tmp_path: Path) -> None:
+    """Beside one of version 2: counters belong to a digest, so bins of one are never compared with those of another."""
+    newer = "sha256:" + "c" * 64
+    two = ReferenceProfile(schema_version=2, rows=10, features=(SHOP,), prediction=PROFILE.prediction)
+    with running(config(tmp_path), Clock()) as monitor:
+        monitor.add_reference(reference(newer, profile=two)).result()
+        monitor.add_batch(batch(1, 600, at=START)).result()
+        monitor.add_batch(batch(2, 600, at=START, digest=newer, columns={"shop": [1, 2] * 300})).result()
+        versions = {v.digest: v for v in monitor.report().versions}
+    assert {digest: v.profile_version for digest, v in versions.items()} == {DIGEST: 1, newer: 2}
+    (window,) = versions[DIGEST].windows
+    assert [(f.name, f.drifted, f.note) for f in window.features] == [("age", False, ""), ("plan", False, "")]
+    (window,) = versions[newer].windows
+    assert [(f.name, f.score, f.note) for f in window.features] == [
+        ("shop", 0.0, "appears to be codes, judged as Category")
+    ]
+
+
+def test_another_type_of_a_column_starts_counting_anew_and_mixes_nothing(tmp_path: Path) -> None:
+    profile = ReferenceProfile(schema_version=2, rows=10, features=(SHOP,), prediction=PROFILE.prediction)
+    other = "sha256:" + "c" * 64
+    scores = []
+    for number, stated in enumerate(("Number", "Category", "Ignore")):
+        settings = config(tmp_path, min_rows=10, columns={"shop": ColumnConfig(type=stated)})
+        with running(settings, Clock()) as monitor:
+            monitor.add_reference(reference(other, profile=profile)).result()
+            shops = [[2], [1, 2], [7]][number] * (20 // len([[2], [1, 2], [7]][number]))
+            monitor.add_batch(batch(number, 20, at=START, digest=other, columns={"shop": shops})).result()
+            scores.append([f.score for f in monitor.report(other).versions[0].windows[-1].features])
+    (as_number,), (as_category,), ignored = scores
+    assert as_number is not None and as_number > 0.2
+    assert (as_category, ignored) == (0.0, [])
 
 
 @pytest.mark.parametrize(

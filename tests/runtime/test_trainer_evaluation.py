@@ -1,5 +1,6 @@
 """The built-in metrics are scikit-learn's, of the documented averages; what is not defined is absent and said."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,9 @@ class TestProfiles:
         values = np.random.default_rng(0).lognormal(size=5000)
         found = reference_profile.numeric(values, "x")
         assert len(found.edges) == 9
-        assert found.counts == (500,) * 10
+        assert sum(found.counts) == 5000
+        assert all(375 <= count <= 625 for count in found.counts)
+        assert not set(found.edges) & set(values)
         assert found.bin_means[0] == pytest.approx(values[values < found.edges[0]].mean())
         assert (found.minimum, found.maximum) == (values.min(), values.max())
         assert found.std == pytest.approx(values.std())
@@ -166,8 +169,8 @@ class TestProfiles:
     def test_a_value_that_dominates_takes_one_bin(self) -> None:
         found = reference_profile.numeric(np.concatenate([np.zeros(900), np.arange(1.0, 101.0)]), "x")
         assert sum(found.counts) == 1000
-        assert all(a < b for a, b in zip(found.edges, found.edges[1:], strict=False))
-        assert found.counts[0] >= 900
+        assert all(a < b for a, b in pairwise(found.edges))
+        assert found.counts == (900, 20, 20, 20, 20, 20)
 
     def test_gaps_and_infinities(self) -> None:
         found = reference_profile.numeric(np.array([np.nan, -np.inf, 1.0, 2.0, np.inf]), "x")
@@ -181,13 +184,30 @@ class TestProfiles:
         assert NumericProfile.model_validate_json(found.model_dump_json()) == found
 
     def test_rare_categories_are_counted_as_other(self) -> None:
-        values = pd.Series([f"c{i:03d}" for i in range(60) for _ in range(60 - i)] + [None, None], dtype="str")
+        values = pd.Series([f"c{i:03d}" for i in range(60) for _ in range(60 - i)] + [None] * 200, dtype="str")
         found = reference_profile.categorical(values, "x")
-        assert len(found.categories) == 50
-        assert found.categories[0] == "c000"
-        assert (found.counts[0], found.counts[-1], found.missing) == (60, sum(range(1, 11)), 2)
+        assert (len(found.categories), found.distinct) == (50, 60)
+        assert sum(found.counts) + found.missing == len(values) / 2
+        assert found.counts[-1] > 0
+        assert found.missing_share == pytest.approx(200 / len(values), abs=0.03)
+        labels = reference_profile.categorical(values[:1775], "x", whole=True)
+        assert (labels.categories[0], labels.counts[0], labels.distinct) == ("c000", 60, 50)
+
+    def test_categories_are_chosen_on_other_rows_than_those_that_are_counted(self) -> None:
+        """Of 1,000 equal categories the 50 most frequent by chance are not more frequent elsewhere."""
+        values = pd.Series(np.random.default_rng(1).integers(0, 1000, 20_000)).map("z{:04d}".format)
+        found = reference_profile.categorical(values, "x")
+        share = sum(found.counts[:-1]) / found.present
+        assert share == pytest.approx(50 / 1000, abs=0.01)  # 0.073 where the same rows choose and are counted
+
+    def test_a_category_as_long_as_a_document_is_other(self) -> None:
+        values = pd.Series(["a"] * 30 + ["b" * 201] * 20)
+        found = reference_profile.categorical(values, "x")
+        assert (found.categories, found.counts, found.distinct) == (("a",), (30, 20), 2)
 
     def test_classes_are_text_as_the_monitor_reads_it(self) -> None:
         found = reference_profile.categorical(pd.Series([True, False, True], dtype=object), "x")
-        assert found == CategoricalProfile(name="x", categories=("True", "False"), counts=(2, 1, 0), missing=0)
+        assert found == CategoricalProfile(
+            name="x", categories=("True", "False"), counts=(2, 1, 0), missing=0, distinct=2
+        )
         assert reference_profile.categorical(pd.Series([1.0, 2.0, 1.0]), "x").categories == ("1", "2")

@@ -17,7 +17,15 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from tidemill_contracts.monitoring import ColumnScore, MonitorReport, PerformanceReport, VersionReport, WindowReport
+from tidemill_contracts.monitoring import (
+    NOTED_COLUMNS,
+    ColumnNote,
+    ColumnScore,
+    MonitorReport,
+    PerformanceReport,
+    VersionReport,
+    WindowReport,
+)
 
 MAX_WINDOWS = 24
 MAX_COLUMNS = 2_500
@@ -101,7 +109,7 @@ def _drop_unneeded(windows: list[dict[str, Any]], *, keeps_newest: bool) -> None
 def _where(error: ValidationError) -> str:
     """The place and kind of the first mistake, by words of the contract: a key may be anything that a pod made up."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    models = (MonitorReport, VersionReport, WindowReport, ColumnScore, PerformanceReport)
+    models = (MonitorReport, VersionReport, WindowReport, ColumnNote, ColumnScore, PerformanceReport)
     known = {name for model in models for name in model.model_fields}
     place = [str(part) for part in first["loc"] if isinstance(part, int) or part in known]
     return f"{'.'.join(place) or 'the document'}: {first['type']}"
@@ -116,7 +124,10 @@ def _version(version: VersionReport, expected: Expected, latest: float) -> Versi
     newest = max((i for i, w in enumerate(version.windows) if w.closed and w.judged), default=None)
     windows = tuple(_window(w, latest, is_newest=i == newest) for i, w in enumerate(version.windows))
     performance = _performance(version.performance, expected.metric)
-    return version.model_copy(update={"windows": windows, "performance": performance})
+    if len(version.column_notes) > NOTED_COLUMNS:
+        raise ReportError(f"column_notes has more than {NOTED_COLUMNS} entries")
+    notes = tuple(ColumnNote(name=_shown(note.name), finding=note.finding) for note in version.column_notes)
+    return version.model_copy(update={"windows": windows, "performance": performance, "column_notes": notes})
 
 
 def _window(window: WindowReport, latest: float, *, is_newest: bool) -> WindowReport:

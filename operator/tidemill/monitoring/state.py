@@ -13,6 +13,7 @@ QUALITY = "DataQualityDegraded"
 PERFORMANCE = "PerformanceDegraded"
 LABELS_ARRIVING = "LabelsArriving"
 PROFILE_TOO_OLD = "ProfileTooOld"
+COLUMNS_NOTED = "ColumnsNoted"
 
 Cause = Literal["Drift", "Quality", "Performance"]
 CONDITION_OF: dict[Cause, str] = {"Drift": DRIFT, "Quality": QUALITY, "Performance": PERFORMANCE}

@@ -35,7 +35,8 @@ REASONS = frozenset(
         "NoJudgedWindow", "NoDrift", "DriftNotSustained", "DriftSustained", "WithinLimits", "LimitsExceeded",
         "NotEnoughLabels", "MetricNotDefined", "NoLabelDue", "NoLabels",
         "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
-        "ChildTerminating", "DatabaseTooNew", "NotJudged",
+        "ChildTerminating", "DatabaseTooNew", "NotJudged", "TypesAssumed",
+        "StatementNotApplied",
     }
 )  # fmt: skip
 """Every reason that this slice sets."""

@@ -6,12 +6,14 @@ from typing import Any
 from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec, ModelMonitorStatus
 from tidemill.monitoring.snapshot import Reading, Served, Settings, Snapshot
 from tidemill_contracts.monitoring import (
+    ColumnNote,
     ColumnScore,
     MonitorReport,
     PerformanceReport,
     VersionReport,
     WindowReport,
 )
+from tidemill_contracts.reference import CURRENT
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 UID = "99999999-2222-3333-4444-555555555555"
@@ -75,6 +77,8 @@ def report(
     started: float = 7200,
     digest: str = DIGEST,
     performance: PerformanceReport | None = None,
+    profile_version: int = CURRENT,
+    column_notes: tuple[ColumnNote, ...] = (),
 ) -> MonitorReport:
     """`last`: seconds since the newest prediction."""
     version = VersionReport(
@@ -84,6 +88,8 @@ def report(
         last_record_at=None if last is None else NOW.timestamp() - last,
         windows=windows,
         performance=performance,
+        profile_version=profile_version,
+        column_notes=column_notes,
     )
     return MonitorReport(
         monitor="churn", now=NOW.timestamp(), started_at=NOW.timestamp() - started, versions=(version,)

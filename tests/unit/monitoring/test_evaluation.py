@@ -9,7 +9,7 @@ from tidemill.monitoring import plan
 from tidemill.monitoring.policy import evaluation
 from tidemill.monitoring.snapshot import Reading, Snapshot
 from tidemill_contracts import reference
-from tidemill_contracts.monitoring import ColumnScore
+from tidemill_contracts.monitoring import ColumnFinding, ColumnNote, ColumnScore
 
 
 def verdict(found: Snapshot, kind: str) -> tuple[str, str] | None:
@@ -254,18 +254,55 @@ def test_a_profile_that_is_too_old_names_what_cannot_be_judged(monkeypatch: pyte
     spec = {**FULL, "drift": {**FULL["drift"], "predictions": {"test": "PSI", "threshold": 0.2}}}
     found = snapshot(spec, read=report(window(1)))
     assert verdict(found, "ProfileTooOld") is None
-    monkeypatch.setattr(reference, "SINCE", {**reference.SINCE, "drift of predictions": 2, "performance": 3})
+    newest = reference.CURRENT
+    since = {**reference.SINCE, "drift of predictions": newest + 1, "performance": newest + 2}
+    monkeypatch.setattr(reference, "SINCE", since)
     condition = evaluation.evaluate(found).get("ProfileTooOld")
     assert condition is not None
     assert (condition.status, condition.reason) == ("True", "NotJudged")
     assert condition.message == (
-        "the reference profile of churn-2 has version 1, which is too old for: drift of predictions, performance. "
+        f"the reference profile of churn-2 has version {newest}, which is too old for: drift of predictions, "
+        "performance. "
         "Train a new version to get a newer profile."
     )
     assert verdict(snapshot(read=report(window(1))), "ProfileTooOld") is None  # nothing of that is asked for
     assert verdict(found, "DriftDetected") == ("False", "NoDrift")  # what can be judged is
     made = plan.plan(found)
     assert [e.reason for e in made.events if e.type == "Warning"] == ["ProfileTooOld"]
+
+
+def test_a_profile_of_version_1_is_judged_as_before_and_that_is_said() -> None:
+    spec = {**FULL, "columns": [{"name": "shop", "type": "Category"}]}
+    found = snapshot(spec, read=report(window(1), profile_version=1))
+    condition = evaluation.evaluate(found).get("ProfileTooOld")
+    assert condition is not None
+    assert condition.message == (
+        "the reference profile of churn-2 has version 1, which is too old for: drift of features without that of "
+        "rounding to FP32, types of columns. Train a new version to get a newer profile."
+    )
+    assert verdict(found, "DriftDetected") == ("False", "NoDrift")
+
+
+def test_columns_that_appear_to_be_codes_or_identifiers_are_told() -> None:
+    notes = tuple(
+        ColumnNote(name=name, finding=finding)
+        for name, finding in (("row", "Identifier"), ("shop_id", "Code"), *((f"zip{i}", "Code") for i in range(6)))
+    )
+    condition = evaluation.evaluate(snapshot(read=report(window(1), column_notes=notes))).get("ColumnsNoted")
+    assert condition is not None
+    assert (condition.status, condition.reason) == ("True", "TypesAssumed")
+    assert condition.message == (
+        "appears to be codes, judged as Category: shop_id, zip0, zip1, zip2, zip3 and 2 more; "
+        "appears to be an identifier, drift is not judged: row. spec.columns states the type of a column."
+    )
+    assert verdict(snapshot(read=report(window(1))), "ColumnsNoted") is None
+
+
+@pytest.mark.parametrize("finding", ["Unknown", "NoCategories", "NoNumbers"])
+def test_a_statement_about_a_column_that_does_not_apply_is_told(finding: ColumnFinding) -> None:
+    notes = (ColumnNote(name="age", finding=finding), ColumnNote(name="row", finding="Identifier"))
+    found = snapshot(read=report(window(1), column_notes=notes))
+    assert verdict(found, "ColumnsNoted") == ("True", "StatementNotApplied")
 
 
 def test_a_database_of_a_newer_monitor_stalls_and_says_what_is_kept() -> None:

@@ -44,8 +44,9 @@ WIDE = {
             {"name": f"{n:03}".ljust(256, "x"), "test": "JensenShannon", "threshold": 0.123456} for n in range(500)
         ],
     },
+    "columns": [{"name": f"{n:03}".ljust(256, "x"), "type": "Category"} for n in range(500)],
 }
-"""As many overrides, with names as long, as the schema takes."""
+"""As many overrides and columns, with names as long, as the schema takes."""
 
 
 def test_a_configuration_that_the_environment_cannot_hold_comes_as_a_file() -> None:
@@ -60,7 +61,7 @@ def test_a_configuration_that_the_environment_cannot_hold_comes_as_a_file() -> N
     assert config_map["metadata"]["ownerReferences"][0]["uid"] == UID
     assert {"name": "config", "configMap": {"name": config_map["metadata"]["name"]}} in pod["volumes"]
     config = MonitorConfig.from_json(text)
-    assert config.drift is not None and len(config.drift.overrides) == 500
+    assert config.drift is not None and len(config.drift.overrides) == len(config.columns) == 500
     assert applied.index(config_map) < applied.index(made)
 
 
@@ -163,6 +164,7 @@ def test_the_monitor_is_given_what_to_compute() -> None:
             "predictions": {},
             "driftedShare": 0.5,
         },
+        "columns": [{"name": "shop", "type": "Category"}, {"name": "row", "type": "Ignore"}],
     }
     config = given(snapshot(spec))
     assert (config.window_seconds, config.min_rows, config.database) == (60, 50, "/data/monitor.db")
@@ -170,6 +172,7 @@ def test_the_monitor_is_given_what_to_compute() -> None:
     assert (config.drift.features.test, config.drift.drifted_share) == ("JensenShannon", 0.5)
     assert config.drift.overrides["größe"].threshold == 0.3
     assert config.drift.predictions is not None and config.drift.predictions.test == "PSI"
+    assert {name: column.type for name, column in config.columns.items()} == {"shop": "Category", "row": "Ignore"}
     assert config.quality is not None and config.quality.max_missing_ratio == 0.05
     assert config.performance is not None and config.performance.min_labels == 10
 

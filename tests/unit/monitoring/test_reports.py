@@ -42,6 +42,14 @@ BAD: dict[str, tuple[Any, str]] = {
     "labels until for ever": (reported(labels_start=0, labels_end=float("inf")), "labels_end is not a time"),
     "labels until no number": (reported(labels_start=0, labels_end=float("nan")), "labels_end is not a time"),
     "a profile beyond counting": (reported(profile_version=10**30), "profile_version is not a count"),
+    "many notes on columns": (
+        reported(column_notes=[{"name": "hunter2", "finding": "Code"}] * 51),
+        "column_notes has more than 50",
+    ),
+    "a finding that is none": (
+        reported(column_notes=[{"name": "a", "finding": "hunter2"}]),
+        "column_notes.0.finding: literal_error",
+    ),
     "a database beyond counting": ({**reported(), "newer_database": -(10**30)}, "newer_database is not a count"),
     "windows": (reported(windows=reported()["versions"][0]["windows"] * 13), "windows has more than 24"),
     "an endless window": (with_window(end=1e12), "end is not a time"),

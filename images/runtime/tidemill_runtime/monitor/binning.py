@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidemill_contracts.inference import Value
+from tidemill_contracts.monitoring import ColumnConfig, ColumnFinding, ColumnNote, ColumnType
 from tidemill_contracts.reference import (
     CategoricalProfile,
     NumericProfile,
@@ -32,6 +33,7 @@ ABOVE: Final = -4
 _EXTRAS: Final = (MISSING, MISTYPED, BELOW, ABOVE)
 
 FEATURE: Final = "feature:"
+CATEGORY: Final = "category:"  # a numeric feature that is counted as categories: other bins, so another name
 PREDICTION: Final = "prediction"
 
 _NUMBERS: Final = frozenset({float, int, bool, type(None)})
@@ -42,9 +44,14 @@ _TOLERANCE: Final = 1e-6  # of the range's magnitude: a value that went through 
 class ColumnBins:
     """Counts the values of one column. The vector is the profile's bins, then missing, mistyped, below, above."""
 
-    def __init__(self, profile: Profile) -> None:
-        """Raise ValueError when the profile contradicts itself."""
+    def __init__(self, profile: Profile, finding: ColumnFinding | None = None) -> None:
+        """`finding`: what is special about how this column is judged.
+
+        Raises:
+            ValueError: the profile contradicts itself.
+        """
         self.profile = profile
+        self.finding = finding
         self.bins = len(profile.counts)
         self.size = self.bins + len(_EXTRAS)
         check(profile)
@@ -63,6 +70,11 @@ class ColumnBins:
         if isinstance(self.profile, NumericProfile):
             return self._count_numbers(values)
         return self._count_categories(values)
+
+    @property
+    def judged(self) -> bool:
+        """Whether drift of the column says anything."""
+        return self.finding != "Identifier"
 
     def names(self, value: Value) -> bool:
         """Return whether the reference names this category."""
@@ -100,12 +112,23 @@ class ColumnBins:
 class Layout:
     """All columns of one version, in one flat vector of counters."""
 
-    def __init__(self, profile: ReferenceProfile) -> None:
-        """Raise ValueError when the profile contradicts itself."""
+    def __init__(self, profile: ReferenceProfile, columns: Mapping[str, ColumnConfig] | None = None) -> None:
+        """`columns`: what is stated about features; those to ignore are not counted.
+
+        Raises:
+            ValueError: the profile contradicts itself.
+        """
         self.profile = profile
-        self.columns: dict[str, ColumnBins] = {FEATURE + p.name: ColumnBins(p) for p in profile.features}
-        if len(self.columns) != len(profile.features):
+        names = {p.name for p in profile.features}
+        if len(names) != len(profile.features):
             raise ValueError("profile.features: names must be unique")
+        self.unknown = tuple(sorted((columns or {}).keys() - names))  # stated, but no feature
+        self.columns: dict[str, ColumnBins] = {}
+        for feature in profile.features:
+            stated = (columns or {}).get(feature.name, ColumnConfig()).type
+            if stated != "Ignore":
+                bins = _bins_of(feature, stated)
+                self.columns[(FEATURE if bins.profile.kind == feature.kind else CATEGORY) + feature.name] = bins
         if profile.prediction is not None:
             self.columns[PREDICTION] = ColumnBins(profile.prediction)
         self._offsets: dict[str, int] = {}
@@ -114,6 +137,13 @@ class Layout:
             self._offsets[name] = len(self.slots)
             self.slots += [(name, number) for number in (*range(column.bins), *_EXTRAS)]
         self._places = {slot: place for place, slot in enumerate(self.slots)}
+
+    def findings(self) -> Iterable[ColumnNote]:
+        """Yield what is special about columns: those that are stated and no feature, then the others as they come."""
+        yield from (ColumnNote(name=name, finding="Unknown") for name in self.unknown)
+        for bins in self.columns.values():
+            if bins.finding is not None:
+                yield ColumnNote(name=bins.profile.name, finding=bins.finding)
 
     @property
     def size(self) -> int:
@@ -124,7 +154,7 @@ class Layout:
         """Return int64[size]. A feature that `columns` lacks is missing in every row; unknown columns are ignored."""
         total = np.zeros(self.size, dtype=np.int64)
         for name, column in self.columns.items():
-            values = predictions if name == PREDICTION else columns.get(name.removeprefix(FEATURE))
+            values = predictions if name == PREDICTION else columns.get(column.profile.name)
             offset = self._offsets[name]
             if values is None:
                 total[offset + column.bins] = len(predictions)
@@ -144,6 +174,26 @@ class Layout:
         """Return the part of a vector that belongs to one column."""
         offset = self._offsets[name]
         return counts[offset : offset + self.columns[name].size]
+
+
+def _bins_of(feature: Profile, stated: ColumnType | None) -> ColumnBins:
+    """Return the bins in which a feature is counted: of its categories where that is stated or it appears to be codes.
+
+    Raises:
+        ValueError: its profile contradicts itself.
+    """
+    if stated is None and feature.role == "Identifier":
+        return ColumnBins(feature, "Identifier")
+    if isinstance(feature, CategoricalProfile):
+        return ColumnBins(feature, "NoNumbers" if stated == "Number" else None)
+    if stated == "Category" or (stated is None and feature.role == "Code"):
+        found = feature.as_categories
+        if found is None:
+            return ColumnBins(feature, "NoCategories" if stated else None)
+        if found.name != feature.name:
+            raise ValueError(f"profile of {feature.name!r}: as_categories has the name {found.name!r}")
+        return ColumnBins(found, None if stated else "Code")
+    return ColumnBins(feature)
 
 
 def as_floats(values: Sequence[Value]) -> tuple[Floats, int]:

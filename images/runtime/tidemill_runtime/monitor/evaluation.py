@@ -7,10 +7,12 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from tidemill_contracts.counts import counted
 from tidemill_contracts.monitoring import (
+    NOTED_COLUMNS,
     MonitorConfig,
     MonitorReport,
     PerformanceConfig,
@@ -90,6 +92,7 @@ class Evaluator:
             labels_end=float(labelled[0] + seconds) if labelled else None,
             dropped=version.dropped,
             profile_version=layout.profile.schema_version,
+            column_notes=tuple(islice(layout.findings(), NOTED_COLUMNS)),
         )
 
     def _window(self, window: StoredWindow, layout: Layout, now: float) -> WindowReport:

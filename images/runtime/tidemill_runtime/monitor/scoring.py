@@ -14,6 +14,7 @@ import numpy as np
 from tidemill_contracts import drift_tests
 from tidemill_contracts.counts import does
 from tidemill_contracts.monitoring import (
+    FINDINGS,
     ColumnScore,
     DriftConfig,
     MonitorConfig,
@@ -23,7 +24,7 @@ from tidemill_contracts.monitoring import (
 )
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, Profile
 from tidemill_runtime.monitor import latency
-from tidemill_runtime.monitor.binning import FEATURE, PREDICTION, ColumnBins, Counts, Layout
+from tidemill_runtime.monitor.binning import PREDICTION, ColumnBins, Counts, Layout
 from tidemill_runtime.monitor.queries import StoredWindow, WindowCounts
 from tidemill_runtime.monitor.stattests.formulas import FORMULAS
 from tidemill_runtime.monitor.stattests.sample import NO_POSITIONS, Bins
@@ -60,7 +61,7 @@ def window_report(
         column_score(name, column, layout.column(key, counts.columns), _test_of(config.drift, name))
         for key, column in layout.columns.items()
         if key != PREDICTION
-        for name in (key.removeprefix(FEATURE),)
+        for name in (column.profile.name,)
     )
     prediction = _prediction_score(config.drift, layout, counts.columns)
     if not judged:  # scores are shown, verdicts are not given
@@ -112,7 +113,7 @@ def _prediction_score(config: DriftConfig | None, layout: Layout, counts: Counts
 def column_score(name: str, column: ColumnBins, counts: Counts, test: TestConfig | None) -> ColumnScore:
     """Return the verdict on one column from its counters; without a test only its quality."""
     tally = ColumnTally.of(column, counts)
-    notes: list[str] = []
+    notes = [FINDINGS[column.finding]] if column.finding is not None else []
     if tally.mistyped:
         notes.append(does(tally.mistyped, "value", "is not a number", "are not numbers"))
     score = ColumnScore(
@@ -121,7 +122,7 @@ def column_score(name: str, column: ColumnBins, counts: Counts, test: TestConfig
         unseen_ratio=_unseen(column.profile, tally),
         out_of_range_ratio=_ratio(tally.below + tally.above + tally.mistyped, tally.rows),
     )
-    if test is not None:
+    if test is not None and column.judged:
         score = score.model_copy(update=_judge(column.profile, tally, test, notes))
     return score.model_copy(update={"note": "; ".join(notes)})
 

@@ -59,7 +59,7 @@ class Monitor:
         self._clock = clock
         self._retention = retention.Retention.of(config)
         connection, self._newer = _open(config.database)
-        self._layouts: dict[str, Layout] = writes.layouts(connection)
+        self._layouts: dict[str, Layout] = writes.layouts(connection, config.columns)
         self._writer = Writer(connection)
         reader = schema.connect(_file(connection), readonly=True)
         self._evaluator = Evaluator(config, reader, self._layouts, clock)
@@ -112,13 +112,22 @@ class Monitor:
         """
         self._check_database()
         self._check_deployment(reference.deployment)
+        digest, columns = reference.digest, self.config.columns
         try:
-            layout = Layout(reference.profile)
+            Layout(reference.profile, columns)
         except ValueError as error:
             raise InvalidBatchError(str(error)) from error
         now = self._clock()
-        future = self._writer.submit(lambda connection: writes.add_reference(connection, reference, now))
-        future.add_done_callback(lambda done: self._know(reference.digest, layout, done))
+        stored: list[Layout] = []  # of what all posts together said, once that is committed
+
+        def job(connection: sqlite3.Connection) -> bool:
+            added = writes.add_reference(connection, reference, now)
+            if added or digest not in self._layouts:
+                stored.append(Layout(writes.stored_profile(connection, digest), columns))
+            return added
+
+        future = self._writer.submit(job)
+        future.add_done_callback(lambda done: self._know(digest, stored, done))
         return future
 
     def add_feedback(self, feedback: list[Feedback]) -> "Future[FeedbackResult]":
@@ -164,9 +173,9 @@ class Monitor:
         if deployment != self.config.deployment:
             raise InvalidBatchError(f"deployment: this monitor watches {self.config.deployment!r}, not {deployment!r}")
 
-    def _know(self, digest: str, layout: Layout, done: "Future[bool]") -> None:
-        if done.exception() is None and (done.result() or digest not in self._layouts):
-            self._layouts[digest] = layout
+    def _know(self, digest: str, stored: list[Layout], done: "Future[bool]") -> None:
+        if done.exception() is None and stored:
+            self._layouts[digest] = stored[-1]
 
     def _keep_house(self) -> None:
         """Evaluate every few seconds for scrapes, prune every minute; an error is logged and tried again."""

@@ -6,9 +6,11 @@ so a batch is either counted whole, together with its id, or not at all. They st
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from typing import Any, Final
 
 from tidemill_contracts.inference import Reference
+from tidemill_contracts.monitoring import ColumnConfig
 from tidemill_contracts.reference import ReferenceProfile
 from tidemill_runtime.monitor import ground_truth, replays
 from tidemill_runtime.monitor.binning import Layout
@@ -26,10 +28,22 @@ class ReferenceConflictError(ValueError):
     """A digest that is stored with another profile."""
 
 
-def layouts(connection: sqlite3.Connection) -> dict[str, Layout]:
+def layouts(connection: sqlite3.Connection, columns: Mapping[str, ColumnConfig]) -> dict[str, Layout]:
     """Return the layout of every stored version by digest."""
     rows = connection.execute("SELECT digest, profile FROM version")
-    return {digest: Layout(ReferenceProfile.from_json(profile)) for digest, profile in rows}
+    return {digest: Layout(ReferenceProfile.from_json(profile), columns) for digest, profile in rows}
+
+
+def stored_profile(connection: sqlite3.Connection, digest: str) -> ReferenceProfile:
+    """Return the profile of a version that is stored: what all posts together said.
+
+    Raises:
+        UnknownDigestError: it is not stored.
+    """
+    row = connection.execute("SELECT profile FROM version WHERE digest = ?", (digest,)).fetchone()
+    if row is None:
+        raise UnknownDigestError(digest)
+    return ReferenceProfile.from_json(row[0])
 
 
 def add_reference(connection: sqlite3.Connection, reference: Reference, now: float) -> bool:

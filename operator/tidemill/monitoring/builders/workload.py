@@ -13,6 +13,7 @@ from tidemill.core.delivery import Delivery, deliver
 from tidemill.monitoring.snapshot import Snapshot, child
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
 from tidemill_contracts.monitoring import (
+    ColumnConfig,
     DriftConfig,
     MonitorConfig,
     PerformanceConfig,
@@ -104,6 +105,7 @@ def config(snapshot: Snapshot) -> MonitorConfig:
         drift=drift,
         quality=quality,
         performance=performance,
+        columns={c.name: ColumnConfig(type=c.type) for c in spec.columns},
         database=f"{DATA_DIR}/monitor.db",
     )
 

@@ -12,6 +12,7 @@ from tidemill.core import conditions
 from tidemill.core.conditions import Condition, Status, parse_time
 from tidemill.monitoring.snapshot import SILENCE_SECONDS, Snapshot, moment
 from tidemill.monitoring.state import (
+    COLUMNS_NOTED,
     DATA_ARRIVING,
     DRIFT,
     LABELS_ARRIVING,
@@ -22,7 +23,7 @@ from tidemill.monitoring.state import (
 )
 from tidemill_contracts import model_metrics, reference
 from tidemill_contracts.counts import counted, does
-from tidemill_contracts.monitoring import WindowReport
+from tidemill_contracts.monitoring import FINDINGS, ColumnFinding, WindowReport
 
 UNREACHABLE_SECONDS = 60
 """For so long conditions stay as they were when the monitor does not answer: a restart changes none."""
@@ -46,7 +47,7 @@ def evaluate(snapshot: Snapshot) -> Evaluation:
         return all_unknown(
             snapshot, "DatabaseTooNew", "a newer monitor wrote the database; nothing is counted or judged"
         )
-    found = [_data_arriving(snapshot), *_profile(snapshot)]
+    found = [_data_arriving(snapshot), *_profile(snapshot), *_columns(snapshot)]
     drifted = _drifted_in_a_row(snapshot)
     if snapshot.spec.drift is not None:
         found.append(_drift(snapshot, drifted))
@@ -106,6 +107,8 @@ def _profile(snapshot: Snapshot) -> list[Condition]:
     spec, report, served = snapshot.spec, snapshot.version_report, snapshot.served
     sections: dict[reference.Ability, object] = {
         "drift of features": spec.drift,
+        "drift of features without that of rounding to FP32": spec.drift,
+        "types of columns": any(c.type == "Category" for c in spec.columns) or None,
         "drift of predictions": spec.drift and spec.drift.predictions,
         "data quality": spec.quality,
         "performance": spec.performance,
@@ -118,6 +121,25 @@ def _profile(snapshot: Snapshot) -> list[Condition]:
         f"the reference profile of {served.version} has version {version}, which is too old for: {', '.join(lacking)}"
     )
     return [Condition(PROFILE_TOO_OLD, "True", "NotJudged", f"{text}. Train a new version to get a newer profile.")]
+
+
+def _columns(snapshot: Snapshot) -> list[Condition]:
+    """Present only while columns are judged otherwise than their values or spec let expect."""
+    report = snapshot.version_report
+    noted: dict[ColumnFinding, list[str]] = {}
+    for note in report.column_notes if report else ():
+        noted.setdefault(note.finding, []).append(note.name)
+    if not noted:
+        return []
+    stated = noted.keys() & {"Unknown", "NoCategories", "NoNumbers"}
+    reason = "StatementNotApplied" if stated else "TypesAssumed"
+    text = "; ".join(f"{FINDINGS[finding]}: {_names(noted[finding])}" for finding in FINDINGS if finding in noted)
+    return [Condition(COLUMNS_NOTED, "True", reason, f"{text}. spec.columns states the type of a column.")]
+
+
+def _names(names: list[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _watched_since(snapshot: Snapshot) -> datetime:

@@ -1,7 +1,7 @@
 """The reference profile and the sample: what a monitor and a server compare a model in service with.
 
-Bins are fixed here. Numeric columns of few distinct values get a bin for each value, others bins of
-about equal counts by quantiles; both end in inner edges, so any later value falls into exactly one bin.
+Bins are fixed here: of numbers by `profile_bins`, of categories by the most frequent ones. Any later value falls into
+exactly one bin.
 """
 
 from typing import Any
@@ -21,9 +21,13 @@ from tidemill_contracts.reference import (
 )
 from tidemill_runtime.trainer.model.inspection import Model, Values, plain
 from tidemill_runtime.trainer.model.metrics import Metrics
+from tidemill_runtime.trainer.package import column_roles, profile_bins
 
-BINS = 10
 CATEGORIES = 50
+TEXT_LENGTH = 200  # a longer text is no category; it counts as other
+RARE_SHARE = 0.02  # of rows whose category occurs once: about the share that categories new to the model will have
+MANY_ROWS = 200  # fewer rows are not halved for the sake of rare categories
+SECOND_VIEWS = 500  # columns of whole numbers that appear to be quantities and have a profile as categories, too
 SAMPLE_ROWS = 16
 Floats = NDArray[np.float64]
 
@@ -35,19 +39,29 @@ def profile(
 
     `training` has the columns that are watched: those that the model uses.
     """
-    features = tuple(_column(training[name], name) for name in training.columns)
     score = None
     if probabilities is not None and len(probabilities):
         score = numeric(probabilities.max(axis=1), "score")
     return ReferenceProfile(
         schema_version=CURRENT,
         rows=len(training),
-        features=features,
+        features=features(training),
         prediction=_prediction(model, predicted),
         score=score,
         prediction_rows=len(predicted),
         metrics=metrics,
     )
+
+
+def features(training: pd.DataFrame) -> tuple[Profile, ...]:
+    """Return the profile of each column."""
+    found: list[Profile] = []
+    views = SECOND_VIEWS
+    for name in training.columns:
+        feature = _column(training[name], name, whole_as_categories=views > 0)
+        views -= isinstance(feature, NumericProfile) and feature.as_categories is not None and feature.role == "Value"
+        found.append(feature)
+    return tuple(found)
 
 
 def sample(model: Model, holdout: pd.DataFrame) -> Sample:
@@ -66,7 +80,7 @@ def numeric(values: Floats, name: str) -> NumericProfile:
     numbers = np.asarray(values, dtype=np.float64)
     present = numbers[~np.isnan(numbers)]
     finite = present[np.isfinite(present)]
-    edges = _edges(finite)
+    edges = profile_bins.edges(finite)
     bins = np.searchsorted(edges, present, side="right")  # edge[i-1] <= x < edge[i]
     counts = np.bincount(bins, minlength=len(edges) + 1)
     finite_bins = np.searchsorted(edges, finite, side="right")
@@ -82,27 +96,53 @@ def numeric(values: Floats, name: str) -> NumericProfile:
         mean=float(finite.mean()) if has else None,
         std=float(finite.std()) if has else None,
         bin_means=tuple(means),
+        distinct=len(np.unique(present)),
     )
 
 
-def categorical(values: "pd.Series[Any]", name: str) -> CategoricalProfile:
-    """Return the profile of categories: the 50 most frequent by text, equal counts in text order."""
-    present = values.dropna().map(category_text)
-    counts = present.value_counts()
-    ordered = sorted(((str(text), int(count)) for text, count in counts.items()), key=lambda item: (-item[1], item[0]))
-    kept, rest = ordered[:CATEGORIES], ordered[CATEGORIES:]
+def categorical(values: "pd.Series[Any]", name: str, *, whole: bool = False) -> CategoricalProfile:
+    """Return the profile of categories: the 50 most frequent by text, equal counts in text order.
+
+    A category that is chosen since it was frequent in these rows will be less frequent in others, and one that they
+    lack may come. Where that matters, a random half of the rows chooses and the other half counts; `whole`: only where
+    there are more categories than are kept.
+    """
+    texts = values.astype(object).map(category_text, na_action="ignore")
+    chosen, counted = texts, texts
+    sizes = texts.value_counts()
+    rows = int(sizes.sum())
+    many_rare = rows >= MANY_ROWS and (sizes == 1).sum() > RARE_SHARE * rows
+    if len(sizes) > CATEGORIES or (many_rare and not whole):
+        chooses = np.random.default_rng(0).permutation(len(texts)) < len(texts) // 2
+        chosen, counted = texts[chooses], texts[~chooses]
+    kept = _most_frequent(chosen)
+    counts = counted.value_counts()
+    found = [int(counts.get(text, 0)) for text in kept]
     return CategoricalProfile(
         name=name,
-        categories=tuple(text for text, _ in kept),
-        counts=(*(count for _, count in kept), sum(count for _, count in rest)),
-        missing=int(values.isna().sum()),
+        categories=kept,
+        counts=(*found, int(counts.sum()) - sum(found)),
+        missing=int(counted.isna().sum()),
+        distinct=len(sizes),
     )
 
 
-def _column(values: "pd.Series[Any]", name: str) -> Profile:
-    if values.dtype.kind in "iuf":
-        return numeric(values.to_numpy(dtype=np.float64, na_value=np.nan), name)
-    return categorical(values, name)
+def _most_frequent(texts: "pd.Series[Any]") -> tuple[str, ...]:
+    counts = [(str(text), int(count)) for text, count in texts.value_counts().items() if len(str(text)) <= TEXT_LENGTH]
+    return tuple(text for text, _ in sorted(counts, key=lambda item: (-item[1], item[0]))[:CATEGORIES])
+
+
+def _column(values: "pd.Series[Any]", name: str, *, whole_as_categories: bool) -> Profile:
+    if values.dtype.kind not in "iuf":
+        found = categorical(values, name)
+        return found.model_copy(update={"role": column_roles.of_texts(found.distinct or 0, int(values.notna().sum()))})
+    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    profile = numeric(numbers, name)
+    role = column_roles.of_numbers(name, numbers)
+    wanted = role == "Code" or (role == "Value" and whole_as_categories)
+    if not wanted or not column_roles.are_whole(numbers):
+        return profile.model_copy(update={"role": role})
+    return profile.model_copy(update={"role": role, "as_categories": categorical(values, name)})
 
 
 def _prediction(model: Model, predicted: Values) -> Profile | None:
@@ -111,20 +151,7 @@ def _prediction(model: Model, predicted: Values) -> Profile | None:
     if model.task in ("regression", "transformation", "unknown") and predicted.dtype.kind in "iuf":
         return numeric(predicted.astype(np.float64), "prediction")
     # As Python objects: numpy's own text of a class ("np.True_") would differ from what a server sends.
-    return categorical(pd.Series([plain(value) for value in predicted], dtype=object), "prediction")
-
-
-def _edges(finite: Floats) -> Floats:
-    """Return strictly increasing inner edges, at most 9, so at most 10 bins."""
-    distinct = np.unique(finite)
-    if len(distinct) <= 1:
-        return np.empty(0)
-    if len(distinct) <= BINS:
-        middles: Floats = distinct[:-1] + (distinct[1:] - distinct[:-1]) / 2
-        return np.unique(middles)
-    quantiles = np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1])
-    # An edge at the minimum would make a first bin that no reference value is in.
-    return np.unique(quantiles[quantiles > distinct[0]])
+    return categorical(pd.Series([plain(value) for value in predicted], dtype=object), "prediction", whole=True)
 
 
 def _is_nan(value: object) -> bool:

@@ -1,0 +1,20 @@
+"""What a ModelMonitor states about single columns: exceptions, by name."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tidemill.api.base import Model
+from tidemill_contracts.monitoring import ColumnType
+
+
+class MonitoredColumn(Model):
+    """What is different for one feature."""
+
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    """Name of the feature. A column that the model does not use is no feature."""
+    type: ColumnType | None = None
+    """How the feature is judged. Category: values are names and have no order, also where they are whole numbers.
+    Number: values are quantities. Ignore: the feature is not counted and not judged. If not set, texts are categories
+    and numbers are quantities, but whole numbers whose name ends in id, code or the like are categories, and drift is
+    not judged where nearly every row has a value of its own."""
