@@ -5,7 +5,7 @@ of closed windows, and no action.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -31,9 +31,18 @@ class DriftConfig(Document):
     drifted_share: float = 0.3
 
 
-class QualityConfig(Document):
-    """The largest acceptable shares of bad values in a column."""
+MAX_MISSING_INCREASE: Final = 0.05
+"""By how much the share of missing values may be above that of training, where nothing is stated."""
+MAX_UNSEEN_RATIO: Final = 0.01
+"""The same for the share of categories that training had not, where nothing is stated."""
+MAX_SHARE_WITHOUT_SCORE: Final = 0.2
+"""When more than this share of the features has no drift score, nothing is known about drift."""
 
+
+class QualityConfig(Document):
+    """The largest acceptable shares of bad values in a column. None: the default, or no limit where there is none."""
+
+    max_missing_increase: float | None = None
     max_missing_ratio: float | None = None
     max_unseen_ratio: float | None = None
     max_out_of_range_ratio: float | None = None
@@ -57,6 +66,7 @@ class ColumnConfig(Document):
     """What is stated about one column."""
 
     type: ColumnType | None = None  # None: as the reference profile recognised it
+    max_missing_increase: float | None = None  # None: that of `quality`
 
 
 ColumnFinding = Literal["Code", "Identifier", "NoCategories", "NoNumbers", "Unknown"]
@@ -101,6 +111,7 @@ class ColumnScore(Document):
     threshold: float | None = None
     drifted: bool = False
     missing_ratio: float = 0.0
+    mistyped_ratio: float = 0.0
     unseen_ratio: float = 0.0
     out_of_range_ratio: float = 0.0
     note: str = ""
@@ -118,6 +129,9 @@ class WindowReport(Document):
     prediction: ColumnScore | None = None
     drifted_share: float | None = None
     drift: bool = False
+    tested: int = 0  # features that drift would be judged by
+    without_score: tuple[str, ...] = ()  # those of them that drift cannot be judged by
+    comparable: bool = True  # False: so many of them that nothing is known about drift
     quality_problems: tuple[str, ...] = ()  # "tenure: missing_ratio 0.31 > 0.05"
     errors: int = 0
     latency_p50_seconds: float | None = None
@@ -129,7 +143,10 @@ class PerformanceReport(Document):
 
     metric: str
     value: float | None = None
-    labels: int
+    labels: int  # that the value is of
+    unrecognized: int = 0  # not in `labels`: those that name no class of the model, or are no number
+    examples: tuple[str, ...] = ()  # of those, at most 5, cut to 40 characters
+    due: bool = True  # False: `labels` has early ones, a biased sample, and is not judged
     labels_ratio: float | None = None  # of the predictions old enough to have a label
     degraded: bool = False
     note: str = ""

@@ -132,4 +132,5 @@ class ReferenceProfile(Document):
     prediction: Profile | None = None  # label (categorical) or value (numeric)
     score: NumericProfile | None = None  # probability of the predicted class
     prediction_rows: int = 0
+    classes: tuple[str, ...] = ()  # of the model, as text, in its order; empty: not a classifier, or not recorded
     metrics: dict[str, float | None] = Field(default_factory=dict)

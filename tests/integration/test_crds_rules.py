@@ -419,13 +419,27 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     ),
     "roll-back cause that is not watched": (
         MM,
-        {"spec.actions": {"rollback": {"causes": ["Quality"]}}},
+        {
+            "spec.drift": REMOVE,
+            "spec.performance": {"metric": "rmse", "max": 3},
+            "spec.actions": {"rollback": {"causes": ["Quality"]}},
+        },
         ["spec.actions: each entry of causes (Drift, Quality, Performance) requires the section of that name in spec"],
     ),
-    "quality without a limit": (
+    "an increase of more than all values": (
         MM,
-        {"spec.quality": {}},
-        ["spec.quality: at least one of maxMissingRatio, maxUnseenRatio and maxOutOfRangeRatio must be set"],
+        {"spec.quality": {"maxMissingIncrease": 1.5}},
+        ["spec.quality.maxMissingIncrease", "less than or equal to 1"],
+    ),
+    "an exception with a limit below nothing": (
+        MM,
+        {"spec.columns": [{"name": "age", "maxMissingIncrease": -0.1}]},
+        ["spec.columns[0].maxMissingIncrease", "greater than or equal to 0"],
+    ),
+    "two exceptions for one column": (
+        MM,
+        {"spec.columns": [{"name": "age"}, {"name": "age"}]},
+        ["spec.columns[1]", "Duplicate value"],
     ),
     "limits of batching that is off": (
         MD,
@@ -620,6 +634,15 @@ ACCEPTED: dict[str, tuple[str, Json]] = {
         },
     ),
     "actions that ask for nothing": (MM, {"spec.actions": {}}),
+    "quality as cause with drift alone": (MM, {"spec.actions": {"retrain": {"causes": ["Quality"]}}}),
+    "quality with its defaults": (MM, {"spec.quality": {}}),
+    "limits of missing values for all and for one": (
+        MM,
+        {
+            "spec.quality": {"maxMissingIncrease": 0, "maxMissingRatio": 0.3},
+            "spec.columns": [{"name": "fax", "maxMissingIncrease": 1}],
+        },
+    ),
     **{
         f"policies {value} for a {kind}": (kind, {"spec.networkPolicies": value})
         for kind in (MD, MM)

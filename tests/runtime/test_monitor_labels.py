@@ -85,6 +85,7 @@ def test_labels_of_young_predictions_are_shown_and_not_judged(tmp_path: Path) ->
         clock.now += 1
         old = performance(monitor)
     assert (young.value, young.degraded, young.labels_ratio) == (0.0, False, None)
+    assert (young.due, old.due) == (False, True)
     assert young.note == "not judged: fewer than 10 labels of predictions older than the label delay"
     assert (old.value, old.degraded, old.labels_ratio, old.note) == (0.0, True, 1.0, "")
 
@@ -100,7 +101,34 @@ def test_texts_of_labels_cannot_fill_the_database(tmp_path: Path, monkeypatch: p
             connection.execute("SELECT count(*) FROM performance").fetchone()[0] == 7
         )  # five, one for the rest, one of known classes
         connection.close()
-    assert (report.labels, report.value) == (20, 0.25)  # known classes always have room; others count as wrong
+    assert (report.labels, report.unrecognized, report.value) == (5, 15, 1.0)  # known classes always have room
+
+
+def test_labels_that_are_spelt_otherwise_are_those_that_they_mean(tmp_path: Path) -> None:
+    with running(settings(tmp_path), Clock(START + 3 * HOUR)) as monitor:
+        monitor.add_batch(batch(1, 12, at=START, predictions=[1] * 12)).result()
+        post(monitor, 1, ["yes", "true", "1.0", True, 1, "1", 1.0, "Y", "TRUE", "no", "0.0", False])
+        report = performance(monitor)
+    assert (report.value, report.labels, report.unrecognized, report.note) == (0.75, 12, 0, "")
+
+
+def test_labels_that_name_no_class_are_a_finding_and_no_wrong_answers(tmp_path: Path) -> None:
+    with running(settings(tmp_path), Clock(START + 3 * HOUR)) as monitor:
+        monitor.add_batch(batch(1, 20, at=START, predictions=[1] * 20)).result()
+        post(monitor, 1, ["ja"] * 20)
+        report = performance(monitor)
+    assert (report.value, report.degraded, report.labels, report.unrecognized) == (None, False, 0, 20)
+    assert report.examples == ("ja",)
+    assert report.note.startswith("20 labels name no class of the model: ja")
+
+
+def test_older_windows_stand_in_for_labels_that_name_no_class(tmp_path: Path) -> None:
+    with running(settings(tmp_path), Clock(START + 5 * HOUR)) as monitor:
+        for hour in range(3):
+            monitor.add_batch(batch(hour, 10, at=START + hour * HOUR, predictions=[1] * 10)).result()
+            post(monitor, hour, [0] * 4 + ["?"] * 4)
+        report = performance(monitor)
+    assert (report.labels, report.unrecognized, report.degraded) == (12, 12, True)
 
 
 def test_too_few_labels_are_not_judged(tmp_path: Path) -> None:

@@ -137,10 +137,50 @@ def test_labels_may_have_another_json_type_than_predictions() -> None:
     assert performance.metric("accuracy", total, TWO)[0] == pytest.approx(2 / 3)
 
 
-def test_unknown_classes_are_wrong_unless_equal_and_are_noted() -> None:
-    total = sums(TWO, [(1, None, "one"), (1, None, 1), (7, None, 7), (7, None, 8)])
-    note = "2 labels name classes that are never predicted: 8, one"
-    assert performance.metric("accuracy", total, TWO) == (0.5, note)
+def test_labels_that_name_no_class_are_neither_right_nor_wrong_and_are_counted() -> None:
+    total = sums(TWO, [(1, None, "one"), (1, None, 1), (0, None, 1), (7, None, 7), (7, None, 8)])
+    assert performance.metric("accuracy", total, TWO) == (pytest.approx(2 / 3), "")
+    assert performance.unrecognized(total, TWO) == performance.Unrecognized(2, ("8", "one"))
+
+
+@pytest.mark.parametrize("spelling", ["1.0", "true", "yes", " 1", True, 1.0])
+def test_a_label_that_is_spelt_otherwise_is_the_class_that_it_means(spelling: object) -> None:
+    total = sums(TWO, [(1, 0.9, spelling), (0, 0.8, spelling)])
+    assert total == sums(TWO, [(1, 0.9, 1), (0, 0.8, 1)])
+    assert performance.metric("accuracy", total, TWO) == (0.5, "")
+    before = {performance.cell_name(str(spelling), "1"): 1.0}  # as an older monitor has counted it
+    assert performance.metric("accuracy", before, TWO) == (1.0, "")
+    assert performance.unrecognized(before, TWO) == performance.Unrecognized()
+
+
+def test_a_class_that_is_never_predicted_is_a_class_where_the_profile_names_it() -> None:
+    one = CategoricalProfile(name="y", categories=("a",), counts=(1, 0), missing=0)
+    rows: list[tuple[object, float | None, object]] = [
+        ("a", None, "b"),
+        ("a", None, "a"),
+        ("a", None, "B"),
+        ("a", None, "x"),
+    ]
+    total = sums(one, rows)
+    assert performance.metric("accuracy", total, one, ("a", "b"))[0] == pytest.approx(1 / 3)
+    assert performance.unrecognized(total, one, ("a", "b")) == performance.Unrecognized(1, ("x",))
+    assert performance.metric("accuracy", total, one)[0] == 0.25  # nothing is known of the others: every label counts
+    assert performance.unrecognized(total, one) == performance.Unrecognized()
+
+
+def test_examples_are_few_and_short_and_the_rest_has_no_text() -> None:
+    labels = [*("x" * 90 + str(n) for n in range(9)), "(other labels)"]
+    found = performance.unrecognized(sums(TWO, [(1, None, label) for label in labels]), TWO)
+    assert found.labels == 10
+    assert found.examples == ("x" * 40,) * 5
+    rest = performance.unrecognized({performance.without_label(performance.cell_name("q", "1")): 3.0}, TWO)
+    assert rest == performance.Unrecognized(3, ("(other labels)",))
+
+
+def test_numbers_as_text_are_numbers_and_other_texts_are_counted() -> None:
+    total = sums(PRICE, [(1e6, None, "1000001.0"), (1e6, None, " 1e6 "), (1e6, None, "n/a"), (1e6, None, "nan")])
+    assert performance.metric("mae", total, PRICE) == (0.5, "2 labels or predictions are not numbers")
+    assert performance.unrecognized(total, PRICE) == performance.Unrecognized(2)
 
 
 def test_classes_that_the_reference_does_not_name_are_kept_apart() -> None:
@@ -150,9 +190,11 @@ def test_classes_that_the_reference_does_not_name_are_kept_apart() -> None:
     assert performance.metric("f1", total, THREE) == (pytest.approx(expected), "")
 
 
-def test_labels_beyond_the_bound_on_cells_count_as_wrong() -> None:
+def test_labels_beyond_the_bound_on_cells_are_counted_as_naming_no_class() -> None:
     (name,) = sums(THREE, [("a", None, "a")])
-    assert performance.metric("accuracy", {name: 1.0, performance.without_label(name): 3.0}, THREE)[0] == 0.25
+    total = {name: 1.0, performance.without_label(name): 3.0}
+    assert performance.metric("accuracy", total, THREE)[0] == 1.0
+    assert performance.unrecognized(total, THREE).labels == 3
     assert performance.without_label("log_loss") == "log_loss"
 
 

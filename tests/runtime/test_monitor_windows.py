@@ -115,18 +115,19 @@ def test_a_test_for_numbers_is_replaced_on_categories_and_the_note_says_so(tmp_p
 def test_quality_problems_name_feature_ratio_and_limit(tmp_path: Path) -> None:
     quality = QualityConfig(max_missing_ratio=0.05, max_unseen_ratio=0.01, max_out_of_range_ratio=0.05)
     columns: dict[str, list[Any]] = {
-        "age": [None] * 100 + ["?"] * 30 + [math.inf] * 40 + [0.5] * 830,
-        "plan": ["gold"] * 25 + ["pro"] * 975,
+        "age": [None] * 100 + ["?"] * 30 + [math.inf] * 80 + [0.5] * 790,
+        "plan": ["gold"] * 65 + ["pro"] * 935,
     }
     with running(config(tmp_path, quality=quality)) as monitor:
         monitor.add_batch(batch(columns=columns)).result()
         (window,) = windows(monitor)
     assert window.quality_problems == (
-        "age: missing_ratio 0.1 > 0.05",
-        "age: out_of_range_ratio 0.07 > 0.05",
-        "plan: unseen_ratio 0.025 > 0.01",
+        "age: missing_ratio 0.1 and mistyped_ratio 0.03 > 0.05",
+        "age: out_of_range_ratio 0.11 > 0.05",
+        "plan: unseen_ratio 0.065 > 0.01",
     )
-    assert window.features[0].note == "30 values are not numbers"
+    note = "30 values are not numbers; not judged for drift: its values are a finding of quality"
+    assert window.features[0].note == note
 
 
 def test_a_column_that_is_not_sent_is_missing_and_is_not_judged_for_drift(tmp_path: Path) -> None:
@@ -135,8 +136,8 @@ def test_a_column_that_is_not_sent_is_missing_and_is_not_judged_for_drift(tmp_pa
         (window,) = windows(monitor)
     age = window.features[0]
     assert (age.missing_ratio, age.score, age.drifted, age.note) == (1.0, None, False, "no values to compare")
-    assert window.quality_problems == ("age: missing_ratio 1 > 0.05",)
-    assert window.drifted_share == 0.0  # of the one feature that could be judged
+    assert window.quality_problems == ("age: no value in 1000 rows (missing in training: 0)",)
+    assert (window.comparable, window.without_score, window.drifted_share) == (False, ("age",), None)  # one of two
 
 
 CONSTANT = NumericProfile(

@@ -234,6 +234,8 @@ def _monitor(document: Json) -> Json:
     watched = {name.capitalize() for name in ("drift", "quality", "performance") if name in document}
     if not watched:
         document["drift"], watched = {}, {"Drift"}
+    if "Drift" in watched:
+        watched.add("Quality")
     for action in document.get("actions", {}).values():
         action["causes"] = [c for c in action["causes"] if c in watched] or sorted(watched)[:1]
     return document
@@ -266,7 +268,6 @@ REPAIRS: dict[str, Callable[[Json], Json]] = {
     "Rollout": _rollout,
     "Batching": _batching,
     "ModelDeploymentSpec": _deployment,
-    "Quality": _limits("maxMissingRatio", "maxUnseenRatio", "maxOutOfRangeRatio"),
     "Performance": _limits("min", "max"),
     "ModelMonitorSpec": _monitor,
 }

@@ -41,7 +41,15 @@ AHEAD_SECONDS = 3600.0
 """How far the monitor's clock may be ahead of ours."""
 OPEN_SECONDS = 32 * 86_400.0
 """How far ahead an open window may end: more than the longest window has."""
-_PROBLEM = re.compile(r"(.+): ((?:missing|unseen|out_of_range)_ratio [0-9.e+-]{1,24} > [0-9.e+-]{1,24})", re.DOTALL)
+_NUMBER = r"[0-9.e+-]{1,24}"
+_PROBLEM = re.compile(
+    rf"(.+): ((?:missing|unseen|out_of_range)_ratio {_NUMBER}(?: and mistyped_ratio {_NUMBER})? > {_NUMBER}"
+    rf"(?: \(training {_NUMBER} \+ maxMissingIncrease {_NUMBER}\))?"
+    rf"|no value in [0-9]{{1,16}} rows? \(missing in training: {_NUMBER}\))",
+    re.DOTALL,
+)
+MAX_EXAMPLES = 3
+MAX_EXAMPLE = 20
 
 
 class ReportError(ValueError):
@@ -102,7 +110,7 @@ def _drop_unneeded(windows: list[dict[str, Any]], *, keeps_newest: bool) -> None
     judged = [w for w in windows if w.get("closed") is True and w.get("judged") is True]
     for window in windows:
         if not (keeps_newest and judged and window is judged[-1]):
-            for field in ("features", "prediction", "quality_problems"):
+            for field in ("features", "prediction", "quality_problems", "without_score"):
                 window.pop(field, None)
 
 
@@ -133,20 +141,23 @@ def _version(version: VersionReport, expected: Expected, latest: float) -> Versi
 def _window(window: WindowReport, latest: float, *, is_newest: bool) -> WindowReport:
     span = AHEAD_SECONDS if window.closed else OPEN_SECONDS
     _times(latest + span, start=window.start, end=window.end)
-    _counts(rows=window.rows, errors=window.errors)
+    _counts(rows=window.rows, errors=window.errors, tested=window.tested)
     _finite(
         drifted_share=window.drifted_share,
         latency_p50_seconds=window.latency_p50_seconds,
         latency_p99_seconds=window.latency_p99_seconds,
     )
-    if len(window.features) > MAX_COLUMNS or len(window.quality_problems) > 3 * MAX_COLUMNS:
+    if max(len(window.features), len(window.without_score), len(window.quality_problems) / 3) > MAX_COLUMNS:
         raise ReportError(f"features has more than {MAX_COLUMNS} entries")
     if not is_newest:
-        return window.model_copy(update={"features": (), "prediction": None, "quality_problems": ()})
+        dropped = {"features": (), "prediction": None, "quality_problems": (), "without_score": ()}
+        return window.model_copy(update=dropped)
     drifted = tuple(_column(c) for c in window.features if c.drifted)
     prediction = _column(window.prediction) if window.prediction is not None else None
     problems = tuple(_problem(text) for text in window.quality_problems)
-    return window.model_copy(update={"features": drifted, "prediction": prediction, "quality_problems": problems})
+    without = tuple(_shown(name) for name in window.without_score)
+    kept = {"features": drifted, "prediction": prediction, "quality_problems": problems, "without_score": without}
+    return window.model_copy(update=kept)
 
 
 def _problem(text: str) -> str:
@@ -166,6 +177,7 @@ def _column(column: ColumnScore) -> ColumnScore:
         score=column.score,
         threshold=column.threshold,
         missing_ratio=column.missing_ratio,
+        mistyped_ratio=column.mistyped_ratio,
         unseen_ratio=column.unseen_ratio,
         out_of_range_ratio=column.out_of_range_ratio,
     )
@@ -177,9 +189,10 @@ def _performance(found: PerformanceReport | None, metric: str | None) -> Perform
         return None
     if found.metric != metric:
         raise ReportError("performance.metric is not spec.performance.metric")
-    _counts(labels=found.labels)
+    _counts(labels=found.labels, unrecognized=found.unrecognized)
     _finite(value=found.value, labels_ratio=found.labels_ratio)
-    return found.model_copy(update={"note": ""})
+    examples = tuple(_shown(text[:MAX_EXAMPLE]) for text in found.examples[:MAX_EXAMPLES])
+    return found.model_copy(update={"note": "", "examples": examples})
 
 
 def _times(latest: float, **values: float | None) -> None:

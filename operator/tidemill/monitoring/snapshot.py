@@ -109,6 +109,11 @@ class Snapshot(ObjectSnapshot):
         found = self.version_report
         return tuple(w for w in found.windows if w.closed and w.judged) if found else ()
 
+    @property
+    def comparable(self) -> tuple[WindowReport, ...]:
+        """Of the judged windows those that say something about drift, newest last."""
+        return tuple(w for w in self.judged if w.comparable)
+
 
 def moment(seconds: float) -> datetime:
     """Seconds since the epoch as an aware time."""

@@ -33,6 +33,7 @@ REASONS = frozenset(
         "Watching", "Suspended", "DeploymentNotFound", "DeploymentNotServing", "DeploymentAlreadyMonitored",
         "MonitorNotReady", "MonitorUnreachable", "NothingServed", "PredictionsArrive", "NoDataYet", "NoTraffic",
         "NoJudgedWindow", "NoDrift", "DriftNotSustained", "DriftSustained", "WithinLimits", "LimitsExceeded",
+        "FeaturesWithoutScore", "LabelsNotRecognized", "LabelsNotDue",
         "NotEnoughLabels", "MetricNotDefined", "NoLabelDue", "NoLabels",
         "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
         "ChildTerminating", "DatabaseTooNew", "NotJudged", "TypesAssumed",
@@ -128,6 +129,7 @@ def _window(window: WindowReport) -> WindowStatus:
         drifted_features=[_feature(f) for f in drifted[:MAX_FEATURES]],
         prediction_score=_round(window.prediction.score) if window.prediction else None,
         quality_problems=[p[:256] for p in window.quality_problems[:MAX_FEATURES]],
+        features_without_score=list(window.without_score[:MAX_FEATURES]),
     )
 
 
@@ -149,6 +151,7 @@ def _performance(snapshot: Snapshot) -> dict[str, Any] | None:
         metric=found.metric,
         value=_round(found.value),
         labels=found.labels,
+        unrecognized_labels=found.unrecognized or None,
         labels_ratio=_round(found.labels_ratio),
     )
     return performance.to_json()

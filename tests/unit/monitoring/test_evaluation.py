@@ -9,7 +9,7 @@ from tidemill.monitoring import plan
 from tidemill.monitoring.policy import evaluation
 from tidemill.monitoring.snapshot import Reading, Snapshot
 from tidemill_contracts import reference
-from tidemill_contracts.monitoring import ColumnFinding, ColumnNote, ColumnScore
+from tidemill_contracts.monitoring import ColumnFinding, ColumnNote, ColumnScore, PerformanceReport
 
 
 def verdict(found: Snapshot, kind: str) -> tuple[str, str] | None:
@@ -18,6 +18,14 @@ def verdict(found: Snapshot, kind: str) -> tuple[str, str] | None:
 
 
 DRIFTED, CALM = {"drift": True}, {"drift": False}
+BROKEN: dict[str, Any] = {"comparable": False, "tested": 3, "without_score": ("tenure",)}
+LABELS = {name: value for name, value in FULL.items() if name not in ("drift", "quality")}
+QUALITY = {name: value for name, value in FULL.items() if name not in ("drift", "performance")}
+
+
+def labelled(value: float | None, labels: int = 100, **changes: Any) -> PerformanceReport:
+    return performance(value, labels).model_copy(update=changes)
+
 
 CASES: dict[str, tuple[Snapshot, str, tuple[str, str] | None]] = {
     "no window yet": (snapshot(read=report()), "DriftDetected", ("Unknown", "NoJudgedWindow")),
@@ -51,7 +59,63 @@ CASES: dict[str, tuple[Snapshot, str, tuple[str, str] | None]] = {
         "DriftDetected",
         ("Unknown", "NoJudgedWindow"),
     ),
-    "what is not watched has no condition": (snapshot(read=report()), "DataQualityDegraded", None),
+    "what is not watched has no condition": (snapshot(LABELS, read=report()), "DataQualityDegraded", None),
+    "quality is watched with drift alone": (
+        snapshot(read=report(window(1, quality_problems=("tenure: missing_ratio 0.31 > 0.05",)))),
+        "DataQualityDegraded",
+        ("True", "LimitsExceeded"),
+    ),
+    "quality alone watches no drift": (snapshot(QUALITY, read=report(window(1))), "DriftDetected", None),
+    "too few features have a score": (
+        snapshot(read=report(window(2, **CALM), window(1, **BROKEN))),
+        "DriftDetected",
+        ("Unknown", "FeaturesWithoutScore"),
+    ),
+    "too few features had a score before": (
+        snapshot(read=report(window(2, **BROKEN), window(1, **CALM))),
+        "DriftDetected",
+        ("False", "NoDrift"),
+    ),
+    "what was drift before says nothing while features have no score": (
+        snapshot(read=report(window(3, **DRIFTED), window(2, **DRIFTED), window(1, **BROKEN))),
+        "DriftDetected",
+        ("Unknown", "FeaturesWithoutScore"),
+    ),
+    "a window without scores neither counts nor interrupts": (
+        snapshot(read=report(window(3, **DRIFTED), window(2, **BROKEN), window(1, **DRIFTED))),
+        "DriftDetected",
+        ("True", "DriftSustained"),
+    ),
+    "labels that are not due are not judged, also within the limits": (
+        snapshot(FULL, read=report(performance=labelled(0.9, due=False))),
+        "PerformanceDegraded",
+        ("Unknown", "LabelsNotDue"),
+    ),
+    "labels that are not due, beyond the limits": (
+        snapshot(FULL, read=report(performance=labelled(0.1, due=False))),
+        "PerformanceDegraded",
+        ("Unknown", "LabelsNotDue"),
+    ),
+    "labels that name no class are no wrong answers": (
+        snapshot(FULL, read=report(performance=labelled(0.1, degraded=True, unrecognized=6))),
+        "PerformanceDegraded",
+        ("Unknown", "LabelsNotRecognized"),
+    ),
+    "labels that name no class are no labels": (
+        snapshot(FULL, read=report(performance=labelled(None, labels=0, unrecognized=100))),
+        "LabelsArriving",
+        ("False", "LabelsNotRecognized"),
+    ),
+    "a few labels that name no class leave the others": (
+        snapshot(FULL, read=report(performance=labelled(0.1, degraded=True, unrecognized=5))),
+        "PerformanceDegraded",
+        ("True", "LimitsExceeded"),
+    ),
+    "a few labels that name no class, and labels arrive": (
+        snapshot(FULL, read=report(performance=labelled(0.9, unrecognized=5))),
+        "LabelsArriving",
+        ("True", "LabelsArrive"),
+    ),
     "quality within limits": (snapshot(FULL, read=report(window(1))), "DataQualityDegraded", ("False", "WithinLimits")),
     "quality degraded": (
         snapshot(FULL, read=report(window(1, quality_problems=("tenure: missing_ratio 0.31 > 0.05",)))),
@@ -350,6 +414,34 @@ def test_predictions_are_missed_since_the_version_serves_and_the_monitor_listens
 
 def score(name: str, value: float | None) -> ColumnScore:
     return ColumnScore(name=name, test="PSI", score=value, threshold=0.2, drifted=True)
+
+
+def test_features_without_a_score_are_named_and_counted() -> None:
+    names = tuple(f"f{n}" for n in range(7))
+    found = snapshot(read=report(window(1, comparable=False, tested=30, without_score=names)))
+    text = "drift cannot be judged by 7 of 30 features, more than 20%: f0, f1, f2, f3, f4, 2 more"
+    assert said(found, "DriftDetected") == text
+
+
+def test_labels_that_name_no_class_are_counted_with_examples() -> None:
+    found = labelled(0.1, degraded=True, unrecognized=50, examples=("ja", "nein"))
+    for kind in ("PerformanceDegraded", "LabelsArriving"):
+        assert said(snapshot(FULL, read=report(performance=found)), kind) == (
+            "50 of 150 labels name no class of the model, or are no number, for example 'ja', 'nein': "
+            "they count neither as right nor as wrong"
+        )
+    few = snapshot(FULL, read=report(performance=labelled(0.9, unrecognized=5)))
+    assert said(few, "PerformanceDegraded") == (
+        "accuracy is 0.9 on 100 labels without 5 that name no class of the model, or are no number"
+    )
+
+
+def test_what_was_not_watched_before_an_upgrade_does_not_end_what_was() -> None:
+    found = evaluation.evaluate(snapshot(status=old_status(5), error="no answer"))
+    assert found.is_true("DriftDetected")
+    assert verdict(snapshot(status=old_status(5), error="no answer"), "DataQualityDegraded") == (
+        "Unknown", "MonitorUnreachable",
+    )  # fmt: skip
 
 
 def test_the_worst_feature_is_named_first_and_one_without_a_score_last() -> None:

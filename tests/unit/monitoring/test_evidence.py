@@ -66,6 +66,27 @@ def test_a_pass_that_is_repeated_before_its_status_was_written_asks_for_the_same
 
 
 DRIFTED = (window(4, drift=True), window(3, drift=True))
+BROKEN: dict[str, Any] = {"comparable": False, "tested": 1, "without_score": ("tenure",)}
+
+
+def test_windows_without_scores_ask_for_nothing_because_of_drift() -> None:
+    only_drift = {**SPEC, "actions": {"retrain": {**EAGER, "causes": ["Drift"]}}}
+    for windows in ((window(2, **BROKEN), window(1, **BROKEN)), (*DRIFTED, window(2, **BROKEN), window(1, **BROKEN))):
+        found = snapshot(only_drift, read=report(*windows))
+        assert actions.decide(found, evaluation.evaluate(found)) == []
+
+
+def test_the_evidence_of_drift_has_no_window_that_says_nothing_about_it() -> None:
+    read = report(window(4, drift=True), window(3, **BROKEN), window(2, drift=True))
+    (first, _) = asked(read)
+    assert first.evidence is not None and (first.evidence.start, first.evidence.end) == (ago(240), ago(60))
+
+
+def test_labels_that_name_no_class_ask_for_nothing() -> None:
+    found = labelled(3, 2)
+    bad = performance(0.0, degraded=True).model_copy(update={"unrecognized": 100})
+    versions = (found.versions[0].model_copy(update={"performance": bad}),)
+    assert asked(found.model_copy(update={"versions": versions})) == []
 
 
 def test_windows_that_drifted_ask_once_and_none_of_them_again() -> None:

@@ -59,6 +59,16 @@ BAD: dict[str, tuple[Any, str]] = {
     "a test that is none": (with_window(features=[{**COLUMN, "test": "hunter2"}]), "features.0.test: literal_error"),
     "many columns": (with_window(features=[COLUMN] * 2501), "features has more than 2500"),
     "a problem that is none": (with_window(quality_problems=["hunter2"]), "quality_problems has an entry"),
+    "a problem with text beside it": (
+        with_window(quality_problems=["age: missing_ratio 0.3 > 0.05 (hunter2)"]),
+        "quality_problems has an entry",
+    ),
+    "many features without a score": (with_window(without_score=["a"] * 2501), "features has more than 2500"),
+    "features beyond counting": (with_window(tested=10**30), "tested is not a count"),
+    "labels beyond counting": (
+        reported(performance={"metric": "accuracy", "labels": 3, "unrecognized": -1}),
+        "unrecognized is not a count",
+    ),
     "another metric": (reported(performance={"metric": "hunter2", "labels": 3}), "performance.metric is not spec"),
     "an infinite metric": (
         reported(performance={"metric": "accuracy", "labels": 3, "value": 1e400}),
@@ -148,3 +158,10 @@ def test_a_columns_name_is_one_short_line_however_the_data_call_it() -> None:
     shown = last.features[0].name
     assert shown.startswith("a?b?[31mccc") and len(shown) == reports.MAX_NAME
     assert last.quality_problems == (f"{shown}: missing_ratio 0.31 > 0.05",)
+
+
+def test_examples_of_labels_are_few_short_lines() -> None:
+    found = {"metric": "accuracy", "labels": 0, "unrecognized": 9, "examples": ["ja\n" + "x" * 99, "b", "c", "d"]}
+    answer = json.dumps(reported(performance=found)).encode()
+    read = reports.read(answer, EXPECTED).versions[0].performance
+    assert read is not None and read.examples == ("ja?" + "x" * 17, "b", "c")

@@ -21,6 +21,7 @@ from tidemill_contracts.reference import (
     ReferenceProfile,
     category_text,
 )
+from tidemill_runtime.monitor.class_names import ClassNames
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -44,8 +45,8 @@ _TOLERANCE: Final = 1e-6  # of the range's magnitude: a value that went through 
 class ColumnBins:
     """Counts the values of one column. The vector is the profile's bins, then missing, mistyped, below, above."""
 
-    def __init__(self, profile: Profile, finding: ColumnFinding | None = None) -> None:
-        """`finding`: what is special about how this column is judged.
+    def __init__(self, profile: Profile, finding: ColumnFinding | None = None, classes: Sequence[str] = ()) -> None:
+        """`finding`: what is special about how this column is judged; `classes`: of predictions, all that there are.
 
         Raises:
             ValueError: the profile contradicts itself.
@@ -64,6 +65,7 @@ class ColumnBins:
         else:
             self._categories = profile.categories
             self._codes = category_codes(profile.categories)
+            self._classes = ClassNames((*classes, *profile.categories))
 
     def count(self, values: Sequence[Value]) -> Counts:
         """Return int64[size] for these values."""
@@ -76,9 +78,14 @@ class ColumnBins:
         """Whether drift of the column says anything."""
         return self.finding != "Identifier"
 
-    def names(self, value: Value) -> bool:
-        """Return whether the reference names this category."""
-        return isinstance(self.profile, CategoricalProfile) and self.category(value) in self.profile.categories
+    def names(self, label: Value) -> bool:
+        """Return whether a label names a class that is known from the start."""
+        return isinstance(self.profile, CategoricalProfile) and self._classes.find(label) is not None
+
+    def label(self, value: Value) -> str:
+        """Return the class that a label of a categorical column names; its own text where it names none."""
+        found = self._classes.find(value)
+        return self.category(value) if found is None else found
 
     def category(self, value: Value) -> str:
         """Return the text of one value of a categorical column, as the reference spells it where it names it."""
@@ -130,7 +137,7 @@ class Layout:
                 bins = _bins_of(feature, stated)
                 self.columns[(FEATURE if bins.profile.kind == feature.kind else CATEGORY) + feature.name] = bins
         if profile.prediction is not None:
-            self.columns[PREDICTION] = ColumnBins(profile.prediction)
+            self.columns[PREDICTION] = ColumnBins(profile.prediction, classes=profile.classes)
         self._offsets: dict[str, int] = {}
         self.slots: list[tuple[str, int]] = []  # (column, bin) of every place of the vector
         for name, column in self.columns.items():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from tidemill_contracts.counts import counted
+from tidemill_contracts.counts import counted, does
 from tidemill_contracts.monitoring import (
     NOTED_COLUMNS,
     MonitorConfig,
@@ -26,6 +26,7 @@ from tidemill_runtime.monitor.queries import REPORTED_WINDOWS, StoredVersion, St
 from tidemill_runtime.monitor.retention import Retention
 
 _CACHED_WINDOWS: Final = 2_000
+_Labelled = tuple[int, int, int]  # start, rows and labels of a window
 
 
 @dataclass(frozen=True)
@@ -116,17 +117,11 @@ class Evaluator:
         mature = queries.labelled_windows(
             self._connection, version.key, seconds, now - span, now - config.label_delay_seconds
         )
-        windows, note = mature, ""
+        windows, due = mature, True
         if sum(labels for _, _, labels in mature) < config.min_labels:
             windows = queries.labelled_windows(self._connection, version.key, seconds, now - span, now + seconds)
-            few = counted(config.min_labels, "label")
-            note = f"not judged: fewer than {few} of predictions older than the label delay"
-        chosen = newest_with_labels(windows, config.min_labels)
-        sums = (
-            queries.performance_sums(self._connection, version.key, seconds, chosen[-1][0], chosen[0][0])
-            if chosen
-            else {}
-        )
+            due = False
+        chosen, sums = self._newest_labels(version, layout, windows)
         rows = sum(rows for _, rows, _ in mature)
         report = performance_report(
             config,
@@ -134,12 +129,30 @@ class Evaluator:
             sums,
             labels=sum(labels for _, _, labels in chosen),
             labels_ratio=sum(labels for _, _, labels in mature) / rows if rows else None,
-            note=note,
+            due=due,
         )
         return report, [start for start, _, labels in chosen if labels]
 
+    def _newest_labels(
+        self, version: StoredVersion, layout: Layout, windows: list[_Labelled]
+    ) -> tuple[list[_Labelled], Mapping[str, float]]:
+        """Return the newest windows that have the wanted number of labels that are recognized, and their sums."""
+        assert self._config.performance is not None  # noqa: S101  the caller checked
+        wanted = needed = self._config.performance.min_labels
+        while True:
+            chosen = newest_with_labels(windows, wanted)
+            if not chosen:
+                return [], {}
+            first, last = chosen[-1][0], chosen[0][0]
+            sums = queries.performance_sums(self._connection, version.key, self._config.window_seconds, first, last)
+            useless = _unrecognized(layout, sums).labels
+            labels = sum(labels for _, _, labels in chosen)
+            if labels - useless >= needed or len(chosen) == len(windows):
+                return chosen, sums
+            wanted = 2 * labels
 
-def newest_with_labels(windows: list[tuple[int, int, int]], wanted: int) -> list[tuple[int, int, int]]:
+
+def newest_with_labels(windows: list[_Labelled], wanted: int) -> list[_Labelled]:
     """Return the newest of (start, rows, labels), newest first, that together have the wanted number of labels."""
     labels = 0
     for number, window in enumerate(windows, start=1):
@@ -149,6 +162,11 @@ def newest_with_labels(windows: list[tuple[int, int, int]], wanted: int) -> list
     return windows
 
 
+def _unrecognized(layout: Layout, sums: Mapping[str, float]) -> performance.Unrecognized:
+    column = layout.columns.get(PREDICTION)
+    return performance.unrecognized(sums, column.profile if column else None, layout.profile.classes)
+
+
 def performance_report(
     config: PerformanceConfig,
     layout: Layout,
@@ -156,18 +174,34 @@ def performance_report(
     *,
     labels: int,
     labels_ratio: float | None,
-    note: str,
+    due: bool,
 ) -> PerformanceReport:
-    """Return the metric of added sums, and whether it is beyond its limits; a note beforehand means: not judged."""
+    """Return the metric of added sums, and whether it is beyond its limits, which labels that are not due cannot say.
+
+    `labels`: how many the sums are of, with those that are not recognized.
+    """
     column = layout.columns.get(PREDICTION)
-    value, remark = performance.metric(config.metric, sums, column.profile if column else None)
+    value, remark = performance.metric(config.metric, sums, column.profile if column else None, layout.profile.classes)
+    useless = _unrecognized(layout, sums)
+    notes = []
+    if not due:
+        few = counted(config.min_labels, "label")
+        notes.append(f"not judged: fewer than {few} of predictions older than the label delay")
+    if useless.examples:
+        what = does(useless.labels, "label", "names no class of the model", "name no class of the model")
+        notes.append(f"{what}: {', '.join(useless.examples)}")
+    if remark:
+        notes.append(remark)
     low = config.min is not None and value is not None and value < config.min
     high = config.max is not None and value is not None and value > config.max
     return PerformanceReport(
         metric=config.metric,
         value=value,
-        labels=labels,
+        labels=max(labels - useless.labels, 0),
+        unrecognized=useless.labels,
+        examples=useless.examples,
+        due=due,
         labels_ratio=labels_ratio,
-        degraded=not note and (low or high),
-        note="; ".join(part for part in (note, remark) if part),
+        degraded=due and (low or high),
+        note="; ".join(notes),
     )

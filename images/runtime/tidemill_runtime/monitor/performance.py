@@ -6,7 +6,8 @@ is a function of the added sums, one of `model.metric_formulas`. Nothing here kn
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from tidemill_contracts import model_metrics
@@ -16,13 +17,18 @@ from tidemill_contracts.model_metrics import MetricTask
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, Profile
 from tidemill_runtime.model.metric_formulas import FORMULAS, SMALLEST_LABEL, Joined
 from tidemill_runtime.monitor.binning import ColumnBins
+from tidemill_runtime.monitor.class_names import ClassNames
 
 Sums = Mapping[str, float]
+_Cells = dict[tuple[str, str], float]  # (label, prediction) -> rows
 
 _PREDICTIONS: Final[dict[MetricTask, str]] = {"classification": "classes", "regression": "numeric predictions"}
 _CELL: Final = "confusion "
 _CLASS_LENGTH: Final = 100
 _OTHER: Final = "(other labels)"
+_NO_NUMBER: Final = ("label or prediction", "is not a number", "are not numbers", "labels or predictions")
+_EXAMPLES: Final = 5
+_EXAMPLE_LENGTH: Final = 40
 _INVALID: Final = "invalid"  # labels that are no number, or none that can be squared, for a regression
 _EPSILON: Final = 2.220446049250313e-16  # log_loss clips probabilities here, as scikit-learn does for 64-bit floats
 
@@ -31,7 +37,7 @@ def addition(column: ColumnBins, prediction: Value, score: float | None, label: 
     """Return what one joined label adds to its window's sums."""
     if isinstance(column.profile, NumericProfile):
         return _error_moments(column.profile, prediction, label)
-    true, predicted = column.category(label), column.category(prediction)
+    true, predicted = column.label(label), column.category(prediction)
     sums = {cell_name(true, predicted): 1.0}
     classes = column.profile.categories
     if score is not None and len(classes) == 2 and {true, predicted} <= set(classes) and 0 <= score <= 1:
@@ -49,12 +55,12 @@ def cell_name(true: str, predicted: str) -> str:
 
 
 def without_label(name: str) -> str:
-    """Return the cell that stands for all labels beyond the bound on cells: a label equal to no prediction."""
+    """Return the cell that stands for all labels beyond the bound on cells: a label that names no class."""
     return cell_name(_OTHER, _parse(name)[1]) if name.startswith(_CELL) else name
 
 
 def _error_moments(profile: NumericProfile, prediction: Value, label: Value) -> dict[str, float]:
-    y, p = _number(label), _number(prediction)
+    y, p = _number(_spelt(label)), _number(prediction)
     if y is None or p is None:
         return {_INVALID: 1.0}
     centred = y - (profile.mean or 0.0)  # keeps the sum of squares exact when values are large and alike
@@ -74,8 +80,19 @@ def _error_moments(profile: NumericProfile, prediction: Value, label: Value) -> 
     return {**sums, "percentage_error": abs(error / y), "percentage_error_count": 1.0}
 
 
-def metric(name: str, sums: Sums, profile: Profile | None) -> tuple[float | None, str]:
-    """Return the metric's value and a note; the value is None where it is not defined, and the note says why."""
+@dataclass(frozen=True)
+class Unrecognized:
+    """Labels that name no class of the model, or are no number: how many, and at most five of their texts."""
+
+    labels: int = 0
+    examples: tuple[str, ...] = ()
+
+
+def metric(name: str, sums: Sums, profile: Profile | None, classes: Sequence[str] = ()) -> tuple[float | None, str]:
+    """Return the metric's value and a note; the value is None where it is not defined, and the note says why.
+
+    Labels that are not recognized count neither as right nor as wrong. `classes` are all of the model's, where known.
+    """
     if profile is None:
         return None, "the reference has no profile of the predictions"
     task: MetricTask = "regression" if isinstance(profile, NumericProfile) else "classification"
@@ -83,31 +100,50 @@ def metric(name: str, sums: Sums, profile: Profile | None) -> tuple[float | None
     formula = FORMULAS[name].from_labels if name in allowed else None
     if formula is None:
         return None, f"{name} is not computed for {_PREDICTIONS[task]}: one of {', '.join(allowed)}"
-    joined, note = _joined(sums, profile)
     try:
-        value = formula(joined)
+        value = formula(_joined(sums, profile, classes))
     except ValueError as error:
         return None, str(error)
+    note = does(sums[_INVALID], *_NO_NUMBER) if task == "regression" and sums.get(_INVALID) else ""
     return (value if math.isfinite(value) else None), note
 
 
-def _joined(sums: Sums, profile: Profile) -> tuple[Joined, str]:
-    """Return what formulas take, and a note on labels that can never be met."""
+def unrecognized(sums: Sums, profile: Profile | None, classes: Sequence[str] = ()) -> Unrecognized:
+    """Return which of the labels in added sums say nothing about the model."""
     if not isinstance(profile, CategoricalProfile):
-        what = ("label or prediction", "is not a number", "are not numbers", "labels or predictions")
-        note = does(sums[_INVALID], *what) if sums.get(_INVALID) else ""
-        return Joined(sums, {}, None), note
-    cells = {_parse(key): value for key, value in sums.items() if key.startswith(_CELL)}
-    known = {name[:_CLASS_LENGTH] for name in profile.categories} | {predicted for _, predicted in cells if predicted}
-    labelled = {true for true, _ in cells}
-    never = labelled - known
-    labels = sum(value for (true, _), value in cells.items() if true in never)
-    note = ""
-    if never:
-        named = does(labels, "label", "names a class that is", "name classes that are")
-        note = f"{named} never predicted: {', '.join(sorted(never)[:5])}"
-    positive = _positive(known if len(known) > 1 else known | labelled)
-    return Joined(sums, cells, positive), note
+        return Unrecognized(int(sums.get(_INVALID, 0)))
+    _, _, foreign = _cells(sums, profile, classes)
+    texts = sorted({true for true, _ in foreign}, key=lambda text: (text == _OTHER, text))
+    return Unrecognized(int(sum(foreign.values())), tuple(text[:_EXAMPLE_LENGTH] for text in texts[:_EXAMPLES]))
+
+
+def _joined(sums: Sums, profile: Profile, classes: Sequence[str]) -> Joined:
+    if not isinstance(profile, CategoricalProfile):
+        return Joined(sums, {}, None)
+    known, cells, _ = _cells(sums, profile, classes)
+    return Joined(sums, cells, _positive(known if len(known) > 1 else known | {true for true, _ in cells}))
+
+
+def _cells(sums: Sums, profile: CategoricalProfile, classes: Sequence[str]) -> tuple[set[str], _Cells, _Cells]:
+    """Return the known classes, the confusion cells of labels that name one of them, and those of other labels.
+
+    Without `classes`, those are known that were predicted, on the holdout or now. Where that is a single one, nothing
+    is known of the others, so that every label counts.
+    """
+    parsed = {_parse(key): value for key, value in sums.items() if key.startswith(_CELL)}
+    known = {name[:_CLASS_LENGTH] for name in (*classes, *profile.categories)}
+    known |= {predicted for _, predicted in parsed if predicted}
+    names = ClassNames(sorted(known))
+    cells: _Cells = {}
+    foreign: _Cells = {}
+    for (true, predicted), value in parsed.items():
+        found = names.find(true)
+        if found is None and len(known) == 1 and not classes and true != _OTHER:
+            found = true
+        into = foreign if found is None else cells
+        key = (true if found is None else found, predicted)
+        into[key] = into.get(key, 0.0) + value
+    return known, cells, foreign
 
 
 def _positive(classes: set[str]) -> str | None:
@@ -120,6 +156,16 @@ def _order(text: str) -> tuple[float, str]:
         return float(text), text
     except ValueError:
         return math.inf, text
+
+
+def _spelt(label: Value) -> Value:
+    """Return a label that is a number as text as that number."""
+    if not isinstance(label, str) or len(label) > _CLASS_LENGTH or "_" in label:
+        return label
+    try:
+        return float(label)
+    except ValueError:
+        return label
 
 
 def _number(value: Value) -> float | None:

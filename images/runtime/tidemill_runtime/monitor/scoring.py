@@ -15,15 +15,15 @@ from tidemill_contracts import drift_tests
 from tidemill_contracts.counts import does
 from tidemill_contracts.monitoring import (
     FINDINGS,
+    MAX_SHARE_WITHOUT_SCORE,
     ColumnScore,
     DriftConfig,
     MonitorConfig,
-    QualityConfig,
     TestConfig,
     WindowReport,
 )
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, Profile
-from tidemill_runtime.monitor import latency
+from tidemill_runtime.monitor import latency, quality
 from tidemill_runtime.monitor.binning import PREDICTION, ColumnBins, Counts, Layout
 from tidemill_runtime.monitor.queries import StoredWindow, WindowCounts
 from tidemill_runtime.monitor.stattests.formulas import FORMULAS
@@ -63,11 +63,18 @@ def window_report(
         if key != PREDICTION
         for name in (column.profile.name,)
     )
+    problems = quality.problems(config, _tallies(layout, counts.columns)) if judged else ()
     prediction = _prediction_score(config.drift, layout, counts.columns)
+    broken = frozenset(p.feature for p in problems if p.kind in quality.BROKEN)
+    features = tuple(_set_aside(f, "its values are a finding of quality") if f.name in broken else f for f in features)
+    if broken and prediction is not None:
+        prediction = _set_aside(prediction, "they come from values that are a finding of quality")
     if not judged:  # scores are shown, verdicts are not given
         features = tuple(f.model_copy(update={"drifted": False}) for f in features)
         prediction = prediction and prediction.model_copy(update={"drifted": False})
-    scored = [f for f in features if f.score is not None] if judged else []
+    tested, without = _without_score(layout, features, broken)
+    comparable = len(without) <= MAX_SHARE_WITHOUT_SCORE * tested
+    scored = [f for f in features if f.score is not None and f.name not in without] if judged and comparable else []
     share = sum(f.drifted for f in scored) / len(scored) if scored else None
     return WindowReport(
         start=window.start,
@@ -78,12 +85,46 @@ def window_report(
         features=features,
         prediction=prediction,
         drifted_share=share,
-        drift=judged and _drift(config.drift, share, prediction),
-        quality_problems=quality_problems(config.quality, features) if judged else (),
+        drift=judged and comparable and _drift(config.drift, share, prediction),
+        tested=tested,
+        without_score=without,
+        comparable=comparable,
+        quality_problems=tuple(problem.text for problem in problems),
         errors=window.errors,
         latency_p50_seconds=latency.quantile(counts.latencies, 0.5),
         latency_p99_seconds=latency.quantile(counts.latencies, 0.99),
     )
+
+
+def _tallies(layout: Layout, counts: Counts) -> list[quality.Tally]:
+    found = []
+    for key, column in layout.columns.items():
+        if key != PREDICTION:
+            tally = ColumnTally.of(column, layout.column(key, counts))
+            unseen = int(tally.bins[-1]) if isinstance(column.profile, CategoricalProfile) else 0
+            bad = (tally.missing, tally.mistyped, unseen, tally.below + tally.above)
+            found.append(quality.Tally(column.profile.name, column.profile, tally.rows, *bad))
+    return found
+
+
+def _set_aside(column: ColumnScore, why: str) -> ColumnScore:
+    """Return a column whose score is shown and says nothing about drift."""
+    if column.score is None:
+        return column
+    note = "; ".join(part for part in (column.note, f"not judged for drift: {why}") if part)
+    return column.model_copy(update={"drifted": False, "note": note})
+
+
+def _without_score(
+    layout: Layout, features: tuple[ColumnScore, ...], broken: frozenset[str]
+) -> tuple[int, tuple[str, ...]]:
+    """Return how many features drift would be judged by, and those of them that it cannot be judged by.
+
+    Identifiers, and columns of which training had no value, are no part of it: nothing is ever known of those.
+    """
+    columns = {column.profile.name: column for key, column in layout.columns.items() if key != PREDICTION}
+    tested = [f for f in features if f.test and columns[f.name].judged and columns[f.name].profile.present]
+    return len(tested), tuple(f.name for f in tested if f.score is None or f.name in broken)
 
 
 def is_closed(window: StoredWindow, now: float) -> bool:
@@ -119,6 +160,7 @@ def column_score(name: str, column: ColumnBins, counts: Counts, test: TestConfig
     score = ColumnScore(
         name=name,
         missing_ratio=_ratio(tally.missing, tally.rows),
+        mistyped_ratio=_ratio(tally.mistyped, tally.rows),
         unseen_ratio=_unseen(column.profile, tally),
         out_of_range_ratio=_ratio(tally.below + tally.above + tally.mistyped, tally.rows),
     )
@@ -192,20 +234,3 @@ def _unseen(profile: Profile, tally: ColumnTally) -> float:
         return 0.0
     rows = sum(profile.counts) + profile.missing
     return max(0.0, int(tally.bins[-1]) / tally.rows - _ratio(profile.counts[-1], rows))
-
-
-def quality_problems(config: QualityConfig | None, features: tuple[ColumnScore, ...]) -> tuple[str, ...]:
-    """Return a sentence for each feature and ratio above its limit: `tenure: missing_ratio 0.31 > 0.05`."""
-    if config is None:
-        return ()
-    limits = {
-        "missing_ratio": config.max_missing_ratio,
-        "unseen_ratio": config.max_unseen_ratio,
-        "out_of_range_ratio": config.max_out_of_range_ratio,
-    }
-    return tuple(
-        f"{feature.name}: {name} {getattr(feature, name):.3g} > {limit:.3g}"
-        for feature in features
-        for name, limit in limits.items()
-        if limit is not None and getattr(feature, name) > limit
-    )

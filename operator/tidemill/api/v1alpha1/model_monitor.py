@@ -20,7 +20,6 @@ from tidemill.api.base import (
     Model,
     NetworkPolicies,
     Quantity,
-    Ratio,
     Resource,
     Resources,
     Status,
@@ -30,6 +29,7 @@ from tidemill.api.base import (
     rules,
 )
 from tidemill.api.v1alpha1.monitor_drift import Drift
+from tidemill.api.v1alpha1.monitor_quality import Quality
 from tidemill.api.v1alpha1.monitored_columns import MonitoredColumn
 from tidemill.api.v1alpha1.pod_settings import PodSettings
 from tidemill_contracts.model_metrics import MonitoredMetric, listed
@@ -42,31 +42,6 @@ class Window(Model):
     """Length of a window in seconds."""
     min_rows: Annotated[int, Field(ge=10, le=1_000_000_000)] = 500
     """Minimum number of rows that a window must have to be judged. Small samples can look drifted by chance."""
-
-
-class Quality(Model):
-    """Limits for bad values.
-
-    A feature that exceeds a limit in the last judged window makes the condition DataQualityDegraded True.
-    """
-
-    model_config = {
-        "json_schema_extra": rules(
-            rule(
-                "has(self.maxMissingRatio) || has(self.maxUnseenRatio) || has(self.maxOutOfRangeRatio)",
-                "spec.quality: at least one of maxMissingRatio, maxUnseenRatio and maxOutOfRangeRatio must be set",
-            )
-        )
-    }
-
-    max_missing_ratio: Ratio | None = None
-    """Maximum share of missing values in a feature. If not set, missing values are not checked."""
-    max_unseen_ratio: Ratio | None = None
-    """Maximum share of categories in a feature that do not occur in the training data. If not set, unseen categories
-    are not checked."""
-    max_out_of_range_ratio: Ratio | None = None
-    """Maximum share of values in a numeric feature that are outside of the range of the training data. If not set, the
-    range is not checked."""
 
 
 class Performance(Model):
@@ -110,7 +85,7 @@ class Retrain(Model):
 
     causes: Annotated[list[Cause], Field(min_length=1, max_length=3, json_schema_extra=SET)]
     """Findings that lead to a request: Drift, Quality or Performance. Each requires the section of that name in
-    spec."""
+    spec; Quality is also judged with drift alone."""
     cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 21600
     """Minimum time in seconds between two requests."""
     max_per_day: Annotated[int, Field(ge=1, le=10)] = 2
@@ -122,7 +97,7 @@ class Rollback(Model):
 
     causes: Annotated[list[Cause], Field(min_length=1, max_length=3, json_schema_extra=SET)]
     """Findings that lead to a request: Drift, Quality or Performance. Each requires the section of that name in
-    spec."""
+    spec; Quality is also judged with drift alone."""
     cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 21600
     """Minimum time in seconds between two requests."""
     max_per_day: Annotated[int, Field(ge=1, le=10)] = 1
@@ -168,10 +143,11 @@ class ModelMonitorSpec(Model):
                 "!has(self.actions) || ["
                 "has(self.actions.retrain) ? self.actions.retrain.causes : [], has(self.actions.rollback) ? "
                 "self.actions.rollback.causes : []"
-                "].all(l, l.all(c, (c == 'Drift' && has(self.drift)) || (c == 'Quality' && has(self.quality)) || "
+                "].all(l, l.all(c, (c == 'Drift' && has(self.drift)) || "
+                "(c == 'Quality' && (has(self.quality) || has(self.drift))) || "
                 "(c == 'Performance' && has(self.performance))))",
                 "spec.actions: each entry of causes (Drift, Quality, Performance) requires the section of that "
-                "name in spec",
+                "name in spec, and Quality at least drift",
             ),
         )
     }
@@ -191,12 +167,13 @@ class ModelMonitorSpec(Model):
     window: Window = Window()
     """Time windows in which predictions are counted and judged."""
     columns: Annotated[list[MonitoredColumn], Field(max_length=500, json_schema_extra=list_map("name"))] = []
-    """Features that are judged otherwise than they appear. Only exceptions are stated."""
+    """Features that are judged otherwise than they appear, or by another limit. Only exceptions are stated."""
     drift: Drift | None = None
     """Detection of drift: how far current features and predictions differ from the training data. If not set, drift is
     not checked."""
     quality: Quality | None = None
-    """Limits for missing, unseen and out-of-range values. If not set, data quality is not checked."""
+    """Limits for missing, mistyped, unseen and out-of-range values. If not set, the defaults apply where drift is set;
+    otherwise data quality is not checked."""
     performance: Performance | None = None
     """A metric that compares predictions with labels (ground truth) that arrive later. If not set, performance is not
     checked."""
@@ -212,6 +189,11 @@ class ModelMonitorSpec(Model):
     """Settings of the monitor's pod. If not set, it has the operator's own settings only."""
     storage: Storage = Storage()
     """PersistentVolumeClaim that stores the counters of the monitor."""
+
+    @property
+    def judges_quality(self) -> bool:
+        """Whether data quality is judged: wherever it or drift is asked for."""
+        return self.quality is not None or self.drift is not None
 
 
 class FeatureScore(Model):
@@ -244,6 +226,8 @@ class WindowStatus(Model):
     """Drift score of the predictions. Set only if spec.drift.predictions is set."""
     quality_problems: Annotated[list[str], Field(max_length=20, json_schema_extra=ATOMIC)] = []
     """Features that exceed a limit of spec.quality, for example "age: missing_ratio 0.31 > 0.05"."""
+    features_without_score: Annotated[list[str], Field(max_length=20, json_schema_extra=ATOMIC)] = []
+    """Features that drift cannot be judged by, at most 20: they have no values, or their values exceed a limit."""
 
 
 class PerformanceStatus(Model):
@@ -255,6 +239,8 @@ class PerformanceStatus(Model):
     """Value of the metric, rounded to three decimals. Not set if it cannot be computed."""
     labels: int = 0
     """Number of labels that the value is computed from."""
+    unrecognized_labels: int | None = None
+    """Number of further labels that name no class of the model, or are no number. Not set if there are none."""
     labels_ratio: float | None = None
     """Share of predictions with a label, from 0 to 1, in the windows that ended at least labelDelaySeconds ago."""
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tidemill.api.base import Model
+from tidemill.api.base import Model, Ratio
 from tidemill_contracts.monitoring import ColumnType
 
 
@@ -18,3 +18,6 @@ class MonitoredColumn(Model):
     Number: values are quantities. Ignore: the feature is not counted and not judged. If not set, texts are categories
     and numbers are quantities, but whole numbers whose name ends in id, code or the like are categories, and drift is
     not judged where nearly every row has a value of its own."""
+    max_missing_increase: Ratio | None = None
+    """Maximum increase of the share of missing or mistyped values over the share in the training data. It replaces
+    spec.quality.maxMissingIncrease for this feature; 1 turns the check off. If not set, that one applies."""

@@ -50,7 +50,7 @@ def unit(snapshot: Snapshot) -> staged_updates.Unit:
 
     A pod of before listens elsewhere, so the policy comes with the new one.
     """
-    parts = {"deployment", "window", "drift", "quality", "performance", "resources", "pod"}
+    parts = {"deployment", "window", "drift", "quality", "columns", "performance", "resources", "pod"}
     inputs = {
         "spec": snapshot.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=parts),
         "scrapedByOperator": bool(snapshot.prometheus_kinds),
@@ -84,6 +84,7 @@ def config(snapshot: Snapshot) -> MonitorConfig:
         )
     if spec.quality is not None:
         quality = QualityConfig(
+            max_missing_increase=spec.quality.max_missing_increase,
             max_missing_ratio=spec.quality.max_missing_ratio,
             max_unseen_ratio=spec.quality.max_unseen_ratio,
             max_out_of_range_ratio=spec.quality.max_out_of_range_ratio,
@@ -105,7 +106,7 @@ def config(snapshot: Snapshot) -> MonitorConfig:
         drift=drift,
         quality=quality,
         performance=performance,
-        columns={c.name: ColumnConfig(type=c.type) for c in spec.columns},
+        columns={c.name: ColumnConfig(type=c.type, max_missing_increase=c.max_missing_increase) for c in spec.columns},
         database=f"{DATA_DIR}/monitor.db",
     )
 

@@ -23,10 +23,19 @@ from tidemill.monitoring.state import (
 )
 from tidemill_contracts import model_metrics, reference
 from tidemill_contracts.counts import counted, does
-from tidemill_contracts.monitoring import FINDINGS, ColumnFinding, WindowReport
+from tidemill_contracts.monitoring import (
+    FINDINGS,
+    MAX_SHARE_WITHOUT_SCORE,
+    ColumnFinding,
+    PerformanceReport,
+    WindowReport,
+)
 
 UNREACHABLE_SECONDS = 60
 """For so long conditions stay as they were when the monitor does not answer: a restart changes none."""
+
+MAX_SHARE_UNRECOGNIZED = 0.05
+"""When a larger share of the labels is not recognized, the others are not judged: they are those of some classes."""
 
 _SHOWN = 5
 
@@ -40,9 +49,9 @@ def evaluate(snapshot: Snapshot) -> Evaluation:
             snapshot, "NothingServed", f"ModelDeployment {snapshot.spec.deployment} serves no version yet"
         )
     if snapshot.reading.report is None:
-        kept = _kept(snapshot)
         why = snapshot.reading.error or "the monitor's report has not been read yet"
-        return kept or all_unknown(snapshot, "MonitorUnreachable", why)
+        nothing = all_unknown(snapshot, "MonitorUnreachable", why)
+        return _kept(snapshot, nothing) or nothing
     if snapshot.reading.report.newer_database is not None:
         return all_unknown(
             snapshot, "DatabaseTooNew", "a newer monitor wrote the database; nothing is counted or judged"
@@ -51,7 +60,7 @@ def evaluate(snapshot: Snapshot) -> Evaluation:
     drifted = _drifted_in_a_row(snapshot)
     if snapshot.spec.drift is not None:
         found.append(_drift(snapshot, drifted))
-    if snapshot.spec.quality is not None:
+    if snapshot.spec.judges_quality:
         found.append(_quality(snapshot))
     if snapshot.spec.performance is not None:
         found += [_performance(snapshot), _labels_arriving(snapshot)]
@@ -60,9 +69,10 @@ def evaluate(snapshot: Snapshot) -> Evaluation:
 
 def _watched(snapshot: Snapshot) -> list[str]:
     spec = snapshot.spec
-    optional = ((DRIFT, spec.drift), (QUALITY, spec.quality), (PERFORMANCE, spec.performance))
-    labels = [LABELS_ARRIVING] if spec.performance else []
-    return [DATA_ARRIVING, *(kind for kind, section in optional if section is not None), *labels]
+    drift = [DRIFT] if spec.drift else []
+    quality = [QUALITY] if spec.judges_quality else []
+    performance = [PERFORMANCE, LABELS_ARRIVING] if spec.performance else []
+    return [DATA_ARRIVING, *drift, *quality, *performance]
 
 
 def all_unknown(snapshot: Snapshot, reason: str, message: str) -> Evaluation:
@@ -70,18 +80,20 @@ def all_unknown(snapshot: Snapshot, reason: str, message: str) -> Evaluation:
     return Evaluation(tuple(Condition(kind, "Unknown", reason, message) for kind in _watched(snapshot)))
 
 
-def _kept(snapshot: Snapshot) -> Evaluation | None:
-    """The evaluation of the last reading, when that is not long ago and about the same version."""
+def _kept(snapshot: Snapshot, nothing: Evaluation) -> Evaluation | None:
+    """The evaluation of the last reading, when that is not long ago and about the same version.
+
+    What was not watched then, before an upgrade or a change of spec, is as in `nothing`.
+    """
     status = snapshot.status
     last, served = snapshot.reading.time or status.last_evaluation_time, snapshot.served
     if last is None or served is None or status.version != served.version:
         return None
     if snapshot.now - last > timedelta(seconds=UNREACHABLE_SECONDS):
         return None
-    raw = conditions.of(snapshot.object)
-    watched = _watched(snapshot)
-    kept = tuple(Condition.from_json(c) for c in raw if c["type"] in watched)
-    return Evaluation(kept, status.drifted_windows) if len(kept) == len(watched) else None
+    before = {c["type"]: Condition.from_json(c) for c in conditions.of(snapshot.object)}
+    kept = tuple(before.get(c.type, c) for c in nothing.conditions)
+    return Evaluation(kept, status.drifted_windows) if DATA_ARRIVING in before else None
 
 
 def silence_limit(snapshot: Snapshot) -> timedelta:
@@ -110,7 +122,7 @@ def _profile(snapshot: Snapshot) -> list[Condition]:
         "drift of features without that of rounding to FP32": spec.drift,
         "types of columns": any(c.type == "Category" for c in spec.columns) or None,
         "drift of predictions": spec.drift and spec.drift.predictions,
-        "data quality": spec.quality,
+        "data quality": spec.quality or spec.drift,
         "performance": spec.performance,
     }
     version = report.profile_version if report else reference.CURRENT
@@ -153,8 +165,9 @@ def _watched_since(snapshot: Snapshot) -> datetime:
 
 
 def _drifted_in_a_row(snapshot: Snapshot) -> int:
+    """How many windows up to the last one drifted; those that say nothing about drift neither count nor interrupt."""
     count = 0
-    for window in reversed(snapshot.judged):
+    for window in reversed(snapshot.comparable):
         if not window.drift:
             break
         count += 1
@@ -167,6 +180,8 @@ def _drift(snapshot: Snapshot, in_a_row: int) -> Condition:
     windows = snapshot.judged
     if not windows:
         return Condition(DRIFT, "Unknown", "NoJudgedWindow", _no_window(snapshot))
+    if not windows[-1].comparable:
+        return Condition(DRIFT, "Unknown", "FeaturesWithoutScore", _without_score(windows[-1]))
     if in_a_row == 0:
         return Condition(DRIFT, "False", "NoDrift", f"{_last(windows)} shows no drift")
     text = (
@@ -174,6 +189,13 @@ def _drift(snapshot: Snapshot, in_a_row: int) -> Condition:
     )
     status: Status = "True" if in_a_row >= spec.consecutive_windows else "False"
     return Condition(DRIFT, status, "DriftSustained" if status == "True" else "DriftNotSustained", text)
+
+
+def _without_score(window: WindowReport) -> str:
+    named = ", ".join(window.without_score[:_SHOWN])
+    more = f", {len(window.without_score) - _SHOWN} more" if len(window.without_score) > _SHOWN else ""
+    which = f"{len(window.without_score)} of {counted(window.tested, 'feature')}"
+    return f"drift cannot be judged by {which}, more than {MAX_SHARE_WITHOUT_SCORE:.0%}: {named}{more}"
 
 
 def describe_drift(window: WindowReport) -> str:
@@ -202,10 +224,18 @@ def _performance(snapshot: Snapshot) -> Condition:
     spec = snapshot.spec.performance
     assert spec is not None  # noqa: S101  the caller checked
     found = snapshot.version_report.performance if snapshot.version_report else None
+    if found is not None and _are_foreign(found):
+        return Condition(PERFORMANCE, "Unknown", "LabelsNotRecognized", _foreign(found))
     if found is None or found.labels < spec.min_labels:
         labels = found.labels if found else 0
         text = f"{does(labels, 'label', 'has', 'have')} arrived, {spec.min_labels} needed (minLabels)"
         return Condition(PERFORMANCE, "Unknown", "NotEnoughLabels", text)
+    if not found.due:
+        text = (
+            f"fewer than {counted(spec.min_labels, 'label')} (minLabels) of predictions older than labelDelaySeconds "
+            f"have arrived; early labels are a biased sample and are not judged"
+        )
+        return Condition(PERFORMANCE, "Unknown", "LabelsNotDue", text)
     if found.value is None:
         metric = model_metrics.BY_NAME[spec.metric]
         needs = f" and needs {metric.needs}" if metric.needs else ""
@@ -215,6 +245,8 @@ def _performance(snapshot: Snapshot) -> Condition:
         )
         return Condition(PERFORMANCE, "Unknown", "MetricNotDefined", text)
     text = f"{spec.metric} is {found.value:.4g} on {counted(found.labels, 'label')}"
+    if found.unrecognized:
+        text += f" without {found.unrecognized} that name no class of the model, or are no number"
     if not found.degraded:
         return Condition(PERFORMANCE, "False", "WithinLimits", text)
     limits = [f"min {spec.min:g}" if spec.min is not None else "", f"max {spec.max:g}" if spec.max is not None else ""]
@@ -226,12 +258,25 @@ def _labels_arriving(snapshot: Snapshot) -> Condition:
     if found is None or found.labels_ratio is None:
         text = "no prediction is older than labelDelaySeconds yet"
         return Condition(LABELS_ARRIVING, "Unknown", "NoLabelDue", text)
+    if _are_foreign(found):
+        return Condition(LABELS_ARRIVING, "False", "LabelsNotRecognized", _foreign(found))
     if found.labels_ratio == 0:
         return Condition(
             LABELS_ARRIVING, "False", "NoLabels", "no prediction that is older than labelDelaySeconds has a label"
         )
     text = f"{found.labels_ratio:.0%} of the predictions that are older than labelDelaySeconds have a label"
     return Condition(LABELS_ARRIVING, "True", "LabelsArrive", text)
+
+
+def _are_foreign(found: PerformanceReport) -> bool:
+    """Whether so many labels say nothing about the model that the others may not stand for all."""
+    return found.unrecognized > MAX_SHARE_UNRECOGNIZED * (found.labels + found.unrecognized)
+
+
+def _foreign(found: PerformanceReport) -> str:
+    which = f"{found.unrecognized} of {counted(found.labels + found.unrecognized, 'label')}"
+    examples = f", for example {', '.join(map(repr, found.examples))}" if found.examples else ""
+    return f"{which} name no class of the model, or are no number{examples}: they count neither as right nor as wrong"
 
 
 def _last(windows: Sequence[WindowReport]) -> str:

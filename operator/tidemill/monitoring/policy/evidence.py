@@ -24,7 +24,7 @@ def of(snapshot: Snapshot, cause: Cause) -> Evidence | None:
     if cause == "Performance":
         return _labels(snapshot)
     count = snapshot.spec.drift.consecutive_windows if cause == "Drift" and snapshot.spec.drift else 1
-    windows = snapshot.judged[-count:]
+    windows = (snapshot.comparable if cause == "Drift" else snapshot.judged)[-count:]
     if len(windows) < count:
         return None
     return Evidence(start=moment(windows[0].start), end=moment(windows[-1].end))

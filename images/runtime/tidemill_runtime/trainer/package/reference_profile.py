@@ -28,6 +28,7 @@ TEXT_LENGTH = 200  # a longer text is no category; it counts as other
 RARE_SHARE = 0.02  # of rows whose category occurs once: about the share that categories new to the model will have
 MANY_ROWS = 200  # fewer rows are not halved for the sake of rare categories
 SECOND_VIEWS = 500  # columns of whole numbers that appear to be quantities and have a profile as categories, too
+CLASSES = 1000
 SAMPLE_ROWS = 16
 Floats = NDArray[np.float64]
 
@@ -49,6 +50,7 @@ def profile(
         prediction=_prediction(model, predicted),
         score=score,
         prediction_rows=len(predicted),
+        classes=_classes(model),
         metrics=metrics,
     )
 
@@ -152,6 +154,13 @@ def _prediction(model: Model, predicted: Values) -> Profile | None:
         return numeric(predicted.astype(np.float64), "prediction")
     # As Python objects: numpy's own text of a class ("np.True_") would differ from what a server sends.
     return categorical(pd.Series([plain(value) for value in predicted], dtype=object), "prediction", whole=True)
+
+
+def _classes(model: Model) -> tuple[str, ...]:
+    """Return what labels may name: every class of the model, also those that it predicts for no row of the holdout."""
+    if model.classes is None or len(model.classes) > CLASSES:
+        return ()
+    return tuple(dict.fromkeys(category_text(plain(value)) for value in model.classes))
 
 
 def _is_nan(value: object) -> bool:
