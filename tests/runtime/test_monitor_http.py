@@ -3,6 +3,7 @@
 import json
 import math
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -196,6 +197,47 @@ def test_feedback_as_one_and_as_a_list(ready: Api) -> None:
     assert mixed.status_code == 409
     assert (mixed.json()["conflicts"], mixed.json()["joined"]) == (["p0/0"], 1)
     assert "another label is stored for p0/0" in mixed.json()["error"]
+
+
+def test_labels_out_of_bounds_are_refused_and_the_others_of_the_list_are_stored(ready: Api) -> None:
+    assert post(ready, rows=5).status_code == 202
+    labels = [("p0/0", 1), ("p0/1", 1e200), ("x" * 1_000_000, 1), ("p0/2", None), ("p0/3", "y" * 300), ("p0/4", 0)]
+    mixed = ready.post("/v1/feedback", json=[{"id": one, "label": label} for one, label in labels])
+    assert mixed.status_code == 400
+    assert mixed.json() == {
+        "error": (
+            "1.label: a number must be from -1e+100 to 1e+100; 2.id: must have at most 300 characters, got 1000000; "
+            "3.label: must be a finite number, a text, true or false"
+        ),
+        "refused": 4,
+        "joined": 2,
+        "pending": 0,
+        "repeated": 0,
+    }
+    alone = ready.post("/v1/feedback", json={"id": "p0/3", "label": "y" * 300})
+    assert (alone.status_code, alone.json()["error"]) == (400, "label: must have at most 256 characters, got 300")
+    both = ready.post("/v1/feedback", json=[{"id": "p0/0", "label": 0}, {"id": "", "label": 0}])
+    assert (both.status_code, both.json()["conflicts"], both.json()["refused"]) == (400, ["p0/0"], 1)
+
+
+def test_counters_beyond_all_bounds_are_the_senders_mistake(ready: Api) -> None:
+    for field in ("errors", "dropped"):
+        refused = post(ready, rows=1, batch_id=f"pod/{field}/1", **{field: 2**70})
+        assert refused.status_code == 400
+        assert f"{field}: must not be negative or more than 9007199254740992 (2**53)" in refused.json()["error"]
+    assert post(ready, rows=1).status_code == 202
+
+
+def test_a_statement_that_does_not_suit_its_values_is_a_fault_and_not_an_outage(
+    ready: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server sends 503 again for ever, and 500 some times."""
+
+    def fail(*_: Any) -> None:
+        raise sqlite3.IntegrityError("NOT NULL constraint failed")
+
+    monkeypatch.setattr("tidemill_runtime.monitor.writes.add_batch", fail)
+    assert post(ready, rows=1).status_code == 500
 
 
 def test_a_body_above_the_limit_is_413_and_too_much_at_once_is_503(tmp_path: Path) -> None:

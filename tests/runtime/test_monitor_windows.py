@@ -16,7 +16,8 @@ from tidemill_contracts.monitoring import DriftConfig, MonitorReport, QualityCon
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, ReferenceProfile
 from tidemill_runtime.monitor import schema, writes
 from tidemill_runtime.monitor.binning import Layout
-from tidemill_runtime.monitor.ingest import InvalidBatchError, count_batch
+from tidemill_runtime.monitor.bounds import InvalidBatchError
+from tidemill_runtime.monitor.ingest import count_batch
 from tidemill_runtime.monitor.service import Monitor
 
 HOUR = 3600.0
@@ -274,7 +275,7 @@ def test_a_report_survives_json(tmp_path: Path) -> None:
         ({"predictions": [1, 0, 1]}, "predictions: 3 entries, but ids has 2"),
         ({"scores": []}, "scores: 0 entries"),
         ({"columns": {"age": [1.0]}}, r"columns\['age'\]: 1 entries"),
-        ({"errors": -1}, "errors and dropped must not be negative"),
+        ({"errors": -1}, "errors: must not be negative"),
         ({"deployment": "other"}, "deployment: this monitor watches 'churn', not 'other'"),
     ],
 )

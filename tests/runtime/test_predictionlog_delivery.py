@@ -23,6 +23,7 @@ from tidemill_runtime.model.frame import Frame, Schema
 from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.predictionlog import record_batches
 from tidemill_runtime.predictionlog import recorder as predictionlog
+from tidemill_runtime.predictionlog.client import MonitorUnavailableError
 from tidemill_runtime.predictionlog.record_batches import BatchWriter, Record, Several, Singles
 from tidemill_runtime.server.telemetry.exposition import Page
 from tidemill_runtime.trainer.model import inspection
@@ -219,6 +220,27 @@ async def test_a_refused_batch_is_dropped_and_counted(numbers: Published, monito
             b'records_dropped_total{deployment="demo",namespace="team-a",version="demo-7"} 1.0'
             in Page(telemetry).render()
         )
+
+
+async def test_a_batch_that_the_monitor_fails_at_costs_no_other(numbers: Published, monitor: FakeMonitor) -> None:
+    """A fault of the monitor that one batch finds again and again: it is dropped and counted, and the next ones go."""
+
+    def answer(path: str) -> tuple[int, Any]:
+        return (500, {"error": "internal error"}) if monitor.posts[-1][1]["ids"] == ["bad"] else (202, {})
+
+    monitor.answer = answer
+    async with serving(numbers, monitor.url) as (parts, telemetry):
+        await post(parts.app, V2, request([[1, 2, 3, 4]], "bad"))
+        for _ in range(9):
+            with pytest.raises(MonitorUnavailableError, match="answered 500"):
+                await recorder(parts)._send_all()
+        await post(parts.app, V2, request([[1, 2, 3, 4]], "good"))
+        await recorder(parts)._send_all()
+        await recorder(parts).flush(5)
+        assert [batch.ids for batch in monitor.batches()] == [["bad"]] * 10 + [["good"]]
+        assert len({batch.batch_id for batch in monitor.batches()}) == 2
+        dropped = b'records_dropped_total{deployment="demo",namespace="team-a",version="demo-7"} 1.0'
+        assert dropped in Page(telemetry).render()
 
 
 async def test_large_logs_are_split_into_batches(numbers: Published, monitor: FakeMonitor) -> None:

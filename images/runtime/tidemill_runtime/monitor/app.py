@@ -2,10 +2,11 @@
 
 Answers: 202 committed, 200 known already, 400 {"error"} names the field, 409 digest unknown or label differs,
 413 body too large, 415 it is encoded, 503 with Retry-After when too much waits, or the database is a newer monitor's;
-nothing of a refused post is stored.
+nothing of a refused post is stored, except for the other labels of a list of which some are out of bounds or differ.
 """
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
@@ -32,16 +33,18 @@ from tidemill_contracts.inference import (
 )
 from tidemill_contracts.ports import PORTS
 from tidemill_runtime.monitor.body_limits import Admission, EncodedError, TooLargeError
-from tidemill_runtime.monitor.ingest import InvalidBatchError
+from tidemill_runtime.monitor.bounds import InvalidBatchError, feedback_problem
 from tidemill_runtime.monitor.schema import NewerSchemaError
-from tidemill_runtime.monitor.service import Monitor
+from tidemill_runtime.monitor.service import FeedbackResult, Monitor
 from tidemill_runtime.monitor.writer import BusyError, WriterStoppedError
 from tidemill_runtime.monitor.writes import ReferenceConflictError, UnknownDigestError
 
 T = TypeVar("T")
 
+_LOG = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS: Final = 1
 _SHOWN_CONFLICTS: Final = 20
+_FAULTS: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 _READ: Final = ["GET", "HEAD"]
 
 
@@ -122,9 +125,20 @@ def _add_ingest(app: FastAPI, monitor: Monitor, admission: Admission) -> None:
 def _add_feedback(app: FastAPI, monitor: Monitor, admission: Admission) -> None:
     @app.post(FEEDBACK_PATH, status_code=202, openapi_extra=_body(Feedback))
     async def feedback(request: Request) -> Response:
-        """Store one label or a list of labels; a label that differs from the stored one is refused, others are kept."""
-        result = await _admitted(admission, request, lambda body: monitor.add_feedback(parse_feedback(body)))
-        counts = {outcome: result.count(outcome) for outcome in ("joined", "pending", "repeated")}
+        """Store one label or a list of labels; those that are out of bounds or differ are refused, others are kept."""
+        refused: list[str] = []
+
+        def add(body: bytes) -> "Future[FeedbackResult]":
+            labels, problems = parse_feedback(body)
+            refused.extend(problems)
+            return monitor.add_feedback(labels)
+
+        result = await _admitted(admission, request, add)
+        counts: dict[str, Any] = {outcome: result.count(outcome) for outcome in ("joined", "pending", "repeated")}
+        if refused:
+            if result.conflicts:
+                counts["conflicts"] = result.conflicts
+            return JSONResponse({"error": "; ".join(refused[:3]), "refused": len(refused), **counts}, 400)
         if result.conflicts:
             shown = ", ".join(result.conflicts[:_SHOWN_CONFLICTS])
             error = f"id: another label is stored for {shown}; a prediction has one label"
@@ -157,21 +171,22 @@ def _add_admin(app: FastAPI, monitor: Monitor) -> None:
         return PlainTextResponse(problem, 503) if problem else PlainTextResponse("ok")
 
 
-def parse_feedback(body: bytes) -> list[Feedback]:
-    """Return the labels of a body, one or a list.
+def parse_feedback(body: bytes) -> tuple[list[Feedback], list[str]]:
+    """Return the labels of a body, one or a list, and what is wrong with each that is out of bounds, by its place.
 
     Raises:
         ValidationError: not feedback.
-        InvalidBatchError: an empty id, or a label that is null or not finite.
     """
     is_list = body.lstrip().startswith(b"[")
     entries: list[Feedback] = [*_LABELS.validate_json(body)] if is_list else [_LABEL.validate_json(body)]
-    for entry in entries:
-        if not entry.id:
-            raise InvalidBatchError("id: must not be empty")
-        if entry.label is None or entry.label in (float("inf"), float("-inf")) or entry.label != entry.label:
-            raise InvalidBatchError("label: must be a finite number, a text, true or false")
-    return entries
+    good, problems = [], []
+    for place, entry in enumerate(entries):
+        problem = feedback_problem(entry.id, entry.label)
+        if problem is None:
+            good.append(entry)
+        else:
+            problems.append(f"{place}.{problem}" if is_list else problem)
+    return good, problems
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -184,6 +199,8 @@ def _add_errors(app: FastAPI) -> None:
 
         app.add_exception_handler(error, answer)
 
+    for fault in _FAULTS:
+        app.add_exception_handler(fault, _fault)
     app.add_exception_handler(HTTPException, _refused)
     on(ClientDisconnect, 400, lambda _: "the connection closed")  # nobody reads it
     on(Exception, 500, lambda _: "internal error; the monitor's log says more")
@@ -197,6 +214,12 @@ def _add_errors(app: FastAPI) -> None:
     on(WriterStoppedError, 503, lambda _: "the monitor is shutting down", retry=True)
     on(NewerSchemaError, 503, str, retry=True)
     on(sqlite3.Error, 503, lambda e: f"database: {e}", retry=True)
+
+
+async def _fault(_: Request, raised: Exception) -> Response:
+    """Answer where a statement does not suit its values: that is this program's fault, and does not pass by waiting."""
+    _LOG.error("a post could not be written", exc_info=raised)
+    return JSONResponse({"error": "internal error; the monitor's log says more"}, 500)
 
 
 async def _refused(request: Request, raised: Any) -> Response:

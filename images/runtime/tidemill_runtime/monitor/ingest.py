@@ -5,21 +5,17 @@ bounded here: a time in the future counts as now, a time beyond retention is ref
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from tidemill_contracts.inference import PredictionBatch, Value
-from tidemill_runtime.monitor import latency
+from tidemill_runtime.monitor import bounds, latency
 from tidemill_runtime.monitor.binning import Counts, Layout
+from tidemill_runtime.monitor.bounds import InvalidBatchError
 
 T = TypeVar("T")
-
-
-class InvalidBatchError(ValueError):
-    """A batch that contradicts itself; the message names the field."""
 
 
 @dataclass
@@ -54,7 +50,7 @@ class Addition:
     rows: int
     expired: int  # rows older than anything that is retained
     windows: list[WindowAddition]
-    predictions: list[Prediction]
+    predictions: list[Prediction]  # those of the rows that can wait for a label
     layout: Layout
 
 
@@ -67,17 +63,15 @@ def count_batch(
     or of `sent_at` when the batch has no records.
 
     Raises:
-        InvalidBatchError: lists of different length.
+        InvalidBatchError: lists of different length, names or counters out of bounds, rows of too many windows.
     """
-    check_lengths(batch)
+    bounds.check_batch(batch)
     times = [_bounded(time, now) for time in batch.times]
     starts = [_window(time, window_seconds) for time in times]
     oldest = now - retention_seconds
     windows: dict[int, WindowAddition] = {}
-    for start in sorted(set(starts)):
-        if start + window_seconds <= oldest:
-            continue
-        rows = None if starts.count(start) == len(starts) else _rows_of(starts, start)
+    for start, several in _rows_by_window(starts, oldest - window_seconds).items():
+        rows = None if len(several) == len(starts) else several
         windows[start] = WindowAddition(
             start=start,
             counts=layout.count(
@@ -101,26 +95,14 @@ def count_batch(
         expired=len(starts) - sum(window.rows for window in windows.values()),
         windows=list(windows.values()),
         predictions=[
-            Prediction(*row)
-            for row in zip(batch.ids, times, starts, batch.predictions, scores, strict=True)
-            if row[2] in windows
+            Prediction(identifier, time, start, bounds.stored(value), score)
+            for identifier, time, start, value, score in zip(
+                batch.ids, times, starts, batch.predictions, scores, strict=True
+            )
+            if start in windows and bounds.joinable(identifier, value)
         ],
         layout=layout,
     )
-
-
-def check_lengths(batch: PredictionBatch) -> None:
-    """Raise InvalidBatchError unless every list has one entry a row."""
-    rows = len(batch.ids)
-    lists: dict[str, Sequence[object]] = {"times": batch.times, "predictions": batch.predictions}
-    if batch.scores is not None:
-        lists["scores"] = batch.scores
-    lists |= {f"columns[{name!r}]": values for name, values in batch.columns.items()}
-    for name, values in lists.items():
-        if len(values) != rows:
-            raise InvalidBatchError(f"{name}: {len(values)} entries, but ids has {rows}; all lists have one length")
-    if batch.errors < 0 or batch.dropped < 0:
-        raise InvalidBatchError("errors and dropped must not be negative")
 
 
 def _bounded(time: float, now: float) -> float:
@@ -131,8 +113,15 @@ def _window(time: float, seconds: int) -> int:
     return math.floor(time / seconds) * seconds
 
 
-def _rows_of(starts: list[int], start: int) -> list[int]:
-    return [row for row, other in enumerate(starts) if other == start]
+def _rows_by_window(starts: list[int], before: float) -> dict[int, list[int]]:
+    """Return the rows of each window that starts after `before`, oldest window first."""
+    rows: dict[int, list[int]] = {}
+    for row, start in enumerate(starts):
+        if start > before:
+            rows.setdefault(start, []).append(row)
+    if len(rows) > bounds.MAX_WINDOWS:
+        raise InvalidBatchError(f"times: rows of {len(rows)} windows; at most {bounds.MAX_WINDOWS} in a batch")
+    return dict(sorted(rows.items()))
 
 
 def _take(values: list[T], rows: list[int] | None) -> list[T]:

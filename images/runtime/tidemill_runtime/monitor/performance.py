@@ -17,6 +17,7 @@ from tidemill_contracts.model_metrics import MetricTask
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, Profile
 from tidemill_runtime.model.metric_formulas import FORMULAS, SMALLEST_LABEL, Joined
 from tidemill_runtime.monitor.binning import ColumnBins
+from tidemill_runtime.monitor.bounds import LARGEST_NUMBER
 from tidemill_runtime.monitor.class_names import ClassNames
 
 Sums = Mapping[str, float]
@@ -29,7 +30,7 @@ _OTHER: Final = "(other labels)"
 _NO_NUMBER: Final = ("label or prediction", "is not a number", "are not numbers", "labels or predictions")
 _EXAMPLES: Final = 5
 _EXAMPLE_LENGTH: Final = 40
-_INVALID: Final = "invalid"  # labels that are no number, or none that can be squared, for a regression
+_INVALID: Final = "invalid"  # labels or predictions that are no number, or beyond the largest, for a regression
 _EPSILON: Final = 2.220446049250313e-16  # log_loss clips probabilities here, as scikit-learn does for 64-bit floats
 
 
@@ -63,11 +64,13 @@ def _error_moments(profile: NumericProfile, prediction: Value, label: Value) -> 
     y, p = _number(_spelt(label)), _number(prediction)
     if y is None or p is None:
         return {_INVALID: 1.0}
-    centred = y - (profile.mean or 0.0)  # keeps the sum of squares exact when values are large and alike
+    if max(abs(y), abs(p)) > LARGEST_NUMBER:
+        return {_INVALID: 1.0}
+    mean = profile.mean or 0.0
+    # keeps the sum of squares exact when values are large and alike
+    centred = y - mean if abs(mean) <= LARGEST_NUMBER else y
     error = y - p
     squares = error * error, centred * centred
-    if not all(map(math.isfinite, squares)):  # beyond 1e154
-        return {_INVALID: 1.0}
     sums = {
         "count": 1.0,
         "absolute_error": abs(error),
@@ -104,6 +107,8 @@ def metric(name: str, sums: Sums, profile: Profile | None, classes: Sequence[str
         value = formula(_joined(sums, profile, classes))
     except ValueError as error:
         return None, str(error)
+    except OverflowError:  # of sums from before numbers had a bound
+        return None, "a label or prediction is too large"
     note = does(sums[_INVALID], *_NO_NUMBER) if task == "regression" and sums.get(_INVALID) else ""
     return (value if math.isfinite(value) else None), note
 

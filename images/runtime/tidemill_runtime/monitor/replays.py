@@ -13,9 +13,6 @@ import re
 import sqlite3
 from typing import Final
 
-LARGEST_COUNT: Final = 2**53
-"""Where every counter stops: more is no longer exact as a JSON number, and beyond 2**63 SQLite's integers end."""
-
 _SEEN_BITS: Final = 63  # SQLite's integers have a sign
 _ALL_SEEN: Final = 2**_SEEN_BITS - 1
 _NUMBERED: Final = re.compile(r"(.+)/([0-9]{1,18})", re.ASCII | re.DOTALL)

@@ -16,12 +16,13 @@ from typing import Final
 
 from tidemill_contracts.inference import Feedback, PredictionBatch, Reference
 from tidemill_contracts.monitoring import MonitorConfig, MonitorReport
-from tidemill_runtime.monitor import ground_truth, retention, schema, writes
+from tidemill_runtime.monitor import bounds, ground_truth, retention, schema, writes
 from tidemill_runtime.monitor.binning import Layout
+from tidemill_runtime.monitor.bounds import InvalidBatchError
 from tidemill_runtime.monitor.evaluation import Evaluator
 from tidemill_runtime.monitor.exposition import MonitorCollector
 from tidemill_runtime.monitor.ground_truth import Outcome
-from tidemill_runtime.monitor.ingest import InvalidBatchError, count_batch
+from tidemill_runtime.monitor.ingest import count_batch
 from tidemill_runtime.monitor.writer import Writer
 from tidemill_runtime.monitor.writes import UnknownDigestError
 
@@ -112,6 +113,7 @@ class Monitor:
         """
         self._check_database()
         self._check_deployment(reference.deployment)
+        bounds.check_reference(reference)
         digest, columns = reference.digest, self.config.columns
         try:
             Layout(reference.profile, columns)

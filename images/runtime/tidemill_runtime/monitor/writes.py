@@ -1,7 +1,7 @@
 """What is added: references and batches.
 
 Each function runs inside a transaction that the writer holds; none commits. Counters only ever grow by addition,
-so a batch is either counted whole, together with its id, or not at all. They stop at `replays.LARGEST_COUNT`, 2**53.
+so a batch is either counted whole, together with its id, or not at all. They stop at `bounds.LARGEST_COUNT`, 2**53.
 """
 
 import json
@@ -14,8 +14,8 @@ from tidemill_contracts.monitoring import ColumnConfig
 from tidemill_contracts.reference import ReferenceProfile
 from tidemill_runtime.monitor import ground_truth, replays
 from tidemill_runtime.monitor.binning import Layout
+from tidemill_runtime.monitor.bounds import LARGEST_COUNT
 from tidemill_runtime.monitor.ingest import Addition, WindowAddition
-from tidemill_runtime.monitor.replays import LARGEST_COUNT
 
 LATENCY: Final = "latency"  # counters of this name are latencies; features are "feature:<name>"
 
@@ -134,11 +134,14 @@ def _add_totals(connection: sqlite3.Connection, version: int, addition: Addition
     """Add rows, and what the sender dropped since it was last heard."""
     connection.execute(
         "UPDATE version SET rows = min(rows + ?, ?), dropped = min(dropped + ?, ?), "
+        "discarded = min(discarded + ?, ?), "
         "last_record = CASE WHEN ? > 0 THEN max(ifnull(last_record, 0), ?) ELSE last_record END WHERE id = ?",
         (
             addition.rows,
             LARGEST_COUNT,
             dropped + addition.expired,
+            LARGEST_COUNT,
+            addition.rows - len(addition.predictions),
             LARGEST_COUNT,
             addition.rows,
             addition.received_at,

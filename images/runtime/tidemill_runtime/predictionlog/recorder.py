@@ -31,6 +31,7 @@ _FULL_SHARE = 0.125  # of the ring: with so many rows it is time to send, whatev
 _SLICE_VALUES = 400  # written while requests wait: about 0.1 ms
 _STEPS, _REST_SECONDS = 16, 0.005  # what is queued is written in so many steps, with rests between them
 _HASH_RANGE = 2**32
+_MAX_FAULTS = 10  # answers 500 to one batch, over some minutes: the monitor has a fault, and the batch is what finds it
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Recorder:
         self._is_full = asyncio.Event()
         self._process = f"{socket.gethostname()}/{os.urandom(6).hex()}"
         self._pending: Batch | None = None
+        self._faults = 0  # answers 500 to the pending batch, one behind the other
 
     def record(self, request_id: str, frame: Frame, answer: Prediction, seconds: float) -> None:
         """Keep one answered request if it is sampled; drops the oldest records when full."""
@@ -261,13 +263,15 @@ class Recorder:
 
     async def _send(self, batch: Batch) -> None:
         status, answer = await self._client.post_batch(batch.body, self._reference)
+        self._faults = self._faults + 1 if status == 500 else 0
         if status < 300:
             self._rows_sent.inc(batch.rows)
-        elif is_retryable(status):
+        elif is_retryable(status) and self._faults < _MAX_FAULTS:
             raise MonitorUnavailableError(f"answered {status}: {answer[:200].decode('utf-8', 'replace')}")
         else:
             _log.error("the monitor refused a batch with %d: %s", status, answer[:500].decode("utf-8", "replace"))
             self._count_dropped(batch.rows)
+            self._faults = 0
 
 
 def _rows(records: list[Record]) -> int:
