@@ -104,6 +104,16 @@ LABELS_JOINED = Metric(
     "Number of labels that were joined to a prediction.",
     ("namespace", "monitor", "deployment", "version"),
 )
+PREDICTIONS_DISCARDED = Metric(
+    "tidemill_predictions_discarded_total",
+    "Number of predictions that were not kept until their label came, for lack of room or because of their size.",
+    ("namespace", "monitor", "deployment", "version"),
+)
+LABELS_UNMATCHED = Metric(
+    "tidemill_labels_unmatched_total",
+    "Number of labels whose prediction did not come within 15 minutes, or was no longer stored.",
+    ("namespace", "monitor", "deployment"),
+)
 QUALITY_RATIO = Metric(
     "tidemill_data_quality_ratio",
     "Share of bad values of a feature in the last judged window, by problem: missing, unseen or out_of_range.",

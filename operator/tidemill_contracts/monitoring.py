@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tidemill_contracts.base import Document
 from tidemill_contracts.drift_tests import DriftTestName
+from tidemill_contracts.retention import STORAGE_BYTES
 
 
 class TestConfig(Document):
@@ -99,7 +100,8 @@ class MonitorConfig(Document):
     performance: PerformanceConfig | None = None
     columns: dict[str, ColumnConfig] = Field(default_factory=dict)  # exceptions, by the name of the feature
     database: str = "/data/monitor.db"
-    retention_seconds: int = 30 * 86_400
+    retention_seconds: int = 30 * 86_400  # of windows; longer where labels need it
+    storage_bytes: int = STORAGE_BYTES  # the size of the volume with the database
 
 
 class ColumnScore(Document):
@@ -171,8 +173,18 @@ class VersionReport(Document):
     labels_start: float | None = None  # of the oldest window that `performance` is of; None: none, or not reported
     labels_end: float | None = None  # of the newest one, exclusive
     dropped: int = 0
+    discarded: int = 0  # predictions that were not kept until their label came, for lack of room or for their size
     profile_version: int = 1  # of its reference profile, as the trainer wrote it
     column_notes: tuple[ColumnNote, ...] = ()  # at most NOTED_COLUMNS
+
+
+class RetentionReport(Document):
+    """What the predictions need that wait for their labels, of all versions together."""
+
+    rows: int  # predictions within the time that a label may take; projected while less time than that was seen
+    prediction_bytes: float  # mean size of a stored one
+    storage_bytes: int  # of the volume, or the configured ones where these are less
+    labels_unmatched: int = 0  # labels whose prediction did not come within 15 minutes, or was discarded
 
 
 class MonitorReport(Document):
@@ -183,4 +195,5 @@ class MonitorReport(Document):
     now: float
     started_at: float
     versions: tuple[VersionReport, ...] = ()
+    retention: RetentionReport | None = None  # None: of an older monitor
     newer_database: int | None = None  # its schema, where a newer monitor wrote it: nothing is counted

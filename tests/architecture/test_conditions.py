@@ -41,7 +41,7 @@ TYPES = {
     "ModelDeployment": {serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK, staged_updates.PODS_CURRENT},
     "ModelMonitor": {
         *state.CONDITION_OF.values(), state.DATA_ARRIVING, state.LABELS_ARRIVING, state.PROFILE_TOO_OLD,
-        state.COLUMNS_NOTED, monitoring.PROMETHEUS_READY, staged_updates.PODS_CURRENT,
+        state.COLUMNS_NOTED, state.RETENTION, monitoring.PROMETHEUS_READY, staged_updates.PODS_CURRENT,
     },
 }  # fmt: skip
 """Types of conditions beside Ready, Reconciling and Stalled."""

@@ -34,6 +34,8 @@ MAX_NAME = 253
 MAX_CONTAINERS = MAX_WINDOWS * MAX_COLUMNS
 MAX_VALUES = 10 * MAX_CONTAINERS
 LARGEST_COUNT = 2**53
+MAX_BYTES = 1e5
+"""Bytes of one stored prediction."""
 _SHORT_TEXTS = re.compile(rb'(?:[^"]++|"[^"\\]{0,2048}+(?:\\.[^"\\]{0,2048}+){0,512}+")*+', re.DOTALL)
 """Of an answer whose strings are all short, the whole: no text of a report has more than a column's name and a number.
 Possessive throughout, so that no byte is looked at twice."""
@@ -75,6 +77,10 @@ def read(body: bytes | bytearray, expected: Expected) -> MonitorReport:
     latest = expected.now.timestamp() + AHEAD_SECONDS
     _times(latest, now=report.now, started_at=report.started_at)
     _counts(newer_database=report.newer_database)
+    kept = report.retention
+    if kept is not None:
+        _counts(rows=kept.rows, labels_unmatched=kept.labels_unmatched, storage_bytes=kept.storage_bytes)
+        _check({"prediction_bytes": kept.prediction_bytes}, lambda value: 1 <= value <= MAX_BYTES, "is not a size")
     found = [v for v in report.versions if v.digest == expected.digest]
     if len(found) > 1:
         raise ReportError("versions contains a digest twice")
@@ -124,7 +130,8 @@ def _where(error: ValidationError) -> str:
 
 
 def _version(version: VersionReport, expected: Expected, latest: float) -> VersionReport:
-    _counts(rows=version.rows, dropped=version.dropped, profile_version=version.profile_version)
+    _counts(rows=version.rows, dropped=version.dropped, discarded=version.discarded)
+    _counts(profile_version=version.profile_version)
     _times(latest, last_record_at=version.last_record_at, labels_start=version.labels_start)
     _times(latest + OPEN_SECONDS, labels_end=version.labels_end)
     if len(version.windows) > MAX_WINDOWS:

@@ -15,13 +15,17 @@ from tidemill.core.pod import ClusterSettings
 from tidemill.core.podfailure import PodFailure
 from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.core.staged_updates import ALONE, Fleet
+from tidemill_contracts import quantities
 from tidemill_contracts.monitoring import MonitorReport, VersionReport, WindowReport
+from tidemill_contracts.retention import STORAGE_BYTES
 
 Obj = dict[str, Any]
 
 SERVICE_MONITOR = "ServiceMonitor"
 PROMETHEUS_RULE = "PrometheusRule"
 
+LARGEST_SIZE = 2**60
+"""Bytes of a claim that are believed."""
 SILENCE_SECONDS = 120
 """Shortest silence that counts, however short the windows are."""
 
@@ -113,6 +117,12 @@ class Snapshot(ObjectSnapshot):
     def comparable(self) -> tuple[WindowReport, ...]:
         """Of the judged windows those that say something about drift, newest last."""
         return tuple(w for w in self.judged if w.comparable)
+
+
+def storage_bytes(size: str | int) -> int:
+    """The size of the claim in bytes; the default where the API server lets through a text that is no number."""
+    found = quantities.number(size)
+    return STORAGE_BYTES if found is None or not 0 < found < LARGEST_SIZE else int(found)
 
 
 def moment(seconds: float) -> datetime:

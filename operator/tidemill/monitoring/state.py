@@ -14,6 +14,7 @@ PERFORMANCE = "PerformanceDegraded"
 LABELS_ARRIVING = "LabelsArriving"
 PROFILE_TOO_OLD = "ProfileTooOld"
 COLUMNS_NOTED = "ColumnsNoted"
+RETENTION = "RetentionTooSmall"
 
 Cause = Literal["Drift", "Quality", "Performance"]
 CONDITION_OF: dict[Cause, str] = {"Drift": DRIFT, "Quality": QUALITY, "Performance": PERFORMANCE}

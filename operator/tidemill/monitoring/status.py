@@ -37,7 +37,7 @@ REASONS = frozenset(
         "NotEnoughLabels", "MetricNotDefined", "NoLabelDue", "NoLabels",
         "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
         "ChildTerminating", "DatabaseTooNew", "NotJudged", "TypesAssumed",
-        "StatementNotApplied",
+        "StatementNotApplied", "RetentionTooSmall", "StorageTooSmall", "WindowsTooShort",
     }
 )  # fmt: skip
 """Every reason that this slice sets."""
@@ -147,12 +147,15 @@ def _performance(snapshot: Snapshot) -> dict[str, Any] | None:
     found = report.performance if report else None
     if found is None:
         return None
+    kept = snapshot.reading.report.retention if snapshot.reading.report else None
     performance = PerformanceStatus(
         metric=found.metric,
         value=_round(found.value),
         labels=found.labels,
         unrecognized_labels=found.unrecognized or None,
         labels_ratio=_round(found.labels_ratio),
+        discarded=report.discarded or None if report else None,
+        labels_unmatched=kept.labels_unmatched or None if kept else None,
     )
     return performance.to_json()
 

@@ -52,8 +52,14 @@ def test_the_first_status_of_a_changed_spec_is_never_ready(change: dict[str, Any
 
 def test_a_claim_that_cannot_change_any_more_is_not_waited_for() -> None:
     before = seen()
+    other = seen({**SPEC, "storage": {"storageClassName": "fast"}}, generation=2)
+    assert summary(plan.plan(replace(other, applied=live(before)))) == ("True", "Watching", None)
+
+
+def test_a_pod_that_does_not_know_the_size_of_its_claim_is_replaced() -> None:
+    before = seen()
     larger = seen({**SPEC, "storage": {"size": "9Gi"}}, generation=2)
-    assert summary(plan.plan(replace(larger, applied=live(before)))) == ("True", "Watching", None)
+    assert summary(plan.plan(replace(larger, applied=live(before)))) == ("False", "MonitorNotReady", "Reconciling")
 
 
 def test_the_pod_of_the_template_before_is_not_the_monitor_that_is_wanted() -> None:

@@ -5,11 +5,12 @@ A window's scores are kept until its counters change, so a report costs what cha
 
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from tidemill_contracts import retention
 from tidemill_contracts.counts import counted, does
 from tidemill_contracts.monitoring import (
     NOTED_COLUMNS,
@@ -17,13 +18,14 @@ from tidemill_contracts.monitoring import (
     MonitorReport,
     PerformanceConfig,
     PerformanceReport,
+    RetentionReport,
     VersionReport,
     WindowReport,
 )
 from tidemill_runtime.monitor import performance, queries, scoring
 from tidemill_runtime.monitor.binning import PREDICTION, Layout
 from tidemill_runtime.monitor.queries import REPORTED_WINDOWS, StoredVersion, StoredWindow
-from tidemill_runtime.monitor.retention import Retention
+from tidemill_runtime.monitor.retention import Retention, storage_bytes
 
 _CACHED_WINDOWS: Final = 2_000
 _Labelled = tuple[int, int, int]  # start, rows and labels of a window
@@ -65,11 +67,14 @@ class Evaluator:
                 known = queries.versions(self._connection)
                 wanted = [v for v in known if digest in (None, v.digest) and v.digest in self._layouts]
                 reports = tuple(self._version(version, now) for version in wanted)
+                kept = self._retention(known, now)
             finally:
                 self._connection.execute("COMMIT")
             while len(self._cache) > _CACHED_WINDOWS:
                 self._cache.pop(next(iter(self._cache)))
-        report = MonitorReport(monitor=self._config.monitor, now=now, started_at=self._started_at, versions=reports)
+        report = MonitorReport(
+            monitor=self._config.monitor, now=now, started_at=self._started_at, versions=reports, retention=kept
+        )
         return Evaluation(report, {version.digest: version.labels for version in wanted})
 
     def close(self) -> None:
@@ -92,8 +97,21 @@ class Evaluator:
             labels_start=float(labelled[-1]) if labelled else None,
             labels_end=float(labelled[0] + seconds) if labelled else None,
             dropped=version.dropped,
+            discarded=version.discarded,
             profile_version=layout.profile.schema_version,
             column_notes=tuple(islice(layout.findings(), NOTED_COLUMNS)),
+        )
+
+    def _retention(self, versions: Iterable[StoredVersion], now: float) -> RetentionReport:
+        """Return what predictions of all versions need together: they share a table."""
+        performance, seconds = self._config.performance, self._config.window_seconds
+        delay = performance.label_delay_seconds if performance else retention.DEFAULT_LABEL_DELAY
+        due = retention.due_seconds(delay, seconds)
+        return RetentionReport(
+            rows=queries.rows_within(self._connection, [version.key for version in versions], seconds, due, now),
+            prediction_bytes=queries.prediction_bytes(self._connection),
+            storage_bytes=storage_bytes(self._config),
+            labels_unmatched=queries.total(self._connection, queries.LABELS_UNMATCHED),
         )
 
     def _window(self, window: StoredWindow, layout: Layout, now: float) -> WindowReport:

@@ -45,6 +45,10 @@ class MonitorCollector(Collector):
             labels = (*monitor, version.version)
             _version_samples(samples, labels, version)
             samples.setdefault(metrics.LABELS_JOINED, {})[labels] = float(evaluation.labels.get(version.digest, 0))
+            samples.setdefault(metrics.PREDICTIONS_DISCARDED, {})[labels] = float(version.discarded)
+        if evaluation.report.retention is not None:
+            unmatched = float(evaluation.report.retention.labels_unmatched)
+            samples[metrics.LABELS_UNMATCHED] = {monitor: unmatched}
         samples[metrics.MONITOR_LAST_SUCCESS] = {monitor: evaluation.report.now}
         for metric, values in samples.items():
             family_type = CounterMetricFamily if metric.name.endswith("_total") else GaugeMetricFamily

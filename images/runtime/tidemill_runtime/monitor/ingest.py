@@ -55,7 +55,7 @@ class Addition:
 
 
 def count_batch(
-    batch: PredictionBatch, layout: Layout, *, now: float, window_seconds: int, retention_seconds: int
+    batch: PredictionBatch, layout: Layout, *, now: float, window_seconds: int, retention_seconds: float
 ) -> Addition:
     """Return what a batch adds to each window.
 
@@ -120,7 +120,7 @@ def _rows_by_window(starts: list[int], before: float) -> dict[int, list[int]]:
         if start > before:
             rows.setdefault(start, []).append(row)
     if len(rows) > bounds.MAX_WINDOWS:
-        raise InvalidBatchError(f"times: rows of {len(rows)} windows; at most {bounds.MAX_WINDOWS} in a batch")
+        raise InvalidBatchError(f"times: rows of more than {bounds.MAX_WINDOWS} windows; send them in several batches")
     return dict(sorted(rows.items()))
 
 

@@ -1,16 +1,21 @@
 """What an evaluation reads: versions, windows with their counters, and performance sums. Never writes."""
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from tidemill_contracts import retention
 from tidemill_runtime.monitor import latency
 from tidemill_runtime.monitor.binning import Counts, Layout
+from tidemill_runtime.monitor.bounds import LARGEST_COUNT
 from tidemill_runtime.monitor.writes import LATENCY
 
-REPORTED_WINDOWS: Final = 24
+REPORTED_WINDOWS: Final = retention.NEWEST_WINDOWS
+LABELS_UNMATCHED: Final = "labels_unmatched"  # the name of a total
+_MEASURED_PREDICTIONS: Final = 1_000  # the newest ones, whose mean size is that of all
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class StoredVersion:
     labels: int
     dropped: int
     last_record: float | None
+    discarded: int
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class WindowCounts:
 def versions(connection: sqlite3.Connection) -> list[StoredVersion]:
     """Return all versions, oldest first."""
     rows = connection.execute(
-        "SELECT id, digest, name, rows, labels, dropped, last_record FROM version ORDER BY created, id"
+        "SELECT id, digest, name, rows, labels, dropped, last_record, discarded FROM version ORDER BY created, id"
     )
     return [StoredVersion(*row) for row in rows]
 
@@ -97,3 +103,40 @@ def performance_sums(
             (version, seconds, first, last),
         )
     )
+
+
+def prediction_bytes(connection: sqlite3.Connection) -> float:
+    """Return the mean size in bytes of a stored prediction, measured on the newest; the usual one if there is none."""
+    sizes = connection.execute(
+        "SELECT avg(length(CAST(id AS BLOB))), avg(length(CAST(value AS BLOB))) "
+        "FROM (SELECT id, value FROM prediction ORDER BY number DESC LIMIT ?)",
+        (_MEASURED_PREDICTIONS,),
+    ).fetchone()
+    return retention.USUAL_PREDICTION_BYTES if sizes[0] is None else retention.prediction_bytes(*sizes)
+
+
+def rows_within(connection: sqlite3.Connection, versions: Iterable[int], seconds: int, span: float, now: float) -> int:
+    """Return how many predictions these versions make in `span` seconds.
+
+    Those of the windows of the last so many seconds. While less time than that was seen they are projected, from at
+    least 24 windows: one burst, as of scoring once a month, says nothing of the time after it.
+    """
+    rows = windows = 0
+    oldest = now
+    for version in versions:
+        found = connection.execute(
+            "SELECT count(*), ifnull(sum(rows), 0), ifnull(min(start), ?) FROM window "
+            "WHERE version = ? AND seconds = ? AND start > ? AND rows > 0",
+            (now, version, seconds, now - span - seconds),
+        ).fetchone()
+        windows, rows, oldest = windows + found[0], rows + found[1], min(oldest, found[2])
+    seen = now - oldest
+    if windows >= REPORTED_WINDOWS and 0 < seen < span:
+        rows = round(rows * span / seen)
+    return min(rows, LARGEST_COUNT)
+
+
+def total(connection: sqlite3.Connection, name: str) -> int:
+    """Return a total over all versions, 0 when nothing was added to it."""
+    row = connection.execute("SELECT value FROM total WHERE name = ?", (name,)).fetchone()
+    return int(row[0]) if row else 0

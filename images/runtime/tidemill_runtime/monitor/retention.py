@@ -1,13 +1,17 @@
 """What is forgotten, and when: the database stays bounded whatever arrives. Runs inside the writer's transaction."""
 
+import os
 import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from tidemill_contracts import retention as formula
 from tidemill_contracts.monitoring import MonitorConfig
+from tidemill_runtime.monitor import queries
+from tidemill_runtime.monitor.bounds import LARGEST_COUNT
 from tidemill_runtime.monitor.queries import REPORTED_WINDOWS
 
-_DEFAULT_LABEL_DELAY: Final = 86_400
 SENDERS: Final = 100_000
 """Senders of batches whose numbers are known, and ids of batches without a number: about 10 MB each."""
 
@@ -22,29 +26,48 @@ class Retention:
     newest_windows: int = REPORTED_WINDOWS  # of these, however old, for the versions that were heard of last
     newest_versions: int = 2
     detailed_windows: int = 2_000  # per version, with counters by bin; older ones keep rows, errors and performance
-    total_windows: int = 100_000  # per version
-    prediction_rows: int = 1_000_000
+    total_windows: int = formula.MAX_WINDOWS  # per version
+    storage: int = formula.STORAGE_BYTES  # bytes of the volume
+    prediction_rows: int | None = None  # None: as many as fit into the share of the volume that is theirs
     senders: int = SENDERS
     pending: float = 900  # a prediction record follows its answer within seconds
     pending_rows: int = 100_000
 
     @classmethod
     def of(cls, config: MonitorConfig) -> "Retention":
-        """Return the bounds that follow from a monitor's configuration: predictions for twice the label delay."""
-        delay = config.performance.label_delay_seconds if config.performance else _DEFAULT_LABEL_DELAY
+        """Return the bounds that follow from a monitor's configuration: all that labels need, for twice their delay."""
+        delay = config.performance.label_delay_seconds if config.performance else formula.DEFAULT_LABEL_DELAY
+        wait = formula.wait_seconds(delay, config.window_seconds)
         return cls(
-            windows=config.retention_seconds,
-            predictions=max(2 * delay, 600) + config.window_seconds,
+            windows=max(config.retention_seconds, wait + REPORTED_WINDOWS * config.window_seconds),
+            predictions=wait,
             window_seconds=config.window_seconds,
+            storage=storage_bytes(config),
         )
+
+
+def storage_bytes(config: MonitorConfig) -> int:
+    """Return how many bytes the database may count on: the size that is stated, or the volume's where that is less.
+
+    A claim is never made smaller or larger with the spec; a folder of a node has no size of its own.
+    """
+    try:
+        volume = os.statvfs(Path(config.database).parent)
+    except OSError:
+        return config.storage_bytes
+    return min(config.storage_bytes, volume.f_blocks * volume.f_frsize)
 
 
 def prune(connection: sqlite3.Connection, keep: Retention, now: float) -> list[str]:
     """Remove what is beyond the bounds; return the digests of versions that were removed."""
     _cap(connection, "batch", "id", "received", keep.senders)
     _cap(connection, "sender", "name", "heard", keep.senders)
-    connection.execute("DELETE FROM pending WHERE received < ?", (now - keep.pending,))
-    _cap(connection, "pending", "id", "received", keep.pending_rows)
+    late = connection.execute("DELETE FROM pending WHERE received < ?", (now - keep.pending,)).rowcount
+    late += _cap(connection, "pending", "id", "received", keep.pending_rows)
+    connection.execute(
+        "INSERT INTO total (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+        (queries.LABELS_UNMATCHED, late),
+    )
     _prune_predictions(connection, keep, now)
     heard = "SELECT id FROM version WHERE last_record IS NOT NULL ORDER BY last_record DESC LIMIT ?"
     recent = {version for (version,) in connection.execute(heard, (keep.newest_versions,))}
@@ -57,12 +80,12 @@ def prune(connection: sqlite3.Connection, keep: Retention, now: float) -> list[s
     return _prune_versions(connection, now - keep.windows)
 
 
-def _cap(connection: sqlite3.Connection, table: str, key: str, order: str, rows: int) -> None:
-    """Keep the newest rows, also where many are of one moment; names are constants of this module."""
-    connection.execute(
+def _cap(connection: sqlite3.Connection, table: str, key: str, order: str, rows: int) -> int:
+    """Keep the newest rows, also where many are of one moment; return how many went. Names are constants from here."""
+    return connection.execute(
         f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} ORDER BY {order} DESC LIMIT -1 OFFSET ?)",  # noqa: S608
         (rows,),
-    )
+    ).rowcount
 
 
 def _prune_predictions(connection: sqlite3.Connection, keep: Retention, now: float) -> None:
@@ -72,9 +95,18 @@ def _prune_predictions(connection: sqlite3.Connection, keep: Retention, now: flo
         "ifnull((SELECT number FROM prediction WHERE time >= ? ORDER BY number LIMIT 1), 9223372036854775807)",
         (now - keep.predictions,),
     )
-    connection.execute(
-        "DELETE FROM prediction WHERE number <= (SELECT max(number) FROM prediction) - ?", (keep.prediction_rows,)
+    rows = keep.prediction_rows
+    if rows is None:
+        rows = formula.rows_that_fit(keep.storage, queries.prediction_bytes(connection))
+    (last,) = connection.execute("SELECT ifnull(max(number), 0) FROM prediction").fetchone()
+    unjoined = connection.execute(
+        "SELECT count(*), version FROM prediction WHERE number <= ? AND label IS NULL GROUP BY version", (last - rows,)
+    ).fetchall()
+    connection.executemany(
+        "UPDATE version SET discarded = min(discarded + ?, ?) WHERE id = ?",
+        [(count, LARGEST_COUNT, version) for count, version in unjoined],
     )
+    connection.execute("DELETE FROM prediction WHERE number <= ?", (last - rows,))
 
 
 def _prune_windows(connection: sqlite3.Connection, keep: Retention, version: int, seconds: int, oldest: float) -> None:

@@ -99,7 +99,7 @@ class Monitor:
             layout,
             now=self._clock(),
             window_seconds=seconds,
-            retention_seconds=self.config.retention_seconds,
+            retention_seconds=self._retention.windows,
         )
         return self._writer.submit(lambda connection: writes.add_batch(connection, addition, seconds))
 
@@ -195,7 +195,8 @@ class Monitor:
     def prune(self) -> None:
         """Forget what is beyond retention, and wait until it is committed."""
         now = self._clock()
-        removed = self._writer.submit(lambda connection: retention.prune(connection, self._retention, now)).result()
+        keep = retention.Retention.of(self.config)  # now: the volume may have grown
+        removed = self._writer.submit(lambda connection: retention.prune(connection, keep, now)).result()
         for digest in removed:
             self._layouts.pop(digest, None)
 

@@ -19,7 +19,6 @@ from tidemill.api.base import (
     Labels,
     Model,
     NetworkPolicies,
-    Quantity,
     Resource,
     Resources,
     Status,
@@ -30,6 +29,7 @@ from tidemill.api.base import (
 )
 from tidemill.api.v1alpha1.monitor_drift import Drift
 from tidemill.api.v1alpha1.monitor_quality import Quality
+from tidemill.api.v1alpha1.monitor_storage import Storage
 from tidemill.api.v1alpha1.monitored_columns import MonitoredColumn
 from tidemill.api.v1alpha1.pod_settings import PodSettings
 from tidemill_contracts.model_metrics import MonitoredMetric, listed
@@ -119,15 +119,6 @@ class Prometheus(Model):
     labels: Labels = {}
     """Labels of the created objects. Set the labels by which your Prometheus selects objects, for example {release:
     prometheus}."""
-
-
-class Storage(Model):
-    """PersistentVolumeClaim that stores the counters of the monitor."""
-
-    size: Quantity = "1Gi"
-    """Requested size of the claim."""
-    storage_class_name: Annotated[str | None, Field(max_length=253)] = None
-    """Name of the StorageClass of the claim. If not set, the default StorageClass of the cluster is used."""
 
 
 class ModelMonitorSpec(Model):
@@ -243,6 +234,11 @@ class PerformanceStatus(Model):
     """Number of further labels that name no class of the model, or are no number. Not set if there are none."""
     labels_ratio: float | None = None
     """Share of predictions with a label, from 0 to 1, in the windows that ended at least labelDelaySeconds ago."""
+    discarded: int | None = None
+    """Number of predictions of the served version that were removed before a label came because spec.storage.size holds
+    no more, or that were too long to be stored. Not set if there is none."""
+    labels_unmatched: int | None = None
+    """Number of labels for which no prediction was found within 15 minutes. Not set if there is none."""
 
 
 class Evidence(Model):

@@ -10,7 +10,7 @@ from typing import Any
 from tidemill.core import children, names, networkpolicy, pod, staged_updates
 from tidemill.core import labels as keys
 from tidemill.core.delivery import Delivery, deliver
-from tidemill.monitoring.snapshot import Snapshot, child
+from tidemill.monitoring.snapshot import Snapshot, child, storage_bytes
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
 from tidemill_contracts.monitoring import (
     ColumnConfig,
@@ -21,6 +21,7 @@ from tidemill_contracts.monitoring import (
     TestConfig,
 )
 from tidemill_contracts.ports import ADMIN_PORT, PORTS
+from tidemill_contracts.retention import STORAGE_BYTES
 
 COMPONENT = "monitor"
 CONTAINER = "monitor"
@@ -55,6 +56,8 @@ def unit(snapshot: Snapshot) -> staged_updates.Unit:
         "spec": snapshot.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=parts),
         "scrapedByOperator": bool(snapshot.prometheus_kinds),
     }
+    if (size := storage_bytes(snapshot.spec.storage.size)) != STORAGE_BYTES:  # of the section, the pod knows only this
+        inputs["storageBytes"] = size
     policy = () if snapshot.spec.network_policies == "None" else (network_policy(snapshot),)
     fitting = (*_delivery(snapshot).objects, *policy)
     return staged_updates.Unit(deployment(snapshot), inputs, (claim(snapshot), service(snapshot)), fitting)
@@ -108,6 +111,7 @@ def config(snapshot: Snapshot) -> MonitorConfig:
         performance=performance,
         columns={c.name: ColumnConfig(type=c.type, max_missing_increase=c.max_missing_increase) for c in spec.columns},
         database=f"{DATA_DIR}/monitor.db",
+        storage_bytes=storage_bytes(spec.storage.size),
     )
 
 

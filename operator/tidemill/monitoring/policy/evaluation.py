@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition, Status, parse_time
+from tidemill.monitoring.policy import retention
 from tidemill.monitoring.snapshot import SILENCE_SECONDS, Snapshot, moment
 from tidemill.monitoring.state import (
     COLUMNS_NOTED,
@@ -63,7 +64,9 @@ def evaluate(snapshot: Snapshot) -> Evaluation:
     if snapshot.spec.judges_quality:
         found.append(_quality(snapshot))
     if snapshot.spec.performance is not None:
-        found += [_performance(snapshot), _labels_arriving(snapshot)]
+        small = retention.too_small(snapshot)
+        found += retention.without_blame([_performance(snapshot), _labels_arriving(snapshot)], small)
+        found += [small] if small is not None else []
     return Evaluation(tuple(found), drifted)
 
 
