@@ -105,7 +105,7 @@ class Monitors:
             with error:
                 return error.code
 
-    def report(self, version: int, *, shifted: bool, rows: int = 40) -> None:
+    def report(self, version: int, *, shifted: bool, rows: int = 40, null: bool = False) -> None:
         """What the servers of a version send: a batch, and the reference when the monitor does not know it yet."""
         digest = f"sha256:{version:064x}"
         values = [random.uniform(0.9, 1.0) if shifted else random.random() for _ in range(rows)]
@@ -118,7 +118,7 @@ class Monitors:
             sent_at=now,
             ids=[str(uuid.uuid4()) for _ in values],
             times=[now] * rows,
-            columns={"größe": values},
+            columns={"größe": [None] * rows if null else values},
             predictions=["0", "1"] * (rows // 2),
         )
         if self.post(BATCH_PATH, batch.to_json()) == 409:
@@ -209,6 +209,28 @@ def test_monitor_before_its_deployment_then_drift_asks_for_a_run(world: World, m
     assert obj["status"]["window"]["driftedFeatures"][0]["name"] == "größe"
     assert ready(obj) == ("True", "Watching") and kstatus(obj) == "Current"
     assert {"DriftDetected", "RetrainRequested"} <= set(world.events())
+
+
+def test_windows_of_nulls_are_a_finding_of_quality_and_ask_for_no_run(world: World, monitors: Monitors) -> None:
+    watch(world, actions=RETRAIN)
+    world.version(1)
+    world.deploy()
+    world.served("churn-1")
+    until(world, lambda o: ready(o) == ("True", "Watching"), "it watches")
+    windows: set[str] = set()
+    end = time.monotonic() + 90
+    while len(windows) < 2:
+        monitors.report(1, shifted=False, null=True)
+        assert time.monotonic() < end, json.dumps(mm(world)["status"], indent=1)
+        obj = mm(world)
+        if says(obj, "DataQualityDegraded") == ("True", "LimitsExceeded"):
+            windows.add(obj["status"]["window"]["start"])
+            assert says(obj, "DriftDetected") == ("Unknown", "FeaturesWithoutScore")
+        time.sleep(1)
+    assert "größe: no value in" in condition(obj, "DataQualityDegraded")["message"]
+    assert obj["status"]["window"]["featuresWithoutScore"] == ["größe"]
+    assert "actions" not in obj["status"]
+    assert "RetrainRequested" not in set(world.events())
 
 
 def test_a_statement_about_a_column_that_is_no_feature_is_told(world: World, monitors: Monitors) -> None:
