@@ -4,14 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer
 from tests.support.monitoring import batch, config, reference, running
 
 from tidemill_contracts.drift_tests import BY_NAME, NAMES
 from tidemill_contracts.monitoring import DriftConfig, TestConfig, WindowReport
-from tidemill_contracts.reference import ReferenceProfile
-from tidemill_runtime.trainer.package.reference_profile import numeric
+from tidemill_contracts.reference import CategoricalProfile, ReferenceProfile
+from tidemill_runtime.monitor.binning import ColumnBins
+from tidemill_runtime.monitor.scoring import column_score
+from tidemill_runtime.trainer.package.reference_profile import categorical, numeric
 
 SHIFTED = {"mean radius": 1.6, "mean area": 2.2, "worst area": 2.2, "worst perimeter": 1.6}
 
@@ -53,3 +56,20 @@ def test_the_changed_features_are_named_and_no_other(tmp_path: Path, cancer: Any
     scores = {f.name: f.score for f in window.features if f.score is not None}
     assert set(sorted(scores, key=lambda name: -scores[name])[:4]) == set(SHIFTED)
     assert {f.name for f in window.features if f.drifted} >= set(SHIFTED)
+
+
+@pytest.mark.parametrize(("rows", "levels"), [(1_500, 1_000), (20_000, 1_000), (5_000, 200)])
+def test_many_categories_of_the_same_mix_are_no_drift_and_another_mix_is(rows: int, levels: int) -> None:
+    """A zip code: the categories that were frequent in training by chance are not in any window that follows."""
+    random = np.random.default_rng(levels + rows)
+    reference_rows = pd.Series(random.integers(0, levels, rows)).map("z{:04d}".format)
+    column = ColumnBins(categorical(reference_rows, "zip"))
+    psi = TestConfig(test="PSI", threshold=BY_NAME["PSI"].threshold)
+
+    def drifted(values: list[str]) -> bool:
+        return column_score("zip", column, column.count(values), psi).drifted
+
+    windows = [[f"z{value:04d}" for value in random.integers(0, levels, 1_000)] for _ in range(20)]
+    assert not any(drifted(values) for values in windows)
+    frequent = column.profile.categories if isinstance(column.profile, CategoricalProfile) else ()
+    assert drifted([*random.choice(frequent, 500).tolist(), *windows[0][:500]])

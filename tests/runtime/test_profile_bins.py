@@ -72,9 +72,10 @@ def test_rows_beyond_the_range_of_fp32_have_bins() -> None:
 
 
 @pytest.mark.parametrize("load", [load_iris, load_wine, load_diabetes])
-def test_published_tables_score_nothing_in_fp32(load: object) -> None:
+def test_published_tables_score_nothing_in_fp32_and_next_to_nothing_in_fp16(load: object) -> None:
     for column in load(return_X_y=True)[0].T:  # type: ignore[operator]
         assert psi(column, single(column)) == 0
+        assert psi(column, column.astype(np.float16).astype(np.float64)) == pytest.approx(0, abs=0.02)
         assert psi(column, column) == 0
 
 

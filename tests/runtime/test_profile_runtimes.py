@@ -73,7 +73,7 @@ def scores(reference: tuple[Any, Any], current: tuple[Any, Any]) -> dict[str, fl
     ("table", "features", "datatypes"),
     [
         pytest.param(TABLE, PLAIN, ("FP64", "FP32"), id="fractions"),
-        pytest.param(TENTHS, WHOLE, ("INT64", "INT32"), id="whole numbers"),
+        pytest.param(TENTHS, WHOLE, ("INT64", "INT32", "INT8", "UINT16", "FP64", "FP32"), id="whole numbers"),
     ],
 )
 async def test_training_rows_score_nothing(

@@ -109,7 +109,7 @@ def categorical(values: "pd.Series[Any]", name: str, *, whole: bool = False) -> 
     lack may come. Where that matters, a random half of the rows chooses and the other half counts; `whole`: only where
     there are more categories than are kept.
     """
-    texts = values.astype(object).map(category_text, na_action="ignore")
+    texts = _texts(values)
     chosen, counted = texts, texts
     sizes = texts.value_counts()
     rows = int(sizes.sum())
@@ -127,6 +127,15 @@ def categorical(values: "pd.Series[Any]", name: str, *, whole: bool = False) -> 
         missing=int(counted.isna().sum()),
         distinct=len(sizes),
     )
+
+
+def _texts(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return the text of each value, None or NaN where it is missing. Of numbers each different one is written once."""
+    if values.dtype.kind not in "iuf":
+        return values.astype(object).map(category_text, na_action="ignore")
+    codes, found = pd.factorize(values)
+    written = np.array([*map(category_text, found.tolist()), None], dtype=object)
+    return pd.Series(written[codes], dtype=object)  # the code of a missing value is -1
 
 
 def _most_frequent(texts: "pd.Series[Any]") -> tuple[str, ...]:
