@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hack.generate import crd, gitops, pages, protobuf, rooms, tables
+from hack.generate import alerts, crd, gitops, pages, protobuf, rooms, tables
 from tidemill.api.v1alpha1 import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,6 +17,7 @@ def wanted(root: Path) -> dict[Path, str]:
     files = {root / "crds" / crd.file_name(kind.INFO): crd.render(kind) for kind in KINDS}
     files[root / "crds" / "kustomization.yaml"] = _kustomization()
     files[root / gitops.PATCH] = gitops.patch(root)
+    files[root / alerts.RULES] = alerts.rules()
     files |= protobuf.modules(root)
     files |= rooms.picture(root)
     for kind in KINDS:

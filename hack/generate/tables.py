@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from hack.generate import alerts
+from tidemill_contracts.alerts import MONITOR
 from tidemill_contracts.drift_tests import DRIFT_TESTS
 from tidemill_contracts.failures import CATEGORIES, FAILURES, POD_REASONS, START_REASONS
 from tidemill_contracts.formats import FORMATS
@@ -163,6 +165,21 @@ def _first_looks() -> Iterator[str]:
     )
 
 
+def _alerts() -> Iterator[str]:
+    yield from _rows(
+        "alert | severity | follows | fires after",
+        (
+            (
+                f"[`{a.name}`](runbooks.md#{a.name.lower()})",
+                a.severity,
+                alerts.follows(a),
+                alerts.duration(a.hold),
+            )
+            for a in MONITOR
+        ),
+    )
+
+
 TABLES: Final[dict[str, tuple[str, Callable[[], Iterator[str]]]]] = {
     "metrics of models": ("docs/training-code.md", _metrics),
     "schemes of URIs": ("docs/training-code.md", _schemes),
@@ -172,6 +189,8 @@ TABLES: Final[dict[str, tuple[str, Callable[[], Iterator[str]]]]] = {
     "reasons of failures": ("docs/conditions-training.md", _failures),
     "reasons of pods": ("docs/conditions-serving.md", _pod_reasons),
     "reasons of a server's start": ("docs/serving-protocol.md", _start_reasons),
+    "alerts of a monitor": ("docs/conditions-monitoring.md", _alerts),
+    "runbooks": ("docs/runbooks.md", alerts.runbooks),
     "formats": ("docs/training-code.md", _formats),
     **{
         f"next steps of {kind or 'every kind'}": ("docs/what-to-do.md", partial(_steps, steps))

@@ -93,7 +93,7 @@ class Operator:
 
     def _wire(self, slices: Slices) -> None:
         self._reconciled = [r.kind for r in slices.reconcilers]
-        self.health.registry.register(ConditionsCollector(self.cache, self._reconciled))
+        self.health.registry.register(ConditionsCollector(self.cache, self._reconciled, self.leading.is_set))
         watched = sources(self._reconciled, slices.watches)
         queues = {kind: WorkQueue(kind.lower(), self.clock) for kind in self._reconciled}
         self.deps.updates.wake = lambda key: queues[key.kind].add(key)
@@ -148,10 +148,12 @@ class Operator:
         leading.cancel()
         stopping.cancel()
         if lost is not None:
+            self.leading.clear()
             for controller in self.controllers:
                 controller.abort()
             raise _only(lost)
         await asyncio.gather(*(c.stop(DRAIN_SECONDS) for c in self.controllers))
+        self.leading.clear()
         if self.config.leader_election:
             await self.elector.release()
 
@@ -159,6 +161,8 @@ class Operator:
         """Takes the Lease, fills the cache from live lists, starts the workers, and renews until the Lease is lost."""
         if self.config.leader_election:
             await self.elector.acquire()
+        else:
+            metrics.LEADER.labels(self.config.lease_name).set(1)
         self.heartbeats.lead()
         async with asyncio.TaskGroup() as group:
             if self.config.leader_election:

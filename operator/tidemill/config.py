@@ -65,6 +65,8 @@ class OperatorConfig:
     artifact_claim_access_modes: tuple[str, ...] = ("ReadWriteOnce",)
     scraper_namespaces: tuple[tuple[str, str], ...] = ()
     """Labels of the namespaces whose pods may read metrics, in NetworkPolicies that are made; empty: any namespace."""
+    docs_url: str | None = None
+    """Where people read the folder docs/ of this version; stands before it in the `runbook_url` of alerts."""
     allowed_networks: tuple[str, ...] = ()
     """Networks (CIDR) that data and artifact URIs may lead to although the default or the next setting refuses them."""
     refused_networks: tuple[str, ...] = ()
@@ -132,6 +134,7 @@ class OperatorConfig:
         _proxy("TIDEMILL_HTTP_PROXY", self.http_proxy)
         _proxy("TIDEMILL_HTTPS_PROXY", self.https_proxy)
         _hosts("TIDEMILL_NO_PROXY", self.no_proxy)
+        _address("TIDEMILL_DOCS_URL", self.docs_url)
         _networks("TIDEMILL_ALLOWED_NETWORKS", self.allowed_networks)
         _networks("TIDEMILL_REFUSED_NETWORKS", self.refused_networks)
         if self.expanded_limit is not None and quantities.size(self.expanded_limit) is None:
@@ -216,6 +219,7 @@ def _networks(name: str, words: tuple[str, ...]) -> None:
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _PROXY = re.compile(r"http://(?:[A-Za-z0-9][-A-Za-z0-9.]*|\[[0-9A-Fa-f:]+\]):([0-9]{1,5})/?")
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9\[][^\s\"'{}<>]{0,511}")
 _HOST = re.compile(r"\.?[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?|[0-9a-fA-F:]+")
 
 
@@ -235,6 +239,11 @@ def _proxy(name: str, url: str | None) -> None:
     found = _PROXY.fullmatch(url)
     if found is None or not 0 < int(found[1]) < 65536:
         raise ConfigError(f"{name}={url!r} is no proxy; it is written like http://proxy.example.com:3128")
+
+
+def _address(name: str, url: str | None) -> None:
+    if url is not None and not _ADDRESS.fullmatch(url):
+        raise ConfigError(f"{name}={url!r} is no address; it is written like https://git.example.com/mlops/tidemill")
 
 
 def _hosts(name: str, words: tuple[str, ...]) -> None:

@@ -149,6 +149,9 @@ _DEPLOYMENT: Final = (
          "spec.rollout.progressDeadlineSeconds. A candidate is tried again with tidemill.io/retry.", _SERVERS),
     Step("CandidateUnavailable", "Look why its pods went away; try again.", _RETRY),
     Step("CanaryStep", "Wait.", "kubectl get md NAME --watch"),
+    Step("WaitingForMeasurement", "Send more requests, raise the weight of the step, or lower "
+         "spec.rollout.analysis.minRequests. Or promote it by hand.",
+         'kubectl annotate md NAME --overwrite tidemill.io/promote="$(date +%s)"'),
     Step("WaitingForPromotion", "Promote the candidate, or abort with tidemill.io/abort.",
          'kubectl annotate md NAME --overwrite tidemill.io/promote="$(date +%s)"'),
     Step("SignatureChanged", "Change the clients or the version. Then name the version, or drop it with "

@@ -13,7 +13,7 @@ from tests.support.documented import PAGES, everywhere, of_kind
 from tidemill.api.v1alpha1 import KINDS
 from tidemill.core import labels
 from tidemill.training import constants
-from tidemill_contracts import next_steps
+from tidemill_contracts import alerts, next_steps
 from tidemill_contracts.failures import CATEGORIES, POD_REASONS, START_REASONS
 from tidemill_contracts.next_steps import Step
 
@@ -31,6 +31,7 @@ ANNOTATIONS = {
 STEPS = [
     *((kind, step) for kind, steps in next_steps.CONDITIONS.items() for step in steps),
     *(("", step) for step in (*next_steps.PODS, *next_steps.STARTS)),
+    *(("", Step(alert.name, "", alert.command)) for alert in alerts.ALL),
     *(("TrainingRun", Step(name, "", command)) for name, command in next_steps.CATEGORIES.items()),
 ]
 

@@ -53,6 +53,7 @@ def test_prometheus_finds_servers_router_and_monitor_by_their_annotations(namesp
         assert [t for t in server.targets() if t["health"] == "down"] == []
 
 
+@pytest.mark.timeout(780)
 def test_where_the_prometheus_operator_is_known_it_gets_objects_that_promtool_accepts(
     namespace: Kubectl, cluster: Kubectl, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -61,7 +62,7 @@ def test_where_the_prometheus_operator_is_known_it_gets_objects_that_promtool_ac
     if stubs:
         cluster.apply(stubs)
     request.addfinalizer(lambda: [cluster.run("delete", "crd", crd["metadata"]["name"]) for crd in stubs])
-    asked = monitor("flowers", drift=DRIFT, prometheus={"labels": {"release": "prometheus"}})
+    asked = monitor("flowers", drift=DRIFT, prometheus={"labels": {"release": "prometheus", "team": "risk"}})
     namespace.apply([code("flowers-code"), pipeline("flowers"), deployment("flowers"), asked])
 
     # The operator looks for kinds that were missing every five minutes.
@@ -75,3 +76,19 @@ def test_where_the_prometheus_operator_is_known_it_gets_objects_that_promtool_ac
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert len(namespace.list("servicemonitors.monitoring.coreos.com")) > 0
     wait_condition(namespace, "modelmonitor", "flowers", lambda mm: is_true(mm, "PrometheusReady"), 60)
+
+    # Nobody has ever sent a row: silence is a fault after two minutes, and the rule says what the condition says.
+    wait_condition(namespace, "modelmonitor", "flowers", lambda mm: is_true(mm, "Ready"), 180)
+    mine = f'tidemill_operator_resource_condition{{namespace="{namespace.namespace}",kind="ModelMonitor"}}'
+    operator = Kubectl("tidemill-system").list("pod")
+    with prometheus.running(tmp_path, operator, rule["spec"]["groups"]) as server:
+        fired = wait_for("the alert", lambda: server.firing().get("TidemillDataNotArriving"), 200)
+        assert (fired["team"], fired["name"], fired["severity"]) == ("risk", "flowers", "ticket")
+        assert [s for s in server.query(f"count by (name, type) ({mine})") if s["value"][1] != "1"] == []
+        assert set(server.firing()) == {"TidemillDataNotArriving"}
+
+        def ended() -> bool:
+            ask(namespace, 1.0)
+            return "TidemillDataNotArriving" not in server.firing()
+
+        wait_for("its end", ended, 240)

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.support import prometheus
+from tests.support import promtool
 from tests.support.apiserver import connect
 from tests.support.invariants import check_status, kstatus
 from tests.support.operators import InProcess, Installation, wait
@@ -29,6 +29,7 @@ from tests.support.servingworld import World, candidate, condition, load_with_mo
 
 from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec
 from tidemill.monitoring.builders import prometheus as rules
+from tidemill_contracts import alerts
 from tidemill_contracts.inference import BATCH_PATH, MONITOR_CONFIG_ENV, REFERENCE_PATH, PredictionBatch, Reference
 from tidemill_contracts.monitoring import MonitorConfig
 from tidemill_contracts.ports import ADMIN_PORT, MONITOR_PORT
@@ -343,53 +344,16 @@ def test_prometheus_kinds_are_missing_here(world: World) -> None:
 def test_rules_are_accepted_by_promtool(tmp_path: Path) -> None:
     from tests.unit.monitoring.make import FULL, snapshot
 
-    spec = {
-        **FULL,
-        "quality": {"maxMissingRatio": 0.1, "maxUnseenRatio": 0, "maxOutOfRangeRatio": 0.5},
-        "performance": {"metric": "rmse", "min": 0, "max": 3.5},
-        "prometheus": {},
-    }
+    spec = {**FULL, "prometheus": {"labels": {"team": "risk"}}}
     ModelMonitorSpec.model_validate(spec)
     made = rules.build(snapshot(spec, prometheus_kinds=frozenset({"PrometheusRule"})))
     path = tmp_path / "rules.yaml"
     path.write_text(yaml.safe_dump({"groups": made[0]["spec"]["groups"]}))
-    assert "9 rules found" in promtool("check", "rules", path)
+    assert f"{len(alerts.MONITOR)} rules found" in promtool.run("check", "rules", path)
 
 
-RULES = Path(__file__).resolve().parents[2] / "manifests" / "prometheus" / "rules.yaml"
-OBJECT = {"kind": "ModelDeployment", "namespace": "team", "name": "churn"}
-
-
-def test_the_alert_on_a_version_that_was_rolled_back_fires_once_and_ends(tmp_path: Path) -> None:
-    """Both replicas of the operator tell of every object."""
+def test_the_rules_of_the_installation_are_accepted_by_promtool(tmp_path: Path) -> None:
+    shipped = Path(__file__).resolve().parents[2] / "manifests" / "prometheus" / "rules.yaml"
     path = tmp_path / "rules.yaml"
-    path.write_text(yaml.safe_dump({"groups": yaml.safe_load(RULES.read_text())["spec"]["groups"]}))
-    series = [
-        "tidemill_operator_resource_condition{" + ",".join(f'{name}="{value}"' for name, value in labels.items()) + "}"
-        for labels in ({**OBJECT, "type": "RolledBack", "status": "True", "pod": pod} for pod in ("one", "other"))
-    ]
-    said = (
-        "The previous version serves requests. The condition RolledBack of the ModelDeployment names the version that "
-        "was rolled back and the reason."
-    )
-    texts = {"summary": "ModelDeployment team/churn rolled a version back", "description": said}
-    fires = {"exp_labels": {"severity": "warning", **OBJECT}, "exp_annotations": texts}
-    alert = {"alertname": "TidemillRolledBack"}
-    case = {
-        "interval": "1m",
-        "input_series": [{"series": one, "values": "1 1 stale"} for one in series],
-        "alert_rule_test": [
-            {"eval_time": "1m", **alert, "exp_alerts": [fires]},
-            {"eval_time": "3m", **alert, "exp_alerts": []},
-        ],
-    }
-    cases = tmp_path / "cases.yaml"
-    cases.write_text(yaml.safe_dump({"rule_files": [str(path)], "tests": [case]}))
-    promtool("test", "rules", cases)
-
-
-def promtool(*arguments: Any) -> str:
-    command = [str(prometheus.binary("promtool")), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    path.write_text(yaml.safe_dump({"groups": yaml.safe_load(shipped.read_text())["spec"]["groups"]}))
+    assert f"{len(alerts.INSTALLATION)} rules found" in promtool.run("check", "rules", path)

@@ -11,15 +11,17 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 CONFIG = """
-global: {{scrape_interval: 2s, scrape_timeout: 2s}}
+global: {{scrape_interval: 2s, scrape_timeout: 2s, evaluation_interval: 2s}}
+rule_files: [{rules}]
 scrape_configs:
 - job_name: pods
+  honor_labels: true
   file_sd_configs:
   - files: [{targets}]
     refresh_interval: 2s
@@ -100,10 +102,15 @@ class Prometheus:
         active: list[dict[str, Any]] = self.get("targets", state="active")["activeTargets"]
         return active
 
+    def firing(self) -> dict[str, dict[str, str]]:
+        """Return the labels of the alerts that fire, by the name of the alert."""
+        alerts = self.get("alerts")["alerts"]
+        return {a["labels"]["alertname"]: a["labels"] for a in alerts if a["state"] == "firing"}
+
 
 @contextmanager
-def running(folder: Path, pods: list[dict[str, Any]]) -> Iterator[Prometheus]:
-    """Run Prometheus over the annotated ones of some pods.
+def running(folder: Path, pods: list[dict[str, Any]], groups: Sequence[dict[str, Any]] = ()) -> Iterator[Prometheus]:
+    """Run Prometheus over the annotated ones of some pods, with groups of rules.
 
     Raises:
         RuntimeError: it did not start; the message is the end of its log.
@@ -111,9 +118,10 @@ def running(folder: Path, pods: list[dict[str, Any]]) -> Iterator[Prometheus]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    config, targets = folder / "prometheus.yml", folder / "targets.json"
+    config, targets, rules = folder / "prometheus.yml", folder / "targets.json", folder / "groups.yml"
     targets.write_text(json.dumps(targets_of(pods)))
-    config.write_text(CONFIG.format(targets=targets))
+    rules.write_text(json.dumps({"groups": list(groups)}))
+    config.write_text(CONFIG.format(targets=targets, rules=rules))
     command = [str(binary("prometheus")), f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]
     with (folder / "prometheus.log").open("w") as log:
         process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)

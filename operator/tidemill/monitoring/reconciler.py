@@ -82,6 +82,7 @@ class ModelMonitorReconciler:
                 config.monitor_image,
                 ClusterSettings.of(config),
                 networkpolicy.Settings(config.namespace, config.scraper_namespaces),
+                config.docs_url or "",
             ),
             served=served,
             holder=self._holder(key, spec.deployment),

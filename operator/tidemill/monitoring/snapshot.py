@@ -65,6 +65,8 @@ class Settings:
     image: str
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     network: networkpolicy.Settings = field(default_factory=networkpolicy.Settings)
+    docs_url: str = ""
+    """What stands before docs/ in the `runbook_url` of alerts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,8 +29,8 @@ ROLLED_BACK = "RolledBack"
 REASONS = frozenset(
     {
         "Serving", "ScaledToZero", "RollingOut", "Starting", "Updating", "Suspended", "RolledBack", "NoReadyPod",
-        "NoReadyRouter", "NotYetServed", "CanaryStep", "WaitingForPromotion", "ProgressDeadlineExceeded",
-        "SignatureChanged", "SignatureUnknown",
+        "NoReadyRouter", "NotYetServed", "CanaryStep", "WaitingForMeasurement", "WaitingForPromotion",
+        "ProgressDeadlineExceeded", "SignatureChanged", "SignatureUnknown",
         "VersionNotFound", "VersionNotApproved", "PipelineNotFound", "WaitingForApproval", "WaitingForVersion",
         "VersionRejected", "FormatNotServable", "PickleNotAllowed", "CodeNotAllowed", "InvalidSpec", "PodsRefused",
         "PodsFailing",
@@ -172,9 +172,15 @@ def _progressing(snapshot: Snapshot, state: State) -> list[Condition]:
         message = _starting(snapshot, state) + _attempt(candidate)
         return [Condition(PROGRESSING, "True", "Starting", message)]
     waits = strategies.waits_for_promotion(snapshot, candidate)
-    return [
-        Condition(PROGRESSING, "True", "WaitingForPromotion" if waits else "CanaryStep", _progress(snapshot, state))
-    ]
+    unjudged = "WaitingForMeasurement" if _waits_for_measurement(snapshot, candidate) else "CanaryStep"
+    reason = "WaitingForPromotion" if waits else unjudged
+    return [Condition(PROGRESSING, "True", reason, _progress(snapshot, state))]
+
+
+def _waits_for_measurement(snapshot: Snapshot, candidate: CandidateStatus) -> bool:
+    """Whether the time of the step is over, and nothing but a measurement keeps the candidate from the next one."""
+    end = strategies.end(snapshot, candidate)
+    return end is not None and snapshot.now >= end and not strategies.analysis_agrees(snapshot, candidate)
 
 
 def _rolled_back(snapshot: Snapshot, state: State, target: Target) -> list[Condition]:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from unittest.mock import AsyncMock
 
 import pytest
+from prometheus_client import REGISTRY
 from tests.unit.engine.fakes import FakeClock
 
 from tidemill.app import Operator, Slices
@@ -113,6 +114,10 @@ def test_what_pods_that_read_data_are_given() -> None:
         ("TIDEMILL_HTTPS_PROXY", "http://me:secret@p:1", "TIDEMILL_HTTPS_PROXY must hold no user and no password"),
         ("TIDEMILL_NO_PROXY", "minio,10.0.0.0/8", "TIDEMILL_NO_PROXY: '10.0.0.0/8' is no host"),
         ("TIDEMILL_NO_PROXY", "*.example.com", r"TIDEMILL_NO_PROXY: '\*.example.com' is no host"),
+        *(
+            ("TIDEMILL_DOCS_URL", bad, "TIDEMILL_DOCS_URL=.* is no address; it is written like https://")
+            for bad in ("docs", "ftp://example.com", "https://", "https://a b", "https://a/{{ .Labels }}")
+        ),
         ("TIDEMILL_LEADER_ELECTION", "maybe", "must be true or false"),
         ("TIDEMILL_IMAGE_PULL_POLICY", "Sometimes", "allowed are Always, IfNotPresent, Never"),
         ("TIDEMILL_ARTIFACT_CLAIM_ACCESS_MODES", "ReadOnlyMany", "allowed are ReadWriteOnce"),
@@ -231,6 +236,8 @@ async def test_the_probes_of_an_operator_see_its_lists_and_its_passes(monkeypatc
         async with asyncio.timeout(5):
             await operator.leading.wait()
         assert beats.unready() == []
+        leader = REGISTRY.get_sample_value("leader_election_master_status", {"name": config.lease_name})
+        assert leader == 1, "without an election the only replica leads, and TidemillNoLeader is silent"
         assert problems_after(1000) == [], "nothing waits"
         for name in ("held", "next", "last"):
             controller.queue.add(Key("ModelMonitor", "ns", name))

@@ -11,7 +11,6 @@ from tests.unit.monitoring.make import (
     NOW,
     SPEC,
     UID,
-    WINDOW,
     ago,
     performance,
     report,
@@ -26,6 +25,7 @@ from tidemill.core.plan import ObjectRef, Plan
 from tidemill.errors import Waiting
 from tidemill.monitoring import plan, status
 from tidemill.monitoring.snapshot import Reading, Snapshot
+from tidemill_contracts import alerts
 from tidemill_contracts.digests import sha256
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
 from tidemill_contracts.monitoring import MonitorConfig
@@ -306,26 +306,29 @@ def test_prometheus_objects_carry_the_labels_that_select_them() -> None:
     assert monitors[0]["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
 
 
-def test_rules_carry_the_limits_of_the_spec() -> None:
+def test_rules_follow_the_conditions_of_this_monitor_and_no_limits() -> None:
     (rule,) = objects(snapshot(PROMETHEUS, prometheus_kinds=KINDS), "PrometheusRule")
     (group,) = rule["spec"]["groups"]
     rules = {r["alert"]: r for r in group["rules"]}
-    assert set(rules) == {
-        "TidemillDriftSustained",
-        "TidemillDataQualityDegraded",
-        "TidemillPerformanceDegraded",
-        "TidemillNoPredictions",
-        "TidemillMonitorStale",
-        "TidemillPredictionRecordsDropped",
-    }
-    assert rules["TidemillPerformanceDegraded"]["expr"] == (
-        'tidemill_performance{namespace="team",monitor="churn",metric="accuracy"} < 0.8'
+    assert list(rules) == [alert.name for alert in alerts.MONITOR]
+    assert rules["TidemillDriftDetected"]["expr"] == (
+        "max by (kind, namespace, name) (max_over_time(tidemill_operator_resource_condition{"
+        'kind="ModelMonitor",namespace="team",name="churn",type="DriftDetected",status="True"}[2m])) > 0'
     )
-    assert rules["TidemillDriftSustained"]["for"] == f"{WINDOW}s"
-    assert rules["TidemillDriftSustained"]["labels"]["severity"] == "ticket"
-    for one in rules.values():
-        assert set(one["annotations"]) == {"summary", "description"}
     assert yaml.safe_dump(rule)
+
+
+def test_rules_carry_the_owner_and_lead_to_the_runbook() -> None:
+    labels = {"release": "prometheus", "team": "risk", "tier": "gold"}
+    found = snapshot({**FULL, "prometheus": {"labels": labels}}, prometheus_kinds=KINDS)
+    found = replace(found, settings=replace(found.settings, docs_url="https://git.example.com/tidemill/"))
+    ((group,),) = [rule["spec"]["groups"] for rule in objects(found, "PrometheusRule")]
+    identity = {"kind": "ModelMonitor", "namespace": "team", "name": "churn", "deployment": "churn"}
+    for one in group["rules"]:
+        severity = one["labels"]["severity"]
+        assert one["labels"] == {"severity": severity, **identity, "team": "risk", "tier": "gold"}
+        page = f"https://git.example.com/tidemill/docs/runbooks.md#{one['alert'].lower()}"
+        assert one["annotations"]["runbook_url"] == page
 
 
 def test_objects_that_are_no_longer_requested_go() -> None:

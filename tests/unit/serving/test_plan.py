@@ -295,6 +295,29 @@ def test_too_few_requests_are_told_where_a_step_waits_for_them(rollout: dict[str
     assert ("last measurement" in condition(found, "Progressing")["message"]) == is_told
 
 
+@pytest.mark.parametrize(
+    ("since", "last", "reason"),
+    [
+        (59, "Inconclusive", "CanaryStep"),
+        (61, "Inconclusive", "WaitingForMeasurement"),
+        (61, None, "WaitingForMeasurement"),
+        (61, "Error", "WaitingForMeasurement"),
+        (61, "Successful", "CanaryStep"),
+    ],
+)
+def test_a_candidate_whose_step_is_over_and_that_nobody_could_judge_has_a_reason_of_its_own(
+    since: float, last: str | None, reason: str
+) -> None:
+    """The alert TidemillCandidateUnjudged follows it."""
+    successes = 1 if last == "Successful" else 0
+    seen = measured(last, time=5) if last else None
+    started = candidate(2, 0, step_started=since, last_analysis=seen, successes=successes, weight=10)
+    rollout = {**CANARY, "analysis": ANALYSIS}
+    found = plan.plan(snapshot({"rollout": rollout}, {"stable": stable(1), "candidate": started}, **TWO))
+    assert condition(found, "Progressing")["reason"] == reason
+    assert found.status is not None and found.status["candidate"]["step"] == (1 if last == "Successful" else 0)
+
+
 @pytest.mark.parametrize("step", [-1, 0])
 def test_a_second_attempt_says_why(step: int) -> None:
     second = candidate(2, step, started=5, step_started=None if step < 0 else 5, attempt=2, attempt_reason="it erred")

@@ -117,8 +117,8 @@ class Prometheus(Model):
     """Creates a ServiceMonitor and a PrometheusRule. Requires the Prometheus operator in the cluster."""
 
     labels: Labels = {}
-    """Labels of the created objects. Set the labels by which your Prometheus selects objects, for example {release:
-    prometheus}."""
+    """Labels of the created objects, for example {release: prometheus}, by which your Prometheus selects them. Alerts
+    have the labels team and tier, too. Their rules need the metrics of the operator."""
 
 
 class ModelMonitorSpec(Model):

@@ -1,0 +1,319 @@
+"""Every Prometheus alert: the condition that it follows, how urgent it is, and what to do about it.
+
+One row is one alert. From the rows come the PrometheusRule of each monitor (spec.prometheus), and by `make generate`
+manifests/prometheus/rules.yaml and docs/runbooks.md. tests/architecture/test_alerts.py holds that each condition has an
+alert here or a reason in `NO_ALERT`. The operator decides when a condition changes; a rule repeats no limit of a spec.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from tidemill_contracts import metrics
+
+Severity = Literal["page", "ticket"]
+
+CONDITION_SERIES: Final = "tidemill_operator_resource_condition"
+"""1 for the current status and reason of each condition of an object. Only the leader of the operator has it."""
+LEADER_SERIES: Final = "leader_election_master_status"
+LEASE_NAME: Final = "tidemill-operator"
+"""Name of the Lease unless TIDEMILL_LEASE_NAME says otherwise."""
+RUNBOOKS: Final = "docs/runbooks.md"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One alert. It follows `condition`, or `expression` where no condition can say it."""
+
+    name: str
+    severity: Severity
+    """page: users are served badly, or no alert can fire any more. ticket: everything else."""
+    hold: int = 0
+    """Seconds for which the condition must have the status before the alert fires."""
+    summary: str
+    """Half a sentence; the object is named before it."""
+    meaning: str
+    """One or two sentences: the description of the alert, and the beginning of its runbook."""
+    todo: tuple[str, ...]
+    """What to do, in order."""
+    command: str
+    """The command to begin with; NAME is the name of the object."""
+    kinds: tuple[str, ...] = ("ModelMonitor",)
+    condition: str = ""
+    status: Literal["True", "False"] = "True"
+    """The status that is alarming. Unknown never is: conditions that say whether something can be judged are apart."""
+    reasons: tuple[str, ...] = ()
+    """Reasons with which it is alarming; empty: any."""
+    other_reasons: tuple[str, ...] = ()
+    """Reasons with which it is not."""
+    expression: str = ""
+    """PromQL of an alert without a condition; $kind, $namespace, $name, $deployment stand for those of the monitor."""
+
+
+MONITOR: Final = (
+    Alert(
+        name="TidemillPerformanceDegraded",
+        condition="PerformanceDegraded",
+        severity="page",
+        summary="predictions are worse than spec.performance allows",
+        meaning="The metric of spec.performance, computed on the labels that have arrived, is beyond its limit.",
+        todo=(
+            "Read the message of the condition: the value, the limit and the number of labels.",
+            "Check the labels. Labels of another spelling or of other rows look like a bad model.",
+            "Look at DriftDetected and DataQualityDegraded of the same monitor: broken inputs are mended first.",
+            "Roll back to the previous version if that one was better, or train again.",
+        ),
+        command="kubectl describe mm NAME",
+    ),
+    Alert(
+        name="TidemillDataQualityDegraded",
+        condition="DataQualityDegraded",
+        severity="page",
+        summary="the inputs are broken",
+        meaning="Features of the last judged window are missing, unseen or out of range far more often than allowed.",
+        todo=(
+            "Read which columns and which problem the message of the condition names.",
+            "Find what changed at the sender: a renamed column, another type, a source that is empty.",
+            "Do not train on this data. Predictions made meanwhile may have to be made again.",
+        ),
+        command="kubectl get mm NAME -o jsonpath='{.status.window.qualityProblems}'",
+    ),
+    Alert(
+        name="TidemillDriftDetected",
+        condition="DriftDetected",
+        severity="ticket",
+        summary="the data differs from the training data",
+        meaning="Features or predictions differ from those that the served version was trained on, in as many "
+        "windows as "
+        "spec.drift requires. Drift explains worse predictions; it does not show that there are any.",
+        todo=(
+            "Read which columns drifted, and by how much.",
+            "Decide whether the change is real (a season, a new market) or a fault at the sender.",
+            "If it is real and labels are late or missing, train again on newer data.",
+        ),
+        command="kubectl get mm NAME -o jsonpath='{.status.window.driftedFeatures}'",
+    ),
+    Alert(
+        name="TidemillDataNotArriving",
+        condition="DataArriving",
+        status="False",
+        severity="ticket",
+        summary="no predictions arrive",
+        meaning="The monitor has got no prediction of the served version for two windows, or has never got one. "
+        "Nothing is "
+        "judged, so the other conditions of the monitor say nothing about the present.",
+        todo=(
+            "Check whether clients call the model at all.",
+            "If they do, look at the servers: they send records to the monitor, and count those that they drop.",
+            "Check NetworkPolicies between servers and monitor.",
+        ),
+        command="kubectl get mm NAME -o jsonpath='{.status.lastRecordTime}'",
+    ),
+    Alert(
+        name="TidemillLabelsNotArriving",
+        condition="LabelsArriving",
+        status="False",
+        severity="ticket",
+        hold=3600,
+        summary="no usable labels arrive",
+        meaning="No prediction that is older than spec.performance.labelDelaySeconds has a label, or labels name no "
+        "class of the model. The performance of the model is not known.",
+        todo=(
+            "Check that the job that sends feedback runs, and that it sends the ids of the predictions.",
+            "If the reason is LabelsNotRecognized, compare the examples in the message with the classes of the model.",
+            "If labels come later than that, raise spec.performance.labelDelaySeconds.",
+        ),
+        command="kubectl logs -l tidemill.io/monitor=NAME --tail=20",
+    ),
+    Alert(
+        name="TidemillRetentionTooSmall",
+        condition="RetentionTooSmall",
+        severity="ticket",
+        hold=3600,
+        summary="predictions are discarded before their labels are due",
+        meaning="Predictions are not kept until their labels are due, so labels find none. The performance of "
+        "the model is not known.",
+        todo=("Read what is needed and given in the message of the condition.", "Change the field that it names."),
+        command="kubectl describe mm NAME",
+    ),
+    Alert(
+        name="TidemillProfileTooOld",
+        condition="ProfileTooOld",
+        severity="ticket",
+        hold=3600,
+        summary="the served version cannot be judged in full",
+        meaning="The served version was trained with an older image, and its reference profile lacks what the "
+        "spec asks for.",
+        todo=("Train the version again with the present image.",),
+        command="kubectl get mv",
+    ),
+    Alert(
+        name="TidemillMonitorNotReady",
+        condition="Ready",
+        status="False",
+        other_reasons=("DeploymentNotServing",),
+        severity="ticket",
+        hold=600,
+        summary="the model is not monitored",
+        meaning="The monitor does not run, does not answer, or has nothing to watch. Nothing is judged.",
+        todo=(
+            "Read reason and message of the condition Ready.",
+            "Look at the pod of the monitor: its node, its claim, its image, its log.",
+        ),
+        command="kubectl describe pod -l tidemill.io/monitor=NAME",
+    ),
+    Alert(
+        name="TidemillMonitorUnobserved",
+        severity="ticket",
+        hold=900,
+        expression=f'absent_over_time({CONDITION_SERIES}{{kind="$kind",namespace="$namespace",name="$name"}}[2m])',
+        summary="Prometheus knows no condition of the monitor",
+        meaning="The operator does not run or is not scraped, so no other alert of this monitor can fire.",
+        todo=(
+            "Check that the operator runs and has a leader.",
+            "Check that Prometheus scrapes the operator with honorLabels: manifests/prometheus has a ServiceMonitor.",
+        ),
+        command="kubectl -n tidemill-system get pods",
+    ),
+    Alert(
+        name="TidemillPredictionRecordsDropped",
+        severity="ticket",
+        hold=600,
+        expression=f"sum(rate({metrics.RECORDS_DROPPED.name}"
+        '{namespace="$namespace",deployment="$deployment"}[5m])) > 0',
+        summary="prediction records are dropped",
+        meaning="Servers drop records because the monitor is slow or cannot be reached. Dropped predictions are "
+        "never judged.",
+        todo=(
+            "Look at the pod of the monitor: CPU, memory, disk.",
+            "Raise spec.resources, or make windows longer.",
+        ),
+        command="kubectl describe pod -l tidemill.io/monitor=NAME",
+    ),
+)
+"""Rules that each ModelMonitor with spec.prometheus gets, about itself."""
+
+_KINDS: Final = ("TrainingPipeline", "ModelImport", "ModelVersion", "ModelDeployment", "ModelMonitor")
+
+INSTALLATION: Final = (
+    Alert(
+        name="TidemillNoLeader",
+        severity="page",
+        hold=300,
+        kinds=(),
+        expression=f'absent({LEADER_SERIES}{{name="{LEASE_NAME}"}})'
+        f' or max by (namespace) ({LEADER_SERIES}{{name="{LEASE_NAME}"}}) == 0',
+        summary="no operator is the leader",
+        meaning="The operator does not run or is not scraped, or no replica gets the Lease. Models go on "
+        "serving, but nothing "
+        "is rolled out or rolled back, and no alert that follows a condition can fire.",
+        todo=(
+            "Look at the pods of the operator and at their last log lines.",
+            "If they run, check that Prometheus scrapes them, and read who holds the Lease.",
+        ),
+        command="kubectl -n tidemill-system logs deploy/tidemill-operator --tail=50",
+    ),
+    Alert(
+        name="TidemillNotAvailable",
+        kinds=("ModelDeployment",),
+        condition="Available",
+        status="False",
+        reasons=("NoReadyPod", "NoReadyRouter"),
+        severity="page",
+        hold=120,
+        summary="requests are not answered",
+        meaning="A version was served, and now no pod of it or of the router is ready.",
+        todo=(
+            "Read the reason of the pods in the message of the condition Available.",
+            "Look at their logs and nodes.",
+        ),
+        command="kubectl get pods -l tidemill.io/deployment=NAME",
+    ),
+    Alert(
+        name="TidemillRolledBack",
+        kinds=("ModelDeployment",),
+        condition="RolledBack",
+        severity="ticket",
+        summary="a version was rolled back",
+        meaning="The previous version serves requests. The condition RolledBack names the version that was "
+        "rolled back and the "
+        "reason.",
+        todo=("Read why.", "Try the version again when the cause is gone, or roll out another one."),
+        command="kubectl describe md NAME",
+    ),
+    Alert(
+        name="TidemillCandidateUnjudged",
+        kinds=("ModelDeployment",),
+        condition="Progressing",
+        reasons=("WaitingForMeasurement",),
+        severity="ticket",
+        hold=3600,
+        summary="a candidate cannot be judged",
+        meaning="The time of a step is over, and there were too few requests to judge the candidate. The "
+        "rollout waits.",
+        todo=(
+            "Read the last measurement in the message of the condition Progressing.",
+            "Send more requests, raise the weight of the step, or lower minRequests.",
+            "Or promote the candidate by hand, or abort the rollout.",
+        ),
+        command="kubectl describe md NAME",
+    ),
+    Alert(
+        name="TidemillStalled",
+        kinds=_KINDS,
+        condition="Stalled",
+        severity="ticket",
+        hold=60,
+        summary="a person must act",
+        meaning="The operator cannot continue without help. The condition Stalled explains why and what to do.",
+        todo=("Find the reason in the table of the kind in docs/what-to-do.md, with the next command.",),
+        command="kubectl get tidemill",
+    ),
+    Alert(
+        name="TidemillReconcileError",
+        kinds=(*_KINDS, "TrainingRun"),
+        condition="Ready",
+        status="False",
+        reasons=("ReconcileError",),
+        severity="ticket",
+        hold=600,
+        summary="the operator fails again and again",
+        meaning="Every attempt to bring the object into the state of its spec ends in an error. The message of "
+        "the condition "
+        "Ready has the last one.",
+        todo=(
+            "Read the API server's message: quota, Pod Security, an admission policy, rights.",
+            "If the message is not the API server's, look at the operator's log.",
+        ),
+        command="kubectl describe resourcequota",
+    ),
+    Alert(
+        name="TidemillPodsNotCurrent",
+        kinds=("ModelDeployment", "ModelMonitor"),
+        condition="PodsCurrent",
+        status="False",
+        reasons=("NotReadyInTime",),
+        severity="ticket",
+        summary="pods that were replaced after an upgrade are not ready in time",
+        meaning="The operator was upgraded and replaces no further pods until these are ready.",
+        todo=("Look why the new pods are not ready; the old ones serve meanwhile.",),
+        command="kubectl get md,mm -A",
+    ),
+)
+"""Rules of the whole installation: manifests/prometheus/rules.yaml."""
+
+ALL: Final = (*MONITOR, *INSTALLATION)
+
+NO_ALERT: Final = {
+    "ModelMonitor": {
+        "Reconciling": "progress; when it does not end, Ready stays False or Stalled comes",
+        "ColumnsNoted": "how the spec is read, told once; nothing is wrong",
+        "PrometheusReady": "without the kinds of the Prometheus operator there is no rule that could fire",
+    },
+    "ModelDeployment": {
+        "Ready": "Available says whether requests are answered, Stalled whether a person must act",
+        "Reconciling": "progress; when it does not end, Stalled comes",
+    },
+}
+"""Conditions of these kinds that no alert follows, and why."""
