@@ -247,6 +247,25 @@ def test_a_statement_about_a_column_that_is_no_feature_is_told(world: World, mon
     assert says(obj, "ProfileTooOld") == ("True", "NotJudged")  # the test's profile has version 1
 
 
+def test_a_claim_that_is_too_small_for_the_labels_is_told_with_the_size(world: World, monitors: Monitors) -> None:
+    performance = {"metric": "accuracy", "min": 0.5, "labelDelaySeconds": 86_400}
+    watch(world, performance=performance, storage={"size": "1Mi"})
+    world.version(1)
+    world.deploy()
+    world.served("churn-1")
+    until(world, lambda o: ready(o) == ("True", "Watching"), "it watches")
+    monitors.report(1, shifted=False)
+    until(world, lambda o: says(o, "PerformanceDegraded") == ("Unknown", "NotEnoughLabels"), "it waits for labels")
+    assert says(mm(world), "RetentionTooSmall") is None
+    for _ in range(6):
+        monitors.report(1, shifted=False, rows=1_000)
+    obj = until(world, lambda o: says(o, "RetentionTooSmall") is not None, "it tells")
+    assert says(obj, "RetentionTooSmall") == ("True", "StorageTooSmall")
+    assert "spec.storage.size is 1Mi" in condition(obj, "RetentionTooSmall")["message"]
+    assert says(obj, "PerformanceDegraded") == ("Unknown", "RetentionTooSmall")
+    assert ready(obj) == ("True", "Watching")
+
+
 def test_a_rollback_request_is_served_once(world: World, monitors: Monitors) -> None:
     world.version(1)
     world.deploy({"rollout": {"strategy": "Immediate"}})

@@ -343,7 +343,7 @@ def test_series_of_a_version_that_is_gone_are_gone(tmp_path: Path) -> None:
         api.post("/v1/references", content=reference().to_json())
         post(api, rows=10)
         assert any('version="churn-1"' in name for name in scrape(api))
-        clock.now += 10 * 3600
+        clock.now += 10 * 86_400
         hear_others(api.monitor, clock.now)
         api.monitor.prune()
         assert not any('version="churn-1"' in name for name in scrape(api))

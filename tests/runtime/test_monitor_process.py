@@ -120,9 +120,11 @@ def test_a_killed_monitor_loses_nothing_it_acknowledged_and_doubles_nothing(moni
         number = sender
         while not stop.is_set():
             rows = 1 + number % 50
-            answers.append(monitor.post("/v1/batches", batch(number, rows).model_dump_json()))
+            records = batch(number, rows, batch_id=f"pod-{sender}/7/{number}").model_dump_json()
             label = json.dumps([{"id": f"p{number}/0", "label": 1}])
-            answers.append(monitor.post("/v1/feedback", label))
+            posts = [("/v1/batches", records), ("/v1/feedback", label)]
+            for path, body in posts if number % 2 else reversed(posts):  # some labels come before their prediction
+                answers.append(monitor.post(path, body))
             acknowledged.append(number)
             number += SENDERS
 

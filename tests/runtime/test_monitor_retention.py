@@ -117,8 +117,12 @@ def test_what_the_volume_does_not_hold_is_discarded_counted_and_told(tmp_path: P
         clock.now += 1_000
         monitor.prune()
         found = monitor.report().retention
+        monitor.collector.update(monitor._evaluator.evaluate())
+        samples = {one.name: one.value for family in monitor.collector.collect() for one in family.samples}
     assert found is not None
     assert found.labels_unmatched == 10
+    assert samples["tidemill_labels_unmatched_total"] == 10
+    assert samples["tidemill_predictions_discarded_total"] == report.versions[0].discarded
 
 
 def test_the_need_is_projected_from_many_windows_and_not_from_a_burst(tmp_path: Path) -> None:

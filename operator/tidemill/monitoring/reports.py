@@ -23,6 +23,7 @@ from tidemill_contracts.monitoring import (
     ColumnScore,
     MonitorReport,
     PerformanceReport,
+    RetentionReport,
     VersionReport,
     WindowReport,
 )
@@ -123,7 +124,7 @@ def _drop_unneeded(windows: list[dict[str, Any]], *, keeps_newest: bool) -> None
 def _where(error: ValidationError) -> str:
     """The place and kind of the first mistake, by words of the contract: a key may be anything that a pod made up."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    models = (MonitorReport, VersionReport, WindowReport, ColumnNote, ColumnScore, PerformanceReport)
+    models = (MonitorReport, RetentionReport, VersionReport, WindowReport, ColumnNote, ColumnScore, PerformanceReport)
     known = {name for model in models for name in model.model_fields}
     place = [str(part) for part in first["loc"] if isinstance(part, int) or part in known]
     return f"{'.'.join(place) or 'the document'}: {first['type']}"

@@ -50,6 +50,23 @@ BAD: dict[str, tuple[Any, str]] = {
         reported(column_notes=[{"name": "a", "finding": "hunter2"}]),
         "column_notes.0.finding: literal_error",
     ),
+    "a need beyond counting": (
+        {**reported(), "retention": {"rows": 10**30, "prediction_bytes": 1, "storage_bytes": 1}},
+        "rows is not a count",
+    ),
+    "a need of no size": (
+        {**reported(), "retention": {"rows": 1, "prediction_bytes": 0, "storage_bytes": 1}},
+        "prediction_bytes is not a size",
+    ),
+    "a need of no number": (
+        {**reported(), "retention": {"rows": 1, "prediction_bytes": "hunter2", "storage_bytes": 1}},
+        "retention.prediction_bytes: float_parsing",
+    ),
+    "a need that is none": (
+        {**reported(), "retention": {"rows": 1, "prediction_bytes": float("nan"), "storage_bytes": 1}},
+        "prediction_bytes is not a size",
+    ),
+    "predictions discarded beyond counting": (reported(discarded=-1), "discarded is not a count"),
     "a database beyond counting": ({**reported(), "newer_database": -(10**30)}, "newer_database is not a count"),
     "windows": (reported(windows=reported()["versions"][0]["windows"] * 13), "windows has more than 24"),
     "an endless window": (with_window(end=1e12), "end is not a time"),

@@ -38,8 +38,9 @@ class Retention:
         """Return the bounds that follow from a monitor's configuration: all that labels need, for twice their delay."""
         delay = config.performance.label_delay_seconds if config.performance else formula.DEFAULT_LABEL_DELAY
         wait = formula.wait_seconds(delay, config.window_seconds)
+        judged = wait + REPORTED_WINDOWS * config.window_seconds if config.performance else 0
         return cls(
-            windows=max(config.retention_seconds, wait + REPORTED_WINDOWS * config.window_seconds),
+            windows=max(config.retention_seconds, judged),
             predictions=wait,
             window_seconds=config.window_seconds,
             storage=storage_bytes(config),
