@@ -61,8 +61,8 @@ def _metrics() -> Iterator[str]:
 
 def _drift_tests() -> Iterator[str]:
     yield from _rows(
-        "test | columns | score | range | usual threshold | without drift",
-        ((f"`{t.name}`", t.columns, t.score, t.range, f"{t.threshold} ({t.because})", t.noise) for t in DRIFT_TESTS),
+        "test | columns | score | range | usual threshold",
+        ((f"`{t.name}`", t.columns, t.score, t.range, f"{t.threshold} ({t.because})") for t in DRIFT_TESTS),
     )
 
 

@@ -1,8 +1,8 @@
 """The drift tests: one row each, from which everything that names a drift test derives.
 
 What derives: the tests that a ModelMonitor takes, the descriptions of its fields, the values in a monitor's
-configuration and report, the sentences of errors, the table in docs/monitoring-statistics.md. The scores and noise
-floors are in `tidemill_runtime.monitor.stattests.formulas`, by the same names. Every row can be requested.
+configuration and report, the sentences of errors, the table in docs/monitoring-statistics.md. The scores are in
+`tidemill_runtime.monitor.stattests.formulas`, by the same names. Every row can be requested, and so can AUTO.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,6 @@ class DriftTest:
     range: str
     score: str
     """Its formula, in r and c: the shares of reference and current values per bin."""
-    noise: str
-    """Where the noise floor comes from: what the score is distributed as without drift. n is the effective size."""
 
     def suits(self, kind: str) -> bool:
         """Return whether it can judge a column of this kind of profile: "numeric" or "categorical"."""
@@ -41,7 +39,6 @@ DRIFT_TESTS: Final = (
         range="0 or more",
         score="Σ (r − c) ln(r / c). A zero share becomes 0.0001, or a millionth of the sample's smallest share when "
         "that is ≤ 0.0001 (as Evidently)",
-        noise="n × score is χ² with k − 1 degrees of freedom; rare bins apart",
     ),
     DriftTest(
         "JensenShannon",
@@ -51,7 +48,6 @@ DRIFT_TESTS: Final = (
         because="as Evidently",
         range="0 to 0.833",
         score="square root of the divergence, natural logarithm (as `scipy.spatial.distance.jensenshannon`)",
-        noise="8 n × score² is χ² with k − 1 degrees of freedom; rare bins apart",
     ),
     DriftTest(
         "KolmogorovSmirnov",
@@ -62,7 +58,6 @@ DRIFT_TESTS: Final = (
         range="0 to 1",
         score="largest distance of the cumulative shares at the edges: a lower bound of the statistic of raw values, "
         "at most one bin's share below it",
-        noise="√n × score has Kolmogorov's distribution",
     ),
     DriftTest(
         "Wasserstein",
@@ -73,7 +68,6 @@ DRIFT_TESTS: Final = (
         range="0 or more",
         score="distance that mass moves between bins, each placed at the reference's mean in it, divided by the "
         "reference's standard deviation; error at most one bin width",
-        noise="the difference of cumulative shares at every edge is normal, corrected for skewness; a bound",
     ),
     DriftTest(
         "ChiSquared",
@@ -83,7 +77,6 @@ DRIFT_TESTS: Final = (
         because="a small effect in Cohen's terms (1988)",
         range="0 to 1",
         score="Cramér's V of the table sample × bin, both samples weighed alike: √(½ Σ (r − c)² / (r + c))",
-        noise="4 n × score² is χ² with k − 1 degrees of freedom",
     ),
     DriftTest(
         "LInfinity",
@@ -93,7 +86,6 @@ DRIFT_TESTS: Final = (
         because="as SageMaker Model Monitor: a category or bin has gained or lost a tenth of the rows",
         range="0 to 1",
         score="max |r − c| (as `scipy.spatial.distance.chebyshev`)",
-        noise="the difference of every bin is normal, corrected for skewness; a bound for all bins together",
     ),
     DriftTest(
         "Hellinger",
@@ -103,7 +95,6 @@ DRIFT_TESTS: Final = (
         because="near JensenShannon, whose threshold it shares, where both are small",
         range="0 to 1",
         score="√(½ Σ (√r − √c)²)",
-        noise="8 n × score² is χ² with k − 1 degrees of freedom; rare bins apart",
     ),
 )
 
@@ -113,8 +104,24 @@ BY_NAME: Final = {test.name: test for test in DRIFT_TESTS}
 FALLBACK: Final = BY_NAME["PSI"]
 """The test of columns that the requested test does not suit; it counts from its usual threshold."""
 
+AUTO: Final = "Auto"
+"""Requests the test that suits the column, with its usual threshold."""
+AUTO_NUMERIC: Final = BY_NAME["KolmogorovSmirnov"]
+"""Auto's test of numeric columns: a score that depends on the order of values alone, so that a few huge ones hide
+nothing, and the same whether a column is an amount or its logarithm."""
+AUTO_OTHER: Final = BY_NAME["JensenShannon"]
+"""Auto's test of all other columns: finite where a category is new or gone, without a value that stands for zero."""
+
+
+def auto(kind: str, bins: int) -> DriftTest:
+    """Return Auto's test for a column of this kind of profile with so many bins in use."""
+    return AUTO_NUMERIC if kind == "numeric" and bins > 2 else AUTO_OTHER
+
+
 if TYPE_CHECKING:
     DriftTestName = str
+    RequestedDriftTest = str
 else:
     DriftTestName = Literal[NAMES]
-"""The name of a drift test; a validator and a schema read the allowed names from it."""
+    RequestedDriftTest = Literal[(AUTO, *NAMES)]
+"""The name of a drift test, and what can be requested; a validator and a schema read the allowed names from it."""

@@ -10,16 +10,16 @@ from typing import Final, Literal
 from pydantic import Field
 
 from tidemill_contracts.base import Document
-from tidemill_contracts.drift_tests import DriftTestName
+from tidemill_contracts.drift_tests import DriftTestName, RequestedDriftTest
 from tidemill_contracts.retention import STORAGE_BYTES
 
 
 class TestConfig(Document):
-    """A drift test with the value from which it counts as drift."""
+    """A drift test with the value from which it counts as drift; Auto's tests count from their usual thresholds."""
 
     __test__ = False  # not a test class
 
-    test: DriftTestName = "PSI"
+    test: RequestedDriftTest = "PSI"
     threshold: float = 0.2
 
 
@@ -30,6 +30,9 @@ class DriftConfig(Document):
     overrides: dict[str, TestConfig] = Field(default_factory=dict)
     predictions: TestConfig | None = None
     drifted_share: float = 0.3
+    false_alarms_per_month: float = Field(default=0.2, gt=0)
+    consecutive_windows: int = Field(default=2, ge=1, le=24)  # windows that the operator needs for an alarm,
+    out_of: int | None = Field(default=None, ge=1, le=24)  # among so many; None: in a row
 
 
 MAX_MISSING_INCREASE: Final = 0.05
@@ -68,6 +71,7 @@ class ColumnConfig(Document):
 
     type: ColumnType | None = None  # None: as the reference profile recognised it
     max_missing_increase: float | None = None  # None: that of `quality`
+    decisive: bool = False  # its drift alone makes a window drift
 
 
 ColumnFinding = Literal["Code", "Identifier", "NoCategories", "NoNumbers", "Unknown"]
@@ -111,7 +115,15 @@ class ColumnScore(Document):
     test: DriftTestName | None = None
     score: float | None = None  # None: not judged, see note
     threshold: float | None = None
-    drifted: bool = False
+    p_value: float | None = None  # of the difference by chance; None: the score is below the threshold
+    drifted: bool = False  # beyond the threshold, and significant
+    reference_mean: float | None = None  # of a numeric column that drifted; these two by the means of bins
+    mean: float | None = None
+    below_ratio: float | None = None  # values below the reference's minimum
+    above_ratio: float | None = None
+    category: str | None = None  # of a categorical column that drifted: the one whose share changed most
+    reference_share: float | None = None
+    share: float | None = None
     missing_ratio: float = 0.0
     mistyped_ratio: float = 0.0
     unseen_ratio: float = 0.0
@@ -129,6 +141,9 @@ class WindowReport(Document):
     judged: bool  # enough rows
     features: tuple[ColumnScore, ...] = ()
     prediction: ColumnScore | None = None
+    probability: ColumnScore | None = None  # of the predicted class, recorded as the prediction's score
+    level: float | None = None  # at which the columns of the window are significant together
+    smallest_shift: float | None = None  # of a normal column that so many rows can show, in standard deviations
     drifted_share: float | None = None
     drift: bool = False
     tested: int = 0  # features that drift would be judged by

@@ -203,6 +203,7 @@ _MONITOR: Final = (
     Step("NoTraffic", "Look why clients send nothing.", "kubectl get svc"),
     Step("NoJudgedWindow", "Wait for a window with spec.window.minRows rows, or lower it.", _WINDOW),
     Step("NoDrift", _LOOK, _WINDOW),
+    Step("DriftBelowShare", "Look at the columns; set spec.columns[].decisive for those that matter alone.", _WINDOW),
     Step("DriftNotSustained", "Wait for the next windows.", _WINDOW),
     Step("DriftSustained", "Look at the columns; train again if the change is real.",
          "kubectl get mm NAME -o jsonpath='{.status.window.driftedFeatures}'"),

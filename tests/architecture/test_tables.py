@@ -116,11 +116,11 @@ def test_every_drift_test_is_computed() -> None:
 def test_every_drift_test_can_be_requested_configured_and_reported() -> None:
     for path in ("drift.features", "drift.overrides[]", "drift.predictions"):
         test = field(ModelMonitor, f"spec.{path}.test")
-        assert test["enum"] == list(drift_tests.NAMES)
+        assert test["enum"] == [drift_tests.AUTO, *drift_tests.NAMES]
         assert set(drift_tests.NAMES) <= set(re.findall(r"\w+", test["description"]))
-    for document in (TestConfig, ColumnScore):
+    for document, requested in ((TestConfig, [drift_tests.AUTO]), (ColumnScore, [])):
         schema = document.model_json_schema()["properties"]["test"]
-        assert (schema.get("enum") or schema["anyOf"][0]["enum"]) == list(drift_tests.NAMES)
+        assert (schema.get("enum") or schema["anyOf"][0]["enum"]) == [*requested, *drift_tests.NAMES]
     assert get_args(drift_tests.DriftTestName) == drift_tests.NAMES
 
 

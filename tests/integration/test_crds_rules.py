@@ -79,7 +79,32 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "unknown drift test": (
         MM,
         {"spec.drift": {"features": {"test": "KL", "threshold": 0.1}}},
-        ['"KL": supported values: "PSI", "JensenShannon", "KolmogorovSmirnov"'],
+        ['"KL": supported values: "Auto", "PSI", "JensenShannon", "KolmogorovSmirnov"'],
+    ),
+    "a threshold for tests that are chosen by column": (
+        MM,
+        {"spec.drift": {"features": {"test": "Auto", "threshold": 0.1}}},
+        ["threshold must not be set with test: Auto"],
+    ),
+    "the same for one feature": (
+        MM,
+        {"spec.drift": {"overrides": [{"name": "age", "test": "Auto", "threshold": 0.1}]}},
+        ["threshold must not be set with test: Auto"],
+    ),
+    "more drifted windows than are looked at": (
+        MM,
+        {"spec.drift": {"consecutiveWindows": 3, "outOf": 2}},
+        ["spec.drift: outOf must not be smaller than consecutiveWindows"],
+    ),
+    "the default of two windows, of one": (
+        MM,
+        {"spec.drift": {"outOf": 1}},
+        ["spec.drift: outOf must not be smaller than consecutiveWindows"],
+    ),
+    "no false alarms at all": (
+        MM,
+        {"spec.drift": {"falseAlarmsPerMonth": 0}},
+        ["spec.drift.falseAlarmsPerMonth"],
     ),
     "unknown type of a column": (
         MM,

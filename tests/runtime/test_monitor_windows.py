@@ -11,8 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.monitoring import DIGEST, PROFILE, START, Clock, batch, config, reference, running
 
+from tidemill_contracts.drift_tests import BY_NAME, NAMES
 from tidemill_contracts.inference import PredictionBatch
-from tidemill_contracts.monitoring import DriftConfig, MonitorReport, QualityConfig, TestConfig, WindowReport
+from tidemill_contracts.monitoring import (
+    ColumnConfig,
+    DriftConfig,
+    MonitorReport,
+    QualityConfig,
+    TestConfig,
+    WindowReport,
+)
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, ReferenceProfile
 from tidemill_runtime.monitor import schema, writes
 from tidemill_runtime.monitor.binning import Layout
@@ -76,7 +84,7 @@ def test_a_window_of_too_few_rows_shows_scores_and_gives_no_verdict(tmp_path: Pa
     assert window.features[0].score > 0.2
 
 
-def test_a_score_within_noise_is_not_drift_and_says_so(tmp_path: Path) -> None:
+def test_a_score_that_chance_explains_is_not_drift_and_says_so(tmp_path: Path) -> None:
     rows = 40
     ages = [0.1] * 16 + [0.3] * 8 + [0.5] * 8 + [0.7] * 4 + [0.9] * 4
     columns = {"age": ages, "plan": ["basic", "pro"] * (rows // 2)}
@@ -87,7 +95,9 @@ def test_a_score_within_noise_is_not_drift_and_says_so(tmp_path: Path) -> None:
     assert age.score is not None
     assert age.score > 0.2
     assert not age.drifted
-    assert age.note == "not beyond noise: 40 values reach 0.688 without any change"
+    assert age.p_value is not None
+    assert 0.001 < age.p_value < 0.05
+    assert age.note == f"not significant: such a difference has probability {age.p_value:.2g} without any change"
 
 
 def test_tests_by_feature_override_the_common_one(tmp_path: Path) -> None:
@@ -139,6 +149,90 @@ def test_a_column_that_is_not_sent_is_missing_and_is_not_judged_for_drift(tmp_pa
     assert (age.missing_ratio, age.score, age.drifted, age.note) == (1.0, None, False, "no values to compare")
     assert window.quality_problems == ("age: no value in 1000 rows (missing in training: 0)",)
     assert (window.comparable, window.without_score, window.drifted_share) == (False, ("age",), None)  # one of two
+
+
+def wide(count: int) -> ReferenceProfile:
+    """Return a profile of so many numeric features like `age`, f0 and so on."""
+    age = PROFILE.features[0]
+    return ReferenceProfile(rows=1_000, features=tuple(age.model_copy(update={"name": f"f{i}"}) for i in range(count)))
+
+
+@pytest.mark.parametrize("rows", [30, 1_000])
+@pytest.mark.parametrize("test", NAMES)
+def test_one_of_thirty_features_that_moved_by_five_deviations_is_named(tmp_path: Path, test: str, rows: int) -> None:
+    random, moved = np.random.default_rng(5), 5 * 0.2887
+    columns = {f"f{i}": (random.random(rows) + (moved if i == 7 else 0)).tolist() for i in range(30)}
+    drift = DriftConfig(features=TestConfig(test=test, threshold=BY_NAME[test].threshold))
+    with running(config(tmp_path, drift=drift, min_rows=10)) as monitor:
+        monitor.add_reference(reference("sha256:wide", "wide-1", wide(30))).result()
+        monitor.add_batch(batch(rows=rows, digest="sha256:wide", columns=columns)).result()
+        window = monitor.report("sha256:wide").versions[0].windows[0]
+    assert [f.name for f in window.features if f.drifted] == ["f7"]
+    assert not window.drift  # a share of 0.03; the operator names it
+    assert window.features[7].above_ratio == 1.0
+
+
+def test_a_decisive_feature_makes_a_window_drift_alone(tmp_path: Path) -> None:
+    drift = DriftConfig(features=TestConfig(), drifted_share=0.6)
+    columns = {"plan": ColumnConfig(decisive=True)}
+    with running(config(tmp_path, drift=drift, columns=columns), Clock(START + HOUR)) as monitor:
+        monitor.add_batch(batch(shift=0.3)).result()
+        monitor.add_batch(batch(1, pro=0.95, at=START + HOUR)).result()
+        other, decisive = windows(monitor)
+    assert (other.drifted_share, other.drift) == (0.5, False)
+    assert (decisive.drifted_share, decisive.drift) == (0.5, True)
+
+
+def test_a_column_that_drifted_says_what_changed(tmp_path: Path) -> None:
+    with running(config(tmp_path)) as monitor:
+        monitor.add_batch(batch(shift=0.3, pro=0.95)).result()
+        (window,) = windows(monitor)
+    age, plan = window.features
+    assert (age.reference_mean, age.mean) == (pytest.approx(0.5), pytest.approx(0.73, abs=0.03))
+    assert (age.below_ratio, age.above_ratio) == (0.0, pytest.approx(0.3, abs=0.05))
+    assert (plan.category, plan.reference_share, plan.share) == ("basic", 0.5, pytest.approx(0.05, abs=0.02))
+
+
+def test_the_probability_of_the_predicted_class_is_judged_as_the_predictions_are(tmp_path: Path) -> None:
+    age = PROFILE.features[0]
+    assert isinstance(age, NumericProfile)
+    profile = PROFILE.model_copy(update={"score": age.model_copy(update={"name": "score"})})
+    random = np.random.default_rng(2)
+    same, sure = random.random(1_000).tolist(), (1 - random.random(1_000) / 3).tolist()
+    with running(config(tmp_path), Clock(START + 2 * HOUR)) as monitor:
+        monitor.add_reference(reference("sha256:scores", "churn-2", profile)).result()
+        for number, scores in enumerate((same, sure, None)):
+            at = START + number * HOUR
+            monitor.add_batch(batch(number, digest="sha256:scores", at=at, scores=scores)).result()
+        found = monitor.report("sha256:scores").versions[0].windows
+    outputs = [window.probability for window in found]
+    assert [output and (output.name, output.test, output.drifted) for output in outputs] == [
+        ("score", "PSI", False),
+        ("score", "PSI", True),
+        ("score", "PSI", False),
+    ]
+    assert [window.drift for window in found] == [False, True, False]
+    assert outputs[2] is not None
+    assert outputs[2].note == "no values to compare"  # windows of before had no such counters either
+
+
+def test_auto_chooses_a_test_by_column_and_says_which(tmp_path: Path) -> None:
+    auto = TestConfig(test="Auto")
+    with running(config(tmp_path, drift=DriftConfig(features=auto, predictions=auto))) as monitor:
+        monitor.add_batch(batch(shift=0.3)).result()
+        (window,) = windows(monitor)
+    tests = [(f.test, f.threshold, f.note) for f in (*window.features, window.prediction) if f is not None]
+    assert tests == [("KolmogorovSmirnov", 0.1, ""), ("JensenShannon", 0.1, ""), ("JensenShannon", 0.1, "")]
+
+
+def test_a_report_says_at_what_level_it_judged_and_what_so_many_rows_can_show(tmp_path: Path) -> None:
+    with running(config(tmp_path), Clock(START + HOUR)) as monitor:
+        monitor.add_batch(batch()).result()
+        monitor.add_batch(batch(1, rows=20, at=START + HOUR)).result()
+        large, small = windows(monitor)
+    assert large.level == pytest.approx(0.005, abs=0.002)
+    assert large.smallest_shift == pytest.approx(0.46, abs=0.02)  # where PSI reaches 0.2
+    assert (small.judged, small.level, small.smallest_shift) == (False, None, None)
 
 
 CONSTANT = NumericProfile(

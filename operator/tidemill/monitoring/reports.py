@@ -32,6 +32,7 @@ MAX_WINDOWS = 24
 MAX_COLUMNS = 2_500
 """Columns of one window."""
 MAX_NAME = 253
+MAX_CATEGORY = 64
 MAX_CONTAINERS = MAX_WINDOWS * MAX_COLUMNS
 MAX_VALUES = 10 * MAX_CONTAINERS
 LARGEST_COUNT = 2**53
@@ -117,7 +118,7 @@ def _drop_unneeded(windows: list[dict[str, Any]], *, keeps_newest: bool) -> None
     judged = [w for w in windows if w.get("closed") is True and w.get("judged") is True]
     for window in windows:
         if not (keeps_newest and judged and window is judged[-1]):
-            for field in ("features", "prediction", "quality_problems", "without_score"):
+            for field in ("features", "prediction", "probability", "quality_problems", "without_score"):
                 window.pop(field, None)
 
 
@@ -152,20 +153,26 @@ def _window(window: WindowReport, latest: float, *, is_newest: bool) -> WindowRe
     _counts(rows=window.rows, errors=window.errors, tested=window.tested)
     _finite(
         drifted_share=window.drifted_share,
+        level=window.level,
+        smallest_shift=window.smallest_shift,
         latency_p50_seconds=window.latency_p50_seconds,
         latency_p99_seconds=window.latency_p99_seconds,
     )
     if max(len(window.features), len(window.without_score), len(window.quality_problems) / 3) > MAX_COLUMNS:
         raise ReportError(f"features has more than {MAX_COLUMNS} entries")
     if not is_newest:
-        dropped = {"features": (), "prediction": None, "quality_problems": (), "without_score": ()}
+        dropped = {"features": (), "quality_problems": (), "without_score": ()} | dict.fromkeys(_outputs(window))
         return window.model_copy(update=dropped)
     drifted = tuple(_column(c) for c in window.features if c.drifted)
-    prediction = _column(window.prediction) if window.prediction is not None else None
+    outputs = {name: found and _column(found) for name, found in _outputs(window).items()}
     problems = tuple(_problem(text) for text in window.quality_problems)
     without = tuple(_shown(name) for name in window.without_score)
-    kept = {"features": drifted, "prediction": prediction, "quality_problems": problems, "without_score": without}
-    return window.model_copy(update=kept)
+    kept = {"features": drifted, "quality_problems": problems, "without_score": without}
+    return window.model_copy(update=kept | outputs)
+
+
+def _outputs(window: WindowReport) -> dict[str, ColumnScore | None]:
+    return {"prediction": window.prediction, "probability": window.probability}
 
 
 def _problem(text: str) -> str:
@@ -188,8 +195,16 @@ def _column(column: ColumnScore) -> ColumnScore:
         mistyped_ratio=column.mistyped_ratio,
         unseen_ratio=column.unseen_ratio,
         out_of_range_ratio=column.out_of_range_ratio,
+        p_value=column.p_value,
+        reference_mean=column.reference_mean,
+        mean=column.mean,
+        below_ratio=column.below_ratio,
+        above_ratio=column.above_ratio,
+        reference_share=column.reference_share,
+        share=column.share,
     )
-    return column.model_copy(update={"name": _shown(column.name), "note": ""})
+    category = None if column.category is None else _shown(column.category)[:MAX_CATEGORY]
+    return column.model_copy(update={"name": _shown(column.name), "category": category, "note": ""})
 
 
 def _performance(found: PerformanceReport | None, metric: str | None) -> PerformanceReport | None:

@@ -22,7 +22,7 @@ CONDITION_OF: dict[Cause, str] = {"Drift": DRIFT, "Quality": QUALITY, "Performan
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The conditions, and how many drifted windows stand in a row."""
+    """The conditions, and how many of the newest windows drifted."""
 
     conditions: tuple[Condition, ...]
     drifted_windows: int = 0

@@ -12,11 +12,13 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_monitor import (
     ActionStatus,
-    FeatureScore,
     PerformanceStatus,
+    Verdicts,
     WindowStatus,
 )
+from tidemill.api.v1alpha1.monitor_drift import FeatureScore
 from tidemill.core.conditions import READY, Condition, merge, of, trio
+from tidemill.monitoring.policy import drift
 from tidemill.monitoring.readiness import NotWatching, not_watching
 from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, child, moment
 from tidemill.monitoring.state import Evaluation
@@ -32,7 +34,8 @@ REASONS = frozenset(
     {
         "Watching", "Suspended", "DeploymentNotFound", "DeploymentNotServing", "DeploymentAlreadyMonitored",
         "MonitorNotReady", "MonitorUnreachable", "NothingServed", "PredictionsArrive", "NoDataYet", "NoTraffic",
-        "NoJudgedWindow", "NoDrift", "DriftNotSustained", "DriftSustained", "WithinLimits", "LimitsExceeded",
+        "NoJudgedWindow", "NoDrift", "DriftBelowShare", "DriftNotSustained", "DriftSustained",
+        "WithinLimits", "LimitsExceeded",
         "FeaturesWithoutScore", "LabelsNotRecognized", "LabelsNotDue",
         "NotEnoughLabels", "MetricNotDefined", "NoLabelDue", "NoLabels",
         "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
@@ -72,12 +75,15 @@ def _fresh(
     report = snapshot.version_report
     judged = snapshot.judged
     served = snapshot.served
+    verdict = drift.verdict(snapshot, evaluated)
     found: dict[str, Any] = {
         "observedGeneration": snapshot.generation,
         "version": served.version if served else None,
         "rows": judged[-1].rows if judged else 0,
         "window": _window(judged[-1]).to_json() if judged else None,
         "driftedWindows": evaluated.drifted_windows,
+        "verdicts": Verdicts(drift=verdict).to_json() if verdict else None,
+        "observedAlarmsPerMonth": drift.observed_per_month(snapshot, verdict),
         "performance": _performance(snapshot),
         "actions": [a.to_json() for a in actions] or None,
         "unsettledSince": _text(problem.since) if problem and snapshot.holder is None else None,
@@ -120,14 +126,14 @@ def _is_due(snapshot: Snapshot, old: Mapping[str, Any], new: Mapping[str, Any]) 
 
 
 def _window(window: WindowReport) -> WindowStatus:
-    drifted = sorted((f for f in window.features if f.drifted), key=lambda f: -(f.score or 0))
     return WindowStatus(
         start=moment(window.start),
         end=moment(window.end),
         rows=window.rows,
         drifted_share=_round(window.drifted_share),
-        drifted_features=[_feature(f) for f in drifted[:MAX_FEATURES]],
+        drifted_features=[_feature(f) for f in drift.worst_first(window)[:MAX_FEATURES]],
         prediction_score=_round(window.prediction.score) if window.prediction else None,
+        probability_score=_round(window.probability.score) if window.probability else None,
         quality_problems=[p[:256] for p in window.quality_problems[:MAX_FEATURES]],
         features_without_score=list(window.without_score[:MAX_FEATURES]),
     )
@@ -139,6 +145,7 @@ def _feature(column: ColumnScore) -> FeatureScore:
         test=column.test or "",
         score=_round(column.score) or 0.0,
         threshold=_round(column.threshold) or 0.0,
+        change=drift.change(column)[:512] or None,
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from tests.unit.monitoring.make import DIGEST, FULL, NOW, SPEC, ago, performance, report, served, snapshot, window
 
 from tidemill.monitoring import plan
-from tidemill.monitoring.policy import evaluation
+from tidemill.monitoring.policy import drift, evaluation
 from tidemill.monitoring.snapshot import Reading, Snapshot
 from tidemill_contracts import reference
 from tidemill_contracts.monitoring import ColumnFinding, ColumnNote, ColumnScore, PerformanceReport
@@ -446,16 +446,16 @@ def test_what_was_not_watched_before_an_upgrade_does_not_end_what_was() -> None:
 
 def test_the_worst_feature_is_named_first_and_one_without_a_score_last() -> None:
     features = (score("none", None), score("low", 0.3), score("high", 0.9))
-    text = evaluation.describe_drift(window(1, drift=True, features=features))
+    text = drift.describe(window(1, drift=True, features=features))
     assert text == "high (PSI 0.9, limit 0.2), low (PSI 0.3, limit 0.2), none (PSI 0, limit 0.2)"
 
 
 def test_drifted_predictions_are_named_after_the_features() -> None:
-    text = evaluation.describe_drift(window(1, features=(score("a", 0.3),), prediction=score("prediction", 0.5)))
-    assert text == "a (PSI 0.3, limit 0.2), predictions (PSI 0.5)"
+    text = drift.describe(window(1, features=(score("a", 0.3),), prediction=score("prediction", 0.5)))
+    assert text == "a (PSI 0.3, limit 0.2), predictions (PSI 0.5, limit 0.2)"
     calm = score("prediction", 0.1).model_copy(update={"drifted": False})
-    assert evaluation.describe_drift(window(1, features=(), drifted_share=0.25, prediction=calm)) == (
-        "share of drifted features 0.25"
+    assert drift.describe(window(1, features=(), drifted_share=0.25, prediction=calm)) == (
+        "share of drifted features in the last window 0.25"
     )
 
 

@@ -180,7 +180,6 @@ def test_the_monitor_is_given_what_to_compute() -> None:
 def test_what_only_the_operator_judges_restarts_no_monitor() -> None:
     other = {
         **SPEC,
-        "drift": {**SPEC["drift"], "consecutiveWindows": 7},
         "actions": {"retrain": {"causes": ["Drift"]}},
         "suspend": True,
     }

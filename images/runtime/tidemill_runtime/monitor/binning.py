@@ -36,6 +36,8 @@ _EXTRAS: Final = (MISSING, MISTYPED, BELOW, ABOVE)
 FEATURE: Final = "feature:"
 CATEGORY: Final = "category:"  # a numeric feature that is counted as categories: other bins, so another name
 PREDICTION: Final = "prediction"
+SCORE: Final = "score"  # the probability of the predicted class
+OUTPUTS: Final = (PREDICTION, SCORE)
 
 _NUMBERS: Final = frozenset({float, int, bool, type(None)})
 _TEXTS: Final = frozenset({str, type(None)})
@@ -138,6 +140,8 @@ class Layout:
                 self.columns[(FEATURE if bins.profile.kind == feature.kind else CATEGORY) + feature.name] = bins
         if profile.prediction is not None:
             self.columns[PREDICTION] = ColumnBins(profile.prediction, classes=profile.classes)
+        if profile.score is not None:
+            self.columns[SCORE] = ColumnBins(profile.score)
         self._offsets: dict[str, int] = {}
         self.slots: list[tuple[str, int]] = []  # (column, bin) of every place of the vector
         for name, column in self.columns.items():
@@ -157,11 +161,17 @@ class Layout:
         """Length of the vector."""
         return len(self.slots)
 
-    def count(self, columns: Mapping[str, Sequence[Value]], predictions: Sequence[Value]) -> Counts:
+    def count(
+        self,
+        columns: Mapping[str, Sequence[Value]],
+        predictions: Sequence[Value],
+        scores: Sequence[float | None] | None = None,
+    ) -> Counts:
         """Return int64[size]. A feature that `columns` lacks is missing in every row; unknown columns are ignored."""
         total = np.zeros(self.size, dtype=np.int64)
+        outputs = {PREDICTION: predictions, SCORE: scores}
         for name, column in self.columns.items():
-            values = predictions if name == PREDICTION else columns.get(column.profile.name)
+            values = outputs[name] if name in outputs else columns.get(column.profile.name)
             offset = self._offsets[name]
             if values is None:
                 total[offset + column.bins] = len(predictions)

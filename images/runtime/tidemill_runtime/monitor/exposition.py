@@ -13,6 +13,7 @@ from tidemill_contracts.monitoring import ColumnScore, MonitorConfig, VersionRep
 from tidemill_runtime.monitor.evaluation import Evaluation
 
 PREDICTION_LABEL: Final = "(prediction)"  # brackets keep it apart from a feature called prediction
+PROBABILITY_LABEL: Final = "(probability)"
 _MAX_FEATURES: Final = 200  # per version, worst first
 
 _Samples = dict[tuple[str, ...], float]
@@ -78,6 +79,8 @@ def _window_samples(samples: dict[Metric, _Samples], labels: tuple[str, ...], wi
         _column_samples(samples, (*labels, feature.name), feature)
     if window.prediction is not None:
         _column_samples(samples, (*labels, PREDICTION_LABEL), window.prediction)
+    if window.probability is not None:
+        _column_samples(samples, (*labels, PROBABILITY_LABEL), window.probability)
 
 
 def _column_samples(samples: dict[Metric, _Samples], labels: tuple[str, ...], column: ColumnScore) -> None:

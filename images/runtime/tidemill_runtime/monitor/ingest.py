@@ -75,7 +75,9 @@ def count_batch(
         windows[start] = WindowAddition(
             start=start,
             counts=layout.count(
-                {name: _take(values, rows) for name, values in batch.columns.items()}, _take(batch.predictions, rows)
+                {name: _take(values, rows) for name, values in batch.columns.items()},
+                _take(batch.predictions, rows),
+                None if batch.scores is None else _take(batch.scores, rows),
             ),
             rows=len(starts) if rows is None else len(rows),
         )

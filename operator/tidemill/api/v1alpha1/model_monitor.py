@@ -27,7 +27,7 @@ from tidemill.api.base import (
     rule,
     rules,
 )
-from tidemill.api.v1alpha1.monitor_drift import Drift
+from tidemill.api.v1alpha1.monitor_drift import Drift, DriftVerdict, FeatureScore
 from tidemill.api.v1alpha1.monitor_quality import Quality
 from tidemill.api.v1alpha1.monitor_storage import Storage
 from tidemill.api.v1alpha1.monitored_columns import MonitoredColumn
@@ -158,7 +158,8 @@ class ModelMonitorSpec(Model):
     window: Window = Window()
     """Time windows in which predictions are counted and judged."""
     columns: Annotated[list[MonitoredColumn], Field(max_length=500, json_schema_extra=list_map("name"))] = []
-    """Features that are judged otherwise than they appear, or by another limit. Only exceptions are stated."""
+    """Features that are judged otherwise than they appear, by another limit, or that count more than others. Only
+    exceptions are stated."""
     drift: Drift | None = None
     """Detection of drift: how far current features and predictions differ from the training data. If not set, drift is
     not checked."""
@@ -187,19 +188,6 @@ class ModelMonitorSpec(Model):
         return self.quality is not None or self.drift is not None
 
 
-class FeatureScore(Model):
-    """Drift score of one feature."""
-
-    name: str
-    """Name of the feature."""
-    test: str
-    """Drift test that was used."""
-    score: float
-    """Score of the test, rounded to three decimals."""
-    threshold: float
-    """Score from which the feature counts as drifted."""
-
-
 class WindowStatus(Model):
     """The last judged window."""
 
@@ -212,9 +200,12 @@ class WindowStatus(Model):
     drifted_share: float | None = None
     """Share of features that drifted, from 0 to 1."""
     drifted_features: Annotated[list[FeatureScore], Field(max_length=20, json_schema_extra=ATOMIC)] = []
-    """Features that drifted, with the highest score first, at most 20."""
+    """Features that drifted, with the largest score relative to its threshold first, at most 20."""
     prediction_score: float | None = None
     """Drift score of the predictions. Set only if spec.drift.predictions is set."""
+    probability_score: float | None = None
+    """Drift score of the probability of the predicted class. Set only if spec.drift.predictions is set and the model
+    returns probabilities."""
     quality_problems: Annotated[list[str], Field(max_length=20, json_schema_extra=ATOMIC)] = []
     """Features that exceed a limit of spec.quality, for example "age: missing_ratio 0.31 > 0.05"."""
     features_without_score: Annotated[list[str], Field(max_length=20, json_schema_extra=ATOMIC)] = []
@@ -248,6 +239,13 @@ class Evidence(Model):
     """Start of the oldest window."""
     end: Time
     """End of the newest window."""
+
+
+class Verdicts(Model):
+    """What the verdicts rest on, and what they can show."""
+
+    drift: DriftVerdict | None = None
+    """About DriftDetected. Set only if spec.drift is set."""
 
 
 class ActionStatus(Model):
@@ -285,7 +283,13 @@ class ModelMonitorStatus(Status):
     window: WindowStatus | None = None
     """The last judged window."""
     drifted_windows: Annotated[int, Field(ge=0)] = 0
-    """Number of consecutive drifted windows, up to the last judged one."""
+    """Number of consecutive drifted windows, up to the last judged one. If spec.drift.outOf is set, number of drifted
+    windows among the last outOf judged ones."""
+    verdicts: Verdicts | None = None
+    """What the verdicts rest on, and what they can show."""
+    observed_alarms_per_month: float | None = None
+    """How often DriftDetected became True within 30 days. Set from four weeks after counting began. Compare it with
+    spec.drift.falseAlarmsPerMonth: real data moves, so a higher number does not mean that the alarms were false."""
     performance: PerformanceStatus | None = None
     """The performance metric. Set only if spec.performance is set."""
     actions: Annotated[list[ActionStatus], Field(max_length=20, json_schema_extra=ATOMIC)] = []

@@ -21,3 +21,6 @@ class MonitoredColumn(Model):
     max_missing_increase: Ratio | None = None
     """Maximum increase of the share of missing or mistyped values over the share in the training data. It replaces
     spec.quality.maxMissingIncrease for this feature; 1 turns the check off. If not set, that one applies."""
+    decisive: bool = False
+    """Whether drift of this feature alone makes a window count as drifted, whatever driftedShare is. If not set, it
+    counts like every other feature."""

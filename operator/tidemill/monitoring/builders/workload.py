@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from tidemill.api.v1alpha1.monitor_drift import Drift, DriftTestSpec, FeatureTest
 from tidemill.core import children, names, networkpolicy, pod, staged_updates
 from tidemill.core import labels as keys
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.monitoring.snapshot import Snapshot, child, storage_bytes
+from tidemill_contracts import drift_tests
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV
 from tidemill_contracts.monitoring import (
     ColumnConfig,
@@ -51,9 +53,11 @@ def unit(snapshot: Snapshot) -> staged_updates.Unit:
 
     A pod of before listens elsewhere, so the policy comes with the new one.
     """
-    parts = {"deployment", "window", "drift", "quality", "columns", "performance", "resources", "pod"}
+    parts = {"deployment", "window", "columns", "drift", "quality", "performance", "resources", "pod"}
+    settings = snapshot.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=parts)
+    _leave_out_usual_thresholds(settings.get("drift") or {})
     inputs = {
-        "spec": snapshot.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=parts),
+        "spec": settings,
         "scrapedByOperator": bool(snapshot.prometheus_kinds),
     }
     if (size := storage_bytes(snapshot.spec.storage.size)) != STORAGE_BYTES:  # of the section, the pod knows only this
@@ -74,17 +78,9 @@ def selector(snapshot: Snapshot) -> dict[str, str]:
 
 
 def config(snapshot: Snapshot) -> MonitorConfig:
-    """The monitor's configuration. What only the operator judges (windows in a row, actions) is not in it."""
+    """The monitor's configuration. What only the operator judges (actions) is not in it."""
     spec = snapshot.spec
-    drift = quality = performance = None
-    if spec.drift is not None:
-        predictions = spec.drift.predictions
-        drift = DriftConfig(
-            features=TestConfig(test=spec.drift.features.test, threshold=spec.drift.features.threshold),
-            overrides={o.name: TestConfig(test=o.test, threshold=o.threshold) for o in spec.drift.overrides},
-            predictions=TestConfig(test=predictions.test, threshold=predictions.threshold) if predictions else None,
-            drifted_share=spec.drift.drifted_share,
-        )
+    quality = performance = None
     if spec.quality is not None:
         quality = QualityConfig(
             max_missing_increase=spec.quality.max_missing_increase,
@@ -106,13 +102,44 @@ def config(snapshot: Snapshot) -> MonitorConfig:
         deployment=spec.deployment,
         window_seconds=spec.window.seconds,
         min_rows=spec.window.min_rows,
-        drift=drift,
+        drift=_drift(spec.drift) if spec.drift is not None else None,
         quality=quality,
         performance=performance,
-        columns={c.name: ColumnConfig(type=c.type, max_missing_increase=c.max_missing_increase) for c in spec.columns},
+        columns={
+            c.name: ColumnConfig(type=c.type, max_missing_increase=c.max_missing_increase, decisive=c.decisive)
+            for c in spec.columns
+        },
         database=f"{DATA_DIR}/monitor.db",
         storage_bytes=storage_bytes(spec.storage.size),
     )
+
+
+def _drift(spec: Drift) -> DriftConfig:
+    return DriftConfig(
+        features=_test(spec.features),
+        overrides={entry.name: _test(entry) for entry in spec.overrides},
+        predictions=_test(spec.predictions) if spec.predictions else None,
+        drifted_share=spec.drifted_share,
+        false_alarms_per_month=spec.false_alarms_per_month,
+        consecutive_windows=spec.consecutive_windows,
+        out_of=spec.out_of,
+    )
+
+
+def _test(spec: DriftTestSpec | FeatureTest) -> TestConfig:
+    """The test with the threshold that spec leaves out; those of Auto's tests are known to the monitor."""
+    usual = drift_tests.BY_NAME.get(spec.test, drift_tests.FALLBACK).threshold
+    return TestConfig(test=spec.test, threshold=usual if spec.threshold is None else spec.threshold)
+
+
+def _leave_out_usual_thresholds(drift: dict[str, Any]) -> None:
+    """Makes a threshold that is the usual one the same setting as none: objects of 0.1 have it written out."""
+    for name in ("features", "predictions"):
+        test = drift.get(name) or {}
+        if test.get("test", "PSI") == "PSI" and test.get("threshold") == drift_tests.BY_NAME["PSI"].threshold:
+            del test["threshold"]
+    if drift.get("features") == {}:
+        del drift["features"]
 
 
 def claim(snapshot: Snapshot) -> dict[str, Any]:

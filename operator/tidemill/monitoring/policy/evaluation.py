@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from tidemill.core import conditions
-from tidemill.core.conditions import Condition, Status, parse_time
-from tidemill.monitoring.policy import retention
+from tidemill.core.conditions import Condition, parse_time
+from tidemill.monitoring.policy import drift, retention
 from tidemill.monitoring.snapshot import SILENCE_SECONDS, Snapshot, moment
 from tidemill.monitoring.state import (
     COLUMNS_NOTED,
@@ -58,7 +58,7 @@ def evaluate(snapshot: Snapshot) -> Evaluation:
             snapshot, "DatabaseTooNew", "a newer monitor wrote the database; nothing is counted or judged"
         )
     found = [_data_arriving(snapshot), *_profile(snapshot), *_columns(snapshot)]
-    drifted = _drifted_in_a_row(snapshot)
+    drifted = drift.drifted_windows(snapshot)
     if snapshot.spec.drift is not None:
         found.append(_drift(snapshot, drifted))
     if snapshot.spec.judges_quality:
@@ -167,31 +167,14 @@ def _watched_since(snapshot: Snapshot) -> datetime:
     return max(found)
 
 
-def _drifted_in_a_row(snapshot: Snapshot) -> int:
-    """How many windows up to the last one drifted; those that say nothing about drift neither count nor interrupt."""
-    count = 0
-    for window in reversed(snapshot.comparable):
-        if not window.drift:
-            break
-        count += 1
-    return count
-
-
-def _drift(snapshot: Snapshot, in_a_row: int) -> Condition:
+def _drift(snapshot: Snapshot, drifted: int) -> Condition:
     spec = snapshot.spec.drift
     assert spec is not None  # noqa: S101  the caller checked
-    windows = snapshot.judged
-    if not windows:
+    if not snapshot.judged:
         return Condition(DRIFT, "Unknown", "NoJudgedWindow", _no_window(snapshot))
-    if not windows[-1].comparable:
-        return Condition(DRIFT, "Unknown", "FeaturesWithoutScore", _without_score(windows[-1]))
-    if in_a_row == 0:
-        return Condition(DRIFT, "False", "NoDrift", f"{_last(windows)} shows no drift")
-    text = (
-        f"{in_a_row} of {counted(spec.consecutive_windows, 'window')} in a row drifted: {describe_drift(windows[-1])}"
-    )
-    status: Status = "True" if in_a_row >= spec.consecutive_windows else "False"
-    return Condition(DRIFT, status, "DriftSustained" if status == "True" else "DriftNotSustained", text)
+    if not snapshot.judged[-1].comparable:
+        return Condition(DRIFT, "Unknown", "FeaturesWithoutScore", _without_score(snapshot.judged[-1]))
+    return drift.condition(spec, snapshot.comparable, drifted)
 
 
 def _without_score(window: WindowReport) -> str:
@@ -199,17 +182,6 @@ def _without_score(window: WindowReport) -> str:
     more = f", {len(window.without_score) - _SHOWN} more" if len(window.without_score) > _SHOWN else ""
     which = f"{len(window.without_score)} of {counted(window.tested, 'feature')}"
     return f"drift cannot be judged by {which}, more than {MAX_SHARE_WITHOUT_SCORE:.0%}: {named}{more}"
-
-
-def describe_drift(window: WindowReport) -> str:
-    """Which columns drifted and by how much, worst first."""
-    drifted = sorted((f for f in window.features if f.drifted), key=lambda f: -(f.score or 0))
-    parts = [f"{f.name} ({f.test} {f.score or 0:.3g}, limit {f.threshold or 0:.3g})" for f in drifted[:_SHOWN]]
-    if len(drifted) > _SHOWN:
-        parts.append(f"{len(drifted) - _SHOWN} more")
-    if window.prediction is not None and window.prediction.drifted:
-        parts.append(f"predictions ({window.prediction.test} {window.prediction.score or 0:.3g})")
-    return ", ".join(parts) or f"share of drifted features {window.drifted_share or 0:.3g}"
 
 
 def _quality(snapshot: Snapshot) -> Condition:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from tidemill.api.v1alpha1.model_monitor import ActionStatus, Evidence
+from tidemill.monitoring.policy import drift
 from tidemill.monitoring.snapshot import Snapshot, moment
 from tidemill.monitoring.state import Cause
 
@@ -23,9 +24,10 @@ def of(snapshot: Snapshot, cause: Cause) -> Evidence | None:
     """What the condition of that cause rests on now; None when there is nothing that it could rest on."""
     if cause == "Performance":
         return _labels(snapshot)
-    count = snapshot.spec.drift.consecutive_windows if cause == "Drift" and snapshot.spec.drift else 1
-    windows = (snapshot.comparable if cause == "Drift" else snapshot.judged)[-count:]
-    if len(windows) < count:
+    spec = snapshot.spec.drift if cause == "Drift" else None
+    found = snapshot.comparable if cause == "Drift" else snapshot.judged
+    windows = found[-(drift.windows_of_alarm(spec) if spec else 1) :]
+    if len(windows) < (spec.consecutive_windows if spec else 1):
         return None
     return Evidence(start=moment(windows[0].start), end=moment(windows[-1].end))
 

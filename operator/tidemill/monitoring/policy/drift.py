@@ -1,0 +1,152 @@
+"""DriftDetected: how many windows drifted, which columns did and what changed in them, how often the alarm came.
+
+The monitor says which columns of a window drifted, at a level that keeps spec.drift.falseAlarmsPerMonth. Here windows
+are added up, and what drifted is named also where it is too little for an alarm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from tidemill.api.v1alpha1.monitor_drift import MAX_ALARMS, Drift, DriftVerdict
+from tidemill.core import conditions
+from tidemill.core.conditions import Condition
+from tidemill.monitoring.snapshot import Snapshot
+from tidemill.monitoring.state import DRIFT, Evaluation
+from tidemill_contracts.counts import counted
+from tidemill_contracts.monitoring import ColumnScore, WindowReport
+
+MONTH = timedelta(days=30)
+FIRST_OBSERVED = timedelta(days=28)
+"""So long alarms are counted before a number a month is told."""
+
+_SHOWN = 5
+_WORTH_TELLING = 0.005
+_BLIND = frozenset({"MonitorUnreachable", "DatabaseTooNew"})
+"""Reasons of Unknown that are about the monitor: drift that was there before it is no new alarm after it."""
+
+
+def drifted_windows(snapshot: Snapshot) -> int:
+    """How many of the newest windows drifted: in a row, or among the last spec.drift.outOf.
+
+    Windows that say nothing about drift neither count nor interrupt.
+    """
+    spec = snapshot.spec.drift
+    if spec is not None and spec.out_of is not None:
+        return sum(window.drift for window in snapshot.comparable[-spec.out_of :])
+    count = 0
+    for window in reversed(snapshot.comparable):
+        if not window.drift:
+            break
+        count += 1
+    return count
+
+
+def windows_of_alarm(spec: Drift) -> int:
+    """How many windows an alarm rests on."""
+    return max(spec.consecutive_windows, spec.out_of or 0)
+
+
+def condition(spec: Drift, windows: Sequence[WindowReport], drifted: int) -> Condition:
+    """The condition of at least one window that says something about drift, newest last."""
+    last = windows[-1]
+    shown = f"the last window ({counted(last.rows, 'row')})"
+    if drifted == 0:
+        named = [feature for feature in last.features if feature.drifted]
+        if not named:
+            return Condition(DRIFT, "False", "NoDrift", f"{shown} shows no drift")
+        text = (
+            f"{counted(len(named), 'feature')} drifted in {shown}, which is a share of {last.drifted_share or 0:.2g} "
+            f"and below driftedShare ({spec.drifted_share:g}): {describe(last)}"
+        )
+        return Condition(DRIFT, "False", "DriftBelowShare", text)
+    needed = counted(spec.consecutive_windows, "window")
+    text = (
+        f"{drifted} of {needed} in a row drifted"
+        if spec.out_of is None
+        else f"{drifted} of the last {counted(spec.out_of, 'window')} drifted, {spec.consecutive_windows} needed"
+    )
+    text += f": {describe(last)}"
+    if drifted >= spec.consecutive_windows:
+        return Condition(DRIFT, "True", "DriftSustained", text)
+    return Condition(DRIFT, "False", "DriftNotSustained", text)
+
+
+def worst_first(window: WindowReport) -> list[ColumnScore]:
+    """The features that drifted; those that are furthest beyond their thresholds first."""
+    drifted = [feature for feature in window.features if feature.drifted]
+    return sorted(drifted, key=lambda f: -(f.score or 0) / (f.threshold or 1))
+
+
+def describe(window: WindowReport) -> str:
+    """Which columns drifted, by how much and how, worst first."""
+    drifted = worst_first(window)
+    parts = [f"{f.name} ({_beyond(f)})" for f in drifted[:_SHOWN]]
+    if len(drifted) > _SHOWN:
+        parts.append(f"{len(drifted) - _SHOWN} more")
+    outputs = (("predictions", window.prediction), ("probability of the predicted class", window.probability))
+    parts += [f"{name} ({_beyond(found)})" for name, found in outputs if found is not None and found.drifted]
+    return ", ".join(parts) or f"share of drifted features in the last window {window.drifted_share or 0:.3g}"
+
+
+def _beyond(column: ColumnScore) -> str:
+    figures = f"{column.test} {column.score or 0:.3g}, limit {column.threshold or 0:.3g}"
+    what = change(column)
+    return f"{figures}: {what}" if what else figures
+
+
+def change(column: ColumnScore) -> str:
+    """What changed in a column that drifted, as far as counters tell: `mean 14.1 → 22.5`, `'B' 12 % → 48 %`."""
+    if column.category is not None:
+        return f"'{column.category}' {_percent(column.reference_share)} → {_percent(column.share)}"
+    parts = []
+    if column.mean is not None and column.reference_mean is not None:
+        parts.append(f"mean {column.reference_mean:.3g} → {_bound(column)}{column.mean:.3g}")
+    beyond = ((column.below_ratio, "below training's minimum"), (column.above_ratio, "above training's maximum"))
+    parts += [f"{_percent(ratio)} {where}" for ratio, where in beyond if ratio is not None and ratio >= _WORTH_TELLING]
+    return "; ".join(parts)
+
+
+def _percent(ratio: float | None) -> str:
+    return f"{100 * (ratio or 0):.0f} %"
+
+
+def _bound(column: ColumnScore) -> str:
+    """Values beyond the range of training count as its outermost bin, so the true mean lies further out."""
+    below, above = column.below_ratio or 0, column.above_ratio or 0
+    if above >= _WORTH_TELLING and above > below:
+        return "at least "
+    return "at most " if below >= _WORTH_TELLING else ""
+
+
+def verdict(snapshot: Snapshot, evaluated: Evaluation) -> DriftVerdict | None:
+    """What the alarm can show, and when it came; None where drift is not watched."""
+    if snapshot.spec.drift is None:
+        return None
+    old = snapshot.status.verdicts.drift if snapshot.status.verdicts else None
+    alarms = [time for time in (old.alarms if old else []) if snapshot.now - time < MONTH]
+    if _became_true(snapshot, evaluated):
+        alarms.append(snapshot.now)
+    shift = snapshot.judged[-1].smallest_shift if snapshot.judged else None
+    since = old.since if old and old.since else snapshot.now
+    return DriftVerdict(
+        smallest_shift=None if shift is None else round(shift, 2),
+        since=since.replace(microsecond=0),
+        alarms=[time.replace(microsecond=0) for time in alarms[-MAX_ALARMS:]],
+    )
+
+
+def observed_per_month(snapshot: Snapshot, found: DriftVerdict | None) -> float | None:
+    """Alarms in 30 days; None before they were counted for four weeks."""
+    if found is None or found.since is None or snapshot.now - found.since < FIRST_OBSERVED:
+        return None
+    counted_for = min(MONTH, snapshot.now - found.since)
+    return round(len(found.alarms) * (MONTH / counted_for), 2)
+
+
+def _became_true(snapshot: Snapshot, evaluated: Evaluation) -> bool:
+    if not evaluated.is_true(DRIFT):
+        return False
+    before = next((c for c in conditions.of(snapshot.object) if c["type"] == DRIFT), None)
+    return before is None or (before["status"] != "True" and before["reason"] not in _BLIND)

@@ -1,0 +1,178 @@
+"""DriftDetected: N of M windows, what is named below the share, what changed, and how often the alarm came."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.unit.monitoring.make import NOW, SPEC, WINDOW, ago, report, snapshot, window
+from tests.unit.monitoring.test_plan import given
+
+from tidemill.monitoring import plan
+from tidemill.monitoring.builders import workload
+from tidemill.monitoring.policy import drift, evaluation, evidence
+from tidemill.monitoring.snapshot import Snapshot
+from tidemill_contracts.drift_tests import BY_NAME, NAMES
+from tidemill_contracts.monitoring import ColumnScore
+
+FALSE = {"type": "DriftDetected", "status": "False", "reason": "NoDrift", "message": "", "observedGeneration": 1}
+
+
+def column(name: str, score: float = 0.9, **changes: Any) -> ColumnScore:
+    return ColumnScore(**{"name": name, "test": "PSI", "score": score, "threshold": 0.2, "drifted": True, **changes})
+
+
+def spec(**changes: Any) -> dict[str, Any]:
+    return {**SPEC, "drift": {"features": {}, "consecutiveWindows": 2, **changes}}
+
+
+def history(drifted: str, **changes: Any) -> Snapshot:
+    """One character a window, oldest first: x drifted."""
+    windows = [window(len(drifted) - i, drift=mark == "x") for i, mark in enumerate(drifted)]
+    return snapshot(spec(**changes), read=report(*windows))
+
+
+@pytest.mark.parametrize(
+    ("windows", "changes", "status", "reason", "count"),
+    [
+        pytest.param("x.x", {"outOf": 3}, "True", "DriftSustained", 2, id="two of three, with one between"),
+        pytest.param("xx.", {"outOf": 3}, "True", "DriftSustained", 2, id="the last is calm, and two of three are not"),
+        pytest.param("x..", {"outOf": 3}, "False", "DriftNotSustained", 1, id="one of three"),
+        pytest.param("xx...", {"outOf": 3}, "False", "NoDrift", 0, id="longer ago than three windows"),
+        pytest.param("x", {"outOf": 3}, "False", "DriftNotSustained", 1, id="fewer windows than three"),
+        pytest.param("x.x", {}, "False", "DriftNotSustained", 1, id="in a row, as before there was outOf"),
+        pytest.param("xxx", {}, "True", "DriftSustained", 3, id="in a row and longer than needed"),
+    ],
+)
+def test_drift_is_n_of_the_last_m_windows(
+    windows: str, changes: dict[str, Any], status: str, reason: str, count: int
+) -> None:
+    found = evaluation.evaluate(history(windows, **changes))
+    condition = found.get("DriftDetected")
+    assert condition is not None
+    assert (condition.status, condition.reason, found.drifted_windows) == (status, reason, count)
+
+
+def test_a_feature_that_drifted_is_named_where_the_share_is_not_reached() -> None:
+    moved = column("income", 9.1, reference_mean=14.1, mean=22.5, below_ratio=0.0, above_ratio=0.38)
+    last = window(1, features=(moved,), drifted_share=1 / 30)
+    found = evaluation.evaluate(snapshot(spec(), read=report(last))).get("DriftDetected")
+    assert found is not None
+    assert (found.status, found.reason) == ("False", "DriftBelowShare")
+    assert found.message == (
+        "1 feature drifted in the last window (100 rows), which is a share of 0.033 and below driftedShare (0.3): "
+        "income (PSI 9.1, limit 0.2: mean 14.1 → at least 22.5; 38 % above training's maximum)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"reference_mean": 14.1, "mean": 22.5, "below_ratio": 0.0, "above_ratio": 0.0}, "mean 14.1 → 22.5"),
+        (
+            {"reference_mean": 5.0, "mean": 1.0, "below_ratio": 0.4, "above_ratio": 0.0},
+            "mean 5 → at most 1; 40 % below training's minimum",
+        ),
+        ({"category": "B", "reference_share": 0.12, "share": 0.48}, "'B' 12 % → 48 %"),
+        ({}, ""),
+    ],
+)
+def test_what_changed_is_told_in_figures(changed: dict[str, Any], text: str) -> None:
+    assert drift.change(column("x", **changed)) == text
+
+
+def test_the_worst_feature_is_the_furthest_beyond_its_own_threshold() -> None:
+    features = (column("a", 1.0, threshold=0.5), column("b", 0.4, threshold=0.1), column("c", drifted=False))
+    assert [f.name for f in drift.worst_first(window(1, features=features))] == ["b", "a"]
+
+
+def test_drifted_probabilities_are_named() -> None:
+    text = drift.describe(window(1, features=(), probability=column("score", 0.5)))
+    assert text == "probability of the predicted class (PSI 0.5, limit 0.2)"
+
+
+def test_status_says_the_smallest_shift_and_counts_alarms_when_they_begin() -> None:
+    old = {"since": "2026-10-20T12:00:00Z", "alarms": ["2026-10-20T12:00:00Z", "2026-11-10T12:00:00Z"]}
+    status = {"conditions": [FALSE | {"lastTransitionTime": "2026-11-01T00:00:00Z"}], "verdicts": {"drift": old}}
+    windows = window(2, drift=True), window(1, drift=True, smallest_shift=0.3141)
+    found = plan.plan(snapshot(spec(), status, read=report(*windows))).status
+    assert found is not None
+    assert found["verdicts"] == {
+        "drift": {
+            "smallestShift": 0.31,
+            "since": "2026-10-20T12:00:00Z",
+            "alarms": ["2026-11-10T12:00:00Z", "2026-11-23T12:00:00Z"],  # the first is older than 30 days
+        }
+    }
+    assert found["observedAlarmsPerMonth"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "counted"),
+    [
+        ("False", "DriftNotSustained", 1),
+        ("Unknown", "NoJudgedWindow", 1),
+        ("True", "DriftSustained", 0),
+        ("Unknown", "MonitorUnreachable", 0),
+    ],
+)
+def test_an_alarm_counts_once_and_a_monitor_that_was_away_makes_no_new_one(
+    status: str, reason: str, counted: int
+) -> None:
+    before = {**FALSE, "status": status, "reason": reason, "lastTransitionTime": "2026-11-01T00:00:00Z"}
+    looked = snapshot(spec(), {"conditions": [before]}, read=report(window(2, drift=True), window(1, drift=True)))
+    found = drift.verdict(looked, evaluation.evaluate(looked))
+    assert found is not None
+    assert len(found.alarms) == counted
+    assert found.since == NOW
+
+
+def test_alarms_a_month_are_told_after_four_weeks() -> None:
+    def observed(days: float) -> float | None:
+        since = ago(days * 86_400).isoformat()
+        looked = snapshot(spec(), {"verdicts": {"drift": {"since": since, "alarms": [ago(86_400).isoformat()]}}})
+        return drift.observed_per_month(looked, drift.verdict(looked, evaluation.evaluate(looked)))
+
+    assert [observed(27.9), observed(28), observed(300)] == [None, 1.07, 1.0]
+
+
+def test_a_monitor_without_drift_has_no_verdict_on_it() -> None:
+    looked = snapshot({"deployment": "churn", "quality": {"maxMissingRatio": 0.1}})
+    assert drift.verdict(looked, evaluation.evaluate(looked)) is None
+    assert drift.observed_per_month(looked, None) is None
+
+
+@pytest.mark.parametrize("test", NAMES)
+def test_a_threshold_that_is_left_out_is_the_usual_one_of_the_test(test: str) -> None:
+    config = given(snapshot(spec(features={"test": test}, overrides=[{"name": "a", "test": test}])))
+    assert config.drift is not None and config.drift.features is not None
+    assert config.drift.features.threshold == config.drift.overrides["a"].threshold == BY_NAME[test].threshold
+
+
+def test_the_monitor_is_given_what_its_level_follows_from_and_the_decisive_columns() -> None:
+    other = {
+        **spec(features={"test": "Auto"}, falseAlarmsPerMonth=1, outOf=3),
+        "columns": [{"name": "income", "decisive": True}, {"name": "age"}],
+    }
+    config = given(snapshot(other))
+    assert config.drift is not None and config.drift.features is not None
+    assert (config.drift.false_alarms_per_month, config.drift.consecutive_windows, config.drift.out_of) == (1, 2, 3)
+    assert config.drift.features.test == "Auto"
+    assert {name for name, found in config.columns.items() if found.decisive} == {"income"}
+
+
+def test_an_object_with_the_usual_threshold_written_out_is_the_same_as_one_without() -> None:
+    """So that an upgrade replaces monitors in turn: this is no change of a user's."""
+    written_out = {"features": {"test": "PSI", "threshold": 0.2}, "predictions": {"test": "PSI", "threshold": 0.2}}
+    short: dict[str, Any] = {"features": {}, "predictions": {}}
+    one, two, other = (
+        workload.unit(snapshot(spec(**tests))).inputs
+        for tests in (written_out, short, {"features": {"test": "PSI", "threshold": 0.3}})
+    )
+    assert one == two != other
+    assert one["spec"]["drift"] == {"predictions": {}}
+
+
+def test_evidence_of_an_alarm_of_n_of_m_windows_are_all_m() -> None:
+    found = evidence.of(history("x.x", outOf=3), "Drift")
+    assert found is not None
+    assert found.end - found.start == timedelta(seconds=3 * WINDOW)
