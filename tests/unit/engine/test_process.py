@@ -19,6 +19,7 @@ from tidemill.core.plan import Key, Plan
 from tidemill.core.pod import ClusterSettings
 from tidemill.engine.health import Heartbeats
 from tidemill.kube.access import Access
+from tidemill_contracts.alerts import CONDITION_SERIES
 from tidemill_contracts.logs import JsonFormatter
 
 
@@ -250,3 +251,34 @@ async def test_the_probes_of_an_operator_see_its_lists_and_its_passes(monkeypatc
         leading.cancel()
         controller.abort()
         await asyncio.gather(leading, *controller._tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("is_lost", [True, False], ids=["the Lease is lost", "asked to stop"])
+async def test_a_replica_that_leads_no_more_shows_no_conditions(is_lost: bool) -> None:
+    config = OperatorConfig(leader_election=False, workers=1)
+    operator = Operator(config, Access("http://127.0.0.1:1"), FakeClock(), lambda _: Slices([Blocked()], []))
+    meta = {"namespace": "ns", "name": "m", "uid": "u", "resourceVersion": "1"}
+    status = {"conditions": [{"type": "Ready", "status": "True", "reason": "Watching"}]}
+    operator.cache.put({"kind": "ModelMonitor", "metadata": meta, "status": status})
+    labels = {"kind": "ModelMonitor", "namespace": "ns", "name": "m", "type": "Ready", "status": "True"}
+
+    def shown() -> float | None:
+        return operator.health.registry.get_sample_value(CONDITION_SERIES, {**labels, "reason": "Watching"})
+
+    async def lead() -> None:
+        if is_lost:
+            raise RuntimeError("the Lease is lost")
+        await asyncio.Event().wait()
+
+    assert shown() is None, "a standby replica"
+    operator.leading.set()
+    assert shown() == 1
+    leading, stopping = asyncio.create_task(lead()), asyncio.create_task(asyncio.Event().wait())
+    await asyncio.sleep(0)
+    if is_lost:
+        with pytest.raises(RuntimeError, match="the Lease is lost"):
+            await operator._wind_down(leading, stopping)
+    else:
+        await operator._wind_down(leading, stopping)
+    assert shown() is None
+    await asyncio.gather(leading, stopping, return_exceptions=True)

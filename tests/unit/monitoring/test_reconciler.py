@@ -74,7 +74,9 @@ class Client(ReplicaSets):
         return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": {**meta, "ownerReferences": owners}}
 
 
-CONFIG = OperatorConfig(namespace="ml-system", scraper_namespaces=(("metrics", "enabled"),))
+CONFIG = OperatorConfig(
+    namespace="ml-system", scraper_namespaces=(("metrics", "enabled"),), docs_url="https://git.example.com/t"
+)
 
 
 class World:
@@ -154,6 +156,15 @@ async def test_the_report_of_the_version_in_service_is_read_from_the_pod() -> No
 async def test_policies_name_the_operators_namespace_and_the_scrapers() -> None:
     found = (await ready_world().look()).settings.network
     assert (found.operator_namespace, found.scraper_namespace_labels) == ("ml-system", (("metrics", "enabled"),))
+
+
+async def test_the_address_of_the_docs_reaches_the_rules() -> None:
+    world = ready_world()
+    world.client.kinds = frozenset({"PrometheusRule"})
+    world.monitor(prometheus={})
+    (rule,) = [o for o in plan.plan(await world.look()).apply if o["kind"] == "PrometheusRule"]
+    urls = {r["annotations"]["runbook_url"].partition("#")[0] for r in rule["spec"]["groups"][0]["rules"]}
+    assert urls == {"https://git.example.com/t/docs/runbooks.md"}
 
 
 async def test_a_monitor_of_before_is_read_where_it_answers() -> None:
