@@ -188,6 +188,9 @@ def test_labels_find_their_predictions_by_id_and_count_once(world: World) -> Non
     other = world.feedback([{"id": "right/7", "label": (labels[7]["label"] + 1) % 3}])
     assert other.status == 409
     assert "right/7" in other.json["error"]
+    beyond = world.feedback([labels[0], {"id": "right/1", "label": 1e200}, {"id": "x" * 400, "label": 1}])
+    assert (beyond.status, beyond.json["refused"], beyond.json["repeated"]) == (400, 2, 1)
+    assert beyond.json["error"].startswith("1.label: a number must be from -1e+100 to 1e+100; 2.id: must have at most")
 
     fine = wait_condition(world.kubectl, "modelmonitor", NAME, lambda mm: is_true(mm, "LabelsArriving"), 60)
     assert condition(fine, "LabelsArriving")["message"].startswith("100%")
