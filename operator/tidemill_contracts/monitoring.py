@@ -39,6 +39,8 @@ MAX_MISSING_INCREASE: Final = 0.05
 """By how much the share of missing values may be above that of training, where nothing is stated."""
 MAX_UNSEEN_RATIO: Final = 0.01
 """The same for the share of categories that training had not, where nothing is stated."""
+MAX_SHARE_UNRECOGNIZED: Final = 0.05
+"""When a larger share of the labels is not recognized, the others are not judged: they are those of some classes."""
 MAX_SHARE_WITHOUT_SCORE: Final = 0.2
 """When more than this share of the features has no drift score, nothing is known about drift."""
 
@@ -60,6 +62,8 @@ class PerformanceConfig(Document):
     max: float | None = None
     min_labels: int = 200
     label_delay_seconds: int = 86_400
+    min_labels_ratio: float | None = None  # None: any
+    false_alarms_per_month: float = 0.2  # of 30 days, at most
 
 
 ColumnType = Literal["Category", "Number", "Ignore"]
@@ -165,7 +169,14 @@ class PerformanceReport(Document):
     examples: tuple[str, ...] = ()  # of those, at most 5, cut to 40 characters
     due: bool = True  # False: `labels` has early ones, a biased sample, and is not judged
     labels_ratio: float | None = None  # of the predictions old enough to have a label
-    degraded: bool = False
+    low: float | None = None  # of the 95 % interval of the value
+    high: float | None = None
+    labels_needed: int | None = None  # more labels like these that would decide; None: decided, or not known
+    asymptotic: bool = False  # the stated false alarms hold for large samples only
+    degraded: bool = False  # a limit is exceeded; since monitors have detectors: proven to be
+    exceeded_since: float | None = None  # start of the windows that were the first to prove it
+    breach_start: float | None = None  # of the newest windows that prove it; None: nothing is proven
+    breach_end: float | None = None  # exclusive
     note: str = ""
 
 

@@ -537,6 +537,24 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.performance": {"metric": "accuracy"}},
         ["spec.performance: at least one of min and max must be set"],
     ),
+    "false alarms in every window": (
+        MM,
+        {
+            "spec.window": {"seconds": 604_800},
+            "spec.performance": {"metric": "accuracy", "min": 0.8, "falseAlarmsPerMonth": 0.5},
+        },
+        ["at most one window in ten may raise a false alarm"],
+    ),
+    "no false alarms of performance at all": (
+        MM,
+        {"spec.performance": {"metric": "accuracy", "min": 0.8, "falseAlarmsPerMonth": 0}},
+        ["spec.performance.falseAlarmsPerMonth"],
+    ),
+    "more labels than predictions": (
+        MM,
+        {"spec.performance": {"metric": "accuracy", "min": 0.8, "minLabelsRatio": 1.1}},
+        ["spec.performance.minLabelsRatio"],
+    ),
     **podsections.REFUSED,
 }
 
@@ -656,6 +674,17 @@ ACCEPTED: dict[str, tuple[str, Json]] = {
                 "retrain": {"causes": ["Quality", "Drift", "Performance"]},
                 "rollback": {"causes": ["Performance"]},
             },
+        },
+    ),
+    "rare false alarms of a few labels": (
+        MM,
+        {"spec.performance": {"metric": "f1", "min": 0.8, "minLabelsRatio": 0.3, "falseAlarmsPerMonth": 0.02}},
+    ),
+    "false alarms once a week in windows of a day": (
+        MM,
+        {
+            "spec.window": {"seconds": 14_400},
+            "spec.performance": {"metric": "mae", "max": 3, "falseAlarmsPerMonth": 10},
         },
     ),
     "actions that ask for nothing": (MM, {"spec.actions": {}}),

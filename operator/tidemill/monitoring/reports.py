@@ -140,7 +140,7 @@ def _version(version: VersionReport, expected: Expected, latest: float) -> Versi
         raise ReportError(f"windows has more than {MAX_WINDOWS} entries")
     newest = max((i for i, w in enumerate(version.windows) if w.closed and w.judged), default=None)
     windows = tuple(_window(w, latest, is_newest=i == newest) for i, w in enumerate(version.windows))
-    performance = _performance(version.performance, expected.metric)
+    performance = _performance(version.performance, expected.metric, latest)
     if len(version.column_notes) > NOTED_COLUMNS:
         raise ReportError(f"column_notes has more than {NOTED_COLUMNS} entries")
     notes = tuple(ColumnNote(name=_shown(note.name), finding=note.finding) for note in version.column_notes)
@@ -207,13 +207,20 @@ def _column(column: ColumnScore) -> ColumnScore:
     return column.model_copy(update={"name": _shown(column.name), "category": category, "note": ""})
 
 
-def _performance(found: PerformanceReport | None, metric: str | None) -> PerformanceReport | None:
+def _performance(found: PerformanceReport | None, metric: str | None, latest: float) -> PerformanceReport | None:
     if found is None or metric is None:
         return None
     if found.metric != metric:
         raise ReportError("performance.metric is not spec.performance.metric")
-    _counts(labels=found.labels, unrecognized=found.unrecognized)
-    _finite(value=found.value, labels_ratio=found.labels_ratio)
+    _counts(labels=found.labels, labels_needed=found.labels_needed, unrecognized=found.unrecognized)
+    _finite(value=found.value, labels_ratio=found.labels_ratio, low=found.low, high=found.high)
+    if (found.low is None) != (found.high is None) or (found.low or 0.0) > (found.high or 0.0):
+        raise ReportError("performance.low and performance.high are no interval")
+    _times(latest, breach_start=found.breach_start, exceeded_since=found.exceeded_since)
+    _times(latest + AHEAD_SECONDS, breach_end=found.breach_end)
+    start, end = found.breach_start, found.breach_end
+    if (start is None) != (end is None) or (start is not None and end is not None and start >= end):
+        raise ReportError("performance.breach_start and performance.breach_end are no time range")
     examples = tuple(_shown(text[:MAX_EXAMPLE]) for text in found.examples[:MAX_EXAMPLES])
     return found.model_copy(update={"note": "", "examples": examples})
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_monitor import (
     ActionStatus,
-    PerformanceStatus,
     Verdicts,
     WindowStatus,
 )
-from tidemill.api.v1alpha1.monitor_drift import FeatureScore
+from tidemill.api.v1alpha1.monitor_drift import DriftVerdict, FeatureScore
+from tidemill.api.v1alpha1.monitor_performance import PerformanceStatus, PerformanceVerdict
 from tidemill.core.conditions import READY, Condition, merge, of, trio
 from tidemill.monitoring.policy import drift
 from tidemill.monitoring.readiness import NotWatching, not_watching
@@ -36,7 +36,7 @@ REASONS = frozenset(
         "MonitorNotReady", "MonitorUnreachable", "NothingServed", "PredictionsArrive", "NoDataYet", "NoTraffic",
         "NoJudgedWindow", "NoDrift", "DriftBelowShare", "DriftNotSustained", "DriftSustained",
         "WithinLimits", "LimitsExceeded",
-        "FeaturesWithoutScore", "LabelsNotRecognized", "LabelsNotDue",
+        "FeaturesWithoutScore", "LabelsNotRecognized", "LabelsNotDue", "LimitNotExcluded", "LabelsRatioTooLow",
         "NotEnoughLabels", "MetricNotDefined", "NoLabelDue", "NoLabels",
         "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
         "ChildTerminating", "DatabaseTooNew", "NotJudged", "TypesAssumed",
@@ -82,7 +82,7 @@ def _fresh(
         "rows": judged[-1].rows if judged else 0,
         "window": _window(judged[-1]).to_json() if judged else None,
         "driftedWindows": evaluated.drifted_windows,
-        "verdicts": Verdicts(drift=verdict).to_json() if verdict else None,
+        "verdicts": _verdicts_of(verdict, _performance_verdict(snapshot)),
         "observedAlarmsPerMonth": drift.observed_per_month(snapshot, verdict),
         "performance": _performance(snapshot),
         "actions": [a.to_json() for a in actions] or None,
@@ -165,6 +165,26 @@ def _performance(snapshot: Snapshot) -> dict[str, Any] | None:
         labels_unmatched=kept.labels_unmatched or None if kept else None,
     )
     return performance.to_json()
+
+
+def _verdicts_of(of_drift: DriftVerdict | None, performance: PerformanceVerdict | None) -> dict[str, Any] | None:
+    found = Verdicts(drift=of_drift, performance=performance)
+    return None if found == Verdicts() else found.to_json()
+
+
+def _performance_verdict(snapshot: Snapshot) -> PerformanceVerdict | None:
+    report = snapshot.version_report
+    found = report.performance if report else None
+    if found is None:
+        return None
+    return PerformanceVerdict(
+        value=_round(found.value),
+        low=_round(found.low),
+        high=_round(found.high),
+        labels_needed=found.labels_needed,
+        asymptotic=found.asymptotic,
+        exceeded_since=moment(found.exceeded_since) if found.exceeded_since is not None else None,
+    )
 
 
 def _conditions(

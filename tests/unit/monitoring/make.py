@@ -68,7 +68,11 @@ def window(
 
 
 def performance(value: float | None, labels: int = 100, ratio: float | None = 0.5, degraded: bool = False):
-    return PerformanceReport(metric="accuracy", value=value, labels=labels, labels_ratio=ratio, degraded=degraded)
+    """`degraded`: proven by the last window."""
+    proof = {"breach_start": NOW.timestamp() - WINDOW, "breach_end": NOW.timestamp()} if degraded else {}
+    return PerformanceReport(
+        metric="accuracy", value=value, labels=labels, labels_ratio=ratio, degraded=degraded, **proof
+    )
 
 
 def report(

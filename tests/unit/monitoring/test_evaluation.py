@@ -12,6 +12,11 @@ from tidemill_contracts import reference
 from tidemill_contracts.monitoring import ColumnFinding, ColumnNote, ColumnScore, PerformanceReport
 
 
+def between(value: float, low: float, high: float, **changes: Any) -> PerformanceReport:
+    """Performance with an interval, beyond no limit as far as is proven."""
+    return performance(value).model_copy(update={"low": low, "high": high, **changes})
+
+
 def verdict(found: Snapshot, kind: str) -> tuple[str, str] | None:
     condition = evaluation.evaluate(found).get(kind)
     return (condition.status, condition.reason) if condition else None
@@ -24,7 +29,7 @@ QUALITY = {name: value for name, value in FULL.items() if name not in ("drift", 
 
 
 def labelled(value: float | None, labels: int = 100, **changes: Any) -> PerformanceReport:
-    return performance(value, labels).model_copy(update=changes)
+    return performance(value, labels, degraded=bool(changes.get("degraded"))).model_copy(update=changes)
 
 
 CASES: dict[str, tuple[Snapshot, str, tuple[str, str] | None]] = {
@@ -142,6 +147,29 @@ CASES: dict[str, tuple[Snapshot, str, tuple[str, str] | None]] = {
         snapshot(FULL, read=report(performance=performance(0.9))),
         "PerformanceDegraded",
         ("False", "WithinLimits"),
+    ),
+    "the interval reaches beyond the limit": (
+        snapshot(FULL, read=report(performance=between(0.9, 0.79, 0.95))),
+        "PerformanceDegraded",
+        ("False", "LimitNotExcluded"),
+    ),
+    "the interval is within the limit": (
+        snapshot(FULL, read=report(performance=between(0.9, 0.8, 0.95))),
+        "PerformanceDegraded",
+        ("False", "WithinLimits"),
+    ),
+    "beyond the limit, and not proven": (
+        snapshot(FULL, read=report(performance=between(0.7, 0.6, 0.79))),
+        "PerformanceDegraded",
+        ("False", "LimitNotExcluded"),
+    ),
+    "labels of a small share": (
+        snapshot(
+            {**FULL, "performance": {**FULL["performance"], "minLabelsRatio": 0.6}},
+            read=report(performance=performance(0.5, degraded=True)),
+        ),
+        "PerformanceDegraded",
+        ("Unknown", "LabelsRatioTooLow"),
     ),
     "bad performance": (
         snapshot(FULL, read=report(performance=performance(0.5, degraded=True))),
@@ -472,3 +500,8 @@ def test_performance_says_what_is_needed_and_which_limit_is_exceeded() -> None:
     assert said(snapshot(FULL, read=few), "PerformanceDegraded").startswith("3 labels have arrived, 10 needed")
     bad = report(window(1), performance=performance(0.4, degraded=True))
     assert said(snapshot(FULL, read=bad), "PerformanceDegraded") == "accuracy is 0.4 on 100 labels; min 0.8"
+    unclear = report(window(1), performance=between(0.9, 0.79, 0.95, labels_needed=420))
+    assert said(snapshot(FULL, read=unclear), "PerformanceDegraded") == (
+        "accuracy is 0.9 (95 %: 0.79 to 0.95) on 100 labels; min 0.8 is not excluded: "
+        "about 420 more like these would decide"
+    )

@@ -19,11 +19,11 @@ EAGER = {"causes": ALL, "cooldownSeconds": 0, "maxPerDay": 10}
 SPEC = {**FULL, "actions": {"retrain": EAGER, "rollback": EAGER}}
 
 
-def labelled(oldest: int, newest: int = 1, *windows: Any, **version: Any) -> MonitorReport:
-    """Bad labels of the windows `oldest` to `newest` before now."""
-    found = report(*(windows or (window(oldest), window(newest))), performance=performance(0.4, degraded=True))
-    stretch = {"labels_start": window(oldest).start, "labels_end": window(newest).end, **version}
-    return found.model_copy(update={"versions": (found.versions[0].model_copy(update=stretch),)})
+def labelled(oldest: int, newest: int = 1, *windows: Any, **proof: Any) -> MonitorReport:
+    """Labels of the windows `oldest` to `newest` before now that prove a limit exceeded."""
+    stretch = {"breach_start": window(oldest).start, "breach_end": window(newest).end, **proof}
+    bad = performance(0.4, degraded=True).model_copy(update=stretch)
+    return report(*(windows or (window(oldest), window(newest))), performance=bad)
 
 
 def asked(
@@ -163,11 +163,11 @@ def test_a_request_of_an_older_release_counts_as_based_on_all_before_it() -> Non
     assert kinds(asked(labelled(1, 1), [retrain, rollback])) == BOTH
 
 
-def test_a_monitor_of_an_older_release_is_believed_window_by_window() -> None:
-    old = report(window(1), performance=performance(0.4, degraded=True))
-    first = asked(old)
-    assert kinds(first) == BOTH
-    assert asked(old, first, later=WINDOW - 1) == []
+def test_a_monitor_of_an_older_release_proves_nothing() -> None:
+    unproven = labelled(1, 1, breach_start=None, breach_end=None)
+    assert asked(unproven) == []
+    found = evaluation.evaluate(snapshot(SPEC, read=unproven)).get("PerformanceDegraded")
+    assert found is not None and (found.status, found.reason) == ("False", "LimitNotExcluded")
 
 
 def test_the_last_request_of_each_type_is_not_forgotten() -> None:
@@ -194,8 +194,7 @@ def test_without_performance_there_is_nothing_to_rest_on() -> None:
     assert evidence.of(snapshot(SPEC), "Performance") is None
 
 
-@pytest.mark.parametrize("missing", ["labels_start", "labels_end"])
-def test_half_a_stretch_of_labels_is_none(missing: str) -> None:
-    """As of a monitor of an older release: it is the present window."""
-    found = evidence.of(snapshot(SPEC, read=labelled(3, 2, **{missing: None})), "Performance")
-    assert found == Evidence(start=NOW, end=NOW + timedelta(seconds=WINDOW))
+@pytest.mark.parametrize("missing", ["breach_start", "breach_end"])
+def test_half_a_proof_is_none(missing: str) -> None:
+    assert evidence.of(snapshot(SPEC, read=labelled(3, 2, **{missing: None})), "Performance") is None
+    assert asked(labelled(3, 2, **{missing: None})) == []

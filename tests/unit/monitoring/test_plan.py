@@ -1,6 +1,7 @@
 """One pass over a ModelMonitor as a whole: children, status and its thrift, events, when to look again."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -336,3 +337,16 @@ def test_objects_that_are_no_longer_requested_go() -> None:
         ObjectRef("apps/v1", "Deployment", "team", "churn-monitor", "u"),
     )
     assert plan.plan(snapshot(children=refs)).delete == refs[:1]
+
+
+def test_the_value_of_performance_has_its_interval_in_status() -> None:
+    proof = {"exceeded_since": NOW.timestamp() - 600, "low": 0.3061, "high": 0.4999, "asymptotic": True}
+    bad = performance(0.40004, degraded=True).model_copy(update=proof)
+    found = plan.plan(snapshot(FULL, read=report(window(1), performance=bad))).status or {}
+    assert found["verdicts"]["performance"] == {
+        "value": 0.4,
+        "low": 0.306,
+        "high": 0.5,
+        "asymptotic": True,
+        "exceededSince": (NOW - timedelta(seconds=600)).isoformat().replace("+00:00", "Z"),
+    }

@@ -87,6 +87,31 @@ BAD: dict[str, tuple[Any, str]] = {
         "unrecognized is not a count",
     ),
     "another metric": (reported(performance={"metric": "hunter2", "labels": 3}), "performance.metric is not spec"),
+    "an interval of no numbers": (
+        reported(performance={"metric": "accuracy", "labels": 3, "low": float("nan"), "high": 1}),
+        "low is not a finite",
+    ),
+    "half an interval": (reported(performance={"metric": "accuracy", "labels": 3, "low": 0.5}), "are no interval"),
+    "an interval that ends before it begins": (
+        reported(performance={"metric": "accuracy", "labels": 3, "low": 0.6, "high": 0.5}),
+        "are no interval",
+    ),
+    "a proof of no time": (
+        reported(performance={"metric": "accuracy", "labels": 3, "degraded": True, "breach_start": 7}),
+        "are no time range",
+    ),
+    "a proof that ends before it begins": (
+        reported(performance={"metric": "accuracy", "labels": 3, "breach_start": 7, "breach_end": 7}),
+        "are no time range",
+    ),
+    "a proof of the future": (
+        reported(performance={"metric": "accuracy", "labels": 3, "breach_start": 7, "breach_end": 1e300}),
+        "breach_end is not a time",
+    ),
+    "labels below none": (
+        reported(performance={"metric": "accuracy", "labels": 3, "labels_needed": -1}),
+        "labels_needed is not a count",
+    ),
     "an infinite metric": (
         reported(performance={"metric": "accuracy", "labels": 3, "value": 1e400}),
         "value is not a fin",

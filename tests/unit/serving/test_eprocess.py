@@ -13,7 +13,8 @@ from tests.unit.serving import simulation
 from tests.unit.serving.simulation import World
 
 from tidemill.serving.policy import eprocess
-from tidemill.serving.policy.eprocess import FACTORS, Interval
+from tidemill.serving.policy.eprocess import Interval
+from tidemill_contracts.evidence import FACTORS, POINTS
 
 PAGE = Path(__file__).parents[3] / "docs" / "rollout-analysis.md"
 INTERVALS = (Interval(30, 2, 270, 1), Interval(5, 0, 500, 9), Interval(100, 7, 100, 3), Interval(200, 3, 20, 1))
@@ -56,7 +57,7 @@ def test_a_candidate_that_was_good_for_a_day_is_seen_when_it_becomes_bad() -> No
 
 
 def test_the_alternatives_are_those_that_the_docs_name() -> None:
-    assert len(FACTORS) == eprocess.POINTS == 20
+    assert len(FACTORS) == POINTS == 20
     assert [f"{math.exp(f):.3g}" for f in (FACTORS[0], FACTORS[-1])] == ["1.03", "9.41"]
     assert list(FACTORS) == sorted(FACTORS)
 

@@ -22,8 +22,9 @@ from tidemill_contracts.monitoring import (
     VersionReport,
     WindowReport,
 )
-from tidemill_runtime.monitor import performance, queries, scoring
+from tidemill_runtime.monitor import detector, intervals, performance, queries, scoring
 from tidemill_runtime.monitor.binning import PREDICTION, Layout
+from tidemill_runtime.monitor.detector import State
 from tidemill_runtime.monitor.queries import REPORTED_WINDOWS, StoredVersion, StoredWindow
 from tidemill_runtime.monitor.retention import Retention, storage_bytes
 
@@ -139,7 +140,14 @@ class Evaluator:
         if sum(labels for _, _, labels in mature) < config.min_labels:
             windows = queries.labelled_windows(self._connection, version.key, seconds, now - span, now + seconds)
             due = False
+        state = queries.detector_state(self._connection, version.key, seconds)
+        if state is None or state.target != detector.target(config):
+            state = State(detector.target(config))
         chosen, sums = self._newest_labels(version, layout, windows)
+        proof = [window for window in windows if state.proof is not None and window[0] >= state.proof[0]]
+        if due and len(proof) > len(chosen):
+            chosen = proof
+            sums = queries.performance_sums(self._connection, version.key, seconds, chosen[-1][0], chosen[0][0])
         rows = sum(rows for _, rows, _ in mature)
         report = performance_report(
             config,
@@ -148,6 +156,7 @@ class Evaluator:
             labels=sum(labels for _, _, labels in chosen),
             labels_ratio=sum(labels for _, _, labels in mature) / rows if rows else None,
             due=due,
+            state=state,
         )
         return report, [start for start, _, labels in chosen if labels]
 
@@ -193,13 +202,14 @@ def performance_report(
     labels: int,
     labels_ratio: float | None,
     due: bool,
+    state: State,
 ) -> PerformanceReport:
-    """Return the metric of added sums, and whether it is beyond its limits, which labels that are not due cannot say.
+    """Return the metric of added sums, how far it is known, and what the detector has found, where labels are due.
 
     `labels`: how many the sums are of, with those that are not recognized.
     """
-    column = layout.columns.get(PREDICTION)
-    value, remark = performance.metric(config.metric, sums, column.profile if column else None, layout.profile.classes)
+    of = detector.outputs(layout)
+    value, remark = performance.metric(config.metric, sums, of.profile, of.classes)
     useless = _unrecognized(layout, sums)
     notes = []
     if not due:
@@ -210,8 +220,9 @@ def performance_report(
         notes.append(f"{what}: {', '.join(useless.examples)}")
     if remark:
         notes.append(remark)
-    low = config.min is not None and value is not None and value < config.min
-    high = config.max is not None and value is not None and value > config.max
+    between = None if value is None else intervals.interval(config.metric, sums, of, value)
+    proof = state.proof if due else None
+    side = state.side if proof else None
     return PerformanceReport(
         metric=config.metric,
         value=value,
@@ -220,6 +231,13 @@ def performance_report(
         examples=useless.examples,
         due=due,
         labels_ratio=labels_ratio,
-        degraded=due and (low or high),
+        low=between[0] if between else None,
+        high=between[1] if between else None,
+        labels_needed=None if value is None or proof else detector.undecided(config, state, sums, of, value),
+        asymptotic=any(detector.is_asymptotic(config, s) for s, _ in detector.limits(config) if side in (None, s)),
+        degraded=proof is not None,
+        exceeded_since=state.since if proof else None,
+        breach_start=proof[0] if proof else None,
+        breach_end=proof[1] if proof else None,
         note="; ".join(notes),
     )

@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from tidemill_contracts.inference import Feedback, Value
 from tidemill_contracts.reference import category_text
-from tidemill_runtime.monitor import performance
+from tidemill_runtime.monitor import detection, performance
 from tidemill_runtime.monitor.binning import PREDICTION, Layout
 from tidemill_runtime.monitor.ingest import Addition
 
@@ -87,8 +87,10 @@ def _find(connection: sqlite3.Connection, wanted: str) -> _Stored | None:
 def _join(connection: sqlite3.Connection, stored: _Stored, label: Value, layout: Layout | None) -> None:
     connection.execute("UPDATE prediction SET label = ? WHERE id = ?", (json.dumps(label), stored.id))
     connection.execute("UPDATE version SET labels = labels + 1 WHERE id = ?", (stored.version,))
-    counted = connection.execute("UPDATE window SET labels = labels + 1 WHERE id = ?", (stored.window,)).rowcount
-    if not counted or layout is None or PREDICTION not in layout.columns:
+    counted = connection.execute(
+        "UPDATE window SET labels = labels + 1 WHERE id = ? RETURNING version, seconds, taken", (stored.window,)
+    ).fetchone()
+    if counted is None or layout is None or PREDICTION not in layout.columns:
         return
     column = layout.columns[PREDICTION]
     sums = performance.addition(column, stored.value, stored.score, label)
@@ -99,6 +101,9 @@ def _join(connection: sqlite3.Connection, stored: _Stored, label: Value, layout:
         "ON CONFLICT DO UPDATE SET value = value + excluded.value",
         [(stored.window, name, value) for name, value in sums.items()],
     )
+    version, seconds, taken = counted
+    if taken:
+        detection.add_late(connection, (version, seconds), sums)
 
 
 def _has_room(connection: sqlite3.Connection, window: int, sums: Mapping[str, float]) -> bool:

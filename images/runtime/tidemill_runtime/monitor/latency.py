@@ -14,6 +14,8 @@ EDGES_SECONDS: Final = (
     *(0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0),
 )
 BINS: Final = len(EDGES_SECONDS) + 1
+LATENCY: Final = "latency"
+"""Counters of this name are latencies; features are "feature:<name>"."""
 _EDGES = np.array(EDGES_SECONDS)
 
 

@@ -24,13 +24,16 @@ Sums = Mapping[str, float]
 _Cells = dict[tuple[str, str], float]  # (label, prediction) -> rows
 
 _PREDICTIONS: Final[dict[MetricTask, str]] = {"classification": "classes", "regression": "numeric predictions"}
-_CELL: Final = "confusion "
+CELL: Final = "confusion "
 _CLASS_LENGTH: Final = 100
 _OTHER: Final = "(other labels)"
 _NO_NUMBER: Final = ("label or prediction", "is not a number", "are not numbers", "labels or predictions")
 _EXAMPLES: Final = 5
 _EXAMPLE_LENGTH: Final = 40
 _INVALID: Final = "invalid"  # labels or predictions that are no number, or beyond the largest, for a regression
+_LARGEST: Final = 1e70  # of an error or label whose fourth power is added up: the sum stays finite
+MOMENTS: Final = "moments_count"
+"""Labels whose squared losses were added up, too: not those of sums kept before that, nor the largest."""
 _EPSILON: Final = 2.220446049250313e-16  # log_loss clips probabilities here, as scikit-learn does for 64-bit floats
 
 
@@ -47,17 +50,18 @@ def addition(column: ColumnBins, prediction: Value, score: float | None, label: 
         sums["log_loss"] = -math.log(min(max(probability, _EPSILON), 1.0))
         sums["brier"] = (1.0 - probability) ** 2
         sums |= {"log_loss_count": 1.0, "brier_count": 1.0}  # sums kept before a metric was added lack its count
+        sums |= {"log_loss_squares": sums["log_loss"] ** 2, "brier_squares": sums["brier"] ** 2, MOMENTS: 1.0}
     return sums
 
 
 def cell_name(true: str, predicted: str) -> str:
     """Return the name of a confusion cell; long class names are cut."""
-    return _CELL + json.dumps([true[:_CLASS_LENGTH], predicted[:_CLASS_LENGTH]], ensure_ascii=False)
+    return CELL + json.dumps([true[:_CLASS_LENGTH], predicted[:_CLASS_LENGTH]], ensure_ascii=False)
 
 
 def without_label(name: str) -> str:
     """Return the cell that stands for all labels beyond the bound on cells: a label that names no class."""
-    return cell_name(_OTHER, _parse(name)[1]) if name.startswith(_CELL) else name
+    return cell_name(_OTHER, _parse(name)[1]) if name.startswith(CELL) else name
 
 
 def _error_moments(profile: NumericProfile, prediction: Value, label: Value) -> dict[str, float]:
@@ -78,9 +82,33 @@ def _error_moments(profile: NumericProfile, prediction: Value, label: Value) -> 
         "label": centred,
         "label_squared": squares[1],
     }
+    if max(abs(error), abs(centred)) <= _LARGEST:
+        sums |= {
+            MOMENTS: 1.0,
+            "squared_error_squares": squares[0] ** 2,
+            "squared_error_label": squares[0] * centred,
+            "squared_error_label_squared": squares[0] * squares[1],
+            "label_cubed": squares[1] * centred,
+            "label_fourth": squares[1] ** 2,
+        }
     if abs(y) < SMALLEST_LABEL:
         return {**sums, "zero_label": 1.0}
-    return {**sums, "percentage_error": abs(error / y), "percentage_error_count": 1.0}
+    share = min(abs(error / y), _LARGEST)
+    return {
+        **sums,
+        "percentage_error": share,
+        "percentage_error_squares": share * share,
+        "percentage_error_count": 1.0,
+    }
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is known of a model's predictions from its reference profile."""
+
+    profile: Profile | None
+    classes: Sequence[str] = ()
+    """All of the model's, where known."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +132,7 @@ def metric(name: str, sums: Sums, profile: Profile | None, classes: Sequence[str
     if formula is None:
         return None, f"{name} is not computed for {_PREDICTIONS[task]}: one of {', '.join(allowed)}"
     try:
-        value = formula(_joined(sums, profile, classes))
+        value = formula(joined(sums, profile, classes))
     except ValueError as error:
         return None, str(error)
     except OverflowError:  # of sums from before numbers had a bound
@@ -122,7 +150,8 @@ def unrecognized(sums: Sums, profile: Profile | None, classes: Sequence[str] = (
     return Unrecognized(int(sum(foreign.values())), tuple(text[:_EXAMPLE_LENGTH] for text in texts[:_EXAMPLES]))
 
 
-def _joined(sums: Sums, profile: Profile, classes: Sequence[str]) -> Joined:
+def joined(sums: Sums, profile: Profile, classes: Sequence[str] = ()) -> Joined:
+    """Return what formulas take; `classes` are all of the model's, where known."""
     if not isinstance(profile, CategoricalProfile):
         return Joined(sums, {}, None)
     known, cells, _ = _cells(sums, profile, classes)
@@ -135,7 +164,7 @@ def _cells(sums: Sums, profile: CategoricalProfile, classes: Sequence[str]) -> t
     Without `classes`, those are known that were predicted, on the holdout or now. Where that is a single one, nothing
     is known of the others, so that every label counts.
     """
-    parsed = {_parse(key): value for key, value in sums.items() if key.startswith(_CELL)}
+    parsed = {_parse(key): value for key, value in sums.items() if key.startswith(CELL)}
     known = {name[:_CLASS_LENGTH] for name in (*classes, *profile.categories)}
     known |= {predicted for _, predicted in parsed if predicted}
     names = ClassNames(sorted(known))
@@ -184,5 +213,5 @@ def _number(value: Value) -> float | None:
 
 
 def _parse(name: str) -> tuple[str, str]:
-    true, predicted = json.loads(name.removeprefix(_CELL))
+    true, predicted = json.loads(name.removeprefix(CELL))
     return true, predicted

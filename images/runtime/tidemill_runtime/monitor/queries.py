@@ -11,7 +11,8 @@ from tidemill_contracts import retention
 from tidemill_runtime.monitor import latency
 from tidemill_runtime.monitor.binning import Counts, Layout
 from tidemill_runtime.monitor.bounds import LARGEST_COUNT
-from tidemill_runtime.monitor.writes import LATENCY
+from tidemill_runtime.monitor.detector import State
+from tidemill_runtime.monitor.latency import LATENCY
 
 REPORTED_WINDOWS: Final = retention.NEWEST_WINDOWS
 LABELS_UNMATCHED: Final = "labels_unmatched"  # the name of a total
@@ -140,3 +141,27 @@ def total(connection: sqlite3.Connection, name: str) -> int:
     """Return a total over all versions, 0 when nothing was added to it."""
     row = connection.execute("SELECT value FROM total WHERE name = ?", (name,)).fetchone()
     return int(row[0]) if row else 0
+
+
+def window_sums(connection: sqlite3.Connection, window: int) -> dict[str, float]:
+    """Return the performance sums of one window."""
+    return dict(connection.execute("SELECT name, value FROM performance WHERE window = ?", (window,)))
+
+
+def taken_windows(
+    connection: sqlite3.Connection, version: int, seconds: int, after: float, until: float, most: int
+) -> list[tuple[int, int, int]]:
+    """Return (id, start, labels) of windows that a detector was given and that are of a time, newest first."""
+    return connection.execute(
+        "SELECT id, start, labels FROM window WHERE version = ? AND seconds = ? AND taken = 1 AND labels > 0 "
+        "AND start >= ? AND start < ? ORDER BY start DESC LIMIT ?",
+        (version, seconds, after, until, most),
+    ).fetchall()
+
+
+def detector_state(connection: sqlite3.Connection, version: int, seconds: int) -> State | None:
+    """Return what a detector knows; None when it has looked at nothing yet."""
+    row = connection.execute(
+        "SELECT state FROM detector WHERE version = ? AND seconds = ?", (version, seconds)
+    ).fetchone()
+    return State.from_json(row[0]) if row else None

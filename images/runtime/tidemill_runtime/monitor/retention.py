@@ -137,6 +137,11 @@ def _prune_versions(connection: sqlite3.Connection, before: float) -> list[str]:
         "AND NOT EXISTS (SELECT 1 FROM window WHERE window.version = version.id) RETURNING id, digest",
         (before,),
     ).fetchall()
+    for table in ("detector", "waiting"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE NOT EXISTS (SELECT 1 FROM window "  # noqa: S608
+            f"WHERE window.version = {table}.version AND window.seconds = {table}.seconds)"
+        )
     for identifier, _ in removed:
         connection.execute("DELETE FROM prediction WHERE version = ?", (identifier,))
     return [digest for _, digest in removed]

@@ -76,8 +76,18 @@ CREATE TABLE total (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID
 # A version and a window are numbered once (AUTOINCREMENT): what still names one that is gone must not meet another.
 # A sender's `last` is the greatest number of its batches, bit i of `seen` whether `last` - i was counted (replays.py).
 
+_DETECTORS: Final = """
+ALTER TABLE window ADD COLUMN taken INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX window_due ON window (version, seconds, start) WHERE taken = 0 AND labels > 0;
+CREATE TABLE detector (
+  version INTEGER NOT NULL, seconds INTEGER NOT NULL, state TEXT NOT NULL,
+  PRIMARY KEY (version, seconds)) WITHOUT ROWID;
+CREATE TABLE waiting (
+  version INTEGER NOT NULL, seconds INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL,
+  PRIMARY KEY (version, seconds, name)) WITHOUT ROWID;
+"""
 
-STEPS: Final = (_FIRST, _SECOND)
+STEPS: Final = (_FIRST, _SECOND, _DETECTORS)
 """SQL that makes schema 1 of an empty database, schema 2 of schema 1, and so on."""
 
 

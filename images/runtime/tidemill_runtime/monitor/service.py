@@ -16,7 +16,7 @@ from typing import Final
 
 from tidemill_contracts.inference import Feedback, PredictionBatch, Reference
 from tidemill_contracts.monitoring import MonitorConfig, MonitorReport
-from tidemill_runtime.monitor import bounds, ground_truth, retention, schema, writes
+from tidemill_runtime.monitor import bounds, detection, ground_truth, retention, schema, writes
 from tidemill_runtime.monitor.binning import Layout
 from tidemill_runtime.monitor.bounds import InvalidBatchError
 from tidemill_runtime.monitor.evaluation import Evaluator
@@ -180,7 +180,7 @@ class Monitor:
             self._layouts[digest] = stored[-1]
 
     def _keep_house(self) -> None:
-        """Evaluate every few seconds for scrapes, prune every minute; an error is logged and tried again."""
+        """Evaluate and look at labels every few seconds, prune every minute; an error is logged and tried again."""
         next_prune = 0.0
         while not self._stop.is_set():
             try:
@@ -188,9 +188,17 @@ class Monitor:
                 if self._clock() >= next_prune:
                     next_prune = self._clock() + PRUNE_SECONDS
                     self.prune()
+                self.detect()
             except Exception:  # the loop must go on; the timestamp of the last success shows that it fails
                 _LOG.exception("housekeeping failed")
             self._stop.wait(EVALUATE_SECONDS)
+
+    def detect(self) -> None:
+        """Look at labels that are due, in steps between which others may write, and wait until that is committed."""
+        while self._newer is None and not self._stop.is_set():
+            now, layouts = self._clock(), dict(self._layouts)
+            if not self._writer.submit(lambda c: detection.detect(c, self.config, layouts, now)).result():  # noqa: B023
+                return
 
     def prune(self) -> None:
         """Forget what is beyond retention, and wait until it is committed."""

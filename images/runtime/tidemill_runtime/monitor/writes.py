@@ -7,7 +7,7 @@ so a batch is either counted whole, together with its id, or not at all. They st
 import json
 import sqlite3
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from tidemill_contracts.inference import Reference
 from tidemill_contracts.monitoring import ColumnConfig
@@ -16,8 +16,7 @@ from tidemill_runtime.monitor import ground_truth, replays
 from tidemill_runtime.monitor.binning import Layout
 from tidemill_runtime.monitor.bounds import LARGEST_COUNT
 from tidemill_runtime.monitor.ingest import Addition, WindowAddition
-
-LATENCY: Final = "latency"  # counters of this name are latencies; features are "feature:<name>"
+from tidemill_runtime.monitor.latency import LATENCY
 
 
 class UnknownDigestError(LookupError):

@@ -28,11 +28,11 @@ from tidemill.api.base import (
     rules,
 )
 from tidemill.api.v1alpha1.monitor_drift import Drift, DriftVerdict, FeatureScore
+from tidemill.api.v1alpha1.monitor_performance import Performance, PerformanceStatus, PerformanceVerdict
 from tidemill.api.v1alpha1.monitor_quality import Quality
 from tidemill.api.v1alpha1.monitor_storage import Storage
 from tidemill.api.v1alpha1.monitored_columns import MonitoredColumn
 from tidemill.api.v1alpha1.pod_settings import PodSettings
-from tidemill_contracts.model_metrics import MonitoredMetric, listed
 
 
 class Window(Model):
@@ -42,36 +42,6 @@ class Window(Model):
     """Length of a window in seconds."""
     min_rows: Annotated[int, Field(ge=10, le=1_000_000_000)] = 500
     """Minimum number of rows that a window must have to be judged. Small samples can look drifted by chance."""
-
-
-class Performance(Model):
-    """A metric that compares predictions with labels (ground truth) that arrive later."""
-
-    model_config = {
-        "json_schema_extra": rules(
-            rule("has(self.min) || has(self.max)", "spec.performance: at least one of min and max must be set")
-        )
-    }
-
-    metric: Annotated[
-        MonitoredMetric,
-        Field(
-            description="Metric that is computed: "
-            f"{listed('classification', 'or', monitored=True)} for classification; "
-            f"{listed('regression', 'or', monitored=True)} for regression."
-        ),
-    ]
-    min: float | None = None
-    """Minimum acceptable value. A lower value makes the condition PerformanceDegraded True. If not set, there is no
-    minimum."""
-    max: float | None = None
-    """Maximum acceptable value. A higher value makes the condition PerformanceDegraded True. If not set, there is no
-    maximum."""
-    label_delay_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 86400
-    """Time in seconds by which the label of a prediction is expected. Only windows that ended at least this long ago
-    are judged."""
-    min_labels: Annotated[int, Field(ge=1, le=1_000_000_000)] = 200
-    """Minimum number of labels that the metric needs to be judged."""
 
 
 Cause = Literal["Drift", "Quality", "Performance"]
@@ -129,6 +99,12 @@ class ModelMonitorSpec(Model):
             rule(
                 "has(self.drift) || has(self.quality) || has(self.performance)",
                 "spec: at least one of drift, quality and performance must be set",
+            ),
+            rule(
+                "!has(self.performance) || double(self.window.seconds) * self.performance.falseAlarmsPerMonth"
+                " <= 259200.0",
+                "spec.performance.falseAlarmsPerMonth times spec.window.seconds must be at most 259200: at most one "
+                "window in ten may raise a false alarm",
             ),
             rule(
                 "!has(self.actions) || ["
@@ -212,26 +188,6 @@ class WindowStatus(Model):
     """Features that drift cannot be judged by, at most 20: they have no values, or their values exceed a limit."""
 
 
-class PerformanceStatus(Model):
-    """The performance metric."""
-
-    metric: str
-    """Name of the metric."""
-    value: float | None = None
-    """Value of the metric, rounded to three decimals. Not set if it cannot be computed."""
-    labels: int = 0
-    """Number of labels that the value is computed from."""
-    unrecognized_labels: int | None = None
-    """Number of further labels that name no class of the model, or are no number. Not set if there are none."""
-    labels_ratio: float | None = None
-    """Share of predictions with a label, from 0 to 1, in the windows that ended at least labelDelaySeconds ago."""
-    discarded: int | None = None
-    """Number of predictions of the served version that were removed before a label came because spec.storage.size holds
-    no more, or that were too long to be stored. Not set if there is none."""
-    labels_unmatched: int | None = None
-    """Number of labels for which no prediction was found within 15 minutes. Not set if there is none."""
-
-
 class Evidence(Model):
     """The time range of the predictions that a request is based on."""
 
@@ -246,6 +202,8 @@ class Verdicts(Model):
 
     drift: DriftVerdict | None = None
     """About DriftDetected. Set only if spec.drift is set."""
+    performance: PerformanceVerdict | None = None
+    """How far the performance metric is known. Set only if spec.performance is set."""
 
 
 class ActionStatus(Model):

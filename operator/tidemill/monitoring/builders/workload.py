@@ -95,6 +95,8 @@ def config(snapshot: Snapshot) -> MonitorConfig:
             max=spec.performance.max,
             min_labels=spec.performance.min_labels,
             label_delay_seconds=spec.performance.label_delay_seconds,
+            min_labels_ratio=spec.performance.min_labels_ratio,
+            false_alarms_per_month=spec.performance.false_alarms_per_month,
         )
     return MonitorConfig(
         namespace=snapshot.namespace,

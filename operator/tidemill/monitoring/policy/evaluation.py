@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from tidemill.api.v1alpha1.monitor_performance import Performance
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition, parse_time
 from tidemill.monitoring.policy import drift, retention
@@ -26,6 +27,7 @@ from tidemill_contracts import model_metrics, reference
 from tidemill_contracts.counts import counted, does
 from tidemill_contracts.monitoring import (
     FINDINGS,
+    MAX_SHARE_UNRECOGNIZED,
     MAX_SHARE_WITHOUT_SCORE,
     ColumnFinding,
     PerformanceReport,
@@ -34,9 +36,6 @@ from tidemill_contracts.monitoring import (
 
 UNREACHABLE_SECONDS = 60
 """For so long conditions stay as they were when the monitor does not answer: a restart changes none."""
-
-MAX_SHARE_UNRECOGNIZED = 0.05
-"""When a larger share of the labels is not recognized, the others are not judged: they are those of some classes."""
 
 _SHOWN = 5
 
@@ -219,13 +218,38 @@ def _performance(snapshot: Snapshot) -> Condition:
             f"it is a metric of {metric.task}{needs}; the monitor's report says more"
         )
         return Condition(PERFORMANCE, "Unknown", "MetricNotDefined", text)
-    text = f"{spec.metric} is {found.value:.4g} on {counted(found.labels, 'label')}"
+    ratio = found.labels_ratio
+    if spec.min_labels_ratio is not None and ratio is not None and ratio < spec.min_labels_ratio:
+        text = (
+            f"{ratio:.0%} of the predictions that are older than labelDelaySeconds have a label, "
+            f"{spec.min_labels_ratio:.0%} needed (minLabelsRatio)"
+        )
+        return Condition(PERFORMANCE, "Unknown", "LabelsRatioTooLow", text)
+    return _judged(spec, found, found.value)
+
+
+def _judged(spec: Performance, found: PerformanceReport, value: float) -> Condition:
+    """True only for a proven breach; a limit that the interval does not exclude is neither kept nor exceeded."""
+    between = f" (95 %: {found.low:.4g} to {found.high:.4g})" if found.low is not None else ""
+    text = f"{spec.metric} is {value:.4g}{between} on {counted(found.labels, 'label')}"
     if found.unrecognized:
         text += f" without {found.unrecognized} that name no class of the model, or are no number"
-    if not found.degraded:
-        return Condition(PERFORMANCE, "False", "WithinLimits", text)
     limits = [f"min {spec.min:g}" if spec.min is not None else "", f"max {spec.max:g}" if spec.max is not None else ""]
-    return Condition(PERFORMANCE, "True", "LimitsExceeded", f"{text}; {' and '.join(filter(None, limits))}")
+    limit = " and ".join(filter(None, limits))
+    if is_proven(found):
+        return Condition(PERFORMANCE, "True", "LimitsExceeded", f"{text}; {limit}")
+    # without an interval, which monitors of older releases and labels that they joined do not have, by the value alone
+    low, high = (value, value) if found.low is None or found.high is None else (found.low, found.high)
+    if (spec.min is None or low >= spec.min) and (spec.max is None or high <= spec.max):
+        return Condition(PERFORMANCE, "False", "WithinLimits", text)
+    more = found.labels_needed
+    needed = f": about {more} more like these would decide" if more else ""
+    return Condition(PERFORMANCE, "False", "LimitNotExcluded", f"{text}; {limit} is not excluded{needed}")
+
+
+def is_proven(found: PerformanceReport) -> bool:
+    """Whether labels prove that a limit is exceeded. A monitor of an older release proves nothing."""
+    return found.degraded and found.breach_start is not None and found.breach_end is not None
 
 
 def _labels_arriving(snapshot: Snapshot) -> Condition:

@@ -33,15 +33,11 @@ def of(snapshot: Snapshot, cause: Cause) -> Evidence | None:
 
 
 def _labels(snapshot: Snapshot) -> Evidence | None:
-    """The windows of the labels. A monitor of an older release does not report them: then it is the present window."""
-    report = snapshot.version_report
-    if report is None or report.performance is None:
+    """The windows of the labels that prove it. A monitor of an older release proves nothing."""
+    found = snapshot.version_report.performance if snapshot.version_report else None
+    if found is None or found.breach_start is None or found.breach_end is None:
         return None
-    if report.labels_start is None or report.labels_end is None:
-        seconds = snapshot.spec.window.seconds
-        begun = int(snapshot.now.timestamp()) // seconds * seconds
-        return Evidence(start=moment(begun), end=moment(begun + seconds))
-    return Evidence(start=moment(report.labels_start), end=moment(report.labels_end))
+    return Evidence(start=moment(found.breach_start), end=moment(found.breach_end))
 
 
 def is_new(snapshot: Snapshot, kind: str, cause: Cause, found: Evidence) -> bool:

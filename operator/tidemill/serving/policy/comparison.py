@@ -16,6 +16,7 @@ from tidemill.api.v1alpha1.rollout_analysis import Analysis, Comparison, LimitEv
 from tidemill.serving import baseline, router_stats
 from tidemill.serving.policy import eprocess
 from tidemill.serving.router_stats import LATENCY_BUCKETS, ClusterStats, Scrape
+from tidemill_contracts.evidence import POINTS
 
 CLIENT_ERRORS = "ClientErrorRatio"
 CLIENT_ERRORS_RATIO = 2.0
@@ -183,7 +184,7 @@ def _entry(known: Comparison | None, limit: Limit) -> LimitEvidence:
 
 def _points(recorded: list[float]) -> tuple[float, ...]:
     """The recorded evidence; none where there is none yet, or where it is that of another grid."""
-    return tuple(recorded) if len(recorded) == eprocess.POINTS else ()
+    return tuple(recorded) if len(recorded) == POINTS else ()
 
 
 def _dispersion(entry: LimitEvidence) -> float:

@@ -21,12 +21,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
-POINTS = 20
-FACTORS = tuple(NormalDist().inv_cdf(0.5 + (i + 0.5) / (2 * POINTS)) for i in range(POINTS))
-"""Natural logarithms of r: the middles of equally likely parts of a half-normal distribution, r = 1.03 to 9.41."""
+from tidemill_contracts.evidence import FACTORS, POINTS, log_mean, log_sum, share_growth
+
 _DIGITS = 6  # of the logarithms that are kept: a million intervals add up to less than one of error
 _BISECTIONS = 40
 
@@ -55,26 +53,24 @@ def added(
     before, empty for none. Both versions had requests. `most`: no logarithm of E grows by more.
     """
     odds = math.log(ratio) + math.log(seen.requests) - math.log(seen.stable_requests)
-    own, other = _log_share(odds), _log_share(-odds)
     weight = -math.log((number + 1) * (number + 2))
-    out = []
-    for logarithm, factor in zip(before or [-math.inf] * POINTS, FACTORS, strict=True):
-        shifted = odds - factor if kept else odds + factor
-        grown = seen.events * (_log_share(shifted) - own) + seen.stable_events * (_log_share(-shifted) - other)
-        out.append(round(_log_sum(logarithm, weight) + min(grown, most), _DIGITS))
-    return tuple(out)
+    growth = share_growth(odds, seen.events, seen.stable_events, fewer=kept)
+    return tuple(
+        round(log_sum(logarithm, weight) + min(grown, most), _DIGITS)
+        for logarithm, grown in zip(before or [-math.inf] * POINTS, growth, strict=True)
+    )
 
 
 def log_e(evidence: Sequence[float], number: int) -> float:
     """Natural logarithm of E after so many intervals; 0 without any."""
     if not evidence:
         return 0.0
-    return _log_sum(_log_mean(evidence), -math.log(number + 1))
+    return log_sum(log_mean(evidence), -math.log(number + 1))
 
 
 def log_e_below(requests: float, events: float, share: float) -> float:
     """The same for "at least this share of the requests are events": large when there are clearly fewer."""
-    return _log_mean([requests * share * (1 - math.exp(-factor)) - events * factor for factor in FACTORS])
+    return log_mean([requests * share * (1 - math.exp(-factor)) - events * factor for factor in FACTORS])
 
 
 def dispersion(looks: int, requests: float, events: float, squares: float) -> float:
@@ -114,19 +110,3 @@ def smallest_visible_share(seen: Interval, ratio: float, level: float) -> float 
 def stable_share(seen: Interval) -> float:
     """The stable version's share of events; half an event where it had none."""
     return max(seen.stable_events, 0.5) / max(seen.stable_requests, 1.0)
-
-
-def _log_share(odds: float) -> float:
-    """log(1 / (1 + exp(-odds))), without overflow."""
-    return min(odds, 0.0) - math.log1p(math.exp(-abs(odds)))
-
-
-def _log_sum(one: float, other: float) -> float:
-    """log(exp(one) + exp(other)); `other` is finite."""
-    largest = max(one, other)
-    return largest + math.log(math.exp(one - largest) + math.exp(other - largest))
-
-
-def _log_mean(logarithms: Sequence[float]) -> float:
-    largest = max(logarithms)
-    return largest + math.log(sum(math.exp(x - largest) for x in logarithms) / len(logarithms))

@@ -1,0 +1,86 @@
+"""The performance of a monitored model: what is asked for, and what is known about it."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tidemill.api.base import MAX_SECONDS, Model, Ratio, Time, rule, rules
+from tidemill_contracts.model_metrics import MonitoredMetric, listed
+
+
+class Performance(Model):
+    """A metric that compares predictions with labels (ground truth) that arrive later."""
+
+    model_config = {
+        "json_schema_extra": rules(
+            rule("has(self.min) || has(self.max)", "spec.performance: at least one of min and max must be set")
+        )
+    }
+
+    metric: Annotated[
+        MonitoredMetric,
+        Field(
+            description="Metric that is computed: "
+            f"{listed('classification', 'or', monitored=True)} for classification; "
+            f"{listed('regression', 'or', monitored=True)} for regression."
+        ),
+    ]
+    min: float | None = None
+    """Minimum acceptable value. The condition PerformanceDegraded becomes True when labels prove that the metric is
+    lower. If not set, there is no minimum."""
+    max: float | None = None
+    """Maximum acceptable value. The condition PerformanceDegraded becomes True when labels prove that the metric is
+    higher. If not set, there is no maximum."""
+    label_delay_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 86400
+    """Time in seconds by which the label of a prediction is expected. Only windows that ended at least this long ago
+    are judged."""
+    min_labels: Annotated[int, Field(ge=1, le=1_000_000_000)] = 200
+    """Minimum number of labels that the metric needs to be judged. The value in status is that of the newest windows
+    that together have so many."""
+    min_labels_ratio: Ratio | None = None
+    """Minimum share of predictions that must have a label, in the windows that ended at least labelDelaySeconds ago.
+    Windows below it are not judged. Set it if predictions that have a label can be unlike those that have none. If not
+    set, any share is judged."""
+    false_alarms_per_month: Annotated[float, Field(gt=0, le=10)] = 0.2
+    """Maximum number of times in 30 days, on average, that the condition PerformanceDegraded becomes True without a
+    cause, for a metric that is exactly at its limit. Lower values need more labels to find a cause. 0.2 is one false
+    alarm in five months."""
+
+
+class PerformanceStatus(Model):
+    """The performance metric."""
+
+    metric: str
+    """Name of the metric."""
+    value: float | None = None
+    """Value of the metric, rounded to three decimals. Not set if it cannot be computed."""
+    labels: int = 0
+    """Number of labels that the value is computed from."""
+    unrecognized_labels: int | None = None
+    """Number of further labels that name no class of the model, or are no number. Not set if there are none."""
+    labels_ratio: float | None = None
+    """Share of predictions with a label, from 0 to 1, in the windows that ended at least labelDelaySeconds ago."""
+    discarded: int | None = None
+    """Number of predictions of the served version that were removed before a label came because spec.storage.size holds
+    no more, or that were too long to be stored. Not set if there is none."""
+    labels_unmatched: int | None = None
+    """Number of labels for which no prediction was found within 15 minutes. Not set if there is none."""
+
+
+class PerformanceVerdict(Model):
+    """How far the performance metric is known."""
+
+    value: float | None = None
+    """Value of the metric, rounded to three decimals, on the newest windows that together have minLabels labels, or on
+    more of them where it took more to prove that a limit is exceeded. Not set if it cannot be computed."""
+    low: float | None = None
+    """Lower end of the 95 % interval of the value, rounded to three decimals."""
+    high: float | None = None
+    """Upper end of the 95 % interval of the value, rounded to three decimals."""
+    labels_needed: int | None = None
+    """About how many more labels like these would decide whether a limit is exceeded. Not set if that is decided, or if
+    it cannot be said."""
+    asymptotic: bool = False
+    """Whether falseAlarmsPerMonth holds for this metric with many labels only."""
+    exceeded_since: Time | None = None
+    """Start of the windows whose labels proved first that a limit is exceeded. Not set if none is proven to be."""
