@@ -12,8 +12,11 @@ from tests.support.monitoring import batch, config, reference, running
 from tidemill_contracts.drift_tests import BY_NAME, NAMES
 from tidemill_contracts.monitoring import DriftConfig, TestConfig, WindowReport
 from tidemill_contracts.reference import CategoricalProfile, ReferenceProfile
+from tidemill_runtime.monitor import drift
 from tidemill_runtime.monitor.binning import ColumnBins
+from tidemill_runtime.monitor.drift import Scored
 from tidemill_runtime.monitor.scoring import column_score
+from tidemill_runtime.monitor.tally import ColumnTally
 from tidemill_runtime.trainer.package.reference_profile import categorical, numeric
 
 SHIFTED = {"mean radius": 1.6, "mean area": 2.2, "worst area": 2.2, "worst perimeter": 1.6}
@@ -29,8 +32,8 @@ def judge(folder: Path, cancer: Any, current: Any, test: str) -> WindowReport:
     training = cancer.iloc[:455]
     features = tuple(numeric(training[name].to_numpy(), name) for name in training)
     profile = ReferenceProfile(rows=455, features=features)
-    drift = DriftConfig(features=TestConfig(test=test, threshold=BY_NAME[test].threshold), drifted_share=0.1)
-    with running(config(folder, drift=drift, min_rows=100)) as monitor:
+    settings = DriftConfig(features=TestConfig(test=test, threshold=BY_NAME[test].threshold), drifted_share=0.1)
+    with running(config(folder, drift=settings, min_rows=100)) as monitor:
         monitor.add_reference(reference("sha256:real", "cancer-1", profile)).result()
         columns = {name: current[name].tolist() for name in current}
         posted = batch(rows=len(current), digest="sha256:real", columns=columns)
@@ -67,7 +70,10 @@ def test_many_categories_of_the_same_mix_are_no_drift_and_another_mix_is(rows: i
     psi = TestConfig(test="PSI", threshold=BY_NAME["PSI"].threshold)
 
     def drifted(values: list[str]) -> bool:
-        return column_score("zip", column, column.count(values), psi).drifted
+        counted = column.count(values)
+        score = column_score("zip", column, counted, psi)
+        scored = Scored(score, column.profile, ColumnTally.of(column, counted))
+        return drift.judge(DriftConfig(), [scored], window_seconds=3_600, rows=len(values)).columns[0].drifted
 
     windows = [[f"z{value:04d}" for value in random.integers(0, levels, 1_000)] for _ in range(20)]
     assert not any(drifted(values) for values in windows)
