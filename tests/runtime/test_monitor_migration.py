@@ -60,9 +60,8 @@ def test_a_database_of_a_release_tells_the_same_and_goes_on(release: Path, tmp_p
     clock = Clock(before.now)
     with running(config(tmp_path, performance=PERFORMANCE, min_rows=50), clock) as monitor:
         text = (release / "monitor-report.json").read_text()
-        told = json.loads(text.replace("10 values reach 1.89 ", "10 values reach 7.08 "))[
-            "versions"
-        ]  # a better estimate
+        noise = "not beyond noise: 10 values reach 1.89 without any change"  # of a window that is not judged
+        told = json.loads(text.replace(noise, ""))["versions"]
         assert says(monitor.report(DIGEST).model_dump(mode="json")["versions"], told)
         assert monitor.add_batch(batch(2, 10, at=before.now)).result() is False  # counted then
         assert monitor.add_batch(batch(9, 7, at=clock.now)).result() is True
