@@ -14,6 +14,8 @@ from tidemill.api.v1alpha1.pod_settings import TRACING_PREFIX
 from tidemill_contracts.model_metrics import RESERVED
 
 Json = dict[str, Any]
+ONE_WINDOW_IN_TEN = 259200
+"""Seconds of a tenth of 30 days."""
 
 _URIS = st.sampled_from(
     [
@@ -230,12 +232,27 @@ def _limits(*names: str) -> Callable[[Json], Json]:
     return repair
 
 
+def _drift_test(document: Json) -> Json:
+    if document.get("test") == "Auto":
+        document.pop("threshold", None)
+    return document
+
+
+def _drift(document: Json) -> Json:
+    if "outOf" in document:
+        document["outOf"] = max(document["outOf"], document.get("consecutiveWindows", 2))
+    return document
+
+
 def _monitor(document: Json) -> Json:
     watched = {name.capitalize() for name in ("drift", "quality", "performance") if name in document}
     if not watched:
         document["drift"], watched = {}, {"Drift"}
     if "Drift" in watched:
         watched.add("Quality")
+    seconds, performance = document.get("window", {}).get("seconds", 3600), document.get("performance", {})
+    if seconds * performance.get("falseAlarmsPerMonth", 0) > ONE_WINDOW_IN_TEN:
+        performance["falseAlarmsPerMonth"] = 0.2
     for action in document.get("actions", {}).values():
         action["causes"] = [c for c in action["causes"] if c in watched] or sorted(watched)[:1]
     return document
@@ -268,6 +285,9 @@ REPAIRS: dict[str, Callable[[Json], Json]] = {
     "Rollout": _rollout,
     "Batching": _batching,
     "ModelDeploymentSpec": _deployment,
+    "DriftTestSpec": _drift_test,
+    "FeatureTest": _drift_test,
+    "Drift": _drift,
     "Performance": _limits("min", "max"),
     "ModelMonitorSpec": _monitor,
 }
