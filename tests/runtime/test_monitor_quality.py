@@ -126,6 +126,10 @@ FINDINGS: dict[str, tuple[quality.Tally, dict[str, Any], list[str]]] = {
         tally(number(rows=10**6), 10**6, missing=52_000), {},
         ["age: missing_ratio 0.052 > 0.05 (training 0 + maxMissingIncrease 0.05)"],
     ),
+    "a share that three digits would put at its limit": (
+        tally(number(), 10**9, missing=50_040_000), {"quality": QualityConfig(max_missing_ratio=0.05)},
+        ["age: missing_ratio 0.05004 > 0.05"],
+    ),
     "texts where numbers were": (
         tally(number(), 500, missing=25, mistyped=250), {},
         ["age: missing_ratio 0.05 and mistyped_ratio 0.5 > 0.05 (training 0 + maxMissingIncrease 0.05)"],

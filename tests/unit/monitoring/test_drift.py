@@ -64,6 +64,17 @@ def test_a_feature_that_drifted_is_named_where_the_share_is_not_reached() -> Non
     )
 
 
+def test_no_figure_of_drift_reads_like_a_limit_that_it_is_not_at() -> None:
+    moved = column("income", 0.20004, reference_mean=1000.2, mean=1000.7)
+    last = window(1, features=(moved,), drifted_share=0.2999)
+    found = evaluation.evaluate(snapshot(spec(), read=report(last))).get("DriftDetected")
+    assert found is not None
+    assert found.message == (
+        "1 feature drifted in the last window (100 rows), which is a share of 0.2999 and below driftedShare (0.3): "
+        "income (PSI 0.20004, limit 0.2: mean 1000 → 1001)"
+    )
+
+
 @pytest.mark.parametrize(
     ("changed", "text"),
     [

@@ -505,3 +505,21 @@ def test_performance_says_what_is_needed_and_which_limit_is_exceeded() -> None:
         "accuracy is 0.9 (95 %: 0.79 to 0.95) on 100 labels; min 0.8 is not excluded: "
         "about 420 more like these would decide"
     )
+
+
+def test_no_figure_of_performance_reads_like_a_limit_that_it_is_not_at() -> None:
+    proven = performance(0.84997, degraded=True)
+    asked = {**FULL, "performance": {"metric": "accuracy", "min": 0.85, "minLabels": 10, "minLabelsRatio": 0.3}}
+    bad = report(window(1), performance=proven.model_copy(update={"low": 0.81, "high": 0.849996}))
+    assert said(snapshot(asked, read=bad), "PerformanceDegraded") == (
+        "accuracy is 0.84997 (95 %: 0.81 to 0.849996) on 100 labels; min 0.85"
+    )
+    few = report(window(1), performance=performance(0.9, ratio=0.296))
+    assert said(snapshot(asked, read=few), "PerformanceDegraded") == (
+        "29.6% of the predictions that are older than labelDelaySeconds have a label, 30% needed (minLabelsRatio)"
+    )
+    large = {**FULL, "performance": {"metric": "mae", "max": 1234567.0, "minLabels": 10}}
+    wide = report(window(1), performance=between(1234567.4, 1234560.0, 1234570.0))
+    assert said(snapshot(large, read=wide), "PerformanceDegraded") == (
+        "mae is 1234567.4 (95 %: 1234560 to 1234570) on 100 labels; max 1234567 is not excluded"
+    )

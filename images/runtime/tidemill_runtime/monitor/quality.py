@@ -13,6 +13,7 @@ from typing import Final, Literal
 from tidemill_contracts.counts import counted
 from tidemill_contracts.monitoring import MAX_MISSING_INCREASE, MAX_UNSEEN_RATIO, MonitorConfig, QualityConfig
 from tidemill_contracts.reference import CategoricalProfile, Profile
+from tidemill_contracts.rounding import exact, rounded
 from tidemill_runtime.monitor.stattests import binomial
 
 FALSE_WINDOWS_PER_MONTH: Final = 0.1
@@ -101,18 +102,24 @@ def _missing(tally: Tally, limits: _Limits, error: float) -> Problem | None:
     if absent == rows and not is_off and binomial.chance_of_none(rows, total - reference, total) <= error:
         text = f"{tally.name}: no value in {counted(rows, 'row')} (missing in training: {trained:.3g})"
         return Problem(tally.name, "missing", text)
-    what = f"{tally.name}: missing_ratio {tally.missing / rows:.3g}"
-    if tally.mistyped:
-        what += f" and mistyped_ratio {tally.mistyped / rows:.3g}"
     if limits.missing is not None and binomial.is_above(absent, rows, limits.missing, error):
-        return Problem(tally.name, "missing", f"{what} > {limits.missing:.3g}")
+        return Problem(tally.name, "missing", f"{_absent(tally, limits.missing)} > {exact(limits.missing)}")
     if allowed is None or not total or absent / rows <= trained + allowed:
         return None
     limit = binomial.upper_bound(reference, total, error / 2) + allowed
     if not binomial.is_above(absent, rows, limit, error / 2):
         return None
-    text = f"{what} > {trained + allowed:.3g} (training {trained:.3g} + maxMissingIncrease {allowed:.3g})"
+    most = trained + allowed
+    what = f"{_absent(tally, most)} > {rounded(most, 3, absent / rows)}"
+    text = f"{what} (training {trained:.3g} + maxMissingIncrease {exact(allowed)})"
     return Problem(tally.name, "missing", text)
+
+
+def _absent(tally: Tally, limit: float) -> str:
+    """Return the shares of values that are not there, with enough digits to see that their sum is above the limit."""
+    missing = rounded(tally.missing / tally.rows, 3, limit)
+    mistyped = f" and mistyped_ratio {rounded(tally.mistyped / tally.rows, 3, limit)}" if tally.mistyped else ""
+    return f"{tally.name}: missing_ratio {missing}{mistyped}"
 
 
 def _unseen(tally: Tally, limits: _Limits, error: float) -> Problem | None:
@@ -127,7 +134,7 @@ def _unseen(tally: Tally, limits: _Limits, error: float) -> Problem | None:
     none_allowed = limit == 0 and not profile.counts[-1]  # stated as it is: a single one is a finding
     if not none_allowed and not binomial.is_above(tally.unseen, tally.rows, bound + limit, error / 2):
         return None
-    return Problem(tally.name, "unseen", f"{tally.name}: unseen_ratio {excess:.3g} > {limit:.3g}")
+    return Problem(tally.name, "unseen", f"{tally.name}: unseen_ratio {rounded(excess, 3, limit)} > {exact(limit)}")
 
 
 @lru_cache(maxsize=4096)
@@ -155,7 +162,7 @@ def _out_of_range(tally: Tally, limits: _Limits, error: float) -> Problem | None
     outside, limit = tally.out_of_range + tally.mistyped, limits.out_of_range
     if limit is None or not binomial.is_above(outside, tally.rows, limit, error):
         return None
-    text = f"{tally.name}: out_of_range_ratio {outside / tally.rows:.3g} > {limit:.3g}"
+    text = f"{tally.name}: out_of_range_ratio {rounded(outside / tally.rows, 3, limit)} > {exact(limit)}"
     return Problem(tally.name, "out_of_range", text)
 
 

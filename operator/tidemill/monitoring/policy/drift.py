@@ -16,6 +16,7 @@ from tidemill.monitoring.snapshot import Snapshot
 from tidemill.monitoring.state import DRIFT, Evaluation
 from tidemill_contracts.counts import counted
 from tidemill_contracts.monitoring import ColumnScore, WindowReport
+from tidemill_contracts.rounding import exact, rounded
 
 MONTH = timedelta(days=30)
 FIRST_OBSERVED = timedelta(days=28)
@@ -57,8 +58,9 @@ def condition(spec: Drift, windows: Sequence[WindowReport], drifted: int) -> Con
         if not named:
             return Condition(DRIFT, "False", "NoDrift", f"{shown} shows no drift")
         text = (
-            f"{counted(len(named), 'feature')} drifted in {shown}, which is a share of {last.drifted_share or 0:.2g} "
-            f"and below driftedShare ({spec.drifted_share:g}): {describe(last)}"
+            f"{counted(len(named), 'feature')} drifted in {shown}, which is a share of "
+            f"{rounded(last.drifted_share or 0, 2, spec.drifted_share)} "
+            f"and below driftedShare ({exact(spec.drifted_share)}): {describe(last)}"
         )
         return Condition(DRIFT, "False", "DriftBelowShare", text)
     needed = counted(spec.consecutive_windows, "window")
@@ -91,7 +93,8 @@ def describe(window: WindowReport) -> str:
 
 
 def _beyond(column: ColumnScore) -> str:
-    figures = f"{column.test} {column.score or 0:.3g}, limit {column.threshold or 0:.3g}"
+    score, threshold = column.score or 0, column.threshold or 0
+    figures = f"{column.test} {rounded(score, 3, threshold)}, limit {exact(threshold)}"
     what = change(column)
     return f"{figures}: {what}" if what else figures
 
@@ -102,7 +105,8 @@ def change(column: ColumnScore) -> str:
         return f"'{column.category}' {_percent(column.reference_share)} → {_percent(column.share)}"
     parts = []
     if column.mean is not None and column.reference_mean is not None:
-        parts.append(f"mean {column.reference_mean:.3g} → {_bound(column)}{column.mean:.3g}")
+        before, now = rounded(column.reference_mean, 3, column.mean), rounded(column.mean, 3, column.reference_mean)
+        parts.append(f"mean {before} → {_bound(column)}{now}")
     beyond = ((column.below_ratio, "below training's minimum"), (column.above_ratio, "above training's maximum"))
     parts += [f"{_percent(ratio)} {where}" for ratio, where in beyond if ratio is not None and ratio >= _WORTH_TELLING]
     return "; ".join(parts)

@@ -33,11 +33,13 @@ from tidemill_contracts.monitoring import (
     PerformanceReport,
     WindowReport,
 )
+from tidemill_contracts.rounding import exact, percent, rounded
 
 UNREACHABLE_SECONDS = 60
 """For so long conditions stay as they were when the monitor does not answer: a restart changes none."""
 
 _SHOWN = 5
+_DIGITS = 4
 
 
 def evaluate(snapshot: Snapshot) -> Evaluation:
@@ -220,9 +222,10 @@ def _performance(snapshot: Snapshot) -> Condition:
         return Condition(PERFORMANCE, "Unknown", "MetricNotDefined", text)
     ratio = found.labels_ratio
     if spec.min_labels_ratio is not None and ratio is not None and ratio < spec.min_labels_ratio:
+        needed = spec.min_labels_ratio
         text = (
-            f"{ratio:.0%} of the predictions that are older than labelDelaySeconds have a label, "
-            f"{spec.min_labels_ratio:.0%} needed (minLabelsRatio)"
+            f"{percent(ratio, needed)} of the predictions that are older than labelDelaySeconds have a label, "
+            f"{percent(needed, needed)} needed (minLabelsRatio)"
         )
         return Condition(PERFORMANCE, "Unknown", "LabelsRatioTooLow", text)
     return _judged(spec, found, found.value)
@@ -230,12 +233,14 @@ def _performance(snapshot: Snapshot) -> Condition:
 
 def _judged(spec: Performance, found: PerformanceReport, value: float) -> Condition:
     """True only for a proven breach; a limit that the interval does not exclude is neither kept nor exceeded."""
-    between = f" (95 %: {found.low:.4g} to {found.high:.4g})" if found.low is not None else ""
-    text = f"{spec.metric} is {value:.4g}{between} on {counted(found.labels, 'label')}"
+    figures = [found.low, value, found.high] if found.low is not None and found.high is not None else [value]
+    shown = [rounded(figure, _DIGITS, spec.min, spec.max) for figure in figures]
+    known = f"{shown[1]} (95 %: {shown[0]} to {shown[2]})" if len(shown) > 1 else shown[0]
+    text = f"{spec.metric} is {known} on {counted(found.labels, 'label')}"
     if found.unrecognized:
         text += f" without {found.unrecognized} that name no class of the model, or are no number"
-    limits = [f"min {spec.min:g}" if spec.min is not None else "", f"max {spec.max:g}" if spec.max is not None else ""]
-    limit = " and ".join(filter(None, limits))
+    given = (("min", spec.min), ("max", spec.max))
+    limit = " and ".join(f"{name} {exact(value)}" for name, value in given if value is not None)
     if is_proven(found):
         return Condition(PERFORMANCE, "True", "LimitsExceeded", f"{text}; {limit}")
     # without an interval, which monitors of older releases and labels that they joined do not have, by the value alone

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from tidemill.api.v1alpha1.training_run import GateVerdict, RunChampion
 from tidemill.api.v1alpha1.training_template import AgainstChampion, Gate
 from tidemill_contracts.model_metrics import LOWER_IS_BETTER
+from tidemill_contracts.rounding import exact, rounded
 from tidemill_contracts.training import TrainingResult
 
 Metrics = Mapping[str, float | None]
@@ -81,14 +82,14 @@ def _missing(gate: Gate, candidate: Metrics) -> GateVerdict:
 
 def _above(metric: str, value: float, least: float) -> GateVerdict:
     passed = value >= least
-    text = f"{value:.6g} is {'at least' if passed else 'below'} min {least:.6g}"
+    text = f"{rounded(value, 6, least)} is {'at least' if passed else 'below'} min {exact(least)}"
     reason = "AboveMin" if passed else "BelowMin"
     return GateVerdict(metric=metric, passed=passed, reason=reason, value=value, threshold=least, message=text)
 
 
 def _below(metric: str, value: float, most: float) -> GateVerdict:
     passed = value <= most
-    text = f"{value:.6g} is {'at most' if passed else 'above'} max {most:.6g}"
+    text = f"{rounded(value, 6, most)} is {'at most' if passed else 'above'} max {exact(most)}"
     reason = "BelowMax" if passed else "AboveMax"
     return GateVerdict(metric=metric, passed=passed, reason=reason, value=value, threshold=most, message=text)
 
