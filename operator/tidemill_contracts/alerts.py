@@ -41,8 +41,8 @@ class Alert:
     """The command to begin with; NAME is the name of the object."""
     kinds: tuple[str, ...] = ("ModelMonitor",)
     condition: str = ""
-    status: Literal["True", "False"] = "True"
-    """The status that is alarming. Unknown never is: conditions that say whether something can be judged are apart."""
+    status: Literal["True", "False", "Unknown"] = "True"
+    """The status that is alarming. Unknown is with `reasons` only: where nothing else says that it cannot be judged."""
     reasons: tuple[str, ...] = ()
     """Reasons with which it is alarming; empty: any."""
     other_reasons: tuple[str, ...] = ()
@@ -93,6 +93,23 @@ MONITOR: Final = (
             "If it is real and labels are late or missing, train again on newer data.",
         ),
         command="kubectl get mm NAME -o jsonpath='{.status.window.driftedFeatures}'",
+    ),
+    Alert(
+        name="TidemillDriftNotJudged",
+        condition="DriftDetected",
+        status="Unknown",
+        reasons=("FeaturesWithoutScore",),
+        severity="ticket",
+        hold=3600,
+        summary="drift cannot be judged",
+        meaning="Too many features of the last judged window have no usable values, so that the others do not stand "
+        "for all. Drift would not be found.",
+        todo=(
+            "Read which features the message of the condition names.",
+            "Find what changed at the sender: a renamed column, another type, a source that is empty.",
+            "If a feature is meant to be empty, set its type to Ignore in spec.columns.",
+        ),
+        command="kubectl get mm NAME -o jsonpath='{.status.window.featuresWithoutScore}'",
     ),
     Alert(
         name="TidemillDataNotArriving",

@@ -99,6 +99,16 @@ PERFORMANCE = Metric(
     "Value of the monitored performance metric, computed on the labels that have arrived.",
     ("namespace", "monitor", "deployment", "version", "metric"),
 )
+PERFORMANCE_LOW = Metric(
+    "tidemill_performance_low",
+    "Lower end of the 95 % interval of the monitored performance metric.",
+    ("namespace", "monitor", "deployment", "version", "metric"),
+)
+PERFORMANCE_HIGH = Metric(
+    "tidemill_performance_high",
+    "Upper end of the 95 % interval of the monitored performance metric.",
+    ("namespace", "monitor", "deployment", "version", "metric"),
+)
 LABELS_JOINED = Metric(
     "tidemill_labels_joined_total",
     "Number of labels that were joined to a prediction.",

@@ -51,7 +51,8 @@ def test_an_alert_is_named_after_its_condition() -> None:
         words = re.findall(r"[A-Z][a-z]+", " ".join((alert.condition, *alert.reasons)))
         named = set(re.findall(r"[A-Z][a-z]+", alert.name)) - {"Tidemill", "Not", "Monitor"}
         assert named & set(words) or alert.name == "TidemillCandidateUnjudged", alert.name
-        assert ("Not" in re.findall(r"[A-Z][a-z]+", alert.name)) == (alert.status == "False" and not _is_error(alert))
+        assert ("Not" in re.findall(r"[A-Z][a-z]+", alert.name)) == (alert.status != "True" and not _is_error(alert))
+        assert alert.reasons or alert.status != "Unknown", alert.name
 
 
 def _is_error(alert: Alert) -> bool:

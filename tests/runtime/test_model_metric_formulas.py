@@ -42,13 +42,18 @@ EXPECTED: dict[str, By] = {
 }
 
 
-def watched(name: str, profile: Profile, rows: Iterable[tuple[Any, ...]]) -> tuple[float | None, str]:
-    """What a monitor says of rows of (label, prediction) or (label, prediction, score)."""
+def added(profile: Profile, rows: Iterable[tuple[Any, ...]]) -> dict[str, float]:
+    """The sums that a monitor keeps of rows of (label, prediction) or (label, prediction, score)."""
     sums: dict[str, float] = {}
     for label, prediction, *score in rows:
         for key, value in performance.addition(ColumnBins(profile), prediction, *(score or [None]), label).items():
             sums[key] = sums.get(key, 0.0) + value
-    return performance.metric(name, sums, profile)
+    return sums
+
+
+def watched(name: str, profile: Profile, rows: Iterable[tuple[Any, ...]]) -> tuple[float | None, str]:
+    """What a monitor says of rows of (label, prediction) or (label, prediction, score)."""
+    return performance.metric(name, added(profile, rows), profile)
 
 
 def by_class(classes: Sequence[str], truth: list[str], predicted: list[str]) -> tuple[Any, Any, dict[str, Any]]:
@@ -64,28 +69,34 @@ def by_class(classes: Sequence[str], truth: list[str], predicted: list[str]) -> 
 def test_both_formulas_are_scikit_learns(classes: tuple[str, ...], labels: str, predictions: str, name: str) -> None:
     truth, predicted = labels.split(), predictions.split()
     one = "positive class" in model_metrics.BY_NAME[name].formula
-    asked = by_class(classes, truth, predicted) if one else (truth, predicted, {})
-    expected = pytest.approx(EXPECTED[name](*asked))
+
+    def of_scikit_learn(truth: list[str], predicted: list[str]) -> Any:
+        asked = by_class(classes, truth, predicted) if one else (truth, predicted, {})
+        return pytest.approx(EXPECTED[name](*asked))
 
     held_out = Holdout(np.array(truth), np.array(predicted), np.array(classes), None, lambda: None)
-    assert FORMULAS[name].on_holdout(held_out) == expected
+    assert FORMULAS[name].on_holdout(held_out) == of_scikit_learn(truth, predicted)
 
     profile = CategoricalProfile(name="y", categories=classes, counts=(1,) * len(classes) + (0,), missing=0)
     if len(classes) == 1 and len({*truth, *predicted}) == 2:
         return  # a monitor takes the two classes that occur for those of the model
-    assert watched(name, profile, zip(truth, predicted, strict=True))[0] == expected
+    rows = list(zip(truth, predicted, strict=True))
+    recognized = [(label, p) for label, p in rows if label in {*classes, *predicted}]
+    expected = of_scikit_learn([label for label, _ in recognized], [p for _, p in recognized])
+    assert watched(name, profile, rows)[0] == expected
+    assert performance.unrecognized(added(profile, rows), profile).labels == len(rows) - len(recognized)
 
 
 @pytest.mark.parametrize("name", ["precision", "recall"])
 @pytest.mark.parametrize("missing", [None, float("nan")])
 def test_a_label_that_is_missing_is_none_of_the_classes(name: str, missing: float | None) -> None:
-    """The trainer leaves such rows out; a monitor counts them as wrong, as scikit-learn does with a class more."""
+    """The trainer leaves such rows out; a monitor counts them apart, neither as right nor as wrong."""
     labels, predicted = [1, missing, 0, 1, missing, 1], [1, 1, 0, 0, 0, 1]
     profile = CategoricalProfile(name="y", categories=("0", "1"), counts=(1, 1, 0), missing=0)
-    expected = EXPECTED[name]([label == 1 for label in labels], [p == 1 for p in predicted], {"zero_division": 0})
-    value, note = watched(name, profile, zip(labels, predicted, strict=True))
-    assert value == pytest.approx(expected)
-    assert note.startswith("2 labels name classes that are never predicted")
+    expected = EXPECTED[name]([True, False, True, True], [True, False, False, True], {"zero_division": 0})
+    rows = list(zip(labels, predicted, strict=True))
+    assert watched(name, profile, rows)[0] == pytest.approx(expected)
+    assert performance.unrecognized(added(profile, rows), profile).labels == 2
 
 
 @given(st.sampled_from([TWO, THREE, tuple("abcdefg")]).flatmap(lambda classes: st.tuples(

@@ -333,6 +333,8 @@ def test_metrics_of_a_judged_window(tmp_path: Path) -> None:
     assert text[series("tidemill_drift_score", feature="(prediction)", test="PSI")] > 0.2
     assert text[series("tidemill_data_quality_ratio", feature="age", problem="out_of_range")] > 0.2
     assert text[series("tidemill_performance", metric="accuracy")] == 1.0
+    assert text[series("tidemill_performance_low", metric="accuracy")] == pytest.approx(0.2065, abs=1e-4)  # Wilson's
+    assert text[series("tidemill_performance_high", metric="accuracy")] == 1.0
     success = 'tidemill_monitor_last_success_timestamp_seconds{deployment="churn",monitor="churn",namespace="team-a"}'
     assert text[success] == clock.now
 

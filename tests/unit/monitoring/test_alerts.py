@@ -48,7 +48,7 @@ def test_an_alert_fires_as_long_as_its_condition_and_no_longer(alert: Alert, tmp
     rule, hold = RULES[alert.name], alert.hold
     labels = {"kind": alert.kinds[0], "namespace": "team", "name": "churn"}
     reason = alert.reasons[0] if alert.reasons else "Found"
-    other = "False" if alert.status == "True" else "True"
+    others = [status for status in ("True", "False", "Unknown") if status != alert.status]
     end, late = hold + 300, hold + 300 + BRIDGED + 2 * promtool.STEP
     bad = condition(alert, alert.status, reason, pod="one")
     early = [at(hold - promtool.STEP, rule, None)] if hold else []
@@ -60,10 +60,9 @@ def test_an_alert_fires_as_long_as_its_condition_and_no_longer(alert: Alert, tmp
         case([before], [*fires, *ends]),  # the object was deleted
         *(
             case([before, (condition(alert, status, "Other"), shown(end + promtool.STEP, late))], [*fires, *ends])
-            for status in (other, "Unknown")
+            for status in others
         ),
-        case([(condition(alert, other, reason), shown(0, late))], silent),
-        case([(condition(alert, "Unknown", reason), shown(0, late))], silent),
+        *(case([(condition(alert, status, reason), shown(0, late))], silent) for status in others),
         *(case([(condition(alert, alert.status, why), shown(0, late))], silent) for why in alert.other_reasons),
         *([case([(condition(alert, alert.status, "Other"), shown(0, late))], silent)] if alert.reasons else []),
     ]
@@ -149,6 +148,10 @@ SITUATIONS: dict[str, tuple[Snapshot, set[str]]] = {
     "broken data": (
         snapshot(FULL, read=report(window(1, quality_problems=("age: missing_ratio 0.31 > 0.05",)))),
         {"TidemillDataQualityDegraded"},
+    ),
+    "too many features without usable values": (
+        snapshot(FULL, read=report(window(1, comparable=False, tested=3, without_score=("tenure",)))),
+        {"TidemillDriftNotJudged"},
     ),
     "no label for what is due": (
         snapshot(FULL, read=report(window(1), performance=performance(None, labels=0, ratio=0.0))),

@@ -9,7 +9,13 @@ from prometheus_client.registry import Collector
 
 from tidemill_contracts import metrics
 from tidemill_contracts.metrics import Metric
-from tidemill_contracts.monitoring import ColumnScore, MonitorConfig, VersionReport, WindowReport
+from tidemill_contracts.monitoring import (
+    ColumnScore,
+    MonitorConfig,
+    PerformanceReport,
+    VersionReport,
+    WindowReport,
+)
 from tidemill_runtime.monitor.evaluation import Evaluation
 
 PREDICTION_LABEL: Final = "(prediction)"  # brackets keep it apart from a feature called prediction
@@ -64,11 +70,22 @@ def _version_samples(samples: dict[Metric, _Samples], labels: tuple[str, ...], v
     samples.setdefault(metrics.WINDOW_ROWS, {})[labels] = open_rows
     if version.last_record_at is not None:
         samples.setdefault(metrics.LAST_RECORD, {})[labels] = version.last_record_at
-    if version.performance is not None and version.performance.value is not None:
-        samples.setdefault(metrics.PERFORMANCE, {})[*labels, version.performance.metric] = version.performance.value
+    if version.performance is not None:
+        _performance_samples(samples, (*labels, version.performance.metric), version.performance)
     judged = [window for window in version.windows if window.closed and window.judged]
     if judged:
         _window_samples(samples, labels, judged[-1])
+
+
+def _performance_samples(samples: dict[Metric, _Samples], labels: tuple[str, ...], found: PerformanceReport) -> None:
+    figures = {
+        metrics.PERFORMANCE: found.value,
+        metrics.PERFORMANCE_LOW: found.low,
+        metrics.PERFORMANCE_HIGH: found.high,
+    }
+    for metric, figure in figures.items():
+        if figure is not None:
+            samples.setdefault(metric, {})[labels] = figure
 
 
 def _window_samples(samples: dict[Metric, _Samples], labels: tuple[str, ...], window: WindowReport) -> None:
