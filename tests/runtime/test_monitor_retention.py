@@ -41,6 +41,7 @@ def test_labels_that_are_due_after_more_than_thirty_days_are_judged(tmp_path: Pa
         clock.now = START + days * DAY + HOUR
         monitor.prune()
         assert label(monitor, 1, 15, 0) == 15
+        monitor.detect()
         (version,) = monitor.report(DIGEST).versions
     found = version.performance
     assert found is not None
