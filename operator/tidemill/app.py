@@ -103,7 +103,7 @@ class Operator:
         self.informers = Informers(self.handler, lister, streams, self.clock, beat, namespaces)
         self.heartbeats.unready = lambda: [f"{path} was not listed yet" for path in self.informers.missing()]
         self.resync = Resync(lister, self.handler, namespaces, self.config.resync_seconds)
-        applier = Applier(self.client, self.cache, [s.resource.kind for s in watched])
+        applier = Applier(self.client, self.cache, [s.resource.kind for s in watched], self.clock)
         recorder = EventRecorder(self.client, self.config.pod_name, self.clock.now, self.clock.monotonic)
         closed, passed = Terminating(self.cache, self.clock, self._reconciled), self.heartbeats.passed
         knows = self.deps.updates.knows = self.informers.knows

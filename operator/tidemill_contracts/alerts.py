@@ -144,6 +144,17 @@ MONITOR: Final = (
         command="kubectl logs -l tidemill.io/monitor=NAME --tail=20",
     ),
     Alert(
+        name="TidemillActionsHeld",
+        condition="ActionsHeld",
+        other_reasons=("DryRun", "DisabledInNamespace"),
+        severity="ticket",
+        summary="a finding is true and the action that follows from it is held",
+        meaning="A retrain or a rollback would be requested, and something does not allow it: whoever is acted "
+        "on, or a version to return to that had the same finding.",
+        todo=("Read what is held and why in the message of the condition.", "Decide, or act by hand."),
+        command="kubectl describe mm NAME",
+    ),
+    Alert(
         name="TidemillRetentionTooSmall",
         condition="RetentionTooSmall",
         severity="ticket",
@@ -257,6 +268,21 @@ INSTALLATION: Final = (
         "rolled back and the "
         "reason.",
         todo=("Read why.", "Try the version again when the cause is gone, or roll out another one."),
+        command="kubectl describe md NAME",
+    ),
+    Alert(
+        name="TidemillRollbackProposed",
+        kinds=("ModelDeployment",),
+        condition="RollbackProposed",
+        severity="ticket",
+        summary="a monitor asks for a rollback, and a person has to decide",
+        meaning="The finding that the message names is true for the version that serves, and "
+        "spec.rollout.monitorRollback lets monitors only propose.",
+        todo=(
+            "Read the message of the condition: the finding, and the version that would serve again.",
+            "To go back, set the annotation that it names. Otherwise mend the cause, and the proposal ends with the "
+            "next version.",
+        ),
         command="kubectl describe md NAME",
     ),
     Alert(

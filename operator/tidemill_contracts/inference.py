@@ -23,6 +23,13 @@ REFERENCE_PATH = "/v1/references"
 FEEDBACK_PATH = "/v1/feedback"
 REPORT_PATH = "/v1/report"
 
+INGEST_ROOT = "/mnt/ingest"
+"""Where servers and monitor find the token that shows a record to come from a server; no file, no token."""
+INGEST_KEY = "token"  # of the Secret, and the file's name
+SERVED_ROOT = "/mnt/served"
+"""Where a monitor finds the digests of the versions whose reference profiles it may take."""
+SERVED_KEY = "digests.json"  # a JSON list of digests: what is served, rolled out, or may be returned to
+
 FORM_PATH = "/form"  # of the server's admin port
 
 PREDICTION_ID_HEADER = "x-tidemill-prediction-id"
@@ -102,6 +109,8 @@ class Reference(Document):
     version: str
     digest: str
     profile: ReferenceProfile
+    manifest: str | None = None  # text of the version's manifest.json, whose digest is the version's
+    profile_text: str | None = None  # text of its reference.json, whose digest is in the manifest
 
 
 class Feedback(Document):

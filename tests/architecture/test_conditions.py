@@ -19,7 +19,7 @@ from tidemill.monitoring import state
 from tidemill.monitoring import status as monitoring
 from tidemill.serving import readiness, runtime_status
 from tidemill.serving import status as serving
-from tidemill.serving.policy import signature
+from tidemill.serving.policy import proposals, signature
 from tidemill.training import constants
 
 OPERATOR = Path(__file__).resolve().parents[2] / "operator/tidemill"
@@ -38,10 +38,14 @@ TYPES = {
     "TrainingRun": {constants.SUCCEEDED},
     "ModelImport": {constants.APPROVAL_PENDING},
     "ModelVersion": {constants.APPROVED, constants.TAKEN_BACK},
-    "ModelDeployment": {serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK, staged_updates.PODS_CURRENT},
+    "ModelDeployment": {
+        serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK, proposals.ROLLBACK_PROPOSED,
+        staged_updates.PODS_CURRENT,
+    },
     "ModelMonitor": {
         *state.CONDITION_OF.values(), state.DATA_ARRIVING, state.LABELS_ARRIVING, state.PROFILE_TOO_OLD,
-        state.COLUMNS_NOTED, state.RETENTION, monitoring.PROMETHEUS_READY, staged_updates.PODS_CURRENT,
+        state.COLUMNS_NOTED, state.RETENTION, state.ACTIONS_HELD, monitoring.PROMETHEUS_READY,
+        staged_updates.PODS_CURRENT,
     },
 }  # fmt: skip
 """Types of conditions beside Ready, Reconciling and Stalled."""

@@ -129,7 +129,7 @@ def world(cluster: Kubectl) -> Iterator[World]:
     kubectl = Kubectl("e2e-truth")
     make_namespace(cluster, "e2e-truth")
     first, second = GOOD_CODE, GOOD_CODE.replace("random_state=seed", "C=0.5, random_state=seed")
-    at_once = {"rollout": {"strategy": "Immediate"}}
+    at_once = {"rollout": {"strategy": "Immediate", "monitorRollback": "Act"}}
     actions = {"retrain": ONCE, "rollback": ONCE}
     kubectl.apply(
         [

@@ -268,7 +268,7 @@ def test_a_claim_that_is_too_small_for_the_labels_is_told_with_the_size(world: W
 
 def test_a_rollback_request_is_served_once(world: World, monitors: Monitors) -> None:
     world.version(1)
-    world.deploy({"rollout": {"strategy": "Immediate"}})
+    world.deploy({"rollout": {"strategy": "Immediate", "monitorRollback": "Act"}})
     world.served("churn-1")
     watch(world, actions=ROLLBACK)
     world.version(2)

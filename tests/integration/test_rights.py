@@ -162,16 +162,24 @@ def test_what_others_made_stays_as_it_is(installation: Installation, account: Ac
     installation.kubectl("annotate", "-n", namespace, "service", "theirs", "x=y")  # people are not looked at
 
 
-def test_of_a_pod_it_changes_one_annotation_of_a_router(
+def test_of_a_pod_it_changes_one_annotation_of_a_router_or_a_monitor(
     installation: Installation, account: Account, namespace: str
 ) -> None:
     ours = {**LABEL, "app.kubernetes.io/component": "router"}
-    pods = [pod("router", **ours), pod("server", **{**ours, "app.kubernetes.io/component": "server"}), pod("theirs")]
+    watching = {**ours, "app.kubernetes.io/component": "monitor"}
+    serving = {**ours, "app.kubernetes.io/component": "server"}
+    pods = [
+        pod("router", **ours),
+        pod("monitor", **watching),
+        pod("server", **serving),
+        pod("theirs"),
+    ]
     account_ = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
     for obj in (account_, *pods):
         installation.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(obj))
     refresh = {"metadata": {"annotations": {"tidemill.io/refreshed-at": "abc.1"}}}
     assert account.patch(refresh, "pods", "router")[0] == 200
+    assert account.patch(refresh, "pods", "monitor")[0] == 200
     for name in ("server", "theirs"):
         code, message = account.patch(refresh, "pods", name)
         assert code == 403 and "nothing of a pod but the annotation" in message
@@ -186,6 +194,23 @@ def test_of_a_pod_it_changes_one_annotation_of_a_router(
     ):
         assert account.patch({**refresh, **change}, "pods", "router")[0] == 403, change
     assert account.delete("pods", "router")[0] == 403
+
+
+def test_of_secrets_it_makes_opaque_ones_alone_and_reads_none(account: Account, owner: Obj) -> None:
+    def secret(name: str, kind: str, **more: str) -> Obj:
+        meta = {**metadata(name, owner), "annotations": more}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": kind, "stringData": {"token": "x"}}
+
+    assert account.create(secret("token", "Opaque"), "secrets")[0] == 201
+    account_of_another = {"kubernetes.io/service-account.name": "default"}
+    code, message = account.create(
+        secret("stolen", "kubernetes.io/service-account-token", **account_of_another), "secrets"
+    )
+    assert code == 403 and "Secrets of type Opaque" in message
+    assert account.create(secret("annotated", "Opaque", **account_of_another), "secrets")[0] == 403
+    unowned = {**secret("unowned", "Opaque"), "metadata": metadata("unowned")}
+    assert account.create(unowned, "secrets")[0] == 403
+    assert account.patch({"stringData": {"token": "y"}}, "secrets", "token")[0] == 403
 
 
 def test_records_are_not_rewritten_and_peoples_kinds_not_written(

@@ -23,6 +23,7 @@ from tidemill_contracts.ports import PORTS
 from tidemill_runtime.monitor import schema
 from tidemill_runtime.monitor.app import Doors, parse_feedback
 from tidemill_runtime.monitor.body_limits import Admission
+from tidemill_runtime.monitor.senders import Senders
 from tidemill_runtime.monitor.service import Monitor
 from tidemill_runtime.monitor.writer import BusyError
 
@@ -45,9 +46,14 @@ class Api(httpx.Client):
 
 
 @contextmanager
-def serving(settings: MonitorConfig, clock: Clock | None = None, admission: Admission | None = None) -> Iterator[Api]:
+def serving(
+    settings: MonitorConfig,
+    clock: Clock | None = None,
+    admission: Admission | None = None,
+    senders: Senders | None = None,
+) -> Iterator[Api]:
     """Serve a monitor in this process."""
-    monitor = Monitor(settings, clock or Clock())
+    monitor = Monitor(settings, clock or Clock(), senders)
     listeners = {port.name: socket.create_server(("127.0.0.1", 0)) for port in PORTS["monitor"]}
     ports = {name: int(one.getsockname()[1]) for name, one in listeners.items()}
     server = uvicorn.Server(uvicorn.Config(Doors(monitor, admission, ports), log_config=None))

@@ -39,7 +39,13 @@ RUN_REQUESTED_AT: Final = f"{GROUP}/run-requested-at"
 PROMOTE: Final = f"{GROUP}/promote"
 ABORT: Final = f"{GROUP}/abort"
 RETRY: Final = f"{GROUP}/retry"
+ACCEPT_ROLLBACK: Final = f"{GROUP}/accept-rollback"
+"""On a ModelDeployment, the id of a monitor's request: it is carried out although spec lets monitors only propose."""
 RECONCILE_REQUESTED_AT: Final = f"{GROUP}/reconcile-requested-at"
+
+ACTIONS: Final = f"{GROUP}/actions"
+"""Label of a Namespace. `disabled`: no monitor in it requests anything."""
+ACTIONS_DISABLED: Final = "disabled"
 
 # Written by the operator on its own children.
 APPLIED: Final = f"{GROUP}/applied"

@@ -40,6 +40,11 @@ def monitor_service(deployment: str) -> str:
     return child_name(deployment, "monitor")
 
 
+def ingest_secret(deployment: str) -> str:
+    """Name of the Secret with the token that a ModelDeployment's servers show to its monitor."""
+    return child_name(deployment, "ingest")
+
+
 def label_value(value: str) -> str:
     """`value` as a valid label value: at most 63 characters, cut with a hash when it is longer."""
     if len(value) <= 63 and re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?", value):

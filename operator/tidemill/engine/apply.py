@@ -5,6 +5,7 @@ It never touches the reconciled object itself and decides nothing about the chil
 
 from __future__ import annotations
 
+import secrets
 from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any
@@ -13,8 +14,10 @@ from tidemill.core import last_applied
 from tidemill.core.children import controller_of
 from tidemill.core.labels import APPLIED, MANAGED_BY, MANAGED_BY_VALUE, MANAGED_SELECTOR
 from tidemill.core.plan import Key, ObjectRef, Plan
+from tidemill.core.random_values import RANDOM
 from tidemill.core.subset import includes
 from tidemill.engine import terminating
+from tidemill.engine.clock import Clock, SystemClock
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube import registry
 from tidemill.kube.cache import Cache
@@ -29,14 +32,20 @@ REJECTED = "Rejected"
 Refusal = Stalled | Waiting | ApiError
 """Why one child could not be written."""
 _REMEMBERED = 20_000
+_AGAIN_SECONDS = 600.0
+"""How often a Secret is asked for again that was made: a person may have deleted it, and nobody would say so."""
+_SOON_SECONDS = 15.0
+"""The same where the name was taken: by an earlier object of the owner's name, which is being collected, or by ours."""
 
 
 class Applier:
     """Applies, patches and deletes children; skips applies that would change nothing."""
 
-    def __init__(self, client: KubeClient, cache: Cache, watched: Collection[str]) -> None:
+    def __init__(self, client: KubeClient, cache: Cache, watched: Collection[str], clock: Clock | None = None) -> None:
         """`watched`: kinds whose children the cache knows of through a watch; others are read live."""
         self._client = client
+        self._clock = clock or SystemClock()
+        self._asked_again: OrderedDict[tuple[ObjectRef, str], float] = OrderedDict()
         self._cache = cache
         self._watched = frozenset(watched)
         self._settled: OrderedDict[str, tuple[str, str]] = OrderedDict()
@@ -81,6 +90,9 @@ class Applier:
         """Server-side apply, unless the live object is it already or belongs to somebody else."""
         ref = ObjectRef.of(manifest, with_uid=False)
         wanted, fingerprint = _prepared(manifest)
+        if registry.lookup(ref.api_version, ref.kind).never_read:
+            await self._create_unread(ref, wanted)
+            return
         if registry.lookup(ref.api_version, ref.kind).write_once:
             await self._create(ref, wanted, writer)
             return
@@ -118,6 +130,23 @@ class Applier:
             text = f"{ref.kind} {ref.name} exists without the label {MANAGED_SELECTOR}: restore it or delete the object"
             raise Stalled(NOT_OWNED, text)
         self._remember(live, None)
+
+    async def _create_unread(self, ref: ObjectRef, wanted: Obj) -> None:
+        """One request, which says nothing of an object that is there: its random values stay whose they are."""
+        key, now = (ref, str(controller_of(wanted).get("uid"))), self._clock.monotonic()
+        if now < self._asked_again.get(key, now):
+            return
+        values = {name: secrets.token_urlsafe(32) for name, value in wanted["stringData"].items() if value == RANDOM}
+        try:
+            await self._client.create({**wanted, "stringData": {**wanted["stringData"], **values}})
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise _verdict(ref, error) from error
+            self._asked_again[key] = now + _SOON_SECONDS
+        else:
+            self._asked_again[key] = now + _AGAIN_SECONDS
+        while len(self._asked_again) > _REMEMBERED:
+            self._asked_again.popitem(last=False)
 
     def _check_identity(self, ref: ObjectRef, live: Obj, wanted: Obj) -> None:
         """Refuses, to be planned again, what another pass of ours has created under the name since the last look."""

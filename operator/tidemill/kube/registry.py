@@ -31,6 +31,8 @@ class Resource:
     """What watches and resyncs leave out on the server's side."""
     metadata_only: bool = False
     """Watched without content: others decide how large it is, and whoever needs it reads it live."""
+    never_read: bool = False
+    """Created without ever being read: the operator has no right to, and does not need one."""
 
     @property
     def group(self) -> str:
@@ -66,6 +68,7 @@ def _own(kind: type[api.Resource], *, is_record: bool) -> Resource:
 _ALL = (
     *(_own(kind, is_record=kind in (TrainingRun, ModelVersion)) for kind in KINDS),
     Resource("v1", "ConfigMap", "configmaps", metadata_only=True, field_selector="metadata.name!=kube-root-ca.crt"),
+    Resource("v1", "Secret", "secrets", write_once=True, never_read=True),
     Resource("v1", "Service", "services", metadata_only=True),
     Resource("v1", "Pod", "pods"),
     Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims", write_once=True, metadata_only=True),

@@ -121,10 +121,22 @@ OPERATOR = (
     ),
     Right(
         "",
+        ("namespaces",),
+        ("get",),
+        "Reads the label of a served namespace that switches the actions of its monitors off",
+    ),
+    Right(
+        "",
+        ("secrets",),
+        ("create",),
+        "Creates the token that servers show to a monitor; never reads, changes or deletes a Secret",
+    ),
+    Right(
+        "",
         ("pods",),
         ("list", "watch", "patch"),
         "Reads reasons of failures and addresses; writes an annotation that makes the kubelet update the configuration "
-        "of a router",
+        "of a router or a monitor",
     ),
     Right(
         "",

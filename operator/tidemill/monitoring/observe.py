@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.core import conditions, podfailure
+from tidemill.core import labels as keys
 from tidemill.core.conditions import parse_time
 from tidemill.core.podfailure import PodFailure
 from tidemill.monitoring.snapshot import Served
@@ -23,6 +24,7 @@ def served(deployment: Obj, version: Obj | None) -> Served:
     recorded = status.get("rollbackVersions")
     ways_back = ((w.get("version"), w.get("digest")) for w in ([previous] if recorded is None else recorded))
     way_back = next((version for version, digest in ways_back if (version, digest) not in failed), None)
+    known = [stable, previous, candidate, *(recorded or ())]
     pipeline = (version or {}).get("spec", {}).get("pipeline") or deployment["spec"].get("model", {}).get("pipeline")
     return Served(
         version=stable.get("version"),
@@ -33,7 +35,21 @@ def served(deployment: Obj, version: Obj | None) -> Served:
         suspended=bool(deployment["spec"].get("suspend")),
         says=conditions.unready(deployment),
         pipeline=pipeline,
+        monitor_rollback=str((deployment["spec"].get("rollout") or {}).get("monitorRollback") or "Propose"),
+        digests=frozenset(str(one["digest"]) for one in known if one.get("digest")),
     )
+
+
+def allows_retrain(pipeline: Obj | None) -> bool:
+    """Whether a TrainingPipeline trains when a monitor requests it."""
+    triggers = ((pipeline or {}).get("spec") or {}).get("triggers") or {}
+    return triggers.get("monitors") is not None
+
+
+def are_actions_disabled(namespace: Obj | None) -> bool:
+    """Whether somebody has switched the actions of all monitors of a Namespace off."""
+    found = ((namespace or {}).get("metadata") or {}).get("labels") or {}
+    return found.get(keys.ACTIONS) == keys.ACTIONS_DISABLED
 
 
 def seniority(monitor: Obj) -> tuple[str, str]:
@@ -46,6 +62,13 @@ def is_ready(pod: Obj) -> bool:
     """Whether a pod is ready and has an address."""
     status = pod.get("status") or {}
     return bool(status.get("podIP")) and conditions.is_true(status.get("conditions") or (), "Ready")
+
+
+def refreshed(pod: Obj | None) -> str | None:
+    """Value of the annotation that made the kubelet look at the pod's files."""
+    found = ((pod or {}).get("metadata") or {}).get("annotations") or {}
+    value = found.get(keys.REFRESHED_AT)
+    return None if value is None else str(value)
 
 
 def report_port(deployment: Obj | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from tidemill.core import conditions, last_applied, names, staged_updates
 from tidemill.core.plan import Event, Key, ObjectRef, Plan
@@ -11,7 +12,7 @@ from tidemill.monitoring import requeue, status
 from tidemill.monitoring.builders import prometheus, workload
 from tidemill.monitoring.policy import actions, evaluation
 from tidemill.monitoring.snapshot import Snapshot
-from tidemill.monitoring.state import DRIFT, PERFORMANCE, PROFILE_TOO_OLD, QUALITY, RETENTION, Evaluation
+from tidemill.monitoring.state import ACTIONS_HELD, DRIFT, PERFORMANCE, PROFILE_TOO_OLD, QUALITY, RETENTION, Evaluation
 
 SOON_SECONDS = 0.1
 """After a write of children: nobody wakes a writer for its own."""
@@ -30,7 +31,10 @@ def plan(snapshot: Snapshot) -> Plan:
         message = f"Service {service} still belongs to ModelMonitor {snapshot.predecessor} and is being removed"
         raise Waiting("ChildTerminating", message, 2.0)
     evaluated = evaluation.evaluate(snapshot)
-    new = actions.decide(snapshot, evaluated)
+    decided = actions.decide(snapshot, evaluated)
+    if decided.condition is not None:
+        evaluated = replace(evaluated, conditions=(*evaluated.conditions, decided.condition))
+    new = list(decided.requests)
     recorded = actions.remember(list(snapshot.status.actions), new)
     scraped = prometheus.build(snapshot)
     staged = _staged(snapshot)
@@ -39,7 +43,7 @@ def plan(snapshot: Snapshot) -> Plan:
     written = status.build(snapshot, evaluated, recorded, staged.condition, up_to_date=up_to_date)
     return Plan(
         apply=apply,
-        patches=staged.patches,
+        patches=(*staged.patches, *workload.refreshes(snapshot)),
         delete=tuple(_obsolete(snapshot, [*workload.build(snapshot), *scraped])),
         status=written,
         events=(
@@ -93,7 +97,7 @@ def _new_findings(snapshot: Snapshot, evaluated: Evaluation) -> list[Event]:
     """A warning for each condition that has become True."""
     raw = conditions.of(snapshot.object)
     before = {c["type"] for c in raw if c["status"] == "True"}
-    found = (evaluated.get(kind) for kind in (DRIFT, QUALITY, PERFORMANCE, PROFILE_TOO_OLD, RETENTION))
+    found = (evaluated.get(kind) for kind in (DRIFT, QUALITY, PERFORMANCE, PROFILE_TOO_OLD, RETENTION, ACTIONS_HELD))
     return [
         Event("Warning", c.type, c.message[:1024], "Judge")
         for c in found

@@ -20,6 +20,7 @@ from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.pod import ClusterSettings
 from tidemill.engine.contract import Deps
 from tidemill.engine.memory import Memory
+from tidemill.errors import ApiError
 from tidemill.kube.ownership import PodOwners
 from tidemill.kube.scraper import Limits, pod_url
 from tidemill.monitoring import observe, plan, reports, requeue
@@ -41,6 +42,9 @@ _CHILD_KINDS = ("Deployment", "Service", "NetworkPolicy")
 
 _Query = tuple[str, str, str | None]  # digest of the version, uid of the pod, performance metric of the spec
 
+_SWITCH_SECONDS = 10.0
+"""How old the label of the Namespace may be that switches actions off."""
+
 READ = Limits(seconds=3.0, bytes=8 << 20)
 """What a monitor's report may take: 24 windows of 2,500 features."""
 
@@ -54,6 +58,7 @@ class ModelMonitorReconciler:
         """Reads nothing yet."""
         self._deps = deps
         self._readings = Memory[tuple[_Query, Reading]]()
+        self._switches = Memory[tuple[datetime, str]]()
         self._owners = PodOwners(deps.client)
 
     async def gather(self, key: Key) -> Snapshot | None:
@@ -61,6 +66,7 @@ class ModelMonitorReconciler:
         obj = await self._deps.read(key)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             self._readings.forget(key)
+            self._switches.forget(key)
             return None
         read = parsed(ModelMonitor, obj)
         spec, status = read.spec, read.status
@@ -85,8 +91,11 @@ class ModelMonitorReconciler:
                 config.docs_url or "",
             ),
             served=served,
+            actions_held=await self._actions_held(key, obj["metadata"]["uid"], now) if spec.actions else "",
             holder=self._holder(key, spec.deployment),
             predecessor=self._predecessor(key, spec.deployment),
+            pod_name=pod["metadata"]["name"] if pod is not None else None,
+            pod_refreshed=observe.refreshed(pod),
             pod_ready=pod is not None and observe.is_ready(pod),
             pod_problem=observe.problem(failure, pod),
             pod_failure=failure,
@@ -115,8 +124,25 @@ class ModelMonitorReconciler:
         stable = (deployment.get("status") or {}).get("stable") or {}
         version = self._deps.cache.get("ModelVersion", namespace, stable.get("version") or "")
         found = observe.served(deployment, version)
+        pipeline = self._deps.cache.get("TrainingPipeline", namespace, found.pipeline or "")
+        found = replace(found, allows_retrain=observe.allows_retrain(pipeline))
         previous = self._deps.cache.get("ModelVersion", namespace, found.previous or "")
         return replace(found, previous=None) if name in rollback_marks.active(previous) else found
+
+    async def _actions_held(self, key: Key, uid: str, now: datetime) -> str:
+        """Read anew every few seconds: a Namespace is not watched."""
+        known = self._switches.get(key, uid)
+        if known is not None and (now - known[0]).total_seconds() < _SWITCH_SECONDS:
+            return known[1]
+        try:
+            namespace = await self._deps.client.get_metadata(ObjectRef("v1", "Namespace", None, key.namespace))
+        except ApiError as error:
+            found = f"the Namespace {key.namespace} cannot be read, whose label {keys.ACTIONS} may forbid it: {error}"
+        else:
+            held = f"the Namespace {key.namespace} has the label {keys.ACTIONS}={keys.ACTIONS_DISABLED}"
+            found = held if observe.are_actions_disabled(namespace) else ""
+        self._switches.put(key, uid, (now, found))
+        return found
 
     def _holder(self, key: Key, deployment: str) -> str | None:
         """The oldest monitor of the deployment, when that is another one."""

@@ -46,6 +46,12 @@ class Served:
     """Why the deployment is not Ready; empty when it is."""
     pipeline: str | None = None
     """The TrainingPipeline of the version in service."""
+    monitor_rollback: str = "Propose"
+    """What the deployment does about a rollback that its monitor requests: Never, Propose or Act."""
+    allows_retrain: bool = True
+    """Whether the pipeline trains when a monitor requests it."""
+    digests: frozenset[str] = frozenset()
+    """Of all versions that are served, rolled out, or may be returned to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,12 @@ class Snapshot(ObjectSnapshot):
     """Another ModelMonitor that watches the deployment already."""
     predecessor: str | None = None
     """A ModelMonitor that is gone, and whose Service of the deployment is still being removed."""
+    actions_held: str = ""
+    """Why nothing is requested in the whole namespace; empty when nothing speaks against it."""
+    pod_name: str | None = None
+    """Its pod; None when there is none."""
+    pod_refreshed: str | None = None
+    """For which files the kubelet was made to look at the pod's mounts."""
     pod_ready: bool = False
     pod_problem: str = ""
     """Why its pod is not ready, as half a sentence."""

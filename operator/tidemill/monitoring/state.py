@@ -15,6 +15,7 @@ LABELS_ARRIVING = "LabelsArriving"
 PROFILE_TOO_OLD = "ProfileTooOld"
 COLUMNS_NOTED = "ColumnsNoted"
 RETENTION = "RetentionTooSmall"
+ACTIONS_HELD = "ActionsHeld"
 
 Cause = Literal["Drift", "Quality", "Performance"]
 CONDITION_OF: dict[Cause, str] = {"Drift": DRIFT, "Quality": QUALITY, "Performance": PERFORMANCE}

@@ -18,7 +18,7 @@ from tidemill.api.v1alpha1.model_monitor import (
 from tidemill.api.v1alpha1.monitor_drift import DriftVerdict, FeatureScore
 from tidemill.api.v1alpha1.monitor_performance import PerformanceStatus, PerformanceVerdict
 from tidemill.core.conditions import READY, Condition, merge, of, trio
-from tidemill.monitoring.policy import drift
+from tidemill.monitoring.policy import drift, holds
 from tidemill.monitoring.readiness import NotWatching, not_watching
 from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, child, moment
 from tidemill.monitoring.state import Evaluation
@@ -41,6 +41,7 @@ REASONS = frozenset(
         "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
         "ChildTerminating", "DatabaseTooNew", "NotJudged", "TypesAssumed",
         "StatementNotApplied", "RetentionTooSmall", "StorageTooSmall", "WindowsTooShort",
+        "DisabledInNamespace", "DryRun", "NotAllowed", "SameFinding",
     }
 )  # fmt: skip
 """Every reason that this slice sets."""
@@ -86,6 +87,7 @@ def _fresh(
         "observedAlarmsPerMonth": drift.observed_per_month(snapshot, verdict),
         "performance": _performance(snapshot),
         "actions": [a.to_json() for a in actions] or None,
+        "findings": [f.to_json() for f in holds.remember(snapshot, evaluated)] or None,
         "unsettledSince": _text(problem.since) if problem and snapshot.holder is None else None,
         "conditions": _conditions(snapshot, evaluated, pods, problem),
     }

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.core import last_applied, staged_updates
-from tidemill.core.plan import Key, ObjectRef, Patch, Plan
+from tidemill.core import conditions, last_applied, staged_updates
+from tidemill.core.plan import Event, Key, ObjectRef, Patch, Plan
 from tidemill.serving import readiness, requeue, runtime_status, status
 from tidemill.serving.builders import envoy, router, server
 from tidemill.serving.convergence import Observed
-from tidemill.serving.policy import rollback_marks, rollout, strategies, target
+from tidemill.serving.policy import proposals, rollback_marks, rollout, strategies, target
 from tidemill.serving.snapshot import Snapshot, Version, version_child
 from tidemill.serving.state import State, Target
 
@@ -57,7 +57,7 @@ def plan(snapshot: Snapshot) -> Plan:
     state = decided.state
     roles, config = _roles(snapshot, state)
     staged = _staged(snapshot, roles, config)
-    apply: list[dict[str, Any]] = []
+    apply: list[dict[str, Any]] = server.ingest_secret(snapshot)  # before the pods, which look for it
     patches: list[Patch] = [*rollback_marks.patches(snapshot, before, state), *staged.patches]
     for version, pods in zip(roles.serving, staged.apply, strict=False):
         apply += pods
@@ -86,6 +86,7 @@ def plan(snapshot: Snapshot) -> Plan:
         status=written,
         events=(
             *decided.events,
+            *_proposed(snapshot, written),
             *staged_updates.events(snapshot.object, staged),
             *runtime_status.events(snapshot, written),
         ),
@@ -94,6 +95,16 @@ def plan(snapshot: Snapshot) -> Plan:
         ),
         turn=staged.turn,
     )
+
+
+def _proposed(snapshot: Snapshot, written: dict[str, Any]) -> list[Event]:
+    """A warning when a monitor's request begins to wait for a person."""
+    before, found = (
+        conditions.get(c, proposals.ROLLBACK_PROPOSED) for c in (conditions.of(snapshot.object), written["conditions"])
+    )
+    if found is None or before is not None:
+        return []
+    return [Event("Warning", proposals.ROLLBACK_PROPOSED, str(found["message"])[:1024], "RollBack")]
 
 
 def _staged(snapshot: Snapshot, roles: _Roles, config: router.Config) -> staged_updates.StagedUpdate:

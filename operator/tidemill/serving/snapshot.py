@@ -233,6 +233,9 @@ class Snapshot(ObjectSnapshot):
     def spec_digest(self) -> str:
         """Digest of the parts of spec that decide what is rolled out; defaults written out or not are the same."""
         parts = self.spec.model_dump(mode="json", by_alias=True, exclude=_RUNNING, exclude_defaults=True)
+        parts.get("rollout", {}).pop("monitorRollback", None)  # who decides about a rollback changes nothing of it
+        if not parts.get("rollout", True):
+            del parts["rollout"]
         return hashing.digest(parts)
 
     @property

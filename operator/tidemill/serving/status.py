@@ -17,7 +17,7 @@ from tidemill.core.conditions import Condition, format_time, merge, of, trio
 from tidemill.serving import convergence, readiness, runtime_status
 from tidemill.serving.convergence import Observed, Unsettled
 from tidemill.serving.hints import hint
-from tidemill.serving.policy import signature, strategies
+from tidemill.serving.policy import proposals, signature, strategies
 from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target, is_version
 from tidemill_contracts.counts import are, counted
@@ -91,6 +91,8 @@ def conditions(
     found = [*_summary(snapshot, state, target, available, unsettled), available]
     found += _progressing(snapshot, state)
     found += _rolled_back(snapshot, state, target)
+    proposed = proposals.condition(snapshot, state)
+    found += [proposed] if proposed is not None else []
     found += [pods] if pods is not None else []
     return merge(of(snapshot.object), found, snapshot.generation, snapshot.now)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.engine.fakes import FakeApi
+from tests.unit.engine.fakes import FakeApi, FakeClock
 
 from tidemill.core.labels import MANAGED_BY, MANAGED_BY_VALUE
 from tidemill.core.plan import ObjectRef, Patch, Plan
+from tidemill.core.random_values import RANDOM
 from tidemill.engine import apply as applying
 from tidemill.engine.apply import Applier
 from tidemill.errors import ApiError, Stalled, Waiting
@@ -220,3 +221,72 @@ async def test_what_is_remembered_of_children_has_a_bound(world: World, monkeypa
         await world.applier.apply(child(name=name))
     uids = [world.api.objects["ConfigMap", "ns", name]["metadata"]["uid"] for name in "bc"]
     assert list(world.applier._settled) == uids, "the oldest has gone"
+
+
+def secret(uid: str = "u") -> Obj:
+    meta = {"name": "churn-ingest", "namespace": "ns", "ownerReferences": [{**OWNER, "uid": uid}]}
+    values = {"token": RANDOM, "name": "churn"}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "Opaque", "stringData": values}
+
+
+class Secrets:
+    """An API server that takes Secrets and shows none."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.clock, self.api, self.taken = FakeClock(), FakeApi(), False
+        self.made: list[dict[str, str]] = []
+        self.applier = Applier(self.api, Cache(), ["ConfigMap"], self.clock)  # type: ignore[arg-type]
+        for verb in ("get", "get_metadata", "apply", "patch_merge", "delete"):
+            monkeypatch.setattr(self.api, verb, lambda *_: pytest.fail("it may only be created"), raising=False)
+        monkeypatch.setattr(self.api, "create", self.create)
+
+    async def create(self, manifest: Obj) -> Obj:
+        self.made.append(manifest["stringData"])
+        if self.taken:
+            raise ApiError(409, "AlreadyExists", "there")
+        return manifest
+
+
+async def test_a_secret_is_created_with_a_value_that_nobody_knew_and_never_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = Secrets(monkeypatch)
+    wanted = secret()
+    await world.applier.apply(wanted)
+    await world.applier.apply(secret("another"))
+    first, second = (made["token"] for made in world.made)
+    assert len(first) >= 43 and first != second
+    assert [made["name"] for made in world.made] == ["churn", "churn"]
+    assert wanted["stringData"]["token"] == RANDOM
+
+
+async def test_a_secret_that_may_be_gone_is_asked_for_again_after_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Secrets(monkeypatch)
+    for seconds, made in ((0, 1), (599, 1), (2, 2), (1, 2)):
+        world.clock.advance(seconds)
+        await world.applier.apply(secret())
+        assert len(world.made) == made
+
+
+async def test_a_name_that_is_taken_is_asked_for_again_soon_as_it_may_be_an_earlier_owners(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = Secrets(monkeypatch)
+    world.taken = True
+    await world.applier.apply(secret())
+    world.taken = False
+    await world.applier.apply(secret())
+    assert len(world.made) == 1
+    world.clock.advance(15)
+    await world.applier.apply(secret())
+    assert len(world.made) == 2
+
+
+async def test_a_secret_that_must_not_be_created_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Secrets(monkeypatch)
+
+    async def create(_: Obj) -> Obj:
+        raise FORBIDDEN
+
+    monkeypatch.setattr(world.api, "create", create)
+    assert await world.applier.execute(Plan(apply=(secret(),))) is FORBIDDEN

@@ -31,7 +31,7 @@ def done(kind: str, seconds: float, identity: str = "old") -> dict[str, Any]:
 
 
 def decide(found: Snapshot) -> list[tuple[str, str, str, str]]:
-    return [(a.type, a.cause, a.target, a.version) for a in actions.decide(found, evaluation.evaluate(found))]
+    return [(a.type, a.cause, a.target, a.version) for a in actions.decide(found, evaluation.evaluate(found)).requests]
 
 
 ASKED = [("Retrain", "Drift", "churn", "churn-2")]
@@ -93,7 +93,7 @@ def test_decide(name: str) -> None:
 
 
 def request(found: Snapshot) -> Any:
-    (action,) = actions.decide(found, evaluation.evaluate(found))
+    (action,) = actions.decide(found, evaluation.evaluate(found)).requests
     return action
 
 
@@ -145,7 +145,7 @@ def test_what_a_request_says_is_kept_within_bounds() -> None:
     names = (f"{n}{'x' * 400}" for n in range(5))
     features = tuple(ColumnScore(name=n, test="PSI", score=0.6, threshold=0.2, drifted=True) for n in names)
     found = snapshot(RETRAIN, read=report(window(2, drift=True), window(1, drift=True, features=features)))
-    (action,) = actions.decide(found, evaluation.evaluate(found))
+    (action,) = actions.decide(found, evaluation.evaluate(found)).requests
     assert len(action.message) == 1024
 
 

@@ -32,7 +32,7 @@ def asked(
     """What is requested `later` seconds from now by a process that knows the status only."""
     status = {"actions": [a.to_json() for a in earlier or ()]}
     found: Snapshot = replace(snapshot(SPEC, status, read=read, **fields), now=NOW + timedelta(seconds=later))
-    return actions.decide(found, evaluation.evaluate(found))
+    return list(actions.decide(found, evaluation.evaluate(found)).requests)
 
 
 def kinds(found: list[ActionStatus]) -> list[tuple[str, str]]:
@@ -73,7 +73,7 @@ def test_windows_without_scores_ask_for_nothing_because_of_drift() -> None:
     only_drift = {**SPEC, "actions": {"retrain": {**EAGER, "causes": ["Drift"]}}}
     for windows in ((window(2, **BROKEN), window(1, **BROKEN)), (*DRIFTED, window(2, **BROKEN), window(1, **BROKEN))):
         found = snapshot(only_drift, read=report(*windows))
-        assert actions.decide(found, evaluation.evaluate(found)) == []
+        assert actions.decide(found, evaluation.evaluate(found)).requests == ()
 
 
 def test_the_evidence_of_drift_has_no_window_that_says_nothing_about_it() -> None:

@@ -1,5 +1,6 @@
 """One pass over a ModelMonitor as a whole: children, status and its thrift, events, when to look again."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -52,7 +53,7 @@ WIDE = {
 
 def test_a_configuration_that_the_environment_cannot_hold_comes_as_a_file() -> None:
     applied = plan.plan(snapshot(WIDE)).apply
-    (config_map,) = [o for o in applied if o["kind"] == "ConfigMap"]
+    (config_map,) = [o for o in applied if o["kind"] == "ConfigMap" and "config.json" in o["data"]]
     (made,) = [o for o in applied if o["kind"] == "Deployment"]
     pod = made["spec"]["template"]["spec"]
     given = {e["name"]: e["value"] for e in pod["containers"][0]["env"]}
@@ -109,6 +110,7 @@ def test_children_come_before_the_deployment_does() -> None:
     assert [(m["kind"], m["metadata"]["name"]) for m in made.apply] == [
         ("PersistentVolumeClaim", "churn-monitor"),
         ("Service", "churn-monitor"),
+        ("ConfigMap", "churn-monitor-served"),
         ("NetworkPolicy", "churn-monitor-callers"),
         ("Deployment", "churn-monitor"),
     ]
@@ -121,9 +123,37 @@ def test_the_service_is_named_after_the_deployment() -> None:
     assert names == {
         "PersistentVolumeClaim": "watch-monitor",
         "Service": "fraud-monitor",
+        "ConfigMap": "watch-monitor-served",
         "Deployment": "watch-monitor",
         "NetworkPolicy": "watch-monitor-callers",
     }
+
+
+def served_file(found: Snapshot) -> list[str]:
+    (config_map,) = [m for m in plan.plan(found).apply if m["metadata"]["name"] == "churn-monitor-served"]
+    digests: list[str] = json.loads(config_map["data"]["digests.json"])
+    return digests
+
+
+def test_the_monitor_is_told_which_versions_are_in_service_without_a_restart() -> None:
+    one, two = (snapshot(served=served(digests=frozenset(d))) for d in (["b"], ["b", "a"]))
+    assert (served_file(one), served_file(two), served_file(snapshot(served=None))) == (["b"], ["a", "b"], [])
+    pods = [[m for m in plan.plan(found).apply if m["kind"] == "Deployment"] for found in (one, two)]
+    assert pods[0] == pods[1]
+
+
+def test_the_kubelet_is_made_to_look_at_a_changed_file_twice() -> None:
+    refreshed: str | None = None
+    seen = []
+    for _ in range(3):
+        found = snapshot(pod_name="churn-monitor-x", pod_refreshed=refreshed)
+        patches = [p for p in plan.plan(found).patches if p.ref.kind == "Pod"]
+        refreshed = patches[0].body["metadata"]["annotations"]["tidemill.io/refreshed-at"] if patches else refreshed
+        seen.append(refreshed)
+    assert seen[0] != seen[1] == seen[2]
+    other = snapshot(pod_name="churn-monitor-x", pod_refreshed=refreshed, served=served(digests=frozenset(["c"])))
+    assert [p.ref.name for p in plan.plan(other).patches if p.ref.kind == "Pod"] == ["churn-monitor-x"]
+    assert [p for p in plan.plan(snapshot()).patches if p.ref.kind == "Pod"] == []
 
 
 def test_a_second_monitor_has_no_children() -> None:

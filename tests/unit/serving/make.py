@@ -147,8 +147,10 @@ def snapshot(
     annotations: dict[str, str] | None = None,
     **fields: Any,
 ) -> Snapshot:
-    """`status`: fields of ModelDeploymentStatus by their Python names."""
+    """`status`: fields of ModelDeploymentStatus by their Python names; requests of monitors are carried out."""
     body = {"model": {"pipeline": "churn"}, **(spec or {})}
+    if fields.get("rollback_requests"):
+        body["rollout"] = {"monitorRollback": "Act", **body.get("rollout", {})}
     parsed = ModelDeploymentStatus(**(status or {}))
     obj = {
         "apiVersion": "tidemill.io/v1alpha1",

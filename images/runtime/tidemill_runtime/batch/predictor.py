@@ -21,6 +21,7 @@ from tidemill_runtime.model import thread_limits
 from tidemill_runtime.model.errors import BadRequestError, PredictError
 from tidemill_runtime.model.frame import Frame, quoted
 from tidemill_runtime.model.prediction import Prediction
+from tidemill_runtime.predictionlog.record_batches import VersionFiles
 from tidemill_runtime.redaction import redact
 
 if TYPE_CHECKING:
@@ -76,10 +77,10 @@ class Scored:
 class Predictor:
     """A version that repeated its recorded answers to its sample rows; safe from several threads at once."""
 
-    def __init__(self, warm: WarmModel, config: ServerConfig, profile: bytes | None = None) -> None:
+    def __init__(self, warm: WarmModel, config: ServerConfig, profile: VersionFiles | None = None) -> None:
         self.warm = warm
         self.config = config
-        self.profile = profile  # the content of reference.json, for the prediction log
+        self.profile = profile  # for the prediction log
         self.schema = warm.schema
 
     @classmethod
@@ -93,7 +94,7 @@ class Predictor:
         thread_limits.limit_threads(count)
         with local_copy.opened(config) as version:
             warm = warm_up.load(version, config, count)
-            return cls(warm, config, warm_up.reference_profile(version))
+            return cls(warm, config, warm_up.profile_files(version))
 
     def outputs(self, options: ResultOptions) -> list[Output]:
         """Return the columns that the model adds.

@@ -24,6 +24,7 @@ from tidemill_runtime.loading.forms import load_form, runtimes
 from tidemill_runtime.model.errors import BadRequestError, StartError
 from tidemill_runtime.model.frame import Frame, Schema, array_of, frame_of_values, shown
 from tidemill_runtime.model.prediction import Prediction
+from tidemill_runtime.predictionlog.record_batches import VersionFiles
 from tidemill_runtime.storage.base import StorageError
 
 _log = logging.getLogger(__name__)
@@ -174,6 +175,8 @@ def _cost(model: ServedModel, frame: Frame) -> float:
     return min(timings)
 
 
-def reference_profile(version: Version) -> bytes | None:
-    """Return the content of `reference.json`, None for a version that was made elsewhere without one."""
-    return version.reference() if artifact.REFERENCE_FILE in version.manifest.files else None
+def profile_files(version: Version) -> VersionFiles | None:
+    """Return `reference.json` and the manifest, None for a version that was made elsewhere without a profile."""
+    if artifact.REFERENCE_FILE not in version.manifest.files:
+        return None
+    return VersionFiles(version.reference(), (version.folder / artifact.MANIFEST_FILE).read_bytes())

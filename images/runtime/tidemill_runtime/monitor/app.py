@@ -1,8 +1,9 @@
 """HTTP on top of the monitor: reads bodies within limits, maps outcomes to answers, decides nothing else.
 
-Answers: 202 committed, 200 known already, 400 {"error"} names the field, 409 digest unknown or label differs,
-413 body too large, 415 it is encoded, 503 with Retry-After when too much waits, or the database is a newer monitor's;
-nothing of a refused post is stored, except for the other labels of a list of which some are out of bounds or differ.
+Answers: 202 committed, 200 known already, 400 {"error"} names the field, 401 no token, 409 digest unknown or label
+differs, 413 body too large, 415 it is encoded, 503 with Retry-After when too much waits, the version is not in service,
+or the database is a newer monitor's; nothing of a refused post is stored, except for the other labels of a list of
+which some are out of bounds or differ.
 """
 
 import asyncio
@@ -35,6 +36,7 @@ from tidemill_contracts.ports import PORTS
 from tidemill_runtime.monitor.body_limits import Admission, EncodedError, TooLargeError
 from tidemill_runtime.monitor.bounds import InvalidBatchError, feedback_problem
 from tidemill_runtime.monitor.schema import NewerSchemaError
+from tidemill_runtime.monitor.senders import NotServedError, UnauthenticatedError
 from tidemill_runtime.monitor.service import FeedbackResult, Monitor
 from tidemill_runtime.monitor.writer import BusyError, WriterStoppedError
 from tidemill_runtime.monitor.writes import ReferenceConflictError, UnknownDigestError
@@ -86,8 +88,8 @@ def create_apps(monitor: Monitor, admission: Admission) -> dict[str, FastAPI]:
     for app in apps.values():
         _add_errors(app)
     _add_ingest(apps["http"], monitor, admission)
-    for name in ("http", "feedback"):
-        _add_feedback(apps[name], monitor, admission)
+    _add_feedback(apps["http"], monitor, admission, of_servers=True)
+    _add_feedback(apps["feedback"], monitor, admission, of_servers=False)
     _add_report(apps["report"], monitor)
     _add_admin(apps["admin"], monitor)
     return apps
@@ -112,20 +114,24 @@ def _add_ingest(app: FastAPI, monitor: Monitor, admission: Admission) -> None:
     @app.post(BATCH_PATH, status_code=202, openapi_extra=_body(PredictionBatch))
     async def batches(request: Request) -> Response:
         """Count a batch of prediction records; one batch id counts once."""
+        monitor.senders.check(request.headers.get("authorization"))
         new = await _admitted(admission, request, lambda body: monitor.add_batch(PredictionBatch.from_json(body)))
         return JSONResponse({"status": "counted" if new else "known"}, 202 if new else 200)
 
     @app.post(REFERENCE_PATH, status_code=201, openapi_extra=_body(Reference))
     async def references(request: Request) -> Response:
         """Store the reference profile of a version."""
+        monitor.senders.check(request.headers.get("authorization"))
         new = await _admitted(admission, request, lambda body: monitor.add_reference(Reference.from_json(body)))
         return JSONResponse({"status": "stored" if new else "known"}, 201 if new else 200)
 
 
-def _add_feedback(app: FastAPI, monitor: Monitor, admission: Admission) -> None:
+def _add_feedback(app: FastAPI, monitor: Monitor, admission: Admission, *, of_servers: bool) -> None:
     @app.post(FEEDBACK_PATH, status_code=202, openapi_extra=_body(Feedback))
     async def feedback(request: Request) -> Response:
         """Store one label or a list of labels; those that are out of bounds or differ are refused, others are kept."""
+        if of_servers:
+            monitor.senders.check(request.headers.get("authorization"))
         refused: list[str] = []
 
         def add(body: bytes) -> "Future[FeedbackResult]":
@@ -195,6 +201,8 @@ def _add_errors(app: FastAPI) -> None:
             headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if retry else {}
             if status == 415:
                 headers["accept-encoding"] = "identity"
+            if status == 401:
+                headers["www-authenticate"] = "Bearer"
             return JSONResponse({"error": text(raised)}, status, headers=headers)
 
         app.add_exception_handler(error, answer)
@@ -206,6 +214,8 @@ def _add_errors(app: FastAPI) -> None:
     on(Exception, 500, lambda _: "internal error; the monitor's log says more")
     on(ValidationError, 400, describe)
     on(InvalidBatchError, 400, str)
+    on(UnauthenticatedError, 401, str)
+    on(NotServedError, 503, str, retry=True)
     on(UnknownDigestError, 409, lambda e: f"digest: {e.args[0]} is unknown; post its reference to {REFERENCE_PATH}")
     on(ReferenceConflictError, 409, str)
     on(TooLargeError, 413, str)

@@ -16,19 +16,21 @@ from typing import Final
 
 from tidemill_contracts.inference import Feedback, PredictionBatch, Reference
 from tidemill_contracts.monitoring import MonitorConfig, MonitorReport
-from tidemill_runtime.monitor import bounds, detection, ground_truth, retention, schema, writes
+from tidemill_runtime.monitor import bounds, detection, ground_truth, queries, retention, schema, writes
 from tidemill_runtime.monitor.binning import Layout
 from tidemill_runtime.monitor.bounds import InvalidBatchError
 from tidemill_runtime.monitor.evaluation import Evaluator
 from tidemill_runtime.monitor.exposition import MonitorCollector
 from tidemill_runtime.monitor.ground_truth import Outcome
 from tidemill_runtime.monitor.ingest import count_batch
+from tidemill_runtime.monitor.senders import Senders
 from tidemill_runtime.monitor.writer import Writer
 from tidemill_runtime.monitor.writes import UnknownDigestError
 
 _LOG = logging.getLogger(__name__)
 EVALUATE_SECONDS: Final = 5.0
 PRUNE_SECONDS: Final = 60.0
+_TOKEN_SEEN: Final = "ingest_token"  # noqa: S105  the name of a total
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,10 @@ class FeedbackResult:
 class Monitor:
     """Owns the database, the writer and the evaluator."""
 
-    def __init__(self, config: MonitorConfig, clock: Callable[[], float] = time.time) -> None:
-        """Open the database and bring it to the newest schema.
+    def __init__(
+        self, config: MonitorConfig, clock: Callable[[], float] = time.time, senders: Senders | None = None
+    ) -> None:
+        """Open the database and bring it to the newest schema. `senders`: None for the usual files.
 
         One that a newer monitor has written is left as it is: then nothing is taken, and the report says why.
         """
@@ -60,10 +64,14 @@ class Monitor:
         self._clock = clock
         self._retention = retention.Retention.of(config)
         connection, self._newer = _open(config.database)
+        self.senders = senders or Senders()
+        if queries.total(connection, _TOKEN_SEEN):
+            self.senders.demand()
         self._layouts: dict[str, Layout] = writes.layouts(connection, config.columns)
         self._writer = Writer(connection)
         reader = schema.connect(_file(connection), readonly=True)
         self._evaluator = Evaluator(config, reader, self._layouts, clock)
+        self._is_token_noted = False
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep_house, name="housekeeping", daemon=True)
 
@@ -107,12 +115,14 @@ class Monitor:
         """Store a version's reference; resolves to False when it is stored already.
 
         Raises:
-            InvalidBatchError: a profile that contradicts itself, or another deployment.
+            InvalidBatchError: a profile that contradicts itself, or is not the version's, or another deployment.
+            NotServedError: the version is not in service, as far as is known here.
             ReferenceConflictError: from the future: stored with another profile.
             NewerSchemaError: the database is a newer monitor's.
         """
         self._check_database()
         self._check_deployment(reference.deployment)
+        reference = self.senders.verified(reference)
         bounds.check_reference(reference)
         digest, columns = reference.digest, self.config.columns
         try:
@@ -189,6 +199,7 @@ class Monitor:
                     next_prune = self._clock() + PRUNE_SECONDS
                     self.prune()
                 self.detect()
+                self._remember_token()
             except Exception:  # the loop must go on; the timestamp of the last success shows that it fails
                 _LOG.exception("housekeeping failed")
             self._stop.wait(EVALUATE_SECONDS)
@@ -199,6 +210,12 @@ class Monitor:
             now, layouts = self._clock(), dict(self._layouts)
             if not self._writer.submit(lambda c: detection.detect(c, self.config, layouts, now)).result():  # noqa: B023
                 return
+
+    def _remember_token(self) -> None:
+        """Keep for good that a token was there: one that is gone later opens nothing."""
+        if self._newer is None and self.senders.is_demanded and not self._is_token_noted:
+            self._writer.submit(lambda connection: writes.set_total(connection, _TOKEN_SEEN, 1)).result()
+            self._is_token_noted = True
 
     def prune(self) -> None:
         """Forget what is beyond retention, and wait until it is committed."""

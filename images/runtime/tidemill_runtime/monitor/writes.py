@@ -45,6 +45,13 @@ def stored_profile(connection: sqlite3.Connection, digest: str) -> ReferenceProf
     return ReferenceProfile.from_json(row[0])
 
 
+def set_total(connection: sqlite3.Connection, name: str, value: int) -> None:
+    """Keep a number for good."""
+    connection.execute(
+        "INSERT INTO total (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (name, value)
+    )
+
+
 def add_reference(connection: sqlite3.Connection, reference: Reference, now: float) -> bool:
     """Store a version's reference; False when it is stored already.
 

@@ -5,17 +5,22 @@ first needed: it would take a fifth of a server's start.
 """
 
 import importlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH
-from tidemill_runtime import late_imports
+from tidemill_runtime import late_imports, mounted_files
 
 if TYPE_CHECKING:
     import aiohttp
 
 TIMEOUT_SECONDS = 5.0
-_ANSWERS = frozenset({200, 201, 202, 400, 409, 413, 503})  # all that a monitor gives; another comes from somebody else
-_RETRYABLE = frozenset({404, 408, 409, 425, 429})  # besides 5xx; 404: another release behind the name
+_ANSWERS = frozenset(
+    {200, 201, 202, 400, 401, 409, 413, 503}
+)  # all that a monitor gives; another comes from somebody else
+_RETRYABLE = frozenset({401, 404, 408, 409, 425, 429})
+"""Besides 5xx. 401: the kubelet has not given both sides the newest token yet; 404: another release behind the name."""
 
 
 class MonitorUnavailableError(Exception):
@@ -25,7 +30,9 @@ class MonitorUnavailableError(Exception):
 class MonitorClient:
     """Keeps at most a few connections to the monitor open. Must be used on one event loop."""
 
-    def __init__(self, url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, url: str, timeout_seconds: float = TIMEOUT_SECONDS, token_file: Path | None = None) -> None:
+        """`token_file`: None for the usual place; where there is no such file, no token is sent."""
+        self._token_file = token_file or mounted_files.ingest_token_file()
         self._url = url.rstrip("/")
         self._timeout_seconds = timeout_seconds
         self._library: Any = None
@@ -36,7 +43,7 @@ class MonitorClient:
         if self._library is None:
             self._library = await late_imports.run(lambda: importlib.import_module("aiohttp"))
 
-    async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+    async def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
         """Return status and body of the answer.
 
         Raises:
@@ -50,8 +57,10 @@ class MonitorClient:
             self._session = aiohttp.ClientSession(
                 connector=connector, timeout=timeout, headers={"content-type": "application/json"}
             )
+        token = mounted_files.read(self._token_file)
+        sent = {**(headers or {}), **({"authorization": f"Bearer {token.decode('latin-1')}"} if token else {})}
         try:
-            async with self._session.post(self._url + path, data=body, allow_redirects=False) as response:
+            async with self._session.post(self._url + path, data=body, headers=sent, allow_redirects=False) as response:
                 status, content = response.status, await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise MonitorUnavailableError(f"{self._url}: {type(error).__name__}: {error}") from error

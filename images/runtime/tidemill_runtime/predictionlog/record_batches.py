@@ -8,7 +8,7 @@ or validates: what this process itself made is right. NaN, the missing number, b
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -30,10 +30,25 @@ def batch_rows(schema: Schema) -> int:
     return max(1, min(_MAX_ROWS, _MAX_VALUES // max(1, schema.width)))
 
 
-def reference_document(config: ServerConfig, profile: bytes) -> bytes:
-    """Return the body that introduces a version to the monitor; `profile` is the content of reference.json."""
-    document = {"deployment": config.deployment, "version": config.version, "digest": config.digest}
-    return orjson.dumps({**document, "profile": orjson.loads(profile)})
+class VersionFiles(NamedTuple):
+    """The files of a version by which a monitor knows it, as they are stored."""
+
+    profile: bytes  # reference.json
+    manifest: bytes  # manifest.json
+
+
+def reference_document(config: ServerConfig, files: VersionFiles) -> bytes:
+    """Return the body that introduces a version to the monitor, which can see that it is the version's own profile."""
+    return orjson.dumps(
+        {
+            "deployment": config.deployment,
+            "version": config.version,
+            "digest": config.digest,
+            "profile": orjson.loads(files.profile),  # which monitors of 0.1 read
+            "profile_text": files.profile.decode(),
+            "manifest": files.manifest.decode(),
+        }
+    )
 
 
 class BatchWriter:

@@ -122,6 +122,10 @@ class Rollout(Model):
     """What happens if a new version requires other columns than the stable version, or takes or returns other types of
     values. Hold: it gets no requests until the annotation tidemill.io/promote names it; then it is rolled out from the
     first step. Allow: it is rolled out like any other version."""
+    monitor_rollback: Literal["Never", "Propose", "Act"] = "Propose"
+    """What happens if a ModelMonitor finds that the stable version should be rolled back. Never: nothing, and it
+    requests none. Propose: the condition RollbackProposed says so, and the annotation tidemill.io/accept-rollback with
+    the id of the request carries it out. Act: the deployment returns to the version before at once."""
     rollback_window: RollbackWindow = RollbackWindow()
     """Which earlier versions the deployment returns to without steps, for example when spec.model.number names one or
     the stable version is rejected."""

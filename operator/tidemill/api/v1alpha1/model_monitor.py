@@ -57,7 +57,7 @@ class Retrain(Model):
     """Findings that lead to a request: Drift, Quality or Performance. Each requires the section of that name in
     spec; Quality is also judged with drift alone."""
     cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 21600
-    """Minimum time in seconds between two requests."""
+    """Minimum time in seconds between two requests, whatever their causes."""
     max_per_day: Annotated[int, Field(ge=1, le=10)] = 2
     """Maximum number of requests within 24 hours."""
 
@@ -69,14 +69,17 @@ class Rollback(Model):
     """Findings that lead to a request: Drift, Quality or Performance. Each requires the section of that name in
     spec; Quality is also judged with drift alone."""
     cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 21600
-    """Minimum time in seconds between two requests."""
+    """Minimum time in seconds between two requests, whatever their causes."""
     max_per_day: Annotated[int, Field(ge=1, le=10)] = 1
     """Maximum number of requests within 24 hours."""
 
 
 class Actions(Model):
-    """Actions that the monitor may request automatically."""
+    """Actions that the monitor may request automatically. Whoever is acted on must allow it: a TrainingPipeline by
+    spec.triggers.monitors, a ModelDeployment by spec.rollout.monitorRollback."""
 
+    dry_run: bool = False
+    """Whether the monitor only shows what it would request, in the condition ActionsHeld."""
     retrain: Retrain | None = None
     """When the monitor requests a training run. If not set, it requests none."""
     rollback: Rollback | None = None
@@ -229,6 +232,15 @@ class ActionStatus(Model):
     of this type."""
 
 
+class VersionFinding(Model):
+    """A finding about a version while it was served last."""
+
+    version: str
+    """Name of the ModelVersion."""
+    cause: Cause
+    """The finding: Drift, Quality or Performance."""
+
+
 class ModelMonitorStatus(Status):
     """Observed state of a ModelMonitor."""
 
@@ -252,6 +264,9 @@ class ModelMonitorStatus(Status):
     """The performance metric. Set only if spec.performance is set."""
     actions: Annotated[list[ActionStatus], Field(max_length=20, json_schema_extra=ATOMIC)] = []
     """The last requests of the monitor, newest last, at most 20."""
+    findings: Annotated[list[VersionFinding], Field(max_length=20, json_schema_extra=ATOMIC)] = []
+    """Findings about the served version and about those before it when they were served last, at most 20. A rollback to
+    a version that had the same finding is not requested."""
     unsettled_since: Time | None = None
     """Time since when the monitor of a deployment that serves a version has not been running as the spec says. Not set
     while it is."""

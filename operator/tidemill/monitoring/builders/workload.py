@@ -5,15 +5,17 @@ One pod with one claim: counters live in SQLite, so the strategy is Recreate and
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tidemill.api.v1alpha1.monitor_drift import Drift, DriftTestSpec, FeatureTest
-from tidemill.core import children, names, networkpolicy, pod, staged_updates
+from tidemill.core import children, hashing, ingest, names, networkpolicy, pod, staged_updates
 from tidemill.core import labels as keys
 from tidemill.core.delivery import Delivery, deliver
+from tidemill.core.plan import ObjectRef, Patch
 from tidemill.monitoring.snapshot import Snapshot, child, storage_bytes
 from tidemill_contracts import drift_tests
-from tidemill_contracts.inference import MONITOR_CONFIG_ENV
+from tidemill_contracts.inference import MONITOR_CONFIG_ENV, SERVED_KEY, SERVED_ROOT
 from tidemill_contracts.monitoring import (
     ColumnConfig,
     DriftConfig,
@@ -28,6 +30,7 @@ from tidemill_contracts.retention import STORAGE_BYTES
 COMPONENT = "monitor"
 CONTAINER = "monitor"
 DATA_DIR = "/data"
+SERVED_VOLUME = "served"
 
 DEFAULT_RESOURCES: dict[str, Any] = {
     "requests": {"cpu": "50m", "memory": "128Mi"},
@@ -64,7 +67,9 @@ def unit(snapshot: Snapshot) -> staged_updates.Unit:
         inputs["storageBytes"] = size
     policy = () if snapshot.spec.network_policies == "None" else (network_policy(snapshot),)
     fitting = (*_delivery(snapshot).objects, *policy)
-    return staged_updates.Unit(deployment(snapshot), inputs, (claim(snapshot), service(snapshot)), fitting)
+    return staged_updates.Unit(
+        deployment(snapshot), inputs, (claim(snapshot), service(snapshot), served(snapshot)), fitting
+    )
 
 
 def labels(snapshot: Snapshot) -> dict[str, str]:
@@ -161,6 +166,44 @@ def claim(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
+def served(snapshot: Snapshot) -> dict[str, Any]:
+    """The ConfigMap with the digests of the versions whose reference profiles the monitor may take.
+
+    A changed one restarts no pod: the monitor reads the file when a profile comes that it does not have.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": children.metadata(_served_name(snapshot), snapshot.object, labels(snapshot)),
+        "data": {SERVED_KEY: json.dumps(served_digests(snapshot))},
+    }
+
+
+def served_digests(snapshot: Snapshot) -> list[str]:
+    """Digests of the versions that are served, rolled out, or may be returned to, sorted."""
+    return sorted(snapshot.served.digests) if snapshot.served is not None else []
+
+
+def _served_name(snapshot: Snapshot) -> str:
+    return names.child_name(snapshot.name, "monitor", "served")
+
+
+def refreshes(snapshot: Snapshot) -> list[Patch]:
+    """A changed annotation makes the kubelet look at the ConfigMap at once, not within a minute or two.
+
+    Twice, since it may have read the ConfigMap just before it changed.
+    """
+    if snapshot.pod_name is None:
+        return []
+    first = hashing.short(served_digests(snapshot), 16)
+    second = f"{first}.1"
+    if snapshot.pod_refreshed == second:
+        return []
+    wanted = second if snapshot.pod_refreshed == first else first
+    ref = ObjectRef("v1", "Pod", snapshot.namespace, snapshot.pod_name)
+    return [Patch(ref, {"metadata": {"annotations": {keys.REFRESHED_AT: wanted}}})]
+
+
 def service(snapshot: Snapshot) -> dict[str, Any]:
     """Named after the deployment, so that its servers know it before there is a monitor."""
     return {
@@ -221,12 +264,16 @@ def _pod(snapshot: Snapshot) -> pod.Pod:
         mounts=[
             {"name": "data", "mountPath": DATA_DIR},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            dict(ingest.MOUNT),
+            {"name": SERVED_VOLUME, "mountPath": SERVED_ROOT, "readOnly": True},
             *delivery.mounts,
         ],
     )
     volumes = [
         {"name": "data", "persistentVolumeClaim": {"claimName": child(snapshot.name)}},
         pod.empty_dir("tmp", "256Mi"),
+        ingest.volume(snapshot.spec.deployment),
+        {"name": SERVED_VOLUME, "configMap": {"name": _served_name(snapshot)}},
         *delivery.volumes,
     ]
     return pod.Pod(

@@ -7,15 +7,18 @@ same thing. Nothing is requested while a rollout is under way: what was measured
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
 from tidemill.api.v1alpha1.model_monitor import ActionStatus, Evidence, Retrain, Rollback
 from tidemill.core import hashing
+from tidemill.core.conditions import Condition
 from tidemill.core.plan import Event
-from tidemill.monitoring.policy import evidence
+from tidemill.monitoring.policy import evidence, holds
+from tidemill.monitoring.policy.holds import Hold
 from tidemill.monitoring.snapshot import Served, Snapshot
-from tidemill.monitoring.state import CONDITION_OF, Cause, Evaluation
+from tidemill.monitoring.state import ACTIONS_HELD, CONDITION_OF, Cause, Evaluation
 
 Type = Literal["Retrain", "Rollback"]
 MAX_ACTIONS = 20
@@ -23,18 +26,39 @@ _DAY = timedelta(hours=24)
 _ORDER: tuple[Cause, ...] = ("Performance", "Quality", "Drift")  # consequence before explanation
 
 
-def decide(snapshot: Snapshot, evaluated: Evaluation) -> list[ActionStatus]:
-    """The new requests of this pass, at most one of each type."""
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is requested now, and what would be if nothing held it."""
+
+    requests: tuple[ActionStatus, ...] = ()
+    held: tuple[tuple[ActionStatus, Hold], ...] = ()
+
+    @property
+    def condition(self) -> Condition | None:
+        """Present only while something is held; its reason is that of the first."""
+        if not self.held:
+            return None
+        texts = [f"{a.type} of {a.target} ({a.cause}) is not requested: {hold.message}" for a, hold in self.held]
+        return Condition(ACTIONS_HELD, "True", self.held[0][1].reason, "; ".join(texts))
+
+
+def decide(snapshot: Snapshot, evaluated: Evaluation) -> Decision:
+    """The new requests of this pass, at most one of each type; what is held stays new until nothing holds it."""
     served, wanted = snapshot.served, snapshot.spec.actions
     if wanted is None or snapshot.spec.suspend or not _is_settled(served):
-        return []
+        return Decision()
     assert served is not None  # noqa: S101  _is_settled checked
-    out = []
+    requests, held = [], []
     for kind, spec in (("Retrain", wanted.retrain), ("Rollback", wanted.rollback)):
         action = _request("Retrain" if kind == "Retrain" else "Rollback", spec, snapshot, served, evaluated)
-        if action is not None:
-            out.append(action)
-    return out
+        if action is None:
+            continue
+        hold = holds.of(snapshot, served, action)
+        if hold is None:
+            requests.append(action)
+        else:
+            held.append((action, hold))
+    return Decision(tuple(requests), tuple(held))
 
 
 def _is_settled(served: Served | None) -> bool:

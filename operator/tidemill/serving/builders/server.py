@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.v1alpha1 import model_server as spec
-from tidemill.core import children, names, networkpolicy, pod, staged_updates
+from tidemill.core import children, ingest, names, networkpolicy, pod, staged_updates
 from tidemill.core import labels as keys
 from tidemill.core.plan import ObjectRef, Patch
 from tidemill.serving.snapshot import (
@@ -192,13 +192,13 @@ def _pod(snapshot: Snapshot, version: Version) -> pod.Pod:
             liveness=_probe("/livez", period=10, failures=3),
         ),
         termination=pod.Termination("FallbackToLogsOnError"),
-        mounts=[{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108
+        mounts=[{"name": "tmp", "mountPath": "/tmp"}, dict(ingest.MOUNT), *mounts],  # noqa: S108
     )
     spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway"}
     topologies = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
     return pod.Pod(
         container=container,
-        volumes=[pod.empty_dir("tmp", "1Gi"), *volumes],
+        volumes=[pod.empty_dir("tmp", "1Gi"), ingest.volume(snapshot.name), *volumes],
         cluster=snapshot.settings.cluster,
         settings=snapshot.spec.server.pod,
         labels=labels(snapshot, version),
@@ -251,6 +251,19 @@ def service(snapshot: Snapshot, version: Version) -> dict[str, Any]:
             ],
         },
     }
+
+
+def ingest_secret(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """The Secret that servers and the monitor share; none while servers run that do not know it: see docs/upgrading.md.
+
+    From then on the monitor takes records of those alone that show its token.
+    """
+    servers = [
+        d for d in snapshot.deployments.values() if d["metadata"].get("labels", {}).get(keys.COMPONENT) == COMPONENT
+    ]
+    if not ingest.is_mounted_by(servers):
+        return []
+    return [ingest.secret(snapshot.object, children.labels(COMPONENT, snapshot.name, {keys.DEPLOYMENT: snapshot.name}))]
 
 
 def network_policy(snapshot: Snapshot) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tidemill.serving import state as states
 from tidemill.serving.policy import (
     measurements,
     pickles,
+    proposals,
     refusals,
     rollback_marks,
     rollback_window,
@@ -68,10 +69,13 @@ def forget_failures(snapshot: Snapshot, state: State, target: Target) -> Transit
 
 
 def serve_rollback_request(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
-    """A ModelMonitor requests a rollback. Each request counts once, and only against the version that it names."""
+    """A ModelMonitor requests a rollback. Each request counts once, and only against the version that it names.
+
+    What spec lets monitors only propose waits for a person, who names the request or changes spec.
+    """
     del target
-    request = _newest_request(snapshot, state)
-    if request is None or state.stable is None:
+    request = proposals.open_request(snapshot, state)
+    if request is None or state.stable is None or not proposals.is_granted(snapshot, request):
         return None
     handled = replace(state, rollback=request.id)
     found = next(rollback_window.usable(snapshot, state), None)
@@ -100,16 +104,6 @@ def _failed(snapshot: Snapshot, state: State, reason: str, message: str) -> Stat
 def _impossible(handled: State, request: RollbackRequest, why: str) -> Transition:
     message = f"request {request.id}: {why} ({request.message})"
     return Transition(handled, (Event("Warning", "RollbackImpossible", message, "RollBack"),))
-
-
-def _newest_request(snapshot: Snapshot, state: State) -> RollbackRequest | None:
-    if state.stable is None or not snapshot.rollback_requests:
-        return None
-    newest = max(snapshot.rollback_requests, key=lambda r: (r.time, r.id))
-    stale = state.stable.since is not None and newest.time < state.stable.since
-    if newest.id == state.rollback or newest.version != state.stable.version or stale:
-        return None
-    return newest
 
 
 def abort(snapshot: Snapshot, state: State, target: Target) -> Transition | None:

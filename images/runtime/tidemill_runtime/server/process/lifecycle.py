@@ -23,7 +23,7 @@ from tidemill_contracts.inference import ServedForm, ServerConfig
 from tidemill_runtime.loading import local_copy, warm_up
 from tidemill_runtime.loading.warm_up import WarmModel
 from tidemill_runtime.predictionlog.client import MonitorClient
-from tidemill_runtime.predictionlog.record_batches import reference_document
+from tidemill_runtime.predictionlog.record_batches import VersionFiles, reference_document
 from tidemill_runtime.predictionlog.recorder import Recorder
 from tidemill_runtime.server.dataplane.dataplane import DataPlane
 from tidemill_runtime.server.host.state import State
@@ -63,7 +63,7 @@ class Loaded:
     """What worker processes share: made once, before any fork."""
 
     warm: WarmModel
-    profile: bytes | None  # the content of reference.json, where records are logged
+    profile: VersionFiles | None  # where records are logged
 
 
 def load(config: ServerConfig, telemetry: Telemetry, threads: int) -> Loaded:
@@ -74,7 +74,7 @@ def load(config: ServerConfig, telemetry: Telemetry, threads: int) -> Loaded:
     """
     with local_copy.opened(config) as version:
         warm = warm_up.load(version, config, threads)
-        profile = warm_up.reference_profile(version) if config.log is not None else None
+        profile = warm_up.profile_files(version) if config.log is not None else None
     telemetry.platform = warm.model.platform
     telemetry.form = ServedForm(digest=config.digest, runtime=warm.runtime, surprise=warm.fallback)
     signature = signatures.brief(warm.manifest.signature)

@@ -1,0 +1,57 @@
+"""What holds a request although its finding is true and new: whoever is acted on, or for, has to agree.
+
+A request that is held uses up no evidence and no cooldown: it is made as soon as nothing holds it, if its finding is
+still true then.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tidemill.api.v1alpha1.model_monitor import ActionStatus, VersionFinding
+from tidemill.monitoring.snapshot import Served, Snapshot
+from tidemill.monitoring.state import CONDITION_OF, Evaluation
+
+MAX_FINDINGS = 20
+
+
+class Hold(NamedTuple):
+    """Why a request is not made."""
+
+    reason: str
+    message: str
+
+
+def of(snapshot: Snapshot, served: Served, action: ActionStatus) -> Hold | None:
+    """The first that applies: who forbids it for all, who wants to see it only, who is acted on, what came of it."""
+    if snapshot.actions_held:
+        return Hold("DisabledInNamespace", snapshot.actions_held)
+    if snapshot.spec.actions is not None and snapshot.spec.actions.dry_run:
+        return Hold("DryRun", f"spec.actions.dryRun is true; {action.message}")
+    if action.type == "Retrain" and not served.allows_retrain:
+        return Hold("NotAllowed", f"spec.triggers.monitors of TrainingPipeline {action.target} is not set")
+    if action.type == "Rollback" and served.monitor_rollback == "Never":
+        return Hold("NotAllowed", f"spec.rollout.monitorRollback of ModelDeployment {action.target} is Never")
+    if action.type == "Rollback" and VersionFinding(version=served.previous or "", cause=action.cause) in (
+        snapshot.status.findings
+    ):
+        return Hold(
+            "SameFinding", f"{served.previous}, to which it would return, had the same finding when it was served"
+        )
+    return None
+
+
+def remember(snapshot: Snapshot, evaluated: Evaluation) -> list[VersionFinding]:
+    """The findings to record: those about the served version as they are now, those about others as they were last."""
+    old = list(snapshot.status.findings)
+    version = snapshot.served.version if snapshot.served is not None else None
+    if version is None:
+        return old
+    for cause, condition in CONDITION_OF.items():
+        found, entry = evaluated.get(condition), VersionFinding(version=version, cause=cause)
+        if found is None or found.status == "Unknown":
+            continue
+        old = [f for f in old if f != entry]
+        if found.status == "True":
+            old.append(entry)
+    return old[-MAX_FINDINGS:]
