@@ -150,7 +150,7 @@ MONITOR: Final = (
         severity="ticket",
         summary="a finding is true and the action that follows from it is held",
         meaning="A retrain or a rollback would be requested, and something does not allow it: whoever is acted "
-        "on, or a version to return to that had the same finding.",
+        "on, labels that nobody answers for, or a version to return to that had the same finding.",
         todo=("Read what is held and why in the message of the condition.", "Decide, or act by hand."),
         command="kubectl describe mm NAME",
     ),

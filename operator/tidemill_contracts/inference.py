@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from tidemill_contracts.access import AccessConfig
 from tidemill_contracts.base import Document
 from tidemill_contracts.formats import Runtime
 from tidemill_contracts.reference import ReferenceProfile
@@ -81,6 +82,7 @@ class ServerConfig(Document):
     allow_pickle: bool = False
     allow_code: bool = False  # True: functions and classes of the training code that the version brings may be loaded
     extra_columns: Literal["Refuse", "Ignore"] = "Refuse"  # what is done with columns that the model does not know
+    access: AccessConfig | None = None  # None: everybody may call
     slo_seconds: float | None = None  # the declared latency objective: a histogram bucket ends there
 
 

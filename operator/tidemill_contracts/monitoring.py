@@ -64,6 +64,7 @@ class PerformanceConfig(Document):
     label_delay_seconds: int = 86_400
     min_labels_ratio: float | None = None  # None: any
     false_alarms_per_month: float = 0.2  # of 30 days, at most
+    authenticated: bool = False  # True: only labels that were sent with a feedback key are taken and judged
 
 
 ColumnType = Literal["Category", "Number", "Ignore"]
@@ -177,6 +178,7 @@ class PerformanceReport(Document):
     exceeded_since: float | None = None  # start of the windows that were the first to prove it
     breach_start: float | None = None  # of the newest windows that prove it; None: nothing is proven
     breach_end: float | None = None  # exclusive
+    authenticated: bool = False  # of labels alone that were sent with a feedback key
     note: str = ""
 
 

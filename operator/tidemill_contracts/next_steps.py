@@ -244,6 +244,8 @@ _MONITOR: Final = (
          "kubectl describe mm NAME"),
     Step("SameFinding", "Choose a version by hand, or train again: the version before had the same trouble.",
          "kubectl get mm NAME -o jsonpath='{.status.findings}'"),
+    Step("LabelsNotAuthenticated", "Set spec.access.feedback of the deployment, and send labels with such a key.",
+         "kubectl explain md.spec.access.feedback"),
     Step("ObjectsApplied", _LOOK, "kubectl get servicemonitors,prometheusrules"),
     Step("KindsMissing", "Install the Prometheus operator, or remove spec.prometheus.", "kubectl get crd"),
     Step("Updating", "Wait.", _MONITOR_POD),

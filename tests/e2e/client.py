@@ -40,7 +40,9 @@ async def ask(host, request):
     body = base64.b64decode(request["body"]) * request["repeat"]
     reader, writer = await asyncio.open_connection(host, 80)
     length = "transfer-encoding: chunked" if request["chunked"] else f"content-length: {len(body)}"
-    head = [f"{request['method']} {request['path']} HTTP/1.1", f"host: {host}", "connection: close", length, "", ""]
+    more = [f"{name}: {value}" for name, value in request["headers"].items()]
+    head = [f"{request['method']} {request['path']} HTTP/1.1", f"host: {host}", "connection: close", length, *more]
+    head += ["", ""]
     writer.write("\\r\\n".join(head).encode())
     sending = asyncio.create_task(send(writer, body, request["chunked"]))
     answer = b""
@@ -105,6 +107,7 @@ class Request:
     method: str = "POST"
     repeat: int = 1
     chunked: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -161,9 +164,9 @@ class Client:
         text = self.kubectl.run("exec", "-i", self.name, "--", "python", "-c", ASK, stdin=asked)
         return [Reply(**json.loads(line)) for line in text.splitlines()]
 
-    def post(self, deployment: str, path: str, body: Any) -> Reply:
+    def post(self, deployment: str, path: str, body: Any, **headers: str) -> Reply:
         """Post one JSON body."""
-        return self.ask(deployment, [Request(path, json.dumps(body).encode())])[0]
+        return self.ask(deployment, [Request(path, json.dumps(body).encode(), headers=headers)])[0]
 
     @contextmanager
     def streaming(self, deployment: str, body: Any, rate: float = 20) -> Iterator[Stream]:

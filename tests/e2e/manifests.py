@@ -1,5 +1,6 @@
 """Small manifests for end-to-end tests, as a person would write them."""
 
+import hashlib
 from typing import Any
 
 GOOD_CODE = """
@@ -49,6 +50,13 @@ def deployment(name: str, **spec: Any) -> dict[str, Any]:
             **spec,
         },
     }
+
+
+def keys(name: str, **clients: str) -> dict[str, Any]:
+    """Return a Secret with the keys of clients, as digests."""
+    lines = [f"{client} sha256:{hashlib.sha256(key.encode()).hexdigest()}\n" for client, key in clients.items()]
+    metadata = {"name": name}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"keys": "".join(lines)}}
 
 
 def monitor(name: str, **spec: Any) -> dict[str, Any]:

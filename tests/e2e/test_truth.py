@@ -17,7 +17,7 @@ from sklearn.datasets import load_iris
 from tests.e2e.client import Client, Reply
 from tests.e2e.conftest import check_all_statuses, check_rights, make_namespace, wait_condition
 from tests.e2e.incluster import kill
-from tests.e2e.manifests import GOOD_CODE, code, deployment, monitor, pipeline
+from tests.e2e.manifests import GOOD_CODE, code, deployment, keys, monitor, pipeline
 
 from tidemill_contracts.ports import ADMIN_PORT, REPORT_PORT
 
@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 NAME = "flowers"
 QUIET = "quiet"
 FEEDBACK = f"/v2/models/{NAME}/feedback"
+KEY = "a-key-for-labels"
 ROWS = load_iris().data.tolist()
 ONCE = {"causes": ["Performance"], "cooldownSeconds": 3600, "maxPerDay": 5}
 PERFORMANCE = {"metric": "accuracy", "min": 0.8, "labelDelaySeconds": 0, "minLabels": 30}
@@ -34,13 +35,13 @@ PERFORMANCE = {"metric": "accuracy", "min": 0.8, "labelDelaySeconds": 0, "minLab
 _LABELLER = """
 import json, sys, time, urllib.error, urllib.request
 
-url, labels = json.load(sys.stdin)
+url, labels, key = json.load(sys.stdin)
 end = time.monotonic() + 60
 for label in labels:
     status = 0
     while status not in (200, 202) and time.monotonic() < end:
         try:
-            request = urllib.request.Request(url, json.dumps(label).encode())
+            request = urllib.request.Request(url, json.dumps(label).encode(), {"x-api-key": key})
             with urllib.request.urlopen(request, timeout=30) as reply:
                 status = reply.status
         except urllib.error.HTTPError as error:
@@ -76,7 +77,7 @@ class World:
 
     def feedback(self, labels: list[dict[str, Any]]) -> Reply:
         """Post labels to the deployment's address."""
-        return self.client.post(NAME, FEEDBACK, labels)
+        return self.client.post(NAME, FEEDBACK, labels, authorization=f"Bearer {KEY}")
 
     def monitor(self, name: str = NAME) -> dict[str, Any]:
         """Return a ModelMonitor."""
@@ -130,12 +131,14 @@ def world(cluster: Kubectl) -> Iterator[World]:
     make_namespace(cluster, "e2e-truth")
     first, second = GOOD_CODE, GOOD_CODE.replace("random_state=seed", "C=0.5, random_state=seed")
     at_once = {"rollout": {"strategy": "Immediate", "monitorRollback": "Act"}}
+    labelled = {"access": {"feedback": {"secretRef": {"name": "labels"}}}}
     actions = {"retrain": ONCE, "rollback": ONCE}
     kubectl.apply(
         [
             code("flowers-code", first),
             pipeline(NAME, triggers={"codeChange": {}, "monitors": {}}),
-            deployment(NAME, **at_once),
+            keys("labels", warehouse=KEY),
+            deployment(NAME, **at_once, **labelled),
             deployment(QUIET, **at_once, model={"version": "flowers-1"}),
             monitor(NAME, performance=PERFORMANCE, actions=actions),
             monitor(QUIET, quality={"maxMissingRatio": 0.5}),
@@ -227,7 +230,8 @@ def label_while(world: World, request: str, happening: Any) -> list[tuple[str, i
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps([f"http://{world.client.host(NAME)}{FEEDBACK}", world.labels(request)]))
+        url = f"http://{world.client.host(NAME)}{FEEDBACK}"
+        process.stdin.write(json.dumps([url, world.labels(request), KEY]))
         process.stdin.close()
         for line in process.stdout:
             answers.append((*json.loads(line),))
@@ -236,6 +240,25 @@ def label_while(world: World, request: str, happening: Any) -> list[tuple[str, i
                 world.predict("meanwhile", 20)
     assert process.returncode == 0
     return answers
+
+
+def test_labels_without_a_key_are_nobodys_and_a_pod_without_the_token_reports_nothing(world: World) -> None:
+    assert world.client.post(NAME, FEEDBACK, world.labels("steady")).status == 401
+    ask = (
+        "import json, sys, urllib.error, urllib.request\n"
+        + """
+for path, port in (("/v1/feedback", 8082), ("/v1/feedback", 8080), ("/v1/batches", 8080), ("/v1/references", 8080)):
+    request = urllib.request.Request(f"http://{sys.argv[1]}:{port}{path}", b"{}", {"x-tidemill-client": "warehouse"})
+    try:
+        print(urllib.request.urlopen(request, timeout=10).status)
+    except urllib.error.HTTPError as error:
+        print(error.code)
+"""
+    )
+    (pod,) = world.kubectl.list("pod", "app.kubernetes.io/component=monitor,tidemill.io/monitor=flowers")
+    address = pod["status"]["podIP"]
+    said = world.kubectl.run("exec", world.client.name, "--", "python", "-c", ask, address)
+    assert set(said.split()) == {"401"}
 
 
 def test_bad_labels_take_the_version_back_and_ask_for_a_run(world: World) -> None:

@@ -204,6 +204,17 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.rollout.signatureChanges": "Ask"},
         ['spec.rollout.signatureChanges: Unsupported value: "Ask": supported values: "Hold", "Allow"'],
     ),
+    "unknown answer to a monitor": (
+        MD,
+        {"spec.rollout.monitorRollback": "Ask"},
+        ['spec.rollout.monitorRollback: Unsupported value: "Ask": supported values: "Never", "Propose", "Act"'],
+    ),
+    "access for nobody": (MD, {"spec.access": {}}, ["spec.access: apiKeys or feedback must be set"]),
+    "keys of no Secret": (
+        MD,
+        {"spec.access": {"apiKeys": {}}},
+        ["spec.access.apiKeys.secretRef: Required value"],
+    ),
     "a window of too many versions": (
         MD,
         {"spec.rollout.rollbackWindow": {"versions": 11}},

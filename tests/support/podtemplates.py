@@ -60,7 +60,9 @@ def templates() -> dict[str, Obj]:
         "server, default": server.deployment(servers.snapshot(), servers.version(1)),
         "server, full": server.deployment(servers.snapshot(DEPLOYMENT), bucket),
         "monitor, default": workload.deployment(monitors.snapshot({"deployment": "churn"})),
-        "monitor, full": workload.deployment(monitors.snapshot(MONITOR)),
+        "monitor, full": workload.deployment(
+            monitors.snapshot(MONITOR, served=monitors.served(has_feedback_keys=False))
+        ),
     }
     for case, spec in (("default", {}), ("full", DEPLOYMENT)):
         snapshot = servers.snapshot(spec)

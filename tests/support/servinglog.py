@@ -9,6 +9,7 @@ from aiohttp import web
 from tests.support.stored import check_readable
 from tests.support.versions import Published
 
+from tidemill_contracts.access import AccessConfig
 from tidemill_contracts.inference import BATCH_PATH, PredictionBatch, PredictionLog
 from tidemill_runtime.predictionlog.recorder import Recorder
 from tidemill_runtime.server.host.state import State
@@ -63,9 +64,11 @@ class FakeMonitor:
 
 
 @asynccontextmanager
-async def serving(published: Published, url: str, **log: Any) -> AsyncIterator[tuple[Parts, Telemetry]]:
+async def serving(
+    published: Published, url: str, access: AccessConfig | None = None, **log: Any
+) -> AsyncIterator[tuple[Parts, Telemetry]]:
     """Give the parts of a server that sends its records to `url`."""
-    config = published.config(log=PredictionLog(url=url, **log))
+    config = published.config(log=PredictionLog(url=url, **log), access=access)
     state, telemetry = State(), Telemetry(config)
     state.phase = "ready"
     parts = assemble(config, state, telemetry, threads=1)

@@ -36,6 +36,7 @@ def served(deployment: Obj, version: Obj | None) -> Served:
         says=conditions.unready(deployment),
         pipeline=pipeline,
         monitor_rollback=str((deployment["spec"].get("rollout") or {}).get("monitorRollback") or "Propose"),
+        has_feedback_keys=bool((deployment["spec"].get("access") or {}).get("feedback")),
         digests=frozenset(str(one["digest"]) for one in known if one.get("digest")),
     )
 

@@ -48,6 +48,8 @@ class Served:
     """The TrainingPipeline of the version in service."""
     monitor_rollback: str = "Propose"
     """What the deployment does about a rollback that its monitor requests: Never, Propose or Act."""
+    has_feedback_keys: bool = False
+    """Whether the deployment takes labels with a feedback key only."""
     allows_retrain: bool = True
     """Whether the pipeline trains when a monitor requests it."""
     digests: frozenset[str] = frozenset()

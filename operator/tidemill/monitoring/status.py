@@ -41,7 +41,7 @@ REASONS = frozenset(
         "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
         "ChildTerminating", "DatabaseTooNew", "NotJudged", "TypesAssumed",
         "StatementNotApplied", "RetentionTooSmall", "StorageTooSmall", "WindowsTooShort",
-        "DisabledInNamespace", "DryRun", "NotAllowed", "SameFinding",
+        "DisabledInNamespace", "DryRun", "NotAllowed", "SameFinding", "LabelsNotAuthenticated",
     }
 )  # fmt: skip
 """Every reason that this slice sets."""

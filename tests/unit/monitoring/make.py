@@ -42,6 +42,7 @@ def served(**changes: Any) -> Served:
         "since": ago(7200),
         "previous": "churn-1",
         "pipeline": "churn",
+        "has_feedback_keys": True,
         **changes,
     }
     return Served(**fields)
@@ -67,11 +68,23 @@ def window(
     return WindowReport(**fields)
 
 
-def performance(value: float | None, labels: int = 100, ratio: float | None = 0.5, degraded: bool = False):
-    """`degraded`: proven by the last window."""
+def performance(
+    value: float | None,
+    labels: int = 100,
+    ratio: float | None = 0.5,
+    degraded: bool = False,
+    authenticated: bool = True,
+):
+    """`degraded`: proven by the last window; `authenticated`: by labels that were sent with a key."""
     proof = {"breach_start": NOW.timestamp() - WINDOW, "breach_end": NOW.timestamp()} if degraded else {}
     return PerformanceReport(
-        metric="accuracy", value=value, labels=labels, labels_ratio=ratio, degraded=degraded, **proof
+        metric="accuracy",
+        value=value,
+        labels=labels,
+        labels_ratio=ratio,
+        degraded=degraded,
+        authenticated=authenticated,
+        **proof,
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 from tests.unit.monitoring.make import FULL, ago, performance, report, served, snapshot, window
 
 from tidemill.monitoring import observe, plan
+from tidemill.monitoring.builders import workload
 from tidemill.monitoring.policy import actions, evaluation
 from tidemill.monitoring.snapshot import Snapshot
 
@@ -37,6 +38,16 @@ def test_nothing_holds_what_everybody_agrees_to() -> None:
             [("Rollback", "NotAllowed")],
         ),
         (look(served=served(monitor_rollback="Act")), ["Retrain", "Rollback"], []),
+        (
+            look(served=served(has_feedback_keys=False)),
+            [],
+            [("Retrain", "LabelsNotAuthenticated"), ("Rollback", "LabelsNotAuthenticated")],
+        ),
+        (
+            look(read=report(window(1), performance=performance(0.4, degraded=True, authenticated=False))),
+            [],
+            [("Retrain", "LabelsNotAuthenticated"), ("Rollback", "LabelsNotAuthenticated")],
+        ),
         (look(served=served(allows_retrain=False)), ["Rollback"], [("Retrain", "NotAllowed")]),
         (
             look({**BOTH, "actions": {**BOTH["actions"], "dryRun": True}}),
@@ -56,7 +67,18 @@ def test_nothing_holds_what_everybody_agrees_to() -> None:
         (look(status={"findings": [{"version": "churn-1", "cause": "Drift"}]}), ["Retrain", "Rollback"], []),
         (look(status={"findings": [{"version": "churn-2", "cause": "Performance"}]}), ["Retrain", "Rollback"], []),
     ],
-    ids=["never", "act", "no trigger", "dry run", "switched off", "same finding", "another finding", "another version"],
+    ids=[
+        "never",
+        "act",
+        "no keys",
+        "labels without a key",
+        "no trigger",
+        "dry run",
+        "switched off",
+        "same finding",
+        "another finding",
+        "another version",
+    ],
 )
 def test_who_holds_what(found: Snapshot, requested: list[str], held: list[tuple[str, str]]) -> None:
     assert decided(found) == (requested, held)
@@ -99,6 +121,24 @@ def test_a_request_of_one_cause_starts_the_cooldown_of_all() -> None:
         "time": ago(599).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }  # fmt: skip
     assert decided(look(spec, {"actions": [before]})) == ([], [])
+
+
+def test_labels_need_a_key_only_where_they_are_the_cause() -> None:
+    drifted = report(window(2, drift=True), window(1, drift=True))
+    spec = {**FULL, "actions": {"retrain": {"causes": ["Drift"]}}}
+    assert decided(look(spec, read=drifted, served=served(has_feedback_keys=False))) == (["Retrain"], [])
+
+
+@pytest.mark.parametrize("access", [None, {"apiKeys": {"secretRef": {"name": "x"}}}])
+def test_whether_labels_need_a_key_is_told_to_the_monitor(access: dict[str, Any] | None) -> None:
+    md = deployment(None)
+    without = observe.served({**md, "spec": {**md["spec"]} | ({"access": access} if access else {})}, None)
+    keys = {"feedback": {"secretRef": {"name": "labels"}}}
+    with_keys = observe.served({**md, "spec": {**md["spec"], "access": keys}}, None)
+    assert (without.has_feedback_keys, with_keys.has_feedback_keys) == (False, True)
+    for found, told in ((without, False), (with_keys, True)):
+        config = workload.config(look(served=found)).performance
+        assert config is not None and config.authenticated is told
 
 
 def deployment(rollout: dict[str, Any] | None) -> dict[str, Any]:

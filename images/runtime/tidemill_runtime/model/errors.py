@@ -35,6 +35,22 @@ class BadRequestError(ServingError):
     status = 400
 
 
+class UnauthenticatedError(ServingError):
+    """The client does not show who it is."""
+
+    status = 401
+
+    def fields(self) -> list[tuple[str, str]]:
+        """Return how a client shows it."""
+        return [*super().fields(), ("www-authenticate", "Bearer")]
+
+
+class ForbiddenError(ServingError):
+    """The client is known, and may not do this."""
+
+    status = 403
+
+
 class NotFoundError(ServingError):
     """Unknown path, model, version or prediction."""
 

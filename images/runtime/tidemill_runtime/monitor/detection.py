@@ -104,14 +104,18 @@ class _Detection:
         return state
 
     def _due(self, now: float) -> list[tuple[int, int, int]]:
-        """Return (id, start, labels) of windows that are old enough, have labels enough and were not taken."""
+        """Return (id, start, labels) of windows that are old enough, have labels enough and were not taken.
+
+        Where labels need a key, a window in which one has come without is never taken.
+        """
         return self._connection.execute(
             "SELECT id, start, labels FROM window WHERE version = ? AND seconds = ? AND taken = 0 AND labels > 0 "
-            "AND start <= ? AND labels >= rows * ? ORDER BY start LIMIT ?",
+            "AND start <= ? AND labels >= rows * ? AND (unauthenticated = 0 OR NOT ?) ORDER BY start LIMIT ?",
             (
                 *self._key,
                 now - self._config.label_delay_seconds - self._seconds,
                 self._config.min_labels_ratio or 0.0,
+                self._config.authenticated,
                 _WINDOWS_A_STEP,
             ),
         ).fetchall()

@@ -70,7 +70,8 @@ class State:
 
 def target(config: PerformanceConfig) -> str:
     """Return what a detector is about: with another one, it has to begin anew."""
-    return json.dumps([config.metric, config.min, config.max])
+    keys = ["authenticated"] if config.authenticated else []
+    return json.dumps([config.metric, config.min, config.max, *keys])
 
 
 def threshold(config: PerformanceConfig) -> float:

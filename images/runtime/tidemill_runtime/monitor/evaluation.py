@@ -239,5 +239,6 @@ def performance_report(
         exceeded_since=state.since if proof else None,
         breach_start=proof[0] if proof else None,
         breach_end=proof[1] if proof else None,
+        authenticated=config.authenticated,
         note="; ".join(notes),
     )

@@ -39,16 +39,22 @@ def add_predictions(connection: sqlite3.Connection, version: int, windows: dict[
     if connection.execute("SELECT 1 FROM pending LIMIT 1").fetchone() is None:
         return
     for prediction in addition.predictions:
-        early = connection.execute("DELETE FROM pending WHERE id = ? RETURNING label", (prediction.id,)).fetchone()
+        early = connection.execute(
+            "DELETE FROM pending WHERE id = ? RETURNING label, authenticated", (prediction.id,)
+        ).fetchone()
         stored = _find(connection, prediction.id) if early is not None else None
         if stored is not None and stored.label is None:
-            _join(connection, stored, json.loads(early[0]), addition.layout)
+            _join(connection, stored, json.loads(early[0]), addition.layout, authenticated=bool(early[1]))
 
 
 def add_feedback(
-    connection: sqlite3.Connection, feedback: Feedback, layouts: Mapping[str, Layout], now: float
+    connection: sqlite3.Connection,
+    feedback: Feedback,
+    layouts: Mapping[str, Layout],
+    now: float,
+    authenticated: bool = False,
 ) -> Outcome:
-    """Store one label.
+    """Store one label; `authenticated`: whether it was sent with a feedback key.
 
     Returns:
         joined: its prediction is known; pending: not yet; repeated: the same label was stored before;
@@ -56,20 +62,22 @@ def add_feedback(
     """
     stored = _find(connection, feedback.id)
     if stored is None:
-        return _keep_pending(connection, feedback, now)
+        return _keep_pending(connection, feedback, now, authenticated=authenticated)
     if stored.label is not None:
         return "repeated" if _same(json.loads(stored.label), feedback.label) else "conflict"
     row = connection.execute("SELECT digest FROM version WHERE id = ?", (stored.version,)).fetchone()
-    _join(connection, stored, feedback.label, layouts.get(row[0]) if row else None)
+    layout = layouts.get(row[0]) if row else None
+    _join(connection, stored, feedback.label, layout, authenticated=authenticated)
     return "joined"
 
 
-def _keep_pending(connection: sqlite3.Connection, feedback: Feedback, now: float) -> Outcome:
+def _keep_pending(connection: sqlite3.Connection, feedback: Feedback, now: float, *, authenticated: bool) -> Outcome:
     known = connection.execute("SELECT label FROM pending WHERE id = ?", (feedback.id,)).fetchone()
     if known is not None:
         return "repeated" if _same(json.loads(known[0]), feedback.label) else "conflict"
     connection.execute(
-        "INSERT INTO pending (id, label, received) VALUES (?, ?, ?)", (feedback.id, json.dumps(feedback.label), now)
+        "INSERT INTO pending (id, label, received, authenticated) VALUES (?, ?, ?, ?)",
+        (feedback.id, json.dumps(feedback.label), now, authenticated),
     )
     return "pending"
 
@@ -84,11 +92,15 @@ def _find(connection: sqlite3.Connection, wanted: str) -> _Stored | None:
     return _Stored(identifier, version, window, json.loads(value), score, label)
 
 
-def _join(connection: sqlite3.Connection, stored: _Stored, label: Value, layout: Layout | None) -> None:
+def _join(
+    connection: sqlite3.Connection, stored: _Stored, label: Value, layout: Layout | None, *, authenticated: bool
+) -> None:
     connection.execute("UPDATE prediction SET label = ? WHERE id = ?", (json.dumps(label), stored.id))
     connection.execute("UPDATE version SET labels = labels + 1 WHERE id = ?", (stored.version,))
     counted = connection.execute(
-        "UPDATE window SET labels = labels + 1 WHERE id = ? RETURNING version, seconds, taken", (stored.window,)
+        "UPDATE window SET labels = labels + 1, unauthenticated = unauthenticated + ? WHERE id = ? "
+        "RETURNING version, seconds, taken",
+        (not authenticated, stored.window),
     ).fetchone()
     if counted is None or layout is None or PREDICTION not in layout.columns:
         return

@@ -87,7 +87,13 @@ CREATE TABLE waiting (
   PRIMARY KEY (version, seconds, name)) WITHOUT ROWID;
 """
 
-STEPS: Final = (_FIRST, _SECOND, _DETECTORS)
+_KEYS: Final = """
+ALTER TABLE window ADD COLUMN unauthenticated INTEGER NOT NULL DEFAULT 0;
+UPDATE window SET unauthenticated = labels;
+ALTER TABLE pending ADD COLUMN authenticated INTEGER NOT NULL DEFAULT 0;
+"""
+
+STEPS: Final = (_FIRST, _SECOND, _DETECTORS, _KEYS)
 """SQL that makes schema 1 of an empty database, schema 2 of schema 1, and so on."""
 
 

@@ -65,6 +65,10 @@ class Senders:
                 "Authorization: expected the token of the deployment's servers, from the Secret <deployment>-ingest"
             )
 
+    def named(self, client: str | None) -> str | None:
+        """Return whom a post that was checked names as its sender; nobody is believed where no token is demanded."""
+        return client or None if self.is_demanded else None
+
     def verified(self, reference: Reference) -> Reference:
         """Return a reference whose profile is the version's own; as it is where no token is demanded.
 

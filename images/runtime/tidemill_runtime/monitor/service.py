@@ -23,7 +23,7 @@ from tidemill_runtime.monitor.evaluation import Evaluator
 from tidemill_runtime.monitor.exposition import MonitorCollector
 from tidemill_runtime.monitor.ground_truth import Outcome
 from tidemill_runtime.monitor.ingest import count_batch
-from tidemill_runtime.monitor.senders import Senders
+from tidemill_runtime.monitor.senders import Senders, UnauthenticatedError
 from tidemill_runtime.monitor.writer import Writer
 from tidemill_runtime.monitor.writes import UnknownDigestError
 
@@ -142,8 +142,19 @@ class Monitor:
         future.add_done_callback(lambda done: self._know(digest, stored, done))
         return future
 
-    def add_feedback(self, feedback: list[Feedback]) -> "Future[FeedbackResult]":
-        """Store labels, all in one transaction; equal repetitions are no conflict.
+    def check_labeller(self, sender: str | None) -> None:
+        """Take labels of somebody whom a feedback key has shown, or of anybody where no keys are demanded.
+
+        Raises:
+            UnauthenticatedError: keys are demanded, and none was shown.
+        """
+        if sender is None and self.config.performance is not None and self.config.performance.authenticated:
+            raise UnauthenticatedError(
+                "labels of this model need a feedback key: send them with it to the address of the deployment"
+            )
+
+    def add_feedback(self, feedback: list[Feedback], *, authenticated: bool = False) -> "Future[FeedbackResult]":
+        """Store labels, all in one transaction; equal repetitions are no conflict. `authenticated`: with a key.
 
         Raises:
             BusyError: too much waits to be written.
@@ -154,7 +165,10 @@ class Monitor:
 
         def job(connection: sqlite3.Connection) -> FeedbackResult:
             return FeedbackResult(
-                [(one.id, ground_truth.add_feedback(connection, one, self._layouts, now)) for one in feedback]
+                [
+                    (one.id, ground_truth.add_feedback(connection, one, self._layouts, now, authenticated))
+                    for one in feedback
+                ]
             )
 
         return self._writer.submit(job)

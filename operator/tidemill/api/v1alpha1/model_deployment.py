@@ -25,6 +25,7 @@ from tidemill.api.base import (
     rule,
     rules,
 )
+from tidemill.api.v1alpha1.access import Access
 from tidemill.api.v1alpha1.model_server import RouterSettings, Server
 from tidemill.api.v1alpha1.rollback import EarlierVersion, FailedVersion, RollbackWindow
 from tidemill.api.v1alpha1.rollout_analysis import Analysis, AnalysisStatus, Comparison
@@ -171,6 +172,8 @@ class ModelDeploymentSpec(Model):
     """Settings of the router, which splits requests between versions. If not set, there are none."""
     rollout: Rollout = Rollout()
     """How a new version replaces the stable version."""
+    access: Access | None = None
+    """Keys that clients need. If not set, everybody who reaches the address may call."""
     logging: Logging = Logging()
     """What the servers send to a ModelMonitor of this deployment. Has no effect if there is none."""
     network_policies: NetworkPolicies = None

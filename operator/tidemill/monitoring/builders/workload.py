@@ -65,6 +65,8 @@ def unit(snapshot: Snapshot) -> staged_updates.Unit:
     }
     if (size := storage_bytes(snapshot.spec.storage.size)) != STORAGE_BYTES:  # of the section, the pod knows only this
         inputs["storageBytes"] = size
+    if snapshot.spec.performance is not None and _has_feedback_keys(snapshot):
+        inputs["authenticatedLabels"] = True
     policy = () if snapshot.spec.network_policies == "None" else (network_policy(snapshot),)
     fitting = (*_delivery(snapshot).objects, *policy)
     return staged_updates.Unit(
@@ -102,6 +104,7 @@ def config(snapshot: Snapshot) -> MonitorConfig:
             label_delay_seconds=spec.performance.label_delay_seconds,
             min_labels_ratio=spec.performance.min_labels_ratio,
             false_alarms_per_month=spec.performance.false_alarms_per_month,
+            authenticated=_has_feedback_keys(snapshot),
         )
     return MonitorConfig(
         namespace=snapshot.namespace,
@@ -119,6 +122,10 @@ def config(snapshot: Snapshot) -> MonitorConfig:
         database=f"{DATA_DIR}/monitor.db",
         storage_bytes=storage_bytes(spec.storage.size),
     )
+
+
+def _has_feedback_keys(snapshot: Snapshot) -> bool:
+    return snapshot.served is not None and snapshot.served.has_feedback_keys
 
 
 def _drift(spec: Drift) -> DriftConfig:

@@ -32,6 +32,13 @@ def of(snapshot: Snapshot, served: Served, action: ActionStatus) -> Hold | None:
         return Hold("NotAllowed", f"spec.triggers.monitors of TrainingPipeline {action.target} is not set")
     if action.type == "Rollback" and served.monitor_rollback == "Never":
         return Hold("NotAllowed", f"spec.rollout.monitorRollback of ModelDeployment {action.target} is Never")
+    if action.cause == "Performance" and not served.has_feedback_keys:
+        text = (
+            f"spec.access.feedback of ModelDeployment {snapshot.spec.deployment} is not set, so anybody may send labels"
+        )
+        return Hold("LabelsNotAuthenticated", text)
+    if action.cause == "Performance" and not _are_labels_authenticated(snapshot):
+        return Hold("LabelsNotAuthenticated", "it rests on labels that were sent without a feedback key")
     if action.type == "Rollback" and VersionFinding(version=served.previous or "", cause=action.cause) in (
         snapshot.status.findings
     ):
@@ -39,6 +46,11 @@ def of(snapshot: Snapshot, served: Served, action: ActionStatus) -> Hold | None:
             "SameFinding", f"{served.previous}, to which it would return, had the same finding when it was served"
         )
     return None
+
+
+def _are_labels_authenticated(snapshot: Snapshot) -> bool:
+    found = snapshot.version_report.performance if snapshot.version_report is not None else None
+    return found is not None and found.authenticated
 
 
 def remember(snapshot: Snapshot, evaluated: Evaluation) -> list[VersionFinding]:

@@ -22,6 +22,7 @@ from tidemill.serving.snapshot import (
     version_child,
 )
 from tidemill_contracts import digests, schemes
+from tidemill_contracts.access import API_KEYS_ROOT, FEEDBACK_KEYS_ROOT, KEYS_ENTRY, AccessConfig
 from tidemill_contracts.formats import pickles, with_code
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, Batching, PredictionLog, ServerConfig
 from tidemill_contracts.metrics import DURATION_BUCKETS
@@ -54,6 +55,8 @@ def unit(snapshot: Snapshot, version: Version) -> staged_updates.Unit:
         "version": [version.name, version.digest, version.uri, version.secret],
         "loadsPickle": bool(pickles(version.formats)) and snapshot.allows_pickle(version),
     }
+    if spec.access is not None:
+        inputs["access"] = spec.access.model_dump(mode="json", by_alias=True, exclude_none=True)
     return staged_updates.Unit(deployment(snapshot, version), inputs, (service(snapshot, version),))
 
 
@@ -100,7 +103,15 @@ def server_config(snapshot: Snapshot, version: Version) -> ServerConfig:
         allow_code=bool(with_code(version.formats)) and server.allow_code,
         extra_columns=server.extra_columns,
         slo_seconds=objective_seconds(snapshot),
+        access=_access(snapshot),
     )
+
+
+def _access(snapshot: Snapshot) -> AccessConfig | None:
+    wanted = snapshot.spec.access
+    if wanted is None:
+        return None
+    return AccessConfig(api_keys=wanted.api_keys is not None, feedback=wanted.feedback is not None)
 
 
 def objective_seconds(snapshot: Snapshot) -> float | None:
@@ -178,7 +189,7 @@ def pod_spec(snapshot: Snapshot, version: Version) -> dict[str, Any]:
 
 def _pod(snapshot: Snapshot, version: Version) -> pod.Pod:
     """The pod: one container that reads the artifact and nothing else of the cluster."""
-    volumes, mounts = _artifact_mounts(version)
+    volumes, mounts = ([*a, *b] for a, b in zip(_artifact_mounts(version), _key_mounts(snapshot), strict=True))
     variables = {SERVER_CONFIG_ENV: server_config(snapshot, version).to_json(), "HOME": "/tmp"}  # noqa: S108
     container = pod.Container(
         name=CONTAINER,
@@ -329,4 +340,19 @@ def _artifact_mounts(version: Version) -> tuple[list[dict[str, Any]], list[dict[
     if version.secret and keys:
         volumes.append({"name": "credentials", "secret": pod.secret_source(version.secret, keys)})
         mounts.append({"name": "credentials", "mountPath": f"{SECRET_ROOT}/{version.secret}", "readOnly": True})
+    return volumes, mounts
+
+
+def _key_mounts(snapshot: Snapshot) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Volumes and mounts for the keys of clients: the one entry of each Secret, and nothing else that is in it."""
+    volumes: list[dict[str, Any]] = []
+    mounts: list[dict[str, Any]] = []
+    access = snapshot.spec.access
+    for name, root, keys_ in (
+        ("api-keys", API_KEYS_ROOT, access.api_keys if access else None),
+        ("feedback-keys", FEEDBACK_KEYS_ROOT, access.feedback if access else None),
+    ):
+        if keys_ is not None:
+            volumes.append({"name": name, "secret": pod.secret_source(keys_.secret_ref.name, [KEYS_ENTRY])})
+            mounts.append({"name": name, "mountPath": root, "readOnly": True})
     return volumes, mounts

@@ -18,6 +18,7 @@ from tidemill_runtime.redaction import redact
 from tidemill_runtime.release import server_version
 from tidemill_runtime.server.dataplane.dataplane import DataPlane
 from tidemill_runtime.server.dataplane.metadata import SERVER, Description
+from tidemill_runtime.server.host.access import CLIENT
 from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.http import feedback, openapi
 from tidemill_runtime.server.http.body_limits import BodyReader, ClientGoneError
@@ -91,7 +92,9 @@ class Endpoints:
             body = await self._plane.in_thread(
                 lambda: content_encoding.inflate(body, encoding.decode("latin-1"), limit)
             )
-        status, answer = await feedback.forward(body, self._monitor)
+        access = self._plane.config.access
+        sender = request.scope.get(CLIENT) if access is not None and access.feedback else None
+        status, answer = await feedback.forward(body, self._monitor, sender)
         return JSONResponse(answer, status)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from tidemill_runtime.model.errors import ServingError
+from tidemill_runtime.server.host.access import CLIENT, Access
 from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.http.body_limits import BodyReader, ClientGoneError, Receive
-from tidemill_runtime.server.http.inference import Headers, Inference, Protocol, Reply
+from tidemill_runtime.server.http.inference import Headers, Inference, Protocol, Reply, refusal
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -22,7 +23,16 @@ _CLOSE = (b"connection", b"close")
 class InferenceApp:
     """The ASGI application of the server; see the module."""
 
-    def __init__(self, inference: Inference, state: State, reader: BodyReader, application: App) -> None:
+    def __init__(
+        self,
+        inference: Inference,
+        state: State,
+        reader: BodyReader,
+        application: App,
+        access: Access | None = None,
+    ) -> None:
+        """`access`: None where everybody may call."""
+        self._access = access
         self._inference = inference
         self._state = state
         self._reader = reader
@@ -35,7 +45,14 @@ class InferenceApp:
             if path[-1:] == "/" and path != "/":
                 path = scope["path"] = path.rstrip("/") or "/"
             protocol = self._inference.routes.get(path)
-            if protocol is not None and scope["method"] == "POST":
+            is_inference = protocol is not None and scope["method"] == "POST"
+            if self._access is not None:
+                try:
+                    scope[CLIENT] = self._access.check(path, scope["headers"])
+                except ServingError as error:
+                    await self._refuse(self._inference.refused(error) if is_inference else refusal(error), send)
+                    return
+            if protocol is not None and is_inference:
                 await self._infer(protocol, scope["headers"], receive, send)
                 return
             if self._state.is_draining:
@@ -51,8 +68,15 @@ class InferenceApp:
             reply = self._inference.refused(error)
         except ClientGoneError:
             return
+        await self._reply(reply, send)
+
+    async def _refuse(self, reply: Reply, send: Send) -> None:
+        """Answer before the body was read: what is left of it goes with the connection."""
+        await self._reply(reply, send, closes=True)
+
+    async def _reply(self, reply: Reply, send: Send, *, closes: bool = False) -> None:
         fields = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
-        if self._state.is_draining:
+        if closes or self._state.is_draining:
             fields.append(_CLOSE)
         await send({"type": "http.response.start", "status": reply.status, "headers": fields})
         await send({"type": "http.response.body", "body": reply.body})

@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from tidemill_runtime.model.errors import ServingError
 from tidemill_runtime.network.http_heads import StrictHeads
 from tidemill_runtime.server.host import sockets
+from tidemill_runtime.server.host.access import Access
 from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.http.body_limits import BodyBounds
 from tidemill_runtime.server.http.inference import Headers, Inference, Protocol, Reply
@@ -38,6 +39,7 @@ class Wiring:
     inference: Inference
     bounds: BodyBounds
     state: State
+    access: Access | None = None  # None: everybody may call
 
     @cached_property
     def routes(self) -> dict[bytes, Protocol]:
@@ -95,6 +97,7 @@ class InferenceConnection(StrictHeads):
         self._inference = self.wiring.inference
         self._bounds = self.wiring.bounds
         self._routes = self.wiring.routes
+        self._access = self.wiring.access
         self._exchange = _Exchange()
         self._is_collecting = False  # the parser is inside an inference request that the exchange collects
         self._is_watched = False
@@ -139,6 +142,8 @@ class InferenceConnection(StrictHeads):
         self.cycle = cast(Any, exchange)
         self._is_collecting = True
         try:
+            if self._access is not None:
+                self._access.client(self.headers)
             for name, value in self.headers:
                 if name == b"content-length":
                     self._bounds.check_declared(value)

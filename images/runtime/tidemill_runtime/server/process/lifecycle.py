@@ -26,6 +26,7 @@ from tidemill_runtime.predictionlog.client import MonitorClient
 from tidemill_runtime.predictionlog.record_batches import VersionFiles, reference_document
 from tidemill_runtime.predictionlog.recorder import Recorder
 from tidemill_runtime.server.dataplane.dataplane import DataPlane
+from tidemill_runtime.server.host import access
 from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.http.asgi import App, InferenceApp
 from tidemill_runtime.server.http.body_limits import BodyBounds, BodyReader
@@ -103,8 +104,9 @@ def wire(loaded: Loaded, config: ServerConfig, state: State, telemetry: Telemetr
 
         return cast(App, create_application(plane, state, reader, monitor))
 
-    app = InferenceApp(inference, state, reader, LazyApp(application))
-    return Parts(app, Wiring(inference, bounds, state), plane, recorder, monitor, watching)
+    guard = access.create(config.access)
+    app = InferenceApp(inference, state, reader, LazyApp(application), guard)
+    return Parts(app, Wiring(inference, bounds, state, guard), plane, recorder, monitor, watching)
 
 
 def assemble(config: ServerConfig, state: State, telemetry: Telemetry, threads: int) -> Parts:

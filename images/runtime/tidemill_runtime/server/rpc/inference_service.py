@@ -20,11 +20,13 @@ from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.release import server_version
 from tidemill_runtime.server.dataplane.dataplane import DataPlane, monotonic
 from tidemill_runtime.server.dataplane.metadata import SERVER, Description
+from tidemill_runtime.server.host import access
 from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.protocol import protobuf
 from tidemill_runtime.server.protocol.ids import VERSION_HEADER, given_id, header_value
 from tidemill_runtime.server.protocol.proto import open_inference_pb2 as pb
 from tidemill_runtime.server.protocol.v2 import Request
+from tidemill_runtime.server.rpc.guarded import Guarded
 from tidemill_runtime.server.rpc.message_limits import Bounded, MessageBounds
 from tidemill_runtime.server.telemetry.observer import Finished, Observer
 
@@ -278,7 +280,9 @@ def create_server(
     server = grpc.aio.server(options=options)
     health_service = Health(plane.config.deployment, state)
     services = [InferenceService(plane, state, observer).handlers(), health_service.handlers()]
-    server.add_generic_rpc_handlers((Bounded(bounds, [*services, Reflection((SERVICE, health.SERVICE_NAME))]),))
+    bounded = Bounded(bounds, [*services, Reflection((SERVICE, health.SERVICE_NAME))])
+    guard = access.create(plane.config.access)
+    server.add_generic_rpc_handlers((bounded if guard is None else Guarded(guard, bounded),))
     return server, health_service
 
 
