@@ -107,14 +107,14 @@ def test_a_claim_is_mounted_read_only() -> None:
 
 def test_a_claim_needs_no_secret_whatever_a_record_names() -> None:
     spec = server.pod_spec(SNAPSHOT, version(1, secret="any"))
-    assert not any("secret" in volume for volume in spec["volumes"])
+    assert [v["name"] for v in spec["volumes"] if "secret" in v] == ["ingest"]  # the operator's own, of no record
 
 
 def test_an_object_store_needs_its_secret_and_no_claim() -> None:
     spec = server.pod_spec(SNAPSHOT, version(1, uri="s3://lake/churn/1", secret="lake"))
-    assert [v["name"] for v in spec["volumes"]] == ["tmp", "credentials"]
+    assert [v["name"] for v in spec["volumes"]] == ["tmp", "ingest", "credentials"]
     assert config_of(spec).secret == "lake"
-    (secret,) = [v["secret"] for v in spec["volumes"] if "secret" in v]
+    (secret,) = [v["secret"] for v in spec["volumes"] if v["name"] == "credentials"]
     assert {item["key"] for item in secret.pop("items")} == set(secret_keys("s3"))
     assert secret == {"secretName": "lake", "optional": True}
     mounts = spec["containers"][0]["volumeMounts"]
