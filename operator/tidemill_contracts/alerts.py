@@ -112,6 +112,22 @@ MONITOR: Final = (
         command="kubectl get mm NAME -o jsonpath='{.status.window.featuresWithoutScore}'",
     ),
     Alert(
+        name="TidemillEstimatedPerformanceLow",
+        condition="EstimatedPerformanceLow",
+        severity="ticket",
+        summary="predictions are estimated to be worse than spec.performance allows",
+        meaning="The metric of spec.performance, estimated without labels in the last judged window, is beyond its "
+        "limit by more than the error of the estimate. It assumes that labels depend on the answers of the model as "
+        "they did on the holdout.",
+        todo=(
+            "Look at DriftDetected and DataQualityDegraded of the same monitor: which inputs changed, and why.",
+            "Compare estimated.valueAtLabels with the value from labels in status.verdicts.performance. If they are "
+            "far apart, the assumption does not hold, and the estimate says little.",
+            "Get labels for a random sample of these predictions, or train again on newer data.",
+        ),
+        command="kubectl get mm NAME -o jsonpath='{.status.verdicts.performance}'",
+    ),
+    Alert(
         name="TidemillDataNotArriving",
         condition="DataArriving",
         status="False",

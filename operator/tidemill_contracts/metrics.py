@@ -109,6 +109,11 @@ PERFORMANCE_HIGH = Metric(
     "Upper end of the 95 % interval of the monitored performance metric.",
     ("namespace", "monitor", "deployment", "version", "metric"),
 )
+ESTIMATED_PERFORMANCE = Metric(
+    "tidemill_estimated_performance",
+    "Value of the monitored performance metric in the last judged window, estimated without labels.",
+    ("namespace", "monitor", "deployment", "version", "metric"),
+)
 LABELS_JOINED = Metric(
     "tidemill_labels_joined_total",
     "Number of labels that were joined to a prediction.",

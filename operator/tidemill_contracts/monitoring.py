@@ -65,6 +65,7 @@ class PerformanceConfig(Document):
     min_labels_ratio: float | None = None  # None: any
     false_alarms_per_month: float = 0.2  # of 30 days, at most
     authenticated: bool = False  # True: only labels that were sent with a feedback key are taken and judged
+    estimate: bool = False  # whether the metric is estimated for rows without labels
 
 
 ColumnType = Literal["Category", "Number", "Ignore"]
@@ -160,6 +161,21 @@ class WindowReport(Document):
     latency_p99_seconds: float | None = None
 
 
+class EstimateReport(Document):
+    """The watched metric of rows without labels, if labels depend on the answers as they did on the holdout."""
+
+    start: float  # of the windows that it is of
+    end: float  # exclusive
+    rows: int = 0
+    value: float | None = None  # None: see note
+    low: float | None = None  # of the 95 % interval of what the labels of these rows would show
+    high: float | None = None
+    unsupported_ratio: float = 0.0  # rows with answers of which the holdout had fewer than 30
+    trusted: bool = False  # few of those
+    exceeded: bool = False  # worse than a limit by more than the error of the estimate
+    note: str = ""
+
+
 class PerformanceReport(Document):
     """The watched metric on labels that have arrived."""
 
@@ -179,6 +195,8 @@ class PerformanceReport(Document):
     breach_start: float | None = None  # of the newest windows that prove it; None: nothing is proven
     breach_end: float | None = None  # exclusive
     authenticated: bool = False  # of labels alone that were sent with a feedback key
+    estimate: EstimateReport | None = None  # of the last judged window; None: not asked for, or no such window
+    estimated: float | None = None  # the same for the windows that `value` is of
     note: str = ""
 
 

@@ -10,7 +10,8 @@ Version 2 (a profile of version 1 is read as before; its readers ignore what is 
   that holds as many rows as a bin has a bin of its own; at most 21 bins;
 - categories beyond the most frequent: chosen on one half of the rows, counted on the other, so that being chosen
   does not raise a count. `counts` and `missing` are then of that half;
-- `distinct`, `role`, and `as_categories` of columns of whole numbers.
+- `distinct`, `role`, and `as_categories` of columns of whole numbers;
+- `calibration`: labels of the holdout by score or prediction, where it has labels.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from tidemill_contracts.base import Document
+from tidemill_contracts.calibration import CalibrationTable
 
 Role = Literal["Value", "Code", "Identifier"]
 """What a column appears to be: a quantity or text; a number that names something (a postal code); one value a row."""
@@ -87,6 +89,7 @@ Ability = Literal[
     "drift of predictions",
     "data quality",
     "performance",
+    "estimated performance",
 ]
 """What a monitor can judge by a profile."""
 
@@ -100,6 +103,7 @@ SINCE: Mapping[Ability, int] = {
     "drift of predictions": 1,
     "data quality": 1,
     "performance": 1,
+    "estimated performance": 2,
 }
 """The version of profiles from which each is possible."""
 
@@ -134,3 +138,4 @@ class ReferenceProfile(Document):
     prediction_rows: int = 0
     classes: tuple[str, ...] = ()  # of the model, as text, in its order; empty: not a classifier, or not recorded
     metrics: dict[str, float | None] = Field(default_factory=dict)
+    calibration: tuple[CalibrationTable, ...] = ()  # empty: the holdout has no labels, or the model no probabilities

@@ -453,6 +453,22 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.actions": {"retrain": {"causes": ["Drift", "Performance"]}}},
         ["spec.actions: each entry of causes (Drift, Quality, Performance) requires the section of that name in spec"],
     ),
+    "an estimate as cause that is not asked for": (
+        MM,
+        {
+            "spec.performance": {"metric": "rmse", "max": 3},
+            "spec.actions": {"retrain": {"causes": ["EstimatedPerformance"]}},
+        },
+        ["and EstimatedPerformance requires spec.performance.estimate"],
+    ),
+    "a roll-back by an estimate": (
+        MM,
+        {
+            "spec.performance": {"metric": "rmse", "max": 3, "estimate": {}},
+            "spec.actions": {"rollback": {"causes": ["EstimatedPerformance"]}},
+        },
+        ['spec.actions.rollback.causes[0]: Unsupported value: "EstimatedPerformance"'],
+    ),
     "roll-back cause that is not watched": (
         MM,
         {
@@ -685,6 +701,13 @@ ACCEPTED: dict[str, tuple[str, Json]] = {
                 "retrain": {"causes": ["Quality", "Drift", "Performance"]},
                 "rollback": {"causes": ["Performance"]},
             },
+        },
+    ),
+    "an estimate as cause": (
+        MM,
+        {
+            "spec.performance": {"metric": "rmse", "max": 3, "estimate": {}},
+            "spec.actions": {"retrain": {"causes": ["EstimatedPerformance"]}},
         },
     ),
     "rare false alarms of a few labels": (

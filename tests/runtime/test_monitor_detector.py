@@ -11,6 +11,7 @@ from sklearn import metrics
 
 from tidemill_contracts.monitoring import PerformanceConfig
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile
+from tidemill_runtime.model import label_sums
 from tidemill_runtime.monitor import detector, intervals, performance
 from tidemill_runtime.monitor.binning import ColumnBins
 from tidemill_runtime.monitor.detector import State
@@ -56,8 +57,8 @@ def alarms(config: PerformanceConfig, draw: Callable[[], Sums], looks: int, of: 
 def right_of_two(random: Generator, accuracy: float, labels: int = 200) -> Sums:
     right = int(random.binomial(labels, accuracy))
     return {
-        performance.cell_name("1", "1"): right,
-        performance.cell_name("0", "1"): labels - right,
+        label_sums.cell_name("1", "1"): right,
+        label_sums.cell_name("0", "1"): labels - right,
     }
 
 
@@ -88,10 +89,10 @@ def cells(random: Generator, recalls: tuple[float, float], positive: float) -> S
     labels = int(random.binomial(200, positive))
     found, wrong = int(random.binomial(labels, recalls[1])), int(random.binomial(200 - labels, 1 - recalls[0]))
     return {
-        performance.cell_name("1", "1"): found,
-        performance.cell_name("1", "0"): labels - found,
-        performance.cell_name("0", "1"): wrong,
-        performance.cell_name("0", "0"): 200 - labels - wrong,
+        label_sums.cell_name("1", "1"): found,
+        label_sums.cell_name("1", "0"): labels - found,
+        label_sums.cell_name("0", "1"): wrong,
+        label_sums.cell_name("0", "0"): 200 - labels - wrong,
     }
 
 
@@ -100,7 +101,7 @@ def losses(random: Generator, scale: float) -> Sums:
     label = random.standard_normal(200)
     return {
         "count": 200.0,
-        performance.MOMENTS: 200.0,
+        label_sums.MOMENTS: 200.0,
         "absolute_error": float(abs(error).sum()),
         "squared_error": float((error**2).sum()),
         "squared_error_squares": float((error**4).sum()),
@@ -209,13 +210,13 @@ def test_the_interval_of_accuracy_is_wilsons() -> None:
     """Newcombe, Two-sided confidence intervals for the single proportion (1998), table I: 81 of 263 and 0 of 20."""
     assert intervals.wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert intervals.wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    one = {performance.cell_name("1", "1"): 20.0}
+    one = {label_sums.cell_name("1", "1"): 20.0}
     assert intervals.interval("accuracy", one, TWO, 1.0) == pytest.approx((1 - 0.1611, 1.0), abs=5e-5)
 
 
 @pytest.mark.parametrize("name", ["f1", "balanced_accuracy", "recall", "precision"])
 def test_a_perfect_score_of_few_rows_is_not_known_for_sure(name: str) -> None:
-    sums = {performance.cell_name("1", "1"): 5.0, performance.cell_name("0", "0"): 500.0}
+    sums = {label_sums.cell_name("1", "1"): 5.0, performance.cell_name("0", "0"): 500.0}
     low, high = intervals.interval(name, sums, TWO, 1.0) or (1.0, 1.0)
     assert low < 0.6 and high == 1.0
 
@@ -226,7 +227,7 @@ def test_of_three_classes_the_macro_average_has_an_interval() -> None:
     for _ in range(400):
         true = random.choice(list("abc"), 300)
         predicted = np.where(random.random(300) < 0.7, true, random.choice(list("abc"), 300))
-        counts = Counter(performance.cell_name(t, p) for t, p in zip(true.tolist(), predicted.tolist(), strict=True))
+        counts = Counter(label_sums.cell_name(t, p) for t, p in zip(true.tolist(), predicted.tolist(), strict=True))
         sums = {name: float(count) for name, count in counts.items()}
         value, _ = value_of("f1", sums, THREE)
         assert value is not None
@@ -247,7 +248,7 @@ def test_how_many_labels_would_decide() -> None:
     state, sums = State(detector.target(ACCURACY)), right_of_two(np.random.default_rng(0), 1.0)
 
     def needed(right: float) -> int | None:
-        sums = {performance.cell_name("1", "1"): right, performance.cell_name("0", "1"): 200 - right}
+        sums = {label_sums.cell_name("1", "1"): right, performance.cell_name("0", "1"): 200 - right}
         return detector.undecided(ACCURACY, state, sums, TWO, right / 200)
 
     assert needed(200) is None and sums

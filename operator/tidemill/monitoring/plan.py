@@ -12,7 +12,16 @@ from tidemill.monitoring import requeue, status
 from tidemill.monitoring.builders import prometheus, workload
 from tidemill.monitoring.policy import actions, evaluation
 from tidemill.monitoring.snapshot import Snapshot
-from tidemill.monitoring.state import ACTIONS_HELD, DRIFT, PERFORMANCE, PROFILE_TOO_OLD, QUALITY, RETENTION, Evaluation
+from tidemill.monitoring.state import (
+    ACTIONS_HELD,
+    DRIFT,
+    ESTIMATE,
+    PERFORMANCE,
+    PROFILE_TOO_OLD,
+    QUALITY,
+    RETENTION,
+    Evaluation,
+)
 
 SOON_SECONDS = 0.1
 """After a write of children: nobody wakes a writer for its own."""
@@ -97,7 +106,10 @@ def _new_findings(snapshot: Snapshot, evaluated: Evaluation) -> list[Event]:
     """A warning for each condition that has become True."""
     raw = conditions.of(snapshot.object)
     before = {c["type"] for c in raw if c["status"] == "True"}
-    found = (evaluated.get(kind) for kind in (DRIFT, QUALITY, PERFORMANCE, PROFILE_TOO_OLD, RETENTION, ACTIONS_HELD))
+    found = (
+        evaluated.get(kind)
+        for kind in (DRIFT, QUALITY, PERFORMANCE, ESTIMATE, PROFILE_TOO_OLD, RETENTION, ACTIONS_HELD)
+    )
     return [
         Event("Warning", c.type, c.message[:1024], "Judge")
         for c in found

@@ -17,10 +17,12 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from tidemill_contracts.base import Document
 from tidemill_contracts.monitoring import (
     NOTED_COLUMNS,
     ColumnNote,
     ColumnScore,
+    EstimateReport,
     MonitorReport,
     PerformanceReport,
     RetentionReport,
@@ -125,8 +127,9 @@ def _drop_unneeded(windows: list[dict[str, Any]], *, keeps_newest: bool) -> None
 def _where(error: ValidationError) -> str:
     """The place and kind of the first mistake, by words of the contract: a key may be anything that a pod made up."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    models = (MonitorReport, RetentionReport, VersionReport, WindowReport, ColumnNote, ColumnScore, PerformanceReport)
-    known = {name for model in models for name in model.model_fields}
+    documents: tuple[type[Document], ...] = (MonitorReport, RetentionReport, VersionReport, WindowReport)
+    documents += (ColumnNote, ColumnScore, PerformanceReport, EstimateReport)
+    known = {name for document in documents for name in document.model_fields}
     place = [str(part) for part in first["loc"] if isinstance(part, int) or part in known]
     return f"{'.'.join(place) or 'the document'}: {first['type']}"
 
@@ -221,8 +224,25 @@ def _performance(found: PerformanceReport | None, metric: str | None, latest: fl
     start, end = found.breach_start, found.breach_end
     if (start is None) != (end is None) or (start is not None and end is not None and start >= end):
         raise ReportError("performance.breach_start and performance.breach_end are no time range")
+    _finite(estimated=found.estimated)
+    estimate = None if found.estimate is None else _estimate(found.estimate, latest)
     examples = tuple(_shown(text[:MAX_EXAMPLE]) for text in found.examples[:MAX_EXAMPLES])
-    return found.model_copy(update={"note": "", "examples": examples})
+    return found.model_copy(update={"note": "", "examples": examples, "estimate": estimate})
+
+
+def _estimate(found: EstimateReport, latest: float) -> EstimateReport:
+    _times(latest, start=found.start)
+    _times(latest + AHEAD_SECONDS, end=found.end)
+    _counts(rows=found.rows)
+    _finite(value=found.value, low=found.low, high=found.high)
+    _check({"estimate.unsupported_ratio": found.unsupported_ratio}, lambda value: 0 <= value <= 1, "is not a share")
+    if (found.low is None) != (found.high is None) or (found.low or 0.0) > (found.high or 0.0):
+        raise ReportError("performance.estimate.low and performance.estimate.high are no interval")
+    if found.start >= found.end:
+        raise ReportError("performance.estimate.start and performance.estimate.end are no time range")
+    if found.exceeded and not (found.trusted and found.value is not None):
+        raise ReportError("performance.estimate.exceeded without a trusted value")
+    return found.model_copy(update={"note": ""})
 
 
 def _times(latest: float, **values: float | None) -> None:

@@ -17,8 +17,15 @@ COLUMNS_NOTED = "ColumnsNoted"
 RETENTION = "RetentionTooSmall"
 ACTIONS_HELD = "ActionsHeld"
 
-Cause = Literal["Drift", "Quality", "Performance"]
-CONDITION_OF: dict[Cause, str] = {"Drift": DRIFT, "Quality": QUALITY, "Performance": PERFORMANCE}
+ESTIMATE = "EstimatedPerformanceLow"
+
+Cause = Literal["Drift", "Quality", "Performance", "EstimatedPerformance"]
+CONDITION_OF: dict[Cause, str] = {
+    "Drift": DRIFT,
+    "Quality": QUALITY,
+    "Performance": PERFORMANCE,
+    "EstimatedPerformance": ESTIMATE,
+}
 
 
 @dataclass(frozen=True, slots=True)

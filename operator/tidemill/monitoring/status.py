@@ -18,7 +18,7 @@ from tidemill.api.v1alpha1.model_monitor import (
 from tidemill.api.v1alpha1.monitor_drift import DriftVerdict, FeatureScore
 from tidemill.api.v1alpha1.monitor_performance import PerformanceStatus, PerformanceVerdict
 from tidemill.core.conditions import READY, Condition, merge, of, trio
-from tidemill.monitoring.policy import drift, holds
+from tidemill.monitoring.policy import drift, estimate, holds
 from tidemill.monitoring.readiness import NotWatching, not_watching
 from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, child, moment
 from tidemill.monitoring.state import Evaluation
@@ -40,6 +40,7 @@ REASONS = frozenset(
         "NotEnoughLabels", "MetricNotDefined", "NoLabelDue", "NoLabels",
         "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
         "ChildTerminating", "DatabaseTooNew", "NotJudged", "TypesAssumed",
+        "EstimateNotPossible", "EstimateNotTrusted",
         "StatementNotApplied", "RetentionTooSmall", "StorageTooSmall", "WindowsTooShort",
         "DisabledInNamespace", "DryRun", "NotAllowed", "SameFinding", "LabelsNotAuthenticated",
     }
@@ -186,6 +187,7 @@ def _performance_verdict(snapshot: Snapshot) -> PerformanceVerdict | None:
         labels_needed=found.labels_needed,
         asymptotic=found.asymptotic,
         exceeded_since=moment(found.exceeded_since) if found.exceeded_since is not None else None,
+        estimated=estimate.status(snapshot),
     )
 
 

@@ -23,6 +23,11 @@ def reported(**changes: Any) -> dict[str, Any]:
     return found
 
 
+def estimated(**changes: Any) -> dict[str, Any]:
+    """An answer with an estimate."""
+    return reported(performance={"metric": "accuracy", "labels": 3, "estimate": {"start": 0, "end": 60, **changes}})
+
+
 def with_window(**changes: Any) -> dict[str, Any]:
     found = reported()
     found["versions"][0]["windows"][-1] |= changes
@@ -112,6 +117,13 @@ BAD: dict[str, tuple[Any, str]] = {
         reported(performance={"metric": "accuracy", "labels": 3, "labels_needed": -1}),
         "labels_needed is not a count",
     ),
+    "an estimate of no number": (estimated(value=float("nan")), "value is not a finite"),
+    "an estimate with half an interval": (estimated(low=0.5), "performance.estimate.low and"),
+    "an estimate of more than all rows": (estimated(unsupported_ratio=1.5), "unsupported_ratio is not a share"),
+    "an estimate of no time": (estimated(end=0), "are no time range"),
+    "an estimate of the future": (estimated(start=1e300), "start is not a time"),
+    "a finding without a trusted estimate": (estimated(exceeded=True, value=0.1), "exceeded without a trusted value"),
+    "an estimate of rows below none": (estimated(rows=-1), "rows is not a count"),
     "an infinite metric": (
         reported(performance={"metric": "accuracy", "labels": 3, "value": 1e400}),
         "value is not a fin",

@@ -22,6 +22,7 @@ from tidemill_contracts.reference import (
     category_text,
 )
 from tidemill_runtime.monitor.class_names import ClassNames
+from tidemill_runtime.monitor.strata import NONE, Strata
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -38,6 +39,7 @@ CATEGORY: Final = "category:"  # a numeric feature that is counted as categories
 PREDICTION: Final = "prediction"
 SCORE: Final = "score"  # the probability of the predicted class
 OUTPUTS: Final = (PREDICTION, SCORE)
+CALIBRATION: Final = "calibration"  # bins of the calibration tables
 
 _NUMBERS: Final = frozenset({float, int, bool, type(None)})
 _TEXTS: Final = frozenset({str, type(None)})
@@ -142,11 +144,15 @@ class Layout:
             self.columns[PREDICTION] = ColumnBins(profile.prediction, classes=profile.classes)
         if profile.score is not None:
             self.columns[SCORE] = ColumnBins(profile.score)
+        self.strata = self._strata()
         self._offsets: dict[str, int] = {}
         self.slots: list[tuple[str, int]] = []  # (column, bin) of every place of the vector
         for name, column in self.columns.items():
             self._offsets[name] = len(self.slots)
             self.slots += [(name, number) for number in (*range(column.bins), *_EXTRAS)]
+        if self.strata is not None:
+            self._offsets[CALIBRATION] = len(self.slots)
+            self.slots += [(CALIBRATION, number) for number in (*range(self.strata.size), NONE)]
         self._places = {slot: place for place, slot in enumerate(self.slots)}
 
     def findings(self) -> Iterable[ColumnNote]:
@@ -177,6 +183,11 @@ class Layout:
                 total[offset + column.bins] = len(predictions)
             else:
                 total[offset : offset + column.size] = column.count(values)
+        if self.strata is not None:
+            places = self.strata.places(predictions, scores)
+            total[self._offsets[CALIBRATION] :] = np.bincount(
+                np.where(places == NONE, self.strata.size, places), minlength=self.strata.size + 1
+            )
         return total
 
     def vector(self, rows: Iterable[tuple[str, int, int]]) -> Counts:
@@ -191,6 +202,17 @@ class Layout:
         """Return the part of a vector that belongs to one column."""
         offset = self._offsets[name]
         return counts[offset : offset + self.columns[name].size]
+
+    def calibration(self, counts: Counts) -> Counts:
+        """Return the part of a vector with the rows by bin of the calibration tables; the last: those in none."""
+        return counts[self._offsets[CALIBRATION] :]
+
+    def _strata(self) -> Strata | None:
+        column = self.columns.get(PREDICTION)
+        if column is None or not self.profile.calibration:
+            return None
+        text = column.category if isinstance(column.profile, CategoricalProfile) else None
+        return Strata(self.profile.calibration, text=text, numbers=lambda values: as_floats(values)[0])
 
 
 def _bins_of(feature: Profile, stated: ColumnType | None) -> ColumnBins:

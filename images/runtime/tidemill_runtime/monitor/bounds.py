@@ -10,11 +10,10 @@ from typing import Final
 
 from tidemill_contracts.inference import PredictionBatch, Reference, Value
 from tidemill_contracts.reference import Profile
+from tidemill_runtime.model.label_sums import LARGEST_NUMBER
 
 LARGEST_COUNT: Final = 2**53
 """Where every counter stops: more is no longer exact as a JSON number, and beyond 2**63 SQLite's integers end."""
-LARGEST_NUMBER: Final = 1e100
-"""Of a label, or of a prediction that is compared with one: sums of 10**15 squares are finite."""
 MAX_ID: Final = 300
 """Characters of a prediction id. A server allows 256 for a request; `/<row>` follows."""
 MAX_LABEL: Final = 256

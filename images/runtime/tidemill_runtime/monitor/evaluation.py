@@ -8,7 +8,9 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from tidemill_contracts import retention
 from tidemill_contracts.counts import counted, does
@@ -22,8 +24,8 @@ from tidemill_contracts.monitoring import (
     VersionReport,
     WindowReport,
 )
-from tidemill_runtime.monitor import detector, intervals, performance, queries, scoring
-from tidemill_runtime.monitor.binning import PREDICTION, Layout
+from tidemill_runtime.monitor import detector, estimate, intervals, performance, queries, scoring
+from tidemill_runtime.monitor.binning import PREDICTION, Counts, Layout
 from tidemill_runtime.monitor.detector import State
 from tidemill_runtime.monitor.queries import REPORTED_WINDOWS, StoredVersion, StoredWindow
 from tidemill_runtime.monitor.retention import Retention, storage_bytes
@@ -87,13 +89,16 @@ class Evaluator:
         layout = self._layouts[version.digest]
         seconds = self._config.window_seconds
         windows = queries.newest_windows(self._connection, version.key, seconds)
+        reports = tuple(self._window(window, layout, now) for window in windows)
         performance, labelled = self._performance(version, layout, now)
+        if performance is not None and self._config.performance is not None and self._config.performance.estimate:
+            performance = performance.model_copy(update=self._estimates(version, layout, reports, labelled))
         return VersionReport(
             version=version.name,
             digest=version.digest,
             rows=version.rows,
             last_record_at=version.last_record,
-            windows=tuple(self._window(window, layout, now) for window in windows),
+            windows=reports,
             performance=performance,
             labels_start=float(labelled[-1]) if labelled else None,
             labels_end=float(labelled[0] + seconds) if labelled else None,
@@ -159,6 +164,29 @@ class Evaluator:
             state=state,
         )
         return report, [start for start, _, labels in chosen if labels]
+
+    def _estimates(
+        self, version: StoredVersion, layout: Layout, windows: tuple[WindowReport, ...], labelled: list[int]
+    ) -> dict[str, Any]:
+        """Return the estimate of the last judged window, and the one of those that the value from labels is of."""
+        config, seconds = self._config.performance, self._config.window_seconds
+        assert config is not None  # noqa: S101  the caller checked
+        found: dict[str, Any] = {}
+        judged = [window for window in windows if window.closed and window.judged]
+        if judged:
+            start, end = judged[-1].start, judged[-1].end
+            counts = self._calibration(version, layout, int(start), int(start))
+            found["estimate"] = estimate.report(config, layout, counts, start=start, end=end)
+        if labelled:
+            counts = self._calibration(version, layout, labelled[-1], labelled[0])
+            there = estimate.report(config, layout, counts, start=labelled[-1], end=labelled[0] + seconds)
+            found["estimated"] = there.value if there.trusted else None
+        return found
+
+    def _calibration(self, version: StoredVersion, layout: Layout, first: int, last: int) -> Counts:
+        seconds = self._config.window_seconds
+        found = queries.calibration_counts(self._connection, version.key, seconds, first, last, layout)
+        return np.zeros(1, dtype=np.int64) if found is None else found
 
     def _newest_labels(
         self, version: StoredVersion, layout: Layout, windows: list[_Labelled]

@@ -82,6 +82,7 @@ def _performance_samples(samples: dict[Metric, _Samples], labels: tuple[str, ...
         metrics.PERFORMANCE: found.value,
         metrics.PERFORMANCE_LOW: found.low,
         metrics.PERFORMANCE_HIGH: found.high,
+        metrics.ESTIMATED_PERFORMANCE: found.estimate.value if found.estimate and found.estimate.trusted else None,
     }
     for metric, figure in figures.items():
         if figure is not None:

@@ -11,9 +11,10 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from tidemill_runtime.model.label_sums import MOMENTS
 from tidemill_runtime.model.metric_formulas import Joined
 from tidemill_runtime.monitor import performance
-from tidemill_runtime.monitor.performance import MOMENTS, Outputs, Sums
+from tidemill_runtime.monitor.performance import Outputs, Sums
 
 Z: Final = 1.959963984540054
 """The 97.5 % quantile of the standard normal distribution."""
@@ -50,11 +51,15 @@ def interval(name: str, sums: Sums, of: Outputs, value: float) -> tuple[float, f
     error = standard_error(name, sums, of, value)
     if error is None or of.profile is None:
         return None
+    found = performance.joined(sums, of.profile, of.classes) if name in SHARES else None
+    return around(name, value, error, fewest(name, found) if found else 0.0)
+
+
+def around(name: str, value: float, error: float, rows: float) -> tuple[float, float]:
+    """Return the 95 % interval of a metric with this standard error; `rows`: those that a share without one is of."""
     if name in SHARES:
-        found = performance.joined(sums, of.profile, of.classes)
         value = min(max(value, 0.0), 1.0)
-        rows = value * (1 - value) / error**2 if error > 0 and 0 < value < 1 else _fewest(name, found)
-        return wilson(value, rows)
+        return wilson(value, value * (1 - value) / error**2 if error > 0 and 0 < value < 1 else rows)
     low, high = value - Z * error, value + Z * error
     return (max(low, 0.0), high) if name in LOSSES else (low, min(high, 1.0))
 
@@ -83,6 +88,15 @@ def _of_cells(name: str, found: Joined, value: float) -> float | None:
         return None
     if name == "accuracy":
         return math.sqrt(value * (1 - value) / rows)
+    influence = influences(name, found, value)
+    return math.sqrt(sum(count * influence[cell] ** 2 for cell, count in found.cells.items()))
+
+
+def influences(name: str, found: Joined, value: float) -> dict[tuple[str, str], float]:
+    """Return the influence of one more row of each confusion cell on a share with this value."""
+    if name == "accuracy":
+        rows = sum(found.cells.values())
+        return {(label, prediction): ((label == prediction) - value) / rows for label, prediction in found.cells}
     labelled: dict[str, float] = {}
     predicted: dict[str, float] = {}
     for (label, prediction), count in found.cells.items():
@@ -90,12 +104,11 @@ def _of_cells(name: str, found: Joined, value: float) -> float | None:
         predicted[prediction] = predicted.get(prediction, 0.0) + count
     averaged = frozenset(labelled) if name == "balanced_accuracy" else found.averaged
     scores = {c: _Class(name, found.right(c), labelled.get(c, 0.0), predicted.get(c, 0.0)) for c in averaged}
-    total = 0.0
-    for (label, prediction), count in found.cells.items():
+    influence = {}
+    for label, prediction in found.cells:
         touched = {c for c in (label, prediction) if c in scores}
-        influence = sum(scores[c].influence(label, prediction, c) for c in touched) / len(scores)
-        total += count * influence * influence
-    return math.sqrt(total)
+        influence[label, prediction] = sum(scores[c].influence(label, prediction, c) for c in touched) / len(scores)
+    return influence
 
 
 class _Class:
@@ -115,7 +128,7 @@ class _Class:
         return (self._gain * (label == prediction == of) - self._ratio * weight) / self._whole
 
 
-def _fewest(name: str, found: Joined) -> float:
+def fewest(name: str, found: Joined) -> float:
     """Return the rows of the class that has the fewest: without any variance seen, a share is known no better."""
     rows = sum(found.cells.values())
     if name == "accuracy":
@@ -132,11 +145,24 @@ def _of_r2(sums: Sums, value: float) -> float | None:
     second = sums["label_squared"] / count - mean**2
     if second <= 0:
         return None
+    return math.sqrt(max(r2_moments(sums, mean, 1 - value)[1], 0.0) / count) / second
+
+
+def r2_moments(sums: Sums, mean: float, ratio: float) -> tuple[float, float]:
+    """Return the means of x and of its square, x = squared error - ratio * (label - mean)**2, of labels with moments.
+
+    `mean`: of labels as they are added up, as distances from the mean of the predictions on the holdout.
+    """
+    count = sums["count"]
+    first, second = sums["label"] / count, sums["label_squared"] / count
     cubed, fourth = sums["label_cubed"] / count, sums["label_fourth"] / count
-    deviation_fourth = fourth - 4 * mean * cubed + 6 * mean**2 * sums["label_squared"] / count - 3 * mean**4
+    deviation = second - 2 * mean * first + mean**2
+    deviation_fourth = fourth - 4 * mean * cubed + 6 * mean**2 * second - 4 * mean**3 * first + mean**4
     error_deviation = (
         sums["squared_error_label_squared"] - 2 * mean * sums["squared_error_label"] + mean**2 * sums["squared_error"]
     ) / count
-    ratio = 1 - value
-    square = sums["squared_error_squares"] / count - 2 * ratio * error_deviation + ratio**2 * deviation_fourth
-    return math.sqrt(max(square, 0.0) / count) / second
+    squares = sums["squared_error_squares"] / count
+    return (
+        sums["squared_error"] / count - ratio * deviation,
+        squares - 2 * ratio * error_deviation + ratio**2 * deviation_fourth,
+    )

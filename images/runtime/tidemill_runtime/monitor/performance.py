@@ -4,7 +4,6 @@ One joined label becomes a few additions (a confusion cell, or moments of the er
 is a function of the added sums, one of `model.metric_formulas`. Nothing here knows when labels came or are judged.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,26 +14,21 @@ from tidemill_contracts.counts import does
 from tidemill_contracts.inference import Value
 from tidemill_contracts.model_metrics import MetricTask
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, Profile
-from tidemill_runtime.model.metric_formulas import FORMULAS, SMALLEST_LABEL, Joined
+from tidemill_runtime.model import label_sums
+from tidemill_runtime.model.label_sums import CELL, CLASS_LENGTH, LARGEST_NUMBER, cell, cell_name
+from tidemill_runtime.model.metric_formulas import FORMULAS, Joined
 from tidemill_runtime.monitor.binning import ColumnBins
-from tidemill_runtime.monitor.bounds import LARGEST_NUMBER
 from tidemill_runtime.monitor.class_names import ClassNames
 
 Sums = Mapping[str, float]
 _Cells = dict[tuple[str, str], float]  # (label, prediction) -> rows
 
 _PREDICTIONS: Final[dict[MetricTask, str]] = {"classification": "classes", "regression": "numeric predictions"}
-CELL: Final = "confusion "
-_CLASS_LENGTH: Final = 100
 _OTHER: Final = "(other labels)"
 _NO_NUMBER: Final = ("label or prediction", "is not a number", "are not numbers", "labels or predictions")
 _EXAMPLES: Final = 5
 _EXAMPLE_LENGTH: Final = 40
 _INVALID: Final = "invalid"  # labels or predictions that are no number, or beyond the largest, for a regression
-_LARGEST: Final = 1e70  # of an error or label whose fourth power is added up: the sum stays finite
-MOMENTS: Final = "moments_count"
-"""Labels whose squared losses were added up, too: not those of sums kept before that, nor the largest."""
-_EPSILON: Final = 2.220446049250313e-16  # log_loss clips probabilities here, as scikit-learn does for 64-bit floats
 
 
 def addition(column: ColumnBins, prediction: Value, score: float | None, label: Value) -> dict[str, float]:
@@ -42,26 +36,17 @@ def addition(column: ColumnBins, prediction: Value, score: float | None, label: 
     if isinstance(column.profile, NumericProfile):
         return _error_moments(column.profile, prediction, label)
     true, predicted = column.label(label), column.category(prediction)
-    sums = {cell_name(true, predicted): 1.0}
     classes = column.profile.categories
+    probability = None
     if score is not None and len(classes) == 2 and {true, predicted} <= set(classes) and 0 <= score <= 1:
         # the score is the probability of the predicted class: of two classes, that gives the other's
         probability = score if true == predicted else 1.0 - score
-        sums["log_loss"] = -math.log(min(max(probability, _EPSILON), 1.0))
-        sums["brier"] = (1.0 - probability) ** 2
-        sums |= {"log_loss_count": 1.0, "brier_count": 1.0}  # sums kept before a metric was added lack its count
-        sums |= {"log_loss_squares": sums["log_loss"] ** 2, "brier_squares": sums["brier"] ** 2, MOMENTS: 1.0}
-    return sums
-
-
-def cell_name(true: str, predicted: str) -> str:
-    """Return the name of a confusion cell; long class names are cut."""
-    return CELL + json.dumps([true[:_CLASS_LENGTH], predicted[:_CLASS_LENGTH]], ensure_ascii=False)
+    return label_sums.of_class(true, predicted, probability)
 
 
 def without_label(name: str) -> str:
     """Return the cell that stands for all labels beyond the bound on cells: a label that names no class."""
-    return cell_name(_OTHER, _parse(name)[1]) if name.startswith(CELL) else name
+    return cell_name(_OTHER, cell(name)[1]) if name.startswith(CELL) else name
 
 
 def _error_moments(profile: NumericProfile, prediction: Value, label: Value) -> dict[str, float]:
@@ -70,36 +55,7 @@ def _error_moments(profile: NumericProfile, prediction: Value, label: Value) -> 
         return {_INVALID: 1.0}
     if max(abs(y), abs(p)) > LARGEST_NUMBER:
         return {_INVALID: 1.0}
-    mean = profile.mean or 0.0
-    # keeps the sum of squares exact when values are large and alike
-    centred = y - mean if abs(mean) <= LARGEST_NUMBER else y
-    error = y - p
-    squares = error * error, centred * centred
-    sums = {
-        "count": 1.0,
-        "absolute_error": abs(error),
-        "squared_error": squares[0],
-        "label": centred,
-        "label_squared": squares[1],
-    }
-    if max(abs(error), abs(centred)) <= _LARGEST:
-        sums |= {
-            MOMENTS: 1.0,
-            "squared_error_squares": squares[0] ** 2,
-            "squared_error_label": squares[0] * centred,
-            "squared_error_label_squared": squares[0] * squares[1],
-            "label_cubed": squares[1] * centred,
-            "label_fourth": squares[1] ** 2,
-        }
-    if abs(y) < SMALLEST_LABEL:
-        return {**sums, "zero_label": 1.0}
-    share = min(abs(error / y), _LARGEST)
-    return {
-        **sums,
-        "percentage_error": share,
-        "percentage_error_squares": share * share,
-        "percentage_error_count": 1.0,
-    }
+    return label_sums.of_number(y, p, profile.mean or 0.0)
 
 
 @dataclass(frozen=True)
@@ -164,8 +120,8 @@ def _cells(sums: Sums, profile: CategoricalProfile, classes: Sequence[str]) -> t
     Without `classes`, those are known that were predicted, on the holdout or now. Where that is a single one, nothing
     is known of the others, so that every label counts.
     """
-    parsed = {_parse(key): value for key, value in sums.items() if key.startswith(CELL)}
-    known = {name[:_CLASS_LENGTH] for name in (*classes, *profile.categories)}
+    parsed = {cell(key): value for key, value in sums.items() if key.startswith(CELL)}
+    known = {name[:CLASS_LENGTH] for name in (*classes, *profile.categories)}
     known |= {predicted for _, predicted in parsed if predicted}
     names = ClassNames(sorted(known))
     cells: _Cells = {}
@@ -194,7 +150,7 @@ def _order(text: str) -> tuple[float, str]:
 
 def _spelt(label: Value) -> Value:
     """Return a label that is a number as text as that number."""
-    if not isinstance(label, str) or len(label) > _CLASS_LENGTH or "_" in label:
+    if not isinstance(label, str) or len(label) > CLASS_LENGTH or "_" in label:
         return label
     try:
         return float(label)
@@ -210,8 +166,3 @@ def _number(value: Value) -> float | None:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _parse(name: str) -> tuple[str, str]:
-    true, predicted = json.loads(name.removeprefix(CELL))
-    return true, predicted

@@ -9,7 +9,7 @@ import numpy as np
 
 from tidemill_contracts import retention
 from tidemill_runtime.monitor import latency
-from tidemill_runtime.monitor.binning import Counts, Layout
+from tidemill_runtime.monitor.binning import CALIBRATION, Counts, Layout
 from tidemill_runtime.monitor.bounds import LARGEST_COUNT
 from tidemill_runtime.monitor.detector import State
 from tidemill_runtime.monitor.latency import LATENCY
@@ -80,6 +80,24 @@ def window_counts(connection: sqlite3.Connection, window: int, layout: Layout) -
         if name == LATENCY:
             latencies[number] += count
     return WindowCounts(layout.vector(rows), latencies)
+
+
+def calibration_counts(
+    connection: sqlite3.Connection, version: int, seconds: int, first: int, last: int, layout: Layout
+) -> Counts | None:
+    """Return rows by bin of the calibration tables in the windows that start from `first` to `last`, both included.
+
+    None where there are no tables, or where counters by bin of some of these windows are gone.
+    """
+    windows = "FROM window WHERE version = ? AND seconds = ? AND start BETWEEN ? AND ?"
+    span = (version, seconds, first, last)
+    if layout.strata is None or connection.execute(f"SELECT 1 {windows} AND detailed = 0", span).fetchone():
+        return None
+    rows = connection.execute(
+        f"SELECT name, bin, sum(count) FROM counter WHERE window IN (SELECT id {windows}) AND name = ? GROUP BY bin",  # noqa: S608
+        (*span, CALIBRATION),
+    )
+    return layout.calibration(layout.vector(rows))
 
 
 def labelled_windows(

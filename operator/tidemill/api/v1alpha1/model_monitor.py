@@ -45,6 +45,7 @@ class Window(Model):
 
 
 Cause = Literal["Drift", "Quality", "Performance"]
+RetrainCause = Literal["Drift", "Quality", "Performance", "EstimatedPerformance"]
 
 
 class Retrain(Model):
@@ -53,9 +54,10 @@ class Retrain(Model):
     The pipeline must have set spec.triggers.monitors.
     """
 
-    causes: Annotated[list[Cause], Field(min_length=1, max_length=3, json_schema_extra=SET)]
-    """Findings that lead to a request: Drift, Quality or Performance. Each requires the section of that name in
-    spec; Quality is also judged with drift alone."""
+    causes: Annotated[list[RetrainCause], Field(min_length=1, max_length=4, json_schema_extra=SET)]
+    """Findings that lead to a request: Drift, Quality, Performance or EstimatedPerformance. Each requires the section
+    of that name in spec, EstimatedPerformance requires performance.estimate; Quality is also judged with drift
+    alone."""
     cooldown_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 21600
     """Minimum time in seconds between two requests, whatever their causes."""
     max_per_day: Annotated[int, Field(ge=1, le=10)] = 2
@@ -115,9 +117,10 @@ class ModelMonitorSpec(Model):
                 "self.actions.rollback.causes : []"
                 "].all(l, l.all(c, (c == 'Drift' && has(self.drift)) || "
                 "(c == 'Quality' && (has(self.quality) || has(self.drift))) || "
-                "(c == 'Performance' && has(self.performance))))",
+                "(c == 'Performance' && has(self.performance)) || "
+                "(c == 'EstimatedPerformance' && has(self.performance) && has(self.performance.estimate))))",
                 "spec.actions: each entry of causes (Drift, Quality, Performance) requires the section of that "
-                "name in spec, and Quality at least drift",
+                "name in spec, Quality at least drift, and EstimatedPerformance requires spec.performance.estimate",
             ),
         )
     }
@@ -217,8 +220,8 @@ class ActionStatus(Model):
     status."""
     type: Literal["Retrain", "Rollback"]
     """What was requested: Retrain (a training run) or Rollback."""
-    cause: Cause
-    """Finding that led to the request: Drift, Quality or Performance."""
+    cause: RetrainCause
+    """Finding that led to the request: Drift, Quality, Performance or EstimatedPerformance."""
     target: str
     """Name of the TrainingPipeline (for Retrain) or ModelDeployment (for Rollback) that the request is for."""
     version: str
@@ -237,8 +240,8 @@ class VersionFinding(Model):
 
     version: str
     """Name of the ModelVersion."""
-    cause: Cause
-    """The finding: Drift, Quality or Performance."""
+    cause: RetrainCause
+    """The finding: Drift, Quality, Performance or EstimatedPerformance."""
 
 
 class ModelMonitorStatus(Status):

@@ -8,6 +8,11 @@ from tidemill.api.base import MAX_SECONDS, Model, Ratio, Time, rule, rules
 from tidemill_contracts.model_metrics import MonitoredMetric, listed
 
 
+class Estimate(Model):
+    """Estimation of the metric without labels, from the probabilities or numbers that the model answers. It has no
+    settings: {}."""
+
+
 class Performance(Model):
     """A metric that compares predictions with labels (ground truth) that arrive later."""
 
@@ -45,6 +50,10 @@ class Performance(Model):
     """Maximum number of times in 30 days, on average, that the condition PerformanceDegraded becomes True without a
     cause, for a metric that is exactly at its limit. Lower values need more labels to find a cause. 0.2 is one false
     alarm in five months."""
+    estimate: Estimate | None = None
+    """Estimation of the metric for predictions without labels, for example {}. It assumes that labels depend on the
+    model's answers as they did on the holdout. The condition EstimatedPerformanceLow follows it. If not set, nothing is
+    estimated."""
 
 
 class PerformanceStatus(Model):
@@ -67,6 +76,33 @@ class PerformanceStatus(Model):
     """Number of labels for which no prediction was found within 15 minutes. Not set if there is none."""
 
 
+class EstimatedPerformance(Model):
+    """The performance metric of predictions without labels, estimated."""
+
+    value: float
+    """Estimated value of the metric in the last judged window, rounded to three decimals."""
+    low: float | None = None
+    """Lower end of the 95 % interval of the value that labels of these predictions would show."""
+    high: float | None = None
+    """Upper end of the 95 % interval of the value that labels of these predictions would show."""
+    rows: int
+    """Number of predictions that the value is estimated for."""
+    start: Time
+    """Start of the window."""
+    end: Time
+    """End of the window. It does not belong to the window."""
+    trusted: bool
+    """Whether at most 5 % of the predictions are of a kind of which the holdout had fewer than 30 rows. If false, the
+    value is not judged."""
+    unsupported_ratio: float
+    """Share of predictions of a kind of which the holdout had fewer than 30 rows, from 0 to 1."""
+    value_at_labels: float | None = None
+    """Estimated value for the predictions that status.verdicts.performance.value is of. If the two differ by more than
+    the interval of that value, the assumption does not hold. Not set if there are no labels."""
+    assumption: str
+    """What the estimate assumes."""
+
+
 class PerformanceVerdict(Model):
     """How far the performance metric is known."""
 
@@ -84,3 +120,5 @@ class PerformanceVerdict(Model):
     """Whether falseAlarmsPerMonth holds for this metric with many labels only."""
     exceeded_since: Time | None = None
     """Start of the windows whose labels proved first that a limit is exceeded. Not set if none is proven to be."""
+    estimated: EstimatedPerformance | None = None
+    """The metric estimated without labels. Set only if spec.performance.estimate is set and there is an estimate."""

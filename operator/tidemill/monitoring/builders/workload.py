@@ -105,6 +105,7 @@ def config(snapshot: Snapshot) -> MonitorConfig:
             min_labels_ratio=spec.performance.min_labels_ratio,
             false_alarms_per_month=spec.performance.false_alarms_per_month,
             authenticated=_has_feedback_keys(snapshot),
+            estimate=spec.performance.estimate is not None,
         )
     return MonitorConfig(
         namespace=snapshot.namespace,

@@ -23,7 +23,12 @@ from tidemill.monitoring.state import ACTIONS_HELD, CONDITION_OF, Cause, Evaluat
 Type = Literal["Retrain", "Rollback"]
 MAX_ACTIONS = 20
 _DAY = timedelta(hours=24)
-_ORDER: tuple[Cause, ...] = ("Performance", "Quality", "Drift")  # consequence before explanation
+_ORDER: tuple[Cause, ...] = (
+    "Performance",
+    "EstimatedPerformance",
+    "Quality",
+    "Drift",
+)  # consequence before explanation
 
 
 @dataclass(frozen=True, slots=True)

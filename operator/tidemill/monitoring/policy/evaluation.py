@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 from tidemill.api.v1alpha1.monitor_performance import Performance
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition, parse_time
-from tidemill.monitoring.policy import drift, retention
+from tidemill.monitoring.policy import drift, estimate, retention
 from tidemill.monitoring.snapshot import SILENCE_SECONDS, Snapshot, moment
 from tidemill.monitoring.state import (
     COLUMNS_NOTED,
     DATA_ARRIVING,
     DRIFT,
+    ESTIMATE,
     LABELS_ARRIVING,
     PERFORMANCE,
     PROFILE_TOO_OLD,
@@ -68,6 +69,7 @@ def evaluate(snapshot: Snapshot) -> Evaluation:
         small = retention.too_small(snapshot)
         found += retention.without_blame([_performance(snapshot), _labels_arriving(snapshot)], small)
         found += [small] if small is not None else []
+        found += estimate.conditions(snapshot)
     return Evaluation(tuple(found), drifted)
 
 
@@ -76,6 +78,7 @@ def _watched(snapshot: Snapshot) -> list[str]:
     drift = [DRIFT] if spec.drift else []
     quality = [QUALITY] if spec.judges_quality else []
     performance = [PERFORMANCE, LABELS_ARRIVING] if spec.performance else []
+    performance += [ESTIMATE] if spec.performance and spec.performance.estimate is not None else []
     return [DATA_ARRIVING, *drift, *quality, *performance]
 
 
@@ -128,6 +131,7 @@ def _profile(snapshot: Snapshot) -> list[Condition]:
         "drift of predictions": spec.drift and spec.drift.predictions,
         "data quality": spec.quality or spec.drift,
         "performance": spec.performance,
+        "estimated performance": spec.performance and spec.performance.estimate,
     }
     version = report.profile_version if report else reference.CURRENT
     lacking = reference.lacking(version, (ability for ability, section in sections.items() if section is not None))

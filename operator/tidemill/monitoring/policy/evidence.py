@@ -17,7 +17,12 @@ from tidemill.monitoring.snapshot import Snapshot, moment
 from tidemill.monitoring.state import Cause
 
 Sort = Literal["Windows", "Labels"]
-SORT: dict[Cause, Sort] = {"Drift": "Windows", "Quality": "Windows", "Performance": "Labels"}
+SORT: dict[Cause, Sort] = {
+    "Drift": "Windows",
+    "Quality": "Windows",
+    "Performance": "Labels",
+    "EstimatedPerformance": "Windows",
+}
 
 
 def of(snapshot: Snapshot, cause: Cause) -> Evidence | None:

@@ -59,7 +59,7 @@ def _classified(model: Model, features: pd.DataFrame, truth: Values) -> Holdout:
     classes = model.classes
     assert classes is not None  # noqa: S101  the caller asked
     return Holdout(
-        truth=_as_classes(classes, truth),
+        truth=as_classes(classes, truth),
         predicted=model.predict(features),
         classes=classes,
         probabilities=model.probabilities(features),
@@ -67,7 +67,7 @@ def _classified(model: Model, features: pd.DataFrame, truth: Values) -> Holdout:
     )
 
 
-def _as_classes(classes: Values, truth: Values) -> Values:
+def as_classes(classes: Values, truth: Values) -> Values:
     """Return labels [rows] with the type of the classes, where both are numbers."""
     are_numbers = classes.dtype.kind in "biuf" and truth.dtype.kind in "biuf"
     return truth.astype(classes.dtype) if are_numbers else truth
@@ -102,7 +102,7 @@ def rows_by_class(model: Model, target: "pd.Series[Any] | None") -> dict[str, in
     """
     if model.classes is None or target is None:
         return {}
-    labels = pd.Series(_as_classes(model.classes, np.asarray(target))).value_counts().to_dict()
+    labels = pd.Series(as_classes(model.classes, np.asarray(target))).value_counts().to_dict()
     counts = sorted((labels.get(value, 0), place) for place, value in enumerate(model.classes))
     found: dict[str, int] = {}
     for rows, place in counts[:CLASSES_LIMIT]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -21,4 +22,5 @@ class Candidate:
     reported: Metrics  # what a program reports about its own model
     form: StoredModel | None  # None: made here
     others: dict[str, bytes]  # further files of the version
+    truth: "pd.Series[Any] | None" = None  # labels of the held-out rows
     left_out: pd.DataFrame = field(default_factory=pd.DataFrame)  # of held-out rows: what a champion may take besides

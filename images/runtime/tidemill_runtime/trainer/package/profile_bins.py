@@ -28,7 +28,7 @@ def edges(finite: Floats) -> Floats:
     bin has one of its own.
     """
     values = np.sort(finite)
-    single = _as_single(values)
+    single = as_single(values)
     starts = _starts(single)
     if len(starts) < 2:  # 32-bit floats do not tell the values apart
         starts = _starts(values)
@@ -40,7 +40,7 @@ def edges(finite: Floats) -> Floats:
     return _inside(low[cuts], high[cuts])
 
 
-def _as_single(values: Floats) -> Floats:
+def as_single(values: Floats) -> Floats:
     """Return the values as 32-bit floats hold them; beyond their range as they are."""
     with np.errstate(over="ignore"):
         single = values.astype(np.float32).astype(np.float64)

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tidemill_contracts.artifact import Sample
+from tidemill_contracts.calibration import CalibrationTable
 from tidemill_contracts.reference import (
     CURRENT,
     CategoricalProfile,
@@ -34,7 +35,12 @@ Floats = NDArray[np.float64]
 
 
 def profile(
-    model: Model, training: pd.DataFrame, predicted: Values, probabilities: Values | None, metrics: Metrics
+    model: Model,
+    training: pd.DataFrame,
+    predicted: Values,
+    probabilities: Values | None,
+    metrics: Metrics,
+    calibration: tuple[CalibrationTable, ...] = (),
 ) -> ReferenceProfile:
     """Return the profile of the training rows and of the predictions on the holdout.
 
@@ -52,6 +58,7 @@ def profile(
         prediction_rows=len(predicted),
         classes=_classes(model),
         metrics=metrics,
+        calibration=calibration,
     )
 
 

@@ -29,7 +29,13 @@ from tidemill_runtime.trainer.errors import RunError
 from tidemill_runtime.trainer.model import inspection
 from tidemill_runtime.trainer.model.inspection import Model
 from tidemill_runtime.trainer.model.metrics import Metrics
-from tidemill_runtime.trainer.package import native, reference_profile, signature_columns, verification
+from tidemill_runtime.trainer.package import (
+    calibration_tables,
+    native,
+    reference_profile,
+    signature_columns,
+    verification,
+)
 from tidemill_runtime.trainer.package.candidate import Candidate
 from tidemill_runtime.trainer.usercode import function
 
@@ -60,7 +66,7 @@ def pack(
         RunError: UserError; the model has no form that a server may load.
     """
     model, rows = judged.model, judged.holdout
-    predicted = model.predict(rows)
+    predicted, probabilities = model.predict(rows), model.probabilities(rows)
     form = judged.form or _native(config, model)
     signature = signature_columns.noted(inspection.signature(model, judged.training), model, rows)
     used = tuple(column.name for column in signature.used_inputs)
@@ -74,7 +80,12 @@ def pack(
         form=form,
         others=judged.others,
         profile=reference_profile.profile(
-            model, judged.training[list(used)], predicted, model.probabilities(rows), metrics
+            model,
+            judged.training[list(used)],
+            predicted,
+            probabilities,
+            metrics,
+            calibration_tables.tables(model, predicted, probabilities, judged.truth),
         ),
         sample=reference_profile.sample(model, rows),
         signature=verified.signature,

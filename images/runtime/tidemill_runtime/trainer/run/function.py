@@ -66,7 +66,7 @@ def _function(config: TrainerConfig, data: Split, progress: Progress) -> Trainin
         rows = data.with_left_out(holdout, other.columns)
         return metrics.score(other, rows, given_holdout, truth_holdout, code)
 
-    judged = Candidate(model, training, holdout, score, {}, None, {}, data.left_out)
+    judged = Candidate(model, training, holdout, score, {}, None, {}, truth_holdout, data.left_out)
     return judge_and_publish(config, judged, code.root, progress)
 
 

@@ -51,7 +51,7 @@ def execute(config: TrainerConfig, data: Split, work: Path, progress: Progress) 
     onnx_file = FORMATS["onnx"].file
     others = {name: content for name, content in output.files.items() if name not in (output.file, onnx_file)}
     training = data.features(data.train)
-    judgement = Candidate(model, training, holdout, score, output.metrics, form, others, data.left_out)
+    judgement = Candidate(model, training, holdout, score, output.metrics, form, others, truth, data.left_out)
     return judge_and_publish(config, judgement, root, progress)
 
 
