@@ -23,6 +23,7 @@ import yaml
 from tests.support import promtool
 from tests.support.apiserver import connect
 from tests.support.invariants import check_status, kstatus
+from tests.support.objects import make
 from tests.support.operators import InProcess, Installation, wait
 from tests.support.servingcluster import Cluster
 from tests.support.servingworld import World, candidate, condition, load_with_monitoring, operator_of, ready, stable
@@ -155,6 +156,14 @@ def world(installation: Installation, both: InProcess, monitors: Monitors, names
         yield World(installation, cluster, namespace)
 
 
+def consent(world: World) -> None:
+    """A pipeline that takes requests of monitors, and starts no run here."""
+    pipeline = make("TrainingPipeline")
+    pipeline["metadata"]["namespace"] = world.namespace
+    pipeline["spec"] |= {"suspend": True, "triggers": {"monitors": {}}}
+    world.installation.apply(pipeline)
+
+
 def watch(world: World, name: str = "churn", **spec: Any) -> None:
     meta = {"name": name, "namespace": world.namespace}
     world.installation.apply(
@@ -202,7 +211,11 @@ def test_monitor_before_its_deployment_then_drift_asks_for_a_run(world: World, m
         monitors.report(1, shifted=True)
         assert time.monotonic() < end, json.dumps(mm(world)["status"], indent=1)
         time.sleep(1)
-    obj = until(world, lambda o: o["status"].get("actions"), "it asks for a run", 10)
+    obj = until(world, lambda o: says(o, "ActionsHeld") is not None, "it says why it asks for no run", 10)
+    assert says(obj, "ActionsHeld") == ("True", "NotAllowed") and "actions" not in obj["status"]
+    consent(world)
+    obj = until(world, lambda o: o["status"].get("actions"), "it asks for a run", 20)
+    assert says(obj, "ActionsHeld") is None
     assert says(obj, "DataArriving") == ("True", "PredictionsArrive")
     (action,) = obj["status"]["actions"]
     assert (action["type"], action["cause"], action["target"]) == ("Retrain", "Drift", "churn")
@@ -213,6 +226,7 @@ def test_monitor_before_its_deployment_then_drift_asks_for_a_run(world: World, m
 
 
 def test_windows_of_nulls_are_a_finding_of_quality_and_ask_for_no_run(world: World, monitors: Monitors) -> None:
+    consent(world)
     watch(world, actions=RETRAIN)
     world.version(1)
     world.deploy()
@@ -230,7 +244,7 @@ def test_windows_of_nulls_are_a_finding_of_quality_and_ask_for_no_run(world: Wor
         time.sleep(1)
     assert "größe: no value in" in condition(obj, "DataQualityDegraded")["message"]
     assert obj["status"]["window"]["featuresWithoutScore"] == ["größe"]
-    assert "actions" not in obj["status"]
+    assert "actions" not in obj["status"] and says(obj, "ActionsHeld") is None
     assert "RetrainRequested" not in set(world.events())
 
 
