@@ -10,10 +10,10 @@ from tidemill.api.v1alpha1.rollout_analysis import Analysis, AnalysisStatus, Che
 from tidemill.serving import router_stats
 from tidemill.serving.policy import analysis
 from tidemill.serving.router_stats import ClusterStats
-from tidemill.serving.snapshot import Measurement, version_child
+from tidemill.serving.snapshot import Measurement, children_of
 
 NOTHING = Comparison(time=NOW)
-STABLE, CANDIDATE = version_child("churn", version(1)), version_child("churn", version(2))
+STABLE, CANDIDATE = children_of("churn", version(1))[0], children_of("churn", version(2))[0]
 
 CASES = {
     "few errors pass": ([{"metric": "ErrorRatio", "max": 0.01}], stats(1000), stats(100, 1), "Successful"),

@@ -22,13 +22,13 @@ from tidemill.serving.baseline import encode
 from tidemill.serving.builders import router, server
 from tidemill.serving.policy import rollout
 from tidemill.serving.reconciler import ModelDeploymentReconciler
-from tidemill.serving.snapshot import Snapshot, version_child
+from tidemill.serving.snapshot import Snapshot, children_of
 from tidemill.serving.state import State, Target
 
 Parse = Callable[[bytearray], Any]
 
 KEY = Key("ModelDeployment", "team", "churn")
-STABLE, CANDIDATE = version_child("churn", version(1)), version_child("churn", version(2))
+STABLE, CANDIDATE = children_of("churn", version(1))[0], children_of("churn", version(2))[0]
 
 
 class Clock:

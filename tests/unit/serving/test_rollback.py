@@ -7,7 +7,7 @@ from tests.unit.serving.make import CANARY, TWO, ago, brief, decide, snapshot, s
 
 from tidemill.api.v1alpha1.model_deployment import StableStatus
 from tidemill.serving import plan
-from tidemill.serving.snapshot import RollbackRequest, version_child
+from tidemill.serving.snapshot import RollbackRequest, children_of
 
 REQUEST = RollbackRequest("r1", "churn-2", "accuracy 0.6 is below 0.8", ago(10))
 SERVING_2 = {"stable": stable(2), "previous": stable(1)}
@@ -72,7 +72,7 @@ def test_a_request_returns_to_a_version_that_spec_model_does_not_cover() -> None
     state, reasons = decide(found)
     assert brief(state) == (2, 1, -1) and reasons == ["RollbackRequested"]
     started = [m["metadata"]["name"] for m in plan.plan(found).apply if m["kind"] == "Deployment"]
-    assert version_child("churn", version(1)) in started
+    assert children_of("churn", version(1))[0] in started
 
 
 def test_a_newer_version_after_a_return_is_rolled_out_in_steps() -> None:

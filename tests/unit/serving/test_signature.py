@@ -23,7 +23,7 @@ from tests.unit.serving.make import (
 from tidemill.core import conditions
 from tidemill.serving import plan, requeue
 from tidemill.serving.policy import signature
-from tidemill.serving.snapshot import PodFailure, Snapshot, version_child
+from tidemill.serving.snapshot import PodFailure, Snapshot, children_of
 from tidemill_contracts import signatures
 
 ON_1_TO_2 = {"stable": stable(1), "candidate": candidate(2, started=20)}
@@ -284,4 +284,4 @@ def test_no_request_reaches_a_held_version() -> None:
     (config,) = [m for m in plan.plan(found).apply if m["kind"] == "ConfigMap"]
     clusters = config["data"]["routes.json"]
     weights = json.loads(clusters)["resources"][0]["virtual_hosts"][0]["routes"][-1]["route"]["weighted_clusters"]
-    assert [c["name"] for c in weights["clusters"]] == [version_child("churn", version(1))]
+    assert [c["name"] for c in weights["clusters"]] == [children_of("churn", version(1))[0]]
