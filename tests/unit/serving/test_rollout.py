@@ -169,7 +169,7 @@ CASES = {
     "promote that named the version before, which this one has just replaced": (
         canary(annotations={"tidemill.io/promote": "churn-1"}),
         (1, 2, 0),
-        ["CanaryStep", "PromoteIgnored"],
+        ["PromoteIgnored", "CanaryStep"],
     ),
     "promote counts once": (
         canary(status={**in_step(0, 5), "last_handled_promote": "a"}, annotations={"tidemill.io/promote": "a"}),
@@ -185,7 +185,7 @@ CASES = {
             annotations={"tidemill.io/promote": "a"},
         ),
         (1, None, None),
-        [],
+        ["PromoteIgnored"],
     ),
     "promote waits for the pods": (
         canary(
@@ -585,7 +585,7 @@ def test_the_first_version_cannot_be_aborted() -> None:
 def test_promoting_nothing_is_recorded() -> None:
     found = snapshot({}, {"stable": stable(2)}, **TWO, annotations={"tidemill.io/promote": "a"})
     state, reasons = decide(found)
-    assert (brief(state), reasons, state.promote) == ((2, None, None), [], "a")
+    assert (brief(state), reasons, state.promote) == ((2, None, None), ["PromoteIgnored"], "a")
 
 
 def test_a_candidate_that_gets_no_requests_yet_is_not_judged() -> None:

@@ -272,7 +272,10 @@ def test_what_cannot_be_compared_waits_and_in_the_end_for_a_person() -> None:
 
 def test_a_word_for_promotion_is_kept_until_it_is_known_whether_the_version_is_held() -> None:
     state, reasons = decide(held(old=too_long(1), promote="now"))
-    assert reasons == ["SignatureUnknown"] and state.promote is None
+    assert reasons == ["SignatureUnknown"] and state.candidate is not None
+    assert state.candidate.promote_requested == state.promote == "now"
+    known = held(new=version(2), status={"stable": stable(1), "candidate": state.candidate}, promote="now")
+    assert brief(decide(known)[0]) == (2, None, None)
 
 
 def test_a_promotion_by_hand_of_a_version_that_is_not_held_skips_to_the_end_as_before() -> None:
