@@ -453,7 +453,25 @@ def test_a_default_claim_that_does_not_exist_yet_holds_nothing() -> None:
     again = namespace(pipeline=make.Pipeline(), uid="made-again")
     again.put(world.get("PersistentVolumeClaim", "tidemill-artifacts"))
     again.settle()
-    assert job(again, "read") is not None and again.names("TrainingRun") == []
+    reader = job(again, "read")
+    assert reader is not None and again.names("TrainingRun") == []
+    assert claims(reader) == {"tidemill-artifacts": (False, True)}, "the volume is not attached read-only, its mount is"
+
+
+def test_a_probe_of_data_in_the_claim_of_the_store_does_not_attach_its_volume_read_only() -> None:
+    pipeline = make.Pipeline().data("pvc://tidemill-artifacts/rows", "pvc://lake/rows").triggers(dataChange={})
+    world = World(pipeline.obj(), make.ConfigMap().obj())
+    world.train()
+    probe = world.get("Job", next(n for n in world.names("Job") if "-probe-" in n))
+    assert claims(probe) == {"lake": (True, True), "tidemill-artifacts": (False, True)}
+
+
+def claims(job: Obj) -> dict[str, tuple[bool, bool]]:
+    """Whether each claim's volume is attached read-only, and whether the container mounts it so."""
+    spec = job["spec"]["template"]["spec"]
+    mounts = {m["name"]: m.get("readOnly", False) for m in spec["containers"][0]["volumeMounts"]}
+    volumes = {v["name"]: v["persistentVolumeClaim"] for v in spec["volumes"] if "persistentVolumeClaim" in v}
+    return {c["claimName"]: (c.get("readOnly", False), mounts[name]) for name, c in volumes.items()}
 
 
 def test_a_record_on_an_object_of_another_spec_is_worth_nothing() -> None:

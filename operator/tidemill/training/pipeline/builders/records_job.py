@@ -47,7 +47,8 @@ def _delivery(snapshot: PipelineSnapshot, written: tuple[StoredRecord, ...]) -> 
 
 
 def _mounts(snapshot: PipelineSnapshot, mode: Mode) -> PodVolumes:
-    mounts, store = PodVolumes(), store_folder(snapshot)
+    store = store_folder(snapshot)
+    mounts = PodVolumes(store)
     mounts.add_uri(store, writable=mode == "write")
     mounts.add_secret(snapshot.pipeline.spec.artifacts.secret_ref, store)
     return mounts
