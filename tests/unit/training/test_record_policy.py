@@ -1,4 +1,4 @@
-"""Records of versions, at each edge: when they are read and written, how long a Job has, what fits, what is believed."""
+"""Records of versions at each edge: when they are read and written, how long a Job has, what is believed."""
 
 from __future__ import annotations
 
