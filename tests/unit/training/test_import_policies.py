@@ -30,8 +30,8 @@ Obj = dict[str, Any]
 NAME = "from-staging"
 LOOK = NOW + timedelta(seconds=LOOK_SECONDS)
 QUOTA = PodFailure("FailedCreate", QUOTA_TEXT)
-CREATING = {"waiting": {"reason": "ContainerCreating"}}
-NO_PULL = {"waiting": {"reason": "ErrImagePull", "message": "denied"}}
+CREATING: Obj = {"waiting": {"reason": "ContainerCreating"}}
+NO_PULL: Obj = {"waiting": {"reason": "ErrImagePull", "message": "denied"}}
 AWAY = RunFailure(category="Infrastructure", reason="StorageUnavailable", message="no answer")
 
 
@@ -267,7 +267,10 @@ def test_what_only_a_person_can_mend_is_not_tried_again(category: Any, reason: s
 
 def test_a_request_to_try_again_is_served_once_and_does_not_wait() -> None:
     later = {"nextTime": format_time(NOW + timedelta(minutes=1))}
-    wants = lambda: build.Import().annotated("tidemill.io/retry", "now")  # noqa: E731
+
+    def wants() -> build.Import:
+        return build.Import().annotated("tidemill.io/retry", "now")
+
     waits = snapshot(tried=later)
     assert progress(waits) == Progress("Later", until=NOW + timedelta(minutes=1))
     assert progress(snapshot(tried={"nextTime": format_time(NOW)})).phase == "Create"
@@ -318,7 +321,8 @@ def test_a_name_of_its_own_is_free_unless_somebody_has_it() -> None:
         "the name of a TrainingPipeline": named(pipeline=build.Pipeline("fraud").obj()),
         "the name of a pipeline with versions": named(version(1, name="fraud-1")),
     }
-    for says, found in problems.items():
+    as_pipeline = own(name="fraud-1")  # an import of this name that was as.pipeline, and is gone
+    for says, found in (*problems.items(), ("the name of a pipeline with versions", named(as_pipeline))):
         problem = checks.problem(found)
         assert problem is not None, says
         assert problem.reason == "NameTaken"
@@ -335,6 +339,8 @@ def test_a_name_of_its_own_is_the_only_version_of_that_name() -> None:
     assert registration(named(), build.DIGEST) == Registration("fraud", 1, exists=False)
     before = own(2, minutes=60 * 24 * 2)
     assert registration(named(before), build.DIGEST) == Registration("fraud", 2, exists=True)
+    later = version(3, name="fraud-3")
+    assert registration(named(before, later), build.DIGEST).name == "fraud", "a pipeline of that name came later"
 
 
 def test_what_this_generation_registered_is_found_again_and_nothing_else() -> None:

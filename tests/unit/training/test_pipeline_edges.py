@@ -15,6 +15,7 @@ from tests.unit.training.make import NOW, ago, context, probe, run, snapshot, tr
 
 from tidemill.core.podfailure import LOOK_SECONDS
 from tidemill.training import constants
+from tidemill.training.pipeline.policy import context as contexts
 from tidemill.training.pipeline.policy import inputs, probes, reporting, throttling
 from tidemill.training.pipeline.policy.retry import Retry
 from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS, CodeContent, MapContent
@@ -129,7 +130,7 @@ def polled(status: Obj | None = None, *, uid_byte: int | None = None, **fields: 
     if uid_byte is not None:
         wanted = (text for text in map(str, count()) if hashlib.sha256(text.encode()).digest()[0] == uid_byte)
         given.object["metadata"]["uid"] = next(wanted)
-    return make.contexts.context(given)
+    return contexts.context(given)
 
 
 def test_a_probe_that_is_silent_is_looked_at_soon_and_never_later_than_one_that_is_not() -> None:

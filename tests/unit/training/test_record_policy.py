@@ -271,6 +271,8 @@ def test_what_is_recorded_of_a_version_is_what_its_status_cannot_find_out_anew()
     before = version_records.digest_of([one, two])
     assert before == version_records.digest_of([two, one])
     assert before != version_records.digest_of([one])
+    twin = {**one, "metadata": {**one["metadata"], "name": "churn-9"}}  # of one content, restored from one moment
+    assert version_records.digest_of([one, twin]) == version_records.digest_of([twin, one])
     for field in ("decision", "takenBack", "lifted"):
         changed = {**two, "status": {**two["status"], field: {"a": 1}}}
         assert version_records.digest_of([one, changed]) != before
@@ -304,6 +306,14 @@ def test_the_newest_are_written_first_and_what_no_pod_would_read_is_passed_over(
     lost = {**two, "status": {}}
     assert written(one, three, lost) == [v["spec"]["uri"] for v in (three, one)]
     assert written(padded(1, TEXT_LIMIT), padded(2, TEXT_LIMIT + 1)) == [padded(1, TEXT_LIMIT)["spec"]["uri"]]
+
+
+def test_records_are_signed_with_the_first_key() -> None:
+    """The others are those of before: an operator that has only the new one must believe what is written now."""
+    given = snapshot(RecordsState(versions=(stored(),)), keys=(KEY, "o" * 32))
+    (record,) = version_records.written(given)
+    assert store_records.read(record.text, (KEY,)) is not None
+    assert store_records.read(record.text, ("o" * 32,)) is None
 
 
 def test_one_job_writes_as_much_as_fits_into_its_configuration(monkeypatch: pytest.MonkeyPatch) -> None:

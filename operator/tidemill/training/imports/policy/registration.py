@@ -14,9 +14,10 @@ def registration(snapshot: ImportSnapshot, digest: str) -> Registration:
     own = next((v for v in snapshot.versions if _is_own(snapshot, v) and v.digest == digest), None)
     if own is not None:
         return numbering.of(own)
-    if snapshot.model_import.spec.as_.name is not None:
-        before = snapshot.versions[-1] if snapshot.versions else None  # of an import of this name, or it is a problem
-        return numbering.of(before) if before is not None else Registration(snapshot.series, 1, exists=False)
+    name = snapshot.model_import.spec.as_.name
+    if name is not None:  # the one of that name is of an import of this name, or it is a problem; a pipeline may follow
+        before = next((v for v in snapshot.versions if v.name == name), None)
+        return numbering.of(before) if before is not None else Registration(name, 1, exists=False)
     return numbering.registration(
         snapshot.series,
         digest,
