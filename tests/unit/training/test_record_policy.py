@@ -172,6 +172,21 @@ def test_a_pod_that_is_silent_is_looked_at_soon(mode: str, seconds: float, left:
     assert found.next == NOW + timedelta(seconds=left)
 
 
+def test_what_status_says_of_records_stays_while_a_job_reads_or_writes() -> None:
+    wrote, read = {"written": {"time": when(days=2), "digest": "old"}}, {"read": {"time": when(days=3)}}
+    for found in (
+        decide(known=wrote),
+        decide(RecordsState(jobs=(job(),)), known=wrote),
+        decide(RecordsState(wanted="new"), status=RAN, known=wrote),
+        decide(RecordsState(jobs=(job("write"),), wanted="new"), status=RAN, known={**wrote, **read}),
+        decide(RecordsState(wanted="old"), status=RAN, known=wrote),
+    ):
+        assert found.status is not None and found.status.written is not None
+        assert found.status.written.digest == "old"
+    kept = decide(RecordsState(), status=RAN, known=read).status
+    assert kept is not None and kept.read is not None
+
+
 def test_a_claim_that_does_not_exist_has_no_records() -> None:
     found = decide(RecordsState(store_exists=False))
     assert (found.hold, found.start) == (None, None)
