@@ -16,6 +16,7 @@ from tidemill.api.v1alpha1.model_monitor import (
     PerformanceStatus,
     WindowStatus,
 )
+from tidemill.core import pod_settings
 from tidemill.core.conditions import READY, Condition, merge, of, trio
 from tidemill.monitoring.readiness import NotWatching, not_watching
 from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, child, moment
@@ -160,6 +161,7 @@ def _conditions(
     prometheus = prometheus_ready(snapshot)
     if prometheus is not None:
         found.append(prometheus)
+    found += pod_settings.conditions({"spec.pod": snapshot.spec.pod})
     return merge(of(snapshot.object), found, snapshot.generation, snapshot.now)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
 from tidemill.api.v1alpha1.rollback import FailedVersion
+from tidemill.core import pod_settings
 from tidemill.core.conditions import Condition, format_time, merge, of, trio
 from tidemill.serving import convergence, readiness, runtime_status
 from tidemill.serving.convergence import Observed, Unsettled
@@ -92,6 +93,9 @@ def conditions(
     found += _progressing(snapshot, state)
     found += _rolled_back(snapshot, state, target)
     found += [pods] if pods is not None else []
+    router = snapshot.spec.router
+    sections = {"spec.server.pod": snapshot.spec.server.pod, "spec.router.pod": router.pod if router else None}
+    found += pod_settings.conditions(sections)
     return merge(of(snapshot.object), found, snapshot.generation, snapshot.now)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_import import ImportAttempts
 from tidemill.api.v1alpha1.training_run import RunFailure
-from tidemill.core import conditions
+from tidemill.core import conditions, pod_settings
 from tidemill.core.conditions import Condition
 from tidemill.training import constants
 from tidemill.training.imports.policy import attempts
@@ -148,5 +148,6 @@ def _build(snapshot: ImportSnapshot, wanted: Sequence[Condition], **changes: Any
     status = before.model_copy(update=update)
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
     old = conditions.of(snapshot.object)
-    out["conditions"] = conditions.merge(old, wanted, snapshot.generation, snapshot.now)
+    found = [*wanted, *pod_settings.conditions({"spec.pod": snapshot.model_import.spec.pod})]
+    out["conditions"] = conditions.merge(old, found, snapshot.generation, snapshot.now)
     return out

@@ -20,7 +20,7 @@ from tidemill.api.v1alpha1.training_pipeline import (
     PendingTrigger,
     TrainingPipelineStatus,
 )
-from tidemill.core import conditions
+from tidemill.core import conditions, pod_settings
 from tidemill.core.conditions import Condition
 from tidemill.training import constants
 from tidemill.training.pipeline.policy import champion as champions
@@ -83,6 +83,7 @@ def build(
     )
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
     wanted = [*summary(ctx, held), *_others(ctx, states), *_versions_recorded(recorded)]
+    wanted += pod_settings.conditions({"spec.pod": snapshot.pipeline.spec.pod})
     old = conditions.of(snapshot.object)
     out["conditions"] = conditions.merge(old, wanted, out["observedGeneration"], snapshot.now)
     return out
