@@ -21,7 +21,7 @@ _CODE = (
     "BASH_ENV, LOCPATH, NLSPATH or OMP_TOOL_LIBRARIES, because these are set by the operator or make a process load "
     "other code"
 )
-_PROXY = "env: a proxy is set for all pods by the operator's settings TIDEMILL_HTTP_PROXY, TIDEMILL_HTTPS_PROXY and"
+_PROXY = "because a proxy is set for all pods by the operator's settings TIDEMILL_HTTP_PROXY, TIDEMILL_HTTPS_PROXY and"
 _RESOLVER = "because the cluster's DNS resolves names for all pods"
 _CA = "because certificate authorities are set for all pods by the operator's setting TIDEMILL_CA_BUNDLE_CONFIG_MAP"
 _STORE = "because credentials and address of a store come from the keys of a Secret (secretRef), or from the identity"
