@@ -347,9 +347,7 @@ def runtime_of(
     )
 
 
-def is_checked_on_load(
-    requested: RequestedRuntime, version: Version, *, allow_pickle: bool, allow_code: bool = False
-) -> bool:
+def is_checked_on_load(requested: RequestedRuntime, version: Version, *, allow_pickle: bool, allow_code: bool) -> bool:
     """Whether servers compare the version's forms when they load it, as an older check verified them."""
     choice = runtime_of(requested, version, allow_pickle=allow_pickle, allow_code=allow_code)
     return choice.runtime == "ONNX" and len(choice.formats) > 1 and version.onnx_check < PARITY_CHECK
