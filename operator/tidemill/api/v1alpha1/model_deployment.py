@@ -106,6 +106,12 @@ class Rollout(Model):
                 "self.steps.all(s, self.steps.exists_one(t, t.weight == s.weight)))",
                 "spec.rollout.steps: weights must increase from step to step",
             ),
+            rule(
+                "!has(self.analysis) || !has(self.analysis.checks) || !has(self.steps) || size(self.steps) == 0 || "
+                "self.steps.exists(s, s.weight < 100) || self.analysis.checks.all(c, !has(c.maxRatioToStable))",
+                "spec.rollout.steps: a check with maxRatioToStable needs a step with a weight below 100, because with "
+                "100 the stable version gets no requests to compare with",
+            ),
         )
     }
 

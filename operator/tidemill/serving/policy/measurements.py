@@ -49,7 +49,8 @@ def look(snapshot: Snapshot, state: State) -> Look | None:
     if result is None:
         compared = _counted(snapshot, candidate, wanted, names)
         stable, own = (router_stats.total(measurement.before, measurement.after, name) for name in names)
-        result = analysis.judge(wanted, measurement, stable, own, compared, snapshot.now)
+        is_shared = strategies.weight(snapshot, candidate) < 100
+        result = analysis.judge(wanted, measurement, stable, own, compared, snapshot.now, is_shared=is_shared)
     judged = candidate.model_copy(
         update={
             "last_analysis": result,
