@@ -126,11 +126,7 @@ class ModelDeploymentReconciler:
                 for o in children
                 if o["kind"] == "Deployment" and not o["metadata"].get("deletionTimestamp")
             },
-            selectors={
-                o["metadata"]["name"]: (o["spec"].get("selector") or {}).get("matchLabels") or {}
-                for o in children
-                if o["kind"] == "Deployment"
-            },
+            selectors={o["metadata"]["name"]: observe.selector(o) for o in children if o["kind"] == "Deployment"},
             fleet=self._deps.updates.fleet(),  # nothing may be awaited from here on
         )
 
@@ -180,7 +176,8 @@ class ModelDeploymentReconciler:
             event = await self._deps.object_events.cause_of_first(own, observe.SERVER_CONTAINER, now)
             found = observe.workload(deployment, await self._owners.of(deployment, failing), versions, event)
             if found is not None:
-                out.append(replace(found, is_silent=bool(silent)))
+                strangers = observe.strangers(pods, observe.selector(deployment))
+                out.append(replace(found, is_silent=bool(silent), strangers=strangers))
         return tuple(out)
 
     async def _router(

@@ -107,6 +107,8 @@ class Workload:
     failure: PodFailure | None = None
     is_silent: bool = False
     """A pod does not start, and only events can say why: they are looked at again and again."""
+    strangers: tuple[str, ...] = ()
+    """Names of ready pods that the version's Service selects although no ReplicaSet controls them."""
     forms: frozenset[ServedForm] = frozenset()
     """What its ready pods say that they serve, where only they know (`looks_again`)."""
     signature: Signature | None = None

@@ -233,7 +233,12 @@ def _available(snapshot: Snapshot, state: State) -> Condition:
         return Condition(
             AVAILABLE, "False", "NoReadyRouter", f"no pod of the router is ready{convergence.because(failure)}"
         )
-    return Condition(AVAILABLE, "True", "Serving", f"{stable.version} is served{_by_some(snapshot, state)}")
+    return Condition(
+        AVAILABLE,
+        "True",
+        "Serving",
+        f"{stable.version} is served{_by_some(snapshot, state)}{convergence.strangers(workload)}",
+    )
 
 
 def _by_some(snapshot: Snapshot, state: State) -> str:
@@ -273,7 +278,7 @@ def _progress(snapshot: Snapshot, state: State) -> str:
         text += f"; last measurement {last.verdict}: {last.message}"
     workload, wanted = readiness.workload_of(snapshot, candidate), readiness.wanted_replicas(snapshot, state)
     failure = convergence.failing(workload, wanted)
-    return text + _attempt(candidate) + convergence.because(failure)
+    return text + _attempt(candidate) + convergence.because(failure) + convergence.strangers(workload)
 
 
 def _attempt(candidate: CandidateStatus) -> str:

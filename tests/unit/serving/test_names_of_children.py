@@ -96,7 +96,8 @@ class Children:
         """No Deployment was refused, and whatever has a version's name selects and serves that version."""
         assert self.refused == []
         for name, deployment in self.deployments.items():
-            assert self.selected(name) == deployment["spec"]["selector"]["matchLabels"]
+            managed = {"app.kubernetes.io/managed-by": "tidemill"}
+            assert self.selected(name) == {**deployment["spec"]["selector"]["matchLabels"], **managed}
             config = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
             served = next(json.loads(e["value"]) for e in config if e["name"] == "TIDEMILL_SERVER_CONFIG")
             assert served["version"] == deployment["metadata"]["labels"]["tidemill.io/version"]

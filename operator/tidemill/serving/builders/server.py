@@ -68,6 +68,11 @@ def selector(snapshot: Snapshot, version: Version) -> dict[str, str]:
     return {k: v for k, v in labels(snapshot, version).items() if k in wanted}
 
 
+def service_selector(snapshot: Snapshot, version: Version) -> dict[str, str]:
+    """The labels by which the version's Service selects pods: the operator sees only pods with the last one."""
+    return {**selector(snapshot, version), keys.MANAGED_BY: keys.MANAGED_BY_VALUE}
+
+
 def server_config(snapshot: Snapshot, version: Version) -> ServerConfig:
     """The configuration of the version's servers."""
     # The monitor's address is always there, so that a monitor that comes or goes restarts no server.
@@ -236,7 +241,7 @@ def service(snapshot: Snapshot, version: Version) -> dict[str, Any]:
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": False,
-            "selector": selector(snapshot, version),
+            "selector": service_selector(snapshot, version),
             "ports": [
                 {"name": port.name, "port": port.number, "targetPort": port.name, "protocol": "TCP"}
                 | ({"appProtocol": H2C} if port.name == "grpc" else {})
