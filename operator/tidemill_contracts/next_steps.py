@@ -68,6 +68,8 @@ _PIPELINE: Final = (
          "kubectl get tp NAME -o jsonpath='{.status.data}'"),
     Step("RecordsNotRead", "Check store, Secret and reachability, or set spec.artifacts.restore to Never to begin with "
          "version 1.", "kubectl get tp NAME -o jsonpath='{.status.records.read}'"),
+    Step("RecordsRefused", "Where these are records of yours, give the operator the key that signed them, and create "
+         "the pipeline again.", "kubectl get tp NAME -o jsonpath='{.status.records.read}'"),
     Step("RecordsNotWritten", "Check store, Secret and reachability. It is tried again by itself.",
          "kubectl get tp NAME -o jsonpath='{.status.records.written}'"),
     _names("tp"),

@@ -53,7 +53,7 @@ NAME = re.compile(r"[A-Z][a-z]+([A-Z][A-Za-z0-9]*)*")
 NO_REASON = {
     "APPROVE", "REJECT", "DECISION_COMMENT", "SPEC", "SCHEDULED", "PROBE", "KUEUE_QUEUE", "JOB_NAME", "GROUP",
     "SUCCEEDED", "APPROVED", "TRIGGERS_SLOWED", "SOURCES_READABLE", "APPROVAL_PENDING", "TAKEN_BACK",
-    "MISSED_SCHEDULE", "RECORDS", "RECORD", "VERSIONS_RECORDED", "RECORDS_REFUSED",
+    "MISSED_SCHEDULE", "RECORDS", "RECORD", "VERSIONS_RECORDED",
 }  # fmt: skip
 """Constants of training that are annotations, labels, types of conditions or events."""
 

@@ -125,7 +125,8 @@ def _records(records_to: TextIO) -> int:
         return EXIT_NOT_RETRIABLE
     from tidemill_runtime.trainer import version_records
 
-    message.write(version_records.write(config) if config.write else version_records.show(config, records_to))
+    writes = bool(config.write) or config.series is not None
+    message.write(version_records.write(config) if writes else version_records.show(config, records_to))
     return 0
 
 
