@@ -59,9 +59,13 @@ def below(hashes: Hashes, seed: int, ratio: float) -> NDArray[np.bool_]:
 
     A larger ratio holds for all that a smaller one holds for.
     """
-    mixed = _mixed(hashes ^ np.uint64((seed * _ODD + _ODD) % 2**64))
-    found: NDArray[np.bool_] = mixed < np.uint64(int(ratio * 2**64))
+    found: NDArray[np.bool_] = seeded(hashes, seed) < np.uint64(int(ratio * 2**64))
     return found
+
+
+def seeded(hashes: Hashes, seed: int) -> Hashes:
+    """Return hashes mixed with a seed: another seed gives another order of the same rows."""
+    return _mixed(hashes ^ np.uint64((seed * _ODD + _ODD) % 2**64))
 
 
 def _of_numbers(numbers: NDArray[np.float64]) -> Hashes:
