@@ -296,12 +296,9 @@ class Pod:
         return {**out, **_placement(said)}
 
     def _spread(self, said: PodSettings) -> list[Json]:
-        if said.topology_spread_constraints is None:
-            return [{**constraint, **self._counted()} for constraint in self.spread]
-        return [{**_plain(constraint), **self._counted()} for constraint in said.topology_spread_constraints]
-
-    def _counted(self) -> Json:
-        return {"labelSelector": {"matchLabels": dict(self.selector)}}
+        wanted = said.topology_spread_constraints
+        constraints = self.spread if wanted is None else map(_plain, wanted)
+        return [{**c, "labelSelector": {"matchLabels": dict(self.selector)}} for c in constraints]
 
 
 def scraped(port: int, path: str = "/metrics") -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Final
 from tidemill.api.v1alpha1 import pod_names
 from tidemill.api.v1alpha1.pod_settings import PodSettings
 from tidemill.core.conditions import Condition
+from tidemill_contracts.schemes import listed
 
 POD_SETTINGS_APPLIED: Final = "PodSettingsApplied"
 NAMES_REFUSED: Final = "NamesRefused"
@@ -28,6 +29,6 @@ def conditions(sections: Mapping[str, PodSettings | None]) -> list[Condition]:
     ]
     if not found:
         return []
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    text = f"stored before it was refused, and ignored: {', '.join(found[:_SHOWN])}{more}"
+    more = [f"{len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+    text = f"stored before it was refused, and ignored: {listed([*found[:_SHOWN], *more], 'and')}"
     return [Condition(POD_SETTINGS_APPLIED, "False", NAMES_REFUSED, text)]

@@ -154,13 +154,12 @@ def _under_way(snapshot: Snapshot, state: State) -> list[Condition]:
         why = (readiness.PODS_REFUSED if is_refused else "Starting", _starting(snapshot, state))
         return trio(ready=False, reason=why[0], message=why[1], reconciling=why)
     held = signature.current(snapshot, state)
-    if held is not None and held.is_final:
-        why = (held.reason, held.message)
-        return trio(ready=False, reason=why[0], message=why[1], stalled=why)
-    if held is not None:
-        why = (held.reason, held.message)
-    else:
+    if held is None:
         why = (readiness.PODS_REFUSED if is_refused else "RollingOut", _progress(snapshot, state))
+        return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
+    why = (held.reason, held.message)
+    if held.is_final:
+        return trio(ready=False, reason=why[0], message=why[1], stalled=why)
     return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
 
 

@@ -288,3 +288,10 @@ def test_no_request_reaches_a_held_version() -> None:
     clusters = config["data"]["routes.json"]
     weights = json.loads(clusters)["resources"][0]["virtual_hosts"][0]["routes"][-1]["route"]["weighted_clusters"]
     assert [c["name"] for c in weights["clusters"]] == [children_of("churn", version(1))[0]]
+
+
+def test_no_digest_is_taken_where_both_signatures_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A held candidate is compared several times in each pass."""
+    taken: list[Any] = []
+    monkeypatch.setattr(signatures, "digest", taken.append)
+    assert decide(held())[1] == ["SignatureChanged"] and taken == []

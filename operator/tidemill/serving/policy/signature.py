@@ -62,8 +62,8 @@ def why(snapshot: Snapshot, state: State) -> Hold | None:
         return None
     before, after = _known(snapshot, stable), _known(snapshot, candidate)
     release = _release(snapshot, state, candidate)
-    if before.digest is None or after.digest is None:
-        unknown = stable if before.digest is None else candidate
+    if not (before.is_known and after.is_known):
+        unknown = candidate if before.is_known else stable
         message = f"the columns of {unknown.version} are in no record, and none of its pods has said them. {release}"
         deadline = timedelta(seconds=snapshot.spec.rollout.progress_deadline_seconds)
         since = candidate.held_since or snapshot.now
@@ -114,10 +114,20 @@ def current(snapshot: Snapshot, state: State) -> Hold | None:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of one version: both, a digest alone, or nothing."""
+    """What is known of one version: its signature, the digest of it alone, or nothing."""
 
     signature: Signature | None = None
-    digest: str | None = None
+    recorded: str | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it can be compared."""
+        return self.signature is not None or self.recorded is not None
+
+    @property
+    def digest(self) -> str | None:
+        """The digest, taken only where the other version has no more than one."""
+        return self.recorded if self.signature is None else signatures.digest(self.signature)
 
 
 def _known(snapshot: Snapshot, record: StableStatus | CandidateStatus) -> _Known:
@@ -127,6 +137,4 @@ def _known(snapshot: Snapshot, record: StableStatus | CandidateStatus) -> _Known
     signature = version.signature if version is not None else None
     if signature is None and workload is not None:
         signature = workload.signature
-    if signature is not None:
-        return _Known(signature, signatures.digest(signature))
-    return _Known(None, version.signature_digest if version is not None else None)
+    return _Known(signature, version.signature_digest if version is not None else None)

@@ -21,6 +21,9 @@ from tidemill.serving.state import State
 PAUSE_SECONDS = 60.0
 """How long a version that a comparison stopped gets no requests before its second attempt: bursts of errors end."""
 
+IMPLIED = Analysis(no_traffic="Proceed")
+"""What is measured in steps where spec asks for nothing: no step waits for it."""
+
 
 class Step(NamedTuple):
     """One step of a candidate; the API's own step must have a weight of 1 or more, a strategy's need not."""
@@ -49,10 +52,6 @@ def step_is_over(snapshot: Snapshot, state: State, candidate: CandidateStatus) -
     if step is not None and (ends is None or snapshot.now < ends):
         return False
     return analysis_agrees(snapshot, candidate) and readiness.is_ready(snapshot, state, candidate)
-
-
-IMPLIED = Analysis(no_traffic="Proceed")
-"""What is measured in steps where spec asks for nothing: no step waits for it."""
 
 
 def measured(rollout: Rollout) -> Analysis | None:
