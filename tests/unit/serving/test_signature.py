@@ -171,6 +171,12 @@ def test_a_candidate_in_the_middle_of_its_steps_goes_on() -> None:
     assert state.candidate is not None and state.candidate.held_since is None
 
 
+def test_a_candidate_that_gets_requests_is_not_called_held() -> None:
+    status = {"stable": stable(1), "candidate": candidate(2, 0, step_started=10, held_since=ago(900))}
+    found = held(status=status)
+    assert signature.current(found, decide(found)[0]) is None
+
+
 def test_pods_that_are_not_ready_are_waited_for_first() -> None:
     found = held(workloads=(workload(1), workload(2, version=NEW, ready=0)))
     state, reasons = decide(found)

@@ -105,12 +105,11 @@ def end(snapshot: Snapshot, candidate: CandidateStatus) -> datetime | None:
 
 
 def weight(snapshot: Snapshot, candidate: CandidateStatus) -> int:
-    """Percentage of requests of the present step, as spec has it now; 0 while the pods start."""
-    step = current(snapshot, candidate)
-    if step is not None:
-        return step.weight
+    """Percentage of requests of the present step, or of the last where spec has fewer by now; 0 while pods start."""
     planned = steps(snapshot)
-    return planned[-1].weight if candidate.step >= 0 and planned else 0
+    if candidate.step < 0 or not planned:
+        return 0
+    return planned[min(candidate.step, len(planned) - 1)].weight
 
 
 def waits_for_promotion(snapshot: Snapshot, candidate: CandidateStatus) -> bool:
