@@ -98,7 +98,8 @@ class PipelineReconciler:
         going = {v.name for v in self._surplus(found)}
         known = [cache.get("ModelVersion", found.namespace, v.name) for v in found.versions if v.name not in going]
         versions = [v for v in known if v is not None and version_records.is_recordable(v, folder)]
-        wanted = version_records.digest_of(versions, found)
+        listed = status.written.versions if status is not None and status.written is not None else None
+        wanted = version_records.digest_of(versions, version_records.numbers_used(found), listed)
         is_same = status is not None and status.written is not None and status.written.digest == wanted
         jobs = observe.living(cache.list("Job", owner_uid=uid))
         return RecordsState(

@@ -83,13 +83,13 @@ class RecordsJob:
     """read or write."""
     digest: str
     """Of the records that it writes."""
-    versions: int | None
-    """Number of versions that these name."""
     finished: bool
     message: str | None
     """Termination message of its pod, else how the Job ended; None while there is neither."""
     log: str = ""
     """The log of one that has read."""
+    versions: int | None = None
+    """Number of versions that the records name which it writes."""
     problem: str | None = None
     """Why it does not start."""
     is_silent: bool = False

@@ -102,16 +102,17 @@ def is_read_wanted(snapshot: PipelineSnapshot) -> bool:
     return snapshot.pipeline.spec.artifacts.restore == "Auto" and not is_read and not has_history
 
 
-def digest_of(versions: Iterable[Obj], snapshot: PipelineSnapshot) -> str | None:
-    """Digest of what is to be recorded of these ModelVersions and of the numbers given; None while there is nothing."""
+def digest_of(versions: Iterable[Obj], numbers: int = 0, listed: int | None = None) -> str | None:
+    """Digest of what is to be recorded of these ModelVersions; None while there is nothing to be said.
+
+    `numbers`: the highest number given; `listed`: how many versions the store names, also where there is none any more.
+    """
     said = [
         [version["metadata"]["name"], *(version["status"].get(field) for field in _RECORDED)] for version in versions
     ]
-    known = snapshot.pipeline.status.records
-    listed = known.written.versions if known and known.written else None
     if not said and not listed:
         return None
-    return hashing.digest([numbers_used(snapshot), *sorted(said, key=lambda one: str(one[0]))])
+    return hashing.digest([numbers, *sorted(said, key=lambda one: str(one[0]))])
 
 
 def numbers_used(snapshot: PipelineSnapshot) -> int:
@@ -247,9 +248,11 @@ def _missing_since(snapshot: PipelineSnapshot, known: Records) -> datetime | Non
 def _due(snapshot: PipelineSnapshot, known: Records) -> datetime:
     """When the records may be written."""
     last = known.written
-    if last is None or (last.versions is None and last.error is None):  # of a release that did not record that
+    if last is None:
         return _first_write(snapshot)
     due = last.time + (WRITE_AGAIN if last.error else PACE)
+    if last.versions is None and last.error is None:  # of a release that did not record that, as all pipelines have it
+        due = max(due, _first_write(snapshot))
     return max(due, known.missing_since + GRACE) if known.missing_since else due
 
 
@@ -309,11 +312,15 @@ def _believed(snapshot: PipelineSnapshot, lines: Sequence[str]) -> tuple[tuple[S
     keys, there = snapshot.config.record_keys, None
     by_number: dict[int, StoreRecord] = {}
     refused = numbers = 0
+    left = MOST_RECORDS
     for line in lines[: MOST_RECORDS + 1]:
         record, all_of_them = store_records.read(line, keys), store_records.read_series(line, keys)
         if all_of_them is not None and (all_of_them.namespace, all_of_them.name) == (snapshot.namespace, snapshot.name):
             there = all_of_them if there is None or there.time < all_of_them.time else there
             continue
+        left -= 1
+        if left < 0:  # only with the record of all versions there may be one line more
+            break
         numbers = max(numbers, store_records.claimed_number(line, snapshot.namespace, snapshot.name))
         if record is None or not _is_own(snapshot, record):
             refused += 1
