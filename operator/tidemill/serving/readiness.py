@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus, StableStatus
-from tidemill.serving.snapshot import PodFailure, Snapshot, Workload, version_child
+from tidemill.serving.snapshot import PodFailure, Snapshot, Workload
 from tidemill.serving.state import State
 from tidemill_contracts.training import EXIT_NOT_RETRIABLE
 
@@ -65,7 +65,7 @@ def is_visible(snapshot: Snapshot, state: State, record: CandidateStatus) -> boo
         return False
     if wanted_replicas(snapshot, state) == 0:
         return True
-    members = snapshot.router.members(version_child(snapshot.name, workload.version))
+    members = snapshot.router.members(snapshot.child_of(workload.version))
     if members is not None:
         return members > 0
     since = workload.available_since
@@ -82,7 +82,7 @@ def is_routed(snapshot: Snapshot, state: State, routes_version: str) -> bool:
         return (snapshot.now - live.routes_since).total_seconds() >= ROUTED_SECONDS
     if stable is None or wanted_replicas(snapshot, state) == 0:
         return follows_routes
-    return follows_routes and live.members(version_child(snapshot.name, stable.version)) != 0
+    return follows_routes and live.members(snapshot.child_of(stable.version)) != 0
 
 
 def refusal(snapshot: Snapshot, record: CandidateStatus | None) -> PodFailure | None:

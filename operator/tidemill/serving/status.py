@@ -13,6 +13,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
 from tidemill.api.v1alpha1.rollback import FailedVersion
+from tidemill.core import pod_settings
 from tidemill.core.conditions import Condition, format_time, merge, of, trio
 from tidemill.serving import convergence, readiness, runtime_status
 from tidemill.serving.convergence import Observed, Unsettled
@@ -94,6 +95,9 @@ def conditions(
     proposed = proposals.condition(snapshot, state)
     found += [proposed] if proposed is not None else []
     found += [pods] if pods is not None else []
+    router = snapshot.spec.router
+    sections = {"spec.server.pod": snapshot.spec.server.pod, "spec.router.pod": router.pod if router else None}
+    found += pod_settings.conditions(sections)
     return merge(of(snapshot.object), found, snapshot.generation, snapshot.now)
 
 
@@ -152,13 +156,12 @@ def _under_way(snapshot: Snapshot, state: State) -> list[Condition]:
         why = (readiness.PODS_REFUSED if is_refused else "Starting", _starting(snapshot, state))
         return trio(ready=False, reason=why[0], message=why[1], reconciling=why)
     held = signature.current(snapshot, state)
-    if held is not None and held.is_final:
-        why = (held.reason, held.message)
-        return trio(ready=False, reason=why[0], message=why[1], stalled=why)
-    if held is not None:
-        why = (held.reason, held.message)
-    else:
+    if held is None:
         why = (readiness.PODS_REFUSED if is_refused else "RollingOut", _progress(snapshot, state))
+        return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
+    why = (held.reason, held.message)
+    if held.is_final:
+        return trio(ready=False, reason=why[0], message=why[1], stalled=why)
     return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
 
 
@@ -237,7 +240,12 @@ def _available(snapshot: Snapshot, state: State) -> Condition:
         return Condition(
             AVAILABLE, "False", "NoReadyRouter", f"no pod of the router is ready{convergence.because(failure)}"
         )
-    return Condition(AVAILABLE, "True", "Serving", f"{stable.version} is served{_by_some(snapshot, state)}")
+    return Condition(
+        AVAILABLE,
+        "True",
+        "Serving",
+        f"{stable.version} is served{_by_some(snapshot, state)}{convergence.strangers(workload)}",
+    )
 
 
 def _by_some(snapshot: Snapshot, state: State) -> str:
@@ -277,7 +285,7 @@ def _progress(snapshot: Snapshot, state: State) -> str:
         text += f"; last measurement {last.verdict}: {last.message}"
     workload, wanted = readiness.workload_of(snapshot, candidate), readiness.wanted_replicas(snapshot, state)
     failure = convergence.failing(workload, wanted)
-    return text + _attempt(candidate) + convergence.because(failure)
+    return text + _attempt(candidate) + convergence.because(failure) + convergence.strangers(workload)
 
 
 def _attempt(candidate: CandidateStatus) -> str:

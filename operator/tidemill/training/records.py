@@ -169,6 +169,25 @@ def version_records(cache: Cache, namespace: str, pipeline: str) -> tuple[Versio
     return tuple(sorted((version_record(o) for o in found), key=lambda v: v.number))
 
 
+def numbers_used(cache: Cache, namespace: str, pipeline: str) -> int:
+    """The highest number of the pipeline that its status, or that of an import into it, knows to have been given.
+
+    Versions may have been removed since: of one that was imported and deleted at once only its import may know.
+    """
+    own = cache.get("TrainingPipeline", namespace, pipeline)
+    imports = (o for o in cache.list("ModelImport", namespace) if _as_pipeline(o) == pipeline)
+    given = [
+        ((own or {}).get("status") or {}).get("versions"),
+        *((o.get("status") or {}).get("number") for o in imports),
+    ]
+    return max((number or 0 for number in given), default=0)
+
+
+def _as_pipeline(model_import: Obj) -> str | None:
+    name: str | None = ((model_import.get("spec") or {}).get("as") or {}).get("pipeline")
+    return name
+
+
 def unregistered_versions(cache: Cache, namespace: str, pipeline: str) -> tuple[Obj, ...]:
     """ModelVersions that say they are of the pipeline and that nothing has registered (yet)."""
     return tuple(o for o in _versions(cache, namespace, pipeline) if not _is_registered(cache, o))

@@ -12,7 +12,7 @@ from typing import Any
 from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.core import conditions
 from tidemill.core.plan import Event, ObjectRef, Plan
-from tidemill.training import artifact_claim, constants, job_status, registered
+from tidemill.training import artifact_claim, constants, job_failure, job_status, registered
 from tidemill.training.imports import requeue, store
 from tidemill.training.imports import status as statuses
 from tidemill.training.imports.builders import job, model_version
@@ -76,7 +76,7 @@ def _failed(snapshot: ImportSnapshot, why: RunFailure) -> Plan:
     return Plan(
         delete=(*_outdated(snapshot), *((ObjectRef.of(snapshot.job),) if going_on and snapshot.job else ())),
         status=status,
-        events=(Event("Warning", constants.IMPORT_FAILED, f"{statuses.what(why)}: {why.message}", "Import"),),
+        events=(Event("Warning", constants.IMPORT_FAILED, f"{job_failure.what(why)}: {why.message}", "Import"),),
         requeue_after=requeue.seconds(snapshot, conditions.parse_time(again[0]) if again[0] else None),
     )
 

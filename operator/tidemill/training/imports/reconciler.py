@@ -66,7 +66,7 @@ class ImportReconciler:
             ),
             names_taken=frozenset(o["metadata"]["name"] for o in cache.list("ModelVersion", namespace)),
             registered=self._version(namespace, found.status.version),
-            numbers_used=max(self._numbers(namespace, name, pipeline)),
+            numbers_used=records.numbers_used(cache, namespace, name),
             stable=frozenset(d.stable for d in deployments if d.stable),
         )
 
@@ -89,12 +89,6 @@ class ImportReconciler:
         is_new = not has_looked and not has_history and age < PATIENCE
         return is_new and artifacts.get("restore", "Auto") == "Auto"
 
-    def _numbers(self, namespace: str, name: str, pipeline: Obj | None) -> list[int]:
-        """Numbers that are known to have been given: by the pipeline's status and those of imports into it."""
-        imports = (o for o in self._deps.cache.list("ModelImport", namespace) if _as_pipeline(o) == name)
-        used = [((pipeline or {}).get("status") or {}).get("versions") or 0]
-        return [*used, *((o.get("status") or {}).get("number") or 0 for o in imports)]
-
     async def _claim_exists(self, namespace: str, found: ModelImport) -> bool:
         """Whether the namespace's default claim exists; only asked for when a Job may be made that needs it."""
         claim, uri = self._deps.config.artifact_claim_name, found.spec.artifacts.uri
@@ -103,8 +97,3 @@ class ImportReconciler:
             return True
         ref = ObjectRef("v1", "PersistentVolumeClaim", namespace, claim)
         return await self._deps.client.get(ref) is not None
-
-
-def _as_pipeline(obj: Obj) -> str | None:
-    name: str | None = ((obj.get("spec") or {}).get("as") or {}).get("pipeline")
-    return name

@@ -46,12 +46,14 @@ def is_restored(version: Obj) -> bool:
 def records_job(job: Obj, pods: Sequence[Obj], log: str, event: PodFailure | None = None) -> RecordsJob:
     """A Job that reads or writes records, with its pods and the log of the one that has read."""
     meta, newest, started = job["metadata"], job_status.newest(pods), probe_job(job, pods, event)
+    digest, _, count = (meta.get("annotations") or {}).get(constants.RECORDS, "").partition(" ")
     return RecordsJob(
         name=meta["name"],
         uid=meta["uid"],
         created=parse_time(meta["creationTimestamp"]),
         mode=records_mode(job) or "",
-        digest=(meta.get("annotations") or {}).get(constants.RECORDS, ""),
+        digest=digest,
+        versions=int(count) if count.isdecimal() else None,
         finished=job_status.job_outcome(job) is not None,
         message=(job_status.termination_message(newest) if newest else None) or job_status.job_message(job),
         log=log,

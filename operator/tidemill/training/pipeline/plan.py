@@ -34,7 +34,6 @@ from tidemill.training.pipeline.policy.version_records import RecordActions
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
 from tidemill.training.pipeline.state import Verdict
 from tidemill.training.pipeline.status import Held
-from tidemill_contracts.counts import does
 
 _ONCE_A_RUN = (constants.RUN_FAILED, constants.RUN_REJECTED, constants.RUN_DELETED)
 _ONCE_A_GENERATION = (
@@ -84,23 +83,18 @@ def _refused(snapshot: PipelineSnapshot, recording: RecordActions) -> tuple[Even
     read = recording.status.read if recording.status else None
     if read is None or read.time != snapshot.now or not read.refused:
         return ()
-    refused = does(read.refused, "record", "was", "were")
-    text = (
-        f"{refused} not believed in the artifact store: no key of this operator signed that for this namespace and "
-        f"pipeline; {does(read.restored, 'version', 'was', 'were')} registered again"
-    )
-    return (Event("Warning", constants.RECORDS_REFUSED, text, "Restore"),)
+    return (Event("Warning", constants.RECORDS_REFUSED, statuses.refused_records(read), "Restore"),)
 
 
 def _records(snapshot: PipelineSnapshot, recording: RecordActions) -> tuple[dict[str, Any], ...]:
     """The versions that were found again, or the Job that reads or writes records."""
     if recording.start is None:
         return tuple(restored_version.build(snapshot, record) for record in recording.restore)
-    texts = version_records.written(snapshot) if recording.start == "write" else ()
-    if recording.start == "write" and not texts:
-        return ()
     seconds = version_records.DEADLINE_SECONDS
-    return records_job.build(snapshot, recording.start, recording.number, texts, seconds)
+    if recording.start == "read":
+        return records_job.build(snapshot, "read", recording.number, seconds)
+    texts, series = version_records.written(snapshot), version_records.series(snapshot)
+    return records_job.build(snapshot, "write", recording.number, seconds, texts, series)
 
 
 def choose(ctx: Context) -> tuple[Verdict | None, Held | None]:

@@ -21,7 +21,8 @@ from tidemill.training import artifact_claim, constants, job_pods, job_status, r
 from tidemill.training.config_map_digests import ConfigMapDigests
 from tidemill.training.pipeline import observe
 from tidemill.training.pipeline import plan as plans
-from tidemill.training.pipeline.policy import version_records
+from tidemill.training.pipeline.policy import history as histories
+from tidemill.training.pipeline.policy import retention, version_records
 from tidemill.training.pipeline.snapshot import (
     CodeContent,
     MapContent,
@@ -32,7 +33,7 @@ from tidemill.training.pipeline.snapshot import (
     has_store,
     store_folder,
 )
-from tidemill.training.records import RunRecord
+from tidemill.training.records import RunRecord, VersionRecord
 from tidemill.training.run_expectations import RunExpectations
 from tidemill_contracts.records import LOG_LIMIT, MOST_RECORDS
 from tidemill_contracts.revisions import image_code_digest
@@ -94,14 +95,17 @@ class PipelineReconciler:
         if not has_store(found):
             return RecordsState(usable=False)
         folder = store_folder(found)
-        known = [cache.get("ModelVersion", found.namespace, v.name) for v in found.versions]
+        going = {v.name for v in self._surplus(found)}
+        known = [cache.get("ModelVersion", found.namespace, v.name) for v in found.versions if v.name not in going]
         versions = [v for v in known if v is not None and version_records.is_recordable(v, folder)]
-        wanted = version_records.digest_of(versions)
+        listed = status.written.versions if status is not None and status.written is not None else None
+        wanted = version_records.digest_of(versions, version_records.numbers_used(found), listed)
         is_same = status is not None and status.written is not None and status.written.digest == wanted
         jobs = observe.living(cache.list("Job", owner_uid=uid))
         return RecordsState(
             jobs=tuple([await self._records_job(found, job) for job in jobs if observe.records_mode(job)]),
             wanted=wanted,
+            count=len(versions),
             versions=() if is_same else tuple([await self._whole(v) for v in versions]),
             store_exists=not version_records.is_read_wanted(found) or await self._store_exists(found),
             unsettled=tuple(
@@ -111,6 +115,12 @@ class PipelineReconciler:
             ),
         )
 
+    def _surplus(self, found: PipelineSnapshot) -> tuple[VersionRecord, ...]:
+        """Versions that this pass may remove: the store does not name them any more when that is done."""
+        if len(found.versions) <= found.pipeline.spec.history.versions:
+            return ()
+        return retention.surplus_versions(found, histories.history(found))
+
     async def _records_job(self, found: PipelineSnapshot, job: Obj) -> RecordsJob:
         """The Job; with the log of the pod that has read the store, while the pipeline's status does not know of it."""
         pods = self._deps.cache.list("Pod", owner_uid=job["metadata"]["uid"])
@@ -119,7 +129,7 @@ class PipelineReconciler:
             return observe.records_job(job, pods, "", await self._event(job, pods))
         if newest is None or not version_records.is_read_wanted(found):
             return observe.records_job(job, pods, "")
-        name, lines = newest["metadata"]["name"], MOST_RECORDS * 2 + 100
+        name, lines = newest["metadata"]["name"], MOST_RECORDS * 2 + 100  # with room for what else a pod may print
         try:
             log = await self._deps.client.pod_logs(found.namespace, name, CONTAINER, lines, LOG_LIMIT + (64 << 10))
         except ApiError as error:  # the node is gone, or its kubelet does not answer: it is read again by another Job

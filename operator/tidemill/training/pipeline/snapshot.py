@@ -88,6 +88,8 @@ class RecordsJob:
     """Termination message of its pod, else how the Job ended; None while there is neither."""
     log: str = ""
     """The log of one that has read."""
+    versions: int | None = None
+    """Number of versions that the records name which it writes."""
     problem: str | None = None
     """Why it does not start."""
     is_silent: bool = False
@@ -101,6 +103,8 @@ class RecordsState:
     jobs: tuple[RecordsJob, ...] = ()
     wanted: str | None = None
     """Digest of what the store should say of the versions; None: there is nothing to be recorded."""
+    count: int = 0
+    """Number of versions that it should name: those that retention is about to remove are left out."""
     versions: tuple[dict[str, Any], ...] = ()
     """The ModelVersions to be recorded, whole; only read where the store says something else."""
     store_exists: bool = True

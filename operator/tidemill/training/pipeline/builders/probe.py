@@ -9,7 +9,7 @@ from tidemill.core import children, labels, names
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.training import constants
 from tidemill.training.pipeline.builders import store_job
-from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS, PipelineSnapshot
+from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS, PipelineSnapshot, store_folder
 from tidemill.training.volumes import PodVolumes
 from tidemill_contracts.training import PROBE_ENV, DataInput, ProbeConfig
 
@@ -18,7 +18,7 @@ COMMAND = ["python", "-m", "tidemill_runtime.trainer", "probe"]
 
 def build(snapshot: PipelineSnapshot, number: int) -> dict[str, Any]:
     """The manifest of probe `number`. Uses the operator's trainer image: a user's image need not know how to probe."""
-    mounts = PodVolumes()
+    mounts = PodVolumes(store_folder(snapshot))
     for source in snapshot.probed_sources:
         mounts.add_uri(source.uri)
         mounts.add_secret(source.secret_ref, source.uri)

@@ -13,8 +13,9 @@ from tidemill.training.store_records import StoreRecord
 
 def build(snapshot: PipelineSnapshot, record: StoreRecord) -> dict[str, Any]:
     """The manifest. Its status follows from the signed record in the annotation, whoever made the object."""
-    said = record.statement
-    labelled = children.labels("model-version", snapshot.name, {labels.PIPELINE: snapshot.name})
+    said, source = record.statement, record.spec.source
+    more = {labels.PIPELINE: snapshot.name, **({labels.IMPORT: source.import_} if source is not None else {})}
+    labelled = children.labels("model-version", snapshot.name, more)
     annotations = {constants.RECORD: record.annotation, **({constants.SPEC: said.training} if said.training else {})}
     return {
         "apiVersion": API_VERSION,

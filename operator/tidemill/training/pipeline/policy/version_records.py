@@ -2,13 +2,13 @@
 
 The store is read once in the life of a pipeline, before its first run, and no run starts before that: a first version
 would get a number that was used, and one that was rolled back could come back as the first. It is written whenever a
-version is registered, decided on or rolled back. Both are done by short Jobs, one at a time; a result goes into status
-first, and the Job is deleted in a later pass.
+version is registered, decided on, rolled back or removed. Both are done by short Jobs, one at a time; a result goes
+into status first, and the Job is deleted in a later pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -20,13 +20,22 @@ from tidemill.core import hashing, names
 from tidemill.core.conditions import parse_time
 from tidemill.core.podfailure import LOOK_SECONDS
 from tidemill.core.text import clean
-from tidemill.training import constants, store_records
+from tidemill.training import constants, registered, store_records
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.throttling import Hold
 from tidemill.training.pipeline.snapshot import PipelineSnapshot, RecordsJob, store_folder
 from tidemill.training.store_records import StoreRecord
 from tidemill_contracts.counts import counted
-from tidemill_contracts.records import LINE, MOST_RECORDS, TEXT_LIMIT, RecordsResult, StoredRecord
+from tidemill_contracts.digests import LABEL_DIGITS, first_digits
+from tidemill_contracts.records import (
+    IMPORTED,
+    LINE,
+    MOST_EXAMPLES,
+    MOST_RECORDS,
+    TEXT_LIMIT,
+    RecordsResult,
+    StoredRecord,
+)
 
 Obj = dict[str, Any]
 
@@ -34,6 +43,8 @@ DEADLINE_SECONDS = 300
 """The longest that such a Job may run (activeDeadlineSeconds)."""
 READ_AGAIN = timedelta(minutes=1)
 WRITE_AGAIN = timedelta(minutes=10)
+GRACE = timedelta(seconds=30)
+"""Before a version that somebody deleted is struck off: who deletes all objects of a namespace means to rebuild it."""
 PACE = timedelta(seconds=5)
 """Between two Jobs that write: a version that is registered and rolled back at once is recorded once."""
 WRITTEN_LIMIT = 700_000
@@ -91,18 +102,53 @@ def is_read_wanted(snapshot: PipelineSnapshot) -> bool:
     return snapshot.pipeline.spec.artifacts.restore == "Auto" and not is_read and not has_history
 
 
-def digest_of(versions: Iterable[Obj]) -> str | None:
-    """Digest of what is to be recorded of these ModelVersions; None for none."""
+def digest_of(versions: Iterable[Obj], numbers: int = 0, listed: int | None = None) -> str | None:
+    """Digest of what is to be recorded of these ModelVersions; None while there is nothing to be said.
+
+    `numbers`: the highest number given; `listed`: how many versions the store names, also where there is none any more.
+    """
     said = [
         [version["metadata"]["name"], *(version["status"].get(field) for field in _RECORDED)] for version in versions
     ]
-    return hashing.digest(sorted(said, key=lambda one: str(one[0]))) if said else None
+    if not said and not listed:
+        return None
+    return hashing.digest([numbers, *sorted(said, key=lambda one: str(one[0]))])
+
+
+def numbers_used(snapshot: PipelineSnapshot) -> int:
+    """The highest number that is known to have been given to a version of the pipeline."""
+    status = snapshot.pipeline.status
+    read = status.records.read if status.records else None
+    return max([status.versions, read.numbers if read else 0, *(v.number for v in snapshot.versions)])
 
 
 def is_recordable(version: Obj, folder: str) -> bool:
-    """Whether a record of the version belongs into the pipeline's folder: registered, and stored below it."""
-    recorded = (version.get("status") or {}).get("registered")
-    return bool(recorded) and str(version["spec"].get("uri", "")).startswith(f"{folder}/")
+    """Whether a record of the version belongs into the pipeline's folder: registered, and stored below it or imported.
+
+    The content of an imported one lies in the store of its import, which only the import has the credentials for.
+    """
+    recorded, spec = (version.get("status") or {}).get("registered"), version["spec"]
+    return bool(recorded) and (bool(spec.get("source")) or str(spec.get("uri", "")).startswith(f"{folder}/"))
+
+
+def _place(snapshot: PipelineSnapshot, spec: Mapping[str, Any]) -> str:
+    """URI of the folder that the record of a version lies in: a number has one content, and a record of its own."""
+    if not spec.get("source"):
+        return str(spec["uri"])
+    return f"{store_folder(snapshot)}/{IMPORTED}/{spec['number']}-{first_digits(spec['digest'], LABEL_DIGITS)}"
+
+
+def series(snapshot: PipelineSnapshot) -> str:
+    """The record of which versions there are, to be written behind those of the versions."""
+    contents = (registered.content_digest(version["spec"]) for version in snapshot.records.versions)
+    said = store_records.Series(
+        namespace=snapshot.namespace,
+        name=snapshot.name,
+        time=snapshot.now,
+        numbers=numbers_used(snapshot),
+        versions=tuple(sorted(content for content in contents if content is not None)),
+    )
+    return store_records.series_text(said, snapshot.config.record_keys[0])
 
 
 def written(snapshot: PipelineSnapshot) -> tuple[StoredRecord, ...]:
@@ -118,7 +164,7 @@ def written(snapshot: PipelineSnapshot) -> tuple[StoredRecord, ...]:
         if left < 0 or len(found) == MOST_RECORDS:
             break
         if len(text) <= TEXT_LIMIT:
-            found.append(StoredRecord(uri=version["spec"]["uri"], text=text))
+            found.append(StoredRecord(uri=_place(snapshot, version["spec"]), text=text))
     return tuple(found)
 
 
@@ -137,14 +183,20 @@ def _reading(
         found = _result(job)
         lines = [line.removeprefix(LINE) for line in job.log.split("\n") if line.startswith(LINE)]
         error = found if isinstance(found, str) else found.error or _incomplete(found, lines)
-        if error is None:
-            believed, refused = _believed(snapshot, lines)
+        if error is None and not isinstance(found, str):
+            believed, refused, numbers = _believed(snapshot, lines)
             known_here = {v.name for v in snapshot.versions}
             believed = tuple(record for record in believed if record.statement.version not in known_here)
-            read = RecordsRead(time=snapshot.now, restored=len(believed), refused=refused)
+            read = RecordsRead(
+                time=snapshot.now,
+                restored=len(believed),
+                refused=refused + found.unreadable,
+                unreadable=[clean(path)[:200] for path in found.examples[:MOST_EXAMPLES]] or None,
+                numbers=numbers,
+            )
             more = Hold("versions found in the artifact store are registered", None) if believed else None
             return RecordActions(_read(known, read), restore=believed, done=done, hold=more)
-        read = RecordsRead(time=snapshot.now, error=clean(error)[:ERROR_LIMIT])
+        read = RecordsRead(time=snapshot.now, error=clean(error or "")[:ERROR_LIMIT])
         return RecordActions(_read(known, read), done=done, hold=_unread(read), next=snapshot.now + READ_AGAIN)
     if job is not None:
         hold = Hold(searched, None)
@@ -167,17 +219,41 @@ def _writing(
         found = _result(job)
         error = found if isinstance(found, str) else found.error
         digest = (last.digest if last else None) if error else job.digest
-        now = RecordsWritten(time=snapshot.now, digest=digest, error=clean(error)[:ERROR_LIMIT] if error else None)
-        return RecordActions(known.model_copy(update={"written": now}), done=done)
+        versions = (last.versions if last else None) if error else job.versions
+        now = RecordsWritten(
+            time=snapshot.now, digest=digest, versions=versions, error=clean(error)[:ERROR_LIMIT] if error else None
+        )
+        return RecordActions(known.model_copy(update={"written": now, "missing_since": None}), done=done)
     if job is not None:
         return RecordActions(status, done=done, next=_patience(snapshot, job))
+    known = known.model_copy(update={"missing_since": _missing_since(snapshot, known)})
+    status = _shown(known)
     if wanted is None or (last is not None and last.digest == wanted):
         return RecordActions(status, done=done)
-    due = last.time + (WRITE_AGAIN if last.error else PACE) if last else _first_write(snapshot)
+    due = _due(snapshot, known)
     if snapshot.now < due:
         return RecordActions(status, done=done, next=due)
     number = int(last.time.timestamp()) if last else 0
     return RecordActions(status, start="write", number=number, done=done)
+
+
+def _missing_since(snapshot: PipelineSnapshot, known: Records) -> datetime | None:
+    """Since when there are fewer versions than the store names; those that retention removes are not counted before."""
+    listed = known.written.versions if known.written else None
+    if listed is None or snapshot.records.count >= listed:
+        return None
+    return known.missing_since or snapshot.now
+
+
+def _due(snapshot: PipelineSnapshot, known: Records) -> datetime:
+    """When the records may be written."""
+    last = known.written
+    if last is None:
+        return _first_write(snapshot)
+    due = last.time + (WRITE_AGAIN if last.error else PACE)
+    if last.versions is None and last.error is None:  # of a release that did not record that, as all pipelines have it
+        due = max(due, _first_write(snapshot))
+    return max(due, known.missing_since + GRACE) if known.missing_since else due
 
 
 def _first_write(snapshot: PipelineSnapshot) -> datetime:
@@ -228,23 +304,40 @@ def _incomplete(found: RecordsResult, lines: Sequence[str]) -> str | None:
     return f"the log of its Job holds {len(lines)} of {counted(found.read, 'record')}"
 
 
-def _believed(snapshot: PipelineSnapshot, lines: Sequence[str]) -> tuple[tuple[StoreRecord, ...], int]:
-    """The records of this pipeline that the operator has signed, by number, and how many others there were."""
+def _believed(snapshot: PipelineSnapshot, lines: Sequence[str]) -> tuple[tuple[StoreRecord, ...], int, int]:
+    """The records of this pipeline's versions that the operator has signed and that are to be restored, by number.
+
+    Then how many lines were not believed, and the highest number that was given or is claimed by any of them.
+    """
+    keys, there = snapshot.config.record_keys, None
     by_number: dict[int, StoreRecord] = {}
-    refused = 0
-    for line in lines[:MOST_RECORDS]:
-        record = store_records.read(line, snapshot.config.record_keys)
+    refused = numbers = 0
+    left = MOST_RECORDS
+    for line in lines[: MOST_RECORDS + 1]:
+        record, all_of_them = store_records.read(line, keys), store_records.read_series(line, keys)
+        if all_of_them is not None and (all_of_them.namespace, all_of_them.name) == (snapshot.namespace, snapshot.name):
+            there = all_of_them if there is None or there.time < all_of_them.time else there
+            continue
+        left -= 1
+        if left < 0:  # only with the record of all versions there may be one line more
+            break
+        numbers = max(numbers, store_records.claimed_number(line, snapshot.namespace, snapshot.name))
         if record is None or not _is_own(snapshot, record):
             refused += 1
             continue
+        numbers = max(numbers, record.spec.number)
         other = by_number.get(record.spec.number)
         if other is None or other.statement.registered.time < record.statement.registered.time:
             by_number[record.spec.number] = record
-    return tuple(by_number[number] for number in sorted(by_number)), refused
+    found = [by_number[number] for number in sorted(by_number)]
+    if there is not None:
+        found, numbers = [record for record in found if there.names(record.statement)], max(numbers, there.numbers)
+    return tuple(found), refused, numbers
 
 
 def _is_own(snapshot: PipelineSnapshot, record: StoreRecord) -> bool:
     said, spec = record.statement, record.spec
     expected = (snapshot.namespace, names.child_name(snapshot.name, spec.number), snapshot.name)
     folder = f"{store_folder(snapshot)}/"
-    return (said.namespace, said.version, spec.pipeline) == expected and spec.uri.startswith(folder)
+    is_here = spec.source is not None or spec.uri.startswith(folder)
+    return is_here and (said.namespace, said.version, spec.pipeline) == expected
