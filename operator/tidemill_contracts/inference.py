@@ -115,6 +115,10 @@ class Reference(Document):
     profile_text: str | None = None  # text of its reference.json, whose digest is in the manifest
 
 
+REFERENCE_PROOF = frozenset({"manifest", "profile_text"})
+"""Fields of a Reference that are sent to monitors that demand a token only: those of 0.1 refuse them."""
+
+
 class Feedback(Document):
     """The truth about one prediction."""
 

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH
+import orjson
+
+from tidemill_contracts.inference import BATCH_PATH, REFERENCE_PATH, REFERENCE_PROOF
 from tidemill_runtime import late_imports, mounted_files
 
 if TYPE_CHECKING:
@@ -79,9 +81,20 @@ class MonitorClient:
         """
         status, answer = await self.post(BATCH_PATH, body)
         if status == 409 and reference is not None:
-            status, answer = await self.post(REFERENCE_PATH, reference)
+            status, answer = await self._introduce(reference)
             if status < 300:
                 status, answer = await self.post(BATCH_PATH, body)
+        return status, answer
+
+    async def _introduce(self, reference: bytes) -> tuple[int, bytes]:
+        """Post a reference with its proof where a token is shown: nobody else is asked for it, and 0.1 refuses it."""
+        plain = orjson.dumps({k: v for k, v in orjson.loads(reference).items() if k not in REFERENCE_PROOF})
+        if mounted_files.read(self._token_file) is None:
+            return await self.post(REFERENCE_PATH, plain)
+        status, answer = await self.post(REFERENCE_PATH, reference)
+        if status == 400:  # perhaps a monitor of 0.1, in the middle of an upgrade
+            other = await self.post(REFERENCE_PATH, plain)
+            return other if other[0] < 300 else (status, answer)
         return status, answer
 
     async def close(self) -> None:
