@@ -45,6 +45,12 @@ MAX_SHARE_WITHOUT_SCORE: Final = 0.2
 """When more than this share of the features has no drift score, nothing is known about drift."""
 
 
+MAX_SEGMENTS: Final = 50
+"""Segments of performance in all."""
+MAX_SEGMENT_COLUMNS: Final = 10
+"""Columns that segments are made by."""
+
+
 class QualityConfig(Document):
     """The largest acceptable shares of bad values in a column. None: the default, or no limit where there is none."""
 
@@ -66,6 +72,7 @@ class PerformanceConfig(Document):
     false_alarms_per_month: float = 0.2  # of 30 days, at most
     authenticated: bool = False  # True: only labels that were sent with a feedback key are taken and judged
     estimate: bool = False  # whether the metric is estimated for rows without labels
+    segments: tuple[str, ...] = ()  # columns by whose values the metric is also computed
 
 
 ColumnType = Literal["Category", "Number", "Ignore"]
@@ -80,7 +87,7 @@ class ColumnConfig(Document):
     decisive: bool = False  # its drift alone makes a window drift
 
 
-ColumnFinding = Literal["Code", "Identifier", "NoCategories", "NoNumbers", "Unknown"]
+ColumnFinding = Literal["Code", "Identifier", "NoCategories", "NoNumbers", "Unknown", "NoSegments"]
 """Why a column is judged otherwise than its values or its stated type let expect; `FINDINGS` has the words."""
 
 FINDINGS: Mapping[ColumnFinding, str] = {
@@ -89,6 +96,7 @@ FINDINGS: Mapping[ColumnFinding, str] = {
     "NoCategories": "the reference profile has no categories of these numbers, judged as Number",
     "NoNumbers": "the training data has no numbers here, judged as Category",
     "Unknown": "not a feature of this version",
+    "NoSegments": "not a feature of this version, so performance has no segments by it",
 }
 """The words for each, after the name of a column."""
 
@@ -176,6 +184,17 @@ class EstimateReport(Document):
     note: str = ""
 
 
+class SegmentReport(Document):
+    """The watched metric on the labels of one segment of the rows."""
+
+    column: str
+    segment: str  # a category, a range of numbers, "(other)" or "(missing)"
+    value: float | None = None
+    low: float | None = None  # of the 95 % interval
+    high: float | None = None
+    labels: int = 0
+
+
 class PerformanceReport(Document):
     """The watched metric on labels that have arrived."""
 
@@ -197,6 +216,7 @@ class PerformanceReport(Document):
     authenticated: bool = False  # of labels alone that were sent with a feedback key
     estimate: EstimateReport | None = None  # of the last judged window; None: not asked for, or no such window
     estimated: float | None = None  # the same for the windows that `value` is of
+    segments: tuple[SegmentReport, ...] = ()  # at most MAX_SEGMENTS
     note: str = ""
 
 

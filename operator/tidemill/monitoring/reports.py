@@ -19,6 +19,7 @@ from pydantic_core import from_json
 
 from tidemill_contracts.base import Document
 from tidemill_contracts.monitoring import (
+    MAX_SEGMENTS,
     NOTED_COLUMNS,
     ColumnNote,
     ColumnScore,
@@ -26,6 +27,7 @@ from tidemill_contracts.monitoring import (
     MonitorReport,
     PerformanceReport,
     RetentionReport,
+    SegmentReport,
     VersionReport,
     WindowReport,
 )
@@ -128,7 +130,7 @@ def _where(error: ValidationError) -> str:
     """The place and kind of the first mistake, by words of the contract: a key may be anything that a pod made up."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     documents: tuple[type[Document], ...] = (MonitorReport, RetentionReport, VersionReport, WindowReport)
-    documents += (ColumnNote, ColumnScore, PerformanceReport, EstimateReport)
+    documents += (ColumnNote, ColumnScore, PerformanceReport, EstimateReport, SegmentReport)
     known = {name for document in documents for name in document.model_fields}
     place = [str(part) for part in first["loc"] if isinstance(part, int) or part in known]
     return f"{'.'.join(place) or 'the document'}: {first['type']}"
@@ -227,7 +229,22 @@ def _performance(found: PerformanceReport | None, metric: str | None, latest: fl
     _finite(estimated=found.estimated)
     estimate = None if found.estimate is None else _estimate(found.estimate, latest)
     examples = tuple(_shown(text[:MAX_EXAMPLE]) for text in found.examples[:MAX_EXAMPLES])
-    return found.model_copy(update={"note": "", "examples": examples, "estimate": estimate})
+    return found.model_copy(update={"note": "", "examples": examples, "estimate": estimate} | _segments(found))
+
+
+def _segments(found: PerformanceReport) -> dict[str, tuple[SegmentReport, ...]]:
+    if len(found.segments) > MAX_SEGMENTS:
+        raise ReportError(f"performance.segments has more than {MAX_SEGMENTS} entries")
+    return {"segments": tuple(map(_segment, found.segments))}
+
+
+def _segment(found: SegmentReport) -> SegmentReport:
+    _counts(labels=found.labels)
+    _finite(value=found.value, low=found.low, high=found.high)
+    if (found.low is None) != (found.high is None) or (found.low or 0.0) > (found.high or 0.0):
+        raise ReportError("performance.segments.low and performance.segments.high are no interval")
+    segment = _shown(found.segment)[:MAX_CATEGORY]
+    return found.model_copy(update={"column": _shown(found.column), "segment": segment})
 
 
 def _estimate(found: EstimateReport, latest: float) -> EstimateReport:

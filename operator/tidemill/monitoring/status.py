@@ -16,14 +16,14 @@ from tidemill.api.v1alpha1.model_monitor import (
     WindowStatus,
 )
 from tidemill.api.v1alpha1.monitor_drift import DriftVerdict, FeatureScore
-from tidemill.api.v1alpha1.monitor_performance import PerformanceStatus, PerformanceVerdict
+from tidemill.api.v1alpha1.monitor_performance import PerformanceStatus, PerformanceVerdict, SegmentPerformance
 from tidemill.core import pod_settings
 from tidemill.core.conditions import READY, Condition, merge, of, trio
 from tidemill.monitoring.policy import drift, estimate, holds
 from tidemill.monitoring.readiness import NotWatching, not_watching
 from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, child, moment
 from tidemill.monitoring.state import Evaluation
-from tidemill_contracts.monitoring import ColumnScore, WindowReport
+from tidemill_contracts.monitoring import ColumnScore, SegmentReport, WindowReport
 
 PROMETHEUS_READY = "PrometheusReady"
 MAX_FEATURES = 20
@@ -188,7 +188,19 @@ def _performance_verdict(snapshot: Snapshot) -> PerformanceVerdict | None:
         labels_needed=found.labels_needed,
         asymptotic=found.asymptotic,
         exceeded_since=moment(found.exceeded_since) if found.exceeded_since is not None else None,
+        segments=[_segment(segment) for segment in found.segments],
         estimated=estimate.status(snapshot),
+    )
+
+
+def _segment(found: SegmentReport) -> SegmentPerformance:
+    return SegmentPerformance(
+        column=found.column,
+        segment=found.segment,
+        value=_round(found.value),
+        low=_round(found.low),
+        high=_round(found.high),
+        labels=found.labels,
     )
 
 

@@ -22,7 +22,9 @@ from tidemill_contracts.reference import (
     category_text,
 )
 from tidemill_runtime.monitor.class_names import ClassNames
+from tidemill_runtime.monitor.segments import Segments
 from tidemill_runtime.monitor.strata import NONE, Strata
+from tidemill_runtime.monitor.values import as_floats, category_codes, is_missing
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -41,7 +43,6 @@ SCORE: Final = "score"  # the probability of the predicted class
 OUTPUTS: Final = (PREDICTION, SCORE)
 CALIBRATION: Final = "calibration"  # bins of the calibration tables
 
-_NUMBERS: Final = frozenset({float, int, bool, type(None)})
 _TEXTS: Final = frozenset({str, type(None)})
 _TOLERANCE: Final = 1e-6  # of the range's magnitude: a value that went through 32-bit floats is not out of range
 
@@ -123,8 +124,13 @@ class ColumnBins:
 class Layout:
     """All columns of one version, in one flat vector of counters."""
 
-    def __init__(self, profile: ReferenceProfile, columns: Mapping[str, ColumnConfig] | None = None) -> None:
-        """`columns`: what is stated about features; those to ignore are not counted.
+    def __init__(
+        self,
+        profile: ReferenceProfile,
+        columns: Mapping[str, ColumnConfig] | None = None,
+        segments: Sequence[str] = (),
+    ) -> None:
+        """`columns`: what is stated about features; those to ignore are not counted. `segments`: columns to split by.
 
         Raises:
             ValueError: the profile contradicts itself.
@@ -145,6 +151,8 @@ class Layout:
         if profile.score is not None:
             self.columns[SCORE] = ColumnBins(profile.score)
         self.strata = self._strata()
+        features = {c.profile.name: c.profile for key, c in self.columns.items() if key not in OUTPUTS}
+        self.segments = Segments(features, segments)
         self._offsets: dict[str, int] = {}
         self.slots: list[tuple[str, int]] = []  # (column, bin) of every place of the vector
         for name, column in self.columns.items():
@@ -158,6 +166,7 @@ class Layout:
     def findings(self) -> Iterable[ColumnNote]:
         """Yield what is special about columns: those that are stated and no feature, then the others as they come."""
         yield from (ColumnNote(name=name, finding="Unknown") for name in self.unknown)
+        yield from (ColumnNote(name=name, finding="NoSegments") for name in self.segments.unknown)
         for bins in self.columns.values():
             if bins.finding is not None:
                 yield ColumnNote(name=bins.profile.name, finding=bins.finding)
@@ -233,42 +242,6 @@ def _bins_of(feature: Profile, stated: ColumnType | None) -> ColumnBins:
             raise ValueError(f"profile of {feature.name!r}: as_categories has the name {found.name!r}")
         return ColumnBins(found, None if stated else "Code")
     return ColumnBins(feature)
-
-
-def as_floats(values: Sequence[Value]) -> tuple[Floats, int]:
-    """Return float64[n] with NaN for what is no number, and how many values had another type. Booleans are 0 and 1."""
-    if set(map(type, values)) <= _NUMBERS:
-        try:
-            return np.array(values, dtype=np.float64), 0
-        except OverflowError:  # an integer beyond 1e308
-            pass
-    mistyped = sum(isinstance(v, str) for v in values)
-    return np.array([_as_float(v) for v in values], dtype=np.float64), mistyped
-
-
-def _as_float(value: Value) -> float:
-    if value is None or isinstance(value, str):
-        return np.nan
-    try:
-        return float(value)
-    except OverflowError:
-        return np.inf if value > 0 else -np.inf
-
-
-def is_missing(value: Value) -> bool:
-    """Return whether a value is None or NaN."""
-    return value is None or value != value  # NaN alone differs from itself
-
-
-def category_codes(categories: Sequence[str]) -> dict[str, int]:
-    """Return the bin of each category, also under its canonical spelling: a profile's "1.0" is met by 1."""
-    codes = {text: number for number, text in enumerate(categories)}
-    for number, text in enumerate(categories):
-        try:
-            codes.setdefault(category_text(float(text)), number)
-        except (ValueError, OverflowError):
-            continue
-    return codes
 
 
 def check(profile: Profile) -> None:

@@ -3,6 +3,7 @@
 A window's scores are kept until its counters change, so a report costs what changed since the last one.
 """
 
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,7 @@ from tidemill_contracts.monitoring import (
     PerformanceConfig,
     PerformanceReport,
     RetentionReport,
+    SegmentReport,
     VersionReport,
     WindowReport,
 )
@@ -29,6 +31,7 @@ from tidemill_runtime.monitor.binning import PREDICTION, Counts, Layout
 from tidemill_runtime.monitor.detector import State
 from tidemill_runtime.monitor.queries import REPORTED_WINDOWS, StoredVersion, StoredWindow
 from tidemill_runtime.monitor.retention import Retention, storage_bytes
+from tidemill_runtime.monitor.segments import Name
 
 _CACHED_WINDOWS: Final = 2_000
 _Labelled = tuple[int, int, int]  # start, rows and labels of a window
@@ -163,6 +166,8 @@ class Evaluator:
             due=due,
             state=state,
         )
+        if layout.segments.names:
+            report = report.model_copy(update={"segments": self._segments(version, layout, mature)})
         return report, [start for start, _, labels in chosen if labels]
 
     def _estimates(
@@ -187,6 +192,23 @@ class Evaluator:
         seconds = self._config.window_seconds
         found = queries.calibration_counts(self._connection, version.key, seconds, first, last, layout)
         return np.zeros(1, dtype=np.int64) if found is None else found
+
+    def _segments(self, version: StoredVersion, layout: Layout, mature: list[_Labelled]) -> tuple[SegmentReport, ...]:
+        """Return the metric by segment, on the newest windows that are due and have minLabels labels a segment."""
+        config = self._config.performance
+        assert config is not None  # noqa: S101  the caller checked
+        chosen = newest_with_labels(mature, config.min_labels * layout.segments.most)
+        if not chosen:
+            return ()
+        names = {number: text for text, number in queries.segments(self._connection, version.key).items()}
+        added = queries.segment_sums(
+            self._connection, version.key, self._config.window_seconds, chosen[-1][0], chosen[0][0]
+        )
+        by_name = {tuple(json.loads(names[number])): sums for number, sums in added.items() if number in names}
+        of = detector.outputs(layout)
+        return tuple(
+            segment_report(config.metric, name, by_name[name], of) for name in layout.segments.names if name in by_name
+        )
 
     def _newest_labels(
         self, version: StoredVersion, layout: Layout, windows: list[_Labelled]
@@ -220,6 +242,20 @@ def newest_with_labels(windows: list[_Labelled], wanted: int) -> list[_Labelled]
 def _unrecognized(layout: Layout, sums: Mapping[str, float]) -> performance.Unrecognized:
     column = layout.columns.get(PREDICTION)
     return performance.unrecognized(sums, column.profile if column else None, layout.profile.classes)
+
+
+def segment_report(metric: str, name: Name, sums: Mapping[str, float], of: performance.Outputs) -> SegmentReport:
+    """Return the metric of one segment with its interval."""
+    value, _ = performance.metric(metric, sums, of.profile, of.classes)
+    between = None if value is None else intervals.interval(metric, sums, of, value)
+    return SegmentReport(
+        column=name[0],
+        segment=name[1],
+        value=value,
+        low=between[0] if between else None,
+        high=between[1] if between else None,
+        labels=int(detector.labels_in(sums, of)),
+    )
 
 
 def performance_report(

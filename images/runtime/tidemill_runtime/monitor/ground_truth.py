@@ -6,14 +6,15 @@ batches after they answered; then it is stored and joined when the batch comes. 
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 from tidemill_contracts.inference import Feedback, Value
 from tidemill_contracts.reference import category_text
-from tidemill_runtime.monitor import detection, performance
+from tidemill_runtime.monitor import detection, performance, queries
 from tidemill_runtime.monitor.binning import PREDICTION, Layout
 from tidemill_runtime.monitor.ingest import Addition
+from tidemill_runtime.monitor.segments import Name
 
 MAX_SUMS: Final = 10_000  # of one window: enough for all cells of a hundred classes
 Outcome = Literal["joined", "pending", "repeated", "conflict"]
@@ -28,13 +29,19 @@ class _Stored(NamedTuple):
     value: Value
     score: float | None
     label: str | None  # JSON
+    segments: str | None
 
 
 def add_predictions(connection: sqlite3.Connection, version: int, windows: dict[int, int], addition: Addition) -> None:
     """Remember rows for their labels and join those whose label is here already. A repeated id keeps its first row."""
+    numbers = _segment_numbers(connection, version, addition.segments) if addition.predictions else []
     connection.executemany(
-        "INSERT OR IGNORE INTO prediction (id, version, window, time, value, score) VALUES (?, ?, ?, ?, ?, ?)",
-        [(p.id, version, windows[p.window], p.time, json.dumps(p.value), p.score) for p in addition.predictions],
+        "INSERT OR IGNORE INTO prediction (id, version, window, time, value, score, segments) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (p.id, version, windows[p.window], p.time, json.dumps(p.value), p.score, _packed(p.segments, numbers))
+            for p in addition.predictions
+        ],
     )
     if connection.execute("SELECT 1 FROM pending LIMIT 1").fetchone() is None:
         return
@@ -45,6 +52,24 @@ def add_predictions(connection: sqlite3.Connection, version: int, windows: dict[
         stored = _find(connection, prediction.id) if early is not None else None
         if stored is not None and stored.label is None:
             _join(connection, stored, json.loads(early[0]), addition.layout, authenticated=bool(early[1]))
+
+
+def _segment_numbers(connection: sqlite3.Connection, version: int, names: Sequence[Name]) -> list[int]:
+    """Return the number under which each segment of a version is stored."""
+    if not names:
+        return []
+    texts = [json.dumps(name, ensure_ascii=False) for name in names]
+    known = queries.segments(connection, version)
+    if not known.keys() >= set(texts):
+        connection.executemany(
+            "INSERT OR IGNORE INTO segment (version, name) VALUES (?, ?)", [(version, text) for text in texts]
+        )
+        known = queries.segments(connection, version)
+    return [known[text] for text in texts]
+
+
+def _packed(places: Sequence[int], numbers: Sequence[int]) -> str | None:
+    return " ".join(str(numbers[place]) for place in places) or None
 
 
 def add_feedback(
@@ -84,22 +109,22 @@ def _keep_pending(connection: sqlite3.Connection, feedback: Feedback, now: float
 
 def _find(connection: sqlite3.Connection, wanted: str) -> _Stored | None:
     row = connection.execute(
-        "SELECT id, version, window, value, score, label FROM prediction WHERE id = ?", (wanted,)
+        "SELECT id, version, window, value, score, label, segments FROM prediction WHERE id = ?", (wanted,)
     ).fetchone()
     if row is None:
         return None
-    identifier, version, window, value, score, label = row
-    return _Stored(identifier, version, window, json.loads(value), score, label)
+    identifier, version, window, value, score, label, segments = row
+    return _Stored(identifier, version, window, json.loads(value), score, label, segments)
 
 
 def _join(
     connection: sqlite3.Connection, stored: _Stored, label: Value, layout: Layout | None, *, authenticated: bool
 ) -> None:
-    connection.execute("UPDATE prediction SET label = ? WHERE id = ?", (json.dumps(label), stored.id))
+    connection.execute("UPDATE prediction SET label = ?, segments = NULL WHERE id = ?", (json.dumps(label), stored.id))
     connection.execute("UPDATE version SET labels = labels + 1 WHERE id = ?", (stored.version,))
     counted = connection.execute(
         "UPDATE window SET labels = labels + 1, unauthenticated = unauthenticated + ? WHERE id = ? "
-        "RETURNING version, seconds, taken",
+        "RETURNING version, seconds, taken, detailed",
         (not authenticated, stored.window),
     ).fetchone()
     if counted is None or layout is None or PREDICTION not in layout.columns:
@@ -113,9 +138,23 @@ def _join(
         "ON CONFLICT DO UPDATE SET value = value + excluded.value",
         [(stored.window, name, value) for name, value in sums.items()],
     )
-    version, seconds, taken = counted
+    version, seconds, taken, detailed = counted
+    if stored.segments and detailed:
+        _add_to_segments(connection, stored.window, stored.segments, column.names(label), sums)
     if taken:
         detection.add_late(connection, (version, seconds), sums)
+
+
+def _add_to_segments(
+    connection: sqlite3.Connection, window: int, segments: str, is_known: bool, sums: Mapping[str, float]
+) -> None:
+    """Add a label to the sums of its segments, which do not tell labels apart that no class has."""
+    kept = sums if is_known else {performance.without_label(name): value for name, value in sums.items()}
+    connection.executemany(
+        "INSERT INTO segment_performance (window, segment, name, value) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET value = value + excluded.value",
+        [(window, int(number), name, value) for number in segments.split() for name, value in kept.items()],
+    )
 
 
 def _has_room(connection: sqlite3.Connection, window: int, sums: Mapping[str, float]) -> bool:

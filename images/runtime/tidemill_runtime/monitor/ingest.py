@@ -14,6 +14,7 @@ from tidemill_contracts.inference import PredictionBatch, Value
 from tidemill_runtime.monitor import bounds, latency
 from tidemill_runtime.monitor.binning import Counts, Layout
 from tidemill_runtime.monitor.bounds import InvalidBatchError
+from tidemill_runtime.monitor.segments import Name
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class Prediction(NamedTuple):
     window: int  # start
     value: Value
     score: float | None
+    segments: tuple[int, ...] = ()  # places in `Addition.segments`
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Addition:
     windows: list[WindowAddition]
     predictions: list[Prediction]  # those of the rows that can wait for a label
     layout: Layout
+    segments: tuple[Name, ...] = ()  # that rows may belong to
 
 
 def count_batch(
@@ -88,6 +91,8 @@ def count_batch(
             window.errors += batch.errors
             window.latencies += latency.count(batch.latencies)
     scores = batch.scores if batch.scores is not None else [None] * len(starts)
+    by = layout.segments
+    places = by.of(batch.columns, len(starts)).tolist() if by.names else [()] * len(starts)
     return Addition(
         batch_id=batch.batch_id,
         digest=batch.digest,
@@ -97,13 +102,14 @@ def count_batch(
         expired=len(starts) - sum(window.rows for window in windows.values()),
         windows=list(windows.values()),
         predictions=[
-            Prediction(identifier, time, start, bounds.stored(value), score)
-            for identifier, time, start, value, score in zip(
-                batch.ids, times, starts, batch.predictions, scores, strict=True
+            Prediction(identifier, time, start, bounds.stored(value), score, tuple(place))
+            for identifier, time, start, value, score, place in zip(
+                batch.ids, times, starts, batch.predictions, scores, places, strict=True
             )
             if start in windows and bounds.joinable(identifier, value)
         ],
         layout=layout,
+        segments=tuple(by.names),
     )
 
 

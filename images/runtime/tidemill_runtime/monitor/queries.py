@@ -124,11 +124,31 @@ def performance_sums(
     )
 
 
+def segments(connection: sqlite3.Connection, version: int) -> dict[str, int]:
+    """Return the numbers of a version's segments by their names, which are JSON."""
+    return dict(connection.execute("SELECT name, id FROM segment WHERE version = ?", (version,)))
+
+
+def segment_sums(
+    connection: sqlite3.Connection, version: int, seconds: int, first: int, last: int
+) -> dict[int, dict[str, float]]:
+    """Return the added performance sums of each segment in the windows that start from `first` to `last`."""
+    found: dict[int, dict[str, float]] = {}
+    rows = connection.execute(
+        "SELECT segment, name, sum(value) FROM window JOIN segment_performance ON window = window.id "
+        "WHERE version = ? AND seconds = ? AND start BETWEEN ? AND ? GROUP BY segment, name",
+        (version, seconds, first, last),
+    )
+    for segment, name, value in rows:
+        found.setdefault(segment, {})[name] = value
+    return found
+
+
 def prediction_bytes(connection: sqlite3.Connection) -> float:
     """Return the mean size in bytes of a stored prediction, measured on the newest; the usual one if there is none."""
     sizes = connection.execute(
-        "SELECT avg(length(CAST(id AS BLOB))), avg(length(CAST(value AS BLOB))) "
-        "FROM (SELECT id, value FROM prediction ORDER BY number DESC LIMIT ?)",
+        "SELECT avg(length(CAST(id AS BLOB))), avg(length(CAST(value AS BLOB)) + ifnull(length(segments), 0)) "
+        "FROM (SELECT id, value, segments FROM prediction ORDER BY number DESC LIMIT ?)",
         (_MEASURED_PREDICTIONS,),
     ).fetchone()
     return retention.USUAL_PREDICTION_BYTES if sizes[0] is None else retention.prediction_bytes(*sizes)

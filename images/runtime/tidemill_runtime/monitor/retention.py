@@ -116,6 +116,8 @@ def _prune_windows(connection: sqlite3.Connection, keep: Retention, version: int
     of = "SELECT id FROM window WHERE version = :version AND seconds = :seconds AND start <"
     values = {"version": version, "seconds": seconds, "expired": expired, "coarse": coarse}
     connection.execute(f"DELETE FROM counter WHERE window IN ({of} :coarse AND detailed = 1)", values)  # noqa: S608
+    sums = f"DELETE FROM segment_performance WHERE window IN ({of} :coarse AND detailed = 1)"  # noqa: S608
+    connection.execute(sums, values)
     connection.execute(f"UPDATE window SET detailed = 0 WHERE id IN ({of} :coarse AND detailed = 1)", values)  # noqa: S608
     connection.execute(f"DELETE FROM performance WHERE window IN ({of} :expired)", values)  # noqa: S608
     connection.execute(f"DELETE FROM window WHERE id IN ({of} :expired)", values)  # noqa: S608
@@ -144,4 +146,5 @@ def _prune_versions(connection: sqlite3.Connection, before: float) -> list[str]:
         )
     for identifier, _ in removed:
         connection.execute("DELETE FROM prediction WHERE version = ?", (identifier,))
+        connection.execute("DELETE FROM segment WHERE version = ?", (identifier,))
     return [digest for _, digest in removed]

@@ -93,7 +93,17 @@ UPDATE window SET unauthenticated = labels;
 ALTER TABLE pending ADD COLUMN authenticated INTEGER NOT NULL DEFAULT 0;
 """
 
-STEPS: Final = (_FIRST, _SECOND, _DETECTORS, _KEYS)
+_SEGMENTS: Final = """
+ALTER TABLE prediction ADD COLUMN segments TEXT;
+CREATE TABLE segment (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, version INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (version, name));
+CREATE TABLE segment_performance (
+  window INTEGER NOT NULL, segment INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL,
+  PRIMARY KEY (window, segment, name)) WITHOUT ROWID;
+"""
+# A prediction's segments are numbers of `segment`, apart by spaces; they go once its label has come.
+
+STEPS: Final = (_FIRST, _SECOND, _DETECTORS, _KEYS, _SEGMENTS)
 """SQL that makes schema 1 of an empty database, schema 2 of schema 1, and so on."""
 
 

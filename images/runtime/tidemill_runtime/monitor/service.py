@@ -67,7 +67,7 @@ class Monitor:
         self.senders = senders or Senders()
         if queries.total(connection, _TOKEN_SEEN):
             self.senders.demand()
-        self._layouts: dict[str, Layout] = writes.layouts(connection, config.columns)
+        self._layouts: dict[str, Layout] = writes.layouts(connection, config)
         self._writer = Writer(connection)
         reader = schema.connect(_file(connection), readonly=True)
         self._evaluator = Evaluator(config, reader, self._layouts, clock)
@@ -124,9 +124,9 @@ class Monitor:
         self._check_deployment(reference.deployment)
         reference = self.senders.verified(reference)
         bounds.check_reference(reference)
-        digest, columns = reference.digest, self.config.columns
+        digest, config = reference.digest, self.config
         try:
-            Layout(reference.profile, columns)
+            writes.layout(reference.profile, config)
         except ValueError as error:
             raise InvalidBatchError(str(error)) from error
         now = self._clock()
@@ -135,7 +135,7 @@ class Monitor:
         def job(connection: sqlite3.Connection) -> bool:
             added = writes.add_reference(connection, reference, now)
             if added or digest not in self._layouts:
-                stored.append(Layout(writes.stored_profile(connection, digest), columns))
+                stored.append(writes.layout(writes.stored_profile(connection, digest), config))
             return added
 
         future = self._writer.submit(job)

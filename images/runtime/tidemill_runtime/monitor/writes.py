@@ -6,11 +6,10 @@ so a batch is either counted whole, together with its id, or not at all. They st
 
 import json
 import sqlite3
-from collections.abc import Mapping
 from typing import Any
 
 from tidemill_contracts.inference import Reference
-from tidemill_contracts.monitoring import ColumnConfig
+from tidemill_contracts.monitoring import MonitorConfig
 from tidemill_contracts.reference import ReferenceProfile
 from tidemill_runtime.monitor import ground_truth, replays
 from tidemill_runtime.monitor.binning import Layout
@@ -27,10 +26,19 @@ class ReferenceConflictError(ValueError):
     """A digest that is stored with another profile."""
 
 
-def layouts(connection: sqlite3.Connection, columns: Mapping[str, ColumnConfig]) -> dict[str, Layout]:
+def layouts(connection: sqlite3.Connection, config: MonitorConfig) -> dict[str, Layout]:
     """Return the layout of every stored version by digest."""
     rows = connection.execute("SELECT digest, profile FROM version")
-    return {digest: Layout(ReferenceProfile.from_json(profile), columns) for digest, profile in rows}
+    return {digest: layout(ReferenceProfile.from_json(profile), config) for digest, profile in rows}
+
+
+def layout(profile: ReferenceProfile, config: MonitorConfig) -> Layout:
+    """Return how rows of a version are counted.
+
+    Raises:
+        ValueError: the profile contradicts itself.
+    """
+    return Layout(profile, config.columns, config.performance.segments if config.performance else ())
 
 
 def stored_profile(connection: sqlite3.Connection, digest: str) -> ReferenceProfile:

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tidemill.api.base import MAX_SECONDS, Model, Ratio, Time, rule, rules
+from tidemill.api.base import ATOMIC, MAX_SECONDS, SET, Model, Ratio, Time, rule, rules
 from tidemill_contracts.model_metrics import MonitoredMetric, listed
+from tidemill_contracts.monitoring import MAX_SEGMENT_COLUMNS, MAX_SEGMENTS
 
 
 class Estimate(Model):
@@ -50,6 +51,13 @@ class Performance(Model):
     """Maximum number of times in 30 days, on average, that the condition PerformanceDegraded becomes True without a
     cause, for a metric that is exactly at its limit. Lower values need more labels to find a cause. 0.2 is one false
     alarm in five months."""
+    segments: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=256)]],
+        Field(max_length=MAX_SEGMENT_COLUMNS, json_schema_extra=SET),
+    ] = []
+    """Features by whose values the metric is also computed, for example [country]. They share 50 segments: the most
+    frequent categories, or ranges of numbers. A row's segments are kept with its id until its label comes or is
+    overdue. If not set, there are none."""
     estimate: Estimate | None = None
     """Estimation of the metric for predictions without labels, for example {}. It assumes that labels depend on the
     model's answers as they did on the holdout. The condition EstimatedPerformanceLow follows it. If not set, nothing is
@@ -74,6 +82,23 @@ class PerformanceStatus(Model):
     no more, or that were too long to be stored. Not set if there is none."""
     labels_unmatched: int | None = None
     """Number of labels for which no prediction was found within 15 minutes. Not set if there is none."""
+
+
+class SegmentPerformance(Model):
+    """The performance metric of one segment."""
+
+    column: str
+    """Name of the column."""
+    segment: str
+    """Value of the column, range of its values, (other) or (missing)."""
+    value: float | None = None
+    """Value of the metric, rounded to three decimals. Not set if it cannot be computed."""
+    low: float | None = None
+    """Lower end of the 95 % interval of the value, rounded to three decimals."""
+    high: float | None = None
+    """Upper end of the 95 % interval of the value, rounded to three decimals."""
+    labels: int = 0
+    """Number of labels that the value is computed from."""
 
 
 class EstimatedPerformance(Model):
@@ -120,5 +145,8 @@ class PerformanceVerdict(Model):
     """Whether falseAlarmsPerMonth holds for this metric with many labels only."""
     exceeded_since: Time | None = None
     """Start of the windows whose labels proved first that a limit is exceeded. Not set if none is proven to be."""
+    segments: Annotated[list[SegmentPerformance], Field(max_length=MAX_SEGMENTS, json_schema_extra=ATOMIC)] = []
+    """The metric by segment, on the newest windows that are due and together hold minLabels labels for each segment. Of
+    20 intervals one is expected to miss the true value. Set only if spec.performance.segments is set."""
     estimated: EstimatedPerformance | None = None
     """The metric estimated without labels. Set only if spec.performance.estimate is set and there is an estimate."""

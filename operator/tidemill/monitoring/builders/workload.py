@@ -106,6 +106,7 @@ def config(snapshot: Snapshot) -> MonitorConfig:
             false_alarms_per_month=spec.performance.false_alarms_per_month,
             authenticated=_has_feedback_keys(snapshot),
             estimate=spec.performance.estimate is not None,
+            segments=tuple(spec.performance.segments),
         )
     return MonitorConfig(
         namespace=snapshot.namespace,

@@ -151,7 +151,7 @@ def _columns(snapshot: Snapshot) -> list[Condition]:
         noted.setdefault(note.finding, []).append(note.name)
     if not noted:
         return []
-    stated = noted.keys() & {"Unknown", "NoCategories", "NoNumbers"}
+    stated = noted.keys() & {"Unknown", "NoCategories", "NoNumbers", "NoSegments"}
     reason = "StatementNotApplied" if stated else "TypesAssumed"
     text = "; ".join(f"{FINDINGS[finding]}: {_names(noted[finding])}" for finding in FINDINGS if finding in noted)
     return [Condition(COLUMNS_NOTED, "True", reason, f"{text}. spec.columns states the type of a column.")]
