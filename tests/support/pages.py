@@ -111,9 +111,11 @@ def run(
     tools = folder / ".programs"
     tools.mkdir(exist_ok=True)
     for name, script in programs.items():
-        tool = tools / name
-        tool.write_text(f"#!/bin/bash\n{script}\n")
-        tool.chmod(0o755)
+        tool, text_of_tool = tools / name, f"#!/bin/bash\n{script}\n"
+        # Another page may be running the tool at this moment, and what is open for writing cannot be started.
+        if not tool.exists() or tool.read_text() != text_of_tool:
+            tool.write_text(text_of_tool)
+            tool.chmod(0o755)
     variables = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", **environment}
     command = ["bash", "-euo", "pipefail", "-c", text]
     return subprocess.run(
