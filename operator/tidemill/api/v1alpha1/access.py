@@ -8,7 +8,7 @@ class Keys(Model):
 
     secret_ref: SecretRef
     """The Secret, with one entry named keys: a line for each key, "<name of the client> sha256:<SHA-256 of the key>". A
-    changed Secret is in force within about a minute, without a restart. At most 256 keys are read."""
+    changed Secret takes effect within about a minute, without a restart. At most 256 keys are read."""
 
 
 class Access(Model):
