@@ -92,6 +92,9 @@ class OperatorConfig:
     retry_period_seconds: float = 2.0
     http_port: int = 8080
     """/healthz, /readyz and /metrics."""
+    webhook_targets: tuple[str, ...] = ()
+    """`host:port` of receivers with private addresses, for example alertmanager.monitoring.svc:9093, to which monitors
+    may send alerts. Receivers with public addresses need no entry."""
     watch_stale_seconds: float = 240.0
     """Liveness fails when a watch connection has been silent for longer (bookmarks come about every minute)."""
 
@@ -137,6 +140,7 @@ class OperatorConfig:
         _address("TIDEMILL_DOCS_URL", self.docs_url)
         _networks("TIDEMILL_ALLOWED_NETWORKS", self.allowed_networks)
         _networks("TIDEMILL_REFUSED_NETWORKS", self.refused_networks)
+        _targets("TIDEMILL_WEBHOOK_TARGETS", self.webhook_targets)
         if self.expanded_limit is not None and quantities.size(self.expanded_limit) is None:
             raise ConfigError(f"TIDEMILL_EXPANDED_LIMIT {quantities.SIZE_RULE}")
         if not self.pod_name:
@@ -220,6 +224,7 @@ _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _PROXY = re.compile(r"http://(?:[A-Za-z0-9][-A-Za-z0-9.]*|\[[0-9A-Fa-f:]+\]):([0-9]{1,5})/?")
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9\[][^\s\"'{}<>]{0,511}")
+_TARGET = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*):[0-9]{1,5}")
 _HOST = re.compile(r"\.?[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?|[0-9a-fA-F:]+")
 
 
@@ -253,6 +258,12 @@ def _hosts(name: str, words: tuple[str, ...]) -> None:
                 f"{name}: {word!r} is no host and no suffix of host names, as minio.team and .example.com are "
                 "(networks such as 10.0.0.0/8 are not understood by all programs)"
             )
+
+
+def _targets(name: str, words: tuple[str, ...]) -> None:
+    for word in words:
+        if not _TARGET.fullmatch(word):
+            raise ConfigError(f"{name}: {word!r} is no host with a port, as alertmanager.monitoring.svc:9093 is")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

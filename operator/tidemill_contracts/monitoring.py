@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tidemill_contracts.base import Document
 from tidemill_contracts.drift_tests import DriftTestName, RequestedDriftTest
+from tidemill_contracts.notices import WebhookConfig
 from tidemill_contracts.retention import STORAGE_BYTES
 
 
@@ -120,6 +121,8 @@ class MonitorConfig(Document):
     database: str = "/data/monitor.db"
     retention_seconds: int = 30 * 86_400  # of windows; longer where labels need it
     storage_bytes: int = STORAGE_BYTES  # the size of the volume with the database
+    webhooks: tuple[WebhookConfig, ...] = ()
+    webhook_targets: tuple[str, ...] = ()  # host:port, with private addresses, that an administrator allows
 
 
 class ColumnScore(Document):

@@ -22,6 +22,7 @@ from tidemill.serving.policy.strategies import STRATEGIES
 pytestmark = pytest.mark.integration
 
 Json = dict[str, Any]
+HOOK = {"name": "hook"}
 TP, TR, MV, MD, MM = "TrainingPipeline", "TrainingRun", "ModelVersion", "ModelDeployment", "ModelMonitor"
 MI = "ModelImport"
 
@@ -208,6 +209,30 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         MD,
         {"spec.rollout.monitorRollback": "Ask"},
         ['spec.rollout.monitorRollback: Unsupported value: "Ask": supported values: "Never", "Propose", "Act"'],
+    ),
+    "a webhook with a login": (
+        MM,
+        {"spec.notify": {"webhooks": [{"name": "a", "url": "https://me:x@hooks.example.com", "secretRef": HOOK}]}},
+        ["spec.notify.webhooks[0].url: Invalid value"],
+    ),
+    "a webhook of another scheme": (
+        MM,
+        {"spec.notify": {"webhooks": [{"name": "a", "url": "file:///etc/passwd", "secretRef": HOOK}]}},
+        ["spec.notify.webhooks[0].url: Invalid value"],
+    ),
+    "a webhook without a key": (
+        MM,
+        {"spec.notify": {"webhooks": [{"name": "a", "url": "https://hooks.example.com"}]}},
+        ["spec.notify.webhooks[0].secretRef: Required value"],
+    ),
+    "unknown severity": (
+        MM,
+        {
+            "spec.notify": {
+                "webhooks": [{"name": "a", "url": "https://x.example.com", "secretRef": HOOK, "severities": ["Info"]}]
+            }
+        },
+        ['spec.notify.webhooks[0].severities[0]: Unsupported value: "Info": supported values: "Page", "Ticket"'],
     ),
     "access for nobody": (MD, {"spec.access": {}}, ["spec.access: apiKeys or feedback must be set"]),
     "keys of no Secret": (

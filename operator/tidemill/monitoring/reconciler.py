@@ -42,8 +42,10 @@ _CHILD_KINDS = ("Deployment", "Service", "NetworkPolicy")
 
 _Query = tuple[str, str, str | None]  # digest of the version, uid of the pod, performance metric of the spec
 
-_SWITCH_SECONDS = 10.0
+_SWITCH_SECONDS = 30.0
 """How old the label of the Namespace may be that switches actions off."""
+_SWITCHES = 1_000
+"""Namespaces whose labels are remembered."""
 
 READ = Limits(seconds=3.0, bytes=8 << 20)
 """What a monitor's report may take: 24 windows of 2,500 features."""
@@ -58,7 +60,7 @@ class ModelMonitorReconciler:
         """Reads nothing yet."""
         self._deps = deps
         self._readings = Memory[tuple[_Query, Reading]]()
-        self._switches = Memory[tuple[datetime, str]]()
+        self._switches: dict[str, tuple[datetime, str]] = {}
         self._owners = PodOwners(deps.client)
 
     async def gather(self, key: Key) -> Snapshot | None:
@@ -66,7 +68,6 @@ class ModelMonitorReconciler:
         obj = await self._deps.read(key)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             self._readings.forget(key)
-            self._switches.forget(key)
             return None
         read = parsed(ModelMonitor, obj)
         spec, status = read.spec, read.status
@@ -89,9 +90,10 @@ class ModelMonitorReconciler:
                 ClusterSettings.of(config),
                 networkpolicy.Settings(config.namespace, config.scraper_namespaces),
                 config.docs_url or "",
+                config.webhook_targets,
             ),
             served=served,
-            actions_held=await self._actions_held(key, obj["metadata"]["uid"], now) if spec.actions else "",
+            actions_held=await self._actions_held(key.namespace, now) if spec.actions else "",
             holder=self._holder(key, spec.deployment),
             predecessor=self._predecessor(key, spec.deployment),
             pod_name=pod["metadata"]["name"] if pod is not None else None,
@@ -129,19 +131,21 @@ class ModelMonitorReconciler:
         previous = self._deps.cache.get("ModelVersion", namespace, found.previous or "")
         return replace(found, previous=None) if name in rollback_marks.active(previous) else found
 
-    async def _actions_held(self, key: Key, uid: str, now: datetime) -> str:
-        """Read anew every few seconds: a Namespace is not watched."""
-        known = self._switches.get(key, uid)
+    async def _actions_held(self, name: str, now: datetime) -> str:
+        """Read anew twice a minute for all monitors of a Namespace, which is not watched."""
+        known = self._switches.get(name)
         if known is not None and (now - known[0]).total_seconds() < _SWITCH_SECONDS:
             return known[1]
         try:
-            namespace = await self._deps.client.get_metadata(ObjectRef("v1", "Namespace", None, key.namespace))
+            namespace = await self._deps.client.get_metadata(ObjectRef("v1", "Namespace", None, name))
         except ApiError as error:
-            found = f"the Namespace {key.namespace} cannot be read, whose label {keys.ACTIONS} may forbid it: {error}"
+            found = f"the Namespace {name} cannot be read, whose label {keys.ACTIONS} may forbid it: {error}"
         else:
-            held = f"the Namespace {key.namespace} has the label {keys.ACTIONS}={keys.ACTIONS_DISABLED}"
+            held = f"the Namespace {name} has the label {keys.ACTIONS}={keys.ACTIONS_DISABLED}"
             found = held if observe.are_actions_disabled(namespace) else ""
-        self._switches.put(key, uid, (now, found))
+        if len(self._switches) >= _SWITCHES:
+            self._switches.clear()
+        self._switches[name] = (now, found)
         return found
 
     def _holder(self, key: Key, deployment: str) -> str | None:

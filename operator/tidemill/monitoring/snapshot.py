@@ -75,6 +75,8 @@ class Settings:
     network: networkpolicy.Settings = field(default_factory=networkpolicy.Settings)
     docs_url: str = ""
     """What stands before docs/ in the `runbook_url` of alerts."""
+    webhook_targets: tuple[str, ...] = ()
+    """Receivers with private addresses that an administrator allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,6 +93,12 @@ def test_what_pods_that_read_data_are_given() -> None:
             )
             for bad in ("monitoring", "=x", "a=b,c", "a=b/c", "-a=b", "a=b c")
         ),
+        (
+            "TIDEMILL_WEBHOOK_TARGETS",
+            "alertmanager.monitoring.svc",
+            "'alertmanager.monitoring.svc' is no host with a port",
+        ),
+        ("TIDEMILL_WEBHOOK_TARGETS", "a:1,http://a:1/", "'http://a:1/' is no host with a port"),
         ("TIDEMILL_ALLOWED_NETWORKS", "10.0.0.0/8,lake", "TIDEMILL_ALLOWED_NETWORKS: 'lake' does not appear to be"),
         ("TIDEMILL_REFUSED_NETWORKS", "10.0.0.1/8", "TIDEMILL_REFUSED_NETWORKS: 10.0.0.1/8 has host bits set"),
         ("TIDEMILL_EXPANDED_LIMIT", "8 GB", "TIDEMILL_EXPANDED_LIMIT must be a number of bytes"),

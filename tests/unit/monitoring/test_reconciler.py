@@ -13,7 +13,7 @@ from tidemill.config import OperatorConfig
 from tidemill.core.plan import Key, ObjectRef
 from tidemill.core.podfailure import LOOK_SECONDS, ObjectEvent
 from tidemill.engine.contract import Deps
-from tidemill.errors import Stalled
+from tidemill.errors import ApiError, Stalled
 from tidemill.kube.cache import Cache
 from tidemill.kube.scraper import Answer, Limits
 from tidemill.monitoring import observe, plan, reconcilers
@@ -50,6 +50,8 @@ class Client(ReplicaSets):
     kinds: frozenset[str] = frozenset()
     prometheus_objects: dict[tuple[str, str], str] = field(default_factory=dict)
     """Uid of the controller by kind and name."""
+    namespace: dict[str, Any] | ApiError | None = None
+    namespaces_read: int = 0
 
     async def read(
         self, namespace: str, owner: str, urls: list[str], limits: Limits, parse: Parse
@@ -66,6 +68,11 @@ class Client(ReplicaSets):
         return kind in self.kinds
 
     async def get_metadata(self, ref: ObjectRef) -> dict[str, Any] | None:
+        if ref.kind == "Namespace":
+            self.namespaces_read += 1
+            if isinstance(self.namespace, ApiError):
+                raise self.namespace
+            return self.namespace
         owner = self.prometheus_objects.get((ref.kind, ref.name))
         if owner is None:
             return await super().get_metadata(ref)
@@ -443,3 +450,35 @@ async def test_of_a_report_that_cannot_be_read_no_word_gets_into_the_status() ->
     assert found.reading.report is None
     assert "hunter2" not in found.reading.error and "aws_secret" not in found.reading.error
     assert "is not valid" in found.reading.error
+
+
+ACTIONS = {"actions": {"retrain": {"causes": ["Drift"]}}}
+
+
+async def test_the_switch_of_the_namespace_is_read_twice_a_minute_where_there_are_actions() -> None:
+    world = ready_world()
+    assert (await world.look()).actions_held == ""
+    assert world.client.namespaces_read == 0
+    world.monitor(**ACTIONS)
+    world.client.namespace = {"metadata": {"name": "team", "labels": {"tidemill.io/actions": "disabled"}}}
+    assert "has the label tidemill.io/actions=disabled" in (await world.look()).actions_held
+    world.client.namespace = {"metadata": {"name": "team"}}
+    assert "has the label" in (await world.look(29)).actions_held
+    assert (await world.look(1)).actions_held == ""
+    assert world.client.namespaces_read == 2
+
+
+async def test_a_namespace_that_cannot_be_read_may_forbid_it() -> None:
+    world = ready_world()
+    world.monitor(**ACTIONS)
+    world.client.namespace = ApiError(403, "Forbidden", "no right")
+    assert "cannot be read, whose label tidemill.io/actions may forbid it" in (await world.look()).actions_held
+
+
+@pytest.mark.parametrize(("triggers", "allows"), [(None, False), ({"monitors": {}}, True)])
+async def test_whether_the_pipeline_trains_for_monitors_is_read_from_it(triggers: Any, allows: bool) -> None:
+    world = ready_world()
+    spec = {"triggers": triggers} if triggers else {}
+    world.put({"apiVersion": API, "kind": "TrainingPipeline", "metadata": {"name": "churn"}, "spec": spec})
+    served = (await world.look()).served
+    assert served is not None and served.allows_retrain is allows

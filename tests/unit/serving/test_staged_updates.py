@@ -105,7 +105,9 @@ def test_the_digests_of_what_is_asked_stay_as_they_are_from_version_to_version()
         "server, full": server.unit(snapshot(documents.FULL_DEPLOYMENT), version(1)),
         "router": router.unit(snapshot(), router.config(snapshot(), [])),
         "monitor": workload.unit(monitors.snapshot({"deployment": "churn"})),
-        "monitor, full": workload.unit(monitors.snapshot(documents.FULL_MONITOR)),
+        "monitor, full": workload.unit(
+            monitors.snapshot(documents.FULL_MONITOR, served=monitors.served(has_feedback_keys=False))
+        ),
     }
     assert staged_updates.RULE == "1"
     assert {name: hashing.short(unit.inputs, 16) for name, unit in units.items()} == GOLDEN

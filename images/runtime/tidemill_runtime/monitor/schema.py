@@ -103,7 +103,14 @@ CREATE TABLE segment_performance (
 """
 # A prediction's segments are numbers of `segment`, apart by spaces; they go once its label has come.
 
-STEPS: Final = (_FIRST, _SECOND, _DETECTORS, _KEYS, _SEGMENTS)
+_NOTICES: Final = """
+CREATE TABLE notice (
+  webhook TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, ended REAL, told INTEGER NOT NULL DEFAULT 0,
+  attempts INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL, PRIMARY KEY (webhook, id)) WITHOUT ROWID;
+"""
+# `told`: 0 nothing, 1 that it began, 2 that it ended.
+
+STEPS: Final = (_FIRST, _SECOND, _DETECTORS, _KEYS, _SEGMENTS, _NOTICES)
 """SQL that makes schema 1 of an empty database, schema 2 of schema 1, and so on."""
 
 

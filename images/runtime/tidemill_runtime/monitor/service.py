@@ -23,6 +23,7 @@ from tidemill_runtime.monitor.evaluation import Evaluator
 from tidemill_runtime.monitor.exposition import MonitorCollector
 from tidemill_runtime.monitor.ground_truth import Outcome
 from tidemill_runtime.monitor.ingest import count_batch
+from tidemill_runtime.monitor.notifier import Notifier
 from tidemill_runtime.monitor.senders import Senders, UnauthenticatedError
 from tidemill_runtime.monitor.writer import Writer
 from tidemill_runtime.monitor.writes import UnknownDigestError
@@ -73,17 +74,20 @@ class Monitor:
         self._evaluator = Evaluator(config, reader, self._layouts, clock)
         self._is_token_noted = False
         self._stop = threading.Event()
+        self._notifier = Notifier(config, schema.connect(_file(connection), readonly=True), self._writer, clock)
         self._keeper = threading.Thread(target=self._keep_house, name="housekeeping", daemon=True)
 
     def start(self) -> None:
         """Start writer and housekeeping."""
         self._writer.start()
         self._keeper.start()
+        self._notifier.start()
 
     def close(self) -> None:
         """Write what is queued and close."""
         self._stop.set()
         self._keeper.join()
+        self._notifier.stop()
         self._writer.stop()
         self._evaluator.close()
 

@@ -28,6 +28,7 @@ from tidemill.api.base import (
     rules,
 )
 from tidemill.api.v1alpha1.monitor_drift import Drift, DriftVerdict, FeatureScore
+from tidemill.api.v1alpha1.monitor_notify import Notify
 from tidemill.api.v1alpha1.monitor_performance import Performance, PerformanceStatus, PerformanceVerdict
 from tidemill.api.v1alpha1.monitor_quality import Quality
 from tidemill.api.v1alpha1.monitor_storage import Storage
@@ -153,6 +154,9 @@ class ModelMonitorSpec(Model):
     checked."""
     actions: Actions | None = None
     """Actions that the monitor may request automatically. If not set, it requests none."""
+    notify: Notify | None = None
+    """Who is told when an alert of this monitor begins and ends. If not set, nobody is told; alerts of Prometheus do
+    not depend on it."""
     prometheus: Prometheus | None = None
     """Creates a ServiceMonitor and a PrometheusRule for the Prometheus operator. If not set, none are created."""
     network_policies: NetworkPolicies = None

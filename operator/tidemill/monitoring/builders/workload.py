@@ -13,6 +13,7 @@ from tidemill.core import children, hashing, ingest, names, networkpolicy, pod, 
 from tidemill.core import labels as keys
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.core.plan import ObjectRef, Patch
+from tidemill.monitoring import notices
 from tidemill.monitoring.snapshot import Snapshot, child, storage_bytes
 from tidemill_contracts import drift_tests
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV, SERVED_KEY, SERVED_ROOT
@@ -24,6 +25,7 @@ from tidemill_contracts.monitoring import (
     QualityConfig,
     TestConfig,
 )
+from tidemill_contracts.notices import ALERTS_KEY, KEY_ENTRY, WEBHOOKS_ROOT, WebhookConfig
 from tidemill_contracts.ports import ADMIN_PORT, PORTS
 from tidemill_contracts.retention import STORAGE_BYTES
 
@@ -56,7 +58,7 @@ def unit(snapshot: Snapshot) -> staged_updates.Unit:
 
     A pod of before listens elsewhere, so the policy comes with the new one.
     """
-    parts = {"deployment", "window", "columns", "drift", "quality", "performance", "resources", "pod"}
+    parts = {"deployment", "window", "columns", "drift", "quality", "performance", "notify", "resources", "pod"}
     settings = snapshot.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=parts)
     _leave_out_usual_thresholds(settings.get("drift") or {})
     inputs = {
@@ -123,7 +125,28 @@ def config(snapshot: Snapshot) -> MonitorConfig:
         },
         database=f"{DATA_DIR}/monitor.db",
         storage_bytes=storage_bytes(spec.storage.size),
+        webhooks=_webhooks(snapshot),
+        webhook_targets=snapshot.settings.webhook_targets if spec.notify is not None else (),
     )
+
+
+def _webhooks(snapshot: Snapshot) -> tuple[WebhookConfig, ...]:
+    found = snapshot.spec.notify.webhooks if snapshot.spec.notify is not None else []
+    return tuple(WebhookConfig(name=w.name, url=w.url, severities=tuple(w.severities), format=w.format) for w in found)
+
+
+def _webhook_mounts(snapshot: Snapshot) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Volumes and mounts for the keys of webhooks, the one entry of each Secret."""
+    found = snapshot.spec.notify.webhooks if snapshot.spec.notify is not None else []
+    volumes = [
+        {"name": f"webhook-{number}", "secret": pod.secret_source(webhook.secret_ref.name, [KEY_ENTRY])}
+        for number, webhook in enumerate(found)
+    ]
+    mounts = [
+        {"name": f"webhook-{number}", "mountPath": f"{WEBHOOKS_ROOT}/{webhook.name}", "readOnly": True}
+        for number, webhook in enumerate(found)
+    ]
+    return volumes, mounts
 
 
 def _has_feedback_keys(snapshot: Snapshot) -> bool:
@@ -184,8 +207,16 @@ def served(snapshot: Snapshot) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": children.metadata(_served_name(snapshot), snapshot.object, labels(snapshot)),
-        "data": {SERVED_KEY: json.dumps(served_digests(snapshot))},
+        "data": _files(snapshot),
     }
+
+
+def _files(snapshot: Snapshot) -> dict[str, str]:
+    """What changes without a restart: the digests, and for webhooks the alerts that are true now."""
+    found = {SERVED_KEY: json.dumps(served_digests(snapshot))}
+    if snapshot.spec.notify is None:
+        return found
+    return {**found, ALERTS_KEY: json.dumps([json.loads(notice.to_json()) for notice in notices.active(snapshot)])}
 
 
 def served_digests(snapshot: Snapshot) -> list[str]:
@@ -204,7 +235,7 @@ def refreshes(snapshot: Snapshot) -> list[Patch]:
     """
     if snapshot.pod_name is None:
         return []
-    first = hashing.short(served_digests(snapshot), 16)
+    first = hashing.short(served_digests(snapshot) if snapshot.spec.notify is None else _files(snapshot), 16)
     second = f"{first}.1"
     if snapshot.pod_refreshed == second:
         return []
@@ -257,6 +288,7 @@ def network_policy(snapshot: Snapshot) -> dict[str, Any]:
 
 def _pod(snapshot: Snapshot) -> pod.Pod:
     """The pod; fsGroup lets it write to the claim."""
+    key_volumes, key_mounts = _webhook_mounts(snapshot)
     resources, settings, delivery = snapshot.spec.resources, snapshot.settings, _delivery(snapshot)
     container = pod.Container(
         name=CONTAINER,
@@ -275,6 +307,7 @@ def _pod(snapshot: Snapshot) -> pod.Pod:
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
             dict(ingest.MOUNT),
             {"name": SERVED_VOLUME, "mountPath": SERVED_ROOT, "readOnly": True},
+            *key_mounts,
             *delivery.mounts,
         ],
     )
@@ -283,6 +316,7 @@ def _pod(snapshot: Snapshot) -> pod.Pod:
         pod.empty_dir("tmp", "256Mi"),
         ingest.volume(snapshot.spec.deployment),
         {"name": SERVED_VOLUME, "configMap": {"name": _served_name(snapshot)}},
+        *key_volumes,
         *delivery.volumes,
     ]
     return pod.Pod(
