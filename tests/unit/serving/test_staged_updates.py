@@ -118,7 +118,7 @@ GOLDEN = {
     "server, full": "184bd63797fe0355",
     "router": "2e38d5bf3b00ff24",
     "monitor": "a6d9d56c0b960da5",
-    "monitor, full": "e54448368a327dfd",
+    "monitor, full": "d496ac14c0f17a7a",
 }
 
 
