@@ -188,7 +188,7 @@ def _performance_verdict(snapshot: Snapshot) -> PerformanceVerdict | None:
         labels_needed=found.labels_needed,
         asymptotic=found.asymptotic,
         exceeded_since=moment(found.exceeded_since) if found.exceeded_since is not None else None,
-        segments=[_segment(segment) for segment in found.segments],
+        segments=[_segment(segment) for segment in found.segments] or None,
         estimated=estimate.status(snapshot),
     )
 

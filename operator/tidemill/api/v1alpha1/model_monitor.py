@@ -155,8 +155,8 @@ class ModelMonitorSpec(Model):
     actions: Actions | None = None
     """Actions that the monitor may request automatically. If not set, it requests none."""
     notify: Notify | None = None
-    """Who is told when an alert of this monitor begins and ends. If not set, nobody is told; alerts of Prometheus do
-    not depend on it."""
+    """Where the monitor sends a message when one of its alerts begins or ends. If not set, it sends none; alerts of
+    Prometheus do not depend on it."""
     prometheus: Prometheus | None = None
     """Creates a ServiceMonitor and a PrometheusRule for the Prometheus operator. If not set, none are created."""
     network_policies: NetworkPolicies = None

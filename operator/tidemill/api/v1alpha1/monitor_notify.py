@@ -1,4 +1,4 @@
-"""Who is told of the alerts of a ModelMonitor."""
+"""Where a ModelMonitor sends messages about its alerts."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from tidemill.api.base import SET, LabelName, Model, SecretRef, list_map
 
 
 class Webhook(Model):
-    """An address that is told when an alert begins and when it ends."""
+    """An address that receives a message when an alert begins and when it ends."""
 
     name: LabelName
     """Name of the webhook, unique in the list."""
@@ -28,7 +28,7 @@ class Webhook(Model):
 
 
 class Notify(Model):
-    """Who is told of alerts besides Prometheus."""
+    """Receivers of alerts besides Prometheus."""
 
     webhooks: Annotated[list[Webhook], Field(min_length=1, max_length=10, json_schema_extra=list_map("name"))]
-    """Addresses that are told of alerts, by the monitor's pod."""
+    """Addresses to which the monitor's pod sends a message about each alert."""

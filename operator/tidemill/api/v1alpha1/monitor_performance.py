@@ -145,7 +145,9 @@ class PerformanceVerdict(Model):
     """Whether falseAlarmsPerMonth holds for this metric with many labels only."""
     exceeded_since: Time | None = None
     """Start of the windows whose labels proved first that a limit is exceeded. Not set if none is proven to be."""
-    segments: Annotated[list[SegmentPerformance], Field(max_length=MAX_SEGMENTS, json_schema_extra=ATOMIC)] = []
+    segments: Annotated[list[SegmentPerformance] | None, Field(max_length=MAX_SEGMENTS, json_schema_extra=ATOMIC)] = (
+        None
+    )
     """The metric by segment, on the newest windows that are due and together hold minLabels labels for each segment. Of
     20 intervals one is expected to miss the true value. Set only if spec.performance.segments is set."""
     estimated: EstimatedPerformance | None = None
