@@ -119,6 +119,16 @@ LABELS_JOINED = Metric(
     "Number of labels that were joined to a prediction.",
     ("namespace", "monitor", "deployment", "version"),
 )
+LABELS_RATIO = Metric(
+    "tidemill_labels_ratio",
+    "Share of the predictions older than the label delay that have a label, from 0 to 1.",
+    ("namespace", "monitor", "deployment", "version"),
+)
+LABEL_DELAY = Metric(
+    "tidemill_label_delay_seconds",
+    "Time from prediction to label that a share of the labels (quantile: 0.5, 0.9 or 0.99) does not exceed.",
+    ("namespace", "monitor", "deployment", "version", "quantile"),
+)
 PREDICTIONS_DISCARDED = Metric(
     "tidemill_predictions_discarded_total",
     "Number of predictions that were not kept until their label came, for lack of room or because of their size.",

@@ -111,6 +111,15 @@ METRICS: Final = (
         needs="probabilities",
     ),
     ModelMetric(
+        "calibration_error",
+        task="classification",
+        better="lower",
+        range="0 to 1",
+        formula="sum over 15 bins of equal width of the predicted class's probability: share of the rows × |share that "
+        "is right − mean probability|",
+        needs="probabilities",
+    ),
+    ModelMetric(
         "rmse",
         task="regression",
         better="lower",

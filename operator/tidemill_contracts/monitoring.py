@@ -187,6 +187,15 @@ class EstimateReport(Document):
     note: str = ""
 
 
+class LabelDelays(Document):
+    """How long after their predictions labels came, in seconds, right to 9 %."""
+
+    p50: float | None = None
+    p90: float | None = None
+    p99: float | None = None
+    labels: int = 0
+
+
 class SegmentReport(Document):
     """The watched metric on the labels of one segment of the rows."""
 
@@ -220,6 +229,7 @@ class PerformanceReport(Document):
     estimate: EstimateReport | None = None  # of the last judged window; None: not asked for, or no such window
     estimated: float | None = None  # the same for the windows that `value` is of
     segments: tuple[SegmentReport, ...] = ()  # at most MAX_SEGMENTS
+    label_delays: LabelDelays | None = None  # of predictions that are old enough; None: none of them has a label
     note: str = ""
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,18 @@ def test_precision_and_recall_lie_between_0_and_1_and_change_places(
 
 # -- of probabilities -------------------------------------------------------------------------------------------
 
+
+def guo(right: Any, confidence: Any) -> float:
+    """Guo et al. (2017), equations 2 and 5, with 15 bins; scikit-learn has no such metric."""
+    edges = np.linspace(0, 1, 16)
+    total = 0.0
+    for low, high in pairwise(edges):
+        rows = (confidence > low) & (confidence <= high)
+        if rows.any():
+            total += rows.mean() * abs(right[rows].mean() - confidence[rows].astype(float).mean())
+    return total
+
+
 FROM_PROBABILITIES: dict[str, Callable[[Any, Any, Any], float]] = {
     "roc_auc": lambda t, p, classes: (
         metrics.roc_auc_score(t == classes[1], p[:, 1])
@@ -133,6 +146,7 @@ FROM_PROBABILITIES: dict[str, Callable[[Any, Any, Any], float]] = {
         if len(classes) == 2
         else metrics.brier_score_loss(t, p, labels=classes)
     ),
+    "calibration_error": lambda t, p, classes: guo(classes[p.argmax(axis=1)] == t, p.max(axis=1)),
 }
 """Labels [rows], probabilities [rows, classes] and the sorted classes, to what scikit-learn says."""
 PROBABILITIES = [
@@ -167,7 +181,8 @@ def test_metrics_of_probabilities_are_scikit_learns(
     assert rows.probabilities is not None
     expected = FROM_PROBABILITIES[name](rows.truth, rows.probabilities, rows.classes)
     assert FORMULAS[name].on_holdout(rows) == pytest.approx(expected)
-    if not model_metrics.BY_NAME[name].monitored or len(classes) != 2 or (name == "log_loss" and dtype == "float32"):
+    of_two_only = len(classes) != 2 and name != "calibration_error"
+    if not model_metrics.BY_NAME[name].monitored or of_two_only or (name == "log_loss" and dtype == "float32"):
         return  # scikit-learn clips a probability of 0 elsewhere in 32 bits; JSON has 64
     known = tuple(str(c) for c in classes)
     profile = CategoricalProfile(name="y", categories=known, counts=(1,) * len(classes) + (0,), missing=0)

@@ -70,7 +70,7 @@ def test_a_model_without_probabilities_is_ranked_by_its_decision_values() -> Non
     svc = model(LinearSVC(max_iter=100_000), (data.data - data.data.mean()) / data.data.std(), data.target)
     found, notes = evaluation.built_in(svc, (data.data - data.data.mean()) / data.data.std(), data.target)
     assert (found["roc_auc"] or 0) > 0.99
-    assert notes == ["metrics log_loss and brier are absent: the model has no predict_proba"]
+    assert notes == ["metrics log_loss, brier and calibration_error are absent: the model has no predict_proba"]
 
 
 def test_a_class_that_the_holdout_has_not() -> None:

@@ -24,6 +24,7 @@ from tidemill_contracts.monitoring import (
     ColumnNote,
     ColumnScore,
     EstimateReport,
+    LabelDelays,
     MonitorReport,
     PerformanceReport,
     RetentionReport,
@@ -130,7 +131,7 @@ def _where(error: ValidationError) -> str:
     """The place and kind of the first mistake, by words of the contract: a key may be anything that a pod made up."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     documents: tuple[type[Document], ...] = (MonitorReport, RetentionReport, VersionReport, WindowReport)
-    documents += (ColumnNote, ColumnScore, PerformanceReport, EstimateReport, SegmentReport)
+    documents += (ColumnNote, ColumnScore, PerformanceReport, EstimateReport, SegmentReport, LabelDelays)
     known = {name for document in documents for name in document.model_fields}
     place = [str(part) for part in first["loc"] if isinstance(part, int) or part in known]
     return f"{'.'.join(place) or 'the document'}: {first['type']}"
@@ -227,6 +228,10 @@ def _performance(found: PerformanceReport | None, metric: str | None, latest: fl
     if (start is None) != (end is None) or (start is not None and end is not None and start >= end):
         raise ReportError("performance.breach_start and performance.breach_end are no time range")
     _finite(estimated=found.estimated)
+    if found.label_delays is not None:
+        late = found.label_delays
+        _counts(labels=late.labels)
+        _check({"p50": late.p50, "p90": late.p90, "p99": late.p99}, lambda value: 0 <= value <= 1e10, "is no delay")
     estimate = None if found.estimate is None else _estimate(found.estimate, latest)
     examples = tuple(_shown(text[:MAX_EXAMPLE]) for text in found.examples[:MAX_EXAMPLES])
     return found.model_copy(update={"note": "", "examples": examples, "estimate": estimate} | _segments(found))

@@ -16,14 +16,19 @@ from tidemill.api.v1alpha1.model_monitor import (
     WindowStatus,
 )
 from tidemill.api.v1alpha1.monitor_drift import DriftVerdict, FeatureScore
-from tidemill.api.v1alpha1.monitor_performance import PerformanceStatus, PerformanceVerdict, SegmentPerformance
+from tidemill.api.v1alpha1.monitor_performance import (
+    LabelDelayStatus,
+    PerformanceStatus,
+    PerformanceVerdict,
+    SegmentPerformance,
+)
 from tidemill.core import pod_settings
 from tidemill.core.conditions import READY, Condition, merge, of, trio
 from tidemill.monitoring.policy import drift, estimate, holds
 from tidemill.monitoring.readiness import NotWatching, not_watching
 from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, child, moment
 from tidemill.monitoring.state import Evaluation
-from tidemill_contracts.monitoring import ColumnScore, SegmentReport, WindowReport
+from tidemill_contracts.monitoring import ColumnScore, LabelDelays, SegmentReport, WindowReport
 
 PROMETHEUS_READY = "PrometheusReady"
 MAX_FEATURES = 20
@@ -165,10 +170,17 @@ def _performance(snapshot: Snapshot) -> dict[str, Any] | None:
         labels=found.labels,
         unrecognized_labels=found.unrecognized or None,
         labels_ratio=_round(found.labels_ratio),
+        label_delay=_label_delay(found.label_delays),
         discarded=report.discarded or None if report else None,
         labels_unmatched=kept.labels_unmatched or None if kept else None,
     )
     return performance.to_json()
+
+
+def _label_delay(found: LabelDelays | None) -> LabelDelayStatus | None:
+    if found is None or found.p50 is None or found.p90 is None or found.p99 is None:
+        return None
+    return LabelDelayStatus(p50_seconds=round(found.p50), p90_seconds=round(found.p90), p99_seconds=round(found.p99))
 
 
 def _verdicts_of(of_drift: DriftVerdict | None, performance: PerformanceVerdict | None) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Performance by segment: what of a report is believed, and what status says."""
+"""Performance by segment, and how long labels take: what of a report is believed, and what status says."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from tidemill.monitoring import plan, reports
 from tidemill.monitoring.builders import workload
 from tidemill.monitoring.policy import evaluation
 from tidemill.monitoring.reports import Expected, ReportError
-from tidemill_contracts.monitoring import ColumnNote, SegmentReport
+from tidemill_contracts.monitoring import ColumnNote, LabelDelays, SegmentReport
 
 EXPECTED = Expected("churn", DIGEST, "accuracy", NOW)
 SPEC = {**FULL, "performance": {**FULL["performance"], "segments": ["country"]}}
@@ -72,3 +72,35 @@ def test_a_column_that_is_no_feature_is_a_statement_that_was_not_applied() -> No
     assert condition is not None
     assert condition.reason == "StatementNotApplied"
     assert "performance has no segments by it: country" in condition.message
+
+
+@pytest.mark.parametrize(
+    ("delays", "text"),
+    [
+        (LabelDelays(p50=90.0, p90=3_000.0, p99=20_000.0, labels=9), "within 90 s, 99 % within 5.6 h"),
+        (LabelDelays(p50=200.0, p90=3_000.0, p99=900_000.0, labels=9), "within 3.3 min, 99 % within 10 d"),
+        (LabelDelays(), ""),
+        (None, ""),
+    ],
+)
+def test_labels_arriving_says_how_long_they_take(delays: LabelDelays | None, text: str) -> None:
+    labels = performance(0.9).model_copy(update={"label_delays": delays})
+    look = snapshot(FULL, read=report(window(1), performance=labels))
+    condition = evaluation.evaluate(look).get("LabelsArriving")
+    assert condition is not None
+    assert ("half of the labels come" in condition.message) == bool(text)
+    assert text in condition.message
+    written = plan.plan(look).status
+    assert written is not None
+    wanted = None
+    if delays is not None and text:
+        wanted = {"p50Seconds": round(delays.p50 or 0), "p90Seconds": 3000, "p99Seconds": round(delays.p99 or 0)}
+    assert written["performance"].get("labelDelay") == wanted
+
+
+@pytest.mark.parametrize("delay", [-1.0, float("inf"), 1e11])
+def test_a_delay_that_is_none_is_not_believed(delay: float) -> None:
+    found = json.loads(report(window(1), performance=performance(0.9)).to_json())
+    found["versions"][0]["performance"]["label_delays"] = {"p50": delay, "labels": 1}
+    with pytest.raises(ReportError, match="p50 is no delay"):
+        reports.read(json.dumps(found).encode(), EXPECTED)

@@ -9,13 +9,14 @@ import math
 from typing import Final
 
 from tidemill_contracts.calibration import RIGHT
-from tidemill_runtime.model.metric_formulas import SMALLEST_LABEL
+from tidemill_runtime.model.metric_formulas import GAP_COUNT, GAPS, SMALLEST_LABEL, gap_bin
 
 CELL: Final = "confusion "
 CLASS_LENGTH: Final = 100
 """Characters of a class in the name of a cell."""
 MOMENTS: Final = "moments_count"
 """Labels whose squared losses were added up, too: not those of sums kept before that, nor the largest."""
+GAP_SQUARES: Final = "gap_squares"
 LARGEST_NUMBER: Final = 1e100
 """Of a label, or of a prediction that is compared with one: sums of 10**15 squares are finite."""
 _NAMES: Final = frozenset(
@@ -28,9 +29,15 @@ _LARGEST: Final = 1e70  # of an error or label whose fourth power is added up: t
 _EPSILON: Final = 2.220446049250313e-16  # log_loss clips probabilities here, as scikit-learn does for 64-bit floats
 
 
-def of_class(true: str, predicted: str, probability: float | None) -> dict[str, float]:
-    """Return the sums of one label; `probability`: of the true class of two, None where there is none."""
+def of_class(true: str, predicted: str, probability: float | None, confidence: float | None = None) -> dict[str, float]:
+    """Return the sums of one label.
+
+    `probability`: of the true class of two; `confidence`: of the predicted class of any number. None: there is none.
+    """
     sums = {cell_name(true, predicted): 1.0}
+    if confidence is not None:
+        gap = (true == predicted) - confidence
+        sums |= {GAPS[gap_bin(confidence)]: gap, GAP_SQUARES: gap * gap, GAP_COUNT: 1.0}
     if probability is None:
         return sums
     sums["log_loss"] = -math.log(min(max(probability, _EPSILON), 1.0))

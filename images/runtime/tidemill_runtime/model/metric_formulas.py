@@ -23,6 +23,11 @@ Values = NDArray[Any]
 SMALLEST_LABEL: Final = float(np.finfo(np.float64).eps)
 """The least absolute value of a label for mape. scikit-learn divides by this where a label is smaller, also where it is
 0, which makes one such row 1e15 times as heavy as the others: here mape is then not defined."""
+GAPS: Final = tuple(f"gap {number:02}" for number in range(15))
+"""Names of the sums of right (1 or 0) minus probability by bin of the predicted class's probability, for
+calibration_error: the expected calibration error of Guo, Pleiss, Sun and Weinberger, On calibration of modern neural
+networks (2017), whose 15 bins are open below and closed above."""
+GAP_COUNT: Final = "gap_count"
 Cells = Mapping[tuple[str, str], float]  # (label, prediction) -> rows
 
 
@@ -164,6 +169,27 @@ def _of_probabilities(name: str) -> Callable[[Joined], float]:
     return from_labels
 
 
+def gap_bin(probability: float) -> int:
+    """Return the place in GAPS of a probability from 0 to 1."""
+    return min(max(math.ceil(probability * len(GAPS)) - 1, 0), len(GAPS) - 1)
+
+
+def _calibration_on_holdout(holdout: Holdout) -> float:
+    if holdout.probabilities is None:
+        raise ValueError("the model has no predict_proba")
+    columns = np.searchsorted(_two_or_more(holdout.classes), holdout.predicted).clip(max=len(holdout.classes) - 1)
+    chosen = holdout.probabilities[np.arange(len(columns)), columns].astype(np.float64)
+    gaps = (holdout.truth == holdout.predicted) - chosen
+    return float(np.abs(np.bincount([gap_bin(p) for p in chosen.tolist()], weights=gaps)).sum() / len(gaps))
+
+
+def _calibration_error(joined: Joined) -> float:
+    count = joined.sums.get(GAP_COUNT, 0.0)
+    if not count:
+        raise ValueError("calibration_error needs the predicted class's probability")
+    return math.fsum(abs(joined.sums.get(name, 0.0)) for name in GAPS) / count
+
+
 def _mean(sums: Mapping[str, float], name: str) -> float:
     count = sums.get("count", 0.0)
     return sums[name] / count if count else math.nan
@@ -211,6 +237,7 @@ FORMULAS: Final[Mapping[str, Formula]] = {
     "average_precision": Formula(_by_order("average_precision_score"), None),
     "log_loss": Formula(_by_probability("log_loss"), _of_probabilities("log_loss")),
     "brier": Formula(_by_probability("brier_score_loss"), _of_probabilities("brier")),
+    "calibration_error": Formula(_calibration_on_holdout, _calibration_error),
     "rmse": Formula(
         lambda h: _scikit_learn().root_mean_squared_error(h.truth, h.predicted),
         lambda j: math.sqrt(_mean(j.sums, "squared_error")),

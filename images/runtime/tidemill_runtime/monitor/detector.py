@@ -202,7 +202,7 @@ def _of_estimate(name: str, side: Side, limit: float, sums: Sums, of: Outputs) -
     if error is None or not labels:
         return None
     unit = max(abs(limit), _LIMITS[0]) if name in intervals.LOSSES else 1.0
-    distance = limit - value if side == "min" else value - limit
+    distance = limit - value if side == "min" else value - intervals.bias(name, sums) - limit
     return evidence.normal_growth(distance, error or unit / (2 * math.sqrt(labels)), unit)
 
 

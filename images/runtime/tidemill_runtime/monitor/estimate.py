@@ -79,6 +79,8 @@ def estimated(name: str, layout: Layout, counts: Counts) -> Estimated | str:
     strata, of = layout.strata, detector.outputs(layout)
     if strata is None or of.profile is None:
         return _NO_TABLE
+    if name == intervals.CALIBRATION:
+        return "calibration_error is not estimated: that labels follow the answers as on the holdout is what it judges"
     rows = np.where(strata.rows > 0, counts[:-1], 0).astype(np.float64)
     if not rows.sum():
         return "no row lies in a bin that has held-out rows"

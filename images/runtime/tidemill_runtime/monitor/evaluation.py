@@ -17,6 +17,7 @@ from tidemill_contracts import retention
 from tidemill_contracts.counts import counted, does
 from tidemill_contracts.monitoring import (
     NOTED_COLUMNS,
+    LabelDelays,
     MonitorConfig,
     MonitorReport,
     PerformanceConfig,
@@ -26,7 +27,7 @@ from tidemill_contracts.monitoring import (
     VersionReport,
     WindowReport,
 )
-from tidemill_runtime.monitor import detector, estimate, intervals, performance, queries, scoring
+from tidemill_runtime.monitor import delays, detector, estimate, intervals, performance, queries, scoring
 from tidemill_runtime.monitor.binning import PREDICTION, Counts, Layout
 from tidemill_runtime.monitor.detector import State
 from tidemill_runtime.monitor.queries import REPORTED_WINDOWS, StoredVersion, StoredWindow
@@ -34,6 +35,7 @@ from tidemill_runtime.monitor.retention import Retention, storage_bytes
 from tidemill_runtime.monitor.segments import Name
 
 _CACHED_WINDOWS: Final = 2_000
+_WINDOWS_OF_DELAYS: Final = 500
 _Labelled = tuple[int, int, int]  # start, rows and labels of a window
 
 
@@ -166,6 +168,7 @@ class Evaluator:
             due=due,
             state=state,
         )
+        report = report.model_copy(update={"label_delays": self._label_delays(version, mature)})
         if layout.segments.names:
             report = report.model_copy(update={"segments": self._segments(version, layout, mature)})
         return report, [start for start, _, labels in chosen if labels]
@@ -192,6 +195,16 @@ class Evaluator:
         seconds = self._config.window_seconds
         found = queries.calibration_counts(self._connection, version.key, seconds, first, last, layout)
         return np.zeros(1, dtype=np.int64) if found is None else found
+
+    def _label_delays(self, version: StoredVersion, mature: list[_Labelled]) -> LabelDelays | None:
+        """Return how long labels took, of the newest windows that are due: of others only the fast ones are here."""
+        windows = [start for start, _, labels in mature if labels][:_WINDOWS_OF_DELAYS]
+        if not windows:
+            return None
+        seconds = self._config.window_seconds
+        counts = queries.label_delays(self._connection, version.key, seconds, windows[-1], windows[0])
+        found = [delays.quantile(counts, share) for share in (0.5, 0.9, 0.99)]
+        return LabelDelays(p50=found[0], p90=found[1], p99=found[2], labels=sum(counts.values())) if counts else None
 
     def _segments(self, version: StoredVersion, layout: Layout, mature: list[_Labelled]) -> tuple[SegmentReport, ...]:
         """Return the metric by segment, on the newest windows that are due and have minLabels labels a segment."""

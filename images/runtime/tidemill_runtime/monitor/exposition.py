@@ -72,9 +72,19 @@ def _version_samples(samples: dict[Metric, _Samples], labels: tuple[str, ...], v
         samples.setdefault(metrics.LAST_RECORD, {})[labels] = version.last_record_at
     if version.performance is not None:
         _performance_samples(samples, (*labels, version.performance.metric), version.performance)
+        _label_samples(samples, labels, version.performance)
     judged = [window for window in version.windows if window.closed and window.judged]
     if judged:
         _window_samples(samples, labels, judged[-1])
+
+
+def _label_samples(samples: dict[Metric, _Samples], labels: tuple[str, ...], found: PerformanceReport) -> None:
+    if found.labels_ratio is not None:
+        samples.setdefault(metrics.LABELS_RATIO, {})[labels] = found.labels_ratio
+    delays = found.label_delays
+    for quantile, seconds in (("0.5", delays.p50), ("0.9", delays.p90), ("0.99", delays.p99)) if delays else ():
+        if seconds is not None:
+            samples.setdefault(metrics.LABEL_DELAY, {})[*labels, quantile] = seconds
 
 
 def _performance_samples(samples: dict[Metric, _Samples], labels: tuple[str, ...], found: PerformanceReport) -> None:

@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from tidemill_contracts.inference import Feedback, Value
 from tidemill_contracts.reference import category_text
-from tidemill_runtime.monitor import detection, performance, queries
+from tidemill_runtime.monitor import delays, detection, performance, queries
 from tidemill_runtime.monitor.binning import PREDICTION, Layout
 from tidemill_runtime.monitor.ingest import Addition
 from tidemill_runtime.monitor.segments import Name
@@ -30,6 +30,7 @@ class _Stored(NamedTuple):
     score: float | None
     label: str | None  # JSON
     segments: str | None
+    time: float
 
 
 def add_predictions(connection: sqlite3.Connection, version: int, windows: dict[int, int], addition: Addition) -> None:
@@ -47,11 +48,12 @@ def add_predictions(connection: sqlite3.Connection, version: int, windows: dict[
         return
     for prediction in addition.predictions:
         early = connection.execute(
-            "DELETE FROM pending WHERE id = ? RETURNING label, authenticated", (prediction.id,)
+            "DELETE FROM pending WHERE id = ? RETURNING label, authenticated, received", (prediction.id,)
         ).fetchone()
         stored = _find(connection, prediction.id) if early is not None else None
         if stored is not None and stored.label is None:
-            _join(connection, stored, json.loads(early[0]), addition.layout, authenticated=bool(early[1]))
+            label = json.loads(early[0])
+            _join(connection, stored, label, addition.layout, now=early[2], authenticated=bool(early[1]))
 
 
 def _segment_numbers(connection: sqlite3.Connection, version: int, names: Sequence[Name]) -> list[int]:
@@ -92,7 +94,7 @@ def add_feedback(
         return "repeated" if _same(json.loads(stored.label), feedback.label) else "conflict"
     row = connection.execute("SELECT digest FROM version WHERE id = ?", (stored.version,)).fetchone()
     layout = layouts.get(row[0]) if row else None
-    _join(connection, stored, feedback.label, layout, authenticated=authenticated)
+    _join(connection, stored, feedback.label, layout, now=now, authenticated=authenticated)
     return "joined"
 
 
@@ -109,17 +111,24 @@ def _keep_pending(connection: sqlite3.Connection, feedback: Feedback, now: float
 
 def _find(connection: sqlite3.Connection, wanted: str) -> _Stored | None:
     row = connection.execute(
-        "SELECT id, version, window, value, score, label, segments FROM prediction WHERE id = ?", (wanted,)
+        "SELECT id, version, window, value, score, label, segments, time FROM prediction WHERE id = ?", (wanted,)
     ).fetchone()
     if row is None:
         return None
-    identifier, version, window, value, score, label, segments = row
-    return _Stored(identifier, version, window, json.loads(value), score, label, segments)
+    identifier, version, window, value, *others = row
+    return _Stored(identifier, version, window, json.loads(value), *others)
 
 
 def _join(
-    connection: sqlite3.Connection, stored: _Stored, label: Value, layout: Layout | None, *, authenticated: bool
+    connection: sqlite3.Connection,
+    stored: _Stored,
+    label: Value,
+    layout: Layout | None,
+    *,
+    now: float,
+    authenticated: bool,
 ) -> None:
+    """Count a label that came at `now`."""
     connection.execute("UPDATE prediction SET label = ?, segments = NULL WHERE id = ?", (json.dumps(label), stored.id))
     connection.execute("UPDATE version SET labels = labels + 1 WHERE id = ?", (stored.version,))
     counted = connection.execute(
@@ -127,6 +136,12 @@ def _join(
         "RETURNING version, seconds, taken, detailed",
         (not authenticated, stored.window),
     ).fetchone()
+    if counted is not None and counted[3]:
+        connection.execute(
+            "INSERT INTO counter (window, name, bin, count) VALUES (?, ?, ?, 1) "
+            "ON CONFLICT DO UPDATE SET count = count + 1",
+            (stored.window, delays.DELAY, delays.place(now - stored.time)),
+        )
     if counted is None or layout is None or PREDICTION not in layout.columns:
         return
     column = layout.columns[PREDICTION]

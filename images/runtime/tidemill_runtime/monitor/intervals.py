@@ -11,14 +11,15 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from tidemill_runtime.model.label_sums import MOMENTS
-from tidemill_runtime.model.metric_formulas import Joined
+from tidemill_runtime.model.label_sums import GAP_SQUARES, MOMENTS
+from tidemill_runtime.model.metric_formulas import GAP_COUNT, GAPS, Joined
 from tidemill_runtime.monitor import performance
 from tidemill_runtime.monitor.performance import Outputs, Sums
 
 Z: Final = 1.959963984540054
 """The 97.5 % quantile of the standard normal distribution."""
 SHARES: Final = ("accuracy", "balanced_accuracy", "f1", "precision", "recall")
+CALIBRATION: Final = "calibration_error"
 LOSSES: Final[Mapping[str, tuple[str, str, str]]] = {
     "log_loss": ("log_loss", "log_loss_squares", "log_loss_count"),
     "brier": ("brier", "brier_squares", "brier_count"),
@@ -43,7 +44,21 @@ def standard_error(name: str, sums: Sums, of: Outputs, value: float) -> float | 
         total, squares, count = mean
         error = math.sqrt(max(squares / count - (total / count) ** 2, 0.0) / count)
         return error if name != "rmse" else error / (2 * value) if value > 0 else 0.0
+    if name == CALIBRATION:
+        count = sums.get(GAP_COUNT, 0.0)
+        return math.sqrt(max(sums[GAP_SQUARES] / count - value * value, 0.0) / count) if count else None
     return _of_r2(sums, value) if name == "r2" else None
+
+
+def bias(name: str, sums: Sums) -> float:
+    """Return by how much a metric is too large on average, at most: 0 but for calibration_error.
+
+    The absolute value of a sum of n gaps with variance v has a mean of at most |its own mean| + sqrt(2 n v / pi).
+    """
+    count = sums.get(GAP_COUNT, 0.0)
+    if name != CALIBRATION or not count:
+        return 0.0
+    return math.sqrt(2 / math.pi * sum(gap in sums for gap in GAPS) * sums[GAP_SQUARES]) / count
 
 
 def interval(name: str, sums: Sums, of: Outputs, value: float) -> tuple[float, float] | None:
@@ -51,6 +66,8 @@ def interval(name: str, sums: Sums, of: Outputs, value: float) -> tuple[float, f
     error = standard_error(name, sums, of, value)
     if error is None or of.profile is None:
         return None
+    if name == CALIBRATION:
+        return max(value - bias(name, sums) - Z * error, 0.0), min(value + Z * error, 1.0)
     found = performance.joined(sums, of.profile, of.classes) if name in SHARES else None
     return around(name, value, error, fewest(name, found) if found else 0.0)
 

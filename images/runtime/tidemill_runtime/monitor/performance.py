@@ -41,7 +41,8 @@ def addition(column: ColumnBins, prediction: Value, score: float | None, label: 
     if score is not None and len(classes) == 2 and {true, predicted} <= set(classes) and 0 <= score <= 1:
         # the score is the probability of the predicted class: of two classes, that gives the other's
         probability = score if true == predicted else 1.0 - score
-    return label_sums.of_class(true, predicted, probability)
+    confidence = score if score is not None and 0 <= score <= 1 and column.names(label) else None
+    return label_sums.of_class(true, predicted, probability, confidence)
 
 
 def without_label(name: str) -> str:

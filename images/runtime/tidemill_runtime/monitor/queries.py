@@ -11,6 +11,7 @@ from tidemill_contracts import retention
 from tidemill_runtime.monitor import latency
 from tidemill_runtime.monitor.binning import CALIBRATION, Counts, Layout
 from tidemill_runtime.monitor.bounds import LARGEST_COUNT
+from tidemill_runtime.monitor.delays import DELAY
 from tidemill_runtime.monitor.detector import State
 from tidemill_runtime.monitor.latency import LATENCY
 
@@ -98,6 +99,18 @@ def calibration_counts(
         (*span, CALIBRATION),
     )
     return layout.calibration(layout.vector(rows))
+
+
+def label_delays(connection: sqlite3.Connection, version: int, seconds: int, first: int, last: int) -> dict[int, int]:
+    """Return labels by bin of their delay in the windows that start from `first` to `last`, both included."""
+    return dict(
+        connection.execute(
+            "SELECT bin, sum(count) FROM counter WHERE window IN "
+            "(SELECT id FROM window WHERE version = ? AND seconds = ? AND start BETWEEN ? AND ?) "
+            "AND name = ? GROUP BY bin",
+            (version, seconds, first, last, DELAY),
+        )
+    )
 
 
 def labelled_windows(

@@ -64,6 +64,17 @@ class Performance(Model):
     estimated."""
 
 
+class LabelDelayStatus(Model):
+    """How long after their predictions labels came, right to 9 %, of predictions older than labelDelaySeconds."""
+
+    p50_seconds: float
+    """Time in seconds within which half of the labels came."""
+    p90_seconds: float
+    """Time in seconds within which nine of ten labels came."""
+    p99_seconds: float
+    """Time in seconds within which 99 of 100 labels came."""
+
+
 class PerformanceStatus(Model):
     """The performance metric."""
 
@@ -77,6 +88,8 @@ class PerformanceStatus(Model):
     """Number of further labels that name no class of the model, or are no number. Not set if there are none."""
     labels_ratio: float | None = None
     """Share of predictions with a label, from 0 to 1, in the windows that ended at least labelDelaySeconds ago."""
+    label_delay: LabelDelayStatus | None = None
+    """How long labels take. Not set if no prediction older than labelDelaySeconds has a label."""
     discarded: int | None = None
     """Number of predictions of the served version that were removed before a label came because spec.storage.size holds
     no more, or that were too long to be stored. Not set if there is none."""

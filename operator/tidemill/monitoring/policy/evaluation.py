@@ -273,7 +273,18 @@ def _labels_arriving(snapshot: Snapshot) -> Condition:
             LABELS_ARRIVING, "False", "NoLabels", "no prediction that is older than labelDelaySeconds has a label"
         )
     text = f"{found.labels_ratio:.0%} of the predictions that are older than labelDelaySeconds have a label"
+    late = found.label_delays
+    if late is not None and late.p50 is not None and late.p99 is not None:
+        text += f"; half of the labels come within {_long(late.p50)}, 99 % within {_long(late.p99)}"
     return Condition(LABELS_ARRIVING, "True", "LabelsArrive", text)
+
+
+def _long(seconds: float) -> str:
+    """A delay in the largest unit of which it has two: it is known to 9 % only."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds:.2g} s"
 
 
 def _are_foreign(found: PerformanceReport) -> bool:
