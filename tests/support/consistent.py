@@ -219,6 +219,10 @@ def _batching(document: Json) -> Json:
     return document if document.get("enabled", True) else {"enabled": False}
 
 
+def _access(document: Json) -> Json:
+    return document or {"apiKeys": {"secretRef": {"name": "keys"}}}
+
+
 def _deployment(document: Json) -> Json:
     if "autoscaling" in document:
         document.pop("replicas", None)
@@ -253,8 +257,13 @@ def _monitor(document: Json) -> Json:
     seconds, performance = document.get("window", {}).get("seconds", 3600), document.get("performance", {})
     if seconds * performance.get("falseAlarmsPerMonth", 0) > ONE_WINDOW_IN_TEN:
         performance["falseAlarmsPerMonth"] = 0.2
-    for action in document.get("actions", {}).values():
-        action["causes"] = [c for c in action["causes"] if c in watched] or sorted(watched)[:1]
+    if "estimate" in performance:
+        watched.add("EstimatedPerformance")
+    for name in ("retrain", "rollback"):
+        action = document.get("actions", {}).get(name)
+        if action is not None:
+            known = watched - {"EstimatedPerformance"} if name == "rollback" else watched
+            action["causes"] = [c for c in action["causes"] if c in known] or sorted(known)[:1]
     return document
 
 
@@ -284,6 +293,7 @@ REPAIRS: dict[str, Callable[[Json], Json]] = {
     "Analysis": _analysis,
     "Rollout": _rollout,
     "Batching": _batching,
+    "Access": _access,
     "ModelDeploymentSpec": _deployment,
     "DriftTestSpec": _drift_test,
     "FeatureTest": _drift_test,
