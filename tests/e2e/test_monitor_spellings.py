@@ -17,9 +17,12 @@ from tests.e2e.manifests import code, deployment, monitor, pipeline
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(540)]
 NAME = "flowers"
 ROWS = 40
+WIDTH = "petal width (cm)"
 TEST = {"test": "PSI", "threshold": 0.2}
 DRIFT = {"features": TEST, "predictions": TEST, "consecutiveWindows": 1, "driftedShare": 0.01}
-PERFORMANCE = {"metric": "accuracy", "min": 0.8, "labelDelaySeconds": 0, "minLabels": 30}
+PERFORMANCE = {
+    "metric": "accuracy", "min": 0.8, "labelDelaySeconds": 0, "minLabels": 30, "segments": [WIDTH], "estimate": {},
+}  # fmt: skip
 ACTIONS = {"retrain": {"causes": ["Performance"], "cooldownSeconds": 0, "maxPerDay": 10}}
 
 
@@ -87,6 +90,16 @@ def test_a_spelling_is_no_wrong_answer(namespace: Kubectl) -> None:
     post(namespace, "feedback", texts)
     fine = performance_is(namespace, "WithinLimits")
     assert condition(fine, "PerformanceDegraded")["message"] == (f"accuracy is 1 (95 %: 0.9124 to 1) on {ROWS} labels")
+
+    verdict = fine["status"]["verdicts"]["performance"]
+    by_width = verdict["segments"]
+    assert {segment["column"] for segment in by_width} == {WIDTH}
+    assert sum(segment["labels"] for segment in by_width) == ROWS
+    assert all(segment["value"] == 1 and segment["low"] < segment["high"] == 1 for segment in by_width)
+    assert fine["status"]["performance"]["labelDelay"]["p50Seconds"] < 60
+    estimated = condition(fine, "EstimatedPerformanceLow")
+    assert (estimated["status"], estimated["reason"]) == ("Unknown", "EstimateNotTrusted"), "30 held-out rows"
+    assert verdict["estimated"]["assumption"] == "assumes p(y|x) as in the holdout"
 
     names = load_iris().target_names.tolist()
     predicted = predict(namespace, "names")

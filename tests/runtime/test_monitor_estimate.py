@@ -255,9 +255,9 @@ def test_no_row_no_table_and_no_such_metric_are_said() -> None:
 def test_many_classes_have_one_table_of_right_rows() -> None:
     random = np.random.default_rng(4)
     classes = np.array([f"c{i:02}" for i in range(25)])
-    truth = random.choice(classes, 4_000)
     probabilities = random.dirichlet(np.ones(25), 4_000)
-    predicted = np.where(random.random(4_000) < 0.7, truth, classes[probabilities.argmax(axis=1)])
+    predicted = classes[probabilities.argmax(axis=1)]
+    truth = np.where(random.random(4_000) < 0.7, predicted, random.choice(classes, 4_000))  # whatever the score
     model = Model(None, "classification", ("a",), True, classes, None, None)  # type: ignore[arg-type]
     tables = calibration_tables.tables(model, predicted, probabilities, pd.Series(truth))
     assert [table.predicted for table in tables] == [None]
