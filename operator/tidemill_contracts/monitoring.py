@@ -10,6 +10,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from tidemill_contracts.base import Document
+from tidemill_contracts.baselines import BaselineConfig, BaselineReport
 from tidemill_contracts.drift_tests import DriftTestName, RequestedDriftTest
 from tidemill_contracts.notices import WebhookConfig
 from tidemill_contracts.retention import STORAGE_BYTES
@@ -115,6 +116,7 @@ class MonitorConfig(Document):
     window_seconds: int = 3600
     min_rows: int = 500
     drift: DriftConfig | None = None
+    baseline: BaselineConfig | None = None  # None: training
     quality: QualityConfig | None = None
     performance: PerformanceConfig | None = None
     columns: dict[str, ColumnConfig] = Field(default_factory=dict)  # exceptions, by the name of the feature
@@ -134,6 +136,7 @@ class ColumnScore(Document):
     threshold: float | None = None
     p_value: float | None = None  # of the difference by chance; None: the score is below the threshold
     drifted: bool = False  # beyond the threshold, and significant
+    importance: float | None = None  # of a feature, its share of all importance in the model; None: not measured
     reference_mean: float | None = None  # of a numeric column that drifted; these two by the means of bins
     mean: float | None = None
     below_ratio: float | None = None  # values below the reference's minimum
@@ -159,6 +162,7 @@ class WindowReport(Document):
     features: tuple[ColumnScore, ...] = ()
     prediction: ColumnScore | None = None
     probability: ColumnScore | None = None  # of the predicted class, recorded as the prediction's score
+    baseline: BaselineReport | None = None  # what it was compared with; None: training, as asked for
     level: float | None = None  # at which the columns of the window are significant together
     smallest_shift: float | None = None  # of a normal column that so many rows can show, in standard deviations
     drifted_share: float | None = None

@@ -12,8 +12,10 @@ Version 2 (a profile of version 1 is read as before; its readers ignore what is 
   does not raise a count. `counts` and `missing` are then of that half;
 - `distinct`, `role`, and `as_categories` of columns of whole numbers;
 - `calibration`: labels of the holdout by score or prediction, where it has labels.
+- `importance`: by how much the model's score on held-out rows falls when the values of the column are shuffled.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -60,6 +62,7 @@ class CategoricalProfile(_Column):
     missing: int
     distinct: int | None = None  # how many values differ, over all rows; None: the profile has version 1
     role: Role = "Value"
+    importance: float | None = None  # in units of the profile's `importance_metric`; None: not measured
 
 
 class NumericProfile(_Column):
@@ -77,6 +80,7 @@ class NumericProfile(_Column):
     bin_means: tuple[float | None, ...] = ()  # mean of the reference values of each bin
     distinct: int | None = None  # how many values differ; None: the profile has version 1
     role: Role = "Value"
+    importance: float | None = None  # as above
     as_categories: CategoricalProfile | None = None  # the same values as categories, of whole numbers only
 
 
@@ -139,3 +143,13 @@ class ReferenceProfile(Document):
     classes: tuple[str, ...] = ()  # of the model, as text, in its order; empty: not a classifier, or not recorded
     metrics: dict[str, float | None] = Field(default_factory=dict)
     calibration: tuple[CalibrationTable, ...] = ()  # empty: the holdout has no labels, or the model no probabilities
+    importance_metric: str | None = None  # a built-in metric; None: importance was not measured
+
+    def importance(self) -> dict[str, float]:
+        """Return each feature's share of all importance, from 0 to 1; empty where it was not measured.
+
+        Below 0 it is chance, and counts as 0.
+        """
+        found = {p.name: max(0.0, p.importance) for p in self.features if p.importance is not None}
+        total = sum(found.values())
+        return {name: value / total for name, value in found.items()} if 0 < total < math.inf else {}

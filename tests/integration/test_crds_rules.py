@@ -23,6 +23,7 @@ pytestmark = pytest.mark.integration
 
 Json = dict[str, Any]
 HOOK = {"name": "hook"}
+SPAN = {"type": "Window", "window": {"start": "2026-11-01T00:00:00Z", "end": "2026-11-04T00:00:00Z"}}
 TP, TR, MV, MD, MM = "TrainingPipeline", "TrainingRun", "ModelVersion", "ModelDeployment", "ModelMonitor"
 MI = "ModelImport"
 
@@ -617,6 +618,61 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.performance": {"metric": "accuracy", "min": 0.8, "minLabelsRatio": 1.1}},
         ["spec.performance.minLabelsRatio"],
     ),
+    "a baseline without drift": (
+        MM,
+        {"spec.drift": REMOVE, "spec.quality": {}, "spec.baseline": {"type": "Previous"}},
+        ["spec.baseline requires spec.drift"],
+    ),
+    "a baseline of no type": (
+        MM,
+        {"spec.baseline": {"type": "Yesterday"}},
+        ["spec.baseline.type: Unsupported value", "Previous", "Seasonal", "Training", "Window"],
+    ),
+    "a span without its times": (
+        MM,
+        {"spec.baseline": {"type": "Window"}},
+        ["spec.baseline: window must be set with type: Window, and with no other type"],
+    ),
+    "a season beside another type": (
+        MM,
+        {"spec.baseline": {"type": "Previous", "seasonal": {}}},
+        ["spec.baseline: seasonal must be set with type: Seasonal, and with no other type"],
+    ),
+    "a span that ends before it starts": (
+        MM,
+        {"spec.baseline": SPAN | {"window": {"start": "2026-11-08T00:00:00Z", "end": "2026-11-01T00:00:00Z"}}},
+        ["spec.baseline.window: start must be before end"],
+    ),
+    "a span of another form": (
+        MM,
+        {"spec.baseline": SPAN | {"window": {"start": "last week", "end": "2026-11-01T00:00:00Z"}}},
+        ["spec.baseline.window.start"],
+    ),
+    "a span shorter than a window": (
+        MM,
+        {"spec.window": {"seconds": 604_800}, "spec.baseline": SPAN},
+        ["spec.baseline.window must be at least spec.window.seconds and at most 1900 windows long"],
+    ),
+    "a span of too many windows": (
+        MM,
+        {"spec.window": {"seconds": 60}, "spec.baseline": SPAN},
+        ["spec.baseline.window must be at least spec.window.seconds and at most 1900 windows long"],
+    ),
+    "a season that windows do not divide": (
+        MM,
+        {"spec.window": {"seconds": 7_000}, "spec.baseline": {"type": "Seasonal", "seasonal": {"period": "Day"}}},
+        ["spec.baseline.seasonal: period (Day: 86400 s, Week: 604800 s) must be a multiple of spec.window.seconds"],
+    ),
+    "seasons of too many windows": (
+        MM,
+        {"spec.window": {"seconds": 900}, "spec.baseline": {"type": "Seasonal", "seasonal": {}}},
+        ["count periods must have at most 1900 windows"],
+    ),
+    "more seasons than are kept": (
+        MM,
+        {"spec.baseline": {"type": "Seasonal", "seasonal": {"count": 13}}},
+        ["spec.baseline.seasonal.count"],
+    ),
     **podsections.REFUSED,
 }
 
@@ -754,6 +810,20 @@ ACCEPTED: dict[str, tuple[str, Json]] = {
         {
             "spec.window": {"seconds": 14_400},
             "spec.performance": {"metric": "mae", "max": 3, "falseAlarmsPerMonth": 10},
+        },
+    ),
+    "training as baseline": (MM, {"spec.baseline": {"type": "Training"}}),
+    "a span of time as baseline": (MM, {"spec.window": {"seconds": 3_600}, "spec.baseline": SPAN}),
+    "the window before as baseline": (MM, {"spec.baseline": {"type": "Previous"}}),
+    "the same hours of four weeks as baseline": (
+        MM,
+        {"spec.window": {"seconds": 3_600}, "spec.baseline": {"type": "Seasonal", "seasonal": {}}},
+    ),
+    "the same minute of a day as baseline": (
+        MM,
+        {
+            "spec.window": {"seconds": 60},
+            "spec.baseline": {"type": "Seasonal", "seasonal": {"period": "Day", "count": 1}},
         },
     ),
     "actions that ask for nothing": (MM, {"spec.actions": {}}),

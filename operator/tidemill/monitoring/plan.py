@@ -94,11 +94,13 @@ def _obsolete(snapshot: Snapshot, children: list[dict[str, object]]) -> Iterable
 
 
 def _rebased(snapshot: Snapshot) -> list[Event]:
-    """The version in service has changed: from now on its own training data is what current data is compared with."""
+    """The version in service has changed: from now on its own training data, or rows, are what is compared with."""
     before, served = snapshot.status.version, snapshot.served
     if served is None or served.version is None or before in (None, served.version):
         return []
     message = f"now compares with the training data of {served.version} instead of {before}"
+    if snapshot.spec.baseline is not None and snapshot.spec.baseline.type != "Training":
+        message = f"the baseline is now of {served.version} instead of {before}: its training data, until it has rows"
     return [Event("Normal", "Rebased", message, "Rebase")]
 
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from tidemill_contracts.base import Document
+from tidemill_contracts.baselines import BaselineReport
 from tidemill_contracts.monitoring import (
     MAX_SEGMENTS,
     NOTED_COLUMNS,
@@ -131,7 +132,15 @@ def _where(error: ValidationError) -> str:
     """The place and kind of the first mistake, by words of the contract: a key may be anything that a pod made up."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     documents: tuple[type[Document], ...] = (MonitorReport, RetentionReport, VersionReport, WindowReport)
-    documents += (ColumnNote, ColumnScore, PerformanceReport, EstimateReport, SegmentReport, LabelDelays)
+    documents += (
+        ColumnNote,
+        ColumnScore,
+        PerformanceReport,
+        EstimateReport,
+        SegmentReport,
+        LabelDelays,
+        BaselineReport,
+    )
     known = {name for document in documents for name in document.model_fields}
     place = [str(part) for part in first["loc"] if isinstance(part, int) or part in known]
     return f"{'.'.join(place) or 'the document'}: {first['type']}"
@@ -164,6 +173,11 @@ def _window(window: WindowReport, latest: float, *, is_newest: bool) -> WindowRe
         latency_p50_seconds=window.latency_p50_seconds,
         latency_p99_seconds=window.latency_p99_seconds,
     )
+    if (base := window.baseline) is not None:
+        _counts(rows=base.rows, windows=base.windows)
+        _times(latest, start=base.start, end=base.end)
+        if (base.start is None) != (base.end is None) or (base.type == "Training") != (base.start is None):
+            raise ReportError("baseline.start and baseline.end are no time range of its type")
     if max(len(window.features), len(window.without_score), len(window.quality_problems) / 3) > MAX_COLUMNS:
         raise ReportError(f"features has more than {MAX_COLUMNS} entries")
     if not is_newest:
@@ -209,6 +223,7 @@ def _column(column: ColumnScore) -> ColumnScore:
         reference_share=column.reference_share,
         share=column.share,
     )
+    _check({"importance": column.importance}, lambda value: 0 <= value <= 1, "is not a share")
     category = None if column.category is None else _shown(column.category)[:MAX_CATEGORY]
     return column.model_copy(update={"name": _shown(column.name), "category": category, "note": ""})
 

@@ -154,6 +154,7 @@ def _feature(column: ColumnScore) -> FeatureScore:
         test=column.test or "",
         score=_round(column.score) or 0.0,
         threshold=_round(column.threshold) or 0.0,
+        importance=_round(column.importance),
         change=drift.change(column)[:512] or None,
     )
 

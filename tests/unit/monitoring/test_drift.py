@@ -11,6 +11,7 @@ from tidemill.monitoring import plan
 from tidemill.monitoring.builders import workload
 from tidemill.monitoring.policy import drift, evaluation, evidence
 from tidemill.monitoring.snapshot import Snapshot
+from tidemill_contracts.baselines import BaselineConfig, BaselineReport
 from tidemill_contracts.drift_tests import BY_NAME, NAMES
 from tidemill_contracts.monitoring import ColumnScore
 
@@ -96,6 +97,26 @@ def test_the_worst_feature_is_the_furthest_beyond_its_own_threshold() -> None:
     assert [f.name for f in drift.worst_first(window(1, features=features))] == ["b", "a"]
 
 
+def test_the_most_important_feature_comes_first_and_its_importance_is_told() -> None:
+    features = (
+        column("far", 9.0, importance=0.002),  # a thousandth is told as 0 %
+        column("further", 9.5, importance=0.0),
+        column("main", 0.3, importance=0.61, reference_mean=14.1, mean=22.5, below_ratio=0.0, above_ratio=0.0),
+        column("other", 0.3, importance=0.21),
+        column("old", 10.0),
+    )
+    last = window(1, drift=True, features=features)
+    assert [f.name for f in drift.worst_first(last)] == ["main", "other", "old", "further", "far"]
+    assert drift.describe(last).startswith(
+        "main (importance 61 %, PSI 0.3, limit 0.2: mean 14.1 → 22.5), other (importance 21 %, PSI 0.3, limit 0.2), "
+        "old (PSI 10, limit 0.2), further (importance 0 %, "
+    )
+    status = plan.plan(snapshot(spec(), read=report(last))).status
+    assert status is not None
+    found = [(f["name"], f.get("importance")) for f in status["window"]["driftedFeatures"]]
+    assert found == [("main", 0.61), ("other", 0.21), ("old", None), ("further", 0.0), ("far", 0.002)]
+
+
 def test_drifted_probabilities_are_named() -> None:
     text = drift.describe(window(1, features=(), probability=column("score", 0.5)))
     assert text == "probability of the predicted class (PSI 0.5, limit 0.2)"
@@ -110,6 +131,7 @@ def test_status_says_the_smallest_shift_and_counts_alarms_when_they_begin() -> N
     assert found["verdicts"] == {
         "drift": {
             "smallestShift": 0.31,
+            "baseline": {"type": "Training", "version": "churn-2", "since": "2026-11-23T12:00:00Z"},
             "since": "2026-10-20T12:00:00Z",
             "alarms": ["2026-11-10T12:00:00Z", "2026-11-23T12:00:00Z"],  # the first is older than 30 days
         }
@@ -150,6 +172,96 @@ def test_a_monitor_without_drift_has_no_verdict_on_it() -> None:
     looked = snapshot({"deployment": "churn", "quality": {"maxMissingRatio": 0.1}})
     assert drift.verdict(looked, evaluation.evaluate(looked)) is None
     assert drift.observed_per_month(looked, None) is None
+
+
+SPAN = BaselineReport(type="Window", rows=1_200, windows=2, start=1_793_000_000, end=1_793_007_200)
+NO_ROWS = BaselineReport(type="Training", rows=40, windows=1)
+SINCE = "2026-11-20T00:00:00Z"
+WANTED = {"type": "Window", "window": {"start": "2026-10-26T05:00:00Z", "end": "2026-10-26T08:00:00Z"}}
+
+
+def baseline_of(found: BaselineReport | None, old: dict[str, Any] | None = None) -> dict[str, Any]:
+    """spec.baseline is a span of time; what status says of the last window's baseline."""
+    status = {"verdicts": {"drift": {"since": SINCE, "baseline": old}}} if old else {}
+    looked = snapshot({**spec(), "baseline": WANTED}, status, read=report(window(1, baseline=found)))
+    told = plan.plan(looked).status
+    assert told is not None
+    return dict(told["verdicts"]["drift"]["baseline"])
+
+
+def test_status_says_what_is_compared_with() -> None:
+    assert baseline_of(SPAN) == {
+        "type": "Window",
+        "version": "churn-2",
+        "since": "2026-11-23T12:00:00Z",
+        "rows": 1_200,
+        "start": "2026-10-26T07:33:20Z",
+        "end": "2026-10-26T09:33:20Z",
+    }
+    told = baseline_of(NO_ROWS)
+    assert (told["type"], "rows" in told) == ("Training", False)
+    assert told["message"] == (
+        "version churn-2 has 40 rows in the windows that spec.baseline names, and 50 (spec.window.minRows) are needed: "
+        "its training data is the baseline"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "found", "since", "previous"),
+    [
+        ({"type": "Window", "version": "churn-2", "since": SINCE}, SPAN, SINCE, None),
+        ({"type": "Training", "version": "churn-2", "since": SINCE}, SPAN, "2026-11-23T12:00:00Z", None),
+        ({"type": "Window", "version": "churn-1", "since": SINCE}, NO_ROWS, "2026-11-23T12:00:00Z", "churn-1"),
+        (
+            {"type": "Window", "version": "churn-2", "previousVersion": "churn-1", "since": SINCE},
+            SPAN,
+            SINCE,
+            "churn-1",
+        ),
+    ],
+    ids=["the same", "enough rows at last", "a promotion", "after a promotion"],
+)
+def test_a_promotion_moves_the_baseline_and_status_says_so(
+    old: dict[str, Any], found: BaselineReport, since: str, previous: str | None
+) -> None:
+    told = baseline_of(found, old)
+    assert (told["version"], told["since"], told.get("previousVersion")) == ("churn-2", since, previous)
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (None, ""),
+        (SPAN, ", compared with 1200 rows of 2 windows, 2026-10-26T07:33Z to 2026-10-26T09:33Z"),
+        (NO_ROWS, ", compared with the training data"),
+    ],
+)
+def test_the_condition_says_what_is_compared_with(found: BaselineReport | None, text: str) -> None:
+    looked = snapshot(spec(), read=report(window(2, drift=True, baseline=found), window(1, drift=True, baseline=found)))
+    condition = evaluation.evaluate(looked).get("DriftDetected")
+    assert condition is not None
+    assert condition.message == f"2 of 2 windows in a row drifted{text}: tenure (PSI 0.612, limit 0.2)"
+    quiet = evaluation.evaluate(snapshot(spec(), read=report(window(1, baseline=found)))).get("DriftDetected")
+    assert quiet is not None
+    assert quiet.message == f"the last window (100 rows) shows no drift{text}"
+
+
+@pytest.mark.parametrize(
+    ("stated", "config"),
+    [
+        ({"type": "Training"}, {"type": "Training"}),
+        ({"type": "Previous"}, {"type": "Previous"}),
+        (WANTED, {"type": "Window", "start": 1_792_990_800.0, "end": 1_793_001_600.0}),
+        ({"type": "Seasonal", "seasonal": {}}, {"type": "Seasonal", "period_seconds": 604_800, "count": 4}),
+        (
+            {"type": "Seasonal", "seasonal": {"period": "Day", "count": 7}},
+            {"type": "Seasonal", "period_seconds": 86_400, "count": 7},
+        ),
+    ],
+)
+def test_the_monitor_is_told_the_baseline(stated: dict[str, Any], config: dict[str, Any]) -> None:
+    assert given(snapshot({**spec(), "baseline": stated})).baseline == BaselineConfig(**config)
+    assert given(snapshot(spec())).baseline is None
 
 
 @pytest.mark.parametrize("test", NAMES)

@@ -76,6 +76,25 @@ BAD: dict[str, tuple[Any, str]] = {
     "windows": (reported(windows=reported()["versions"][0]["windows"] * 13), "windows has more than 24"),
     "an endless window": (with_window(end=1e12), "end is not a time"),
     "an infinite score": (with_window(features=[{**COLUMN, "score": float("inf")}]), "score is not a finite"),
+    "importance above all": (with_window(features=[{**COLUMN, "importance": 1.5}]), "importance is not a share"),
+    "importance of no number": (
+        with_window(features=[{**COLUMN, "importance": float("nan")}]),
+        "importance is not a share",
+    ),
+    "a baseline of fewer than no rows": (with_window(baseline={"type": "Training", "rows": -1}), "rows is not a count"),
+    "a baseline that begins nowhere": (
+        with_window(baseline={"type": "Previous", "rows": 9, "end": 5}),
+        "baseline.start and baseline.end are no time range of its type",
+    ),
+    "training with a time": (
+        with_window(baseline={"type": "Training", "rows": 9, "start": 1, "end": 5}),
+        "baseline.start and baseline.end are no time range of its type",
+    ),
+    "a baseline of the future": (
+        with_window(baseline={"type": "Window", "rows": 9, "start": 1, "end": 1e18}),
+        "end is not a time",
+    ),
+    "a baseline of another kind": (with_window(baseline={"type": "Other"}), "versions.0.windows.1.baseline.type"),
     "no number": (with_window(drifted_share=float("nan")), "drifted_share is not a finite"),
     "text for a number": (with_window(rows="hunter2"), "versions.0.windows.1.rows: int_parsing"),
     "a test that is none": (with_window(features=[{**COLUMN, "test": "hunter2"}]), "features.0.test: literal_error"),

@@ -136,6 +136,7 @@ class Layout:
             ValueError: the profile contradicts itself.
         """
         self.profile = profile
+        self.importance = profile.importance()
         names = {p.name for p in profile.features}
         if len(names) != len(profile.features):
             raise ValueError("profile.features: names must be unique")

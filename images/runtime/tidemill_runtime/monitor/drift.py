@@ -17,6 +17,7 @@ from tidemill_contracts import drift_tests
 from tidemill_contracts.drift_tests import DriftTest
 from tidemill_contracts.monitoring import ColumnScore, DriftConfig, TestConfig
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, Profile
+from tidemill_runtime.monitor.baselines import windows_of_alarm
 from tidemill_runtime.monitor.binning import Counts
 from tidemill_runtime.monitor.stattests.false_alarms import benjamini_hochberg, window_level
 from tidemill_runtime.monitor.stattests.formulas import FORMULAS
@@ -33,6 +34,12 @@ class Scored:
     score: ColumnScore
     profile: Profile
     tally: ColumnTally
+    base: ColumnTally | None = None  # what it is compared with; None: the reference profile's counts
+
+    @property
+    def present(self) -> int:
+        """Values that it is compared with."""
+        return self.profile.present if self.base is None else int(self.base.bins.sum())
 
 
 @dataclass(frozen=True)
@@ -44,16 +51,22 @@ class Verdict:
     smallest_shift: float | None = None
 
 
-def score(profile: Profile, tally: ColumnTally, config: TestConfig, notes: list[str]) -> dict[str, Any]:
+def score(
+    profile: Profile, tally: ColumnTally, config: TestConfig, notes: list[str], base: ColumnTally | None = None
+) -> dict[str, Any]:
     """Return test, threshold and score of a column; reasons for the unexpected go to `notes`."""
-    reference, current, bins = samples(profile, tally)
+    reference, current, bins = samples(profile, tally, base)
     test, threshold = _test(profile, reference, config)
     if config.test not in (test.name, drift_tests.AUTO):
         needs = drift_tests.BY_NAME[config.test].columns
         notes.append(f"{config.test} needs a {needs} column; judged by {test.name} instead")
     found: dict[str, Any] = {"test": test.name, "threshold": threshold}
     if not reference.sum() or not current.sum():
-        notes.append("no values to compare" if reference.sum() else "the reference has no values")
+        notes.append(
+            "no values to compare"
+            if reference.sum()
+            else f"the {'reference' if base is None else 'baseline'} has no values"
+        )
         return found
     value = FORMULAS[test.name](reference, current, bins)
     if not math.isfinite(value):
@@ -62,7 +75,9 @@ def score(profile: Profile, tally: ColumnTally, config: TestConfig, notes: list[
     return found | {"score": value}
 
 
-def judge(config: DriftConfig, columns: Sequence[Scored], *, window_seconds: int, rows: int) -> Verdict:
+def judge(
+    config: DriftConfig, columns: Sequence[Scored], *, window_seconds: int, rows: int, shared: bool = True
+) -> Verdict:
     """Return which columns of a window drifted: beyond their threshold and significant together.
 
     Args:
@@ -70,11 +85,12 @@ def judge(config: DriftConfig, columns: Sequence[Scored], *, window_seconds: int
         columns: all that are compared, features and predictions.
         window_seconds: length of the window.
         rows: of the window.
+        shared: whether all windows are compared with the same rows, as with those of training.
     """
     judged = [column for column in columns if column.score.score is not None]
     if not judged:
         return Verdict(tuple(column.score for column in columns))
-    level = _level(config, judged, window_seconds)
+    level = _level(config, judged, window_seconds, shared=shared)
     # a column below its threshold cannot drift: 1 stands for its p-value, which makes others no more significant
     p_values = [_p_value(column, level / len(judged)) for column in judged]
     significant = benjamini_hochberg([1.0 if p is None else p for p in p_values], level)
@@ -89,17 +105,16 @@ def judge(config: DriftConfig, columns: Sequence[Scored], *, window_seconds: int
     )
 
 
-def _level(config: DriftConfig, judged: Sequence[Scored], window_seconds: int) -> float:
-    sizes = [(column.profile.present, int(column.tally.bins.sum())) for column in judged]
+def _level(config: DriftConfig, judged: Sequence[Scored], window_seconds: int, *, shared: bool) -> float:
+    sizes = [(column.present, int(column.tally.bins.sum())) for column in judged]
     n_reference, n_current = max(sizes, key=lambda size: size[1] / size[0])
-    out_of = max(config.consecutive_windows, config.out_of or 0)
     return window_level(
         config.false_alarms_per_month,
         seconds=window_seconds,
         needed=config.consecutive_windows,
-        out_of=out_of,
+        out_of=windows_of_alarm(config),
         n_reference=n_reference,
-        n_current=n_current,
+        n_current=n_current if shared else 0,  # each window has a baseline of its own: nothing is common to them
     )
 
 
@@ -107,7 +122,7 @@ def _p_value(column: Scored, level: float) -> float | None:
     score, threshold = column.score.score, column.score.threshold
     if score is None or threshold is None or score < threshold:
         return None
-    reference, current, _ = samples(column.profile, column.tally)
+    reference, current, _ = samples(column.profile, column.tally, column.base)
     return p_value(reference, current, ordered=isinstance(column.profile, NumericProfile), level=level)
 
 
@@ -116,7 +131,7 @@ def _with_verdict(column: Scored, p: float | None, *, significant: bool) -> Colu
     if p is None:
         return column.score
     if significant:
-        changes: dict[str, Any] = {"p_value": p, "drifted": True} | change(column.profile, column.tally)
+        changes: dict[str, Any] = {"p_value": p, "drifted": True} | change(column.profile, column.tally, column.base)
         return column.score.model_copy(update=changes)
     note = f"not significant: such a difference has probability {p:.2g} without any change"
     notes = "; ".join(part for part in (column.score.note, note) if part)
@@ -140,23 +155,28 @@ def _smallest_shift(config: DriftConfig, judged: Sequence[Scored], level: float,
         return None
     test = drift_tests.BY_NAME.get(config.features.test, drift_tests.AUTO_NUMERIC)
     threshold = test.threshold if config.features.test == drift_tests.AUTO else config.features.threshold
-    n_reference = max(column.profile.present for column in judged)
+    n_reference = max(column.present for column in judged)
     return smallest_shift(test.name, threshold, level=level, n_reference=n_reference, n_current=rows)
 
 
-def samples(profile: Profile, tally: ColumnTally) -> tuple[Counts, Counts, Bins]:
-    """Return reference and current counts on the same bins, and where these lie.
+def samples(profile: Profile, tally: ColumnTally, base: ColumnTally | None = None) -> tuple[Counts, Counts, Bins]:
+    """Return the counts that are compared with and the current ones on the same bins, and where these lie.
 
     A constant reference has one value and so one bin, in which nothing could drift; it is compared on three:
     below, equal, above.
     """
-    reference = np.array(profile.counts, dtype=np.int64)
+    reference = np.array(profile.counts, dtype=np.int64) if base is None else base.bins
     if not isinstance(profile, NumericProfile):
         return reference, tally.bins, NO_POSITIONS
     if profile.minimum is not None and profile.minimum == profile.maximum:
-        equal = int(tally.bins.sum()) - tally.below - tally.above
-        return np.array([0, reference.sum(), 0]), np.array([tally.below, equal, tally.above]), NO_POSITIONS
+        usual = np.array([0, reference.sum(), 0]) if base is None else _around(base)
+        return usual, _around(tally), NO_POSITIONS
     return reference, tally.bins, Bins(bin_positions(profile), profile.std if profile.std is not None else math.nan)
+
+
+def _around(tally: ColumnTally) -> Counts:
+    """Return how many values are below, equal to and above the one value of the reference."""
+    return np.array([tally.below, int(tally.bins.sum()) - tally.below - tally.above, tally.above])
 
 
 def bin_positions(profile: NumericProfile) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -170,24 +190,23 @@ def bin_positions(profile: NumericProfile) -> np.ndarray[tuple[int], np.dtype[np
     return np.array([middle if mean is None else mean for mean, middle in zip(means, middles, strict=True)])
 
 
-def change(profile: Profile, tally: ColumnTally) -> dict[str, Any]:
+def change(profile: Profile, tally: ColumnTally, base: ColumnTally | None = None) -> dict[str, Any]:
     """Return what changed in a column, as fields of its score.
 
     Of a numeric column both means, as far as bins tell (each value counts as the reference's mean in its bin, so values
     beyond the reference's range make the true mean lie further out), and the shares beyond that range. Of a categorical
     one the category whose share changed most; `other` is all that the reference does not name.
     """
-    n = int(tally.bins.sum())
+    n, counts = int(tally.bins.sum()), np.array(profile.counts) if base is None else base.bins
     if not isinstance(profile, CategoricalProfile):
-        reference = np.array(profile.counts)
         positions = bin_positions(profile)
         return {
-            "reference_mean": float(reference @ positions / reference.sum()),
+            "reference_mean": float(counts @ positions / counts.sum()),
             "mean": float(tally.bins @ positions / n),
             "below_ratio": tally.below / n,
             "above_ratio": tally.above / n,
         }
-    before, now = np.array(profile.counts) / sum(profile.counts), tally.bins / n
+    before, now = counts / counts.sum(), tally.bins / n
     most = int(np.argmax(np.abs(before - now)))
     return {
         "category": (*profile.categories, "other")[most],

@@ -28,6 +28,7 @@ from tidemill_contracts.monitoring import (
     WindowReport,
 )
 from tidemill_runtime.monitor import delays, detector, estimate, intervals, performance, queries, scoring
+from tidemill_runtime.monitor.baselines import TRAINING, Baseline, Baselines, Signature, signature
 from tidemill_runtime.monitor.binning import PREDICTION, Counts, Layout
 from tidemill_runtime.monitor.detector import State
 from tidemill_runtime.monitor.queries import REPORTED_WINDOWS, StoredVersion, StoredWindow
@@ -64,7 +65,8 @@ class Evaluator:
         self._clock = clock
         self._started_at = clock()
         self._lock = threading.Lock()
-        self._cache: dict[int, tuple[int, WindowReport]] = {}  # window -> (changes, report)
+        self._cache: dict[int, tuple[int, Signature, WindowReport]] = {}  # window -> (changes, baseline, report)
+        self._last_baseline: tuple[Signature, Baseline] = ((), TRAINING)  # a fixed one is the same for all windows
 
     def evaluate(self, digest: str | None = None) -> Evaluation:
         """Return the state of all versions, or of one digest; an unknown digest gives no versions."""
@@ -94,7 +96,8 @@ class Evaluator:
         layout = self._layouts[version.digest]
         seconds = self._config.window_seconds
         windows = queries.newest_windows(self._connection, version.key, seconds)
-        reports = tuple(self._window(window, layout, now) for window in windows)
+        baselines = Baselines(self._config, self._connection, version)
+        reports = tuple(self._window(window, layout, baselines, now) for window in windows)
         performance, labelled = self._performance(version, layout, now)
         if performance is not None and self._config.performance is not None and self._config.performance.estimate:
             performance = performance.model_copy(update=self._estimates(version, layout, reports, labelled))
@@ -125,12 +128,16 @@ class Evaluator:
             labels_unmatched=queries.total(self._connection, queries.LABELS_UNMATCHED),
         )
 
-    def _window(self, window: StoredWindow, layout: Layout, now: float) -> WindowReport:
-        changes, report = self._cache.get(window.key, (-1, None))
-        if report is None or changes != window.changes:
+    def _window(self, window: StoredWindow, layout: Layout, baselines: Baselines, now: float) -> WindowReport:
+        chosen = baselines.chosen(window)
+        of = signature(chosen)
+        changes, known, report = self._cache.get(window.key, (-1, (), None))
+        if report is None or changes != window.changes or known != of:
+            if not of or of != self._last_baseline[0]:
+                self._last_baseline = (of, baselines.baseline(chosen, layout))
             counts = queries.window_counts(self._connection, window.key, layout)
-            report = scoring.window_report(self._config, layout, window, counts, now)
-            self._cache[window.key] = (window.changes, report)
+            report = scoring.window_report(self._config, layout, window, counts, now, self._last_baseline[1])
+            self._cache[window.key] = (window.changes, of, report)
         closed = scoring.is_closed(window, now)
         return report if report.closed == closed else report.model_copy(update={"closed": closed})
 

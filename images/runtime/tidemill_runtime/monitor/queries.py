@@ -1,7 +1,7 @@
 """What an evaluation reads: versions, windows with their counters, and performance sums. Never writes."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,6 +71,47 @@ def newest_windows(connection: sqlite3.Connection, version: int, seconds: int) -
         (version, seconds, REPORTED_WINDOWS),
     )
     return [StoredWindow(*row) for row in rows][::-1]
+
+
+def windows_of_span(
+    connection: sqlite3.Connection, version: int, seconds: int, start: float, end: float
+) -> list[StoredWindow]:
+    """Return the windows with counters by bin that lie within a span of time, oldest first."""
+    return _windows(connection, "start >= ? AND start + seconds <= ? ORDER BY start", (version, seconds, start, end))
+
+
+def windows_at(connection: sqlite3.Connection, version: int, seconds: int, starts: Sequence[int]) -> list[StoredWindow]:
+    """Return the windows with counters by bin that start at these times, oldest first."""
+    places = ", ".join("?" * len(starts))
+    return _windows(connection, f"start IN ({places}) ORDER BY start", (version, seconds, *starts))
+
+
+def judged_window_before(
+    connection: sqlite3.Connection, version: int, seconds: int, start: int, min_rows: int, number: int
+) -> list[StoredWindow]:
+    """Return the window that is the `number`-th before `start` among those of enough rows; none if there are fewer."""
+    condition = "start < ? AND rows >= ? ORDER BY start DESC LIMIT 1 OFFSET ?"
+    return _windows(connection, condition, (version, seconds, start, min_rows, number - 1))
+
+
+def _windows(connection: sqlite3.Connection, condition: str, values: Sequence[float]) -> list[StoredWindow]:
+    """`condition` is a text from here, never from outside."""
+    rows = connection.execute(
+        "SELECT id, start, seconds, rows, errors, labels, changes FROM window "  # noqa: S608
+        f"WHERE version = ? AND seconds = ? AND detailed = 1 AND {condition}",
+        values,
+    )
+    return [StoredWindow(*row) for row in rows]
+
+
+def summed_columns(connection: sqlite3.Connection, windows: Sequence[int], layout: Layout) -> Counts:
+    """Return the added counters of columns of these windows, at most a few thousand, as the layout's vector."""
+    places = ", ".join("?" * len(windows))
+    rows = connection.execute(
+        f"SELECT name, bin, sum(count) FROM counter WHERE window IN ({places}) GROUP BY name, bin",  # noqa: S608
+        windows,
+    )
+    return layout.vector(rows)
 
 
 def window_counts(connection: sqlite3.Connection, window: int, layout: Layout) -> WindowCounts:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from tidemill_contracts import retention as formula
+from tidemill_contracts.baselines import BaselineConfig
 from tidemill_contracts.monitoring import MonitorConfig
 from tidemill_runtime.monitor import queries
+from tidemill_runtime.monitor.baselines import windows_of_alarm
 from tidemill_runtime.monitor.bounds import LARGEST_COUNT
 from tidemill_runtime.monitor.queries import REPORTED_WINDOWS
 
@@ -30,6 +32,7 @@ class Retention:
     storage: int = formula.STORAGE_BYTES  # bytes of the volume
     prediction_rows: int | None = None  # None: as many as fit into the share of the volume that is theirs
     senders: int = SENDERS
+    baseline: tuple[float, float] | None = None  # a span of time whose windows stay, for the newest versions
     pending: float = 900  # a prediction record follows its answer within seconds
     pending_rows: int = 100_000
 
@@ -38,9 +41,16 @@ class Retention:
         """Return the bounds that follow from a monitor's configuration: all that labels need, for twice their delay."""
         delay = config.performance.label_delay_seconds if config.performance else formula.DEFAULT_LABEL_DELAY
         wait = formula.wait_seconds(delay, config.window_seconds)
-        judged = wait + REPORTED_WINDOWS * config.window_seconds if config.performance else 0
+        reported = REPORTED_WINDOWS * config.window_seconds
+        judged = wait + reported if config.performance else 0
+        baseline = config.baseline or BaselineConfig()
+        season = (baseline.period_seconds or 0) * (baseline.count or 0)
+        before = windows_of_alarm(config.drift) if baseline.type == "Previous" else 0
+        span = None if baseline.start is None or baseline.end is None else (baseline.start, baseline.end)
         return cls(
-            windows=max(config.retention_seconds, judged),
+            windows=max(config.retention_seconds, judged, season + reported if season else 0),
+            newest_windows=REPORTED_WINDOWS + before,
+            baseline=span,
             predictions=wait,
             window_seconds=config.window_seconds,
             storage=storage_bytes(config),
@@ -77,7 +87,7 @@ def prune(connection: sqlite3.Connection, keep: Retention, now: float) -> list[s
         if seconds == keep.window_seconds and version in recent:
             # scoring once a month: windows in a row are compared, however far apart they are
             oldest = min(oldest, _start(connection, version, seconds, keep.newest_windows))
-        _prune_windows(connection, keep, version, seconds, oldest)
+        _prune_windows(connection, keep, version, seconds, oldest, keep.baseline if version in recent else None)
     return _prune_versions(connection, now - keep.windows)
 
 
@@ -110,11 +120,23 @@ def _prune_predictions(connection: sqlite3.Connection, keep: Retention, now: flo
     connection.execute("DELETE FROM prediction WHERE number <= ?", (last - rows,))
 
 
-def _prune_windows(connection: sqlite3.Connection, keep: Retention, version: int, seconds: int, oldest: float) -> None:
+def _prune_windows(
+    connection: sqlite3.Connection,
+    keep: Retention,
+    version: int,
+    seconds: int,
+    oldest: float,
+    kept: tuple[float, float] | None,
+) -> None:
     expired = max(oldest, _start(connection, version, seconds, keep.total_windows))
     coarse = max(expired, _start(connection, version, seconds, keep.detailed_windows))
-    of = "SELECT id FROM window WHERE version = :version AND seconds = :seconds AND start <"
+    of = (
+        "SELECT id FROM window WHERE version = :version AND seconds = :seconds "
+        "AND NOT (start >= :kept_from AND start + seconds <= :kept_until) AND start <"
+    )
+    kept_from, kept_until = kept or (float("inf"), float("-inf"))
     values = {"version": version, "seconds": seconds, "expired": expired, "coarse": coarse}
+    values |= {"kept_from": kept_from, "kept_until": kept_until}
     connection.execute(f"DELETE FROM counter WHERE window IN ({of} :coarse AND detailed = 1)", values)  # noqa: S608
     sums = f"DELETE FROM segment_performance WHERE window IN ({of} :coarse AND detailed = 1)"  # noqa: S608
     connection.execute(sums, values)

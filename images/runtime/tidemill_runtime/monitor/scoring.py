@@ -18,6 +18,7 @@ from tidemill_contracts.monitoring import (
 )
 from tidemill_contracts.reference import CategoricalProfile, Profile
 from tidemill_runtime.monitor import drift, latency, quality
+from tidemill_runtime.monitor.baselines import TRAINING, Baseline
 from tidemill_runtime.monitor.binning import OUTPUTS, PREDICTION, SCORE, ColumnBins, Counts, Layout
 from tidemill_runtime.monitor.drift import Scored, Verdict
 from tidemill_runtime.monitor.queries import StoredWindow, WindowCounts
@@ -27,25 +28,23 @@ GRACE_SECONDS: Final = 5.0  # servers send at most once a second; a window close
 
 
 def window_report(
-    config: MonitorConfig, layout: Layout, window: StoredWindow, counts: WindowCounts, now: float
+    config: MonitorConfig,
+    layout: Layout,
+    window: StoredWindow,
+    counts: WindowCounts,
+    now: float,
+    baseline: Baseline = TRAINING,
 ) -> WindowReport:
-    """Return the report of one window as of `now`."""
+    """Return the report of one window as of `now`, compared with `baseline`."""
     judged = window.rows >= config.min_rows
-    scored = {
-        key: Scored(
-            column_score(name, column, layout.column(key, counts.columns), _test_of(config.drift, key, name)),
-            column.profile,
-            ColumnTally.of(column, layout.column(key, counts.columns)),
-        )
-        for key, column in layout.columns.items()
-        for name in (column.profile.name,)
-    }
+    scored = {key: _scored(config.drift, layout, key, counts.columns, baseline) for key in layout.columns}
     problems = quality.problems(config, _tallies(layout, counts.columns)) if judged else ()
     broken = frozenset(p.feature for p in problems if p.kind in quality.BROKEN)
-    scores, verdict = _verdicts(config, scored, broken, window)
+    scores, verdict = _verdicts(config, scored, broken, window, shared=baseline.shared)
     prediction, probability = scores.pop(PREDICTION, None), scores.pop(SCORE, None)
-    features = tuple(scores.values())
-    tested, without = _without_score(layout, features, broken)
+    importance = layout.importance
+    features = tuple(f.model_copy(update={"importance": importance.get(f.name)}) for f in scores.values())
+    tested, without = _without_score(layout, features, broken, scored)
     comparable = len(without) <= MAX_SHARE_WITHOUT_SCORE * tested
     counted = [f for f in features if f.score is not None and f.name not in without] if judged and comparable else []
     share = sum(f.drifted for f in counted) / len(counted) if counted else None
@@ -59,6 +58,7 @@ def window_report(
         features=features,
         prediction=prediction,
         probability=probability,
+        baseline=baseline.report,
         level=verdict.level,
         smallest_shift=verdict.smallest_shift,
         drifted_share=share,
@@ -73,6 +73,15 @@ def window_report(
     )
 
 
+def _scored(config: DriftConfig | None, layout: Layout, key: str, counts: Counts, baseline: Baseline) -> Scored:
+    """Return a column with its score, and what that is of."""
+    column, name = layout.columns[key], layout.columns[key].profile.name
+    found = layout.column(key, counts)
+    base = None if baseline.counts is None else ColumnTally.of(column, layout.column(key, baseline.counts))
+    score = column_score(name, column, found, _test_of(config, key, name), base)
+    return Scored(score, column.profile, ColumnTally.of(column, found), base)
+
+
 def _tallies(layout: Layout, counts: Counts) -> list[quality.Tally]:
     found = []
     for key, column in layout.columns.items():
@@ -85,7 +94,7 @@ def _tallies(layout: Layout, counts: Counts) -> list[quality.Tally]:
 
 
 def _verdicts(
-    config: MonitorConfig, scored: Mapping[str, Scored], broken: frozenset[str], window: StoredWindow
+    config: MonitorConfig, scored: Mapping[str, Scored], broken: frozenset[str], window: StoredWindow, *, shared: bool
 ) -> tuple[dict[str, ColumnScore], Verdict]:
     """Return the scores of all columns with their verdicts; without any where the window has too few rows."""
     scores = {key: column.score for key, column in scored.items()}
@@ -97,7 +106,8 @@ def _verdicts(
         if broken and key in scores:
             aside[key] = "they come from values that are a finding of quality"
     compared = {key: column for key, column in scored.items() if key not in aside}
-    verdict = drift.judge(config.drift, list(compared.values()), window_seconds=window.seconds, rows=window.rows)
+    columns = list(compared.values())
+    verdict = drift.judge(config.drift, columns, window_seconds=window.seconds, rows=window.rows, shared=shared)
     scores |= dict(zip(compared, verdict.columns, strict=True))
     return scores | {key: _set_aside(scores[key], why) for key, why in aside.items()}, verdict
 
@@ -111,14 +121,18 @@ def _set_aside(column: ColumnScore, why: str) -> ColumnScore:
 
 
 def _without_score(
-    layout: Layout, features: tuple[ColumnScore, ...], broken: frozenset[str]
+    layout: Layout, features: tuple[ColumnScore, ...], broken: frozenset[str], scored: Mapping[str, Scored]
 ) -> tuple[int, tuple[str, ...]]:
     """Return how many features drift would be judged by, and those of them that it cannot be judged by.
 
-    Identifiers, and columns of which training had no value, are no part of it: nothing is ever known of those.
+    Identifiers, and columns of which the baseline had no value, are no part of it: nothing is known of those.
     """
-    columns = {column.profile.name: column for key, column in layout.columns.items() if key not in OUTPUTS}
-    tested = [f for f in features if f.test and columns[f.name].judged and columns[f.name].profile.present]
+    known = {
+        column.profile.name
+        for key, column in layout.columns.items()
+        if key not in OUTPUTS and column.judged and scored[key].present
+    }
+    tested = [f for f in features if f.test and f.name in known]
     return len(tested), tuple(f.name for f in tested if f.score is None or f.name in broken)
 
 
@@ -148,8 +162,13 @@ def _test_of(config: DriftConfig | None, key: str, name: str) -> TestConfig | No
     return config.overrides.get(name, config.features)
 
 
-def column_score(name: str, column: ColumnBins, counts: Counts, test: TestConfig | None) -> ColumnScore:
-    """Return score and quality of one column from its counters; without a test only its quality."""
+def column_score(
+    name: str, column: ColumnBins, counts: Counts, test: TestConfig | None, base: ColumnTally | None = None
+) -> ColumnScore:
+    """Return score and quality of one column from its counters; without a test only its quality.
+
+    `base`: counters that the score compares with; None: those of the reference profile.
+    """
     tally = ColumnTally.of(column, counts)
     notes = [FINDINGS[column.finding]] if column.finding is not None else []
     if tally.mistyped:
@@ -162,7 +181,7 @@ def column_score(name: str, column: ColumnBins, counts: Counts, test: TestConfig
         out_of_range_ratio=_ratio(tally.below + tally.above + tally.mistyped, tally.rows),
     )
     if test is not None and column.judged:
-        score = score.model_copy(update=drift.score(column.profile, tally, test, notes))
+        score = score.model_copy(update=drift.score(column.profile, tally, test, notes, base))
     return score.model_copy(update={"note": "; ".join(notes)})
 
 

@@ -27,6 +27,7 @@ from tidemill.api.base import (
     rule,
     rules,
 )
+from tidemill.api.v1alpha1.monitor_baseline import SPAN_RULES, Baseline
 from tidemill.api.v1alpha1.monitor_drift import Drift, DriftVerdict, FeatureScore
 from tidemill.api.v1alpha1.monitor_notify import Notify
 from tidemill.api.v1alpha1.monitor_performance import Performance, PerformanceStatus, PerformanceVerdict
@@ -123,6 +124,7 @@ class ModelMonitorSpec(Model):
                 "spec.actions: each entry of causes (Drift, Quality, Performance) requires the section of that "
                 "name in spec, Quality at least drift, and EstimatedPerformance requires spec.performance.estimate",
             ),
+            *SPAN_RULES,
         )
     }
 
@@ -140,6 +142,8 @@ class ModelMonitorSpec(Model):
     """Name of the ModelDeployment in the same namespace that is monitored. Cannot be changed."""
     window: Window = Window()
     """Time windows in which predictions are counted and judged."""
+    baseline: Baseline | None = None
+    """What current data is compared with for drift. If not set, it is the training data of the served version."""
     columns: Annotated[list[MonitoredColumn], Field(max_length=500, json_schema_extra=list_map("name"))] = []
     """Features that are judged otherwise than they appear, by another limit, or that count more than others. Only
     exceptions are stated."""
@@ -186,7 +190,8 @@ class WindowStatus(Model):
     drifted_share: float | None = None
     """Share of features that drifted, from 0 to 1."""
     drifted_features: Annotated[list[FeatureScore], Field(max_length=20, json_schema_extra=ATOMIC)] = []
-    """Features that drifted, with the largest score relative to its threshold first, at most 20."""
+    """Features that drifted, at most 20: the most important one to the model first, and of equally important ones the
+    one with the largest score relative to its threshold."""
     prediction_score: float | None = None
     """Drift score of the predictions. Set only if spec.drift.predictions is set."""
     probability_score: float | None = None

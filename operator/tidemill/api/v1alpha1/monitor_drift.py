@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tidemill.api.base import ATOMIC, Model, Ratio, Time, list_map, rule, rules
+from tidemill.api.v1alpha1.monitor_baseline import BaselineStatus
 from tidemill_contracts.drift_tests import AUTO, AUTO_NUMERIC, AUTO_OTHER, DRIFT_TESTS, FALLBACK, RequestedDriftTest
 
 MAX_ALARMS = 100
@@ -101,6 +102,9 @@ class FeatureScore(Model):
     """Score of the test, rounded to three decimals."""
     threshold: float
     """Score from which the feature counts as drifted."""
+    importance: float | None = None
+    """Share of the feature in the permutation importance of all features, from 0 to 1: how much of the model's score on
+    held-out rows depends on it. Not set where the training run did not measure it."""
     change: str | None = None
     """What changed, for example "mean 14.1 → 22.5; 38 % above training's maximum"."""
 
@@ -111,6 +115,8 @@ class DriftVerdict(Model):
     smallest_shift: float | None = None
     """Smallest shift of the mean, in standard deviations, that makes one normally distributed feature drift in four of
     five windows like the last judged one. Set only if spec.drift.features has a test that can show one."""
+    baseline: BaselineStatus | None = None
+    """What the last judged window was compared with."""
     since: Time | None = None
     """Time since when alarms are counted."""
     alarms: Annotated[list[Time], Field(max_length=MAX_ALARMS, json_schema_extra=ATOMIC)] = []

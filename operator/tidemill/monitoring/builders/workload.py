@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tidemill.api.v1alpha1.monitor_baseline import Baseline
 from tidemill.api.v1alpha1.monitor_drift import Drift, DriftTestSpec, FeatureTest
 from tidemill.core import children, hashing, ingest, names, networkpolicy, pod, staged_updates
 from tidemill.core import labels as keys
@@ -16,6 +17,7 @@ from tidemill.core.plan import ObjectRef, Patch
 from tidemill.monitoring import notices
 from tidemill.monitoring.snapshot import Snapshot, child, storage_bytes
 from tidemill_contracts import drift_tests
+from tidemill_contracts.baselines import PERIOD_SECONDS, BaselineConfig
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV, SERVED_KEY, SERVED_ROOT
 from tidemill_contracts.monitoring import (
     ColumnConfig,
@@ -58,7 +60,8 @@ def unit(snapshot: Snapshot) -> staged_updates.Unit:
 
     A pod of before listens elsewhere, so the policy comes with the new one.
     """
-    parts = {"deployment", "window", "columns", "drift", "quality", "performance", "notify", "resources", "pod"}
+    parts = {"deployment", "window", "baseline", "columns", "drift", "quality", "performance", "notify"}
+    parts |= {"resources", "pod"}
     settings = snapshot.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=parts)
     _leave_out_usual_thresholds(settings.get("drift") or {})
     inputs = {
@@ -117,6 +120,7 @@ def config(snapshot: Snapshot) -> MonitorConfig:
         window_seconds=spec.window.seconds,
         min_rows=spec.window.min_rows,
         drift=_drift(spec.drift) if spec.drift is not None else None,
+        baseline=_baseline(spec.baseline) if spec.baseline is not None else None,
         quality=quality,
         performance=performance,
         columns={
@@ -162,6 +166,17 @@ def _drift(spec: Drift) -> DriftConfig:
         false_alarms_per_month=spec.false_alarms_per_month,
         consecutive_windows=spec.consecutive_windows,
         out_of=spec.out_of,
+    )
+
+
+def _baseline(spec: Baseline) -> BaselineConfig:
+    window, season = spec.window, spec.seasonal
+    return BaselineConfig(
+        type=spec.type,
+        start=window.start.timestamp() if window else None,
+        end=window.end.timestamp() if window else None,
+        period_seconds=PERIOD_SECONDS[season.period] if season else None,
+        count=season.count if season else None,
     )
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from tidemill.api.v1alpha1.monitor_baseline import BaselineStatus
 from tidemill.api.v1alpha1.monitor_drift import MAX_ALARMS, Drift, DriftVerdict
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition
-from tidemill.monitoring.snapshot import Snapshot
+from tidemill.monitoring.snapshot import Snapshot, moment
 from tidemill.monitoring.state import DRIFT, Evaluation
+from tidemill_contracts.baselines import BaselineReport
 from tidemill_contracts.counts import counted
 from tidemill_contracts.monitoring import ColumnScore, WindowReport
 from tidemill_contracts.rounding import exact, rounded
@@ -56,11 +58,11 @@ def condition(spec: Drift, windows: Sequence[WindowReport], drifted: int) -> Con
     if drifted == 0:
         named = [feature for feature in last.features if feature.drifted]
         if not named:
-            return Condition(DRIFT, "False", "NoDrift", f"{shown} shows no drift")
+            return Condition(DRIFT, "False", "NoDrift", f"{shown} shows no drift{compared_with(last)}")
         text = (
             f"{counted(len(named), 'feature')} drifted in {shown}, which is a share of "
             f"{rounded(last.drifted_share or 0, 2, spec.drifted_share)} "
-            f"and below driftedShare ({exact(spec.drifted_share)}): {describe(last)}"
+            f"and below driftedShare ({exact(spec.drifted_share)}){compared_with(last)}: {describe(last)}"
         )
         return Condition(DRIFT, "False", "DriftBelowShare", text)
     needed = counted(spec.consecutive_windows, "window")
@@ -69,16 +71,30 @@ def condition(spec: Drift, windows: Sequence[WindowReport], drifted: int) -> Con
         if spec.out_of is None
         else f"{drifted} of the last {counted(spec.out_of, 'window')} drifted, {spec.consecutive_windows} needed"
     )
-    text += f": {describe(last)}"
+    text += f"{compared_with(last)}: {describe(last)}"
     if drifted >= spec.consecutive_windows:
         return Condition(DRIFT, "True", "DriftSustained", text)
     return Condition(DRIFT, "False", "DriftNotSustained", text)
 
 
+def compared_with(window: WindowReport) -> str:
+    """What a window was compared with, as an ending of half a sentence; empty where only training was asked for."""
+    found = window.baseline
+    if found is None:
+        return ""
+    if found.start is None or found.end is None:
+        return ", compared with the training data"
+    span = f"{moment(found.start):%Y-%m-%dT%H:%MZ} to {moment(found.end):%Y-%m-%dT%H:%MZ}"
+    return f", compared with {counted(found.rows, 'row')} of {counted(found.windows, 'window')}, {span}"
+
+
 def worst_first(window: WindowReport) -> list[ColumnScore]:
-    """The features that drifted; those that are furthest beyond their thresholds first."""
+    """The features that drifted: those that matter most to the model first, then the furthest beyond their thresholds.
+
+    Importance is told, and so compared, in percent: below that it is chance.
+    """
     drifted = [feature for feature in window.features if feature.drifted]
-    return sorted(drifted, key=lambda f: -(f.score or 0) / (f.threshold or 1))
+    return sorted(drifted, key=lambda f: (-round(f.importance or 0, 2), -(f.score or 0) / (f.threshold or 1)))
 
 
 def describe(window: WindowReport) -> str:
@@ -95,6 +111,8 @@ def describe(window: WindowReport) -> str:
 def _beyond(column: ColumnScore) -> str:
     score, threshold = column.score or 0, column.threshold or 0
     figures = f"{column.test} {rounded(score, 3, threshold)}, limit {exact(threshold)}"
+    if column.importance is not None:
+        figures = f"importance {_percent(column.importance)}, {figures}"
     what = change(column)
     return f"{figures}: {what}" if what else figures
 
@@ -136,8 +154,41 @@ def verdict(snapshot: Snapshot, evaluated: Evaluation) -> DriftVerdict | None:
     since = old.since if old and old.since else snapshot.now
     return DriftVerdict(
         smallest_shift=None if shift is None else round(shift, 2),
+        baseline=baseline(snapshot, old.baseline if old else None),
         since=since.replace(microsecond=0),
         alarms=[time.replace(microsecond=0) for time in alarms[-MAX_ALARMS:]],
+    )
+
+
+def baseline(snapshot: Snapshot, old: BaselineStatus | None) -> BaselineStatus | None:
+    """What the last judged window was compared with, and since when; None while no version is served."""
+    if snapshot.served is None or snapshot.served.version is None:
+        return None
+    version, wanted = snapshot.served.version, snapshot.spec.baseline
+    found = snapshot.judged[-1].baseline if snapshot.judged else None
+    kind = found.type if found is not None else "Training"
+    previous = None if old is None else old.previous_version if old.version == version else old.version
+    same = old is not None and (old.version, old.type) == (version, kind)
+    is_other = found is not None and found.start is not None and found.end is not None
+    return BaselineStatus(
+        type=kind,
+        version=version,
+        previous_version=previous,
+        since=old.since if old is not None and same else snapshot.now.replace(microsecond=0),
+        rows=found.rows if found is not None and is_other else None,
+        start=moment(found.start) if found is not None and found.start is not None else None,
+        end=moment(found.end) if found is not None and found.end is not None else None,
+        message=_why_training(snapshot, found) if wanted is not None and wanted.type != kind else None,
+    )
+
+
+def _why_training(snapshot: Snapshot, found: BaselineReport | None) -> str:
+    if found is None:
+        return "no window has been judged yet"
+    version = snapshot.served.version if snapshot.served else None
+    return (
+        f"version {version} has {counted(found.rows, 'row')} in the windows that spec.baseline names, and "
+        f"{snapshot.spec.window.min_rows} (spec.window.minRows) are needed: its training data is the baseline"
     )
 
 

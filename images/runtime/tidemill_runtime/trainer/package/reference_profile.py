@@ -23,6 +23,7 @@ from tidemill_contracts.reference import (
 from tidemill_runtime.trainer.model.inspection import Model, Values, plain
 from tidemill_runtime.trainer.model.metrics import Metrics
 from tidemill_runtime.trainer.package import column_roles, profile_bins
+from tidemill_runtime.trainer.package.importance import NO_IMPORTANCE, Importance
 
 CATEGORIES = 50
 TEXT_LENGTH = 200  # a longer text is no category; it counts as other
@@ -41,10 +42,11 @@ def profile(
     probabilities: Values | None,
     metrics: Metrics,
     calibration: tuple[CalibrationTable, ...] = (),
+    importance: Importance = NO_IMPORTANCE,
 ) -> ReferenceProfile:
     """Return the profile of the training rows and of the predictions on the holdout.
 
-    `training` has the columns that are watched: those that the model uses.
+    `training` has the columns that are watched: those that the model uses. `importance` is that of these.
     """
     score = None
     if probabilities is not None and len(probabilities):
@@ -52,7 +54,8 @@ def profile(
     return ReferenceProfile(
         schema_version=CURRENT,
         rows=len(training),
-        features=features(training),
+        features=tuple(p.model_copy(update={"importance": importance.columns.get(p.name)}) for p in features(training)),
+        importance_metric=importance.metric,
         prediction=_prediction(model, predicted),
         score=score,
         prediction_rows=len(predicted),

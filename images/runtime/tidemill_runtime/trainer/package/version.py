@@ -5,7 +5,7 @@ Equal inputs give equal bytes: no time, no run name and no random name gets into
 
 import importlib.metadata
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -31,6 +31,7 @@ from tidemill_runtime.trainer.model.inspection import Model
 from tidemill_runtime.trainer.model.metrics import Metrics
 from tidemill_runtime.trainer.package import (
     calibration_tables,
+    importance,
     native,
     reference_profile,
     signature_columns,
@@ -50,6 +51,7 @@ class Package:
     manifest: ModelManifest
     files: dict[str, bytes]
     onnx: str  # "verified", or why there is no ONNX form
+    remarks: tuple[str, ...] = ()  # what is missing in the version, and why
 
 
 def pack(
@@ -74,7 +76,8 @@ def pack(
     if FORMATS[form.form].runtime == "Native":
         _check_round_trip(form, model, rows, predicted)
         verified = verification.verify(form, model, signature, judged.training, rows)
-    return assemble(
+    found = importance.measured(model, rows, judged.truth, used)
+    packed = assemble(
         config,
         model=model,
         form=form,
@@ -86,6 +89,7 @@ def pack(
             probabilities,
             metrics,
             calibration_tables.tables(model, predicted, probabilities, judged.truth),
+            found,
         ),
         sample=reference_profile.sample(model, rows),
         signature=verified.signature,
@@ -96,6 +100,7 @@ def pack(
         converted=verified.converted,
         batching=verified.batching,
     )
+    return replace(packed, remarks=(found.remark,) if found.remark else ())
 
 
 def _native(config: TrainerConfig, model: Model) -> StoredModel:

@@ -46,6 +46,8 @@ def judge_and_publish(config: TrainerConfig, judged: Candidate, root: Path, prog
         log.info("champion: %s", compared.text)
     with progress.phase("package"):
         packed = version.pack(config, judged, metrics, progress.data, progress.digests, progress.holdout)
+        for remark in packed.remarks:
+            progress.warn(remark)
         log.info("package: %s; onnx: %s", ", ".join(packed.manifest.formats), packed.onnx)
     return finish(config, packed, compared, progress)
 
