@@ -165,6 +165,10 @@ bench: cluster images ## Measure against floors of the same run; fails when a go
 bench-serving: setup ## Compare the model server with MLServer, KServe and BentoML, about 25 minutes, into docs/ (BENCH_ARGS=--quick: a look)
 	@$(PY) -m hack.bench.serving $(BENCH_ARGS)
 
+.PHONY: bench-monitoring
+bench-monitoring: setup ## False alarms, delay and speed of drift beside Evidently, about 15 minutes (BENCH_ARGS=--quick: a look)
+	@$(PY) -m hack.bench.alarms $(BENCH_ARGS)
+
 .PHONY: soak
 soak: setup ## The model server's memory under good and bad requests for ten minutes (SOAK_ARGS='--minutes 1 --workers 2')
 	@$(PY) -m hack.bench.soak $(SOAK_ARGS)

@@ -1,7 +1,7 @@
 """Environments of the peers: each from a lock with hashes, in the user's cache, with the Python that runs this.
 
 `locks/NAME.in` holds the requirements, `locks/NAME.txt` pins everything; `python -m hack.bench.serving.environments`
-writes the locks anew. All have the scikit-learn that fitted the models.
+writes the locks anew. Those that serve have the scikit-learn that fitted the models; Evidently is the monitor's peer.
 """
 
 import hashlib
@@ -15,7 +15,13 @@ from hack.tools.pypi import TOOLS
 
 LOCKS = Path(__file__).with_name("locks")
 # Beyond these the peer, or public client, does not install.
-NEWEST_PYTHON = {"mlserver": (3, 12), "kserve": (3, 12), "bentoml": (3, 13), "tritonclient": (3, 14)}
+NEWEST_PYTHON = {
+    "mlserver": (3, 12),
+    "kserve": (3, 12),
+    "bentoml": (3, 13),
+    "tritonclient": (3, 14),
+    "evidently": (3, 13),
+}
 _UV = TOOLS / "bin" / "uv"
 # BentoML 1.4.40 asks for certificate authorities newer than the newest release; serving on loopback needs none.
 _OVERRIDES = LOCKS / "overrides.txt"

@@ -228,6 +228,18 @@ def test_a_promotion_moves_the_baseline_and_status_says_so(
     assert (told["version"], told["since"], told.get("previousVersion")) == ("churn-2", since, previous)
 
 
+def test_a_monitor_that_is_away_has_the_baseline_of_before() -> None:
+    old = {"type": "Window", "version": "churn-2", "previousVersion": "churn-1", "since": SINCE, "rows": 9}
+    status = {"verdicts": {"drift": {"since": SINCE, "baseline": old}}}
+    for looked in (
+        snapshot({**spec(), "baseline": WANTED}, status, error="refused"),
+        snapshot({**spec(), "baseline": WANTED}, status, read=report(window(0, closed=False))),
+    ):
+        found = drift.verdict(looked, evaluation.evaluate(looked))
+        assert found is not None and found.baseline is not None
+        assert found.baseline.to_json() == old
+
+
 @pytest.mark.parametrize(
     ("found", "text"),
     [

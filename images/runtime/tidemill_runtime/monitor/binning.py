@@ -99,12 +99,15 @@ class ColumnBins:
         return text if code is None else self._categories[code]
 
     def _count_numbers(self, values: Sequence[Value]) -> Counts:
-        numbers, mistyped = as_floats(values)
+        return self.count_numbers(*as_floats(values))
+
+    def count_numbers(self, numbers: Floats, mistyped: int = 0) -> Counts:
+        """Return int64[size] for float64[n] of a numeric column; NaN is missing, but for those that are mistyped."""
         present = numbers[~np.isnan(numbers)]
         counts = np.zeros(self.size, dtype=np.int64)
         counts[: self.bins] = np.bincount(self._edges.searchsorted(present, side="right"), minlength=self.bins)
         counts[self.bins :] = (
-            len(values) - len(present) - mistyped,
+            len(numbers) - len(present) - mistyped,
             mistyped,
             np.count_nonzero(present < self._low),
             np.count_nonzero(present > self._high),
@@ -115,8 +118,12 @@ class ColumnBins:
         texts: Iterable[str | None] = values  # type: ignore[assignment]  # true where the next line leaves it alone
         if not set(map(type, values)) <= _TEXTS:
             texts = (None if is_missing(v) else category_text(v) for v in values)  # type: ignore[arg-type]
+        return self.count_texts(Counter(texts))
+
+    def count_texts(self, texts: Mapping[str | None, int]) -> Counts:
+        """Return int64[size] for the texts of a categorical column with how often each comes; None is missing."""
         counts = np.zeros(self.size, dtype=np.int64)
-        for text, number in Counter(texts).items():
+        for text, number in texts.items():
             counts[self.bins if text is None else self._codes.get(text, self.bins - 1)] += number
         return counts
 

@@ -165,6 +165,8 @@ def baseline(snapshot: Snapshot, old: BaselineStatus | None) -> BaselineStatus |
     if snapshot.served is None or snapshot.served.version is None:
         return None
     version, wanted = snapshot.served.version, snapshot.spec.baseline
+    if not snapshot.judged and old is not None and old.version == version:
+        return old  # a monitor that is away, or starts again, has compared with nothing else meanwhile
     found = snapshot.judged[-1].baseline if snapshot.judged else None
     kind = found.type if found is not None else "Training"
     previous = None if old is None else old.previous_version if old.version == version else old.version
