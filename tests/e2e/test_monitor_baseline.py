@@ -1,18 +1,29 @@
 """What drifted is named by its importance to the model, and a change that lasts is no drift from the window before."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hack.tools.kubectl import Kubectl, condition, is_true, wait_for
 from sklearn.datasets import load_iris
-from tests.e2e.conftest import wait_condition
+from tests.e2e.conftest import shared_namespace, wait_condition
 from tests.e2e.manifests import code, deployment, monitor, pipeline
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(540)]
 NAME = "flowers"
 DRIFT = {"features": {"test": "Auto"}, "consecutiveWindows": 1, "driftedShare": 0.01, "falseAlarmsPerMonth": 30}
 MOVED = {"petal length (cm)": 4.0, "sepal width (cm)": 4.0}  # the model hardly uses the second
+
+
+@pytest.fixture(scope="module")
+def namespace(cluster: Kubectl) -> Iterator[Kubectl]:
+    """A version in service, and its monitor."""
+    with shared_namespace(cluster, "e2e-baseline") as kubectl:
+        kubectl.apply([code(f"{NAME}-code"), pipeline(NAME), deployment(NAME), monitor(NAME, drift=DRIFT)])
+        wait_condition(kubectl, "modeldeployment", NAME, lambda md: is_true(md, "Ready"), 180)
+        wait_condition(kubectl, "modelmonitor", NAME, lambda mm: is_true(mm, "Ready"), 120)
+        yield kubectl
 
 
 def send(namespace: Kubectl) -> None:
@@ -38,10 +49,6 @@ def drift(namespace: Kubectl, status: str, baseline: str) -> dict[str, Any]:
 
 
 def test_a_lasting_change_is_drift_from_training_and_none_from_the_window_before(namespace: Kubectl) -> None:
-    namespace.apply([code(f"{NAME}-code"), pipeline(NAME), deployment(NAME), monitor(NAME, drift=DRIFT)])
-    wait_condition(namespace, "modeldeployment", NAME, lambda md: is_true(md, "Ready"), 180)
-    wait_condition(namespace, "modelmonitor", NAME, lambda mm: is_true(mm, "Ready"), 120)
-
     found = drift(namespace, "True", "Training")
     worst, other = found["status"]["window"]["driftedFeatures"][:2]
     assert {worst["name"], other["name"]} == set(MOVED)

@@ -6,6 +6,7 @@ Used only to draw documents that the API server must accept; the rules themselve
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import strategies as st
@@ -248,6 +249,28 @@ def _drift(document: Json) -> Json:
     return document
 
 
+def _baseline(document: Json) -> Json:
+    for kind, field in (("Window", "window"), ("Seasonal", "seasonal")):
+        if document["type"] != kind:
+            document.pop(field, None)
+        elif field not in document:
+            document["type"] = "Previous"
+    return document
+
+
+def _spans(baseline: Json, seconds: int) -> Json:
+    """A baseline whose spans fit into windows of this length."""
+    if "window" in baseline:
+        end = datetime.fromtimestamp(1_800_000_000 + 3 * seconds, UTC)
+        baseline["window"] = {"start": "2027-01-15T08:00:00Z", "end": end.isoformat().replace("+00:00", "Z")}
+    if "seasonal" in baseline:
+        season = baseline["seasonal"]
+        period = {"Day": 86_400, "Week": 604_800}[season.get("period", "Week")]
+        if period % seconds or period * season.get("count", 4) > 1_900 * seconds:
+            return {"type": "Previous"}
+    return baseline
+
+
 def _monitor(document: Json) -> Json:
     watched = {name.capitalize() for name in ("drift", "quality", "performance") if name in document}
     if not watched:
@@ -255,6 +278,10 @@ def _monitor(document: Json) -> Json:
     if "Drift" in watched:
         watched.add("Quality")
     seconds, performance = document.get("window", {}).get("seconds", 3600), document.get("performance", {})
+    if "baseline" in document:
+        document["baseline"] = _spans(document["baseline"], seconds)
+        if "drift" not in document:
+            del document["baseline"]
     if seconds * performance.get("falseAlarmsPerMonth", 0) > ONE_WINDOW_IN_TEN:
         performance["falseAlarmsPerMonth"] = 0.2
     if "estimate" in performance:
@@ -298,6 +325,7 @@ REPAIRS: dict[str, Callable[[Json], Json]] = {
     "DriftTestSpec": _drift_test,
     "FeatureTest": _drift_test,
     "Drift": _drift,
+    "Baseline": _baseline,
     "Performance": _limits("min", "max"),
     "ModelMonitorSpec": _monitor,
 }

@@ -55,12 +55,12 @@ def test_a_false_alarm_rate_stands_beside_the_stated_one(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(("seconds", "met"), [(1.0, True), (3.0, False)])
 def test_goals_of_speed_are_judged_at_full_size(seconds: float, met: bool) -> None:
-    own: dict[str, Any] = {"seconds": seconds, "mebibytes": 150.0}
-    peer: dict[str, Any] = {"seconds": 60.0, "mebibytes": 2_000.0}
+    own: dict[str, Any] = {"seconds": 9.0, "cpu_seconds": seconds, "mebibytes": 150.0}
+    peer: dict[str, Any] = {"seconds": 90.0, "cpu_seconds": 60.0, "mebibytes": 2_000.0}
     full = speed.rows_of(speed.FULL_ROWS, own, own, peer, "Evidently")
-    assert [row.met for row in full] == [met, True, True]
+    assert [row.met for row in full] == [met, None, True, True]
     assert full[0].ratio == pytest.approx(60 / seconds)
-    assert [row.met for row in speed.rows_of(1_000, own, own, peer, "Evidently")] == [None] * 3
+    assert [row.met for row in speed.rows_of(1_000, own, own, peer, "Evidently")] == [None] * 4
 
 
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tidemill_contracts.reference import NumericProfile, category_text
-from tidemill_runtime.monitor.binning import OUTPUTS, ColumnBins, Counts, Layout, is_missing
+from tidemill_runtime.monitor.binning import OUTPUTS, ColumnBins, Counts, Layout
+from tidemill_runtime.monitor.values import is_missing
 
 
 def count_tables(layout: Layout, tables: Iterable[Any], outputs: Mapping[str, str] | None = None) -> tuple[int, Counts]:

@@ -149,8 +149,10 @@ class _Asked:
 
     def score(self, answers: Values) -> float:
         """Return the metric of answers to the rows, in their order. Raises ValueError where it cannot be computed."""
-        field = "probabilities" if self.metric == "log_loss" else "predicted"
-        return float(FORMULAS[self.metric].on_holdout(replace(self.labels, **{field: answers})))
+        known = replace(self.labels, predicted=answers)
+        if self.metric == "log_loss":
+            known = replace(self.labels, probabilities=answers)
+        return float(FORMULAS[self.metric].on_holdout(known))
 
 
 def _first_that_applies(
