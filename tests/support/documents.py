@@ -116,8 +116,9 @@ def of_the_operator() -> dict[str, str]:
     for name, spec in (("default", {}), ("full", FULL_DEPLOYMENT)):
         config = server.server_config(servers.snapshot(spec), servers.version(1))
         found[f"server-config.{name}.json"] = config.to_json()
+    of_before = monitors.served(has_feedback_keys=False)  # deployments had no keys when these documents were first read
     for name, body in (("default", {"deployment": "churn"}), ("full", FULL_MONITOR)):
-        found[f"monitor-config.{name}.json"] = workload.config(monitors.snapshot(body)).to_json()
+        found[f"monitor-config.{name}.json"] = workload.config(monitors.snapshot(body, served=of_before)).to_json()
     return found
 
 
