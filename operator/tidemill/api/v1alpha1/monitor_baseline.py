@@ -65,9 +65,10 @@ SPAN_RULES = (
     rule("!has(self.baseline) || has(self.drift)", "spec.baseline requires spec.drift"),
     rule(
         "!has(self.baseline) || !has(self.baseline.window) || "
-        "(self.baseline.window.end - self.baseline.window.start >= duration(string(self.window.seconds) + 's') && "
-        "self.baseline.window.end - self.baseline.window.start <= "
-        f"duration(string({MOST_WINDOWS} * self.window.seconds) + 's'))",
+        # numbers, not durations: the API server refuses the CRD for what making a duration of a text may cost
+        "((self.baseline.window.end - self.baseline.window.start).getSeconds() >= self.window.seconds && "
+        "(self.baseline.window.end - self.baseline.window.start).getSeconds() <= "
+        f"{MOST_WINDOWS} * self.window.seconds)",
         f"spec.baseline.window must be at least spec.window.seconds and at most {MOST_WINDOWS} windows long",
     ),
     rule(
