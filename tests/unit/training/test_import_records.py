@@ -161,6 +161,26 @@ def test_with_a_pipeline_the_import_writes_its_records_and_the_pipeline_alone_re
     assert not [o for o in found if o["metadata"]["ownerReferences"][0]["kind"] == "ModelImport"]
 
 
+def test_a_pipeline_that_is_applied_after_the_import_does_not_keep_its_records_from_being_written() -> None:
+    """Its search goes on when the pipeline comes: it is not needed any more, and is no Job that is waited for."""
+    world = namespace()
+    pipeline = make.Pipeline().created(make.NOW).obj()
+    pipeline["spec"]["artifacts"] = {**STORE, "restore": "Never"}
+    world.put(pipeline)
+    world.put(make.ConfigMap().obj())
+    copied(world)
+    assert world.names("ModelVersion") == ["churn-1"]
+    own = world.get("ModelImport", NAME)["metadata"]["uid"]
+
+    writes = job(world, "write")
+    assert writes is not None
+    assert writes["metadata"]["ownerReferences"][0]["uid"] == own
+    world.advance(seconds=2)
+    world.kubelet_finishes(writes["metadata"]["name"], json.dumps({"written": 1}))
+    world.settle()
+    assert status(world)["records"]["written"]["versions"] == 1
+
+
 def test_another_import_takes_no_number_before_the_first_has_looked() -> None:
     other = make.Import("other").spec(artifacts=STORE).created(make.NOW).obj()
     world = namespace(other)

@@ -86,15 +86,16 @@ def record_actions(snapshot: RecordsSnapshot) -> RecordActions:
     if not snapshot.config.record_keys or not snapshot.records.usable:
         return RecordActions(before, done=snapshot.records.jobs)
     known = before or Records()
+    mode = "read" if snapshot.is_read_wanted else "write"
     done = tuple(job for job in snapshot.records.jobs if _is_in_status(job, known))
-    running = next((job for job in snapshot.records.jobs if job not in done), None)
+    running = next((job for job in snapshot.records.jobs if job not in done and job.mode == mode), None)
     if snapshot.is_read_wanted:
-        return _reading(snapshot, known, running if running and running.mode == "read" else None, done)
+        return _reading(snapshot, known, running, done)
     if snapshot.records.unsettled:
         found = ", ".join(snapshot.records.unsettled)
         text = f"versions found in the artifact store are registered: {found}"
         return RecordActions(before, done=done, hold=Hold(text))
-    return _writing(snapshot, known, running if running and running.mode == "write" else None, done)
+    return _writing(snapshot, known, running, done)
 
 
 def digest_of(versions: Iterable[Obj], numbers: int = 0, listed: int | None = None) -> str | None:
