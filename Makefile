@@ -49,8 +49,8 @@ setup: .venv/.synced ## Python environment of the project in .venv (uv, from the
 check: format-check lint types imports generated unit unit-slow ## The quick gate: format, lint, types, imports, generated files, all unit tests
 
 .PHONY: test
-test: ## Everything: check, runtime, integration, cluster, images, e2e; brings up what it needs (the cluster stays up)
-	@hack/tools/stages.sh setup check runtime integration cluster images e2e
+test: ## Everything: check, runtime and integration at once, cluster, images, e2e; brings up what it needs (the cluster stays up)
+	@hack/tools/stages.sh setup check runtime+integration cluster images e2e
 
 ##@ Single gates
 

@@ -16,7 +16,6 @@ import json
 import os
 import re
 import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ import yaml
 from hack import installscope as scope
 from hack.localcluster.choice import use_cluster
 from hack.localcluster.progress import LocalClusterError
-from hack.tools.kubectl import Kubectl, KubectlError, condition, wait_for
+from hack.tools.kubectl import TIMEOUTS, Kubectl, KubectlError, condition, wait_for
 from hack.tools.pypi import ToolError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,9 +35,9 @@ DEFAULT_OVERLAY = ROOT / "manifests" / "overlays" / "cluster-wide"
 PLURALS = ("trainingpipelines", "trainingruns", "modelimports", "modelversions", "modeldeployments", "modelmonitors")
 # What is in a namespace by itself, or what a running operator leaves: no reason to keep it.
 _BY_THEMSELVES = {"ConfigMap/kube-root-ca.crt", "ConfigMap/openshift-service-ca.crt", "ServiceAccount/default"}
-_OPERATORS = {"Lease/tidemill-operator", "Secret/tidemill-record-keys"}
+RECORD_KEYS = "tidemill-record-keys"
+_OPERATORS = {"Lease/tidemill-operator", f"Secret/{RECORD_KEYS}"}
 _DERIVED = {"Event", "Endpoints", "EndpointSlice"}
-_TIMEOUTS = (TimeoutError, subprocess.TimeoutExpired)
 _LOCAL_IMAGE = re.compile(r"tidemill\.io/(operator|trainer|server|monitor|router):dev")
 
 
@@ -72,17 +71,13 @@ def apply(overlay: str | Path = DEFAULT_OVERLAY, namespaces: Sequence[str] = (),
     return said + "".join(_unbind(*binding) for binding in scope.stale(text, _bindings()))
 
 
-RECORD_KEYS = "tidemill-record-keys"
-
-
 def ensure_record_keys(rendered: str) -> str:
     """Create the Secret with the operator's record key, unless there is one; return what kubectl said.
 
     A key is made once and never changed here: with another one no operator believes the records in artifact stores.
     """
-    deployment = next(m for m in yaml.safe_load_all(rendered) if m and m["kind"] == "Deployment")
-    namespace = deployment["metadata"]["namespace"]
-    home = next((m for m in yaml.safe_load_all(rendered) if m and m["kind"] == "Namespace"), None)
+    manifests = {m["kind"]: m for m in yaml.safe_load_all(rendered) if m}  # one Deployment, and a Namespace or none
+    namespace, home = manifests["Deployment"]["metadata"]["namespace"], manifests.get("Namespace")
     said = ""
     if home is not None and Kubectl().get("namespace", namespace) is None:
         said = Kubectl().run("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump(home))
@@ -223,7 +218,7 @@ def main() -> int:
             )
         for sentence in remove(arguments.overlay, chosen):
             print(sentence)
-    except (LocalClusterError, KubectlError, ToolError, scope.ScopeError, *_TIMEOUTS) as error:
+    except (LocalClusterError, KubectlError, ToolError, scope.ScopeError, *TIMEOUTS) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,16 +1,13 @@
 """`python -m hack.demo [run|clean]`."""
 
 import argparse
-import subprocess
 import sys
 
 from hack.demo.scenario import Scenario, ScenarioError
 from hack.localcluster.choice import use_cluster
 from hack.localcluster.progress import LocalClusterError
-from hack.tools.kubectl import KubectlError
+from hack.tools.kubectl import TIMEOUTS, KubectlError
 from hack.tools.pypi import ToolError
-
-TIMEOUTS = (TimeoutError, subprocess.TimeoutExpired)
 
 
 def run(scenario: Scenario) -> None:

@@ -30,8 +30,12 @@ def render(resource: type[Resource], present: str | None) -> str:
     table = _tables(resource)
     if present is None:
         return f"# {resource.INFO.kind}\n\n{resource.INFO.description}\n\n{BEGIN}\n{table}{END}\n"
+    return _renewed(file_name(resource.INFO), present, table)
+
+
+def _renewed(page: str, present: str, table: str) -> str:
     if BEGIN not in present or END not in present:
-        raise ValueError(f"docs/kinds/{file_name(resource.INFO)}: the markers `{BEGIN}` and `{END}` are missing")
+        raise ValueError(f"docs/kinds/{page}: the markers `{BEGIN}` and `{END}` are missing")
     before, rest = present.split(BEGIN, 1)
     return f"{before}{BEGIN}\n{table}{END}{rest.split(END, 1)[1]}"
 
@@ -43,10 +47,7 @@ SHARED = {"pod-settings.md": ("pod", structural(PodSettings, defaults=True))}
 def shared(page: str, present: str) -> str:
     """Return the page of a shared section with its table renewed. Raises ValueError when a marker is missing."""
     field, schema = SHARED[page]
-    if BEGIN not in present or END not in present:
-        raise ValueError(f"docs/kinds/{page}: the markers `{BEGIN}` and `{END}` are missing")
-    before, rest = present.split(BEGIN, 1)
-    return f"{before}{BEGIN}\n\n{_HEAD}{''.join(_rows(schema, field))}\n{END}{rest.split(END, 1)[1]}"
+    return _renewed(page, present, f"\n{_HEAD}{''.join(_rows(schema, field))}\n")
 
 
 def _shared_page(schema: Schema) -> str | None:

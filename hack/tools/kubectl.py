@@ -22,6 +22,10 @@ CONTEXT = "TIDEMILL_CONTEXT"
 """The context of the kubeconfig that is used, of a cluster that was not started here; set: by `make … CONTEXT=name`."""
 
 
+TIMEOUTS = (TimeoutError, subprocess.TimeoutExpired)
+"""What `wait_for` and kubectl raise when something took too long."""
+
+
 class KubectlError(RuntimeError):
     """kubectl answered with an error; the message is its own."""
 

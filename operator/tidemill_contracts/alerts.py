@@ -326,11 +326,13 @@ NO_ALERT: Final = {
     "ModelMonitor": {
         "Reconciling": "progress; when it does not end, Ready stays False or Stalled comes",
         "ColumnsNoted": "how the spec is read, told once; nothing is wrong",
+        "PodSettingsApplied": "names that the pod section may no longer have are left out; the pods run without them",
         "PrometheusReady": "without the kinds of the Prometheus operator there is no rule that could fire",
     },
     "ModelDeployment": {
         "Ready": "Available says whether requests are answered, Stalled whether a person must act",
         "Reconciling": "progress; when it does not end, Stalled comes",
+        "PodSettingsApplied": "names that the pod section may no longer have are left out; the pods run without them",
     },
 }
 """Conditions of these kinds that no alert follows, and why."""

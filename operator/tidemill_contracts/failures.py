@@ -96,6 +96,7 @@ FAILURES: Final = (
         AccessDenied="The source or store refuses the credentials. Correct the Secret or its rights.",
         AddressRefused="The URI leads to an address that is not allowed. Use another one.",
         LinkRefused="A symbolic link leads out of the claim. Remove it.",
+        TooManyFiles="A folder of the store holds more files than are looked at. Remove those that are not Tidemill's.",
         InvalidUri="The URI, or what it redirects to, has no meaning. Correct it.",
         StorageUnavailable="The source answers with an error that no further try changes. The message has it.",
     ),

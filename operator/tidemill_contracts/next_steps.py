@@ -28,6 +28,12 @@ _SPEC = "Correct the field that the message names."
 _EVENTS = "kubectl get events --sort-by=.lastTimestamp"
 _LOOK = "Nothing."
 
+
+def _names(kind: str) -> Step:
+    """Of a `pod` section; admission names what is accepted when the object is written again."""
+    return Step("NamesRefused", "Take the names in the message out of the pod section.", f"kubectl edit {kind} NAME")
+
+
 _PIPELINE: Final = (
     Step("Pending", "Nothing: the operator has not looked yet. If it stays, look at the operator.",
          "kubectl -n tidemill-system logs deploy/tidemill-operator --tail=50"),
@@ -62,8 +68,11 @@ _PIPELINE: Final = (
          "kubectl get tp NAME -o jsonpath='{.status.data}'"),
     Step("RecordsNotRead", "Check store, Secret and reachability, or set spec.artifacts.restore to Never to begin with "
          "version 1.", "kubectl get tp NAME -o jsonpath='{.status.records.read}'"),
+    Step("RecordsRefused", "Where these are records of yours, give the operator the key that signed them, and create "
+         "the pipeline again.", "kubectl get tp NAME -o jsonpath='{.status.records.read}'"),
     Step("RecordsNotWritten", "Check store, Secret and reachability. It is tried again by itself.",
          "kubectl get tp NAME -o jsonpath='{.status.records.written}'"),
+    _names("tp"),
 )  # fmt: skip
 
 _RUN: Final = (
@@ -87,6 +96,7 @@ _IMPORT: Final = (
          "minutes.", "kubectl describe pod -l tidemill.io/import=NAME"),
     Step("Importing", "Wait.", "kubectl logs -l tidemill.io/import=NAME --tail=20"),
     Step("Imported", _LOOK, "kubectl get mi NAME -o jsonpath='{.status.version}'"),
+    _names("mi"),
     Step("AwaitingApproval", "Approve the version, by its digest, or reject it with tidemill.io/reject.",
          "kubectl annotate mv VERSION --overwrite tidemill.io/approve=DIGEST"),
     Step("VersionRejected", "Import another digest, or approve the version after all, without tidemill.io/reject.",
@@ -126,6 +136,7 @@ _VERSION: Final = (
 
 _SERVERS = "kubectl get pods -l tidemill.io/deployment=NAME"
 _RETRY = 'kubectl annotate md NAME --overwrite tidemill.io/retry="$(date +%s)"'
+_NAME_IT = 'kubectl annotate md NAME --overwrite tidemill.io/promote="VERSION/$(date +%s)"'
 _UPGRADES = "kubectl get md,mm -A"
 _VERSIONS = "kubectl get mv"
 _DEPLOYMENT: Final = (
@@ -144,6 +155,8 @@ _DEPLOYMENT: Final = (
     Step("NoReadyPod", "Read the reason of the pods in the message.", _SERVERS),
     Step("NoReadyRouter", "Read the reason of the router's pods in the message.",
          "kubectl describe pod -l tidemill.io/deployment=NAME,app.kubernetes.io/component=router"),
+    Step("NoReachablePod", "Wait some seconds. If it stays, look whether the Service of the version has addresses, "
+         "and at the cluster's DNS.", "kubectl get endpointslices -l tidemill.io/deployment=NAME"),
     Step("NotYetServed", "Wait for the first version.", "kubectl get tp,mv"),
     Step("ProgressDeadlineExceeded", "Look why the pods are not ready, or raise "
          "spec.rollout.progressDeadlineSeconds. A candidate is tried again with tidemill.io/retry.", _SERVERS),
@@ -155,9 +168,9 @@ _DEPLOYMENT: Final = (
     Step("WaitingForPromotion", "Promote the candidate, or abort with tidemill.io/abort.",
          'kubectl annotate md NAME --overwrite tidemill.io/promote="$(date +%s)"'),
     Step("SignatureChanged", "Change the clients or the version. Then name the version, or drop it with "
-         "tidemill.io/abort.", "kubectl annotate md NAME --overwrite tidemill.io/promote=VERSION"),
+         "tidemill.io/abort.", _NAME_IT),
     Step("SignatureUnknown", "Wait, or let the operator reach port 8081 of the servers. Or name the version.",
-         "kubectl annotate md NAME --overwrite tidemill.io/promote=VERSION"),
+         _NAME_IT),
     Step("RolledBack", "Read why. Try the version again when the cause is gone, or name another one.", _RETRY),
     Step("AnalysisFailed", "Read which check failed; a newer version is rolled out as usual. Or try again.", _RETRY),
     Step("Aborted", "Try the version again, or roll out a newer one.", _RETRY),
@@ -180,6 +193,7 @@ _DEPLOYMENT: Final = (
     Step("WaitingForTurn", "Wait: other objects are replaced first after an upgrade.", _UPGRADES),
     Step("UpdatesStopped", "Repair the object whose pods did not get ready after the upgrade.", _UPGRADES),
     Step("NotReadyInTime", "Look why the new pods are not ready; the old ones serve.", _SERVERS),
+    _names("md"),
 )  # fmt: skip
 
 _MONITOR_POD = "kubectl describe pod -l tidemill.io/monitor=NAME"
@@ -242,6 +256,7 @@ _MONITOR: Final = (
     Step("WaitingForTurn", "Wait: other objects are replaced first after an upgrade.", _UPGRADES),
     Step("UpdatesStopped", "Repair the object whose pods did not get ready after the upgrade.", _UPGRADES),
     Step("NotReadyInTime", "Look why the new pod is not ready.", _MONITOR_POD),
+    _names("mm"),
 )  # fmt: skip
 
 _EVERY: Final = (

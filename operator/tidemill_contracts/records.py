@@ -12,6 +12,10 @@ from tidemill_contracts.base import Document
 RECORDS_ENV: Final = "TIDEMILL_RECORDS_CONFIG"
 RECORD_FILE: Final = "record.json"
 """Beside `manifest.json` in the folder of a version. The manifest does not list it, so no digest depends on it."""
+SERIES_FILE: Final = "versions.json"
+"""In the folder of all versions of a pipeline: a record of which of them exist, and which numbers were given."""
+IMPORTED: Final = "imported"
+"""Folder in that of all versions of a pipeline: records of imported ones, whose content lies with the import."""
 LINE: Final = "tidemill-record "
 TEXT_LIMIT: Final = 64 << 10
 """Characters of one record."""
@@ -19,12 +23,16 @@ MOST_RECORDS: Final = 200
 """Records that one pod reads or writes: the most that spec.history.versions may keep."""
 LOG_LIMIT: Final = 2 << 20
 """Bytes of all records that one pod shows."""
+MOST_EXAMPLES: Final = 3
+"""Names of what could not be read, each of at most 200 characters."""
+FILE_LIMIT: Final = 200_000
+"""Files below the folder that one pod looks at."""
 
 
 class StoredRecord(Document):
     """One record to be written."""
 
-    uri: str  # of the version's folder
+    uri: str  # of the version's folder, or of one below IMPORTED, which is made
     text: str
 
 
@@ -33,13 +41,16 @@ class RecordsConfig(Document):
 
     store: str  # URI of the folder below which all versions of the pipeline lie
     secret: str | None = None  # mounted below storage.SECRET_ROOT
-    write: tuple[StoredRecord, ...] = ()  # empty: read
+    write: tuple[StoredRecord, ...] = ()
+    series: str | None = None  # the record of all versions to be written; None, and nothing else to write: read
 
 
 class RecordsResult(Document):
     """What the pod did."""
 
-    read: int = 0  # records that were shown in the log
+    read: int = 0  # records that were shown in the log, that of all versions included
+    unreadable: int = 0  # what has the name of a record and is none: a link, a pipe, too long, beyond the limits
+    examples: tuple[str, ...] = ()  # of such, paths below the store
     written: int = 0
     missing: int = 0  # versions that are not in the store: nothing is recorded of them
     error: str | None = None  # why it could not be done

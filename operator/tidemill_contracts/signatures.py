@@ -15,6 +15,7 @@ from tidemill_contracts.artifact import ColumnSpec, Kind, Signature, kind_of
 from tidemill_contracts.base import Document
 from tidemill_contracts.counts import counted
 from tidemill_contracts.digests import canonical_json, sha256
+from tidemill_contracts.schemes import listed
 
 SIGNATURE_PATH = "/signature"  # of the server's admin port
 
@@ -163,8 +164,7 @@ def _named(columns: Columns) -> str:
     names = [_quoted(c.name) for c in columns[:MOST_NAMED]]
     if len(columns) > MOST_NAMED:
         names.append(f"{len(columns) - MOST_NAMED} more")
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
+    return listed(names, "and")
 
 
 def _is(columns: Columns) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.support.documented import DOCS, PAGES, REFUSALS, everywhere, of_kind, section, tables
 
-from tidemill.core import parsing, staged_updates
+from tidemill.core import parsing, pod_settings, staged_updates
 from tidemill.monitoring import state
 from tidemill.monitoring import status as monitoring
 from tidemill.serving import readiness, runtime_status
@@ -34,14 +34,19 @@ OF_EVERY_KIND = {reason for _, _, reason in everywhere()}
 TYPES = {
     "TrainingPipeline": {
         constants.SOURCES_READABLE, constants.TRIGGERS_SLOWED, constants.APPROVAL_PENDING, constants.VERSIONS_RECORDED,
+        pod_settings.POD_SETTINGS_APPLIED,
     },
     "TrainingRun": {constants.SUCCEEDED},
-    "ModelImport": {constants.APPROVAL_PENDING},
+    "ModelImport": {constants.APPROVAL_PENDING, pod_settings.POD_SETTINGS_APPLIED},
     "ModelVersion": {constants.APPROVED, constants.TAKEN_BACK},
-    "ModelDeployment": {serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK, staged_updates.PODS_CURRENT},
+    "ModelDeployment": {
+        serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK, staged_updates.PODS_CURRENT,
+        pod_settings.POD_SETTINGS_APPLIED,
+    },
     "ModelMonitor": {
         *state.CONDITION_OF.values(), state.DATA_ARRIVING, state.LABELS_ARRIVING, state.PROFILE_TOO_OLD,
         state.COLUMNS_NOTED, state.RETENTION, monitoring.PROMETHEUS_READY, staged_updates.PODS_CURRENT,
+        pod_settings.POD_SETTINGS_APPLIED,
     },
 }  # fmt: skip
 """Types of conditions beside Ready, Reconciling and Stalled."""
@@ -49,7 +54,7 @@ NAME = re.compile(r"[A-Z][a-z]+([A-Z][A-Za-z0-9]*)*")
 NO_REASON = {
     "APPROVE", "REJECT", "DECISION_COMMENT", "SPEC", "SCHEDULED", "PROBE", "KUEUE_QUEUE", "JOB_NAME", "GROUP",
     "SUCCEEDED", "APPROVED", "TRIGGERS_SLOWED", "SOURCES_READABLE", "APPROVAL_PENDING", "TAKEN_BACK",
-    "MISSED_SCHEDULE", "RECORDS", "RECORD", "VERSIONS_RECORDED", "RECORDS_REFUSED",
+    "MISSED_SCHEDULE", "RECORDS", "RECORD", "VERSIONS_RECORDED",
 }  # fmt: skip
 """Constants of training that are annotations, labels, types of conditions or events."""
 
@@ -119,17 +124,17 @@ def test_the_page_of_the_operator_explains_the_condition_of_replaced_pods() -> N
 def test_the_reasons_of_training_are_those_of_its_page() -> None:
     rolled_back = {reason for kind, _, reason in of_kind("ModelVersion") if kind == constants.TAKEN_BACK}
     found = documented("TrainingPipeline", "TrainingRun", "ModelImport", "ModelVersion")
-    assert found - rolled_back == training_reasons() - rolled_back
+    assert found - rolled_back == training_reasons() - rolled_back | pod_settings.REASONS
     assert rolled_back <= serving.REASONS, "a rolled back version has the reason of its deployment"
 
 
 def test_the_reasons_of_serving_are_those_of_its_page() -> None:
-    ours = serving.REASONS | staged_updates.REASONS
+    ours = serving.REASONS | staged_updates.REASONS | pod_settings.REASONS
     assert documented("ModelDeployment") - DEFAULT - set(REFUSALS) | OF_EVERY_KIND == ours | OF_EVERY_KIND
 
 
 def test_the_reasons_of_monitoring_are_those_of_its_page() -> None:
-    ours = monitoring.REASONS | staged_updates.REASONS
+    ours = monitoring.REASONS | staged_updates.REASONS | pod_settings.REASONS
     assert documented("ModelMonitor") - DEFAULT | OF_EVERY_KIND == ours | OF_EVERY_KIND
 
 

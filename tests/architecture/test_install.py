@@ -122,6 +122,16 @@ def test_what_the_operator_may_write_is_bounded_by_the_admission_policy() -> Non
         assert binding == {"policyName": "tidemill-operator", "validationActions": ["Deny"]}
 
 
+def test_the_policy_of_records_knows_the_operator_by_the_full_name_of_its_account() -> None:
+    for overlay in ("cluster-wide", "namespaces", "openshift"):
+        (condition,) = the(overlay, "ValidatingAdmissionPolicy", "tidemill-records")["spec"]["matchConditions"]
+        account = the(overlay, "ServiceAccount")["metadata"]
+        assert f"'system:serviceaccount:{account['namespace']}:{account['name']}'" in condition["expression"]
+        assert "tidemill.io/operator" not in the(overlay, "Namespace", account["namespace"])["metadata"]["labels"]
+    home = the("one-namespace", "ServiceAccount")["metadata"]["namespace"]
+    assert the("one-namespace", "Namespace", home)["metadata"]["labels"]["tidemill.io/operator"] == "own"
+
+
 def test_a_list_of_namespaces_is_bound_one_by_one_and_told_to_the_operator() -> None:
     documents = list(yaml.safe_load_all(install.render(ROOT / "manifests/overlays/namespaces", ("team-a", "team-b"))))
     assert not [d for d in documents if d["kind"] == "ClusterRoleBinding"]

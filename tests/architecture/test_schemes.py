@@ -96,7 +96,7 @@ def test_nothing_is_read_that_is_in_no_row() -> None:
 
 @EVERY
 def test_what_a_pod_mounts_is_what_the_row_says(scheme: Scheme) -> None:
-    volumes = PodVolumes()
+    volumes = PodVolumes("s3://models")
     volumes.add_uri(example(scheme))
     assert bool(volumes.claims) == (scheme.mount == "claim")
     assert bool(volumes.config_maps) == (scheme.mount == "configMap")

@@ -192,6 +192,7 @@ class Client:
                 process.stdin.close()
                 reader.join(45)
                 process.terminate()
+                reader.join(5)
 
     def host(self, deployment: str) -> str:
         """Return the address that the deployment's status names."""

@@ -10,13 +10,15 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from hack.localcluster import control_plane
 from tests.support import requests
 from tests.support.apiserver import connect
 from tests.support.invariants import check_status
-from tests.support.operators import InProcess, Installation
+from tests.support.operators import InProcess, Installation, wait
 from tests.support.servingcluster import Cluster
 from tests.support.servingworld import World, operator_of
 
@@ -73,17 +75,41 @@ def operator(installation: Installation) -> Iterator[InProcess]:
     assert refusals() == before, "the shipped roles are not enough: the operator was answered 403"
 
 
+@pytest.fixture(scope="session")
+def administrator(installation: Installation) -> Iterator[httpx.Client]:
+    """Requests as administrator; each kubectl is a process, and two hundred tests need four each for a namespace."""
+    with connect(installation.kubeconfig) as api:
+        yield api.http
+
+
 @pytest.fixture
-def namespace(installation: Installation, request: pytest.FixtureRequest) -> Iterator[str]:
+def namespace(administrator: httpx.Client, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own; every status in it is held against the invariants at the end."""
     slug = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")
     name = names.child_name(slug, limit=50)
-    installation.kubectl("create", "namespace", name)
-    installation.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    administrator.post("/api/v1/namespaces", json=body).raise_for_status()
     yield name
-    for obj in installation.get(KINDS, "-n", name)["items"]:
+    paths = [f"/apis/tidemill.io/v1alpha1/namespaces/{name}/{plural}" for plural in _PLURALS]
+    found = [(path, obj) for path in paths for obj in listed(administrator, path)]
+    for _, obj in found:
         check_status(obj)
-    installation.kubectl("delete", KINDS, "--all", "-n", name, "--wait=false")
+    for path, obj in found:
+        answer = administrator.delete(f"{path}/{obj['metadata']['name']}")
+        assert answer.status_code in (200, 404), answer.text  # an operator that still runs may have been first
+
+
+def listed(administrator: httpx.Client, path: str) -> list[dict[str, Any]]:
+    """Objects of one kind; the API server asks for patience (429) while a definition is new."""
+    answer = wait(lambda: patient(administrator.get(path)), 20, f"{path} is listed")
+    items: list[dict[str, Any]] = answer.raise_for_status().json()["items"]
+    return items
+
+
+def patient(answer: httpx.Response) -> httpx.Response | None:
+    """The answer, None where it is to be asked for again."""
+    return None if answer.status_code == httpx.codes.TOO_MANY_REQUESTS else answer
 
 
 def refusals() -> float:

@@ -382,6 +382,16 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.rollout": {"strategy": "Canary"}},
         ["spec.rollout.steps must have at least one step with strategy Canary"],
     ),
+    "a comparison with a version without requests": (
+        MD,
+        {
+            "spec.rollout": {
+                **steps(100),
+                "analysis": {"checks": [{"metric": "ErrorRatio", "max": 0.1}, {**CHECK, "maxRatioToStable": 2}]},
+            }
+        },
+        ["spec.rollout.steps: a check with maxRatioToStable needs a step with a weight below 100"],
+    ),
     "check without a limit": (
         MD,
         {"spec.rollout": {**steps(10), "analysis": {"checks": [{"metric": "ErrorRatio"}]}}},

@@ -453,3 +453,35 @@ def test_nobody_but_the_operator_makes_records_or_writes_their_status(
     said = installation.kubectl(*patch, status, "--subresource=status", check=False)
     assert "the status of a record is the operator's alone" in said
     assert "patched" in installation.kubectl(*patch, json.dumps({"metadata": {"annotations": {"a": "b"}}}))
+
+
+ALIKE = "system:serviceaccount:{namespace}:tidemill-operator"
+
+
+def test_an_account_with_the_operators_name_in_another_namespace_is_not_the_operator(
+    installation: Installation, namespace: str
+) -> None:
+    """Whoever may make ServiceAccounts gives one that name; its namespace tells whose it is."""
+    where = ("-n", namespace)
+    rules = [{"apiGroups": ["tidemill.io"], "resources": ["*"], "verbs": ["*"]}]
+    head = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role"}
+    installation.apply({**head, "metadata": {"name": "everything", "namespace": namespace}, "rules": rules})
+    account = f"--serviceaccount={namespace}:tidemill-operator"
+    installation.kubectl("create", "rolebinding", "alike", "--role=everything", account, *where)
+    body = json.dumps({**MINIMAL["ModelVersion"], "metadata": {"name": "churn-1", "namespace": namespace}})
+    command = ("create", "-f", "-", f"--as={ALIKE.format(namespace=namespace)}", "--as-group=system:serviceaccounts")
+    refused = "records are created by the operator; to bring a model in, create a ModelImport"
+
+    def create() -> str:
+        return installation.kubectl(*command, "--dry-run=server", stdin=body, check=False)
+
+    wait(lambda: refused in create(), 20, "the policy is in force")
+    # The overlay one-namespace labels its Namespace, which nobody with rights in a namespace alone can do.
+    own = "tidemill.io/operator=own"
+    installation.kubectl("label", "namespace", namespace, own)
+    wait(lambda: "created" in create(), 20, "the namespace has an operator of its own")
+    other = (*command[:-2], "--as=system:serviceaccount:default:tidemill-operator", "--dry-run=server")
+    installation.kubectl(
+        "create", "rolebinding", "other", "--role=everything", "--serviceaccount=default:tidemill-operator", *where
+    )
+    wait(lambda: refused in installation.kubectl(*other, stdin=body, check=False), 20, "another account is not")

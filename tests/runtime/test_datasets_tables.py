@@ -1,11 +1,15 @@
 """Files become tables of plain columns, and broken files are named by file, line and column."""
 
 import gzip
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
 from tidemill_contracts.training import DataInput
 from tidemill_runtime.datasets import tables
@@ -89,8 +93,17 @@ def test_parquets_finer_types_become_what_a_server_can_rebuild(tmp_path: Path) -
         ([np.True_, False], "bool", [True, False]),
         ([1, True], "int64", [1, 1]),
         ([1, 2.5], "float64", [1.0, 2.5]),
-        ([10**30, 1], "float64", [1e30, 1.0]),
-        ([-(10**400), None], "float64", [float("-inf"), None]),
+        ([10**30, 1], "str", [str(10**30), "1"]),
+        ([-(10**5000), None], "str", ["-1" + 5000 * "0", None]),
+        ([2**53, None], "float64", [2.0**53, None]),
+        ([2**53 + 1, None], "str", [str(2**53 + 1), None]),
+        ([2**53 + 1, 7.0, True], "str", [str(2**53 + 1), "7", "1"]),
+        ([2**53 + 1, 0.5], "float64", [2.0**53, 0.5]),
+        ([2**63 - 1, -(2**63)], "int64", [2**63 - 1, -(2**63)]),
+        ([2**63, -1], "str", [str(2**63), "-1"]),
+        ([Decimal("12345678901234567890.00"), None], "str", ["12345678901234567890", None]),
+        ([Decimal("12345678901234567890.50"), None], "float64", [12345678901234567890.5, None]),
+        ([1e300, None], "float64", [1e300, None]),
         ([pd.NA, None], "float64", [None, None]),
         ([True, "yes", None], "str", ["True", "yes", None]),
         ([1.0, "x", 2.5], "str", ["1", "x", "2.5"]),
@@ -100,6 +113,59 @@ def test_objects_become_plain_columns(values: list[object], kind: str, expected:
     found = tables.normal(pd.Series(values, dtype=object, name="mixed", index=range(5, 5 + len(values))))
     assert (str(found.dtype), found.name, found.index[0]) == (kind, "mixed", 5)
     assert [None if pd.isna(value) else value for value in found] == expected
+
+
+IDS = [12345678901234567, 12345678901234568, 9223372036854775808, 12345678901234567890, 10**24 + 1]
+
+
+def lines(values: list[int | None]) -> bytes:
+    return "".join(f'{{"id": {"null" if v is None else v}, "x": 1}}\n' for v in values).encode()
+
+
+def csv(values: list[int | None]) -> bytes:
+    return "".join(["id,x\n", *(f"{'' if v is None else v},1\n" for v in values)]).encode()
+
+
+@pytest.mark.parametrize("write", [csv, lines])
+@pytest.mark.parametrize("number", range(len(IDS)))
+@pytest.mark.parametrize("beside", [[], [None], [-1], [None, -1]])
+def test_ids_keep_all_of_their_digits(
+    tmp_path: Path, write: Callable[[list[int | None]], bytes], number: int, beside: list[int | None]
+) -> None:
+    """Two ids that are one float64 would be one customer, and one group of evaluation.split."""
+    values = [IDS[number], IDS[number] + 1, *beside]
+    (found,) = [read(tmp_path, ("t", write(values)))["id"]]
+    fits = None not in values and IDS[number] < 2**63
+    assert str(found.dtype) == ("int64" if fits else "str")
+    assert [None if pd.isna(v) else int(v) for v in found] == values
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint64", "Int64", "UInt64", "decimal"])
+@pytest.mark.parametrize("gap", [False, True])
+def test_ids_of_parquet_keep_all_of_their_digits(tmp_path: Path, kind: str, gap: bool) -> None:
+    values = [2**62 + 1, 2**62 + 2, *([None] if gap else [])]
+    arrow = {"int64": pa.int64(), "Int64": pa.int64(), "decimal": pa.decimal128(30, 0)}.get(kind, pa.uint64())
+    frame = pa.table({"id": pa.array(values, arrow), "x": [0.5] * len(values)}).to_pandas(
+        types_mapper={pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}.get if kind[0] in "IU" else None
+    )
+    stored = pa.Table.from_pandas(frame) if kind[0] in "IU" else pa.table({"id": pa.array(values, arrow)})
+    pq.write_table(stored, tmp_path / "t.parquet")
+    found = read(tmp_path, ("t.parquet", (tmp_path / "t.parquet").read_bytes()))["id"]
+    assert [None if pd.isna(v) else int(v) for v in found] == values
+
+
+def test_a_gap_in_another_file_takes_no_digits(tmp_path: Path) -> None:
+    small, none = csv([5, None]), csv([None])
+    ids = csv([2**60 + 1, 2**60 + 2])
+    assert read(tmp_path, ("1.csv", ids), ("2.csv", small))["id"].tolist()[:3] == [str(2**60 + 1), str(2**60 + 2), "5"]
+    assert read(tmp_path, ("1.csv", none), ("2.csv", ids))["id"].tolist()[1:] == [str(2**60 + 1), str(2**60 + 2)]
+    apart = read(tmp_path, ("1.csv", csv([2**63 + 1])), ("2.csv", csv([-1])))
+    assert apart["id"].tolist() == [str(2**63 + 1), "-1"]
+
+
+def test_large_numbers_of_a_measurement_stay_numbers(tmp_path: Path) -> None:
+    found = read(tmp_path, ("t.csv", b"x,y,z\n12345678901234567,1e17,\n0.5,2,a\n"))
+    assert [str(dtype) for dtype in found.dtypes] == ["float64", "float64", "str"]
 
 
 @pytest.mark.parametrize(

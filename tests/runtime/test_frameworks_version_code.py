@@ -87,6 +87,33 @@ def test_a_name_that_is_in_use_is_refused_by_it(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("wave", "the name of a module of Python or Tidemill"),
+        ("tidemill_contracts", "the name of a module that is in use here"),
+        ("tidemill_contracts.digests", "a name that is none of a module"),
+        ("numpy.extra", "a name that is none of a module"),
+        ("not-one", "a name that is none of a module"),
+    ],
+)
+def test_no_module_of_a_version_stands_in_for_one_of_the_program(name: str, says: str) -> None:
+    """Also where that is imported later: a parser that a server needs for its next request, for example."""
+    sys.modules.pop("wave", None)
+    with pytest.raises(StartError, match=rf"code.json: {name}.py has {says}: name it differently"):
+        version_code.install(ModelCode(files={f"{name}.py": "raise SystemExit\n"}))
+
+
+def test_nor_for_one_that_is_installed_and_not_imported_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine_installed.py").write_text("HALF = 1\n")
+    (tmp_path / "mine_folder").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(StartError, match=r"mine_installed.py has the name of a module that is installed here"):
+        version_code.install(ModelCode(files={"mine_installed.py": "HALF = 0.5\n"}))
+    version_code.install(ModelCode(files={"mine_folder.py": "HALF = 0.5\n"}))
+    assert importlib.import_module("mine_folder").HALF == 0.5
+
+
+@pytest.mark.parametrize(
     ("content", "says"), [(None, "has no code.json"), (b"{}", "code.json: Field"), (b"[", "code.json: Invalid JSON")]
 )
 def test_a_version_without_its_code_does_not_load(tmp_path: Path, content: bytes | None, says: str) -> None:

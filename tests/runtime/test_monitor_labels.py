@@ -162,7 +162,9 @@ def test_the_report_says_of_which_windows_its_labels_are(tmp_path: Path) -> None
         (version,) = monitor.report().versions
         return version.labels_start, version.labels_end
 
-    with running(settings(tmp_path), Clock(START + 6 * HOUR)) as monitor:
+    # Predictions are kept for twice the delay and a window: those of the first hour too, whenever old ones are removed.
+    chosen = settings(tmp_path, label_delay_seconds=10_800)
+    with running(chosen, Clock(START + 7 * HOUR)) as monitor:
         for hour in range(4):
             monitor.add_batch(batch(hour, 10, at=START + hour * HOUR, predictions=[1] * 10)).result()
         assert stretch() == (None, None)
@@ -171,7 +173,7 @@ def test_the_report_says_of_which_windows_its_labels_are(tmp_path: Path) -> None
         assert stretch() == (START, START + 2 * HOUR), "windows without labels are no part of it"
         post(monitor, 3, [1] * 10)
         assert stretch() == (START + 3 * HOUR, START + 4 * HOUR)
-    with running(settings(tmp_path), Clock(START + 6 * HOUR)) as monitor:
+    with running(chosen, Clock(START + 7 * HOUR)) as monitor:
         assert stretch() == (START + 3 * HOUR, START + 4 * HOUR), "the same after a restart"
 
 

@@ -136,6 +136,12 @@ def test_ids_of_many_digits_are_told_apart() -> None:
     same = pd.Series([f"+00{ids[0]}", ids[0], f"-{ids[0]}"])
     first, second, third = value_hashes.of_column(same).tolist()
     assert first == second != third
+    whole = pd.Series(range(2**60, 2**60 + 400))  # float64 holds every 256th
+    assert len(set(value_hashes.of_column(whole).tolist())) == 400
+    assert (value_hashes.of_column(whole) == value_hashes.of_column(whole.astype(str))).all()
+    small = pd.Series([1, 2**53, 2**53 + 1, -(2**53) - 1])
+    assert (value_hashes.of_column(small) == value_hashes.of_column(small.astype(str))).all()
+    assert value_hashes.of_column(small)[0] == value_hashes.of_column(pd.Series([1.0]))[0]
     largest = pd.Series([2**64 - 1], dtype="uint64")
     assert (value_hashes.of_column(largest) == value_hashes.of_column(largest.astype(str))).all()
 

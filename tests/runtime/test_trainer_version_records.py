@@ -37,7 +37,7 @@ def shown(place: Store) -> list[str]:
     out = io.StringIO()
     result = version_records.show(RecordsConfig(store=place[0], secret=place[1]), out)
     lines = out.getvalue().splitlines()
-    assert result == RecordsResult(read=len(lines))
+    assert (result.read, result.error) == (len(lines), None)
     return [line.removeprefix(LINE) for line in lines]
 
 
@@ -105,17 +105,61 @@ def test_what_others_put_there_is_bounded(mounts: Path) -> None:
     assert sum(map(len, shown(place))) <= LOG_LIMIT
 
 
-def test_a_link_out_of_the_claim_is_an_error_and_not_followed(mounts: Path, tmp_path: Path) -> None:
+def test_what_is_no_record_costs_itself_only_and_is_counted(mounts: Path, tmp_path: Path) -> None:
+    """A link out of the claim, a circle, a pipe, a folder, nested JSON, several lines: anybody may put them there."""
     secret = tmp_path / "secret.json"
     secret.write_text('{"password": 1}')
-    folder = mounts / "pvc" / "store" / "churn" / "x"
-    folder.mkdir(parents=True)
-    (folder / "COMPLETE").write_text("x")
-    (folder / "record.json").symlink_to(secret)
+    root = mounts / "pvc" / "store" / "churn"
+    for name in ("link", "circle", "pipe", "folder", "deep", "lines", "large", "good"):
+        (root / name).mkdir(parents=True)
+        (root / name / "COMPLETE").write_text("x")
+    (root / "link" / "record.json").symlink_to(secret)
+    (root / "circle" / "record.json").symlink_to(root / "circle" / "record.json")
+    os.mkfifo(root / "pipe" / "record.json")
+    (root / "folder" / "record.json").mkdir()
+    (root / "deep" / "record.json").write_text("[" * 60_000)
+    (root / "lines" / "record.json").write_text('{\n"a": 1}')
+    (root / "large" / "record.json").write_text("x" * (TEXT_LIMIT * 4 + 1))
+    (root / "good" / "record.json").write_text('{"a":1}')
+    (root / "versions.json").symlink_to(secret)
     out = io.StringIO()
     found = version_records.show(RecordsConfig(store="pvc://store/churn"), out)
-    assert found.error is not None and found.error.startswith("LinkRefused: ")
-    assert "password" not in out.getvalue()
+    assert (found.read, found.unreadable, found.error) == (2, 7, None)
+    assert found.examples == ("circle/record.json", "folder/record.json", "link/record.json")
+    assert sorted(out.getvalue().splitlines()) == [f"{LINE}{'[' * 60_000}", f'{LINE}{{"a":1}}']
+
+
+def test_a_store_with_more_files_than_are_looked_at_is_an_error(mounts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(version_records, "FILE_LIMIT", 3)
+    uri = publish.publish("pvc://store/churn/0123456789ab", None, manifest(), FILES)
+    write(("pvc://store/churn", None), StoredRecord(uri=uri, text="{}"))
+    found = version_records.show(RecordsConfig(store="pvc://store/churn"), io.StringIO())
+    assert found.error is not None and found.error.startswith("TooManyFiles: more than 3 files lie below pvc://")
+
+
+def test_the_record_of_all_versions_is_written_last_and_shown_first(store: Store) -> None:
+    uri = publish.publish(f"{store[0]}/0123456789ab", store[1], manifest(), FILES)
+    record = StoredRecord(uri=uri, text='{"a":1}')
+    config = RecordsConfig(store=store[0], secret=store[1], write=(record,), series='{"all":1}')
+    assert version_records.write(config) == RecordsResult(written=1)
+    assert shown(store) == ['{"all":1}', '{"a":1}']
+    other = StoredRecord(uri=store[0].replace("churn", "other"), text="{}")
+    config = RecordsConfig(store=store[0], secret=store[1], write=(other, record), series='{"all":2}')
+    found = version_records.write(config)
+    assert found.written == 1 and found.error is not None, "one bad record does not keep the others from being written"
+    assert shown(store) == ['{"all":1}', '{"a":1}'], "it would name a version that has no record"
+
+
+def test_a_link_in_the_place_of_a_record_is_replaced_and_not_followed(mounts: Path, tmp_path: Path) -> None:
+    place: Store = ("pvc://store/churn", None)
+    outside = tmp_path / "outside.json"
+    outside.write_text("{}")
+    uri = publish.publish(f"{place[0]}/0123456789ab", None, manifest(), FILES)
+    file = mounts / "pvc" / uri.removeprefix("pvc://") / "record.json"
+    file.symlink_to(outside)
+    assert write(place, StoredRecord(uri=uri, text='{"a":1}')) == RecordsResult(written=1)
+    assert not file.is_symlink() and outside.read_text() == "{}"
+    assert shown(place) == ['{"a":1}']
 
 
 @pytest.mark.parametrize("config", [RecordsConfig(store="pvc://store/churn").to_json(), "{", None])

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import textwrap
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,7 @@ RUNTIME = "tests/runtime/test_documented_code.py"
 INTEGRATION = "tests/integration/test_documented_commands.py"
 E2E = "tests/e2e/test_samples.py"
 LANGUAGES = ("http", "json", "python", "sh", "text", "yaml")
+_TOOLS = threading.Lock()
 
 EXCEPTED: dict[tuple[str, str], str] = {
     ("docs/local-cluster.md", "from hack.localcluster import control_plane"): (
@@ -111,9 +113,12 @@ def run(
     tools = folder / ".programs"
     tools.mkdir(exist_ok=True)
     for name, script in programs.items():
-        tool = tools / name
-        tool.write_text(f"#!/bin/bash\n{script}\n")
-        tool.chmod(0o755)
+        tool, text_of_tool = tools / name, f"#!/bin/bash\n{script}\n"
+        # Another block may be running the tool at this moment, and what is open for writing cannot be started.
+        with _TOOLS:
+            if not tool.exists() or tool.read_text() != text_of_tool:
+                tool.write_text(text_of_tool)
+                tool.chmod(0o755)
     variables = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", **environment}
     command = ["bash", "-euo", "pipefail", "-c", text]
     return subprocess.run(

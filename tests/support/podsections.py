@@ -11,15 +11,20 @@ Json = dict[str, Any]
 TP, MD, MM = "TrainingPipeline", "ModelDeployment", "ModelMonitor"
 PLACES = {"spec.pod": (TP, MM), "spec.server.pod": (MD,), "spec.router.pod": (MD,)}
 
-_LABELS = "labels: a key must not begin with tidemill.io/ or batch.kubernetes.io/ and must not be one of "
-_ANNOTATIONS = "annotations: a key must not begin with tidemill.io/ or batch.kubernetes.io/, because these are set by "
+_DOMAINS = "tidemill.io/, a domain below tidemill.io or batch.kubernetes.io/"
+_LABELS = f"labels: a key must not begin with {_DOMAINS} and must not be one of "
+_ANNOTATIONS = f"annotations: a key must not begin with {_DOMAINS}, because these are set by "
 _LOOSENED = "annotations: AppArmor and seccomp are set by the operator, as Pod Security restricted requires"
 _KEY = "must be a name such as team or example.com/team, of at most 63 characters after the slash"
 _CODE = (
-    "env: a name must not begin with TIDEMILL_, LD_, PYTHON, OPENSSL_ or GCONV_, nor be HOME, TMPDIR or PATH, because "
-    "these are set by the operator or make a process load other code"
+    "env: a name must not begin with TIDEMILL_, LD_, PYTHON, OPENSSL_, GCONV_ or GLIBC_, nor be HOME, TMPDIR, PATH, "
+    "BASH_ENV, LOCPATH, NLSPATH or OMP_TOOL_LIBRARIES, because these are set by the operator or make a process load "
+    "other code"
 )
-_PROXY = "env: a proxy is set for all pods by the operator's settings TIDEMILL_HTTP_PROXY, TIDEMILL_HTTPS_PROXY and"
+_PROXY = "because a proxy is set for all pods by the operator's settings TIDEMILL_HTTP_PROXY, TIDEMILL_HTTPS_PROXY and"
+_RESOLVER = "because the cluster's DNS resolves names for all pods"
+_CA = "because certificate authorities are set for all pods by the operator's setting TIDEMILL_CA_BUNDLE_CONFIG_MAP"
+_STORE = "because credentials and address of a store come from the keys of a Secret (secretRef), or from the identity"
 _TRACED = "spec.server.pod.env: a name must not begin with OTEL_ if spec.server.tracing is set"
 _VALUES = "values must have at least one entry with operator In or NotIn, exactly one with Gt or Lt, and none with "
 _TOLERATION = "tolerations: operator Exists takes no value, and any other needs a key"
@@ -52,6 +57,8 @@ _SECTIONS: dict[str, tuple[Json, list[str]]] = {
         f"label {key}": ({"labels": {key: "x"}}, [_LABELS])
         for key in (
             "tidemill.io/deployment",
+            "sub.tidemill.io/x",
+            "a.b.tidemill.io/x",
             "app.kubernetes.io/name",
             "app.kubernetes.io/managed-by",
             "batch.kubernetes.io/job-name",
@@ -63,6 +70,7 @@ _SECTIONS: dict[str, tuple[Json, list[str]]] = {
     "label with a long name": ({"labels": {"a" * 64: "x"}}, [f"labels: a key {_KEY}"]),
     "label with a value that is none": ({"labels": {"team": "my team"}}, ["labels.team in body should match"]),
     "annotation of ours": ({"annotations": {"tidemill.io/bootstrap": "x"}}, [_ANNOTATIONS]),
+    "annotation below ours": ({"annotations": {"sub.tidemill.io/x": "x"}}, [_ANNOTATIONS]),
     "annotation that is none": ({"annotations": {"a b": "x"}}, [f"annotations: a key {_KEY}"]),
     "no AppArmor": (
         {"annotations": {"container.apparmor.security.beta.kubernetes.io/server": "unconfined"}},
@@ -72,10 +80,38 @@ _SECTIONS: dict[str, tuple[Json, list[str]]] = {
     "label of a node that is none": ({"nodeSelector": {"a b": "x"}}, [f"nodeSelector: a key {_KEY}"]),
     **{
         f"variable {name}": (_env("A", name), ["env[1].name: Invalid value", _CODE])
-        for name in ("TIDEMILL_SERVER_CONFIG", "LD_PRELOAD", "PYTHONPATH", "OPENSSL_CONF", "GCONV_PATH", "HOME")
+        for name in (
+            "TIDEMILL_SERVER_CONFIG",
+            "LD_PRELOAD",
+            "PYTHONPATH",
+            "OPENSSL_CONF",
+            "GCONV_PATH",
+            "GLIBC_TUNABLES",
+            "HOME",
+        )
     },
     **{
-        f"variable {name}": (_env(name), ["env[0].name: Invalid value", _PROXY]) for name in ("https_proxy", "NO_PROXY")
+        f"variable {name}": (_env(name), ["env[0].name: Invalid value", why])
+        for why, names in {
+            _PROXY: ("https_proxy", "NO_PROXY", "grpc_proxy"),
+            _RESOLVER: ("HOSTALIASES", "RES_OPTIONS"),
+            _CA: ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+            _STORE: (
+                "AWS_CONFIG_FILE",
+                "AWS_SHARED_CREDENTIALS_FILE",
+                "AWS_PROFILE",
+                "AWS_ENDPOINT_URL",
+                "AWS_ENDPOINT_URL_S3",
+                "AWS_endpoint",
+                "AWS_SKIP_SIGNATURE",
+                "AZURE_STORAGE_ENDPOINT",
+                "GOOGLE_APPLICATION_CREDENTIALS",
+                "GCE_METADATA_HOST",
+                "STORAGE_EMULATOR_HOST",
+                "NETRC",
+            ),
+        }.items()
+        for name in names
     },
     "variable twice": (_env("A", "A"), ["env[1]: Duplicate value"]),
     "variable without a name": (_env(""), ["env[0].name"]),
@@ -145,7 +181,13 @@ UNKNOWN = {name: ({"spec.server.pod": _SECTIONS[name][0]}, _SECTIONS[name][1][0]
 """Fields that a Pod has and a section has not."""
 
 FULL: Json = {
-    "labels": {"team": "risk", "app.kubernetes.io/version": "7", "azure.workload.identity/use": "true", "empty": ""},
+    "labels": {
+        "team": "risk",
+        "nottidemill.io/x": "y",
+        "app.kubernetes.io/version": "7",
+        "azure.workload.identity/use": "true",
+        "empty": "",
+    },
     "annotations": {"sidecar.example.com/Inject": "yes, with any text: {}", "prometheus.io/scrape": "false"},
     "nodeSelector": {"pool": "models"},
     "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
@@ -178,7 +220,17 @@ FULL: Json = {
     ],
     "priorityClassName": "models",
     "serviceAccountName": "churn",
-    "env": [{"name": "OMP_NUM_THREADS", "value": "2"}, {"name": "OTEL_SDK_DISABLED", "value": ""}],
+    "env": [
+        {"name": name, "value": value}
+        for name, value in {
+            "OMP_NUM_THREADS": "2",
+            "OTEL_SDK_DISABLED": "",
+            "AWS_REGION": "eu-central-1",
+            "AZURE_STORAGE_ACCOUNT_NAME": "lake",
+            "MALLOC_ARENA_MAX": "2",
+            "HOMEPAGE": "x",
+        }.items()
+    ],
 }
 ACCEPTED: dict[str, tuple[str, Json]] = {
     **{f"full {place} of a {kind}": (kind, {place: FULL}) for place, kinds in PLACES.items() for kind in kinds},

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from tidemill.api.base import Model, Toleration
+from tidemill.api.v1alpha1 import pod_names
 from tidemill.api.v1alpha1.pod_settings import PodSettings
 from tidemill_contracts.ports import Port
 
@@ -259,10 +260,13 @@ class Pod:
     def template(self) -> Json:
         """The pod template of a Deployment or Job."""
         said = self.settings or PodSettings()
-        meta: Json = {"labels": {**said.labels, **self.labels}}
+        # What was stored before it was refused is left out; a condition says so (`core.pod_settings`).
+        theirs = {key: value for key, value in said.labels.items() if not pod_names.is_refused_label(key)}
+        meta: Json = {"labels": {**theirs, **self.labels}}
         # Whether and where Prometheus looks is the user's to say, all else of ours is not.
         scraping = {name: value for name, value in said.annotations.items() if name.startswith(_SCRAPING)}
-        annotations = {**said.annotations, **self.annotations, **scraping}
+        noted = {name: value for name, value in said.annotations.items() if not pod_names.is_own_key(name)}
+        annotations = {**noted, **self.annotations, **scraping}
         if annotations:
             meta["annotations"] = annotations
         return {"metadata": meta, "spec": self.spec()}
@@ -271,7 +275,8 @@ class Pod:
         """The PodSpec."""
         said = self.settings or PodSettings()
         cluster = self.cluster if self.connects_outside else replace(self.cluster, ca_bundle=None, proxies=())
-        environment = {**cluster.environment(), **{e.name: e.value for e in said.env}}
+        theirs = {e.name: e.value for e in said.env if not pod_names.is_refused_variable(e.name)}
+        environment = {**theirs, **cluster.environment()}
         out: Json = {
             "securityContext": _pod_security_context(cluster),
             "automountServiceAccountToken": False,
@@ -291,12 +296,9 @@ class Pod:
         return {**out, **_placement(said)}
 
     def _spread(self, said: PodSettings) -> list[Json]:
-        if said.topology_spread_constraints is None:
-            return [{**constraint, **self._counted()} for constraint in self.spread]
-        return [{**_plain(constraint), **self._counted()} for constraint in said.topology_spread_constraints]
-
-    def _counted(self) -> Json:
-        return {"labelSelector": {"matchLabels": dict(self.selector)}}
+        wanted = said.topology_spread_constraints
+        constraints = self.spread if wanted is None else map(_plain, wanted)
+        return [{**c, "labelSelector": {"matchLabels": dict(self.selector)}} for c in constraints]
 
 
 def scraped(port: int, path: str = "/metrics") -> dict[str, str]:

@@ -17,6 +17,7 @@ from tidemill.api.v1alpha1.model_monitor import (
 )
 from tidemill.api.v1alpha1.monitor_drift import DriftVerdict, FeatureScore
 from tidemill.api.v1alpha1.monitor_performance import PerformanceStatus, PerformanceVerdict
+from tidemill.core import pod_settings
 from tidemill.core.conditions import READY, Condition, merge, of, trio
 from tidemill.monitoring.policy import drift
 from tidemill.monitoring.readiness import NotWatching, not_watching
@@ -194,6 +195,7 @@ def _conditions(
     prometheus = prometheus_ready(snapshot)
     if prometheus is not None:
         found.append(prometheus)
+    found += pod_settings.conditions({"spec.pod": snapshot.spec.pod})
     return merge(of(snapshot.object), found, snapshot.generation, snapshot.now)
 
 

@@ -110,6 +110,18 @@ def because(failure: PodFailure | None) -> str:
     return f"; {failure}" if failure else ""
 
 
+def strangers(workload: Workload | None) -> str:
+    """Which pods answer for a version without being of its Deployment, beginning with `; `; empty without one."""
+    names = workload.strangers if workload is not None else ()
+    if not names:
+        return ""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return (
+        f"; pod {names[0]}{more} has the labels of its servers but no ReplicaSet as controller, and answers requests "
+        "as well until somebody deletes it"
+    )
+
+
 def _is_settled(snapshot: Snapshot, state: State) -> bool:
     workload = readiness.workload_of(snapshot, state.stable)
     if workload is None or not workload.settled:

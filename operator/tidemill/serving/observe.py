@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tidemill.core import conditions, podfailure, rollback_marks
 from tidemill.core import labels as keys
+from tidemill.core.children import controller_of
 from tidemill.core.conditions import parse_time
 from tidemill.core.plan import ObjectRef
 from tidemill.core.podfailure import PodFailure
@@ -143,6 +144,23 @@ def is_ready(pod: Obj) -> bool:
     """Whether a pod is ready and stays."""
     ready = conditions.is_true((pod.get("status") or {}).get("conditions") or (), "Ready")
     return ready and not pod["metadata"].get("deletionTimestamp")
+
+
+def selector(deployment: Obj) -> Mapping[str, str]:
+    """The labels by which a Deployment selects its pods."""
+    found: Mapping[str, str] = (deployment["spec"].get("selector") or {}).get("matchLabels") or {}
+    return found
+
+
+def strangers(pods: Iterable[Obj], selector: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the ready pods with these labels that no ReplicaSet controls.
+
+    No controller of the cluster removes such a pod. One with a false owner goes by itself: the cluster removes
+    what is surplus, or whose owner does not exist.
+    """
+    wanted = selector.items()
+    found = (p["metadata"] for p in pods if is_ready(p) and controller_of(p).get("kind") != "ReplicaSet")
+    return tuple(sorted(meta["name"] for meta in found if wanted <= (meta.get("labels") or {}).items()))
 
 
 def router_workload(

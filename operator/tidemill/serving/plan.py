@@ -16,7 +16,7 @@ from tidemill.serving import readiness, requeue, runtime_status, status
 from tidemill.serving.builders import envoy, router, server
 from tidemill.serving.convergence import Observed
 from tidemill.serving.policy import rollback_marks, rollout, strategies, target
-from tidemill.serving.snapshot import Snapshot, Version, version_child
+from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target
 
 SCALE_DOWN_DELAY_SECONDS = requeue.SCALE_DOWN_DELAY_SECONDS
@@ -175,7 +175,7 @@ def _upstreams(snapshot: Snapshot, state: State, roles: _Roles) -> list[envoy.Up
     weight = _weight(snapshot, state)
     out = []
     for version in roles.all:
-        name = version_child(snapshot.name, version)
+        name = snapshot.child_of(version)
         share = 100 - weight if version is roles.stable else weight if version is roles.candidate else 0
         out.append(envoy.Upstream(name, name, version.name, share))
     return sorted(out, key=lambda u: u.name)

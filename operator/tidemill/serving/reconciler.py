@@ -40,8 +40,8 @@ from tidemill.serving.snapshot import (
     Snapshot,
     Version,
     Workload,
+    children_of,
     router_child,
-    version_child,
 )
 from tidemill_contracts.ports import ROUTER_STATS_PORT
 
@@ -123,9 +123,10 @@ class ModelDeploymentReconciler:
             applied=last_applied.applied(children),
             deployments={
                 o["metadata"]["name"]: o
-                for o in cache.list("Deployment", owner_uid=obj["metadata"]["uid"])
-                if not o["metadata"].get("deletionTimestamp")
+                for o in children
+                if o["kind"] == "Deployment" and not o["metadata"].get("deletionTimestamp")
             },
+            selectors={o["metadata"]["name"]: observe.selector(o) for o in children if o["kind"] == "Deployment"},
             fleet=self._deps.updates.fleet(),  # nothing may be awaited from here on
         )
 
@@ -175,7 +176,8 @@ class ModelDeploymentReconciler:
             event = await self._deps.object_events.cause_of_first(own, observe.SERVER_CONTAINER, now)
             found = observe.workload(deployment, await self._owners.of(deployment, failing), versions, event)
             if found is not None:
-                out.append(replace(found, is_silent=bool(silent)))
+                strangers = observe.strangers(pods, observe.selector(deployment))
+                out.append(replace(found, is_silent=bool(silent), strangers=strangers))
         return tuple(out)
 
     async def _router(
@@ -198,9 +200,10 @@ class ModelDeploymentReconciler:
         version, since = observe.routes(config_map, router_builder.ROUTES_VERSION, router_builder.ROUTES_SINCE)
         pods = [observe.router_pod(p) for p in raw]
         is_moving = status.candidate is not None or len(workloads) > 1 or (since is not None and now - since < _RECENT)
-        if is_moving:
+        is_served = status.stable is not None and any(w.ready for w in workloads)
+        if is_moving or (is_served and not conditions.is_true(conditions.of(obj), "Available")):
             addresses = [str((p.get("status") or {}).get("podIP") or "") for p in raw]
-            clusters = {version_child(meta["name"], version) for version in known}
+            clusters = {name for version in known for name in children_of(meta["name"], version)}
             pods = await self._scraped(meta, pods, addresses, clusters)
         event = await self._deps.object_events.cause_of_first(raw, observe.ROUTER_CONTAINER, now)
         return Router(tuple(pods), version, since, observe.router_workload(deployment, raw, event))

@@ -14,6 +14,7 @@ from typing import Any
 from tidemill.api.base import GROUP
 from tidemill.api.v1alpha1.model_deployment import ModelDeploymentSpec, ModelDeploymentStatus
 from tidemill.core import hashing, names, networkpolicy
+from tidemill.core import labels as keys
 from tidemill.core.last_applied import Applied
 from tidemill.core.plan import ObjectRef
 from tidemill.core.pod import ClusterSettings
@@ -40,6 +41,9 @@ ONNX_ANNOTATION = f"{GROUP}/onnx"
 
 ONNX_CHECK_ANNOTATION = f"{GROUP}/onnx-check"
 """Beside it: the version of the check that said so."""
+
+OWN_NAME_DIGITS = 6
+"""Hexadecimal digits that the name of a version's children ends with where another version has the usual one."""
 
 BATCHING_ANNOTATION = f"{GROUP}/batching"
 """Beside it: `false` where requests are not answered together."""
@@ -103,6 +107,8 @@ class Workload:
     failure: PodFailure | None = None
     is_silent: bool = False
     """A pod does not start, and only events can say why: they are looked at again and again."""
+    strangers: tuple[str, ...] = ()
+    """Names of ready pods that the version's Service selects although no ReplicaSet controls them."""
     forms: frozenset[ServedForm] = frozenset()
     """What its ready pods say that they serve, where only they know (`looks_again`)."""
     signature: Signature | None = None
@@ -169,6 +175,15 @@ class Router:
         seen = [p.scrape.members.get(cluster, 0) if p.scrape else None for p in self.pods if p.ready]
         return None if not seen or None in seen else min(n for n in seen if n is not None)
 
+    def most_members(self, cluster: str) -> int | None:
+        """Most endpoints of a cluster that any ready router pod knows; None when all that answered know 0, or none did.
+
+        So 0 is said by all ready pods, and a larger number by at least one.
+        """
+        seen = [p.scrape.members.get(cluster, 0) if p.scrape else None for p in self.pods if p.ready]
+        most = max((n for n in seen if n is not None), default=0)
+        return most if most or (seen and None not in seen) else None
+
 
 @dataclass(frozen=True, slots=True)
 class RollbackRequest:
@@ -225,6 +240,8 @@ class Snapshot(ObjectSnapshot):
     """Children that belong to one version (Deployment, Service, PodDisruptionBudget, HorizontalPodAutoscaler)."""
     deployments: Mapping[str, Obj] = field(default_factory=dict)
     """Its Deployments as they are, by name."""
+    selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Labels by which each of its Deployments selects pods, by name, also of those that are being deleted."""
     fleet: Fleet = ALONE
     applied: Applied | None = None
     """Which manifests the live children are of; None: not looked at."""
@@ -257,6 +274,26 @@ class Snapshot(ObjectSnapshot):
             found = workload.version if workload else None
         return found
 
+    def child_of(self, version: Version) -> str:
+        """Name of a version's Deployment, headless Service, disruption budget, autoscaler and router cluster.
+
+        The usual name has number and digest. Two versions may share both, as two imports of one artifact do: the one
+        that finds the name in use gets one of its own and keeps it for as long as it has pods. A Deployment's selector
+        cannot be changed, and a Service must never leave the pods for which it was made.
+        """
+        usual, own = children_of(self.name, version)
+        selector = self.selectors.get(usual)
+        if selector is not None and version_labels(version).items() <= selector.items():
+            return usual
+        has_own = any(ref.name == own and ref.kind in ("Deployment", "Service") for ref in self.children)
+        return own if has_own or selector is not None or self._is_of_stable(usual, version) else usual
+
+    def _is_of_stable(self, usual: str, version: Version) -> bool:
+        """Whether the stable version is another one with that usual name; its Deployment may have been deleted."""
+        record = self.status.stable
+        stable = self.version(record.version, record.digest) if record is not None else None
+        return stable is not None and stable.key != version.key and children_of(self.name, stable)[0] == usual
+
     @property
     def kept_pickles(self) -> frozenset[str]:
         """Digests that are loaded from a pickle without spec.server.allowPickle: see decision 0155.
@@ -281,9 +318,20 @@ class Snapshot(ObjectSnapshot):
         )
 
 
-def version_child(deployment: str, version: Version) -> str:
-    """Name of a version's Deployment, headless Service, disruption budget, autoscaler and router cluster."""
-    return names.child_name(deployment, version.number, digests.first_digits(version.digest, 8))
+def children_of(deployment: str, version: Version) -> tuple[str, str]:
+    """The names that a version's children can have: the usual one, and one that no other version has.
+
+    Which of them they have says `Snapshot.child_of`.
+    """
+    usual = (version.number, digests.first_digits(version.digest, 8))
+    own = hashing.short([version.name, version.digest], OWN_NAME_DIGITS)
+    return names.child_name(deployment, *usual), names.child_name(deployment, *usual, own)
+
+
+def version_labels(version: Version) -> dict[str, str]:
+    """Labels of a version's pods, Deployment and Service that say which version it is."""
+    digest = digests.first_digits(version.digest, digests.LABEL_DIGITS)
+    return {keys.VERSION: names.label_value(version.name), keys.DIGEST: digest}
 
 
 def router_child(deployment: str) -> str:
@@ -310,9 +358,7 @@ def runtime_of(
     )
 
 
-def is_checked_on_load(
-    requested: RequestedRuntime, version: Version, *, allow_pickle: bool, allow_code: bool = False
-) -> bool:
+def is_checked_on_load(requested: RequestedRuntime, version: Version, *, allow_pickle: bool, allow_code: bool) -> bool:
     """Whether servers compare the version's forms when they load it, as an older check verified them."""
     choice = runtime_of(requested, version, allow_pickle=allow_pickle, allow_code=allow_code)
     return choice.runtime == "ONNX" and len(choice.formats) > 1 and version.onnx_check < PARITY_CHECK

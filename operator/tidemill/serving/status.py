@@ -13,16 +13,17 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
 from tidemill.api.v1alpha1.rollback import FailedVersion
+from tidemill.core import pod_settings
 from tidemill.core.conditions import Condition, format_time, merge, of, trio
 from tidemill.serving import convergence, readiness, runtime_status
 from tidemill.serving.convergence import Observed, Unsettled
 from tidemill.serving.hints import hint
 from tidemill.serving.policy import signature, strategies
-from tidemill.serving.snapshot import Snapshot, Version
+from tidemill.serving.readiness import AVAILABLE
+from tidemill.serving.snapshot import Snapshot, Version, Workload
 from tidemill.serving.state import State, Target, is_version
 from tidemill_contracts.counts import are, counted
 
-AVAILABLE = "Available"
 PROGRESSING = "Progressing"
 ROLLED_BACK = "RolledBack"
 
@@ -31,6 +32,7 @@ REASONS = frozenset(
         "Serving", "ScaledToZero", "RollingOut", "Starting", "Updating", "Suspended", "RolledBack", "NoReadyPod",
         "NoReadyRouter", "NotYetServed", "CanaryStep", "WaitingForMeasurement", "WaitingForPromotion",
         "ProgressDeadlineExceeded", "SignatureChanged", "SignatureUnknown",
+        "NoReachablePod",
         "VersionNotFound", "VersionNotApproved", "PipelineNotFound", "WaitingForApproval", "WaitingForVersion",
         "VersionRejected", "FormatNotServable", "PickleNotAllowed", "CodeNotAllowed", "InvalidSpec", "PodsRefused",
         "PodsFailing",
@@ -92,6 +94,9 @@ def conditions(
     found += _progressing(snapshot, state)
     found += _rolled_back(snapshot, state, target)
     found += [pods] if pods is not None else []
+    router = snapshot.spec.router
+    sections = {"spec.server.pod": snapshot.spec.server.pod, "spec.router.pod": router.pod if router else None}
+    found += pod_settings.conditions(sections)
     return merge(of(snapshot.object), found, snapshot.generation, snapshot.now)
 
 
@@ -150,13 +155,12 @@ def _under_way(snapshot: Snapshot, state: State) -> list[Condition]:
         why = (readiness.PODS_REFUSED if is_refused else "Starting", _starting(snapshot, state))
         return trio(ready=False, reason=why[0], message=why[1], reconciling=why)
     held = signature.current(snapshot, state)
-    if held is not None and held.is_final:
-        why = (held.reason, held.message)
-        return trio(ready=False, reason=why[0], message=why[1], stalled=why)
-    if held is not None:
-        why = (held.reason, held.message)
-    else:
+    if held is None:
         why = (readiness.PODS_REFUSED if is_refused else "RollingOut", _progress(snapshot, state))
+        return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
+    why = (held.reason, held.message)
+    if held.is_final:
+        return trio(ready=False, reason=why[0], message=why[1], stalled=why)
     return trio(ready=None, reason=why[0], message=why[1], reconciling=why)
 
 
@@ -235,7 +239,21 @@ def _available(snapshot: Snapshot, state: State) -> Condition:
         return Condition(
             AVAILABLE, "False", "NoReadyRouter", f"no pod of the router is ready{convergence.because(failure)}"
         )
-    return Condition(AVAILABLE, "True", "Serving", f"{stable.version} is served{_by_some(snapshot, state)}")
+    if readiness.is_unreachable(snapshot, state):
+        message = (
+            f"no pod of the router knows an address of a pod of {stable.version}, although {_some_ready(workload)}"
+        )
+        return Condition(AVAILABLE, "False", readiness.UNREACHABLE, message)
+    return Condition(
+        AVAILABLE,
+        "True",
+        "Serving",
+        f"{stable.version} is served{_by_some(snapshot, state)}{convergence.strangers(workload)}",
+    )
+
+
+def _some_ready(workload: Workload) -> str:
+    return f"{counted(workload.ready, 'pod')} of it {'is' if workload.ready == 1 else 'are'} ready"
 
 
 def _by_some(snapshot: Snapshot, state: State) -> str:
@@ -275,7 +293,7 @@ def _progress(snapshot: Snapshot, state: State) -> str:
         text += f"; last measurement {last.verdict}: {last.message}"
     workload, wanted = readiness.workload_of(snapshot, candidate), readiness.wanted_replicas(snapshot, state)
     failure = convergence.failing(workload, wanted)
-    return text + _attempt(candidate) + convergence.because(failure)
+    return text + _attempt(candidate) + convergence.because(failure) + convergence.strangers(workload)
 
 
 def _attempt(candidate: CandidateStatus) -> str:

@@ -31,6 +31,11 @@ def found(reason: str, message: str, log: str | None = None) -> RunFailure:
     return failure(row.category if row else "Infrastructure", reason, message, log)
 
 
+def what(why: RunFailure) -> str:
+    """Category and reason, as they begin a sentence."""
+    return why.category if why.reason == why.category else f"{why.category}, {why.reason}"
+
+
 def report_of(pod: Mapping[str, Any] | None) -> TrainingResult | report_validation.UnreadableReport | None:
     """What the trainer left behind, None for nothing."""
     message = job_status.termination_message(pod) if pod else None

@@ -169,6 +169,31 @@ def version_records(cache: Cache, namespace: str, pipeline: str) -> tuple[Versio
     return tuple(sorted((version_record(o) for o in found), key=lambda v: v.number))
 
 
+def numbers_used(cache: Cache, namespace: str, pipeline: str) -> int:
+    """The highest number of the pipeline that its status, or that of an import into it, knows to have been given.
+
+    Versions may have been removed since: of one that was imported and deleted at once only its import may know.
+    """
+    own = cache.get("TrainingPipeline", namespace, pipeline)
+    imports = (o for o in cache.list("ModelImport", namespace) if as_pipeline(o) == pipeline)
+    given = [
+        ((own or {}).get("status") or {}).get("versions"),
+        *(number for o in imports for number in _numbers_of(o.get("status") or {})),
+    ]
+    return max((number or 0 for number in given), default=0)
+
+
+def _numbers_of(status: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """What the status of an import knows to have been given: to its last version, and in its records."""
+    return status.get("number"), ((status.get("records") or {}).get("read") or {}).get("numbers")
+
+
+def as_pipeline(model_import: Obj) -> str | None:
+    """Name of the pipeline that a ModelImport imports into; None with as.name."""
+    name: str | None = ((model_import.get("spec") or {}).get("as") or {}).get("pipeline")
+    return name
+
+
 def unregistered_versions(cache: Cache, namespace: str, pipeline: str) -> tuple[Obj, ...]:
     """ModelVersions that say they are of the pipeline and that nothing has registered (yet)."""
     return tuple(o for o in _versions(cache, namespace, pipeline) if not _is_registered(cache, o))

@@ -13,11 +13,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from tidemill.api.base import Digest, Model, ObjectName
+from tidemill.api.base import Digest, Model, ObjectName, Time
 from tidemill.api.v1alpha1.model_version import Decision, Lifted, ModelVersionSpec, Registered, TakenBack
 from tidemill.training import constants
 from tidemill.training.registered import content_digest
@@ -26,7 +26,10 @@ from tidemill_contracts.records import TEXT_LIMIT
 
 Obj = dict[str, Any]
 _PURPOSE = b"tidemill version record 1\n"
+_SERIES = b"tidemill versions of a series 1\n"
 _ALGORITHM = "hmac-sha256:"
+NUMBER_LIMIT = 999_999
+"""The highest number that a record which is not believed can reserve: anybody who writes to the store can claim one."""
 
 
 class Statement(Model):
@@ -42,6 +45,29 @@ class Statement(Model):
     decision: Decision | None = None
     taken_back: dict[str, TakenBack] = {}  # noqa: RUF012 - pydantic copies it
     lifted: Lifted | None = None
+
+
+class Series(Model):
+    """Which versions of a pipeline (or import) there are, and which numbers were given.
+
+    Without it a version that was pruned, and one of a predecessor that was to be forgotten, would come back with a
+    rebuild: their records lie in the store until somebody removes the folders.
+    """
+
+    namespace: ObjectName
+    kind: Literal["TrainingPipeline", "ModelImport"] = "TrainingPipeline"
+    name: ObjectName
+    """Of the pipeline or import."""
+    time: Time
+    """A version that was registered later is not named yet, and counts."""
+    numbers: Annotated[int, Field(ge=0)]
+    """The highest number that was given."""
+    versions: tuple[Digest, ...]
+    """`content` of the versions that exist."""
+
+    def names(self, said: Statement) -> bool:
+        """Whether a version exists, as far as this was known."""
+        return said.content in self.versions or said.registered.time > self.time
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +120,38 @@ def read(line: str, keys: Sequence[str]) -> StoreRecord | None:
     return StoreRecord(said, spec, canonical_json(carried).decode())
 
 
+def series_text(said: Series, key: str) -> str:
+    """The record of all versions, one line of JSON."""
+    document = said.to_json()
+    return canonical_json({"series": document, "signature": _signature(document, key, _SERIES)}).decode()
+
+
+def read_series(line: str, keys: Sequence[str]) -> Series | None:
+    """A record of all versions; None for one that is not signed, and for any other line."""
+    document = _document(line)
+    said, signature = document.get("series"), document.get("signature")
+    if not _is_signed(said, signature, keys, _SERIES):
+        return None
+    try:
+        return Series.model_validate(said, extra="ignore")
+    except ValidationError:
+        return None
+
+
+def claimed_number(line: str, namespace: str, pipeline: str) -> int:
+    """The number that a line claims for a version of this pipeline, believed or not, at most NUMBER_LIMIT; else 0.
+
+    It may be a version of ours of which the key was lost, and its number may have been seen by people.
+    """
+    document = _document(line)
+    said, spec = document.get("statement"), document.get("spec")
+    if not isinstance(said, dict) or not isinstance(spec, dict):
+        return 0
+    number = spec.get("number")
+    is_own = (said.get("namespace"), spec.get("pipeline")) == (namespace, pipeline)
+    return number if is_own and type(number) is int and 0 < number <= NUMBER_LIMIT else 0
+
+
 def carried(version: Obj, keys: Sequence[str]) -> Statement | None:
     """The statement in the annotation of a restored version, if it is signed and of this very version."""
     meta = version["metadata"]
@@ -116,14 +174,8 @@ def _document(line: str) -> dict[str, Any]:
 
 
 def _verified(document: Mapping[str, Any], keys: Sequence[str]) -> Statement | None:
-    said, signature = document.get("statement"), document.get("signature")
-    if not isinstance(said, dict) or not isinstance(signature, str) or not signature.isascii():
-        return None
-    try:
-        expected = [_signature(said, key) for key in keys]
-    except ValueError:  # NaN and infinity are no JSON
-        return None
-    if not any(hmac.compare_digest(signature, one) for one in expected):
+    said = document.get("statement")
+    if not _is_signed(said, document.get("signature"), keys, _PURPOSE):
         return None
     try:
         return Statement.model_validate(said, extra="ignore")
@@ -131,5 +183,15 @@ def _verified(document: Mapping[str, Any], keys: Sequence[str]) -> Statement | N
         return None
 
 
-def _signature(said: Mapping[str, Any], key: str) -> str:
-    return _ALGORITHM + hmac.new(key.encode(), _PURPOSE + canonical_json(said), sha256).hexdigest()
+def _is_signed(said: object, signature: object, keys: Sequence[str], purpose: bytes) -> bool:
+    if not isinstance(said, dict) or not isinstance(signature, str) or not signature.isascii():
+        return False
+    try:
+        expected = [_signature(said, key, purpose) for key in keys]
+    except (ValueError, RecursionError):  # NaN and infinity are no JSON
+        return False
+    return any(hmac.compare_digest(signature, one) for one in expected)
+
+
+def _signature(said: Mapping[str, Any], key: str, purpose: bytes = _PURPOSE) -> str:
+    return _ALGORITHM + hmac.new(key.encode(), purpose + canonical_json(said), sha256).hexdigest()

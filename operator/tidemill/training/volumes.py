@@ -22,6 +22,10 @@ _TMP_LIMIT = "10Gi"
 class PodVolumes:
     """Collects volumes without doubling any; a claim that is written anywhere is writable everywhere."""
 
+    store: str
+    """URI of the artifact store of the pipeline or import, mounted or not; its claim is read by read-only mounts of the
+    container alone. A pod that attaches the volume itself read-only would, as the first on a node, keep kubelet from
+    giving a local volume to the pods' group, and no run could write to it until all pods have gone."""
     claims: dict[str, bool] = field(default_factory=dict)
     """Writable, by name."""
     config_maps: set[str] = field(default_factory=set)
@@ -49,8 +53,10 @@ class PodVolumes:
         found: list[dict[str, Any]] = [pod.empty_dir("tmp", _TMP_LIMIT)]
         if self.code:
             found.append({"name": "code", "configMap": {"name": self.code}})
+        store = parse_uri(self.store)
+        stored_in = store.authority if schemes.BY_NAME[store.scheme].mount == "claim" else None
         for name, writable in sorted(self.claims.items()):
-            claim = {"claimName": name, **({} if writable else {"readOnly": True})}
+            claim = {"claimName": name, **({} if writable or name == stored_in else {"readOnly": True})}
             found.append({"name": _name("claim", name), "persistentVolumeClaim": claim})
         found += [{"name": _name("map", name), "configMap": {"name": name}} for name in sorted(self.config_maps)]
         found += [
@@ -85,7 +91,7 @@ class PodVolumes:
 
 def volumes_of(spec: TrainingRunSpec) -> PodVolumes:
     """What the pod of a run needs."""
-    found = PodVolumes(code=spec.code.config_map.name if spec.code.config_map else None)
+    found = PodVolumes(spec.store.uri, code=spec.code.config_map.name if spec.code.config_map else None)
     for source in spec.data:
         found.add_uri(source.uri)
         found.add_secret(source.secret_ref, source.uri)

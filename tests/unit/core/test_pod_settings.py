@@ -13,9 +13,11 @@ from tests.unit.monitoring import make as monitors
 from tests.unit.serving import make as servers
 from tests.unit.training.world import World
 
+from tidemill.api.v1alpha1 import pod_names
 from tidemill.api.v1alpha1.pod_settings import PodSettings
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipelineSpec
 from tidemill.config import OperatorConfig
+from tidemill.core import pod_settings
 from tidemill.core.pod import ClusterSettings
 from tidemill.monitoring.builders import workload
 from tidemill.serving.builders import router, server
@@ -153,3 +155,41 @@ def test_an_administrators_settings_reach_all_pods_that_connect_somewhere() -> N
         names = {e["name"] for e in template["spec"]["containers"][0].get("env", [])}
         assert (kind != "router") == ({"HTTPS_PROXY", "SSL_CERT_FILE"} <= names), kind
         assert (kind != "router") == any(v["name"] == "ca-bundle" for v in template["spec"]["volumes"]), kind
+
+
+STORED: Obj = {
+    "labels": {"team": "risk", "sub.tidemill.io/x": "y"},
+    "annotations": {"sub.tidemill.io/x": "y", "example.com/note": "x"},
+    "env": [
+        {"name": name, "value": "theirs"}
+        for name in ("OMP_NUM_THREADS", "SSL_CERT_FILE", "https_proxy", "AWS_PROFILE", "GLIBC_TUNABLES", "AWS_REGION")
+    ],
+}
+"""An object from before these names were refused."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_that_were_stored_before_they_were_refused_do_not_reach_the_pods(kind: str) -> None:
+    template = templates(children(kind, STORED))[kind]
+    assert "team" in template["metadata"]["labels"] and "sub.tidemill.io/x" not in template["metadata"]["labels"]
+    assert "sub.tidemill.io/x" not in template["metadata"]["annotations"]
+    theirs = [e["name"] for e in template["spec"]["containers"][0]["env"] if e["value"] == "theirs"]
+    assert theirs == ["AWS_REGION", "OMP_NUM_THREADS"]
+
+
+def test_the_variables_of_all_pods_are_the_administrators() -> None:
+    """Also those that no table of names knows yet."""
+    variables = ClusterSettings.of(
+        OperatorConfig(ca_bundle_config_map="ca", http_proxy="http://proxy:3128")
+    ).environment()
+    assert {name for name in variables if not pod_names.is_refused_variable(name)} == set()
+
+
+def test_a_condition_names_what_the_pods_do_not_get() -> None:
+    said = PodSettings.model_validate(STORED)
+    (found,) = pod_settings.conditions({"spec.server.pod": said, "spec.router.pod": None})
+    assert (found.type, found.status, found.reason) == ("PodSettingsApplied", "False", "NamesRefused")
+    for name in ("labels sub.tidemill.io/x", "annotations sub.tidemill.io/x", "env AWS_PROFILE", "env https_proxy"):
+        assert f"spec.server.pod.{name}" in found.message
+    assert "AWS_REGION" not in found.message and "spec.router" not in found.message
+    assert pod_settings.conditions({"spec.pod": PodSettings.model_validate(SAID), "spec.router.pod": None}) == []

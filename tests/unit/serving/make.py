@@ -22,7 +22,7 @@ from tidemill.serving.snapshot import (
     Snapshot,
     Version,
     Workload,
-    version_child,
+    children_of,
 )
 from tidemill.serving.state import State
 from tidemill_contracts.runtimes import PARITY_CHECK
@@ -72,7 +72,7 @@ def version(number: int, **changes: Any) -> Version:
 
 def workload(number: int, *, ready: int = 1, replicas: int = 1, **changes: Any) -> Workload:
     found = Workload(
-        name=version_child("churn", version(number)),
+        name=children_of("churn", version(number))[0],
         version=version(number),
         replicas=replicas,
         ready=ready,
@@ -115,7 +115,7 @@ def failed(number: int, spec: dict[str, Any] | None = None) -> FailedVersion:
 
 
 def scrape(routes_version: str | None = None, members: dict[int, int] | None = None, **stats: ClusterStats) -> Scrape:
-    known = {version_child("churn", version(n)): count for n, count in (members or {}).items()}
+    known = {children_of("churn", version(n))[0]: count for n, count in (members or {}).items()}
     return Scrape(stats, known, routes_version)
 
 
@@ -134,7 +134,7 @@ def stats(requests: int, errors: int = 0, milliseconds: float = 5) -> ClusterSta
 def measurement(
     *, stable: tuple[int, ClusterStats], candidate: tuple[int, ClusterStats], seconds: float = 15, **changes: Any
 ):
-    after = {version_child("churn", version(n)): f for n, f in (stable, candidate)}
+    after = {children_of("churn", version(n))[0]: f for n, f in (stable, candidate)}
     return replace(Measurement(ago(seconds), {"p": Scrape({}, {})}, {"p": Scrape(after, {})}), **changes)
 
 

@@ -10,10 +10,10 @@ from tidemill.api.v1alpha1.rollout_analysis import Analysis, AnalysisStatus, Che
 from tidemill.serving import router_stats
 from tidemill.serving.policy import analysis
 from tidemill.serving.router_stats import ClusterStats
-from tidemill.serving.snapshot import Measurement, version_child
+from tidemill.serving.snapshot import Measurement, children_of
 
 NOTHING = Comparison(time=NOW)
-STABLE, CANDIDATE = version_child("churn", version(1)), version_child("churn", version(2))
+STABLE, CANDIDATE = children_of("churn", version(1))[0], children_of("churn", version(2))[0]
 
 CASES = {
     "few errors pass": ([{"metric": "ErrorRatio", "max": 0.01}], stats(1000), stats(100, 1), "Successful"),
@@ -257,3 +257,31 @@ def test_a_visible_ratio_of_latencies_is_one_of_latencies() -> None:
     (result,) = got.checks
     assert (result.value, result.stable_value) == (99, 99)
     assert result.visible_ratio is not None and 1.5 < result.visible_ratio < 1.6
+
+
+def test_a_limit_that_no_spec_names_is_told_where_all_is_well() -> None:
+    """Who wonders whether clients are refused more often reads what would have been seen."""
+    wanted = Analysis.model_validate({**ANALYSIS, "checks": []})
+    fine = {**seen(1000, 10, 9000, 90, 0.0), "metric": "ClientErrorRatio"}
+    got = judge(wanted, FOUND, compared(fine))
+    assert got.verdict == "Successful"
+    assert got.message.startswith("ClientErrorRatio is not shown to be more than 2 × the stable version's; ")
+
+
+@pytest.mark.parametrize("counts", [(50, 0, 900, 0), (900, 0, 50, 0), (50, 0, 50, 0)])
+def test_as_many_requests_as_are_needed_are_enough(counts: tuple[int, int, int, int]) -> None:
+    assert check_of(RATIO, seen(*counts, 0.0))[0] == "Successful"
+    proof = RATIO.model_copy(update={"require_proof": True})
+    assert "(requireProof)" in check_of(proof, seen(*counts, 0.0))[1], "not: too few requests"
+
+
+def test_a_stretch_without_requests_of_the_stable_version_has_no_visible_ratio_of_latencies() -> None:
+    check = {"metric": "LatencyP99Milliseconds", "maxRatioToStable": 1.3}
+    wanted = Analysis.model_validate({**ANALYSIS, "checks": [check], "clientErrors": "Ignore"})
+    edges = {"edgeMilliseconds": 150, "stableEdgeMilliseconds": 100}
+    found = measurement(stable=(1, stats(0)), candidate=(2, slow(100, 2000)))
+    got = judge(wanted, found, compared({**seen(2000, 18, 18_000, 180, 0.0), **check, **edges}))
+    assert (got.verdict, got.checks[0].visible_ratio, got.checks[0].stable_value) == ("Successful", None, None)
+    assert "no ratio would have been seen" in got.message
+    edge_alone = {**seen(2000, 18, 18_000, 180, 0.0), **check, "edgeMilliseconds": 150}
+    assert "(18 of 2000 requests, stable version 180 of 18000)" in judge(wanted, found, compared(edge_alone)).message

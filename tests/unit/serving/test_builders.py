@@ -253,7 +253,9 @@ def test_selector_is_part_of_the_pod_labels_and_says_nothing_of_the_part_played(
     labels = made["spec"]["template"]["metadata"]["labels"]
     assert made["spec"]["selector"]["matchLabels"].items() <= labels.items()
     assert "tidemill.io/track" not in labels
-    assert server.service(SNAPSHOT, version(1))["spec"]["selector"] == made["spec"]["selector"]["matchLabels"]
+    managed = {"app.kubernetes.io/managed-by": "tidemill"}
+    wanted = {**made["spec"]["selector"]["matchLabels"], **managed}
+    assert server.service(SNAPSHOT, version(1))["spec"]["selector"] == wanted and wanted.items() <= labels.items()
 
 
 def test_a_rolling_update_never_has_fewer_pods() -> None:

@@ -356,3 +356,12 @@ def test_what_is_counted_is_what_both_versions_answered() -> None:
         assert (entry.requests, entry.stable_requests, entry.looks, entry.exceeded) == (0, 0, 0, [])
         absolute = comparison.evidence(known, Limit("ErrorRatio", most=0.1))
         assert absolute.requests + absolute.stable_requests == 90 and absolute.looks == 1
+
+
+def test_an_absolute_limit_is_held_against_one_stretch_and_only_its_proof_is_counted() -> None:
+    wanted = analysis({"metric": "ErrorRatio", "max": 0.01}, requireProof=True)
+    limit = Limit("ErrorRatio", most=0.01)
+    for events, kept in ((0, True), (900, False)):
+        entry = LimitEvidence(metric="ErrorRatio", max=0.01, requests=3000, events=events)
+        found = comparison.shown(entry, limit, wanted)
+        assert (found.exceeded, found.kept, found.confidence) == (False, kept, 0.0)

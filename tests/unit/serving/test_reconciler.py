@@ -22,13 +22,13 @@ from tidemill.serving.baseline import encode
 from tidemill.serving.builders import router, server
 from tidemill.serving.policy import rollout
 from tidemill.serving.reconciler import ModelDeploymentReconciler
-from tidemill.serving.snapshot import Snapshot, version_child
+from tidemill.serving.snapshot import Snapshot, children_of
 from tidemill.serving.state import State, Target
 
 Parse = Callable[[bytearray], Any]
 
 KEY = Key("ModelDeployment", "team", "churn")
-STABLE, CANDIDATE = version_child("churn", version(1)), version_child("churn", version(2))
+STABLE, CANDIDATE = children_of("churn", version(1))[0], children_of("churn", version(2))[0]
 
 
 class Clock:
@@ -511,3 +511,45 @@ async def test_a_policy_that_spec_no_longer_asks_for_is_among_the_children_to_re
     found = snapshot()
     world.put({**server.network_policy(found)})
     assert ("NetworkPolicy", "churn-server-callers") in {(c.kind, c.name) for c in (await world.look()).children}
+
+
+def stranger(name: str, owner: dict[str, Any] | None = None, **labels: str) -> dict[str, Any]:
+    """A ready pod with the labels of the stable version's servers."""
+    meta = {"name": name, "labels": {**server.labels(snapshot(), version(1)), **labels}}
+    meta |= {"ownerReferences": [owner]} if owner else {}
+    status = {"podIP": "10.0.0.66", "conditions": [{"type": "Ready", "status": "True"}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "status": status}
+
+
+async def test_a_pod_that_answers_for_a_version_and_is_nobodys_is_named() -> None:
+    """No controller removes it, and the Service selects it: its labels are those of servers."""
+    world = World()
+    serving = {"version": "churn-1", "digest": digest(1), "since": "2026-11-23T11:00:00Z"}
+    world.deployment({"stable": serving})
+    world.model_version("churn-1", "churn", 1)
+    made = server.deployment(snapshot(), version(1))
+    status = {"readyReplicas": 1, "updatedReplicas": 1, "replicas": 1}
+    world.put({**made, "metadata": {**made["metadata"], "uid": f"u-Deployment-{STABLE}"}, "status": status})
+    world.put(stranger("own", world.client.owners(STABLE)[0]))
+    world.router_pod("churn-router-1", "10.0.0.1")
+    found = await world.look()
+    assert [w.strangers for w in found.workloads] == [()]
+    world.put(stranger("a-job", {"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u", "controller": True}))
+    world.put(stranger("by-hand"))
+    world.put(stranger("of-another-version", None, **{"tidemill.io/version": "churn-2"}))
+    found = await world.look()
+    assert [w.strangers for w in found.workloads] == [("a-job", "by-hand")]
+    written = plan.plan(found).status
+    assert written is not None
+    available = next(c for c in written["conditions"] if c["type"] == "Available")
+    assert available["status"] == "True"
+    assert "; pod a-job and 1 more has the labels of its servers but no ReplicaSet" in available["message"]
+
+
+def test_a_service_selects_only_pods_that_the_operator_sees() -> None:
+    """The cache holds pods of one label; a pod without it would answer and nobody could tell."""
+    selected = server.service(snapshot(), version(1))["spec"]["selector"]
+    watched = next(w for w in reconcilers.WATCHES if w.kind == "Pod")
+    key, _, value = str(watched.selector).partition("=")
+    assert selected[key] == value
+    assert selected.items() <= server.labels(snapshot(), version(1)).items()

@@ -94,14 +94,25 @@ def test_what_fails_by_itself_is_rolled_back_and_remembered(failure: PodFailure)
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_one_that_loses_its_pods_to_the_cluster_begins_anew(name: str) -> None:
-    lost = starting(REFUSED[name], started=300, step=1, unavailable_since=ago(30))
+@pytest.mark.parametrize("step", [0, 1])
+def test_one_that_loses_its_pods_to_the_cluster_begins_anew(name: str, step: int) -> None:
+    lost = starting(REFUSED[name], started=300, step=step, unavailable_since=ago(30))
     state, reasons = decide(lost)
     assert (brief(state), reasons) == ((1, 2, -1), ["PodsRefused"])
     assert state.failed == ()
     assert plan.plan(lost).status["candidate"]["weight"] == 0
-    kept = starting(REFUSED[name], started=300, step=1, unavailable_since=ago(29))
-    assert brief(decide(kept)[0]) == (1, 2, 1)
+    kept, reasons = decide(starting(REFUSED[name], started=300, step=step, unavailable_since=ago(29)))
+    assert (brief(kept), reasons) == ((1, 2, step), [])
+    assert kept.candidate is not None and kept.candidate.refused_since is None, "it gets its requests meanwhile"
+
+
+def test_the_event_says_what_serves_meanwhile() -> None:
+    (event,) = plan.plan(starting(REFUSED["quota"], started=5)).events
+    cause = REFUSED["quota"]
+    assert event.message == f"churn-2 waits, its pods cannot start: {cause}; churn-1 keeps serving"
+    alone = {"versions": (version(1),), "workloads": (workload(1, ready=0, failure=cause),)}
+    (event,) = plan.plan(snapshot({}, {"candidate": candidate(1, started=5)}, **alone)).events
+    assert event.message == f"churn-1 waits, its pods cannot start: {cause}"
 
 
 def test_one_that_loses_its_pods_by_itself_is_rolled_back() -> None:

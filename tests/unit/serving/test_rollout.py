@@ -30,7 +30,7 @@ from tidemill.core import hashing
 from tidemill.serving import baseline
 from tidemill.serving.policy import rollout, strategies, target
 from tidemill.serving.router_stats import Scrape
-from tidemill.serving.snapshot import PodFailure, version_child
+from tidemill.serving.snapshot import PodFailure, children_of
 
 ANALYSED = {**CANARY, "analysis": ANALYSIS}
 WAITING = {"strategy": "Canary", "steps": [{"weight": 10}, {"weight": 50, "durationSeconds": 60}]}
@@ -54,7 +54,7 @@ REFUSING = {
     "comparison": Comparison(
         time=ago(15),
         counters=baseline.to_counters(
-            {"p": Scrape({}, {})}, [version_child("churn", version(number)) for number in (1, 2)]
+            {"p": Scrape({}, {})}, [children_of("churn", version(number))[0] for number in (1, 2)]
         ),
         limits=[
             LimitEvidence(
@@ -169,7 +169,7 @@ CASES = {
     "promote that named the version before, which this one has just replaced": (
         canary(annotations={"tidemill.io/promote": "churn-1"}),
         (1, 2, 0),
-        ["CanaryStep", "PromoteIgnored"],
+        ["PromoteIgnored", "CanaryStep"],
     ),
     "promote counts once": (
         canary(status={**in_step(0, 5), "last_handled_promote": "a"}, annotations={"tidemill.io/promote": "a"}),
@@ -185,7 +185,7 @@ CASES = {
             annotations={"tidemill.io/promote": "a"},
         ),
         (1, None, None),
-        [],
+        ["PromoteIgnored"],
     ),
     "promote waits for the pods": (
         canary(
@@ -481,7 +481,7 @@ def test_the_stable_versions_counters_are_kept_while_its_pods_are_made_again() -
     state, _ = decide(found)
     assert state.candidate is not None and state.candidate.comparison is not None
     services = {entry.service for entry in state.candidate.comparison.counters}
-    assert services == {version_child("churn", version(number)) for number in (1, 2)}
+    assert services == {children_of("churn", version(number))[0] for number in (1, 2)}
 
 
 def test_requests_of_a_router_that_does_not_answer_are_counted_when_it_does() -> None:
@@ -501,7 +501,7 @@ def test_a_step_starts_with_a_clean_count() -> None:
 
 
 def test_a_step_with_an_analysis_records_the_stats_that_it_begins_with() -> None:
-    old, new = (version_child("churn", version(n)) for n in (1, 2))
+    old, new = (children_of("churn", version(n))[0] for n in (1, 2))
     routed = {**TWO, "router": router(scrape(**{old: stats(40), new: stats(4), "admin": stats(9)}))}
     state, _ = decide(snapshot({"rollout": ANALYSED}, in_step(0, 60), **{**routed, "measurement": GOOD}))
     assert state.candidate is not None and state.candidate.step == 1
@@ -585,7 +585,7 @@ def test_the_first_version_cannot_be_aborted() -> None:
 def test_promoting_nothing_is_recorded() -> None:
     found = snapshot({}, {"stable": stable(2)}, **TWO, annotations={"tidemill.io/promote": "a"})
     state, reasons = decide(found)
-    assert (brief(state), reasons, state.promote) == ((2, None, None), [], "a")
+    assert (brief(state), reasons, state.promote) == ((2, None, None), ["PromoteIgnored"], "a")
 
 
 def test_a_candidate_that_gets_no_requests_yet_is_not_judged() -> None:

@@ -102,6 +102,29 @@ async def test_a_version_as_good_as_the_stable_one_is_promoted() -> None:
     assert "AnalysisFailed" not in rollout.events and "RolloutRetried" not in rollout.events
 
 
+@pytest.mark.parametrize("limits", [{}, {"max": 0.1}, {"requireProof": True}], ids=["ratio", "both", "proof"])
+async def test_a_step_without_requests_to_the_stable_version_waits_for_no_comparison(limits: dict[str, Any]) -> None:
+    """Stored rollouts may have no other step, and a person may end the steps before by hand."""
+    proof = {"requireProof": True} if "requireProof" in limits else {}
+    check = {"metric": "ErrorRatio", "maxRatioToStable": 1.5, **{k: v for k, v in limits.items() if k == "max"}}
+    steps = {"strategy": "Canary", "steps": [{"weight": 100, "durationSeconds": 60}]}
+    rollout = Rollout({**steps, "analysis": {**proof, "checks": [check]}}, Shares(0.02), Shares(0.02))
+    status = await rollout.run(40)
+    (result, *_) = [c for c in status["candidate"]["lastAnalysis"]["checks"] if "maxRatioToStable" in c]
+    assert result["verdict"] == "Inconclusive"
+    assert "waits for no comparison" in status["candidate"]["lastAnalysis"]["message"]
+    status = await rollout.run(200)
+    assert status["stable"]["version"] == "churn-2" and "failedVersions" not in status
+
+
+async def test_a_limit_of_its_own_stops_a_candidate_that_has_all_requests() -> None:
+    check = {"metric": "ErrorRatio", "max": 0.1, "maxRatioToStable": 1.5}
+    steps = {"strategy": "Canary", "steps": [{"weight": 100, "durationSeconds": 60}]}
+    rollout = Rollout({**steps, "analysis": {"checks": [check]}}, Shares(), Shares(0.5))
+    status = await rollout.run(300)
+    assert status["stable"]["version"] == "churn-1" and [f["version"] for f in status["failedVersions"]] == ["churn-2"]
+
+
 @pytest.mark.parametrize("analysis", [{}, {"analysis": {"checks": [{"metric": "ErrorRatio", "max": 0.05}]}}])
 async def test_a_version_that_refuses_everything_is_stopped_twice_and_remembered(analysis: dict[str, Any]) -> None:
     rollout = Rollout({**STEPS, **analysis}, Shares(refused=0.02), Shares(refused=1.0))

@@ -23,7 +23,7 @@ from tests.unit.serving.make import (
 from tidemill.core import conditions
 from tidemill.serving import plan, requeue
 from tidemill.serving.policy import signature
-from tidemill.serving.snapshot import PodFailure, Snapshot, version_child
+from tidemill.serving.snapshot import PodFailure, Snapshot, children_of
 from tidemill_contracts import signatures
 
 ON_1_TO_2 = {"stable": stable(1), "candidate": candidate(2, started=20)}
@@ -171,6 +171,12 @@ def test_a_candidate_in_the_middle_of_its_steps_goes_on() -> None:
     assert state.candidate is not None and state.candidate.held_since is None
 
 
+def test_a_candidate_that_gets_requests_is_not_called_held() -> None:
+    status = {"stable": stable(1), "candidate": candidate(2, 0, step_started=10, held_since=ago(900))}
+    found = held(status=status)
+    assert signature.current(found, decide(found)[0]) is None
+
+
 def test_pods_that_are_not_ready_are_waited_for_first() -> None:
     found = held(workloads=(workload(1), workload(2, version=NEW, ready=0)))
     state, reasons = decide(found)
@@ -272,7 +278,10 @@ def test_what_cannot_be_compared_waits_and_in_the_end_for_a_person() -> None:
 
 def test_a_word_for_promotion_is_kept_until_it_is_known_whether_the_version_is_held() -> None:
     state, reasons = decide(held(old=too_long(1), promote="now"))
-    assert reasons == ["SignatureUnknown"] and state.promote is None
+    assert reasons == ["SignatureUnknown"] and state.candidate is not None
+    assert state.candidate.promote_requested == state.promote == "now"
+    known = held(new=version(2), status={"stable": stable(1), "candidate": state.candidate}, promote="now")
+    assert brief(decide(known)[0]) == (2, None, None)
 
 
 def test_a_promotion_by_hand_of_a_version_that_is_not_held_skips_to_the_end_as_before() -> None:
@@ -284,4 +293,11 @@ def test_no_request_reaches_a_held_version() -> None:
     (config,) = [m for m in plan.plan(found).apply if m["kind"] == "ConfigMap"]
     clusters = config["data"]["routes.json"]
     weights = json.loads(clusters)["resources"][0]["virtual_hosts"][0]["routes"][-1]["route"]["weighted_clusters"]
-    assert [c["name"] for c in weights["clusters"]] == [version_child("churn", version(1))]
+    assert [c["name"] for c in weights["clusters"]] == [children_of("churn", version(1))[0]]
+
+
+def test_no_digest_is_taken_where_both_signatures_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A held candidate is compared several times in each pass."""
+    taken: list[Any] = []
+    monkeypatch.setattr(signatures, "digest", taken.append)
+    assert decide(held())[1] == ["SignatureChanged"] and taken == []

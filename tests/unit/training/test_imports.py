@@ -206,6 +206,22 @@ def test_a_number_is_not_given_twice_although_its_version_is_gone() -> None:
     assert status(found, "other")["version"] == "churn-2"
 
 
+def test_the_number_of_an_imported_version_that_was_deleted_at_once_is_given_to_no_run() -> None:
+    """The pipeline's status says nothing new while a run goes on: it may never have known of the version."""
+    found = World(make.Pipeline().obj(), make.ConfigMap().obj())
+    found.train("a")
+    request = {"tidemill.io/run-requested-at": "now"}
+    found.change("TrainingPipeline", "churn", lambda o: o["metadata"].update(annotations=request))
+    found.settle()
+    found.put(make.Import().created(make.NOW).obj())
+    run(found, make.imported("d"))
+    assert status(found)["version"] == "churn-2"
+    found.remove("ModelVersion", "churn-2")
+    found.change("TrainingPipeline", "churn", lambda o: o["status"].update(versions=1))
+    found.train("b")
+    assert found.names("ModelVersion") == ["churn-1", "churn-3"]
+
+
 def test_a_version_of_a_name_of_its_own() -> None:
     found = world(make.Import().named("fraud"))
     run(found, make.imported())

@@ -494,6 +494,32 @@ def test_manual_approval_waits_for_the_digest_and_remembers_the_decision() -> No
     assert (decision["approved"], decision["digest"]) == (True, make.digest("d"))
 
 
+def test_a_rejection_stays_when_its_annotation_is_taken_away_although_an_approval_is_still_there() -> None:
+    world = quickstart(make.Pipeline().spec(approval="Manual"))
+    world.train("a")
+    digest = world.get("ModelVersion", "churn-1")["spec"]["digest"]
+
+    def annotate(**values: str | None) -> tuple[str, str]:
+        def write(obj: Obj) -> None:
+            found = obj["metadata"].setdefault("annotations", {})
+            for name, value in values.items():
+                found.pop(f"tidemill.io/{name}", None)
+                if value is not None:
+                    found[f"tidemill.io/{name}"] = value
+
+        world.advance(seconds=1)
+        world.change("ModelVersion", "churn-1", write)
+        world.settle()
+        return world.condition("ModelVersion", "churn-1", "Approved")
+
+    assert annotate(approve=digest) == ("True", "ApprovedByHand")
+    assert annotate(reject=digest) == ("False", "RejectedByHand")
+    assert annotate(reject=None) == ("False", "RejectedByHand"), "taking an annotation away changes nothing"
+    assert annotate(approve=None) == ("False", "RejectedByHand")
+    assert annotate(approve=digest) == ("True", "ApprovedByHand"), "an approval that is set anew counts"
+    assert annotate(approve=None) == ("True", "ApprovedByHand")
+
+
 def test_a_rejected_version_never_becomes_champion() -> None:
     world = quickstart(make.Pipeline().triggers(codeChange={}))
     world.train()

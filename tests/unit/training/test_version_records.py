@@ -69,9 +69,21 @@ def stored(world: World) -> list[str]:
     return texts
 
 
-def two_versions() -> tuple[World, list[str]]:
-    """A namespace with two versions, the second one rolled back, and its records."""
-    world = namespace()
+def recorded(world: World) -> tuple[list[str], str]:
+    """The records that the operator has written, and that of all versions."""
+    world.advance(seconds=6)
+    world.settle()
+    found = job(world, "write")
+    assert found is not None
+    wrote = config(found)
+    ends(world, "write", {"written": len(wrote.write)})
+    assert wrote.series is not None
+    return [record.text for record in wrote.write], wrote.series
+
+
+def train_two(pipeline: make.Pipeline | None = None) -> World:
+    """A namespace with two versions; what was written of the first one is in the store."""
+    world = namespace(pipeline=pipeline)
     world.settle()
     finds(world, [])
     world.train("a")
@@ -81,8 +93,30 @@ def two_versions() -> tuple[World, list[str]]:
     world.settle()
     if job(world, "write"):
         ends(world, "write", {"written": 1})
+    return world
+
+
+def two_versions() -> tuple[World, list[str]]:
+    """A namespace with two versions, the second one rolled back, and its records."""
+    world = train_two()
     mark(world)
     return world, stored(world)
+
+
+def made_again(texts: list[str], pipeline: make.Pipeline | None = None, *keys: str) -> World:
+    """The pipeline in an empty namespace, whose store has these records."""
+    world = namespace(*keys, pipeline=pipeline, uid="made-again")
+    world.settle()
+    finds(world, texts)
+    return world
+
+
+def next_version(world: World) -> str:
+    """Name of the version that new content becomes."""
+    world.put(make.ConfigMap(train_py="new").obj())
+    world.train("e")
+    world.settle()
+    return str(world.pipeline()["latestVersion"])
 
 
 def test_an_empty_namespace_finds_versions_numbers_decisions_and_rollbacks() -> None:
@@ -103,7 +137,12 @@ def test_an_empty_namespace_finds_versions_numbers_decisions_and_rollbacks() -> 
         assert now["metadata"]["ownerReferences"][0]["uid"] == "made-again"
     assert world.condition("ModelVersion", "churn-1", "Approved")[0] == "True"
     assert world.condition("ModelVersion", "churn-2", "TakenBack") == ("True", "AnalysisFailed")
-    assert {**world.pipeline()["records"]["read"], "time": ""} == {"time": "", "restored": 2, "refused": 0}
+    assert {**world.pipeline()["records"]["read"], "time": ""} == {
+        "time": "",
+        "restored": 2,
+        "refused": 0,
+        "numbers": 2,
+    }
     (run,) = world.names("TrainingRun")
     assert world.get("TrainingRun", run)["spec"]["champion"]["version"] == "churn-1"
     world.advance(seconds=25)
@@ -270,7 +309,21 @@ def test_records_of_another_pipeline_namespace_or_operator_are_not_believed() ->
     assert world.names("ModelVersion") == ["churn-1", "churn-2"], "an earlier key is believed"
 
 
+def test_versions_before_restore_never_do_not_come_back_after_it() -> None:
+    """Never begins anew: with Auto again, the old version 2 would have been newer than the one that was served."""
+    _, old = two_versions()
+    world = namespace(pipeline=make.Pipeline().spec(artifacts={**BUCKET, "restore": "Never"}), uid="b")
+    world.advance(days=1)
+    world.train("c")
+    (new,), there = recorded(world)
+    again = made_again([there, *old, new])
+    assert again.names("ModelVersion") == ["churn-1"]
+    assert again.get("ModelVersion", "churn-1")["spec"]["digest"] == make.digest("c")
+    assert next_version(again) == "churn-3", "the number of the old version 2 is not given again"
+
+
 def test_the_newest_of_two_versions_with_one_number_is_restored() -> None:
+    """In a store of an earlier release, which did not record which versions there are."""
     _, old = two_versions()
     world = namespace(pipeline=make.Pipeline().spec(artifacts={**BUCKET, "restore": "Never"}), uid="b")
     world.advance(days=1)
@@ -281,6 +334,143 @@ def test_the_newest_of_two_versions_with_one_number_is_restored() -> None:
     finds(again, [*old, new])
     assert again.get("ModelVersion", "churn-1")["spec"]["digest"] == make.digest("c")
     assert again.pipeline()["records"]["read"]["restored"] == 2
+
+
+KEEP_ONE = {"artifacts": BUCKET, "history": {"versions": 1}}
+
+
+def test_a_version_that_was_pruned_does_not_come_back_with_its_pipeline() -> None:
+    pipeline = make.Pipeline().spec(**KEEP_ONE).triggers(codeChange={})
+    before = train_two(pipeline)
+    assert before.names("ModelVersion") == ["churn-2"], "the first one is pruned, and its record lies in the store"
+    texts, there = recorded(before)
+    first = json.loads(there)["series"]
+    assert (first["numbers"], len(first["versions"])) == (2, 1)
+    _, all_records = two_versions()
+    old = next(t for t in all_records if json.loads(t)["spec"]["number"] == 1)
+
+    world = made_again([there, *texts, old], make.Pipeline().spec(artifacts=BUCKET).triggers(codeChange={}))
+    assert world.names("ModelVersion") == ["churn-2"]
+    assert world.pipeline()["records"]["read"]["refused"] == 0, "it is believed, and not wanted"
+    assert next_version(world) == "churn-3"
+
+
+def test_a_version_that_somebody_deleted_is_struck_off_and_its_number_stays_given() -> None:
+    before = train_two()
+    texts, there = recorded(before)
+    before.remove("ModelVersion", "churn-2")
+    before.advance(seconds=20)
+    before.settle()
+    assert job(before, "write") is None, "who deletes everything in a namespace means to rebuild it"
+    assert made_again([there, *texts]).names("ModelVersion") == ["churn-1", "churn-2"]
+    before.advance(seconds=30)
+    before.settle()
+    _, later = recorded(before)
+    assert before.pipeline()["records"].get("missingSince") is None
+    world = made_again([later, *texts])
+    assert world.names("ModelVersion") == ["churn-1"]
+    assert next_version(world) == "churn-3"
+
+
+def test_a_version_whose_record_is_newer_than_that_of_all_is_restored() -> None:
+    """The Job was killed between the two."""
+    before = train_two()
+    texts, _ = recorded(before)
+    early = namespace()
+    early.settle()
+    finds(early, [])
+    early.train("a")
+    _, there = recorded(early)
+    assert len(json.loads(there)["series"]["versions"]) == 1
+    assert made_again([there, *texts]).names("ModelVersion") == ["churn-1", "churn-2"]
+
+
+def test_the_record_of_all_versions_is_believed_only_where_it_was_signed_for() -> None:
+    before = train_two()
+    texts, there = recorded(before)
+    for changes in ({"series__versions": []}, {"series__numbers": 70}, {"series__name": "other"}, {"signature": "x"}):
+        world = made_again([changed(there, **changes), *texts])
+        assert world.names("ModelVersion") == ["churn-1", "churn-2"]
+        assert world.pipeline()["records"]["read"]["refused"] == 1
+        assert world.pipeline()["versions"] == 2
+    signed_as_version = changed(there, statement=json.loads(there)["series"])
+    assert store_records.read(signed_as_version, (KEY,)) is None
+
+
+def test_numbers_of_records_that_are_not_believed_are_not_given_again() -> None:
+    """They may be ours, from before the key was lost; what is no number of a version reserves nothing."""
+    _, texts = two_versions()
+    odd = [changed(texts[0], spec__number=n) for n in (10**6, 2**70, -4, True, "9", None, 5.5)]
+    foreign = changed(texts[0], spec__number=8, statement__namespace="team-b")
+    world = made_again([*texts, *odd, foreign], None, OTHER_KEY)
+    assert world.names("ModelVersion") == []
+    read = world.pipeline()["records"]["read"]
+    assert (read["refused"], read["numbers"]) == (10, 2)
+    assert "the next number is above 2" in next(e.message for e in world.events if e.reason == "RecordsRefused")
+    assert next_version(world) == "churn-3"
+
+
+def test_an_imported_version_comes_back_with_its_number_and_rollbacks_and_is_not_imported_as_the_newest() -> None:
+    """Git has both, the pipeline and the import; without a record the old import would be version 3, unmarked."""
+    before = train_two()
+    before.put(make.Import().created(before.clock.time).obj())
+    before.settle()
+    before.kubelet_finishes("from-staging-1-1", make.imported())
+    before.settle()
+    assert before.names("ModelVersion")[-1] == "churn-3"
+    if job(before, "write"):
+        ends(before, "write", {"written": 3})
+    mark(before, "churn-3")
+    texts, there = recorded(before)
+    found = [json.loads(text)["spec"] for text in texts]
+    assert [spec["number"] for spec in found] == [3, 2, 1]
+
+    world = made_again([there, *texts])
+    was, now = before.get("ModelVersion", "churn-3"), world.get("ModelVersion", "churn-3")
+    assert now["spec"] == was["spec"]
+    assert now["metadata"]["labels"]["tidemill.io/import"] == "from-staging"
+    assert world.condition("ModelVersion", "churn-3", "TakenBack") == ("True", "AnalysisFailed")
+    world.advance(minutes=5)
+    world.put(make.Import().created(world.clock.time).obj())
+    world.settle()
+    world.kubelet_finishes("from-staging-1-1", make.imported())
+    world.settle()
+    assert world.get("ModelImport", "from-staging")["status"]["version"] == "churn-3"
+    assert world.names("ModelVersion") == ["churn-1", "churn-2", "churn-3"]
+    assert world.pipeline()["champion"]["version"] == "churn-2"
+
+
+def test_the_record_of_an_imported_version_lies_with_its_pipeline() -> None:
+    world = train_two()
+    world.put(make.Import().created(world.clock.time).obj())
+    world.settle()
+    world.kubelet_finishes("from-staging-1-1", make.imported())
+    world.settle()
+    if job(world, "write"):
+        ends(world, "write", {"written": 2})
+    world.advance(seconds=6)
+    world.settle()
+    found = job(world, "write")
+    assert found is not None
+    places = [record.uri for record in config(found).write]
+    assert places[0] == f"s3://models/team/team-a/churn/imported/3-{'d' * 12}"
+    assert [place.endswith(("a" * 64, "b" * 64)) for place in places] == [False, True, True]
+
+
+def test_what_the_pod_could_not_read_is_counted_and_costs_nothing_else() -> None:
+    _, texts = two_versions()
+    world = namespace(uid="made-again")
+    world.settle()
+    found = {"read": 2, "unreadable": 3, "examples": ["x/record.json", "y\n/record.json"]}
+    ends(world, "read", found, [LINE + text for text in texts])
+    assert world.names("ModelVersion") == ["churn-1", "churn-2"]
+    read = world.pipeline()["records"]["read"]
+    assert (read["restored"], read["refused"]) == (2, 3)
+    assert world.condition("TrainingPipeline", "churn", "VersionsRecorded") == ("True", "RecordsRefused")
+    assert "3 records were not believed" in json.dumps(world.pipeline()["conditions"])
+    assert "x/record.json" in json.dumps(world.pipeline()["conditions"])
+    assert world.names("TrainingRun")
+    assert "RecordsRefused" in [e.reason for e in world.events]
 
 
 def test_a_store_that_cannot_be_read_keeps_runs_from_starting_and_says_so() -> None:
@@ -439,7 +629,12 @@ def test_a_pipeline_that_is_made_after_an_import_of_its_name_finds_its_earlier_v
     now = world.get("ModelVersion", "churn-1")
     assert (now["metadata"]["uid"], now["spec"]) == (imported["metadata"]["uid"], imported["spec"])
     assert world.condition("ModelVersion", "churn-2", "TakenBack") == ("True", "AnalysisFailed")
-    assert {**world.pipeline()["records"]["read"], "time": ""} == {"time": "", "restored": 1, "refused": 0}
+    assert {**world.pipeline()["records"]["read"], "time": ""} == {
+        "time": "",
+        "restored": 1,
+        "refused": 0,
+        "numbers": 2,
+    }
     (run,) = world.names("TrainingRun")
     assert world.get("TrainingRun", run)["spec"]["champion"]["version"] == "churn-1", "the imported one"
     world.train("c")
@@ -453,7 +648,25 @@ def test_a_default_claim_that_does_not_exist_yet_holds_nothing() -> None:
     again = namespace(pipeline=make.Pipeline(), uid="made-again")
     again.put(world.get("PersistentVolumeClaim", "tidemill-artifacts"))
     again.settle()
-    assert job(again, "read") is not None and again.names("TrainingRun") == []
+    reader = job(again, "read")
+    assert reader is not None and again.names("TrainingRun") == []
+    assert claims(reader) == {"tidemill-artifacts": (False, True)}, "the volume is not attached read-only, its mount is"
+
+
+def test_a_probe_of_data_in_the_claim_of_the_store_does_not_attach_its_volume_read_only() -> None:
+    pipeline = make.Pipeline().data("pvc://tidemill-artifacts/rows", "pvc://lake/rows").triggers(dataChange={})
+    world = World(pipeline.obj(), make.ConfigMap().obj())
+    world.train()
+    probe = world.get("Job", next(n for n in world.names("Job") if "-probe-" in n))
+    assert claims(probe) == {"lake": (True, True), "tidemill-artifacts": (False, True)}
+
+
+def claims(job: Obj) -> dict[str, tuple[bool, bool]]:
+    """Whether each claim's volume is attached read-only, and whether the container mounts it so."""
+    spec = job["spec"]["template"]["spec"]
+    mounts = {m["name"]: m.get("readOnly", False) for m in spec["containers"][0]["volumeMounts"]}
+    volumes = {v["name"]: v["persistentVolumeClaim"] for v in spec["volumes"] if "persistentVolumeClaim" in v}
+    return {c["claimName"]: (c.get("readOnly", False), mounts[name]) for name, c in volumes.items()}
 
 
 def test_a_record_on_an_object_of_another_spec_is_worth_nothing() -> None:
@@ -472,6 +685,28 @@ def test_a_record_on_an_object_of_another_spec_is_worth_nothing() -> None:
     assert store_records.carried({**version, "spec": {**version["spec"], "approval": "Manual"}}, (KEY,)) is None
     assert store_records.carried({**version, "metadata": {**version["metadata"], "name": "churn-9"}}, (KEY,)) is None
     assert store_records.carried(version, (OTHER_KEY,)) is None
+
+
+def test_what_an_earlier_release_has_recorded_is_not_recorded_anew_by_all_pipelines_at_once() -> None:
+    """It did not record which versions there are."""
+    started = []
+    for number in range(8):
+        world = namespace(uid=f"uid-{number}")
+        world.settle()
+        finds(world, [])
+        world.train("a")
+        stored(world)
+        world.advance(days=1)
+        world.change("TrainingPipeline", "churn", lambda o: o["status"]["records"]["written"].pop("versions"))
+        earlier = {"digest": make.digest("0")}
+        world.change("TrainingPipeline", "churn", lambda o, e=earlier: o["status"]["records"]["written"].update(e))
+        for second in range(0, 630, 10):
+            world.settle()
+            if job(world, "write"):
+                started.append(second)
+                break
+            world.advance(seconds=10)
+    assert len(started) == 8 and len(set(started)) > 3
 
 
 def test_pipelines_of_an_upgrade_are_recorded_within_ten_minutes_and_not_all_at_once() -> None:

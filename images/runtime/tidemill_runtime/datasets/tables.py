@@ -14,12 +14,13 @@ import pandas as pd
 from tidemill_contracts.reference import category_text
 from tidemill_contracts.training import DataInput
 from tidemill_runtime import expansion
-from tidemill_runtime.datasets import sources
+from tidemill_runtime.datasets import sources, whole_numbers
 from tidemill_runtime.datasets.errors import DataError
 from tidemill_runtime.datasets.sources import Fetched
 from tidemill_runtime.expansion import ExpansionError, Growth
 
 _BATCH_ROWS = 65536  # as the library has it
+_CSV: dict[str, Any] = {"low_memory": False, "index_col": False}
 _GZIP = b"\x1f\x8b"
 _NUMBERS = (bool, int, float, decimal.Decimal, np.bool_, np.integer, np.floating)
 
@@ -44,7 +45,8 @@ def read(source: DataInput, fetched: Fetched) -> pd.DataFrame:
         if different:
             text = f"input {source.name!r}: {name} and {first_name} differ in columns {', '.join(different[:10])}"
             raise DataError("ColumnsDiffer", text)
-    table = first if len(frames) == 1 else pd.concat([f[list(first.columns)] for _, f in frames], ignore_index=True)
+    parts = whole_numbers.apart(frame[list(first.columns)] for _, frame in frames)
+    table = first if len(frames) == 1 else pd.concat(parts, ignore_index=True)
     if table.empty:
         raise DataError("EmptyData", f"input {source.name!r}: {source.uri} has no rows")
     table = table.reset_index(drop=True)
@@ -55,12 +57,15 @@ def normal(values: "pd.Series[Any]") -> "pd.Series[Any]":
     """Return a column in one of the four forms that a server can rebuild from JSON: int64, float64, bool, str.
 
     A model is served values without pandas' finer types, so it is trained on none: categories and dates
-    become text (dates in ISO form), whole numbers and booleans with gaps become float64.
+    become text (dates in ISO form), whole numbers and booleans with gaps become float64, and whole numbers that neither
+    int64 nor float64 holds to the last digit become text.
     """
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
     if pd.api.types.is_bool_dtype(values.dtype) and values.dtype != object:
         return values.astype(float) if values.isna().any() else values.astype(bool)
+    if whole_numbers.is_beyond(values):
+        return whole_numbers.plain(values)
     if pd.api.types.is_numeric_dtype(values.dtype):
         whole = pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any()
         return values.astype("int64" if whole and values.dtype != "uint64" else "float64")
@@ -80,6 +85,8 @@ def _numbers(values: "pd.Series[Any]", *, is_whole: bool) -> "pd.Series[Any]":
             return values.astype("int64")
         except OverflowError:
             pass
+    if whole_numbers.are_digits(list(values.dropna())):
+        return whole_numbers.digits(values)
     floats = [math.nan if pd.isna(value) else _float(value) for value in values]
     return pd.Series(floats, index=values.index, name=values.name, dtype="float64")
 
@@ -138,7 +145,8 @@ def _csv(text: str, where: str) -> pd.DataFrame:
         # The header is read apart: pandas renames a second 'a' to 'a.1', which would hide the mistake.
         header = pd.read_csv(io.StringIO(text), header=None, nrows=1, dtype=str, keep_default_na=False)
         _check_columns([str(name) for name in header.iloc[0]], where)
-        return pd.read_csv(io.StringIO(text), low_memory=False, index_col=False)
+        frame = pd.read_csv(io.StringIO(text), **_CSV)
+        return whole_numbers.of_csv(text, frame, **_CSV)
     except pd.errors.EmptyDataError as error:
         raise DataError("EmptyData", f"{where}: the file has no content") from error
     except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as error:
@@ -164,11 +172,16 @@ def _parquet(path: Path, where: str, growth: Growth) -> pd.DataFrame:
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError("InvalidData", f"{where}: not Parquet: {str(error).splitlines()[0]}") from error
     frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        rounded = pyarrow.types.is_integer(column.type) and frame[name].dtype.kind == "f"  # it has gaps
+        if rounded and (frame[name].abs() >= whole_numbers.LARGEST).any():
+            frame[name] = column.cast(pyarrow.string()).to_pandas()
     return frame
 
 
 def _json_lines(text: str, where: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
+    large: set[str] = set()
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
@@ -184,7 +197,10 @@ def _json_lines(text: str, where: str) -> pd.DataFrame:
         if nested is not None:
             raise DataError("InvalidData", f"{where}: line {number}: column {nested!r} is nested; give it flat")
         rows.append(row)
-    return pd.DataFrame(rows)
+        large.update(k for k, value in row.items() if type(value) is int and abs(value) > whole_numbers.LARGEST)
+    frame = pd.DataFrame(rows)
+    # A gap would have made them float64.
+    return frame.assign(**{name: pd.Series([row.get(name) for row in rows], dtype=object) for name in large})
 
 
 def _check_columns(names: list[str], where: str) -> None:

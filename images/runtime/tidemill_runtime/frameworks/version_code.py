@@ -13,11 +13,14 @@ from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from pydantic import ValidationError
 
 from tidemill_contracts.artifact import CODE_FILE, ModelCode
 from tidemill_runtime.model.errors import StartError
+
+_OURS = ("tidemill_runtime", "tidemill_contracts")
 
 
 class _Modules(MetaPathFinder, InspectLoader):
@@ -95,17 +98,34 @@ def read(folder: Path) -> ModelCode:
 def install(code: ModelCode) -> None:
     """Let the modules of a version be imported by their names from now on, in place of another version's.
 
+    They never stand in for a module that this program has, whether it was imported yet or not.
+
     Raises:
-        StartError: ModelLoadFailed; this program has other modules of those names, or they were imported before.
+        StartError: ModelLoadFailed; this program has other modules of those names, or they are no names of modules.
     """
     sources = code.modules
+    others = [finder for finder in sys.meta_path if not isinstance(finder, _Modules)]
     for name in sources:
-        known = sys.modules.get(name)
-        if known is not None and not isinstance(known.__loader__, _Modules):
-            text = f"{CODE_FILE}: {name}.py has the name of a module that is in use here: name it differently"
-            raise StartError("ModelLoadFailed", text)
+        problem = _problem(name, others)
+        if problem is not None:
+            raise StartError("ModelLoadFailed", f"{CODE_FILE}: {name}.py has {problem}: name it differently")
     for finder in [finder for finder in sys.meta_path if isinstance(finder, _Modules)]:
         sys.meta_path.remove(finder)
         for name in finder.sources:
             sys.modules.pop(name, None)
-    sys.meta_path.insert(0, _Modules(sources))
+    sys.meta_path.insert(0, _Modules(sources))  # before a folder of that name, which is a module, too
+
+
+def _problem(name: str, others: Iterable[Any]) -> str | None:
+    """Return why a module of a version may not have this name, None where it may."""
+    if not name.isidentifier():  # numpy.x would be a part of numpy
+        return "a name that is none of a module"
+    known = sys.modules.get(name)
+    if known is not None and not isinstance(known.__loader__, _Modules):
+        return "the name of a module that is in use here"
+    if name in sys.stdlib_module_names or name in _OURS:
+        return "the name of a module of Python or Tidemill"
+    specs = (finder.find_spec(name, None) for finder in others)
+    if any(spec is not None and spec.loader is not None for spec in specs):  # without a loader: only a folder
+        return "the name of a module that is installed here"
+    return None

@@ -24,7 +24,7 @@ class StorageError(Exception):
     """A file could not be read or written.
 
     `reason` is a PascalCase word for status: NotFound, AccessDenied, StorageFull, StorageUnavailable, SecretNotFound,
-    InvalidUri, AddressRefused, LinkRefused. `retriable` says whether the same call may work later without
+    InvalidUri, AddressRefused, LinkRefused, TooManyFiles. `retriable` says whether the same call may work later without
     anybody's help.
     """
 
@@ -53,6 +53,12 @@ class Folder(Protocol):
 
     def files(self, prefix: str = "") -> list[Entry]:
         """Return every file below `prefix`, a folder, sorted by key; empty when there is none."""
+
+    def named(self, names: frozenset[str], most: int) -> tuple[list[Entry], list[str]]:
+        """Return every file below this folder that has one of these names, and the keys of what has one and is none.
+
+        Such are folders, pipes, and links that lead out of the store. After `most` files (of any name) it is an error.
+        """
 
     def head(self, key: str) -> Entry | None:
         """Return what is known of one file, None when there is no such file."""
@@ -102,6 +108,12 @@ def download(folder: Folder, key: str, destination: Path, watch: Callable[[bytes
             return digest(folder, key, take)
     except OSError as error:
         raise translate(error, f"cannot write {destination}") from error
+
+
+def too_many(uri: Uri, most: int) -> StorageError:
+    """Return the error of a folder with more files than are looked at."""
+    text = f"more than {most} files lie below {uri}: remove what belongs to no version"
+    return StorageError("TooManyFiles", text, retriable=False)
 
 
 def translate(error: OSError, doing: str) -> StorageError:

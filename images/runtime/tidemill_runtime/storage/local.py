@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tidemill_contracts.storage import Uri
-from tidemill_runtime.storage.base import CHUNK, Entry, StorageError, translate
+from tidemill_runtime.storage.base import CHUNK, Entry, StorageError, too_many, translate
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,28 @@ class LocalFolder:
         except OSError as error:
             raise translate(error, f"cannot list {self.uri}") from error
         return sorted(found, key=lambda entry: entry.key)
+
+    def named(self, names: frozenset[str], most: int) -> tuple[list[Entry], list[str]]:
+        """Return the files of these names, and the keys of what has one and is no file of this store."""
+        found, odd, seen = [], [], 0
+        self._check(self.path)
+        for folder, folders, files in os.walk(self.path):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            seen += len(files) + len(folders)
+            if seen > most:
+                raise too_many(self.uri, most)
+            for name in names.intersection([*files, *folders]):
+                file = Path(folder) / name
+                key = file.relative_to(self.path).as_posix()
+                try:
+                    entry = self._entry(key, file) if file.is_file() else None
+                except (OSError, StorageError):  # out of the store, in a circle, not ours to look at, or gone
+                    entry = None
+                if entry is None:
+                    odd.append(key)
+                else:
+                    found.append(entry)
+        return sorted(found, key=lambda entry: entry.key), sorted(odd)
 
     def head(self, key: str) -> Entry | None:
         """Return what is known of one file, None when there is no such file."""

@@ -23,10 +23,10 @@ from tidemill_contracts.storage import Uri
 from tidemill_runtime.network import addresses
 from tidemill_runtime.network.proxy import Ticket
 from tidemill_runtime.redaction import redact
-from tidemill_runtime.storage.base import ADDRESS_REFUSED, CHUNK, Entry, StorageError
+from tidemill_runtime.storage.base import ADDRESS_REFUSED, CHUNK, Entry, StorageError, too_many
 
 if TYPE_CHECKING:
-    from obstore import WritableFile
+    from obstore import ObjectMeta, WritableFile
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -78,21 +78,32 @@ class ObjectFolder:
         """Return every object below `prefix`, over all pages of the listing."""
         below = self._prefix + (prefix.rstrip("/") + "/" if prefix else "")
         try:
-            found = [
-                Entry(
-                    meta["path"].removeprefix(self._prefix),
-                    meta["size"],
-                    meta["last_modified"].timestamp(),
-                    meta["e_tag"],
-                )
-                for page in obstore.list(self._store, prefix=below or None)
-                for meta in page
-            ]
+            pages = obstore.list(self._store, prefix=below or None)
+            found = [self._entry(meta) for page in pages for meta in page]
         except exceptions.NotFoundError:
             return []
         except (exceptions.BaseError, OSError) as error:
             raise self._translate(error, f"cannot list {self.uri}") from error
         return sorted(found, key=lambda entry: entry.key)
+
+    def named(self, names: frozenset[str], most: int) -> tuple[list[Entry], list[str]]:
+        """Return the objects of these names, page by page; all of them are files."""
+        found, seen = [], 0
+        try:
+            for page in obstore.list(self._store, prefix=self._prefix or None):
+                seen += len(page)
+                if seen > most:
+                    raise too_many(self.uri, most)
+                found += [self._entry(meta) for meta in page if meta["path"].rpartition("/")[2] in names]
+        except exceptions.NotFoundError:
+            return [], []
+        except (exceptions.BaseError, OSError) as error:
+            raise self._translate(error, f"cannot list {self.uri}") from error
+        return sorted(found, key=lambda entry: entry.key), []
+
+    def _entry(self, meta: "ObjectMeta") -> Entry:
+        key = meta["path"].removeprefix(self._prefix)
+        return Entry(key, meta["size"], meta["last_modified"].timestamp(), meta["e_tag"])
 
     def head(self, key: str) -> Entry | None:
         """Return what is known of one object, None when there is no such object."""

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 from pydantic import ValidationError
@@ -29,15 +30,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def _inside(work: Callable[[], int]) -> int:
+    """Do the work of a process with clean streams, log lines in JSON, and an end when it is told to stop."""
+    with redaction.streams(), json_logs.beside_other_code():
+        shutdown.install()
+        return work()
+
+
 def train() -> int:
     """Run one training run and return the exit code."""
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a program's lines are forwarded as they come
-    with redaction.streams(), json_logs.beside_other_code():
-        return _train()
+    return _inside(_train)
 
 
 def _train() -> int:
-    shutdown.install()
     try:
         config = TrainerConfig.from_json(configuration.read(CONFIG_ENV) or "{}")
         if (config.code.entrypoint is None) == (config.code.command is None):
@@ -63,12 +69,10 @@ def _train() -> int:
 
 def probe() -> int:
     """Resolve the inputs' revisions; return 0 even where inputs have errors, the result names them."""
-    with redaction.streams(), json_logs.beside_other_code():
-        return _probe()
+    return _inside(_probe)
 
 
 def _probe() -> int:
-    shutdown.install()
     try:
         config = ProbeConfig.from_json(configuration.read(PROBE_ENV) or "{}")
     except ValueError as error:
@@ -83,12 +87,10 @@ def _probe() -> int:
 
 def import_model() -> int:
     """Copy one model into the store and return the exit code."""
-    with redaction.streams(), json_logs.beside_other_code():
-        return _import_model()
+    return _inside(_import_model)
 
 
 def _import_model() -> int:
-    shutdown.install()
     try:
         config = ImportConfig.from_json(configuration.read(importing.CONFIG_ENV) or "{}")
     except ValueError as error:
@@ -112,12 +114,10 @@ def records() -> int:
     # Records are read and signed by the operator: each byte counts, and none of them is of a Secret of this pod. A name
     # of an account, which is one of the values that logs must not have, may well be a word of a record.
     records_to = sys.stdout
-    with redaction.streams(), json_logs.beside_other_code():
-        return _records(records_to)
+    return _inside(lambda: _records(records_to))
 
 
 def _records(records_to: TextIO) -> int:
-    shutdown.install()
     try:
         config = RecordsConfig.from_json(configuration.read(RECORDS_ENV) or "{}")
     except ValueError as error:
@@ -125,7 +125,8 @@ def _records(records_to: TextIO) -> int:
         return EXIT_NOT_RETRIABLE
     from tidemill_runtime.trainer import version_records
 
-    message.write(version_records.write(config) if config.write else version_records.show(config, records_to))
+    writes = bool(config.write) or config.series is not None
+    message.write(version_records.write(config) if writes else version_records.show(config, records_to))
     return 0
 
 

@@ -106,6 +106,12 @@ class Rollout(Model):
                 "self.steps.all(s, self.steps.exists_one(t, t.weight == s.weight)))",
                 "spec.rollout.steps: weights must increase from step to step",
             ),
+            rule(
+                "!has(self.analysis) || !has(self.analysis.checks) || !has(self.steps) || size(self.steps) == 0 || "
+                "self.steps.exists(s, s.weight < 100) || self.analysis.checks.all(c, !has(c.maxRatioToStable))",
+                "spec.rollout.steps: a check with maxRatioToStable needs a step with a weight below 100, because with "
+                "100 the stable version gets no requests to compare with",
+            ),
         )
     }
 
@@ -221,6 +227,9 @@ class CandidateStatus(Model):
     signature_accepted: bool | None = None
     """true if the annotation tidemill.io/promote named the candidate while its signature differed from the one of the
     stable version. Not set otherwise."""
+    promote_requested: str | None = None
+    """Value of the annotation tidemill.io/promote that was set for this version and waits until its pods are ready. Not
+    set otherwise."""
     step_started_at: Time | None = None
     """Time when the current step started."""
     failures: int = 0
@@ -273,14 +282,14 @@ class ModelDeploymentStatus(Status):
     """Time since when the pods or routes have not matched the spec while no rollout is in progress. Not set while they
     match."""
     last_handled_promote: str | None = None
-    """Last value of the annotation tidemill.io/promote that the operator processed. A value longer than 512 characters
-    is stored as its digest."""
+    """Last value of the annotation tidemill.io/promote that the operator processed. Not set when the annotation is
+    removed. A value longer than 512 characters is stored as its digest."""
     last_handled_abort: str | None = None
-    """Last value of the annotation tidemill.io/abort that the operator processed. A value longer than 512 characters is
-    stored as its digest."""
+    """Last value of the annotation tidemill.io/abort that the operator processed. Not set when the annotation is
+    removed. A value longer than 512 characters is stored as its digest."""
     last_handled_retry: str | None = None
-    """Last value of the annotation tidemill.io/retry that the operator processed. A value longer than 512 characters is
-    stored as its digest."""
+    """Last value of the annotation tidemill.io/retry that the operator processed. Not set when the annotation is
+    removed. A value longer than 512 characters is stored as its digest."""
     last_handled_rollback: str | None = None
     """Id of the last rollback request of a ModelMonitor that the operator processed."""
 

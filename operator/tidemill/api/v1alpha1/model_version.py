@@ -225,6 +225,9 @@ class Decision(Model):
     """Digest of the version that was decided on."""
     comment: Annotated[str | None, Field(max_length=1024)] = None
     """Value of the annotation tidemill.io/decision-comment at the time of the decision."""
+    overruled: bool | None = None
+    """Whether an approval by annotation is overruled by this rejection: it counts again only when the annotation
+    tidemill.io/approve was removed and is set anew."""
 
 
 class TakenBack(Model):

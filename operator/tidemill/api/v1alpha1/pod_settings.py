@@ -1,34 +1,22 @@
 """What a user may say about the pods of runs, servers, routers and monitors: one section, the same everywhere.
 
 The names are those of a Pod. What the operator relies on is refused at admission: labels and annotations by which it
-selects its pods, variables that configure them or make a process load other code. The operator's own always win.
+selects its pods, variables that configure them or undo what the platform decides (`pod_names`). Its own always win.
 """
 
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from tidemill.api.base import ATOMIC, GROUP, Model, ObjectName, Toleration, list_map, rule, rules
+from tidemill.api.base import ATOMIC, Model, ObjectName, Toleration, list_map, rule, rules
 from tidemill.api.v1alpha1.affinity import KEY_LIMIT, KEY_PATTERN, Affinity, LabelKey, LabelValue
+from tidemill.api.v1alpha1.pod_names import DOMAINS, ENVIRONMENT, OWN_KEY, OWN_LABELS
 
-OWN_PREFIXES: Final = (f"{GROUP}/", "batch.kubernetes.io/")
-OWN_LABELS: Final = (
-    *(f"app.kubernetes.io/{name}" for name in ("name", "instance", "component", "part-of", "managed-by")),
-    "pod-template-hash",
-    "controller-uid",
-    "job-name",
-)
-"""Labels that the operator, or a controller of Kubernetes, sets on the pods."""
-REFUSED_PREFIXES: Final = ("TIDEMILL_", "LD_", "PYTHON", "OPENSSL_", "GCONV_")
-"""Variables that configure our processes, or make a process load other code."""
-PROXY_NAMES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-"""In small letters. They decide where our own connections lead, past the addresses that may not be dialled."""
-REFUSED_NAMES: Final = ("HOME", "TMPDIR", "PATH")
-"""Variables that the operator or the image sets."""
 TRACING_PREFIX: Final = "OTEL_"
 
 _LOOSENING = "^([a-z]+[.])?(apparmor|seccomp)[.]security[.](alpha|beta)[.]kubernetes[.]io/"
-_OWN_PREFIX = " || ".join(f"k.startsWith('{prefix}')" for prefix in OWN_PREFIXES)
+_OWN = f"k.matches('{OWN_KEY}')"
+_DOMAINS = f"{DOMAINS[0]}/, a domain below {DOMAINS[0]} or {DOMAINS[1]}/"
 
 
 def _keys(field: str) -> dict[str, Any]:
@@ -52,20 +40,7 @@ class EnvironmentVariable(Model):
             min_length=1,
             max_length=128,
             pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-            json_schema_extra=rules(
-                rule(
-                    f"!({' || '.join(f'self.startsWith({prefix!r})' for prefix in REFUSED_PREFIXES)}) && "
-                    f"!(self in {_named(REFUSED_NAMES)})",
-                    f"env: a name must not begin with {', '.join(REFUSED_PREFIXES[:-1])} or {REFUSED_PREFIXES[-1]}, "
-                    f"nor be {', '.join(REFUSED_NAMES[:-1])} or {REFUSED_NAMES[-1]}, because these are set by the "
-                    "operator or make a process load other code",
-                ),
-                rule(
-                    f"!(self.lowerAscii() in {_named(PROXY_NAMES)})",
-                    "env: a proxy is set for all pods by the operator's settings TIDEMILL_HTTP_PROXY, "
-                    "TIDEMILL_HTTPS_PROXY and TIDEMILL_NO_PROXY",
-                ),
-            ),
+            json_schema_extra=rules(*(refused.rule() for refused in ENVIRONMENT)),
         ),
     ]
     """Name of the variable."""
@@ -112,8 +87,8 @@ class PodSettings(Model):
             max_length=50,
             json_schema_extra=rules(
                 rule(
-                    f"!self.exists(k, {_OWN_PREFIX} || k in {_named(OWN_LABELS)})",
-                    f"labels: a key must not begin with {' or '.join(OWN_PREFIXES)} and must not be one of "
+                    f"!self.exists(k, {_OWN} || k in {_named(OWN_LABELS)})",
+                    f"labels: a key must not begin with {_DOMAINS} and must not be one of "
                     f"{', '.join(OWN_LABELS)}, because these are set by the operator or by Kubernetes",
                 ),
                 _keys("labels"),
@@ -128,9 +103,9 @@ class PodSettings(Model):
             max_length=30,
             json_schema_extra=rules(
                 rule(
-                    f"!self.exists(k, {_OWN_PREFIX})",
-                    f"annotations: a key must not begin with {' or '.join(OWN_PREFIXES)}, because these are set by the "
-                    "operator or by Kubernetes",
+                    f"!self.exists(k, {_OWN})",
+                    f"annotations: a key must not begin with {_DOMAINS}, because these are set by the operator or by "
+                    "Kubernetes",
                 ),
                 rule(
                     f"!self.exists(k, k.matches('{_LOOSENING}'))",

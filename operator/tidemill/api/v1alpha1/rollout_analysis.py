@@ -48,7 +48,8 @@ class Check(Model):
     max_ratio_to_stable: Annotated[float | None, Field(gt=0)] = None
     """Ratio of the candidate's value to the stable version's value that must not be exceeded. For example, with 1.2 a
     value that is 20 % higher is accepted. The check fails if all requests since the rollout began show, with the
-    confidence of the analysis, that the ratio is exceeded. If not set, the versions are not compared."""
+    confidence of the analysis, that the ratio is exceeded. A step with weight 100 does not wait for a comparison,
+    because the stable version gets no requests in it. If not set, the versions are not compared."""
 
 
 class Analysis(Model):

@@ -17,6 +17,10 @@ class RecordsRead(Model):
     refused: Annotated[int, Field(ge=0)] = 0
     """Number of records that were not believed: without a signature of this operator's key, of another namespace or
     pipeline, or not readable."""
+    unreadable: Annotated[list[Annotated[str, Field(max_length=200)]] | None, Field(max_length=3)] = None
+    """Some of the refused records that could not be read: paths below the pipeline's folder. Not set if all could."""
+    numbers: Annotated[int, Field(ge=0)] = 0
+    """Highest number that a record names, also one that was not restored or not believed. No version gets it again."""
     error: Annotated[str | None, Field(max_length=1024)] = None
     """Why the store could not be read. Not set if it was read. It is tried again every minute."""
 
@@ -28,6 +32,8 @@ class RecordsWritten(Model):
     """Time of the writing."""
     digest: Annotated[str | None, Field(max_length=71)] = None
     """Digest of all records that are in the store. Not set until they were written once."""
+    versions: Annotated[int | None, Field(ge=0)] = None
+    """Number of versions that the store names as existing. Not set until an operator that records it has written."""
     error: Annotated[str | None, Field(max_length=1024)] = None
     """Why the records could not be written. Not set if they were. It is tried again every ten minutes."""
 
@@ -39,3 +45,6 @@ class Records(Model):
     """The last look for records of earlier versions. Not set if there was none."""
     written: RecordsWritten | None = None
     """The last time that records were written. Not set if there was none."""
+    missing_since: Time | None = None
+    """Time since when versions are missing that the store names as existing. They are struck off half a minute later,
+    and do not come back when the pipeline is created again."""

@@ -1,6 +1,6 @@
 """Children of one version: Deployment and headless Service, disruption budget, autoscaler.
 
-Names carry the version's number and digest, so that two versions never share a pod. `replicas` is in none of the
+No two versions share a pod (`Snapshot.child_of`). `replicas` is in none of the
 applied manifests: `scale` patches it, and with autoscaling nobody but the autoscaler writes it (decision 0083).
 """
 
@@ -19,9 +19,9 @@ from tidemill.serving.snapshot import (
     ONNX_CHECK_ANNOTATION,
     Snapshot,
     Version,
-    version_child,
+    version_labels,
 )
-from tidemill_contracts import digests, schemes
+from tidemill_contracts import schemes
 from tidemill_contracts.formats import pickles, with_code
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, Batching, PredictionLog, ServerConfig
 from tidemill_contracts.metrics import DURATION_BUCKETS
@@ -59,18 +59,18 @@ def unit(snapshot: Snapshot, version: Version) -> staged_updates.Unit:
 
 def labels(snapshot: Snapshot, version: Version) -> dict[str, str]:
     """Labels of a version's children and pods."""
-    extra = {
-        keys.DEPLOYMENT: snapshot.name,
-        keys.VERSION: version.name,
-        keys.DIGEST: digests.first_digits(version.digest, digests.LABEL_DIGITS),
-    }
-    return children.labels(COMPONENT, snapshot.name, extra)
+    return children.labels(COMPONENT, snapshot.name, {keys.DEPLOYMENT: snapshot.name, **version_labels(version)})
 
 
 def selector(snapshot: Snapshot, version: Version) -> dict[str, str]:
     """The labels that select a version's pods; never changes for a version."""
     wanted = (keys.COMPONENT, keys.DEPLOYMENT, keys.DIGEST, keys.VERSION)
     return {k: v for k, v in labels(snapshot, version).items() if k in wanted}
+
+
+def service_selector(snapshot: Snapshot, version: Version) -> dict[str, str]:
+    """The labels by which the version's Service selects pods: the operator sees only pods with the last one."""
+    return {**selector(snapshot, version), keys.MANAGED_BY: keys.MANAGED_BY_VALUE}
 
 
 def server_config(snapshot: Snapshot, version: Version) -> ServerConfig:
@@ -146,7 +146,7 @@ def grace_seconds(snapshot: Snapshot) -> int:
 def deployment(snapshot: Snapshot, version: Version) -> dict[str, Any]:
     """The version's Deployment: a new pod is there before an old one goes."""
     chosen = labels(snapshot, version)
-    name = version_child(snapshot.name, version)
+    name = snapshot.child_of(version)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -237,13 +237,11 @@ def service(snapshot: Snapshot, version: Version) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": children.metadata(
-            version_child(snapshot.name, version), snapshot.object, labels(snapshot, version)
-        ),
+        "metadata": children.metadata(snapshot.child_of(version), snapshot.object, labels(snapshot, version)),
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": False,
-            "selector": selector(snapshot, version),
+            "selector": service_selector(snapshot, version),
             "ports": [
                 {"name": port.name, "port": port.number, "targetPort": port.name, "protocol": "TCP"}
                 | ({"appProtocol": H2C} if port.name == "grpc" else {})
@@ -265,9 +263,7 @@ def disruption_budget(snapshot: Snapshot, version: Version) -> dict[str, Any]:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": children.metadata(
-            version_child(snapshot.name, version), snapshot.object, labels(snapshot, version)
-        ),
+        "metadata": children.metadata(snapshot.child_of(version), snapshot.object, labels(snapshot, version)),
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(snapshot, version)}},
     }
 
@@ -276,7 +272,7 @@ def autoscaler(snapshot: Snapshot, version: Version, fewest: int) -> dict[str, A
     """The version's HorizontalPodAutoscaler; `fewest` keeps a candidate as large as the version it replaces."""
     wanted = snapshot.spec.autoscaling
     assert wanted is not None  # noqa: S101  called with autoscaling only
-    name = version_child(snapshot.name, version)
+    name = snapshot.child_of(version)
     low = max(wanted.min_replicas, min(fewest, wanted.max_replicas))
     target = {"type": "Utilization", "averageUtilization": wanted.target_cpu_utilization}
     return {
@@ -294,7 +290,7 @@ def autoscaler(snapshot: Snapshot, version: Version, fewest: int) -> dict[str, A
 
 def scale(snapshot: Snapshot, version: Version, replicas: int) -> Patch:
     """Sets the number of pods without ever owning the field in an applied manifest."""
-    ref = ObjectRef("apps/v1", "Deployment", snapshot.namespace, version_child(snapshot.name, version))
+    ref = ObjectRef("apps/v1", "Deployment", snapshot.namespace, snapshot.child_of(version))
     return Patch(ref, {"spec": {"replicas": replicas}})
 
 

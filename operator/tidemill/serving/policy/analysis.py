@@ -40,9 +40,15 @@ def judge(
     candidate: ClusterStats,
     compared: Comparison,
     now: datetime,
+    *,
+    is_shared: bool = True,
 ) -> AnalysisStatus:
     """The verdict on the candidate: on what both versions did in the stretch of `measurement`, which ends now, and on
-    what was `compared` since the rollout began."""
+    what was `compared` since the rollout began.
+
+    `is_shared`: the stable version gets requests as well. Where it gets none, no more can be compared than was already,
+    and waiting for it would never end.
+    """
     requests = round(candidate.requests)
     sample = f"{counted(requests, 'request')} in {round((now - measurement.start).total_seconds())} s"
     enough = requests >= analysis.min_requests
@@ -50,13 +56,17 @@ def judge(
     if enough:
         found = [*_absolute(analysis, compared, candidate), *found]
     results = [result for result, _ in found]
-    verdict = _worst([result for result, counts in found if counts or result.verdict == "Failed"])
+    too_late = [r for r, counts in found if counts and is_comparison(r) and r.verdict == "Inconclusive"]
+    waits = [(r, counts and (is_shared or r not in too_late)) for r, counts in found]
+    verdict = _worst([result for result, counts in waits if counts or result.verdict == "Failed"])
     if not enough and verdict != "Failed":
         message = f"{sample}, {analysis.min_requests} are needed (minRequests)"
         return _status(measurement, now, "Inconclusive", message, requests, results)
-    bad = [r for r, counts in found if r.verdict == "Failed" or (counts and r.verdict != "Successful")]
+    bad = [r for r, counts in waits if r.verdict == "Failed" or (counts and r.verdict != "Successful")]
     told = bad or [r for r, counts in found if counts or r.verdict == "Successful"]
     words = "; ".join(_sentence(r, analysis, compared) for r in told)
+    if not bad and too_late:
+        words += "; this step waits for no comparison, because the stable version gets no requests in it"
     message = f"{words} ({sample})" if words else sample
     return _status(measurement, now, verdict, message, requests, results)
 

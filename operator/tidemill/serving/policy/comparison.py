@@ -94,7 +94,7 @@ def counted(
 
     `stretch`: what the stable version did in the measured interval; its quantiles are the next edges of latencies.
     """
-    entries = {limit: _entry(known, limit) for limit in limits(analysis)}
+    entries = {limit: evidence(known, limit) for limit in limits(analysis)}
     if known is not None:
         before = _before(scrapes, known, clusters)
         for limit, entry in entries.items():
@@ -108,9 +108,12 @@ def counted(
     )
 
 
-def evidence(comparison: Comparison, limit: Limit) -> LimitEvidence:
-    """What was counted for a limit."""
-    return _entry(comparison, limit)
+def evidence(known: Comparison | None, limit: Limit) -> LimitEvidence:
+    """What was counted for a limit; of one that spec has only now, nothing."""
+    for entry in known.limits if known is not None else ():
+        if (entry.metric, entry.max_ratio_to_stable, entry.max) == (limit.metric, limit.ratio, limit.most):
+            return entry
+    return LimitEvidence(metric=limit.metric, max_ratio_to_stable=limit.ratio, max=limit.most)
 
 
 def shown(entry: LimitEvidence, limit: Limit, analysis: Analysis) -> Shown:
@@ -172,14 +175,6 @@ def _total(entry: LimitEvidence) -> eprocess.Interval:
 def _level(analysis: Analysis, number: int) -> float:
     """The logarithm that the evidence about one of `number` limits must reach."""
     return math.log(number / (1 - analysis.confidence))
-
-
-def _entry(known: Comparison | None, limit: Limit) -> LimitEvidence:
-    """What is known of a limit; of one that spec has only now, nothing."""
-    for entry in known.limits if known is not None else ():
-        if (entry.metric, entry.max_ratio_to_stable, entry.max) == (limit.metric, limit.ratio, limit.most):
-            return entry
-    return LimitEvidence(metric=limit.metric, max_ratio_to_stable=limit.ratio, max=limit.most)
 
 
 def _points(recorded: list[float]) -> tuple[float, ...]:

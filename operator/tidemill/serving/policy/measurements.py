@@ -14,7 +14,7 @@ from tidemill.serving import baseline, readiness, router_stats
 from tidemill.serving.policy import analysis, comparison, strategies
 from tidemill.serving.policy.comparison import Clusters
 from tidemill.serving.router_stats import ClusterStats
-from tidemill.serving.snapshot import Measurement, Snapshot, version_child
+from tidemill.serving.snapshot import Measurement, Snapshot
 from tidemill.serving.state import State
 
 NOTHING: Mapping[str, Any] = {
@@ -49,7 +49,8 @@ def look(snapshot: Snapshot, state: State) -> Look | None:
     if result is None:
         compared = _counted(snapshot, candidate, wanted, names)
         stable, own = (router_stats.total(measurement.before, measurement.after, name) for name in names)
-        result = analysis.judge(wanted, measurement, stable, own, compared, snapshot.now)
+        is_shared = strategies.weight(snapshot, candidate) < 100
+        result = analysis.judge(wanted, measurement, stable, own, compared, snapshot.now, is_shared=is_shared)
     judged = candidate.model_copy(
         update={
             "last_analysis": result,
@@ -138,4 +139,4 @@ def _clusters(snapshot: Snapshot, state: State) -> Clusters | None:
     if own is None:
         return None
     stable = snapshot.version(state.stable.version, state.stable.digest) if state.stable else None
-    return Clusters(version_child(snapshot.name, stable) if stable else "", version_child(snapshot.name, own.version))
+    return Clusters(snapshot.child_of(stable) if stable else "", snapshot.child_of(own.version))

@@ -24,6 +24,7 @@ from tidemill.serving import state as states
 from tidemill.serving.policy import (
     measurements,
     pickles,
+    promotion,
     refusals,
     rollback_marks,
     rollback_window,
@@ -232,27 +233,16 @@ def _tried_again(snapshot: Snapshot, state: State, candidate: CandidateStatus, w
 
 
 def promote_by_hand(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
-    """The annotation tidemill.io/promote passes a step that waits for it, else skips to the end.
-
-    Who names a version means that one: the candidate may have become another one a moment before.
-    """
+    """The annotation tidemill.io/promote passes a step that waits for it, else skips to the end."""
     del target
-    requested = new_value(snapshot.annotations, keys.PROMOTE, state.promote)
-    if requested is None:
-        return None
-    recorded = replace(state, promote=requested)
     candidate = state.candidate
-    if candidate is None:
-        return Transition(recorded)
-    if candidate.step < 0:
-        return None  # kept until its pods are ready
-    if requested != candidate.version and any(requested == version.name for version in snapshot.versions):
-        message = f"tidemill.io/promote={requested} has no effect: it names another version than {candidate.version}"
-        return Transition(recorded, (Event("Warning", "PromoteIgnored", message, "ShiftTraffic"),))
-    step = strategies.current(snapshot, candidate)
-    if step is not None and step.duration_seconds is None:
-        return _next_step(snapshot, recorded, f"by the annotation tidemill.io/promote={requested}")
-    return _promoted(snapshot, recorded, f"by the annotation tidemill.io/promote={requested}")
+    if candidate is None or candidate.step < 0 or candidate.promote_requested is None:
+        return None  # it waits until the pods are ready
+    served = replace(state, candidate=candidate.model_copy(update={"promote_requested": None}))
+    why = f"by the annotation tidemill.io/promote={candidate.promote_requested}"
+    if strategies.waits_for_promotion(snapshot, candidate):
+        return _next_step(snapshot, served, why)
+    return _promoted(snapshot, served, why)
 
 
 def begin(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
@@ -269,10 +259,10 @@ def begin(snapshot: Snapshot, state: State, target: Target) -> Transition | None
         return None
     if signature.why(snapshot, state) is None:
         return _next_step(snapshot, state, "its pods are ready")
-    if not signature.is_accepted(snapshot, candidate):
+    if not signature.is_accepted(candidate):
         return None
     why = f"its signature is accepted by the annotation tidemill.io/promote={candidate.version}"
-    return _next_step(snapshot, signature.accepted(snapshot, state), why)
+    return _next_step(snapshot, signature.accepted(state), why)
 
 
 def advance(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
@@ -287,12 +277,14 @@ def advance(snapshot: Snapshot, state: State, target: Target) -> Transition | No
 
 
 CHAIN: tuple[Policy, ...] = (
+    promotion.forget,
     forget_failures,
     serve_rollback_request,
     abort,
     pickles.refuse,
     roll_back_rejected,
     follow_target,
+    promotion.take,
     refusals.note,
     roll_back_broken,
     go_back,

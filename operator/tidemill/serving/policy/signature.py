@@ -12,10 +12,10 @@ from datetime import timedelta
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus, StableStatus
 from tidemill.core import labels as keys
+from tidemill.core import request_annotations
 from tidemill.core.plan import Event
-from tidemill.core.request_annotations import new_value, recorded
 from tidemill.serving import readiness
-from tidemill.serving.policy import rollback_window
+from tidemill.serving.policy import promotion, rollback_window
 from tidemill.serving.snapshot import Snapshot
 from tidemill.serving.state import State, Target, Transition
 from tidemill_contracts import signatures
@@ -42,13 +42,12 @@ def hold(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
     if candidate is None or candidate.step >= 0 or not readiness.is_ready(snapshot, state, candidate):
         return None
     found = why(snapshot, state)
-    if found is None or is_accepted(snapshot, candidate):
+    if found is None or is_accepted(candidate):
         return None
-    requested = new_value(snapshot.annotations, keys.PROMOTE, state.promote)
-    if requested is not None and found.is_final:
-        message = f"tidemill.io/promote={requested[:100]} has no effect: {candidate.version} is held until it is named"
-        event = Event("Warning", "PromoteIgnored", message, "Hold")
-        return Transition(replace(state, promote=requested), (event,))
+    if candidate.promote_requested is not None and found.is_final:
+        refused = candidate.model_copy(update={"promote_requested": None})
+        event = promotion.ignored(candidate.promote_requested, f"{candidate.version} is held until it is named")
+        return Transition(replace(state, candidate=refused), (event,))
     if candidate.held_since is not None:
         return None
     held = candidate.model_copy(update={"held_since": snapshot.now})
@@ -63,12 +62,9 @@ def why(snapshot: Snapshot, state: State) -> Hold | None:
     if rollback_window.skips_steps(snapshot, state):
         return None
     before, after = _known(snapshot, stable), _known(snapshot, candidate)
-    release = (
-        f"It gets no requests until the annotation tidemill.io/promote={candidate.version} is set or "
-        "spec.rollout.signatureChanges is Allow"
-    )
-    if before.digest is None or after.digest is None:
-        unknown = stable if before.digest is None else candidate
+    release = _release(snapshot, state, candidate)
+    if not (before.is_known and after.is_known):
+        unknown = candidate if before.is_known else stable
         message = f"the columns of {unknown.version} are in no record, and none of its pods has said them. {release}"
         deadline = timedelta(seconds=snapshot.spec.rollout.progress_deadline_seconds)
         since = candidate.held_since or snapshot.now
@@ -87,33 +83,55 @@ def why(snapshot: Snapshot, state: State) -> Hold | None:
     return Hold(CHANGED, message)
 
 
-def is_accepted(snapshot: Snapshot, candidate: CandidateStatus) -> bool:
-    """Whether a person has named this very version in the annotation tidemill.io/promote, now or some time before."""
-    return candidate.signature_accepted is True or snapshot.annotations.get(keys.PROMOTE) == candidate.version
+def _release(snapshot: Snapshot, state: State, candidate: CandidateStatus) -> str:
+    """What lets the candidate go on; a value that is still there was set for another version, or for none."""
+    is_new = request_annotations.new_value(snapshot.annotations, keys.PROMOTE, state.promote) is not None
+    is_used = promotion.named(state.promote) == candidate.version and not is_new
+    promote = f"the annotation tidemill.io/promote={candidate.version} is set"
+    if is_used:
+        used = "its present value was set for another version, or for none"
+        promote = f"the annotation tidemill.io/promote is set to {candidate.version}/ and any new word ({used})"
+    return f"It gets no requests until {promote} or spec.rollout.signatureChanges is Allow"
 
 
-def accepted(snapshot: Snapshot, state: State) -> State:
+def is_accepted(candidate: CandidateStatus) -> bool:
+    """Whether a person has named this very version in the annotation tidemill.io/promote while it was the candidate."""
+    return candidate.signature_accepted is True or promotion.named(candidate.promote_requested) == candidate.version
+
+
+def accepted(state: State) -> State:
     """The state in which the naming of the candidate has been served: it must not skip the steps as well."""
-    candidate, requested = state.candidate, snapshot.annotations.get(keys.PROMOTE)
+    candidate = state.candidate
     assert candidate is not None  # noqa: S101  callers checked
-    promote = recorded(requested) if requested == candidate.version else state.promote
-    return replace(state, promote=promote, candidate=candidate.model_copy(update={"signature_accepted": True}))
+    waits = None if promotion.named(candidate.promote_requested) == candidate.version else candidate.promote_requested
+    changes = {"signature_accepted": True, "promote_requested": waits}
+    return replace(state, candidate=candidate.model_copy(update=changes))
 
 
 def current(snapshot: Snapshot, state: State) -> Hold | None:
     """Why the candidate is held now, after `hold` has found it; None when it is not, or will not be any more."""
     candidate = state.candidate
-    if candidate is None or candidate.step >= 0 or candidate.held_since is None or is_accepted(snapshot, candidate):
+    if candidate is None or candidate.step >= 0 or candidate.held_since is None or is_accepted(candidate):
         return None
     return why(snapshot, state)
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of one version: both, a digest alone, or nothing."""
+    """What is known of one version: its signature, the digest of it alone, or nothing."""
 
     signature: Signature | None = None
-    digest: str | None = None
+    recorded: str | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it can be compared."""
+        return self.signature is not None or self.recorded is not None
+
+    @property
+    def digest(self) -> str | None:
+        """The digest, taken only where the other version has no more than one."""
+        return self.recorded if self.signature is None else signatures.digest(self.signature)
 
 
 def _known(snapshot: Snapshot, record: StableStatus | CandidateStatus) -> _Known:
@@ -123,6 +141,4 @@ def _known(snapshot: Snapshot, record: StableStatus | CandidateStatus) -> _Known
     signature = version.signature if version is not None else None
     if signature is None and workload is not None:
         signature = workload.signature
-    if signature is not None:
-        return _Known(signature, signatures.digest(signature))
-    return _Known(None, version.signature_digest if version is not None else None)
+    return _Known(signature, version.signature_digest if version is not None else None)

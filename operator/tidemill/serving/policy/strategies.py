@@ -21,6 +21,9 @@ from tidemill.serving.state import State
 PAUSE_SECONDS = 60.0
 """How long a version that a comparison stopped gets no requests before its second attempt: bursts of errors end."""
 
+IMPLIED = Analysis(no_traffic="Proceed")
+"""What is measured in steps where spec asks for nothing: no step waits for it."""
+
 
 class Step(NamedTuple):
     """One step of a candidate; the API's own step must have a weight of 1 or more, a strategy's need not."""
@@ -49,10 +52,6 @@ def step_is_over(snapshot: Snapshot, state: State, candidate: CandidateStatus) -
     if step is not None and (ends is None or snapshot.now < ends):
         return False
     return analysis_agrees(snapshot, candidate) and readiness.is_ready(snapshot, state, candidate)
-
-
-IMPLIED = Analysis(no_traffic="Proceed")
-"""What is measured in steps where spec asks for nothing: no step waits for it."""
 
 
 def measured(rollout: Rollout) -> Analysis | None:
@@ -106,12 +105,11 @@ def end(snapshot: Snapshot, candidate: CandidateStatus) -> datetime | None:
 
 
 def weight(snapshot: Snapshot, candidate: CandidateStatus) -> int:
-    """Percentage of requests of the present step, as spec has it now; 0 while the pods start."""
-    step = current(snapshot, candidate)
-    if step is not None:
-        return step.weight
+    """Percentage of requests of the present step, or of the last where spec has fewer by now; 0 while pods start."""
     planned = steps(snapshot)
-    return planned[-1].weight if candidate.step >= 0 and planned else 0
+    if candidate.step < 0 or not planned:
+        return 0
+    return planned[min(candidate.step, len(planned) - 1)].weight
 
 
 def waits_for_promotion(snapshot: Snapshot, candidate: CandidateStatus) -> bool:

@@ -6,7 +6,7 @@ from tidemill.serving.policy import pickles, rollback_marks
 from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target, is_version
 from tidemill_contracts.formats import Runtime, loadable
-from tidemill_contracts.schemes import ARTIFACT_SCHEMES
+from tidemill_contracts.schemes import ARTIFACT_SCHEMES, listed
 from tidemill_contracts.storage import URI_LIMIT, parse_uri
 
 
@@ -25,8 +25,7 @@ def choose(snapshot: Snapshot, state: State) -> Target:
     requested = snapshot.spec.server.runtime
     forms = ", ".join(found.version.formats) or "no form"
     runtimes: tuple[Runtime, ...] = ("ONNX", "Native") if requested == "Auto" else (requested,)
-    *others, last = (name for runtime in runtimes for name in loadable(runtime, allow_pickle=True, allow_code=True))
-    readable = " or ".join([", ".join(others), last] if others else [last])
+    readable = listed(name for runtime in runtimes for name in loadable(runtime, allow_pickle=True, allow_code=True))
     message = f"{found.version.name} has {forms}, but spec.server.runtime {requested} needs {readable}"
     return Target(None, "FormatNotServable", message, stalled=True)
 

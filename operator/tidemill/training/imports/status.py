@@ -12,9 +12,9 @@ from typing import Any
 
 from tidemill.api.v1alpha1.model_import import ImportAttempts
 from tidemill.api.v1alpha1.training_run import RunFailure
-from tidemill.core import conditions
+from tidemill.core import conditions, pod_settings
 from tidemill.core.conditions import Condition
-from tidemill.training import constants
+from tidemill.training import constants, job_failure
 from tidemill.training.imports.policy import attempts
 from tidemill.training.imports.policy.checks import Problem
 from tidemill.training.imports.policy.progress import Progress
@@ -61,17 +61,12 @@ def over(snapshot: ImportSnapshot) -> dict[str, Any]:
 
 
 def _failed(found: ImportAttempts, why: RunFailure) -> list[Condition]:
-    message = f"{what(why)}: {why.message}"
+    message = f"{job_failure.what(why)}: {why.message}"
     if found.next_time is None:
         return _stalled(constants.IMPORT_FAILED, message)
     text = f"{message}; attempt {found.failed + 1} starts at {conditions.format_time(found.next_time)}"
     wanted = (constants.IMPORT_FAILED, text)
     return conditions.trio(ready=False, reason=wanted[0], message=wanted[1], reconciling=wanted)
-
-
-def what(why: RunFailure) -> str:
-    """Category and reason, as they begin a sentence."""
-    return why.category if why.reason == why.category else f"{why.category}, {why.reason}"
 
 
 def registered(
@@ -148,5 +143,6 @@ def _build(snapshot: ImportSnapshot, wanted: Sequence[Condition], **changes: Any
     status = before.model_copy(update=update)
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
     old = conditions.of(snapshot.object)
-    out["conditions"] = conditions.merge(old, wanted, snapshot.generation, snapshot.now)
+    found = [*wanted, *pod_settings.conditions({"spec.pod": snapshot.model_import.spec.pod})]
+    out["conditions"] = conditions.merge(old, found, snapshot.generation, snapshot.now)
     return out

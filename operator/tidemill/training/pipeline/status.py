@@ -20,14 +20,15 @@ from tidemill.api.v1alpha1.training_pipeline import (
     PendingTrigger,
     TrainingPipelineStatus,
 )
-from tidemill.core import conditions
+from tidemill.core import conditions, pod_settings
 from tidemill.core.conditions import Condition
 from tidemill.training import constants
 from tidemill.training.pipeline.policy import champion as champions
-from tidemill.training.pipeline.policy import probes, retry, schedule, throttling
+from tidemill.training.pipeline.policy import probes, recording, retry, schedule, throttling
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.throttling import Hold
 from tidemill.training.pipeline.state import Verdict
+from tidemill.training.recording import plan as record_plans
 from tidemill.training.records import RunRecord
 from tidemill_contracts.counts import counted
 
@@ -64,7 +65,7 @@ def build(
         champion=champion
         and ChampionStatus(version=champion.name, digest=champion.digest, metrics=dict(champion.metrics)),
         latest_version=snapshot.versions[-1].name if snapshot.versions else before.latest_version,
-        versions=max([before.versions, *(v.number for v in snapshot.versions)]),
+        versions=max(recording.numbers_used(snapshot), _reserved(recorded)),
         active_run=history.active.name if history.active else None,
         last_run=history.last_run,
         last_run_time=history.last_start,
@@ -83,9 +84,14 @@ def build(
     )
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
     wanted = [*summary(ctx, held), *_others(ctx, states), *_versions_recorded(recorded)]
+    wanted += pod_settings.conditions({"spec.pod": snapshot.pipeline.spec.pod})
     old = conditions.of(snapshot.object)
     out["conditions"] = conditions.merge(old, wanted, out["observedGeneration"], snapshot.now)
     return out
+
+
+def _reserved(recorded: Records | None) -> int:
+    return recorded.read.numbers if recorded is not None and recorded.read is not None else 0
 
 
 def summary(ctx: Context, held: Held | None) -> list[Condition]:
@@ -192,7 +198,10 @@ def _others(ctx: Context, states: Sequence[DataState]) -> list[Condition]:
 
 
 def _versions_recorded(recorded: Records | None) -> list[Condition]:
-    """VersionsRecorded: False while records of versions cannot be read or written; absent otherwise."""
+    """VersionsRecorded: False while records of versions cannot be read or written; True where some were refused.
+
+    Absent otherwise.
+    """
     read, written = (recorded.read, recorded.written) if recorded else (None, None)
     if read is not None and read.error is not None:
         text = f"no run starts before the artifact store was searched for records of earlier versions: {read.error}"
@@ -200,6 +209,12 @@ def _versions_recorded(recorded: Records | None) -> list[Condition]:
     if written is not None and written.error is not None:
         text = f"the artifact store does not have the newest records of versions: {written.error}"
         return [Condition(constants.VERSIONS_RECORDED, "False", constants.RECORDS_NOT_WRITTEN, text)]
+    if read is not None and read.refused:
+        return [
+            Condition(
+                constants.VERSIONS_RECORDED, "True", constants.RECORDS_REFUSED, record_plans.refused_records(read)
+            )
+        ]
     return []
 
 

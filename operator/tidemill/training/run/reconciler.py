@@ -89,7 +89,7 @@ class RunReconciler:
                 if registered.run_of(o) == key.name
             ),
             names_taken=self._names_taken(key.namespace, job),
-            numbers_used=(pipeline.get("status") or {}).get("versions") or 0,
+            numbers_used=records.numbers_used(cache, key.namespace, run.spec.pipeline),
             stable=frozenset(d.stable for d in deployments if d.stable),
         )
 

@@ -63,6 +63,6 @@ class RunSnapshot(ObjectSnapshot):
     names_taken: frozenset[str] = frozenset()
     """Names of all ModelVersions of the namespace."""
     numbers_used: int = 0
-    """Highest number that the pipeline's status knows; versions may have been removed since."""
+    """Highest number that the pipeline's status, or that of an import, knows; versions may have been removed since."""
     stable: frozenset[str] = frozenset()
     """Versions that some ModelDeployment serves as stable."""

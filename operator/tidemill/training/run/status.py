@@ -35,8 +35,7 @@ def going_on(snapshot: RunSnapshot, found: Progress) -> dict[str, Any]:
 
 def failed(snapshot: RunSnapshot, found: Progress, why: RunFailure) -> dict[str, Any]:
     """The status of a run that failed."""
-    what = why.category if why.reason == why.category else f"{why.category}, {why.reason}"
-    message = f"{what}: {why.message}"
+    message = f"{job_failure.what(why)}: {why.message}"
     reported = job_failure.result_of(job_status.newest(snapshot.pods))
     expected, partial = report_validation.of_run(snapshot.run.spec), None
     if reported is not None and report_validation.refusal(expected, reported) is None:

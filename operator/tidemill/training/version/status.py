@@ -105,7 +105,8 @@ def approved_condition(snapshot: VersionSnapshot, known: Registration, found: Ap
     if decision.approved:
         text = f"approved: {decision.by} names this digest{said}{hint}"
         return Condition(constants.APPROVED, "True", constants.APPROVED_BY_HAND, text)
-    text = f"rejected: {decision.by} names this digest{said}{hint}"
+    again = f"; remove {constants.APPROVE} and set it again to approve it" if decision.overruled else ""
+    text = f"rejected: {decision.by} names this digest{said}{again}{hint}"
     return Condition(constants.APPROVED, "False", constants.REJECTED_BY_HAND, text)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tidemill_contracts.artifact import PROBABILITIES, ParityReport
 from tidemill_runtime.frameworks.base import FittedModel
+from tidemill_runtime.frameworks.onnx.tensor_types import NUMPY
 from tidemill_runtime.model.agreement import TOLERANCE, agrees, usual_sizes
 from tidemill_runtime.model.datatypes import datatype
 from tidemill_runtime.model.frame import Array
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MATRIX_INPUT = "X"
-_DTYPES: dict[str, Any] = {
-    "tensor(double)": np.float64,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(bool)": np.bool_,
-}
-"""Of inputs that are no 32-bit floats, which is what the converter of this product makes."""
 
 
 def session(content: bytes) -> Any:
@@ -66,7 +60,7 @@ def _is_matrix(names: tuple[str, ...], inputs: list[Any]) -> bool:
 def _as_taken(values: pd.DataFrame | pd.Series[Any], given: Any) -> Array:
     if given.type == "tensor(string)":
         return _texts(values)
-    taken: Array = values.to_numpy(dtype=_DTYPES.get(given.type, np.float32))
+    taken: Array = values.to_numpy(dtype=NUMPY.get(given.type, np.float32))
     return taken
 
 

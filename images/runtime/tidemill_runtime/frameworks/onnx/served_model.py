@@ -15,19 +15,12 @@ import numpy as np
 import onnxruntime as ort
 
 from tidemill_contracts.artifact import PROBABILITIES, ColumnSpec, ModelManifest
+from tidemill_runtime.frameworks.onnx.tensor_types import NUMPY
 from tidemill_runtime.model.errors import BadRequestError, StartError
 from tidemill_runtime.model.frame import Array, Frame, Schema, quoted
 from tidemill_runtime.model.prediction import Prediction, class_columns
 from tidemill_runtime.model.rules import Rules, total
 
-_NUMPY: dict[str, Any] = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(bool)": np.bool_,
-    "tensor(string)": np.object_,
-}
 _FLOAT32, _OBJECT = np.dtype(np.float32), np.dtype(object)
 _UNKNOWN_CATEGORY = "Unknown Category"  # ONNX Runtime's words; it has no exception of its own for this
 _MISSING_TEXT = ""  # what a missing string is in ONNX, which has no null
@@ -72,7 +65,7 @@ class OnnxModel:
     def _plan_inputs(self, file: str) -> None:
         schema, inputs = self._schema, self._session.get_inputs()
         for node in inputs:
-            if node.type not in _NUMPY:
+            if node.type not in NUMPY:
                 raise StartError("FormatUnsupported", f"{file}: input {node.name!r} has type {node.type}")
         names = [node.name for node in inputs]
         first = inputs[0]
@@ -81,7 +74,7 @@ class OnnxModel:
         is_wide = len(first.shape) == 2 and first.shape[1] in (schema.width, schema.known.width)
         self._is_widened = is_wide and first.shape[1] > schema.width  # it was fitted on columns that it does not use
         if len(inputs) == 1 and (is_wide or first.name not in schema.index):
-            self._matrix = (first.name, _NUMPY[first.type])
+            self._matrix = (first.name, NUMPY[first.type])
         elif set(names) <= schema.index.keys():
             self._groups = _groups(inputs, [schema.index[name] for name in names])
         elif len(names) == schema.width:  # a converter that renames columns keeps their order
@@ -197,7 +190,7 @@ class _Group:
 def _groups(inputs: list[Any], places: list[int]) -> list[_Group]:
     groups: dict[tuple[Any, int], _Group] = {}
     for node, place in zip(inputs, places, strict=True):
-        alike = (_NUMPY[node.type], len(node.shape))
+        alike = (NUMPY[node.type], len(node.shape))
         group = groups.setdefault(alike, _Group([], [], *alike))
         group.names.append(node.name)
         group.places.append(place)

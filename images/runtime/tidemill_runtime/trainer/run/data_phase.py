@@ -78,8 +78,7 @@ class Split:
 
     def with_left_out(self, held_out: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         """Return held-out rows with the split column, where a model takes it: a champion from before the split may."""
-        taken = [name for name in self.left_out.columns if name in columns and name not in held_out.columns]
-        return held_out.assign(**{name: self.left_out[name] for name in taken}) if taken else held_out
+        return beside(held_out, self.left_out[[name for name in self.left_out.columns if name in columns]])
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -105,6 +104,12 @@ class Split:
     def truth(self, part: pd.DataFrame) -> "pd.Series[Any] | None":
         """Return the target column of one part."""
         return part[self.target] if self.target is not None else None
+
+
+def beside(rows: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with those columns of `more`, of the same rows, that they have not."""
+    names = more.columns.difference(rows.columns)
+    return rows.assign(**{name: more[name] for name in names}) if len(names) else rows
 
 
 def load(config: TrainerConfig, work: Path, progress: Progress) -> Split:

@@ -2,18 +2,30 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tidemill_contracts.training import TrainerConfig, TrainingResult
 from tidemill_runtime.storage.base import StorageError
+from tidemill_runtime.trainer.model import metrics as model_metrics
+from tidemill_runtime.trainer.model.inspection import Model
 from tidemill_runtime.trainer.model.metrics import Metrics
 from tidemill_runtime.trainer.package import publish, version
 from tidemill_runtime.trainer.package.candidate import Candidate
 from tidemill_runtime.trainer.package.version import Package
-from tidemill_runtime.trainer.run import champion
+from tidemill_runtime.trainer.run import champion, data_phase
 from tidemill_runtime.trainer.run.champion import Comparison
 from tidemill_runtime.trainer.run.data_phase import Progress
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 log = logging.getLogger(__name__)
+
+
+def note_classes(progress: Progress, model: Model, truth: "pd.Series[Any] | None") -> None:
+    """Note how many held-out rows the classes of a model have, and warn where they are few."""
+    progress.holdout_classes = model_metrics.rows_by_class(model, truth)
+    data_phase.warn_of_few_rows(progress, model_metrics.positive_class(model))
 
 
 def judge_and_publish(config: TrainerConfig, judged: Candidate, root: Path, progress: Progress) -> TrainingResult:
@@ -29,8 +41,7 @@ def judge_and_publish(config: TrainerConfig, judged: Candidate, root: Path, prog
             progress.warn(remark)
         log.info("evaluate: %s", ", ".join(f"{name} {value}" for name, value in metrics.items()) or "no metrics")
     with progress.phase("champion"):
-        more = judged.left_out.columns.difference(judged.holdout.columns)
-        rows = judged.holdout.assign(**{name: judged.left_out[name] for name in more})
+        rows = data_phase.beside(judged.holdout, judged.left_out)
         compared = champion.judge(config, rows, lambda other: judged.score(other)[0], root, progress.holdout)
         log.info("champion: %s", compared.text)
     with progress.phase("package"):

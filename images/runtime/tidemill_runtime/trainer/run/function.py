@@ -21,7 +21,7 @@ from tidemill_runtime.trainer.package.candidate import Candidate
 from tidemill_runtime.trainer.report import shutdown
 from tidemill_runtime.trainer.run import data_phase
 from tidemill_runtime.trainer.run.data_phase import Progress, Split
-from tidemill_runtime.trainer.run.finish import judge_and_publish
+from tidemill_runtime.trainer.run.finish import judge_and_publish, note_classes
 from tidemill_runtime.trainer.usercode import function, parameters
 from tidemill_runtime.trainer.usercode.function import UserCode
 
@@ -57,9 +57,8 @@ def _function(config: TrainerConfig, data: Split, progress: Progress) -> Trainin
         training, holdout = _both_features(code, data)
         model = inspection.inspect(estimator, training, code.root)
         log.info("train: %s, %s", type(estimator).__name__, model.task)
-    progress.holdout_classes = metrics.rows_by_class(model, data.truth(data.holdout))
-    data_phase.warn_of_few_rows(progress, metrics.positive_class(model))
     truth_holdout = data.truth(data.holdout)
+    note_classes(progress, model, truth_holdout)
 
     def score(other: Model) -> tuple[Metrics, list[str]]:
         given_holdout = data.given(data.with_left_out(data.holdout, other.columns))

@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tidemill_runtime.datasets.errors import DataError
+from tidemill_runtime.trainer.run import value_hashes
 
 MAX_CLASSES = 100
-_MIX = 0x9E3779B97F4A7C15  # the odd constant of splitmix64
 
 
 def holdout(table: pd.DataFrame, target: str | None, ratio: float, seed: int) -> NDArray[np.bool_]:
@@ -68,9 +68,5 @@ def _classes(target: "pd.Series[Any]", ratio: float) -> NDArray[np.int64] | None
 
 
 def _hash(table: pd.DataFrame, seed: int) -> NDArray[np.uint64]:
-    hashes = pd.util.hash_pandas_object(table, index=False).to_numpy(dtype=np.uint64)
-    mixed: NDArray[Any] = hashes ^ np.uint64((seed * _MIX + _MIX) % 2**64)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    result: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
-    return result
+    hashes = np.asarray(pd.util.hash_pandas_object(table, index=False), dtype=np.uint64)
+    return value_hashes.seeded(hashes, seed)

@@ -19,10 +19,10 @@ from tidemill_runtime.trainer.model.inspection import Model
 from tidemill_runtime.trainer.model.metrics import Metrics
 from tidemill_runtime.trainer.package import native, reference_profile, version
 from tidemill_runtime.trainer.package.candidate import Candidate
-from tidemill_runtime.trainer.run import champion, data_phase, program_io
+from tidemill_runtime.trainer.run import champion, program_io
 from tidemill_runtime.trainer.run.champion import Comparison
 from tidemill_runtime.trainer.run.data_phase import Progress, Split
-from tidemill_runtime.trainer.run.finish import finish, judge_and_publish
+from tidemill_runtime.trainer.run.finish import finish, judge_and_publish, note_classes
 from tidemill_runtime.trainer.run.program_io import Output
 
 
@@ -39,8 +39,7 @@ def execute(config: TrainerConfig, data: Split, work: Path, progress: Progress) 
     if model is None:
         return _publish_unjudged(config, data, output, root, progress)
     holdout, truth = data.features(data.holdout), data.truth(data.holdout)
-    progress.holdout_classes = metrics.rows_by_class(model, truth)
-    data_phase.warn_of_few_rows(progress, metrics.positive_class(model))
+    note_classes(progress, model, truth)
 
     def score(other: Model) -> tuple[Metrics, list[str]]:
         rows = data.with_left_out(holdout, other.columns)

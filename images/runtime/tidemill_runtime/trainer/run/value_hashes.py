@@ -2,7 +2,7 @@
 
 A column that gets a first gap or a first text becomes another type for all of its rows. So 1, 1.0, "1", "1.0" and true
 have one hash, and the hash depends on no library: a row that was held out stays so for as long as its values stay.
-Whole numbers that no column of numbers holds, as ids of more than 20 digits, are text and hashed by their digits.
+Whole numbers beyond 2^53, as ids are, are read as int64 or as text of digits, and hashed by their digits in either.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tidemill_contracts.reference import category_text
+from tidemill_runtime.datasets import whole_numbers
 
 Hashes = NDArray[np.uint64]
 
 MISSING = np.uint64(0)
 """The hash of a missing value."""
 _ODD = 0x9E3779B97F4A7C15  # the odd constant of splitmix64
-_MOST = 2**64 - 1  # the largest whole number that a column of numbers is read as
 _WHOLE = re.compile(r"([+-]?)0*([0-9]+)", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _BOOLEANS = {"true": 1.0, "false": 0.0}
@@ -30,6 +30,8 @@ _BOOLEANS = {"true": 1.0, "false": 0.0}
 
 def of_column(values: "pd.Series[Any]") -> Hashes:
     """Return the hash of each value of a column as tables have it (numbers, booleans or text), [rows]."""
+    if values.dtype.kind in "iu" and whole_numbers.is_beyond(values):
+        values = values.astype(object)
     if values.dtype.kind in "biuf":
         numbers = values.to_numpy(dtype=np.float64)
         return np.where(np.isnan(numbers), MISSING, _of_numbers(numbers))
@@ -57,9 +59,13 @@ def below(hashes: Hashes, seed: int, ratio: float) -> NDArray[np.bool_]:
 
     A larger ratio holds for all that a smaller one holds for.
     """
-    mixed = _mixed(hashes ^ np.uint64((seed * _ODD + _ODD) % 2**64))
-    found: NDArray[np.bool_] = mixed < np.uint64(int(ratio * 2**64))
+    found: NDArray[np.bool_] = seeded(hashes, seed) < np.uint64(int(ratio * 2**64))
     return found
+
+
+def seeded(hashes: Hashes, seed: int) -> Hashes:
+    """Return hashes mixed with a seed: another seed gives another order of the same rows."""
+    return _mixed(hashes ^ np.uint64((seed * _ODD + _ODD) % 2**64))
 
 
 def _of_numbers(numbers: NDArray[np.float64]) -> Hashes:
@@ -69,7 +75,8 @@ def _of_numbers(numbers: NDArray[np.float64]) -> Hashes:
 
 def _of_text(text: str) -> int:
     whole = _WHOLE.fullmatch(text)
-    if whole is not None and (len(whole[2]) > len(str(_MOST)) or int(whole[2]) > _MOST):
+    most = whole_numbers.LARGEST
+    if whole is not None and (len(whole[2]) > len(str(most)) or int(whole[2]) > most):
         return _of_bytes(f"{whole[1].strip('+')}{whole[2]}")
     number = _number(text)
     return _of_bytes(text) if number is None else int(_of_numbers(np.array([number]))[0])

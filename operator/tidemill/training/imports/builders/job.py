@@ -50,10 +50,10 @@ def _labels(snapshot: ImportSnapshot) -> dict[str, str]:
 
 
 def _pod(snapshot: ImportSnapshot) -> pod.Pod:
-    spec, config, found = snapshot.model_import.spec, snapshot.config, PodVolumes()
+    spec, config, written = snapshot.model_import.spec, snapshot.config, store.store_uri(snapshot)
+    found = PodVolumes(written)
     found.add_uri(spec.source.uri)
     found.add_secret(spec.source.secret_ref, spec.source.uri)
-    written = store.store_uri(snapshot)
     found.add_uri(written, writable=True)
     found.add_secret(spec.artifacts.secret_ref, written)
     environment = {

@@ -37,7 +37,7 @@ def _name_taken(snapshot: ImportSnapshot) -> Problem | None:
     name = snapshot.model_import.spec.as_.name
     if name is None:
         return None
-    before = next((v for v in snapshot.versions if is_own(snapshot, v)), None)
+    before = next((v for v in snapshot.versions if v.name == name and is_own(snapshot, v)), None)
     if before is not None and before.source_digest == snapshot.model_import.spec.source.digest:
         return None
     if before is not None:

@@ -3,7 +3,8 @@
 Only gates that the version has passed are said to have decided. A pipeline without gates decides by its approval alone.
 
 A person decides by an annotation whose value is the digest that was looked at. The decision is remembered in status, so
-taking the annotation away changes nothing. Where both annotations name the digest, the rejection counts.
+taking the annotation away changes nothing. Where both annotations name the digest, the rejection counts, also when its
+annotation is taken away: the approval that it overruled decides again only when it is set anew.
 """
 
 from __future__ import annotations
@@ -40,9 +41,14 @@ def approval(snapshot: VersionSnapshot, known: Registration) -> Approval:
     mismatch = None
     if wrong:
         mismatch = clean(f"annotation {wrong[0]} names {annotations[wrong[0]][:80]}, but this version is {digest}")
-    for annotation, approved in ((constants.REJECT, False), (constants.APPROVE, True)):
-        if annotations.get(annotation) == digest:
-            return Approval(_by_hand(snapshot, before, annotation, approved), mismatch)
+    is_approved = annotations.get(constants.APPROVE) == digest
+    if annotations.get(constants.REJECT) == digest:
+        found = _by_hand(snapshot, before, constants.REJECT, approved=False)
+        return Approval(_overruling(found, is_approved), mismatch)
+    if before is not None and before.overruled:
+        return Approval(_overruling(before, is_approved), mismatch)
+    if is_approved:
+        return Approval(_by_hand(snapshot, before, constants.APPROVE, approved=True), mismatch)
     if before is None and snapshot.version.spec.approval == "Automatic":
         by = GATES if _has_passed_gates(known) else UNJUDGED
         return Approval(Decision(approved=True, by=by, time=snapshot.now, digest=digest), mismatch)
@@ -60,7 +66,12 @@ def _has_passed_gates(known: Registration) -> bool:
     return known.registered is not None and known.registered.gates == "Passed"
 
 
-def _by_hand(snapshot: VersionSnapshot, before: Decision | None, annotation: str, approved: bool) -> Decision:
+def _overruling(rejection: Decision, is_approved: bool) -> Decision:
+    """The rejection, with whether it overrules an approval that is still there."""
+    return rejection.model_copy(update={"overruled": True if is_approved else None})
+
+
+def _by_hand(snapshot: VersionSnapshot, before: Decision | None, annotation: str, *, approved: bool) -> Decision:
     by = f"annotation {annotation}"
     comment = (snapshot.object["metadata"].get("annotations") or {}).get(constants.DECISION_COMMENT)
     comment = str(comment)[:COMMENT_LIMIT] if comment else None
