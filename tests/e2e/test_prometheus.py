@@ -40,15 +40,18 @@ def ask(namespace: Kubectl, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def namespace(cluster: Kubectl) -> Iterator[Kubectl]:
-    """Both deployments and their monitors, in a cluster that knows the kinds of the Prometheus operator."""
+    """Both deployments and their monitors, in a cluster that knows the kinds of the Prometheus operator.
+
+    Only the monitor of `quiet` asks for objects of these kinds: the pod of the other one keeps its annotations.
+    """
     crds = [stub_crd("PrometheusRule", "prometheusrules"), stub_crd("ServiceMonitor", "servicemonitors")]
     stubs = [crd for crd in crds if cluster.get("crd", crd["metadata"]["name"]) is None]
     if stubs:
         cluster.apply(stubs)
-    asked = {"drift": DRIFT, "prometheus": {"labels": {"release": "prometheus", "team": "risk"}}}
+    asked = {"labels": {"release": "prometheus", "team": "risk"}}
     with shared_namespace(cluster, "e2e-prometheus") as kubectl:
         quiet = deployment("quiet", model={"version": "flowers-1"})
-        watched = [monitor("flowers", **asked), monitor("quiet", **asked)]
+        watched = [monitor("flowers", drift=DRIFT), monitor("quiet", drift=DRIFT, prometheus=asked)]
         kubectl.apply([code("flowers-code"), pipeline("flowers"), deployment("flowers"), quiet, *watched])
         wait_condition(kubectl, "modeldeployment", "flowers", lambda md: is_true(md, "Ready"), 180)
         for name in ("flowers", "quiet"):
