@@ -136,6 +136,7 @@ _VERSION: Final = (
 
 _SERVERS = "kubectl get pods -l tidemill.io/deployment=NAME"
 _RETRY = 'kubectl annotate md NAME --overwrite tidemill.io/retry="$(date +%s)"'
+_NAME_IT = 'kubectl annotate md NAME --overwrite tidemill.io/promote="VERSION/$(date +%s)"'
 _UPGRADES = "kubectl get md,mm -A"
 _VERSIONS = "kubectl get mv"
 _DEPLOYMENT: Final = (
@@ -154,6 +155,8 @@ _DEPLOYMENT: Final = (
     Step("NoReadyPod", "Read the reason of the pods in the message.", _SERVERS),
     Step("NoReadyRouter", "Read the reason of the router's pods in the message.",
          "kubectl describe pod -l tidemill.io/deployment=NAME,app.kubernetes.io/component=router"),
+    Step("NoReachablePod", "Wait some seconds. If it stays, look whether the Service of the version has addresses, "
+         "and at the cluster's DNS.", "kubectl get endpointslices -l tidemill.io/deployment=NAME"),
     Step("NotYetServed", "Wait for the first version.", "kubectl get tp,mv"),
     Step("ProgressDeadlineExceeded", "Look why the pods are not ready, or raise "
          "spec.rollout.progressDeadlineSeconds. A candidate is tried again with tidemill.io/retry.", _SERVERS),
@@ -165,9 +168,9 @@ _DEPLOYMENT: Final = (
     Step("WaitingForPromotion", "Promote the candidate, or abort with tidemill.io/abort.",
          'kubectl annotate md NAME --overwrite tidemill.io/promote="$(date +%s)"'),
     Step("SignatureChanged", "Change the clients or the version. Then name the version, or drop it with "
-         "tidemill.io/abort.", "kubectl annotate md NAME --overwrite tidemill.io/promote=VERSION"),
+         "tidemill.io/abort.", _NAME_IT),
     Step("SignatureUnknown", "Wait, or let the operator reach port 8081 of the servers. Or name the version.",
-         "kubectl annotate md NAME --overwrite tidemill.io/promote=VERSION"),
+         _NAME_IT),
     Step("RolledBack", "Read why. Try the version again when the cause is gone, or name another one.", _RETRY),
     Step("AnalysisFailed", "Read which check failed; a newer version is rolled out as usual. Or try again.", _RETRY),
     Step("Aborted", "Try the version again, or roll out a newer one.", _RETRY),

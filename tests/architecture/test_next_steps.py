@@ -22,6 +22,7 @@ OURS = {n: kind for kind in KINDS for n in (kind.INFO.plural, kind.INFO.singular
 OF_KUBERNETES = {
     "pod", "pods", "job", "node", "nodes", "pvc", "svc", "events", "crd", "configmap", "configmaps", "resourcequota",
     "limitrange", "workloads.kueue.x-k8s.io", "servicemonitors", "prometheusrules", "deploy", "tidemill",
+    "endpointslices",
 }  # fmt: skip
 VERBS = {"get", "describe", "logs", "annotate", "patch", "scale", "explain", "create", "edit"}
 ANNOTATIONS = {

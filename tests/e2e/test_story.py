@@ -293,6 +293,8 @@ def test_production_restarts_without_staging_and_answers_the_same(world: World, 
     production.kubectl.apply([lake.secret("staging-reader", LAKE), story.promotion(digest, "s3://models/gone")])
     imported(production, "from-staging", f"{NAME}-1")
     assert production.ask(USED) == (200, f"{NAME}-1")
+    read = (production.kubectl.get("modelimport", "from-staging") or {})["status"]["records"]["read"]
+    assert (read.get("error"), read["refused"]) == (None, 0), "it has found its own records, and believes them"
 
 
 def test_the_namespace_is_built_again_from_git_and_the_store(

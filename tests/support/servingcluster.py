@@ -132,7 +132,7 @@ class FakeRouter:
                 bound = float(re.search(r'le="([^"]+)"', head)[1])  # type: ignore[index]
                 out.append(f"{head} {int(mine.buckets.get(bound, 0))}")
             elif "membership_healthy" in head:
-                out.append(f"{head} {self.cluster.ready_pods(name)}")
+                out.append(f"{head} {self.cluster.members(name)}")
         return out
 
 
@@ -159,7 +159,10 @@ class Cluster:
         self.start_monitor: Callable[[Obj], str] | None = None
         """Runs a monitor for a pod and returns its address; without it a monitor's pod has nothing inside."""
         self._addresses: dict[str, str] = {}
-        self._ready: dict[str, int] = {}
+        self.unanswered: list[dict[str, int]] = []
+        """The weights by which a router sent requests to a cluster without any member: they got 503."""
+        self._members: dict[str, int] = {}
+        self._ready_labels: list[Obj] = []
         self._since: dict[str, tuple[bool, str]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -182,9 +185,9 @@ class Cluster:
         """How a version's servers behave; may be changed at any time."""
         return self.behaviours.setdefault(version, Behaviour())
 
-    def ready_pods(self, name: str) -> int:
-        """Ready pods of a version's Deployment."""
-        return self._ready.get(name, 0)
+    def members(self, name: str) -> int:
+        """Ready pods that the Service of that name selects: what its DNS answer has."""
+        return self._members.get(name, 0)
 
     def weights(self) -> dict[str, int]:
         """Version → weight, as the first router pod has it in force."""
@@ -212,12 +215,29 @@ class Cluster:
             owner = pod["metadata"]["labels"]["test/deployment"]
             if owner not in deployments:
                 self._remove(pod)
+        self._ready_labels = []
         for name, deployment in deployments.items():
             mine = [p for p in pods if p["metadata"]["labels"]["test/deployment"] == name]
             self._drive(f"{base}/{name}", deployment, mine)
+        self._look_up()
         weights = self.weights()
         if not self.weight_log or self.weight_log[-1][1] != weights:
             self.weight_log.append((time.monotonic(), weights))
+
+    def _look_up(self) -> None:
+        """What the cluster's DNS says of each headless Service, and whether a router has a cluster without members."""
+        services = self._list(
+            f"/api/v1/namespaces/{self.namespace}/services?labelSelector=app.kubernetes.io/managed-by%3Dtidemill"
+        )
+        selectors = {s["metadata"]["name"]: s["spec"].get("selector") or {} for s in services}
+        self._members = {
+            name: sum(selector.items() <= labels.items() for labels in self._ready_labels)
+            for name, selector in selectors.items()
+        }
+        for router in self.routers.values():
+            used = {name: weight for name, (_, weight) in router.weights().items() if weight > 0}
+            if any(self.members(name) == 0 for name in used):
+                self.unanswered.append(used)
 
     def _drive(self, path: str, deployment: Obj, pods: list[Obj]) -> None:
         template = deployment["spec"]["template"]
@@ -234,7 +254,9 @@ class Cluster:
         refused = ""
         for _ in range(missing):
             refused = refused or self._create(deployment, template, mark, owner)
-        ready = sum([self._update(pod) for pod in current[:wanted]])
+        are_ready = [pod for pod in current[:wanted] if self._update(pod)]
+        self._ready_labels += [pod["metadata"]["labels"] for pod in are_ready]
+        ready = len(are_ready)
         self._report(path, deployment, len(current[:wanted]), ready, refused)
 
     def _replica_set(self, deployment: Obj, template: Obj, mark: str) -> Obj:
@@ -313,7 +335,6 @@ class Cluster:
 
     def _report(self, path: str, deployment: Obj, pods: int, ready: int, refused: str) -> None:
         name = deployment["metadata"]["name"]
-        self._ready[name] = ready
         is_available = ready > 0
         since = self._since.get(name)
         if since is None or since[0] != is_available:

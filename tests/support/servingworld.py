@@ -66,26 +66,28 @@ class World:
     def __init__(self, installation: Installation, cluster: Cluster, namespace: str) -> None:
         self.installation, self.cluster, self.namespace = installation, cluster, namespace
 
-    def version(self, number: int, *, approved: bool = True, digest: int | None = None, **spec: Any) -> None:
+    def version(
+        self, number: int, *, approved: bool = True, digest: int | None = None, series: str = "churn", **spec: Any
+    ) -> None:
         """A ModelVersion as training records it."""
         spec = {"signature": SIGNATURE, **spec}
         hexdigits = f"{digest or number:064x}"
-        name = f"churn-{number}"
+        name = f"{series}-{number}"
         manifest = {
             "apiVersion": "tidemill.io/v1alpha1",
             "kind": "ModelVersion",
             "metadata": {"name": name, "namespace": self.namespace},
             "spec": {
-                "pipeline": "churn",
+                "pipeline": series,
                 "number": number,
                 "digest": f"sha256:{hexdigits}",
                 "modelDigest": f"sha256:{hexdigits}",
-                "uri": f"pvc://tidemill-artifacts/churn/{hexdigits}",
+                "uri": f"pvc://tidemill-artifacts/{series}/{hexdigits}",
                 "formats": ["skops", "onnx"],
                 "onnxCheck": PARITY_CHECK,  # else its pods are asked what they serve
                 "task": "classification",
                 "lineage": {
-                    "run": f"churn-{number}",
+                    "run": name,
                     "trigger": "NeverTrained",
                     "key": f"sha256:{hexdigits}",
                     "data": {},

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus, StableStatus
+from tidemill.core import conditions
 from tidemill.serving.snapshot import PodFailure, Snapshot, Workload
 from tidemill.serving.state import State
 from tidemill_contracts.training import EXIT_NOT_RETRIABLE
@@ -23,6 +24,10 @@ UNAVAILABLE_SECONDS = 30.0
 """A candidate that gets requests and has had no ready pod for so long is rolled back."""
 
 
+AVAILABLE = "Available"
+"""The condition that says whether requests are answered."""
+UNREACHABLE = "NoReachablePod"
+"""Its reason while pods are ready and no router pod knows an address of them."""
 PODS_REFUSED = "PodsRefused"
 """The reason of what the cluster refuses: quota, image, node, volume."""
 PODS_FAILING = "PodsFailing"
@@ -83,6 +88,30 @@ def is_routed(snapshot: Snapshot, state: State, routes_version: str) -> bool:
     if stable is None or wanted_replicas(snapshot, state) == 0:
         return follows_routes
     return follows_routes and live.members(snapshot.child_of(stable.version)) != 0
+
+
+def is_unreachable(snapshot: Snapshot, state: State) -> bool:
+    """Whether the stable version has ready pods, and every ready router pod says that it knows no address of them.
+
+    While Available is True, nothing is made of a 0 before every router pod, the routes and the ready pods are
+    `DNS_SECONDS` old: a router that starts does not know the addresses yet. While it is not True, it does not become
+    True before a router pod knows one. Router pods that do not answer change nothing.
+    """
+    workload = workload_of(snapshot, state.stable)
+    if workload is None or workload.ready == 0 or snapshot.router.ready == 0:
+        return False
+    most, before = snapshot.router.most_members(snapshot.child_of(workload.version)), was_available(snapshot)
+    if most != 0:
+        return most is None and before.reason == UNREACHABLE
+    since = (workload.available_since, snapshot.router.routes_since, *(p.created for p in snapshot.router.pods))
+    ages = [(snapshot.now - at).total_seconds() for at in since if at is not None]
+    return before.status != "True" or all(age >= DNS_SECONDS for age in ages)
+
+
+def was_available(snapshot: Snapshot) -> conditions.Condition:
+    """The condition Available as the status has it; Unknown without one."""
+    found = conditions.get(conditions.of(snapshot.object), AVAILABLE)
+    return conditions.Condition(AVAILABLE, "Unknown", "") if found is None else conditions.Condition.from_json(found)
 
 
 def refusal(snapshot: Snapshot, record: CandidateStatus | None) -> PodFailure | None:

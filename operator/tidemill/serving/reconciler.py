@@ -200,7 +200,8 @@ class ModelDeploymentReconciler:
         version, since = observe.routes(config_map, router_builder.ROUTES_VERSION, router_builder.ROUTES_SINCE)
         pods = [observe.router_pod(p) for p in raw]
         is_moving = status.candidate is not None or len(workloads) > 1 or (since is not None and now - since < _RECENT)
-        if is_moving:
+        is_served = status.stable is not None and any(w.ready for w in workloads)
+        if is_moving or (is_served and not conditions.is_true(conditions.of(obj), "Available")):
             addresses = [str((p.get("status") or {}).get("podIP") or "") for p in raw]
             clusters = {name for version in known for name in children_of(meta["name"], version)}
             pods = await self._scraped(meta, pods, addresses, clusters)

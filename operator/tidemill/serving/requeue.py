@@ -20,6 +20,9 @@ SCALE_DOWN_DELAY_SECONDS = 30.0
 IN_FORCE_SECONDS = 0.5
 """How often the router pods are asked whether they follow the newest routes, until they do."""
 
+UNREACHABLE_SECONDS = 2.0
+"""How often the router pods are asked for an address of the stable version once the status says that none knows one."""
+
 VISIBLE_SECONDS = 0.5
 """How often the router pods are asked whether they know a ready candidate's address."""
 
@@ -38,8 +41,13 @@ def requeue_after(snapshot: Snapshot, state: State, routes_version: str) -> floa
     if any(w.version.key not in serving for w in snapshot.workloads):
         age = (snapshot.now - live.routes_since).total_seconds() if live.routes_since else 0.0
         due.append(max(SCALE_DOWN_DELAY_SECONDS - age, 2.0))
-    if live.ready and state.stable is not None and not readiness.is_routed(snapshot, state, routes_version):
-        due.append(IN_FORCE_SECONDS)
+    if (
+        live.ready
+        and state.stable is not None
+        and not (readiness.is_routed(snapshot, state, routes_version) and not readiness.is_unreachable(snapshot, state))
+    ):
+        is_known = readiness.was_available(snapshot).reason == readiness.UNREACHABLE
+        due.append(UNREACHABLE_SECONDS if is_known else IN_FORCE_SECONDS)
     if any(runtime_status.is_unreported(snapshot, record) for record in (state.stable, state.candidate)):
         due.append(ASK_SECONDS)
     if any(w.is_silent for w in (*snapshot.workloads, live.workload) if w is not None):

@@ -175,6 +175,15 @@ class Router:
         seen = [p.scrape.members.get(cluster, 0) if p.scrape else None for p in self.pods if p.ready]
         return None if not seen or None in seen else min(n for n in seen if n is not None)
 
+    def most_members(self, cluster: str) -> int | None:
+        """Most endpoints of a cluster that any ready router pod knows; None when all that answered know 0, or none did.
+
+        So 0 is said by all ready pods, and a larger number by at least one.
+        """
+        seen = [p.scrape.members.get(cluster, 0) if p.scrape else None for p in self.pods if p.ready]
+        most = max((n for n in seen if n is not None), default=0)
+        return most if most or (seen and None not in seen) else None
+
 
 @dataclass(frozen=True, slots=True)
 class RollbackRequest:

@@ -19,11 +19,11 @@ from tidemill.serving import convergence, readiness, runtime_status
 from tidemill.serving.convergence import Observed, Unsettled
 from tidemill.serving.hints import hint
 from tidemill.serving.policy import proposals, signature, strategies
-from tidemill.serving.snapshot import Snapshot, Version
+from tidemill.serving.readiness import AVAILABLE
+from tidemill.serving.snapshot import Snapshot, Version, Workload
 from tidemill.serving.state import State, Target, is_version
 from tidemill_contracts.counts import are, counted
 
-AVAILABLE = "Available"
 PROGRESSING = "Progressing"
 ROLLED_BACK = "RolledBack"
 
@@ -32,6 +32,7 @@ REASONS = frozenset(
         "Serving", "ScaledToZero", "RollingOut", "Starting", "Updating", "Suspended", "RolledBack", "NoReadyPod",
         "NoReadyRouter", "NotYetServed", "CanaryStep", "WaitingForMeasurement", "WaitingForPromotion",
         "ProgressDeadlineExceeded", "SignatureChanged", "SignatureUnknown",
+        "NoReachablePod",
         "VersionNotFound", "VersionNotApproved", "PipelineNotFound", "WaitingForApproval", "WaitingForVersion",
         "VersionRejected", "FormatNotServable", "PickleNotAllowed", "CodeNotAllowed", "InvalidSpec", "PodsRefused",
         "PodsFailing",
@@ -240,12 +241,21 @@ def _available(snapshot: Snapshot, state: State) -> Condition:
         return Condition(
             AVAILABLE, "False", "NoReadyRouter", f"no pod of the router is ready{convergence.because(failure)}"
         )
+    if readiness.is_unreachable(snapshot, state):
+        message = (
+            f"no pod of the router knows an address of a pod of {stable.version}, although {_some_ready(workload)}"
+        )
+        return Condition(AVAILABLE, "False", readiness.UNREACHABLE, message)
     return Condition(
         AVAILABLE,
         "True",
         "Serving",
         f"{stable.version} is served{_by_some(snapshot, state)}{convergence.strangers(workload)}",
     )
+
+
+def _some_ready(workload: Workload) -> str:
+    return f"{counted(workload.ready, 'pod')} of it {'is' if workload.ready == 1 else 'are'} ready"
 
 
 def _by_some(snapshot: Snapshot, state: State) -> str:

@@ -112,6 +112,15 @@ def categorised(found: PodFailure, image: str = "") -> StartFailure | None:
     return StartFailure(row.category, row.run_reason or found.reason, found.message)
 
 
+def start_problem(job: Obj, pods: Iterable[Obj], event: PodFailure | None) -> str | None:
+    """Why a Job that has not ended does not start, as half a sentence; `event`: what events say of it or its pod."""
+    pod = newest(pods)
+    found = start_failure(pod) if pod is not None and not started_at(pod) else None
+    if found is None and event is not None:
+        found = categorised(event)
+    return f"{found.reason}: {found.message}" if found is not None and job_outcome(job) is None else None
+
+
 def silent(job: Obj, pods: Iterable[Obj]) -> Obj | None:
     """The Job or the pod whose events alone can say why nothing runs; None when something does, or says why not.
 

@@ -96,7 +96,7 @@ def pod_to_owner(pod: Obj, cache: Cache) -> Iterable[Key]:
         yield Key("TrainingRun", meta["namespace"], found[labels.RUN])
     elif component in ("probe", "records") and found.get(labels.PIPELINE):
         yield Key("TrainingPipeline", meta["namespace"], found[labels.PIPELINE])
-    elif component == IMPORTER and found.get(labels.IMPORT):
+    elif component in (IMPORTER, "records") and found.get(labels.IMPORT):
         yield Key("ModelImport", meta["namespace"], found[labels.IMPORT])
 
 

@@ -175,15 +175,21 @@ def numbers_used(cache: Cache, namespace: str, pipeline: str) -> int:
     Versions may have been removed since: of one that was imported and deleted at once only its import may know.
     """
     own = cache.get("TrainingPipeline", namespace, pipeline)
-    imports = (o for o in cache.list("ModelImport", namespace) if _as_pipeline(o) == pipeline)
+    imports = (o for o in cache.list("ModelImport", namespace) if as_pipeline(o) == pipeline)
     given = [
         ((own or {}).get("status") or {}).get("versions"),
-        *((o.get("status") or {}).get("number") for o in imports),
+        *(number for o in imports for number in _numbers_of(o.get("status") or {})),
     ]
     return max((number or 0 for number in given), default=0)
 
 
-def _as_pipeline(model_import: Obj) -> str | None:
+def _numbers_of(status: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """What the status of an import knows to have been given: to its last version, and in its records."""
+    return status.get("number"), ((status.get("records") or {}).get("read") or {}).get("numbers")
+
+
+def as_pipeline(model_import: Obj) -> str | None:
+    """Name of the pipeline that a ModelImport imports into; None with as.name."""
     name: str | None = ((model_import.get("spec") or {}).get("as") or {}).get("pipeline")
     return name
 

@@ -66,6 +66,11 @@ class Expected:
     allows_programs: bool = False
     """Whether a program may have written the model in a format of its own."""
 
+    @property
+    def who(self) -> str:
+        """What reports, as it is called in a sentence."""
+        return "this import" if self.is_import else "this run"
+
 
 def of_run(spec: TrainingRunSpec) -> Expected:
     """What the report of a run may say."""
@@ -168,7 +173,7 @@ def _metrics(expected: Expected, result: TrainingResult) -> Found:
             if value is not None and not math.isfinite(value):
                 yield f"{field}.{name}: {value}; expected a finite number or null"
     if not expected.has_champion and result.champion_metrics:
-        yield "champion_metrics: this run has no champion"
+        yield f"champion_metrics: {expected.who} has no champion"
 
 
 def _rows(_: Expected, result: TrainingResult) -> Found:
@@ -193,7 +198,7 @@ def _holdout(expected: Expected, result: TrainingResult) -> Found:
 
 def _overlap(expected: Expected, result: TrainingResult) -> Found:
     if result.champion_overlap and not expected.has_champion:
-        yield "champion_overlap: this run has no champion"
+        yield f"champion_overlap: {expected.who} has no champion"
     if len(result.champion_overlap or "") > OVERLAP_LIMIT:
         yield f"champion_overlap: expected at most {OVERLAP_LIMIT} characters"
 
@@ -211,7 +216,7 @@ def _classes(_: Expected, result: TrainingResult) -> Found:
 def _data(expected: Expected, result: TrainingResult) -> Found:
     for name, revision in result.data.items():
         if name not in expected.inputs:
-            yield f"data: {name!r}; expected inputs of this run: {', '.join(expected.inputs) or 'none'}"
+            yield f"data: {name!r}; expected inputs of {expected.who}: {', '.join(expected.inputs) or 'none'}"
         if not is_revision(revision):
             yield f"data.{name}: expected a revision of 1 to {REVISION_LIMIT} printable characters"
 

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -55,6 +55,7 @@ class Series(Model):
     """
 
     namespace: ObjectName
+    kind: Literal["TrainingPipeline", "ModelImport"] = "TrainingPipeline"
     name: ObjectName
     """Of the pipeline or import."""
     time: Time

@@ -23,6 +23,7 @@ from tests.unit.serving.make import (
 )
 
 from tidemill.api.v1alpha1.model_deployment import ModelDeploymentStatus
+from tidemill.core import conditions
 from tidemill.core.plan import ObjectRef, Plan
 from tidemill.serving import plan, status
 from tidemill.serving.builders import router as router_builder
@@ -212,8 +213,15 @@ def test_ready_waits_for_the_router(scraped: Any, since: float, want: str) -> No
 
 def test_ready_waits_until_the_router_knows_an_address() -> None:
     routes = SERVING.router.routes_version
-    found = plan.plan(replace(SERVING, router=router(scrape(routes, {1: 0}), routes=routes, since=10)))
-    assert summary(found) == ("Unknown", "Updating", "Reconciling")
+    served = conditions.Condition("Available", "True", "Serving", "", 1, NOW).to_json()
+    object_ = {**SERVING.object, "status": {**SERVING.object["status"], "conditions": [served]}}
+    for since, want in (
+        (5, ("Unknown", "Updating", "Reconciling")),
+        (10, ("False", "NoReachablePod", "Reconciling")),
+    ):
+        live = router(scrape(routes, {1: 0}), routes=routes, since=since)
+        found = plan.plan(replace(SERVING, object=object_, router=live))
+        assert summary(found) == want and found.requeue_after == 0.5
 
 
 def test_routes_since_moves_only_with_the_routes() -> None:
@@ -368,6 +376,7 @@ def test_without_any_version_the_address_is_there_already() -> None:
     [
         ({"workloads": (workload(1, ready=0),)}, "NoReadyPod"),
         ({"router": router(ready=False)}, "NoReadyRouter"),
+        ({"router": router(scrape(members={1: 0}), scrape(members={2: 1}))}, "NoReachablePod"),
     ],
 )
 def test_available_tells_what_is_missing(fields: dict[str, Any], reason: str) -> None:

@@ -21,6 +21,7 @@ from tests.unit.serving.make import (
 )
 
 from tidemill.core import conditions
+from tidemill.core.names import child_name
 from tidemill.serving import plan
 from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State
@@ -68,7 +69,7 @@ def test_a_name_that_was_told_to_have_no_effect_releases_no_later_candidate() ->
     assert "SignatureChanged" in reasons and "CanaryStep" not in reasons
     found = look(later, SIX, "churn-6")
     message = ready(found)["message"]
-    assert "tidemill.io/promote=churn-6 is removed and set again" in message
+    assert "tidemill.io/promote is set to churn-6/ and any new word" in message
     removed, reasons = decide(look(later, SIX))
     assert removed.promote is None and reasons == []
     again, reasons = decide(look(removed, SIX, "churn-6"))
@@ -76,10 +77,14 @@ def test_a_name_that_was_told_to_have_no_effect_releases_no_later_candidate() ->
 
 
 def test_the_event_says_what_to_do() -> None:
-    found = look(HELD, FIVE, "churn-6")
-    (event,) = [e for e in plan.plan(found).events if e.reason == "PromoteIgnored"]
-    assert "has no effect: churn-5 is held until it is named" in event.message
-    assert "remove the annotation and then set it" in event.message
+    for value, why in (
+        ("now", "churn-5 is held until it is named"),
+        ("churn-6", "it names another version than churn-5"),
+    ):
+        found = look(HELD, FIVE, value)
+        (event,) = [e for e in plan.plan(found).events if e.reason == "PromoteIgnored"]
+        assert f"has no effect: {why}" in event.message
+        assert "add / and any word, or remove the annotation and then set it" in event.message
 
 
 def test_a_name_that_was_set_when_nothing_was_rolled_out_releases_nothing_later() -> None:
@@ -141,3 +146,44 @@ def test_a_request_that_was_removed_can_be_made_again(name: str) -> None:
     assert (getattr(state, name), reasons) == ("a", [])
     gone, reasons = decide(replace(found, object=snapshot().object))
     assert (getattr(gone, name), reasons) == (None, [])
+
+
+@pytest.mark.parametrize("used", ["churn-6", "churn-6/1764519000"])
+def test_a_name_that_was_used_up_is_given_again_with_another_word(used: str) -> None:
+    """One write, which no pass of the operator can miss; docs/what-to-do.md has that command."""
+    state, _ = decide(look(HELD, FIVE, used))
+    later, _ = decide(look(state, SIX, used))
+    message = ready(look(later, SIX, used))["message"]
+    assert "tidemill.io/promote is set to churn-6/ and any new word" in message
+    assert "tidemill.io/promote=churn-6 is set" in ready(look(later, SIX, "now"))["message"]
+    again, reasons = decide(look(later, SIX, "churn-6/1764519999"))
+    assert again.candidate is not None and (again.candidate.step, reasons) == (0, ["CanaryStep"])
+    assert again.candidate.signature_accepted is True and again.candidate.promote_requested is None
+
+
+@pytest.mark.parametrize("value", ["churn-80", "churn-80/again", "churn-06", "churn-4"])
+def test_a_name_of_this_series_promotes_no_other_version_whether_it_exists_or_not(value: str) -> None:
+    rolling = {"stable": stable(1), "candidate": candidate(5, 0, step_started=1)}
+    state, reasons = decide(look(rolling, version(5), value))
+    assert reasons == ["PromoteIgnored"] and state.candidate is not None and state.candidate.step == 0
+    assert state.promote == value
+
+
+@pytest.mark.parametrize("value", ["now", "1764519000", "2026-11-30", "other-5", "churn-x", "churn-5", "churn-5/x"])
+def test_any_other_word_promotes_the_candidate(value: str) -> None:
+    rolling = {"stable": stable(1), "candidate": candidate(5, 0, step_started=1)}
+    state, reasons = decide(look(rolling, version(5), value))
+    assert state.stable is not None and (state.stable.version, reasons[-1]) == ("churn-5", "Promoted")
+
+
+def test_the_series_is_also_that_of_the_stable_version_and_of_a_pipeline_with_a_long_name() -> None:
+    long = "c" * 63
+    names = {"stable": stable(1), "candidate": candidate(5, 0, step_started=1)}
+    found = snapshot(
+        {"model": {"pipeline": long}, "rollout": CANARY},
+        names,
+        annotations={"tidemill.io/promote": child_name(long, 7)},
+        versions=(version(1), version(5)),
+        workloads=(workload(1), workload(5)),
+    )
+    assert "PromoteIgnored" in decide(found)[1]

@@ -18,13 +18,14 @@ from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.config import OperatorConfig
 from tidemill.core.conditions import format_time
 from tidemill.core.podfailure import LOOK_SECONDS, PodFailure
-from tidemill.training import job_failure
+from tidemill.training import job_failure, report_validation
 from tidemill.training.imports.policy import attempts, checks
 from tidemill.training.imports.policy.progress import Progress, expected, progress
 from tidemill.training.imports.policy.registration import registration
 from tidemill.training.imports.snapshot import ImportSnapshot
 from tidemill.training.numbering import Registration
 from tidemill.training.records import VersionRecord
+from tidemill_contracts.training import TrainingResult
 
 Obj = dict[str, Any]
 NAME = "from-staging"
@@ -357,3 +358,11 @@ def test_what_this_generation_registered_is_found_again_and_nothing_else() -> No
     ):
         found = registration(snapshot(versions=(other, newer)), build.DIGEST)
         assert found == Registration("churn-4", 4, exists=False)
+
+
+def test_a_refused_report_of_an_import_does_not_speak_of_a_run() -> None:
+    allowed = report_validation.Expected(store="s3://models", is_import=True)
+    for more in ({"data": {"x": "1"}}, {"champion_metrics": {"f1": 1.0}}, {"champion_overlap": "x"}):
+        result = TrainingResult.model_validate({**build.imported(), "uri": f"s3://models/{'d' * 64}", **more})
+        why = report_validation.refusal(allowed, result)
+        assert why is not None and "this import" in why and "this run" not in why

@@ -17,10 +17,11 @@ from tidemill.core import hashing
 from tidemill.core.conditions import format_time
 from tidemill.core.podfailure import LOOK_SECONDS
 from tidemill.training import constants, store_records
-from tidemill.training.pipeline.policy import version_records
-from tidemill.training.pipeline.policy.context import context
-from tidemill.training.pipeline.policy.version_records import RecordActions, record_actions
-from tidemill.training.pipeline.snapshot import PipelineSnapshot, RecordsJob, RecordsState, store_folder
+from tidemill.training.pipeline.policy import recording
+from tidemill.training.pipeline.snapshot import PipelineSnapshot, store_folder
+from tidemill.training.recording import policy as version_records
+from tidemill.training.recording.policy import RecordActions, record_actions
+from tidemill.training.recording.snapshot import RecordsJob, RecordsState
 from tidemill_contracts.records import LINE, MOST_RECORDS, TEXT_LIMIT
 
 Obj = dict[str, Any]
@@ -46,7 +47,7 @@ def snapshot(
 
 
 def decide(*args: Any, **fields: Any) -> RecordActions:
-    return record_actions(context(snapshot(*args, **fields)))
+    return record_actions(recording.keeper(snapshot(*args, **fields)))
 
 
 def job(mode: str = "read", *, seconds: float = 30, finished: bool = False, **changes: Any) -> RecordsJob:
@@ -120,7 +121,7 @@ def test_without_a_key_or_a_store_nothing_is_read_or_written_and_old_jobs_go() -
     ],
 )
 def test_the_store_is_read_once_before_the_first_run(changes: Obj, is_wanted: bool) -> None:
-    assert version_records.is_read_wanted(snapshot(**changes)) is is_wanted
+    assert recording.is_read_wanted(snapshot(**changes)) is is_wanted
 
 
 def test_no_run_starts_while_a_restored_version_is_not_registered_yet() -> None:
@@ -303,7 +304,9 @@ def test_only_registered_versions_in_the_pipelines_folder_are_recorded() -> None
 
 
 def written(*versions: Obj) -> list[str]:
-    return [record.uri for record in version_records.written(snapshot(RecordsState(versions=versions)))]
+    return [
+        record.uri for record in version_records.written(recording.keeper(snapshot(RecordsState(versions=versions))))
+    ]
 
 
 def padded(number: int, characters: int) -> Obj:
@@ -326,7 +329,7 @@ def test_the_newest_are_written_first_and_what_no_pod_would_read_is_passed_over(
 def test_records_are_signed_with_the_first_key() -> None:
     """The others are those of before: an operator that has only the new one must believe what is written now."""
     given = snapshot(RecordsState(versions=(stored(),)), keys=(KEY, "o" * 32))
-    (record,) = version_records.written(given)
+    (record,) = version_records.written(recording.keeper(given))
     assert store_records.read(record.text, (KEY,)) is not None
     assert store_records.read(record.text, ("o" * 32,)) is None
 
@@ -397,7 +400,7 @@ def first(*registered: Obj, late: int = 300) -> tuple[str | None, datetime | Non
     wanted = (int(NOW.timestamp()) - late) % 600
     uid = next(f"u{n}" for n in range(100_000) if share_of(f"u{n}") == wanted)
     given.object["metadata"]["uid"] = uid
-    found = record_actions(context(given))
+    found = record_actions(recording.keeper(given))
     return found.start, found.next, found.number
 
 

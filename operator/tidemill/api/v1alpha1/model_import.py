@@ -22,6 +22,7 @@ from tidemill.api.base import (
     rules,
 )
 from tidemill.api.v1alpha1.pod_settings import PodSettings
+from tidemill.api.v1alpha1.store_records import Records
 from tidemill.api.v1alpha1.training_pipeline import Store
 from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.api.v1alpha1.training_template import none_of
@@ -176,6 +177,8 @@ class ModelImportStatus(Status):
     """Why the last attempt failed. Not set if it did not."""
     warnings: Annotated[list[str], Field(max_length=10, json_schema_extra=ATOMIC)] = []
     """What the imported model lacks."""
+    records: Records | None = None
+    """Records of its versions in the artifact store. Not set if the operator has no record key."""
     last_handled_retry: str | None = None
     """Last value of the annotation tidemill.io/retry that the operator processed. A value longer than 512 characters is
     stored as its digest."""

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus, StableStatus
 from tidemill.core import labels as keys
+from tidemill.core import request_annotations
 from tidemill.core.plan import Event
 from tidemill.serving import readiness
 from tidemill.serving.policy import promotion, rollback_window
@@ -84,22 +85,25 @@ def why(snapshot: Snapshot, state: State) -> Hold | None:
 
 def _release(snapshot: Snapshot, state: State, candidate: CandidateStatus) -> str:
     """What lets the candidate go on; a value that is still there was set for another version, or for none."""
-    is_used = snapshot.annotations.get(keys.PROMOTE) == candidate.version == state.promote
-    how = "is removed and set again (it was set for another version, or for none)" if is_used else "is set"
-    promote = f"the annotation tidemill.io/promote={candidate.version} {how}"
+    is_new = request_annotations.new_value(snapshot.annotations, keys.PROMOTE, state.promote) is not None
+    is_used = promotion.named(state.promote) == candidate.version and not is_new
+    promote = f"the annotation tidemill.io/promote={candidate.version} is set"
+    if is_used:
+        used = "its present value was set for another version, or for none"
+        promote = f"the annotation tidemill.io/promote is set to {candidate.version}/ and any new word ({used})"
     return f"It gets no requests until {promote} or spec.rollout.signatureChanges is Allow"
 
 
 def is_accepted(candidate: CandidateStatus) -> bool:
     """Whether a person has named this very version in the annotation tidemill.io/promote while it was the candidate."""
-    return candidate.signature_accepted is True or candidate.promote_requested == candidate.version
+    return candidate.signature_accepted is True or promotion.named(candidate.promote_requested) == candidate.version
 
 
 def accepted(state: State) -> State:
     """The state in which the naming of the candidate has been served: it must not skip the steps as well."""
     candidate = state.candidate
     assert candidate is not None  # noqa: S101  callers checked
-    waits = None if candidate.promote_requested == candidate.version else candidate.promote_requested
+    waits = None if promotion.named(candidate.promote_requested) == candidate.version else candidate.promote_requested
     changes = {"signature_accepted": True, "promote_requested": waits}
     return replace(state, candidate=candidate.model_copy(update=changes))
 

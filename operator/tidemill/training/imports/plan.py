@@ -6,6 +6,7 @@ the same version.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -16,16 +17,42 @@ from tidemill.training import artifact_claim, constants, job_failure, job_status
 from tidemill.training.imports import requeue, store
 from tidemill.training.imports import status as statuses
 from tidemill.training.imports.builders import job, model_version
-from tidemill.training.imports.policy import checks
-from tidemill.training.imports.policy.progress import Progress, progress
+from tidemill.training.imports.policy import checks, recording
+from tidemill.training.imports.policy.progress import Phase, Progress, progress
 from tidemill.training.imports.policy.registration import registration
 from tidemill.training.imports.snapshot import ImportSnapshot
 from tidemill.training.numbering import Registration
+from tidemill.training.recording import plan as record_plans
+from tidemill.training.recording import policy as record_policy
 from tidemill_contracts.training import TrainingResult
 
 
 def plan(snapshot: ImportSnapshot) -> Plan:
-    """Everything that should happen to the import now."""
+    """Everything that should happen to the import now, and to the records of its versions."""
+    keeper = recording.keeper(snapshot)
+    found = record_policy.record_actions(keeper)
+    wanted = _import(snapshot) if found.hold is None else _held(snapshot, found.hold)
+    records = record_plans.changes(keeper, found)
+    said = {"records": found.status.to_json()} if found.status is not None else {}
+    return replace(
+        wanted,
+        apply=(*wanted.apply, *records.apply),
+        delete=(*wanted.delete, *records.delete),
+        status={**(wanted.status or {}), **said},
+        events=(*wanted.events, *records.events),
+        requeue_after=min(
+            (s for s in (wanted.requeue_after, requeue.seconds(snapshot, found.next)) if s is not None), default=None
+        ),
+    )
+
+
+def _held(snapshot: ImportSnapshot, hold: record_policy.Hold) -> Plan:
+    """Nothing is registered until it is known which versions there were."""
+    phase: Phase = "CannotStart" if hold.reason == constants.RUN_CANNOT_START else "Pending"
+    return Plan(delete=_outdated(snapshot), status=statuses.going_on(snapshot, Progress(phase, hold.message)))
+
+
+def _import(snapshot: ImportSnapshot) -> Plan:
     if is_imported(snapshot):
         return Plan(delete=_outdated(snapshot), status=statuses.unchanged(snapshot))
     problem = checks.problem(snapshot)
@@ -72,12 +99,12 @@ def _outdated(snapshot: ImportSnapshot) -> tuple[ObjectRef, ...]:
 def _failed(snapshot: ImportSnapshot, why: RunFailure) -> Plan:
     status = statuses.failed(snapshot, why, _ended(snapshot))
     going_on = snapshot.job is not None and job_status.job_outcome(snapshot.job) is None
-    again = (status["attempts"].get("nextTime"),)
+    again = status["attempts"].get("nextTime")
     return Plan(
         delete=(*_outdated(snapshot), *((ObjectRef.of(snapshot.job),) if going_on and snapshot.job else ())),
         status=status,
         events=(Event("Warning", constants.IMPORT_FAILED, f"{job_failure.what(why)}: {why.message}", "Import"),),
-        requeue_after=requeue.seconds(snapshot, conditions.parse_time(again[0]) if again[0] else None),
+        requeue_after=requeue.seconds(snapshot, conditions.parse_time(again) if again else None),
     )
 
 
@@ -88,8 +115,11 @@ def _ended(snapshot: ImportSnapshot) -> datetime:
 
 def _register(snapshot: ImportSnapshot, result: TrainingResult) -> Plan:
     assert result.digest  # noqa: S101 - a success without one is not believed
-    if snapshot.pipeline_is_empty:
-        status = statuses.going_on(snapshot, Progress("Running", "the pipeline looks for its earlier versions first"))
+    if snapshot.pipeline_is_empty or snapshot.others_look:
+        who = "the pipeline looks for its"
+        if not snapshot.pipeline_is_empty:
+            who = "other imports into the pipeline look for their"
+        status = statuses.going_on(snapshot, Progress("Running", f"{who} earlier versions first"))
         return Plan(status=status, requeue_after=requeue.OTHERS_SECONDS)
     version, manifest = _made_before(snapshot, result) or (registration(snapshot, result.digest), None)
     if not version.exists and version.name in snapshot.names_taken:  # with as.name: an object that nobody registered

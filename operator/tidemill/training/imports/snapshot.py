@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tidemill.api.v1alpha1.model_import import ImportAttempts, ModelImport
@@ -17,6 +17,7 @@ from tidemill.config import OperatorConfig
 from tidemill.core import names
 from tidemill.core.podfailure import PodFailure
 from tidemill.core.snapshot import ObjectSnapshot
+from tidemill.training.recording.snapshot import RecordsState
 from tidemill.training.records import VersionRecord
 
 Obj = dict[str, Any]
@@ -57,6 +58,9 @@ class ImportSnapshot(ObjectSnapshot):
     """Names of all ModelVersions of the namespace."""
     registered: VersionRecord | None = None
     """The ModelVersion that status names."""
+    records: RecordsState = field(default_factory=RecordsState)
+    others_look: bool = False
+    """Another new import into the pipeline, which does not exist, has still to look for its earlier versions."""
     numbers_used: int = 0
     """Highest number of the pipeline that its status, or that of an import, knows; versions may have been removed."""
     stable: frozenset[str] = frozenset()

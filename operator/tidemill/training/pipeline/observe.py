@@ -7,8 +7,8 @@ from typing import Any
 
 from tidemill.core.conditions import parse_time
 from tidemill.core.podfailure import PodFailure
-from tidemill.training import constants, job_status
-from tidemill.training.pipeline.snapshot import MonitorRequest, ProbeJob, RecordsJob
+from tidemill.training import job_status
+from tidemill.training.pipeline.snapshot import MonitorRequest, ProbeJob
 from tidemill_contracts import schemes
 from tidemill_contracts.storage import parse_uri
 
@@ -18,47 +18,15 @@ Obj = dict[str, Any]
 def probe_job(job: Obj, pods: Sequence[Obj], event: PodFailure | None = None) -> ProbeJob:
     """A probe's Job with its pods; `event`: what events say of either of them."""
     messages = [text for pod in pods if (text := job_status.termination_message(pod))]
-    pod, finished = job_status.newest(pods), job_status.job_outcome(job) is not None
-    found = job_status.start_failure(pod) if pod is not None and not job_status.started_at(pod) else None
-    if found is None and event is not None:
-        found = job_status.categorised(event)
+    finished = job_status.job_outcome(job) is not None
     return ProbeJob(
         name=job["metadata"]["name"],
         uid=job["metadata"]["uid"],
         created=parse_time(job["metadata"]["creationTimestamp"]),
         finished=finished,
         message=messages[-1] if messages else job_status.job_message(job),
-        problem=f"{found.reason}: {found.message}" if found is not None and not finished else None,
+        problem=job_status.start_problem(job, pods, event),
         is_silent=job_status.silent(job, pods) is not None,
-    )
-
-
-def records_mode(job: Obj) -> str | None:
-    """What a Job does with records, read or write; None for other Jobs."""
-    return (job["metadata"].get("labels") or {}).get(constants.RECORDS)
-
-
-def is_restored(version: Obj) -> bool:
-    """Whether a ModelVersion was made of a record in the artifact store."""
-    return bool((version["metadata"].get("annotations") or {}).get(constants.RECORD))
-
-
-def records_job(job: Obj, pods: Sequence[Obj], log: str, event: PodFailure | None = None) -> RecordsJob:
-    """A Job that reads or writes records, with its pods and the log of the one that has read."""
-    meta, newest, started = job["metadata"], job_status.newest(pods), probe_job(job, pods, event)
-    digest, _, count = (meta.get("annotations") or {}).get(constants.RECORDS, "").partition(" ")
-    return RecordsJob(
-        name=meta["name"],
-        uid=meta["uid"],
-        created=parse_time(meta["creationTimestamp"]),
-        mode=records_mode(job) or "",
-        digest=digest,
-        versions=int(count) if count.isdecimal() else None,
-        finished=job_status.job_outcome(job) is not None,
-        message=(job_status.termination_message(newest) if newest else None) or job_status.job_message(job),
-        log=log,
-        problem=started.problem,
-        is_silent=started.is_silent,
     )
 
 

@@ -16,24 +16,25 @@ from tidemill.training import constants
 from tidemill.training.pipeline import requeue
 from tidemill.training.pipeline import status as statuses
 from tidemill.training.pipeline.builders import probe as probe_job
-from tidemill.training.pipeline.builders import records_job, restored_version, training_run
+from tidemill.training.pipeline.builders import training_run
 from tidemill.training.pipeline.policy import champion as champions
 from tidemill.training.pipeline.policy import (
     probes,
+    recording,
     reporting,
     retention,
     schedule,
     throttling,
     triggers,
-    version_records,
 )
 from tidemill.training.pipeline.policy.context import Context, context
 from tidemill.training.pipeline.policy.probes import ProbeActions
 from tidemill.training.pipeline.policy.throttling import Hold
-from tidemill.training.pipeline.policy.version_records import RecordActions
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
 from tidemill.training.pipeline.state import Verdict
 from tidemill.training.pipeline.status import Held
+from tidemill.training.recording import plan as record_plans
+from tidemill.training.recording import policy as record_policy
 
 _ONCE_A_RUN = (constants.RUN_FAILED, constants.RUN_REJECTED, constants.RUN_DELETED)
 _ONCE_A_GENERATION = (
@@ -49,10 +50,11 @@ def plan(snapshot: PipelineSnapshot) -> Plan:
     """Everything that should happen to the pipeline now."""
     ctx = context(snapshot)
     verdict, held = choose(ctx)
-    probe, recording = probes.probe_actions(ctx), version_records.record_actions(ctx)
-    if recording.hold is not None:
-        verdict, held = None, _held(ctx, recording.hold)
-    is_news = recording.status != snapshot.pipeline.status.records
+    probe, keeper = probes.probe_actions(ctx), recording.keeper(snapshot)
+    found = record_policy.record_actions(keeper)
+    if found.hold is not None:
+        verdict, held = None, _held(ctx, found.hold)
+    is_news = found.status != snapshot.pipeline.status.records
     if verdict is not None and ctx.inputs is not None and reporting.is_recorded(ctx) and not is_news:
         wait = requeue.SOON if reporting.shows_trouble(ctx) else reporting.QUIET
         return Plan(apply=(_run(ctx, verdict),), requeue_after=wait.total_seconds())
@@ -61,40 +63,22 @@ def plan(snapshot: PipelineSnapshot) -> Plan:
     if verdict is not None:
         held = Held(verdict, Hold("it starts as soon as the result of the last run is recorded", None))
     looked = snapshot.now if probe.unread else snapshot.pipeline.status.last_probe_time
-    status = statuses.build(ctx, held, probes.data_states(ctx, probe.unread), looked, recording.status)
-    done = tuple(ObjectRef("batch/v1", "Job", snapshot.namespace, job.name, job.uid) for job in recording.done)
+    status = statuses.build(ctx, held, probes.data_states(ctx, probe.unread), looked, found.status)
+    records = record_plans.changes(keeper, found)
     return Plan(
-        apply=(*_probe_jobs(snapshot, probe), *_records(snapshot, recording)),
-        delete=(*_surplus(ctx, probe), *done),
+        apply=(*_probe_jobs(snapshot, probe), *records.apply),
+        delete=(*_surplus(ctx, probe), *records.delete),
         status=status,
-        events=(*_events(ctx, status), *_refused(snapshot, recording)),
-        requeue_after=requeue.seconds(snapshot, [*requeue.moments(ctx, probe, status), recording.next]),
+        events=(*_events(ctx, status), *records.events),
+        requeue_after=requeue.seconds(snapshot, [*requeue.moments(ctx, probe, status), found.next]),
     )
 
 
-def _held(ctx: Context, hold: Hold) -> Held | None:
+def _held(ctx: Context, hold: record_policy.Hold) -> Held | None:
     """Every run waits until it is known which versions there were."""
     wanted = next(iter(triggers.verdicts(ctx)), None)
-    return Held(wanted, hold) if wanted is not None else None
-
-
-def _refused(snapshot: PipelineSnapshot, recording: RecordActions) -> tuple[Event, ...]:
-    """A warning about records in the store that this operator has not signed."""
-    read = recording.status.read if recording.status else None
-    if read is None or read.time != snapshot.now or not read.refused:
-        return ()
-    return (Event("Warning", constants.RECORDS_REFUSED, statuses.refused_records(read), "Restore"),)
-
-
-def _records(snapshot: PipelineSnapshot, recording: RecordActions) -> tuple[dict[str, Any], ...]:
-    """The versions that were found again, or the Job that reads or writes records."""
-    if recording.start is None:
-        return tuple(restored_version.build(snapshot, record) for record in recording.restore)
-    seconds = version_records.DEADLINE_SECONDS
-    if recording.start == "read":
-        return records_job.build(snapshot, "read", recording.number, seconds)
-    texts, series = version_records.written(snapshot), version_records.series(snapshot)
-    return records_job.build(snapshot, "write", recording.number, seconds, texts, series)
+    waits = Hold(hold.message, None, hold.reason)
+    return Held(wanted, waits) if wanted is not None else None
 
 
 def choose(ctx: Context) -> tuple[Verdict | None, Held | None]:

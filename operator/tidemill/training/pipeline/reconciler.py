@@ -9,35 +9,23 @@ from typing import Any
 
 from tidemill.api.base import API_VERSION
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline, TrainingPipelineSpec, TrainingPipelineStatus
-from tidemill.core import conditions
 from tidemill.core.children import is_controlled_by
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podfailure import PodFailure
 from tidemill.engine.contract import Deps
-from tidemill.errors import ApiError
-from tidemill.kube.transform import is_truncated
-from tidemill.training import artifact_claim, constants, job_pods, job_status, records
+from tidemill.training import constants, job_pods, job_status, records
 from tidemill.training.config_map_digests import ConfigMapDigests
 from tidemill.training.pipeline import observe
 from tidemill.training.pipeline import plan as plans
 from tidemill.training.pipeline.policy import history as histories
-from tidemill.training.pipeline.policy import retention, version_records
-from tidemill.training.pipeline.snapshot import (
-    CodeContent,
-    MapContent,
-    PipelineSnapshot,
-    ProbeJob,
-    RecordsJob,
-    RecordsState,
-    has_store,
-    store_folder,
-)
+from tidemill.training.pipeline.policy import recording, retention
+from tidemill.training.pipeline.snapshot import CodeContent, MapContent, PipelineSnapshot, ProbeJob
+from tidemill.training.recording import gather
+from tidemill.training.recording.snapshot import RecordsState, has_store
 from tidemill.training.records import RunRecord, VersionRecord
 from tidemill.training.run_expectations import RunExpectations
-from tidemill_contracts.records import LOG_LIMIT, MOST_RECORDS
 from tidemill_contracts.revisions import image_code_digest
-from tidemill_contracts.training import CONTAINER
 
 logger = logging.getLogger(__name__)
 
@@ -91,64 +79,15 @@ class PipelineReconciler:
 
     async def _records(self, found: PipelineSnapshot) -> RecordsState:
         """What is known of the records of its versions in the artifact store."""
-        cache, uid, status = self._deps.cache, found.object["metadata"]["uid"], found.pipeline.status.records
-        if not has_store(found):
+        if not has_store(found.pipeline.spec.artifacts.uri):
             return RecordsState(usable=False)
-        folder = store_folder(found)
-        going = {v.name for v in self._surplus(found)}
-        known = [cache.get("ModelVersion", found.namespace, v.name) for v in found.versions if v.name not in going]
-        versions = [v for v in known if v is not None and version_records.is_recordable(v, folder)]
-        listed = status.written.versions if status is not None and status.written is not None else None
-        wanted = version_records.digest_of(versions, version_records.numbers_used(found), listed)
-        is_same = status is not None and status.written is not None and status.written.digest == wanted
-        jobs = observe.living(cache.list("Job", owner_uid=uid))
-        return RecordsState(
-            jobs=tuple([await self._records_job(found, job) for job in jobs if observe.records_mode(job)]),
-            wanted=wanted,
-            count=len(versions),
-            versions=() if is_same else tuple([await self._whole(v) for v in versions]),
-            store_exists=not version_records.is_read_wanted(found) or await self._store_exists(found),
-            unsettled=tuple(
-                v["metadata"]["name"]
-                for v in records.unregistered_versions(cache, found.namespace, found.name)
-                if is_controlled_by(v, uid) and conditions.has_default_status(v) and observe.is_restored(v)
-            ),
-        )
+        return await gather.state(self._deps, recording.keeper(found), {v.name for v in self._surplus(found)})
 
     def _surplus(self, found: PipelineSnapshot) -> tuple[VersionRecord, ...]:
         """Versions that this pass may remove: the store does not name them any more when that is done."""
         if len(found.versions) <= found.pipeline.spec.history.versions:
             return ()
         return retention.surplus_versions(found, histories.history(found))
-
-    async def _records_job(self, found: PipelineSnapshot, job: Obj) -> RecordsJob:
-        """The Job; with the log of the pod that has read the store, while the pipeline's status does not know of it."""
-        pods = self._deps.cache.list("Pod", owner_uid=job["metadata"]["uid"])
-        newest = job_status.newest(pods)
-        if job_status.job_outcome(job) is None:
-            return observe.records_job(job, pods, "", await self._event(job, pods))
-        if newest is None or not version_records.is_read_wanted(found):
-            return observe.records_job(job, pods, "")
-        name, lines = newest["metadata"]["name"], MOST_RECORDS * 2 + 100  # with room for what else a pod may print
-        try:
-            log = await self._deps.client.pod_logs(found.namespace, name, CONTAINER, lines, LOG_LIMIT + (64 << 10))
-        except ApiError as error:  # the node is gone, or its kubelet does not answer: it is read again by another Job
-            logger.info("no log of pod %s: %s", name, error)
-            log = ""
-        return observe.records_job(job, pods, log)
-
-    async def _whole(self, version: Obj) -> Obj:
-        """The version as it is: the cache holds a part only of a very large one."""
-        if not is_truncated(version):
-            return version
-        return await self._deps.client.get(ObjectRef.of(version)) or version
-
-    async def _store_exists(self, found: PipelineSnapshot) -> bool:
-        """Whether there can be anything in the store: the namespace's default claim is made by its first run."""
-        if not artifact_claim.is_default(store_folder(found), self._deps.config):
-            return True
-        name = self._deps.config.artifact_claim_name
-        return await self._deps.client.get(ObjectRef("v1", "PersistentVolumeClaim", found.namespace, name)) is not None
 
     async def _vanished(
         self, key: Key, uid: str, status: TrainingPipelineStatus, living: Sequence[Obj]

@@ -14,15 +14,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline
 from tidemill.api.v1alpha1.training_template import DataSource
 from tidemill.config import OperatorConfig
 from tidemill.core.snapshot import ObjectSnapshot
+from tidemill.training.recording.snapshot import IMPORTS, RecordsState, namespace_folder
 from tidemill.training.records import DeploymentRecord, RunRecord, VersionRecord
 from tidemill_contracts import schemes
-from tidemill_contracts.storage import parse_uri
 
 PROBE_DEADLINE_SECONDS = 300
 """The longest that a probe Job may run (activeDeadlineSeconds)."""
@@ -72,49 +72,6 @@ class ProbeJob:
     """It does not run, and only events can say why: they are looked at again and again."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordsJob:
-    """A Job of this pipeline that reads or writes records of versions in the artifact store."""
-
-    name: str
-    uid: str
-    created: datetime
-    mode: str
-    """read or write."""
-    digest: str
-    """Of the records that it writes."""
-    finished: bool
-    message: str | None
-    """Termination message of its pod, else how the Job ended; None while there is neither."""
-    log: str = ""
-    """The log of one that has read."""
-    versions: int | None = None
-    """Number of versions that the records name which it writes."""
-    problem: str | None = None
-    """Why it does not start."""
-    is_silent: bool = False
-    """As of a probe."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordsState:
-    """What is known of records beside the pipeline's status."""
-
-    jobs: tuple[RecordsJob, ...] = ()
-    wanted: str | None = None
-    """Digest of what the store should say of the versions; None: there is nothing to be recorded."""
-    count: int = 0
-    """Number of versions that it should name: those that retention is about to remove are left out."""
-    versions: tuple[dict[str, Any], ...] = ()
-    """The ModelVersions to be recorded, whole; only read where the store says something else."""
-    store_exists: bool = True
-    """False: the namespace's default claim, on which the store lies, does not exist yet."""
-    unsettled: tuple[str, ...] = ()
-    """Versions that this pipeline has restored and that are not registered yet."""
-    usable: bool = True
-    """False: spec.artifacts.uri names no store."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineSnapshot(ObjectSnapshot):
     """A pipeline and its surroundings at one moment."""
@@ -135,7 +92,7 @@ class PipelineSnapshot(ObjectSnapshot):
     """The newest retrain request of each monitor to this pipeline."""
     deployments: tuple[DeploymentRecord, ...] = ()
     probes: tuple[ProbeJob, ...] = ()
-    records: RecordsState = RecordsState()
+    records: RecordsState = field(default_factory=RecordsState)
 
     @property
     def image(self) -> str:
@@ -150,24 +107,11 @@ class PipelineSnapshot(ObjectSnapshot):
         return [source for source in self.pipeline.spec.data if probed_by(source) == "probe"]
 
 
-def has_store(snapshot: PipelineSnapshot) -> bool:
-    """Whether spec.artifacts.uri can be read; what is wrong with it is a problem of its own."""
-    uri = snapshot.pipeline.spec.artifacts.uri
-    try:
-        return uri is None or parse_uri(uri).scheme in schemes.ARTIFACT_SCHEMES
-    except ValueError:
-        return False
-
-
 def store_folder(snapshot: PipelineSnapshot) -> str:
-    """URI of the folder that all pipelines of this name in a namespace of this name have in the artifact store.
-
-    A claim belongs to one namespace; a bucket may serve several.
-    """
-    spec = snapshot.pipeline.spec
-    uri = parse_uri(spec.artifacts.uri or f"pvc://{snapshot.config.artifact_claim_name}")
-    folders = [] if schemes.BY_NAME[uri.scheme].mount == "claim" else [snapshot.namespace]
-    return str(uri.child(*folders, snapshot.name))
+    """URI of the folder that all pipelines of this name in a namespace of this name have in the artifact store."""
+    uri, name = snapshot.pipeline.spec.artifacts.uri, snapshot.name
+    folder = f"{name}_" if name == IMPORTS else name  # which is the folder of no other: names have no underscore
+    return namespace_folder(uri, snapshot.config, snapshot.namespace, folder)
 
 
 def probed_by(source: DataSource) -> Literal["nobody", "operator", "probe"]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tidemill.api.v1alpha1.store_records import Records, RecordsRead
+from tidemill.api.v1alpha1.store_records import Records
 from tidemill.api.v1alpha1.training_pipeline import (
     ChampionStatus,
     DataState,
@@ -24,12 +24,13 @@ from tidemill.core import conditions, pod_settings
 from tidemill.core.conditions import Condition
 from tidemill.training import constants
 from tidemill.training.pipeline.policy import champion as champions
-from tidemill.training.pipeline.policy import probes, retry, schedule, throttling, version_records
+from tidemill.training.pipeline.policy import probes, recording, retry, schedule, throttling
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.throttling import Hold
 from tidemill.training.pipeline.state import Verdict
+from tidemill.training.recording import plan as record_plans
 from tidemill.training.records import RunRecord
-from tidemill_contracts.counts import counted, does
+from tidemill_contracts.counts import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def build(
         champion=champion
         and ChampionStatus(version=champion.name, digest=champion.digest, metrics=dict(champion.metrics)),
         latest_version=snapshot.versions[-1].name if snapshot.versions else before.latest_version,
-        versions=max(version_records.numbers_used(snapshot), _reserved(recorded)),
+        versions=max(recording.numbers_used(snapshot), _reserved(recorded)),
         active_run=history.active.name if history.active else None,
         last_run=history.last_run,
         last_run_time=history.last_start,
@@ -209,18 +210,12 @@ def _versions_recorded(recorded: Records | None) -> list[Condition]:
         text = f"the artifact store does not have the newest records of versions: {written.error}"
         return [Condition(constants.VERSIONS_RECORDED, "False", constants.RECORDS_NOT_WRITTEN, text)]
     if read is not None and read.refused:
-        return [Condition(constants.VERSIONS_RECORDED, "True", constants.RECORDS_REFUSED, refused_records(read))]
+        return [
+            Condition(
+                constants.VERSIONS_RECORDED, "True", constants.RECORDS_REFUSED, record_plans.refused_records(read)
+            )
+        ]
     return []
-
-
-def refused_records(read: RecordsRead) -> str:
-    """What is said of records in the store that this operator has not signed, or that cannot be read."""
-    which = f" (for example {', '.join(read.unreadable)})" if read.unreadable else ""
-    return (
-        f"{does(read.refused, 'record', 'was', 'were')} not believed in the artifact store: no key of this operator "
-        f"signed that for this namespace and pipeline, or it cannot be read{which}; "
-        f"{does(read.restored, 'version', 'was', 'were')} registered again; the next number is above {read.numbers}"
-    )
 
 
 def _ready(reason: str, message: str) -> list[Condition]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tidemill.api.v1alpha1.model_version import ModelVersion
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
@@ -38,17 +36,8 @@ class VersionReconciler:
             pipeline_uid=pipeline["metadata"]["uid"] if pipeline else None,
             origin=records.origin(cache, obj),
             record_keys=self._deps.config.record_keys,
-            import_uid=self._import_uid(obj, version),
             deployments=tuple(records.deployment_record(d) for d in living),
         )
-
-    def _import_uid(self, obj: dict[str, Any], version: ModelVersion) -> str | None:
-        if version.spec.source is None:
-            return None
-        found = self._deps.cache.get("ModelImport", obj["metadata"]["namespace"], version.spec.source.import_)
-        uid = found["metadata"]["uid"] if found else None
-        owners = obj["metadata"].get("ownerReferences") or ()
-        return next((o["uid"] for o in owners if o["uid"] == uid), None)
 
     def plan(self, snapshot: VersionSnapshot) -> Plan:
         """The decision."""

@@ -21,7 +21,14 @@ class VersionSnapshot(ObjectSnapshot):
     """The TrainingRun or ModelImport that the version names, as it is now."""
     record_keys: tuple[str, ...] = field(default=(), repr=False)
     """Keys by which the operator knows records that it has signed."""
-    import_uid: str | None = None
-    """Uid of the ModelImport that registered the version, where that exists and is among its owners."""
     deployments: tuple[DeploymentRecord, ...] = ()
     """ModelDeployments of the namespace."""
+
+    @property
+    def import_uid(self) -> str | None:
+        """Uid of the ModelImport that registered the version, where that exists and is among its owners."""
+        if self.version.spec.source is None or self.origin is None:
+            return None
+        uid: str = self.origin["metadata"]["uid"]
+        owners = self.object["metadata"].get("ownerReferences") or ()
+        return uid if any(o["uid"] == uid for o in owners) else None

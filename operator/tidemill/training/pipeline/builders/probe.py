@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.v1alpha1.training_template import DataSource
-from tidemill.core import children, labels, names
+from tidemill.core import children, labels, names, pod
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.training import constants
-from tidemill.training.pipeline.builders import store_job
 from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS, PipelineSnapshot, store_folder
+from tidemill.training.recording.builders import store_job
 from tidemill.training.volumes import PodVolumes
 from tidemill_contracts.training import PROBE_ENV, DataInput, ProbeConfig
 
@@ -23,9 +23,10 @@ def build(snapshot: PipelineSnapshot, number: int) -> dict[str, Any]:
         mounts.add_uri(source.uri)
         mounts.add_secret(source.secret_ref, source.uri)
     labelled = children.labels("probe", snapshot.name, {labels.PIPELINE: snapshot.name, constants.PROBE: "true"})
+    settings, delivery = pod.settings_of(snapshot.pipeline.spec), _delivery(snapshot, snapshot.probed_sources)
     return store_job.job(
         children.metadata(names.child_name(snapshot.name, "probe", number), snapshot.object, labelled),
-        store_job.template(snapshot, COMMAND, mounts, _delivery(snapshot, snapshot.probed_sources), labelled),
+        store_job.template(snapshot.config, settings, COMMAND, mounts, delivery, labelled),
         PROBE_DEADLINE_SECONDS,
     )
 

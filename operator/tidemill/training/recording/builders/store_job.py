@@ -1,4 +1,4 @@
-"""What the Jobs have in common that reach data and stores for a pipeline and train nothing.
+"""What the Jobs have in common that reach data and stores and train nothing.
 
 They run the operator's trainer image: a user's image need not know their commands.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tidemill.api.v1alpha1.pod_settings import PodSettings
+from tidemill.config import OperatorConfig
 from tidemill.core import labels, pod
 from tidemill.core.delivery import Delivery
-from tidemill.training.pipeline.snapshot import PipelineSnapshot
 from tidemill.training.volumes import PodVolumes
 from tidemill_contracts.training import CONTAINER, TERMINATION_MESSAGE_PATH
 
@@ -34,14 +35,14 @@ def job(metadata: Mapping[str, Any], template: Mapping[str, Any], seconds: int) 
 
 
 def template(
-    snapshot: PipelineSnapshot,
+    config: OperatorConfig,
+    settings: PodSettings,
     command: Sequence[str],
     mounts: PodVolumes,
     delivery: Delivery,
     labelled: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The template of its pod, with the pipeline's pod settings, and the mounts and the configuration given."""
-    config = snapshot.config
+    """The template of its pod, with the pod settings, the mounts and the configuration given."""
     container = pod.Container(
         name=CONTAINER,
         image=config.trainer_image,
@@ -60,8 +61,8 @@ def template(
         container=container,
         volumes=[*mounts.volumes(), *delivery.volumes],
         cluster=pod.ClusterSettings.of(config),
-        settings=pod.settings_of(snapshot.pipeline.spec),
+        settings=settings,
         labels=labelled,
-        selector={k: v for k, v in labelled.items() if k in (labels.COMPONENT, labels.PIPELINE)},
+        selector={k: v for k, v in labelled.items() if k in (labels.COMPONENT, labels.PIPELINE, labels.IMPORT)},
         restart_policy="Never",
     ).template()

@@ -1,9 +1,9 @@
-"""Records of versions in the artifact store: when they are written, and when an empty pipeline looks for them.
+"""Records of versions in the artifact store: when they are written, and when an empty namespace looks for them.
 
-The store is read once in the life of a pipeline, before its first run, and no run starts before that: a first version
-would get a number that was used, and one that was rolled back could come back as the first. It is written whenever a
-version is registered, decided on, rolled back or removed. Both are done by short Jobs, one at a time; a result goes
-into status first, and the Job is deleted in a later pass.
+The store is read once in the life of a pipeline, or of an import without one, before anything is registered: a first
+version would get a number that was used, and one that was rolled back could come back as the first. It is written
+whenever a version is registered, decided on, rolled back or removed. Both are done by short Jobs, one at a time; a
+result goes into status first, and the Job is deleted in a later pass.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from tidemill.api.v1alpha1.store_records import Records, RecordsRead, RecordsWritten
-from tidemill.core import hashing, names
+from tidemill.core import hashing
 from tidemill.core.conditions import parse_time
 from tidemill.core.podfailure import LOOK_SECONDS
 from tidemill.core.text import clean
 from tidemill.training import constants, registered, store_records
-from tidemill.training.pipeline.policy.context import Context
-from tidemill.training.pipeline.policy.throttling import Hold
-from tidemill.training.pipeline.snapshot import PipelineSnapshot, RecordsJob, store_folder
+from tidemill.training.recording.snapshot import RecordsJob, RecordsSnapshot
 from tidemill.training.store_records import StoreRecord
 from tidemill_contracts.counts import counted
 from tidemill_contracts.digests import LABEL_DIGITS, first_digits
@@ -55,6 +53,15 @@ _RECORDED = ("registered", "decision", "takenBack", "lifted")
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Why nothing is registered yet."""
+
+    message: str
+    reason: str = constants.RUN_PENDING
+    """What Ready says meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
 class RecordActions:
     """What to do about records now."""
 
@@ -73,33 +80,22 @@ class RecordActions:
     """When to look again."""
 
 
-def record_actions(ctx: Context) -> RecordActions:
+def record_actions(snapshot: RecordsSnapshot) -> RecordActions:
     """Whether records are to be read or written now, and what came of it."""
-    snapshot, before = ctx.snapshot, ctx.snapshot.pipeline.status.records
+    before = snapshot.known
     if not snapshot.config.record_keys or not snapshot.records.usable:
         return RecordActions(before, done=snapshot.records.jobs)
     known = before or Records()
+    mode = "read" if snapshot.is_read_wanted else "write"
     done = tuple(job for job in snapshot.records.jobs if _is_in_status(job, known))
-    running = next((job for job in snapshot.records.jobs if job not in done), None)
-    if is_read_wanted(snapshot):
-        return _reading(snapshot, known, running if running and running.mode == "read" else None, done)
+    running = next((job for job in snapshot.records.jobs if job not in done and job.mode == mode), None)
+    if snapshot.is_read_wanted:
+        return _reading(snapshot, known, running, done)
     if snapshot.records.unsettled:
         found = ", ".join(snapshot.records.unsettled)
         text = f"versions found in the artifact store are registered: {found}"
-        return RecordActions(before, done=done, hold=Hold(text, None))
-    return _writing(snapshot, known, running if running and running.mode == "write" else None, done)
-
-
-def is_read_wanted(snapshot: PipelineSnapshot) -> bool:
-    """Whether the pipeline has never run and has not read its store yet.
-
-    A predecessor may have left the versions that are served; those that are not went with it.
-    """
-    status = snapshot.pipeline.status
-    read = status.records.read if status.records else None
-    is_read = read is not None and read.error is None
-    has_history = bool(status.observed or status.last_run or snapshot.runs)
-    return snapshot.pipeline.spec.artifacts.restore == "Auto" and not is_read and not has_history
+        return RecordActions(before, done=done, hold=Hold(text))
+    return _writing(snapshot, known, running, done)
 
 
 def digest_of(versions: Iterable[Obj], numbers: int = 0, listed: int | None = None) -> str | None:
@@ -115,43 +111,41 @@ def digest_of(versions: Iterable[Obj], numbers: int = 0, listed: int | None = No
     return hashing.digest([numbers, *sorted(said, key=lambda one: str(one[0]))])
 
 
-def numbers_used(snapshot: PipelineSnapshot) -> int:
-    """The highest number that is known to have been given to a version of the pipeline."""
-    status = snapshot.pipeline.status
-    read = status.records.read if status.records else None
-    return max([status.versions, read.numbers if read else 0, *(v.number for v in snapshot.versions)])
-
-
-def is_recordable(version: Obj, folder: str) -> bool:
-    """Whether a record of the version belongs into the pipeline's folder: registered, and stored below it or imported.
+def is_recordable(version: Obj, folder: str, import_name: str | None = None) -> bool:
+    """Whether a record of the version belongs into a folder: registered, and stored below it or imported.
 
     The content of an imported one lies in the store of its import, which only the import has the credentials for.
+    Into that of an import (`import_name`) belong records of its own versions.
     """
     recorded, spec = (version.get("status") or {}).get("registered"), version["spec"]
-    return bool(recorded) and (bool(spec.get("source")) or str(spec.get("uri", "")).startswith(f"{folder}/"))
+    source = spec.get("source") or {}
+    if import_name is not None:
+        return bool(recorded) and source.get("import") == import_name
+    return bool(recorded) and (bool(source) or str(spec.get("uri", "")).startswith(f"{folder}/"))
 
 
-def _place(snapshot: PipelineSnapshot, spec: Mapping[str, Any]) -> str:
+def _place(snapshot: RecordsSnapshot, spec: Mapping[str, Any]) -> str:
     """URI of the folder that the record of a version lies in: a number has one content, and a record of its own."""
     if not spec.get("source"):
         return str(spec["uri"])
-    return f"{store_folder(snapshot)}/{IMPORTED}/{spec['number']}-{first_digits(spec['digest'], LABEL_DIGITS)}"
+    return f"{snapshot.folder}/{IMPORTED}/{spec['number']}-{first_digits(spec['digest'], LABEL_DIGITS)}"
 
 
-def series(snapshot: PipelineSnapshot) -> str:
+def series(snapshot: RecordsSnapshot) -> str:
     """The record of which versions there are, to be written behind those of the versions."""
     contents = (registered.content_digest(version["spec"]) for version in snapshot.records.versions)
     said = store_records.Series(
         namespace=snapshot.namespace,
+        kind=snapshot.object["kind"],
         name=snapshot.name,
         time=snapshot.now,
-        numbers=numbers_used(snapshot),
+        numbers=snapshot.numbers_used,
         versions=tuple(sorted(content for content in contents if content is not None)),
     )
     return store_records.series_text(said, snapshot.config.record_keys[0])
 
 
-def written(snapshot: PipelineSnapshot) -> tuple[StoredRecord, ...]:
+def written(snapshot: RecordsSnapshot) -> tuple[StoredRecord, ...]:
     """The records to be written, newest version first, as many as one Job can take."""
     key, left = snapshot.config.record_keys[0], WRITTEN_LIMIT
     found: list[StoredRecord] = []
@@ -174,7 +168,7 @@ def _is_in_status(job: RecordsJob, known: Records) -> bool:
 
 
 def _reading(
-    snapshot: PipelineSnapshot, known: Records, job: RecordsJob | None, done: tuple[RecordsJob, ...]
+    snapshot: RecordsSnapshot, known: Records, job: RecordsJob | None, done: tuple[RecordsJob, ...]
 ) -> RecordActions:
     searched, shown = "the artifact store is searched for records of earlier versions", _shown(known)
     if not snapshot.records.store_exists:
@@ -194,24 +188,26 @@ def _reading(
                 unreadable=[clean(path)[:200] for path in found.examples[:MOST_EXAMPLES]] or None,
                 numbers=numbers,
             )
-            more = Hold("versions found in the artifact store are registered", None) if believed else None
+            more = Hold("versions found in the artifact store are registered") if believed else None
             return RecordActions(_read(known, read), restore=believed, done=done, hold=more)
         read = RecordsRead(time=snapshot.now, error=clean(error or "")[:ERROR_LIMIT])
-        return RecordActions(_read(known, read), done=done, hold=_unread(read), next=snapshot.now + READ_AGAIN)
+        return RecordActions(
+            _read(known, read), done=done, hold=_unread(snapshot, read), next=snapshot.now + READ_AGAIN
+        )
     if job is not None:
-        hold = Hold(searched, None)
+        hold = Hold(searched)
         if job.problem is not None:
             text = f"{searched}, and the pod for that cannot start: {job.problem}"
-            hold = Hold(text, None, constants.RUN_CANNOT_START)
+            hold = Hold(text, constants.RUN_CANNOT_START)
         return RecordActions(shown, done=done, hold=hold, next=_patience(snapshot, job))
     if known.read is not None and snapshot.now < known.read.time + READ_AGAIN:
-        return RecordActions(known, done=done, hold=_unread(known.read), next=known.read.time + READ_AGAIN)
+        return RecordActions(known, done=done, hold=_unread(snapshot, known.read), next=known.read.time + READ_AGAIN)
     number = int(known.read.time.timestamp()) if known.read else 0
-    return RecordActions(shown, start="read", number=number, done=done, hold=Hold(searched, None))
+    return RecordActions(shown, start="read", number=number, done=done, hold=Hold(searched))
 
 
 def _writing(
-    snapshot: PipelineSnapshot, known: Records, job: RecordsJob | None, done: tuple[RecordsJob, ...]
+    snapshot: RecordsSnapshot, known: Records, job: RecordsJob | None, done: tuple[RecordsJob, ...]
 ) -> RecordActions:
     status = _shown(known)
     last, wanted = known.written, snapshot.records.wanted
@@ -237,7 +233,7 @@ def _writing(
     return RecordActions(status, start="write", number=number, done=done)
 
 
-def _missing_since(snapshot: PipelineSnapshot, known: Records) -> datetime | None:
+def _missing_since(snapshot: RecordsSnapshot, known: Records) -> datetime | None:
     """Since when there are fewer versions than the store names; those that retention removes are not counted before."""
     listed = known.written.versions if known.written else None
     if listed is None or snapshot.records.count >= listed:
@@ -245,7 +241,7 @@ def _missing_since(snapshot: PipelineSnapshot, known: Records) -> datetime | Non
     return known.missing_since or snapshot.now
 
 
-def _due(snapshot: PipelineSnapshot, known: Records) -> datetime:
+def _due(snapshot: RecordsSnapshot, known: Records) -> datetime:
     """When the records may be written."""
     last = known.written
     if last is None:
@@ -256,7 +252,7 @@ def _due(snapshot: PipelineSnapshot, known: Records) -> datetime:
     return max(due, known.missing_since + GRACE) if known.missing_since else due
 
 
-def _first_write(snapshot: PipelineSnapshot) -> datetime:
+def _first_write(snapshot: RecordsSnapshot) -> datetime:
     """When a pipeline is recorded for the first time: at once where a version is new.
 
     Otherwise an operator that records has just been installed, and all pipelines want a Job: they get ten minutes.
@@ -274,7 +270,7 @@ def _shown(known: Records) -> Records | None:
     return known if known.read or known.written else None
 
 
-def _patience(snapshot: PipelineSnapshot, job: RecordsJob) -> datetime:
+def _patience(snapshot: RecordsSnapshot, job: RecordsJob) -> datetime:
     """When to look again at a Job that has not ended."""
     late = job.created + timedelta(seconds=DEADLINE_SECONDS + 60)
     return min(late, snapshot.now + timedelta(seconds=LOOK_SECONDS)) if job.is_silent else late
@@ -284,9 +280,9 @@ def _read(known: Records, read: RecordsRead) -> Records:
     return known.model_copy(update={"read": read})
 
 
-def _unread(read: RecordsRead) -> Hold:
+def _unread(snapshot: RecordsSnapshot, read: RecordsRead) -> Hold:
     text = "the artifact store could not be searched for records of earlier versions, which is tried again every minute"
-    return Hold(f"{text}: {read.error}; set spec.artifacts.restore to Never to start without them", None)
+    return Hold(f"{text}: {read.error}{snapshot.advice}")
 
 
 def _result(job: RecordsJob) -> RecordsResult | str:
@@ -304,7 +300,7 @@ def _incomplete(found: RecordsResult, lines: Sequence[str]) -> str | None:
     return f"the log of its Job holds {len(lines)} of {counted(found.read, 'record')}"
 
 
-def _believed(snapshot: PipelineSnapshot, lines: Sequence[str]) -> tuple[tuple[StoreRecord, ...], int, int]:
+def _believed(snapshot: RecordsSnapshot, lines: Sequence[str]) -> tuple[tuple[StoreRecord, ...], int, int]:
     """The records of this pipeline's versions that the operator has signed and that are to be restored, by number.
 
     Then how many lines were not believed, and the highest number that was given or is claimed by any of them.
@@ -315,13 +311,13 @@ def _believed(snapshot: PipelineSnapshot, lines: Sequence[str]) -> tuple[tuple[S
     left = MOST_RECORDS
     for line in lines[: MOST_RECORDS + 1]:
         record, all_of_them = store_records.read(line, keys), store_records.read_series(line, keys)
-        if all_of_them is not None and (all_of_them.namespace, all_of_them.name) == (snapshot.namespace, snapshot.name):
+        if all_of_them is not None and _is_of(snapshot, all_of_them):
             there = all_of_them if there is None or there.time < all_of_them.time else there
             continue
         left -= 1
         if left < 0:  # only with the record of all versions there may be one line more
             break
-        numbers = max(numbers, store_records.claimed_number(line, snapshot.namespace, snapshot.name))
+        numbers = max(numbers, store_records.claimed_number(line, snapshot.namespace, snapshot.pipeline))
         if record is None or not _is_own(snapshot, record):
             refused += 1
             continue
@@ -335,9 +331,16 @@ def _believed(snapshot: PipelineSnapshot, lines: Sequence[str]) -> tuple[tuple[S
     return tuple(found), refused, numbers
 
 
-def _is_own(snapshot: PipelineSnapshot, record: StoreRecord) -> bool:
+def _is_of(snapshot: RecordsSnapshot, all_of_them: store_records.Series) -> bool:
+    said = (all_of_them.namespace, all_of_them.kind, all_of_them.name)
+    return said == (snapshot.namespace, snapshot.object["kind"], snapshot.name)
+
+
+def _is_own(snapshot: RecordsSnapshot, record: StoreRecord) -> bool:
     said, spec = record.statement, record.spec
-    expected = (snapshot.namespace, names.child_name(snapshot.name, spec.number), snapshot.name)
-    folder = f"{store_folder(snapshot)}/"
-    is_here = spec.source is not None or spec.uri.startswith(folder)
+    if snapshot.import_name is not None:
+        is_here = spec.source is not None and spec.source.import_ == snapshot.import_name
+    else:
+        is_here = spec.source is not None or spec.uri.startswith(f"{snapshot.folder}/")
+    expected = (snapshot.namespace, snapshot.version_name(spec.number), snapshot.pipeline)
     return is_here and (said.namespace, said.version, spec.pipeline) == expected

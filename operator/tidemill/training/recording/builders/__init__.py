@@ -1,0 +1,1 @@
+"""Objects that the records of versions need."""

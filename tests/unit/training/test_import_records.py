@@ -1,0 +1,216 @@
+"""Records of imported versions without a pipeline: the import keeps them, and finds them when it is made again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.support import builders_training as make
+from tests.unit.training.make import snapshot
+from tests.unit.training.test_imports import NAME, change, message, source, status
+from tests.unit.training.test_rollback_marks import mark
+from tests.unit.training.test_version_records import KEY, OTHER_KEY, config, ends, finds, job, recorded
+from tests.unit.training.world import World
+
+from tidemill.config import OperatorConfig
+from tidemill.training import constants
+from tidemill.training.pipeline.snapshot import store_folder
+
+Obj = dict[str, Any]
+STORE = {"uri": "s3://production", "secretRef": {"name": "writer"}}
+FOLDER = f"s3://production/{make.NAMESPACE}/imports/{NAME}"
+
+
+def namespace(*more: Obj, imported: make.Import | None = None, uid: str | None = None, key: str = KEY) -> World:
+    """An import without a pipeline, and an operator with a key."""
+    obj = (imported or make.Import()).spec(artifacts=STORE).created(make.NOW).obj()
+    if uid:
+        obj["metadata"]["uid"] = uid
+    world = World(obj, *more, config=OperatorConfig(record_keys=(key,)))
+    world.settle()
+    return world
+
+
+def copied(world: World, job_name: str = f"{NAME}-1-1", letter: str = "d") -> None:
+    """The pod of an attempt ends."""
+    world.settle()
+    world.advance(seconds=5)
+    name = job_name.removesuffix("-1").rpartition("-")[0]
+    uri = f"s3://production/{make.NAMESPACE}/imports/{name}/{letter * 64}"
+    world.kubelet_finishes(job_name, make.imported(letter, uri=uri))
+    world.settle()
+
+
+def annotated(world: World, name: str, key: str) -> None:
+    """A person decides on a version."""
+    digest = world.get("ModelVersion", name)["spec"]["digest"]
+    world.change("ModelVersion", name, lambda o: o["metadata"].setdefault("annotations", {}).update({key: digest}))
+    world.settle()
+
+
+def kept(world: World) -> list[str]:
+    """What the store holds in the end."""
+    if job(world, "write"):  # begun before the last change
+        ends(world, "write", {"written": 1})
+    texts, there = recorded(world)
+    return [there, *texts]
+
+
+def rolled_back_and_rejected() -> tuple[World, list[str]]:
+    """Two versions, the first one rejected and the second one rolled back, and what the store holds."""
+    world = namespace()
+    finds(world, [])
+    copied(world)
+    world.advance(seconds=6)
+    world.settle()
+    ends(world, "write", {"written": 1})
+    change(world, source=source("e"))
+    copied(world, f"{NAME}-2-1", "e")
+    assert world.names("ModelVersion") == ["churn-1", "churn-2"]
+    annotated(world, "churn-1", constants.REJECT)
+    mark(world, "churn-2")
+    world.settle()
+    return world, kept(world)
+
+
+def test_an_import_that_is_made_again_finds_number_decision_and_rollbacks() -> None:
+    before, lines = rolled_back_and_rejected()
+    world = namespace(imported=make.Import().spec(source=source("e")), uid="made-again")
+    assert world.names("ModelVersion") == []
+    assert [n for n in world.names("Job") if n == f"{NAME}-1-1"] == [], "nothing is imported before the store was read"
+    finds(world, lines)
+    for name in ("churn-1", "churn-2"):
+        was, now = before.get("ModelVersion", name), world.get("ModelVersion", name)
+        assert now["spec"] == was["spec"]
+        for field in ("decision", "takenBack"):
+            assert now["status"].get(field) == was["status"].get(field)
+        assert now["status"]["registered"]["restored"]
+        assert now["metadata"]["ownerReferences"][0]["uid"] == "made-again"
+    assert world.condition("ModelVersion", "churn-1", "Approved")[0] == "False"
+    assert world.condition("ModelVersion", "churn-2", "TakenBack") == ("True", "AnalysisFailed")
+
+    copied(world, letter="e")
+    assert (status(world)["version"], status(world)["number"]) == ("churn-2", 2)
+    assert world.names("ModelVersion") == ["churn-1", "churn-2"]
+    assert status(world)["records"]["read"]["restored"] == 2
+
+
+def test_records_lie_in_the_folder_of_the_import_and_its_jobs_have_its_credentials_and_pod_settings() -> None:
+    world = namespace(imported=make.Import().spec(pod={"serviceAccountName": "writer"}))
+    reads = job(world, "read")
+    assert reads is not None
+    finds(world, [])
+    copied(world)
+    world.advance(seconds=6)
+    world.settle()
+    writes = job(world, "write")
+    assert writes is not None
+    for made in (reads, writes):
+        assert (config(made).store, config(made).secret) == (FOLDER, "writer")
+        assert made["metadata"]["labels"]["tidemill.io/import"] == NAME
+        assert made["spec"]["template"]["spec"]["serviceAccountName"] == "writer"
+    assert [r.uri for r in config(writes).write] == [f"{FOLDER}/imported/1-{'d' * 12}"]
+    ends(world, "write", {"written": 1})
+    world.advance(hours=1)
+    world.settle()
+    assert not [n for n in world.names("Job") if "records" in n], "nothing is written again"
+
+
+def test_a_version_with_a_name_of_its_own_comes_back_with_its_decision() -> None:
+    wanted = {"as": {"name": "notebook"}, "approval": "Manual"}
+    before = namespace(imported=make.Import().spec(**wanted))
+    finds(before, [])
+    copied(before)
+    annotated(before, "notebook", constants.APPROVE)
+    lines = kept(before)
+    world = namespace(imported=make.Import().spec(**wanted), uid="made-again")
+    finds(world, lines)
+    copied(world)
+    assert world.names("ModelVersion") == ["notebook"]
+    assert world.get("ModelVersion", "notebook")["status"]["registered"]["restored"]
+    assert world.condition("ModelVersion", "notebook", "Approved") == ("True", "ApprovedByHand")
+    assert world.condition("ModelImport", NAME) == ("True", "Imported")
+
+
+def test_a_number_that_was_given_is_given_to_no_other_content() -> None:
+    """Also where the record is of a key that was lost, and where the version was deleted before."""
+    _, lines = rolled_back_and_rejected()
+    world = namespace(uid="made-again", key=OTHER_KEY)
+    finds(world, lines)
+    assert world.names("ModelVersion") == []
+    assert [e.reason for e in world.events] == ["RecordsRefused"]
+    copied(world)
+    assert status(world)["version"] == "churn-3"
+
+
+def test_only_records_of_versions_of_this_import_are_believed() -> None:
+    _, lines = rolled_back_and_rejected()
+    other = make.Import("other").spec(artifacts=STORE).created(make.NOW).obj()
+    world = World(other, config=OperatorConfig(record_keys=(KEY,)))
+    world.settle()
+    finds(world, lines)
+    assert world.names("ModelVersion") == []
+    assert world.get("ModelImport", "other")["status"]["records"]["read"]["refused"] == 3
+
+
+def test_with_a_pipeline_the_import_writes_its_records_and_the_pipeline_alone_reads() -> None:
+    pipeline = make.Pipeline().created(make.NOW).obj()
+    world = namespace(pipeline, make.ConfigMap().obj())
+    found = [o for o in world.objects.values() if o["kind"] == "Job" and "records" in o["metadata"]["name"]]
+    assert not [o for o in found if o["metadata"]["ownerReferences"][0]["kind"] == "ModelImport"]
+
+
+def test_a_pipeline_that_is_applied_after_the_import_does_not_keep_its_records_from_being_written() -> None:
+    """Its search goes on when the pipeline comes: it is not needed any more, and is no Job that is waited for."""
+    world = namespace()
+    pipeline = make.Pipeline().created(make.NOW).obj()
+    pipeline["spec"]["artifacts"] = {**STORE, "restore": "Never"}
+    world.put(pipeline)
+    world.put(make.ConfigMap().obj())
+    copied(world)
+    assert world.names("ModelVersion") == ["churn-1"]
+    own = world.get("ModelImport", NAME)["metadata"]["uid"]
+
+    writes = job(world, "write")
+    assert writes is not None
+    assert writes["metadata"]["ownerReferences"][0]["uid"] == own
+    world.advance(seconds=2)
+    world.kubelet_finishes(writes["metadata"]["name"], json.dumps({"written": 1}))
+    world.settle()
+    assert status(world)["records"]["written"]["versions"] == 1
+
+
+def test_another_import_takes_no_number_before_the_first_has_looked() -> None:
+    other = make.Import("other").spec(artifacts=STORE).created(make.NOW).obj()
+    world = namespace(other)
+    reads = next(n for n in world.names("Job") if n.startswith("other-records"))
+    world.logs[f"{reads}-1"] = ""
+    world.kubelet_finishes(reads, json.dumps({"read": 0}))
+    copied(world, "other-1-1")
+    assert not world.names("ModelVersion")
+    assert "look for their earlier versions first" in message(world, name="other")
+
+
+def test_a_store_that_does_not_answer_is_told_and_nothing_is_imported_before_it_does() -> None:
+    world = namespace()
+    ends(world, "read", {"error": "Unavailable: no route"})
+    assert "Unavailable: no route" in message(world)
+    assert "restore" not in message(world), "an import has no such field"
+    assert f"{NAME}-1-1" not in world.names("Job")
+
+
+@pytest.mark.parametrize("keys", [(), (KEY,)])
+def test_an_import_whose_store_cannot_be_read_is_stalled_and_looks_for_nothing(keys: tuple[str, ...]) -> None:
+    obj = make.Import().spec(artifacts={"uri": "pvc://a/../b"}).created(make.NOW).obj()
+    world = World(obj, config=OperatorConfig(record_keys=keys))
+    world.settle()
+    assert world.condition("ModelImport", NAME) == ("False", "InvalidArtifacts")
+    assert not world.names("Job")
+
+
+@pytest.mark.parametrize(("name", "folder"), [("churn", "churn"), ("imports", "imports_")])
+def test_a_pipeline_shares_no_folder_with_imports(name: str, folder: str) -> None:
+    found = snapshot()
+    found.object["metadata"]["name"] = name
+    assert store_folder(found) == f"pvc://tidemill-artifacts/{folder}"
