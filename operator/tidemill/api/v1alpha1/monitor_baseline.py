@@ -56,9 +56,9 @@ class Baseline(Model):
     days or weeks. All but Training are rows of the version that is served; while it has fewer than
     spec.window.minRows of them, its training data is the baseline."""
     window: BaselineWindow | None = None
-    """The span of time. Set with type: Window."""
+    """The span of time. Used with type: Window."""
     seasonal: Season | None = None
-    """Which earlier windows. Set with type: Seasonal."""
+    """Which earlier windows. Used with type: Seasonal."""
 
 
 SPAN_RULES = (
