@@ -20,6 +20,7 @@ def run(scenario: Scenario) -> None:
     scenario.better_version()
     scenario.slow_version()
     scenario.drift()
+    scenario.new_rows()
     scenario.traffic.stop()
     scenario.end()
 

@@ -161,21 +161,7 @@ class Scenario:
         version = run["status"].get("version")
         require(version, f"the run registered no version: {condition(run, 'Succeeded')}")
         self.console.say(f"Run {name(run)} passed its gates: {version}.")
-        self.weights = []
-
-        def promoted() -> bool:
-            status = self.deployment().get("status") or {}
-            candidate = status.get("candidate") or {}
-            weight = candidate.get("weight", 0) if candidate.get("version") == version else 0
-            if status["stable"]["version"] == version:
-                weight = 100
-            if weight and (not self.weights or self.weights[-1] != weight):
-                self.weights.append(weight)
-                self.console.say(f"{version} answers {weight} % of the requests.")
-            return bool(status["stable"]["version"] == version and not candidate)
-
-        with self.console.waiting(f"{version} takes over from {before}", self.state):
-            wait_for("the promotion", promoted, 300, self.state)
+        self.follow(version, before)
         return self.check_traffic()
 
     def slow_version(self) -> Totals:
@@ -201,10 +187,9 @@ class Scenario:
         return self.check_traffic()
 
     def drift(self) -> dict[str, Any]:
-        """Send drifted traffic; watch the monitor name the features and request a retrain."""
-        self.console.heading("The world changes: drift, and a retrain because of it")
+        """Send drifted traffic; watch the monitor request a retrain, and the pipeline wait with it for new rows."""
+        self.console.heading("The world changes: drift, and nothing new to learn from yet")
         self.change_code(BETTER)
-        runs = len(self.runs())
         columns, rows = samples()
         url = f"http://{NAME}.{self.namespace}.svc.cluster.local"
         self.drifted_traffic.start(url, NAME, columns, rows, rate=60, shift=DRIFTED)
@@ -213,10 +198,27 @@ class Scenario:
             monitor = wait_for("DriftDetected", self.drifted, 300, self.monitor_state)
         features = [f["name"] for f in monitor["status"]["window"]["driftedFeatures"]]
         self.console.say(f"The monitor says: {', '.join(features[:6])} drifted.")
+        with self.console.waiting("the request for a retrain", self.monitor_state):
+            held = wait_for("RetrainHeld", self.held, 120, self.pipeline_state)
+        self.console.say(f"The pipeline waits: {held['message']}.")
+        self.check_traffic(self.drifted_traffic)
+        return held
+
+    def new_rows(self) -> dict[str, Any]:
+        """Give the pipeline labelled rows of the changed world; watch the retrain win and take over."""
+        self.console.heading("New rows: the retrain runs, wins and is rolled out")
+        before, runs = self.stable(), len(self.runs())
+        self.kubectl.apply({**config_map(f"{NAME}-rows"), "data": {"rows.csv": changed_rows()}})
+        uri = {"op": "replace", "path": "/spec/data/0/uri", "value": f"configmap://{NAME}-rows/rows.csv"}
+        self.kubectl.run("patch", "trainingpipeline", NAME, "--type=json", "-p", json.dumps([uri]))
         with self.console.waiting("the run that the monitor requested", self.pipeline_state):
-            run = wait_for("the run", lambda: self.monitor_run(runs), 240, self.pipeline_state)
-        trigger = run["spec"]["trigger"]
-        self.console.say(f"Run {name(run)} started: {trigger['type']}, {trigger['message']}")
+            run = wait_for("the run", lambda: self.run_of("MonitorRequested", runs), 240, self.pipeline_state)
+        trigger, version = run["spec"]["trigger"], run["status"].get("version")
+        require(version, f"the run registered no version: {condition(run, 'Succeeded')}")
+        self.console.say(f"Run {name(run)}: {trigger['type']}, {trigger['message']}")
+        new, old = (run["status"]["result"][of]["accuracy"] for of in ("metrics", "championMetrics"))
+        self.console.say(f"Accuracy on held-out rows: {new:.3f}; that of {before} on the same rows: {old:.3f}.")
+        self.follow(version, before)
         self.check_traffic(self.drifted_traffic)
         self.drifted_traffic.stop()
         return run
@@ -254,8 +256,8 @@ class Scenario:
     def change_code(self, text: str) -> None:
         """Replace the training code."""
         current = self.kubectl.get("configmap", f"{NAME}-code") or {}
-        metadata = {"name": f"{NAME}-code", "labels": current.get("metadata", {}).get("labels") or {}}
-        self.kubectl.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"train.py": text}})
+        found = config_map(f"{NAME}-code", current.get("metadata", {}).get("labels"))
+        self.kubectl.apply({**found, "data": {"train.py": text}})
 
     def check_traffic(self, traffic: Traffic | None = None) -> Totals:
         """Read what a traffic pod counted, the constant one's by default; no request may have failed."""
@@ -265,15 +267,33 @@ class Scenario:
         self.console.say(f"{totals.ok} requests so far, none failed; by version {totals.versions}.")
         return totals
 
+    def follow(self, version: str, before: str | None) -> None:
+        """Wait until a version has taken over, and note the weights that it got on its way."""
+        self.weights = []
+
+        def promoted() -> bool:
+            status = self.deployment().get("status") or {}
+            candidate = status.get("candidate") or {}
+            weight = candidate.get("weight", 0) if candidate.get("version") == version else 0
+            if status["stable"]["version"] == version:
+                weight = 100
+            if weight and (not self.weights or self.weights[-1] != weight):
+                self.weights.append(weight)
+                self.console.say(f"{version} answers {weight} % of the requests.")
+            return bool(status["stable"]["version"] == version and not candidate)
+
+        with self.console.waiting(f"{version} takes over from {before}", self.state):
+            wait_for("the promotion", promoted, 300, self.state)
+
     def drifted(self) -> dict[str, Any] | None:
         """Return the monitor once it has detected drift."""
         monitor = self.kubectl.get("modelmonitor", NAME)
         return monitor if is_true(monitor, "DriftDetected") else None
 
-    def monitor_run(self, after: int) -> dict[str, Any] | None:
-        """Return the run that the monitor requested, ended or not."""
-        asked = [r for r in self.runs()[after:] if r["spec"]["trigger"]["type"] == "MonitorRequested"]
-        return asked[0] if asked else None
+    def held(self) -> dict[str, Any] | None:
+        """Return the condition by which the pipeline says that a retrain waits."""
+        found = condition(self.kubectl.get("trainingpipeline", NAME), "RetrainHeld")
+        return found if found.get("status") == "True" else None
 
     def monitor_state(self) -> str:
         """Return one line on what the monitor sees."""
@@ -289,6 +309,23 @@ def samples() -> tuple[list[str], list[list[float]]]:
     bunch = load_breast_cancer(as_frame=True)
     rows: list[list[float]] = bunch.data.sample(n=200, random_state=1).to_numpy().tolist()
     return list(bunch.feature_names), rows
+
+
+def changed_rows() -> str:
+    """Return labelled rows of both worlds as CSV, as many of each as there are requests of each."""
+    import pandas
+    from sklearn.datasets import load_breast_cancer
+
+    frame = load_breast_cancer(as_frame=True).frame
+    usual, changed = frame.sample(n=170, random_state=2), frame.sample(n=510, random_state=3)
+    factors = {column: DRIFTED.get(column, 1.0) for column in frame.columns if column != "target"}
+    changed = changed.assign(**{column: changed[column] * factor for column, factor in factors.items()})
+    return str(pandas.concat([usual, changed]).round(5).to_csv(index=False))
+
+
+def config_map(name: str, labels: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return a ConfigMap without content."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels or {}}}
 
 
 def point_kubectl() -> str:

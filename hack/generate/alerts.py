@@ -9,6 +9,7 @@ import yaml
 
 from tidemill.core import alert_rules
 from tidemill_contracts.alerts import INSTALLATION, MONITOR, Alert
+from tidemill_contracts.schemes import listed
 
 RULES = Path("manifests") / "prometheus" / "rules.yaml"
 _HEAD = """\
@@ -39,7 +40,7 @@ def follows(alert: Alert) -> str:
     if alert.reasons:
         found += " with " + " or ".join(f"`{reason}`" for reason in alert.reasons)
     if alert.other_reasons:
-        found += " but for " + " and ".join(f"`{reason}`" for reason in alert.other_reasons)
+        found += " but for " + listed((f"`{reason}`" for reason in alert.other_reasons), "and")
     return found
 
 

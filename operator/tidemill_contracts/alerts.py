@@ -162,7 +162,7 @@ MONITOR: Final = (
     Alert(
         name="TidemillActionsHeld",
         condition="ActionsHeld",
-        other_reasons=("DryRun", "DisabledInNamespace"),
+        other_reasons=("DryRun", "DisabledInNamespace", "RetrainWaits"),
         severity="ticket",
         summary="a finding is true and the action that follows from it is held",
         meaning="A retrain or a rollback would be requested, and something does not allow it: whoever is acted "

@@ -34,7 +34,7 @@ OF_EVERY_KIND = {reason for _, _, reason in everywhere()}
 TYPES = {
     "TrainingPipeline": {
         constants.SOURCES_READABLE, constants.TRIGGERS_SLOWED, constants.APPROVAL_PENDING, constants.VERSIONS_RECORDED,
-        pod_settings.POD_SETTINGS_APPLIED,
+        pod_settings.POD_SETTINGS_APPLIED, constants.RETRAIN_HELD,
     },
     "TrainingRun": {constants.SUCCEEDED},
     "ModelImport": {constants.APPROVAL_PENDING, pod_settings.POD_SETTINGS_APPLIED},
@@ -54,7 +54,7 @@ NAME = re.compile(r"[A-Z][a-z]+([A-Z][A-Za-z0-9]*)*")
 NO_REASON = {
     "APPROVE", "REJECT", "DECISION_COMMENT", "SPEC", "SCHEDULED", "PROBE", "KUEUE_QUEUE", "JOB_NAME", "GROUP",
     "SUCCEEDED", "APPROVED", "TRIGGERS_SLOWED", "SOURCES_READABLE", "APPROVAL_PENDING", "TAKEN_BACK",
-    "MISSED_SCHEDULE", "RECORDS", "RECORD", "VERSIONS_RECORDED",
+    "MISSED_SCHEDULE", "RECORDS", "RECORD", "VERSIONS_RECORDED", "RETRAIN_HELD",
 }  # fmt: skip
 """Constants of training that are annotations, labels, types of conditions or events."""
 

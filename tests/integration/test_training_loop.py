@@ -276,11 +276,19 @@ def test_a_request_by_hand_and_one_of_a_monitor_are_served_once(cluster: Namespa
     cluster.installation.kubectl("annotate", "trainingpipeline", "churn", annotation, "-n", cluster.name)
     assert trigger(cluster.run_number(2)) == "ManualRequested"
     cluster.train(number=2, letter="e")
-    time.sleep(1)
+    time.sleep(2)
     spec = {"deployment": "churn", "drift": {"features": {"test": "PSI", "threshold": 0.2}}, "suspend": True}
     cluster.apply(make.Monitor("watch").spec(**spec))
-    asked = make.Monitor("watch").asks("r-1").obj()["status"]
+    asked = make.Monitor("watch").asks("r-1", time=datetime.now(UTC)).obj()["status"]
     cluster.patch("modelmonitor", "watch", {"status": {"actions": asked["actions"]}})
+
+    def held() -> list[str]:
+        found = cluster.get("trainingpipeline", "churn")["status"]["conditions"]
+        return [c["message"] for c in found if (c["type"], c["reason"]) == ("RetrainHeld", "DataUnchanged")]
+
+    assert "(request r-1)" in cluster.wait(held, "the retrain waits")[0]
+    assert len(cluster.list("trainingrun")) == 2
+    cluster.apply(make.ConfigMap(train_py="better"))
     third = cluster.run_number(3)
     assert (trigger(third), third["spec"]["trigger"]["id"]) == ("MonitorRequested", "r-1")
     cluster.train(number=3, letter="f")

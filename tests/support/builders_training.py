@@ -164,8 +164,8 @@ class Monitor(Builder):
 
     KIND = "ModelMonitor"
 
-    def asks(self, id_: str, target: str = "churn", cause: str = "Drift") -> Self:
-        """Add a retrain request."""
+    def asks(self, id_: str, target: str = "churn", cause: str = "Drift", time: datetime = NOW) -> Self:
+        """Add a retrain request, made at `time`."""
         actions = self._obj.setdefault("status", {}).setdefault("actions", [])
         actions.append(
             {
@@ -175,7 +175,7 @@ class Monitor(Builder):
                 "target": target,
                 "version": "churn-1",
                 "message": "tenure drifted",
-                "time": format_time(NOW),
+                "time": format_time(time),
             }
         )
         return self

@@ -47,6 +47,12 @@ def allows_retrain(pipeline: Obj | None) -> bool:
     return triggers.get("monitors") is not None
 
 
+def handled_request(pipeline: Obj | None, monitor: str) -> str | None:
+    """Id of the last request of a ModelMonitor that a TrainingPipeline needs no run for any more."""
+    handled = ((pipeline or {}).get("status") or {}).get("lastHandledMonitorRequests") or {}
+    return handled.get(monitor)
+
+
 def are_actions_disabled(namespace: Obj | None) -> bool:
     """Whether somebody has switched the actions of all monitors of a Namespace off."""
     found = ((namespace or {}).get("metadata") or {}).get("labels") or {}

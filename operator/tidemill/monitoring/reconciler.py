@@ -72,7 +72,7 @@ class ModelMonitorReconciler:
         read = parsed(ModelMonitor, obj)
         spec, status = read.spec, read.status
         now = self._deps.clock.now().replace(microsecond=0)
-        served = self._served(key.namespace, spec.deployment)
+        served = self._served(key, spec.deployment)
         pod = await self._pod(obj)
         config = self._deps.config
         own = self._deps.cache.get("Deployment", key.namespace, child(key.name))
@@ -119,7 +119,8 @@ class ModelMonitorReconciler:
         """The decision, see `plan.plan`."""
         return plan.plan(snapshot)
 
-    def _served(self, namespace: str, name: str) -> Served | None:
+    def _served(self, key: Key, name: str) -> Served | None:
+        namespace = key.namespace
         deployment = self._deps.cache.get("ModelDeployment", namespace, name)
         if deployment is None or deployment["metadata"].get("deletionTimestamp"):
             return None
@@ -127,7 +128,8 @@ class ModelMonitorReconciler:
         version = self._deps.cache.get("ModelVersion", namespace, stable.get("version") or "")
         found = observe.served(deployment, version)
         pipeline = self._deps.cache.get("TrainingPipeline", namespace, found.pipeline or "")
-        found = replace(found, allows_retrain=observe.allows_retrain(pipeline))
+        handled = observe.handled_request(pipeline, key.name)
+        found = replace(found, allows_retrain=observe.allows_retrain(pipeline), handled_request=handled)
         previous = self._deps.cache.get("ModelVersion", namespace, found.previous or "")
         return replace(found, previous=None) if name in rollback_marks.active(previous) else found
 

@@ -52,6 +52,8 @@ class Served:
     """Whether the deployment takes labels with a feedback key only."""
     allows_retrain: bool = True
     """Whether the pipeline trains when a monitor requests it."""
+    handled_request: str | None = None
+    """Id of the last request of this monitor that the pipeline has served, or that another run has answered."""
     digests: frozenset[str] = frozenset()
     """Of all versions that are served, rolled out, or may be returned to."""
 

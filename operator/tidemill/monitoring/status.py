@@ -48,7 +48,7 @@ REASONS = frozenset(
         "ChildTerminating", "DatabaseTooNew", "NotJudged", "TypesAssumed",
         "EstimateNotPossible", "EstimateNotTrusted",
         "StatementNotApplied", "RetentionTooSmall", "StorageTooSmall", "WindowsTooShort",
-        "DisabledInNamespace", "DryRun", "NotAllowed", "SameFinding", "LabelsNotAuthenticated",
+        "DisabledInNamespace", "DryRun", "NotAllowed", "RetrainWaits", "SameFinding", "LabelsNotAuthenticated",
     }
 )  # fmt: skip
 """Every reason that this slice sets."""

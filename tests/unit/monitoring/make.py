@@ -124,7 +124,10 @@ def snapshot(
     name: str = "churn",
     **fields: Any,
 ) -> Snapshot:
-    """`status`: JSON as the API server has it; `read`: what the monitor answered now."""
+    """`status`: JSON as the API server has it; `read`: what the monitor answered now.
+
+    The pipeline has served what was requested, unless `served` is given.
+    """
     body = SPEC if spec is None else spec
     obj = {
         "apiVersion": "tidemill.io/v1alpha1",
@@ -139,7 +142,8 @@ def snapshot(
         "spec": body,
         "status": status or {},
     }
-    fields.setdefault("served", served())
+    asked = [a["id"] for a in (status or {}).get("actions") or () if a["type"] == "Retrain"]
+    fields.setdefault("served", served(handled_request=asked[-1] if asked else None))
     fields.setdefault("pod_ready", True)
     fields.setdefault("reading", Reading(read, NOW if read else None, error))
     return Snapshot(

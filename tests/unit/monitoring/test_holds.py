@@ -193,3 +193,22 @@ def test_the_digests_in_service_are_those_of_all_versions_that_may_serve() -> No
         None,
     )
     assert found.digests == {one, two, three, four}
+
+
+def test_a_retrain_that_its_pipeline_lets_wait_is_not_requested_again() -> None:
+    """The budget of a day is for requests that can do something."""
+    (first,) = (a for a in actions.decide(look(), evaluation.evaluate(look())).requests if a.type == "Retrain")
+    old = first.model_copy(update={"id": "r1", "evidence": None, "time": ago(90_000)})
+    status = {"actions": [old.to_json()]}
+    waits = look(status=status, served=served(handled_request="r0"))
+    assert decided(waits) == (["Rollback"], [("Retrain", "RetrainWaits")])
+    assert decided(look(status=status, served=served(handled_request="r1"))) == (["Retrain", "Rollback"], [])
+    other = {"actions": [{**old.to_json(), "target": "another"}]}
+    assert decided(look(status=other, served=served(handled_request=None))) == (["Retrain", "Rollback"], [])
+
+
+def test_what_a_pipeline_has_served_is_read_from_its_status() -> None:
+    pipeline = {"status": {"lastHandledMonitorRequests": {"churn": "r1"}}}
+    assert observe.handled_request(pipeline, "churn") == "r1"
+    assert observe.handled_request(pipeline, "other") is None
+    assert observe.handled_request(None, "churn") is None

@@ -325,6 +325,7 @@ def test_a_monitor_asks_and_the_run_names_it() -> None:
     world = quickstart(make.Pipeline().triggers(monitors={}))
     world.train()
     world.put(make.Monitor("watch").asks("r-1").obj())
+    world.put(make.ConfigMap(train_py="better").obj())
     world.advance(seconds=1)
     run = world.train("f")
     world.settle()

@@ -142,6 +142,7 @@ def test_a_crash_right_after_a_run_was_requested_serves_the_request_once(ask: st
         world.change("TrainingPipeline", "churn", lambda o: o["metadata"].update(annotations=request))
     elif ask == "monitor":
         world.put(make.Monitor("watch").asks("r-1").obj())
+        world.put(make.ConfigMap(train_py="better").obj())
     world.advance(hours=1 if ask == "schedule" else 0, seconds=1)
     world.crash_before_status = True
     world.settle()
@@ -370,12 +371,14 @@ def test_three_refusals_in_a_row_slow_monitors_down_and_say_so() -> None:
     monitor = make.Monitor("watch")
     for number in range(3):
         world.advance(minutes=1)
-        world.put(monitor.asks(f"r-{number}").obj())
+        world.put(monitor.asks(f"r-{number}", time=world.clock.now()).obj())
+        world.put(make.ConfigMap(train_py=f"attempt {number}").obj())
         world.train("f", None, metrics={"roc_auc": 0.1})
     assert len(world.names("TrainingRun")) == 4
     assert world.pipeline()["consecutiveFailures"] == 3
     assert world.condition("TrainingPipeline", "churn", "TriggersSlowed") == ("True", "RepeatedFailures")
-    world.put(monitor.asks("r-9").obj())
+    world.put(monitor.asks("r-9", time=world.clock.now()).obj())
+    world.put(make.ConfigMap(train_py="another attempt").obj())
     world.settle()
     assert len(world.names("TrainingRun")) == 4
     world.advance(hours=1)

@@ -217,6 +217,7 @@ def asked_run(pipeline: make.Pipeline, monitor: make.Monitor, uid: str = "a", mo
     world = World(one, make.ConfigMap().obj())
     world.train(name=None)
     world.put(other)
+    world.put(make.ConfigMap(train_py="better").obj())
     world.advance(seconds=1)
     world.settle()
     return world.names("TrainingRun")[-1]

@@ -9,7 +9,7 @@ from tests.support import builders_training as build
 from tests.unit.training import make
 from tests.unit.training.make import context, failed, inputs, request, run, trained, version, when
 
-from tidemill.training.pipeline.policy import triggers
+from tidemill.training.pipeline.policy import data_changes, triggers
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.snapshot import MapContent
 from tidemill.training.pipeline.state import Verdict
@@ -84,10 +84,8 @@ TABLE: dict[str, tuple[Context, list[str]]] = {
     "a tick is due": (context(HOURLY, trained(HOURLY, **DUE)), ["ScheduleDue"]),
     "a tick is due although it was tried": (tried(context(HOURLY, trained(HOURLY, **DUE))), ["ScheduleDue"]),
     "a tick of another schedule": (context(HOURLY, trained(HOURLY, **{**DUE, "schedule": "1 * * * * UTC"})), []),
-    "a monitor asks": (
-        context({"triggers": {"monitors": {}}}, trained(), requests=(request(),)),
-        ["MonitorRequested"],
-    ),
+    "a monitor asks": (context(LISTENS, OLD_CODE, requests=(request(),)), ["MonitorRequested"]),
+    "a monitor asks, and all is as it was": (context(LISTENS, trained(), requests=(request(),)), []),
     "a monitor asks and nobody listens": (context(status=trained(), requests=(request(),)), []),
     "a monitor was heard": (
         context(
@@ -96,15 +94,13 @@ TABLE: dict[str, tuple[Context, list[str]]] = {
         [],
     ),
     "a monitor asks again": (
-        context(
-            {"triggers": {"monitors": {}}}, trained(lastHandledMonitorRequests={"watch": "r0"}), requests=(request(),)
-        ),
+        context(LISTENS, {**OLD_CODE, "lastHandledMonitorRequests": {"watch": "r0"}}, requests=(request(),)),
         ["MonitorRequested"],
     ),
     "the second of two monitors asks": (
         context(
             LISTENS,
-            heard("r1"),
+            {**OLD_CODE, **heard("r1"), "observed": OLD_CODE["observed"]},
             requests=(request(), request("other", "r1")),
         ),
         ["MonitorRequested"],
@@ -221,7 +217,7 @@ def test_what_a_verdict_says() -> None:
     tick = verdict(context(HOURLY, trained(HOURLY, **DUE)))
     assert (tick.after, tick.message) == (when(), f"{when()} of 0 * * * * UTC")
     assert tick.suffix == str(int(make.NOW.timestamp()) // 60)
-    heard = context({"triggers": {"monitors": {}}}, trained(), requests=(request(message="m" * 2000),))
+    heard = context(LISTENS, OLD_CODE, requests=(request(message="m" * 2000),))
     asked = verdict(heard)
     assert (asked.monitor, asked.id, asked.after, len(asked.message)) == ("watch", "r1", "Drift", 1024)
     assert verdict(data()).message == "input a has a new revision"
@@ -235,10 +231,10 @@ def test_what_a_verdict_says() -> None:
 
 
 def test_when_new_data_will_have_settled() -> None:
-    assert triggers.settled_at(data(since=10, looked=0), "a") == make.ago(seconds=-20)
-    assert triggers.settled_at(data(since=30, looked=0), "a") is None
-    assert triggers.changed_inputs(data(other="new"), inputs(data(other="new"))) == ["a", "b"]
-    assert triggers.changed_inputs(data("old"), inputs(data("old"))) == []
+    assert data_changes.settled_at(data(since=10, looked=0), "a") == make.ago(seconds=-20)
+    assert data_changes.settled_at(data(since=30, looked=0), "a") is None
+    assert data_changes.changed_inputs(data(other="new"), inputs(data(other="new"))) == ["a", "b"]
+    assert data_changes.changed_inputs(data("old"), inputs(data("old"))) == []
     assert build.NOW == make.NOW
 
 
@@ -257,4 +253,4 @@ def test_a_changed_key_of_a_config_map_settles_from_the_look_that_saw_it(
     found = context(spec, status, maps={"rows": MapContent({"d.csv": "new"})})
     assert [v.type for v in triggers.verdicts(found)] == wanted
     if known == "old":
-        assert triggers.settled_at(found, "m") == make.ago(seconds=-30)
+        assert data_changes.settled_at(found, "m") == make.ago(seconds=-30)

@@ -97,8 +97,8 @@ class Triggers(Model):
     code_change: CodeChange | None = None
     """Starts a run when the content of the code's ConfigMap changes. If not set, changed code starts no run."""
     monitors: MonitorTrigger | None = None
-    """Starts a run when a ModelMonitor of a deployment of this pipeline requests it. If not set, such requests start no
-    run."""
+    """Starts a run when a ModelMonitor of a deployment of this pipeline requests it, unless data, code and spec are
+    those of an earlier run: then the request waits for a change. If not set, such requests start no run."""
     min_interval_seconds: Annotated[int, Field(ge=0, le=MAX_SECONDS)] = 0
     """Minimum time in seconds between the starts of two runs. Runs that are requested by annotation are not limited."""
     max_runs_per_day: Annotated[int | None, Field(ge=1, le=200)] = None

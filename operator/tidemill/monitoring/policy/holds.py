@@ -30,6 +30,8 @@ def of(snapshot: Snapshot, served: Served, action: ActionStatus) -> Hold | None:
         return Hold("DryRun", f"spec.actions.dryRun is true; {action.message}")
     if action.type == "Retrain" and not served.allows_retrain:
         return Hold("NotAllowed", f"spec.triggers.monitors of TrainingPipeline {action.target} is not set")
+    if action.type == "Retrain" and (waits := _unserved(snapshot, served)) is not None:
+        return Hold("RetrainWaits", f"TrainingPipeline {action.target} has not served request {waits} yet")
     if action.type == "Rollback" and served.monitor_rollback == "Never":
         return Hold("NotAllowed", f"spec.rollout.monitorRollback of ModelDeployment {action.target} is Never")
     if action.cause == "Performance" and not served.has_feedback_keys:
@@ -46,6 +48,14 @@ def of(snapshot: Snapshot, served: Served, action: ActionStatus) -> Hold | None:
             "SameFinding", f"{served.previous}, to which it would return, had the same finding when it was served"
         )
     return None
+
+
+def _unserved(snapshot: Snapshot, served: Served) -> str | None:
+    """Id of the last retrain request, while its pipeline lets it wait: another one would say the same."""
+    earlier = [a for a in snapshot.status.actions if a.type == "Retrain" and a.target == served.pipeline]
+    if not earlier or served.handled_request == earlier[-1].id:
+        return None
+    return earlier[-1].id
 
 
 def _are_labels_authenticated(snapshot: Snapshot) -> bool:

@@ -39,7 +39,9 @@ def monitor_requests(monitors: Iterable[Obj], pipeline: str) -> tuple[MonitorReq
             last = requested[-1]
             name = monitor["metadata"]["name"]
             uid = monitor["metadata"].get("uid", "")
-            found.append(MonitorRequest(name, uid, last["id"], last.get("cause", ""), last.get("message", "")))
+            time = parse_time(last["time"]) if last.get("time") else None
+            about = (last.get("cause", ""), last.get("message", ""), time, last.get("version", ""))
+            found.append(MonitorRequest(name, uid, last["id"], *about))
     return tuple(found)
 
 

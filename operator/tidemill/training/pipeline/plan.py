@@ -130,6 +130,9 @@ def _events(ctx: Context, status: dict[str, Any]) -> tuple[Event, ...]:
         ready["status"] == "False" or ready["reason"] == constants.RUN_REJECTED
     ):
         found.append(Event("Warning", ready["reason"], ready["message"], "Judge"))
+    waits = conditions.get(status["conditions"], constants.RETRAIN_HELD)
+    if waits is not None and conditions.get(conditions.of(ctx.snapshot.object), constants.RETRAIN_HELD) is None:
+        found.append(Event("Normal", constants.RETRAIN_HELD, waits["message"], "Judge"))
     return tuple(found)
 
 

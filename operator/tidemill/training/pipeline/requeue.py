@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tidemill.core import conditions
-from tidemill.training.pipeline.policy import reporting, throttling, triggers
+from tidemill.training.pipeline.policy import data_changes, reporting, throttling, triggers
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.probes import ProbeActions
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
@@ -33,7 +33,8 @@ def moments(ctx: Context, probe: ProbeActions, status: dict[str, Any]) -> list[d
         throttling.pause_until(ctx),
     ]
     if ctx.inputs is not None:
-        found += [triggers.settled_at(ctx, name) for name in triggers.changed_inputs(ctx, ctx.inputs)]
+        changed = data_changes.seen_to_change(ctx, ctx.inputs) if ctx.snapshot.is_data_watched else []
+        found += [data_changes.settled_at(ctx, name) for name in changed]
     return found
 
 

@@ -54,6 +54,9 @@ class MonitorRequest:
     id: str
     cause: str
     message: str
+    time: datetime | None = None
+    version: str = ""
+    """The version that it is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +103,22 @@ class PipelineSnapshot(ObjectSnapshot):
         return self.pipeline.spec.image or self.config.trainer_image
 
     @property
+    def waiting_requests(self) -> list[MonitorRequest]:
+        """Requests of monitors that nothing has served."""
+        if self.pipeline.spec.triggers.monitors is None:
+            return []
+        handled = self.pipeline.status.last_handled_monitor_requests
+        return [r for r in self.requests if handled.get(r.monitor) != r.id]
+
+    @property
+    def is_data_watched(self) -> bool:
+        """Whether anybody wants to know of new data: the trigger dataChange, or a monitor that waits for it."""
+        return self.pipeline.spec.triggers.data_change is not None or bool(self.waiting_requests)
+
+    @property
     def probed_sources(self) -> list[DataSource]:
-        """The inputs that only a probe can look at; none without the trigger dataChange."""
-        if self.pipeline.spec.triggers.data_change is None:
+        """The inputs that only a probe can look at, while somebody wants to know of new data."""
+        if not self.is_data_watched:
             return []
         return [source for source in self.pipeline.spec.data if probed_by(source) == "probe"]
 

@@ -24,7 +24,7 @@ from tidemill.core import conditions, pod_settings
 from tidemill.core.conditions import Condition
 from tidemill.training import constants
 from tidemill.training.pipeline.policy import champion as champions
-from tidemill.training.pipeline.policy import probes, recording, retry, schedule, throttling
+from tidemill.training.pipeline.policy import monitor_requests, probes, recording, retry, schedule, throttling
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.throttling import Hold
 from tidemill.training.pipeline.state import Verdict
@@ -80,7 +80,7 @@ def build(
         consecutive_failures=history.failures,
         records=recorded,
         last_handled_run_request=history.handled_request,
-        last_handled_monitor_requests=dict(history.handled_monitors),
+        last_handled_monitor_requests=monitor_requests.handled(ctx),
     )
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
     wanted = [*summary(ctx, held), *_others(ctx, states), *_versions_recorded(recorded)]
@@ -184,6 +184,9 @@ def _others(ctx: Context, states: Sequence[DataState]) -> list[Condition]:
             f"new data and monitors start no run before {conditions.format_time(until)}"
         )
         found.append(Condition(constants.TRIGGERS_SLOWED, "True", constants.REPEATED_FAILURES, text))
+    waits_for = monitor_requests.why_waiting(ctx, ctx.inputs) if ctx.inputs is not None else None
+    if waits_for is not None and waits_for.reason is not None and not ctx.snapshot.pipeline.spec.suspend:
+        found.append(Condition(constants.RETRAIN_HELD, "True", waits_for.reason, waits_for.message))
     broken, stuck = [f"{s.name}: {s.error}" for s in states if s.error], probes.problem(ctx)
     if stuck is not None:
         text = f"the pod that checks the inputs cannot start: {stuck}"

@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from tidemill.api.v1alpha1.training_pipeline import DataState
+from tidemill.api.v1alpha1.training_pipeline import DataChange, DataState
 from tidemill.core.podfailure import LOOK_SECONDS
 from tidemill.core.text import clean
+from tidemill.training.pipeline.policy import monitor_requests
 from tidemill.training.pipeline.policy.context import Context
+from tidemill.training.pipeline.policy.data_changes import seen_to_change, settled_at
 from tidemill.training.pipeline.policy.inputs import revision
-from tidemill.training.pipeline.policy.triggers import changed_inputs, settled_at
 from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS, PipelineSnapshot, ProbeJob, probed_by
 from tidemill_contracts.training import REVISION_LIMIT, ProbeResult, is_revision
 
@@ -60,12 +61,12 @@ def probe_actions(ctx: Context) -> ProbeActions:
 
 def _due(ctx: Context) -> datetime:
     snapshot = ctx.snapshot
-    change, last = snapshot.pipeline.spec.triggers.data_change, snapshot.pipeline.status.last_probe_time
-    if change is None or last is None:
+    change, last = snapshot.pipeline.spec.triggers.data_change or DataChange(), snapshot.pipeline.status.last_probe_time
+    if last is None or monitor_requests.is_look_due(ctx):
         return snapshot.now
     due = last + timedelta(seconds=change.poll_seconds * (1 + _jitter(snapshot)))
     names = {source.name for source in snapshot.probed_sources}
-    unsettled = [n for n in changed_inputs(ctx, ctx.inputs) if n in names] if ctx.inputs else []
+    unsettled = [n for n in seen_to_change(ctx, ctx.inputs) if n in names] if ctx.inputs else []
     return min([due, *(at for n in unsettled if (at := settled_at(ctx, n)))])
 
 
@@ -81,9 +82,9 @@ def problem(ctx: Context) -> str | None:
 
 
 def data_states(ctx: Context, unread: ProbeJob | None) -> list[DataState]:
-    """What is known of every input that can change; empty without the trigger dataChange."""
+    """What is known of every input that can change; empty where neither dataChange nor a monitor needs it."""
     snapshot = ctx.snapshot
-    if snapshot.pipeline.spec.triggers.data_change is None:
+    if not snapshot.is_data_watched:
         return []
     names = _changing(snapshot)
     result = read(unread, names) if unread else None

@@ -1,20 +1,20 @@
 """Should a run start? One small function a trigger, in the order of `CHAIN`.
 
 What somebody requested comes first: such a run also trains what changed meanwhile, so one run serves both. The same
-key is never trained twice by NeverTrained, SpecChanged, CodeChanged and DataChanged; requests by hand, ticks and
-requests of monitors count as requested (docs/decisions/0004). A retry comes last: any other run serves it, too.
+key is never trained twice by NeverTrained, SpecChanged, CodeChanged and DataChanged; requests by hand and ticks count
+as requested (docs/decisions/0004). Those of monitors wait for something to have changed since the last run. A retry
+comes last: any other run serves it, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
 
 from tidemill.core import conditions, hashing, labels
-from tidemill.training.pipeline.policy import retry
+from tidemill.training.pipeline.policy import monitor_requests, retry
 from tidemill.training.pipeline.policy.context import Context
+from tidemill.training.pipeline.policy.data_changes import changed_inputs, settled_at
 from tidemill.training.pipeline.policy.schedule import schedule_state
-from tidemill.training.pipeline.snapshot import probed_by
 from tidemill.training.pipeline.state import Inputs, Verdict
 from tidemill.training.records import ENVIRONMENT, RunRecord
 
@@ -56,13 +56,9 @@ def schedule_due(ctx: Context, inputs: Inputs) -> Verdict | None:
 
 
 def monitor_requested(ctx: Context, inputs: Inputs) -> Verdict | None:
-    """A ModelMonitor requested a retrain."""
-    del inputs
-    if ctx.snapshot.pipeline.spec.triggers.monitors is None:
-        return None
-    handled = ctx.history.handled_monitors
-    request = next((r for r in ctx.snapshot.requests if handled.get(r.monitor) != r.id), None)
-    if request is None:
+    """A ModelMonitor requested a retrain, and it can give another model than the last run."""
+    request = next(iter(monitor_requests.open_requests(ctx)), None)
+    if request is None or monitor_requests.why_waiting(ctx, inputs) is not None:
         return None
     message = f"ModelMonitor {request.monitor}: {request.message}"[:TEXT_LIMIT]
     uid = ctx.snapshot.object["metadata"]["uid"]
@@ -136,32 +132,6 @@ def data_changed(ctx: Context, inputs: Inputs) -> Verdict | None:
     others = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
     before = ctx.history.observed.data.get(name) if ctx.history.observed else None
     return Verdict("DataChanged", f"input {name} has a new revision{others}", before, inputs.data[name])
-
-
-def changed_inputs(ctx: Context, inputs: Inputs) -> list[str]:
-    """Names of inputs whose known revision differs from the last run's; none without the trigger dataChange."""
-    observed = ctx.history.observed
-    if observed is None or ctx.snapshot.pipeline.spec.triggers.data_change is None:
-        return []
-    known = {name: revision for name, revision in inputs.data.items() if revision is not None}
-    return [name for name, revision in known.items() if observed.data.get(name, revision) != revision]
-
-
-def settled_at(ctx: Context, name: str) -> datetime | None:
-    """When the newest revision of an input will have settled; None when it has.
-
-    What a probe saw must be seen again by a probe that late: time alone does not tell that an upload has ended.
-    """
-    spec, status = ctx.snapshot.pipeline.spec, ctx.snapshot.pipeline.status
-    wait = timedelta(seconds=spec.triggers.data_change.settle_seconds if spec.triggers.data_change else 0)
-    source = next(s for s in spec.data if s.name == name)
-    state = next((d for d in status.data if d.name == name), None)
-    revision = ctx.inputs.data.get(name) if ctx.inputs else None
-    since = state.since if state and state.since and state.revision == revision else ctx.snapshot.now
-    looked = ctx.snapshot.now
-    if probed_by(source) == "probe":
-        looked = status.last_probe_time or since
-    return since + wait if looked < since + wait else None
 
 
 def retry_due(ctx: Context, inputs: Inputs) -> Verdict | None:
