@@ -101,6 +101,7 @@ class PredictionBatch(Document):
     columns: dict[str, list[Value]]
     predictions: list[Value]
     scores: list[float | None] | None = None  # the probability of the predicted class of each row
+    clients: list[str | None] | None = None  # of each row, who asked, as access.client_hash has it; None: not known
     latencies: list[float] = Field(default_factory=list)  # seconds, one per request
 
 

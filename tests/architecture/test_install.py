@@ -49,7 +49,7 @@ def test_the_operator_cannot_touch_secrets_roles_or_the_cluster() -> None:
         assert not {"serviceaccounts", "nodes", "customresourcedefinitions"} & set(rule["resources"])
         assert "rbac.authorization.k8s.io" not in rule["apiGroups"]
         assert not {"escalate", "bind", "impersonate", "deletecollection"} & set(rule["verbs"])
-    assert verbs("", "secrets") == {"create"}, "the token that servers show to a monitor"
+    assert verbs("", "secrets") == {"create"}, "random values for servers and monitors"
     assert verbs("", "namespaces") == {"get"}, "the label that switches actions off"
 
 

@@ -45,6 +45,11 @@ def ingest_secret(deployment: str) -> str:
     return child_name(deployment, "ingest")
 
 
+def clients_secret(deployment: str) -> str:
+    """Name of the Secret with the key by which a ModelDeployment's servers hash the names of clients."""
+    return child_name(deployment, "clients")
+
+
 def label_value(value: str) -> str:
     """`value` as a valid label value: at most 63 characters, cut with a hash when it is longer."""
     if len(value) <= 63 and re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?", value):

@@ -129,7 +129,8 @@ OPERATOR = (
         "",
         ("secrets",),
         ("create",),
-        "Creates the token that servers show to a monitor; never reads, changes or deletes a Secret",
+        "Creates the token that servers show to a monitor, and the key that they hash names of clients by; never "
+        "reads, changes or deletes a Secret",
     ),
     Right(
         "",

@@ -57,7 +57,7 @@ def plan(snapshot: Snapshot) -> Plan:
     state = decided.state
     roles, config = _roles(snapshot, state)
     staged = _staged(snapshot, roles, config)
-    apply: list[dict[str, Any]] = server.ingest_secret(snapshot)  # before the pods, which look for it
+    apply: list[dict[str, Any]] = [*server.ingest_secret(snapshot), *server.clients_secret(snapshot)]  # before the pods
     patches: list[Patch] = [*rollback_marks.patches(snapshot, before, state), *staged.patches]
     for version, pods in zip(roles.serving, staged.apply, strict=False):
         apply += pods

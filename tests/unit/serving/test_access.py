@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from tests.support import podtemplates
 from tests.unit.serving.make import snapshot, version
 
+from tidemill.core.random_values import RANDOM
 from tidemill.serving.builders import server
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, ServerConfig
 
@@ -51,3 +53,25 @@ def test_keys_are_the_users_change_of_the_pods_and_no_other_version() -> None:
     without, with_keys = snapshot(), snapshot({"access": CLIENTS})
     assert server.unit(without, version(1)).inputs != server.unit(with_keys, version(1)).inputs
     assert without.spec_digest == with_keys.spec_digest
+
+
+@pytest.mark.parametrize("access", [CLIENTS, LABELS])
+def test_names_of_clients_are_hashed_by_a_random_key_of_the_deployment(access: dict[str, Any]) -> None:
+    (made,) = server.clients_secret(snapshot({"access": access}))
+    assert (made["kind"], made["metadata"]["name"], made["type"]) == ("Secret", "churn-clients", "Opaque")
+    assert made["metadata"]["ownerReferences"][0]["kind"] == "ModelDeployment"
+    assert made["stringData"] == {"key": RANDOM}
+    (volume,) = [v for v in pod(access)["volumes"] if v["name"] == "clients"]
+    assert volume["secret"] == {
+        "secretName": "churn-clients",
+        "items": [{"key": "key", "path": "key"}],
+        "optional": True,
+    }
+    (mount,) = [m for m in pod(access)["containers"][0]["volumeMounts"] if m["name"] == "clients"]
+    assert mount == {"name": "clients", "mountPath": "/mnt/access/clients", "readOnly": True}
+
+
+def test_without_clients_there_is_no_key_and_the_monitor_never_has_it() -> None:
+    assert server.clients_secret(snapshot()) == []
+    assert not [v for v in pod(None)["volumes"] if v["name"] == "clients"]
+    assert "clients" not in {v["name"] for v in podtemplates.templates()["monitor, default"]["spec"]["volumes"]}

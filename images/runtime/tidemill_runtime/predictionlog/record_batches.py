@@ -83,9 +83,11 @@ def _lists(parts: Mapping[str, Sequence[bytes]]) -> list[bytes]:
 class Singles:
     """Answers to requests for a single row each, one behind the other."""
 
-    __slots__ = ("_labels", "_latencies", "_scores", "_values", "_width", "ids", "times")
+    __slots__ = ("_clients", "_labels", "_latencies", "_scores", "_values", "_width", "ids", "times")
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, has_clients: bool = False) -> None:
+        """`has_clients`: whether it is noted who asked."""
+        self._clients: list[str | None] | None = [] if has_clients else None
         self.ids: list[str] = []
         self.times: list[float] = []
         self._width = width
@@ -104,8 +106,12 @@ class Singles:
         """Return when the first was answered."""
         return self.times[0]
 
-    def add(self, request_id: str, frame: Frame, answer: Prediction, at: float, seconds: float) -> None:
+    def add(
+        self, request_id: str, frame: Frame, answer: Prediction, at: float, seconds: float, client: str | None = None
+    ) -> None:
         """Note an answer; takes about a microsecond."""
+        if self._clients is not None:
+            self._clients.append(client)
         self.ids.append(request_id)
         self.times.append(at)
         self._latencies.append(seconds)
@@ -124,6 +130,8 @@ class Singles:
         """Drop the oldest."""
         for values in (self.ids, self.times, self._latencies, self._labels, self._scores):
             del values[:rows]
+        if self._clients is not None:
+            del self._clients[:rows]
         del self._values[: rows * self._width]
 
     def fields(self, schema: Schema) -> Slice:
@@ -136,13 +144,15 @@ class Singles:
             "predictions": self._labels,
             "latencies": self._latencies,
         }
+        if self._clients is not None:
+            fields["clients"] = self._clients
         return {**fields, "scores": self._scores} if self._scores else fields
 
 
 class Several:
     """The answer to a request for several rows, or to some of them: from the one numbered `first`."""
 
-    __slots__ = ("answer", "at", "first", "frame", "id", "rows", "seconds")
+    __slots__ = ("answer", "at", "clients", "first", "frame", "id", "rows", "seconds")
 
     def __init__(
         self, request_id: str, frame: Frame, answer: Prediction, at: float, seconds: float, first: int = 0
@@ -154,6 +164,7 @@ class Several:
         self.at = at
         self.seconds = seconds
         self.rows = frame.rows
+        self.clients: list[str | None] | None = None  # who asked, for each row; None: not noted
 
 
 Record = Singles | Several
@@ -190,6 +201,8 @@ def _frames(records: Sequence[Several]) -> Slice:
         times += [record.at] * record.rows
     fields = _fields([record.frame for record in records], [record.answer for record in records])
     latencies = [record.seconds for record in records if not record.first]  # one a request
+    if records[0].clients is not None:  # then all have them
+        fields["clients"] = [client for record in records for client in record.clients or ()]
     return {"ids": ids, "times": times, **fields, "latencies": latencies}
 
 

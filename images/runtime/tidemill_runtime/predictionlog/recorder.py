@@ -68,6 +68,7 @@ class Recorder:
         self._rows_dropped = dropped
         self._reference = reference
         self._schema = schema
+        self._has_clients = config.access is not None and config.access.api_keys
         self._limit = log.max_queue_rows
         self._sample_below = int(log.sample_ratio * _HASH_RANGE)
         self._records: deque[Record] = deque()
@@ -86,19 +87,28 @@ class Recorder:
         self._pending: Batch | None = None
         self._faults = 0  # answers 500 to the pending batch, one behind the other
 
-    def record(self, request_id: str, frame: Frame, answer: Prediction, seconds: float) -> None:
-        """Keep one answered request if it is sampled; drops the oldest records when full."""
+    def record(
+        self, request_id: str, frame: Frame, answer: Prediction, seconds: float, client: str | None = None
+    ) -> None:
+        """Keep one answered request if it is sampled; drops the oldest records when full.
+
+        `client`: who asked, as a keyed hash; recorded where clients show keys.
+        """
         if self._sample_below < _HASH_RANGE and zlib.crc32(request_id.encode()) >= self._sample_below:
             return
         if frame.rows == 1:
             singles = self._singles
             if singles is None or len(singles.ids) >= self._singles_rows:
-                singles = self._singles = Singles(self._schema.width)
+                singles = self._singles = Singles(self._schema.width, has_clients=self._has_clients)
                 self._records.append(singles)
-            singles.add(request_id, frame, answer, time.time(), seconds)
+            singles.add(request_id, frame, answer, time.time(), seconds, client)
         else:
             self._singles = None
-            self._records += record_batches.several(request_id, frame, answer, time.time(), seconds, self._batch_rows)
+            several = record_batches.several(request_id, frame, answer, time.time(), seconds, self._batch_rows)
+            if self._has_clients:
+                for record in several:
+                    record.clients = [client] * record.rows
+            self._records += several
         self._queued_rows += frame.rows
         if self._queued_rows >= self._full_rows:
             self._is_full.set()

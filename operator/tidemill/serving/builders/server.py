@@ -12,6 +12,7 @@ from tidemill.api.v1alpha1 import model_server as spec
 from tidemill.core import children, ingest, names, networkpolicy, pod, staged_updates
 from tidemill.core import labels as keys
 from tidemill.core.plan import ObjectRef, Patch
+from tidemill.core.random_values import RANDOM
 from tidemill.serving.snapshot import (
     BATCHING_ANNOTATION,
     FORMATS_ANNOTATION,
@@ -22,7 +23,14 @@ from tidemill.serving.snapshot import (
     version_labels,
 )
 from tidemill_contracts import schemes
-from tidemill_contracts.access import API_KEYS_ROOT, FEEDBACK_KEYS_ROOT, KEYS_ENTRY, AccessConfig
+from tidemill_contracts.access import (
+    API_KEYS_ROOT,
+    CLIENTS_KEY,
+    CLIENTS_ROOT,
+    FEEDBACK_KEYS_ROOT,
+    KEYS_ENTRY,
+    AccessConfig,
+)
 from tidemill_contracts.formats import pickles, with_code
 from tidemill_contracts.inference import SERVER_CONFIG_ENV, Batching, PredictionLog, ServerConfig
 from tidemill_contracts.metrics import DURATION_BUCKETS
@@ -275,6 +283,22 @@ def ingest_secret(snapshot: Snapshot) -> list[dict[str, Any]]:
     return [ingest.secret(snapshot.object, children.labels(COMPONENT, snapshot.name, {keys.DEPLOYMENT: snapshot.name}))]
 
 
+def clients_secret(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """The Secret with the key that names of clients are hashed by, where there are clients; servers alone mount it."""
+    if snapshot.spec.access is None:
+        return []
+    labels_ = children.labels(COMPONENT, snapshot.name, {keys.DEPLOYMENT: snapshot.name})
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": children.metadata(names.clients_secret(snapshot.name), snapshot.object, labels_),
+            "type": "Opaque",
+            "stringData": {CLIENTS_KEY: RANDOM},
+        }
+    ]
+
+
 def network_policy(snapshot: Snapshot) -> dict[str, Any]:
     """One for the servers of all versions: requests from their router alone."""
     pods = {keys.COMPONENT: COMPONENT, keys.DEPLOYMENT: snapshot.name}
@@ -340,15 +364,18 @@ def _artifact_mounts(version: Version) -> tuple[list[dict[str, Any]], list[dict[
 
 
 def _key_mounts(snapshot: Snapshot) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Volumes and mounts for the keys of clients: the one entry of each Secret, and nothing else that is in it."""
+    """Volumes and mounts for the keys of clients, and the key that their names are hashed by: one entry of each."""
     volumes: list[dict[str, Any]] = []
     mounts: list[dict[str, Any]] = []
     access = snapshot.spec.access
-    for name, root, keys_ in (
-        ("api-keys", API_KEYS_ROOT, access.api_keys if access else None),
-        ("feedback-keys", FEEDBACK_KEYS_ROOT, access.feedback if access else None),
+    if access is None:
+        return volumes, mounts
+    for name, root, secret, entry in (
+        ("api-keys", API_KEYS_ROOT, access.api_keys.secret_ref.name if access.api_keys else None, KEYS_ENTRY),
+        ("feedback-keys", FEEDBACK_KEYS_ROOT, access.feedback.secret_ref.name if access.feedback else None, KEYS_ENTRY),
+        ("clients", CLIENTS_ROOT, names.clients_secret(snapshot.name), CLIENTS_KEY),
     ):
-        if keys_ is not None:
-            volumes.append({"name": name, "secret": pod.secret_source(keys_.secret_ref.name, [KEYS_ENTRY])})
+        if secret is not None:
+            volumes.append({"name": name, "secret": pod.secret_source(secret, [entry])})
             mounts.append({"name": name, "mountPath": root, "readOnly": True})
     return volumes, mounts

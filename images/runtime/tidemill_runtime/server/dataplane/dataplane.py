@@ -171,12 +171,14 @@ class DataPlane:
         finally:
             del running, waiting  # or an error, whose traceback holds the request, would hold itself by them
 
-    def succeeded(self, request_id: str, frame: Frame, answer: Prediction, started: float) -> None:
-        """Count and log one answered request; `started` is the time when it was whole."""
+    def succeeded(
+        self, request_id: str, frame: Frame, answer: Prediction, started: float, client: str | None = None
+    ) -> None:
+        """Count and log one answered request; `started`: when it was whole; `client`: who asked, as a keyed hash."""
         seconds = monotonic() - started
         self._telemetry.succeeded(frame.rows, seconds)
         if self._recorder is not None:
-            self._recorder.record(request_id, frame, answer, seconds)
+            self._recorder.record(request_id, frame, answer, seconds, client)
 
     def failed(self, status: int, seconds: float) -> None:
         """Count one refused request; the monitor hears of those that are not the client's fault."""

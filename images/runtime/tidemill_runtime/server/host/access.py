@@ -10,17 +10,21 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Final
 
 from tidemill_contracts.access import (
     API_KEY_HEADER,
     API_KEYS_ROOT,
+    CLIENTS_KEY,
+    CLIENTS_ROOT,
     FEEDBACK_KEYS_ROOT,
     KEYS_ENTRY,
     MAX_CLIENT_NAME,
     MAX_KEYS,
     AccessConfig,
+    client_hash,
 )
 from tidemill_runtime import mounted_files
 from tidemill_runtime.model.errors import ForbiddenError, UnauthenticatedError
@@ -38,6 +42,11 @@ _log = logging.getLogger(__name__)
 
 CLIENT: Final = "tidemill.client"
 """Of an ASGI scope: the name of the client, as its key has shown it; None without keys."""
+
+CLIENT_HASH: Final = "tidemill.client_hash"
+"""The same as its keyed hash, which records hold."""
+CALLER: Final[ContextVar[str | None]] = ContextVar("caller", default=None)
+"""Of a gRPC call: the keyed hash of its client."""
 
 Headers = Iterable[tuple[bytes, bytes]]  # names in lower case
 
@@ -88,6 +97,33 @@ class KeyFile:
         return tuple(keys)
 
 
+class ClientHashes:
+    """What stands for clients in records; nothing does while there is no key."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """`path`: the file with the key."""
+        self._path = path
+        self._clock = clock
+        self._next = float("-inf")
+        self._key: bytes | None = None
+        self._known: dict[str, str] = {}  # by name; there are no more names than keys
+
+    def of(self, client: str | None) -> str | None:
+        """Return the hash of a client's name; None without a name or a key."""
+        now = self._clock()
+        if now >= self._next:
+            self._next = now + READ_SECONDS
+            key = mounted_files.read(self._path)
+            if key != self._key or len(self._known) > 2 * MAX_KEYS:
+                self._key, self._known = key, {}
+        if client is None or self._key is None:
+            return None
+        found = self._known.get(client)
+        if found is None:
+            found = self._known[client] = client_hash(self._key, client)
+        return found
+
+
 class Access:
     """What a configuration demands of each request."""
 
@@ -95,6 +131,7 @@ class Access:
         """Read nothing yet."""
         self._clients = KeyFile(mounted(API_KEYS_ROOT) / KEYS_ENTRY, clock) if config.api_keys else None
         self._labellers = KeyFile(mounted(FEEDBACK_KEYS_ROOT) / KEYS_ENTRY, clock) if config.feedback else None
+        self._hashes = ClientHashes(mounted(CLIENTS_ROOT) / CLIENTS_KEY, clock)
 
     def check(self, path: str, headers: Headers) -> str | None:
         """Return the name of the client that requests a path; None where nobody has to say who they are.
@@ -110,6 +147,10 @@ class Access:
     def client(self, headers: Headers) -> str | None:
         """Return who sends a request that is no label; errors as `check`."""
         return None if self._clients is None else _named(self._clients, headers, "an API key of this deployment")
+
+    def hashed(self, client: str | None) -> str | None:
+        """Return what stands for a client in records; None where there is none, or no key to hash it by."""
+        return self._hashes.of(client)
 
     def labeller(self, headers: Headers) -> str | None:
         """Return who sends labels, as shown by a feedback key; None where none is demanded. Errors as `check`."""

@@ -18,7 +18,7 @@ from tidemill_runtime.redaction import redact
 from tidemill_runtime.release import server_version
 from tidemill_runtime.server.dataplane.dataplane import DataPlane
 from tidemill_runtime.server.dataplane.metadata import SERVER, Description
-from tidemill_runtime.server.host.access import CLIENT
+from tidemill_runtime.server.host.access import CLIENT, CLIENT_HASH
 from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.http import feedback, openapi
 from tidemill_runtime.server.http.body_limits import BodyReader, ClientGoneError
@@ -94,7 +94,7 @@ class Endpoints:
             )
         access = self._plane.config.access
         sender = request.scope.get(CLIENT) if access is not None and access.feedback else None
-        status, answer = await feedback.forward(body, self._monitor, sender)
+        status, answer = await feedback.forward(body, self._monitor, sender, request.scope.get(CLIENT_HASH))
         return JSONResponse(answer, status)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from tidemill_runtime.model.errors import ServingError
-from tidemill_runtime.server.host.access import CLIENT, Access
+from tidemill_runtime.server.host.access import CLIENT, CLIENT_HASH, Access
 from tidemill_runtime.server.host.state import State
 from tidemill_runtime.server.http.body_limits import BodyReader, ClientGoneError, Receive
 from tidemill_runtime.server.http.inference import Headers, Inference, Protocol, Reply, refusal
@@ -49,19 +49,22 @@ class InferenceApp:
             if self._access is not None:
                 try:
                     scope[CLIENT] = self._access.check(path, scope["headers"])
+                    scope[CLIENT_HASH] = self._access.hashed(scope[CLIENT])
                 except ServingError as error:
                     await self._refuse(self._inference.refused(error) if is_inference else refusal(error), send)
                     return
             if protocol is not None and is_inference:
-                await self._infer(protocol, scope["headers"], receive, send)
+                await self._infer(protocol, scope, receive, send)
                 return
             if self._state.is_draining:
                 send = _closing(send)
         await self._application(scope, receive, send)
 
-    async def _infer(self, protocol: Protocol, headers: Headers, receive: Receive, send: Send) -> None:
+    async def _infer(self, protocol: Protocol, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: Headers = scope["headers"]
         try:
-            result = self._inference.answer(protocol, headers, await self._reader.read(headers, receive))
+            body = await self._reader.read(headers, receive)
+            result = self._inference.answer(protocol, headers, body, client=scope.get(CLIENT_HASH))
             assert result is not None  # noqa: S101  nothing is to be called
             reply = result if isinstance(result, Reply) else await result
         except ServingError as error:

@@ -57,7 +57,7 @@ class _Heard:
 class _Exchange:
     """The inference request that a connection is busy with; in uvicorn's eyes a request cycle."""
 
-    __slots__ = ("body", "disconnected", "held", "keep_alive", "pieces", "protocol", "response_complete")
+    __slots__ = ("body", "client", "disconnected", "held", "keep_alive", "pieces", "protocol", "response_complete")
     message_event = _Heard()
     response_started = False  # it is written whole
 
@@ -72,6 +72,7 @@ class _Exchange:
         self.protocol = protocol
         self.keep_alive = keep_alive
         self.response_complete = False
+        self.client: str | None = None  # as its keyed hash
         self.body = b""
         self.pieces: bytearray | None = None  # a list of pieces would hold more than they do
 
@@ -143,7 +144,7 @@ class InferenceConnection(StrictHeads):
         self._is_collecting = True
         try:
             if self._access is not None:
-                self._access.client(self.headers)
+                exchange.client = self._access.hashed(self._access.client(self.headers))
             for name, value in self.headers:
                 if name == b"content-length":
                     self._bounds.check_declared(value)
@@ -227,7 +228,7 @@ class InferenceConnection(StrictHeads):
         self._release(exchange)
         if self.transport.is_closing():  # sent behind a request that closed the connection: nobody would be answered
             return
-        result = self._inference.answer(exchange.protocol, self.headers, body, self._finish)
+        result = self._inference.answer(exchange.protocol, self.headers, body, self._finish, exchange.client)
         if isinstance(result, Reply):
             self._finish(result)
         elif result is not None:

@@ -58,6 +58,7 @@ class _Request:
     frame: Frame
     decoded: v1.Request | v2.Request
     started: float
+    client: str | None  # who asks, as a keyed hash
 
 
 def error_body(message: str) -> bytes:
@@ -87,9 +88,12 @@ class Inference:
         self.routes = paths | {f"{path}/": protocol for path, protocol in paths.items()}
         """Decoded paths, with and without the trailing slash, to their protocol."""
 
-    def answer(self, protocol: Protocol, headers: Headers, body: bytes, done: Done | None = None) -> Result:
+    def answer(
+        self, protocol: Protocol, headers: Headers, body: bytes, done: Done | None = None, client: str | None = None
+    ) -> Result:
         """Return the reply to a whole request, or what must be awaited for it; counts and logs it.
 
+        `client`: who asks, as the keyed hash that records hold; None where that is not known.
         None where `done` was given and is called with the reply at the end of this turn of the event loop.
         """
         started = monotonic()
@@ -103,8 +107,8 @@ class Inference:
             fields = fields_of(headers)
             if len(body) > _LARGE_BODY or _ENCODING in fields:  # a small body may inflate to a large one
                 is_over = False
-                return self._answer_large(protocol, fields, body, started)
-            request = self._decode(protocol, fields, body, started)
+                return self._answer_large(protocol, fields, body, started, client)
+            request = self._decode(protocol, fields, body, started, client)
             frame = request.frame
             if not plane.is_quick(frame.rows):
                 is_over = False
@@ -137,14 +141,16 @@ class Inference:
             self._plane.release()
         done(reply)
 
-    async def _answer_large(self, protocol: Protocol, fields: Fields, body: bytes, started: float) -> Reply:
+    async def _answer_large(
+        self, protocol: Protocol, fields: Fields, body: bytes, started: float, client: str | None
+    ) -> Reply:
         plane = self._plane
 
         def decode() -> _Request:
             plain = body
             if _ENCODING in fields:
                 plain = content_encoding.inflate(body, fields[_ENCODING].decode("latin-1"), plane.config.max_body_bytes)
-            return self._decode(protocol, fields, plain, started)
+            return self._decode(protocol, fields, plain, started, client)
 
         try:
             request = await plane.decoded(decode)
@@ -171,13 +177,13 @@ class Inference:
         finally:
             plane.release()
 
-    def _decode(self, protocol: Protocol, fields: Fields, body: bytes, started: float) -> _Request:
+    def _decode(self, protocol: Protocol, fields: Fields, body: bytes, started: float, client: str | None) -> _Request:
         plane = self._plane
         if protocol == "v2":
             request = decoded_v2(plane, fields, body)
-            return _Request(request.id or given_id(fields) or plane.new_id(), request.frame, request, started)
+            return _Request(request.id or given_id(fields) or plane.new_id(), request.frame, request, started, client)
         decoded = v1.decode(body, plane.schema)
-        return _Request(given_id(fields) or plane.new_id(), decoded.frame, decoded, started)
+        return _Request(given_id(fields) or plane.new_id(), decoded.frame, decoded, started, client)
 
     def _encode(self, request: _Request, answer: Prediction) -> Encoded:
         decoded = request.decoded
@@ -186,7 +192,7 @@ class Inference:
         return v1.encode(answer, decoded), None
 
     def _succeeded(self, request: _Request, answer: Prediction, encoded: Encoded) -> Reply:
-        self._plane.succeeded(request.id, request.frame, answer, request.started)
+        self._plane.succeeded(request.id, request.frame, answer, request.started, request.client)
         body, length = encoded
         fields: Headers = [JSON, self._version_header, (ID_HEADER, header_value(request.id))]
         if length is not None:

@@ -19,7 +19,9 @@ class ObservedInference(Inference):
         for path, protocol in self.routes.items():
             self._routes.setdefault(protocol, path)
 
-    def answer(self, protocol: Protocol, headers: Headers, body: bytes, done: Done | None = None) -> Result:
+    def answer(
+        self, protocol: Protocol, headers: Headers, body: bytes, done: Done | None = None, client: str | None = None
+    ) -> Result:
         """Answer, and report."""
         started = monotonic()
 
@@ -28,7 +30,7 @@ class ObservedInference(Inference):
             if done is not None:
                 done(reply)
 
-        result = super().answer(protocol, headers, body, None if done is None else reported)
+        result = super().answer(protocol, headers, body, None if done is None else reported, client)
         if isinstance(result, Reply):
             self._report(protocol, headers, len(body), result, started)
         elif result is not None:

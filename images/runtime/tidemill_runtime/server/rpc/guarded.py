@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 import grpc
 
 from tidemill_runtime.model.errors import UnauthenticatedError
-from tidemill_runtime.server.host.access import Access
+from tidemill_runtime.server.host.access import CALLER, Access
 
 _FREE = ("/grpc.health.v1.Health/", "/inference.GRPCInferenceService/ServerLive")
 _READY = ("/inference.GRPCInferenceService/ServerReady", "/inference.GRPCInferenceService/ModelReady")
@@ -26,11 +26,12 @@ class Guarded(grpc.GenericRpcHandler):
             return self._services.service(handler_call_details)
         sent = handler_call_details.invocation_metadata or ()
         try:
-            self._access.client(
+            client = self._access.client(
                 (name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in sent
             )
         except UnauthenticatedError as error:
             return _refusing(error.message)
+        CALLER.set(self._access.hashed(client))  # what handles the call runs in this context
         return self._services.service(handler_call_details)
 
 

@@ -114,7 +114,7 @@ class InferenceService:
             plane.admit()
             is_admitted = True
             request_id, request, answer, reply = await self._respond(body, context)
-            plane.succeeded(request_id, request.frame, answer, started)
+            plane.succeeded(request_id, request.frame, answer, started, access.CALLER.get())
             context.set_trailing_metadata((self._version, (PREDICTION_ID_HEADER, header_value(request_id).decode())))
             if self._observer is not None:
                 sizes = len(body), len(reply)
