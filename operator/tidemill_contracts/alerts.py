@@ -182,6 +182,20 @@ MONITOR: Final = (
         command="kubectl describe mm NAME",
     ),
     Alert(
+        name="TidemillPayloadsNotWritten",
+        condition="PayloadsWritten",
+        status="False",
+        severity="ticket",
+        hold=3600,
+        summary="the store does not take the rows that are to be kept",
+        meaning="Rows wait on the volume of the monitor. When their share of it is full, the oldest are discarded.",
+        todo=(
+            "Read the error of the store in the message of the condition.",
+            "Correct the store, its Secret or spec.logging.payloads.uri of the deployment.",
+        ),
+        command="kubectl describe mm NAME",
+    ),
+    Alert(
         name="TidemillProfileTooOld",
         condition="ProfileTooOld",
         severity="ticket",

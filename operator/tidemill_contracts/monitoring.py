@@ -13,6 +13,7 @@ from tidemill_contracts.base import Document
 from tidemill_contracts.baselines import BaselineConfig, BaselineReport
 from tidemill_contracts.drift_tests import DriftTestName, RequestedDriftTest
 from tidemill_contracts.notices import WebhookConfig
+from tidemill_contracts.payloads import PayloadConfig, PayloadReport
 from tidemill_contracts.retention import STORAGE_BYTES
 
 
@@ -123,6 +124,7 @@ class MonitorConfig(Document):
     database: str = "/data/monitor.db"
     retention_seconds: int = 30 * 86_400  # of windows; longer where labels need it
     storage_bytes: int = STORAGE_BYTES  # the size of the volume with the database
+    payloads: PayloadConfig | None = None  # None: no rows are kept
     webhooks: tuple[WebhookConfig, ...] = ()
     webhook_targets: tuple[str, ...] = ()  # host:port, with private addresses, that an administrator allows
 
@@ -279,4 +281,5 @@ class MonitorReport(Document):
     started_at: float
     versions: tuple[VersionReport, ...] = ()
     retention: RetentionReport | None = None  # None: of an older monitor
+    payloads: PayloadReport | None = None  # None: no rows are kept
     newer_database: int | None = None  # its schema, where a newer monitor wrote it: nothing is counted

@@ -235,6 +235,26 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         },
         ['spec.notify.webhooks[0].severities[0]: Unsupported value: "Info": supported values: "Page", "Ticket"'],
     ),
+    "rows kept for no purpose": (
+        MD,
+        {"spec.logging.payloads": {"uri": "s3://lake/log"}},
+        ["spec.logging.payloads.purpose: Required value"],
+    ),
+    "rows kept nowhere": (
+        MD,
+        {"spec.logging.payloads": {"purpose": "audits", "uri": "https://lake/log"}},
+        ["spec.logging.payloads.uri in body should match"],
+    ),
+    "rows kept on a claim with a Secret": (
+        MD,
+        {"spec.logging.payloads": {"purpose": "audits", "uri": "pvc://lake/log", "secretRef": {"name": "lake"}}},
+        ["secretRef may be set only with a uri of s3://, gs:// or az://"],
+    ),
+    "a redacted column that is not kept": (
+        MD,
+        {"spec.logging.payloads": {"purpose": "a", "uri": "pvc://lake", "columns": ["age"], "redact": ["name"]}},
+        ["redact may name only columns that are kept"],
+    ),
     "access for nobody": (MD, {"spec.access": {}}, ["spec.access: apiKeys or feedback must be set"]),
     "keys of no Secret": (
         MD,
@@ -678,6 +698,14 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
 
 ACCEPTED: dict[str, tuple[str, Json]] = {
     **{f"minimal {kind}": (kind, {}) for kind in (TP, TR, MI, MV, MD, MM)},
+    "rows kept, with nothing but ids": (
+        MD,
+        {"spec.logging.payloads": {"purpose": "audits", "uri": "pvc://lake/log", "columns": []}},
+    ),
+    "rows kept, one column redacted": (
+        MD,
+        {"spec.logging.payloads": {"purpose": "a", "uri": "s3://lake", "secretRef": {"name": "l"}, "redact": ["name"]}},
+    ),
     "ways back and changed signatures": (
         MD,
         {"spec.rollout": {"signatureChanges": "Allow", "rollbackWindow": {"versions": 0}}},

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
+
+from tidemill.api.v1alpha1.payload_log import Payloads
 from tidemill.core import conditions, podfailure
 from tidemill.core import labels as keys
 from tidemill.core.conditions import parse_time
@@ -37,8 +40,20 @@ def served(deployment: Obj, version: Obj | None) -> Served:
         pipeline=pipeline,
         monitor_rollback=str((deployment["spec"].get("rollout") or {}).get("monitorRollback") or "Propose"),
         has_feedback_keys=bool((deployment["spec"].get("access") or {}).get("feedback")),
+        payloads=payloads(deployment),
         digests=frozenset(str(one["digest"]) for one in known if one.get("digest")),
     )
+
+
+def payloads(deployment: Obj) -> Payloads | None:
+    """Which rows a ModelDeployment wants to be kept; none where that cannot be read."""
+    found = (deployment["spec"].get("logging") or {}).get("payloads")
+    if not found:
+        return None
+    try:
+        return Payloads.model_validate(found)
+    except ValidationError:
+        return None
 
 
 def allows_retrain(pipeline: Obj | None) -> bool:

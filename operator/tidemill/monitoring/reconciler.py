@@ -91,6 +91,7 @@ class ModelMonitorReconciler:
                 networkpolicy.Settings(config.namespace, config.scraper_namespaces),
                 config.docs_url or "",
                 config.webhook_targets,
+                config.data_environment(),
             ),
             served=served,
             actions_held=await self._actions_held(key.namespace, now) if spec.actions else "",

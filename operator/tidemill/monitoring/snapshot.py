@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec, ModelMonitorStatus
+from tidemill.api.v1alpha1.payload_log import Payloads
 from tidemill.core import names, networkpolicy
 from tidemill.core.last_applied import Applied
 from tidemill.core.plan import ObjectRef
@@ -52,6 +53,8 @@ class Served:
     """Whether the deployment takes labels with a feedback key only."""
     allows_retrain: bool = True
     """Whether the pipeline trains when a monitor requests it."""
+    payloads: Payloads | None = None
+    """Which rows the deployment wants to be kept."""
     handled_request: str | None = None
     """Id of the last request of this monitor that the pipeline has served, or that another run has answered."""
     digests: frozenset[str] = frozenset()
@@ -79,6 +82,8 @@ class Settings:
     """What stands before docs/ in the `runbook_url` of alerts."""
     webhook_targets: tuple[str, ...] = ()
     """Receivers with private addresses that an administrator allows."""
+    data_environment: Mapping[str, str] = field(default_factory=dict)
+    """Environment of pods that write to a store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ LABELS_ARRIVING = "LabelsArriving"
 PROFILE_TOO_OLD = "ProfileTooOld"
 COLUMNS_NOTED = "ColumnsNoted"
 RETENTION = "RetentionTooSmall"
+PAYLOADS = "PayloadsWritten"
 ACTIONS_HELD = "ActionsHeld"
 
 ESTIMATE = "EstimatedPerformanceLow"

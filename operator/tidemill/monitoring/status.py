@@ -47,7 +47,7 @@ REASONS = frozenset(
         "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
         "ChildTerminating", "DatabaseTooNew", "NotJudged", "TypesAssumed",
         "EstimateNotPossible", "EstimateNotTrusted",
-        "StatementNotApplied", "RetentionTooSmall", "StorageTooSmall", "WindowsTooShort",
+        "StatementNotApplied", "RetentionTooSmall", "StorageTooSmall", "WindowsTooShort", "RowsWritten", "StoreFailed",
         "DisabledInNamespace", "DryRun", "NotAllowed", "RetrainWaits", "SameFinding", "LabelsNotAuthenticated",
     }
 )  # fmt: skip

@@ -11,7 +11,7 @@ from tests.support.packages import absent_modules, distributions
         ("operator", {"kopf", "aiohttp"}, {"numpy", "pandas", "scikit-learn", "pyarrow", "fastapi"}),
         ("trainer", {"scikit-learn", "pandas", "pyarrow", "skl2onnx", "onnxruntime", "aiohttp", "tqdm"}, {"fastapi"}),
         ("server", {"fastapi", "scikit-learn", "pandas", "onnxruntime"}, {"pyarrow", "tqdm", "skl2onnx", "onnx"}),
-        ("monitor", {"fastapi", "numpy"}, {"pandas", "scikit-learn", "pyarrow", "onnxruntime"}),
+        ("monitor", {"fastapi", "numpy", "pyarrow", "obstore"}, {"pandas", "scikit-learn", "onnxruntime"}),
     ],
 )
 def test_an_image_has_what_it_needs_and_no_more(extra: str, present: set[str], absent: set[str]) -> None:

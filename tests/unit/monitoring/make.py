@@ -145,12 +145,12 @@ def snapshot(
     asked = [a["id"] for a in (status or {}).get("actions") or () if a["type"] == "Retrain"]
     fields.setdefault("served", served(handled_request=asked[-1] if asked else None))
     fields.setdefault("pod_ready", True)
+    fields.setdefault("settings", Settings("monitor:1"))
     fields.setdefault("reading", Reading(read, NOW if read else None, error))
     return Snapshot(
         object=obj,
         spec=ModelMonitorSpec.model_validate(body),
         status=ModelMonitorStatus.model_validate(status or {}),
         now=NOW,
-        settings=Settings("monitor:1"),
         **fields,
     )

@@ -110,7 +110,16 @@ CREATE TABLE notice (
 """
 # `told`: 0 nothing, 1 that it began, 2 that it ended.
 
-STEPS: Final = (_FIRST, _SECOND, _DETECTORS, _KEYS, _SEGMENTS, _NOTICES)
+_PAYLOADS: Final = """
+CREATE TABLE payload (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, time REAL NOT NULL, content TEXT NOT NULL);
+CREATE TABLE payload_file (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, last INTEGER NOT NULL, written INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE secret (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+# Rows are numbered once (AUTOINCREMENT): a file is of all up to its `last` that are still there.
+
+STEPS: Final = (_FIRST, _SECOND, _DETECTORS, _KEYS, _SEGMENTS, _NOTICES, _PAYLOADS)
 """SQL that makes schema 1 of an empty database, schema 2 of schema 1, and so on."""
 
 

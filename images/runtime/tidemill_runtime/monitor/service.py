@@ -16,7 +16,7 @@ from typing import Final
 
 from tidemill_contracts.inference import Feedback, PredictionBatch, Reference
 from tidemill_contracts.monitoring import MonitorConfig, MonitorReport
-from tidemill_runtime.monitor import bounds, detection, ground_truth, queries, retention, schema, writes
+from tidemill_runtime.monitor import bounds, detection, ground_truth, payloads, queries, retention, schema, writes
 from tidemill_runtime.monitor.binning import Layout
 from tidemill_runtime.monitor.bounds import InvalidBatchError
 from tidemill_runtime.monitor.evaluation import Evaluator
@@ -24,6 +24,7 @@ from tidemill_runtime.monitor.exposition import MonitorCollector
 from tidemill_runtime.monitor.ground_truth import Outcome
 from tidemill_runtime.monitor.ingest import count_batch
 from tidemill_runtime.monitor.notifier import Notifier
+from tidemill_runtime.monitor.payload_writer import PayloadWriter
 from tidemill_runtime.monitor.senders import Senders, UnauthenticatedError
 from tidemill_runtime.monitor.writer import Writer
 from tidemill_runtime.monitor.writes import UnknownDigestError
@@ -74,6 +75,8 @@ class Monitor:
         self._evaluator = Evaluator(config, reader, self._layouts, clock)
         self._is_token_noted = False
         self._stop = threading.Event()
+        reader = schema.connect(_file(connection), readonly=True)
+        self.payloads = PayloadWriter(config, reader, self._writer, clock)
         self._notifier = Notifier(config, schema.connect(_file(connection), readonly=True), self._writer, clock)
         self._keeper = threading.Thread(target=self._keep_house, name="housekeeping", daemon=True)
 
@@ -82,12 +85,15 @@ class Monitor:
         self._writer.start()
         self._keeper.start()
         self._notifier.start()
+        if self._newer is None:
+            self.payloads.start()
 
     def close(self) -> None:
         """Write what is queued and close."""
         self._stop.set()
         self._keeper.join()
         self._notifier.stop()
+        self.payloads.stop()
         self._writer.stop()
         self._evaluator.close()
 
@@ -106,14 +112,12 @@ class Monitor:
         if layout is None:
             raise UnknownDigestError(batch.digest)
         seconds = self.config.window_seconds
+        now, keeps = self._clock(), self.config.payloads
         addition = count_batch(
-            batch,
-            layout,
-            now=self._clock(),
-            window_seconds=seconds,
-            retention_seconds=self._retention.windows,
+            batch, layout, now=now, window_seconds=seconds, retention_seconds=self._retention.windows
         )
-        return self._writer.submit(lambda connection: writes.add_batch(connection, addition, seconds))
+        kept = [] if keeps is None else payloads.rows(batch, keeps, now)
+        return self._writer.submit(lambda connection: writes.add_batch(connection, addition, seconds, kept))
 
     def add_reference(self, reference: Reference) -> "Future[bool]":
         """Store a version's reference; resolves to False when it is stored already.
@@ -180,7 +184,8 @@ class Monitor:
     def report(self, digest: str | None = None) -> MonitorReport:
         """Return the report as of now."""
         found = self._evaluator.evaluate(digest).report
-        return found if self._newer is None else found.model_copy(update={"newer_database": self._newer})
+        changes = {"payloads": self.payloads.report(), "newer_database": self._newer}
+        return found.model_copy(update={name: value for name, value in changes.items() if value is not None})
 
     def problem(self) -> str | None:
         """Return why the monitor cannot acknowledge anything; None when it can."""

@@ -6,12 +6,13 @@ so a batch is either counted whole, together with its id, or not at all. They st
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 from tidemill_contracts.inference import Reference
 from tidemill_contracts.monitoring import MonitorConfig
 from tidemill_contracts.reference import ReferenceProfile
-from tidemill_runtime.monitor import ground_truth, replays
+from tidemill_runtime.monitor import ground_truth, payloads, replays
 from tidemill_runtime.monitor.binning import Layout
 from tidemill_runtime.monitor.bounds import LARGEST_COUNT
 from tidemill_runtime.monitor.ingest import Addition, WindowAddition
@@ -104,8 +105,10 @@ def united(one: Any, other: Any) -> Any:
     return one
 
 
-def add_batch(connection: sqlite3.Connection, addition: Addition, window_seconds: int) -> bool:
-    """Count a batch; False when a batch of this id was counted before.
+def add_batch(
+    connection: sqlite3.Connection, addition: Addition, window_seconds: int, kept: Sequence[payloads.Row] = ()
+) -> bool:
+    """Count a batch, and keep its rows for the store; False when a batch of this id was counted before.
 
     Raises:
         UnknownDigestError: the version is not stored, or no longer.
@@ -119,6 +122,7 @@ def add_batch(connection: sqlite3.Connection, addition: Addition, window_seconds
     windows = {w.start: _add_window(connection, version[0], window_seconds, w, addition) for w in addition.windows}
     _add_totals(connection, version[0], addition, dropped)
     ground_truth.add_predictions(connection, version[0], windows, addition)
+    payloads.add(connection, kept)
     return True
 
 

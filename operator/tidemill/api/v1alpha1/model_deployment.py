@@ -27,6 +27,7 @@ from tidemill.api.base import (
 )
 from tidemill.api.v1alpha1.access import Access
 from tidemill.api.v1alpha1.model_server import RouterSettings, Server
+from tidemill.api.v1alpha1.payload_log import Payloads
 from tidemill.api.v1alpha1.rollback import EarlierVersion, FailedVersion, RollbackWindow
 from tidemill.api.v1alpha1.rollout_analysis import Analysis, AnalysisStatus, Comparison
 from tidemill.api.v1alpha1.router_counters import RouterCounters
@@ -147,6 +148,9 @@ class Logging(Model):
 
     sample_ratio: Ratio = 1.0
     """Share of requests whose rows and predictions are sent to the ModelMonitor."""
+    payloads: Payloads | None = None
+    """Keeps the rows of requests with their answers and labels. The ModelMonitor of this deployment writes them, so
+    there has to be one. If not set, no rows are kept."""
 
 
 class ModelDeploymentSpec(Model):

@@ -15,6 +15,7 @@ from tidemill.core import labels as keys
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.core.plan import ObjectRef, Patch
 from tidemill.monitoring import notices
+from tidemill.monitoring.builders import payloads
 from tidemill.monitoring.snapshot import Snapshot, child, storage_bytes
 from tidemill_contracts import drift_tests
 from tidemill_contracts.baselines import PERIOD_SECONDS, BaselineConfig
@@ -72,6 +73,8 @@ def unit(snapshot: Snapshot) -> staged_updates.Unit:
         inputs["storageBytes"] = size
     if snapshot.spec.performance is not None and _has_feedback_keys(snapshot):
         inputs["authenticatedLabels"] = True
+    if (kept := payloads.wanted(snapshot)) is not None:
+        inputs["payloads"] = kept.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"purpose"})
     policy = () if snapshot.spec.network_policies == "None" else (network_policy(snapshot),)
     fitting = (*_delivery(snapshot).objects, *policy)
     return staged_updates.Unit(
@@ -129,6 +132,7 @@ def config(snapshot: Snapshot) -> MonitorConfig:
         },
         database=f"{DATA_DIR}/monitor.db",
         storage_bytes=storage_bytes(spec.storage.size),
+        payloads=payloads.config(snapshot),
         webhooks=_webhooks(snapshot),
         webhook_targets=snapshot.settings.webhook_targets if spec.notify is not None else (),
     )
@@ -303,12 +307,14 @@ def network_policy(snapshot: Snapshot) -> dict[str, Any]:
 
 def _pod(snapshot: Snapshot) -> pod.Pod:
     """The pod; fsGroup lets it write to the claim."""
-    key_volumes, key_mounts = _webhook_mounts(snapshot)
+    key_volumes, key_mounts = (
+        [*a, *b] for a, b in zip(_webhook_mounts(snapshot), payloads.mounts(snapshot), strict=True)
+    )
     resources, settings, delivery = snapshot.spec.resources, snapshot.settings, _delivery(snapshot)
     container = pod.Container(
         name=CONTAINER,
         image=settings.image,
-        environment={**delivery.environment, "HOME": "/tmp"},  # noqa: S108
+        environment={**payloads.environment(snapshot), **delivery.environment, "HOME": "/tmp"},  # noqa: S108
         ports=PORTS[COMPONENT],
         resources=resources.to_json() if resources else DEFAULT_RESOURCES,
         probes=pod.Probes(

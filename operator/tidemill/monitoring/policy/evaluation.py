@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from tidemill.api.v1alpha1.monitor_performance import Performance
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition, parse_time
-from tidemill.monitoring.policy import drift, estimate, retention
+from tidemill.monitoring.policy import drift, estimate, payloads, retention
 from tidemill.monitoring.snapshot import SILENCE_SECONDS, Snapshot, moment
 from tidemill.monitoring.state import (
     COLUMNS_NOTED,
@@ -59,7 +59,8 @@ def evaluate(snapshot: Snapshot) -> Evaluation:
         return all_unknown(
             snapshot, "DatabaseTooNew", "a newer monitor wrote the database; nothing is counted or judged"
         )
-    found = [_data_arriving(snapshot), *_profile(snapshot), *_columns(snapshot)]
+    kept = payloads.written(snapshot)
+    found = [_data_arriving(snapshot), *_profile(snapshot), *_columns(snapshot), *([kept] if kept else [])]
     drifted = drift.drifted_windows(snapshot)
     if snapshot.spec.drift is not None:
         found.append(_drift(snapshot, drifted))

@@ -1,0 +1,40 @@
+"""`python -m tidemill_runtime.monitor.erase ID…`: removes rows from the store and from what waits in the database.
+
+For the pod of the monitor, with `kubectl exec`. An ID is that of a
+prediction, or of a request, which stands for all of its rows. Run again, it removes what came meanwhile.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from tidemill_contracts.counts import counted
+from tidemill_contracts.inference import MONITOR_CONFIG_ENV
+from tidemill_contracts.monitoring import MonitorConfig
+from tidemill_runtime import configuration
+from tidemill_runtime.monitor import payloads, schema
+from tidemill_runtime.storage.base import StorageError
+from tidemill_runtime.storage.folders import open_folder
+
+
+def main(ids: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Erase and say how many rows went; return 2 where there is nothing to erase from, 1 where the store fails."""
+    config = MonitorConfig.from_json(configuration.read(MONITOR_CONFIG_ENV, environment) or "")
+    if config.payloads is None or not ids:
+        sys.stderr.write("no rows are kept\n" if ids else "name at least one id of a prediction or a request\n")
+        return 2
+    connection = schema.connect(config.database)
+    try:
+        folder = open_folder(config.payloads.uri, config.payloads.secret)
+        erased = payloads.erase(connection, folder, frozenset(ids))
+        sys.stdout.write(f"{counted(erased, 'row')} erased\n")
+    except StorageError as error:
+        sys.stderr.write(f"the store failed, and nothing is known of the rest: {error}\n")
+        return 1
+    finally:
+        connection.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))
