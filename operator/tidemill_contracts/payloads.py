@@ -9,13 +9,14 @@ from tidemill_contracts.base import Document
 ID: Final = "prediction_id"
 TIME: Final = "prediction_time"
 VERSION: Final = "model_version"
+CLIENT: Final = "client"
 PREDICTION: Final = "prediction"
 SCORE: Final = "prediction_score"
 LABEL: Final = "label"
 KEPT_ALWAYS: Final = (ID, TIME, VERSION)
 """Columns of every file, whatever `columns` says. Times are in seconds since the epoch, as floating-point numbers."""
 
-RESERVED: Final = frozenset({*KEPT_ALWAYS, PREDICTION, SCORE, LABEL})
+RESERVED: Final = frozenset({*KEPT_ALWAYS, CLIENT, PREDICTION, SCORE, LABEL})
 """Columns of files that are no inputs. An input of such a name is written as `input.<name>`."""
 
 ROWS: Final = "rows"
@@ -40,7 +41,7 @@ class PayloadConfig(Document):
 
     uri: str  # of a folder of this deployment alone
     secret: str | None = None  # mounted below storage.SECRET_ROOT
-    columns: tuple[str, ...] | None = None  # None: all; empty: KEPT_ALWAYS only, without answers and labels
+    columns: tuple[str, ...] | None = None  # None: all; empty: KEPT_ALWAYS only
     redact: tuple[str, ...] = ()  # columns whose values are replaced by keyed digests
     retention_seconds: int = Field(default=90 * 86_400, gt=0)  # of files
     wait_seconds: int = Field(default=3600, ge=0)  # for the label, before a row is written without one

@@ -1,7 +1,7 @@
-"""`python -m tidemill_runtime.monitor.erase ID…`: removes rows from the store and from what waits in the database.
+"""`python -m tidemill_runtime.monitor.erase ID… client=HASH…`: removes rows from store and database.
 
-For the pod of the monitor, with `kubectl exec`. An ID is that of a
-prediction, or of a request, which stands for all of its rows. Run again, it removes what came meanwhile.
+For the pod of the monitor, with `kubectl exec`. An ID is that of a prediction, or of a request, which stands for all of
+its rows; a HASH is what the column `client` has. Run again, it removes what came meanwhile.
 """
 
 import os
@@ -16,6 +16,8 @@ from tidemill_runtime.monitor import payloads, schema
 from tidemill_runtime.storage.base import StorageError
 from tidemill_runtime.storage.folders import open_folder
 
+_CLIENT = "client="
+
 
 def main(ids: Sequence[str], environment: Mapping[str, str]) -> int:
     """Erase and say how many rows went; return 2 where there is nothing to erase from, 1 where the store fails."""
@@ -26,7 +28,9 @@ def main(ids: Sequence[str], environment: Mapping[str, str]) -> int:
     connection = schema.connect(config.database)
     try:
         folder = open_folder(config.payloads.uri, config.payloads.secret)
-        erased = payloads.erase(connection, folder, frozenset(ids))
+        clients = frozenset(one.removeprefix(_CLIENT) for one in ids if one.startswith(_CLIENT))
+        named = frozenset(one for one in ids if not one.startswith(_CLIENT))
+        erased = payloads.erase(connection, folder, named, clients)
         sys.stdout.write(f"{counted(erased, 'row')} erased\n")
     except StorageError as error:
         sys.stderr.write(f"the store failed, and nothing is known of the rest: {error}\n")

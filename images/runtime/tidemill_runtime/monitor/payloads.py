@@ -54,6 +54,9 @@ def rows(batch: PredictionBatch, config: PayloadConfig, now: float) -> list[Row]
     if config.columns != ():
         names += [contract.PREDICTION] + ([contract.SCORE] if batch.scores is not None else [])
         taken += [list(batch.predictions)] + ([list(batch.scores)] if batch.scores is not None else [])
+    if config.columns != () and batch.clients is not None:
+        names.append(contract.CLIENT)
+        taken.append(list(batch.clients))
     together = zip(*taken, strict=True) if taken else ((),) * len(batch.ids)
     return [
         Row(identifier[: bounds.MAX_ID], min(time, now) if time == time else now, _text(batch.version, names, values))
@@ -224,8 +227,12 @@ def expire(folder: Folder, config: PayloadConfig, now: float) -> list[str]:
     return old
 
 
-def erase(connection: sqlite3.Connection, folder: Folder, ids: frozenset[str]) -> int:
+def erase(
+    connection: sqlite3.Connection, folder: Folder, ids: frozenset[str], clients: frozenset[str] = frozenset()
+) -> int:
     """Remove rows by their prediction ids, or those of whole requests, from files and from what waits; return how many.
+
+    `clients`: as the column of that name has them; all of their rows go.
 
     A request of several rows has one id, of which those of its rows are made: `<request>/<row>`.
     """
@@ -233,13 +240,19 @@ def erase(connection: sqlite3.Connection, folder: Folder, ids: frozenset[str]) -
     import pyarrow.parquet as pq
 
     waiting = [
-        number for number, identifier in connection.execute("SELECT number, id FROM payload") if _is(identifier, ids)
+        number
+        for number, identifier, content in connection.execute("SELECT number, id, content FROM payload")
+        if _is(identifier, ids) or (clients and json.loads(content).get(contract.CLIENT) in clients)
     ]
     connection.executemany("DELETE FROM payload WHERE number = ?", [(number,) for number in waiting])
     removed = len(waiting)
     for entry in folder.files(contract.ROWS):
         stored = pq.read_table(io.BytesIO(b"".join(folder.chunks(entry.key))))
-        keep = [not _is(identifier, ids) for identifier in stored[contract.ID].to_pylist()]
+        known = stored[contract.CLIENT].to_pylist() if contract.CLIENT in stored.column_names else [None] * len(stored)
+        keep = [
+            not _is(identifier, ids) and client not in clients
+            for identifier, client in zip(stored[contract.ID].to_pylist(), known, strict=True)
+        ]
         if all(keep):
             continue
         removed += keep.count(False)
