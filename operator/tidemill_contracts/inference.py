@@ -23,6 +23,8 @@ BATCH_PATH = "/v1/batches"
 REFERENCE_PATH = "/v1/references"
 FEEDBACK_PATH = "/v1/feedback"
 REPORT_PATH = "/v1/report"
+PAGE_PATH = "/v1/report.html"  # the report for people
+PAGE_JSON_PATH = "/v1/report.json"  # the same figures
 
 INGEST_ROOT = "/mnt/ingest"
 """Where servers and monitor find the token that shows a record to come from a server; no file, no token."""

@@ -173,9 +173,27 @@ class WindowReport(Document):
     without_score: tuple[str, ...] = ()  # those of them that drift cannot be judged by
     comparable: bool = True  # False: so many of them that nothing is known about drift
     quality_problems: tuple[str, ...] = ()  # "tenure: missing_ratio 0.31 > 0.05"
+    features_drifted: int | None = None  # where the lists are cut, how many there are; None: they are whole
+    problems_found: int | None = None
+    features_without_score: int | None = None
     errors: int = 0
     latency_p50_seconds: float | None = None
     latency_p99_seconds: float | None = None
+
+    @property
+    def drifted(self) -> int:
+        """How many features drifted, also where `features` has only the worst."""
+        return max(sum(column.drifted for column in self.features), self.features_drifted or 0)
+
+    @property
+    def problems(self) -> int:
+        """How many problems of quality there are, also where `quality_problems` is cut."""
+        return max(len(self.quality_problems), self.problems_found or 0)
+
+    @property
+    def unscored(self) -> int:
+        """How many features drift cannot be judged by, also where `without_score` is cut."""
+        return max(len(self.without_score), self.features_without_score or 0)
 
 
 class EstimateReport(Document):

@@ -21,7 +21,7 @@ import pytest
 import yaml
 from pyarrow import parquet
 from tests.runtime.conftest import Trained, Trainer
-from tests.support import packages, pages
+from tests.support import monitoring, packages, pages
 from tests.support.asgi import call, post
 from tests.support.pages import Block
 from tests.support.versions import Published
@@ -241,7 +241,11 @@ async def test_http_is_answered(block: Block, numbers: Published) -> None:
     assert reply.status == 200, reply.body
 
 
-@pytest.mark.parametrize("block", pages.of(pages.RUNTIME, "sh"), ids=str)
+OF_SHELL = pages.of(pages.RUNTIME, "sh")
+OF_PAGES = [block for block in OF_SHELL if "monitor.offline" in block.text]
+
+
+@pytest.mark.parametrize("block", [block for block in OF_SHELL if block not in OF_PAGES], ids=str)
 def test_batch_commands_run(block: Block, world: World) -> None:
     source = world.mounts / "pvc" / "lake" / "customers"
     source.mkdir(parents=True)
@@ -256,3 +260,22 @@ def test_batch_commands_run(block: Block, world: World) -> None:
     assert done.returncode == 0, done.stderr
     scores = parquet.read_table(world.mounts / "pvc" / "lake" / "scores" / "churn.parquet")
     assert scores.num_rows == len(world.rows)
+
+
+@pytest.mark.parametrize("block", OF_PAGES, ids=str)
+def test_commands_that_make_pages_run(block: Block, tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    lines = [f"2026-11-01T12:00:00Z,{random.random()},basic,{n % 2},1" for n in range(600)]
+    (tmp_path / "rows.csv").write_text("\n".join(["when,age,plan,answer,truth", *lines]))
+    (tmp_path / "reference.json").write_text(monitoring.PROFILE.to_json())
+    settings = monitoring.config(tmp_path)
+    (tmp_path / "monitor.json").write_text(settings.to_json())
+    with monitoring.running(settings) as monitor:
+        monitor.add_batch(monitoring.batch()).result(10)
+    stand = {"python": f'exec {sys.executable} "$@"'}
+
+    done = pages.run(block.text, tmp_path, stand, **packages.as_in_image("monitor"))
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "page.json").read_bytes())["performance"]["value"] == 0.5
+    assert "churn-1" in (tmp_path / "stored.html").read_text()

@@ -85,6 +85,29 @@ def post(api: Api, **changes: Any) -> Any:
     return api.post("/v1/batches", content=batch(**changes).model_dump_json())
 
 
+def test_the_report_for_people_is_a_page_and_json_beside_it(ready: Api) -> None:
+    assert ready.post("/v1/batches", content=batch().to_json()).status_code == 202
+    page = ready.get("/v1/report.html")
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert "churn-1" in page.text
+    assert ready.get("/v1/report.json").json()["digest"] == DIGEST
+    nobody = ready.get("/v1/report.html?digest=%3Cscript%3E")
+    assert nobody.status_code == 200
+    assert "<script>" not in nobody.text
+    assert ready.get("/v1/report.json?digest=x").json()["version"] is None
+
+
+def test_the_operator_gets_what_decisions_need(ready: Api) -> None:
+    assert ready.post("/v1/batches", content=batch().to_json()).status_code == 202
+    whole, small = ready.get(f"/v1/report?digest={DIGEST}"), ready.get(f"/v1/report?digest={DIGEST}&brief=true")
+    assert len(small.content) < len(whole.content)
+    (version,) = MonitorReport.from_json(small.content).versions
+    assert (version.digest, version.rows) == (DIGEST, 1_000)
+
+
 def test_a_server_posts_a_batch_then_its_reference_then_the_batch_again(api: Api) -> None:
     refused = post(api)
     assert (refused.status_code, refused.json()) == (
@@ -103,7 +126,7 @@ OPEN = {  # what each port answers; nothing else
     "http": {("POST", "/v1/batches"), ("POST", "/v1/references"), ("POST", "/v1/feedback")},
     "feedback": {("POST", "/v1/feedback")},
     "admin": {("GET", "/metrics"), ("GET", "/healthz"), ("GET", "/readyz")},
-    "report": {("GET", "/v1/report")},
+    "report": {("GET", "/v1/report"), ("GET", "/v1/report.html"), ("GET", "/v1/report.json")},
 }
 
 

@@ -12,8 +12,10 @@ from tidemill_contracts.monitoring import DriftConfig, MonitorConfig, TestConfig
 from tidemill_contracts.reference import CategoricalProfile, NumericProfile, ReferenceProfile
 from tidemill_runtime.monitor.service import Monitor
 
-DOORS = {"/v1/feedback": "feedback", "/v1/report": "report"} | dict.fromkeys(
-    ("/metrics", "/healthz", "/readyz"), "admin"
+DOORS = (
+    {"/v1/feedback": "feedback"}
+    | dict.fromkeys(("/v1/report", "/v1/report.html", "/v1/report.json"), "report")
+    | dict.fromkeys(("/metrics", "/healthz", "/readyz"), "admin")
 )
 """The port of the monitor, by its name, to which a path is usually sent; `http` for all others."""
 

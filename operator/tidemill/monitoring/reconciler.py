@@ -196,7 +196,7 @@ class ModelMonitorReconciler:
         if known.report is not None and last == query and is_young:
             return known
         port = observe.report_port(self._deps.cache.get("Deployment", key.namespace, child(key.name)))
-        url = pod_url(pod["status"]["podIP"], port, f"{REPORT_PATH}?digest={served.digest}")
+        url = pod_url(pod["status"]["podIP"], port, f"{REPORT_PATH}?digest={served.digest}&brief=true")
         found = await self._ask(key, uid, url, reports.Expected(key.name, served.digest, metric, now))
         if found.report is None:
             found = replace(found, time=known.time)

@@ -178,7 +178,12 @@ def _window(window: WindowReport, latest: float, *, is_newest: bool) -> WindowRe
         _times(latest, start=base.start, end=base.end)
         if (base.start is None) != (base.end is None) or (base.type == "Training") != (base.start is None):
             raise ReportError("baseline.start and baseline.end are no time range of its type")
-    if max(len(window.features), len(window.without_score), len(window.quality_problems) / 3) > MAX_COLUMNS:
+    _counts(
+        features_drifted=window.features_drifted,
+        problems_found=window.problems_found,
+        features_without_score=window.features_without_score,
+    )
+    if max(len(window.features), window.unscored, window.problems / 3, window.drifted) > MAX_COLUMNS:
         raise ReportError(f"features has more than {MAX_COLUMNS} entries")
     if not is_newest:
         dropped = {"features": (), "quality_problems": (), "without_score": ()} | dict.fromkeys(_outputs(window))

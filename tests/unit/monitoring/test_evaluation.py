@@ -451,6 +451,19 @@ def test_features_without_a_score_are_named_and_counted() -> None:
     assert said(found, "DriftDetected") == text
 
 
+def test_lists_that_the_monitor_has_cut_are_counted_whole() -> None:
+    five = tuple(ColumnScore(name=f"f{n}", test="PSI", score=1.0, threshold=0.2, drifted=True) for n in range(5))
+    counted = {"features_drifted": 2_000, "problems_found": 2_100, "features_without_score": 900}
+    bad = window(1, drift=True, features=five, quality_problems=("f0: missing_ratio 0.31 > 0.05",), **counted)
+    found = evaluation.evaluate(snapshot(FULL, read=report(bad)))
+    drifted, broken = found.get("DriftDetected"), found.get("DataQualityDegraded")
+    assert drifted is not None and drifted.message.endswith(", 1995 more")
+    assert broken is not None and broken.message.endswith("; 2099 more")
+    blind = window(1, comparable=False, tested=1_000, without_score=("f0",), **counted)
+    message = said(snapshot(read=report(blind)), "DriftDetected")
+    assert "900 of 1000 features" in message and message.endswith(": f0, 899 more")
+
+
 def test_labels_that_name_no_class_are_counted_with_examples() -> None:
     found = labelled(0.1, degraded=True, unrecognized=50, examples=("ja", "nein"))
     for kind in ("PerformanceDegraded", "LabelsArriving"):

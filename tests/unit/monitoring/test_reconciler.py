@@ -156,7 +156,7 @@ async def test_the_report_of_the_version_in_service_is_read_from_the_pod() -> No
     world = ready_world()
     found = await world.look()
     assert found.reading.report is not None and found.reading.time == NOW
-    assert world.client.asked == [f"http://10.0.0.9:{REPORT_PORT}/v1/report?digest={DIGEST}"]
+    assert world.client.asked == [f"http://10.0.0.9:{REPORT_PORT}/v1/report?digest={DIGEST}&brief=true"]
     assert found.version_report is not None and len(found.judged) == 1
 
 
@@ -182,10 +182,10 @@ async def test_a_monitor_of_before_is_read_where_it_answers() -> None:
     container["ports"] = [{"name": "http", "containerPort": MONITOR_PORT}]
     world.put(made)
     await world.look()
-    assert world.client.asked == [f"http://10.0.0.9:{MONITOR_PORT}/v1/report?digest={DIGEST}"]
+    assert world.client.asked == [f"http://10.0.0.9:{MONITOR_PORT}/v1/report?digest={DIGEST}&brief=true"]
     world.put(world.own(workload.deployment(snapshot())))
     await world.look(60)
-    assert world.client.asked[1:] == [f"http://10.0.0.9:{REPORT_PORT}/v1/report?digest={DIGEST}"]
+    assert world.client.asked[1:] == [f"http://10.0.0.9:{REPORT_PORT}/v1/report?digest={DIGEST}&brief=true"]
 
 
 async def test_the_report_is_read_at_its_pace() -> None:
@@ -216,7 +216,7 @@ async def test_another_version_is_read_at_once() -> None:
     other = "sha256:" + "3" * 64
     world.deployment(digest=other)
     found = await world.look(1)
-    assert world.client.asked[-1].endswith(other)
+    assert world.client.asked[-1].endswith(f"?digest={other}&brief=true")
     assert found.version_report is None  # the answer is about the other one
 
 

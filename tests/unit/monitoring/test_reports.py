@@ -55,6 +55,13 @@ BAD: dict[str, tuple[Any, str]] = {
         reported(column_notes=[{"name": "a", "finding": "hunter2"}]),
         "column_notes.0.finding: literal_error",
     ),
+    "more drifted features than there can be": (with_window(features_drifted=2_501), "features has more than 2500"),
+    "more problems than there can be": (with_window(problems_found=7_501), "features has more than 2500"),
+    "more without a score than there can be": (
+        with_window(features_without_score=2_501),
+        "features has more than 2500",
+    ),
+    "a number of problems that is none": (with_window(problems_found=-1), "problems_found is not a count"),
     "a need beyond counting": (
         {**reported(), "retention": {"rows": 10**30, "prediction_bytes": 1, "storage_bytes": 1}},
         "rows is not a count",

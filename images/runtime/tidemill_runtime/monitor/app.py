@@ -27,6 +27,8 @@ from tidemill_contracts.access import CLIENT_HEADER
 from tidemill_contracts.inference import (
     BATCH_PATH,
     FEEDBACK_PATH,
+    PAGE_JSON_PATH,
+    PAGE_PATH,
     REFERENCE_PATH,
     REPORT_PATH,
     Feedback,
@@ -34,8 +36,10 @@ from tidemill_contracts.inference import (
     Reference,
 )
 from tidemill_contracts.ports import PORTS
+from tidemill_runtime.monitor import verdict
 from tidemill_runtime.monitor.body_limits import Admission, EncodedError, TooLargeError
 from tidemill_runtime.monitor.bounds import InvalidBatchError, feedback_problem
+from tidemill_runtime.monitor.page import document
 from tidemill_runtime.monitor.schema import NewerSchemaError
 from tidemill_runtime.monitor.senders import NotServedError, UnauthenticatedError
 from tidemill_runtime.monitor.service import FeedbackResult, Monitor
@@ -158,9 +162,22 @@ def _add_feedback(app: FastAPI, monitor: Monitor, admission: Admission, *, of_se
 
 def _add_report(app: FastAPI, monitor: Monitor) -> None:
     @app.api_route(REPORT_PATH, methods=_READ)
-    def report(digest: str | None = None) -> Response:
-        """Return scores, quality and performance of each version's newest windows."""
-        return Response(monitor.report(digest).model_dump_json(), media_type="application/json")
+    def report(digest: str | None = None, brief: bool = False) -> Response:
+        """Return scores, quality and performance of each version's newest windows; `brief`: what decisions need."""
+        found = monitor.report(digest)
+        return Response(verdict.brief(found) if brief else found.model_dump_json(), media_type="application/json")
+
+    @app.api_route(PAGE_PATH, methods=_READ)
+    def page(digest: str | None = None) -> Response:
+        """Return the report of one version for people, as one HTML file."""
+        headers = {"content-security-policy": document.POLICY, "x-content-type-options": "nosniff"}
+        shown = document.render(monitor.page(digest), links=True)
+        return Response(shown, media_type=document.MEDIA_TYPE, headers=headers)
+
+    @app.api_route(PAGE_JSON_PATH, methods=_READ)
+    def page_json(digest: str | None = None) -> Response:
+        """Return the figures of that page."""
+        return Response(monitor.page(digest).model_dump_json(), media_type="application/json")
 
 
 def _add_admin(app: FastAPI, monitor: Monitor) -> None:

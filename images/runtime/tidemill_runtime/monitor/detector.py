@@ -75,8 +75,12 @@ def target(config: PerformanceConfig) -> str:
 
 
 def threshold(config: PerformanceConfig) -> float:
-    """Return the logarithm that M must reach: of the wanted seconds between false alarms, for each limit."""
-    return math.log(MONTH / config.false_alarms_per_month * len(limits(config)))
+    """Return the logarithm that M must reach: of the wanted seconds between false alarms, for each limit.
+
+    Infinite without a limit.
+    """
+    number = len(limits(config))
+    return math.log(MONTH / config.false_alarms_per_month * number) if number else math.inf
 
 
 def limits(config: PerformanceConfig) -> list[tuple[Side, float]]:

@@ -31,6 +31,8 @@ from tidemill_runtime.monitor import delays, detector, estimate, intervals, perf
 from tidemill_runtime.monitor.baselines import TRAINING, Baseline, Baselines, Signature, signature
 from tidemill_runtime.monitor.binning import PREDICTION, Counts, Layout
 from tidemill_runtime.monitor.detector import State
+from tidemill_runtime.monitor.page import gathering
+from tidemill_runtime.monitor.page.content import PageContent
 from tidemill_runtime.monitor.queries import REPORTED_WINDOWS, StoredVersion, StoredWindow
 from tidemill_runtime.monitor.retention import Retention, storage_bytes
 from tidemill_runtime.monitor.segments import Name
@@ -86,6 +88,24 @@ class Evaluator:
             monitor=self._config.monitor, now=now, started_at=self._started_at, versions=reports, retention=kept
         )
         return Evaluation(report, {version.digest: version.labels for version in wanted})
+
+    def page(self, digest: str | None = None) -> PageContent:
+        """Return what people read of one version: of that digest, or the one that was heard of last."""
+        with self._lock:
+            now = self._clock()
+            self._connection.execute("BEGIN")
+            try:
+                known = [v for v in queries.versions(self._connection) if v.digest in self._layouts]
+                named = tuple((version.name, version.digest) for version in reversed(known))
+                found = gathering.empty(self._config, now, named)
+                wanted = [v for v in known if digest in (None, v.digest)]
+                if not wanted:
+                    return found
+                chosen = max(wanted, key=lambda version: (version.last_record or 0.0, version.key))
+                layout, report = self._layouts[chosen.digest], self._version(chosen, now)
+                return gathering.gather(self._connection, self._config, chosen, layout, report, found)
+            finally:
+                self._connection.execute("COMMIT")
 
     def close(self) -> None:
         """Close the connection."""

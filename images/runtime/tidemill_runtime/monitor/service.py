@@ -24,6 +24,7 @@ from tidemill_runtime.monitor.exposition import MonitorCollector
 from tidemill_runtime.monitor.ground_truth import Outcome
 from tidemill_runtime.monitor.ingest import count_batch
 from tidemill_runtime.monitor.notifier import Notifier
+from tidemill_runtime.monitor.page.content import PageContent
 from tidemill_runtime.monitor.payload_writer import PayloadWriter
 from tidemill_runtime.monitor.senders import Senders, UnauthenticatedError
 from tidemill_runtime.monitor.writer import Writer
@@ -186,6 +187,10 @@ class Monitor:
         found = self._evaluator.evaluate(digest).report
         changes = {"payloads": self.payloads.report(), "newer_database": self._newer}
         return found.model_copy(update={name: value for name, value in changes.items() if value is not None})
+
+    def page(self, digest: str | None = None) -> PageContent:
+        """Return what people read of a version; of the one that was heard of last, where none is named."""
+        return self._evaluator.page(digest)
 
     def problem(self) -> str | None:
         """Return why the monitor cannot acknowledge anything; None when it can."""

@@ -56,11 +56,10 @@ def condition(spec: Drift, windows: Sequence[WindowReport], drifted: int) -> Con
     last = windows[-1]
     shown = f"the last window ({counted(last.rows, 'row')})"
     if drifted == 0:
-        named = [feature for feature in last.features if feature.drifted]
-        if not named:
+        if not last.drifted:
             return Condition(DRIFT, "False", "NoDrift", f"{shown} shows no drift{compared_with(last)}")
         text = (
-            f"{counted(len(named), 'feature')} drifted in {shown}, which is a share of "
+            f"{counted(last.drifted, 'feature')} drifted in {shown}, which is a share of "
             f"{rounded(last.drifted_share or 0, 2, spec.drifted_share)} "
             f"and below driftedShare ({exact(spec.drifted_share)}){compared_with(last)}: {describe(last)}"
         )
@@ -101,8 +100,8 @@ def describe(window: WindowReport) -> str:
     """Which columns drifted, by how much and how, worst first."""
     drifted = worst_first(window)
     parts = [f"{f.name} ({_beyond(f)})" for f in drifted[:_SHOWN]]
-    if len(drifted) > _SHOWN:
-        parts.append(f"{len(drifted) - _SHOWN} more")
+    if window.drifted > len(parts):
+        parts.append(f"{window.drifted - len(parts)} more")
     outputs = (("predictions", window.prediction), ("probability of the predicted class", window.probability))
     parts += [f"{name} ({_beyond(found)})" for name, found in outputs if found is not None and found.drifted]
     return ", ".join(parts) or f"share of drifted features in the last window {window.drifted_share or 0:.3g}"

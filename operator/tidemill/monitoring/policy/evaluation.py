@@ -185,8 +185,9 @@ def _drift(snapshot: Snapshot, drifted: int) -> Condition:
 
 def _without_score(window: WindowReport) -> str:
     named = ", ".join(window.without_score[:_SHOWN])
-    more = f", {len(window.without_score) - _SHOWN} more" if len(window.without_score) > _SHOWN else ""
-    which = f"{len(window.without_score)} of {counted(window.tested, 'feature')}"
+    left = window.unscored - len(window.without_score[:_SHOWN])
+    more = f", {left} more" if left > 0 else ""
+    which = f"{window.unscored} of {counted(window.tested, 'feature')}"
     return f"drift cannot be judged by {which}, more than {MAX_SHARE_WITHOUT_SCORE:.0%}: {named}{more}"
 
 
@@ -197,7 +198,8 @@ def _quality(snapshot: Snapshot) -> Condition:
     problems = windows[-1].quality_problems
     if not problems:
         return Condition(QUALITY, "False", "WithinLimits", f"{_last(windows)} is within the limits")
-    more = f"; {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    left = windows[-1].problems - len(problems[:_SHOWN])
+    more = f"; {left} more" if left > 0 else ""
     return Condition(QUALITY, "True", "LimitsExceeded", "; ".join(problems[:_SHOWN]) + more)
 
 
