@@ -84,9 +84,8 @@ MONITOR: Final = (
         condition="DriftDetected",
         severity="ticket",
         summary="the data differs from the training data",
-        meaning="Features or predictions differ from those that the served version was trained on, in as many "
-        "windows as "
-        "spec.drift requires. Drift explains worse predictions; it does not show that there are any.",
+        meaning="Features or predictions differ from those that the served version was trained on, in as many windows "
+        "as spec.drift requires. Drift explains worse predictions; it does not show that there are any.",
         todo=(
             "Read which columns drifted, and by how much.",
             "Decide whether the change is real (a season, a new market) or a fault at the sender.",
@@ -128,14 +127,26 @@ MONITOR: Final = (
         command="kubectl get mm NAME -o jsonpath='{.status.verdicts.performance}'",
     ),
     Alert(
+        name="TidemillFairnessLimitExceeded",
+        condition="FairnessLimitExceeded",
+        severity="ticket",
+        summary="groups are treated more differently than spec.fairness allows",
+        meaning="A rate of a group is further from the privileged group's than a limit allows; it does not say why.",
+        todo=(
+            "Read group, comparison and rows in the message, and the rates of all groups in status.",
+            "Check whether the rows of the group changed (DriftDetected), the version did, or which rows get labels.",
+            "Roll back, or train again with the difference among what the version is judged by.",
+        ),
+        command="kubectl get mm NAME -o jsonpath='{.status.verdicts.fairness}'",
+    ),
+    Alert(
         name="TidemillDataNotArriving",
         condition="DataArriving",
         status="False",
         severity="ticket",
         summary="no predictions arrive",
         meaning="The monitor has got no prediction of the served version for two windows, or has never got one. "
-        "Nothing is "
-        "judged, so the other conditions of the monitor say nothing about the present.",
+        "Nothing is judged, so the other conditions of the monitor say nothing about the present.",
         todo=(
             "Check whether clients call the model at all.",
             "If they do, look at the servers: they send records to the monitor, and count those that they drop.",
@@ -165,8 +176,8 @@ MONITOR: Final = (
         other_reasons=("DryRun", "DisabledInNamespace", "RetrainWaits"),
         severity="ticket",
         summary="a finding is true and the action that follows from it is held",
-        meaning="A retrain or a rollback would be requested, and something does not allow it: whoever is acted "
-        "on, labels that nobody answers for, or a version to return to that had the same finding.",
+        meaning="A retrain or a rollback would be requested, and something does not allow it: whoever is acted on, "
+        "labels that nobody answers for, or a version to return to that had the same finding.",
         todo=("Read what is held and why in the message of the condition.", "Decide, or act by hand."),
         command="kubectl describe mm NAME",
     ),
@@ -176,8 +187,8 @@ MONITOR: Final = (
         severity="ticket",
         hold=3600,
         summary="predictions are discarded before their labels are due",
-        meaning="Predictions are not kept until their labels are due, so labels find none. The performance of "
-        "the model is not known.",
+        meaning="Predictions are not kept until their labels are due, so labels find none. The performance of the "
+        "model is not known.",
         todo=("Read what is needed and given in the message of the condition.", "Change the field that it names."),
         command="kubectl describe mm NAME",
     ),
@@ -201,8 +212,8 @@ MONITOR: Final = (
         severity="ticket",
         hold=3600,
         summary="the served version cannot be judged in full",
-        meaning="The served version was trained with an older image, and its reference profile lacks what the "
-        "spec asks for.",
+        meaning="The served version was trained with an older image, and its reference profile lacks what the spec "
+        "asks for.",
         todo=("Train the version again with the present image.",),
         command="kubectl get mv",
     ),
@@ -241,8 +252,7 @@ MONITOR: Final = (
         expression=f"sum(rate({metrics.RECORDS_DROPPED.name}"
         '{namespace="$namespace",deployment="$deployment"}[5m])) > 0',
         summary="prediction records are dropped",
-        meaning="Servers drop records because the monitor is slow or cannot be reached. Dropped predictions are "
-        "never judged.",
+        meaning="Servers drop records because the monitor is slow or unreachable. Dropped ones are never judged.",
         todo=(
             "Look at the pod of the monitor: CPU, memory, disk.",
             "Raise spec.resources, or make windows longer.",
@@ -263,9 +273,8 @@ INSTALLATION: Final = (
         expression=f'absent({LEADER_SERIES}{{name="{LEASE_NAME}"}})'
         f' or max by (namespace) ({LEADER_SERIES}{{name="{LEASE_NAME}"}}) == 0',
         summary="no operator is the leader",
-        meaning="The operator does not run or is not scraped, or no replica gets the Lease. Models go on "
-        "serving, but nothing "
-        "is rolled out or rolled back, and no alert that follows a condition can fire.",
+        meaning="The operator does not run or is not scraped, or no replica gets the Lease. Models go on serving, but "
+        "nothing is rolled out or rolled back, and no alert that follows a condition can fire.",
         todo=(
             "Look at the pods of the operator and at their last log lines.",
             "If they run, check that Prometheus scrapes them, and read who holds the Lease.",
@@ -294,9 +303,8 @@ INSTALLATION: Final = (
         condition="RolledBack",
         severity="ticket",
         summary="a version was rolled back",
-        meaning="The previous version serves requests. The condition RolledBack names the version that was "
-        "rolled back and the "
-        "reason.",
+        meaning="The previous version serves requests. The condition RolledBack names the version that was rolled "
+        "back and the reason.",
         todo=("Read why.", "Try the version again when the cause is gone, or roll out another one."),
         command="kubectl describe md NAME",
     ),
@@ -323,8 +331,7 @@ INSTALLATION: Final = (
         severity="ticket",
         hold=3600,
         summary="a candidate cannot be judged",
-        meaning="The time of a step is over, and there were too few requests to judge the candidate. The "
-        "rollout waits.",
+        meaning="The time of a step is over, with too few requests to judge the candidate. The rollout waits.",
         todo=(
             "Read the last measurement in the message of the condition Progressing.",
             "Send more requests, raise the weight of the step, or lower minRequests.",
@@ -352,9 +359,8 @@ INSTALLATION: Final = (
         severity="ticket",
         hold=600,
         summary="the operator fails again and again",
-        meaning="Every attempt to bring the object into the state of its spec ends in an error. The message of "
-        "the condition "
-        "Ready has the last one.",
+        meaning="Every attempt to bring the object into the state of its spec ends in an error. The message of the "
+        "condition Ready has the last one.",
         todo=(
             "Read the API server's message: quota, Pod Security, an admission policy, rights.",
             "If the message is not the API server's, look at the operator's log.",

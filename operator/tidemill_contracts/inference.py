@@ -37,6 +37,9 @@ FORM_PATH = "/form"  # of the server's admin port
 
 PREDICTION_ID_HEADER = "x-tidemill-prediction-id"
 
+MAX_LOGGED_COLUMNS = 20
+"""Columns that requests may have for the prediction log alone."""
+
 Value = float | int | str | bool | None
 
 
@@ -57,6 +60,7 @@ class PredictionLog(Document):
 
     url: str  # base URL of the monitor; unreachable: records are counted and dropped
     sample_ratio: float = 1.0
+    columns: tuple[str, ...] = ()  # that requests may have beside the model's: recorded, never given to the model
     max_queue_rows: int = 20_000
 
 
@@ -101,6 +105,7 @@ class PredictionBatch(Document):
     ids: list[str]  # one prediction id per row: <request id> or <request id>/<row>
     times: list[float]
     columns: dict[str, list[Value]]
+    logged: list[str] = Field(default_factory=list)  # those of `columns` that are no inputs of the model
     predictions: list[Value]
     scores: list[float | None] | None = None  # the probability of the predicted class of each row
     clients: list[str | None] | None = None  # of each row, who asked, as access.client_hash has it; None: not known

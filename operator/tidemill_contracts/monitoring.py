@@ -12,6 +12,7 @@ from pydantic import Field
 from tidemill_contracts.base import Document
 from tidemill_contracts.baselines import BaselineConfig, BaselineReport
 from tidemill_contracts.drift_tests import DriftTestName, RequestedDriftTest
+from tidemill_contracts.fairness import FairnessConfig, FairnessReport
 from tidemill_contracts.notices import WebhookConfig
 from tidemill_contracts.payloads import PayloadConfig, PayloadReport
 from tidemill_contracts.retention import STORAGE_BYTES
@@ -120,6 +121,7 @@ class MonitorConfig(Document):
     baseline: BaselineConfig | None = None  # None: training
     quality: QualityConfig | None = None
     performance: PerformanceConfig | None = None
+    fairness: FairnessConfig | None = None
     columns: dict[str, ColumnConfig] = Field(default_factory=dict)  # exceptions, by the name of the feature
     database: str = "/data/monitor.db"
     retention_seconds: int = 30 * 86_400  # of windows; longer where labels need it
@@ -273,6 +275,7 @@ class VersionReport(Document):
     last_record_at: float | None = None  # arrival of the newest batch that had rows
     windows: tuple[WindowReport, ...] = ()  # newest last, at most 24
     performance: PerformanceReport | None = None
+    fairness: FairnessReport | None = None
     labels_start: float | None = None  # of the oldest window that `performance` is of; None: none, or not reported
     labels_end: float | None = None  # of the newest one, exclusive
     dropped: int = 0

@@ -45,7 +45,8 @@ TYPES = {
     },
     "ModelMonitor": {
         *state.CONDITION_OF.values(), state.DATA_ARRIVING, state.LABELS_ARRIVING, state.PROFILE_TOO_OLD,
-        state.COLUMNS_NOTED, state.RETENTION, state.ACTIONS_HELD, state.PAYLOADS, monitoring.PROMETHEUS_READY,
+        state.COLUMNS_NOTED, state.FAIRNESS, state.RETENTION, state.ACTIONS_HELD, state.PAYLOADS,
+        monitoring.PROMETHEUS_READY,
         staged_updates.PODS_CURRENT, pod_settings.POD_SETTINGS_APPLIED,
     },
 }  # fmt: skip

@@ -41,6 +41,7 @@ def served(deployment: Obj, version: Obj | None) -> Served:
         monitor_rollback=str((deployment["spec"].get("rollout") or {}).get("monitorRollback") or "Propose"),
         has_feedback_keys=bool((deployment["spec"].get("access") or {}).get("feedback")),
         payloads=payloads(deployment),
+        logged_columns=frozenset(map(str, (deployment["spec"].get("logging") or {}).get("columns") or ())),
         digests=frozenset(str(one["digest"]) for one in known if one.get("digest")),
     )
 

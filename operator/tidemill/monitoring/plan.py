@@ -16,6 +16,7 @@ from tidemill.monitoring.state import (
     ACTIONS_HELD,
     DRIFT,
     ESTIMATE,
+    FAIRNESS,
     PERFORMANCE,
     PROFILE_TOO_OLD,
     QUALITY,
@@ -110,7 +111,7 @@ def _new_findings(snapshot: Snapshot, evaluated: Evaluation) -> list[Event]:
     before = {c["type"] for c in raw if c["status"] == "True"}
     found = (
         evaluated.get(kind)
-        for kind in (DRIFT, QUALITY, PERFORMANCE, ESTIMATE, PROFILE_TOO_OLD, RETENTION, ACTIONS_HELD)
+        for kind in (DRIFT, QUALITY, PERFORMANCE, ESTIMATE, FAIRNESS, PROFILE_TOO_OLD, RETENTION, ACTIONS_HELD)
     )
     return [
         Event("Warning", c.type, c.message[:1024], "Judge")

@@ -17,8 +17,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from tidemill.monitoring import fairness_reports
 from tidemill_contracts.base import Document
 from tidemill_contracts.baselines import BaselineReport
+from tidemill_contracts.fairness import FairnessReport, GapReport, GroupReport
 from tidemill_contracts.monitoring import (
     MAX_SEGMENTS,
     NOTED_COLUMNS,
@@ -140,6 +142,9 @@ def _where(error: ValidationError) -> str:
         SegmentReport,
         LabelDelays,
         BaselineReport,
+        FairnessReport,
+        GroupReport,
+        GapReport,
     )
     known = {name for document in documents for name in document.model_fields}
     place = [str(part) for part in first["loc"] if isinstance(part, int) or part in known]
@@ -156,10 +161,16 @@ def _version(version: VersionReport, expected: Expected, latest: float) -> Versi
     newest = max((i for i, w in enumerate(version.windows) if w.closed and w.judged), default=None)
     windows = tuple(_window(w, latest, is_newest=i == newest) for i, w in enumerate(version.windows))
     performance = _performance(version.performance, expected.metric, latest)
+    fairness = version.fairness
+    if fairness is not None:
+        if (why := fairness_reports.problem(fairness, latest + AHEAD_SECONDS)) is not None:
+            raise ReportError(why)
+        fairness = fairness_reports.cleaned(fairness, _shown)
     if len(version.column_notes) > NOTED_COLUMNS:
         raise ReportError(f"column_notes has more than {NOTED_COLUMNS} entries")
     notes = tuple(ColumnNote(name=_shown(note.name), finding=note.finding) for note in version.column_notes)
-    return version.model_copy(update={"windows": windows, "performance": performance, "column_notes": notes})
+    judged = {"windows": windows, "performance": performance, "fairness": fairness}
+    return version.model_copy(update=judged | {"column_notes": notes})
 
 
 def _window(window: WindowReport, latest: float, *, is_newest: bool) -> WindowReport:

@@ -51,6 +51,8 @@ class Served:
     """What the deployment does about a rollback that its monitor requests: Never, Propose or Act."""
     has_feedback_keys: bool = False
     """Whether the deployment takes labels with a feedback key only."""
+    logged_columns: frozenset[str] = frozenset()
+    """Columns that its servers send beside those of the model."""
     allows_retrain: bool = True
     """Whether the pipeline trains when a monitor requests it."""
     payloads: Payloads | None = None

@@ -19,6 +19,7 @@ PAYLOADS = "PayloadsWritten"
 ACTIONS_HELD = "ActionsHeld"
 
 ESTIMATE = "EstimatedPerformanceLow"
+FAIRNESS = "FairnessLimitExceeded"
 
 Cause = Literal["Drift", "Quality", "Performance", "EstimatedPerformance"]
 CONDITION_OF: dict[Cause, str] = {

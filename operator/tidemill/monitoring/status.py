@@ -16,6 +16,7 @@ from tidemill.api.v1alpha1.model_monitor import (
     WindowStatus,
 )
 from tidemill.api.v1alpha1.monitor_drift import DriftVerdict, FeatureScore
+from tidemill.api.v1alpha1.monitor_fairness import FairnessVerdict
 from tidemill.api.v1alpha1.monitor_performance import (
     LabelDelayStatus,
     PerformanceStatus,
@@ -24,7 +25,7 @@ from tidemill.api.v1alpha1.monitor_performance import (
 )
 from tidemill.core import pod_settings
 from tidemill.core.conditions import READY, Condition, merge, of, trio
-from tidemill.monitoring.policy import drift, estimate, holds
+from tidemill.monitoring.policy import drift, estimate, fairness, holds
 from tidemill.monitoring.readiness import NotWatching, not_watching
 from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, child, moment
 from tidemill.monitoring.state import Evaluation
@@ -46,7 +47,7 @@ REASONS = frozenset(
         "NotEnoughLabels", "MetricNotDefined", "NoLabelDue", "NoLabels",
         "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
         "ChildTerminating", "DatabaseTooNew", "NotJudged", "TypesAssumed",
-        "EstimateNotPossible", "EstimateNotTrusted",
+        "EstimateNotPossible", "EstimateNotTrusted", "ColumnNotLogged", "PositiveClassNotKnown", "NotEnoughRows",
         "StatementNotApplied", "RetentionTooSmall", "StorageTooSmall", "WindowsTooShort", "RowsWritten", "StoreFailed",
         "DisabledInNamespace", "DryRun", "NotAllowed", "RetrainWaits", "SameFinding", "LabelsNotAuthenticated",
     }
@@ -90,7 +91,7 @@ def _fresh(
         "rows": judged[-1].rows if judged else 0,
         "window": _window(judged[-1]).to_json() if judged else None,
         "driftedWindows": evaluated.drifted_windows,
-        "verdicts": _verdicts_of(verdict, _performance_verdict(snapshot)),
+        "verdicts": _verdicts_of(verdict, _performance_verdict(snapshot), fairness.status(snapshot)),
         "observedAlarmsPerMonth": drift.observed_per_month(snapshot, verdict),
         "performance": _performance(snapshot),
         "actions": [a.to_json() for a in actions] or None,
@@ -184,8 +185,10 @@ def _label_delay(found: LabelDelays | None) -> LabelDelayStatus | None:
     return LabelDelayStatus(p50_seconds=round(found.p50), p90_seconds=round(found.p90), p99_seconds=round(found.p99))
 
 
-def _verdicts_of(of_drift: DriftVerdict | None, performance: PerformanceVerdict | None) -> dict[str, Any] | None:
-    found = Verdicts(drift=of_drift, performance=performance)
+def _verdicts_of(
+    of_drift: DriftVerdict | None, performance: PerformanceVerdict | None, of_groups: FairnessVerdict | None
+) -> dict[str, Any] | None:
+    found = Verdicts(drift=of_drift, performance=performance, fairness=of_groups)
     return None if found == Verdicts() else found.to_json()
 
 

@@ -81,7 +81,8 @@ def load(version: Version, config: ServerConfig, threads: int) -> WarmModel:
     Raises:
         StartError: FormatUnsupported, ModelLoadFailed or WarmUpMismatch.
     """
-    schema = Schema(version.manifest.signature, ignores_others=config.extra_columns == "Ignore")
+    logged = config.log.columns if config.log is not None else ()
+    schema = Schema(version.manifest.signature, ignores_others=config.extra_columns == "Ignore", logged=logged)
     choice = runtimes(version.manifest, config)
     reason = choice.reason
     fallback: FallbackReason | None = None

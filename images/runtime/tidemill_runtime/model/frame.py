@@ -68,9 +68,9 @@ def _column(spec: ColumnSpec) -> Column:
 class Schema:
     """The input columns that a model uses, in the model's order; `known` are all that it knows."""
 
-    def __init__(self, signature: Signature, *, ignores_others: bool = False) -> None:
+    def __init__(self, signature: Signature, *, ignores_others: bool = False, logged: Iterable[str] = ()) -> None:
         inputs = signature.used_inputs
-        self.known = KnownColumns(signature, ignores_others=ignores_others)
+        self.known = KnownColumns(signature, ignores_others=ignores_others, logged=logged)
         self.columns = tuple(_column(spec) for spec in inputs)
         self.names = tuple(c.name for c in self.columns)
         self.index = {name: i for i, name in enumerate(self.names)}
@@ -119,10 +119,11 @@ class Frame:
     them, one per column: floats, whole numbers up to `EXACT` and text, none missing. Arrays are made of a row when
     they are needed: requests for a single row would be 11 to 18 % fewer a second with them (decision 206).
 
-    `is_complete` is True where it is known that no value is missing, as in a `row`; False says nothing.
+    `is_complete` is True where it is known that no value is missing, as in a `row`; False says nothing. `beside` has
+    the values of logged columns, which only the prediction log reads.
     """
 
-    __slots__ = ("_arrays", "is_complete", "matrix", "row", "rows", "schema")
+    __slots__ = ("_arrays", "beside", "is_complete", "matrix", "row", "rows", "schema")
 
     def __init__(
         self,
@@ -139,6 +140,7 @@ class Frame:
         self._arrays = arrays
         self.is_complete = is_complete or row is not None
         self.row = row
+        self.beside: dict[str, list[Any]] | None = None
 
     @property
     def arrays(self) -> Sequence[Array]:
@@ -168,7 +170,10 @@ class Frame:
         matrix = None if self.matrix is None else self.matrix[start:end]
         arrays = None if self._arrays is None else [array[start:end] for array in self._arrays]
         row = self.row  # its only part is itself
-        return Frame(self.schema, end - start, matrix, arrays, self.is_complete, row)
+        found = Frame(self.schema, end - start, matrix, arrays, self.is_complete, row)
+        if self.beside is not None:
+            found.beside = {name: values[start:end] for name, values in self.beside.items()}
+        return found
 
     def numbers(self) -> Array:
         """Return a float64 matrix [rows, width]; only for schemas without text."""

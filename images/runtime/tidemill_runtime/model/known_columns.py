@@ -19,16 +19,19 @@ T = TypeVar("T")
 class KnownColumns:
     """All input columns of a signature, in the model's order.
 
-    `ignores_others`: columns that the model does not know are not read either; else they are refused.
+    `ignores_others`: columns that the model does not know are not read either; else they are refused. `logged`: columns
+    that a request may have for the prediction log alone; those that the model uses are in the log anyway.
     """
 
-    def __init__(self, signature: Signature, *, ignores_others: bool) -> None:
+    def __init__(self, signature: Signature, *, ignores_others: bool, logged: Iterable[str] = ()) -> None:
         self.names = tuple(column.name for column in signature.inputs)
         self.width = len(self.names)
         self.unused = tuple(column.name for column in signature.inputs if not column.is_used)
         self.has_text = any(kind_of(column.datatype) == "text" for column in signature.inputs)
         self._used = [place for place, column in enumerate(signature.inputs) if column.is_used]
-        self._not_read = frozenset(self.unused)
+        used = {column.name for column in signature.used_inputs}
+        self.logged = tuple(name for name in dict.fromkeys(logged) if name not in used)
+        self._not_read = frozenset(self.unused) | frozenset(self.logged)
         self._ignores_others = ignores_others
 
     def refused(self, others: Iterable[str]) -> list[str]:

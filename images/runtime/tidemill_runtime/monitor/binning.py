@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tidemill_contracts.fairness import FairnessConfig
 from tidemill_contracts.inference import Value
 from tidemill_contracts.monitoring import ColumnConfig, ColumnFinding, ColumnNote, ColumnType
 from tidemill_contracts.reference import (
@@ -22,6 +23,7 @@ from tidemill_contracts.reference import (
     category_text,
 )
 from tidemill_runtime.monitor.class_names import ClassNames
+from tidemill_runtime.monitor.groups import Groups
 from tidemill_runtime.monitor.segments import Segments
 from tidemill_runtime.monitor.strata import NONE, Strata
 from tidemill_runtime.monitor.values import as_floats, category_codes, is_missing
@@ -136,8 +138,13 @@ class Layout:
         profile: ReferenceProfile,
         columns: Mapping[str, ColumnConfig] | None = None,
         segments: Sequence[str] = (),
+        fairness: FairnessConfig | None = None,
+        *,
+        joins: bool = True,
     ) -> None:
         """`columns`: what is stated about features; those to ignore are not counted. `segments`: columns to split by.
+
+        `joins`: whether labels are looked at, so that the groups of `fairness` are kept until they come.
 
         Raises:
             ValueError: the profile contradicts itself.
@@ -161,6 +168,10 @@ class Layout:
         self.strata = self._strata()
         features = {c.profile.name: c.profile for key, c in self.columns.items() if key not in OUTPUTS}
         self.segments = Segments(features, segments)
+        self.groups: Groups | None = None
+        """Of fairness; None: not asked for, or no predicted classes."""
+        if fairness is not None and isinstance(profile.prediction, CategoricalProfile):
+            self.groups = Groups(fairness, profile.prediction, joins=joins)
         self._offsets: dict[str, int] = {}
         self.slots: list[tuple[str, int]] = []  # (column, bin) of every place of the vector
         for name, column in self.columns.items():

@@ -27,7 +27,16 @@ from tidemill_contracts.monitoring import (
     VersionReport,
     WindowReport,
 )
-from tidemill_runtime.monitor import delays, detector, estimate, intervals, performance, queries, scoring
+from tidemill_runtime.monitor import (
+    delays,
+    detector,
+    estimate,
+    group_counts,
+    intervals,
+    performance,
+    queries,
+    scoring,
+)
 from tidemill_runtime.monitor.baselines import TRAINING, Baseline, Baselines, Signature, signature
 from tidemill_runtime.monitor.binning import PREDICTION, Counts, Layout
 from tidemill_runtime.monitor.detector import State
@@ -128,6 +137,7 @@ class Evaluator:
             last_record_at=version.last_record,
             windows=reports,
             performance=performance,
+            fairness=group_counts.report(self._config, self._connection, version, layout, now),
             labels_start=float(labelled[-1]) if labelled else None,
             labels_end=float(labelled[0] + seconds) if labelled else None,
             dropped=version.dropped,
@@ -240,11 +250,13 @@ class Evaluator:
         chosen = newest_with_labels(mature, config.min_labels * layout.segments.most)
         if not chosen:
             return ()
-        names = {number: text for text, number in queries.segments(self._connection, version.key).items()}
+        stored = queries.segments(self._connection, version.key).items()
+        names = {number: tuple(json.loads(text)) for text, number in stored}
+        names = {number: name for number, name in names.items() if name in layout.segments.names}
         added = queries.segment_sums(
-            self._connection, version.key, self._config.window_seconds, chosen[-1][0], chosen[0][0]
+            self._connection, version.key, self._config.window_seconds, chosen[-1][0], chosen[0][0], names
         )
-        by_name = {tuple(json.loads(names[number])): sums for number, sums in added.items() if number in names}
+        by_name = {names[number]: sums for number, sums in added.items()}
         of = detector.outputs(layout)
         return tuple(
             segment_report(config.metric, name, by_name[name], of) for name in layout.segments.names if name in by_name

@@ -13,6 +13,7 @@ from tidemill_contracts.inference import Feedback, Value
 from tidemill_contracts.reference import category_text
 from tidemill_runtime.monitor import delays, detection, performance, queries
 from tidemill_runtime.monitor.binning import PREDICTION, Layout
+from tidemill_runtime.monitor.groups import ANSWER
 from tidemill_runtime.monitor.ingest import Addition
 from tidemill_runtime.monitor.segments import Name
 
@@ -35,7 +36,8 @@ class _Stored(NamedTuple):
 
 def add_predictions(connection: sqlite3.Connection, version: int, windows: dict[int, int], addition: Addition) -> None:
     """Remember rows for their labels and join those whose label is here already. A repeated id keeps its first row."""
-    numbers = _segment_numbers(connection, version, addition.segments) if addition.predictions else []
+    numbers = _segment_numbers(connection, version, addition)
+    _add_answers(connection, windows, addition, numbers)
     connection.executemany(
         "INSERT OR IGNORE INTO prediction (id, version, window, time, value, score, segments) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -56,18 +58,41 @@ def add_predictions(connection: sqlite3.Connection, version: int, windows: dict[
             _join(connection, stored, label, addition.layout, now=early[2], authenticated=bool(early[1]))
 
 
-def _segment_numbers(connection: sqlite3.Connection, version: int, names: Sequence[Name]) -> list[int]:
-    """Return the number under which each segment of a version is stored."""
-    if not names:
+def _segment_numbers(connection: sqlite3.Connection, version: int, addition: Addition) -> list[int]:
+    """Return the number under which each segment and group of an addition is stored."""
+    if not addition.segments:
         return []
-    texts = [json.dumps(name, ensure_ascii=False) for name in names]
     known = queries.segments(connection, version)
+    names: Sequence[Name] = addition.segments
+    if addition.layout.groups is not None:
+        admitted = addition.layout.groups.admitted(names, [tuple(json.loads(text)) for text in known])
+        names = [admitted.get(name, name) for name in names]
+    texts = [json.dumps(name, ensure_ascii=False) for name in names]
     if not known.keys() >= set(texts):
         connection.executemany(
             "INSERT OR IGNORE INTO segment (version, name) VALUES (?, ?)", [(version, text) for text in texts]
         )
         known = queries.segments(connection, version)
     return [known[text] for text in texts]
+
+
+def _add_answers(
+    connection: sqlite3.Connection, windows: Mapping[int, int], addition: Addition, numbers: Sequence[int]
+) -> None:
+    """Add rows by group and predicted class to windows that have counters by bin."""
+    number_of = dict(zip(addition.segments, numbers, strict=True))
+    for window in addition.windows:
+        of = windows[window.start]
+        if (
+            not window.answers
+            or not connection.execute("SELECT detailed FROM window WHERE id = ?", (of,)).fetchone()[0]
+        ):
+            continue
+        connection.executemany(
+            "INSERT INTO segment_performance (window, segment, name, value) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET value = value + excluded.value",
+            [(of, number_of[group], ANSWER + text, rows) for (group, text), rows in window.answers.items()],
+        )
 
 
 def _packed(places: Sequence[int], numbers: Sequence[int]) -> str | None:

@@ -12,8 +12,9 @@ import numpy as np
 
 from tidemill_contracts.inference import PredictionBatch, Value
 from tidemill_runtime.monitor import bounds, latency
-from tidemill_runtime.monitor.binning import Counts, Layout
+from tidemill_runtime.monitor.binning import PREDICTION, Counts, Layout
 from tidemill_runtime.monitor.bounds import InvalidBatchError
+from tidemill_runtime.monitor.groups import Answers
 from tidemill_runtime.monitor.segments import Name
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ class WindowAddition:
     rows: int = 0
     errors: int = 0
     latencies: Counts = field(default_factory=lambda: np.zeros(latency.BINS, dtype=np.int64))
+    answers: Answers = field(default_factory=Answers)  # by group
 
 
 class Prediction(NamedTuple):
@@ -54,7 +56,7 @@ class Addition:
     windows: list[WindowAddition]
     predictions: list[Prediction]  # those of the rows that can wait for a label
     layout: Layout
-    segments: tuple[Name, ...] = ()  # that rows may belong to
+    segments: tuple[Name, ...] = ()  # that rows may belong to, and groups
 
 
 def count_batch(
@@ -91,8 +93,7 @@ def count_batch(
             window.errors += batch.errors
             window.latencies += latency.count(batch.latencies)
     scores = batch.scores if batch.scores is not None else [None] * len(starts)
-    by = layout.segments
-    places = by.of(batch.columns, len(starts)).tolist() if by.names else [()] * len(starts)
+    names, places = _members(batch, layout, starts, windows)
     return Addition(
         batch_id=batch.batch_id,
         digest=batch.digest,
@@ -102,15 +103,40 @@ def count_batch(
         expired=len(starts) - sum(window.rows for window in windows.values()),
         windows=list(windows.values()),
         predictions=[
-            Prediction(identifier, time, start, bounds.stored(value), score, tuple(place))
+            Prediction(identifier, time, start, bounds.stored(value), score, place)
             for identifier, time, start, value, score, place in zip(
                 batch.ids, times, starts, batch.predictions, scores, places, strict=True
             )
             if start in windows and bounds.joinable(identifier, value)
         ],
         layout=layout,
-        segments=tuple(by.names),
+        segments=names,
     )
+
+
+def _members(
+    batch: PredictionBatch, layout: Layout, starts: list[int], windows: dict[int, WindowAddition]
+) -> tuple[tuple[Name, ...], list[tuple[int, ...]]]:
+    """Count answers by group; return segments and groups, and for each row the places of those to keep with its id."""
+    rows, by = len(starts), layout.segments
+    names: dict[Name, int] = {name: place for place, name in enumerate(by.names)}
+    places: list[tuple[int, ...]] = [()] * rows
+    if by.names:
+        places = [tuple(place) for place in by.of(batch.columns, rows).tolist()]
+    if layout.groups is not None and rows:
+        groups = layout.groups.of(batch.columns, rows)
+        for column in groups:
+            for name in column:
+                names.setdefault(name, len(names))
+        predicted = [layout.columns[PREDICTION].category(value) for value in batch.predictions]
+        for start, several in _rows_by_window(starts, min(windows, default=0) - 1).items():
+            if start in windows:
+                chosen = [_take(column, several) for column in groups]
+                windows[start].answers = layout.groups.answers(chosen, _take(predicted, several))
+        if layout.groups.joins:
+            kept = zip(*([names[name] for name in column] for column in groups), strict=True)
+            places = [(*one, *more) for one, more in zip(places, kept, strict=True)]
+    return tuple(names), places
 
 
 def _bounded(time: float, now: float) -> float:

@@ -47,8 +47,9 @@ class OpenFile(NamedTuple):
 
 
 def rows(batch: PredictionBatch, config: PayloadConfig, now: float) -> list[Row]:
-    """Return what is kept of a batch; a time that is none, or ahead, is now."""
-    kept = [name for name in batch.columns if config.columns is None or name in config.columns]
+    """Return what is kept of a batch; a time that is none, or ahead, is now. Logged columns are kept where named."""
+    inputs = batch.columns.keys() - set(batch.logged)
+    kept = [name for name in batch.columns if name in (inputs if config.columns is None else config.columns)]
     taken = [batch.columns[name] for name in kept]
     names = [f"input.{name}" if name in contract.RESERVED else name for name in kept]
     if config.columns != ():

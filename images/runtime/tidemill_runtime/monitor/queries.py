@@ -155,13 +155,16 @@ def label_delays(connection: sqlite3.Connection, version: int, seconds: int, fir
 
 
 def labelled_windows(
-    connection: sqlite3.Connection, version: int, seconds: int, after: float, until: float
+    connection: sqlite3.Connection, version: int, seconds: int, after: float, until: float, most: int = -1
 ) -> list[tuple[int, int, int]]:
-    """Return (start, rows, labels) of the windows that end after `after` and not after `until`, newest first."""
+    """Return (start, rows, labels) of the windows that end after `after` and not after `until`, newest first.
+
+    `most`: so many of them; -1: all.
+    """
     return connection.execute(
         "SELECT start, rows, labels FROM window WHERE version = ? AND seconds = ? "
-        "AND start + seconds > ? AND start + seconds <= ? ORDER BY start DESC",
-        (version, seconds, after, until),
+        "AND start + seconds > ? AND start + seconds <= ? ORDER BY start DESC LIMIT ?",
+        (version, seconds, after, until, most),
     ).fetchall()
 
 
@@ -179,19 +182,21 @@ def performance_sums(
 
 
 def segments(connection: sqlite3.Connection, version: int) -> dict[str, int]:
-    """Return the numbers of a version's segments by their names, which are JSON."""
+    """Return the numbers of a version's segments and groups by their names, which are JSON."""
     return dict(connection.execute("SELECT name, id FROM segment WHERE version = ?", (version,)))
 
 
 def segment_sums(
-    connection: sqlite3.Connection, version: int, seconds: int, first: int, last: int
+    connection: sqlite3.Connection, version: int, seconds: int, first: int, last: int, segments: Iterable[int]
 ) -> dict[int, dict[str, float]]:
-    """Return the added performance sums of each segment in the windows that start from `first` to `last`."""
+    """Return the added sums of each of some segments or groups in the windows that start from `first` to `last`."""
     found: dict[int, dict[str, float]] = {}
+    wanted = tuple(segments)
     rows = connection.execute(
-        "SELECT segment, name, sum(value) FROM window JOIN segment_performance ON window = window.id "
-        "WHERE version = ? AND seconds = ? AND start BETWEEN ? AND ? GROUP BY segment, name",
-        (version, seconds, first, last),
+        "SELECT segment, name, sum(value) FROM window JOIN segment_performance ON window = window.id "  # noqa: S608
+        f"WHERE version = ? AND seconds = ? AND start BETWEEN ? AND ? AND segment IN ({', '.join('?' * len(wanted))}) "
+        "GROUP BY segment, name",
+        (version, seconds, first, last, *wanted),
     )
     for segment, name, value in rows:
         found.setdefault(segment, {})[name] = value

@@ -19,7 +19,7 @@ from tidemill_runtime.monitor.values import as_floats, category_codes, is_missin
 RANGES: Final = 4
 OTHER: Final = "(other)"
 MISSING: Final = "(missing)"
-Name = tuple[str, str]  # column, segment
+Name = tuple[str, ...]  # column, segment
 Places = NDArray[np.int64]
 
 

@@ -39,7 +39,9 @@ def layout(profile: ReferenceProfile, config: MonitorConfig) -> Layout:
     Raises:
         ValueError: the profile contradicts itself.
     """
-    return Layout(profile, config.columns, config.performance.segments if config.performance else ())
+    watched = config.performance
+    segments = watched.segments if watched else ()
+    return Layout(profile, config.columns, segments, config.fairness, joins=watched is not None)
 
 
 def stored_profile(connection: sqlite3.Connection, digest: str) -> ReferenceProfile:

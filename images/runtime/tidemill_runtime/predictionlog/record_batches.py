@@ -21,6 +21,7 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024  # a quarter of what the monitor takes: with s
 _MAX_ROWS, _MAX_VALUES = 2000, 100_000
 
 Slice = dict[str, Any]  # some records as the fields of a PredictionBatch
+Beside = dict[str, list[Any]] | None  # values of logged columns of one request
 Written = tuple[dict[str, bytes], dict[str, bytes]]  # its lists, and those of its columns, as JSON without brackets
 _EMPTY: Slice = {"ids": [], "times": [], "columns": {}, "predictions": [], "latencies": []}
 
@@ -83,7 +84,7 @@ def _lists(parts: Mapping[str, Sequence[bytes]]) -> list[bytes]:
 class Singles:
     """Answers to requests for a single row each, one behind the other."""
 
-    __slots__ = ("_clients", "_labels", "_latencies", "_scores", "_values", "_width", "ids", "times")
+    __slots__ = ("_beside", "_clients", "_labels", "_latencies", "_scores", "_values", "_width", "ids", "times")
 
     def __init__(self, width: int, *, has_clients: bool = False) -> None:
         """`has_clients`: whether it is noted who asked."""
@@ -93,6 +94,7 @@ class Singles:
         self._width = width
         self._latencies: list[float] = []
         self._values: list[Any] = []
+        self._beside: list[Beside] = []
         self._labels: list[Any] = []
         self._scores: list[float] = []
 
@@ -116,6 +118,7 @@ class Singles:
         self.times.append(at)
         self._latencies.append(seconds)
         self._values += frame.only_row()
+        self._beside.append(frame.beside)
         if answer.prediction.ndim != 1:
             self._labels.append(None)
             return
@@ -128,7 +131,7 @@ class Singles:
 
     def forget(self, rows: int) -> None:
         """Drop the oldest."""
-        for values in (self.ids, self.times, self._latencies, self._labels, self._scores):
+        for values in (self.ids, self.times, self._latencies, self._beside, self._labels, self._scores):
             del values[:rows]
         if self._clients is not None:
             del self._clients[:rows]
@@ -140,7 +143,10 @@ class Singles:
         fields: Slice = {
             "ids": self.ids,
             "times": self.times,
-            "columns": {column.name: _logged(self._values[i :: self._width], column) for i, column in columns},
+            "columns": {
+                **{column.name: _logged(self._values[i :: self._width], column) for i, column in columns},
+                **_logged_beside([(given, 1) for given in self._beside], schema),
+            },
             "predictions": self._labels,
             "latencies": self._latencies,
         }
@@ -212,9 +218,18 @@ def rows_document(head: dict[str, Any], ids: list[str], at: float, frame: Frame,
 
 
 def _fields(frames: Sequence[Frame], answers: Sequence[Prediction]) -> Slice:
-    fields: Slice = {"columns": _columns(frames), "predictions": _predictions(answers)}
+    beside = _logged_beside([(frame.beside, frame.rows) for frame in frames], frames[0].schema)
+    fields: Slice = {"columns": {**_columns(frames), **beside}, "predictions": _predictions(answers)}
     scores = _scores(answers)
     return fields if scores is None else {**fields, "scores": scores}
+
+
+def _logged_beside(given: Sequence[tuple[Beside, int]], schema: Schema) -> dict[str, list[Any]]:
+    """Return each logged column of some requests, null where one did not have it; `given`: with the number of rows."""
+    return {
+        name: [value for one, rows in given for value in ((one or {}).get(name) or [None] * rows)]
+        for name in schema.known.logged
+    }
 
 
 def _predictions(answers: Sequence[Prediction]) -> list[Any]:

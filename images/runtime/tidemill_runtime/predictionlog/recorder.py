@@ -269,6 +269,7 @@ class Recorder:
             "sent_at": time.time(),
             "dropped": self._dropped,
             "errors": self._errors,
+            **({"logged": logged} if (logged := list(self._schema.known.logged)) else {}),
         }
 
     async def _send(self, batch: Batch) -> None:

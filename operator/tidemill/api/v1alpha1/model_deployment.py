@@ -10,6 +10,7 @@ from tidemill.api.base import (
     MAX_SECONDS,
     PENDING,
     READY_COLUMNS,
+    SET,
     TAIL_COLUMNS,
     Column,
     DefaultCondition,
@@ -31,6 +32,7 @@ from tidemill.api.v1alpha1.payload_log import Payloads
 from tidemill.api.v1alpha1.rollback import EarlierVersion, FailedVersion, RollbackWindow
 from tidemill.api.v1alpha1.rollout_analysis import Analysis, AnalysisStatus, Comparison
 from tidemill.api.v1alpha1.router_counters import RouterCounters
+from tidemill_contracts.inference import MAX_LOGGED_COLUMNS
 
 
 class ModelReference(Model):
@@ -151,6 +153,13 @@ class Logging(Model):
     payloads: Payloads | None = None
     """Keeps the rows of requests with their answers and labels. The ModelMonitor of this deployment writes them, so
     there has to be one. If not set, no rows are kept."""
+    columns: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=256)]],
+        Field(max_length=MAX_LOGGED_COLUMNS, json_schema_extra=SET),
+    ] = []
+    """Columns that requests may have beside those of the model, for example [gender]. The model never gets them; they
+    are sent to the ModelMonitor, for spec.fairness, and kept by payloads only where it names them. A request without
+    one is answered, too. If not set, there are none."""
 
 
 class ModelDeploymentSpec(Model):

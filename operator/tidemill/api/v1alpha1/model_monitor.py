@@ -29,6 +29,7 @@ from tidemill.api.base import (
 )
 from tidemill.api.v1alpha1.monitor_baseline import SPAN_RULES, Baseline
 from tidemill.api.v1alpha1.monitor_drift import Drift, DriftVerdict, FeatureScore
+from tidemill.api.v1alpha1.monitor_fairness import Fairness, FairnessVerdict
 from tidemill.api.v1alpha1.monitor_notify import Notify
 from tidemill.api.v1alpha1.monitor_performance import Performance, PerformanceStatus, PerformanceVerdict
 from tidemill.api.v1alpha1.monitor_quality import Quality
@@ -104,8 +105,14 @@ class ModelMonitorSpec(Model):
     model_config = {
         "json_schema_extra": rules(
             rule(
-                "has(self.drift) || has(self.quality) || has(self.performance)",
-                "spec: at least one of drift, quality and performance must be set",
+                "has(self.drift) || has(self.quality) || has(self.performance) || has(self.fairness)",
+                "spec: at least one of drift, quality, performance and fairness must be set",
+            ),
+            rule(
+                "!has(self.fairness) || has(self.performance) || "
+                "self.fairness.limits.all(l, l.metric in ['SelectionRateRatio', 'SelectionRateDifference'])",
+                "spec.fairness.limits: FalsePositiveRateDifference and FalseNegativeRateDifference require "
+                "spec.performance, which says when labels are due",
             ),
             rule(
                 "!has(self.performance) || double(self.window.seconds) * self.performance.falseAlarmsPerMonth"
@@ -156,6 +163,9 @@ class ModelMonitorSpec(Model):
     performance: Performance | None = None
     """A metric that compares predictions with labels (ground truth) that arrive later. If not set, performance is not
     checked."""
+    fairness: Fairness | None = None
+    """How the model treats groups of rows, for example by gender. If not set, groups are neither recorded nor compared,
+    also where spec.logging.columns of the deployment has such columns."""
     actions: Actions | None = None
     """Actions that the monitor may request automatically. If not set, it requests none."""
     notify: Notify | None = None
@@ -219,6 +229,8 @@ class Verdicts(Model):
     """About DriftDetected. Set only if spec.drift is set."""
     performance: PerformanceVerdict | None = None
     """How far the performance metric is known. Set only if spec.performance is set."""
+    fairness: FairnessVerdict | None = None
+    """How groups of rows were treated. Set only if spec.fairness is set."""
 
 
 class ActionStatus(Model):

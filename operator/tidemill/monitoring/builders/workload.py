@@ -10,6 +10,7 @@ from typing import Any
 
 from tidemill.api.v1alpha1.monitor_baseline import Baseline
 from tidemill.api.v1alpha1.monitor_drift import Drift, DriftTestSpec, FeatureTest
+from tidemill.api.v1alpha1.monitor_fairness import Fairness
 from tidemill.core import children, hashing, ingest, names, networkpolicy, pod, staged_updates
 from tidemill.core import labels as keys
 from tidemill.core.delivery import Delivery, deliver
@@ -19,6 +20,7 @@ from tidemill.monitoring.builders import payloads
 from tidemill.monitoring.snapshot import Snapshot, child, storage_bytes
 from tidemill_contracts import drift_tests
 from tidemill_contracts.baselines import PERIOD_SECONDS, BaselineConfig
+from tidemill_contracts.fairness import FairnessConfig, FairnessLimit, GroupColumnConfig
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV, SERVED_KEY, SERVED_ROOT
 from tidemill_contracts.monitoring import (
     ColumnConfig,
@@ -126,6 +128,7 @@ def config(snapshot: Snapshot) -> MonitorConfig:
         baseline=_baseline(spec.baseline) if spec.baseline is not None else None,
         quality=quality,
         performance=performance,
+        fairness=_fairness(spec.fairness) if spec.fairness is not None else None,
         columns={
             c.name: ColumnConfig(type=c.type, max_missing_increase=c.max_missing_increase, decisive=c.decisive)
             for c in spec.columns
@@ -159,6 +162,18 @@ def _webhook_mounts(snapshot: Snapshot) -> tuple[list[dict[str, Any]], list[dict
 
 def _has_feedback_keys(snapshot: Snapshot) -> bool:
     return snapshot.served is not None and snapshot.served.has_feedback_keys
+
+
+def _fairness(wanted: Fairness) -> FairnessConfig:
+    return FairnessConfig(
+        groups=tuple(
+            GroupColumnConfig(column=g.column, privileged=g.privileged, values=tuple(g.values)) for g in wanted.groups
+        ),
+        limits=tuple(FairnessLimit(metric=one.metric, min=one.min, max=one.max) for one in wanted.limits),
+        min_rows=wanted.min_rows,
+        positive=wanted.positive,
+        false_alarms_per_month=wanted.false_alarms_per_month,
+    )
 
 
 def _drift(spec: Drift) -> DriftConfig:

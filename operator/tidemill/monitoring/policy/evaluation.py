@@ -11,13 +11,14 @@ from datetime import datetime, timedelta
 from tidemill.api.v1alpha1.monitor_performance import Performance
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition, parse_time
-from tidemill.monitoring.policy import drift, estimate, payloads, retention
+from tidemill.monitoring.policy import drift, estimate, fairness, payloads, retention
 from tidemill.monitoring.snapshot import SILENCE_SECONDS, Snapshot, moment
 from tidemill.monitoring.state import (
     COLUMNS_NOTED,
     DATA_ARRIVING,
     DRIFT,
     ESTIMATE,
+    FAIRNESS,
     LABELS_ARRIVING,
     PERFORMANCE,
     PROFILE_TOO_OLD,
@@ -71,6 +72,7 @@ def evaluate(snapshot: Snapshot) -> Evaluation:
         found += retention.without_blame([_performance(snapshot), _labels_arriving(snapshot)], small)
         found += [small] if small is not None else []
         found += estimate.conditions(snapshot)
+    found += fairness.conditions(snapshot)
     return Evaluation(tuple(found), drifted)
 
 
@@ -80,7 +82,8 @@ def _watched(snapshot: Snapshot) -> list[str]:
     quality = [QUALITY] if spec.judges_quality else []
     performance = [PERFORMANCE, LABELS_ARRIVING] if spec.performance else []
     performance += [ESTIMATE] if spec.performance and spec.performance.estimate is not None else []
-    return [DATA_ARRIVING, *drift, *quality, *performance]
+    groups = [FAIRNESS] if spec.fairness else []
+    return [DATA_ARRIVING, *drift, *quality, *performance, *groups]
 
 
 def all_unknown(snapshot: Snapshot, reason: str, message: str) -> Evaluation:

@@ -101,7 +101,11 @@ def server_config(snapshot: Snapshot, version: Version) -> ServerConfig:
         grpc=server.grpc,
         workers=server.workers,
         batching=_batching(server.batching),
-        log=PredictionLog(url=url, sample_ratio=snapshot.spec.logging.sample_ratio),
+        log=PredictionLog(
+            url=url,
+            sample_ratio=snapshot.spec.logging.sample_ratio,
+            columns=tuple(snapshot.spec.logging.columns),
+        ),
         max_body_bytes=server.max_body_bytes,
         max_in_flight=server.max_in_flight,
         request_timeout_seconds=server.request_timeout_seconds,

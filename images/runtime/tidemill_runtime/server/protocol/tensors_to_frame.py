@@ -1,26 +1,54 @@
 """From named tensors, by whatever transport they came, to the rows that a model reads.
 
 One matrix for all columns in the model's order, or one tensor for each column by name. Columns that the model does not
-use may be there and are not read. Whole numbers stay what they are where the column is an integer: a float64 matrix
-holds them up to 2^53, beyond it columns are kept apart.
+use may be there and are not read; those that are logged lie beside the rows. Whole numbers stay what they are where the
+column is an integer: a float64 matrix holds them up to 2^53, beyond it columns are kept apart.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from tidemill_contracts.counts import counted
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import EXACT, Array, Column, Frame, Schema, array_of, check_kind, quoted, shown
+from tidemill_runtime.model.logged_columns import scalars
 from tidemill_runtime.server.protocol.json_tensors import Tensor
 
 
 def frame_of(tensors: Sequence[Tensor], schema: Schema) -> Frame:
-    """Return the rows of a request.
+    """Return the rows of a request, with its logged columns beside them.
 
     Raises:
         BadRequestError: the tensors are not the model's columns; the message names the field.
     """
+    logged = schema.known.logged
+    apart = [tensor for tensor in tensors if tensor.name in logged] if logged and len(tensors) > 1 else []
+    if not apart:
+        return _rows_of(tensors, schema)
+    rest = [tensor for tensor in tensors if tensor.name not in logged]
+    if not rest:
+        raise BadRequestError(f"inputs: expected the columns of the model beside logged ones: {quoted(schema.names)}")
+    frame = _rows_of(rest, schema)
+    frame.beside = _beside(apart, frame.rows)
+    return frame
+
+
+def _beside(tensors: Sequence[Tensor], rows: int) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for tensor in tensors:
+        if tensor.name in found:
+            raise BadRequestError(f"{tensor.where}.name: {shown(tensor.name)} is given twice")
+        if tensor.shape not in ([rows], [rows, 1]):
+            raise BadRequestError(
+                f"{tensor.where}.shape: column {shown(tensor.name)} takes [{rows}] or [{rows}, 1], got {tensor.shape}"
+            )
+        found[tensor.name] = scalars(tensor.values.tolist(), tensor.name, tensor.where)
+    return found
+
+
+def _rows_of(tensors: Sequence[Tensor], schema: Schema) -> Frame:
     if len(tensors) == 1:
         tensor = tensors[0]
         shape = tensor.shape

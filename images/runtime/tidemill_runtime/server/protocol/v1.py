@@ -1,7 +1,7 @@
 """KServe V1 over JSON: `instances` (rows) or `inputs` (rows or columns) to a frame, labels back.
 
 Rows are lists in the model's column order, objects by column name, or bare values for a model of one
-column. Columns that the model does not use may be there and are not read.
+column. Columns that the model does not use may be there and are not read; those that are logged lie beside the rows.
 
 Class probabilities come on request: `"parameters": {"probabilities": true}`. The protocol has no name for
 them; keys that it does not know either (`signature_name`) are ignored.
@@ -16,6 +16,7 @@ from tidemill_contracts.artifact import PROBABILITIES
 from tidemill_contracts.counts import counted
 from tidemill_runtime.model.errors import BadRequestError
 from tidemill_runtime.model.frame import Frame, Schema, array_of, frame_of_values, quoted, shown
+from tidemill_runtime.model.logged_columns import scalars
 from tidemill_runtime.model.prediction import Prediction
 from tidemill_runtime.server.protocol import parameters
 from tidemill_runtime.server.protocol.parameters import Parameters
@@ -55,14 +56,20 @@ def _frame(document: dict[str, Any], schema: Schema) -> Frame:
         raise BadRequestError("instances: give either instances or inputs, not both")
     value = document[where]
     if where == "inputs" and type(value) is dict:
-        return _from_columns(value, schema)
+        frame = _from_columns(value, schema)
+        for name in schema.known.logged:
+            _put_beside(frame, name, value.get(name), where)
+        return frame
     if type(value) is not list or not value:
         raise BadRequestError(f"{where}: expected a list of at least one row, got {shown(value)}")
     first = type(value[0])
     if any(type(row) is not first for row in value) and (first in (list, dict) or schema.width > 1):
         raise BadRequestError(f"{where}: expected all rows as lists or all as objects")
     if first is dict:
-        return _from_records(value, schema, where)
+        frame = _from_records(value, schema, where)
+        for name in schema.known.logged:
+            _put_beside(frame, name, [row.get(name) for row in value], where)
+        return frame
     if first is not list and schema.width == 1:
         value = [[item] for item in value]
         first = list
@@ -71,6 +78,16 @@ def _frame(document: dict[str, Any], schema: Schema) -> Frame:
             f"{where}: row 0: expected a list of {counted(schema.width, 'value')} or an object, got {shown(value[0])}"
         )
     return _from_rows(value, schema, where)
+
+
+def _put_beside(frame: Frame, name: str, values: Any, where: str) -> None:
+    """Keep the values of one logged column; None: it was not sent."""
+    if values is None:
+        return
+    if type(values) is not list or len(values) != frame.rows:
+        wanted = f"a list of {counted(frame.rows, 'value')}"
+        raise BadRequestError(f"{where}: column {name!r}: expected {wanted}, got {shown(values)}")
+    frame.beside = {**(frame.beside or {}), name: scalars(values, name, where)}
 
 
 def encode(answer: Prediction, request: Request) -> bytes:
