@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 
 from tidemill.core import alert_rules
-from tidemill_contracts.alerts import INSTALLATION, MONITOR, Alert
+from tidemill_contracts.alert import Alert
+from tidemill_contracts.alerts import INSTALLATION, MONITOR
 from tidemill_contracts.schemes import listed
 
 RULES = Path("manifests") / "prometheus" / "rules.yaml"

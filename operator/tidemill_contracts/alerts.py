@@ -7,12 +7,10 @@ alert here or a reason in `NO_ALERT`. The operator decides when a condition chan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-from tidemill_contracts import metrics
-
-Severity = Literal["page", "ticket"]
+from tidemill_contracts import burn_rates, metrics
+from tidemill_contracts.alert import Alert
 
 CONDITION_SERIES: Final = "tidemill_operator_resource_condition"
 """1 for the current status and reason of each condition of an object. Only the leader of the operator has it."""
@@ -20,35 +18,6 @@ LEADER_SERIES: Final = "leader_election_master_status"
 LEASE_NAME: Final = "tidemill-operator"
 """Name of the Lease unless TIDEMILL_LEASE_NAME says otherwise."""
 RUNBOOKS: Final = "docs/runbooks.md"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
-    """One alert. It follows `condition`, or `expression` where no condition can say it."""
-
-    name: str
-    severity: Severity
-    """page: users are served badly, or no alert can fire any more. ticket: everything else."""
-    hold: int = 0
-    """Seconds for which the condition must have the status before the alert fires."""
-    summary: str
-    """Half a sentence; the object is named before it."""
-    meaning: str
-    """One or two sentences: the description of the alert, and the beginning of its runbook."""
-    todo: tuple[str, ...]
-    """What to do, in order."""
-    command: str
-    """The command to begin with; NAME is the name of the object."""
-    kinds: tuple[str, ...] = ("ModelMonitor",)
-    condition: str = ""
-    status: Literal["True", "False", "Unknown"] = "True"
-    """The status that is alarming. Unknown is with `reasons` only: where nothing else says that it cannot be judged."""
-    reasons: tuple[str, ...] = ()
-    """Reasons with which it is alarming; empty: any."""
-    other_reasons: tuple[str, ...] = ()
-    """Reasons with which it is not."""
-    expression: str = ""
-    """PromQL of an alert without a condition; $kind, $namespace, $name, $deployment stand for those of the monitor."""
 
 
 MONITOR: Final = (
@@ -297,6 +266,7 @@ INSTALLATION: Final = (
         ),
         command="kubectl get pods -l tidemill.io/deployment=NAME",
     ),
+    *burn_rates.ALERTS,
     Alert(
         name="TidemillRolledBack",
         kinds=("ModelDeployment",),

@@ -137,6 +137,7 @@ _VERSION: Final = (
 )  # fmt: skip
 
 _SERVERS = "kubectl get pods -l tidemill.io/deployment=NAME"
+_SLO = "kubectl get md NAME -o jsonpath='{.status.slo}'"
 _RETRY = 'kubectl annotate md NAME --overwrite tidemill.io/retry="$(date +%s)"'
 _NAME_IT = 'kubectl annotate md NAME --overwrite tidemill.io/promote="VERSION/$(date +%s)"'
 _UPGRADES = "kubectl get md,mm -A"
@@ -177,6 +178,15 @@ _DEPLOYMENT: Final = (
     Step("AnalysisFailed", "Read which check failed; a newer version is rolled out as usual. Or try again.", _RETRY),
     Step("Aborted", "Try the version again, or roll out a newer one.", _RETRY),
     Step("MonitorRequested", "Read what the monitor found.", "kubectl get mm"),
+    Step("BurnRate1h", "Look for the cause of errors or slow answers now; abort a rollout that has just begun.", _SLO),
+    Step("BurnRate6h", "Look for the cause of errors or slow answers; abort a rollout that has just begun.", _SLO),
+    Step("BurnRate1d", "Look for the cause of errors or slow answers within a day.", _SLO),
+    Step("BurnRate3d", "Look for the cause of errors or slow answers within a few days.", _SLO),
+    Step("BudgetSpent", "Put off risky changes, or change spec.slo if it is stricter than users need.", _SLO),
+    Step("WithinObjectives", "Nothing.", _SLO),
+    Step("NoRequests", "Send requests to the address of the deployment.",
+         "kubectl get md NAME -o jsonpath='{.status.url}'"),
+    Step("NotMeasured", "Let the operator reach port 9901 of the router's pods.", _SERVERS),
     Step("Rejected", "Approve another version.", _VERSIONS),
     Step("PipelineNotFound", "Create the pipeline, or correct spec.model.pipeline.", "kubectl get tp"),
     Step("WaitingForVersion", "Look why the pipeline has no version yet.", "kubectl get tp"),

@@ -12,7 +12,8 @@ from tests.support.documented import everywhere, of_kind
 
 from tidemill.core import alert_rules
 from tidemill_contracts import alerts
-from tidemill_contracts.alerts import ALL, Alert
+from tidemill_contracts.alert import Alert
+from tidemill_contracts.alerts import ALL
 
 ROOT = Path(__file__).resolve().parents[2]
 SUMMARY = {"Ready", "Reconciling", "Stalled"}
@@ -65,6 +66,8 @@ def test_only_a_consequence_pages() -> None:
         "TidemillDataQualityDegraded",
         "TidemillNotAvailable",
         "TidemillNoLeader",
+        "TidemillSLOBurnRate1h",
+        "TidemillSLOBurnRate6h",
     }
 
 

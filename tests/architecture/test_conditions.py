@@ -19,8 +19,9 @@ from tidemill.monitoring import state
 from tidemill.monitoring import status as monitoring
 from tidemill.serving import readiness, runtime_status
 from tidemill.serving import status as serving
-from tidemill.serving.policy import proposals, signature
+from tidemill.serving.policy import proposals, signature, slo
 from tidemill.training import constants
+from tidemill_contracts import burn_rates
 
 OPERATOR = Path(__file__).resolve().parents[2] / "operator/tidemill"
 SLICES = {
@@ -40,7 +41,7 @@ TYPES = {
     "ModelImport": {constants.APPROVAL_PENDING, pod_settings.POD_SETTINGS_APPLIED},
     "ModelVersion": {constants.APPROVED, constants.TAKEN_BACK},
     "ModelDeployment": {
-        serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK, proposals.ROLLBACK_PROPOSED,
+        serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK, proposals.ROLLBACK_PROPOSED, slo.SLO_BREACHED,
         staged_updates.PODS_CURRENT, pod_settings.POD_SETTINGS_APPLIED,
     },
     "ModelMonitor": {
@@ -141,7 +142,8 @@ def test_the_reasons_of_monitoring_are_those_of_its_page() -> None:
 
 @pytest.mark.parametrize(("slice_", "declared"), [("serving", serving.REASONS), ("monitoring", monitoring.REASONS)])
 def test_every_reason_of_a_list_is_set(slice_: str, declared: frozenset[str]) -> None:
-    assert declared - texts(slice_) == {parsing.INVALID_SPEC}, "that one is set for every kind"
+    of_table = {burn_rates.BUDGET_SPENT, *(rule.reason for rule in burn_rates.RULES)}
+    assert declared - texts(slice_) - of_table == {parsing.INVALID_SPEC}, "that one is set for every kind"
 
 
 def test_every_constant_of_training_is_used() -> None:

@@ -72,6 +72,16 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.rollout": steps(10, 10)},
         ["spec.rollout.steps: weights must increase from step to step"],
     ),
+    "objectives of nothing": (MD, {"spec.slo": {}}, ["at least one of availability and latency"]),
+    "an objective that leaves no budget": (MD, {"spec.slo": {"availability": 1}}, ["spec.slo.availability"]),
+    "an objective in percent": (MD, {"spec.slo": {"availability": 99.9}}, ["spec.slo.availability"]),
+    "a latency between the router's buckets": (
+        MD,
+        {"spec.slo": {"latency": {"quantile": 0.99, "milliseconds": 125}}},
+        ["at most two significant digits"],
+    ),
+    "a latency without a share": (MD, {"spec.slo": {"latency": {"milliseconds": 50}}}, ["spec.slo.latency.quantile"]),
+    "a budget of a day": (MD, {"spec.slo": {"availability": 0.9, "windowDays": 1}}, ["spec.slo.windowDays"]),
     "weight zero": (MD, {"spec.rollout": steps(0)}, ["spec.rollout.steps[0].weight"]),
     "unknown strategy": (
         MD,
@@ -697,6 +707,11 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
 }
 
 ACCEPTED: dict[str, tuple[str, Json]] = {
+    "objectives": (
+        MD,
+        {"spec.slo": {"availability": 0.999, "latency": {"quantile": 0.99, "milliseconds": 2500}, "windowDays": 28}},
+    ),
+    "an objective of latency alone": (MD, {"spec.slo": {"latency": {"quantile": 0.5, "milliseconds": 55}}}),
     **{f"minimal {kind}": (kind, {}) for kind in (TP, TR, MI, MV, MD, MM)},
     "rows kept, with nothing but ids": (
         MD,

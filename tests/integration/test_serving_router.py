@@ -292,6 +292,27 @@ async def test_latency_quantile_from_the_histogram(router, session, pair) -> Non
     assert fast is not None and fast < 75
 
 
+async def test_the_histogram_has_an_edge_at_an_objective_and_counts_what_took_longer_as_slow(
+    tmp_path, session, pair
+) -> None:
+    stable, candidate = pair
+    async with running(tmp_path, session, edge=router_stats.edge_of(120)) as router:
+        await weigh(session, router, stable, candidate, 50)
+        candidate.delay = 0.121
+        await count(session, router, 60)
+        await asyncio.sleep(1.2)
+        async with session.get(f"{router.stats_url}/stats/prometheus?{router_stats.QUERY}") as response:
+            text = await response.text()
+    edge = router_stats.edge_of(120)
+    with pytest.raises(router_stats.StatsError):
+        router_stats.parse(text, CLUSTERS)
+    clusters = router_stats.parse(text, CLUSTERS, edge).clusters
+    slow, fast = clusters["churn-2-bbbb"].buckets, clusters["churn-1-aaaa"].buckets
+    assert slow[float("inf")] > 0
+    assert slow[edge] == 0
+    assert 0 < fast[edge] <= fast[float("inf")]
+
+
 async def test_headers_name_the_version_and_keep_the_request_id(router, session, pair) -> None:
     stable, candidate = pair
     await weigh(session, router, stable, candidate, 0)

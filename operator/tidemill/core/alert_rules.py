@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from string import Template
 from typing import Any
 
-from tidemill_contracts.alerts import CONDITION_SERIES, INSTALLATION, MONITOR, RUNBOOKS, Alert
+from tidemill_contracts.alert import Alert
+from tidemill_contracts.alerts import CONDITION_SERIES, INSTALLATION, MONITOR, RUNBOOKS
 
 BRIDGED = "2m"
 """At least four scrapes of the shipped ServiceMonitor."""

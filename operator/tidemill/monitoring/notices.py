@@ -11,7 +11,8 @@ from tidemill.core import conditions, hashing
 from tidemill.core.alert_rules import OWNER_LABELS
 from tidemill.core.conditions import parse_time
 from tidemill.monitoring.snapshot import Snapshot
-from tidemill_contracts.alerts import MONITOR, RUNBOOKS, Alert
+from tidemill_contracts.alert import Alert
+from tidemill_contracts.alerts import MONITOR, RUNBOOKS
 from tidemill_contracts.notices import AlertNotice
 
 _MESSAGE = 2048

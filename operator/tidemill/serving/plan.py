@@ -15,7 +15,7 @@ from tidemill.core.plan import Event, Key, ObjectRef, Patch, Plan
 from tidemill.serving import readiness, requeue, runtime_status, status
 from tidemill.serving.builders import envoy, router, server
 from tidemill.serving.convergence import Observed
-from tidemill.serving.policy import proposals, rollback_marks, rollout, strategies, target
+from tidemill.serving.policy import proposals, rollback_marks, rollout, slo, strategies, target
 from tidemill.serving.snapshot import Snapshot, Version
 from tidemill.serving.state import State, Target
 
@@ -143,7 +143,11 @@ def _requeue_after(
     """Seconds until the next look: at once after a decision or a write, since nobody wakes a writer for its own."""
     if is_changed or not observed.up_to_date:
         return SOON_SECONDS
-    looks = [requeue.requeue_after(snapshot, state, config.routes_version), requeue.deadline(snapshot, written)]
+    looks = [
+        requeue.requeue_after(snapshot, state, config.routes_version),
+        requeue.deadline(snapshot, written),
+        slo.due_in(snapshot),
+    ]
     return min((seconds for seconds in looks if seconds is not None), default=None)
 
 

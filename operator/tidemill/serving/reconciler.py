@@ -6,7 +6,7 @@ leader takes them from the status, so that an analysis comes to an end however s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,6 +29,7 @@ from tidemill.kube.ownership import PodOwners
 from tidemill.kube.scraper import Answer, Limits, pod_url
 from tidemill.serving import baseline, observe, plan, router_stats
 from tidemill.serving.builders import router as router_builder
+from tidemill.serving.policy import slo
 from tidemill.serving.router_stats import Scrape
 from tidemill.serving.runtime_probe import RuntimeProbe
 from tidemill.serving.signature_probe import SignatureProbe
@@ -96,7 +97,7 @@ class ModelDeploymentReconciler:
         workloads = await self._runtime_probe.observed(key, obj, spec.server.runtime, workloads)
         workloads = await self._signature_probe.observed(key, obj, spec, status, workloads)
         known = (*versions, *others, *(w.version for w in workloads))
-        router = await self._router(obj, status, workloads, known, now)
+        router = await self._router(obj, spec, status, workloads, known, now)
         pipeline = spec.model.pipeline
         training = cache.get("TrainingPipeline", key.namespace, pipeline) if pipeline else None
         kinds = dict.fromkeys((*plan.COMPARED, *_CHILD_KINDS))
@@ -183,6 +184,7 @@ class ModelDeploymentReconciler:
     async def _router(
         self,
         obj: Obj,
+        spec: ModelDeploymentSpec,
         status: ModelDeploymentStatus,
         workloads: tuple[Workload, ...],
         known: Iterable[Version],
@@ -201,26 +203,29 @@ class ModelDeploymentReconciler:
         pods = [observe.router_pod(p) for p in raw]
         is_moving = status.candidate is not None or len(workloads) > 1 or (since is not None and now - since < _RECENT)
         is_served = status.stable is not None and any(w.ready for w in workloads)
-        if is_moving or (is_served and not conditions.is_true(conditions.of(obj), "Available")):
+        is_unavailable = is_served and not conditions.is_true(conditions.of(obj), "Available")
+        if is_moving or is_unavailable or slo.is_due(spec, status, now):
             addresses = [str((p.get("status") or {}).get("podIP") or "") for p in raw]
             clusters = {name for version in known for name in children_of(meta["name"], version)}
-            pods = await self._scraped(meta, pods, addresses, clusters)
+            pods = await self._scraped(meta, pods, addresses, partial(_parse_stats, clusters=clusters, spec=spec))
         event = await self._deps.object_events.cause_of_first(raw, observe.ROUTER_CONTAINER, now)
         return Router(tuple(pods), version, since, observe.router_workload(deployment, raw, event))
 
     async def _scraped(
-        self, meta: Mapping[str, Any], pods: Sequence[RouterPod], addresses: Sequence[str], clusters: Collection[str]
+        self,
+        meta: Mapping[str, Any],
+        pods: Sequence[RouterPod],
+        addresses: Sequence[str],
+        read: Callable[[bytearray], Scrape | router_stats.StatsError],
     ) -> list[RouterPod]:
-        """The pods with their statistics of these clusters; those that are not ready are not scraped."""
+        """The pods with their statistics, as `read` finds them; those that are not ready are not scraped."""
         path = f"/stats/prometheus?{router_stats.QUERY}"
         found = {
             pod.name: url
             for pod, address in zip(pods, addresses, strict=True)
             if pod.ready and (url := pod_url(address, ROUTER_STATS_PORT, path)) is not None
         }
-        answers = await self._deps.scraper.read(
-            meta["namespace"], meta["uid"], [*found.values()], SCRAPE, partial(_parse_stats, clusters=clusters)
-        )
+        answers = await self._deps.scraper.read(meta["namespace"], meta["uid"], [*found.values()], SCRAPE, read)
         by_name = dict(zip(found, answers, strict=True))
         return [_with_stats(pod, by_name[pod.name]) if pod.name in by_name else pod for pod in pods]
 
@@ -249,9 +254,11 @@ class ModelDeploymentReconciler:
         return Measurement(base.time, base.scrapes, scrapes, missing)
 
 
-def _parse_stats(body: bytearray, clusters: Collection[str]) -> Scrape | router_stats.StatsError:
+def _parse_stats(
+    body: bytearray, clusters: Collection[str], spec: ModelDeploymentSpec
+) -> Scrape | router_stats.StatsError:
     try:
-        return router_stats.parse(body.decode(errors="replace"), clusters)
+        return router_stats.parse(body.decode(errors="replace"), clusters, router_stats.own_edge(spec))
     except router_stats.StatsError as error:
         return error
 

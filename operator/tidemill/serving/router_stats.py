@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tidemill.api.v1alpha1.model_deployment import ModelDeploymentSpec
+
 CLIENT_ERRORS = (400, 415, 422)
 """Statuses of requests that a version does not understand, while another version may."""
 QUERY = (
@@ -44,6 +46,22 @@ _GRPC_STATUS = re.compile(r"^envoy_cluster_grpc_(1?[0-9])$")
 _LINE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)\{(.*)\} (\S+)$")
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
 _CLUSTER = "envoy_cluster_name"
+
+
+def edge_of(milliseconds: int) -> float:
+    """The bound of the router's histogram up to which requests took less than so many milliseconds.
+
+    Envoy keeps whole milliseconds in bins of two digits, and counts the whole bin that a bound lies in as below it.
+    """
+    return max(milliseconds - 1, 0.5)
+
+
+def own_edge(spec: ModelDeploymentSpec) -> float | None:
+    """The bound that the router's histogram has for an objective of latency alone; None: it has it anyway."""
+    if spec.slo is None or spec.slo.latency is None:
+        return None
+    edge = edge_of(spec.slo.latency.milliseconds)
+    return None if edge in LATENCY_BUCKETS else edge
 
 
 class StatsError(ValueError):
@@ -136,10 +154,11 @@ class Scrape:
     clusters_version: str | None = None
 
 
-def parse(text: str, known: Iterable[str]) -> Scrape:
+def parse(text: str, known: Iterable[str], edge: float | None = None) -> Scrape:
     """Reads the Prometheus text of an Envoy: of the `known` clusters, and what a router never says is refused.
 
     Calls of gRPC are an HTTP 200 whatever became of them: they count by their own status, among those of their version.
+    `edge`: a bound of the latency histogram, in milliseconds, beside LATENCY_BUCKETS.
     Raises StatsError for a count, a bucket or a class of codes that cannot be.
     """
     names = frozenset(known)
@@ -160,7 +179,7 @@ def parse(text: str, known: Iterable[str]) -> Scrape:
         elif status := _GRPC_STATUS.match(name):
             codes.setdefault(cluster, {})[f"grpc {status[1]}"] = _count(value)
         elif name == "envoy_cluster_upstream_rq_time_bucket":
-            buckets.setdefault(cluster, {})[_bound(labels.get("le", ""))] = _count(value)
+            buckets.setdefault(cluster, {})[_bound(labels.get("le", ""), edge)] = _count(value)
         elif name == "envoy_cluster_membership_healthy":
             members[cluster] = int(_count(value))
     clusters: dict[str, ClusterStats] = {}
@@ -183,12 +202,12 @@ def _count(text: str) -> float:
     return value
 
 
-def _bound(text: str) -> float:
+def _bound(text: str, edge: float | None) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if value not in _BOUNDS:
+    if value not in _BOUNDS and value != edge:
         raise StatsError("its answer has a latency bucket that is not in its configuration")
     return value
 

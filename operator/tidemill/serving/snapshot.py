@@ -30,7 +30,7 @@ from tidemill_contracts.runtimes import PARITY_CHECK, VERIFIED, Choice, Requeste
 
 Obj = dict[str, Any]
 
-_RUNNING = {"suspend", "replicas", "autoscaling", "router", "access", "logging", "network_policies"}
+_RUNNING = {"suspend", "replicas", "autoscaling", "router", "access", "slo", "logging", "network_policies"}
 """Fields of spec that say how a version runs, not which one and how it comes: an autoscaler changes them all day."""
 
 FORMATS_ANNOTATION = f"{GROUP}/formats"

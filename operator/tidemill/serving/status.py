@@ -12,13 +12,14 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
+from tidemill.api.v1alpha1.objectives import ObjectivesStatus
 from tidemill.api.v1alpha1.rollback import FailedVersion
 from tidemill.core import pod_settings
 from tidemill.core.conditions import Condition, format_time, merge, of, trio
 from tidemill.serving import convergence, readiness, runtime_status
 from tidemill.serving.convergence import Observed, Unsettled
 from tidemill.serving.hints import hint
-from tidemill.serving.policy import proposals, signature, strategies
+from tidemill.serving.policy import proposals, signature, slo, strategies
 from tidemill.serving.readiness import AVAILABLE
 from tidemill.serving.snapshot import Snapshot, Version, Workload
 from tidemill.serving.state import State, Target, is_version
@@ -39,7 +40,7 @@ REASONS = frozenset(
         # of a version that was rolled back
         "AnalysisFailed", "CandidateUnavailable", "Aborted", "MonitorRequested", "Rejected",
     }
-)  # fmt: skip
+) | slo.REASONS  # fmt: skip
 """Every reason that this module or the policies set; a server's own (DigestMismatch, …) come beside them."""
 
 
@@ -59,6 +60,7 @@ def build(
         )
     if stable is not None:
         stable = stable.model_copy(update={"weight": 100 - effective_weight, **runtime_status.fields(snapshot, stable)})
+    objectives = slo.measured(snapshot)
     found = {
         "observedGeneration": snapshot.generation,
         "url": f"http://{snapshot.name}.{snapshot.namespace}.svc",
@@ -68,6 +70,7 @@ def build(
         "previous": state.previous.to_json() if state.previous else None,
         "rollbackVersions": None if state.earlier is None else [v.to_json() for v in state.earlier],
         "candidate": candidate.to_json() if candidate else None,
+        "slo": objectives.to_json() if objectives else None,
         "keptPickles": _kept_pickles(snapshot, state),
         "failedVersions": [f.to_json() for f in state.failed] or None,
         "lastHandledPromote": state.promote,
@@ -75,7 +78,7 @@ def build(
         "lastHandledRetry": state.retry,
         "lastHandledRollback": state.rollback,
         "unsettledSince": format_time(unsettled.since) if unsettled else None,
-        "conditions": conditions(snapshot, state, target, unsettled, observed.pods),
+        "conditions": conditions(snapshot, state, target, unsettled, observed.pods, objectives),
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -86,16 +89,20 @@ def _kept_pickles(snapshot: Snapshot, state: State) -> list[str]:
 
 
 def conditions(
-    snapshot: Snapshot, state: State, target: Target, unsettled: Unsettled | None, pods: Condition | None
+    snapshot: Snapshot,
+    state: State,
+    target: Target,
+    unsettled: Unsettled | None,
+    pods: Condition | None,
+    objectives: ObjectivesStatus | None,
 ) -> list[dict[str, Any]]:
     """All conditions, merged with those of the live status."""
     available = _available(snapshot, state)
     found = [*_summary(snapshot, state, target, available, unsettled), available]
     found += _progressing(snapshot, state)
     found += _rolled_back(snapshot, state, target)
-    proposed = proposals.condition(snapshot, state)
-    found += [proposed] if proposed is not None else []
-    found += [pods] if pods is not None else []
+    more = (proposals.condition(snapshot, state), pods, slo.condition(snapshot, objectives))
+    found += [condition for condition in more if condition is not None]
     router = snapshot.spec.router
     sections = {"spec.server.pod": snapshot.spec.server.pod, "spec.router.pod": router.pod if router else None}
     found += pod_settings.conditions(sections)

@@ -16,7 +16,8 @@ from tidemill.kube.cache import Cache
 from tidemill.monitoring import plan
 from tidemill.monitoring.snapshot import Snapshot
 from tidemill_contracts import alerts, metrics
-from tidemill_contracts.alerts import ALL, CONDITION_SERIES, LEADER_SERIES, Alert
+from tidemill_contracts.alert import Alert
+from tidemill_contracts.alerts import ALL, CONDITION_SERIES, LEADER_SERIES
 from tidemill_contracts.monitoring import ColumnScore
 
 pytestmark = pytest.mark.slow

@@ -28,6 +28,7 @@ from tidemill.api.base import (
 )
 from tidemill.api.v1alpha1.access import Access
 from tidemill.api.v1alpha1.model_server import RouterSettings, Server
+from tidemill.api.v1alpha1.objectives import Objectives, ObjectivesStatus
 from tidemill.api.v1alpha1.payload_log import Payloads
 from tidemill.api.v1alpha1.rollback import EarlierVersion, FailedVersion, RollbackWindow
 from tidemill.api.v1alpha1.rollout_analysis import Analysis, AnalysisStatus, Comparison
@@ -193,6 +194,8 @@ class ModelDeploymentSpec(Model):
     """How a new version replaces the stable version."""
     access: Access | None = None
     """Keys that clients need. If not set, everybody who reaches the address may call."""
+    slo: Objectives | None = None
+    """Service level objectives: shares of requests that must succeed and be fast. If not set, nothing is counted."""
     logging: Logging = Logging()
     """What the servers send to a ModelMonitor of this deployment. Has no effect if there is none."""
     network_policies: NetworkPolicies = None
@@ -301,6 +304,8 @@ class ModelDeploymentStatus(Status):
     unsettled_since: Time | None = None
     """Time since when the pods or routes have not matched the spec while no rollout is in progress. Not set while they
     match."""
+    slo: ObjectivesStatus | None = None
+    """State of the service level objectives. Set only if spec.slo is."""
     last_handled_promote: str | None = None
     """Last value of the annotation tidemill.io/promote that the operator processed. Not set when the annotation is
     removed. A value longer than 512 characters is stored as its digest."""

@@ -75,8 +75,11 @@ def bootstrap(
     port: int = HTTP_PORT,
     stats_port: int = ROUTER_STATS_PORT,
     connection_seconds: int = CONNECTION_SECONDS,
+    edge: float | None = None,
 ) -> dict[str, Any]:
     """The static part: two listeners, the admin interface on a socket inside the pod, and where the files are.
+
+    `edge`: a bound of the latency histogram, in milliseconds, beside the usual ones.
 
     Nothing in it is secret, and neither listener has a path that changes anything.
     """
@@ -101,7 +104,7 @@ def bootstrap(
         "admin": {"address": {"pipe": {"path": admin_socket, "mode": 0o600}}},
         "stats_flush_interval": "1s",
         "stats_config": {
-            "histogram_bucket_settings": [{"match": {"suffix": "upstream_rq_time"}, "buckets": list(LATENCY_BUCKETS)}],
+            "histogram_bucket_settings": [{"match": {"suffix": "upstream_rq_time"}, "buckets": _buckets(edge)}],
             "stats_matcher": {"exclusion_list": {"patterns": [{"contains": c} for c in (".external.", ".internal.")]}},
         },
         "dynamic_resources": {"cds_config": _files(directory, "clusters.json")},
@@ -115,6 +118,10 @@ def bootstrap(
         },
         **_connection_limits(),
     }
+
+
+def _buckets(edge: float | None) -> list[float]:
+    return sorted({*LATENCY_BUCKETS, edge}) if edge is not None else list(LATENCY_BUCKETS)
 
 
 def clusters(upstreams: Sequence[Upstream], *, grpc: bool = True) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tidemill.core.conditions import format_time
 from tidemill.core.plan import ObjectRef, Patch
 from tidemill.serving.builders import envoy
 from tidemill.serving.builders.server import H2C
+from tidemill.serving.router_stats import own_edge
 from tidemill.serving.snapshot import Snapshot, router_child
 from tidemill_contracts.ports import GRPC_PORT, PORTS, ROUTER_STATS_PORT
 
@@ -59,7 +60,7 @@ def config(snapshot: Snapshot, upstreams: Sequence[envoy.Upstream]) -> Config:
     limits = envoy.Limits(server.request_timeout_seconds, server.max_body_bytes, server.grpc)
     routes = envoy.routes(upstreams, limits)
     return Config(
-        envoy.dump(envoy.bootstrap(f"{snapshot.namespace}/{snapshot.name}")),
+        envoy.dump(envoy.bootstrap(f"{snapshot.namespace}/{snapshot.name}", edge=own_edge(snapshot.spec))),
         envoy.dump(envoy.clusters(upstreams, grpc=server.grpc)),
         envoy.dump(routes),
         envoy.version_of(routes),
@@ -79,6 +80,8 @@ def extras(snapshot: Snapshot) -> list[dict[str, Any]]:
 def unit(snapshot: Snapshot, wanted: Config) -> staged_updates.Unit:
     """The router's pods with their Service, and all that a user can change about the pods."""
     inputs: dict[str, Any] = {"requestTimeoutSeconds": snapshot.spec.server.request_timeout_seconds}
+    if (edge := own_edge(snapshot.spec)) is not None:
+        inputs["latencyEdge"] = edge
     wanted_pod = settings(snapshot)
     if wanted_pod is not None:
         inputs["pod"] = wanted_pod.model_dump(mode="json", by_alias=True, exclude_defaults=True)
