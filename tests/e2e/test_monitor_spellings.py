@@ -23,6 +23,12 @@ DRIFT = {"features": TEST, "predictions": TEST, "consecutiveWindows": 1, "drifte
 PERFORMANCE = {
     "metric": "accuracy", "min": 0.8, "labelDelaySeconds": 0, "minLabels": 30, "segments": [WIDTH], "estimate": {},
 }  # fmt: skip
+FAIRNESS = {
+    "groups": [{"column": "gender", "privileged": "m"}],
+    "limits": [{"metric": "SelectionRateRatio", "min": 0.8}],
+    "positive": "2",
+    "minRows": 30,
+}
 ACTIONS = {"retrain": {"causes": ["Performance"], "cooldownSeconds": 0, "maxPerDay": 10}}
 
 
@@ -30,9 +36,10 @@ ACTIONS = {"retrain": {"causes": ["Performance"], "cooldownSeconds": 0, "maxPerD
 def namespace(cluster: Kubectl) -> Iterator[Kubectl]:
     """A version in service, and its monitor."""
     columns = [{"name": "petal", "type": "Category"}]
-    asked = monitor(NAME, drift=DRIFT, columns=columns, performance=PERFORMANCE, actions=ACTIONS)
+    asked = monitor(NAME, drift=DRIFT, columns=columns, performance=PERFORMANCE, fairness=FAIRNESS, actions=ACTIONS)
+    served = deployment(NAME, logging={"columns": ["gender"]})
     with shared_namespace(cluster, "e2e-spellings") as kubectl:
-        kubectl.apply([code(f"{NAME}-code"), pipeline(NAME), deployment(NAME), asked])
+        kubectl.apply([code(f"{NAME}-code"), pipeline(NAME), served, asked])
         wait_condition(kubectl, "modeldeployment", NAME, lambda md: is_true(md, "Ready"), 180)
         wait_condition(kubectl, "modelmonitor", NAME, lambda mm: is_true(mm, "Ready"), 120)
         yield kubectl
@@ -110,3 +117,26 @@ def test_a_spelling_is_no_wrong_answer(namespace: Kubectl) -> None:
     assert "name no class of the model" in arriving["message"] and "'setosa'" in arriving["message"]
     assert foreign["status"]["performance"]["unrecognizedLabels"] == ROWS
     assert "actions" not in foreign["status"]
+
+
+def test_groups_that_the_model_never_sees_are_compared(namespace: Kubectl) -> None:
+    rows = load_iris().data[np.r_[0:50, 100:150]]
+    inputs = [
+        {"name": "x", "shape": list(rows.shape), "datatype": "FP64", "data": rows.ravel().tolist()},
+        {"name": "gender", "shape": [len(rows)], "datatype": "BYTES", "data": ["f"] * 50 + ["m"] * 50},
+    ]
+    post(namespace, "infer", {"inputs": inputs})
+
+    def probe() -> dict[str, Any] | None:
+        found = namespace.get("modelmonitor", NAME) or {}
+        return found if condition(found, "FairnessLimitExceeded").get("status") == "True" else None
+
+    found = wait_for("FairnessLimitExceeded", probe, 90, lambda: conditions(namespace.get("modelmonitor", NAME)))
+    said = condition(found, "FairnessLimitExceeded")
+    assert said["reason"] == "LimitsExceeded"
+    assert said["message"].startswith("gender=f: selection rate ratio 0")
+    verdict = found["status"]["verdicts"]["fairness"]
+    rates = {group["group"]: group["selectionRate"] for group in verdict["groups"]}
+    assert rates["f"] == 0
+    assert rates["m"] > 0.9
+    assert verdict["positive"] == "2"

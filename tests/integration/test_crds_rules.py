@@ -25,6 +25,8 @@ Json = dict[str, Any]
 HOOK = {"name": "hook"}
 SPAN = {"type": "Window", "window": {"start": "2026-11-01T00:00:00Z", "end": "2026-11-04T00:00:00Z"}}
 TP, TR, MV, MD, MM = "TrainingPipeline", "TrainingRun", "ModelVersion", "ModelDeployment", "ModelMonitor"
+GROUPS: dict[str, Any] = {"groups": [{"column": "gender", "privileged": "m"}]}
+FAIR = {**GROUPS, "limits": [{"metric": "SelectionRateRatio", "min": 0.8}]}
 MI = "ModelImport"
 
 
@@ -512,7 +514,43 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "monitor that watches nothing": (
         MM,
         {"spec.drift": REMOVE},
-        ["spec: at least one of drift, quality and performance must be set"],
+        ["spec: at least one of drift, quality, performance and fairness must be set"],
+    ),
+    "error rates of groups without labels": (
+        MM,
+        {"spec.fairness": {**GROUPS, "limits": [{"metric": "FalsePositiveRateDifference", "max": 0.1}]}},
+        ["spec.fairness.limits: FalsePositiveRateDifference and FalseNegativeRateDifference require spec.performance"],
+    ),
+    "a ratio of groups with a maximum": (
+        MM,
+        {"spec.fairness": {**GROUPS, "limits": [{"metric": "SelectionRateRatio", "max": 0.8}]}},
+        ["spec.fairness.limits: SelectionRateRatio takes min, the differences take max"],
+    ),
+    "a difference of groups of all": (
+        MM,
+        {"spec.fairness": {**GROUPS, "limits": [{"metric": "SelectionRateDifference", "max": 1}]}},
+        ["spec.fairness.limits[0].max"],
+    ),
+    "a limit of groups that is none": (
+        MM,
+        {"spec.fairness": {**GROUPS, "limits": [{"metric": "Justice", "max": 0.1}]}},
+        ["spec.fairness.limits[0].metric", "SelectionRateRatio"],
+    ),
+    "groups without a limit": (MM, {"spec.fairness": {**GROUPS, "limits": []}}, ["spec.fairness.limits"]),
+    "a group that is compared with itself": (
+        MM,
+        {"spec.fairness": {**FAIR, "groups": [{"column": "gender", "privileged": "m", "values": ["f", "m"]}]}},
+        ["spec.fairness.groups: values are the groups that are compared with privileged"],
+    ),
+    "the same column of groups twice": (
+        MM,
+        {"spec.fairness": {**FAIR, "groups": [{"column": "gender", "privileged": p} for p in ("m", "f")]}},
+        ["spec.fairness.groups"],
+    ),
+    "the same logged column twice": (
+        MD,
+        {"spec.logging": {"columns": ["gender", "gender"]}},
+        ["spec.logging.columns"],
     ),
     "cause that is not watched": (
         MM,
@@ -844,6 +882,19 @@ ACCEPTED: dict[str, tuple[str, Json]] = {
             "spec.actions": {"retrain": {"causes": ["EstimatedPerformance"]}},
         },
     ),
+    "groups, and nothing else": (MM, {"spec.drift": REMOVE, "spec.fairness": FAIR}),
+    "error rates of groups": (
+        MM,
+        {
+            "spec.performance": {"metric": "f1", "min": 0.8},
+            "spec.fairness": {
+                **FAIR,
+                "limits": [{"metric": f"False{kind}RateDifference", "max": 0.1} for kind in ("Positive", "Negative")],
+                "positive": "approved",
+            },
+        },
+    ),
+    "logged columns": (MD, {"spec.logging": {"columns": ["gender", "age group"]}}),
     "rare false alarms of a few labels": (
         MM,
         {"spec.performance": {"metric": "f1", "min": 0.8, "minLabelsRatio": 0.3, "falseAlarmsPerMonth": 0.02}},

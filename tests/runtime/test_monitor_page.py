@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from tests.support.monitoring import DIGEST, PROFILE, START, Clock, batch, config, reference, running
 
+from tidemill_contracts.fairness import MAX_GROUPS, FairnessReport, GapReport, GroupReport
 from tidemill_contracts.inference import Feedback
 from tidemill_contracts.monitoring import (
     ColumnScore,
@@ -450,6 +451,19 @@ def huge(name: str) -> MonitorReport:
         SegmentReport(column=name, segment=f"{n}{name}", value=0.123456789012345, low=0.1, high=0.2, labels=10**9)
         for n in range(50)
     )
+    gap = GapReport(
+        metric="FalsePositiveRateDifference",
+        value=-0.123456789012345,
+        low=-0.123456789012345,
+        high=1e6 / 7,
+        rows=2**53,
+        privileged_rows=2**53,
+        judged=True,
+    )
+    groups = tuple(
+        GroupReport(column=name, group=f"{n}{name}"[:64], rows=2**53, selection_rate=1 / 3, gaps=(gap,) * 4)
+        for n in range(MAX_GROUPS)
+    )
     versions = tuple(
         VersionReport(
             version=f"churn-{n}",
@@ -458,6 +472,7 @@ def huge(name: str) -> MonitorReport:
             last_record_at=START + n,
             windows=(window,) * 24,
             performance=PerformanceReport(metric="accuracy", value=0.5, labels=1, segments=segments, note=name),
+            fairness=FairnessReport(positive="1", groups=groups, note=name),
         )
         for n in range(2)
     )
@@ -479,6 +494,9 @@ def test_what_the_operator_reads_has_at_most_64_kib(name: str) -> None:
     assert [window.features for window in version.windows[:-1]] == [()] * 23
     assert version.performance is not None
     assert len(version.performance.segments) == 50
+    assert version.fairness is not None
+    assert len(version.fairness.groups) == MAX_GROUPS
+    assert version.fairness.groups[0].gaps[3].value == -0.123457
 
 
 def test_a_small_report_loses_nothing_that_decisions_need(tmp_path: Path) -> None:

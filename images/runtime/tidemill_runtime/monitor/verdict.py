@@ -7,6 +7,7 @@ and names are cut where they are too long. People read the page, which has every
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
+from tidemill_contracts.fairness import FairnessReport
 from tidemill_contracts.monitoring import (
     ColumnScore,
     MonitorReport,
@@ -18,6 +19,7 @@ from tidemill_contracts.monitoring import (
 MAX_BYTES: Final = 64 << 10
 _LEVELS: Final = ((20, 253), (20, 96), (10, 48), (5, 24), (1, 16))
 """Entries of a list and characters of a name, tried in this order: the first that fits. A status shows 20 and 253."""
+_RATES: Final = ("selection_rate", "false_positive_rate", "false_negative_rate")
 _T = TypeVar("_T")
 
 
@@ -42,9 +44,9 @@ def _version(version: VersionReport, entries: int, characters: int) -> VersionRe
     )
     notes = [note.model_copy(update={"name": note.name[:characters]}) for note in version.column_notes]
     found = None if version.performance is None else _performance(version.performance, characters)
-    return version.model_copy(
-        update={"windows": windows, "column_notes": tuple(_first(notes, 2 * entries)), "performance": found}
-    )
+    groups = None if version.fairness is None else _fairness(version.fairness, characters)
+    update = {"windows": windows, "performance": found, "fairness": groups}
+    return version.model_copy(update=update | {"column_notes": tuple(_first(notes, 2 * entries))})
 
 
 def _bare(window: WindowReport) -> WindowReport:
@@ -94,6 +96,29 @@ def _performance(found: PerformanceReport, characters: int) -> PerformanceReport
     )
     estimate = found.estimate and found.estimate.model_copy(update={"note": ""})
     return found.model_copy(update={"segments": segments, "note": "", "estimate": estimate})
+
+
+def _fairness(found: FairnessReport, characters: int) -> FairnessReport:
+    groups = [
+        group.model_copy(
+            update={
+                "column": group.column[:characters],
+                "group": group.group[:characters],
+                **{name: _short(getattr(group, name)) for name in _RATES},
+                "gaps": tuple(
+                    gap.model_copy(update={name: _short(getattr(gap, name)) for name in ("value", "low", "high")})
+                    for gap in group.gaps
+                ),
+            }
+        )
+        for group in found.groups
+    ]
+    return found.model_copy(update={"groups": tuple(groups), "note": ""})
+
+
+def _short(value: float | None) -> float | None:
+    """Status shows three decimals; a ratio of rates near 0 can be large."""
+    return None if value is None else round(value, 6)
 
 
 def _first(found: Sequence[_T], entries: int) -> Sequence[_T]:
