@@ -109,6 +109,23 @@ MONITOR: Final = (
         command="kubectl get mm NAME -o jsonpath='{.status.verdicts.fairness}'",
     ),
     Alert(
+        name="TidemillGamingSuspected",
+        condition="GamingSuspected",
+        severity="ticket",
+        summary="a client may game the system",
+        meaning="A client, known by its key, exceeds a limit of spec.gaming: its labels differ from those of others at "
+        "the same scores, or it sends too many labels, labels for others, near-duplicates or requests. That is a "
+        "suspicion with evidence and no proof of intent.",
+        todo=(
+            "Read kind and evidence in the message of the condition. The client is named by a hash; "
+            "docs/monitoring-statistics.md says how to find the name.",
+            "Talk to the client: a change of its sources or of how it makes labels looks the same.",
+            "Where labels are false, take its key out of the Secret of spec.access.feedback, and train without its "
+            "rows.",
+        ),
+        command="kubectl describe mm NAME",
+    ),
+    Alert(
         name="TidemillDataNotArriving",
         condition="DataArriving",
         status="False",

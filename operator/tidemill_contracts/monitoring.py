@@ -13,6 +13,7 @@ from tidemill_contracts.base import Document
 from tidemill_contracts.baselines import BaselineConfig, BaselineReport
 from tidemill_contracts.drift_tests import DriftTestName, RequestedDriftTest
 from tidemill_contracts.fairness import FairnessConfig, FairnessReport
+from tidemill_contracts.gaming import GamingConfig, GamingReport
 from tidemill_contracts.notices import WebhookConfig
 from tidemill_contracts.payloads import PayloadConfig, PayloadReport
 from tidemill_contracts.retention import STORAGE_BYTES
@@ -122,6 +123,7 @@ class MonitorConfig(Document):
     quality: QualityConfig | None = None
     performance: PerformanceConfig | None = None
     fairness: FairnessConfig | None = None
+    gaming: GamingConfig | None = None  # None: nothing is kept of clients
     columns: dict[str, ColumnConfig] = Field(default_factory=dict)  # exceptions, by the name of the feature
     database: str = "/data/monitor.db"
     retention_seconds: int = 30 * 86_400  # of windows; longer where labels need it
@@ -303,4 +305,5 @@ class MonitorReport(Document):
     versions: tuple[VersionReport, ...] = ()
     retention: RetentionReport | None = None  # None: of an older monitor
     payloads: PayloadReport | None = None  # None: no rows are kept
+    gaming: GamingReport | None = None  # None: not asked for
     newer_database: int | None = None  # its schema, where a newer monitor wrote it: nothing is counted

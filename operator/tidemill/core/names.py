@@ -47,7 +47,7 @@ def ingest_secret(deployment: str) -> str:
 
 def clients_secret(deployment: str) -> str:
     """Name of the Secret with the key by which a ModelDeployment's servers hash the names of clients."""
-    return child_name(deployment, "clients")
+    return child_name(deployment, "client-hashes")
 
 
 def label_value(value: str) -> str:

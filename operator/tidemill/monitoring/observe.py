@@ -39,6 +39,7 @@ def served(deployment: Obj, version: Obj | None) -> Served:
         says=conditions.unready(deployment),
         pipeline=pipeline,
         monitor_rollback=str((deployment["spec"].get("rollout") or {}).get("monitorRollback") or "Propose"),
+        has_keys=bool(deployment["spec"].get("access")),
         has_feedback_keys=bool((deployment["spec"].get("access") or {}).get("feedback")),
         payloads=payloads(deployment),
         logged_columns=frozenset(map(str, (deployment["spec"].get("logging") or {}).get("columns") or ())),

@@ -17,6 +17,7 @@ from tidemill.monitoring.state import (
     DRIFT,
     ESTIMATE,
     FAIRNESS,
+    GAMING,
     PERFORMANCE,
     PROFILE_TOO_OLD,
     QUALITY,
@@ -111,7 +112,7 @@ def _new_findings(snapshot: Snapshot, evaluated: Evaluation) -> list[Event]:
     before = {c["type"] for c in raw if c["status"] == "True"}
     found = (
         evaluated.get(kind)
-        for kind in (DRIFT, QUALITY, PERFORMANCE, ESTIMATE, FAIRNESS, PROFILE_TOO_OLD, RETENTION, ACTIONS_HELD)
+        for kind in (DRIFT, QUALITY, PERFORMANCE, ESTIMATE, FAIRNESS, GAMING, PROFILE_TOO_OLD, RETENTION, ACTIONS_HELD)
     )
     return [
         Event("Warning", c.type, c.message[:1024], "Judge")

@@ -50,6 +50,7 @@ class Served:
     monitor_rollback: str = "Propose"
     """What the deployment does about a rollback that its monitor requests: Never, Propose or Act."""
     has_feedback_keys: bool = False
+    has_keys: bool = False  # of any kind, by which clients are known
     """Whether the deployment takes labels with a feedback key only."""
     logged_columns: frozenset[str] = frozenset()
     """Columns that its servers send beside those of the model."""

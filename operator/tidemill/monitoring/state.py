@@ -20,6 +20,7 @@ ACTIONS_HELD = "ActionsHeld"
 
 ESTIMATE = "EstimatedPerformanceLow"
 FAIRNESS = "FairnessLimitExceeded"
+GAMING = "GamingSuspected"
 
 Cause = Literal["Drift", "Quality", "Performance", "EstimatedPerformance"]
 CONDITION_OF: dict[Cause, str] = {

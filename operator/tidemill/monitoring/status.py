@@ -48,6 +48,7 @@ REASONS = frozenset(
         "LabelsArrive", "ObjectsApplied", "KindsMissing", "InvalidSpec",
         "ChildTerminating", "DatabaseTooNew", "NotJudged", "TypesAssumed",
         "EstimateNotPossible", "EstimateNotTrusted", "ColumnNotLogged", "PositiveClassNotKnown", "NotEnoughRows",
+        "ClientsNotKnown", "NobodySuspected", "ClientsSuspected",
         "StatementNotApplied", "RetentionTooSmall", "StorageTooSmall", "WindowsTooShort", "RowsWritten", "StoreFailed",
         "DisabledInNamespace", "DryRun", "NotAllowed", "RetrainWaits", "SameFinding", "LabelsNotAuthenticated",
     }

@@ -58,12 +58,12 @@ def test_keys_are_the_users_change_of_the_pods_and_no_other_version() -> None:
 @pytest.mark.parametrize("access", [CLIENTS, LABELS])
 def test_names_of_clients_are_hashed_by_a_random_key_of_the_deployment(access: dict[str, Any]) -> None:
     (made,) = server.clients_secret(snapshot({"access": access}))
-    assert (made["kind"], made["metadata"]["name"], made["type"]) == ("Secret", "churn-clients", "Opaque")
+    assert (made["kind"], made["metadata"]["name"], made["type"]) == ("Secret", "churn-client-hashes", "Opaque")
     assert made["metadata"]["ownerReferences"][0]["kind"] == "ModelDeployment"
     assert made["stringData"] == {"key": RANDOM}
     (volume,) = [v for v in pod(access)["volumes"] if v["name"] == "clients"]
     assert volume["secret"] == {
-        "secretName": "churn-clients",
+        "secretName": "churn-client-hashes",
         "items": [{"key": "key", "path": "key"}],
         "optional": True,
     }

@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from tidemill_contracts.access import CLIENT_HEADER
+from tidemill_contracts.access import CLIENT_HASH_HEADER, CLIENT_HEADER
 from tidemill_contracts.inference import (
     BATCH_PATH,
     FEEDBACK_PATH,
@@ -135,17 +135,18 @@ def _add_feedback(app: FastAPI, monitor: Monitor, admission: Admission, *, of_se
     @app.post(FEEDBACK_PATH, status_code=202, openapi_extra=_body(Feedback))
     async def feedback(request: Request) -> Response:
         """Store one label or a list of labels; those that are out of bounds or differ are refused, others are kept."""
-        sender = None
+        sender = client = None
         if of_servers:
             monitor.senders.check(request.headers.get("authorization"))
             sender = monitor.senders.named(request.headers.get(CLIENT_HEADER))
+            client = monitor.senders.hashed(request.headers.get(CLIENT_HASH_HEADER))
         monitor.check_labeller(sender)
         refused: list[str] = []
 
         def add(body: bytes) -> "Future[FeedbackResult]":
             labels, problems = parse_feedback(body)
             refused.extend(problems)
-            return monitor.add_feedback(labels, authenticated=sender is not None)
+            return monitor.add_feedback(labels, authenticated=sender is not None, client=client)
 
         result = await _admitted(admission, request, add)
         counts: dict[str, Any] = {outcome: result.count(outcome) for outcome in ("joined", "pending", "repeated")}

@@ -8,6 +8,7 @@ its sender cannot mend it: a row that cannot wait for its label is counted like 
 from collections.abc import Iterator
 from typing import Final
 
+from tidemill_contracts.access import is_client_hash
 from tidemill_contracts.inference import PredictionBatch, Reference, Value
 from tidemill_contracts.reference import Profile
 from tidemill_runtime.model.label_sums import LARGEST_NUMBER
@@ -65,6 +66,13 @@ def check_batch(batch: PredictionBatch) -> None:
     lists = {"times": len(batch.times), "predictions": len(batch.predictions)}
     if batch.scores is not None:
         lists["scores"] = len(batch.scores)
+    if batch.clients is not None:
+        lists["clients"] = len(batch.clients)
+        wrong = next((c for c in batch.clients if c is not None and not is_client_hash(c)), None)
+        if wrong is not None:
+            raise InvalidBatchError(
+                f"clients: {wrong!r:.100} is no keyed hash: expected 16 hexadecimal digits, or null"
+            )
     lists |= {f"columns[{name!r:.100}]": len(values) for name, values in batch.columns.items()}
     for name, entries in lists.items():
         if entries != rows:

@@ -28,6 +28,7 @@ from tidemill_contracts.monitoring import (
     WindowReport,
 )
 from tidemill_runtime.monitor import (
+    clients,
     delays,
     detector,
     estimate,
@@ -89,12 +90,18 @@ class Evaluator:
                 wanted = [v for v in known if digest in (None, v.digest) and v.digest in self._layouts]
                 reports = tuple(self._version(version, now) for version in wanted)
                 kept = self._retention(known, now)
+                gaming = clients.report(self._connection) if self._config.gaming is not None else None
             finally:
                 self._connection.execute("COMMIT")
             while len(self._cache) > _CACHED_WINDOWS:
                 self._cache.pop(next(iter(self._cache)))
         report = MonitorReport(
-            monitor=self._config.monitor, now=now, started_at=self._started_at, versions=reports, retention=kept
+            monitor=self._config.monitor,
+            now=now,
+            started_at=self._started_at,
+            versions=reports,
+            retention=kept,
+            gaming=gaming,
         )
         return Evaluation(report, {version.digest: version.labels for version in wanted})
 
@@ -107,6 +114,8 @@ class Evaluator:
                 known = [v for v in queries.versions(self._connection) if v.digest in self._layouts]
                 named = tuple((version.name, version.digest) for version in reversed(known))
                 found = gathering.empty(self._config, now, named)
+                if self._config.gaming is not None:
+                    found = found.model_copy(update={"gaming": clients.report(self._connection)})
                 wanted = [v for v in known if digest in (None, v.digest)]
                 if not wanted:
                     return found

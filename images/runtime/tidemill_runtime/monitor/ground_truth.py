@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from tidemill_contracts.inference import Feedback, Value
 from tidemill_contracts.reference import category_text
-from tidemill_runtime.monitor import delays, detection, performance, queries
+from tidemill_runtime.monitor import clients, delays, detection, performance, queries
 from tidemill_runtime.monitor.binning import PREDICTION, Layout
 from tidemill_runtime.monitor.groups import ANSWER
 from tidemill_runtime.monitor.ingest import Addition
@@ -32,17 +32,38 @@ class _Stored(NamedTuple):
     label: str | None  # JSON
     segments: str | None
     time: float
+    client: int | None  # who asked
 
 
-def add_predictions(connection: sqlite3.Connection, version: int, windows: dict[int, int], addition: Addition) -> None:
-    """Remember rows for their labels and join those whose label is here already. A repeated id keeps its first row."""
+class _Sender(NamedTuple):
+    """Who sent a label."""
+
+    authenticated: bool  # with a feedback key
+    client: int | None  # None: nothing is kept of clients
+
+
+def add_predictions(
+    connection: sqlite3.Connection,
+    version: int,
+    windows: dict[int, int],
+    addition: Addition,
+    clients_: Mapping[str, int],
+) -> None:
+    """Remember rows for their labels and join those whose label is here already. A repeated id keeps its first row.
+
+    `clients_`: the numbers of the clients that asked for rows, by keyed hash.
+    """
     numbers = _segment_numbers(connection, version, addition)
     _add_answers(connection, windows, addition, numbers)
     connection.executemany(
-        "INSERT OR IGNORE INTO prediction (id, version, window, time, value, score, segments) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO prediction (id, version, window, time, value, score, segments, client) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (p.id, version, windows[p.window], p.time, json.dumps(p.value), p.score, _packed(p.segments, numbers))
+            (
+                *(p.id, version, windows[p.window], p.time, json.dumps(p.value), p.score),
+                _packed(p.segments, numbers),
+                clients_.get(p.client) if p.client is not None else None,
+            )
             for p in addition.predictions
         ],
     )
@@ -50,12 +71,13 @@ def add_predictions(connection: sqlite3.Connection, version: int, windows: dict[
         return
     for prediction in addition.predictions:
         early = connection.execute(
-            "DELETE FROM pending WHERE id = ? RETURNING label, authenticated, received", (prediction.id,)
+            "DELETE FROM pending WHERE id = ? RETURNING label, authenticated, received, client", (prediction.id,)
         ).fetchone()
         stored = _find(connection, prediction.id) if early is not None else None
         if stored is not None and stored.label is None:
             label = json.loads(early[0])
-            _join(connection, stored, label, addition.layout, now=early[2], authenticated=bool(early[1]))
+            sender = _Sender(bool(early[1]), early[3])
+            _join(connection, stored, label, addition.layout, now=early[2], sender=sender)
 
 
 def _segment_numbers(connection: sqlite3.Connection, version: int, addition: Addition) -> list[int]:
@@ -105,38 +127,42 @@ def add_feedback(
     layouts: Mapping[str, Layout],
     now: float,
     authenticated: bool = False,
+    labeller: int | None = None,
 ) -> Outcome:
     """Store one label; `authenticated`: whether it was sent with a feedback key.
+
+    `labeller`: the number of the client that sent it; None where nothing is kept of clients.
 
     Returns:
         joined: its prediction is known; pending: not yet; repeated: the same label was stored before;
         conflict: another label was stored before, and stays.
     """
-    stored = _find(connection, feedback.id)
+    stored, sender = _find(connection, feedback.id), _Sender(authenticated, labeller)
     if stored is None:
-        return _keep_pending(connection, feedback, now, authenticated=authenticated)
+        return _keep_pending(connection, feedback, now, sender)
     if stored.label is not None:
         return "repeated" if _same(json.loads(stored.label), feedback.label) else "conflict"
     row = connection.execute("SELECT digest FROM version WHERE id = ?", (stored.version,)).fetchone()
     layout = layouts.get(row[0]) if row else None
-    _join(connection, stored, feedback.label, layout, now=now, authenticated=authenticated)
+    _join(connection, stored, feedback.label, layout, now=now, sender=sender)
     return "joined"
 
 
-def _keep_pending(connection: sqlite3.Connection, feedback: Feedback, now: float, *, authenticated: bool) -> Outcome:
+def _keep_pending(connection: sqlite3.Connection, feedback: Feedback, now: float, sender: _Sender) -> Outcome:
     known = connection.execute("SELECT label FROM pending WHERE id = ?", (feedback.id,)).fetchone()
     if known is not None:
         return "repeated" if _same(json.loads(known[0]), feedback.label) else "conflict"
     connection.execute(
-        "INSERT INTO pending (id, label, received, authenticated) VALUES (?, ?, ?, ?)",
-        (feedback.id, json.dumps(feedback.label), now, authenticated),
+        "INSERT INTO pending (id, label, received, authenticated, client) VALUES (?, ?, ?, ?, ?)",
+        (feedback.id, json.dumps(feedback.label), now, *sender),
     )
     return "pending"
 
 
 def _find(connection: sqlite3.Connection, wanted: str) -> _Stored | None:
     row = connection.execute(
-        "SELECT id, version, window, value, score, label, segments, time FROM prediction WHERE id = ?", (wanted,)
+        "SELECT id, version, window, value, score, label, segments, time, client FROM prediction WHERE id = ?",
+        (wanted,),
     ).fetchone()
     if row is None:
         return None
@@ -151,15 +177,18 @@ def _join(
     layout: Layout | None,
     *,
     now: float,
-    authenticated: bool,
+    sender: _Sender,
 ) -> None:
     """Count a label that came at `now`."""
+    if sender.client is not None:
+        place = clients.place(layout, stored.version, stored.value, stored.score, label) if layout else None
+        clients.add_label(connection, sender.client, stored.client, place)
     connection.execute("UPDATE prediction SET label = ?, segments = NULL WHERE id = ?", (json.dumps(label), stored.id))
     connection.execute("UPDATE version SET labels = labels + 1 WHERE id = ?", (stored.version,))
     counted = connection.execute(
         "UPDATE window SET labels = labels + 1, unauthenticated = unauthenticated + ? WHERE id = ? "
         "RETURNING version, seconds, taken, detailed",
-        (not authenticated, stored.window),
+        (not sender.authenticated, stored.window),
     ).fetchone()
     if counted is not None and counted[3]:
         connection.execute(

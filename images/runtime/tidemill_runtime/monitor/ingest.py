@@ -5,15 +5,17 @@ bounded here: a time in the future counts as now, a time beyond retention is ref
 """
 
 import math
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from tidemill_contracts.inference import PredictionBatch, Value
-from tidemill_runtime.monitor import bounds, latency
+from tidemill_runtime.monitor import bounds, client_rows, latency
 from tidemill_runtime.monitor.binning import PREDICTION, Counts, Layout
 from tidemill_runtime.monitor.bounds import InvalidBatchError
+from tidemill_runtime.monitor.client_rows import ClientRows
 from tidemill_runtime.monitor.groups import Answers
 from tidemill_runtime.monitor.segments import Name
 
@@ -41,6 +43,7 @@ class Prediction(NamedTuple):
     value: Value
     score: float | None
     segments: tuple[int, ...] = ()  # places in `Addition.segments`
+    client: str | None = None  # who asked, as a keyed hash
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,22 @@ class Addition:
     predictions: list[Prediction]  # those of the rows that can wait for a label
     layout: Layout
     segments: tuple[Name, ...] = ()  # that rows may belong to, and groups
+    clients: Mapping[str, ClientRows] | None = None  # by keyed hash; None: nobody asks for it
 
 
 def count_batch(
-    batch: PredictionBatch, layout: Layout, *, now: float, window_seconds: int, retention_seconds: float
+    batch: PredictionBatch,
+    layout: Layout,
+    *,
+    now: float,
+    window_seconds: int,
+    retention_seconds: float,
+    by_client: bool = False,
 ) -> Addition:
     """Return what a batch adds to each window.
 
     Requests that failed and latencies carry no time of their own; they belong to the window of the newest record,
-    or of `sent_at` when the batch has no records.
+    or of `sent_at` when the batch has no records. `by_client`: whether anything is kept of who asked.
 
     Raises:
         InvalidBatchError: lists of different length, names or counters out of bounds, rows of too many windows.
@@ -92,7 +102,6 @@ def count_batch(
             window = windows.setdefault(newest, WindowAddition(newest, np.zeros(layout.size, dtype=np.int64)))
             window.errors += batch.errors
             window.latencies += latency.count(batch.latencies)
-    scores = batch.scores if batch.scores is not None else [None] * len(starts)
     names, places = _members(batch, layout, starts, windows)
     return Addition(
         batch_id=batch.batch_id,
@@ -102,16 +111,33 @@ def count_batch(
         rows=sum(window.rows for window in windows.values()),
         expired=len(starts) - sum(window.rows for window in windows.values()),
         windows=list(windows.values()),
-        predictions=[
-            Prediction(identifier, time, start, bounds.stored(value), score, place)
-            for identifier, time, start, value, score, place in zip(
-                batch.ids, times, starts, batch.predictions, scores, places, strict=True
-            )
-            if start in windows and bounds.joinable(identifier, value)
-        ],
+        predictions=_predictions(batch, times, starts, windows, places, by_client=by_client),
         layout=layout,
         segments=names,
+        clients=client_rows.count(batch, times, layout.profile) if by_client else None,
     )
+
+
+def _predictions(
+    batch: PredictionBatch,
+    times: Sequence[float],
+    starts: Sequence[int],
+    windows: Container[int],
+    places: Sequence[tuple[int, ...]],
+    *,
+    by_client: bool,
+) -> list[Prediction]:
+    """Return the rows that can wait for a label, of those that are of one of the windows."""
+    nothing = [None] * len(starts)
+    asked: Sequence[str | None] = batch.clients if by_client and batch.clients is not None else nothing
+    scores: Sequence[float | None] = batch.scores if batch.scores is not None else nothing
+    return [
+        Prediction(identifier, time, start, bounds.stored(value), score, place, client)
+        for identifier, time, start, value, score, place, client in zip(
+            batch.ids, times, starts, batch.predictions, scores, places, asked, strict=True
+        )
+        if start in windows and bounds.joinable(identifier, value)
+    ]
 
 
 def _members(

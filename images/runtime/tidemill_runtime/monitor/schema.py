@@ -119,7 +119,31 @@ CREATE TABLE secret (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 # Rows are numbered once (AUTOINCREMENT): a file is of all up to its `last` that are still there.
 
-STEPS: Final = (_FIRST, _SECOND, _DETECTORS, _KEYS, _SEGMENTS, _NOTICES, _PAYLOADS)
+_CLIENTS: Final = """
+ALTER TABLE prediction ADD COLUMN client INTEGER;
+ALTER TABLE pending ADD COLUMN client INTEGER;
+CREATE TABLE client (id INTEGER PRIMARY KEY AUTOINCREMENT, hash TEXT NOT NULL UNIQUE, seen REAL NOT NULL);
+CREATE TABLE client_total (
+  client INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL, PRIMARY KEY (client, name)) WITHOUT ROWID;
+CREATE TABLE client_minute (
+  client INTEGER NOT NULL, minute INTEGER NOT NULL, rows INTEGER NOT NULL, PRIMARY KEY (client, minute)) WITHOUT ROWID;
+CREATE TABLE client_row (client INTEGER PRIMARY KEY, rows BLOB NOT NULL);
+CREATE TABLE client_label (
+  client INTEGER NOT NULL, stratum TEXT NOT NULL, agreeing INTEGER NOT NULL, labels INTEGER NOT NULL,
+  PRIMARY KEY (client, stratum)) WITHOUT ROWID;
+CREATE TABLE client_finding (
+  client INTEGER NOT NULL, kind TEXT NOT NULL, began REAL NOT NULL, found REAL NOT NULL, document TEXT NOT NULL,
+  PRIMARY KEY (client, kind)) WITHOUT ROWID;
+CREATE TABLE gaming (
+  id INTEGER PRIMARY KEY CHECK (id = 1), began REAL NOT NULL, looked REAL NOT NULL, mix TEXT NOT NULL);
+CREATE VIEW marked_prediction AS SELECT * FROM prediction WHERE EXISTS (
+  SELECT 1 FROM client_finding WHERE client_finding.client = prediction.client
+  AND client_finding.began <= prediction.time);
+"""
+# `client` of a prediction is who asked for it, of `pending` who sent the label: NULL where spec does not ask, 0 where
+# it is none of those that are told apart. `marked_prediction`: rows of clients since the evidence against them began.
+
+STEPS: Final = (_FIRST, _SECOND, _DETECTORS, _KEYS, _SEGMENTS, _NOTICES, _PAYLOADS, _CLIENTS)
 """SQL that makes schema 1 of an empty database, schema 2 of schema 1, and so on."""
 
 

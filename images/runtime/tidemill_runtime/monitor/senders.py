@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Final
 
+from tidemill_contracts.access import is_client_hash
 from tidemill_contracts.artifact import REFERENCE_FILE, ModelManifest
 from tidemill_contracts.digests import sha256
 from tidemill_contracts.inference import Reference
@@ -68,6 +69,11 @@ class Senders:
     def named(self, client: str | None) -> str | None:
         """Return whom a post that was checked names as its sender; nobody is believed where no token is demanded."""
         return client or None if self.is_demanded else None
+
+    def hashed(self, client: str | None) -> str | None:
+        """Return the same of the keyed hash that such a post names; None for what has not the form of one."""
+        named = self.named(client)
+        return named if named is not None and is_client_hash(named) else None
 
     def verified(self, reference: Reference) -> Reference:
         """Return a reference whose profile is the version's own; as it is where no token is demanded.

@@ -16,7 +16,17 @@ from typing import Final
 
 from tidemill_contracts.inference import Feedback, PredictionBatch, Reference
 from tidemill_contracts.monitoring import MonitorConfig, MonitorReport
-from tidemill_runtime.monitor import bounds, detection, ground_truth, payloads, queries, retention, schema, writes
+from tidemill_runtime.monitor import (
+    bounds,
+    clients,
+    detection,
+    ground_truth,
+    payloads,
+    queries,
+    retention,
+    schema,
+    writes,
+)
 from tidemill_runtime.monitor.binning import Layout
 from tidemill_runtime.monitor.bounds import InvalidBatchError
 from tidemill_runtime.monitor.evaluation import Evaluator
@@ -115,7 +125,12 @@ class Monitor:
         seconds = self.config.window_seconds
         now, keeps = self._clock(), self.config.payloads
         addition = count_batch(
-            batch, layout, now=now, window_seconds=seconds, retention_seconds=self._retention.windows
+            batch,
+            layout,
+            now=now,
+            window_seconds=seconds,
+            retention_seconds=self._retention.windows,
+            by_client=self.config.gaming is not None,
         )
         kept = [] if keeps is None else payloads.rows(batch, keeps, now)
         return self._writer.submit(lambda connection: writes.add_batch(connection, addition, seconds, kept))
@@ -162,8 +177,12 @@ class Monitor:
                 "labels of this model need a feedback key: send them with it to the address of the deployment"
             )
 
-    def add_feedback(self, feedback: list[Feedback], *, authenticated: bool = False) -> "Future[FeedbackResult]":
-        """Store labels, all in one transaction; equal repetitions are no conflict. `authenticated`: with a key.
+    def add_feedback(
+        self, feedback: list[Feedback], *, authenticated: bool = False, client: str | None = None
+    ) -> "Future[FeedbackResult]":
+        """Store labels, all in one transaction; equal repetitions are no conflict.
+
+        `authenticated`: with a feedback key; `client`: who sent them, as a keyed hash.
 
         Raises:
             BusyError: too much waits to be written.
@@ -173,14 +192,20 @@ class Monitor:
         now = self._clock()
 
         def job(connection: sqlite3.Connection) -> FeedbackResult:
+            labeller = self._labeller(connection, client, now)
             return FeedbackResult(
                 [
-                    (one.id, ground_truth.add_feedback(connection, one, self._layouts, now, authenticated))
+                    (one.id, ground_truth.add_feedback(connection, one, self._layouts, now, authenticated, labeller))
                     for one in feedback
                 ]
             )
 
         return self._writer.submit(job)
+
+    def _labeller(self, connection: sqlite3.Connection, client: str | None, now: float) -> int | None:
+        if self.config.gaming is None:
+            return None
+        return clients.POOL if client is None else clients.identify(connection, [client], now)[client]
 
     def report(self, digest: str | None = None) -> MonitorReport:
         """Return the report as of now."""
@@ -234,6 +259,9 @@ class Monitor:
 
     def detect(self) -> None:
         """Look at labels that are due, in steps between which others may write, and wait until that is committed."""
+        gaming = self.config.gaming
+        if self._newer is None and gaming is not None:
+            self._writer.submit(lambda c: clients.look(c, gaming, self._clock())).result()
         while self._newer is None and not self._stop.is_set():
             now, layouts = self._clock(), dict(self._layouts)
             if not self._writer.submit(lambda c: detection.detect(c, self.config, layouts, now)).result():  # noqa: B023
@@ -250,6 +278,8 @@ class Monitor:
         now = self._clock()
         keep = retention.Retention.of(self.config)  # now: the volume may have grown
         removed = self._writer.submit(lambda connection: retention.prune(connection, keep, now)).result()
+        watched = self.config.gaming is not None
+        self._writer.submit(lambda connection: clients.prune(connection, watched=watched, now=now)).result()
         for digest in removed:
             self._layouts.pop(digest, None)
 

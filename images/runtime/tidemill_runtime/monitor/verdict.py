@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 from tidemill_contracts.fairness import FairnessReport
+from tidemill_contracts.gaming import GamingReport
 from tidemill_contracts.monitoring import (
     ColumnScore,
     MonitorReport,
@@ -20,6 +21,7 @@ MAX_BYTES: Final = 64 << 10
 _LEVELS: Final = ((20, 253), (20, 96), (10, 48), (5, 24), (1, 16))
 """Entries of a list and characters of a name, tried in this order: the first that fits. A status shows 20 and 253."""
 _RATES: Final = ("selection_rate", "false_positive_rate", "false_negative_rate")
+_CLIENTS: Final = 5
 _T = TypeVar("_T")
 
 
@@ -30,10 +32,16 @@ def brief(report: MonitorReport) -> str:
     text = ""
     for entries, characters in _LEVELS:
         kept = tuple(_version(version, entries, characters) for version in newest)
-        text = report.model_copy(update={"versions": kept}).to_json()
+        text = report.model_copy(update={"versions": kept, "gaming": _gaming(report)}).to_json()
         if len(text.encode()) <= MAX_BYTES:
             break
     return text
+
+
+def _gaming(report: MonitorReport) -> GamingReport | None:
+    """Return what is known of clients, with those alone that a condition names."""
+    found = report.gaming
+    return found and found.model_copy(update={"clients": tuple(c for c in found.clients if c.findings)[:_CLIENTS]})
 
 
 def _version(version: VersionReport, entries: int, characters: int) -> VersionReport:

@@ -12,7 +12,7 @@ from typing import Any
 from tidemill_contracts.inference import Reference
 from tidemill_contracts.monitoring import MonitorConfig
 from tidemill_contracts.reference import ReferenceProfile
-from tidemill_runtime.monitor import ground_truth, payloads, replays
+from tidemill_runtime.monitor import clients, ground_truth, payloads, replays
 from tidemill_runtime.monitor.binning import Layout
 from tidemill_runtime.monitor.bounds import LARGEST_COUNT
 from tidemill_runtime.monitor.ingest import Addition, WindowAddition
@@ -123,7 +123,9 @@ def add_batch(
         return False
     windows = {w.start: _add_window(connection, version[0], window_seconds, w, addition) for w in addition.windows}
     _add_totals(connection, version[0], addition, dropped)
-    ground_truth.add_predictions(connection, version[0], windows, addition)
+    numbers = clients.identify(connection, addition.clients or (), addition.received_at)
+    clients.add_rows(connection, addition.clients or {}, numbers)
+    ground_truth.add_predictions(connection, version[0], windows, addition, numbers)
     payloads.add(connection, kept)
     return True
 

@@ -30,6 +30,7 @@ from tidemill.api.base import (
 from tidemill.api.v1alpha1.monitor_baseline import SPAN_RULES, Baseline
 from tidemill.api.v1alpha1.monitor_drift import Drift, DriftVerdict, FeatureScore
 from tidemill.api.v1alpha1.monitor_fairness import Fairness, FairnessVerdict
+from tidemill.api.v1alpha1.monitor_gaming import Gaming
 from tidemill.api.v1alpha1.monitor_notify import Notify
 from tidemill.api.v1alpha1.monitor_performance import Performance, PerformanceStatus, PerformanceVerdict
 from tidemill.api.v1alpha1.monitor_quality import Quality
@@ -166,6 +167,9 @@ class ModelMonitorSpec(Model):
     fairness: Fairness | None = None
     """How the model treats groups of rows, for example by gender. If not set, groups are neither recorded nor compared,
     also where spec.logging.columns of the deployment has such columns."""
+    gaming: Gaming | None = None
+    """Detection of clients that may game the system, for example with false labels. If not set, nothing is stored about
+    clients."""
     actions: Actions | None = None
     """Actions that the monitor may request automatically. If not set, it requests none."""
     notify: Notify | None = None

@@ -21,6 +21,7 @@ from tidemill.monitoring.snapshot import Snapshot, child, storage_bytes
 from tidemill_contracts import drift_tests
 from tidemill_contracts.baselines import PERIOD_SECONDS, BaselineConfig
 from tidemill_contracts.fairness import FairnessConfig, FairnessLimit, GroupColumnConfig
+from tidemill_contracts.gaming import GamingConfig
 from tidemill_contracts.inference import MONITOR_CONFIG_ENV, SERVED_KEY, SERVED_ROOT
 from tidemill_contracts.monitoring import (
     ColumnConfig,
@@ -63,7 +64,7 @@ def unit(snapshot: Snapshot) -> staged_updates.Unit:
 
     A pod of before listens elsewhere, so the policy comes with the new one.
     """
-    parts = {"deployment", "window", "baseline", "columns", "drift", "quality", "performance", "notify"}
+    parts = {"deployment", "window", "baseline", "columns", "drift", "quality", "performance", "gaming", "notify"}
     parts |= {"resources", "pod"}
     settings = snapshot.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=parts)
     _leave_out_usual_thresholds(settings.get("drift") or {})
@@ -129,6 +130,7 @@ def config(snapshot: Snapshot) -> MonitorConfig:
         quality=quality,
         performance=performance,
         fairness=_fairness(spec.fairness) if spec.fairness is not None else None,
+        gaming=GamingConfig(**spec.gaming.model_dump()) if spec.gaming is not None else None,
         columns={
             c.name: ColumnConfig(type=c.type, max_missing_increase=c.max_missing_increase, decisive=c.decisive)
             for c in spec.columns

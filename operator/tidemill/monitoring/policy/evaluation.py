@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from tidemill.api.v1alpha1.monitor_performance import Performance
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition, parse_time
-from tidemill.monitoring.policy import drift, estimate, fairness, payloads, retention
+from tidemill.monitoring.policy import drift, estimate, fairness, gaming, payloads, retention
 from tidemill.monitoring.snapshot import SILENCE_SECONDS, Snapshot, moment
 from tidemill.monitoring.state import (
     COLUMNS_NOTED,
@@ -19,6 +19,7 @@ from tidemill.monitoring.state import (
     DRIFT,
     ESTIMATE,
     FAIRNESS,
+    GAMING,
     LABELS_ARRIVING,
     PERFORMANCE,
     PROFILE_TOO_OLD,
@@ -73,6 +74,7 @@ def evaluate(snapshot: Snapshot) -> Evaluation:
         found += [small] if small is not None else []
         found += estimate.conditions(snapshot)
     found += fairness.conditions(snapshot)
+    found += gaming.conditions(snapshot)
     return Evaluation(tuple(found), drifted)
 
 
@@ -83,7 +85,8 @@ def _watched(snapshot: Snapshot) -> list[str]:
     performance = [PERFORMANCE, LABELS_ARRIVING] if spec.performance else []
     performance += [ESTIMATE] if spec.performance and spec.performance.estimate is not None else []
     groups = [FAIRNESS] if spec.fairness else []
-    return [DATA_ARRIVING, *drift, *quality, *performance, *groups]
+    suspects = [GAMING] if spec.gaming is not None else []
+    return [DATA_ARRIVING, *drift, *quality, *performance, *groups, *suspects]
 
 
 def all_unknown(snapshot: Snapshot, reason: str, message: str) -> Evaluation:

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from tidemill_contracts.base import Document
+from tidemill_contracts.gaming import GamingReport
 from tidemill_contracts.monitoring import ColumnScore, PerformanceReport, WindowReport
 
 
@@ -75,3 +76,4 @@ class PageContent(Document):
     limits: Limits = Limits()
     points: tuple[PerformancePoint, ...] = ()  # oldest first
     objectives: Objectives | None = None
+    gaming: GamingReport | None = None  # of all versions together; None: not asked for

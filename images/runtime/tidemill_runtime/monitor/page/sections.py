@@ -140,6 +140,32 @@ def segments(content: PageContent, numbers: _Numbers) -> Markup:
     return table(f"{found.metric} by segment", ["Segment", "Labels", f"{found.metric} (95 % interval)"], rows)
 
 
+def clients(content: PageContent, numbers: _Numbers) -> Markup:
+    """Each client's figures, by its hash, and what is suspected of it."""
+    del numbers
+    found = content.gaming
+    if found is None:
+        return element("p", "Clients are not looked at: spec.gaming is not set.")
+    if not found.clients or found.period_start is None:
+        return element("p", "No client with a key is known yet.")
+    heads = ["Client", "Suspected of", "Rows", "Most a minute", "Near-duplicates", "One column changed"]
+    heads += ["Near the boundary", "Labels", "Of all labels", "For others"]
+    rows: list[list[object]] = [
+        [
+            one.client,
+            ", ".join(finding.kind for finding in one.findings) or "nothing",
+            *(f"{one.rows:,}", f"{one.most_per_minute:,}"),
+            *map(share, (one.near_duplicate_share, one.probing_share, one.boundary_share)),
+            f"{one.labels:,}",
+            *map(share, (one.label_share, one.foreign_label_share)),
+        ]
+        for one in found.clients
+    ]
+    text = f"{len(rows)} of {counted(found.known, 'client')} since {moment(found.period_start)}, of all versions: "
+    note = "suspected ones first, then the busiest. Probing and answers near the boundary are figures, not alarms."
+    return joined(element("p", text + note), table("Clients by keyed hash", heads, rows))
+
+
 def objectives(content: PageContent, numbers: _Numbers) -> Markup:
     """The service level objectives, where the command was given the deployment."""
     del numbers
@@ -257,6 +283,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.3g} %"
 
 
+def share(value: float | None) -> str:
+    """Return a share in percent; a dash where there is none."""
+    return "–" if value is None else percent(value)
+
+
 def seconds(value: float | None) -> str:
     """Return a duration, or a dash."""
     return "–" if value is None else f"{1000 * value:.3g} ms"
@@ -275,5 +306,6 @@ SECTIONS: Final[Sequence[tuple[str, str, Section]]] = (
     ("segments", "Segments", segments),
     ("quality", "Data quality", quality),
     ("drift", "Drift over time", over_time),
+    ("clients", "Clients", clients),
 )
 """Id, heading and content of each part; the distributions follow, as many as fit."""

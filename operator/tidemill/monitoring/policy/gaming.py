@@ -1,0 +1,59 @@
+"""What is said of clients that may game the system: a condition with kind and evidence, and no names.
+
+The monitor's pod has found it; here it becomes words. It causes no action.
+"""
+
+from __future__ import annotations
+
+from tidemill.core.conditions import Condition
+from tidemill.monitoring.snapshot import Snapshot
+from tidemill.monitoring.state import GAMING
+from tidemill_contracts.access import is_client_hash
+from tidemill_contracts.counts import counted, does
+from tidemill_contracts.gaming import ClientReport, GamingFinding, Kind
+from tidemill_contracts.rounding import percent
+
+_SHOWN = 5
+_SHARES: dict[Kind, str] = {
+    "NearDuplicates": "of {of} nearly equal an earlier one (maxNearDuplicateShare {limit})",
+    "LabelShare": "of {of} came from it (maxLabelShareOfClient {limit})",
+    "ForeignLabels": "of {of} are for predictions of others (maxForeignLabelShare {limit})",
+}
+
+
+def conditions(snapshot: Snapshot) -> list[Condition]:
+    """The condition; nothing where spec does not ask."""
+    if snapshot.spec.gaming is None:
+        return []
+    if snapshot.served is not None and not snapshot.served.has_keys:
+        text = f"ModelDeployment {snapshot.spec.deployment} has no spec.access, so no client is known"
+        return [Condition(GAMING, "Unknown", "ClientsNotKnown", text)]
+    report = snapshot.reading.report
+    found = report.gaming if report is not None else None
+    if found is None or found.known == 0:
+        text = "no prediction and no label of a client with a key has arrived yet"
+        return [Condition(GAMING, "Unknown", "ClientsNotKnown", text)]
+    suspects = [client for client in found.clients if client.findings and is_client_hash(client.client)]
+    if not suspects:
+        return [Condition(GAMING, "False", "NobodySuspected", f"nobody of {counted(found.known, 'client')}")]
+    more = max(found.suspected - _SHOWN, 0)
+    texts = [_client(client) for client in suspects[:_SHOWN]] + ([f"{more} more"] if more else [])
+    of = f"{does(found.suspected, 'client', 'is', 'are')} suspected, of {found.known}"
+    return [Condition(GAMING, "True", "ClientsSuspected", f"{of}: {'; '.join(texts)}")]
+
+
+def _client(client: ClientReport) -> str:
+    return f"{client.client}: {', '.join(_evidence(finding) for finding in client.findings)}"
+
+
+def _evidence(finding: GamingFinding) -> str:
+    value, limit, kind = finding.value, finding.limit, finding.kind
+    if kind == "PredictionRate":
+        return f"PredictionRate, {value:.0f} predictions in a minute (maxPredictionsPerMinute {limit:.0f})"
+    if kind == "LabelMix":
+        expected = finding.expected or 0.0
+        labels = counted(finding.of, "label")
+        text = f"{value:.0%} of {labels} agree with the predictions, {expected:.0%} of those of others"
+        return f"LabelMix, {text} at the same scores (maxLabelDifference {limit:g})"
+    of = counted(finding.of, "row" if kind == "NearDuplicates" else "label")
+    return f"{kind}, {percent(value, limit)} " + _SHARES[kind].format(of=of, limit=f"{limit:g}")
