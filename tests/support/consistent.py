@@ -224,6 +224,17 @@ def _access(document: Json) -> Json:
     return document or {"apiKeys": {"secretRef": {"name": "keys"}}}
 
 
+def _latency_objective(document: Json) -> Json:
+    """With two significant digits at most."""
+    found = int(document["milliseconds"])
+    unit = 10 ** max(len(str(found)) - 2, 0)
+    return document | {"milliseconds": found // unit * unit}
+
+
+def _objectives(document: Json) -> Json:
+    return document if document.keys() & {"availability", "latency"} else document | {"availability": 0.99}
+
+
 def _deployment(document: Json) -> Json:
     if "autoscaling" in document:
         document.pop("replicas", None)
@@ -321,6 +332,8 @@ REPAIRS: dict[str, Callable[[Json], Json]] = {
     "Rollout": _rollout,
     "Batching": _batching,
     "Access": _access,
+    "LatencyObjective": _latency_objective,
+    "Objectives": _objectives,
     "ModelDeploymentSpec": _deployment,
     "DriftTestSpec": _drift_test,
     "FeatureTest": _drift_test,

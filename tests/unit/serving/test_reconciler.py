@@ -20,7 +20,7 @@ from tidemill.kube.scraper import Answer, Limits
 from tidemill.serving import plan, reconcilers
 from tidemill.serving.baseline import encode
 from tidemill.serving.builders import router, server
-from tidemill.serving.policy import rollout
+from tidemill.serving.policy import rollout, slo
 from tidemill.serving.reconciler import ModelDeploymentReconciler
 from tidemill.serving.snapshot import Snapshot, children_of
 from tidemill.serving.state import State, Target
@@ -251,6 +251,30 @@ async def test_a_settled_deployment_asks_no_router() -> None:
     world.router_pod("r", "10.0.0.1")
     found = await world.look()
     assert world.client.asked == [] and found.router.ready == 1 and found.measurement is None
+
+
+async def test_objectives_are_counted_by_leaders_that_live_shorter_than_a_minute() -> None:
+    """Every look is one of a new process; the status that the one before wrote is all that it knows."""
+    world, spec = World(), {"slo": {"availability": 0.9}}
+    world.router_pod("r", "10.0.0.1")
+    for number in (1, 2):
+        world.model_version(f"churn-{number}", "churn", number)
+    status: dict[str, Any] = {"stable": stable(1).to_json()}
+    for elapsed in range(5):
+        world.client.counts["10.0.0.1"] = {STABLE: 100 + 10 * elapsed}
+        world.deployment(status, spec)
+        found = await world.look_anew(60)
+        measured = slo.measured(found)
+        assert measured is not None
+        status["slo"] = measured.to_json()
+    assert measured.availability is not None and measured.availability.requests == 40
+    asked = len(world.client.asked)
+    world.deployment(status, spec)
+    await world.look_anew(30)
+    assert len(world.client.asked) == asked == 5, "half a minute later nothing is due"
+    world.deployment(status, {**spec, "suspend": True})
+    await world.look_anew(300)
+    assert len(world.client.asked) == asked
 
 
 async def test_a_stretch_is_measured_from_the_pass_that_began_it() -> None:
