@@ -19,10 +19,10 @@ from tidemill_contracts.gaming import (
     GamingFinding,
     GamingReport,
 )
-from tidemill_contracts.inference import Feedback
+from tidemill_contracts.inference import MONITOR_CONFIG_ENV, Feedback
 from tidemill_contracts.monitoring import MonitorConfig, MonitorReport, PerformanceConfig
 from tidemill_contracts.reference import NumericProfile
-from tidemill_runtime.monitor import client_rows, clients, verdict
+from tidemill_runtime.monitor import client_rows, clients, erase, verdict
 from tidemill_runtime.monitor.binning import Layout
 from tidemill_runtime.monitor.bounds import InvalidBatchError
 from tidemill_runtime.monitor.page import document
@@ -285,3 +285,21 @@ def test_a_verdict_with_many_suspects_is_small() -> None:
     many = tuple(ClientReport(client=f"{n:016x}", findings=(finding,) * 5, rows=10**9) for n in range(20))
     report_ = MonitorReport(monitor="m", now=START, started_at=START, gaming=GamingReport(clients=many, suspected=20))
     assert len(verdict.brief(report_)) < 8_000
+
+
+def test_a_client_can_be_forgotten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = settings(tmp_path, max_predictions_per_minute=1)
+    with running(wanted) as monitor:
+        made = ask(monitor, 1, [A, A, B])
+        tell(monitor, [*made.ids[:1], "late"], [1, 1], A)
+        assert kinds(report(monitor)) == {A: ["PredictionRate"]}
+        environment = {MONITOR_CONFIG_ENV: wanted.to_json()}
+        assert erase.main([f"client={A}"], environment) == 0
+        assert capsys.readouterr().out == "1 client forgotten\n"
+        assert [c.client for c in report(monitor).clients] == [B]
+        assert erase.main(["p1/0"], environment) == 2
+    assert rows(tmp_path, "SELECT hash FROM client") == [(B,)]
+    for table in ("client_total", "client_minute", "client_row", "client_label", "client_finding"):
+        assert rows(tmp_path, f"SELECT * FROM {table} WHERE client = 1") == []
+    assert rows(tmp_path, "SELECT client FROM prediction ORDER BY id") == [(None,), (None,), (2,)]
+    assert rows(tmp_path, "SELECT client FROM pending") == [(None,)]

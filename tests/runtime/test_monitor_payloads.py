@@ -116,7 +116,7 @@ def test_an_empty_list_of_columns_keeps_ids_versions_and_times_only(
     tmp_path: Path, folder: LocalFolder, clock: Clock
 ) -> None:
     with running(keeping(tmp_path, columns=()), clock) as monitor:
-        monitor.add_batch(batch(1, rows=2, clients=["ab", "cd"])).result(10)
+        monitor.add_batch(batch(1, rows=2, clients=["ab" * 8, "cd" * 8])).result(10)
         monitor.add_feedback([Feedback(id="p1/0", label=1)]).result(10)
         text = sqlite3.connect(tmp_path / "monitor.db").execute("SELECT content FROM payload").fetchone()[0]
         assert text == '{"model_version": "churn-1"}', "nothing else waits either"
@@ -265,12 +265,12 @@ def test_who_asked_is_kept_as_a_hash_and_all_rows_of_a_client_can_be_erased(
     monitor: Monitor, folder: LocalFolder, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(erase, "open_folder", lambda *_: folder)
-    monitor.add_batch(batch(1, rows=3, clients=["ab", "cd", None])).result(10)
+    monitor.add_batch(batch(1, rows=3, clients=["ab" * 8, "cd" * 8, None])).result(10)
     clock.now += 60
     written(monitor)
-    assert rows(folder)["client"].tolist()[:2] == ["ab", "cd"]
-    monitor.add_batch(batch(2, rows=2, at=clock.now, clients=["ab", "cd"])).result(10)
-    assert erase.main(["client=ab"], {MONITOR_CONFIG_ENV: monitor.config.to_json()}) == 0
+    assert rows(folder)["client"].tolist()[:2] == ["ab" * 8, "cd" * 8]
+    monitor.add_batch(batch(2, rows=2, at=clock.now, clients=["ab" * 8, "cd" * 8])).result(10)
+    assert erase.main(["client=" + "ab" * 8], {MONITOR_CONFIG_ENV: monitor.config.to_json()}) == 0
     clock.now += 60
     written(monitor)
     assert rows(folder)["prediction_id"].tolist() == ["p1/1", "p1/2", "p2/1"]

@@ -28,7 +28,7 @@ from tidemill_runtime.monitor import client_rows, gaming_evidence
 from tidemill_runtime.monitor.binning import PREDICTION, Layout
 from tidemill_runtime.monitor.client_rows import ClientRows
 from tidemill_runtime.monitor.label_mix import POOL as POOL
-from tidemill_runtime.monitor.label_mix import Block, Difference, LabelMix
+from tidemill_runtime.monitor.label_mix import Difference, LabelMix
 from tidemill_runtime.monitor.values import as_floats
 
 LOOK_LABELS: Final = 100
@@ -165,16 +165,13 @@ def _look_at_labels(
     ).fetchall():
         block.setdefault(client, {})[stratum] = (float(agreeing), float(labels))
     limit = config.max_label_difference
-    found = mix.look(_known(connection, block), _suspected(connection, "LabelMix"), limit, bound)
+    known = {POOL, *(client for (client,) in connection.execute("SELECT id FROM client"))}
+    mix.forget([client for client in mix.seen if client not in known])
+    block = {client: cells for client, cells in block.items() if client in known}
+    found = mix.look(block, _suspected(connection, "LabelMix"), limit, bound)
     connection.execute("UPDATE gaming SET looked = ?, mix = ?", (now, mix.to_json()))
     if found is not None:
         _find(connection, found.client, _mix_finding(found, limit, began, now), now)
-
-
-def _known(connection: sqlite3.Connection, block: Block) -> Block:
-    """Return a block without clients that are gone."""
-    known = {POOL, *(client for (client,) in connection.execute("SELECT id FROM client"))}
-    return {client: cells for client, cells in block.items() if client in known}
 
 
 def _mix_finding(found: Difference, limit: float, began: float, now: float) -> GamingFinding:
@@ -274,7 +271,22 @@ def prune(connection: sqlite3.Connection, *, watched: bool, now: float) -> None:
         for table in ("client_finding", "gaming"):
             connection.execute(f"DELETE FROM {table}")  # noqa: S608  names from here
     before = now - 2 * PERIOD_SECONDS if watched else float("inf")
-    gone = connection.execute("DELETE FROM client WHERE seen < ? RETURNING id", (before,)).fetchall()
+    _remove(connection, connection.execute("DELETE FROM client WHERE seen < ? RETURNING id", (before,)).fetchall())
+
+
+def erase(connection: sqlite3.Connection, hashes: Iterable[str]) -> int:
+    """Forget these clients, also whose predictions those are that wait for labels; return how many were known."""
+    erased = 0
+    for one in hashes:
+        gone = connection.execute("DELETE FROM client WHERE hash = ? RETURNING id", (one,)).fetchall()
+        _remove(connection, gone)
+        for table in ("prediction", "pending"):
+            connection.executemany(f"UPDATE {table} SET client = NULL WHERE client = ?", gone)  # noqa: S608
+        erased += len(gone)
+    return erased
+
+
+def _remove(connection: sqlite3.Connection, gone: list[tuple[int]]) -> None:
     for table in (*_TABLES, "client_finding"):
         connection.executemany(f"DELETE FROM {table} WHERE client = ?", gone)  # noqa: S608  names from here
 
