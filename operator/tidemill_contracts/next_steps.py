@@ -106,6 +106,12 @@ _IMPORT: Final = (
     Step("InvalidSource", "Correct spec.source.uri.", "kubectl edit mi NAME"),
     Step("InvalidArtifacts", "Correct spec.artifacts in a new ModelImport.", "kubectl explain mi.spec.artifacts"),
     Step("NameTaken", "Choose another name, or spec.as.pipeline, in a new ModelImport.", "kubectl get mv"),
+    Step("RecordsNotRead", "Check store, Secret and reachability. It is tried again by itself.",
+         "kubectl get mi NAME -o jsonpath='{.status.records.read}'"),
+    Step("RecordsRefused", "Where these are records of yours, give the operator the key that signed them, and create "
+         "the import again.", "kubectl get mi NAME -o jsonpath='{.status.records.read}'"),
+    Step("RecordsNotWritten", "Check store, Secret and reachability. It is tried again by itself.",
+         "kubectl get mi NAME -o jsonpath='{.status.records.written}'"),
 )  # fmt: skip
 
 _VERSION: Final = (

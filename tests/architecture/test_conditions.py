@@ -37,7 +37,7 @@ TYPES = {
         pod_settings.POD_SETTINGS_APPLIED,
     },
     "TrainingRun": {constants.SUCCEEDED},
-    "ModelImport": {constants.APPROVAL_PENDING, pod_settings.POD_SETTINGS_APPLIED},
+    "ModelImport": {constants.APPROVAL_PENDING, constants.VERSIONS_RECORDED, pod_settings.POD_SETTINGS_APPLIED},
     "ModelVersion": {constants.APPROVED, constants.TAKEN_BACK},
     "ModelDeployment": {
         serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK, staged_updates.PODS_CURRENT,

@@ -15,11 +15,12 @@ from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.core import conditions, pod_settings
 from tidemill.core.conditions import Condition
 from tidemill.training import constants, job_failure
-from tidemill.training.imports.policy import attempts
+from tidemill.training.imports.policy import attempts, recording
 from tidemill.training.imports.policy.checks import Problem
 from tidemill.training.imports.policy.progress import Progress
 from tidemill.training.imports.snapshot import ImportSnapshot
 from tidemill.training.numbering import Registration
+from tidemill.training.recording import condition
 from tidemill.training.records import VersionRecord
 from tidemill_contracts.training import TrainingResult
 
@@ -143,6 +144,10 @@ def _build(snapshot: ImportSnapshot, wanted: Sequence[Condition], **changes: Any
     status = before.model_copy(update=update)
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
     old = conditions.of(snapshot.object)
-    found = [*wanted, *pod_settings.conditions({"spec.pod": snapshot.model_import.spec.pod})]
+    found = [
+        *wanted,
+        *condition.versions_recorded(recording.keeper(snapshot), before.records),
+        *pod_settings.conditions({"spec.pod": snapshot.model_import.spec.pod}),
+    ]
     out["conditions"] = conditions.merge(old, found, snapshot.generation, snapshot.now)
     return out
