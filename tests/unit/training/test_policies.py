@@ -159,10 +159,11 @@ def test_requests_and_ticks_are_remembered_from_the_run_that_served_them() -> No
 
     by_hand = {"lastHandledRunRequest": "old"}
     assert past(status=by_hand, runs=(asked("ManualRequested", to="new"),)).handled_request == "new"
-    assert past(status=by_hand, runs=(asked("ManualRequested"),)).handled_request == "old"
-    assert past(status=by_hand, runs=(asked("CodeChanged", to="new"),)).handled_request == "old"
     known = {**by_hand, "lastRun": "churn-a"}
-    assert past(status=known, runs=(asked("ManualRequested", to="new"),)).handled_request == "old"
+    for status, ran in ((by_hand, {}), (by_hand, None), (known, {"to": "new"})):
+        last = asked("ManualRequested", **ran) if ran is not None else asked("CodeChanged", to="new")
+        assert past(status=status, runs=(last,), request_="old").handled_request == "old"
+        assert past(status=status, runs=(last,)).handled_request is None, "the annotation was removed"
 
     heard = {"lastHandledMonitorRequests": {"m": "1", "o": "1"}}
     monitor = asked("MonitorRequested", monitor="m", id="2")

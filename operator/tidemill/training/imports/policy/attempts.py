@@ -10,7 +10,7 @@ from datetime import datetime
 from tidemill.api.v1alpha1.model_import import ImportAttempts
 from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.core import labels
-from tidemill.core.request_annotations import new_value
+from tidemill.core.request_annotations import new_value, still_handled
 from tidemill.training import retry_pauses
 from tidemill.training.imports.snapshot import ImportSnapshot
 
@@ -19,6 +19,12 @@ def requested(snapshot: ImportSnapshot) -> str | None:
     """The new value of the annotation tidemill.io/retry, as it is to be recorded; None without one."""
     annotations = snapshot.object["metadata"].get("annotations") or {}
     return new_value(annotations, labels.RETRY, snapshot.model_import.status.last_handled_retry)
+
+
+def handled(snapshot: ImportSnapshot) -> str | None:
+    """The value that was served before; None where the annotation was removed since."""
+    annotations = snapshot.object["metadata"].get("annotations") or {}
+    return still_handled(annotations, labels.RETRY, snapshot.model_import.status.last_handled_retry)
 
 
 def waits_until(snapshot: ImportSnapshot) -> datetime | None:
