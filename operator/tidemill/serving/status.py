@@ -241,7 +241,8 @@ def _available(snapshot: Snapshot, state: State) -> Condition:
         AVAILABLE,
         "True",
         "Serving",
-        f"{stable.version} is served{_by_some(snapshot, state)}{convergence.strangers(workload)}",
+        f"{stable.version} is served{_by_some(snapshot, state)}{convergence.strangers(workload)}"
+        f"{convergence.strangers(snapshot.router.workload)}",
     )
 
 
