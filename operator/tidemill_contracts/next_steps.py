@@ -51,7 +51,7 @@ _PIPELINE: Final = (
     Step("AwaitingApproval", "Approve the version, by its digest, or reject it with tidemill.io/reject.",
          "kubectl annotate mv VERSION --overwrite tidemill.io/approve=DIGEST"),
     Step("VersionRejected", "Train another version, or approve this one after all, without tidemill.io/reject.",
-         "kubectl annotate mv VERSION --overwrite tidemill.io/reject- tidemill.io/approve=DIGEST"),
+         'kubectl annotate mv VERSION --overwrite tidemill.io/reject- tidemill.io/approve="DIGEST/$(date +%s)"'),
     Step("Suspended", "Set spec.suspend to false when runs shall start again.",
          "kubectl patch tp NAME --type=merge -p '{\"spec\":{\"suspend\":false}}'"),
     Step("CodeNotFound", "Create the ConfigMap that spec.code names.",
@@ -102,12 +102,18 @@ _IMPORT: Final = (
     Step("AwaitingApproval", "Approve the version, by its digest, or reject it with tidemill.io/reject.",
          "kubectl annotate mv VERSION --overwrite tidemill.io/approve=DIGEST"),
     Step("VersionRejected", "Import another digest, or approve the version after all, without tidemill.io/reject.",
-         "kubectl annotate mv VERSION --overwrite tidemill.io/reject- tidemill.io/approve=DIGEST"),
+         'kubectl annotate mv VERSION --overwrite tidemill.io/reject- tidemill.io/approve="DIGEST/$(date +%s)"'),
     Step("ImportFailed", "Read category, reason and message. Correct the spec or what it names, and try again.",
          _AGAIN),
     Step("InvalidSource", "Correct spec.source.uri.", "kubectl edit mi NAME"),
     Step("InvalidArtifacts", "Correct spec.artifacts in a new ModelImport.", "kubectl explain mi.spec.artifacts"),
     Step("NameTaken", "Choose another name, or spec.as.pipeline, in a new ModelImport.", "kubectl get mv"),
+    Step("RecordsNotRead", "Check store, Secret and reachability. It is tried again by itself.",
+         "kubectl get mi NAME -o jsonpath='{.status.records.read}'"),
+    Step("RecordsRefused", "Where these are records of yours, give the operator the key that signed them, and create "
+         "the import again.", "kubectl get mi NAME -o jsonpath='{.status.records.read}'"),
+    Step("RecordsNotWritten", "Check store, Secret and reachability. It is tried again by itself.",
+         "kubectl get mi NAME -o jsonpath='{.status.records.written}'"),
 )  # fmt: skip
 
 _VERSION: Final = (
@@ -123,7 +129,7 @@ _VERSION: Final = (
     Step("ApprovedByHand", "Nothing. Who set the annotation is in the audit log of the API server.",
          "kubectl get mv NAME -o jsonpath='{.status.decision}'"),
     Step("RejectedByHand", "To take it back, remove tidemill.io/reject and approve the digest.",
-         "kubectl annotate mv NAME --overwrite tidemill.io/reject- tidemill.io/approve=DIGEST"),
+         'kubectl annotate mv NAME --overwrite tidemill.io/reject- tidemill.io/approve="DIGEST/$(date +%s)"'),
     Step("AwaitingApproval", "Approve it by its digest, or reject it with tidemill.io/reject.",
          "kubectl annotate mv NAME --overwrite tidemill.io/approve=DIGEST"),
     Step("DigestMismatch", "Look at this version's spec.digest, and set the annotation again with it.",

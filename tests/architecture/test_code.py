@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -71,6 +72,13 @@ def test_documents_of_other_processes_are_read_by_the_one_function_that_ignores_
     own = "operator/tidemill_contracts/base.py"
     others = [name for name, path in MODULES.items() if name != own and "model_validate_json" in text(path)]
     assert not others, "use Document.from_json"
+
+
+def test_no_two_classes_of_the_api_have_one_name() -> None:
+    """They are imported across kinds: the artifact store of a spec was called like the folder of one run in it."""
+    api = [p for name, p in MODULES.items() if name.startswith("operator/tidemill/api/")]
+    found = Counter(node.name for path in api for node in tree(path).body if isinstance(node, ast.ClassDef))
+    assert not {name: count for name, count in found.items() if count > 1}
 
 
 def test_examples_are_drawn_by_the_one_profile() -> None:

@@ -38,7 +38,7 @@ TYPES = {
         pod_settings.POD_SETTINGS_APPLIED, constants.RETRAIN_HELD,
     },
     "TrainingRun": {constants.SUCCEEDED},
-    "ModelImport": {constants.APPROVAL_PENDING, pod_settings.POD_SETTINGS_APPLIED},
+    "ModelImport": {constants.APPROVAL_PENDING, constants.VERSIONS_RECORDED, pod_settings.POD_SETTINGS_APPLIED},
     "ModelVersion": {constants.APPROVED, constants.TAKEN_BACK},
     "ModelDeployment": {
         serving.AVAILABLE, serving.PROGRESSING, serving.ROLLED_BACK, proposals.ROLLBACK_PROPOSED, slo.SLO_BREACHED,

@@ -104,6 +104,22 @@ def has_field(resource: str, path: str) -> bool:
     return True
 
 
+def test_a_documented_request_works_each_time_that_the_command_is_given() -> None:
+    """A value counts once, and kubectl changes nothing where it is there already: so it has to be made anew."""
+    texts = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "manifests").rglob("*.yaml")]
+    commands = [
+        (path.name, command)
+        for path in texts
+        if "decisions" not in path.parts
+        for line in path.read_text().splitlines()
+        for command in re.findall(r"kubectl [^`|]*?annotate [^`|]*", line)
+    ]
+    once = [labels.RUN_REQUESTED_AT, labels.PROMOTE, labels.ABORT, labels.RETRY, labels.RECONCILE_REQUESTED_AT]
+    asked = [(page, c) for page, c in commands if any(f"{key}=" in c for key in once) or f"{constants.REJECT}-" in c]
+    assert {key for key in once if any(f"{key}=" in c for _, c in asked)} == set(once), "each is documented"
+    assert [found for found in asked if "$(date" not in found[1] or "--overwrite" not in found[1]] == []
+
+
 def test_events_are_listed_in_the_order_of_their_time_wherever_they_are() -> None:
     texts = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "manifests").rglob("*.yaml"), *(ROOT / "hack").rglob("*.py")]
     lines = [(p, line) for p in [ROOT / "README.md", *texts] for line in p.read_text().splitlines()]

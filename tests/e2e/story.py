@@ -122,10 +122,16 @@ def team_objects() -> list[dict[str, Any]]:
     ]
 
 
+def production_secrets() -> list[dict[str, Any]]:
+    """Return what lets production read what staging has stored, and use a store of its own."""
+    return [lake.secret("staging-reader", LAKE), lake.secret("store", LAKE)]
+
+
 def promotion(digest: str, folder: str) -> dict[str, Any]:
     """Return what stands in production's Git: the digest is the line that changes."""
     source = {"uri": folder, "digest": digest, "secretRef": {"name": "staging-reader"}}
-    spec = {"source": source, "as": {"pipeline": NAME}, "approval": "Manual"}
+    artifacts = {"uri": "s3://production", "secretRef": {"name": "store"}}
+    spec = {"source": source, "as": {"pipeline": NAME}, "approval": "Manual", "artifacts": artifacts}
     meta = {"name": "from-staging"}
     return {"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelImport", "metadata": meta, "spec": spec}
 
@@ -150,6 +156,14 @@ class Place:
 
     kubectl: Kubectl
     client: Client
+
+    def exported(self, kinds: str) -> list[dict[str, Any]]:
+        """Return what is kept in Git of objects of these kinds: no status, nothing that the API server adds."""
+        found = json.loads(self.kubectl.run("get", kinds, "-o", "json"))
+        return [
+            {**{k: v for k, v in item.items() if k != "status"}, "metadata": {"name": item["metadata"]["name"]}}
+            for item in found["items"]
+        ]
 
     def wait(self, ask: Callable[[dict[str, Any]], Any], timeout: float = 120, name: str = NAME) -> dict[str, Any]:
         """Wait until `ask(deployment)` is true."""
@@ -218,9 +232,9 @@ class World:
         self.store.put_object(Bucket="lake", Key=DATA, Body=parquet(table))
 
     def keys(self, uri: str) -> list[str]:
-        """Return what is stored below an address in the bucket of models."""
-        prefix = uri.removeprefix("s3://models/")
-        listed = self.store.list_objects_v2(Bucket="models", Prefix=prefix).get("Contents", [])
+        """Return what is stored below an address."""
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        listed = self.store.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
         return [str(entry["Key"]) for entry in listed]
 
     def age(self) -> None:
@@ -229,8 +243,8 @@ class World:
         script += "for path in pathlib.Path('/data/files/models').rglob('*'):\n    os.utime(path, (then, then))\n"
         Kubectl(LAKE).run("exec", lake.NAME, "-c", "s3", "--", "python", "-c", script)
 
-    def records(self) -> dict[str, dict[str, Any]]:
-        """Return what the records in the store say, by version."""
-        keys = [key for key in self.keys("s3://models/") if key.endswith("/record.json")]
-        texts = [json.loads(self.store.get_object(Bucket="models", Key=key)["Body"].read()) for key in keys]
+    def records(self, bucket: str = "models") -> dict[str, dict[str, Any]]:
+        """Return what the records in the team's store, or in production's, say, by version."""
+        keys = [key for key in self.keys(f"s3://{bucket}/") if key.endswith("/record.json")]
+        texts = [json.loads(self.store.get_object(Bucket=bucket, Key=key)["Body"].read()) for key in keys]
         return {text["statement"]["version"]: text["statement"] for text in texts}

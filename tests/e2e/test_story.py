@@ -1,8 +1,8 @@
 """What the first day and the second month bring, with kubectl and HTTP alone; the tests are chapters, in order.
 
 A churn table of one's own, a canary under traffic, a renamed column, the way back, production by digest, staging that
-removes what production serves, a namespace built again, a quota. The team's namespace is staging; the store is a
-namespace of its own, because it is what stays.
+removes what production serves, a namespace built again, a quota, production built again. The team's namespace is
+staging; the store is a namespace of its own, because it is what stays.
 """
 
 import json
@@ -44,13 +44,13 @@ def world(cluster: Kubectl) -> Iterator[World]:
     team, production = Kubectl(TEAM), Kubectl(PRODUCTION)
     with lake.running(Kubectl(LAKE)) as store:
         world = World(Place(team, Client(team)), Place(production, Client(production)), store)
-        for bucket in ("lake", "models"):
+        for bucket in ("lake", "models", "production"):
             store.create_bucket(Bucket=bucket)
         world.put(story.subscribers())
         team.apply(lake.secret("lake", LAKE))
         team.apply([code(f"{NAME}-code", story.selecting(1.0)), code(f"{OWN_CLASS}-code", story.WITH_OWN_CLASS)])
         team.apply(story.team_objects())
-        production.apply([lake.secret("staging-reader", LAKE), *story.notebook(store)])
+        production.apply([*story.production_secrets(), *story.notebook(store)])
         for place in (world.team, world.production):
             place.client.start()
         yield world
@@ -120,7 +120,7 @@ def test_a_version_waits_for_approval_as_imported_and_then_serves_in_production(
     version = production.kubectl.get("modelversion", f"{NAME}-1") or {}
     assert version["spec"]["digest"] == digest
     assert version["spec"]["metrics"] == first["spec"]["metrics"]
-    assert version["spec"]["uri"].startswith("pvc://tidemill-artifacts/imports/from-staging/")
+    assert version["spec"]["uri"].startswith(f"s3://production/{PRODUCTION}/imports/from-staging/")
     assert condition(version, "Approved")["status"] == "Unknown"
 
     production.annotate("modelversion", f"{NAME}-1", "approve", digest)
@@ -132,6 +132,7 @@ def test_a_notebooks_file_gets_in_and_serves(world: World) -> None:
     production = world.production
     imported(production, "notebook", "iris-notebook")
     version = production.kubectl.get("modelversion", "iris-notebook") or {}
+    assert version["spec"]["uri"].startswith("pvc://tidemill-artifacts/imports/notebook/")
     assert condition(version, "Approved")["reason"] == "Imported"
     assert "gates" not in json.dumps(version["status"]["decision"])
     production.serves("iris-notebook", "iris")
@@ -248,11 +249,7 @@ def versions(world: World) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def in_git(world: World, versions: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """What the team keeps in Git: no status, nothing that the API server adds, no records."""
-    found = json.loads(world.team.kubectl.run("get", "trainingpipelines,modeldeployments,modelmonitors", "-o", "json"))
-    objects = [
-        {**{k: v for k, v in item.items() if k != "status"}, "metadata": {"name": item["metadata"]["name"]}}
-        for item in found["items"]
-    ]
+    objects = world.team.exported("trainingpipelines,modeldeployments,modelmonitors")
     assert [o["metadata"]["name"] for o in objects] == [NAME, NAME]
     return [lake.secret("lake", LAKE), code(f"{NAME}-code", story.selecting(0.5, "tenure_months")), *objects]
 
@@ -323,6 +320,30 @@ def test_the_namespace_is_built_again_from_git_and_the_store(
     assert team.serves(f"{NAME}-2")["status"]["stable"]["digest"] == digest, "the same content again"
 
 
+def test_a_version_that_production_takes_back_is_recorded_although_there_is_no_pipeline(
+    world: World, versions: dict[str, dict[str, Any]]
+) -> None:
+    """Its namespace then goes while the next chapter is told: Git still names the version that was taken back."""
+    production, digest = world.production, versions[f"{NAME}-2"]["spec"]["digest"]
+    assert production.kubectl.list("trainingpipeline") == []
+    production.kubectl.apply(story.promotion(digest, "s3://models/gone"))
+    imported(production, "from-staging", f"{NAME}-2")
+    by_hand = {"strategy": "Canary", "steps": [{"weight": 20}]}
+    production.patch("modeldeployment", {"model": {"number": None}, "rollout": by_hand})
+    production.wait(lambda md: (md["status"].get("candidate") or {}).get("weight") == 20)
+    production.annotate("modeldeployment", NAME, "abort", "wrong-for-our-clients")
+    assert is_true(production.serves(f"{NAME}-1"), "RolledBack")
+
+    def recorded() -> bool:
+        found = world.records("production")
+        return bool(found.get(f"{NAME}-2", {}).get("takenBack")) and "decision" in found.get(f"{NAME}-1", {})
+
+    wait_for("the record of it", recorded, 120)
+    of_import = production.kubectl.get("modelimport", "from-staging") or {}
+    assert not condition(of_import, "VersionsRecorded"), "records could be read and written"
+    production.kubectl.run("delete", "namespace", PRODUCTION, "--wait=false")
+
+
 def test_a_quota_is_named_on_pipeline_and_deployment_and_both_go_on_without_it(world: World) -> None:
     team, kubectl = world.team, world.team.kubectl
     team.patch("modeldeployment", {"rollout": {"progressDeadlineSeconds": 10}})
@@ -358,3 +379,28 @@ def test_a_quota_is_named_on_pipeline_and_deployment_and_both_go_on_without_it(w
         team.serves(f"{NAME}-4")
     assert stream.failed() == []
     assert "takenBack" not in team.version(4)["status"]
+
+
+def test_production_is_built_again_and_what_it_took_back_stays_taken_back(
+    cluster: Kubectl, world: World, versions: dict[str, dict[str, Any]]
+) -> None:
+    production, digest = world.production, versions[f"{NAME}-2"]["spec"]["digest"]
+    make_namespace(cluster, PRODUCTION)
+    assert production.kubectl.list("modelversion") == []
+    in_git = [story.promotion(digest, "s3://models/gone"), deployment(NAME)]
+    production.kubectl.apply([*story.production_secrets(), *in_git])
+    production.client.start()
+
+    found = imported(production, "from-staging", f"{NAME}-2")
+    assert found["status"]["records"]["read"]["restored"] == 2
+    production.serves(f"{NAME}-1", timeout=240)
+    assert production.ask(USED) == (200, f"{NAME}-1")
+    after = {v["metadata"]["name"]: v for v in production.kubectl.list("modelversion")}
+    assert after.keys() == {f"{NAME}-1", f"{NAME}-2"}, (
+        "what Git names is the version that was taken back, and no new one"
+    )
+    assert all(v["status"]["registered"]["restored"] for v in after.values())
+    assert all(condition(v, "Approved")["reason"] == "ApprovedByHand" for v in after.values())
+    assert after[f"{NAME}-2"]["spec"]["digest"] == digest
+    assert after[f"{NAME}-2"]["status"]["takenBack"][NAME]["reason"] == "Aborted"
+    assert not after[f"{NAME}-1"]["status"].get("takenBack")

@@ -15,6 +15,16 @@ def pipeline(obj: Obj) -> Iterable[str]:
     return _given((obj.get("spec") or {}).get("pipeline"))
 
 
+def importing(version: Obj) -> Iterable[str]:
+    """The ModelImport of an imported version."""
+    return _given(((version.get("spec") or {}).get("source") or {}).get("import"))
+
+
+def imported_into(model_import: Obj) -> Iterable[str]:
+    """The TrainingPipeline that a ModelImport imports into, which need not exist; none with as.name."""
+    return _given(((model_import.get("spec") or {}).get("as") or {}).get("pipeline"))
+
+
 def followed_pipeline(deployment: Obj) -> Iterable[str]:
     """The TrainingPipeline that a ModelDeployment follows."""
     return _given(_model(deployment).get("pipeline"))

@@ -21,6 +21,11 @@ def recorded(value: str | None) -> str | None:
     return value if len(value) <= LIMIT else hashing.digest(value)
 
 
+def still_handled(annotations: Mapping[str, str], name: str, handled: str | None) -> str | None:
+    """What stays recorded as served: nothing where the annotation was removed, so that the same value is new again."""
+    return handled if annotations.get(name) else None
+
+
 def new_value(annotations: Mapping[str, str], name: str, handled: str | None) -> str | None:
     """What is to be recorded as served, where the annotation requests something new; else None."""
     found = recorded(annotations.get(name))

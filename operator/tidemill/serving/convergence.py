@@ -110,14 +110,18 @@ def because(failure: PodFailure | None) -> str:
     return f"; {failure}" if failure else ""
 
 
-def strangers(workload: Workload | None) -> str:
-    """Which pods answer for a version without being of its Deployment, beginning with `; `; empty without one."""
+def strangers(workload: Workload | RouterWorkload | None) -> str:
+    """Which pods answer for a version without being of its Deployment, beginning with `; `; empty without one.
+
+    Or get the requests of clients without being of the router's.
+    """
     names = workload.strangers if workload is not None else ()
     if not names:
         return ""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    whose = "of its servers" if isinstance(workload, Workload) else "of the router"
     return (
-        f"; pod {names[0]}{more} has the labels of its servers but no ReplicaSet as controller, and answers requests "
+        f"; pod {names[0]}{more} has the labels {whose} but no ReplicaSet as controller, and answers requests "
         "as well until somebody deletes it"
     )
 

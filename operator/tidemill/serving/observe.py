@@ -164,9 +164,12 @@ def strangers(pods: Iterable[Obj], selector: Mapping[str, str]) -> tuple[str, ..
 
 
 def router_workload(
-    deployment: Obj | None, pods: Sequence[Obj], event: PodFailure | None = None
+    deployment: Obj | None, pods: Sequence[Obj], event: PodFailure | None = None, labelled: Iterable[Obj] = ()
 ) -> RouterWorkload | None:
-    """The router's own Deployment with its pods; None while it is not there. `event`: as of `workload`."""
+    """The router's own Deployment with its pods; None while it is not there. `event`: as of `workload`.
+
+    `labelled`: all pods with the labels of routers, whoever owns them.
+    """
     if deployment is None:
         return None
     failures = [podfailure.pod_failure(p, ROUTER_CONTAINER) for p in _staying(pods)]
@@ -176,6 +179,7 @@ def router_workload(
         settled=is_settled(deployment),
         failure=podfailure.worst(failures) or event or podfailure.refused_pods(deployment),
         is_silent=any(podfailure.is_silent(p, ROUTER_CONTAINER) for p in pods),
+        strangers=strangers(labelled, selector(deployment)),
     )
 
 

@@ -209,7 +209,7 @@ class ModelDeploymentReconciler:
             clusters = {name for version in known for name in children_of(meta["name"], version)}
             pods = await self._scraped(meta, pods, addresses, partial(_parse_stats, clusters=clusters, spec=spec))
         event = await self._deps.object_events.cause_of_first(raw, observe.ROUTER_CONTAINER, now)
-        return Router(tuple(pods), version, since, observe.router_workload(deployment, raw, event))
+        return Router(tuple(pods), version, since, observe.router_workload(deployment, raw, event, labelled))
 
     async def _scraped(
         self,

@@ -141,6 +141,8 @@ class RouterWorkload:
     failure: PodFailure | None = None
     is_silent: bool = False
     """As of `Workload`."""
+    strangers: tuple[str, ...] = ()
+    """Names of ready pods that the model's Service selects although no ReplicaSet controls them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,7 +257,8 @@ def _available(snapshot: Snapshot, state: State) -> Condition:
         AVAILABLE,
         "True",
         "Serving",
-        f"{stable.version} is served{_by_some(snapshot, state)}{convergence.strangers(workload)}",
+        f"{stable.version} is served{_by_some(snapshot, state)}{convergence.strangers(workload)}"
+        f"{convergence.strangers(snapshot.router.workload)}",
     )
 
 
@@ -295,10 +296,10 @@ def _progress(snapshot: Snapshot, state: State) -> str:
         return f"{_starting(snapshot, state)}; {_keeps_serving(snapshot, state)}{_attempt(candidate)}"
     share, count = strategies.weight(snapshot, candidate), len(strategies.steps(snapshot))
     text = f"{candidate.version} gets {share} % of the requests (step {candidate.step + 1} of {count})"
-    if strategies.waits_for_promotion(snapshot, candidate):
-        return f"{text}, until the annotation tidemill.io/promote is set"
     last = candidate.last_analysis
-    if last is not None and (last.verdict != "Inconclusive" or strategies.waits_for_analysis(snapshot)):
+    if strategies.waits_for_promotion(snapshot, candidate):
+        text += ", until the annotation tidemill.io/promote is set"
+    elif last is not None and (last.verdict != "Inconclusive" or strategies.waits_for_analysis(snapshot)):
         text += f"; last measurement {last.verdict}: {last.message}"
     workload, wanted = readiness.workload_of(snapshot, candidate), readiness.wanted_replicas(snapshot, state)
     failure = convergence.failing(workload, wanted)

@@ -6,10 +6,12 @@ lies between, and going back to the older content is a change that deployments m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tidemill.core import names
+from tidemill.training import registered
 from tidemill.training.records import VersionRecord
 
 
@@ -52,6 +54,23 @@ def registration(
     while version_name(pipeline, number) in names_taken:
         number += 1
     return Registration(version_name(pipeline, number), number, exists=False)
+
+
+def made_before(
+    unregistered: Iterable[Mapping[str, Any]], build: Callable[[Registration], dict[str, Any]]
+) -> tuple[Registration, dict[str, Any]] | None:
+    """The version that an earlier pass made and whose end it could not record, with its manifest.
+
+    `unregistered`: ModelVersions that name the run or import and that nothing has registered; `build`: the manifest
+    that is made now of a name and number. Somebody may have made an object that only looks like it: every word of its
+    spec must be what is made now.
+    """
+    for version in unregistered:
+        found = Registration(version["metadata"]["name"], version["spec"]["number"], exists=True)
+        manifest = build(found)
+        if registered.content_digest(manifest["spec"]) == registered.content_digest(version["spec"]):
+            return found, manifest
+    return None
 
 
 def version_name(pipeline: str, number: int) -> str:

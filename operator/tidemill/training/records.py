@@ -163,9 +163,14 @@ def _rolled_back(version: Obj) -> str | None:
     return f"rolled back by ModelDeployment {name} ({mark.get('reason')}: {mark.get('message')})"
 
 
-def version_records(cache: Cache, namespace: str, pipeline: str) -> tuple[VersionRecord, ...]:
-    """All registered versions of a pipeline of that name, by number: also those that an earlier one of it left."""
-    found = [o for o in _versions(cache, namespace, pipeline) if _is_registered(cache, o)]
+def version_records(
+    cache: Cache, namespace: str, pipeline: str, model_import: str | None = None
+) -> tuple[VersionRecord, ...]:
+    """All registered versions of a pipeline of that name, by number: also those that an earlier one of it left.
+
+    `model_import`: only those that a ModelImport of this name has brought, at the cost of these alone.
+    """
+    found = [o for o in _versions(cache, namespace, pipeline, model_import) if _is_registered(cache, o)]
     return tuple(sorted((version_record(o) for o in found), key=lambda v: v.number))
 
 
@@ -175,7 +180,7 @@ def numbers_used(cache: Cache, namespace: str, pipeline: str) -> int:
     Versions may have been removed since: of one that was imported and deleted at once only its import may know.
     """
     own = cache.get("TrainingPipeline", namespace, pipeline)
-    imports = (o for o in cache.list("ModelImport", namespace) if as_pipeline(o) == pipeline)
+    imports = cache.naming("ModelImport", namespace, pipeline, references.imported_into)
     given = [
         ((own or {}).get("status") or {}).get("versions"),
         *(number for o in imports for number in _numbers_of(o.get("status") or {})),
@@ -188,20 +193,23 @@ def _numbers_of(status: Mapping[str, Any]) -> tuple[int | None, int | None]:
     return status.get("number"), ((status.get("records") or {}).get("read") or {}).get("numbers")
 
 
-def as_pipeline(model_import: Obj) -> str | None:
-    """Name of the pipeline that a ModelImport imports into; None with as.name."""
-    name: str | None = ((model_import.get("spec") or {}).get("as") or {}).get("pipeline")
-    return name
+def unregistered_versions(
+    cache: Cache, namespace: str, pipeline: str, model_import: str | None = None
+) -> tuple[Obj, ...]:
+    """ModelVersions that say they are of the pipeline, and of the import where given, and that nothing has registered.
+
+    Not yet, or never.
+    """
+    return tuple(o for o in _versions(cache, namespace, pipeline, model_import) if not _is_registered(cache, o))
 
 
-def unregistered_versions(cache: Cache, namespace: str, pipeline: str) -> tuple[Obj, ...]:
-    """ModelVersions that say they are of the pipeline and that nothing has registered (yet)."""
-    return tuple(o for o in _versions(cache, namespace, pipeline) if not _is_registered(cache, o))
-
-
-def _versions(cache: Cache, namespace: str, pipeline: str) -> list[Obj]:
+def _versions(cache: Cache, namespace: str, pipeline: str, model_import: str | None) -> list[Obj]:
     # By the spec, which nobody can change: whoever may annotate a version may change its labels, too.
-    own = cache.naming("ModelVersion", namespace, pipeline, references.pipeline)
+    if model_import is not None:
+        named = cache.naming("ModelVersion", namespace, model_import, references.importing)
+        own = [o for o in named if o["spec"].get("pipeline") == pipeline]
+    else:
+        own = cache.naming("ModelVersion", namespace, pipeline, references.pipeline)
     return [o for o in own if not o["metadata"].get("deletionTimestamp")]
 
 

@@ -570,10 +570,37 @@ async def test_a_pod_that_answers_for_a_version_and_is_nobodys_is_named() -> Non
     assert "; pod a-job and 1 more has the labels of its servers but no ReplicaSet" in available["message"]
 
 
+async def test_a_pod_that_gets_requests_as_a_router_and_is_nobodys_is_named() -> None:
+    world = World()
+    serving = {"version": "churn-1", "digest": digest(1), "since": "2026-11-23T11:00:00Z"}
+    world.deployment({"stable": serving})
+    world.model_version("churn-1", "churn", 1)
+    made = server.deployment(snapshot(), version(1))
+    status = {"readyReplicas": 1, "updatedReplicas": 1, "replicas": 1}
+    world.put({**made, "metadata": {**made["metadata"], "uid": f"u-Deployment-{STABLE}"}, "status": status})
+    world.put(stranger("own", world.client.owners(STABLE)[0]))
+    world.router_pod("churn-router-1", "10.0.0.1")
+    by_hand = stranger("by-hand")
+    by_hand["metadata"]["labels"] = router.labels(snapshot())
+    world.put(by_hand)
+    found = await world.look()
+    assert found.router.workload is not None and found.router.workload.strangers == ("by-hand",)
+    assert [p.name for p in found.router.pods] == ["churn-router-1"], "what it says of itself is not read"
+    written = plan.plan(found).status
+    assert written is not None
+    available = next(c for c in written["conditions"] if c["type"] == "Available")
+    assert "; pod by-hand has the labels of the router but no ReplicaSet" in available["message"]
+
+
 def test_a_service_selects_only_pods_that_the_operator_sees() -> None:
     """The cache holds pods of one label; a pod without it would answer and nobody could tell."""
-    selected = server.service(snapshot(), version(1))["spec"]["selector"]
     watched = next(w for w in reconcilers.WATCHES if w.kind == "Pod")
     key, _, value = str(watched.selector).partition("=")
-    assert selected[key] == value
-    assert selected.items() <= server.labels(snapshot(), version(1)).items()
+    services = (
+        (server.service(snapshot(), version(1)), server.labels(snapshot(), version(1))),
+        (router.service(snapshot()), router.labels(snapshot())),
+    )
+    for service, labels in services:
+        selected = service["spec"]["selector"]
+        assert selected[key] == value
+        assert selected.items() <= labels.items()

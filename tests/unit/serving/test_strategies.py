@@ -7,9 +7,10 @@ import pytest
 from tests.unit.serving.make import ANALYSIS, CANARY, NOW, TWO, ago, candidate, measured, snapshot, stable, workload
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
-from tidemill.serving.policy import strategies
+from tidemill.serving import status
+from tidemill.serving.policy import strategies, target
 from tidemill.serving.policy.strategies import Step
-from tidemill.serving.snapshot import Snapshot
+from tidemill.serving.snapshot import PodFailure, Snapshot
 from tidemill.serving.state import State
 
 PAUSED = {"strategy": "Canary", "steps": [{"weight": 10}, {"weight": 50, "durationSeconds": 60}]}
@@ -48,6 +49,16 @@ def test_when_the_time_of_a_step_is_over() -> None:
 @pytest.mark.parametrize(("step", "waits"), [(-1, False), (0, True), (1, False), (2, False)])
 def test_only_a_step_without_duration_waits_for_a_person(step: int, waits: bool) -> None:
     assert strategies.waits_for_promotion(at(PAUSED), in_step(step)) is waits
+
+
+def test_while_it_waits_for_a_person_it_says_what_is_wrong_with_the_pods() -> None:
+    broken = workload(2, ready=0, failure=PodFailure("OOMKilled", "out of memory"), strangers=("by-hand",))
+    found = at(PAUSED, workloads=(workload(1), broken))
+    state = State(stable=stable(1), candidate=in_step(0))
+    shown = status.conditions(found, state, target.choose(found, state), None, None)
+    message = next(c["message"] for c in shown if c["type"] == "Progressing")
+    assert "until the annotation tidemill.io/promote is set; OOMKilled" in message
+    assert "pod by-hand has the labels of its servers but no ReplicaSet" in message
 
 
 @pytest.mark.parametrize(

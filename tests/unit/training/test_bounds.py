@@ -12,7 +12,7 @@ from tests.unit.training.make import ago, context, failed, probe, run, snapshot,
 
 from tidemill.api.v1alpha1.training_run import RunChampion
 from tidemill.api.v1alpha1.training_template import DataSource, Gate
-from tidemill.training import report_validation
+from tidemill.training import report_validation, retry_pauses
 from tidemill.training.pipeline.policy import inputs, probes, reporting, retention, retry
 from tidemill.training.pipeline.policy.history import history
 from tidemill.training.pipeline.snapshot import MapContent
@@ -80,7 +80,7 @@ def test_of_two_probes_the_first_is_read() -> None:
 
 
 def test_tries_of_many_runs_spread_over_all_of_their_time() -> None:
-    shares = [retry._share(run(f"churn-{n}")) for n in range(3000)]
+    shares = [retry_pauses.share(retry.pause_key(run(f"churn-{n}"))) for n in range(3000)]
     assert (min(shares), max(shares)) == (0, 1)
 
 

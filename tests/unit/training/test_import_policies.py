@@ -284,6 +284,9 @@ def test_a_request_to_try_again_is_served_once_and_does_not_wait() -> None:
     served = snapshot(given=wants().status(lastHandledRetry="now"), tried=later)
     assert attempts.requested(served) is None
     assert progress(served).phase == "Later"
+    assert attempts.handled(served) == "now"
+    removed = snapshot(given=build.Import().status(lastHandledRetry="now"), tried=later)
+    assert attempts.handled(removed) is None, "the same value set later is a new request"
     assert progress(snapshot()).phase == "Create"
 
 

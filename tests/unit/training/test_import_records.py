@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -14,11 +15,14 @@ from tests.unit.training.test_version_records import KEY, OTHER_KEY, config, end
 from tests.unit.training.world import World
 
 from tidemill.config import OperatorConfig
+from tidemill.core.plan import Key
+from tidemill.kube.cache import Cache
 from tidemill.training import constants
 from tidemill.training.pipeline.snapshot import store_folder
 
 Obj = dict[str, Any]
 STORE = {"uri": "s3://production", "secretRef": {"name": "writer"}}
+AGAIN = {"tidemill.io/retry": "now"}
 FOLDER = f"s3://production/{make.NAMESPACE}/imports/{NAME}"
 
 
@@ -198,6 +202,113 @@ def test_a_store_that_does_not_answer_is_told_and_nothing_is_imported_before_it_
     assert "Unavailable: no route" in message(world)
     assert "restore" not in message(world), "an import has no such field"
     assert f"{NAME}-1-1" not in world.names("Job")
+    assert world.condition("ModelImport", NAME, "VersionsRecorded") == ("False", "RecordsNotRead")
+    assert message(world, type_="VersionsRecorded").startswith("nothing is imported before")
+    world.put(make.Pipeline().created(world.clock.time).obj())
+    world.settle()
+    assert world.condition("ModelImport", NAME, "VersionsRecorded") == ("", ""), "the pipeline looks from now on"
+
+
+def test_a_failed_write_is_a_condition_of_the_import_and_is_tried_again() -> None:
+    world = namespace()
+    finds(world, [])
+    copied(world)
+    world.advance(seconds=6)
+    world.settle()
+    ends(world, "write", {"error": "StorageFull: no space"})
+    assert world.condition("ModelImport", NAME, "VersionsRecorded") == ("False", "RecordsNotWritten")
+    assert "StorageFull: no space" in message(world, type_="VersionsRecorded")
+    assert world.condition("ModelImport", NAME) == ("True", "Imported"), "the version is there nevertheless"
+    world.advance(minutes=10)
+    world.settle()
+    ends(world, "write", {"written": 1})
+    assert world.condition("ModelImport", NAME, "VersionsRecorded") == ("", "")
+
+
+def test_refused_records_are_said_to_be_not_of_the_import() -> None:
+    _, lines = rolled_back_and_rejected()
+    world = namespace(uid="made-again", key=OTHER_KEY)
+    finds(world, lines)
+    assert world.condition("ModelImport", NAME, "VersionsRecorded") == ("True", "RecordsRefused")
+    assert "signed that for this namespace and import" in message(world, type_="VersionsRecorded")
+
+
+class Counting(Cache):
+    """Counts the versions and imports that a pass is given."""
+
+    seen = 0
+
+    def list(self, kind: str, *args: Any, **kwargs: Any) -> list[Obj]:
+        return self._counted(kind, super().list(kind, *args, **kwargs))
+
+    def naming(self, kind: str, *args: Any, **kwargs: Any) -> list[Obj]:
+        return self._counted(kind, super().naming(kind, *args, **kwargs))
+
+    def _counted(self, kind: str, found: list[Obj]) -> list[Obj]:
+        self.seen += len(found) if kind in ("ModelVersion", "ModelImport") else 0
+        return found
+
+
+def crowded(wanted: make.Import) -> tuple[World, Counting]:
+    """The namespace of an import, with 40 versions of its pipeline and 40 imports into it that are not its own."""
+    world = namespace(imported=wanted)
+    finds(world, [])
+    copied(world)
+    world.advance(seconds=6)
+    world.settle()
+    if job(world, "write"):
+        ends(world, "write", {"written": 1})
+    for number in range(101, 141):
+        other = make.Import(f"other-{number}").spec(artifacts=STORE).created(make.NOW)
+        world.put(other.status(sourceDigest=make.DIGEST, version=f"churn-{number}", number=number).obj())
+        version = copy.deepcopy(world.get("ModelVersion", world.names("ModelVersion")[0]))
+        version["metadata"].update(name=f"churn-{number}", uid=f"uid-{number}")
+        version["spec"].update(number=number, pipeline="churn", digest=make.digest("a"))
+        version["spec"]["source"]["import"] = f"other-{number}"
+        version["status"]["registered"]["digest"] = make.digest("a")
+        world.put(version)
+    world.settle()
+    world.cache.__class__ = Counting
+    assert isinstance(world.cache, Counting)
+    return world, world.cache
+
+
+@pytest.mark.parametrize("as_", [{"pipeline": "churn"}, {"name": "notebook"}])
+def test_a_pass_over_an_import_that_is_over_looks_at_its_own_versions_alone(as_: Obj) -> None:
+    """Of many imports each one is looked at again and again: all versions and imports each time would be a square."""
+    world, counting = crowded(make.Import().spec(**{"as": as_}))
+    plan = world.plan(Key("ModelImport", make.NAMESPACE, NAME))
+    assert plan.apply == () and plan.delete == ()
+    assert counting.seen <= 3
+
+
+def test_an_import_that_failed_for_good_looks_at_no_version_and_knows_the_next_number_again() -> None:
+    world, counting = crowded(make.Import())
+    change(world, source=source("e"))
+    world.settle()
+    world.advance(seconds=5)
+    why = make.failed("DataInvalid", "DigestMismatch", "another digest")
+    world.kubelet_finishes(f"{NAME}-2-1", why, 1)
+    world.settle()
+    assert world.condition("ModelImport", NAME) == ("False", "ImportFailed")
+    counting.seen = 0
+    world.plan(Key("ModelImport", make.NAMESPACE, NAME))
+    assert counting.seen <= 3
+    world.change("ModelImport", NAME, lambda o: o["metadata"].setdefault("annotations", {}).update(AGAIN))
+    world.settle()
+    world.advance(seconds=5)
+    uri = f"{FOLDER}/{'e' * 64}"
+    world.kubelet_finishes(f"{NAME}-2-2", make.imported("e", uri=uri))
+    world.settle()
+    assert status(world)["version"] == "churn-141"
+
+
+def test_a_rollback_of_an_old_version_is_recorded_although_the_import_is_over() -> None:
+    world, _ = crowded(make.Import())
+    mark(world, "churn-1")
+    world.advance(seconds=6)
+    world.settle()
+    assert "takenBack" in kept(world)[-1]
 
 
 @pytest.mark.parametrize("keys", [(), (KEY,)])

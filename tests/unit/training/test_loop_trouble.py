@@ -520,7 +520,36 @@ def test_a_rejection_stays_when_its_annotation_is_taken_away_although_an_approva
     assert annotate(reject=None) == ("False", "RejectedByHand"), "taking an annotation away changes nothing"
     assert annotate(approve=None) == ("False", "RejectedByHand")
     assert annotate(approve=digest) == ("True", "ApprovedByHand"), "an approval that is set anew counts"
+    for word in ("1764519000", "1764519001"):  # the command of docs/what-to-do.md, each time that it is needed
+        assert annotate(reject=digest) == ("False", "RejectedByHand")
+        assert annotate(reject=None, approve=f"{digest}/{word}") == ("True", "ApprovedByHand")
+    assert annotate(reject=digest) == annotate(approve=f"{digest}/while-it-is-rejected") == ("False", "RejectedByHand")
+    assert annotate(reject=None) == ("False", "RejectedByHand")
+    assert annotate(approve=f"{digest}/after-it") == ("True", "ApprovedByHand")
     assert annotate(approve=None) == ("True", "ApprovedByHand")
+
+
+def test_a_word_behind_the_digest_is_part_of_the_decision_and_bounded() -> None:
+    world = quickstart(make.Pipeline().spec(approval="Manual"))
+    world.train("a")
+    digest = world.get("ModelVersion", "churn-1")["spec"]["digest"]
+
+    def approve(value: str) -> Obj:
+        world.advance(seconds=5)
+        said = {"tidemill.io/approve": value}
+        world.change("ModelVersion", "churn-1", lambda o: o["metadata"].setdefault("annotations", {}).update(said))
+        world.settle()
+        found: Obj = world.get("ModelVersion", "churn-1")["status"].get("decision") or {}
+        return found
+
+    assert approve(f"{make.digest('e')}/{digest}") == {}, "the digest stands first"
+    assert world.condition("ModelVersion", "churn-1", "Approved") == ("Unknown", "DigestMismatch")
+    plain = approve(digest)
+    assert "word" not in plain
+    again = approve(f"{digest}/again")
+    assert again["word"] == "again" and again["time"] > plain["time"], "another approval, which lifts rollbacks"
+    assert approve(f"{digest}/again") == again
+    assert len(approve(f"{digest}/{'x' * 100_000}")["word"]) == 71
 
 
 def test_a_rejected_version_never_becomes_champion() -> None:

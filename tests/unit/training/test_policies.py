@@ -26,7 +26,7 @@ from tests.unit.training.make import (
 from tidemill.api.v1alpha1.model_version import ModelVersion, Registered
 from tidemill.api.v1alpha1.training_run import TrainingRun
 from tidemill.config import OperatorConfig
-from tidemill.training import constants
+from tidemill.training import constants, retry_pauses
 from tidemill.training.pipeline.policy import champion, probes, retention, retry, schedule, throttling
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.history import KEYS_KEPT, STARTS_KEPT, history
@@ -159,10 +159,11 @@ def test_requests_and_ticks_are_remembered_from_the_run_that_served_them() -> No
 
     by_hand = {"lastHandledRunRequest": "old"}
     assert past(status=by_hand, runs=(asked("ManualRequested", to="new"),)).handled_request == "new"
-    assert past(status=by_hand, runs=(asked("ManualRequested"),)).handled_request == "old"
-    assert past(status=by_hand, runs=(asked("CodeChanged", to="new"),)).handled_request == "old"
     known = {**by_hand, "lastRun": "churn-a"}
-    assert past(status=known, runs=(asked("ManualRequested", to="new"),)).handled_request == "old"
+    for status, ran in ((by_hand, {}), (by_hand, None), (known, {"to": "new"})):
+        last = asked("ManualRequested", **ran) if ran is not None else asked("CodeChanged", to="new")
+        assert past(status=status, runs=(last,), request_="old").handled_request == "old"
+        assert past(status=status, runs=(last,)).handled_request is None, "the annotation was removed"
 
     heard = {"lastHandledMonitorRequests": {"m": "1", "o": "1"}}
     monitor = asked("MonitorRequested", monitor="m", id="2")
@@ -371,7 +372,7 @@ def pause(last: Any) -> float | None:
     found = retry.retry(context(runs=(last,)))
     if found is None:
         return None
-    share = 1 + retry.SPREAD * retry._share(last)
+    share = 1 + retry_pauses.SPREAD * retry_pauses.share(retry.pause_key(last))
     return round((found.at - (last.completed or last.created)).total_seconds() / share, 3)
 
 
@@ -401,10 +402,10 @@ def test_what_the_infrastructure_failed_is_tried_later_and_later(last: Any, seco
 
 
 def test_a_retry_is_spread_by_a_fifth_and_waits_for_the_run_that_goes_on() -> None:
-    shares = {retry._share(lost(uid=f"u{n}")) for n in range(500)}
+    shares = {retry_pauses.share(retry.pause_key(lost(uid=f"u{n}"))) for n in range(500)}
     assert min(shares) == 0 or min(shares) < 0.02
     assert 0.98 < max(shares) <= 1
-    assert retry.SPREAD == 0.2
+    assert retry_pauses.SPREAD == 0.2
     both = (replace(lost(), created=ago(minutes=90)), run("b", minutes=95, outcome="Unknown"))
     assert retry.retry(context(runs=both)) is None
     assert retry.retry(context()) is None

@@ -104,3 +104,18 @@ def test_a_value_that_comes_back_does_not_starve_other_triggers() -> None:
     run = world.train("f")
 
     assert trigger(world, run)["type"] == "CodeChanged"
+
+
+def test_a_value_that_was_removed_is_a_new_request_when_it_is_set_again() -> None:
+    """Tools that set and remove annotations, and people who repeat a command, mean it each time."""
+    world = quickstart()
+    world.train()
+    for _ in range(2):
+        request(world, "now")
+        world.settle()
+        world.train("d")
+        world.advance(minutes=1)
+        world.change("TrainingPipeline", "churn", lambda o: o["metadata"].update(annotations={}))
+        world.settle()
+        assert "lastHandledRunRequest" not in world.pipeline()
+    assert len(world.names("TrainingRun")) == 3

@@ -578,6 +578,19 @@ def test_a_failed_write_is_shown_and_tried_again() -> None:
     assert world.condition("TrainingPipeline", "churn", "VersionsRecorded") == ("", "")
 
 
+def test_that_the_store_cannot_be_read_is_not_said_any_more_when_nobody_waits_for_it() -> None:
+    world = namespace()
+    world.settle()
+    ends(world, "read", {"error": "Unavailable: no route"})
+    assert world.condition("TrainingPipeline", "churn", "VersionsRecorded") == ("False", "RecordsNotRead")
+    world.change("TrainingPipeline", "churn", lambda o: o["spec"]["artifacts"].update(restore="Never"))
+    world.settle()
+    assert len(world.names("TrainingRun")) == 1
+    world.advance(seconds=21)
+    world.settle()
+    assert world.condition("TrainingPipeline", "churn", "VersionsRecorded") == ("", "")
+
+
 def test_without_a_key_or_with_restore_never_the_first_run_starts_at_once() -> None:
     plain = World(make.Pipeline().obj(), make.ConfigMap().obj())
     plain.settle()

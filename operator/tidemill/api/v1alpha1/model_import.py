@@ -180,8 +180,8 @@ class ModelImportStatus(Status):
     records: Records | None = None
     """Records of its versions in the artifact store. Not set if the operator has no record key."""
     last_handled_retry: str | None = None
-    """Last value of the annotation tidemill.io/retry that the operator processed. A value longer than 512 characters is
-    stored as its digest."""
+    """Last value of the annotation tidemill.io/retry that the operator processed. Not set when the annotation is
+    removed. A value longer than 512 characters is stored as its digest."""
 
 
 class ModelImport(Resource):

@@ -225,9 +225,14 @@ class Decision(Model):
     """Digest of the version that was decided on."""
     comment: Annotated[str | None, Field(max_length=1024)] = None
     """Value of the annotation tidemill.io/decision-comment at the time of the decision."""
+    word: Annotated[str | None, Field(max_length=512)] = None
+    """What stands behind the digest and a / in the value of the annotation, by which the same decision is given again.
+    Not set if the value is the digest alone. More than 512 characters are stored as their digest."""
     overruled: bool | None = None
     """Whether an approval by annotation is overruled by this rejection: it counts again only when the annotation
-    tidemill.io/approve was removed and is set anew."""
+    tidemill.io/approve gets another value, which is the digest, a / and any new word, or is removed and set anew."""
+    overruled_word: Annotated[str | None, Field(max_length=512)] = None
+    """The word of the approval that is overruled. Not set if there is none."""
 
 
 class TakenBack(Model):
@@ -268,8 +273,8 @@ class ModelVersionStatus(Status):
     """The last time that the rollbacks in takenBack were lifted by an annotation, so that the version may be deployed
     again."""
     last_handled_retry: str | None = None
-    """Last value of the annotation tidemill.io/retry that the operator processed. A value longer than 512 characters is
-    stored as its digest."""
+    """Last value of the annotation tidemill.io/retry that the operator processed. Not set when the annotation is
+    removed. A value longer than 512 characters is stored as its digest."""
     deployments: Annotated[list[str], Field(max_length=100, json_schema_extra=SET)] = []
     """Names of the ModelDeployments that serve this version as stable version or candidate."""
 

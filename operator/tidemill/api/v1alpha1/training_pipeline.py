@@ -339,7 +339,8 @@ class TrainingPipelineStatus(Status):
     records: Records | None = None
     """Records of versions in the artifact store. Not set if the operator has no record key."""
     last_handled_run_request: str | None = None
-    """Last value of the annotation tidemill.io/run-requested-at that the operator processed."""
+    """Last value of the annotation tidemill.io/run-requested-at that the operator processed. Not set when the
+    annotation is removed."""
     last_handled_monitor_requests: dict[str, str] = {}
     """Id of the last retrain request that was processed, by the name of the ModelMonitor."""
 

@@ -91,7 +91,7 @@ class RunChampion(Model):
     """Metrics of the version on the holdout rows of its own run."""
 
 
-class Store(Model):
+class StoreFolder(Model):
     """The folder of the pipeline in the artifact store."""
 
     uri: str
@@ -148,7 +148,7 @@ class TrainingRunSpec(Model):
     """Conditions that the candidate must meet to be registered."""
     champion: RunChampion | None = None
     """The champion that the candidate is compared with. Not set if there is none."""
-    store: Store
+    store: StoreFolder
     """The folder of the pipeline in the artifact store, where the version is written."""
     keep: Annotated[list[Digest] | None, Field(json_schema_extra=ATOMIC)] = None
     """Digests of versions that must stay in the store. The run deletes other versions from the folder of this pipeline

@@ -98,6 +98,11 @@ def selector(snapshot: Snapshot) -> dict[str, str]:
     return {k: v for k, v in labels(snapshot).items() if k in (keys.COMPONENT, keys.DEPLOYMENT)}
 
 
+def service_selector(snapshot: Snapshot) -> dict[str, str]:
+    """The labels by which the Service selects pods: the operator sees only pods with the last one."""
+    return {**selector(snapshot), keys.MANAGED_BY: keys.MANAGED_BY_VALUE}
+
+
 def replicas(snapshot: Snapshot) -> int:
     """One pod for a model with one pod, two for every other: the router is never the weaker part."""
     spec = snapshot.spec
@@ -217,7 +222,7 @@ def service(snapshot: Snapshot) -> dict[str, Any]:
         "metadata": children.metadata(snapshot.name, snapshot.object, labels(snapshot)),
         "spec": {
             "type": "ClusterIP",
-            "selector": selector(snapshot),
+            "selector": service_selector(snapshot),
             "ports": [
                 {
                     "name": "http",

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from tidemill.api.v1alpha1.store_records import Records
 from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.core import conditions
 from tidemill.core.plan import Event, ObjectRef, Plan
@@ -21,7 +22,7 @@ from tidemill.training.imports.policy import checks, recording
 from tidemill.training.imports.policy.progress import Phase, Progress, progress
 from tidemill.training.imports.policy.registration import registration
 from tidemill.training.imports.snapshot import ImportSnapshot
-from tidemill.training.numbering import Registration
+from tidemill.training.numbering import made_before
 from tidemill.training.recording import plan as record_plans
 from tidemill.training.recording import policy as record_policy
 from tidemill_contracts.training import TrainingResult
@@ -31,19 +32,24 @@ def plan(snapshot: ImportSnapshot) -> Plan:
     """Everything that should happen to the import now, and to the records of its versions."""
     keeper = recording.keeper(snapshot)
     found = record_policy.record_actions(keeper)
-    wanted = _import(snapshot) if found.hold is None else _held(snapshot, found.hold)
+    known = _with_records(snapshot, found.status)
+    wanted = _import(known) if found.hold is None else _held(known, found.hold)
     records = record_plans.changes(keeper, found)
-    said = {"records": found.status.to_json()} if found.status is not None else {}
     return replace(
         wanted,
         apply=(*wanted.apply, *records.apply),
         delete=(*wanted.delete, *records.delete),
-        status={**(wanted.status or {}), **said},
         events=(*wanted.events, *records.events),
         requeue_after=min(
             (s for s in (wanted.requeue_after, requeue.seconds(snapshot, found.next)) if s is not None), default=None
         ),
     )
+
+
+def _with_records(snapshot: ImportSnapshot, recorded: Records | None) -> ImportSnapshot:
+    """The same with what is known of records from now on: every status that is made of it says so."""
+    status = snapshot.model_import.status.model_copy(update={"records": recorded})
+    return replace(snapshot, model_import=snapshot.model_import.model_copy(update={"status": status}))
 
 
 def _held(snapshot: ImportSnapshot, hold: record_policy.Hold) -> Plan:
@@ -121,7 +127,8 @@ def _register(snapshot: ImportSnapshot, result: TrainingResult) -> Plan:
             who = "other imports into the pipeline look for their"
         status = statuses.going_on(snapshot, Progress("Running", f"{who} earlier versions first"))
         return Plan(status=status, requeue_after=requeue.OTHERS_SECONDS)
-    version, manifest = _made_before(snapshot, result) or (registration(snapshot, result.digest), None)
+    before = made_before(snapshot.unregistered, lambda found: model_version.build(snapshot, found, result))
+    version, manifest = before or (registration(snapshot, result.digest), None)
     if not version.exists and version.name in snapshot.names_taken:  # with as.name: an object that nobody registered
         return _stalled(snapshot, checks.taken(version.name))
     made: tuple[dict[str, Any], ...] = ()
@@ -136,19 +143,6 @@ def _register(snapshot: ImportSnapshot, result: TrainingResult) -> Plan:
     text = what.format(version.name, source.uri)
     event = Event("Normal", constants.IMPORTED, f"{text}, digest {source.digest}", "Import")
     return Plan(apply=made, delete=_outdated(snapshot), status=status, events=(event,))
-
-
-def _made_before(snapshot: ImportSnapshot, result: TrainingResult) -> tuple[Registration, dict[str, Any]] | None:
-    """The version that an earlier pass made for this import and whose end it could not record.
-
-    Somebody may have made an object that only looks like it: every word of its spec must be what is made now.
-    """
-    for version in snapshot.unregistered:
-        found = Registration(version["metadata"]["name"], version["spec"]["number"], exists=True)
-        manifest = model_version.build(snapshot, found, result)
-        if registered.content_digest(manifest["spec"]) == registered.content_digest(version["spec"]):
-            return found, manifest
-    return None
 
 
 def _stalled(snapshot: ImportSnapshot, problem: checks.Problem) -> Plan:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from tidemill.api.v1alpha1.model_import import ModelImport
-from tidemill.core import conditions
+from tidemill.core import conditions, references
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.engine.contract import Deps
@@ -51,7 +51,6 @@ class ImportReconciler:
         silent = job_status.silent(job, pods) if job is not None else None
         name = series(found)
         pipeline = cache.get("TrainingPipeline", namespace, name)
-        deployments = cache.derived("ModelDeployment", namespace, records.deployment_record)
         gathered = ImportSnapshot(
             object=obj,
             model_import=found,
@@ -64,20 +63,43 @@ class ImportReconciler:
             log=await job_pods.log(self._deps, job, pods),
             claim_exists=job is not None or await self._claim_exists(namespace, found),
             pipeline=pipeline,
-            pipeline_is_empty=self._is_empty(pipeline),
-            versions=records.version_records(cache, namespace, name),
+            versions=records.version_records(cache, namespace, name, key.name),
+            registered=self._version(namespace, found.status.version),
+        )
+        gathered = self._with_series(gathered)
+        return replace(gathered, records=await self._records(gathered))
+
+    def _with_series(self, found: ImportSnapshot) -> ImportSnapshot:
+        """The same with what decides which version the import becomes, where that is the question.
+
+        A pass over any other, first of all over one that has ended, costs as much as the import has versions, however
+        many versions and imports the namespace has.
+        """
+        if not _may_register(found):
+            return found
+        as_, cache = found.model_import.spec.as_, self._deps.cache
+        namespace, series = found.namespace, found.series
+        deployments = cache.derived("ModelDeployment", namespace, records.deployment_record)
+        return replace(
+            found,
+            pipeline_is_empty=self._is_empty(found.pipeline),
+            versions=records.version_records(cache, namespace, series),
             unregistered=tuple(
                 o
-                for o in records.unregistered_versions(cache, namespace, name)
-                if registered.origin_of(o) == (self.kind, key.name)
+                for o in records.unregistered_versions(cache, namespace, series)
+                if registered.origin_of(o) == (self.kind, found.name)
             ),
-            names_taken=frozenset(o["metadata"]["name"] for o in cache.list("ModelVersion", namespace)),
-            registered=self._version(namespace, found.status.version),
-            numbers_used=records.numbers_used(cache, namespace, name),
+            names_taken=self._names_taken(namespace, as_.name),
+            numbers_used=records.numbers_used(cache, namespace, series),
             stable=frozenset(d.stable for d in deployments if d.stable),
-            others_look=pipeline is None and found.spec.as_.pipeline is not None and self._others_look(key, name),
+            others_look=found.pipeline is None and as_.pipeline is not None and self._others_look(found),
         )
-        return replace(gathered, records=await self._records(gathered))
+
+    def _names_taken(self, namespace: str, name: str | None) -> frozenset[str]:
+        """Names of ModelVersions; with as.name no other is asked for."""
+        if name is None:
+            return frozenset(o["metadata"]["name"] for o in self._deps.cache.list("ModelVersion", namespace))
+        return frozenset({name} if self._deps.cache.get("ModelVersion", namespace, name) else ())
 
     async def _records(self, found: ImportSnapshot) -> RecordsState:
         """What is known of the records of its versions in the artifact store."""
@@ -87,14 +109,10 @@ class ImportReconciler:
             return RecordsState(usable=False)
         return await gather.state(self._deps, recording.keeper(found))
 
-    def _others_look(self, key: Key, pipeline: str) -> bool:
+    def _others_look(self, found: ImportSnapshot) -> bool:
         """Whether another import into the pipeline has still to look; it is waited for as a pipeline is."""
-        others = [
-            o
-            for o in self._deps.cache.list("ModelImport", key.namespace)
-            if o["metadata"]["name"] != key.name and records.as_pipeline(o) == pipeline
-        ]
-        return any(self._has_still_to_look(o, "version") for o in others)
+        into = self._deps.cache.naming("ModelImport", found.namespace, found.series, references.imported_into)
+        return any(self._has_still_to_look(o, "version") for o in into if o["metadata"]["name"] != found.name)
 
     def plan(self, snapshot: ImportSnapshot) -> Plan:
         """The decision."""
@@ -129,3 +147,11 @@ class ImportReconciler:
             return True
         ref = ObjectRef("v1", "PersistentVolumeClaim", namespace, claim)
         return await self._deps.client.get(ref) is not None
+
+
+def _may_register(found: ImportSnapshot) -> bool:
+    """Whether this pass may register a version, or restore some. With as.name the name is looked at before the copy."""
+    if plans.is_imported(found):
+        return False
+    is_copied = found.job is not None and job_status.job_outcome(found.job) == "Complete"
+    return is_copied or recording.is_read_wanted(found) or found.model_import.spec.as_.name is not None

@@ -15,11 +15,12 @@ from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.core import conditions, pod_settings
 from tidemill.core.conditions import Condition
 from tidemill.training import constants, job_failure
-from tidemill.training.imports.policy import attempts
+from tidemill.training.imports.policy import attempts, recording
 from tidemill.training.imports.policy.checks import Problem
 from tidemill.training.imports.policy.progress import Progress
 from tidemill.training.imports.snapshot import ImportSnapshot
 from tidemill.training.numbering import Registration
+from tidemill.training.recording import condition
 from tidemill.training.records import VersionRecord
 from tidemill_contracts.training import TrainingResult
 
@@ -35,14 +36,14 @@ def going_on(snapshot: ImportSnapshot, found: Progress) -> dict[str, Any]:
     """The status while an attempt goes on."""
     reason = _REASONS.get(found.phase, constants.PENDING)
     trio = conditions.trio(ready=None, reason=reason, message=found.message, reconciling=(reason, found.message))
-    handled = attempts.requested(snapshot) or snapshot.model_import.status.last_handled_retry
+    handled = attempts.requested(snapshot) or attempts.handled(snapshot)
     return _build(snapshot, trio, job=snapshot.job_name, last_handled_retry=handled)
 
 
 def failed(snapshot: ImportSnapshot, why: RunFailure, ended: datetime) -> dict[str, Any]:
     """The status after an attempt that has just failed."""
     found = attempts.after(snapshot, why, ended)
-    handled = attempts.requested(snapshot) or snapshot.model_import.status.last_handled_retry
+    handled = attempts.requested(snapshot) or attempts.handled(snapshot)
     return _build(
         snapshot,
         _failed(found, why),
@@ -81,7 +82,7 @@ def registered(
     `content`: digest of the spec of the version, None where another has registered it; `record`: that one.
     """
     assert result.digest  # noqa: S101 - checked by the plan before
-    handled = attempts.requested(snapshot) or snapshot.model_import.status.last_handled_retry
+    handled = attempts.requested(snapshot) or attempts.handled(snapshot)
     wanted = snapshot.model_import.spec
     approved = record.approved if record is not None else (True if wanted.approval == "Automatic" else None)
     same, digest = version.same_content, record.digest if record is not None else result.digest
@@ -106,7 +107,7 @@ def registered(
 def unchanged(snapshot: ImportSnapshot) -> dict[str, Any]:
     """The status of an import that was registered before."""
     before, found = snapshot.model_import.status, snapshot.registered
-    handled = attempts.requested(snapshot) or before.last_handled_retry
+    handled = attempts.requested(snapshot) or attempts.handled(snapshot)
     if found is None:
         text = f"registered as version {before.version}, which was deleted since"
         trio = conditions.trio(ready=True, reason=constants.IMPORTED, message=text)
@@ -136,13 +137,17 @@ def _stalled(reason: str, message: str) -> list[Condition]:
 def _build(snapshot: ImportSnapshot, wanted: Sequence[Condition], **changes: Any) -> dict[str, Any]:
     """The status before, with changes; attempts at another spec are left out."""
     before = snapshot.model_import.status
-    kept: dict[str, Any] = {}
+    kept: dict[str, Any] = {"last_handled_retry": attempts.handled(snapshot)}
     if snapshot.attempts is None:
-        kept = {"attempts": None, "failure": None}
+        kept |= {"attempts": None, "failure": None}
     update = {**kept, **changes, "observed_generation": snapshot.generation}
     status = before.model_copy(update=update)
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
     old = conditions.of(snapshot.object)
-    found = [*wanted, *pod_settings.conditions({"spec.pod": snapshot.model_import.spec.pod})]
+    found = [
+        *wanted,
+        *condition.versions_recorded(recording.keeper(snapshot), before.records),
+        *pod_settings.conditions({"spec.pod": snapshot.model_import.spec.pod}),
+    ]
     out["conditions"] = conditions.merge(old, found, snapshot.generation, snapshot.now)
     return out

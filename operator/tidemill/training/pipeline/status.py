@@ -28,7 +28,7 @@ from tidemill.training.pipeline.policy import monitor_requests, probes, recordin
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.throttling import Hold
 from tidemill.training.pipeline.state import Verdict
-from tidemill.training.recording import plan as record_plans
+from tidemill.training.recording import condition
 from tidemill.training.records import RunRecord
 from tidemill_contracts.counts import counted
 
@@ -83,7 +83,8 @@ def build(
         last_handled_monitor_requests=monitor_requests.handled(ctx),
     )
     out = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"conditions"})
-    wanted = [*summary(ctx, held), *_others(ctx, states), *_versions_recorded(recorded)]
+    records = condition.versions_recorded(recording.keeper(snapshot), recorded)
+    wanted = [*summary(ctx, held), *_others(ctx, states), *records]
     wanted += pod_settings.conditions({"spec.pod": snapshot.pipeline.spec.pod})
     old = conditions.of(snapshot.object)
     out["conditions"] = conditions.merge(old, wanted, out["observedGeneration"], snapshot.now)
@@ -198,27 +199,6 @@ def _others(ctx: Context, states: Sequence[DataState]) -> list[Condition]:
             Condition(constants.SOURCES_READABLE, "True", constants.PROBED, "all checked inputs could be read")
         )
     return found
-
-
-def _versions_recorded(recorded: Records | None) -> list[Condition]:
-    """VersionsRecorded: False while records of versions cannot be read or written; True where some were refused.
-
-    Absent otherwise.
-    """
-    read, written = (recorded.read, recorded.written) if recorded else (None, None)
-    if read is not None and read.error is not None:
-        text = f"no run starts before the artifact store was searched for records of earlier versions: {read.error}"
-        return [Condition(constants.VERSIONS_RECORDED, "False", constants.RECORDS_NOT_READ, text)]
-    if written is not None and written.error is not None:
-        text = f"the artifact store does not have the newest records of versions: {written.error}"
-        return [Condition(constants.VERSIONS_RECORDED, "False", constants.RECORDS_NOT_WRITTEN, text)]
-    if read is not None and read.refused:
-        return [
-            Condition(
-                constants.VERSIONS_RECORDED, "True", constants.RECORDS_REFUSED, record_plans.refused_records(read)
-            )
-        ]
-    return []
 
 
 def _ready(reason: str, message: str) -> list[Condition]:

@@ -43,7 +43,7 @@ async def state(deps: Deps, keeper: RecordsSnapshot, going: Collection[str] = ()
         store_exists=not keeper.is_read_wanted or await _store_exists(deps, keeper),
         unsettled=tuple(
             v["metadata"]["name"]
-            for v in records.unregistered_versions(cache, namespace, keeper.pipeline)
+            for v in records.unregistered_versions(cache, namespace, keeper.pipeline, keeper.import_name)
             if is_controlled_by(v, uid) and conditions.has_default_status(v) and observe.is_restored(v)
         ),
     )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidemill.api.v1alpha1.store_records import RecordsRead
 from tidemill.core.plan import Event, ObjectRef, Plan
 from tidemill.training import constants
-from tidemill.training.recording import policy
+from tidemill.training.recording import condition, policy
 from tidemill.training.recording.builders import records_job, restored_version
 from tidemill.training.recording.policy import RecordActions
 from tidemill.training.recording.snapshot import RecordsSnapshot
-from tidemill_contracts.counts import does
 
 
 def changes(keeper: RecordsSnapshot, found: RecordActions) -> Plan:
@@ -35,14 +33,4 @@ def _refused(keeper: RecordsSnapshot, found: RecordActions) -> tuple[Event, ...]
     before = keeper.known.read if keeper.known else None
     if read is None or read == before or not read.refused:
         return ()
-    return (Event("Warning", constants.RECORDS_REFUSED, refused_records(read), "Restore"),)
-
-
-def refused_records(read: RecordsRead) -> str:
-    """What is said of records in the store that this operator has not signed, or that cannot be read."""
-    which = f" (for example {', '.join(read.unreadable)})" if read.unreadable else ""
-    return (
-        f"{does(read.refused, 'record', 'was', 'were')} not believed in the artifact store: no key of this operator "
-        f"signed that for this namespace and pipeline, or it cannot be read{which}; "
-        f"{does(read.restored, 'version', 'was', 'were')} registered again; the next number is above {read.numbers}"
-    )
+    return (Event("Warning", constants.RECORDS_REFUSED, condition.refused(keeper, read), "Restore"),)

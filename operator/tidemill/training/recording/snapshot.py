@@ -82,8 +82,11 @@ class RecordsSnapshot(ObjectSnapshot):
     """The store has still to be searched."""
     numbers_used: int
     """The highest number that is known to have been given to one of its versions."""
+    waiting: str
+    """What does not happen before the store was searched, as the beginning of a sentence."""
     versions: tuple[VersionRecord, ...] = ()
-    """All versions of that pipeline that are registered now, by number."""
+    """All versions of that pipeline that are registered now, by number. Of an import that is not about to register one
+    its own are enough."""
     import_name: str | None = None
     """Set of an import: its records are those of its own versions."""
     single: str | None = None

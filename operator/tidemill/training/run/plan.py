@@ -16,7 +16,7 @@ from tidemill.core import conditions
 from tidemill.core.plan import Event, ObjectRef, Plan
 from tidemill.core.podfailure import LOOK_SECONDS
 from tidemill.training import artifact_claim, job_failure, job_status, registered, report_validation
-from tidemill.training.numbering import Registration
+from tidemill.training.numbering import made_before
 from tidemill.training.run import observe, requeue
 from tidemill.training.run import status as statuses
 from tidemill.training.run.builders import job, model_version
@@ -101,7 +101,8 @@ def _judge(snapshot: RunSnapshot, found: Progress, result: TrainingResult) -> Pl
     judged = gates.verdicts(spec.gates, scores)
     if not all(v.passed for v in judged):
         return Plan(status=statuses.rejected(snapshot, found, kept, judged, gates.summary(judged)))
-    version, manifest = _made_before(snapshot, result, image) or (registration(snapshot, result.digest), None)
+    before = made_before(snapshot.unregistered, lambda found: model_version.build(snapshot, found, result, image))
+    version, manifest = before or (registration(snapshot, result.digest), None)
     made: tuple[dict[str, Any], ...] = ()
     if not version.exists:
         manifest = model_version.build(snapshot, version, result, image)
@@ -110,21 +111,6 @@ def _judge(snapshot: RunSnapshot, found: Progress, result: TrainingResult) -> Pl
     remark = gates.reservation(spec.gates, scores)
     status = statuses.succeeded(snapshot, found, kept, judged, version, content, remark)
     return Plan(apply=made, status=status)
-
-
-def _made_before(
-    snapshot: RunSnapshot, result: TrainingResult, image: str
-) -> tuple[Registration, dict[str, Any]] | None:
-    """The version that an earlier pass made for this run and whose end it could not record.
-
-    Somebody may have made an object that only looks like it: every word of its spec must be what is made now.
-    """
-    for version in snapshot.unregistered:
-        name, number = version["metadata"]["name"], version["spec"]["number"]
-        manifest = model_version.build(snapshot, Registration(name, number, exists=True), result, image)
-        if registered.content_digest(manifest["spec"]) == registered.content_digest(version["spec"]):
-            return Registration(name, number, exists=True), manifest
-    return None
 
 
 def _image(snapshot: RunSnapshot) -> str:

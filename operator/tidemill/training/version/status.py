@@ -105,7 +105,7 @@ def approved_condition(snapshot: VersionSnapshot, known: Registration, found: Ap
     if decision.approved:
         text = f"approved: {decision.by} names this digest{said}{hint}"
         return Condition(constants.APPROVED, "True", constants.APPROVED_BY_HAND, text)
-    again = f"; remove {constants.APPROVE} and set it again to approve it" if decision.overruled else ""
+    again = f"; to approve it, set {constants.APPROVE}={digest}/ and a new word" if decision.overruled else ""
     text = f"rejected: {decision.by} names this digest{said}{again}{hint}"
     return Condition(constants.APPROVED, "False", constants.REJECTED_BY_HAND, text)
 

@@ -5,26 +5,26 @@ Only the category Infrastructure counts, as for runs (store away, volume full, n
 
 from __future__ import annotations
 
-import hashlib
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from tidemill.api.v1alpha1.model_import import ImportAttempts
 from tidemill.api.v1alpha1.training_run import RunFailure
 from tidemill.core import labels
-from tidemill.core.request_annotations import new_value
+from tidemill.core.request_annotations import new_value, still_handled
+from tidemill.training import retry_pauses
 from tidemill.training.imports.snapshot import ImportSnapshot
-from tidemill_contracts.failures import FINAL, RETRIED
-
-FIRST_PAUSE = timedelta(minutes=1)
-LONGEST_PAUSE = timedelta(hours=1)
-SPREAD = 0.2
-"""Share of the pause that is added, by uid: a store that is back is not asked by every import at once."""
 
 
 def requested(snapshot: ImportSnapshot) -> str | None:
     """The new value of the annotation tidemill.io/retry, as it is to be recorded; None without one."""
     annotations = snapshot.object["metadata"].get("annotations") or {}
     return new_value(annotations, labels.RETRY, snapshot.model_import.status.last_handled_retry)
+
+
+def handled(snapshot: ImportSnapshot) -> str | None:
+    """The value that was served before; None where the annotation was removed since."""
+    annotations = snapshot.object["metadata"].get("annotations") or {}
+    return still_handled(annotations, labels.RETRY, snapshot.model_import.status.last_handled_retry)
 
 
 def waits_until(snapshot: ImportSnapshot) -> datetime | None:
@@ -44,12 +44,7 @@ def after(snapshot: ImportSnapshot, why: RunFailure, ended: datetime) -> ImportA
     before = snapshot.attempts
     failed = (before.failed if before is not None else 0) + 1
     again = None
-    if why.category in RETRIED and why.reason not in FINAL:
-        pause = min(FIRST_PAUSE * 2 ** min(failed - 1, 10), LONGEST_PAUSE)
-        again = (ended + pause * (1 + SPREAD * _share(snapshot))).replace(microsecond=0)
+    if retry_pauses.is_retried(why.category, why.reason):
+        pause = retry_pauses.pause(failed, str(snapshot.object["metadata"]["uid"]))
+        again = (ended + pause).replace(microsecond=0)
     return ImportAttempts(generation=snapshot.generation, failed=failed, last_time=ended, next_time=again)
-
-
-def _share(snapshot: ImportSnapshot) -> float:
-    """0 to 1, always the same for one import."""
-    return hashlib.sha256(str(snapshot.object["metadata"]["uid"]).encode()).digest()[0] / 255

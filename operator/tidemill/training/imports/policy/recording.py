@@ -30,6 +30,7 @@ def keeper(snapshot: ImportSnapshot) -> RecordsSnapshot:
         pipeline=snapshot.series,
         is_read_wanted=is_read_wanted(snapshot),
         numbers_used=max([status.number or 0, read.numbers if read else 0, *own]),
+        waiting="nothing is imported",
         versions=snapshot.versions,
         import_name=snapshot.name,
         single=spec.as_.name,

@@ -13,7 +13,7 @@ from tidemill.api.v1alpha1.training_run import (
     ResolvedCode,
     ResolvedData,
     RunChampion,
-    Store,
+    StoreFolder,
     TrainingRunSpec,
     Trigger,
 )
@@ -105,7 +105,7 @@ def _spec(
         split=spec.evaluation.split,
         gates=spec.evaluation.gates,
         champion=_champion(champion),
-        store=Store(uri=store_uri(snapshot), secret_ref=spec.artifacts.secret_ref),
+        store=StoreFolder(uri=store_uri(snapshot), secret_ref=spec.artifacts.secret_ref),
         keep=list(keep),
         approval=spec.approval,
         limits=spec.run,

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tidemill.core import conditions
+from tidemill.core import conditions, labels
+from tidemill.core.request_annotations import still_handled
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
 from tidemill.training.records import RunRecord
 
@@ -132,7 +133,9 @@ def _last_schedule(snapshot: PipelineSnapshot, newest: RunRecord | None) -> date
 
 
 def _handled_request(snapshot: PipelineSnapshot, newest: RunRecord | None) -> str | None:
-    before = snapshot.pipeline.status.last_handled_run_request
+    annotations = snapshot.object["metadata"].get("annotations") or {}
+    last = snapshot.pipeline.status.last_handled_run_request
+    before = still_handled(annotations, labels.RUN_REQUESTED_AT, last)
     if newest is None or newest.trigger_type != "ManualRequested" or _is_folded(snapshot, newest):
         return before
     return str(newest.trigger.get("to") or "") or before

@@ -22,6 +22,7 @@ def keeper(snapshot: PipelineSnapshot) -> RecordsSnapshot:
         pipeline=snapshot.name,
         is_read_wanted=is_read_wanted(snapshot),
         numbers_used=numbers_used(snapshot),
+        waiting="no run starts",
         versions=snapshot.versions,
         advice="; set spec.artifacts.restore to Never to start without them",
         records=snapshot.records,

@@ -7,20 +7,15 @@ with it.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tidemill.training import retry_pauses
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.records import RunRecord
-from tidemill_contracts.failures import FINAL, RETRIED
 
 TRIGGER = "RetryDue"
-FIRST_PAUSE = timedelta(minutes=1)
-LONGEST_PAUSE = timedelta(hours=1)
 LONGEST_RUN = timedelta(hours=24)
-SPREAD = 0.2
-"""Share of the pause that is added at random: a store that is back is not asked by every pipeline at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +35,13 @@ def retry(ctx: Context) -> Retry | None:
         return None
     if ctx.history.is_mended(last):
         return None
-    if last.failure.get("category") not in RETRIED or last.failure.get("reason") in FINAL:  # decision 77
+    if not retry_pauses.is_retried(last.failure.get("category"), last.failure.get("reason")):
         return None
     number = _number(last) + 1
     ended = last.completed or last.created
-    pause = min(FIRST_PAUSE * 2 ** min(number - 1, 10), LONGEST_PAUSE)
     # Never more of the time is spent on tries than between them, however long a run takes until it fails.
-    pause = max(pause, min(ended - last.created, LONGEST_RUN))
-    return Retry(last, number, ended + pause * (1 + SPREAD * _share(last)))
+    took = min(ended - last.created, LONGEST_RUN)
+    return Retry(last, number, ended + retry_pauses.pause(number, pause_key(last), took))
 
 
 def _number(run: RunRecord) -> int:
@@ -55,6 +49,6 @@ def _number(run: RunRecord) -> int:
     return int(reported) if run.trigger_type == TRIGGER and reported.isdecimal() else 0
 
 
-def _share(run: RunRecord) -> float:
-    """0 to 1, always the same for one run."""
-    return hashlib.sha256(f"{run.uid} {run.name}".encode()).digest()[0] / 255
+def pause_key(run: RunRecord) -> str:
+    """What sets the pause after this run apart from those after others."""
+    return f"{run.uid} {run.name}"

@@ -4,7 +4,8 @@ Only gates that the version has passed are said to have decided. A pipeline with
 
 A person decides by an annotation whose value is the digest that was looked at. The decision is remembered in status, so
 taking the annotation away changes nothing. Where both annotations name the digest, the rejection counts, also when its
-annotation is taken away: the approval that it overruled decides again only when it is set anew.
+annotation is taken away: the approval that it overruled decides again only when it is set anew. Any word may stand
+behind the digest and a `/`, so that one command can give the same decision again (docs/decisions/0229).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidemill.api.v1alpha1.model_version import Decision
+from tidemill.core.request_annotations import recorded
 from tidemill.core.text import clean
 from tidemill.training import constants
 from tidemill.training.version.policy.registration import Registration
@@ -37,22 +39,37 @@ def approval(snapshot: VersionSnapshot, known: Registration) -> Approval:
     """The decision as it is now on a version that is registered."""
     annotations = snapshot.object["metadata"].get("annotations") or {}
     digest, before = snapshot.version.spec.digest, _before(snapshot, known)
-    wrong = [a for a in (constants.REJECT, constants.APPROVE) if annotations.get(a) and annotations[a] != digest]
+    approve, reject = (_said(annotations.get(name), digest) for name in (constants.APPROVE, constants.REJECT))
+    wrong = [
+        a for a, said in ((constants.REJECT, reject), (constants.APPROVE, approve)) if annotations.get(a) and not said
+    ]
     mismatch = None
     if wrong:
         mismatch = clean(f"annotation {wrong[0]} names {annotations[wrong[0]][:80]}, but this version is {digest}")
-    is_approved = annotations.get(constants.APPROVE) == digest
-    if annotations.get(constants.REJECT) == digest:
-        found = _by_hand(snapshot, before, constants.REJECT, approved=False)
-        return Approval(_overruling(found, is_approved), mismatch)
-    if before is not None and before.overruled:
-        return Approval(_overruling(before, is_approved), mismatch)
-    if is_approved:
-        return Approval(_by_hand(snapshot, before, constants.APPROVE, approved=True), mismatch)
+    if reject is not None:
+        found = _by_hand(snapshot, before, constants.REJECT, reject, approved=False)
+        return Approval(_overruling(found, approve), mismatch)
+    if before is not None and before.overruled and (approve is None or approve.word == before.overruled_word):
+        return Approval(_overruling(before, approve), mismatch)
+    if approve is not None:
+        return Approval(_by_hand(snapshot, before, constants.APPROVE, approve, approved=True), mismatch)
     if before is None and snapshot.version.spec.approval == "Automatic":
         by = GATES if _has_passed_gates(known) else UNJUDGED
         return Approval(Decision(approved=True, by=by, time=snapshot.now, digest=digest), mismatch)
     return Approval(before, mismatch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What an annotation says that names the version's digest."""
+
+    word: str | None
+    """Behind the digest and a `/`."""
+
+
+def _said(value: str | None, digest: str) -> _Said | None:
+    found, _, word = (value or "").partition("/")
+    return _Said(recorded(word)) if found == digest else None
 
 
 def _before(snapshot: VersionSnapshot, known: Registration) -> Decision | None:
@@ -66,16 +83,21 @@ def _has_passed_gates(known: Registration) -> bool:
     return known.registered is not None and known.registered.gates == "Passed"
 
 
-def _overruling(rejection: Decision, is_approved: bool) -> Decision:
-    """The rejection, with whether it overrules an approval that is still there."""
-    return rejection.model_copy(update={"overruled": True if is_approved else None})
+def _overruling(rejection: Decision, approve: _Said | None) -> Decision:
+    """The rejection, with the approval that it overrules, where one is still there."""
+    there = (
+        {"overruled": True, "overruled_word": approve.word} if approve else {"overruled": None, "overruled_word": None}
+    )
+    return rejection.model_copy(update=there)
 
 
-def _by_hand(snapshot: VersionSnapshot, before: Decision | None, annotation: str, *, approved: bool) -> Decision:
+def _by_hand(
+    snapshot: VersionSnapshot, before: Decision | None, annotation: str, said: _Said, *, approved: bool
+) -> Decision:
     by = f"annotation {annotation}"
     comment = (snapshot.object["metadata"].get("annotations") or {}).get(constants.DECISION_COMMENT)
     comment = str(comment)[:COMMENT_LIMIT] if comment else None
-    same = before is not None and before.by == by and before.comment == comment
-    if before is not None and same:
+    if before is not None and (before.by, before.comment, before.word) == (by, comment, said.word):
         return before
-    return Decision(approved=approved, by=by, time=snapshot.now, digest=snapshot.version.spec.digest, comment=comment)
+    digest = snapshot.version.spec.digest
+    return Decision(approved=approved, by=by, time=snapshot.now, digest=digest, comment=comment, word=said.word)

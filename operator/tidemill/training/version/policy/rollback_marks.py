@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from tidemill.api.v1alpha1.model_version import Decision, Lifted, TakenBack
 from tidemill.core import labels
-from tidemill.core.request_annotations import new_value
+from tidemill.core.request_annotations import new_value, still_handled
 from tidemill.training.version.policy.approval import AUTOMATIC
 from tidemill.training.version.policy.registration import Registration
 from tidemill.training.version.snapshot import VersionSnapshot
@@ -38,7 +38,8 @@ def current_marks(snapshot: VersionSnapshot, known: Registration, decision: Deci
         for name, mark in marks.items()
         if mark.digest == digest and (lifted is None or mark.time > lifted.time)
     }
-    return RollbackMarks(kept, lifted, requested or status.last_handled_retry)
+    handled = still_handled(_annotations(snapshot), labels.RETRY, status.last_handled_retry)
+    return RollbackMarks(kept, lifted, requested or handled)
 
 
 def _lifted(
