@@ -19,7 +19,7 @@ from tidemill_contracts.training import (
     TrainerConfig,
     TrainingResult,
 )
-from tidemill_runtime import artifacts
+from tidemill_runtime import artifacts, redaction
 from tidemill_runtime.artifacts import Version
 from tidemill_runtime.trainer import entry as process
 
@@ -44,6 +44,15 @@ def loopback_allowed() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIDEMILL_ALLOWED_NETWORKS", "127.0.0.0/8,::1/128")
         yield
+
+
+@pytest.fixture(autouse=True)
+def credentials_of_one_test() -> Iterator[None]:
+    """A process takes the values of its Secrets out of all texts for good; here the next test is another process."""
+    yield
+    redaction._known.clear()
+    redaction._sorted.cache_clear()
+    redaction._look.signature = ()
 
 
 @pytest.fixture
