@@ -55,7 +55,7 @@ def test_while_it_waits_for_a_person_it_says_what_is_wrong_with_the_pods() -> No
     broken = workload(2, ready=0, failure=PodFailure("OOMKilled", "out of memory"), strangers=("by-hand",))
     found = at(PAUSED, workloads=(workload(1), broken))
     state = State(stable=stable(1), candidate=in_step(0))
-    shown = status.conditions(found, state, target.choose(found, state), None, None)
+    shown = status.conditions(found, state, target.choose(found, state), None, None, None)
     message = next(c["message"] for c in shown if c["type"] == "Progressing")
     assert "until the annotation tidemill.io/promote is set; OOMKilled" in message
     assert "pod by-hand has the labels of its servers but no ReplicaSet" in message
