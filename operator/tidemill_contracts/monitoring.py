@@ -78,6 +78,7 @@ class PerformanceConfig(Document):
     authenticated: bool = False  # True: only labels that were sent with a feedback key are taken and judged
     estimate: bool = False  # whether the metric is estimated for rows without labels
     segments: tuple[str, ...] = ()  # columns by whose values the metric is also computed
+    random_sample: bool = False  # whether rows with labels are a random sample of all, so that answers help
 
 
 ColumnType = Literal["Category", "Number", "Ignore"]
@@ -224,6 +225,16 @@ class LabelDelays(Document):
     labels: int = 0
 
 
+class PoweredReport(Document):
+    """The watched metric of all rows, from the labels of a random sample of them and the answers of all."""
+
+    value: float
+    low: float  # of the 95 % interval
+    high: float
+    rows: int
+    labels: int
+
+
 class SegmentReport(Document):
     """The watched metric on the labels of one segment of the rows."""
 
@@ -256,6 +267,7 @@ class PerformanceReport(Document):
     authenticated: bool = False  # of labels alone that were sent with a feedback key
     estimate: EstimateReport | None = None  # of the last judged window; None: not asked for, or no such window
     estimated: float | None = None  # the same for the windows that `value` is of
+    powered: PoweredReport | None = None  # None: not asked for, or not possible
     segments: tuple[SegmentReport, ...] = ()  # at most MAX_SEGMENTS
     label_delays: LabelDelays | None = None  # of predictions that are old enough; None: none of them has a label
     note: str = ""

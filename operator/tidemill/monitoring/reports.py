@@ -30,6 +30,7 @@ from tidemill_contracts.monitoring import (
     LabelDelays,
     MonitorReport,
     PerformanceReport,
+    PoweredReport,
     RetentionReport,
     SegmentReport,
     VersionReport,
@@ -140,6 +141,7 @@ def _where(error: ValidationError) -> str:
         PerformanceReport,
         EstimateReport,
         SegmentReport,
+        PoweredReport,
         LabelDelays,
         BaselineReport,
         FairnessReport,
@@ -263,6 +265,11 @@ def _performance(found: PerformanceReport | None, metric: str | None, latest: fl
         late = found.label_delays
         _counts(labels=late.labels)
         _check({"p50": late.p50, "p90": late.p90, "p99": late.p99}, lambda value: 0 <= value <= 1e10, "is no delay")
+    if (all_rows := found.powered) is not None:
+        _counts(rows=all_rows.rows, labels=all_rows.labels)
+        _finite(value=all_rows.value, low=all_rows.low, high=all_rows.high)
+        if all_rows.low > all_rows.high or all_rows.labels > all_rows.rows:
+            raise ReportError("performance.powered: low and high are no interval, or there are more labels than rows")
     estimate = None if found.estimate is None else _estimate(found.estimate, latest)
     examples = tuple(_shown(text[:MAX_EXAMPLE]) for text in found.examples[:MAX_EXAMPLES])
     return found.model_copy(update={"note": "", "examples": examples, "estimate": estimate} | _segments(found))

@@ -21,6 +21,7 @@ from tidemill.api.v1alpha1.monitor_performance import (
     LabelDelayStatus,
     PerformanceStatus,
     PerformanceVerdict,
+    PredictionPowered,
     SegmentPerformance,
 )
 from tidemill.core import pod_settings
@@ -29,7 +30,7 @@ from tidemill.monitoring.policy import drift, estimate, fairness, holds
 from tidemill.monitoring.readiness import NotWatching, not_watching
 from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, child, moment
 from tidemill.monitoring.state import Evaluation
-from tidemill_contracts.monitoring import ColumnScore, LabelDelays, SegmentReport, WindowReport
+from tidemill_contracts.monitoring import ColumnScore, LabelDelays, PoweredReport, SegmentReport, WindowReport
 
 PROMETHEUS_READY = "PrometheusReady"
 MAX_FEATURES = 20
@@ -206,8 +207,16 @@ def _performance_verdict(snapshot: Snapshot) -> PerformanceVerdict | None:
         asymptotic=found.asymptotic,
         exceeded_since=moment(found.exceeded_since) if found.exceeded_since is not None else None,
         segments=[_segment(segment) for segment in found.segments] or None,
+        prediction_powered=_powered(found.powered) if snapshot.spec.performance else None,
         estimated=estimate.status(snapshot),
     )
+
+
+def _powered(found: PoweredReport | None) -> PredictionPowered | None:
+    if found is None:
+        return None
+    value, low, high = (round(figure, 3) for figure in (found.value, found.low, found.high))
+    return PredictionPowered(value=value, low=low, high=high, rows=found.rows, labels=found.labels)
 
 
 def _segment(found: SegmentReport) -> SegmentPerformance:

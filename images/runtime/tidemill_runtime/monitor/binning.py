@@ -141,10 +141,12 @@ class Layout:
         fairness: FairnessConfig | None = None,
         *,
         joins: bool = True,
+        random_sample: bool = False,
     ) -> None:
         """`columns`: what is stated about features; those to ignore are not counted. `segments`: columns to split by.
 
-        `joins`: whether labels are looked at, so that the groups of `fairness` are kept until they come.
+        `random_sample`: whether labels are compared with what answers let one expect. `joins`: whether labels are
+        looked at, so that the groups of `fairness` are kept until they come.
 
         Raises:
             ValueError: the profile contradicts itself.
@@ -166,6 +168,7 @@ class Layout:
         if profile.score is not None:
             self.columns[SCORE] = ColumnBins(profile.score)
         self.strata = self._strata()
+        self.random_sample = random_sample
         features = {c.profile.name: c.profile for key, c in self.columns.items() if key not in OUTPUTS}
         self.segments = Segments(features, segments)
         self.groups: Groups | None = None

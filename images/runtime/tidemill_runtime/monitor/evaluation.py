@@ -35,6 +35,7 @@ from tidemill_runtime.monitor import (
     group_counts,
     intervals,
     performance,
+    powered,
     queries,
     scoring,
 )
@@ -215,6 +216,11 @@ class Evaluator:
             state=state,
         )
         report = report.model_copy(update={"label_delays": self._label_delays(version, mature)})
+        expectations = powered.of(layout)
+        if expectations is not None and due and chosen:
+            counts = self._calibration(version, layout, chosen[-1][0], chosen[0][0])
+            labels = detector.labels_in(sums, detector.outputs(layout))
+            report = report.model_copy(update={"powered": expectations.report(config.metric, sums, counts, labels)})
         if layout.segments.names:
             report = report.model_copy(update={"segments": self._segments(version, layout, mature)})
         return report, [start for start, _, labels in chosen if labels]

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 from tidemill_contracts.inference import Feedback, Value
-from tidemill_contracts.reference import category_text
-from tidemill_runtime.monitor import clients, delays, detection, performance, queries
+from tidemill_contracts.reference import NumericProfile, category_text
+from tidemill_runtime.monitor import clients, delays, detection, performance, powered, queries
 from tidemill_runtime.monitor.binning import PREDICTION, Layout
 from tidemill_runtime.monitor.groups import ANSWER
 from tidemill_runtime.monitor.ingest import Addition
@@ -202,10 +202,14 @@ def _join(
     sums = performance.addition(column, stored.value, stored.score, label)
     if not column.names(label) and not _has_room(connection, stored.window, sums):
         sums = {performance.without_label(name): value for name, value in sums.items()}
+    rests: dict[str, float] = {}
+    expectations = powered.of(layout)
+    if expectations is not None and (column.names(label) or isinstance(column.profile, NumericProfile)):
+        rests = expectations.addition(stored.value, stored.score, sums)
     connection.executemany(
         "INSERT INTO performance (window, name, value) VALUES (?, ?, ?) "
         "ON CONFLICT DO UPDATE SET value = value + excluded.value",
-        [(stored.window, name, value) for name, value in sums.items()],
+        [(stored.window, name, value) for name, value in {**sums, **rests}.items()],
     )
     version, seconds, taken, detailed = counted
     if stored.segments and detailed:

@@ -41,7 +41,8 @@ def layout(profile: ReferenceProfile, config: MonitorConfig) -> Layout:
     """
     watched = config.performance
     segments = watched.segments if watched else ()
-    return Layout(profile, config.columns, segments, config.fairness, joins=watched is not None)
+    samples = watched is not None and watched.random_sample
+    return Layout(profile, config.columns, segments, config.fairness, joins=watched is not None, random_sample=samples)
 
 
 def stored_profile(connection: sqlite3.Connection, digest: str) -> ReferenceProfile:

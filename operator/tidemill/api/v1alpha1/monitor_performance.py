@@ -1,6 +1,6 @@
 """The performance of a monitored model: what is asked for, and what is known about it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -58,6 +58,10 @@ class Performance(Model):
     """Features by whose values the metric is also computed, for example [country]. They share 50 segments: the most
     frequent categories, or ranges of numbers. A row's segments are kept with its id until its label comes or is
     overdue. If not set, there are none."""
+    labels: Literal["AsTheyCome", "RandomSample"] = "AsTheyCome"
+    """Which predictions get a label. RandomSample: those with a label are a random sample of all in their window, for
+    example because people are asked about rows that a die has chosen. Then
+    status.verdicts.performance.predictionPowered also uses the answers without labels. AsTheyCome: nothing is known."""
     estimate: Estimate | None = None
     """Estimation of the metric for predictions without labels, for example {}. It assumes that labels depend on the
     model's answers as they did on the holdout. The condition EstimatedPerformanceLow follows it. If not set, nothing is
@@ -141,6 +145,21 @@ class EstimatedPerformance(Model):
     """What the estimate assumes."""
 
 
+class PredictionPowered(Model):
+    """The performance metric of all predictions, from the labels of a random sample of them and all answers."""
+
+    value: float
+    """Value of the metric, rounded to three decimals."""
+    low: float
+    """Lower end of the 95 % interval of the value, rounded to three decimals."""
+    high: float
+    """Upper end of the 95 % interval of the value, rounded to three decimals."""
+    rows: int
+    """Number of predictions that the value is of."""
+    labels: int
+    """Number of labels among them."""
+
+
 class PerformanceVerdict(Model):
     """How far the performance metric is known."""
 
@@ -163,5 +182,8 @@ class PerformanceVerdict(Model):
     )
     """The metric by segment, on the newest windows that are due and together hold minLabels labels for each segment. Of
     20 intervals one is expected to miss the true value. Set only if spec.performance.segments is set."""
+    prediction_powered: PredictionPowered | None = None
+    """The metric of all predictions of these windows. Set only if spec.performance.labels is RandomSample, for
+    accuracy, log_loss and brier, and for mae, rmse and mape, where the version has a calibration table."""
     estimated: EstimatedPerformance | None = None
     """The metric estimated without labels. Set only if spec.performance.estimate is set and there is an estimate."""

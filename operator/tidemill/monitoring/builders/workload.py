@@ -118,6 +118,7 @@ def config(snapshot: Snapshot) -> MonitorConfig:
             authenticated=_has_feedback_keys(snapshot),
             estimate=spec.performance.estimate is not None,
             segments=tuple(spec.performance.segments),
+            random_sample=spec.performance.labels == "RandomSample",
         )
     return MonitorConfig(
         namespace=snapshot.namespace,
