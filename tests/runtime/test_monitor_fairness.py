@@ -109,7 +109,7 @@ def test_the_published_error_rates_of_compas(tmp_path: Path) -> None:
     wanted = settings(
         tmp_path, RATIO, FALSE_POSITIVE, groups=(GroupColumnConfig(column="gender", privileged="Caucasian"),)
     )
-    with running(wanted, Clock(START + 2 * HOUR)) as monitor:
+    with running(wanted, Clock(START + HOUR + 10)) as monitor:
         send(monitor, 0, *shuffled)
         found = groups(monitor)
     assert found.keys() == COMPAS.keys()
@@ -210,7 +210,7 @@ def test_a_limit_that_is_kept_is_called_exceeded_as_seldom_as_stated(base: float
 
 
 def test_small_groups_are_shown_and_not_judged(tmp_path: Path) -> None:
-    with running(settings(tmp_path, RATIO), Clock(START + 2 * HOUR)) as monitor:
+    with running(settings(tmp_path, RATIO), Clock(START + HOUR + 10)) as monitor:
         send(monitor, 0, ["m"] * 400 + ["f"] * 199 + [None] * 50, [1] * 400 + [0] * 249)
         found = groups(monitor)
         assert gap(found["f"], "SelectionRateRatio").value == 0
@@ -256,7 +256,7 @@ def test_nothing_is_kept_with_an_id_where_no_labels_are_looked_at_or_nobody_asks
         "off": config(tmp_path / "b", performance=WATCHED),
     }
     for folder, one in zip(("a", "b"), wanted.values(), strict=True):
-        with running(one, Clock(START + 2 * HOUR)) as monitor:
+        with running(one, Clock(START + HOUR + 10)) as monitor:
             send(monitor, 0, ["m", "f"], [1, 0])
             assert stored(tmp_path / folder, "SELECT count(segments) FROM prediction") == [(0,)]
             assert (monitor.report(DIGEST).versions[0].fairness is None) == (folder == "b")
@@ -265,7 +265,7 @@ def test_nothing_is_kept_with_an_id_where_no_labels_are_looked_at_or_nobody_asks
 
 
 def test_values_are_bounded_whatever_clients_send(tmp_path: Path) -> None:
-    with running(settings(tmp_path, RATIO), Clock(START + 2 * HOUR)) as monitor:
+    with running(settings(tmp_path, RATIO), Clock(START + HOUR + 10)) as monitor:
         send(monitor, 0, ["x" * 500, *(f"g{i}" for i in range(30)), "m"], [1] * 32)
         send(monitor, 1, ["m", "g0", "new", 7], [1] * 4)
         found = groups(monitor)
@@ -278,7 +278,7 @@ def test_values_are_bounded_whatever_clients_send(tmp_path: Path) -> None:
 
 def test_stated_values_are_the_groups_in_any_spelling(tmp_path: Path) -> None:
     wanted = GroupColumnConfig(column="gender", privileged="1", values=("2",))
-    with running(settings(tmp_path, RATIO, groups=(wanted,)), Clock(START + 2 * HOUR)) as monitor:
+    with running(settings(tmp_path, RATIO, groups=(wanted,)), Clock(START + HOUR + 10)) as monitor:
         send(monitor, 0, [1, 1.0, "1", "2", 2, "x", float("nan")], [1] * 7)
         assert {name: group.rows for name, group in groups(monitor).items()} == {
             "1": 3,
@@ -291,7 +291,7 @@ def test_stated_values_are_the_groups_in_any_spelling(tmp_path: Path) -> None:
 def test_the_class_that_counts_as_selected(tmp_path: Path) -> None:
     for positive, rate, note in (("0", 0.75, ""), (None, 0.25, ""), ("yes", 0.25, ""), ("gold", None, "not known")):
         folder = tmp_path / str(positive)
-        with running(settings(folder, RATIO, positive=positive), Clock(START + 2 * HOUR)) as monitor:
+        with running(settings(folder, RATIO, positive=positive), Clock(START + HOUR + 10)) as monitor:
             send(monitor, 0, ["m"] * 4, [1, 0, 0, 0])
             found = fairness(monitor)
             assert note in found.note
@@ -301,7 +301,7 @@ def test_the_class_that_counts_as_selected(tmp_path: Path) -> None:
 def test_groups_and_segments_by_one_column_are_apart(tmp_path: Path) -> None:
     watched = WATCHED.model_copy(update={"segments": ("plan",)})
     wanted = FairnessConfig(groups=(GroupColumnConfig(column="plan", privileged="pro"),), limits=(RATIO,))
-    with running(config(tmp_path, fairness=wanted, performance=watched), Clock(START + 2 * HOUR)) as monitor:
+    with running(config(tmp_path, fairness=wanted, performance=watched), Clock(START + HOUR + 10)) as monitor:
         sent = batch(0, 100)
         monitor.add_batch(sent).result(10)
         monitor.add_feedback([Feedback(id=name, label=1) for name in sent.ids]).result(10)

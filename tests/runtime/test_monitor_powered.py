@@ -135,7 +135,7 @@ def test_a_monitor_that_is_told_so_reports_it(tmp_path: Path, asked: bool) -> No
     predicted = model.predict(features)
     watched = PerformanceConfig(metric="accuracy", min=0.1, min_labels=50, label_delay_seconds=0, random_sample=asked)
     digest = "sha256:" + "b" * 64
-    with running(config(tmp_path, performance=watched), Clock(START + 2 * HOUR)) as monitor:
+    with running(config(tmp_path, performance=watched), Clock(START + HOUR + 10)) as monitor:
         monitor.add_reference(reference(digest, profile=profile)).result(10)
         sent = batch(
             0,

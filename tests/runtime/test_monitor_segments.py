@@ -76,9 +76,11 @@ def test_each_value_has_its_segment() -> None:
 
 def test_the_metric_of_a_segment_is_that_of_its_rows(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
-    with running(settings(tmp_path, "plan", "age"), Clock(START + 9 * HOUR)) as monitor:
+    clock = Clock(START)
+    with running(settings(tmp_path, "plan", "age"), clock) as monitor:
         rows: dict[str, list[Any]] = {"plan": [], "age": [], "predicted": [], "label": []}
         for hour in range(4):
+            clock.now = START + (hour + 1) * HOUR + 10  # later, its predictions may be overdue and gone
             sent = batch(hour, 300, at=START + hour * HOUR)
             labels = np.where(random.random(300) < 0.8, sent.predictions, 1 - np.array(sent.predictions))
             monitor.add_batch(sent).result(10)
@@ -131,7 +133,7 @@ def test_an_early_label_and_one_of_no_class_count_in_their_segment(tmp_path: Pat
 
 def test_other_columns_begin_anew_and_old_ones_are_shown_no_more(tmp_path: Path) -> None:
     for columns, wanted in ((("plan",), {"plan"}), (("age",), {"age"}), (("plan", "age"), {"plan", "age"})):
-        with running(settings(tmp_path, *columns, min_labels=1), Clock(START + 9 * HOUR)) as monitor:
+        with running(settings(tmp_path, *columns, min_labels=1), Clock(START + HOUR + 10)) as monitor:
             number = len(columns) * 10 + len(columns[0])
             monitor.add_batch(batch(number, 50, at=START)).result(10)
             monitor.add_feedback([Feedback(id=f"p{number}/{row}", label=1) for row in range(50)]).result(10)
