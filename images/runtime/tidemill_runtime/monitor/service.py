@@ -197,7 +197,7 @@ class Monitor:
         """Look at labels that are due, in steps between which others may write, and wait until that is committed."""
         while self._newer is None and not self._stop.is_set():
             now, layouts = self._clock(), dict(self._layouts)
-            if not self._writer.submit(lambda c: detection.detect(c, self.config, layouts, now)).result():  # noqa: B023
+            if not self._writer.submit(lambda c: detection.detect(c, self.config, layouts, now)).result():  # noqa: B023  done before the next turn
                 return
 
     def prune(self) -> None:
