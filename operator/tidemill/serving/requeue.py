@@ -44,7 +44,7 @@ def requeue_after(snapshot: Snapshot, state: State, routes_version: str) -> floa
     if (
         live.ready
         and state.stable is not None
-        and not (readiness.is_routed(snapshot, state, routes_version) and not readiness.is_unreachable(snapshot, state))
+        and (not readiness.is_routed(snapshot, state, routes_version) or readiness.is_unreachable(snapshot, state))
     ):
         is_known = readiness.was_available(snapshot).reason == readiness.UNREACHABLE
         due.append(UNREACHABLE_SECONDS if is_known else IN_FORCE_SECONDS)

@@ -15,7 +15,10 @@ from tidemill.core import hashing, pod
 from tidemill_contracts import schemes
 from tidemill_contracts.storage import CODE_ROOT, CONFIGMAP_ROOT, PVC_ROOT, SECRET_ROOT, parse_uri
 
+_TMP = "/tmp"  # noqa: S108 - an emptyDir of the pod
 _TMP_LIMIT = "10Gi"
+TMP_ENVIRONMENT = {"HOME": _TMP, "TMPDIR": _TMP}
+"""Sends what libraries write to the only folder of the image that can be written to."""
 
 
 @dataclass
@@ -23,9 +26,10 @@ class PodVolumes:
     """Collects volumes without doubling any; a claim that is written anywhere is writable everywhere."""
 
     store: str
-    """URI of the artifact store of the pipeline or import, mounted or not; its claim is read by read-only mounts of the
-    container alone. A pod that attaches the volume itself read-only would, as the first on a node, keep kubelet from
-    giving a local volume to the pods' group, and no run could write to it until all pods have gone."""
+    """URI of the artifact store. Its claim is never attached read-only, also where only the container's mount is: a pod
+    that attaches a local volume read-only, as the first on its node, keeps kubelet from giving the volume to the pods'
+    group, and until all its pods have gone no run can write to it. Claims of data are attached read-only: kubelet would
+    otherwise change the group of a user's files."""
     claims: dict[str, bool] = field(default_factory=dict)
     """Writable, by name."""
     config_maps: set[str] = field(default_factory=set)
@@ -67,7 +71,7 @@ class PodVolumes:
 
     def volume_mounts(self) -> list[dict[str, Any]]:
         """The container's mounts, in the order of `volumes`."""
-        found: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - an emptyDir of this pod
+        found: list[dict[str, Any]] = [{"name": "tmp", "mountPath": _TMP}]
         if self.code:
             found.append({"name": "code", "mountPath": CODE_ROOT, "readOnly": True})
         for name, writable in sorted(self.claims.items()):

@@ -53,6 +53,14 @@ def ends(world: World, mode: str, result: Obj, lines: list[str] | None = None) -
     world.settle()
 
 
+def imports(world: World) -> None:
+    """The import of a version of staging is applied, and its Job ends well."""
+    world.put(make.Import().created(world.clock.time).obj())
+    world.settle()
+    world.kubelet_finishes("from-staging-1-1", make.imported())
+    world.settle()
+
+
 def finds(world: World, texts: list[str]) -> None:
     """The store holds these records."""
     ends(world, "read", {"read": len(texts)}, [LINE + text for text in texts])
@@ -413,10 +421,7 @@ def test_numbers_of_records_that_are_not_believed_are_not_given_again() -> None:
 def test_an_imported_version_comes_back_with_its_number_and_rollbacks_and_is_not_imported_as_the_newest() -> None:
     """Git has both, the pipeline and the import; without a record the old import would be version 3, unmarked."""
     before = train_two()
-    before.put(make.Import().created(before.clock.time).obj())
-    before.settle()
-    before.kubelet_finishes("from-staging-1-1", make.imported())
-    before.settle()
+    imports(before)
     assert before.names("ModelVersion")[-1] == "churn-3"
     if job(before, "write"):
         ends(before, "write", {"written": 3})
@@ -431,10 +436,7 @@ def test_an_imported_version_comes_back_with_its_number_and_rollbacks_and_is_not
     assert now["metadata"]["labels"]["tidemill.io/import"] == "from-staging"
     assert world.condition("ModelVersion", "churn-3", "TakenBack") == ("True", "AnalysisFailed")
     world.advance(minutes=5)
-    world.put(make.Import().created(world.clock.time).obj())
-    world.settle()
-    world.kubelet_finishes("from-staging-1-1", make.imported())
-    world.settle()
+    imports(world)
     assert world.get("ModelImport", "from-staging")["status"]["version"] == "churn-3"
     assert world.names("ModelVersion") == ["churn-1", "churn-2", "churn-3"]
     assert world.pipeline()["champion"]["version"] == "churn-2"
@@ -442,10 +444,7 @@ def test_an_imported_version_comes_back_with_its_number_and_rollbacks_and_is_not
 
 def test_the_record_of_an_imported_version_lies_with_its_pipeline() -> None:
     world = train_two()
-    world.put(make.Import().created(world.clock.time).obj())
-    world.settle()
-    world.kubelet_finishes("from-staging-1-1", make.imported())
-    world.settle()
+    imports(world)
     if job(world, "write"):
         ends(world, "write", {"written": 2})
     world.advance(seconds=6)

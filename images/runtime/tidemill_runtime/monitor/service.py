@@ -264,7 +264,7 @@ class Monitor:
             self._writer.submit(lambda c: clients.look(c, gaming, self._clock())).result()
         while self._newer is None and not self._stop.is_set():
             now, layouts = self._clock(), dict(self._layouts)
-            if not self._writer.submit(lambda c: detection.detect(c, self.config, layouts, now)).result():  # noqa: B023
+            if not self._writer.submit(lambda c: detection.detect(c, self.config, layouts, now)).result():  # noqa: B023  done before the next turn
                 return
 
     def _remember_token(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from tidemill.core import children, labels, pod
 from tidemill.training.imports import store
 from tidemill.training.imports.snapshot import ACTIVE_SECONDS, ImportSnapshot
-from tidemill.training.volumes import PodVolumes
+from tidemill.training.volumes import TMP_ENVIRONMENT, PodVolumes
 from tidemill_contracts import importing
 from tidemill_contracts import training as contract
 from tidemill_contracts.importing import ImportConfig
@@ -58,8 +58,7 @@ def _pod(snapshot: ImportSnapshot) -> pod.Pod:
     found.add_secret(spec.artifacts.secret_ref, written)
     environment = {
         importing.CONFIG_ENV: import_config(snapshot).to_json(),
-        "HOME": "/tmp",  # noqa: S108 - an emptyDir of this pod
-        "TMPDIR": "/tmp",  # noqa: S108
+        **TMP_ENVIRONMENT,
         "PYTHONHASHSEED": "0",  # equal files give equal versions
         **config.data_environment(),
     }

@@ -12,7 +12,7 @@ from tidemill.api.v1alpha1.pod_settings import PodSettings
 from tidemill.config import OperatorConfig
 from tidemill.core import labels, pod
 from tidemill.core.delivery import Delivery
-from tidemill.training.volumes import PodVolumes
+from tidemill.training.volumes import TMP_ENVIRONMENT, PodVolumes
 from tidemill_contracts.training import CONTAINER, TERMINATION_MESSAGE_PATH
 
 RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
@@ -49,8 +49,7 @@ def template(
         command=list(command),
         environment={
             **delivery.environment,
-            "HOME": "/tmp",  # noqa: S108
-            "TMPDIR": "/tmp",  # noqa: S108
+            **TMP_ENVIRONMENT,
             **config.data_environment(),
         },
         resources=RESOURCES,

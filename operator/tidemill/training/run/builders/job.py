@@ -14,7 +14,7 @@ from tidemill.core import children, hashing, labels, names, pod
 from tidemill.core.delivery import Delivery, deliver
 from tidemill.training import constants
 from tidemill.training.run.snapshot import RunSnapshot
-from tidemill.training.volumes import volumes_of
+from tidemill.training.volumes import TMP_ENVIRONMENT, volumes_of
 from tidemill_contracts import training as contract
 from tidemill_contracts.holdout import HoldoutSplit
 from tidemill_contracts.storage import CODE_ROOT
@@ -84,8 +84,7 @@ def _pod(snapshot: RunSnapshot) -> pod.Pod:
     found, delivery = volumes_of(spec), _delivery(snapshot)
     environment = {
         **delivery.environment,
-        "HOME": "/tmp",  # noqa: S108 - an emptyDir of this pod
-        "TMPDIR": "/tmp",  # noqa: S108
+        **TMP_ENVIRONMENT,
         "PYTHONHASHSEED": "0",  # the order of sets goes into models: equal runs must give equal bytes
         **config.data_environment(),
     }
