@@ -171,13 +171,15 @@ _DEPLOYMENT: Final = (
          "spec.rollout.progressDeadlineSeconds. A candidate is tried again with tidemill.io/retry.", _SERVERS),
     Step("CandidateUnavailable", "Look why its pods went away; try again.", _RETRY),
     Step("CanaryStep", "Wait.", "kubectl get md NAME --watch"),
-    Step("WaitingForMeasurement", "Send more requests, raise the weight of the step, or lower "
-         "spec.rollout.analysis.minRequests. Or promote it by hand.",
+    Step("WaitingForMeasurement", "Send more requests, raise the weight of the step, lower "
+         "spec.rollout.analysis.minRequests, or set noTraffic to Proceed. Or promote it by hand: it gets all requests "
+         "at once.",
          'kubectl annotate md NAME --overwrite tidemill.io/promote="$(date +%s)"'),
     Step("WaitingForPromotion", "Promote the candidate, or abort with tidemill.io/abort.",
          'kubectl annotate md NAME --overwrite tidemill.io/promote="$(date +%s)"'),
-    Step("SignatureChanged", "Change the clients or the version. Then name the version, or drop it with "
-         "tidemill.io/abort.", _NAME_IT),
+    Step("SignatureChanged", "Set spec.server.extraColumns to Ignore, let clients send the columns of both versions by "
+         "name, then name the version: it begins with the first step, and the same command again sends all requests at "
+         "once. Or drop it with tidemill.io/abort.", _NAME_IT),
     Step("SignatureUnknown", "Wait, or let the operator reach port 8081 of the servers. Or name the version.",
          _NAME_IT),
     Step("RolledBack", "Read why. Try the version again when the cause is gone, or name another one.", _RETRY),

@@ -41,6 +41,10 @@ class Difference:
 
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    is_bridged: bool = False
+    """A row with the columns of both, by name, suits both where servers ignore columns that they do not know."""
+    has_unknown: bool = False
+    """One of them does not know a column that the other one uses."""
 
     def __bool__(self) -> bool:
         """Whether there is any."""
@@ -80,7 +84,9 @@ def digest(signature: Signature) -> str:
 
 def compare(before: Signature, after: Signature) -> Difference:
     """Return how a request that suits `before` would fail or be misread in `after`, and how its answer would change."""
-    return Difference(_inputs(before, after), _outputs(before, after))
+    inputs, outputs = _inputs(before, after), _outputs(before, after)
+    has_unknown = _has_unknown(before, after) or _has_unknown(after, before)
+    return Difference(inputs, outputs, bool(inputs) and not _retyped(before, after), has_unknown)
 
 
 def _type(column: ColumnSpec) -> tuple[Kind, list[int]]:
@@ -93,7 +99,7 @@ def _inputs(before: Signature, after: Signature) -> tuple[str, ...]:
     known, required = {c.name for c in after.inputs}, {c.name: c for c in old}
     removed = [c for c in old if c.name not in known]
     added = [c for c in new if c.name not in required]
-    retyped = [(required[c.name], c) for c in new if c.name in required and _type(required[c.name]) != _type(c)]
+    retyped = _retyped(before, after)
     found = []
     if removed:
         found.append(f"{_named(removed)} {_is(removed)} not taken any more")
@@ -107,6 +113,18 @@ def _inputs(before: Signature, after: Signature) -> tuple[str, ...]:
     if not found:
         found += _moved([c.name for c in old], [c.name for c in new]) or _misread(before, after)
     return tuple(found)
+
+
+def _retyped(before: Signature, after: Signature) -> list[tuple[ColumnSpec, ColumnSpec]]:
+    """Return the columns that both use, as they were and as they are, where no value suits both."""
+    required = {c.name: c for c in before.used_inputs}
+    both = [(required[c.name], c) for c in after.used_inputs if c.name in required]
+    return [(was, c) for was, c in both if _type(was) != _type(c)]
+
+
+def _has_unknown(one: Signature, other: Signature) -> bool:
+    """Return whether one version uses a column that the other one does not know."""
+    return not {c.name for c in one.used_inputs} <= {c.name for c in other.inputs}
 
 
 def _moved(old: list[str], new: list[str]) -> list[str]:

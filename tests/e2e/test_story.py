@@ -30,6 +30,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 V1 = f"/v1/models/{NAME}:predict"
 BACK_SECONDS = 20.0
 """From the annotation, or the change of the spec, to the first answer of the version before."""
+BOTH = {f"{NAME}-2", f"{NAME}-3"}
+"""The versions that answer while a renamed column goes out."""
 NAMED_SECONDS = 20.0
 """From the cluster's word to ours."""
 QUOTA = "exceeded quota: team"
@@ -176,15 +178,24 @@ def test_a_renamed_column_is_held_and_no_request_fails(world: World) -> None:
     assert team.ask(USED) == (200, f"{NAME}-2")
 
 
-def test_its_name_releases_it_to_the_first_step(world: World) -> None:
+def test_clients_that_send_both_names_are_never_refused_while_it_goes_out(world: World) -> None:
+    """Servers ignore what they do not know since the first chapter; its name releases it to the first step."""
     team = world.team
-    team.annotate("modeldeployment", NAME, "promote", f"{NAME}-3")
-    rolling = team.wait(lambda md: (md["status"].get("candidate") or {}).get("step") == 0)
-    assert rolling["status"]["candidate"]["weight"] == 20
-    assert condition(rolling, "Progressing")["reason"] == "CanaryStep"
-    assert rolling["status"]["stable"]["version"] == f"{NAME}-2"
-    team.annotate("modeldeployment", NAME, "promote", "clients-have-changed")
-    team.serves(f"{NAME}-3")
+    held = team.wait(lambda md: "First let clients send the columns of both" in condition(md, "Ready")["message"])
+    assert held["spec"]["server"]["extraColumns"] == "Ignore"
+    with team.client.streaming(NAME, {"instances": [{**USED, **RENAMED}]}, rate=50) as stream:
+        team.annotate("modeldeployment", NAME, "promote", f"{NAME}-3/named")
+        rolling = team.wait(lambda md: (md["status"].get("candidate") or {}).get("step") == 0)
+        assert rolling["status"]["candidate"]["weight"] == 20
+        assert condition(rolling, "Progressing")["reason"] == "CanaryStep"
+        assert rolling["status"]["stable"]["version"] == f"{NAME}-2"
+        wait_for("an answer of each", lambda: {by for _, _, by, _ in list(stream.answers)} >= BOTH, 30)
+        team.annotate("modeldeployment", NAME, "promote", f"{NAME}-3/all-at-once")
+        team.serves(f"{NAME}-3")
+        moment = time.monotonic()
+        wait_for("more answers", lambda: len(stream.since(moment + 3)) > 50, 30)
+    assert stream.failed() == [], "neither version refused a request"
+    assert set(stream.since(moment + 3)) == {f"{NAME}-3"}
     wait_for("answers of version 3", lambda: team.ask(RENAMED) == (200, f"{NAME}-3"), 30)
     assert team.ask(USED)[0] == 400
 

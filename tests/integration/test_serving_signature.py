@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hack.tools.kubectl import kubectl
+from tests.support import pages
 from tests.support.invariants import kstatus
 from tests.support.operators import wait
 from tests.support.servingworld import (
@@ -58,6 +62,35 @@ def test_a_renamed_column_is_held_until_the_version_is_named(world: World, rollo
     if rollout is CANARY:
         seen = [w for _, w in world.cluster.weight_log]
         assert {"churn-1": 90, "churn-2": 10} in seen, "it began at the first step"
+
+
+def run_the_command(world: World, message: str, folder: Path) -> None:
+    """Type what the message says, as a reader would."""
+    (command,) = re.findall(r"kubectl .*?promote=\S+ \+%s\)", message)
+    stand = {"kubectl": f'exec {kubectl()} "$@"'}
+    done = pages.run(command, folder, stand, KUBECONFIG=str(world.installation.kubeconfig))
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_message_leads_through_a_release_that_refuses_no_request(world: World, tmp_path: Path) -> None:
+    """Servers ignore what they do not know, clients send both names, the version is named, and named once more."""
+    world.version(1)
+    steps = [{"weight": 10, "durationSeconds": 3600}]
+    world.deploy({"rollout": {"strategy": "Canary", "steps": steps}})
+    world.served("churn-1")
+    world.version(2, signature=RENAMED)
+    held = world.until(is_held, "it is held")
+    assert "First set spec.server.extraColumns to Ignore" in condition(held, "Ready")["message"]
+    change = {"spec": {"server": {"extraColumns": "Ignore"}}}
+    world.kubectl("patch", "modeldeployment", "churn", "--type=merge", "-p", json.dumps(change))
+    both = "First let clients send the columns of both versions, by name: no request is refused then"
+    held = world.until(lambda o: is_held(o) and both in condition(o, "Ready")["message"], "all servers are replaced")
+    run_the_command(world, condition(held, "Ready")["message"], tmp_path)
+    rolling = world.until(lambda o: candidate(o) == ("churn-2", 0), "it begins with the first step")
+    assert rolling["status"]["candidate"]["weight"] == 10
+    time.sleep(1)  # the command's value is the second
+    run_the_command(world, condition(held, "Ready")["message"], tmp_path)
+    world.served("churn-2")
 
 
 def test_allow_lets_a_held_version_go_on(world: World) -> None:

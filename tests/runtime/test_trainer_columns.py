@@ -188,6 +188,22 @@ def test_another_setting_ignores_unknown_columns(trainer: Trainer, tmp_path: Pat
         assert (status, found["outputs"][0]["data"]) == (200, expected["predictions"])
 
 
+def test_clients_that_send_both_names_of_a_renamed_column_are_refused_by_no_version(
+    trainer: Trainer, tmp_path: Path
+) -> None:
+    """What docs/kinds/model-deployment.md says of changed signatures: neither name alone suits both versions."""
+    before = trained_on(trainer, table())
+    after = trained_on(trainer, table().rename(columns={"age": "years"}), CODE.replace('"age"', '"years"'))
+    others = {name: value for name, value in FEWER.items() if name != "age"}
+    old, new, both = ({**names, **others} for names in ({"age": 52.5}, {"years": 52.5}, {"age": 52.5, "years": 52.5}))
+    for place, (trained, own) in {"before": (before, old), "after": (after, new)}.items():
+        with serverprocess.running(tmp_path / place, config(trained, extra_columns="Ignore")) as server:
+            server.wait_ready()
+            for row, status in ((both, 200), (own, 200), (new if own is old else old, 400)):
+                assert ask(server, "/v1/models/churn:predict", {"instances": [row]})[0] == status, (place, row)
+            assert ask(server, "/v2/models/churn/infer", tensors(both))[0] == 200
+
+
 def test_grpc_agrees(trainer: Trainer, tmp_path: Path) -> None:
     trained = trained_on(trainer, table())
     with serverprocess.running(tmp_path / "server", config(trained)) as server:

@@ -19,7 +19,7 @@ from tidemill.core.conditions import Condition, format_time, merge, of, trio
 from tidemill.serving import convergence, readiness, runtime_status
 from tidemill.serving.convergence import Observed, Unsettled
 from tidemill.serving.hints import hint
-from tidemill.serving.policy import proposals, signature, slo, strategies
+from tidemill.serving.policy import promotion, proposals, signature, slo, strategies
 from tidemill.serving.readiness import AVAILABLE
 from tidemill.serving.snapshot import Snapshot, Version, Workload
 from tidemill.serving.state import State, Target, is_version
@@ -298,12 +298,24 @@ def _progress(snapshot: Snapshot, state: State) -> str:
     text = f"{candidate.version} gets {share} % of the requests (step {candidate.step + 1} of {count})"
     last = candidate.last_analysis
     if strategies.waits_for_promotion(snapshot, candidate):
-        text += ", until the annotation tidemill.io/promote is set"
+        text += f", until the annotation tidemill.io/promote is set: {promotion.command(snapshot, candidate.version)}"
     elif last is not None and (last.verdict != "Inconclusive" or strategies.waits_for_analysis(snapshot)):
         text += f"; last measurement {last.verdict}: {last.message}"
+    text += _wait_for_requests(snapshot, candidate)
     workload, wanted = readiness.workload_of(snapshot, candidate), readiness.wanted_replicas(snapshot, state)
     failure = convergence.failing(workload, wanted)
     return text + _attempt(candidate) + convergence.because(failure) + convergence.strangers(workload)
+
+
+def _wait_for_requests(snapshot: Snapshot, candidate: CandidateStatus) -> str:
+    """What ends a step that has too few requests to be judged, beginning with `; `; empty when that is not why."""
+    last = candidate.last_analysis
+    if not _waits_for_measurement(snapshot, candidate) or (last is not None and last.verdict != "Inconclusive"):
+        return ""
+    wanted = snapshot.spec.rollout.analysis
+    proceed = "" if wanted is None or wanted.require_proof else "set spec.rollout.analysis.noTraffic to Proceed, "
+    ways = f"send more requests, {proceed}or give it all of them: {promotion.command(snapshot, candidate.version)}"
+    return f"; the time of the step is over, and it waits for requests: {ways}"
 
 
 def _attempt(candidate: CandidateStatus) -> str:

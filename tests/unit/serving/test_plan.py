@@ -326,6 +326,30 @@ def test_a_candidate_whose_step_is_over_and_that_nobody_could_judge_has_a_reason
     assert found.status is not None and found.status["candidate"]["step"] == (1 if last == "Successful" else 0)
 
 
+@pytest.mark.parametrize(
+    ("since", "last", "more", "is_told"),
+    [
+        (59, "Inconclusive", {}, False),
+        (61, "Inconclusive", {}, True),
+        (61, None, {}, True),
+        (61, "Error", {}, False),
+        (61, "Inconclusive", {"requireProof": True, "checks": []}, True),
+    ],
+)
+def test_a_step_that_waits_for_requests_says_how_it_ends(
+    since: float, last: str | None, more: dict[str, Any], is_told: bool
+) -> None:
+    seen = measured(last, time=5) if last else None
+    started = candidate(2, 0, step_started=since, last_analysis=seen, weight=10)
+    rollout = {**CANARY, "analysis": {**ANALYSIS, **more}}
+    found = plan.plan(snapshot({"rollout": rollout}, {"stable": stable(1), "candidate": started}, **TWO))
+    proceed = "" if more else "set spec.rollout.analysis.noTraffic to Proceed, "
+    command = "kubectl -n team annotate modeldeployment churn --overwrite tidemill.io/promote=churn-2/$(date +%s)"
+    says = f"it waits for requests: send more requests, {proceed}or give it all of them: {command}"
+    for name in ("Ready", "Progressing"):
+        assert (says in condition(found, name)["message"]) == is_told
+
+
 @pytest.mark.parametrize("step", [-1, 0])
 def test_a_second_attempt_says_why(step: int) -> None:
     second = candidate(2, step, started=5, step_started=None if step < 0 else 5, attempt=2, attempt_reason="it erred")

@@ -53,6 +53,9 @@ def renamed(number: int, **more: Any) -> Version:
 
 HELD = {"stable": stable(1), "candidate": candidate(5, started=900, held_since=ago(800))}
 FIVE, SIX = renamed(5), renamed(6)
+COMMAND = "kubectl -n team annotate modeldeployment churn --overwrite tidemill.io/promote=churn-6/$(date +%s)"
+"""What a person types; its value is a new one each time."""
+NOTHING_NEW = look({"stable": stable(1)}, SIX, "churn-6", versions=(version(1),), workloads=(workload(1),))
 
 
 def ready(found: Snapshot) -> Obj:
@@ -68,8 +71,7 @@ def test_a_name_that_was_told_to_have_no_effect_releases_no_later_candidate() ->
     assert later.candidate is not None and (later.candidate.version, later.candidate.step) == ("churn-6", -1)
     assert "SignatureChanged" in reasons and "CanaryStep" not in reasons
     found = look(later, SIX, "churn-6")
-    message = ready(found)["message"]
-    assert "tidemill.io/promote is set to churn-6/ and any new word" in message
+    assert COMMAND in ready(found)["message"]
     removed, reasons = decide(look(later, SIX))
     assert removed.promote is None and reasons == []
     again, reasons = decide(look(removed, SIX, "churn-6"))
@@ -84,7 +86,10 @@ def test_the_event_says_what_to_do() -> None:
         found = look(HELD, FIVE, value)
         (event,) = [e for e in plan.plan(found).events if e.reason == "PromoteIgnored"]
         assert f"has no effect: {why}" in event.message
-        assert "add / and any word, or remove the annotation and then set it" in event.message
+        assert "has no effect later either. For churn-5: " + COMMAND.replace("churn-6", "churn-5") in event.message
+    (event,) = [e for e in plan.plan(NOTHING_NEW).events if e.reason == "PromoteIgnored"]
+    assert "no version is being rolled out" in event.message
+    assert "When one is: " + COMMAND.replace("churn-6", "VERSION") in event.message
 
 
 def test_a_name_that_was_set_when_nothing_was_rolled_out_releases_nothing_later() -> None:
@@ -153,9 +158,8 @@ def test_a_name_that_was_used_up_is_given_again_with_another_word(used: str) -> 
     """One write, which no pass of the operator can miss; docs/what-to-do.md has that command."""
     state, _ = decide(look(HELD, FIVE, used))
     later, _ = decide(look(state, SIX, used))
-    message = ready(look(later, SIX, used))["message"]
-    assert "tidemill.io/promote is set to churn-6/ and any new word" in message
-    assert "tidemill.io/promote=churn-6 is set" in ready(look(later, SIX, "now"))["message"]
+    assert COMMAND in ready(look(later, SIX, used))["message"]
+    assert COMMAND in ready(look(later, SIX, "now"))["message"]
     again, reasons = decide(look(later, SIX, "churn-6/1764519999"))
     assert again.candidate is not None and (again.candidate.step, reasons) == (0, ["CanaryStep"])
     assert again.candidate.signature_accepted is True and again.candidate.promote_requested is None

@@ -1,6 +1,7 @@
 """A candidate whose signature differs from the stable version's gets no request until a person has named it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,6 +78,69 @@ def test_a_renamed_column_is_held_before_any_request(rollout: dict[str, Any]) ->
     assert conditions.is_true(obj["status"]["conditions"], "Available")
     assert obj["status"]["candidate"]["weight"] == 0 and obj["status"]["stable"]["weight"] == 100
     assert obj["status"]["candidate"]["heldSince"] == "2026-11-23T12:00:00Z"
+
+
+IGNORE = "First set spec.server.extraColumns to Ignore, wait until the servers are replaced, and let clients send the "
+BOTH = "columns of both versions, by name: no request is refused then. "
+TEXT = {**COLUMNS, "inputs": [{**COLUMNS["inputs"][0], "datatype": "BYTES"}, *COLUMNS["inputs"][1:]]}
+OTHER_OUTPUT = {**COLUMNS, "outputs": [{"name": "value", "datatype": "FP64", "shape": [-1]}]}
+
+
+@pytest.mark.parametrize(
+    ("after", "way"),
+    [
+        (RENAMED, IGNORE + BOTH),
+        (columns("tenure"), IGNORE + BOTH),
+        ({**RENAMED, "outputs": OTHER_OUTPUT["outputs"]}, IGNORE + "columns of both versions, by name, and take the "),
+        (columns("age", "tenure"), "First let clients send the " + BOTH),
+        (TEXT, "No request suits both versions: let the new one take the changed column by a new name, or serve it "),
+        (OTHER_OUTPUT, "First let clients take the answers of both versions. "),
+    ],
+    ids=["renamed", "fewer", "renamed and another output", "moved", "retyped", "another output"],
+)
+def test_the_message_says_what_comes_before_the_name_so_that_no_request_is_refused(
+    after: dict[str, Any], way: str
+) -> None:
+    ready = conditions.get(status_of(held(new=version(2, columns=after)))["status"]["conditions"], "Ready") or {}
+    assert way in ready["message"]
+    command = "kubectl -n team annotate modeldeployment churn --overwrite tidemill.io/promote=churn-2/$(date +%s)"
+    assert f". It gets no requests until it is named: {command}; then " in ready["message"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "then"),
+    [
+        (
+            [{"weight": 10, "durationSeconds": 60}],
+            "begins with 10 % of the requests; the same command again gives it all ",
+        ),
+        ([{"weight": 25}], "begins with 25 % of the requests, and the same command again ends that step. "),
+        (None, "then it gets all requests. "),
+    ],
+)
+def test_the_message_says_what_the_name_does_and_what_it_does_again(
+    steps: list[dict[str, Any]] | None, then: str
+) -> None:
+    found = held({"strategy": "Canary", "steps": steps} if steps else IMMEDIATE)
+    assert then in (conditions.get(status_of(found)["status"]["conditions"], "Ready") or {})["message"]
+
+
+@pytest.mark.parametrize(("settled", "observed"), [(True, 1), (False, 1), (True, 0)])
+def test_clients_are_told_to_send_both_when_every_server_ignores_what_it_does_not_know(
+    settled: bool, observed: int
+) -> None:
+    old = version(1)
+    pods = (replace(workload(1, version=old), settled=settled), workload(2, version=NEW))
+    found = held(old=old, workloads=pods)
+    spec = {"rollout": CANARY, "server": {"extraColumns": "Ignore"}}
+    status = {**ON_1_TO_2, "observed_generation": observed}
+    found = replace(found, spec=snapshot(spec).spec, status=snapshot({}, status).status)
+    message = (conditions.get(status_of(found)["status"]["conditions"], "Ready") or {})["message"]
+    waits = "First wait until the servers are replaced, which has begun, and let clients send the " + BOTH
+    assert (waits in message, "First let clients send the " + BOTH in message) == (
+        not (settled and observed),
+        settled and observed == 1,
+    )
 
 
 def test_a_column_that_is_not_used_and_moves_the_others_is_held_although_the_digests_are_equal() -> None:

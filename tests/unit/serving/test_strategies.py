@@ -57,7 +57,8 @@ def test_while_it_waits_for_a_person_it_says_what_is_wrong_with_the_pods() -> No
     state = State(stable=stable(1), candidate=in_step(0))
     shown = status.conditions(found, state, target.choose(found, state), None, None, None)
     message = next(c["message"] for c in shown if c["type"] == "Progressing")
-    assert "until the annotation tidemill.io/promote is set; OOMKilled" in message
+    command = "kubectl -n team annotate modeldeployment churn --overwrite tidemill.io/promote=churn-2/$(date +%s)"
+    assert f"until the annotation tidemill.io/promote is set: {command}; OOMKilled" in message
     assert "pod by-hand has the labels of its servers but no ReplicaSet" in message
 
 

@@ -44,9 +44,10 @@ def take(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
         return None
     taken, candidate = replace(state, promote=requested), state.candidate
     if candidate is None:
-        return Transition(taken, (ignored(requested, "no version is being rolled out"),))
+        return Transition(taken, (ignored(snapshot, requested, "no version is being rolled out", "VERSION"),))
     if named(requested) != candidate.version and _is_a_version(snapshot, state, named(requested)):
-        return Transition(taken, (ignored(requested, f"it names another version than {candidate.version}"),))
+        why = f"it names another version than {candidate.version}"
+        return Transition(taken, (ignored(snapshot, requested, why, candidate.version),))
     asked = candidate.model_copy(update={"promote_requested": requested})
     return Transition(replace(taken, candidate=asked))
 
@@ -70,8 +71,18 @@ def _is_a_version(snapshot: Snapshot, state: State, name: str | None) -> bool:
     return any(series == record.version.rpartition("-")[0] for record in records if record is not None)
 
 
-def ignored(requested: str, why: str) -> Event:
-    """That a value has no effect, also not later, and what to do instead."""
-    again = "nor has it later: to request it again, add / and any word, or remove the annotation and then set it"
-    message = f"tidemill.io/promote={requested[:_SHOWN]} has no effect: {why}; {again}"
-    return Event("Warning", "PromoteIgnored", message, "ShiftTraffic")
+def command(snapshot: Snapshot, version: str) -> str:
+    """What a person types to name a version: each value counts once, so the command makes a new one each time."""
+    value = f"{keys.PROMOTE}={version}/$(date +%s)"
+    return f"kubectl -n {snapshot.namespace} annotate modeldeployment {snapshot.name} --overwrite {value}"
+
+
+def ignored(snapshot: Snapshot, requested: str, why: str, version: str) -> Event:
+    """That a value has no effect, also not later, and the command for `version`."""
+    later = "each value counts once, when it is set, so it has no effect later either"
+    message = f"{keys.PROMOTE}={requested[:_SHOWN]} has no effect: {why}; {later}. {_when(version)}: "
+    return Event("Warning", "PromoteIgnored", message + command(snapshot, version), "ShiftTraffic")
+
+
+def _when(version: str) -> str:
+    return "When one is" if version == "VERSION" else f"For {version}"

@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus, StableStatus
-from tidemill.core import labels as keys
-from tidemill.core import request_annotations
 from tidemill.core.plan import Event
 from tidemill.serving import readiness
-from tidemill.serving.policy import promotion, rollback_window
+from tidemill.serving.policy import promotion, rollback_window, strategies
 from tidemill.serving.snapshot import Snapshot
 from tidemill.serving.state import State, Target, Transition
 from tidemill_contracts import signatures
@@ -46,7 +44,8 @@ def hold(snapshot: Snapshot, state: State, target: Target) -> Transition | None:
         return None
     if candidate.promote_requested is not None and found.is_final:
         refused = candidate.model_copy(update={"promote_requested": None})
-        event = promotion.ignored(candidate.promote_requested, f"{candidate.version} is held until it is named")
+        why_not = f"{candidate.version} is held until it is named"
+        event = promotion.ignored(snapshot, candidate.promote_requested, why_not, candidate.version)
         return Transition(replace(state, candidate=refused), (event,))
     if candidate.held_since is not None:
         return None
@@ -62,7 +61,7 @@ def why(snapshot: Snapshot, state: State) -> Hold | None:
     if rollback_window.skips_steps(snapshot, state):
         return None
     before, after = _known(snapshot, stable), _known(snapshot, candidate)
-    release = _release(snapshot, state, candidate)
+    release = _release(snapshot, candidate)
     if not (before.is_known and after.is_known):
         unknown = candidate if before.is_known else stable
         message = f"the columns of {unknown.version} are in no record, and none of its pods has said them. {release}"
@@ -73,25 +72,56 @@ def why(snapshot: Snapshot, state: State) -> Hold | None:
         if before.digest == after.digest:
             return None
         columns = "the columns are too many for a record, and not all pods have said them"
-        message = f"{candidate.version} takes or returns other columns than {stable.version} ({columns}). {release}"
+        what = f"{candidate.version} takes or returns other columns than {stable.version} ({columns})"
+        message = f"{what}. {_way(snapshot, state, None)}{release}"
         return Hold(CHANGED, message)
     difference = signatures.compare(before.signature, after.signature)
     if not difference:
         return None
     parts = "; ".join((*difference.inputs, *difference.outputs))
-    message = f"{candidate.version} differs from {stable.version} in what clients depend on: {parts}. {release}"
+    first = _way(snapshot, state, difference)
+    message = f"{candidate.version} differs from {stable.version} in what clients depend on: {parts}. {first}{release}"
     return Hold(CHANGED, message)
 
 
-def _release(snapshot: Snapshot, state: State, candidate: CandidateStatus) -> str:
-    """What lets the candidate go on; a value that is still there was set for another version, or for none."""
-    is_new = request_annotations.new_value(snapshot.annotations, keys.PROMOTE, state.promote) is not None
-    is_used = promotion.named(state.promote) == candidate.version and not is_new
-    promote = f"the annotation tidemill.io/promote={candidate.version} is set"
-    if is_used:
-        used = "its present value was set for another version, or for none"
-        promote = f"the annotation tidemill.io/promote is set to {candidate.version}/ and any new word ({used})"
-    return f"It gets no requests until {promote} or spec.rollout.signatureChanges is Allow"
+def _way(snapshot: Snapshot, state: State, difference: signatures.Difference | None) -> str:
+    """What comes first so that no request is refused, as a sentence with a blank; `difference` None: not known."""
+    if difference is not None and not difference.inputs:
+        return "First let clients take the answers of both versions. "
+    if difference is not None and not difference.is_bridged:
+        return (
+            "No request suits both versions: let the new one take the changed column by a new name, "
+            "or serve it by another ModelDeployment until all clients have changed. "
+        )
+    answers = ", and take the answers of both" if difference is not None and difference.outputs else ""
+    both = f"let clients send the columns of both versions, by name{answers}: no request is refused then"
+    if difference is not None and not difference.has_unknown:
+        return f"First {both}. "
+    if snapshot.spec.server.extra_columns != "Ignore":
+        return f"First set spec.server.extraColumns to Ignore, wait until the servers are replaced, and {both}. "
+    if not _have_the_settings(snapshot, state):
+        return f"First wait until the servers are replaced, which has begun, and {both}. "
+    return f"First {both}. "
+
+
+def _have_the_settings(snapshot: Snapshot, state: State) -> bool:
+    """Whether all pods of both versions run what spec.server says now."""
+    return snapshot.status.observed_generation == snapshot.generation and all(
+        readiness.is_ready(snapshot, state, record) for record in (state.stable, state.candidate)
+    )
+
+
+def _release(snapshot: Snapshot, candidate: CandidateStatus) -> str:
+    """What lets the candidate go on, and what the same command does once more."""
+    planned = strategies.steps(snapshot)
+    if not planned:
+        then = "then it gets all requests"
+    elif planned[0].duration_seconds is None:
+        then = f"then it begins with {planned[0].weight} % of the requests, and the same command again ends that step"
+    else:
+        then = f"then it begins with {planned[0].weight} % of the requests; the same command again gives it all at once"
+    command = promotion.command(snapshot, candidate.version)
+    return f"It gets no requests until it is named: {command}; {then}. Or set spec.rollout.signatureChanges to Allow"
 
 
 def is_accepted(candidate: CandidateStatus) -> bool:
