@@ -77,8 +77,8 @@ METRICS: Final = (
         task="classification",
         better="higher",
         range="0 to 1",
-        formula="area under the ROC curve; of more than two classes one against the rest, macro average",
-        monitored=False,
+        formula="area under the ROC curve; of more than two classes one against the rest, macro average; in a "
+        "monitor of two classes only",
         needs="probabilities, or decision values of two classes; every class among the labels",
         reserved=True,
     ),

@@ -16,6 +16,7 @@ from tidemill_contracts.reference import CategoricalProfile, NumericProfile, Pro
 from tidemill_runtime.model.metric_formulas import FORMULAS, Holdout
 from tidemill_runtime.monitor import performance
 from tidemill_runtime.monitor.binning import ColumnBins
+from tidemill_runtime.monitor.score_order import ScoreOrder
 
 TWO, THREE = ("no", "yes"), ("a", "b", "c")
 ROWS = [
@@ -46,8 +47,10 @@ EXPECTED: dict[str, By] = {
 def added(profile: Profile, rows: Iterable[tuple[Any, ...]]) -> dict[str, float]:
     """The sums that a monitor keeps of rows of (label, prediction) or (label, prediction, score)."""
     sums: dict[str, float] = {}
+    column = ColumnBins(profile)
+    order = ScoreOrder(*sorted(column.classes)) if len(column.classes) == 2 else None
     for label, prediction, *score in rows:
-        for key, value in performance.addition(ColumnBins(profile), prediction, *(score or [None]), label).items():
+        for key, value in performance.addition(column, prediction, *(score or [None]), label, order).items():
             sums[key] = sums.get(key, 0.0) + value
     return sums
 

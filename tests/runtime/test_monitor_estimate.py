@@ -87,13 +87,14 @@ def realised(names: tuple[str, ...], model: Model, rows: Rows) -> dict[str, floa
     found["balanced_accuracy"] = float(np.mean(recalls))
     if not average:
         of_truth = np.where(truth == 1, probabilities[:, 1], probabilities[:, 0])
+        found["roc_auc"] = float(sklearn_metrics.roc_auc_score(truth, probabilities[:, 1]))
         found |= {"log_loss": float(-np.log(of_truth).mean()), "brier": float(((1 - of_truth) ** 2).mean())}
     return {name: found[name] for name in names}
 
 
 SHARES = ("accuracy", "balanced_accuracy", "f1", "precision", "recall")
 FAMILIES: dict[str, tuple[Any, Any, tuple[str, ...]]] = {
-    "two classes": (classified, LogisticRegression, (*SHARES, "log_loss", "brier")),
+    "two classes": (classified, LogisticRegression, (*SHARES, "roc_auc", "log_loss", "brier")),
     "three classes": (of_three, LogisticRegression, SHARES),
     "numbers": (measured, LinearRegression, ("mae", "rmse", "r2")),
 }

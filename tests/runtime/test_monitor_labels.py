@@ -208,7 +208,7 @@ def test_an_early_label_that_is_too_large_does_not_cost_the_batch_of_its_predict
     assert (version.rows, version.performance and version.performance.value) == (10, 2.5)
 
 
-@pytest.mark.parametrize("metric", ["rmse", "roc_auc"])
+@pytest.mark.parametrize("metric", ["rmse", "average_precision"])
 def test_a_metric_that_cannot_be_computed_says_why(tmp_path: Path, metric: str) -> None:
     with running(settings(tmp_path, metric=metric), Clock(START + 3 * HOUR)) as monitor:
         monitor.add_batch(batch(1, 10, at=START)).result()

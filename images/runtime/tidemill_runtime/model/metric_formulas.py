@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidemill_contracts.counts import does
+from tidemill_runtime.model.auc import ByBin
 
 Values = NDArray[Any]
 SMALLEST_LABEL: Final = float(np.finfo(np.float64).eps)
@@ -190,6 +191,17 @@ def _calibration_error(joined: Joined) -> float:
     return math.fsum(abs(joined.sums.get(name, 0.0)) for name in GAPS) / count
 
 
+def _roc_auc(joined: Joined) -> float:
+    found = ByBin.of(joined.sums)
+    if joined.positive is None or not found.places:
+        raise ValueError("roc_auc needs two classes and the predicted class's probability")
+    if not found.positives.any():
+        raise ValueError(f"no label is the class {joined.positive}")
+    if not found.negatives.any():
+        raise ValueError(f"every label is the class {joined.positive}")
+    return found.area()
+
+
 def _mean(sums: Mapping[str, float], name: str) -> float:
     count = sums.get("count", 0.0)
     return sums[name] / count if count else math.nan
@@ -233,7 +245,7 @@ FORMULAS: Final[Mapping[str, Formula]] = {
     ),
     "precision": Formula(_by_class("precision_score"), _over_classes(lambda j, c: _ratio(j.right(c), j.predicted(c)))),
     "recall": Formula(_by_class("recall_score"), _over_classes(lambda j, c: _ratio(j.right(c), j.labelled(c)))),
-    "roc_auc": Formula(_by_order("roc_auc_score"), None),
+    "roc_auc": Formula(_by_order("roc_auc_score"), _roc_auc),
     "average_precision": Formula(_by_order("average_precision_score"), None),
     "log_loss": Formula(_by_probability("log_loss"), _of_probabilities("log_loss")),
     "brier": Formula(_by_probability("brier_score_loss"), _of_probabilities("brier")),

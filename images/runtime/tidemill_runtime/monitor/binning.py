@@ -22,8 +22,9 @@ from tidemill_contracts.reference import (
     ReferenceProfile,
     category_text,
 )
-from tidemill_runtime.monitor.class_names import ClassNames
+from tidemill_runtime.monitor.class_names import ClassNames, class_order
 from tidemill_runtime.monitor.groups import Groups
+from tidemill_runtime.monitor.score_order import ScoreOrder
 from tidemill_runtime.monitor.segments import Segments
 from tidemill_runtime.monitor.strata import NONE, Strata
 from tidemill_runtime.monitor.values import as_floats, category_codes, is_missing
@@ -62,6 +63,8 @@ class ColumnBins:
         self.finding = finding
         self.bins = len(profile.counts)
         self.size = self.bins + len(_EXTRAS)
+        self.classes: frozenset[str] = frozenset()
+        """Of predictions: all that are known from the start."""
         check(profile)
         if isinstance(profile, NumericProfile):
             self._edges = np.array(profile.edges, dtype=np.float64)
@@ -72,6 +75,7 @@ class ColumnBins:
         else:
             self._categories = profile.categories
             self._codes = category_codes(profile.categories)
+            self.classes = frozenset((*classes, *profile.categories))
             self._classes = ClassNames((*classes, *profile.categories))
 
     def count(self, values: Sequence[Value]) -> Counts:
@@ -142,11 +146,13 @@ class Layout:
         *,
         joins: bool = True,
         random_sample: bool = False,
+        ordered: bool = False,
     ) -> None:
         """`columns`: what is stated about features; those to ignore are not counted. `segments`: columns to split by.
 
         `random_sample`: whether labels are compared with what answers let one expect. `joins`: whether labels are
-        looked at, so that the groups of `fairness` are kept until they come.
+        looked at, so that the groups of `fairness` are kept until they come. `ordered`: whether labels are counted by
+        probability, for roc_auc.
 
         Raises:
             ValueError: the profile contradicts itself.
@@ -169,6 +175,7 @@ class Layout:
             self.columns[SCORE] = ColumnBins(profile.score)
         self.strata = self._strata()
         self.random_sample = random_sample
+        self.order = self._order() if ordered else None
         features = {c.profile.name: c.profile for key, c in self.columns.items() if key not in OUTPUTS}
         self.segments = Segments(features, segments)
         self.groups: Groups | None = None
@@ -244,6 +251,14 @@ class Layout:
             return None
         text = column.category if isinstance(column.profile, CategoricalProfile) else None
         return Strata(self.profile.calibration, text=text, numbers=lambda values: as_floats(values)[0])
+
+    def _order(self) -> ScoreOrder | None:
+        """Return the order of rows by probability; None where there are not two classes."""
+        column = self.columns.get(PREDICTION)
+        if column is None or len(column.classes) != 2:
+            return None
+        negative, positive = sorted(column.classes, key=class_order)
+        return ScoreOrder(negative, positive, self.profile.calibration)
 
 
 def _bins_of(feature: Profile, stated: ColumnType | None) -> ColumnBins:

@@ -17,6 +17,14 @@ _EXACT: Final = 2**53  # up to which every whole number is a number of its own i
 _LONGEST: Final = 400  # a text that is longer is no number and no word: nothing is computed for it
 
 
+def class_order(text: str) -> tuple[float, str]:
+    """Return by what classes are sorted: as numbers where they are, as scikit-learn does it, else as texts."""
+    try:
+        return float(text), text
+    except ValueError:
+        return math.inf, text
+
+
 class ClassNames:
     """The classes of one model by every spelling that means exactly one of them."""
 

@@ -127,7 +127,7 @@ class _Detection:
 
     def _look(self, state: State, sums: dict[str, float]) -> tuple[State, dict[str, float]]:
         """Look at what waits if that is enough; return what waits then."""
-        if sums.get(LABELS, 0.0) < detector.labels_of_a_look(self._config):
+        if not detector.is_enough(self._config, sums, sums.get(LABELS, 0.0)):
             return state, sums
         since = state.restarted
         state, side = detector.looked(state, self._config, sums, self._outputs)
@@ -156,7 +156,7 @@ class _Detection:
         sums: dict[str, float] = {}
         for window, start, labels in windows:
             _add(sums, {**queries.window_sums(self._connection, window), LABELS: float(labels)})
-            if sums[LABELS] < detector.labels_of_a_look(self._config):
+            if not detector.is_enough(self._config, sums, sums[LABELS]):
                 continue
             grown = detector.growth(self._config.metric, side, limit or 0.0, sums, self._outputs)
             sums = {}

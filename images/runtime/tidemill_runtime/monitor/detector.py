@@ -15,6 +15,8 @@ from tidemill_contracts import evidence
 from tidemill_contracts.evidence import NOTHING, POINTS
 from tidemill_contracts.monitoring import MAX_SHARE_UNRECOGNIZED, PerformanceConfig
 from tidemill_contracts.reference import CategoricalProfile
+from tidemill_runtime.model import auc
+from tidemill_runtime.model.auc import ByBin
 from tidemill_runtime.model.metric_formulas import Joined
 from tidemill_runtime.monitor import intervals, performance
 from tidemill_runtime.monitor.binning import PREDICTION, Layout
@@ -25,6 +27,8 @@ Growth = tuple[float, ...]
 MONTH: Final = 30 * 86_400.0
 ASYMPTOTIC_LABELS: Final = 100
 """So few labels at least make one estimate that counts as normally distributed."""
+LABELS_OF_A_CLASS: Final = 30
+"""For roc_auc, labels of each class that make one estimate: its error comes from those of the smaller one."""
 _LEAST: Final = 1e-9  # a limit at or beyond the end of a metric's range is tested as one that is so far within it
 _CERTAIN: Final = 1_000.0  # the logarithm of an e-value that is above any threshold
 _RULED_OUT: Final = 1e6  # of one that rules an alternative out
@@ -102,6 +106,13 @@ def labels_of_a_look(config: PerformanceConfig) -> int:
     if any(is_asymptotic(config, side) for side, _ in limits(config)):
         return max(config.min_labels, ASYMPTOTIC_LABELS)
     return 1
+
+
+def is_enough(config: PerformanceConfig, sums: Sums, labels: float) -> bool:
+    """Return whether labels are looked at now, or wait for more; `labels`: how many `sums` are of."""
+    if labels < labels_of_a_look(config):
+        return False
+    return config.metric != auc.METRIC or ByBin.of(sums).fewest >= LABELS_OF_A_CLASS
 
 
 def looked(state: State, config: PerformanceConfig, sums: Sums, of: Outputs) -> tuple[State, Side | None]:

@@ -19,9 +19,10 @@ from tidemill_contracts import model_metrics
 from tidemill_contracts.calibration import MAX_UNSUPPORTED, MIN_ROWS, RIGHT
 from tidemill_contracts.monitoring import EstimateReport, PerformanceConfig
 from tidemill_contracts.reference import NumericProfile
+from tidemill_runtime.model import auc
 from tidemill_runtime.model.label_sums import CELL, MOMENTS, cell
 from tidemill_runtime.model.metric_formulas import Joined
-from tidemill_runtime.monitor import detector, intervals, performance
+from tidemill_runtime.monitor import detector, intervals, performance, score_order
 from tidemill_runtime.monitor.binning import Counts, Layout
 from tidemill_runtime.monitor.performance import Outputs, Sums
 from tidemill_runtime.monitor.strata import Strata
@@ -85,6 +86,9 @@ def estimated(name: str, layout: Layout, counts: Counts) -> Estimated | str:
     if not rows.sum():
         return "no row lies in a bin that has held-out rows"
     sums = expected(strata, rows)
+    positive = _cells(sums, of).positive
+    if name == auc.METRIC and positive is not None:
+        sums |= score_order.expected(strata, rows, positive)
     found = _cells(sums, of)
     value: float | None
     if any(table.predicted is None and RIGHT in table.sums for table in strata.tables):
@@ -125,6 +129,8 @@ def _cells(sums: Sums, of: Outputs) -> Joined:
 
 def _spreads(name: str, strata: Strata, sums: Sums, of: Outputs, found: Joined, value: float) -> Floats | None:
     """Return the variance within each bin of what one row adds to the metric; None where sums lack what it needs."""
+    if name == auc.METRIC and found.positive is not None:
+        return score_order.spreads(strata, sums, found.positive)
     if name in intervals.SHARES:
         return _of_shares(strata, intervals.influences(name, found, value))
     if name in intervals.LOSSES:

@@ -199,7 +199,7 @@ def _join(
     if counted is None or layout is None or PREDICTION not in layout.columns:
         return
     column = layout.columns[PREDICTION]
-    sums = performance.addition(column, stored.value, stored.score, label)
+    sums = performance.addition(column, stored.value, stored.score, label, layout.order)
     if not column.names(label) and not _has_room(connection, stored.window, sums):
         sums = {performance.without_label(name): value for name, value in sums.items()}
     rests: dict[str, float] = {}

@@ -2,7 +2,8 @@
 
 Labels count as drawn independently. Shares (`accuracy` and what else is computed from the confusion cells) have
 Wilson's interval, with the number of rows that gives the share the variance that it has: Wilson, Probable inference
-(1927); for accuracy that is the interval itself. That variance, and the one of losses and of r2, is the delta method's:
+(1927); for accuracy that is the interval itself, and roc_auc has it with the variance of `model.auc`. The variance of
+the other shares, and the one of losses and of r2, is the delta method's:
 the mean square of the influence of one row on the metric, divided by the rows (van der Vaart, Asymptotic statistics,
 1998, chapter 3). docs/monitoring-statistics.md lists the influences.
 """
@@ -11,6 +12,8 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from tidemill_runtime.model import auc
+from tidemill_runtime.model.auc import ByBin
 from tidemill_runtime.model.label_sums import GAP_SQUARES, MOMENTS
 from tidemill_runtime.model.metric_formulas import GAP_COUNT, GAPS, Joined
 from tidemill_runtime.monitor import performance
@@ -19,6 +22,8 @@ from tidemill_runtime.monitor.performance import Outputs, Sums
 Z: Final = 1.959963984540054
 """The 97.5 % quantile of the standard normal distribution."""
 SHARES: Final = ("accuracy", "balanced_accuracy", "f1", "precision", "recall")
+WITHIN_ONE: Final = (*SHARES, auc.METRIC)
+"""The metrics that have Wilson's interval."""
 CALIBRATION: Final = "calibration_error"
 LOSSES: Final[Mapping[str, tuple[str, str, str]]] = {
     "log_loss": ("log_loss", "log_loss_squares", "log_loss_count"),
@@ -37,6 +42,8 @@ def standard_error(name: str, sums: Sums, of: Outputs, value: float) -> float | 
     found = performance.joined(sums, of.profile, of.classes)
     if name in SHARES:
         return _of_cells(name, found, value)
+    if name == auc.METRIC:
+        return ByBin.of(sums).standard_error()
     if name in LOSSES:
         mean = loss(name, sums)
         if mean is None:
@@ -68,13 +75,13 @@ def interval(name: str, sums: Sums, of: Outputs, value: float) -> tuple[float, f
         return None
     if name == CALIBRATION:
         return max(value - bias(name, sums) - Z * error, 0.0), min(value + Z * error, 1.0)
-    found = performance.joined(sums, of.profile, of.classes) if name in SHARES else None
+    found = performance.joined(sums, of.profile, of.classes) if name in WITHIN_ONE else None
     return around(name, value, error, fewest(name, found) if found else 0.0)
 
 
 def around(name: str, value: float, error: float, rows: float) -> tuple[float, float]:
     """Return the 95 % interval of a metric with this standard error; `rows`: those that a share without one is of."""
-    if name in SHARES:
+    if name in WITHIN_ONE:
         value = min(max(value, 0.0), 1.0)
         return wilson(value, value * (1 - value) / error**2 if error > 0 and 0 < value < 1 else rows)
     low, high = value - Z * error, value + Z * error
@@ -150,6 +157,8 @@ def fewest(name: str, found: Joined) -> float:
     rows = sum(found.cells.values())
     if name == "accuracy":
         return rows
+    if name == auc.METRIC:
+        return ByBin.of(found.sums).fewest
     averaged = {label for label, _ in found.cells} if name == "balanced_accuracy" else found.averaged
     return min((max(found.labelled(c), found.predicted(c)) for c in averaged), default=rows)
 

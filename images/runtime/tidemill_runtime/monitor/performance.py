@@ -18,7 +18,8 @@ from tidemill_runtime.model import label_sums
 from tidemill_runtime.model.label_sums import CELL, CLASS_LENGTH, LARGEST_NUMBER, cell, cell_name
 from tidemill_runtime.model.metric_formulas import FORMULAS, Joined
 from tidemill_runtime.monitor.binning import ColumnBins
-from tidemill_runtime.monitor.class_names import ClassNames
+from tidemill_runtime.monitor.class_names import ClassNames, class_order
+from tidemill_runtime.monitor.score_order import ScoreOrder
 
 Sums = Mapping[str, float]
 _Cells = dict[tuple[str, str], float]  # (label, prediction) -> rows
@@ -31,18 +32,20 @@ _EXAMPLE_LENGTH: Final = 40
 _INVALID: Final = "invalid"  # labels or predictions that are no number, or beyond the largest, for a regression
 
 
-def addition(column: ColumnBins, prediction: Value, score: float | None, label: Value) -> dict[str, float]:
-    """Return what one joined label adds to its window's sums."""
+def addition(
+    column: ColumnBins, prediction: Value, score: float | None, label: Value, order: ScoreOrder | None = None
+) -> dict[str, float]:
+    """Return what one joined label adds to its window's sums; `order`: for roc_auc, where that is asked for."""
     if isinstance(column.profile, NumericProfile):
         return _error_moments(column.profile, prediction, label)
     true, predicted = column.label(label), column.category(prediction)
-    classes = column.profile.categories
+    known = score if score is not None and 0 <= score <= 1 else None
     probability = None
-    if score is not None and len(classes) == 2 and {true, predicted} <= set(classes) and 0 <= score <= 1:
+    if known is not None and len(column.classes) == 2 and {true, predicted} <= column.classes:
         # the score is the probability of the predicted class: of two classes, that gives the other's
-        probability = score if true == predicted else 1.0 - score
-    confidence = score if score is not None and 0 <= score <= 1 and column.names(label) else None
-    return label_sums.of_class(true, predicted, probability, confidence)
+        probability = known if true == predicted else 1.0 - known
+    sums = label_sums.of_class(true, predicted, probability, known if column.names(label) else None)
+    return sums if known is None or order is None else {**sums, **order.addition(true, predicted, known)}
 
 
 def without_label(name: str) -> str:
@@ -139,14 +142,7 @@ def _cells(sums: Sums, profile: CategoricalProfile, classes: Sequence[str]) -> t
 
 def _positive(classes: set[str]) -> str | None:
     """Return the positive class of two: the greater one, as scikit-learn orders classes; None when not of two."""
-    return max(classes, key=_order) if len(classes) == 2 else None
-
-
-def _order(text: str) -> tuple[float, str]:
-    try:
-        return float(text), text
-    except ValueError:
-        return math.inf, text
+    return max(classes, key=class_order) if len(classes) == 2 else None
 
 
 def _spelt(label: Value) -> Value:

@@ -12,6 +12,7 @@ from typing import Any
 from tidemill_contracts.inference import Reference
 from tidemill_contracts.monitoring import MonitorConfig
 from tidemill_contracts.reference import ReferenceProfile
+from tidemill_runtime.model import auc
 from tidemill_runtime.monitor import clients, ground_truth, payloads, replays
 from tidemill_runtime.monitor.binning import Layout
 from tidemill_runtime.monitor.bounds import LARGEST_COUNT
@@ -41,8 +42,15 @@ def layout(profile: ReferenceProfile, config: MonitorConfig) -> Layout:
     """
     watched = config.performance
     segments = watched.segments if watched else ()
-    samples = watched is not None and watched.random_sample
-    return Layout(profile, config.columns, segments, config.fairness, joins=watched is not None, random_sample=samples)
+    return Layout(
+        profile,
+        config.columns,
+        segments,
+        config.fairness,
+        joins=watched is not None,
+        random_sample=watched is not None and watched.random_sample,
+        ordered=watched is not None and watched.metric == auc.METRIC,
+    )
 
 
 def stored_profile(connection: sqlite3.Connection, digest: str) -> ReferenceProfile:
