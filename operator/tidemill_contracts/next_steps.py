@@ -130,6 +130,8 @@ _VERSION: Final = (
          "kubectl get mv NAME -o jsonpath='{.status.decision}'"),
     Step("RejectedByHand", "To take it back, remove tidemill.io/reject and approve the digest.",
          'kubectl annotate mv NAME --overwrite tidemill.io/reject- tidemill.io/approve="DIGEST/$(date +%s)"'),
+    Step("VersionRejected", "To approve the content after all, approve this version with a new word.",
+         'kubectl annotate mv NAME --overwrite tidemill.io/approve="DIGEST/$(date +%s)"'),
     Step("AwaitingApproval", "Approve it by its digest, or reject it with tidemill.io/reject.",
          "kubectl annotate mv NAME --overwrite tidemill.io/approve=DIGEST"),
     Step("DigestMismatch", "Look at this version's spec.digest, and set the annotation again with it.",

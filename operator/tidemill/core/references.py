@@ -15,6 +15,12 @@ def pipeline(obj: Obj) -> Iterable[str]:
     return _given((obj.get("spec") or {}).get("pipeline"))
 
 
+def content(version: Obj) -> Iterable[str]:
+    """The pipeline and digest of a version: which ones of a series are equal."""
+    spec = version.get("spec") or {}
+    return (f"{spec.get('pipeline')} {spec.get('digest')}",)
+
+
 def importing(version: Obj) -> Iterable[str]:
     """The ModelImport of an imported version."""
     return _given(((version.get("spec") or {}).get("source") or {}).get("import"))

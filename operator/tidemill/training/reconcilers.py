@@ -12,7 +12,7 @@ from tidemill.core.labels import MANAGED_SELECTOR
 from tidemill.core.plan import Key
 from tidemill.engine.contract import Deps, Reconciler, Watch, controller_keys
 from tidemill.kube.cache import Cache
-from tidemill.training import records
+from tidemill.training import records, rejections
 from tidemill.training.imports.builders.job import COMPONENT as IMPORTER
 from tidemill.training.imports.reconciler import ImportReconciler
 from tidemill.training.pipeline.observe import config_map_inputs, retrained_pipelines
@@ -78,6 +78,17 @@ def pipeline_to_versions(pipeline: Obj, cache: Cache) -> Iterable[Key]:
             yield Key("ModelVersion", meta["namespace"], version["metadata"]["name"])
 
 
+def version_to_equals(version: Obj, cache: Cache) -> Iterable[Key]:
+    """Versions of the pipeline with the same content, where a person has decided on it."""
+    if rejections.said(version) is None:
+        return
+    meta, spec = version["metadata"], version["spec"]
+    name = f"{spec['pipeline']} {spec['digest']}"
+    for equal in cache.naming("ModelVersion", meta["namespace"], name, references.content):
+        if equal["metadata"]["name"] != meta["name"]:
+            yield Key("ModelVersion", meta["namespace"], equal["metadata"]["name"])
+
+
 def version_to_import(version: Obj, cache: Cache) -> Iterable[Key]:
     """The import that has registered the version: its status quotes the approval."""
     del cache
@@ -107,6 +118,7 @@ WATCHES = (
     Watch(API_VERSION, "ModelImport", None, origin_to_version),
     Watch(API_VERSION, "ModelVersion", None, controller_keys("TrainingPipeline")),
     Watch(API_VERSION, "ModelVersion", None, version_to_import),
+    Watch(API_VERSION, "ModelVersion", None, version_to_equals),
     Watch(API_VERSION, "ModelMonitor", None, monitor_to_pipelines),
     Watch(API_VERSION, "ModelDeployment", None, deployment_to_versions),
     Watch("v1", "ConfigMap", None, config_map_to_pipelines),

@@ -6,15 +6,16 @@ Every function here reads an object's raw JSON and must not fail on an object of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from tidemill.api.v1alpha1.rollback import RollbackWindow
 from tidemill.core import conditions, references, rollback_marks
 from tidemill.kube.cache import Cache
-from tidemill.training import constants, registered
+from tidemill.training import constants, registered, rejections
+from tidemill.training.rejections import Said
 
 Obj = dict[str, Any]
 
@@ -121,6 +122,8 @@ class VersionRecord:
     """Digest of what was imported."""
     rolled_back: str | None = None
     """Where and why a ModelDeployment rolled it back, as half a sentence."""
+    said: Said | None = None
+    """What a person has decided on it, or on another version with its content."""
     restored: bool = False
     """It was found again in the artifact store: a run of the name that it bears here has not made it."""
 
@@ -150,6 +153,7 @@ def version_record(obj: Obj) -> VersionRecord:
         imported_by=(source["import"], source["generation"]) if source else None,
         source_digest=source.get("digest"),
         rolled_back=_rolled_back(obj),
+        said=rejections.said(obj),
         restored=bool((status.get("registered") or {}).get("restored")),
     )
 
@@ -171,7 +175,23 @@ def version_records(
     `model_import`: only those that a ModelImport of this name has brought, at the cost of these alone.
     """
     found = [o for o in _versions(cache, namespace, pipeline, model_import) if _is_registered(cache, o)]
-    return tuple(sorted((version_record(o) for o in found), key=lambda v: v.number))
+    return tuple(sorted((in_series(cache, o) for o in found), key=lambda v: v.number))
+
+
+def in_series(cache: Cache, version: Obj) -> VersionRecord:
+    """The record of a version; one that nobody has decided on yet is rejected where its content is."""
+    found = version_record(version)
+    if (version.get("status") or {}).get("decision"):
+        return found
+    newest = rejections.elsewhere(cache, version)
+    return found if newest is None or newest.approved else replace(found, approved=False, said=newest)
+
+
+def rejected(cache: Cache, namespace: str, pipeline: str, versions: Iterable[VersionRecord]) -> Mapping[str, str]:
+    """By digest, the version that a person has rejected content with, also where it is gone. `versions`: of all."""
+    known = rejections.remembered(cache, namespace, pipeline)
+    found = rejections.standing((v.said for v in versions if v.said is not None), known)
+    return {one.digest: one.version for one in found}
 
 
 def numbers_used(cache: Cache, namespace: str, pipeline: str) -> int:

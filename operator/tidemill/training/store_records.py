@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 
 from tidemill.api.base import Digest, Model, ObjectName, Time
 from tidemill.api.v1alpha1.model_version import Decision, Lifted, ModelVersionSpec, Registered, TakenBack
+from tidemill.api.v1alpha1.rejected_content import RejectedContent
 from tidemill.training import constants
 from tidemill.training.registered import content_digest
 from tidemill_contracts.digests import canonical_json
@@ -64,6 +65,8 @@ class Series(Model):
     """The highest number that was given."""
     versions: tuple[Digest, ...]
     """`content` of the versions that exist."""
+    rejected: tuple[RejectedContent, ...] = ()
+    """Content that people have rejected, also of versions that do not exist any more."""
 
     def names(self, said: Statement) -> bool:
         """Whether a version exists, as far as this was known."""

@@ -218,7 +218,8 @@ class Decision(Model):
     """Whether the version was approved (true) or rejected (false)."""
     by: str
     """What decided: "gates" for gates that it passed, "approval: Automatic" where there were no gates, as for an
-    import, or the name of an annotation. Who set the annotation is in the audit log of the API server only."""
+    import, the name of an annotation, or "rejection of" and the name of another version with the same content. Who set
+    the annotation is in the audit log of the API server only."""
     time: Time
     """Time of the decision."""
     digest: Digest
@@ -228,6 +229,8 @@ class Decision(Model):
     word: Annotated[str | None, Field(max_length=512)] = None
     """What stands behind the digest and a / in the value of the annotation, by which the same decision is given again.
     Not set if the value is the digest alone. More than 512 characters are stored as their digest."""
+    version: ObjectName | None = None
+    """Name of the version with the same content whose rejection this is. Not set if this version was decided on."""
     overruled: bool | None = None
     """Whether an approval by annotation is overruled by this rejection: it counts again only when the annotation
     tidemill.io/approve gets another value, which is the digest, a / and any new word, or is removed and set anew."""

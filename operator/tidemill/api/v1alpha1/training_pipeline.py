@@ -26,6 +26,7 @@ from tidemill.api.base import (
     rules,
 )
 from tidemill.api.v1alpha1.pod_settings import PodSettings
+from tidemill.api.v1alpha1.rejected_content import RejectedContent
 from tidemill.api.v1alpha1.store_records import Records
 from tidemill.api.v1alpha1.training_template import CodeSource, DataSource, Evaluation, RunLimits, any_of, none_of
 from tidemill_contracts import schemes
@@ -336,6 +337,9 @@ class TrainingPipelineStatus(Status):
     """Time when the last successful run ended."""
     consecutive_failures: Annotated[int, Field(ge=0)] = 0
     """Number of consecutive runs that failed or were rejected by a gate."""
+    rejected: Annotated[list[RejectedContent], Field(max_length=100)] = []
+    """Content that a person has rejected, by digest, also of versions that were removed since; at most the newest 100.
+    A version with such content is not approved automatically."""
     records: Records | None = None
     """Records of versions in the artifact store. Not set if the operator has no record key."""
     last_handled_run_request: str | None = None

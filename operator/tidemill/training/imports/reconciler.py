@@ -79,11 +79,13 @@ class ImportReconciler:
             return found
         as_, cache = found.model_import.spec.as_, self._deps.cache
         namespace, series = found.namespace, found.series
+        versions = records.version_records(cache, namespace, series)
         deployments = cache.derived("ModelDeployment", namespace, records.deployment_record)
         return replace(
             found,
             pipeline_is_empty=self._is_empty(found.pipeline),
-            versions=records.version_records(cache, namespace, series),
+            versions=versions,
+            rejected=records.rejected(cache, namespace, series, versions),
             unregistered=tuple(
                 o
                 for o in records.unregistered_versions(cache, namespace, series)
@@ -120,7 +122,7 @@ class ImportReconciler:
 
     def _version(self, namespace: str, name: str | None) -> VersionRecord | None:
         found = self._deps.cache.get("ModelVersion", namespace, name) if name else None
-        return None if found is None else records.version_record(found)
+        return None if found is None else records.in_series(self._deps.cache, found)
 
     def _is_empty(self, pipeline: Obj | None) -> bool:
         """Whether a new pipeline has still to look for records of its versions; not for longer than that may take."""

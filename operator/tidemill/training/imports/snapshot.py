@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +64,8 @@ class ImportSnapshot(ObjectSnapshot):
     """Another new import into the pipeline, which does not exist, has still to look for its earlier versions."""
     numbers_used: int = 0
     """Highest number of the pipeline that its status, or that of an import, knows; versions may have been removed."""
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    """By digest, the version of the pipeline that a person has rejected content with."""
     stable: frozenset[str] = frozenset()
     """Versions that some ModelDeployment serves as stable."""
 

@@ -84,11 +84,13 @@ def registered(
     assert result.digest  # noqa: S101 - checked by the plan before
     handled = attempts.requested(snapshot) or attempts.handled(snapshot)
     wanted = snapshot.model_import.spec
-    approved = record.approved if record is not None else (True if wanted.approval == "Automatic" else None)
     same, digest = version.same_content, record.digest if record is not None else result.digest
+    rejected = snapshot.rejected.get(digest)
+    by_default = False if rejected else (True if wanted.approval == "Automatic" else None)
+    approved = record.approved if record is not None else by_default
     return _build(
         snapshot,
-        _imported(version.name, digest, approved, same_content=same),
+        _imported(version.name, digest, approved, same_content=same, rejected=rejected),
         version=version.name,
         version_content=content,
         number=version.number,
@@ -113,11 +115,15 @@ def unchanged(snapshot: ImportSnapshot) -> dict[str, Any]:
         trio = conditions.trio(ready=True, reason=constants.IMPORTED, message=text)
     else:
         existed = before.version_content is None
-        trio = _imported(found.name, found.digest, found.approved, same_content=existed)
+        rejected = found.said.version if found.said is not None else None
+        trio = _imported(found.name, found.digest, found.approved, same_content=existed, rejected=rejected)
     return _build(snapshot, trio, attempts=None, failure=None, last_handled_retry=handled)
 
 
-def _imported(name: str, digest: str, approved: bool | None, *, same_content: bool = False) -> list[Condition]:
+def _imported(
+    name: str, digest: str, approved: bool | None, *, same_content: bool = False, rejected: str | None = None
+) -> list[Condition]:
+    """`rejected`: the version that a person has rejected this content with."""
     text = f"version {name} holds this content already" if same_content else f"registered as version {name}"
     if approved is None:
         how = f"annotate it with {constants.APPROVE}={digest} or {constants.REJECT}={digest}"
@@ -125,6 +131,10 @@ def _imported(name: str, digest: str, approved: bool | None, *, same_content: bo
         pending = Condition(constants.APPROVAL_PENDING, "True", constants.AWAITING_APPROVAL, waits)
         trio = conditions.trio(ready=True, reason=constants.AWAITING_APPROVAL, message=f"{text}; {waits}")
         return [*trio, pending]
+    if not approved and rejected not in (None, name):
+        text = f"{text}, which is not approved: version {rejected} with the same content was rejected"
+        how = f"to approve it after all, annotate {name} with {constants.APPROVE}={digest}/ and a new word"
+        return conditions.trio(ready=True, reason=constants.VERSION_REJECTED, message=f"{text}; {how}")
     if not approved:
         return conditions.trio(ready=True, reason=constants.VERSION_REJECTED, message=f"{text}, which was rejected")
     return conditions.trio(ready=True, reason=constants.IMPORTED, message=text)

@@ -63,7 +63,7 @@ def plan(snapshot: PipelineSnapshot) -> Plan:
     if verdict is not None:
         held = Held(verdict, Hold("it starts as soon as the result of the last run is recorded", None))
     looked = snapshot.now if probe.unread else snapshot.pipeline.status.last_probe_time
-    status = statuses.build(ctx, held, probes.data_states(ctx, probe.unread), looked, found.status)
+    status = statuses.build(ctx, held, probes.data_states(ctx, probe.unread), looked, found.status, found.rejected)
     records = record_plans.changes(keeper, found)
     return Plan(
         apply=(*_probe_jobs(snapshot, probe), *records.apply),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tidemill.api.v1alpha1.rejected_content import RejectedContent
 from tidemill.api.v1alpha1.store_records import Records
 from tidemill.api.v1alpha1.training_pipeline import (
     ChampionStatus,
@@ -29,7 +30,7 @@ from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.throttling import Hold
 from tidemill.training.pipeline.state import Verdict
 from tidemill.training.recording import condition
-from tidemill.training.records import RunRecord
+from tidemill.training.records import RunRecord, VersionRecord
 from tidemill_contracts.counts import counted
 
 
@@ -47,10 +48,12 @@ def build(
     states: Sequence[DataState],
     probed: datetime | None,
     recorded: Records | None = None,
+    rejected: Sequence[RejectedContent] = (),
 ) -> dict[str, Any]:
     """The whole status in JSON form.
 
-    `states` and `probed`: what polling knows, and when it last looked; `recorded`: what the store says of versions.
+    `states` and `probed`: what polling knows, and when it last looked; `recorded`: what the store says of versions, and
+    `rejected` of content that people had rejected.
     """
     snapshot, history = ctx.snapshot, ctx.history
     before, table = snapshot.pipeline.status, schedule.schedule_state(ctx)
@@ -78,6 +81,7 @@ def build(
         next_schedule_time=table.next if table else None,
         last_successful_time=history.last_success,
         consecutive_failures=history.failures,
+        rejected=list(recording.rejected(snapshot, rejected)),
         records=recorded,
         last_handled_run_request=history.handled_request,
         last_handled_monitor_requests=monitor_requests.handled(ctx),
@@ -147,6 +151,7 @@ def _after_last_run(ctx: Context) -> list[Condition]:
     if champion is not None and ctx.history.observed is not None:
         over = champions.rolled_back(ctx.snapshot, champion)
         more = f"; {over.name} was {over.rolled_back}" if over else ""
+        more += _rejected_again(ctx.snapshot.versions[-1])
         return _ready(constants.TRAINED, f"version {champion.name} is the champion{more}")
     if champion is None and ctx.snapshot.versions:
         name = ctx.snapshot.versions[-1].name
@@ -155,6 +160,14 @@ def _after_last_run(ctx: Context) -> list[Condition]:
         text = "the run of these inputs was deleted; request another with the annotation tidemill.io/run-requested-at"
         return _stalled(constants.RUN_DELETED, text)
     return _busy(constants.RUN_PENDING, "a run is about to start")
+
+
+def _rejected_again(newest: VersionRecord) -> str:
+    """What is said of a newest version whose content was rejected under another number."""
+    said = newest.said
+    if newest.approved is not False or said is None or said.version == newest.name:
+        return ""
+    return f"; version {newest.name} has the content of {said.version}, which was rejected"
 
 
 def _after_failure(ctx: Context, last: RunRecord) -> list[Condition]:

@@ -32,7 +32,8 @@ async def state(deps: Deps, keeper: RecordsSnapshot, going: Collection[str] = ()
     known = [cache.get("ModelVersion", namespace, v.name) for v in keeper.versions if v.name not in going]
     versions = [v for v in known if v is not None and policy.is_recordable(v, keeper.folder, keeper.import_name)]
     last = keeper.known.written if keeper.known is not None else None
-    wanted = policy.digest_of(versions, keeper.numbers_used, last.versions if last is not None else None)
+    listed = last.versions if last is not None else None
+    wanted = policy.digest_of(versions, keeper.numbers_used, listed, keeper.rejected)
     is_same = last is not None and last.digest == wanted
     jobs = [j for j in cache.list("Job", owner_uid=uid) if not j["metadata"].get("deletionTimestamp")]
     return RecordsState(

@@ -15,13 +15,15 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from tidemill.api.v1alpha1.rejected_content import RejectedContent
 from tidemill.api.v1alpha1.store_records import Records, RecordsRead, RecordsWritten
 from tidemill.core import hashing
 from tidemill.core.conditions import parse_time
 from tidemill.core.podfailure import LOOK_SECONDS
 from tidemill.core.text import clean
-from tidemill.training import constants, registered, store_records
+from tidemill.training import constants, registered, rejections, store_records
 from tidemill.training.recording.snapshot import RecordsJob, RecordsSnapshot
+from tidemill.training.rejections import Said
 from tidemill.training.store_records import StoreRecord
 from tidemill_contracts.counts import counted
 from tidemill_contracts.digests import LABEL_DIGITS, first_digits
@@ -72,6 +74,8 @@ class RecordActions:
     """Sets the Jobs of one mode apart."""
     restore: tuple[StoreRecord, ...] = ()
     """Versions that are registered again."""
+    rejected: tuple[RejectedContent, ...] = ()
+    """Content that people had rejected, as the store says."""
     done: tuple[RecordsJob, ...] = ()
     """Jobs whose result is in status."""
     hold: Hold | None = None
@@ -98,17 +102,21 @@ def record_actions(snapshot: RecordsSnapshot) -> RecordActions:
     return _writing(snapshot, known, running, done)
 
 
-def digest_of(versions: Iterable[Obj], numbers: int = 0, listed: int | None = None) -> str | None:
+def digest_of(
+    versions: Iterable[Obj], numbers: int = 0, listed: int | None = None, rejected: Sequence[RejectedContent] = ()
+) -> str | None:
     """Digest of what is to be recorded of these ModelVersions; None while there is nothing to be said.
 
-    `numbers`: the highest number given; `listed`: how many versions the store names, also where there is none any more.
+    `numbers`: the highest number given; `listed`: how many versions the store names, also where there is none any more;
+    `rejected`: content that people have rejected.
     """
     said = [
         [version["metadata"]["name"], *(version["status"].get(field) for field in _RECORDED)] for version in versions
     ]
     if not said and not listed:
         return None
-    return hashing.digest([numbers, *sorted(said, key=lambda one: str(one[0]))])
+    contents = [one.to_json() for one in rejected]
+    return hashing.digest([numbers, *([contents] if contents else []), *sorted(said, key=lambda one: str(one[0]))])
 
 
 def is_recordable(version: Obj, folder: str, import_name: str | None = None) -> bool:
@@ -141,6 +149,7 @@ def series(snapshot: RecordsSnapshot) -> str:
         time=snapshot.now,
         numbers=snapshot.numbers_used,
         versions=tuple(sorted(content for content in contents if content is not None)),
+        rejected=snapshot.rejected,
     )
     return store_records.series_text(said, snapshot.config.record_keys[0])
 
@@ -178,18 +187,18 @@ def _reading(
         lines = [line.removeprefix(LINE) for line in job.log.split("\n") if line.startswith(LINE)]
         error = found if isinstance(found, str) else found.error or _incomplete(found, lines)
         if error is None and not isinstance(found, str):
-            believed, refused, numbers = _believed(snapshot, lines)
+            store = _believed(snapshot, lines)
             known_here = {v.name for v in snapshot.versions}
-            believed = tuple(record for record in believed if record.statement.version not in known_here)
+            believed = tuple(record for record in store.records if record.statement.version not in known_here)
             read = RecordsRead(
                 time=snapshot.now,
                 restored=len(believed),
-                refused=refused + found.unreadable,
+                refused=store.refused + found.unreadable,
                 unreadable=[clean(path)[:200] for path in found.examples[:MOST_EXAMPLES]] or None,
-                numbers=numbers,
+                numbers=store.numbers,
             )
             more = Hold("versions found in the artifact store are registered") if believed else None
-            return RecordActions(_read(known, read), restore=believed, done=done, hold=more)
+            return RecordActions(_read(known, read), restore=believed, rejected=store.rejected, done=done, hold=more)
         read = RecordsRead(time=snapshot.now, error=clean(error or "")[:ERROR_LIMIT])
         return RecordActions(
             _read(known, read), done=done, hold=_unread(snapshot, read), next=snapshot.now + READ_AGAIN
@@ -300,13 +309,24 @@ def _incomplete(found: RecordsResult, lines: Sequence[str]) -> str | None:
     return f"the log of its Job holds {len(lines)} of {counted(found.read, 'record')}"
 
 
-def _believed(snapshot: RecordsSnapshot, lines: Sequence[str]) -> tuple[tuple[StoreRecord, ...], int, int]:
-    """The records of this pipeline's versions that the operator has signed and that are to be restored, by number.
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """What the store says of the versions of this pipeline or import."""
 
-    Then how many lines were not believed, and the highest number that was given or is claimed by any of them.
-    """
+    records: tuple[StoreRecord, ...]
+    """Signed by the operator and to be restored, by number."""
+    refused: int
+    """Lines that were not believed."""
+    numbers: int
+    """The highest number that was given, or is claimed by any line."""
+    rejected: tuple[RejectedContent, ...]
+    """Content that people had rejected, also of versions that are not restored."""
+
+
+def _believed(snapshot: RecordsSnapshot, lines: Sequence[str]) -> _Store:
     keys, there = snapshot.config.record_keys, None
     by_number: dict[int, StoreRecord] = {}
+    said: list[Said] = []
     refused = numbers = 0
     left = MOST_RECORDS
     for line in lines[: MOST_RECORDS + 1]:
@@ -322,13 +342,22 @@ def _believed(snapshot: RecordsSnapshot, lines: Sequence[str]) -> tuple[tuple[St
             refused += 1
             continue
         numbers = max(numbers, record.spec.number)
+        said += _said(record)
         other = by_number.get(record.spec.number)
         if other is None or other.statement.registered.time < record.statement.registered.time:
             by_number[record.spec.number] = record
     found = [by_number[number] for number in sorted(by_number)]
     if there is not None:
         found, numbers = [record for record in found if there.names(record.statement)], max(numbers, there.numbers)
-    return tuple(found), refused, numbers
+    rejected = rejections.standing(said, there.rejected if there is not None else ())
+    return _Store(tuple(found), refused, numbers, rejected)
+
+
+def _said(record: StoreRecord) -> list[Said]:
+    """What a person had decided on the content of a version."""
+    decision = record.statement.decision
+    found = rejections.said_by(record.statement.version, record.spec.digest, decision.to_json()) if decision else None
+    return [found] if found is not None else []
 
 
 def _is_of(snapshot: RecordsSnapshot, all_of_them: store_records.Series) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tidemill.api.base import SecretRef
 from tidemill.api.v1alpha1.pod_settings import PodSettings
+from tidemill.api.v1alpha1.rejected_content import RejectedContent
 from tidemill.api.v1alpha1.store_records import Records
 from tidemill.config import OperatorConfig
 from tidemill.core import names
@@ -87,6 +88,8 @@ class RecordsSnapshot(ObjectSnapshot):
     versions: tuple[VersionRecord, ...] = ()
     """All versions of that pipeline that are registered now, by number. Of an import that is not about to register one
     its own are enough."""
+    rejected: tuple[RejectedContent, ...] = ()
+    """Content that people have rejected, also of versions that are gone."""
     import_name: str | None = None
     """Set of an import: its records are those of its own versions."""
     single: str | None = None

@@ -108,9 +108,15 @@ def _judge(snapshot: RunSnapshot, found: Progress, result: TrainingResult) -> Pl
         manifest = model_version.build(snapshot, version, result, image)
         made = (manifest,)
     content = registered.content_digest(manifest["spec"]) if manifest else None
-    remark = gates.reservation(spec.gates, scores)
-    status = statuses.succeeded(snapshot, found, kept, judged, version, content, remark)
+    remark = "; ".join(filter(None, (gates.reservation(spec.gates, scores), _rejection(snapshot, result.digest))))
+    status = statuses.succeeded(snapshot, found, kept, judged, version, content, remark or None)
     return Plan(apply=made, status=status)
+
+
+def _rejection(snapshot: RunSnapshot, digest: str) -> str | None:
+    """What is said of content that a person has rejected before: it is not approved by gates."""
+    version = snapshot.rejected.get(digest)
+    return f"version {version} with this content was rejected, so it is not approved" if version is not None else None
 
 
 def _image(snapshot: RunSnapshot) -> str:

@@ -82,7 +82,8 @@ class RunReconciler:
             event=await job_pods.event(self._deps, silent),
             log=await job_pods.log(self._deps, job, own),
             claim_exists=not _asks_for_claim(job, own) or await self._claim_exists(run, key.namespace),
-            versions=records.version_records(cache, key.namespace, run.spec.pipeline),
+            versions=(versions := records.version_records(cache, key.namespace, run.spec.pipeline)),
+            rejected=records.rejected(cache, key.namespace, run.spec.pipeline, versions),
             unregistered=tuple(
                 o
                 for o in records.unregistered_versions(cache, key.namespace, run.spec.pipeline)

@@ -9,7 +9,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -64,5 +65,7 @@ class RunSnapshot(ObjectSnapshot):
     """Names of all ModelVersions of the namespace."""
     numbers_used: int = 0
     """Highest number that the pipeline's status, or that of an import, knows; versions may have been removed since."""
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    """By digest, the version of the pipeline that a person has rejected content with."""
     stable: frozenset[str] = frozenset()
     """Versions that some ModelDeployment serves as stable."""

@@ -6,7 +6,7 @@ from tidemill.api.v1alpha1.model_version import ModelVersion
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, Plan
 from tidemill.engine.contract import Deps
-from tidemill.training import records
+from tidemill.training import records, rejections
 from tidemill.training.version import plan as plans
 from tidemill.training.version.snapshot import VersionSnapshot
 
@@ -36,6 +36,7 @@ class VersionReconciler:
             pipeline_uid=pipeline["metadata"]["uid"] if pipeline else None,
             origin=records.origin(cache, obj),
             record_keys=self._deps.config.record_keys,
+            elsewhere=rejections.elsewhere(cache, obj),
             deployments=tuple(records.deployment_record(d) for d in living),
         )
 

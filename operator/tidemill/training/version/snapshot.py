@@ -8,6 +8,7 @@ from typing import Any
 from tidemill.api.v1alpha1.model_version import ModelVersion
 from tidemill.core.snapshot import ObjectSnapshot
 from tidemill.training.records import DeploymentRecord
+from tidemill.training.rejections import Said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,9 @@ class VersionSnapshot(ObjectSnapshot):
     """Keys by which the operator knows records that it has signed."""
     deployments: tuple[DeploymentRecord, ...] = ()
     """ModelDeployments of the namespace."""
+
+    elsewhere: Said | None = None
+    """The newest decision of a person on its content that was made on another version of the pipeline."""
 
     @property
     def import_uid(self) -> str | None:

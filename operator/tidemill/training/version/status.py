@@ -101,6 +101,12 @@ def approved_condition(snapshot: VersionSnapshot, known: Registration, found: Ap
     if decision.by == GATES:
         text = f"approved: it passed its gates{_reservation(snapshot)}"
         return Condition(constants.APPROVED, "True", constants.GATES_PASSED, text + hint)
+    if decision.version is not None:
+        text = (
+            f"rejected: version {decision.version} of this pipeline has the same content and was rejected; to approve "
+            f"the content after all, set {constants.APPROVE}={digest}/ and a new word on this version"
+        )
+        return Condition(constants.APPROVED, "False", constants.VERSION_REJECTED, text + hint)
     said = f'; comment: "{decision.comment}"' if decision.comment else ""
     if decision.approved:
         text = f"approved: {decision.by} names this digest{said}{hint}"

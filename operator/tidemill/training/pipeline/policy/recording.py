@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from tidemill.api.v1alpha1.rejected_content import RejectedContent
 from tidemill.core import labels, pod
+from tidemill.training import rejections
 from tidemill.training.pipeline.snapshot import PipelineSnapshot, store_folder
 from tidemill.training.recording.snapshot import RecordsSnapshot, has_store
 
@@ -24,6 +28,7 @@ def keeper(snapshot: PipelineSnapshot) -> RecordsSnapshot:
         numbers_used=numbers_used(snapshot),
         waiting="no run starts",
         versions=snapshot.versions,
+        rejected=rejected(snapshot),
         advice="; set spec.artifacts.restore to Never to start without them",
         records=snapshot.records,
     )
@@ -39,6 +44,12 @@ def is_read_wanted(snapshot: PipelineSnapshot) -> bool:
     is_read = read is not None and read.error is None
     has_history = bool(status.observed or status.last_run or snapshot.runs)
     return snapshot.pipeline.spec.artifacts.restore == "Auto" and not is_read and not has_history
+
+
+def rejected(snapshot: PipelineSnapshot, found: Sequence[RejectedContent] = ()) -> tuple[RejectedContent, ...]:
+    """Content that people have rejected: of versions that exist, remembered ones, and those just found in the store."""
+    said = (v.said for v in snapshot.versions if v.said is not None)
+    return rejections.standing(said, [*snapshot.pipeline.status.rejected, *found])
 
 
 def numbers_used(snapshot: PipelineSnapshot) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidemill.training.pipeline.policy import champion as champions
+from tidemill.training.pipeline.policy import recording
 from tidemill.training.pipeline.policy.history import History
 from tidemill.training.pipeline.snapshot import PipelineSnapshot
 from tidemill.training.records import RunRecord, VersionRecord
@@ -28,11 +29,16 @@ def needed_versions(snapshot: PipelineSnapshot, history: History) -> frozenset[s
 
 
 def surplus_versions(snapshot: PipelineSnapshot, history: History) -> tuple[VersionRecord, ...]:
-    """Versions beyond spec.history.versions, oldest first, without those that are needed."""
+    """Versions beyond spec.history.versions, oldest first, without those that are needed.
+
+    One that was rejected goes when the status remembers that: a rejection counts for its content from then on.
+    """
     limit = snapshot.pipeline.spec.history.versions
     needed = needed_versions(snapshot, history)
     over = len(snapshot.versions) - limit
-    removable = [v for v in snapshot.versions if v.name not in needed]
+    remembered = {one.digest for one in snapshot.pipeline.status.rejected}
+    unknown = {one.digest for one in recording.rejected(snapshot)} - remembered
+    removable = [v for v in snapshot.versions if v.name not in needed and v.digest not in unknown]
     return tuple(removable[: max(over, 0)])
 
 
