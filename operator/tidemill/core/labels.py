@@ -34,6 +34,9 @@ DIGEST: Final = f"{GROUP}/digest"
 BATCH_PREDICTION: Final = f"{GROUP}/batch-prediction"
 """On the pods of people's own batch predictions, with any value: their monitor takes records from them."""
 
+OUTBOUND: Final = f"{GROUP}/outbound"
+"""On the pods of monitors that write rows to a bucket or send alerts: NetworkPolicies let these alone out."""
+
 # Requests of people, as annotations with a value; consumed once and remembered in status.
 RUN_REQUESTED_AT: Final = f"{GROUP}/run-requested-at"
 PROMOTE: Final = f"{GROUP}/promote"

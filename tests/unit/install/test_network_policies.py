@@ -17,6 +17,7 @@ from tests.unit.monitoring import make as monitoring
 from tests.unit.serving import make as serving
 from tests.unit.training.world import World
 
+from tidemill.api.v1alpha1.payload_log import Payloads
 from tidemill.config import OperatorConfig
 from tidemill.core import labels as keys
 from tidemill.monitoring.builders import workload
@@ -200,6 +201,32 @@ def test_only_what_reads_data_or_artifacts_leaves_the_namespace(component: str, 
         p for p in {22, 80, 443, 5432, 6443, 8080, 9000, 10250, *STORES} if network().allows(pod(component), target, p)
     }
     assert found == REACH[component]
+
+
+HOOK = {"name": "team", "url": "https://alerts.example.com/a", "secretRef": {"name": "hook"}}
+
+
+@pytest.mark.parametrize(
+    ("notify", "uri", "reached"),
+    [
+        ({"webhooks": [HOOK]}, None, {80, 443, 9000, 9093}),
+        (None, "s3://lake/rows", {80, 443, 9000, 9093}),
+        (None, "pvc://rows/kept", set()),
+        (None, None, set()),
+    ],
+    ids=["webhook", "bucket", "claim", "neither"],
+)
+def test_a_monitor_leaves_the_namespace_only_to_send_alerts_or_to_write_to_a_bucket(
+    notify: Obj | None, uri: str | None, reached: set[int]
+) -> None:
+    kept = Payloads.model_validate({"uri": uri, "purpose": "to train on"}) if uri else None
+    spec = {**monitoring.SPEC, **({"notify": notify} if notify else {})}
+    found = workload.deployment(monitoring.snapshot(spec, served=monitoring.served(payloads=kept)))
+    monitor = End("10.0.0.1", TEAM, found["spec"]["template"]["metadata"]["labels"])
+    for target in (INTERNET, MINIO):
+        assert {p for p in (22, 80, 443, 5432, 6443, 9000, 9093) if network().allows(monitor, target, p)} == reached
+    assert not any(network().allows(monitor, target, port) for target in METADATA for port in (80, 443))
+    assert keys.OUTBOUND not in found["spec"]["selector"]["matchLabels"]
 
 
 @pytest.mark.parametrize("endpoint", ["http://store.internal", "https://store.internal", "http://minio.storage:9000"])

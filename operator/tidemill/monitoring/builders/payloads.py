@@ -34,6 +34,12 @@ def config(snapshot: Snapshot) -> PayloadConfig | None:
     )
 
 
+def over_the_network(snapshot: Snapshot) -> bool:
+    """Whether the pod has to reach the store itself; the node mounts claims."""
+    found = wanted(snapshot)
+    return found is not None and schemes.BY_NAME[parse_uri(found.uri).scheme].mount != "claim"
+
+
 def environment(snapshot: Snapshot) -> dict[str, str]:
     """Which networks the store may be in, as the operator's configuration says."""
     return dict(snapshot.settings.data_environment) if wanted(snapshot) is not None else {}

@@ -363,11 +363,17 @@ def _pod(snapshot: Snapshot) -> pod.Pod:
         volumes=volumes,
         cluster=settings.cluster,
         settings=snapshot.spec.pod,
-        labels=labels(snapshot),
+        labels={**labels(snapshot), **_outbound(snapshot)},
         selector=selector(snapshot),
         annotations={} if snapshot.prometheus_kinds else pod.scraped(ADMIN_PORT),
         grace_seconds=30,
     )
+
+
+def _outbound(snapshot: Snapshot) -> dict[str, str]:
+    """The label by which NetworkPolicies let the pod out: only where the spec makes it write or send somewhere."""
+    leaves = payloads.over_the_network(snapshot) or _webhooks(snapshot)
+    return {keys.OUTBOUND: "true"} if leaves else {}
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
