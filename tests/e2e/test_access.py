@@ -19,7 +19,7 @@ BODY = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": lo
 
 @pytest.fixture(scope="module")
 def namespace(cluster: Kubectl) -> Iterator[Kubectl]:
-    for kubectl in shared_namespace(cluster, "e2e-access"):
+    with shared_namespace(cluster, "e2e-access") as kubectl:
         kubectl.apply(
             [
                 keys("clients", shop="first"),

@@ -22,7 +22,7 @@ BLOCKS, ROWS = 8, 40
 
 @pytest.fixture(scope="module")
 def namespace(cluster: Kubectl) -> Iterator[Kubectl]:
-    for kubectl in shared_namespace(cluster, "e2e-gaming"):
+    with shared_namespace(cluster, "e2e-gaming") as kubectl:
         access = {"secretRef": {"name": "client-keys"}}
         kubectl.apply(
             [
