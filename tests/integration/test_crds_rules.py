@@ -514,7 +514,7 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
     "monitor that watches nothing": (
         MM,
         {"spec.drift": REMOVE},
-        ["spec: at least one of drift, quality, performance and fairness must be set"],
+        ["spec: at least one of drift, quality, performance, fairness and gaming must be set"],
     ),
     "error rates of groups without labels": (
         MM,
@@ -765,6 +765,7 @@ ACCEPTED: dict[str, tuple[str, Json]] = {
     ),
     "rising weights": (MD, {"spec.rollout": steps(1, 50, 100)}),
     "longest name of a pipeline": (TP, {"metadata.name": "a" * 63}),
+    "clients alone watched": (MM, {"spec.drift": REMOVE, "spec.gaming": {"maxPredictionsPerMinute": 600}}),
     "longest name of a monitor": (MM, {"metadata.name": "a" * 63}),
     "longest name of a deployment": (MD, {"metadata.name": "a" + "-b" * 31}),
     "import of a file": (MI, {"spec.source.uri": "pvc://uploads/model.skops"}),

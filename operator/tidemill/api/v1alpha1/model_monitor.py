@@ -106,8 +106,9 @@ class ModelMonitorSpec(Model):
     model_config = {
         "json_schema_extra": rules(
             rule(
-                "has(self.drift) || has(self.quality) || has(self.performance) || has(self.fairness)",
-                "spec: at least one of drift, quality, performance and fairness must be set",
+                "has(self.drift) || has(self.quality) || has(self.performance) || has(self.fairness) || "
+                "has(self.gaming)",
+                "spec: at least one of drift, quality, performance, fairness and gaming must be set",
             ),
             rule(
                 "!has(self.fairness) || has(self.performance) || "
