@@ -14,8 +14,6 @@ from hack.mutants.faults import Fault, Module
 from hack.mutants.processes import TIMED_OUT, Limits, forked
 from hack.mutants.report import Result
 
-IMPORTED_BEFORE = ("aiohttp.web", "kopf", "prometheus_client", "yaml", "tidemill.api.v1alpha1")
-"""What takes long to import and has no fault in it."""
 ANEW_SECONDS = 3.0
 """How long the imports and the collection of a few files take, where a process begins without them."""
 _BASELINE_SECONDS, _ALL_SECONDS = 600.0, 7200.0  # of the processor's time
@@ -43,19 +41,28 @@ class Judge:
     """Knows which tests execute which line; needs a process that has not imported the modules with faults."""
 
     def __init__(
-        self, modules: Mapping[str, Module], source: Path, tests: Sequence[str], jobs: int, scratch: Path
+        self,
+        modules: Mapping[str, Module],
+        source: Path,
+        tests: Sequence[str],
+        jobs: int,
+        scratch: Path,
+        imported_before: Sequence[str],
     ) -> None:
         """`modules` by name; `source`: the folder of packages; `tests`: files or folders, from the working directory.
+
+        `imported_before`: modules without faults that take long to import.
 
         Raises suite.SuiteError when the tests fail without any fault.
         """
         self._modules, self._source, self._tests = modules, source, tests
         self._jobs, self._scratch = jobs, scratch
         self._results: dict[Fault, Result] = {}
-        for name in IMPORTED_BEFORE:
+        for name in imported_before:
             importlib.import_module(name)
         recorded = scratch / "baseline.json"
-        code = self._apart(lambda: suite.record(tests, source, recorded), _BASELINE_SECONDS)
+        faulty = {str(module.path) for module in modules.values()}
+        code = self._apart(lambda: suite.record(tests, source, faulty, recorded), _BASELINE_SECONDS)
         if code != 0:
             names = ", ".join(suite.failed(recorded)[:_NAMED]) or f"pytest ended with {code}"
             raise suite.SuiteError(f"the tests in {', '.join(tests)} fail without any fault: {names}")

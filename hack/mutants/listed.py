@@ -19,10 +19,15 @@ def key(fault: Fault) -> Key:
     return fault.module, fault.function, fault.before, fault.after
 
 
-def equivalent(file: Path = FILE) -> dict[Key, str]:
-    """Return the listed faults with the reason of each."""
+def equivalent(file: Path = FILE, package: str = "") -> dict[Key, str]:
+    """Return the listed faults of a package (of all without one) with the reason of each."""
     entries = tomllib.loads(file.read_text(encoding="utf-8")).get("equivalent", [])
-    return {(e["module"], e["function"], e["before"], e["after"]): e["reason"] for e in entries}
+    below = f"{package}." if package else ""
+    return {
+        (e["module"], e["function"], e["before"], e["after"]): e["reason"]
+        for e in entries
+        if e["module"].startswith(below)
+    }
 
 
 def unknown(excused: Mapping[Key, str], faults: Iterable[Fault]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from hack.mutants.processes import Limits, forked
 
 NOTICED, SURVIVED, IMPORT_ANEW = 1, 0, 3
 HYPOTHESIS_PROFILE = "mutants"
+_SHARED = "shared fixture "
+"""Who executes a line, where it is a fixture of several tests: which of them would notice could not be told."""
 _ARGUMENTS = ["-q", "--capture=sys", f"--hypothesis-profile={HYPOTHESIS_PROFILE}", "-p", "no:cacheprovider"]
 
 
@@ -73,23 +75,31 @@ class _Recorder:
     def __init__(self, measured: coverage.Coverage) -> None:
         self.seconds: dict[str, float] = {}
         self.failed: list[str] = []
-        self._measured = measured
+        self._measured, self._running = measured, ""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        self._measured.switch_context(item.nodeid)
+        self._to(item.nodeid)
         try:
             return (yield)
         finally:
-            self._measured.switch_context("")
+            self._to("")
+
+    def _to(self, running: str) -> None:
+        self._running = running
+        self._measured.switch_context(running)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
-        if fixturedef.baseid and request.scope != "function":
-            raise SuiteError(f"fixture {request.fixturename} is shared: whose lines it executes could not be told")
-        return (yield)
+        if not fixturedef.baseid or request.scope == "function":
+            return (yield)
+        self._measured.switch_context(f"{_SHARED}{request.fixturename}")
+        try:
+            return (yield)
+        finally:
+            self._measured.switch_context(self._running)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
@@ -97,8 +107,11 @@ class _Recorder:
             self.failed.append(report.nodeid)
 
 
-def record(folders: Sequence[str], source: Path, answer: Path) -> int:
-    """Run all tests and write the baseline into a file; return pytest's exit code."""
+def record(folders: Sequence[str], source: Path, faulty: Collection[str], answer: Path) -> int:
+    """Run all tests and write the baseline into a file; return pytest's exit code, or how many fixtures are in the way.
+
+    `faulty`: files in which faults will be planted. No fixture that tests share may execute a line of them.
+    """
     measured = coverage.Coverage(data_file=None, config_file=False, include=[f"{source}/*"], messages=False)
     recorder = _Recorder(measured)
     measured.start()
@@ -106,9 +119,18 @@ def record(folders: Sequence[str], source: Path, answer: Path) -> int:
     measured.stop()
     data = measured.get_data()
     executed = {path: data.contexts_by_lineno(path) for path in data.measured_files()}
-    found = {"seconds": recorder.seconds, "executed": executed, "failed": recorder.failed}
+    shared = sorted(
+        {
+            name
+            for path in faulty
+            for tests in executed.get(path, {}).values()
+            for name in tests
+            if name.startswith(_SHARED)
+        }
+    )
+    found = {"seconds": recorder.seconds, "executed": executed, "failed": [*recorder.failed, *shared]}
     answer.write_text(json.dumps(found))
-    return int(code)
+    return int(code) or len(shared)
 
 
 def failed(answer: Path) -> list[str]:
