@@ -1,4 +1,4 @@
-"""`python -m hack.mutants [--part NAME] [--sample N] [--seed N] [--only GLOB] [--jobs N] [--goal PERCENT] [--list]`."""
+"""`python -m hack.mutants [--part NAME] [--only GLOB ...] [--sample N] [--seed N] [--jobs N] [--goal PERCENT]`."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def main() -> int:
     if unknown := listed.unknown(excused, every):
         print("\n".join(f"error: {listed.FILE.name} names a fault that does not exist: {name}" for name in unknown))
         return 2
-    faults = [f for f in every if fnmatch.fnmatch(f.module, arguments.only) and listed.key(f) not in excused]
+    faults = [f for f in every if _is_chosen(f.module, arguments.only) and listed.key(f) not in excused]
     if arguments.sample and arguments.sample < len(faults):
         chosen = random.Random(arguments.seed).sample(range(len(faults)), arguments.sample)
         faults = [faults[place] for place in sorted(chosen)]
@@ -129,12 +129,18 @@ def main() -> int:
     return 0 if report.share(results) >= arguments.goal else 1
 
 
+def _is_chosen(module: str, globs: list[str]) -> bool:
+    return any(fnmatch.fnmatch(module, glob) for glob in globs)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m hack.mutants")
     parser.add_argument("--part", default="operator", choices=sorted(PARTS), help="where faults are planted")
     parser.add_argument("--sample", type=int, metavar="N", help="so many faults, chosen by the seed, instead of all")
     parser.add_argument("--seed", type=int, default=13, metavar="N")
-    parser.add_argument("--only", default="*", metavar="GLOB", help="only modules of such names: '*.engine.queue'")
+    parser.add_argument(
+        "--only", default=["*"], nargs="+", metavar="GLOB", help="only modules of such names: '*.engine.queue'"
+    )
     parser.add_argument("--tests", nargs="+", metavar="FOLDER", help="only these may notice, not all of the part's")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N")
     parser.add_argument("--goal", type=float, default=95.0, metavar="PERCENT", help="how many must be noticed")

@@ -71,14 +71,16 @@ class Judge:
     def results(self, faults: Sequence[Fault]) -> list[Result]:
         """Judge faults; in their order."""
         self._results.clear()
-        anew = [fault for fault in faults if self._is_of_import(fault)]
-        anew += self._warm([fault for fault in faults if not self._is_of_import(fault)])
+        of_functions = [fault for fault in faults if fault.function]
+        anew = [fault for fault in faults if not fault.function] + self._warm(of_functions)
+        anew += [fault for fault in of_functions if self._may_be_noticed_at_import(fault)]
         self._anew(anew)
         return [self._results[fault] for fault in faults]
 
-    def _is_of_import(self, fault: Fault) -> bool:
-        """Whether the faulty line has done its work before the first test."""
-        return not fault.function or self._base.at_import(fault.path, fault.lines)
+    def _may_be_noticed_at_import(self, fault: Fault) -> bool:
+        """Whether nobody noticed a fault that came after the line had done its work for a table of a test's cases."""
+        found = self._results.get(fault)
+        return found is not None and not found.noticed and self._base.at_import(fault.path, fault.lines)
 
     def _warm(self, faults: Sequence[Fault]) -> list[Fault]:
         """Judge faults of functions; returns those that need the module to be imported with the fault."""

@@ -76,6 +76,10 @@ def test_no_figure_of_drift_reads_like_a_limit_that_it_is_not_at() -> None:
     )
 
 
+BARELY_ABOVE = "mean 5 → at least 9; 1 % above training's maximum"
+BARELY_BELOW = "mean 9 → at most 5; 1 % below training's minimum"
+
+
 @pytest.mark.parametrize(
     ("changed", "text"),
     [
@@ -84,8 +88,16 @@ def test_no_figure_of_drift_reads_like_a_limit_that_it_is_not_at() -> None:
             {"reference_mean": 5.0, "mean": 1.0, "below_ratio": 0.4, "above_ratio": 0.0},
             "mean 5 → at most 1; 40 % below training's minimum",
         ),
+        (
+            {"reference_mean": 14.123, "mean": 22.567, "below_ratio": 0.2, "above_ratio": 0.3},
+            "mean 14.1 → about 22.6; 20 % below training's minimum; 30 % above training's maximum",
+        ),
+        ({"reference_mean": 5.0, "mean": 9.0, "below_ratio": 0.005, "above_ratio": 0.006}, BARELY_ABOVE),
+        ({"reference_mean": 9.0, "mean": 5.0, "below_ratio": 0.006, "above_ratio": 0.005}, BARELY_BELOW),
         ({"category": "B", "reference_share": 0.12, "share": 0.48}, "'B' 12 % → 48 %"),
         ({}, ""),
+        ({"mean": 5.0}, ""),
+        ({"reference_mean": 5.0}, ""),
     ],
 )
 def test_what_changed_is_told_in_figures(changed: dict[str, Any], text: str) -> None:
@@ -95,6 +107,20 @@ def test_what_changed_is_told_in_figures(changed: dict[str, Any], text: str) -> 
 def test_the_worst_feature_is_the_furthest_beyond_its_own_threshold() -> None:
     features = (column("a", 1.0, threshold=0.5), column("b", 0.4, threshold=0.1), column("c", drifted=False))
     assert [f.name for f in drift.worst_first(window(1, features=features))] == ["b", "a"]
+
+
+def test_a_pod_that_says_no_threshold_or_half_a_baseline_is_not_quoted_with_one() -> None:
+    features = (column("known", 0.5, threshold=0.2), column("other", 3.0, threshold=None))
+    half = BaselineReport(type="Window", rows=9, windows=2, start=1_793_000_000)
+    last = window(1, drift=True, features=features, baseline=half)
+    assert [f.name for f in drift.worst_first(last)] == ["other", "known"]
+    assert drift.describe(last) == "other (PSI 3), known (PSI 0.5, limit 0.2)"
+    assert drift.compared_with(last) == ", compared with the training data"
+
+
+def test_importance_is_compared_in_percent() -> None:
+    features = (column("b", 9.0, importance=0.31), column("a", 0.3, importance=0.34))
+    assert [f.name for f in drift.worst_first(window(1, features=features))] == ["a", "b"]
 
 
 def test_the_most_important_feature_comes_first_and_its_importance_is_told() -> None:
@@ -159,6 +185,15 @@ def test_an_alarm_counts_once_and_a_monitor_that_was_away_makes_no_new_one(
     assert found.since == NOW
 
 
+@pytest.mark.parametrize(("days", "kept"), [(29.9, 1), (30, 0)])
+def test_an_alarm_is_kept_for_thirty_days(days: float, kept: int) -> None:
+    old = {"since": ago(90 * 86_400).isoformat(), "alarms": [ago(days * 86_400).isoformat()]}
+    looked = snapshot(spec(), {"verdicts": {"drift": old}}, read=report(window(1)))
+    found = drift.verdict(looked, evaluation.evaluate(looked))
+    assert found is not None
+    assert len(found.alarms) == kept
+
+
 def test_alarms_a_month_are_told_after_four_weeks() -> None:
     def observed(days: float) -> float | None:
         since = ago(days * 86_400).isoformat()
@@ -187,6 +222,20 @@ def baseline_of(found: BaselineReport | None, old: dict[str, Any] | None = None)
     told = plan.plan(looked).status
     assert told is not None
     return dict(told["verdicts"]["drift"]["baseline"])
+
+
+def test_the_baseline_is_that_of_the_last_window() -> None:
+    windows = window(2, baseline=NO_ROWS), window(1, baseline=SPAN)
+    told = plan.plan(snapshot({**spec(), "baseline": WANTED}, read=report(*windows))).status
+    assert told is not None
+    assert told["verdicts"]["drift"]["baseline"]["type"] == "Window"
+
+
+def test_a_version_of_which_no_window_was_judged_has_training_as_its_baseline_and_says_why() -> None:
+    looked = snapshot({**spec(), "baseline": WANTED}, read=report(window(0, closed=False)))
+    found = drift.verdict(looked, evaluation.evaluate(looked))
+    assert found is not None and found.baseline is not None
+    assert (found.baseline.type, found.baseline.message) == ("Training", "no window has been judged yet")
 
 
 def test_status_says_what_is_compared_with() -> None:

@@ -47,6 +47,23 @@ CASES: dict[str, tuple[EstimateReport | None, tuple[str, str], str]] = {
         "min 0.8 is not excluded",
     ),
     "worse": (BAD, ("True", "LimitsExceeded"), "assumes p(y|x) as in the holdout; min 0.8"),
+    "at the limit": (
+        GOOD.model_copy(update={"value": 0.8, "low": 0.75, "exceeded": True}),
+        ("False", "LimitNotExcluded"),
+        "min 0.8 is not excluded",
+    ),
+    "an interval that ends at the limit": (
+        GOOD.model_copy(update={"low": 0.8}),
+        ("False", "WithinLimits"),
+        "estimated as 0.9 (95 %: 0.8 to 0.95)",
+    ),
+    "half an interval": (GOOD.model_copy(update={"low": None}), ("False", "WithinLimits"), "(95 %: 0.9 to 0.9)"),
+    "the other half": (GOOD.model_copy(update={"high": None}), ("False", "WithinLimits"), "(95 %: 0.9 to 0.9)"),
+    "no figure that reads like the limit": (
+        BAD.model_copy(update={"value": 0.79997, "low": 0.75, "high": 0.799996}),
+        ("True", "LimitsExceeded"),
+        "estimated as 0.79997 (95 %: 0.75 to 0.799996) on 100 rows",
+    ),
     "a pod that contradicts itself": (
         GOOD.model_copy(update={"exceeded": True}),
         ("False", "WithinLimits"),
@@ -76,6 +93,34 @@ def test_of_a_loss_the_maximum_counts() -> None:
     assert (condition.status, condition.reason) == ("False", "WithinLimits"), "better than asked for is no finding"
 
 
+@pytest.mark.parametrize(
+    ("limits", "answer", "wanted", "part"),
+    [
+        ({"min": 0.5}, (9.0, 8.0, 10.0), ("False", "WithinLimits"), "estimated as 9 (95 %: 8 to 10)"),
+        ({"max": 2.0}, (2.0, 1.5, 2.5), ("False", "LimitNotExcluded"), "max 2 is not excluded"),
+        ({"max": 2.0}, (1.0, 0.5, 2.0), ("False", "WithinLimits"), "estimated as 1 (95 %: 0.5 to 2)"),
+        (
+            {"max": 1234567.0},
+            (1234568.0, 1234567.4, 1234569.0),
+            ("True", "LimitsExceeded"),
+            "estimated as 1234568 (95 %: 1234567.4 to 1234569) on 100 rows; "
+            "assumes p(y|x) as in the holdout; max 1234567",
+        ),
+    ],
+    ids=["no limit that counts", "at the limit", "an interval that ends at the limit", "all digits of large numbers"],
+)
+def test_a_loss_is_held_against_its_maximum(
+    limits: dict[str, float], answer: tuple[float, float, float], wanted: tuple[str, str], part: str
+) -> None:
+    spec = {**FULL, "performance": {"metric": "mae", **limits, "minLabels": 10, "estimate": {}}}
+    value, low, high = answer
+    read = GOOD.model_copy(update={"value": value, "low": low, "high": high, "exceeded": True})
+    condition = evaluation.evaluate(found(read, spec, metric="mae")).get("EstimatedPerformanceLow")
+    assert condition is not None
+    assert (condition.status, condition.reason) == wanted
+    assert part in condition.message
+
+
 def test_who_does_not_ask_has_no_condition_and_no_status() -> None:
     unasked = found(BAD, FULL)
     assert evaluation.evaluate(unasked).get("EstimatedPerformanceLow") is None
@@ -89,6 +134,12 @@ def test_it_is_unknown_like_all_others_while_nothing_is_judged() -> None:
     condition = evaluation.evaluate(silent).get("EstimatedPerformanceLow")
     assert condition is not None
     assert (condition.status, condition.reason) == ("Unknown", "MonitorUnreachable")
+
+
+def test_status_has_three_digits_of_each_figure() -> None:
+    figures = {"value": 0.61236, "low": 0.55478, "high": 0.65652, "unsupported_ratio": 0.01257}
+    written = plan.plan(found(BAD.model_copy(update=figures))).status["verdicts"]["performance"]["estimated"]  # type: ignore[index]
+    assert [written[name] for name in ("value", "low", "high", "unsupportedRatio")] == [0.612, 0.555, 0.657, 0.013]
 
 
 def test_status_has_it_beside_the_realised_value() -> None:

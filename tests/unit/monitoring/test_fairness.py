@@ -1,6 +1,7 @@
 """Fairness: what the monitor is told, what of its report is believed, and what condition and status say of it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from tests.unit.monitoring.make import DIGEST, FULL, NOW, report, served, snapsh
 
 from tidemill.monitoring import observe, plan, reports
 from tidemill.monitoring.builders import workload
-from tidemill.monitoring.policy import evaluation
+from tidemill.monitoring.policy import evaluation, fairness
 from tidemill.monitoring.reports import Expected, ReportError
 from tidemill.monitoring.snapshot import Snapshot
 from tidemill_contracts.fairness import FairnessLimit, FairnessReport, GapReport, GroupReport
@@ -29,6 +30,7 @@ RATIO: dict[str, Any] = {
     "privileged_rows": 1_000,
     "judged": True,
 }
+DIFFERENCE: dict[str, Any] = RATIO | {"metric": "FalsePositiveRateDifference", "value": 0.0}
 WOMEN: dict[str, Any] = {"column": "gender", "group": "f", "rows": 900, "selection_rate": 0.31234}
 MEN: dict[str, Any] = {"column": "gender", "group": "m", "rows": 1_000, "selection_rate": 0.51, "privileged": True}
 
@@ -65,6 +67,13 @@ def condition(look: Snapshot) -> Any:
             "False",
             "LimitNotExcluded",
         ),
+        (RATIO | {"value": 0.9, "low": 0.8, "high": 0.95, "rows": 200}, "False", "WithinLimits"),
+        (DIFFERENCE | {"low": -0.1, "high": 0.1}, "False", "WithinLimits"),
+        (DIFFERENCE | {"low": -0.1001, "high": 0.1}, "False", "LimitNotExcluded"),
+        (DIFFERENCE | {"low": -0.1, "high": 0.1001}, "False", "LimitNotExcluded"),
+        (DIFFERENCE | {"low": 0.0, "high": 0.0}, "False", "WithinLimits"),
+        (DIFFERENCE | {"low": None, "high": 0.0}, "False", "LimitNotExcluded"),
+        (DIFFERENCE | {"low": 0.0, "high": None}, "False", "LimitNotExcluded"),
     ],
 )
 def test_the_condition_says_what_is_proven(gap: dict[str, Any], status: str, reason: str) -> None:
@@ -77,6 +86,51 @@ def test_the_message_has_group_figure_interval_and_rows() -> None:
     assert said.message == "gender=f: selection rate ratio 0.612 (95 %: 0.5 to 0.7) on 900 rows against 1000"
     said = condition(found(RATIO | {"value": 0.9, "low": 0.85, "high": 0.95}))
     assert said.message == "1 comparison of groups within the limits; fewer than minRows rows for a limit: gender=f"
+
+
+def test_no_figure_reads_like_a_limit_that_it_is_not_at() -> None:
+    proven = {"value": 0.79996, "low": 0.75, "high": 0.799991, "exceeded": True}
+    assert "ratio 0.79996 (95 %: 0.75 to 0.79999) on" in condition(found(RATIO | proven)).message
+    proven = {"value": -0.10004, "low": -0.123, "high": -0.1, "exceeded": True}
+    assert "difference -0.10004 (95 %: -0.123 to -0.1) on" in condition(found(DIFFERENCE | proven)).message
+
+
+def groups(number: int, *gaps: dict[str, Any]) -> Snapshot:
+    """So many groups with the same gaps."""
+    one = found(*gaps)
+    assert one.reading.report is not None
+    version = one.reading.report.versions[0]
+    assert version.fairness is not None
+    women, men = version.fairness.groups
+    many = (*(women.model_copy(update={"group": f"g{n}"}) for n in range(number)), men)
+    fairness = version.fairness.model_copy(update={"groups": many})
+    read = one.reading.report.model_copy(update={"versions": (version.model_copy(update={"fairness": fairness}),)})
+    return replace(one, reading=replace(one.reading, report=read))
+
+
+@pytest.mark.parametrize(("number", "end"), [(3, ""), (4, "; 1 more"), (9, "; 6 more")])
+@pytest.mark.parametrize("exceeded", [True, False])
+def test_three_comparisons_are_told_and_the_others_counted(number: int, end: str, exceeded: bool) -> None:
+    text = condition(groups(number, RATIO | {"exceeded": exceeded})).message
+    assert ("g2:" in text, "g3:" in text) == (True, False)
+    assert text.endswith(f"on 900 rows against 1000{end}")
+
+
+@pytest.mark.parametrize(("number", "end"), [(3, "g2"), (4, "g2 and 1 more"), (9, "g2 and 6 more")])
+def test_groups_that_are_too_small_for_a_limit_are_named(number: int, end: str) -> None:
+    kept = RATIO | {"value": 0.9, "low": 0.85, "high": 0.95}
+    text = condition(groups(number, kept, DIFFERENCE | {"judged": False})).message
+    assert text.startswith(f"{number} comparisons of groups within the limits; fewer than minRows rows for a limit: ")
+    assert text.endswith(f"gender={end}")
+    both = condition(groups(number, kept, DIFFERENCE | {"low": -0.01, "high": 0.01})).message
+    assert both == f"{2 * number} comparisons of groups within the limits"
+
+
+def test_status_has_the_groups_only_where_spec_asks_and_a_gap_without_an_interval_is_open() -> None:
+    assert fairness.status(found(RATIO, spec=FULL)) is None
+    written = fairness.status(found(RATIO | {"value": None, "low": None, "high": None}))
+    assert written is not None and written.groups is not None and written.groups[0].gaps is not None
+    assert written.groups[0].gaps[0].verdict == "LimitNotExcluded"
 
 
 def test_what_cannot_be_compared_is_unknown_and_says_why() -> None:

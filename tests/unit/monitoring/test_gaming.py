@@ -58,6 +58,16 @@ CASES: dict[str, tuple[Snapshot, tuple[str, str], str]] = {
         "600), LabelShare, 20.04% of 9000 labels came from it (maxLabelShareOfClient 0.2); "
         f"{B}: ForeignLabels, 50% of 1 label are for predictions of others",
     ),
+    "just above limits": (
+        found(
+            ClientReport(
+                client=A, findings=(finding("PredictionRate", value=600.4, limit=600.0), finding(expected=None))
+            ),
+        ),
+        ("True", "ClientsSuspected"),
+        "PredictionRate, 600.4 predictions in a minute (maxPredictionsPerMinute 600), "
+        "LabelMix, 19% of 120 labels agree with the predictions, 0% of those",
+    ),
     "duplicates": (
         found(ClientReport(client=A, findings=(finding("NearDuplicates", value=0.9, limit=0.5),))),
         ("True", "ClientsSuspected"),
@@ -78,6 +88,7 @@ def test_the_condition(name: str) -> None:
     assert condition is not None
     assert (condition.status, condition.reason) == wanted
     assert part in condition.message
+    assert "more" not in condition.message
     assert condition.reason in status.REASONS
 
 

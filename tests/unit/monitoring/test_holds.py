@@ -95,6 +95,15 @@ def test_what_is_held_is_a_condition_and_an_event_and_uses_up_nothing() -> None:
     assert decided(look(status=found.status))[0] == ["Retrain", "Rollback"]
 
 
+def test_of_several_that_are_held_the_condition_has_the_reason_of_the_first_and_the_words_of_all() -> None:
+    found = look(served=served(allows_retrain=False, has_feedback_keys=False))
+    assert decided(found)[1] == [("Retrain", "NotAllowed"), ("Rollback", "LabelsNotAuthenticated")]
+    condition = actions.decide(found, evaluation.evaluate(found)).condition
+    assert condition is not None
+    assert condition.reason == "NotAllowed"
+    assert [text.split(" (")[0] for text in condition.message.split("; ")] == ["Retrain of churn", "Rollback of churn"]
+
+
 def test_nothing_is_held_while_nothing_is_found() -> None:
     found = plan.plan(look({**BOTH, "actions": {**BOTH["actions"], "dryRun": True}}, read=GOOD))
     assert found.status is not None

@@ -1,5 +1,6 @@
 """Predictions that are not kept until their labels are due: told with the sizes, and never as missing labels."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tidemill.monitoring.plan import plan
 from tidemill.monitoring.policy import evaluation, retention
 from tidemill.monitoring.snapshot import Snapshot, storage_bytes
 from tidemill_contracts import quantities
+from tidemill_contracts import retention as contract
 from tidemill_contracts.monitoring import MonitorReport, RetentionReport
 
 
@@ -51,6 +53,23 @@ def test_a_store_that_is_large_enough_says_nothing(rows: int) -> None:
     assert evaluation.evaluate(seen(rows)).get("RetentionTooSmall") is None
 
 
+def test_a_store_that_is_just_large_enough_says_nothing() -> None:
+    fits = contract.rows_that_fit(2**30, 180.0)
+    assert retention.too_small(seen(fits)) is None
+    assert retention.too_small(seen(fits + 1)) is not None
+
+
+def test_a_monitor_that_says_nothing_of_the_version_has_discarded_nothing() -> None:
+    other = seen(10_000_000)
+    assert other.reading.report is not None
+    alone = replace(
+        other, reading=replace(other.reading, report=other.reading.report.model_copy(update={"versions": ()}))
+    )
+    condition = retention.too_small(alone)
+    assert condition is not None
+    assert condition.message.endswith("of ModelDeployment churn")
+
+
 def test_the_size_that_is_told_is_enough() -> None:
     for rows in (4_000_000, 10_000_000, 123_456_789):
         condition = retention.too_small(seen(rows))
@@ -80,6 +99,18 @@ def test_labels_that_joined_are_judged_in_a_small_store_too() -> None:
     found = evaluation.evaluate(seen(10_000_000, labels=50, ratio=0.4)).get("LabelsArriving")
     assert found is not None
     assert (found.status, found.reason) == ("True", "LabelsArrive")
+
+
+@pytest.mark.parametrize("delay", [1_000_000, 5_184_000, 5_198_752, 5_198_753, 99_999_999])
+def test_the_length_of_windows_that_is_told_is_the_shortest_that_is_enough(delay: int) -> None:
+    def told_for(seconds: int) -> Any:
+        asked = {**FULL["performance"], "labelDelaySeconds": delay}
+        spec = {**FULL, "window": {"seconds": seconds}, "performance": asked}
+        return retention.too_small(snapshot(spec, read=report(window(1))))
+
+    shortest = int(told_for(10).message.split("set spec.window.seconds to ")[1].split()[0])
+    assert told_for(shortest) is None
+    assert shortest == 10 or told_for(shortest - 1) is not None
 
 
 def test_windows_that_are_too_short_for_the_delay_are_told_before_anything_is_counted() -> None:

@@ -79,6 +79,9 @@ def test_a_column_that_is_no_feature_is_a_statement_that_was_not_applied() -> No
     [
         (LabelDelays(p50=90.0, p90=3_000.0, p99=20_000.0, labels=9), "within 90 s, 99 % within 5.6 h"),
         (LabelDelays(p50=200.0, p90=3_000.0, p99=900_000.0, labels=9), "within 3.3 min, 99 % within 10 d"),
+        (LabelDelays(p50=119.5, p90=3_000.0, p99=120.0, labels=9), "within 120 s, 99 % within 2 min"),
+        (LabelDelays(p50=7_199.0, p90=3_000.0, p99=7_200.0, labels=9), "within 120 min, 99 % within 2 h"),
+        (LabelDelays(p50=172_799.0, p90=3_000.0, p99=172_800.0, labels=9), "within 48 h, 99 % within 2 d"),
         (LabelDelays(), ""),
         (None, ""),
     ],

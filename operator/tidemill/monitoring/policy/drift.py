@@ -26,6 +26,7 @@ FIRST_OBSERVED = timedelta(days=28)
 
 _SHOWN = 5
 _WORTH_TELLING = 0.005
+"""A share that is not above it is told as 0 %."""
 _BLIND = frozenset({"MonitorUnreachable", "DatabaseTooNew"})
 """Reasons of Unknown that are about the monitor: drift that was there before it is no new alarm after it."""
 
@@ -108,8 +109,9 @@ def describe(window: WindowReport) -> str:
 
 
 def _beyond(column: ColumnScore) -> str:
-    score, threshold = column.score or 0, column.threshold or 0
-    figures = f"{column.test} {rounded(score, 3, threshold)}, limit {exact(threshold)}"
+    figures = f"{column.test} {rounded(column.score or 0, 3, column.threshold)}"
+    if column.threshold is not None:
+        figures += f", limit {exact(column.threshold)}"
     if column.importance is not None:
         figures = f"importance {_percent(column.importance)}, {figures}"
     what = change(column)
@@ -125,7 +127,7 @@ def change(column: ColumnScore) -> str:
         before, now = rounded(column.reference_mean, 3, column.mean), rounded(column.mean, 3, column.reference_mean)
         parts.append(f"mean {before} → {_bound(column)}{now}")
     beyond = ((column.below_ratio, "below training's minimum"), (column.above_ratio, "above training's maximum"))
-    parts += [f"{_percent(ratio)} {where}" for ratio, where in beyond if ratio is not None and ratio >= _WORTH_TELLING]
+    parts += [f"{_percent(ratio)} {where}" for ratio, where in beyond if _is_worth_telling(ratio)]
     return "; ".join(parts)
 
 
@@ -134,11 +136,18 @@ def _percent(ratio: float | None) -> str:
 
 
 def _bound(column: ColumnScore) -> str:
-    """Values beyond the range of training count as its outermost bin, so the true mean lies further out."""
-    below, above = column.below_ratio or 0, column.above_ratio or 0
-    if above >= _WORTH_TELLING and above > below:
-        return "at least "
-    return "at most " if below >= _WORTH_TELLING else ""
+    """Values beyond the range of training count as its outermost bin, so the true mean lies further out.
+
+    Where they are beyond both ends, it may lie on either side.
+    """
+    below, above = _is_worth_telling(column.below_ratio), _is_worth_telling(column.above_ratio)
+    if below == above:
+        return "about " if above else ""
+    return "at least " if above else "at most "
+
+
+def _is_worth_telling(ratio: float | None) -> bool:
+    return ratio is not None and ratio > _WORTH_TELLING
 
 
 def verdict(snapshot: Snapshot, evaluated: Evaluation) -> DriftVerdict | None:

@@ -14,8 +14,10 @@ from tidemill_contracts import model_metrics
 from tidemill_contracts.calibration import MAX_UNSUPPORTED, MIN_ROWS
 from tidemill_contracts.counts import counted
 from tidemill_contracts.monitoring import EstimateReport
+from tidemill_contracts.rounding import exact, rounded
 
 ASSUMPTION = "assumes p(y|x) as in the holdout"
+_DIGITS = 4
 
 
 def of(snapshot: Snapshot) -> EstimateReport | None:
@@ -53,20 +55,21 @@ def conditions(snapshot: Snapshot) -> list[Condition]:
 
 def _judged(wanted: Performance, found: EstimateReport, value: float) -> Condition:
     low, high = (value, value) if found.low is None or found.high is None else (found.low, found.high)
-    text = (
-        f"{wanted.metric} without labels is estimated as {value:.4g} (95 %: {low:.4g} to {high:.4g}) on "
-        f"{counted(found.rows, 'row')}; {ASSUMPTION}"
-    )
     lower_is_better = model_metrics.BY_NAME[wanted.metric].better == "lower"
     limit = wanted.max if lower_is_better else wanted.min
+    shown = [rounded(figure, _DIGITS, limit) for figure in (value, low, high)]
+    text = (
+        f"{wanted.metric} without labels is estimated as {shown[0]} (95 %: {shown[1]} to {shown[2]}) on "
+        f"{counted(found.rows, 'row')}; {ASSUMPTION}"
+    )
     if limit is None:
         return Condition(ESTIMATE, "False", "WithinLimits", text)
     name = "max" if lower_is_better else "min"
     if found.exceeded and (value > limit if lower_is_better else value < limit):
-        return Condition(ESTIMATE, "True", "LimitsExceeded", f"{text}; {name} {limit:g}")
+        return Condition(ESTIMATE, "True", "LimitsExceeded", f"{text}; {name} {exact(limit)}")
     if high <= limit if lower_is_better else low >= limit:
         return Condition(ESTIMATE, "False", "WithinLimits", text)
-    return Condition(ESTIMATE, "False", "LimitNotExcluded", f"{text}; {name} {limit:g} is not excluded")
+    return Condition(ESTIMATE, "False", "LimitNotExcluded", f"{text}; {name} {exact(limit)} is not excluded")
 
 
 def status(snapshot: Snapshot) -> EstimatedPerformance | None:

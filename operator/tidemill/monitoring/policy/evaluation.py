@@ -292,8 +292,8 @@ def _long(seconds: float) -> str:
     """A delay in the largest unit of which it has two: it is known to 9 % only."""
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
-            return f"{seconds / size:.2g} {unit}"
-    return f"{seconds:.2g} s"
+            return f"{rounded(seconds / size, 2)} {unit}"
+    return f"{rounded(seconds, 2)} s"
 
 
 def _are_foreign(found: PerformanceReport) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tidemill.api.v1alpha1.monitor_fairness import Fairness, FairnessVerdict, Gap, Group
+from tidemill.api.v1alpha1.monitor_fairness import Fairness, FairnessLimit, FairnessVerdict, Gap, Group
 from tidemill.core.conditions import Condition
 from tidemill.monitoring.snapshot import Snapshot, moment
 from tidemill.monitoring.state import FAIRNESS
 from tidemill_contracts.counts import counted
 from tidemill_contracts.fairness import RATIO, FairnessReport, GapReport, GroupReport
+from tidemill_contracts.rounding import rounded
 
 _SHOWN = 3
 _WORDS = {
@@ -47,11 +48,11 @@ def _condition(snapshot: Snapshot, wanted: Fairness) -> Condition:
         rows = counted(wanted.min_rows, "row")
         text = f"no group and its privileged group have {rows} (minRows) for a comparison that has a limit"
         return Condition(FAIRNESS, "Unknown", "NotEnoughRows", text)
-    beyond = [_text(one) for one in judged if one[2] == "Exceeded"]
+    beyond = [_text(wanted, one) for one in judged if one[2] == "Exceeded"]
     if beyond:
         more = f"; {len(beyond) - _SHOWN} more" if len(beyond) > _SHOWN else ""
         return Condition(FAIRNESS, "True", "LimitsExceeded", "; ".join(beyond[:_SHOWN]) + more)
-    open_ones = [_text(one) for one in judged if one[2] != "WithinLimit"]
+    open_ones = [_text(wanted, one) for one in judged if one[2] != "WithinLimit"]
     if open_ones:
         more = f"; {len(open_ones) - _SHOWN} more" if len(open_ones) > _SHOWN else ""
         text = f"a limit is neither kept nor exceeded for sure: {'; '.join(open_ones[:_SHOWN])}{more}"
@@ -87,7 +88,7 @@ def _judged(wanted: Fairness, found: FairnessReport) -> Iterator[_Judged]:
 
 def _verdict(wanted: Fairness, gap: GapReport) -> str:
     """What a comparison says; the monitor says what is proven, spec what the limit is."""
-    limit = next((limit for limit in wanted.limits if limit.metric == gap.metric), None)
+    limit = _limit(wanted, gap)
     if limit is None or not gap.judged or min(gap.rows, gap.privileged_rows) < wanted.min_rows:
         return "NotJudged"
     if gap.exceeded:
@@ -103,10 +104,20 @@ def _verdict(wanted: Fairness, gap: GapReport) -> str:
     )
 
 
-def _text(one: _Judged) -> str:
+def _limit(wanted: Fairness, gap: GapReport) -> FairnessLimit | None:
+    return next((limit for limit in wanted.limits if limit.metric == gap.metric), None)
+
+
+def _text(wanted: Fairness, one: _Judged) -> str:
     group, gap, _ = one
-    value = "not defined" if gap.value is None else f"{gap.value:.3g}"
-    between = "" if gap.low is None or gap.high is None else f" (95 %: {gap.low:.3g} to {gap.high:.3g})"
+    limit = _limit(wanted, gap)
+    ends = [] if limit is None else [limit.min, limit.max, None if limit.max is None else -limit.max]
+
+    def shown(figure: float) -> str:
+        return rounded(figure, 3, *ends)
+
+    value = "not defined" if gap.value is None else shown(gap.value)
+    between = "" if gap.low is None or gap.high is None else f" (95 %: {shown(gap.low)} to {shown(gap.high)})"
     rows = f"{counted(gap.rows, 'row')} against {gap.privileged_rows}"
     return f"{group.column}={group.group}: {_WORDS[gap.metric]} {value}{between} on {rows}"
 

@@ -11,7 +11,7 @@ from tidemill.monitoring.state import GAMING
 from tidemill_contracts.access import is_client_hash
 from tidemill_contracts.counts import counted, does
 from tidemill_contracts.gaming import ClientReport, GamingFinding, Kind
-from tidemill_contracts.rounding import percent
+from tidemill_contracts.rounding import exact, percent, rounded
 
 _SHOWN = 5
 _SHARES: dict[Kind, str] = {
@@ -49,11 +49,12 @@ def _client(client: ClientReport) -> str:
 def _evidence(finding: GamingFinding) -> str:
     value, limit, kind = finding.value, finding.limit, finding.kind
     if kind == "PredictionRate":
-        return f"PredictionRate, {value:.0f} predictions in a minute (maxPredictionsPerMinute {limit:.0f})"
+        rate = rounded(value, 3, limit)
+        return f"PredictionRate, {rate} predictions in a minute (maxPredictionsPerMinute {exact(limit)})"
     if kind == "LabelMix":
         expected = finding.expected or 0.0
         labels = counted(finding.of, "label")
         text = f"{value:.0%} of {labels} agree with the predictions, {expected:.0%} of those of others"
-        return f"LabelMix, {text} at the same scores (maxLabelDifference {limit:g})"
+        return f"LabelMix, {text} at the same scores (maxLabelDifference {exact(limit)})"
     of = counted(finding.of, "row" if kind == "NearDuplicates" else "label")
-    return f"{kind}, {percent(value, limit)} " + _SHARES[kind].format(of=of, limit=f"{limit:g}")
+    return f"{kind}, {percent(value, limit)} " + _SHARES[kind].format(of=of, limit=exact(limit))
