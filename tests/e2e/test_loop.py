@@ -119,7 +119,7 @@ def test_new_rows_start_the_retrain_and_its_model_wins(scenario: Scenario, kille
 
     assert scenario.weights == [10, 50, 100]
     result = run["status"]["result"]
-    assert result["metrics"]["accuracy"] > result["championMetrics"]["accuracy"] + 0.05
+    assert result["metrics"]["accuracy"] > result["championMetrics"]["accuracy"] + 0.03
     assert scenario.stable() == run["status"]["version"] == f"{NAME}-4"
     monitor = wait_condition(scenario.kubectl, "modelmonitor", NAME, lambda mm: is_true(mm, "DataArriving"), 60)
     (action,) = [a for a in monitor["status"]["actions"] if a["id"] == run["spec"]["trigger"]["id"]]
