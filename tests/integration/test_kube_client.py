@@ -127,7 +127,7 @@ async def test_kinds_that_are_there_and_not(client: KubeClient) -> None:
 async def test_refusals_keep_the_servers_sentence(client: KubeClient, namespace: str) -> None:
     broken = monitor(namespace)
     del broken["spec"]["quality"]
-    with pytest.raises(ApiError, match="at least one of drift, quality and performance") as caught:
+    with pytest.raises(ApiError, match="at least one of drift, quality, performance, fairness and gaming") as caught:
         await client.create(broken)
     assert (caught.value.status, caught.value.reason) == (422, "Invalid")
 
