@@ -16,6 +16,7 @@ from tidemill_contracts.inference import FEEDBACK_PATH
 from tidemill_runtime.monitor.app import create_apps
 from tidemill_runtime.monitor.body_limits import Admission
 from tidemill_runtime.monitor.connection import Gate, MonitorConnection
+from tidemill_runtime.monitor.senders import Senders
 from tidemill_runtime.network.http_heads import MAX_FIELDS, MAX_HEAD_BYTES, MAX_WAITING, Unfinished
 
 Connect = Callable[[], Any]
@@ -25,9 +26,13 @@ KINDS = ("server", "monitor")
 
 class _Monitor:
     collector = None
+    senders = Senders()  # anybody
+
+    def check_labeller(self, sender: str | None) -> None:
+        """Anybody may send labels: what is refused here is refused for its form."""
 
     def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"{name} of a monitor whom no request reaches")
+        raise AssertionError(f"{name} of a monitor whom no body reaches")
 
 
 @asynccontextmanager
