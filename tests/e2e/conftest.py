@@ -3,8 +3,10 @@
 `make e2e` brings the cluster up and loads the images; run by hand, the tests use the cluster that is there.
 """
 
+import fcntl
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,11 +24,16 @@ KINDS = ("trainingpipeline", "trainingrun", "modelversion", "modelimport", "mode
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cluster() -> Kubectl:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
     """The cluster that the tests run on, with the operator installed under its shipped RBAC."""
     use_cluster()
-    scenario = Scenario(namespace="tidemill-e2e")
-    scenario.install()
+    # Of modules that run at once the first installs, and the others wait: an installation restarts the operator.
+    done = tmp_path_factory.getbasetemp().parent / "installed"
+    with (tmp_path_factory.getbasetemp().parent / "installing").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.environ.get("PYTEST_XDIST_WORKER") is None or not done.exists():
+            Scenario(namespace="tidemill-e2e").install()
+            done.touch()
     return Kubectl()
 
 

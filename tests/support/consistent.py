@@ -37,6 +37,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "DataSource.uri": _URIS,
     "ResolvedData.uri": _URIS,
     "Artifacts.uri": st.sampled_from(["pvc://claim/path", "s3://bucket", "az://container/a"]),
+    "Payloads.uri": st.sampled_from(["pvc://claim/path", "s3://bucket", "az://container/a"]),
     "Schedule.cron": st.sampled_from(["0 3 * * *", "@daily", "*/5 0-6,12 1 JAN MON-FRI"]),
     "Schedule.timeZone": st.sampled_from(["UTC", "Europe/Berlin", "Etc/GMT+1"]),
     "TrainingPipelineSpec.serviceAccountName": st.just("trainer"),
@@ -282,9 +283,32 @@ def _spans(baseline: Json, seconds: int) -> Json:
     return baseline
 
 
+def _payloads(document: Json) -> Json:
+    if not document["uri"].startswith(("s3", "gs", "az")):
+        document.pop("secretRef", None)
+    if "columns" in document and "redact" in document:
+        document["redact"] = [column for column in document["redact"] if column in document["columns"]]
+    return document
+
+
+def _group_column(document: Json) -> Json:
+    if "values" in document:
+        document["values"] = [value for value in document["values"] if value != document["privileged"]]
+    return document
+
+
+def _fairness_limit(document: Json) -> Json:
+    wanted, other = ("min", "max") if document["metric"] == "SelectionRateRatio" else ("max", "min")
+    document.pop(other, None)
+    return {wanted: 0.5, **document}
+
+
 def _monitor(document: Json) -> Json:
     watched = {name.capitalize() for name in ("drift", "quality", "performance") if name in document}
-    if not watched:
+    if "fairness" in document and "Performance" not in watched:
+        rates = [one for one in document["fairness"]["limits"] if one["metric"].startswith("SelectionRate")]
+        document["fairness"]["limits"] = rates or [{"metric": "SelectionRateRatio", "min": 0.8}]
+    if not watched and not document.keys() & {"fairness", "gaming"}:
         document["drift"], watched = {}, {"Drift"}
     if "Drift" in watched:
         watched.add("Quality")
@@ -340,5 +364,8 @@ REPAIRS: dict[str, Callable[[Json], Json]] = {
     "Drift": _drift,
     "Baseline": _baseline,
     "Performance": _limits("min", "max"),
+    "Payloads": _payloads,
+    "GroupColumn": _group_column,
+    "FairnessLimit": _fairness_limit,
     "ModelMonitorSpec": _monitor,
 }
