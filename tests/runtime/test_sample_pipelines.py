@@ -1,4 +1,4 @@
-"""The pipelines of manifests/samples, run by the trainer on their own rows or those of own-model: each passes its own gates.
+"""The pipelines of manifests/samples, run by the trainer on their rows or own-model's: each passes its own gates.
 
 What a cluster is needed for (rollouts, approvals, imports) is tests/e2e/test_samples.py.
 """
