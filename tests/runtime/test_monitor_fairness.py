@@ -170,6 +170,29 @@ def test_an_interval_has_the_values_that_its_score_does_not_reject() -> None:
     assert difference_score(one, other, 0.0) == pytest.approx(ratio_score(one, other, 1.0))
 
 
+def test_scores_of_one_row_each_and_of_rates_without_variance() -> None:
+    """By hand: pooled rate 1/2, variance (1/4 + 1/4) * 2 / (2 - 1) = 1."""
+    assert difference_score(Rate(1, 1), Rate(0, 1), 0.0) == pytest.approx(1.0)
+    for rate in (Rate(0, 10), Rate(10, 10)):
+        assert difference_score(rate, rate, 0.0) == ratio_score(rate, rate, 1.0) == 0.0
+    assert ratio_score(Rate(0, 10), Rate(0, 20), 0.8) == 0.0
+
+
+def test_a_score_whose_discriminant_is_rounded_to_less_than_nothing_is_one() -> None:
+    assert ratio_score(Rate(140892, 140892), Rate(596854, 596854), 0.9999999984359857) == pytest.approx(0, abs=0.1)
+    assert ratio_score(Rate(761112, 761112), Rate(30452, 30452), 0.999999999999996) == pytest.approx(0, abs=0.1)
+
+
+def test_an_interval_stays_within_what_is_possible() -> None:
+    low, high = difference_interval(Rate(0, 1), Rate(1, 1)) or (0.0, 0.0)
+    assert (low, high) == pytest.approx((-1.0, 0.586901371))
+    assert low >= -1 and difference_score(Rate(0, 1), Rate(1, 1), high) == pytest.approx(-1.96, abs=1e-3)
+    assert difference_interval(Rate(1, 1), Rate(0, 1)) == pytest.approx((-high, -low))
+    bottom, top = ratio_interval(Rate(0, 50), Rate(10, 50)) or (-1.0, -1.0)
+    assert bottom == 0.0
+    assert ratio_score(Rate(0, 50), Rate(10, 50), top) == pytest.approx(-1.96, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("one", "other", "difference", "ratio"),
     [

@@ -117,6 +117,33 @@ def test_message_tells_value_limit_and_sample() -> None:
     assert (got.checks[0].value, got.checks[0].limit) == (0.05, 0.01)
 
 
+@pytest.mark.parametrize(
+    ("errors", "most", "verdict", "text"),
+    [
+        (1_004, 0.01, "Failed", "ErrorRatio 0.01004 is above 0.01 "),
+        (996, 0.01, "Successful", "ErrorRatio 0.00996 is within 0.01 "),
+        (1_000, 0.00999996, "Failed", "ErrorRatio 0.01 is above 0.00999996 "),
+        (5, 0.00004, "Failed", "ErrorRatio 5e-05 is above 4e-05 "),
+        (3, 0.00004, "Successful", "ErrorRatio 3e-05 is within 4e-05 "),
+    ],
+)
+def test_no_figure_reads_like_a_limit_that_it_is_not_at(errors: int, most: float, verdict: str, text: str) -> None:
+    found = measurement(stable=(1, stats(100)), candidate=(2, stats(100_000, errors)))
+    got = judged(found, {"metric": "ErrorRatio", "max": most})
+    assert got.verdict == verdict
+    assert got.message.startswith(text)
+    check = got.checks[0]
+    assert check.value is not None
+    assert (check.limit, check.value > most) == (most, verdict == "Failed")
+
+
+def test_large_figures_have_all_their_digits() -> None:
+    wanted = {"metric": LATENCY, "max": 1234567.0}
+    latency = stats(100, milliseconds=1234567.0)
+    got = judged(measurement(stable=(1, stats(0)), candidate=(2, latency)), wanted)
+    assert "e+" not in got.message
+
+
 @pytest.mark.parametrize("share", [50, 95, 99])
 def test_each_quantile_is_the_one_that_it_is_named_after(share: int) -> None:
     """Of latencies that are spread evenly up to 100 ms."""

@@ -94,6 +94,59 @@ def test_against_a_champion_that_was_scored_on_the_same_holdout(
 
 
 @pytest.mark.parametrize(
+    ("value", "theirs", "better", "text"),
+    [
+        (
+            0.92,
+            0.9,
+            "Higher",
+            "0.92 against 0.9 of champion churn-1, higher is better: delta +0.02 is at least minDelta 0.01",
+        ),
+        (
+            0.91,
+            0.9,
+            "Higher",
+            "0.91 against 0.9 of champion churn-1, higher is better: delta +0.01 is at least minDelta 0.01",
+        ),
+        (
+            0.9,
+            0.92,
+            "Higher",
+            "0.9 against 0.92 of champion churn-1, higher is better: delta -0.02 is below minDelta 0.01",
+        ),
+        (0.0, 0.0, "Higher", "0 against 0 of champion churn-1, higher is better: delta +0 is below minDelta 0.01"),
+        (
+            0.90999999,
+            0.9,
+            "Higher",
+            "0.91 against 0.9 of champion churn-1, higher is better: delta +0.00999999 is below minDelta 0.01",
+        ),
+        (
+            1_234_567.0,
+            1_234_568.0,
+            "Lower",
+            "1234567 against 1234568 of champion churn-1, lower is better: delta +1 is at least minDelta 0.01",
+        ),
+    ],
+)
+def test_a_comparison_tells_both_values_and_a_delta_that_reads_like_no_limit_that_it_is_not_at(
+    value: float, theirs: float, better: str, text: str
+) -> None:
+    gate = Gate.model_validate(against("profit", better=better))
+    result = TrainingResult(outcome="Succeeded", metrics={"profit": value}, champion_metrics={"profit": theirs})
+    (found,) = gates.verdicts([gate], gates.scores(result, champion()))
+    assert found.message == text
+
+
+def test_the_advantage_of_a_champion_is_said_where_it_was_compared_with() -> None:
+    result = TrainingResult(outcome="Succeeded", metrics={}, champion_overlap="it has learned 9 rows of the holdout")
+    found = gates.scores(result, champion())
+    limit, comparison = Gate.model_validate(MIN), Gate.model_validate(BETTER)
+    assert gates.reservation([limit], found) is None
+    assert gates.reservation([limit, comparison], found) == "it has learned 9 rows of the holdout"
+
+
+@pytest.mark.parametrize(
     ("gate", "improved"),
     [
         *((against(metric.name), -1 if metric.better == "lower" else 1) for metric in METRICS),

@@ -77,7 +77,7 @@ def _score(one: Rate, other: Rate, first: float, second: float, distance: float,
     first, second = (min(max(rate, 0.0), 1.0) for rate in (first, second))
     total = one.rows + other.rows
     variance = first * (1 - first) / one.rows + ratio * ratio * second * (1 - second) / other.rows
-    variance *= total / (total - 1) if total > 1 else 1.0
+    variance *= total / (total - 1)
     if variance <= 0:
         return 0.0 if abs(distance) < 1e-12 else math.copysign(math.inf, distance)
     return distance / math.sqrt(variance)

@@ -23,6 +23,10 @@ from tidemill.serving.policy.comparison import Limit
 from tidemill.serving.router_stats import ClusterStats
 from tidemill.serving.snapshot import Measurement
 from tidemill_contracts.counts import counted
+from tidemill_contracts.rounding import exact, rounded
+
+_DIGITS = 6
+_SMALL = 0.01
 
 _VALUE: Mapping[str, Callable[[ClusterStats], float | None]] = {
     "ErrorRatio": lambda f: f.error_ratio,
@@ -121,7 +125,7 @@ def _within(metric: str, most: float, analysis: Analysis, compared: Comparison, 
         limit = Limit(metric, most=most)
         proof = comparison.shown(comparison.evidence(compared, limit), limit, analysis)
         verdict = "Successful" if proof.kept else "Inconclusive"
-    return CheckResult(metric=metric, verdict=verdict, value=_round(value), limit=_round(most))
+    return CheckResult(metric=metric, verdict=verdict, value=_round(value, most), limit=most)
 
 
 def _compared(
@@ -142,7 +146,7 @@ def _compared(
         value=_round(_VALUE[limit.metric](candidate) if is_latency else own),
         stable_value=_round(_VALUE[limit.metric](stable) if is_latency else other),
         max_ratio_to_stable=limit.ratio,
-        confidence=_round(found.confidence),
+        confidence=_round(found.confidence, analysis.confidence),
         visible_ratio=_round(_visible_ratio(limit, analysis, entry, stable)),
     )
     return result, not limit.implied
@@ -170,16 +174,17 @@ def _sentence(result: CheckResult, analysis: Analysis, compared: Comparison) -> 
         return _comparison_sentence(result, analysis, compared)
     if result.value is None:
         return f"{result.metric} has no value"
+    value, limit = rounded(result.value, _DIGITS, result.limit), exact(result.limit or 0)
     if result.verdict == "Inconclusive":
-        return f"{result.metric} {result.value:g} is not shown to be within {result.limit:g} (requireProof)"
+        return f"{result.metric} {value} is not shown to be within {limit} (requireProof)"
     relation = "is above" if result.verdict == "Failed" else "is within"
-    return f"{result.metric} {result.value:g} {relation} {result.limit:g}"
+    return f"{result.metric} {value} {relation} {limit}"
 
 
 def _comparison_sentence(result: CheckResult, analysis: Analysis, compared: Comparison) -> str:
     limit = Limit(result.metric, result.max_ratio_to_stable)
     entry = comparison.evidence(compared, limit)
-    times = f"{result.max_ratio_to_stable:g} × the stable version's"
+    times = f"{exact(result.max_ratio_to_stable or 0)} × the stable version's"
     if result.verdict == "Inconclusive":
         few = min(entry.requests, entry.stable_requests)
         if few < analysis.min_requests:
@@ -190,7 +195,7 @@ def _comparison_sentence(result: CheckResult, analysis: Analysis, compared: Comp
             )
         return f"{result.metric} is not shown to be at most {times} (requireProof){_counts(entry)}"
     if result.verdict == "Failed":
-        return f"{result.metric} is more than {times}, confidence {analysis.confidence:g}{_counts(entry)}"
+        return f"{result.metric} is more than {times}, confidence {exact(analysis.confidence)}{_counts(entry)}"
     seen = "no ratio" if result.visible_ratio is None else f"a ratio of {result.visible_ratio:.3g}"
     return f"{result.metric} is not shown to be more than {times}; {seen} would have been seen{_counts(entry)}"
 
@@ -199,10 +204,17 @@ def _counts(entry: LimitEvidence) -> str:
     """What was counted for a comparison, in brackets."""
     slow = other = ""
     if entry.edge_milliseconds is not None and entry.stable_edge_milliseconds is not None:
-        slow, other = f" above {entry.edge_milliseconds:g} ms", f" above {entry.stable_edge_milliseconds:g} ms"
+        slow, other = (
+            f" above {rounded(edge, _DIGITS)} ms" for edge in (entry.edge_milliseconds, entry.stable_edge_milliseconds)
+        )
     candidate = f"{entry.events} of {counted(entry.requests, 'request')}{slow}"
     return f" ({candidate}, stable version {entry.stable_events} of {entry.stable_requests}{other})"
 
 
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _round(value: float | None, limit: float | None = None) -> float | None:
+    """Four decimals, of small shares three digits, and more where it would else be at, or beyond, another limit."""
+    if value is None:
+        return None
+    found = round(value, 4) if abs(value) >= _SMALL else float(f"{value:.3g}")
+    is_told_apart = limit is None or (found > limit, found < limit) == (value > limit, value < limit)
+    return found if is_told_apart else float(rounded(value, 4, limit))

@@ -22,6 +22,7 @@ from tidemill_contracts.rounding import exact, rounded
 from tidemill_contracts.training import TrainingResult
 
 Metrics = Mapping[str, float | None]
+_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +83,14 @@ def _missing(gate: Gate, candidate: Metrics) -> GateVerdict:
 
 def _above(metric: str, value: float, least: float) -> GateVerdict:
     passed = value >= least
-    text = f"{rounded(value, 6, least)} is {'at least' if passed else 'below'} min {exact(least)}"
+    text = f"{rounded(value, _DIGITS, least)} is {'at least' if passed else 'below'} min {exact(least)}"
     reason = "AboveMin" if passed else "BelowMin"
     return GateVerdict(metric=metric, passed=passed, reason=reason, value=value, threshold=least, message=text)
 
 
 def _below(metric: str, value: float, most: float) -> GateVerdict:
     passed = value <= most
-    text = f"{rounded(value, 6, most)} is {'at most' if passed else 'above'} max {exact(most)}"
+    text = f"{rounded(value, _DIGITS, most)} is {'at most' if passed else 'above'} max {exact(most)}"
     reason = "BelowMax" if passed else "AboveMax"
     return GateVerdict(metric=metric, passed=passed, reason=reason, value=value, threshold=most, message=text)
 
@@ -97,7 +98,7 @@ def _below(metric: str, value: float, most: float) -> GateVerdict:
 def _against(metric: str, value: float, limit: AgainstChampion, scores: Scores) -> GateVerdict:
     bounded = limit.better is None and metric in LOWER_IS_BETTER
     if bounded and value < 0:
-        return _out_of_range(metric, value, f"the candidate's {value:.6g}")
+        return _out_of_range(metric, value, f"the candidate's {rounded(value, _DIGITS, 0.0)}")
     if scores.champion is None:
         text = "there is no champion to compare with"
         return GateVerdict(metric=metric, passed=True, reason="NoChampion", value=value, message=text)
@@ -106,14 +107,15 @@ def _against(metric: str, value: float, limit: AgainstChampion, scores: Scores) 
         text = f"champion {name} has no usable value of this metric to compare with"
         return GateVerdict(metric=metric, passed=False, reason="MetricMissing", value=value, message=text)
     if bounded and theirs < 0:
-        return _out_of_range(metric, value, f"{theirs:.6g} of champion {name}")
+        return _out_of_range(metric, value, f"{rounded(theirs, _DIGITS, 0.0)} of champion {name}")
     lower, min_delta = _lower_is_better(metric, limit), limit.min_delta
     delta = theirs - value if lower else value - theirs
     threshold = theirs - min_delta if lower else theirs + min_delta
     passed = delta >= min_delta or math.isclose(delta, min_delta, rel_tol=0, abs_tol=1e-12)
     text = (
-        f"{value:.6g} against {theirs:.6g} of champion {name}, {'lower' if lower else 'higher'} is better: "
-        f"delta {delta:+.6g} is {'at least' if passed else 'below'} minDelta {min_delta:.6g}"
+        f"{rounded(value, _DIGITS, theirs)} against {rounded(theirs, _DIGITS, value)} of champion {name}, "
+        f"{'lower' if lower else 'higher'} is better: delta {_signed(delta, None if passed else min_delta)} "
+        f"is {'at least' if passed else 'below'} minDelta {exact(min_delta)}"
     )
     remarks = [remark for remark in (scores.champion_note, scores.champion_overlap) if remark]
     if remarks:
@@ -122,6 +124,11 @@ def _against(metric: str, value: float, limit: AgainstChampion, scores: Scores) 
     # Two numbers near the end of the range can differ by more than there is a number for; JSON has no infinity.
     shown = _finite(threshold)
     return GateVerdict(metric=metric, passed=passed, reason=reason, value=value, threshold=shown, message=text)
+
+
+def _signed(delta: float, limit: float | None) -> str:
+    text = rounded(delta, _DIGITS, limit)
+    return text if text.startswith("-") else f"+{text}"
 
 
 def _lower_is_better(metric: str, limit: AgainstChampion) -> bool:
