@@ -191,3 +191,36 @@ def test_the_series_is_also_that_of_the_stable_version_and_of_a_pipeline_with_a_
         workloads=(workload(1), workload(5)),
     )
     assert "PromoteIgnored" in decide(found)[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "served", "reasons"),
+    [
+        ("blue", "churn-1", ["PromoteIgnored"]),
+        ("green", "churn-1", []),
+        ("churn-1234567890", "churn-1", ["PromoteIgnored"]),
+        ("churn-12345678901", "churn-1", []),
+        ("old-7", "old-1", ["PromoteIgnored"]),
+        ("other-7", "old-1", []),
+    ],
+    ids=[
+        "a version of any name",
+        "no version",
+        "the longest number",
+        "longer than any number",
+        "the series of what serves",
+        "the series of neither",
+    ],
+)
+def test_the_name_of_another_version_is_not_for_the_candidate_and_any_other_word_is(
+    value: str, served: str, reasons: list[str]
+) -> None:
+    """The candidate's pods start, so that a value that is for it waits."""
+    before = stable(1).model_copy(update={"version": served})
+    status = {"stable": before, "candidate": candidate(5)}
+    found = look(status, version(5), value, versions=(version(1, name=served), version(5), version(3, name="blue")))
+    found = replace(found, workloads=(workload(1, version=version(1, name=served)), workload(5, ready=0)))
+    state, seen = decide(found)
+    assert [reason for reason in seen if reason == "PromoteIgnored"] == reasons
+    assert state.candidate is not None
+    assert (state.candidate.promote_requested == value) == (not reasons)

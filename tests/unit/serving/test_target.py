@@ -204,3 +204,36 @@ def test_a_uri_has_a_longest(length: int, is_readable: bool) -> None:
     assert (got.reason, f"longer than {URI_LIMIT} characters" in got.message) == (
         ("", False) if is_readable else ("FormatNotServable", True)
     )
+
+
+def test_a_version_that_was_made_anew_under_the_served_number_is_the_newest() -> None:
+    """The record of what is served is gone, and the number has another content now."""
+    gone = version(2, digest="sha256:" + "f" * 64, recorded=False, approved=False)
+    served = stable(2).model_copy(update={"digest": gone.digest})
+    found = snapshot(PIPELINE, {"stable": served}, versions=(version(2),), workloads=(workload(2, version=gone),))
+    got = target.choose(found, State.of(found.status)).version
+    assert got is not None
+    assert got.digest == version(2).digest
+
+
+@pytest.mark.parametrize(
+    ("runtime", "needs"),
+    [
+        ("ONNX", "onnx"),
+        ("Native", "skops, skops-code or joblib"),
+        ("Auto", "onnx, skops, skops-code or joblib"),
+    ],
+)
+def test_a_version_without_a_form_is_told_with_all_that_a_server_could_read(runtime: str, needs: str) -> None:
+    found = snapshot({**PIPELINE, "server": {"runtime": runtime}}, versions=(version(1, formats=()),))
+    assert target.choose(found, State.of(found.status)).message == (
+        f"churn-1 has no form, but spec.server.runtime {runtime} needs {needs}"
+    )
+
+
+@pytest.mark.parametrize(("says", "end"), [("", "yet"), ("data not found", "yet; it says data not found")])
+def test_who_waits_for_a_first_version_is_told_what_the_pipeline_says(says: str, end: str) -> None:
+    found = snapshot(PIPELINE, pipeline_says=says)
+    assert target.choose(found, State.of(found.status)).message == (
+        f"TrainingPipeline churn has no model version {end}"
+    )
