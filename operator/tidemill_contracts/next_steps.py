@@ -70,6 +70,8 @@ _PIPELINE: Final = (
          "kubectl get tp NAME -o jsonpath='{.status.data}'"),
     Step("RecordsNotRead", "Check store, Secret and reachability, or set spec.artifacts.restore to Never to begin with "
          "version 1.", "kubectl get tp NAME -o jsonpath='{.status.records.read}'"),
+    Step("VersionsNotListed", "Look at the versions that came back. Reject those that had been deleted.",
+         "kubectl get mv"),
     Step("RecordsRefused", "Where these are records of yours, give the operator the key that signed them, and create "
          "the pipeline again.", "kubectl get tp NAME -o jsonpath='{.status.records.read}'"),
     Step("RecordsNotWritten", "Check store, Secret and reachability. It is tried again by itself.",
@@ -110,6 +112,8 @@ _IMPORT: Final = (
     Step("NameTaken", "Choose another name, or spec.as.pipeline, in a new ModelImport.", "kubectl get mv"),
     Step("RecordsNotRead", "Check store, Secret and reachability. It is tried again by itself.",
          "kubectl get mi NAME -o jsonpath='{.status.records.read}'"),
+    Step("VersionsNotListed", "Look at the versions that came back. Reject those that had been deleted.",
+         "kubectl get mv"),
     Step("RecordsRefused", "Where these are records of yours, give the operator the key that signed them, and create "
          "the import again.", "kubectl get mi NAME -o jsonpath='{.status.records.read}'"),
     Step("RecordsNotWritten", "Check store, Secret and reachability. It is tried again by itself.",

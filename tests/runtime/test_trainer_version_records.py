@@ -86,16 +86,14 @@ def test_what_others_put_there_is_bounded(mounts: Path) -> None:
     place: Store = ("pvc://store/churn", None)
     root = mounts / "pvc" / "store" / "churn"
 
-    def put(name: str, text: str, *, is_complete: bool = True) -> None:
+    def put(name: str, text: str) -> None:
         folder = root / name
         folder.mkdir(parents=True)
         (folder / "record.json").write_text(text)
-        if is_complete:
-            (folder / "COMPLETE").write_text("x")
+        (folder / "COMPLETE").write_text("x")
 
     put("large", "x" * (TEXT_LIMIT * 4 + 1))
     put("lines", '{\n"a": 1}')
-    put("unfinished", "{}", is_complete=False)
     assert shown(place) == []
     for number in range(MOST_RECORDS + 5):
         put(f"many-{number}", "{}")

@@ -63,6 +63,7 @@ MISSED_SCHEDULE: Final = "MissedSchedule"
 RECORDS_NOT_READ: Final = "RecordsNotRead"
 RECORDS_NOT_WRITTEN: Final = "RecordsNotWritten"
 RECORDS_REFUSED: Final = "RecordsRefused"
+VERSIONS_NOT_LISTED: Final = "VersionsNotListed"
 
 # TrainingRun
 PENDING: Final = "Pending"

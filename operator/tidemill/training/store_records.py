@@ -65,6 +65,8 @@ class Series(Model):
     """The highest number that was given."""
     versions: tuple[Digest, ...]
     """`content` of the versions that exist."""
+    folders: tuple[str, ...] = ()
+    """Where their records lie, below the folder of the series, newest version first: they are read by these names."""
     rejected: tuple[RejectedContent, ...] = ()
     """Content that people have rejected, also of versions that do not exist any more."""
 

@@ -150,6 +150,7 @@ def test_an_empty_namespace_finds_versions_numbers_decisions_and_rollbacks() -> 
         "restored": 2,
         "refused": 0,
         "numbers": 2,
+        "unlisted": 2,
     }
     (run,) = world.names("TrainingRun")
     assert world.get("TrainingRun", run)["spec"]["champion"]["version"] == "churn-1"
@@ -457,11 +458,11 @@ def test_the_record_of_an_imported_version_lies_with_its_pipeline() -> None:
 
 
 def test_what_the_pod_could_not_read_is_counted_and_costs_nothing_else() -> None:
-    _, texts = two_versions()
+    texts, there = recorded(train_two())
     world = namespace(uid="made-again")
     world.settle()
-    found = {"read": 2, "unreadable": 3, "examples": ["x/record.json", "y\n/record.json"]}
-    ends(world, "read", found, [LINE + text for text in texts])
+    found = {"read": 3, "unreadable": 3, "examples": ["x/record.json", "y\n/record.json"]}
+    ends(world, "read", found, [LINE + text for text in (there, *texts)])
     assert world.names("ModelVersion") == ["churn-1", "churn-2"]
     read = world.pipeline()["records"]["read"]
     assert (read["restored"], read["refused"]) == (2, 3)
@@ -539,7 +540,10 @@ REBUILD_WRITES = 8
 
 @pytest.mark.parametrize("writes", range(1, REBUILD_WRITES + 1))
 def test_a_leader_that_is_killed_after_a_write_of_a_rebuild_leaves_nothing_undone_or_doubled(writes: int) -> None:
-    before, texts = two_versions()
+    before = train_two()
+    mark(before)
+    texts, there = recorded(before)
+    texts = [there, *texts]
     pipeline = make.Pipeline().spec(artifacts=BUCKET).triggers(codeChange={}).obj()
     pipeline["metadata"]["uid"] = "made-again"
     world = Cluster(pipeline, make.ConfigMap().obj(), config=OperatorConfig(record_keys=(KEY,)))
@@ -646,6 +650,7 @@ def test_a_pipeline_that_is_made_after_an_import_of_its_name_finds_its_earlier_v
         "restored": 1,
         "refused": 0,
         "numbers": 2,
+        "unlisted": 1,
     }
     (run,) = world.names("TrainingRun")
     assert world.get("TrainingRun", run)["spec"]["champion"]["version"] == "churn-1", "the imported one"

@@ -16,13 +16,20 @@ class RecordsRead(Model):
     """Number of versions that were registered again."""
     refused: Annotated[int, Field(ge=0)] = 0
     """Number of records that were not believed: without a signature of this operator's key, of another namespace or
-    pipeline, or not readable."""
+    pipeline, not readable, or beside no complete version."""
     unreadable: Annotated[list[Annotated[str, Field(max_length=200)]] | None, Field(max_length=3)] = None
     """Some of the refused records that could not be read: paths below the pipeline's folder. Not set if all could."""
     numbers: Annotated[int, Field(ge=0)] = 0
     """Highest number that a record names, also one that was not restored or not believed. No version gets it again."""
+    unlisted: Annotated[int | None, Field(ge=1)] = None
+    """Number of the restored versions that no record of which versions exist (versions.json) names, because that is
+    missing or was not believed. Versions that were pruned or deleted may be among them. Not set if there are none."""
+    more: Annotated[int | None, Field(ge=1)] = None
+    """Number of further records that were not looked at, because there are more than 200 beside those that
+    versions.json names. Not set if there are none."""
     error: Annotated[str | None, Field(max_length=1024)] = None
-    """Why the store could not be read. Not set if it was read. It is tried again every minute."""
+    """Why the store could not be read, or what lies there is too much to tell which versions there were. Not set if it
+    was read. It is tried again every minute."""
 
 
 class RecordsWritten(Model):

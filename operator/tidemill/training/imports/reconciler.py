@@ -125,21 +125,29 @@ class ImportReconciler:
         return None if found is None else records.in_series(self._deps.cache, found)
 
     def _is_empty(self, pipeline: Obj | None) -> bool:
-        """Whether a new pipeline has still to look for records of its versions; not for longer than that may take."""
+        """Whether a new pipeline has still to look for records of its versions.
+
+        Not for longer than that may take, unless it says that it could not: then no number may be given.
+        """
         if pipeline is None:
             return False
         artifacts = (pipeline.get("spec") or {}).get("artifacts") or {}
-        is_new = self._has_still_to_look(pipeline, "versions", "observed", "lastRun")
+        is_new = self._has_still_to_look(pipeline, "observed", "lastRun", is_error_final=False)
         return is_new and artifacts.get("restore", "Auto") == "Auto"
 
-    def _has_still_to_look(self, keeper: Obj, *history: str) -> bool:
-        """Whether a new object has not looked for records yet; `history`: fields of a status that has more to say."""
+    def _has_still_to_look(self, keeper: Obj, *history: str, is_error_final: bool = True) -> bool:
+        """Whether a new object has not looked for records yet; `history`: fields of a status that has more to say.
+
+        `is_error_final`: one that could not look is not waited for any longer than one that does not.
+        """
         if not self._deps.config.record_keys:
             return False
         status = keeper.get("status") or {}
         age = self._deps.clock.now() - conditions.parse_time(keeper["metadata"]["creationTimestamp"])
-        has_looked = ((status.get("records") or {}).get("read") or {"error": ""}).get("error") is None
-        return not has_looked and not any(status.get(field) for field in history) and age < PATIENCE
+        read = (status.get("records") or {}).get("read")
+        has_looked = read is not None and read.get("error") is None
+        is_patient = age < PATIENCE or (read is not None and not is_error_final)
+        return not has_looked and not any(status.get(field) for field in history) and is_patient
 
     async def _claim_exists(self, namespace: str, found: ModelImport) -> bool:
         """Whether the namespace's default claim exists; only asked for when a Job may be made that needs it."""

@@ -58,7 +58,7 @@ async def _job(deps: Deps, keeper: RecordsSnapshot, job: Obj) -> RecordsJob:
         return observe.records_job(job, pods, "", await job_pods.event(deps, job_status.silent(job, pods)))
     if newest is None or not keeper.is_read_wanted:
         return observe.records_job(job, pods, "")
-    name, lines = newest["metadata"]["name"], MOST_RECORDS * 2 + 100  # with room for what else a pod may print
+    name, lines = newest["metadata"]["name"], MOST_RECORDS * 3 + 100  # with room for what else a pod may print
     try:
         log = await deps.client.pod_logs(keeper.namespace, name, CONTAINER, lines, LOG_LIMIT + (64 << 10))
     except ApiError as error:  # the node is gone, or its kubelet does not answer: it is read again by another Job

@@ -15,7 +15,7 @@ from tidemill.training.recording.snapshot import RecordsSnapshot
 def changes(keeper: RecordsSnapshot, found: RecordActions) -> Plan:
     """What is applied, deleted and reported."""
     done = tuple(ObjectRef("batch/v1", "Job", keeper.namespace, job.name, job.uid) for job in found.done)
-    return Plan(apply=_made(keeper, found), delete=done, events=_refused(keeper, found))
+    return Plan(apply=_made(keeper, found), delete=done, events=_reported(keeper, found))
 
 
 def _made(keeper: RecordsSnapshot, found: RecordActions) -> tuple[dict[str, Any], ...]:
@@ -27,10 +27,14 @@ def _made(keeper: RecordsSnapshot, found: RecordActions) -> tuple[dict[str, Any]
     return records_job.build(keeper, "write", found.number, policy.DEADLINE_SECONDS, texts, series)
 
 
-def _refused(keeper: RecordsSnapshot, found: RecordActions) -> tuple[Event, ...]:
-    """A warning about records in the store that this operator has not signed."""
+def _reported(keeper: RecordsSnapshot, found: RecordActions) -> tuple[Event, ...]:
+    """Warnings about what was read: records that this operator has not signed, and versions that nothing lists."""
     read = found.status.read if found.status else None
     before = keeper.known.read if keeper.known else None
-    if read is None or read == before or not read.refused:
+    if read is None or read == before:
+        return ()
+    if read.unlisted:
+        return (Event("Warning", constants.VERSIONS_NOT_LISTED, condition.unlisted(keeper, read), "Restore"),)
+    if not (read.refused or read.more):
         return ()
     return (Event("Warning", constants.RECORDS_REFUSED, condition.refused(keeper, read), "Restore"),)

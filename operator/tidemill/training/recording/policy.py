@@ -21,13 +21,14 @@ from tidemill.core import hashing
 from tidemill.core.conditions import parse_time
 from tidemill.core.podfailure import LOOK_SECONDS
 from tidemill.core.text import clean
-from tidemill.training import constants, registered, rejections, store_records
+from tidemill.training import constants, registered, store_records
+from tidemill.training.recording import found_records
 from tidemill.training.recording.snapshot import RecordsJob, RecordsSnapshot
-from tidemill.training.rejections import Said
 from tidemill.training.store_records import StoreRecord
 from tidemill_contracts.counts import counted
 from tidemill_contracts.digests import LABEL_DIGITS, first_digits
 from tidemill_contracts.records import (
+    CLAIM,
     IMPORTED,
     LINE,
     MOST_EXAMPLES,
@@ -139,6 +140,12 @@ def _place(snapshot: RecordsSnapshot, spec: Mapping[str, Any]) -> str:
     return f"{snapshot.folder}/{IMPORTED}/{spec['number']}-{first_digits(spec['digest'], LABEL_DIGITS)}"
 
 
+def _folders(snapshot: RecordsSnapshot) -> tuple[str, ...]:
+    """Where the records of the versions that exist lie, newest first; no Job reads more by name."""
+    newest = sorted(snapshot.records.versions, key=lambda v: -int(v["spec"]["number"]))[:MOST_RECORDS]
+    return tuple(_place(snapshot, v["spec"]).removeprefix(f"{snapshot.folder}/") for v in newest)
+
+
 def series(snapshot: RecordsSnapshot) -> str:
     """The record of which versions there are, to be written behind those of the versions."""
     contents = (registered.content_digest(version["spec"]) for version in snapshot.records.versions)
@@ -149,6 +156,7 @@ def series(snapshot: RecordsSnapshot) -> str:
         time=snapshot.now,
         numbers=snapshot.numbers_used,
         versions=tuple(sorted(content for content in contents if content is not None)),
+        folders=_folders(snapshot),
         rejected=snapshot.rejected,
     )
     return store_records.series_text(said, snapshot.config.record_keys[0])
@@ -184,10 +192,14 @@ def _reading(
         return RecordActions(_read(known, RecordsRead(time=snapshot.now)), done=done)
     if job is not None and job.finished:
         found = _result(job)
-        lines = [line.removeprefix(LINE) for line in job.log.split("\n") if line.startswith(LINE)]
-        error = found if isinstance(found, str) else found.error or _incomplete(found, lines)
+        lines, claims = found_records.lines_of(job, LINE), found_records.lines_of(job, CLAIM)
+        store = found_records.believed(snapshot, lines, claims)
+        error = found if isinstance(found, str) else found.error
+        if not isinstance(found, str):
+            error = (
+                error or _incomplete(found, len(lines) + len(claims)) or found_records.crowded(snapshot, found, store)
+            )
         if error is None and not isinstance(found, str):
-            store = _believed(snapshot, lines)
             known_here = {v.name for v in snapshot.versions}
             believed = tuple(record for record in store.records if record.statement.version not in known_here)
             read = RecordsRead(
@@ -196,6 +208,8 @@ def _reading(
                 refused=store.refused + found.unreadable,
                 unreadable=[clean(path)[:200] for path in found.examples[:MOST_EXAMPLES]] or None,
                 numbers=store.numbers,
+                unlisted=(len(believed) or None) if not store.is_listed else None,
+                more=found.more or None,
             )
             more = Hold("versions found in the artifact store are registered") if believed else None
             return RecordActions(_read(known, read), restore=believed, rejected=store.rejected, done=done, hold=more)
@@ -302,74 +316,8 @@ def _result(job: RecordsJob) -> RecordsResult | str:
         return f"Job {job.name} left no result: {(job.message or 'no termination message')[:300]}"
 
 
-def _incomplete(found: RecordsResult, lines: Sequence[str]) -> str | None:
+def _incomplete(found: RecordsResult, lines: int) -> str | None:
     """Why the log cannot be taken for all that the pod has read: it was rotated away, or the node is gone."""
-    if len(lines) >= found.read:
+    if lines >= found.read:
         return None
-    return f"the log of its Job holds {len(lines)} of {counted(found.read, 'record')}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Store:
-    """What the store says of the versions of this pipeline or import."""
-
-    records: tuple[StoreRecord, ...]
-    """Signed by the operator and to be restored, by number."""
-    refused: int
-    """Lines that were not believed."""
-    numbers: int
-    """The highest number that was given, or is claimed by any line."""
-    rejected: tuple[RejectedContent, ...]
-    """Content that people had rejected, also of versions that are not restored."""
-
-
-def _believed(snapshot: RecordsSnapshot, lines: Sequence[str]) -> _Store:
-    keys, there = snapshot.config.record_keys, None
-    by_number: dict[int, StoreRecord] = {}
-    said: list[Said] = []
-    refused = numbers = 0
-    left = MOST_RECORDS
-    for line in lines[: MOST_RECORDS + 1]:
-        record, all_of_them = store_records.read(line, keys), store_records.read_series(line, keys)
-        if all_of_them is not None and _is_of(snapshot, all_of_them):
-            there = all_of_them if there is None or there.time < all_of_them.time else there
-            continue
-        left -= 1
-        if left < 0:  # only with the record of all versions there may be one line more
-            break
-        numbers = max(numbers, store_records.claimed_number(line, snapshot.namespace, snapshot.pipeline))
-        if record is None or not _is_own(snapshot, record):
-            refused += 1
-            continue
-        numbers = max(numbers, record.spec.number)
-        said += _said(record)
-        other = by_number.get(record.spec.number)
-        if other is None or other.statement.registered.time < record.statement.registered.time:
-            by_number[record.spec.number] = record
-    found = [by_number[number] for number in sorted(by_number)]
-    if there is not None:
-        found, numbers = [record for record in found if there.names(record.statement)], max(numbers, there.numbers)
-    rejected = rejections.standing(said, there.rejected if there is not None else ())
-    return _Store(tuple(found), refused, numbers, rejected)
-
-
-def _said(record: StoreRecord) -> list[Said]:
-    """What a person had decided on the content of a version."""
-    decision = record.statement.decision
-    found = rejections.said_by(record.statement.version, record.spec.digest, decision.to_json()) if decision else None
-    return [found] if found is not None else []
-
-
-def _is_of(snapshot: RecordsSnapshot, all_of_them: store_records.Series) -> bool:
-    said = (all_of_them.namespace, all_of_them.kind, all_of_them.name)
-    return said == (snapshot.namespace, snapshot.object["kind"], snapshot.name)
-
-
-def _is_own(snapshot: RecordsSnapshot, record: StoreRecord) -> bool:
-    said, spec = record.statement, record.spec
-    if snapshot.import_name is not None:
-        is_here = spec.source is not None and spec.source.import_ == snapshot.import_name
-    else:
-        is_here = spec.source is not None or spec.uri.startswith(f"{snapshot.folder}/")
-    expected = (snapshot.namespace, snapshot.version_name(spec.number), snapshot.pipeline)
-    return is_here and (said.namespace, said.version, spec.pipeline) == expected
+    return f"the log of its Job holds {lines} of {counted(found.read, 'record')}"

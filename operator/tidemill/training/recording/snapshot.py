@@ -98,6 +98,11 @@ class RecordsSnapshot(ObjectSnapshot):
     """What can be done where the store cannot be read."""
     records: RecordsState = field(default_factory=RecordsState)
 
+    @property
+    def kept_by(self) -> str:
+        """What keeps the records, in one word."""
+        return "pipeline" if self.import_name is None else "import"
+
     def version_name(self, number: int) -> str:
         """Name of the version with that number."""
         return self.single or names.child_name(self.pipeline, number)
