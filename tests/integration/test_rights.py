@@ -432,9 +432,15 @@ def test_people_give_a_record_no_owner_and_no_finalizer(
     assert alone in patch({"ownerReferences": None})
     assert "a record gets no metadata.finalizers" in patch({"finalizers": ["evil.example/stuck"]})
     assert "patched" in patch({"annotations": {"theirs": "kept"}, "labels": {"theirs": "kept"}})
-    ours = "labels of a record that begin with tidemill.io/ are the operator's alone"
-    assert ours in patch({"labels": {"tidemill.io/pipeline": "gone"}})
-    assert ours in patch({"labels": {"tidemill.io/other": "new"}})
+    ours = "labels of a record that begin with tidemill.io/ or app.kubernetes.io/ are the operator's alone"
+    for key in ("tidemill.io/pipeline", "tidemill.io/other", "sub.tidemill.io/x", "app.kubernetes.io/managed-by"):
+        assert ours in patch({"labels": {key: "new"}}), key
+    theirs = "people set approve, reject, decision-comment and retry alone"
+    for key in ("tidemill.io/spec", "tidemill.io/record", "tidemill.io/applied", "sub.tidemill.io/x"):
+        assert theirs in patch({"annotations": {key: "new"}}), key
+    for key in ("approve", "reject", "decision-comment", "retry"):
+        assert "patched" in patch({"annotations": {f"tidemill.io/{key}": "x"}}), key
+        assert "patched" in patch({"annotations": {f"tidemill.io/{key}": None}}), key
     assert "patched" in patch({"finalizers": ["foregroundDeletion"]}, f"--as={COLLECTOR}")
     assert "patched" in patch({"finalizers": None})
     assert "patched" in patch({"ownerReferences": None}, f"--as={COLLECTOR}")

@@ -132,8 +132,11 @@ class VersionRecord:
         return self.run == run.name and self.created >= run.created and not self.restored
 
 
-def version_record(obj: Obj) -> VersionRecord:
-    """The record of a registered ModelVersion. Automatic approval counts at once; a decision overrides it."""
+def version_record(obj: Obj, origin: Obj | None = None) -> VersionRecord:
+    """The record of a registered ModelVersion. Automatic approval counts at once; a decision overrides it.
+
+    `origin`: the run or import that it names, where its own status does not say what was trained.
+    """
     meta, spec, status = obj["metadata"], obj["spec"], obj.get("status") or {}
     decision, source = status.get("decision") or {}, spec.get("source") or {}
     approved: bool | None = decision.get("approved")
@@ -147,7 +150,7 @@ def version_record(obj: Obj) -> VersionRecord:
         digest=spec["digest"],
         uri=spec["uri"],
         run=(spec.get("lineage") or {}).get("run", ""),
-        spec_digest=(meta.get("annotations") or {}).get(constants.SPEC),
+        spec_digest=registered.training_of(obj, origin),
         metrics=spec.get("metrics") or {},
         approved=approved,
         imported_by=(source["import"], source["generation"]) if source else None,
@@ -180,7 +183,8 @@ def version_records(
 
 def in_series(cache: Cache, version: Obj) -> VersionRecord:
     """The record of a version; one that nobody has decided on yet is rejected where its content is."""
-    found = version_record(version)
+    is_known = bool(((version.get("status") or {}).get("registered") or {}).get("training"))
+    found = version_record(version, None if is_known else origin(cache, version))
     if (version.get("status") or {}).get("decision"):
         return found
     newest = rejections.elsewhere(cache, version)

@@ -9,6 +9,7 @@ person's decision (docs/decisions/0207).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from tidemill.training import constants
 
 Obj = dict[str, Any]
 
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 BY_ANNOTATION = "annotation "
 """How `decision.by` begins where a person decided."""
 
@@ -75,6 +77,26 @@ def _has_own_marks(version: Obj) -> bool:
     meta, lineage = version["metadata"], (version.get("spec") or {}).get("lineage") or {}
     managed = (meta.get("labels") or {}).get(labels.MANAGED_BY) == labels.MANAGED_BY_VALUE
     return bool(managed and (meta.get("annotations") or {}).get(labels.APPLIED) and lineage.get("run"))
+
+
+def training_of(version: Obj, origin: Obj | None) -> str | None:
+    """Digest of the part of the pipeline's spec that the version was trained from, None where it was not.
+
+    By the version's own status. A release before it had the field wrote the annotation alone, which people may have
+    changed since: that of the run counts first, which they cannot.
+    """
+    spec, recorded = version.get("spec") or {}, (version.get("status") or {}).get("registered") or {}
+    if recorded.get("training") or spec.get("source"):
+        return recorded.get("training") or None
+    is_run = (origin or {}).get("kind") == "TrainingRun" and ((origin or {}).get("status") or {}).get(
+        "version"
+    ) == version["metadata"]["name"]
+    for obj in ([origin] if is_run else []) + [version]:
+        found = ((obj or {}).get("metadata") or {}).get("annotations") or {}
+        value = str(found.get(constants.SPEC) or "")
+        if _DIGEST.fullmatch(value):
+            return value
+    return None
 
 
 def origin_of(version: Obj) -> tuple[str, str] | None:

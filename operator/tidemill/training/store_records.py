@@ -41,7 +41,7 @@ class Statement(Model):
     content: Digest
     """Digest of the version's spec."""
     training: str | None = None
-    """Value of the annotation tidemill.io/spec: digest of the part of the pipeline's spec that was trained."""
+    """Digest of the part of the pipeline's spec that was trained, never the annotation, which people may write."""
     registered: Registered
     decision: Decision | None = None
     taken_back: dict[str, TakenBack] = {}  # noqa: RUF012 - pydantic copies it
@@ -95,7 +95,7 @@ def statement(version: Obj) -> dict[str, Any] | None:
         "namespace": meta["namespace"],
         "version": meta["name"],
         "content": content,
-        "training": (meta.get("annotations") or {}).get(constants.SPEC),
+        "training": status["registered"].get("training"),
         "registered": {k: v for k, v in status["registered"].items() if k != "restored"},
         "decision": status.get("decision"),
         "takenBack": status.get("takenBack") or {},

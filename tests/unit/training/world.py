@@ -233,7 +233,7 @@ class World:
         for patch in plan.patches:
             self.writes.append(Write("patch", patch.ref.kind, patch.ref.name))
             self.change(
-                patch.ref.kind, patch.ref.name, lambda o, body=patch.body: o["metadata"].update(body["metadata"])
+                patch.ref.kind, patch.ref.name, lambda o, body=patch.body: _merge(o["metadata"], body["metadata"])
             )
         for ref in plan.delete:
             self.writes.append(Write("delete", ref.kind, ref.name))
@@ -314,6 +314,15 @@ class World:
         self.kubelet_finishes(run, make.result(letter, run=self.get("TrainingRun", run), **report))
         self.settle()
         return run
+
+
+def _merge(into: Obj, patch: Obj) -> None:
+    """As a JSON merge patch does: maps key by key, all else as a whole."""
+    for key, value in patch.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
 
 
 def _age(obj: Obj) -> tuple[str, str]:

@@ -207,6 +207,9 @@ class Registered(Model):
     gates: Literal["Passed", "NotJudged", "Unknown"] = "Unknown"
     """What the gates say of the version. Passed: it passed the gates of its run. NotJudged: there were none, as for an
     import. Unknown: an earlier release registered the version, and its run is gone."""
+    training: Digest | None = None
+    """Digest of the part of the pipeline's spec that was trained, as in the annotation tidemill.io/spec, which the
+    operator sets back to it. Not set for an import."""
     restored: Time | None = None
     """Time when the version was found again by its record in the artifact store. Not set if it was not restored."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.base import API_VERSION
+from tidemill.api.v1alpha1.model_version import Registered
 from tidemill.core import conditions, labels
 from tidemill.core.plan import Event, ObjectRef, Patch, Plan
 from tidemill.training import constants
@@ -32,7 +33,17 @@ def plan(snapshot: VersionSnapshot) -> Plan:
         return Plan(status=status, events=_not_registered(snapshot, status))
     found = approval(snapshot, known)
     status = statuses.build(snapshot, known, found, names)
-    return Plan(patches=_owners(snapshot, serving), status=status, events=_events(snapshot, found.mismatch))
+    patches = (*_owners(snapshot, serving), *_annotation(snapshot, known.registered))
+    return Plan(patches=patches, status=status, events=_events(snapshot, found.mismatch))
+
+
+def _annotation(snapshot: VersionSnapshot, known: Registered) -> tuple[Patch, ...]:
+    """Sets the annotation tidemill.io/spec back to what was trained, where somebody has changed it: people read it."""
+    said = (snapshot.object["metadata"].get("annotations") or {}).get(constants.SPEC)
+    if known.training is None or said == known.training:
+        return ()
+    note = {constants.SPEC: known.training}
+    return (Patch(ObjectRef.of(snapshot.object), {"metadata": {"annotations": note}}),)
 
 
 def _owners(snapshot: VersionSnapshot, serving: list[DeploymentRecord]) -> tuple[Patch, ...]:

@@ -43,7 +43,10 @@ def registration(snapshot: VersionSnapshot) -> Registration:
     """What registered the version; nothing for an object that somebody else made."""
     version = snapshot.object
     if registered.is_recorded(version):
-        return Registration(snapshot.version.status.registered)
+        known = snapshot.version.status.registered
+        if known is not None and known.training is None:
+            known = known.model_copy(update={"training": registered.training_of(version, snapshot.origin)})
+        return Registration(known)
     if registered.is_result_of(version, snapshot.origin):
         return Registration(_of_origin(snapshot))
     if registered.is_of_earlier_release(version):
@@ -51,7 +54,8 @@ def registration(snapshot: VersionSnapshot) -> Registration:
         return Registration(_earlier(snapshot, decision))
     statement = store_records.carried(version, snapshot.record_keys)
     if statement is not None:
-        return Registration(statement.registered.model_copy(update={"restored": snapshot.now}), restored=statement)
+        found = {"restored": snapshot.now, "training": statement.registered.training or statement.training}
+        return Registration(statement.registered.model_copy(update=found), restored=statement)
     return Registration(None, waits=_waits(snapshot))
 
 
@@ -63,6 +67,7 @@ def _of_origin(snapshot: VersionSnapshot) -> Registered:
         time=snapshot.now,
         origin=VersionOrigin(kind=origin["kind"], name=meta["name"], uid=meta.get("uid")),
         gates=registered.gates_of(origin, snapshot.object),
+        training=registered.training_of(snapshot.object, origin),
     )
 
 
@@ -73,6 +78,7 @@ def _earlier(snapshot: VersionSnapshot, decision: Decision | None) -> Registered
         digest=snapshot.version.spec.digest,
         time=decision.time if decision else made,
         gates=registered.gates_of(snapshot.origin, snapshot.object),
+        training=registered.training_of(snapshot.object, snapshot.origin),
     )
 
 
