@@ -5,7 +5,8 @@ Raise `Stalled` when a human must act, `Waiting` when time or another object wil
 retried with exponential backoff. This module must not import anything of the project.
 
     TidemillError
-    ├── Stalled     status gets Stalled=True and Ready=False; nothing happens until the object changes
+    ├── Stalled     status gets Stalled=True and Ready=False; nothing happens until the object changes, or
+    │               `retry_after_seconds` have passed where nobody would say that the cause is gone
     ├── Waiting     status gets Reconciling=True and Ready=False; looked at again after `retry_after_seconds`
     └── ApiError    an answer of the API server other than 2xx; `status` is the HTTP code
 """
@@ -20,11 +21,15 @@ class TidemillError(Exception):
 class Stalled(TidemillError):  # noqa: N818 - reads as the condition that it becomes
     """A human must act: the object is not looked at again until it, or something that it refers to, changes."""
 
-    def __init__(self, reason: str, message: str) -> None:
-        """`reason`: a documented PascalCase word; `message`: a sentence that names field and allowed values."""
+    def __init__(self, reason: str, message: str, retry_after_seconds: float | None = None) -> None:
+        """`reason`: a documented PascalCase word; `message`: a sentence that names field and allowed values.
+
+        `retry_after_seconds`: when to look again although nothing was reported; None: not at all.
+        """
         super().__init__(f"{reason}: {message}")
         self.reason = reason
         self.message = message
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Waiting(TidemillError):  # noqa: N818 - reads as the state that it describes

@@ -317,7 +317,8 @@ _MONITOR: Final = (
 
 _EVERY: Final = (
     Step("InvalidSpec", _SPEC, "kubectl get tidemill"),
-    Step("NotOwned", "Delete or rename the object that the message names, then request a look: the same for each kind.",
+    Step("NotOwned", "Delete or rename the object that the message names. The operator looks every 15 s, or at once "
+         "when it is requested: the same for each kind.",
          'kubectl annotate md NAME --overwrite tidemill.io/reconcile-requested-at="$(date +%s)"'),
     Step("Rejected", "Correct the value in spec that the API server's message names.", "kubectl get tidemill"),
     Step("ChildTerminating", "Wait. If it stays, look for a finalizer of somebody else on the object.", _EVENTS),

@@ -269,6 +269,10 @@ class Cluster:
         answer = self.http.post(path, json=body)
         if answer.status_code == 409:
             answer = self.http.get(f"{path}/{name}")
+            if answer.json()["metadata"]["ownerReferences"][0]["uid"] != meta["uid"]:
+                # Of an earlier Deployment: in a cluster the garbage collector has removed it.
+                self.http.request("DELETE", f"{path}/{name}", json={"propagationPolicy": "Background"})
+                answer = self.http.post(path, json=body)
         return _controller("ReplicaSet", answer.raise_for_status().json()["metadata"])
 
     def _create(self, deployment: Obj, template: Obj, mark: str, owner: Obj) -> str:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from tidemill.api.base import API_VERSION
 from tidemill.core import last_applied
 from tidemill.core.children import controller_of
 from tidemill.core.labels import APPLIED, MANAGED_BY, MANAGED_BY_VALUE, MANAGED_SELECTOR
 from tidemill.core.plan import Key, ObjectRef, Plan
+from tidemill.core.pod_reads import Child
 from tidemill.core.random_values import RANDOM
 from tidemill.core.subset import includes
-from tidemill.engine import terminating
+from tidemill.engine import ownership, terminating
 from tidemill.engine.clock import Clock, SystemClock
+from tidemill.engine.ownership import CHILD_TERMINATING, NOT_OWNED, Refusal, check_owner, is_labelled
 from tidemill.errors import ApiError, Stalled, Waiting
 from tidemill.kube import registry
 from tidemill.kube.cache import Cache
@@ -26,11 +29,7 @@ from tidemill.kube.transform import is_truncated, transform
 
 Obj = dict[str, Any]
 
-NOT_OWNED = "NotOwned"
-CHILD_TERMINATING = "ChildTerminating"
 REJECTED = "Rejected"
-Refusal = Stalled | Waiting | ApiError
-"""Why one child could not be written."""
 _REMEMBERED = 20_000
 _AGAIN_SECONDS = 600.0
 """How often a Secret is asked for again that was made: a person may have deleted it, and nobody would say so."""
@@ -53,24 +52,34 @@ class Applier:
     async def execute(self, plan: Plan, writer: Key | None = None) -> Refusal | None:
         """All applies in order, then patches, then deletes; what was refused first, None when all went well.
 
-        A refused child does not keep its siblings waiting: a rollback must reach the router whatever quota says. But
-        nothing is deleted then, as a delete relies on what was applied before, and what is somebody else's, or goes, is
-        not patched either. Raises, at once, what concerns the whole pass: a server that does not answer or is busy, a
-        conflict, and a refusal of a record or Job, since the plan's status may count that as done.
+        A refused child does not keep its siblings waiting: a rollback must reach the router whatever quota says. Only
+        pods that read it by its name do, and pods that read what is somebody else's are stopped (see `ownership`).
+        Nothing else is deleted then, as a delete relies on what was applied before, and what is somebody else's, or
+        goes, is not patched either. Raises, at once, what concerns the whole pass: a server that does not answer or is
+        busy, a conflict, and a refusal of a record or Job, since the plan's status may count that as done.
         `writer`: whose plan it is; the watch's echo of its applies does not wake it again. The echo of a patch does: it
         may be delivered together with somebody else's change to that object.
         """
         refused: Refusal | None = None
-        not_ours: set[tuple[str, str]] = set()
+        not_ours: set[Child] = set()
+        unproven: dict[Child, Refusal] = {}
         for manifest in plan.apply:
+            child = (manifest["kind"], manifest["metadata"]["name"])
             try:
+                kept_back = ownership.kept_back(manifest, unproven)
+                if kept_back is not None:
+                    raise kept_back
                 await self.apply(manifest, writer)
             except (Stalled, Waiting, ApiError) as error:
+                if ownership.is_proof_missing(manifest, error) and not _concerns_the_pass(error):
+                    unproven[child] = error
                 if registry.lookup(manifest["apiVersion"], manifest["kind"]).counted or _concerns_the_pass(error):
+                    await self._stop_readers(plan, unproven)
                     raise
-                refused = refused or error
+                refused = _first(refused, error)
                 if error.reason in (NOT_OWNED, CHILD_TERMINATING):
-                    not_ours.add((manifest["kind"], manifest["metadata"]["name"]))
+                    not_ours.add(child)
+        await self._stop_readers(plan, unproven)
         for patch in plan.patches:
             if (patch.ref.kind, patch.ref.name) in not_ours:
                 continue
@@ -86,8 +95,25 @@ class Applier:
             await self._client.delete(ref)
         return refused
 
+    async def _stop_readers(self, plan: Plan, unproven: Mapping[Child, Refusal]) -> None:
+        """Deletes the owner's Deployments whose pods read what is somebody else's; they are made again when it goes."""
+        foreign = ownership.foreign(unproven)
+        owners = {uid for m in plan.apply if foreign and (uid := controller_of(m).get("uid"))}
+        for uid in sorted(owners):
+            live = self._cache.list("Deployment", owner_uid=uid)
+            known = {o["metadata"]["name"] for o in live}
+            for manifest in plan.apply:  # one without its label is not watched
+                if manifest["kind"] == "Deployment" and manifest["metadata"]["name"] not in known:
+                    found = await self._client.get(ObjectRef.of(manifest, with_uid=False))
+                    live += [found] if found is not None else []
+            for ref in ownership.to_stop(live, uid, foreign):
+                await self._client.delete(ref)
+
     async def apply(self, manifest: Obj, writer: Key | None = None) -> None:
-        """Server-side apply, unless the live object is it already or belongs to somebody else."""
+        """Server-side apply, unless the live object is it already or belongs to somebody else.
+
+        What is being deleted is put right as long as it is there: pods may read it until then.
+        """
         ref = ObjectRef.of(manifest, with_uid=False)
         wanted, fingerprint = _prepared(manifest)
         if registry.lookup(ref.api_version, ref.kind).never_read:
@@ -98,9 +124,13 @@ class Applier:
             return
         live = self._known(ref) or await self._client.get(ref)
         if live is not None:
-            _check_owner(live, wanted)
-            if await self._is_current(ref, live, wanted, fingerprint):
-                return
+            check_owner(live, wanted)
+        if live is None or not await self._is_current(ref, live, wanted, fingerprint):
+            await self._write(ref, wanted, fingerprint, writer)
+        if live is not None and live["metadata"].get("deletionTimestamp"):
+            raise ownership.OursIsTerminating(ref)
+
+    async def _write(self, ref: ObjectRef, wanted: Obj, fingerprint: str, writer: Key | None) -> None:
         try:
             written = await self._client.apply(wanted)
         except ApiError as error:
@@ -124,11 +154,13 @@ class Applier:
         if live is None:
             raise Waiting(CHILD_TERMINATING, f"{ref.kind} {ref.name} is being deleted", 2.0)
         self._check_identity(ref, live, wanted)
-        _check_owner(live, wanted)
-        if ref.kind in self._watched and controller_of(wanted) and not _is_ours(live):
+        check_owner(live, wanted)
+        if live["metadata"].get("deletionTimestamp"):
+            raise ownership.OursIsTerminating(ref)
+        if ref.kind in self._watched and controller_of(wanted) and not is_labelled(live):
             # The watches select by that label: nothing that happens to the child would ever be seen.
             text = f"{ref.kind} {ref.name} exists without the label {MANAGED_SELECTOR}: restore it or delete the object"
-            raise Stalled(NOT_OWNED, text)
+            raise ownership.OursIsUnlabelled(NOT_OWNED, text, ownership.FOREIGN_LOOK_SECONDS)
         self._remember(live, None)
 
     async def _create_unread(self, ref: ObjectRef, wanted: Obj) -> None:
@@ -151,14 +183,16 @@ class Applier:
     def _check_identity(self, ref: ObjectRef, live: Obj, wanted: Obj) -> None:
         """Refuses, to be planned again, what another pass of ours has created under the name since the last look."""
         fields = registry.lookup(ref.api_version, ref.kind).identity
-        if _is_ours(live) and any(live["spec"].get(f) != wanted["spec"].get(f) for f in fields):
+        if is_labelled(live) and any(live["spec"].get(f) != wanted["spec"].get(f) for f in fields):
             self._remember(live, None)
             raise ApiError(409, "Conflict", f"{ref.kind} {ref.name} was created meanwhile with other content")
 
     def _known(self, ref: ObjectRef) -> Obj | None:
         """The child as the watch shows it; None when only the API server knows: not watched, not ours, or cut."""
         found = self._cache.get(ref.kind, ref.namespace, ref.name) if ref.kind in self._watched else None
-        return None if found is None or is_truncated(found) else found
+        if found is None or is_truncated(found):
+            return None
+        return found if is_labelled(found) or ref.api_version == API_VERSION else None
 
     async def _is_current(self, ref: ObjectRef, live: Obj, wanted: Obj, fingerprint: str) -> bool:
         """Whether an apply would change nothing. Content that is not watched is read once for each change."""
@@ -189,6 +223,17 @@ def _has_no_content(ref: ObjectRef) -> bool:
     return registry.lookup(ref.api_version, ref.kind).metadata_only
 
 
+def _first(before: Refusal | None, error: Refusal) -> Refusal:
+    """What is reported: the first refusal, and once more with the pods that it keeps back."""
+    if before is None or (isinstance(before, Stalled) and isinstance(error, Stalled) and _says_more(before, error)):
+        return error
+    return before
+
+
+def _says_more(before: Stalled, error: Stalled) -> bool:
+    return error.reason == before.reason and error.message.startswith(f"{before.message}. ")
+
+
 def _concerns_the_pass(error: Refusal) -> bool:
     """No answer, too many requests, stale data, or a namespace that goes: the next write would fare no better."""
     return isinstance(error, ApiError) and (error.status in (0, 409, 429) or terminating.is_cause(error))
@@ -208,31 +253,6 @@ def _prepared(manifest: Obj) -> tuple[Obj, str]:
     labels = {MANAGED_BY: MANAGED_BY_VALUE, **(meta.get("labels") or {})}
     annotations = {**(meta.get("annotations") or {}), APPLIED: fingerprint}
     return {**manifest, "metadata": {**meta, "labels": labels, "annotations": annotations}}, fingerprint
-
-
-def _check_owner(live: Obj, wanted: Obj) -> None:
-    """Refuses a child that has another controller, or none of ours where it should have one."""
-    ref = ObjectRef.of(wanted)
-    owner, has = controller_of(wanted), controller_of(live)
-    if owner.get("uid") == has.get("uid") and (owner or _is_ours(live) or _is_write_once(ref)):
-        if live["metadata"].get("deletionTimestamp"):
-            message = f"{ref.kind} {ref.name} is being deleted and will be created again afterwards"
-            raise Waiting(CHILD_TERMINATING, message, 2.0)
-        return
-    same_name = {k: has.get(k) for k in ("kind", "name")} == {k: owner.get(k) for k in ("kind", "name")}
-    if owner and same_name:
-        message = f"{ref.kind} {ref.name} still belongs to an earlier {owner['kind']} of this name and is being removed"
-        raise Waiting(CHILD_TERMINATING, message, 2.0)
-    holder = f"is controlled by {has['kind']} {has['name']}" if has else "was not created by Tidemill"
-    raise Stalled(NOT_OWNED, f"{ref.kind} {ref.name} exists and {holder}; it is not changed: delete or rename it")
-
-
-def _is_ours(live: Obj) -> bool:
-    return bool((live["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGED_BY_VALUE)
-
-
-def _is_write_once(ref: ObjectRef) -> bool:
-    return registry.lookup(ref.api_version, ref.kind).write_once
 
 
 def _change_marker(obj: Obj) -> str:

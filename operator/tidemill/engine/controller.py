@@ -16,8 +16,9 @@ from tidemill.api.base import API_VERSION
 from tidemill.core.children import controller_of
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.engine import metrics, status, terminating
-from tidemill.engine.apply import Applier, Refusal
+from tidemill.engine.apply import Applier
 from tidemill.engine.contract import Deps, Reconciler, Snapshot
+from tidemill.engine.ownership import Refusal
 from tidemill.engine.queue import BASE_DELAY_SECONDS, WorkQueue
 from tidemill.engine.terminating import Terminating
 from tidemill.errors import ApiError, Stalled, Waiting
@@ -208,7 +209,7 @@ class Controller:
                 show, outcome = status.waiting, Outcome("requeue_after", min(looks))
             else:
                 metrics.RECONCILE_TERMINAL_ERRORS.labels(self._name).inc()
-                show, outcome = status.stalled, Outcome("error", plan.requeue_after)
+                show, outcome = status.stalled, Outcome("error", _earlier(plan.requeue_after, refused))
         wanted = show(obj, refused, self._deps.clock.now(), plan.status)
         await self._report(key, obj, replace(plan, status=wanted))
         if isinstance(refused, Stalled) and not status.was_stalled_alike(obj, refused):
@@ -231,7 +232,7 @@ class Controller:
         if isinstance(verdict, Waiting):
             return Outcome("requeue_after", requeue_after=verdict.retry_after_seconds)
         metrics.RECONCILE_TERMINAL_ERRORS.labels(self._name).inc()
-        return Outcome("error")
+        return Outcome("error", verdict.retry_after_seconds)
 
     async def _report_failure(self, key: Key, obj: Obj | None, error: Exception) -> Outcome:
         extra = {"object": str(key)}
@@ -267,6 +268,11 @@ class Controller:
             return
         if live is not None:
             self._deps.cache.put(transform(live))
+
+
+def _earlier(planned: float | None, verdict: Stalled) -> float | None:
+    """The next look: the plan's, or that of a refusal whose end nobody reports."""
+    return min((s for s in (planned, verdict.retry_after_seconds) if s is not None), default=None)
 
 
 def _is_own(obj: Obj) -> bool:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from tidemill.api.base import API_VERSION
+from tidemill.core.children import controller_of
 from tidemill.core.labels import MANAGED_BY, MANAGED_BY_VALUE
 from tidemill.core.plan import Key
 from tidemill.engine import metrics
@@ -74,18 +75,30 @@ class EventHandler:
         learnt = False
         with _understood(obj):
             cached = self.transform(obj)
+            before = self._known(cached)
             learnt = self.cache.learn(cached)
             if learnt:
+                self._wake_left(source, before, cached)
                 self.wake(source, cached)
         return learnt
 
     def _take(self, source: Source, deleted: bool, obj: Obj) -> None:
         cached = self.transform(obj)
+        before = self._known(cached)
         if deleted:
             self.forget(cached)
         elif not self.cache.put(cached):
             return  # older than what is known: whoever stored the newer state has woken the right ones
+        self._wake_left(source, before, cached)
         self.wake(source, cached, echo_of=None if deleted else self.cache.writer_of(cached))
+
+    def _known(self, obj: Obj) -> Obj | None:
+        return self.cache.get(obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"])
+
+    def _wake_left(self, source: Source, before: Obj | None, after: Obj) -> None:
+        """Whoever controlled an object until now, as that one is not named any more by the object's new state."""
+        if before is not None and controller_of(before).get("uid") not in (None, controller_of(after).get("uid")):
+            self.wake(source, before)
 
     def transform(self, obj: Obj) -> Obj:
         """The object as it is cached."""

@@ -86,7 +86,8 @@ OPERATOR = (
         "apps",
         ("deployments",),
         (*READ, "create", "patch", "delete"),
-        "Servers, routers and monitors; deletes those of a version that is no longer served",
+        "Servers, routers and monitors; deletes those of a version that is no longer served, and those whose pods read "
+        "an object that somebody else made",
     ),
     Right("", ("services",), (*READ, "create", "patch", "delete"), "For servers, routers and monitors"),
     Right(

@@ -47,6 +47,7 @@ WATCHES = (
     Watch(API_VERSION, KIND, None, by_rival),
     Watch("apps/v1", "Deployment", keys.MANAGED_SELECTOR, _OWNED),
     Watch("v1", "Service", keys.MANAGED_SELECTOR, _OWNED),
+    Watch("v1", "ConfigMap", keys.MANAGED_SELECTOR, _OWNED),
     Watch("v1", "PersistentVolumeClaim", keys.MANAGED_SELECTOR, _OWNED),
     Watch("networking.k8s.io/v1", "NetworkPolicy", keys.MANAGED_SELECTOR, _OWNED),
     Watch("v1", "Pod", keys.MANAGED_SELECTOR, label_keys(keys.MONITOR, KIND)),

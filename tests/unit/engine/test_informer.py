@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from tests.unit.engine.fakes import FakeClock
 
 from tidemill.core.plan import Key
-from tidemill.engine.contract import Watch
+from tidemill.engine.contract import Watch, controller_keys
 from tidemill.engine.event_handler import EventHandler, sources
 from tidemill.engine.informer import FAILURES_BEFORE_A_LIST, LOOK_SECONDS, Informer, Informers
 from tidemill.engine.listing import Lister
@@ -22,6 +22,8 @@ from tidemill.kube.streams import Scope
 from tidemill.kube.transform import MAX_BYTES, is_truncated, size_of
 
 Obj = dict[str, Any]
+MANAGED = {"app.kubernetes.io/managed-by": "tidemill"}
+OWNED = {"apiVersion": "tidemill.io/v1alpha1", "kind": "ModelMonitor", "name": "m", "uid": "u", "controller": True}
 GONE, AWAY = ApiError(410, "Expired", "too old"), ApiError(0, "NoAnswer", "reset")
 
 
@@ -227,6 +229,30 @@ async def test_the_echo_of_a_write_wakes_everybody_but_its_writer() -> None:
     later = {**service, "metadata": {**service["metadata"], "resourceVersion": "6"}}
     handler.on_event(source, False, later)
     assert len(queue) == 2, "what comes after it is somebody else's change"
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("left", [{"labels": MANAGED}, {"ownerReferences": [OWNED]}], ids=["owner", "label"])
+async def test_who_loses_a_child_is_woken(left: dict[str, Any], listed: bool) -> None:
+    """The object that was left without its owner, or without the label that says it is ours, names nobody any more."""
+    cache, queue = Cache(), WorkQueue("modelmonitor", FakeClock())
+    (source,) = sources([], [Watch("v1", "ConfigMap", None, controller_keys("ModelMonitor"))])
+    handler = EventHandler(cache, {"ModelMonitor": queue}, [source])
+    meta = monitor("c", 5)["metadata"]
+    mine = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {**meta, "labels": MANAGED, "ownerReferences": [OWNED]},
+    }
+    handler.on_event(source, False, mine)
+    queue.done(await queue.get())
+    later = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**meta, **left, "resourceVersion": "6"}}
+    if listed:
+        handler.on_listed(source, later)
+    else:
+        handler.on_event(source, False, later)
+    assert len(queue) == 1
+    assert await queue.get() == Key("ModelMonitor", "ns", "m")
 
 
 def test_of_a_config_map_that_is_not_ours_the_identity_is_kept() -> None:

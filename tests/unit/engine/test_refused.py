@@ -10,6 +10,7 @@ from tests.unit.engine.test_controller import KEY, World
 
 from tidemill.core import conditions
 from tidemill.core.plan import Event, ObjectRef, Patch, Plan
+from tidemill.engine.ownership import FOREIGN_LOOK_SECONDS
 from tidemill.errors import ApiError
 
 Obj = dict[str, Any]
@@ -174,7 +175,7 @@ async def test_a_job_without_our_label_ends_in_a_condition_and_no_loop(world: Wo
     world.api.put(job)
     world.decide = lambda obj: Plan(apply=(job,), requeue_after=1.0)
     outcome = await world.controller.process(KEY)
-    assert (outcome.requeue_after, outcome.failed) == (None, False)
+    assert (outcome.requeue_after, outcome.failed) == (FOREIGN_LOOK_SECONDS, False)
     stalled = conditions.get(world.live["status"]["conditions"], "Stalled")
     assert stalled is not None
     assert stalled["reason"] == "NotOwned"
