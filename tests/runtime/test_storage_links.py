@@ -53,6 +53,17 @@ def test_what_a_link_leads_to_outside_is_not_read(claim: Path, link: str, target
         assert (caught.value.reason, caught.value.retriable) == ("LinkRefused", False)
 
 
+@pytest.mark.parametrize("link", ["data", "a/data"])
+def test_a_refusal_names_the_link_itself(claim: Path, mounts: Path, link: str) -> None:
+    """Not what lies behind it: the link is what a person has to remove."""
+    (claim / "a").mkdir()
+    (claim / link).symlink_to(mounts / "secret" / "lake")
+    folder, key = folders.open_folder(URI), f"{link}/AWS_SECRET_ACCESS_KEY"
+    for action in (lambda: base.read(folder, key), lambda: folder.head(key), lambda: folder.write(key, b"x")):
+        with pytest.raises(StorageError, match=f"pvc://store/{link} is a link that leads out of pvc://store"):
+            action()
+
+
 def test_a_listing_with_a_link_to_the_outside_names_it(claim: Path) -> None:
     (claim / "a").mkdir()
     (claim / "a" / "good.csv").write_text("x\n1\n")

@@ -17,10 +17,14 @@ _ANNOTATIONS = f"annotations: a key must not begin with {_DOMAINS}, because thes
 _LOOSENED = "annotations: AppArmor and seccomp are set by the operator, as Pod Security restricted requires"
 _KEY = "must be a name such as team or example.com/team, of at most 63 characters after the slash"
 _CODE = (
-    "env: a name must not begin with TIDEMILL_, LD_, PYTHON, OPENSSL_, GCONV_ or GLIBC_, nor be HOME, TMPDIR, PATH, "
-    "BASH_ENV, LOCPATH, NLSPATH or OMP_TOOL_LIBRARIES, because these are set by the operator or make a process load "
-    "other code"
+    "env: a name must not begin with TIDEMILL_, LD_, PYTHON, OPENSSL_, GCONV_ or GLIBC_, nor be HOME, TMPDIR, "
+    "TMP, TEMP, PATH, BASH_ENV, LOCPATH, NLSPATH, OMP_TOOL_LIBRARIES, ARROW_LIBHDFS_DIR or HADOOP_HOME, because these "
+    "are set by the operator or make a process load other code"
 )
+_BELIEVED = "because these change what the process writes, or whom it believes"
+_GRPC = "because these change how gRPC resolves, connects and trusts"
+_TRACES = "because traces are sent where spec.server.tracing says"
+_CONTROL = "env: a value must not hold control characters other than tab, line feed and carriage return"
 _PROXY = "because a proxy is set for all pods by the operator's settings TIDEMILL_HTTP_PROXY, TIDEMILL_HTTPS_PROXY and"
 _RESOLVER = "because the cluster's DNS resolves names for all pods"
 _CA = "because certificate authorities are set for all pods by the operator's setting TIDEMILL_CA_BUNDLE_CONFIG_MAP"
@@ -93,9 +97,19 @@ _SECTIONS: dict[str, tuple[Json, list[str]]] = {
     **{
         f"variable {name}": (_env(name), ["env[0].name: Invalid value", why])
         for why, names in {
-            _PROXY: ("https_proxy", "NO_PROXY", "grpc_proxy"),
+            _PROXY: ("https_proxy", "NO_PROXY", "grpc_proxy", "FTP_PROXY", "Socks_Proxy"),
+            _BELIEVED: ("MALLOC_TRACE", "prometheus_multiproc_dir", "FORWARDED_ALLOW_IPS"),
+            _GRPC: ("GRPC_XDS_BOOTSTRAP", "grpc_dns_resolver"),
+            _TRACES: ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_EXPORTER", "OTEL_PYTHON_TRACER_PROVIDER"),
             _RESOLVER: ("HOSTALIASES", "RES_OPTIONS"),
-            _CA: ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+            _CA: (
+                "ssl_cert_file",
+                "SSL_CERT_FILE",
+                "SSL_CERT_DIR",
+                "SSLKEYLOGFILE",
+                "REQUESTS_CA_BUNDLE",
+                "CURL_CA_BUNDLE",
+            ),
             _STORE: (
                 "AWS_CONFIG_FILE",
                 "AWS_SHARED_CREDENTIALS_FILE",
@@ -108,10 +122,23 @@ _SECTIONS: dict[str, tuple[Json, list[str]]] = {
                 "GOOGLE_APPLICATION_CREDENTIALS",
                 "GCE_METADATA_HOST",
                 "STORAGE_EMULATOR_HOST",
+                "STORAGE_EMULATOR_HOST_GRPC",
+                "CLOUDSDK_CONFIG",
+                "METADATA_SERVER_DETECTION",
+                "NO_GCE_CHECK",
+                "BOTO_CONFIG",
+                "SERVICE_ACCOUNT",
                 "NETRC",
             ),
         }.items()
         for name in names
+    },
+    **{
+        f"value with U+{ord(character):04X}": (
+            {"env": [{"name": "A", "value": f"a{character}b"}]},
+            ["env[0].value: Invalid value", _CONTROL],
+        )
+        for character in ("\x00", "\x1b", "\x7f")
     },
     "variable twice": (_env("A", "A"), ["env[1]: Duplicate value"]),
     "variable without a name": (_env(""), ["env[0].name"]),

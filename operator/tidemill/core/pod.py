@@ -275,7 +275,7 @@ class Pod:
         """The PodSpec."""
         said = self.settings or PodSettings()
         cluster = self.cluster if self.connects_outside else replace(self.cluster, ca_bundle=None, proxies=())
-        theirs = {e.name: e.value for e in said.env if not pod_names.is_refused_variable(e.name)}
+        theirs = {e.name: e.value for e in said.env if pod_names.is_variable_kept(e.name, e.value)}
         environment = {**theirs, **cluster.environment()}
         out: Json = {
             "securityContext": _pod_security_context(cluster),

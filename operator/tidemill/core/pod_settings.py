@@ -25,7 +25,7 @@ def conditions(sections: Mapping[str, PodSettings | None]) -> list[Condition]:
         f"{path}.{name}"
         for path, said in sections.items()
         if said is not None
-        for name in pod_names.refused(said.labels, said.annotations, (e.name for e in said.env))
+        for name in pod_names.refused(said.labels, said.annotations, ((e.name, e.value) for e in said.env))
     ]
     if not found:
         return []

@@ -2,7 +2,7 @@
 
 Ours is what has the reconciled object as its controller, by uid. An object that somebody else made under the name of a
 child is never touched, and its content is never believed: no pods are made that read it by its name, and a Deployment
-whose pods read it already is deleted, as the kubelet shows them whatever has the name (decision 0251).
+whose pods read it already is deleted, as the kubelet shows them whatever has the name (decision 0257).
 """
 
 from __future__ import annotations

@@ -163,7 +163,8 @@ STORED: Obj = {
     "env": [
         {"name": name, "value": "theirs"}
         for name in ("OMP_NUM_THREADS", "SSL_CERT_FILE", "https_proxy", "AWS_PROFILE", "GLIBC_TUNABLES", "AWS_REGION")
-    ],
+    ]
+    + [{"name": "TEXT", "value": "two\nlines\tand a column"}, {"name": "NOTE", "value": "no\x00text"}],
 }
 """An object from before these names were refused."""
 
@@ -173,8 +174,38 @@ def test_names_that_were_stored_before_they_were_refused_do_not_reach_the_pods(k
     template = templates(children(kind, STORED))[kind]
     assert "team" in template["metadata"]["labels"] and "sub.tidemill.io/x" not in template["metadata"]["labels"]
     assert "sub.tidemill.io/x" not in template["metadata"]["annotations"]
-    theirs = [e["name"] for e in template["spec"]["containers"][0]["env"] if e["value"] == "theirs"]
-    assert theirs == ["AWS_REGION", "OMP_NUM_THREADS"]
+    has = {e["name"]: e["value"] for e in template["spec"]["containers"][0]["env"]}
+    assert [name for name, value in has.items() if value == "theirs"] == ["AWS_REGION", "OMP_NUM_THREADS"]
+    assert "NOTE" not in has and has["TEXT"] == "two\nlines\tand a column"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_refused"),
+    [
+        ("CLOUDSDK_CONFIG", True),
+        ("FTP_PROXY", True),
+        ("ssl_cert_file", True),
+        ("STORAGE_EMULATOR_HOST_GRPC", True),
+        ("METADATA_SERVER_DETECTION", True),
+        ("no_gce_check", True),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", True),
+        ("OTEL_PROPAGATORS", True),
+        ("GRPC_XDS_BOOTSTRAP", True),
+        ("BOTO_CONFIG", True),
+        ("SERVICE_ACCOUNT", True),
+        ("PROMETHEUS_MULTIPROC_DIR", True),
+        ("MALLOC_TRACE", True),
+        ("OTEL_RESOURCE_ATTRIBUTES", False),
+        ("GRPC_VERBOSITY", False),
+        ("OPENBLAS_NUM_THREADS", False),
+        ("MALLOC_ARENA_MAX", False),
+        ("TZ", False),
+        ("PROXY", False),
+        ("AWS_REGION", False),
+    ],
+)
+def test_names_by_which_libraries_of_our_images_are_led_elsewhere(name: str, is_refused: bool) -> None:
+    assert pod_names.is_refused_variable(name) == is_refused
 
 
 def test_the_variables_of_all_pods_are_the_administrators() -> None:
@@ -189,7 +220,13 @@ def test_a_condition_names_what_the_pods_do_not_get() -> None:
     said = PodSettings.model_validate(STORED)
     (found,) = pod_settings.conditions({"spec.server.pod": said, "spec.router.pod": None})
     assert (found.type, found.status, found.reason) == ("PodSettingsApplied", "False", "NamesRefused")
-    for name in ("labels sub.tidemill.io/x", "annotations sub.tidemill.io/x", "env AWS_PROFILE", "env https_proxy"):
+    for name in (
+        "labels sub.tidemill.io/x",
+        "annotations sub.tidemill.io/x",
+        "env AWS_PROFILE",
+        "env https_proxy",
+        "env NOTE",
+    ):
         assert f"spec.server.pod.{name}" in found.message
     assert "AWS_REGION" not in found.message and "spec.router" not in found.message
     assert pod_settings.conditions({"spec.pod": PodSettings.model_validate(SAID), "spec.router.pod": None}) == []

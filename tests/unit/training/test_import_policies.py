@@ -369,3 +369,25 @@ def test_a_refused_report_of_an_import_does_not_speak_of_a_run() -> None:
         result = TrainingResult.model_validate({**build.imported(), "uri": f"s3://models/{'d' * 64}", **more})
         why = report_validation.refusal(allowed, result)
         assert why is not None and "this import" in why and "this run" not in why
+
+
+@pytest.mark.parametrize("where", ["the pod cannot mount it", "the folder is not on it"])
+def test_a_claim_of_another_namespace_is_explained(where: str) -> None:
+    """The URI of a version on staging's claim means this namespace's claim here."""
+    given = build.Import().spec(source={"uri": "pvc://staging/churn", "digest": build.digest("d")})
+    if where == "the folder is not on it":
+        report = build.failed("DataInvalid", "NotFound", "pvc://staging/churn: no such folder")
+        found = progress(snapshot(job(outcome="Failed"), pod(**ended(report, 42)), given=given))
+        text = found.failure.message if found.failure else ""
+        assert text.startswith("pvc://staging/churn: no such folder; ")
+    else:
+        missing = PodFailure("FailedScheduling", 'persistentvolumeclaim "staging" not found')
+        text = progress(replace(snapshot(job(), pod(), given=given), event=missing)).message
+    assert f"staging is the claim of this namespace ({build.NAMESPACE})" in text
+    assert "a bucket (s3://, gs:// or az://)" in text
+
+
+def test_a_bucket_is_no_claim() -> None:
+    report = build.failed("DataInvalid", "NotFound", "nothing there")
+    found = progress(snapshot(job(outcome="Failed"), pod(**ended(report, 42))))
+    assert found.failure is not None and "claim" not in found.failure.message

@@ -156,30 +156,41 @@ class LocalFolder:
         descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             held = Path(f"/proc/self/fd/{descriptor}")
-            self._check(held)
+            self._check(held, parent)
             yield held
         finally:
             os.close(descriptor)
 
-    def _check(self, path: Path) -> None:
-        """Refuse a path that leads out of the claim.
+    def _check(self, path: Path, named: Path | None = None) -> None:
+        """Refuse a path that leads out of the claim; the message has the link in it, or in `named`.
 
         Raises:
             StorageError: LinkRefused.
         """
-        if self.root is None:
+        if self.root is None or not self._leads_out(path):
             return
+        where = f"{self.uri.scheme}://{self.uri.authority}"
+        shown = named or path
+        name = (
+            f"{where}/{self._link(shown).relative_to(self.root)}" if shown.is_relative_to(self.root) else str(self.uri)
+        )
+        raise StorageError("LinkRefused", f"{name} is a link that leads out of {where}", retriable=False)
+
+    def _leads_out(self, path: Path) -> bool:
+        assert self.root is not None  # noqa: S101  the caller checked
         try:
-            leads_out = not path.resolve().is_relative_to(self.root.resolve())
+            return not path.resolve().is_relative_to(self.root.resolve())
         except (OSError, RuntimeError):  # a circle of links
-            leads_out = True
-        if leads_out:
-            where = f"{self.uri.scheme}://{self.uri.authority}"
-            name = f"{where}/{path.relative_to(self.root)}" if path.is_relative_to(self.root) else str(self.uri)
-            raise StorageError("LinkRefused", f"{name} is a link that leads out of {where}", retriable=False)
+            return True
+
+    def _link(self, path: Path) -> Path:
+        """The first part of a path within the claim that leads out of it: the link itself, not what lies behind it."""
+        inside = (part for part in reversed((path, *path.parents)) if part != self.root)
+        within = (part for part in inside if self.root is not None and part.is_relative_to(self.root))
+        return next((part for part in within if self._leads_out(part)), path)
 
     def _check_open(self, descriptor: int, key: str) -> None:
-        self._check(Path(f"/proc/self/fd/{descriptor}"))
+        self._check(Path(f"/proc/self/fd/{descriptor}"), self.path / key)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise StorageError("InvalidUri", f"{self.uri.child(key)} is no regular file", retriable=False)
 

@@ -34,6 +34,7 @@ class Refused:
     why: str
     """What is decided elsewhere, and where; the end of the message."""
     prefixes: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
     """Names that begin with a prefix and may be set."""
@@ -43,7 +44,7 @@ class Refused:
     @cached_property
     def pattern(self) -> str:
         """The names as a regular expression for Python and CEL (RE2)."""
-        found = [*(f"{prefix}.*" for prefix in self.prefixes), *self.names]
+        found = [*(f"{prefix}.*" for prefix in self.prefixes), *(f".*{end}" for end in self.suffixes), *self.names]
         return f"{'(?i)' if self.any_case else ''}^({'|'.join(found)})$"
 
     def holds(self, name: str) -> bool:
@@ -56,6 +57,7 @@ class Refused:
         parts = [f"begin with {_either(self.prefixes)}"] if self.prefixes else []
         if self.accepted:
             parts[-1] += f" (except {', '.join(self.accepted)})"
+        parts += [f"end with {_either(self.suffixes)}"] if self.suffixes else []
         parts += [f"be {_either(self.names)}"] if self.names else []
         spelt = ", in capital or small letters," if self.any_case else ","
         return f"env: a name must not {', nor '.join(parts)}{spelt} because {self.why}"
@@ -74,7 +76,18 @@ ENVIRONMENT: Final = (
     Refused(
         "these are set by the operator or make a process load other code",
         prefixes=("TIDEMILL_", "LD_", "PYTHON", "OPENSSL_", "GCONV_", "GLIBC_"),
-        names=("HOME", "TMPDIR", "PATH", "BASH_ENV", "LOCPATH", "NLSPATH", "OMP_TOOL_LIBRARIES"),
+        names=(
+            "HOME", "TMPDIR", "TMP", "TEMP", "PATH", "BASH_ENV", "LOCPATH", "NLSPATH", "OMP_TOOL_LIBRARIES",
+            "ARROW_LIBHDFS_DIR", "HADOOP_HOME",
+        ),
+    ),
+    Refused(
+        "these change what the process writes, or whom it believes",
+        names=(
+            "MALLOC_TRACE", "GETCONF_DIR", "TZDIR", "PROMETHEUS_MULTIPROC_DIR", "FORWARDED_ALLOW_IPS",
+            "WEB_CONCURRENCY",
+        ),
+        any_case=True,
     ),
     # The rest of what the C library itself does not take from a user with fewer rights (unsecvars.h of glibc).
     Refused(
@@ -87,23 +100,41 @@ ENVIRONMENT: Final = (
             "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE",
             "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
         ),
+        any_case=True,
     ),
-    # They decide where our own connections lead, past the addresses that may not be dialled.
+    # They decide where our own connections lead, past the addresses that may not be dialled. Python takes the proxy of
+    # any scheme from a name that ends so.
     Refused(
         "a proxy is set for all pods by the operator's settings TIDEMILL_HTTP_PROXY, TIDEMILL_HTTPS_PROXY and "
         "TIDEMILL_NO_PROXY",
-        names=("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "GRPC_PROXY", "NO_GRPC_PROXY"),
+        suffixes=("_PROXY",),
+        any_case=True,
+    ),
+    Refused(
+        "these change how gRPC resolves, connects and trusts",
+        prefixes=("GRPC_",),
+        accepted=("GRPC_VERBOSITY", "GRPC_ENABLE_FORK_SUPPORT"),
+        any_case=True,
+    ),
+    # Where traces, with the contents of requests in them, are sent; and classes that the SDK loads by their name.
+    Refused(
+        "traces are sent where spec.server.tracing says",
+        prefixes=("OTEL_EXPORTER_", "OTEL_PYTHON_", "OTEL_EXPERIMENTAL_"),
+        names=(
+            "OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER", "OTEL_PROPAGATORS",
+            "OTEL_CONFIG_FILE",
+        ),
         any_case=True,
     ),
     # The libraries of the object stores take dozens of names, and more with each release: so by prefix.
     Refused(
         "credentials and address of a store come from the keys of a Secret (secretRef), or from the identity of "
         "serviceAccountName",
-        prefixes=("AWS_", "AZURE_", "GOOGLE_", "GCE_METADATA_"),
-        names=(
-            "STORAGE_EMULATOR_HOST", "BOTO_CONFIG", "NETRC", "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT",
-            "MSI_SECRET",
+        prefixes=(
+            "AWS_", "AZURE_", "GOOGLE_", "GCE_METADATA_", "CLOUDSDK_", "BOTO_", "STORAGE_EMULATOR_HOST", "IDENTITY_",
+            "MSI_",
         ),
+        names=("NETRC", "METADATA_SERVER_DETECTION", "NO_GCE_CHECK", "GCLOUD_PROJECT", "SERVICE_ACCOUNT"),
         accepted=(
             "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE", "AWS_SERVER_SIDE_ENCRYPTION",
             "AWS_SSE_KMS_KEY_ID", "AWS_SSE_BUCKET_KEY_ENABLED", "AZURE_STORAGE_ACCOUNT_NAME", "GOOGLE_CLOUD_PROJECT",
@@ -111,6 +142,9 @@ ENVIRONMENT: Final = (
         any_case=True,
     ),
 )  # fmt: skip
+CONTROL: Final = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+"""Characters that a value must not hold: the zero byte ends a variable, so no process starts with one, and of the
+others only tab, line feed and carriage return are text."""
 
 
 def is_own_key(key: str) -> bool:
@@ -128,10 +162,15 @@ def is_refused_variable(name: str) -> bool:
     return any(refused.holds(name) for refused in ENVIRONMENT)
 
 
-def refused(labels: Iterable[str], annotations: Iterable[str], variables: Iterable[str]) -> list[str]:
-    """The names that are refused, each with its field: `env AWS_PROFILE`."""
+def is_variable_kept(name: str, value: str) -> bool:
+    """Whether a variable that may have been stored before a rule came reaches the pods."""
+    return not is_refused_variable(name) and re.search(CONTROL, value) is None
+
+
+def refused(labels: Iterable[str], annotations: Iterable[str], variables: Iterable[tuple[str, str]]) -> list[str]:
+    """The names that are refused, each with its field: `env AWS_PROFILE`. `variables`: names and values."""
     return [
         *(f"labels {key}" for key in labels if is_refused_label(key)),
         *(f"annotations {key}" for key in annotations if is_own_key(key)),
-        *(f"env {name}" for name in variables if is_refused_variable(name)),
+        *(f"env {name}" for name, value in variables if not is_variable_kept(name, value)),
     ]

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from tidemill.api.base import ATOMIC, Model, ObjectName, Toleration, list_map, rule, rules
 from tidemill.api.v1alpha1.affinity import KEY_LIMIT, KEY_PATTERN, Affinity, LabelKey, LabelValue
-from tidemill.api.v1alpha1.pod_names import DOMAINS, ENVIRONMENT, OWN_KEY, OWN_LABELS
+from tidemill.api.v1alpha1.pod_names import CONTROL, DOMAINS, ENVIRONMENT, OWN_KEY, OWN_LABELS
 
 TRACING_PREFIX: Final = "OTEL_"
 
@@ -44,7 +44,19 @@ class EnvironmentVariable(Model):
         ),
     ]
     """Name of the variable."""
-    value: Annotated[str, Field(max_length=4096)]
+    value: Annotated[
+        str,
+        Field(
+            max_length=4096,
+            json_schema_extra=rules(
+                rule(
+                    f"!self.matches(r'{CONTROL}')",
+                    "env: a value must not hold control characters other than tab, line feed and carriage return, "
+                    "because no process can be started with them",
+                )
+            ),
+        ),
+    ]
     """Value of the variable, taken literally. It is stored in plain text and visible to everybody who may read the
     object or its pods, so it must not be a secret."""
 

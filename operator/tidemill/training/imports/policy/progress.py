@@ -7,7 +7,7 @@ again, until an attempt has ended and status says so.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -18,11 +18,16 @@ from tidemill.training import job_failure, job_status, report_validation
 from tidemill.training.imports import store
 from tidemill.training.imports.policy import attempts
 from tidemill.training.imports.snapshot import ACTIVE_SECONDS, PENDING_SECONDS, ImportSnapshot
-from tidemill_contracts import importing
+from tidemill_contracts import importing, schemes
 from tidemill_contracts.counts import counted
+from tidemill_contracts.storage import parse_uri
 from tidemill_contracts.training import TrainingResult
 
 Phase = Literal["Over", "Later", "Create", "Pending", "CannotStart", "Running", "Complete", "Failed"]
+
+
+_MISSING = frozenset({"NotFound"})
+"""Reasons of a source that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,31 @@ class Progress:
 
 def progress(snapshot: ImportSnapshot) -> Progress:
     """Where the import stands now."""
+    found = _progress(snapshot)
+    claim = _claim_of_another_namespace(snapshot, found)
+    if not claim:
+        return found
+    if found.failure is None:
+        return replace(found, message=f"{found.message}{claim}")
+    return replace(found, failure=found.failure.model_copy(update={"message": f"{found.failure.message}{claim}"}))
+
+
+def _claim_of_another_namespace(snapshot: ImportSnapshot, found: Progress) -> str:
+    """What to do where a claim of the source, or what should be on it, is not there; beginning with `; `."""
+    uri = parse_uri(snapshot.model_import.spec.source.uri)
+    if schemes.BY_NAME[uri.scheme].mount != "claim":
+        return ""
+    is_missing = found.failure is not None and found.failure.reason in _MISSING
+    text = (found.failure.message if found.failure is not None else found.message).lower()
+    if not is_missing and not (found.phase in ("CannotStart", "Failed") and "persistentvolumeclaim" in text):
+        return ""
+    return (
+        f"; {uri.authority} is the claim of this namespace ({snapshot.namespace}), as a pod mounts claims of its own "
+        "namespace only. A model of another namespace needs a store that both reach, a bucket (s3://, gs:// or az://)"
+    )
+
+
+def _progress(snapshot: ImportSnapshot) -> Progress:
     job = snapshot.job
     if job is None:
         return _without_job(snapshot)
