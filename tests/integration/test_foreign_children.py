@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -76,3 +77,17 @@ def test_a_config_map_of_ours_that_somebody_edits_is_put_right(world: World, cha
         world.kubectl("patch", "configmap", ROUTER, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
     world.served("churn-1")
     assert world.get("deployment", ROUTER) is not None
+
+
+def test_no_request_is_led_to_a_service_made_beforehand(world: World) -> None:
+    theirs = "churn-2-00000000"
+    world.version(1)
+    world.deploy()
+    world.served("churn-1")
+    world.kubectl("create", "service", "clusterip", theirs, "--clusterip=None")
+    world.version(2)
+    assert f"Service {theirs} exists and was not created by Tidemill" in not_owned(world)
+    time.sleep(5)  # longer than the steps take
+    assert all(weights in ({}, {"churn-1": 100}) for _, weights in world.cluster.weight_log)
+    world.kubectl("delete", "service", theirs)
+    world.served("churn-2", HEALED)

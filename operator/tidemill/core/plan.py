@@ -92,3 +92,6 @@ class Plan:
     requeue_after: float | None = None
     error: str | None = None
     turn: Turn | None = None
+    leads_to: Mapping[tuple[str, str], frozenset[tuple[str, str]]] = field(default_factory=dict)
+    """By kind and name of a manifest: the children, by kind and name, to which its content leads requests. What pods
+    read is found in the manifests themselves."""

@@ -66,7 +66,7 @@ class Applier:
         for manifest in plan.apply:
             child = (manifest["kind"], manifest["metadata"]["name"])
             try:
-                kept_back = ownership.kept_back(manifest, unproven)
+                kept_back = ownership.kept_back(manifest, plan.leads_to.get(child, ()), unproven)
                 if kept_back is not None:
                     raise kept_back
                 await self.apply(manifest, writer)

@@ -37,6 +37,10 @@ class OursIsTerminating(Waiting):
         super().__init__(CHILD_TERMINATING, text, 2.0)
 
 
+class KeptBack(Stalled):
+    """A child that relies on one that is not ours; nobody else has made it."""
+
+
 class OursIsUnlabelled(Stalled):
     """A child of ours lost the label by which it is watched."""
 
@@ -73,19 +77,28 @@ def is_proof_missing(manifest: Obj, error: Refusal) -> bool:
     return bool(controller_of(manifest)) and not isinstance(error, OursIsTerminating | OursIsUnlabelled)
 
 
-def kept_back(manifest: Obj, unproven: Mapping[Child, Refusal]) -> Refusal | None:
-    """Why pods of a manifest must not be made now: the first of what they read that is not known to be ours."""
-    cause = next((unproven[child] for child in sorted(pod_reads.of(manifest)) if child in unproven), None)
+def kept_back(manifest: Obj, leads_to: Collection[Child], unproven: Mapping[Child, Refusal]) -> Refusal | None:
+    """Why a manifest must not be applied now: the first that it relies on of those that are not known to be ours.
+
+    `leads_to`: what its content leads requests to, beside what its pods read.
+    """
+    read = pod_reads.of(manifest)
+    child = next((c for c in sorted({*read, *leads_to}) if c in unproven), None)
+    cause = unproven[child] if child is not None else None
     if not isinstance(cause, Stalled):
         return cause
     where = f"{manifest['kind']} {manifest['metadata']['name']}"
-    text = f"{cause.message}. Until then no pods are made that read it ({where})"
-    return Stalled(cause.reason, text, cause.retry_after_seconds)
+    then = f"no pods are made that read it ({where})"
+    if child not in read:
+        then = f"no requests are led to it ({where} is not changed)"
+    return KeptBack(cause.reason, f"{cause.message}. Until then {then}", cause.retry_after_seconds)
 
 
 def foreign(unproven: Mapping[Child, Refusal]) -> frozenset[Child]:
     """Those that somebody else has made, as against those that could not be written."""
-    return frozenset(child for child, error in unproven.items() if error.reason == NOT_OWNED)
+    return frozenset(
+        c for c, error in unproven.items() if error.reason == NOT_OWNED and not isinstance(error, KeptBack)
+    )
 
 
 def to_stop(deployments: Iterable[Obj], owner_uid: str, read: Collection[Child]) -> list[ObjectRef]:

@@ -16,7 +16,7 @@ from tidemill.serving import readiness, requeue, runtime_status, status
 from tidemill.serving.builders import envoy, router, server
 from tidemill.serving.convergence import Observed
 from tidemill.serving.policy import proposals, rollback_marks, rollout, slo, strategies, target
-from tidemill.serving.snapshot import Snapshot, Version
+from tidemill.serving.snapshot import Snapshot, Version, router_child
 from tidemill.serving.state import State, Target
 
 SCALE_DOWN_DELAY_SECONDS = requeue.SCALE_DOWN_DELAY_SECONDS
@@ -94,7 +94,14 @@ def plan(snapshot: Snapshot) -> Plan:
             staged.requeue_after, _requeue_after(snapshot, state, config, observed, bool(decided.events), written)
         ),
         turn=staged.turn,
+        leads_to=_leads_to(snapshot, state, roles),
     )
+
+
+def _leads_to(snapshot: Snapshot, state: State, roles: _Roles) -> dict[tuple[str, str], frozenset[tuple[str, str]]]:
+    """The Services whose pods the routes send requests to: they must be ours before the router gets the routes."""
+    used = frozenset(("Service", u.host) for u in _upstreams(snapshot, state, roles) if u.weight > 0)
+    return {("ConfigMap", router_child(snapshot.name)): used}
 
 
 def _proposed(snapshot: Snapshot, written: dict[str, Any]) -> list[Event]:

@@ -191,3 +191,27 @@ async def test_what_is_being_deleted_is_put_right_as_long_as_it_is_there(world: 
     assert world.api.objects["ConfigMap", "ns", "c"]["data"] == {"v": "1"}
     assert kstatus(world.live) == "InProgress"
     assert ("Deployment", "ns", "pods") in world.api.objects
+
+
+async def test_no_requests_are_led_to_what_somebody_else_made(world: World) -> None:
+    """Routes name a Service; the pods that read the routes go on with those of before."""
+    service = {"apiVersion": "v1", "kind": "Service", "spec": {}}
+    leads = {("ConfigMap", "c"): frozenset({("Service", "s")})}
+
+    def decide(obj: Obj) -> Plan:
+        made = {**service, "metadata": world.child(obj, name="s")["metadata"]}
+        return Plan(apply=(made, world.child(obj, "new"), pods(world, obj)), leads_to=leads, status=world.ready(obj))
+
+    await world.controller.process(KEY)
+    world.decide = decide
+    world.api.put({**service, "metadata": {"name": "s", "namespace": "ns"}})
+    world.api.writes.clear()
+    await world.controller.process(KEY)
+    assert world.api.objects["ConfigMap", "ns", "c"]["data"] == {"v": "1"}
+    assert [w for w in world.api.writes if w[0] in ("apply", "delete")] == []
+    assert ready(world)["reason"] == "NotOwned"
+    assert "Service s exists" in ready(world)["message"] and "ConfigMap c is not changed" in ready(world)["message"]
+    del world.api.objects["Service", "ns", "s"]
+    await world.controller.process(KEY)
+    assert world.api.objects["ConfigMap", "ns", "c"]["data"] == {"v": "new"}
+    assert kstatus(world.live) == "Current"

@@ -115,6 +115,12 @@ def test_the_first_version_has_pods_before_it_has_requests() -> None:
     assert kinds.index("Deployment") < kinds.index("ConfigMap")
 
 
+@pytest.mark.parametrize(("ready", "used"), [(1, {V1, V2}), (0, {V1})])
+def test_routes_lead_to_the_services_of_versions_that_get_requests(ready: int, used: set[str]) -> None:
+    found = plan.plan(canary_in_step(1, workloads=(workload(1), workload(2, ready=ready))))
+    assert found.leads_to == {("ConfigMap", "churn-router"): {("Service", name) for name in used}}
+
+
 def test_weights_follow_the_step() -> None:
     found = plan.plan(canary_in_step(0))
     assert weights(found) == {V1: 90, V2: 10}
