@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.serving.make import (
     ANALYSIS,
+    NOW,
     TWO,
     candidate,
     measured,
@@ -76,3 +77,14 @@ def test_there_is_a_look_each_interval_and_one_at_the_end_of_a_step_that_waits_f
     last = measured("Successful", time=looked, since=began)
     found = look(step, analysis, began, last_analysis=last)
     assert (found is not None) == due
+
+
+def test_requests_are_compared_from_the_beginning_of_the_first_step_on() -> None:
+    rollout = {"strategy": "Canary", "steps": [SHORT], "analysis": RATIO}
+    status = {"stable": stable(1), "candidate": candidate(2)}
+    found = snapshot({"rollout": rollout}, status, **TWO)
+    state = State.of(found.status)
+    assert state.candidate is not None
+    fields = measurements.begun(found, state, state.candidate)
+    assert fields["comparison"] is not None
+    assert fields["comparison"].time == NOW

@@ -335,6 +335,15 @@ CASES = {
         (1, None, None),
         ["RolledBack"],
     ),
+    "a comparison, and a limit that has not failed often enough: it is tried again": (
+        canary(
+            rollout=ANALYSED,
+            status=in_step(0, 30, **REFUSING),
+            measurement=measurement(stable=(1, stats(500)), candidate=(2, replace(stats(100, 50), client_errors=50))),
+        ),
+        (1, 2, -1),
+        ["RolloutRetried"],
+    ),
     "a comparison and a limit at once: it is not tried again": (
         canary(
             rollout=ANALYSED,
