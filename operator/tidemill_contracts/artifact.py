@@ -13,6 +13,7 @@ from pydantic import Field
 
 from tidemill_contracts.base import Document
 from tidemill_contracts.digests import canonical_json, sha256
+from tidemill_contracts.feedback import RowsTaken
 from tidemill_contracts.formats import Format
 from tidemill_contracts.holdout import Holdout
 
@@ -87,6 +88,9 @@ class Lineage(Document):
     seed: int = 0
     frameworks: dict[str, str] = Field(default_factory=dict)  # package -> version
     holdout: Holdout | None = None  # which rows were held out; None: an older trainer, or not known
+    kept_rows: dict[str, RowsTaken] | None = (
+        None  # name of an input of kept rows -> what was taken; None: no such input
+    )
 
 
 class ParityReport(Document):

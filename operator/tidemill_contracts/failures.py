@@ -120,6 +120,7 @@ FAILURES: Final = (
         TargetAllMissing="All values of the target are missing.",
         TargetNotFinite="The target holds infinite values. Remove these rows.",
         NoFeatures="The data has no column but the target.",
+        TooFewLabels="No row that a deployment keeps has a label, or all were left out. Send labels.",
         MissingSplitColumn="The column of `spec.evaluation.split` is not in the data. Correct the name or the data.",
         InvalidSplitColumn="The column of `spec.evaluation.split` has values that do not fit. The message has them.",
         OneSided="`spec.evaluation.split` puts all rows on one side. The message says what would divide them.",

@@ -1,10 +1,12 @@
 """Where the rows of a deployment are kept, and what of them: `spec.logging.payloads` as the monitor gets it."""
 
+import re
 from typing import Final
 
 from pydantic import Field
 
 from tidemill_contracts.base import Document
+from tidemill_contracts.storage import parse_uri
 
 ID: Final = "prediction_id"
 TIME: Final = "prediction_time"
@@ -21,6 +23,11 @@ RESERVED: Final = frozenset({*KEPT_ALWAYS, CLIENT, PREDICTION, SCORE, LABEL})
 
 ROWS: Final = "rows"
 """Folder of the files below `PayloadConfig.uri`."""
+
+FILE: Final = re.compile(
+    rf"{ROWS}/rows-(?P<day>[0-9]{{8}})-(?P<database>[0-9a-f]{{8}})-(?P<number>[0-9]{{12}})\.parquet"
+)
+"""Keys of files below `PayloadConfig.uri`: day of the newest row, random part of the database, number in it."""
 
 ROWS_PER_FILE: Final = 20_000
 BYTES_PER_FILE: Final = 32 << 20
@@ -45,3 +52,17 @@ class PayloadConfig(Document):
     redact: tuple[str, ...] = ()  # columns whose values are replaced by keyed digests
     retention_seconds: int = Field(default=90 * 86_400, gt=0)  # of files
     wait_seconds: int = Field(default=3600, ge=0)  # for the label, before a row is written without one
+
+
+def file_key(day: str, database: str, number: int) -> str:
+    """Return the key of a file: what FILE takes apart."""
+    return f"{ROWS}/rows-{day}-{database}-{number:012}.parquet"
+
+
+def folder(uri: str, namespace: str, deployment: str) -> str:
+    """Return the URI of the folder that one deployment has below what `spec.logging.payloads.uri` says.
+
+    Raises:
+        ValueError: that is no URI.
+    """
+    return str(parse_uri(uri).child(namespace, deployment))

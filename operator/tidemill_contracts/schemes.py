@@ -50,9 +50,10 @@ class Scheme:
     """Pattern of what stands between `://` and the path, as a schema of Kubernetes takes it, too."""
     authority_is: str
     """What that is: the end of "expected …"."""
-    place: Literal["bundled", "mounted", "objects", "web", "machine"]
-    """In the image, mounted by Kubernetes, in an object store, at a server that answers with one file, or on the
-    machine (batch prediction only)."""
+    place: Literal["bundled", "mounted", "objects", "web", "kept rows", "machine"]
+    """In the image, mounted by Kubernetes, in an object store, at a server that answers with one file, where a
+    ModelDeployment keeps its rows (which is a mounted place or an object store), or on the machine (batch prediction
+    only)."""
     uses: tuple[Use, ...]
     reads: str
     """What is read as data."""
@@ -178,6 +179,18 @@ SCHEMES: Final = (
         probed_by="probe",
         secret=_AUTHORIZATION,
         ports=(443,),
+    ),
+    Scheme(
+        "feedback",
+        form="feedback://deployment",
+        authority=_LABEL,
+        authority_is="the name of a ModelDeployment",
+        place="kept rows",
+        uses=("data",),
+        reads="the rows with a label that a ModelDeployment of the same namespace keeps (`spec.logging.payloads`): its "
+        "inputs, and the label in `label`",
+        probed_by="probe",
+        exact=False,
     ),
     Scheme(
         "file",

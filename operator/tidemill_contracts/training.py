@@ -11,6 +11,7 @@ from pydantic import Field
 from tidemill_contracts.artifact import Lineage, Signature, Task
 from tidemill_contracts.base import Document
 from tidemill_contracts.failures import FailureCategory
+from tidemill_contracts.feedback import RowsInput, RowsTaken
 from tidemill_contracts.holdout import HoldoutReport, HoldoutSplit
 
 CONFIG_ENV = "TIDEMILL_TRAINER_CONFIG"
@@ -64,6 +65,7 @@ class DataInput(Document):
     secret: str | None = None  # mounted below storage.SECRET_ROOT
     revision: str | None = None  # as resolved before the run; None: resolved by the run
     expectations: Expectations | None = None
+    rows: RowsInput | None = None  # of a deployment's kept rows: where they are
 
 
 class Code(Document):
@@ -134,6 +136,7 @@ class TrainingResult(Document):
     rows: dict[str, int] = Field(default_factory=dict)  # train, holdout
     holdout_classes: dict[str, int] = Field(default_factory=dict)  # class -> held-out rows, fewest first, bounded
     data: dict[str, str] = Field(default_factory=dict)  # input name -> revision
+    kept_rows: dict[str, RowsTaken] = Field(default_factory=dict)  # name of an input of kept rows -> what was taken
     signature: Signature | None = None  # left out when it does not fit
     signature_digest: str | None = None  # of what clients depend on, by tidemill_contracts.signatures
     frameworks: dict[str, str] = Field(default_factory=dict)

@@ -317,6 +317,36 @@ REFUSED: dict[str, tuple[str, Json, list[str]]] = {
         {"spec.data.0.uri": "configmap://data"},
         ["uri: a ConfigMap must be given as configmap://name/key"],
     ),
+    "a file of kept rows": (
+        TP,
+        {"spec.data.0.uri": "feedback://churn/rows"},
+        ["uri: kept rows must be given as feedback://deployment"],
+    ),
+    "kept rows with a Secret": (
+        TP,
+        {"spec.data.0.uri": "feedback://churn", "spec.data.0.secretRef.name": "lake"},
+        ["secretRef may be set only with a uri of s3://, gs://, az://, http:// or https://"],
+    ),
+    "kept rows in a format": (
+        TP,
+        {"spec.data.0.uri": "feedback://churn", "spec.data.0.format": "Parquet"},
+        ["format must not be set with a uri of feedback://"],
+    ),
+    "rows of a bucket as kept rows": (
+        TP,
+        {"spec.data.0.uri": "s3://lake/rows", "spec.data.0.feedback": {"minNewRows": 5}},
+        ["feedback may be set only with a uri of feedback://"],
+    ),
+    "kept rows that are half left out": (
+        TP,
+        {"spec.data.0.uri": "feedback://churn", "spec.data.0.feedback": {"suspectedClients": "Half"}},
+        ['Unsupported value: "Half"'],
+    ),
+    "no new rows": (
+        TP,
+        {"spec.data.0.uri": "feedback://churn", "spec.data.0.feedback": {"minNewRows": 0}},
+        ["minNewRows in body should be greater than or equal to 1"],
+    ),
     "Secret for a claim": (
         TP,
         {"spec.data.0.uri": "pvc://claim/path", "spec.data.0.secretRef.name": "lake"},

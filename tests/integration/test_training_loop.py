@@ -475,3 +475,44 @@ def test_an_external_input_is_probed_and_read_from_the_termination_message(clust
     cluster.end_job(job, "Complete", "CompletionsReached")
     cluster.until("trainingpipeline", "churn", lambda o: condition(o, "SourcesReadable")[0] == "True", "was read")
     wait(lambda: probes() == [], 20, "the probe is removed")
+
+
+def test_kept_rows_are_waited_for_and_trained_on_when_there_are_enough(cluster: Namespace) -> None:
+    pipeline = make.Pipeline("fresh").spec(data=[{"name": "fresh", "uri": "feedback://web"}], target="label")
+    deployment = make.Deployment("web").spec(model={"pipeline": "churn"})
+    payloads = {"purpose": "training", "uri": "s3://lake/log", "secretRef": {"name": "lake"}}
+    cluster.apply(make.ConfigMap(), pipeline)
+    cluster.ready("fresh", "False", "DataNotFound")
+    watch = make.Monitor("web").spec(deployment="web", performance={"metric": "accuracy", "min": 0.5})
+    cluster.apply(deployment, watch)
+    told(cluster, "set spec.logging.payloads there")
+    cluster.apply(deployment.spec(logging={"payloads": payloads}))
+    cluster.ready("fresh", "False", "TooFewLabels")
+
+    revision = f"{make.digest('a')};aaaaaaaa-3"
+    (probe,) = cluster.wait(lambda: cluster.list("job", "-l", "tidemill.io/probe=true"), "a probe")
+    cluster.finish(probe, {"revisions": {"fresh": revision}})
+    run = cluster.run_number(1)
+    (source,) = run["spec"]["data"]
+    assert source["revision"] == revision
+    namespace = cluster.name
+    assert source["rows"] == {
+        "uri": f"s3://lake/log/{namespace}/web",
+        "secretRef": {"name": "lake"},
+        "suspectedClients": [],
+    }
+    taken = {"rows": 500, "first": 1764489600.0, "last": 1764576000.0, "versions": {"churn-1": 500}}
+    report = make.result(run=run, data={"fresh": revision}, kept_rows={"fresh": taken})
+    cluster.finish(run, report)
+    cluster.ready("fresh", "True", "Trained")
+    assert cluster.get("modelversion", "fresh-1")["spec"]["lineage"]["keptRows"]["fresh"]["rows"] == 500
+
+
+def told(cluster: Namespace, text: str) -> None:
+    """Wait until the pipeline's Ready says so."""
+    cluster.until(
+        "trainingpipeline",
+        "fresh",
+        lambda o: text in str(conditions.get(o["status"]["conditions"], "Ready")),
+        f"Ready says {text}",
+    )

@@ -72,8 +72,11 @@ def run(trainer: Trainer, pipeline: Pipeline, rows: str = "customers.csv", **par
     if "split" in evaluation:
         options["split"] = HoldoutSplit.model_validate(snake(evaluation["split"]))
     options["seed"] = spec.get("seed", 0)
-    source = snake({key: value for key, value in spec["data"][0].items() if key != "secretRef"})
-    given = {**source, "uri": trainer.table(pipeline.rows.get(rows) or (OWN / rows).read_text()), "format": "CSV"}
+    source = snake({key: value for key, value in spec["data"][0].items() if key not in ("secretRef", "feedback")})
+    content = pipeline.rows.get(rows) or (OWN / rows).read_text()
+    if source["uri"].startswith("feedback://"):  # kept rows have the label under this name
+        content = content.replace("churned", "label", 1)
+    given = {**source, "uri": trainer.table(content), "format": "CSV"}
     options["gate_metrics"] = tuple(gate["metric"] for gate in evaluation.get("gates", ()))
     return trainer(more.get("train.py", ""), (DataInput.model_validate(given),), spec["target"], **options)
 

@@ -26,7 +26,7 @@ from tidemill.api.v1alpha1.monitor_performance import (
 )
 from tidemill.core import pod_settings
 from tidemill.core.conditions import READY, Condition, merge, of, trio
-from tidemill.monitoring.policy import drift, estimate, fairness, holds
+from tidemill.monitoring.policy import drift, estimate, fairness, gaming, holds
 from tidemill.monitoring.readiness import NotWatching, not_watching
 from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, child, moment
 from tidemill.monitoring.state import Evaluation
@@ -98,6 +98,7 @@ def _fresh(
         "performance": _performance(snapshot),
         "actions": [a.to_json() for a in actions] or None,
         "findings": [f.to_json() for f in holds.remember(snapshot, evaluated)] or None,
+        "suspectedClients": gaming.remembered(snapshot) or None,
         "unsettledSince": _text(problem.since) if problem and snapshot.holder is None else None,
         "conditions": _conditions(snapshot, evaluated, pods, problem),
     }

@@ -15,7 +15,7 @@ from tidemill.kube.cache import Cache
 from tidemill.training import records, rejections
 from tidemill.training.imports.builders.job import COMPONENT as IMPORTER
 from tidemill.training.imports.reconciler import ImportReconciler
-from tidemill.training.pipeline.observe import config_map_inputs, retrained_pipelines
+from tidemill.training.pipeline.observe import config_map_inputs, deployments_read, retrained_pipelines
 from tidemill.training.pipeline.reconciler import PipelineReconciler
 from tidemill.training.run.reconciler import RunReconciler
 from tidemill.training.run_expectations import RunExpectations
@@ -45,10 +45,25 @@ def _config_maps_of(pipeline: Obj) -> set[str]:
 
 
 def monitor_to_pipelines(monitor: Obj, cache: Cache) -> Iterable[Key]:
-    """Pipelines of which the monitor has requested a retrain."""
-    del cache
-    for name in sorted(retrained_pipelines(monitor)):
-        yield Key("TrainingPipeline", monitor["metadata"]["namespace"], name)
+    """Pipelines of which the monitor has requested a retrain, and those that read the rows that it writes."""
+    namespace = monitor["metadata"]["namespace"]
+    found = {key.name for name in references.deployment(monitor) for key in _reading(namespace, name, cache)}
+    for name in sorted(retrained_pipelines(monitor) | found):
+        yield Key("TrainingPipeline", namespace, name)
+
+
+def deployment_to_pipelines(deployment: Obj, cache: Cache) -> Iterable[Key]:
+    """Pipelines that read the rows that the deployment keeps."""
+    return _reading(deployment["metadata"]["namespace"], deployment["metadata"]["name"], cache)
+
+
+def _reading(namespace: str, deployment: str, cache: Cache) -> Iterable[Key]:
+    for pipeline in cache.naming("TrainingPipeline", namespace, deployment, _deployments_of):
+        yield Key("TrainingPipeline", namespace, pipeline["metadata"]["name"])
+
+
+def _deployments_of(pipeline: Obj) -> Iterable[str]:
+    return deployments_read(pipeline.get("spec") or {})
 
 
 def deployment_to_versions(deployment: Obj, cache: Cache) -> Iterable[Key]:
@@ -121,6 +136,7 @@ WATCHES = (
     Watch(API_VERSION, "ModelVersion", None, version_to_equals),
     Watch(API_VERSION, "ModelMonitor", None, monitor_to_pipelines),
     Watch(API_VERSION, "ModelDeployment", None, deployment_to_versions),
+    Watch(API_VERSION, "ModelDeployment", None, deployment_to_pipelines),
     Watch("v1", "ConfigMap", None, config_map_to_pipelines),
     Watch("v1", "ConfigMap", MANAGED_SELECTOR, controller_keys("TrainingRun")),
     Watch("batch/v1", "Job", MANAGED_SELECTOR, controller_keys("TrainingRun", "TrainingPipeline", "ModelImport")),

@@ -21,6 +21,7 @@ from tidemill.core.text import clean
 from tidemill_contracts.artifact import DATATYPES, ColumnSpec
 from tidemill_contracts.counts import counted
 from tidemill_contracts.digests import digest_hex
+from tidemill_contracts.feedback import LAST_TIME, VERSIONS
 from tidemill_contracts.formats import FORMATS, pickles
 from tidemill_contracts.holdout import CUT_LIMIT, OVERLAP_LIMIT, Holdout, SplitType
 from tidemill_contracts.signatures import MOST_INPUTS, MOST_OUTPUTS
@@ -53,6 +54,8 @@ class Expected:
     """URI of the folder below which the version is written."""
     inputs: Collection[str] = ()
     """Names of the data sets."""
+    kept_rows: Collection[str] = ()
+    """Those of them that are kept rows of a deployment."""
     has_champion: bool = False
     split: SplitType | None = None
     """How the rows were to be divided; None: the spec does not say it."""
@@ -77,6 +80,7 @@ def of_run(spec: TrainingRunSpec) -> Expected:
     return Expected(
         store=spec.store.uri,
         inputs=[source.name for source in spec.data],
+        kept_rows=[source.name for source in spec.data if source.rows is not None],
         has_champion=spec.champion is not None,
         split=spec.split.type if spec.split is not None else None,
         allows_pickles=spec.allow_pickle,
@@ -221,6 +225,24 @@ def _data(expected: Expected, result: TrainingResult) -> Found:
             yield f"data.{name}: expected a revision of 1 to {REVISION_LIMIT} printable characters"
 
 
+def _kept_rows(expected: Expected, result: TrainingResult) -> Found:
+    """How many rows there were cannot be known here; whether the counts can be true together can."""
+    for name, found in result.kept_rows.items():
+        field = f"kept_rows.{name}"
+        if name not in expected.kept_rows:
+            yield f"kept_rows: {name!r}; expected inputs of kept rows: {', '.join(expected.kept_rows) or 'none'}"
+        if not 0 <= found.first <= found.last <= LAST_TIME:  # NaN is not
+            yield f"{field}: expected first and last as times in seconds, in this order"
+        yield from _names(f"{field}.versions", found.versions)
+        counts = {"rows": found.rows, "suspected": found.suspected, "left_out": found.left_out, **found.versions}
+        if any(not 0 <= count <= WHOLE_LIMIT for count in counts.values()):
+            yield f"{field}: expected counts from 0 to 2^53"
+        if len(found.versions) > VERSIONS + 1 or sum(found.versions.values()) != found.rows:
+            yield f"{field}.versions: expected at most {VERSIONS + 1} counts that are together {found.rows} (rows)"
+        if found.suspected > found.rows:
+            yield f"{field}.suspected: {found.suspected}; expected at most {found.rows} (rows)"
+
+
 def _durations(_: Expected, result: TrainingResult) -> Found:
     yield from _names("seconds", result.seconds)
     for name, seconds in result.seconds.items():
@@ -323,4 +345,4 @@ _MODEL: tuple[Check, ...] = (
     _holdout,
     _overlap,
 )
-_FACTS: tuple[Check, ...] = (_failure, _rows, _classes, _data, _durations)
+_FACTS: tuple[Check, ...] = (_failure, _rows, _classes, _data, _kept_rows, _durations)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tidemill.api.base import SecretRef
-from tidemill.api.v1alpha1.training_run import TrainingRunSpec
+from tidemill.api.v1alpha1.training_run import KeptRows, TrainingRunSpec
 from tidemill.core import hashing, pod
 from tidemill_contracts import schemes
 from tidemill_contracts.storage import CODE_ROOT, CONFIGMAP_ROOT, PVC_ROOT, SECRET_ROOT, parse_uri
@@ -35,6 +35,8 @@ class PodVolumes:
     config_maps: set[str] = field(default_factory=set)
     secrets: dict[str, set[str]] = field(default_factory=dict)
     """Keys that are mounted, by name of the Secret."""
+    written: set[str] = field(default_factory=set)
+    """Claims of kept rows: a monitor's pod writes to them, so they are attached like the store's; mounts only read."""
     code: str | None = None
 
     def add_uri(self, text: str, *, writable: bool = False) -> None:
@@ -52,6 +54,16 @@ class PodVolumes:
         if reference is not None and keys:
             self.secrets.setdefault(reference.name, set()).update(keys)
 
+    def add_rows(self, rows: KeptRows | None) -> None:
+        """What the kept rows of a deployment need; nothing where an input is something else."""
+        if rows is None:
+            return
+        self.add_uri(rows.uri)
+        self.add_secret(rows.secret_ref, rows.uri)
+        uri = parse_uri(rows.uri)
+        if schemes.BY_NAME[uri.scheme].mount == "claim":
+            self.written.add(uri.authority)
+
     def volumes(self) -> list[dict[str, Any]]:
         """The pod's volumes, `tmp` first."""
         found: list[dict[str, Any]] = [pod.empty_dir("tmp", _TMP_LIMIT)]
@@ -60,7 +72,10 @@ class PodVolumes:
         store = parse_uri(self.store)
         stored_in = store.authority if schemes.BY_NAME[store.scheme].mount == "claim" else None
         for name, writable in sorted(self.claims.items()):
-            claim = {"claimName": name, **({} if writable or name == stored_in else {"readOnly": True})}
+            claim = {
+                "claimName": name,
+                **({} if writable or name == stored_in or name in self.written else {"readOnly": True}),
+            }
             found.append({"name": _name("claim", name), "persistentVolumeClaim": claim})
         found += [{"name": _name("map", name), "configMap": {"name": name}} for name in sorted(self.config_maps)]
         found += [
@@ -99,9 +114,11 @@ def volumes_of(spec: TrainingRunSpec) -> PodVolumes:
     for source in spec.data:
         found.add_uri(source.uri)
         found.add_secret(source.secret_ref, source.uri)
+        with contextlib.suppress(ValueError):  # of a record written by hand: the trainer says that it cannot be read
+            found.add_rows(source.rows)
     found.add_uri(spec.store.uri, writable=True)
     if spec.champion is not None:
-        with contextlib.suppress(ValueError):  # of a record written by hand: the trainer says that it cannot be read
+        with contextlib.suppress(ValueError):  # the same
             found.add_uri(spec.champion.uri)
     found.add_secret(spec.store.secret_ref, spec.store.uri)
     return found

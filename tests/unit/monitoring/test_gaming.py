@@ -108,6 +108,30 @@ def test_without_the_section_there_is_no_condition_and_nothing_in_the_pods_confi
     assert "gaming" not in workload.config(read).to_json()
 
 
+def told(read: Snapshot) -> Any:
+    return (plan.plan(read).status or {}).get("suspectedClients")
+
+
+def test_status_has_the_hashes_of_suspects_and_nothing_else() -> None:
+    suspect, other = ClientReport(client=A, findings=(finding(),)), ClientReport(client=B)
+    assert told(found(suspect, other)) == [A]
+    assert told(found(other)) is None
+    assert told(found(suspect, spec=FULL)) is None, "spec does not ask"
+    assert told(found(suspect, keys=False)) is None
+    assert told(found(ClientReport(client="alice@example.com", findings=(finding(),)))) is None
+    many = [ClientReport(client=f"{n:016x}", findings=(finding(),)) for n in range(30)]
+    assert len(told(found(*many))) == 20
+
+
+def test_suspects_stay_while_there_is_no_report() -> None:
+    """Else rows that pipelines leave out would be read while the operator or the monitor begins anew."""
+    read = found()
+    before = read.status.model_copy(update={"suspected_clients": [A]})
+    away = replace(read, status=before, reading=replace(read.reading, report=None))
+    assert told(away) == [A]
+    assert told(replace(read, status=before)) is None, "the report says that nobody is suspected"
+
+
 def test_limits_reach_the_pod_and_a_change_replaces_it() -> None:
     made = snapshot(ASKED)
     assert workload.config(made).gaming == GamingConfig(max_predictions_per_minute=600, max_label_share_of_client=0.2)

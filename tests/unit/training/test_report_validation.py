@@ -129,6 +129,7 @@ WRONG: dict[str, Any] = {
     "rows": {"train": 1.5},
     "holdout_classes": {"yes": 1.5},
     "data": {"customers": 5},
+    "kept_rows": {"customers": 5},
     "signature": {"inputs": "x"},
     "signature_digest": 5,
     "frameworks": {"numpy": 2},

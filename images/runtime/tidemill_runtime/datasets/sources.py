@@ -15,7 +15,7 @@ from tidemill_contracts import schemes
 from tidemill_contracts.digests import canonical_json, sha256, sha256_of_pieces
 from tidemill_contracts.storage import Uri, parse_uri
 from tidemill_contracts.training import DataInput
-from tidemill_runtime.datasets import builtin, web
+from tidemill_runtime.datasets import builtin, feedback_files, web
 from tidemill_runtime.datasets.errors import DataError
 from tidemill_runtime.storage import base, folders
 from tidemill_runtime.storage.base import Entry, Folder
@@ -57,6 +57,8 @@ def resolve(source: DataInput) -> str:
         StorageError: the source refuses or does not answer.
     """
     uri = _parse(source)
+    if schemes.BY_NAME[uri.scheme].place == "kept rows":
+        return feedback_files.resolve(source)
     read = SINGLE_FILES.get(uri.scheme)
     if read is not None:
         return sha256_of_pieces(read(uri, source.secret))
@@ -75,6 +77,8 @@ def fetch(source: DataInput, into: Path) -> Fetched:
     """
     uri = _parse(source)
     into.mkdir(parents=True, exist_ok=True)
+    if schemes.BY_NAME[uri.scheme].place == "kept rows":
+        return Fetched(*feedback_files.fetch(source, into))
     if uri.scheme in SINGLE_FILES:
         digest = _download(uri, source.secret, into / "download")
         return Fetched(((_file_name(uri), into / "download"),), digest, digest)

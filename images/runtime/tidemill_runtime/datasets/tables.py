@@ -5,8 +5,9 @@ import io
 import json
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,9 @@ from tidemill_runtime.datasets import sources, whole_numbers
 from tidemill_runtime.datasets.errors import DataError
 from tidemill_runtime.datasets.sources import Fetched
 from tidemill_runtime.expansion import ExpansionError, Growth
+
+if TYPE_CHECKING:
+    import pyarrow
 
 _BATCH_ROWS = 65536  # as the library has it
 _CSV: dict[str, Any] = {"low_memory": False, "index_col": False}
@@ -45,11 +49,16 @@ def read(source: DataInput, fetched: Fetched) -> pd.DataFrame:
         if different:
             text = f"input {source.name!r}: {name} and {first_name} differ in columns {', '.join(different[:10])}"
             raise DataError("ColumnsDiffer", text)
-    parts = whole_numbers.apart(frame[list(first.columns)] for _, frame in frames)
-    table = first if len(frames) == 1 else pd.concat(parts, ignore_index=True)
+    table = stacked([frame[list(first.columns)] for _, frame in frames])
     if table.empty:
         raise DataError("EmptyData", f"input {source.name!r}: {source.uri} has no rows")
-    table = table.reset_index(drop=True)
+    return table
+
+
+def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return tables of the same columns as one, with a fresh index from 0 and every column as `normal` has it."""
+    parts = whole_numbers.apart(frames)
+    table = parts[0].reset_index(drop=True) if len(parts) == 1 else pd.concat(parts, ignore_index=True)
     return pd.DataFrame({name: normal(table[name]) for name in table.columns})
 
 
@@ -162,21 +171,39 @@ def _parquet(path: Path, where: str, growth: Growth) -> pd.DataFrame:
         # A plain file, not a data set: folder names around it mean nothing here.
         with parquet.ParquetFile(path) as file:
             expansion.check_parquet(file.metadata, where)
-            _check_columns(file.schema_arrow.names, where)
-            nested = next((f.name for f in file.schema_arrow if pyarrow.types.is_nested(f.type)), None)
-            if nested is not None:
-                raise DataError("InvalidData", f"{where}: column {nested!r} is nested; give it flat")
+            check_schema(file.schema_arrow, where)
             rows = expansion.parquet_rows(file.metadata, _BATCH_ROWS)
             batches = list(expansion.counted(file.iter_batches(batch_size=rows), where, growth))
             table = pyarrow.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError("InvalidData", f"{where}: not Parquet: {str(error).splitlines()[0]}") from error
-    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    return frame(table)
+
+
+def check_schema(schema: "pyarrow.Schema", where: str) -> None:
+    """Refuse a Parquet file with nested columns, or with two of one name.
+
+    Raises:
+        DataError: InvalidData, DuplicateColumns.
+    """
+    import pyarrow
+
+    _check_columns(schema.names, where)
+    nested = next((f.name for f in schema if pyarrow.types.is_nested(f.type)), None)
+    if nested is not None:
+        raise DataError("InvalidData", f"{where}: column {nested!r} is nested; give it flat")
+
+
+def frame(table: "pyarrow.Table") -> pd.DataFrame:
+    """Return a table of pyarrow's as one of pandas'; whole numbers with gaps that float64 does not hold are text."""
+    import pyarrow
+
+    found: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     for name, column in zip(table.column_names, table.columns, strict=True):
-        rounded = pyarrow.types.is_integer(column.type) and frame[name].dtype.kind == "f"  # it has gaps
-        if rounded and (frame[name].abs() >= whole_numbers.LARGEST).any():
-            frame[name] = column.cast(pyarrow.string()).to_pandas()
-    return frame
+        rounded = pyarrow.types.is_integer(column.type) and found[name].dtype.kind == "f"  # it has gaps
+        if rounded and (found[name].abs() >= whole_numbers.LARGEST).any():
+            found[name] = column.cast(pyarrow.string()).to_pandas()
+    return found
 
 
 def _json_lines(text: str, where: str) -> pd.DataFrame:

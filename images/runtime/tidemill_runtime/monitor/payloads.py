@@ -161,8 +161,7 @@ def write(connection: sqlite3.Connection, folder: Folder, config: PayloadConfig,
         return ""
     content = io.BytesIO()
     pq.write_table(table(found, config, made.key), content, compression="zstd")
-    day = _day(max(row[1] for row in found))
-    key = f"{contract.ROWS}/{_PREFIX}{day}-{made.database}-{opened.number:012}.parquet"
+    key = contract.file_key(_day(max(row[1] for row in found)), made.database, opened.number)
     folder.write(key, content.getvalue())
     return key
 

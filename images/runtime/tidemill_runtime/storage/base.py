@@ -66,6 +66,9 @@ class Folder(Protocol):
     def chunks(self, key: str) -> Iterator[bytes]:
         """Yield the content of a file in pieces of about a mebibyte."""
 
+    def end(self, entry: Entry, size: int) -> bytes:
+        """Return the last `size` bytes of a file, all of a shorter one. `entry`: as `files` has returned it."""
+
     def write(self, key: str, content: bytes) -> None:
         """Write one file; readers see the old content or the new one, never a part."""
 

@@ -85,6 +85,12 @@ class LocalFolder:
             while piece := file.read(CHUNK):
                 yield piece
 
+    def end(self, entry: Entry, size: int) -> bytes:
+        """Return the last bytes of a file."""
+        with self.opened(entry.key) as file:
+            file.seek(max(entry.size - size, 0))
+            return file.read(size)
+
     def write(self, key: str, content: bytes) -> None:
         """Write one file through a temporary one, flushed to the disk before it gets its name."""
         try:

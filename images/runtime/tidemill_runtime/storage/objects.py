@@ -123,6 +123,14 @@ class ObjectFolder:
         except (exceptions.BaseError, OSError) as error:
             raise self._translate(error, f"cannot read {self.uri.child(key)}") from error
 
+    def end(self, entry: Entry, size: int) -> bytes:
+        """Return the last bytes of an object, by a request for these alone."""
+        start = max(entry.size - size, 0)
+        try:
+            return bytes(obstore.get_range(self._store, self._prefix + entry.key, start=start, end=entry.size))
+        except (exceptions.BaseError, OSError) as error:
+            raise self._translate(error, f"cannot read {self.uri.child(entry.key)}") from error
+
     def write(self, key: str, content: bytes) -> None:
         """Put one object; an object store shows it whole or not at all."""
         try:

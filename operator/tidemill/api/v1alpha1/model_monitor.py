@@ -37,6 +37,7 @@ from tidemill.api.v1alpha1.monitor_quality import Quality
 from tidemill.api.v1alpha1.monitor_storage import Storage
 from tidemill.api.v1alpha1.monitored_columns import MonitoredColumn
 from tidemill.api.v1alpha1.pod_settings import PodSettings
+from tidemill_contracts.gaming import REPORTED_CLIENTS
 
 
 class Window(Model):
@@ -296,6 +297,11 @@ class ModelMonitorStatus(Status):
     findings: Annotated[list[VersionFinding], Field(max_length=20, json_schema_extra=ATOMIC)] = []
     """Findings about the served version and about those before it when they were served last, at most 20. A rollback to
     a version that had the same finding is not requested."""
+    suspected_clients: Annotated[
+        list[Annotated[str, Field(max_length=64)]], Field(max_length=REPORTED_CLIENTS, json_schema_extra=ATOMIC)
+    ] = []
+    """Hashes of the clients that are suspected (condition GamingSuspected), at most 20. A TrainingPipeline on the rows
+    of the deployment may leave theirs out."""
     unsettled_since: Time | None = None
     """Time since when the monitor of a deployment that serves a version has not been running as the spec says. Not set
     while it is."""

@@ -76,6 +76,24 @@ class VersionSplit(Model):
     """First time that was held out: a number, or a time in UTC. Set only for type Time."""
 
 
+class VersionRows(Model):
+    """What a version was trained on of the rows that a ModelDeployment kept."""
+
+    rows: Annotated[int, Field(ge=0)]
+    """Number of rows with a label, before some were held out."""
+    first: Time
+    """Time of the oldest prediction among them."""
+    last: Time
+    """Time of the newest prediction among them."""
+    versions: dict[str, int] = {}
+    """Number of rows by the name of the ModelVersion that predicted. Beyond 10 versions, the rows of the rest are
+    counted as others."""
+    suspected: Annotated[int, Field(ge=0)] = 0
+    """Number of these rows that are of clients which a ModelMonitor suspected when the run started."""
+    left_out: Annotated[int, Field(ge=0)] = 0
+    """Number of rows with a label of such clients that were left out."""
+
+
 class VersionLineage(Model):
     """What the version was trained from."""
 
@@ -106,6 +124,9 @@ class VersionLineage(Model):
     Not set if it was not, or if its recorded metrics were used."""
     split: VersionSplit | None = None
     """Which rows were held out from training. Not set if the pipeline had no spec.evaluation.split."""
+    kept_rows: dict[str, VersionRows] | None = None
+    """What was read of the rows that a ModelDeployment kept, by the name of the input. Not set if no input was
+    feedback://."""
 
 
 class VersionSource(Model):

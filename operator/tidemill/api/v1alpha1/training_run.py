@@ -24,9 +24,12 @@ from tidemill.api.base import (
 )
 from tidemill.api.v1alpha1.pod_settings import PodSettings
 from tidemill.api.v1alpha1.training_template import CodeSource, DataSource, Gate, RunLimits, Split
+from tidemill_contracts import schemes
 from tidemill_contracts.failures import CATEGORIES, FailureCategory
+from tidemill_contracts.gaming import MAX_CLIENTS
 from tidemill_contracts.holdout import CUT_LIMIT, OVERLAP_LIMIT
 from tidemill_contracts.schemes import listed
+from tidemill_contracts.storage import URI_LIMIT
 
 TriggerType = Literal[
     "NeverTrained",
@@ -70,12 +73,31 @@ class ResolvedCode(CodeSource):
     """Digest of the training code. The run fails if the code has other content."""
 
 
+class KeptRows(Model):
+    """Where a ModelDeployment keeps its rows, and which of them may be read."""
+
+    uri: Annotated[str, Field(max_length=URI_LIMIT, pattern=schemes.uri_pattern("artifacts"))]
+    """URI of the folder of the deployment."""
+    secret_ref: SecretRef | None = None
+    """Secret in the same namespace with the credentials of the object store. Not set if none are needed."""
+    columns: Annotated[
+        list[Annotated[str, Field(max_length=256)]] | None, Field(max_length=500, json_schema_extra=ATOMIC)
+    ] = None
+    """Names of the inputs that may be read. Not set if all may."""
+    suspected_clients: Annotated[
+        list[Annotated[str, Field(max_length=64)]], Field(max_length=MAX_CLIENTS, json_schema_extra=ATOMIC)
+    ] = []
+    """Hashes of the clients that a ModelMonitor of the deployment suspected."""
+
+
 class ResolvedData(DataSource):
     """An input and its revision when the run started."""
 
     revision: Annotated[str | None, Field(max_length=512)] = None
     """Revision of the input when the run started. Not set if it was not known yet; the revision that the run read is in
     status.result.data."""
+    rows: KeptRows | None = None
+    """Where the rows were when the run started. Set only with feedback://."""
 
 
 class RunChampion(Model):

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tidemill.api.base import ATOMIC, MAX_SECONDS, ConfigMapRef, Model, Ratio, SecretRef, list_map, rule, rules
-from tidemill_contracts import schemes
+from tidemill_contracts import feedback, schemes
 from tidemill_contracts.holdout import SplitType
 from tidemill_contracts.model_metrics import listed, lower_is_better
 from tidemill_contracts.schemes import BUILTIN_DATA_SETS
@@ -78,6 +78,19 @@ class Expectations(Model):
     """Checks of individual columns."""
 
 
+class Feedback(Model):
+    """Which of the rows that a ModelDeployment keeps are read."""
+
+    min_new_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] = feedback.MIN_NEW_ROWS
+    """Minimum number of rows with a label before the first run, and of those that have to come after a run before they
+    are read: until then further runs read the rows of that run."""
+    max_rows: Annotated[int, Field(ge=1, le=100_000_000)] = feedback.MAX_ROWS
+    """Maximum number of rows with a label; the newest are read. The run's memory must have room for them."""
+    suspected_clients: Literal["Keep", "LeaveOut"] = "Keep"
+    """What is done with rows of clients that a ModelMonitor of the deployment suspects (condition GamingSuspected) when
+    the run starts. Keep: they are read and counted in the lineage of the version. LeaveOut: they are not read."""
+
+
 class DataSource(Model):
     """A data set that the training reads."""
 
@@ -98,6 +111,18 @@ class DataSource(Model):
             rule(
                 "!has(self.format) || self.format == 'Auto' || !self.uri.startsWith('builtin://')",
                 "format must not be set with a uri of builtin://",
+            ),
+            rule(
+                "!self.uri.startsWith('feedback://') || self.uri.matches('^feedback://[^/?]+$')",
+                "uri: kept rows must be given as feedback://deployment",
+            ),
+            rule(
+                "!has(self.format) || self.format == 'Auto' || !self.uri.startsWith('feedback://')",
+                "format must not be set with a uri of feedback://",
+            ),
+            rule(
+                "!has(self.feedback) || self.uri.startsWith('feedback://')",
+                "feedback may be set only with a uri of feedback://",
             ),
         )
     }
@@ -126,6 +151,8 @@ class DataSource(Model):
     ] = None
     expectations: Expectations | None = None
     """Checks that the data must pass before training. If not set, the data is not checked."""
+    feedback: Feedback | None = None
+    """Which of the kept rows are read. Only with feedback://. If not set, the defaults of its fields apply."""
 
 
 class CodeSource(Model):

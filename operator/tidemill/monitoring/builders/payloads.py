@@ -7,7 +7,7 @@ from typing import Any
 from tidemill.api.v1alpha1.payload_log import Payloads
 from tidemill.core import pod
 from tidemill.monitoring.snapshot import Snapshot
-from tidemill_contracts import retention, schemes
+from tidemill_contracts import payloads, retention, schemes
 from tidemill_contracts.payloads import PayloadConfig
 from tidemill_contracts.storage import PVC_ROOT, SECRET_ROOT, parse_uri
 
@@ -25,7 +25,7 @@ def config(snapshot: Snapshot) -> PayloadConfig | None:
     if found is None:
         return None
     return PayloadConfig(
-        uri=str(parse_uri(found.uri).child(snapshot.namespace, snapshot.spec.deployment)),
+        uri=payloads.folder(found.uri, snapshot.namespace, snapshot.spec.deployment),
         secret=found.secret_ref.name if found.secret_ref else None,
         columns=None if found.columns is None else tuple(found.columns),
         redact=tuple(found.redact),

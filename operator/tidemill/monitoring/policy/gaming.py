@@ -10,7 +10,7 @@ from tidemill.monitoring.snapshot import Snapshot
 from tidemill.monitoring.state import GAMING
 from tidemill_contracts.access import is_client_hash
 from tidemill_contracts.counts import counted, does
-from tidemill_contracts.gaming import ClientReport, GamingFinding, Kind
+from tidemill_contracts.gaming import REPORTED_CLIENTS, ClientReport, GamingFinding, Kind
 from tidemill_contracts.rounding import exact, percent, rounded
 
 _SHOWN = 5
@@ -33,13 +33,32 @@ def conditions(snapshot: Snapshot) -> list[Condition]:
     if found is None or found.known == 0:
         text = "no prediction and no label of a client with a key has arrived yet"
         return [Condition(GAMING, "Unknown", "ClientsNotKnown", text)]
-    suspects = [client for client in found.clients if client.findings and is_client_hash(client.client)]
-    if not suspects:
+    suspected = suspects(snapshot)
+    if not suspected:
         return [Condition(GAMING, "False", "NobodySuspected", f"nobody of {counted(found.known, 'client')}")]
     more = max(found.suspected - _SHOWN, 0)
-    texts = [_client(client) for client in suspects[:_SHOWN]] + ([f"{more} more"] if more else [])
+    texts = [_client(client) for client in suspected[:_SHOWN]] + ([f"{more} more"] if more else [])
     of = f"{does(found.suspected, 'client', 'is', 'are')} suspected, of {found.known}"
     return [Condition(GAMING, "True", "ClientsSuspected", f"{of}: {'; '.join(texts)}")]
+
+
+def suspects(snapshot: Snapshot) -> list[ClientReport]:
+    """The clients that the monitor suspects, as far as it may have reported them; none where spec does not ask."""
+    report = snapshot.reading.report if is_judged(snapshot) else None
+    found = report.gaming.clients if report is not None and report.gaming is not None else ()
+    return [client for client in found if client.findings and is_client_hash(client.client)][:REPORTED_CLIENTS]
+
+
+def remembered(snapshot: Snapshot) -> list[str]:
+    """Hashes of the suspects; without a report those of the last one: pipelines leave their rows out meanwhile, too."""
+    if is_judged(snapshot) and snapshot.reading.report is None:
+        return list(snapshot.status.suspected_clients)
+    return [client.client for client in suspects(snapshot)]
+
+
+def is_judged(snapshot: Snapshot) -> bool:
+    """Whether spec asks, and clients are known by their keys."""
+    return snapshot.spec.gaming is not None and (snapshot.served is None or snapshot.served.has_keys)
 
 
 def _client(client: ClientReport) -> str:

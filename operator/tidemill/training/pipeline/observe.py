@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tidemill.api.v1alpha1.payload_log import Payloads
+from tidemill.api.v1alpha1.training_run import KeptRows
 from tidemill.core.conditions import parse_time
 from tidemill.core.podfailure import PodFailure
 from tidemill.training import job_status
-from tidemill.training.pipeline.snapshot import MonitorRequest, ProbeJob
-from tidemill_contracts import schemes
+from tidemill.training.pipeline.snapshot import MonitorRequest, ProbeJob, RowsPlace
+from tidemill_contracts import payloads, schemes
+from tidemill_contracts.access import is_client_hash
+from tidemill_contracts.gaming import MAX_CLIENTS
 from tidemill_contracts.storage import parse_uri
 
 Obj = dict[str, Any]
@@ -56,6 +60,46 @@ def config_map_inputs(spec: Mapping[str, Any]) -> list[str]:
         if schemes.BY_NAME[uri.scheme].mount == "configMap":
             found.add(uri.authority)
     return sorted(found)
+
+
+def deployments_read(spec: Mapping[str, Any]) -> list[str]:
+    """Names of the ModelDeployments whose kept rows a pipeline's inputs name."""
+    found = set()
+    for source in spec.get("data") or ():
+        scheme, _, name = str(source.get("uri", "")).partition("://")
+        if scheme in schemes.BY_NAME and schemes.BY_NAME[scheme].place == "kept rows":
+            found.add(name)
+    return sorted(found)
+
+
+def rows_place(namespace: str, name: str, deployment: Obj | None, monitors: Sequence[Obj]) -> RowsPlace:
+    """Where a ModelDeployment keeps its rows. `monitors`: those that watch it, one of which writes them."""
+    if deployment is None:
+        return RowsPlace(None, f"ModelDeployment {name} does not exist in namespace {namespace}")
+    raw = ((deployment.get("spec") or {}).get("logging") or {}).get("payloads")
+    no_rows = f"ModelDeployment {name} keeps no rows"
+    if raw is None:
+        return RowsPlace(None, f"{no_rows}: set spec.logging.payloads there")
+    try:
+        wanted = Payloads.model_validate(raw)
+        uri = payloads.folder(wanted.uri, namespace, name)
+    except ValueError as error:  # a deployment of another version of the API, or written past its schema
+        return RowsPlace(None, f"{no_rows} that can be found: its spec.logging.payloads: {str(error).splitlines()[0]}")
+    if wanted.columns == []:
+        return RowsPlace(None, f"ModelDeployment {name} keeps no inputs: spec.logging.payloads.columns is empty there")
+    if not monitors:
+        return RowsPlace(None, f"{no_rows}, as no ModelMonitor watches it: create one with spec.deployment {name}")
+    suspected = {
+        str(client) for monitor in monitors for client in (monitor.get("status") or {}).get("suspectedClients") or ()
+    }
+    return RowsPlace(
+        KeptRows(
+            uri=uri,
+            secret_ref=wanted.secret_ref,
+            columns=wanted.columns,
+            suspected_clients=sorted(filter(is_client_hash, suspected))[:MAX_CLIENTS],
+        )
+    )
 
 
 def retrained_pipelines(monitor: Obj) -> set[str]:

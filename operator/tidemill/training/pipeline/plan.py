@@ -66,7 +66,7 @@ def plan(snapshot: PipelineSnapshot) -> Plan:
     status = statuses.build(ctx, held, probes.data_states(ctx, probe.unread), looked, found.status, found.rejected)
     records = record_plans.changes(keeper, found)
     return Plan(
-        apply=(*_probe_jobs(snapshot, probe), *records.apply),
+        apply=(*_probe_jobs(ctx, probe), *records.apply),
         delete=(*_surplus(ctx, probe), *records.delete),
         status=status,
         events=(*_events(ctx, status), *records.events),
@@ -99,10 +99,12 @@ def _run(ctx: Context, verdict: Verdict) -> dict[str, Any]:
     return training_run.build(ctx.snapshot, ctx.inputs, verdict, champion, keep)
 
 
-def _probe_jobs(snapshot: PipelineSnapshot, probe: ProbeActions) -> tuple[dict[str, Any], ...]:
+def _probe_jobs(ctx: Context, probe: ProbeActions) -> tuple[dict[str, Any], ...]:
     if probe.start is None:
         return ()
-    return (*probe_job.config_maps(snapshot), probe_job.build(snapshot, probe.start))
+    snapshot = ctx.snapshot
+    found = probe_job.inputs(snapshot, ctx.history.observed.data if ctx.history.observed else {})
+    return (*probe_job.config_maps(snapshot, found), probe_job.build(snapshot, probe.start, found))
 
 
 def _surplus(ctx: Context, probe: ProbeActions) -> tuple[ObjectRef, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tidemill.api.base import API_VERSION
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline, TrainingPipelineSpec, TrainingPipelineStatus
+from tidemill.core import references
 from tidemill.core.children import is_controlled_by
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
@@ -20,7 +21,7 @@ from tidemill.training.pipeline import observe
 from tidemill.training.pipeline import plan as plans
 from tidemill.training.pipeline.policy import history as histories
 from tidemill.training.pipeline.policy import recording, retention
-from tidemill.training.pipeline.snapshot import CodeContent, MapContent, PipelineSnapshot, ProbeJob
+from tidemill.training.pipeline.snapshot import CodeContent, MapContent, PipelineSnapshot, ProbeJob, RowsPlace
 from tidemill.training.recording import gather
 from tidemill.training.recording.snapshot import RecordsState, has_store
 from tidemill.training.records import RunRecord, VersionRecord
@@ -62,6 +63,7 @@ class PipelineReconciler:
             config=self._deps.config,
             code=await self._code(namespace, pipeline.spec),
             maps=await self._maps(namespace, pipeline.spec),
+            kept_rows=self._kept_rows(namespace, pipeline.spec),
             runs=tuple(sorted(runs, key=lambda r: (r.created, r.name))),
             vanished=await self._vanished(key, uid, pipeline.status, living),
             versions=records.version_records(cache, namespace, key.name),
@@ -134,6 +136,16 @@ class PipelineReconciler:
         for name in observe.config_map_inputs(spec.to_json()):
             content = await self._config_maps.get(namespace, name)
             found[name] = MapContent(content.revisions) if content else None
+        return found
+
+    def _kept_rows(self, namespace: str, spec: TrainingPipelineSpec) -> Mapping[str, RowsPlace]:
+        cache, found = self._deps.cache, {}
+        for name in observe.deployments_read(spec.to_json()):
+            watching = observe.living(cache.naming("ModelMonitor", namespace, name, references.deployment))
+            deployment = next(
+                iter(observe.living([o] if (o := cache.get("ModelDeployment", namespace, name)) else [])), None
+            )
+            found[name] = observe.rows_place(namespace, name, deployment, watching)
         return found
 
     def _monitors(self, spec: TrainingPipelineSpec, key: Key) -> list[Obj]:

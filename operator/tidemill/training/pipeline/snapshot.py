@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Literal
 
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline
+from tidemill.api.v1alpha1.training_run import KeptRows
 from tidemill.api.v1alpha1.training_template import DataSource
 from tidemill.config import OperatorConfig
 from tidemill.core.snapshot import ObjectSnapshot
@@ -42,6 +43,14 @@ class MapContent:
     """Revisions of the keys of a ConfigMap that holds data."""
 
     revisions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RowsPlace:
+    """Where a ModelDeployment keeps its rows, or why it keeps none that could be trained on."""
+
+    rows: KeptRows | None
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,8 @@ class PipelineSnapshot(ObjectSnapshot):
     """None: the ConfigMap does not exist."""
     maps: Mapping[str, MapContent | None] = field(default_factory=dict)
     """By name, the ConfigMaps that the inputs name; None: does not exist."""
+    kept_rows: Mapping[str, RowsPlace] = field(default_factory=dict)
+    """By name, of the ModelDeployments that the inputs name."""
     runs: tuple[RunRecord, ...] = ()
     """Oldest first."""
     vanished: RunRecord | None = None
@@ -116,11 +127,21 @@ class PipelineSnapshot(ObjectSnapshot):
         return self.pipeline.spec.triggers.data_change is not None or bool(self.waiting_requests)
 
     @property
+    def watched_sources(self) -> list[DataSource]:
+        """The inputs that can change and whose revisions are wanted. Kept rows always are: a run takes those known."""
+        found = [source for source in self.pipeline.spec.data if probed_by(source) != "nobody"]
+        return [source for source in found if self.is_data_watched or is_kept_rows(source)]
+
+    @property
     def probed_sources(self) -> list[DataSource]:
-        """The inputs that only a probe can look at, while somebody wants to know of new data."""
-        if not self.is_data_watched:
-            return []
-        return [source for source in self.pipeline.spec.data if probed_by(source) == "probe"]
+        """Those of them that only a probe can look at, and where it is known where to look."""
+        found = [source for source in self.watched_sources if probed_by(source) == "probe"]
+        return [source for source in found if not is_kept_rows(source) or self.rows_of(source) is not None]
+
+    def rows_of(self, source: DataSource) -> KeptRows | None:
+        """Where the rows of an input are kept; None where it is no such input, or where there are none."""
+        place = self.kept_rows.get(source.uri.partition("://")[2]) if is_kept_rows(source) else None
+        return place.rows if place is not None else None
 
 
 def store_folder(snapshot: PipelineSnapshot) -> str:
@@ -134,3 +155,9 @@ def probed_by(source: DataSource) -> Literal["nobody", "operator", "probe"]:
     """Who learns the revision of an input: nobody (it never changes), the operator from the cluster, or a probe."""
     scheme = schemes.BY_NAME.get(source.uri.partition("://")[0])
     return scheme.probed_by if scheme else "nobody"
+
+
+def is_kept_rows(source: DataSource) -> bool:
+    """Whether an input is the kept rows of a ModelDeployment."""
+    scheme = schemes.BY_NAME.get(source.uri.partition("://")[0])
+    return scheme is not None and scheme.place == "kept rows"

@@ -27,6 +27,7 @@ from tidemill.training import constants
 from tidemill.training.pipeline.policy import champion as champions
 from tidemill.training.pipeline.policy import monitor_requests, probes, recording, retry, schedule, throttling
 from tidemill.training.pipeline.policy.context import Context
+from tidemill.training.pipeline.policy.inputs import is_few_labels
 from tidemill.training.pipeline.policy.throttling import Hold
 from tidemill.training.pipeline.state import Verdict
 from tidemill.training.recording import condition
@@ -201,7 +202,10 @@ def _others(ctx: Context, states: Sequence[DataState]) -> list[Condition]:
     waits_for = monitor_requests.why_waiting(ctx, ctx.inputs) if ctx.inputs is not None else None
     if waits_for is not None and waits_for.reason is not None and not ctx.snapshot.pipeline.spec.suspend:
         found.append(Condition(constants.RETRAIN_HELD, "True", waits_for.reason, waits_for.message))
-    broken, stuck = [f"{s.name}: {s.error}" for s in states if s.error], probes.problem(ctx)
+    broken, stuck = (
+        [f"{s.name}: {s.error}" for s in states if s.error and not is_few_labels(s.error)],
+        probes.problem(ctx),
+    )
     if stuck is not None:
         text = f"the pod that checks the inputs cannot start: {stuck}"
         found.append(Condition(constants.SOURCES_READABLE, "False", constants.PROBE_FAILED, text))

@@ -6,6 +6,7 @@ Equal inputs give equal bytes: no time, no run name and no random name gets into
 import importlib.metadata
 import platform
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -19,6 +20,7 @@ from tidemill_contracts.artifact import (
     Signature,
 )
 from tidemill_contracts.digests import canonical_json, sha256
+from tidemill_contracts.feedback import RowsTaken
 from tidemill_contracts.formats import FORMATS, Format
 from tidemill_contracts.holdout import Holdout
 from tidemill_contracts.reference import ReferenceProfile
@@ -54,12 +56,19 @@ class Package:
     remarks: tuple[str, ...] = ()  # what is missing in the version, and why
 
 
+class DataRead(NamedTuple):
+    """What a run has read: revisions, digests of the content, and what was taken of kept rows, by the input's name."""
+
+    revisions: dict[str, str]
+    digests: dict[str, str]
+    kept_rows: dict[str, RowsTaken]
+
+
 def pack(
     config: TrainerConfig,
     judged: Candidate,
     metrics: Metrics,
-    revisions: dict[str, str],
-    digests: dict[str, str],
+    data: DataRead,
     holdout: Holdout | None,
 ) -> Package:
     """Return the files of a version of a judged model.
@@ -94,8 +103,7 @@ def pack(
         sample=reference_profile.sample(model, rows),
         signature=verified.signature,
         metrics=metrics,
-        revisions=revisions,
-        digests=digests,
+        data=data,
         holdout=holdout,
         converted=verified.converted,
         batching=verified.batching,
@@ -118,8 +126,7 @@ def assemble(
     sample: Sample,
     signature: Signature,
     metrics: Metrics,
-    revisions: dict[str, str],
-    digests: dict[str, str],
+    data: DataRead,
     holdout: Holdout | None,
     converted: Converted | None,
     batching: bool | None = None,
@@ -148,7 +155,7 @@ def assemble(
         signature=signature,
         metrics=metrics,
         classes=None if model.classes is None else tuple(inspection.plain(value) for value in model.classes),
-        lineage=lineage(config, revisions, digests, model.framework, holdout),
+        lineage=lineage(config, data, model.framework, holdout),
         onnx_parity=converted.report if converted is not None else None,
         batching=batching,
     )
@@ -163,21 +170,21 @@ def _onnx_note(form: StoredModel, converted: Converted | None) -> str:
 
 def lineage(
     config: TrainerConfig,
-    revisions: dict[str, str],
-    digests: dict[str, str],
+    data: DataRead,
     framework: Framework,
     holdout: Holdout | None,
 ) -> Lineage:
     """Return everything that decided the outcome of this run."""
     return Lineage(
-        data=revisions,
-        data_digests=digests,
+        data=data.revisions,
+        data_digests=data.digests,
         code=config.code.digest,
         image=config.image,
         parameters=config.parameters,
         seed=config.seed,
         frameworks=packages(framework),
         holdout=holdout,
+        kept_rows=data.kept_rows or None,
     )
 
 

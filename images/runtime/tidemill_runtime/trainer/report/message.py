@@ -52,7 +52,7 @@ def fit_result(result: TrainingResult, limit: int = TERMINATION_MESSAGE_LIMIT) -
         lambda r: r.model_copy(update={"seconds": {}}),
         lambda r: _shortened(r, message=800, warning=80, warnings=1),
         lambda r: r.model_copy(update={"metrics": _first(r.metrics), "champion_metrics": _first(r.champion_metrics)}),
-        lambda r: r.model_copy(update={"data": {}, "lineage": None, "holdout_classes": {}}),
+        lambda r: r.model_copy(update={"data": {}, "kept_rows": {}, "lineage": None, "holdout_classes": {}}),
         lambda r: _shortened(r, message=300, warning=0, warnings=0),
     )
     for step in steps:

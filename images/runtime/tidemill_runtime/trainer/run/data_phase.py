@@ -18,12 +18,14 @@ import pandas as pd
 
 from tidemill_contracts import schemes
 from tidemill_contracts.counts import does
+from tidemill_contracts.feedback import RowsTaken
 from tidemill_contracts.holdout import Holdout, HoldoutReport
 from tidemill_contracts.storage import parse_uri
 from tidemill_contracts.training import TrainerConfig
-from tidemill_runtime.datasets import expectations, sources, tables
+from tidemill_runtime.datasets import expectations, feedback, sources, tables
 from tidemill_runtime.datasets.errors import DataError
 from tidemill_runtime.trainer.errors import RunError
+from tidemill_runtime.trainer.package.version import DataRead
 from tidemill_runtime.trainer.run import holdout_checks, holdout_sides
 
 log = logging.getLogger(__name__)
@@ -41,9 +43,15 @@ class Progress:
     holdout_classes: dict[str, int] = field(default_factory=dict)
     data: dict[str, str] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    kept_rows: dict[str, RowsTaken] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     holdout: Holdout | None = None
     split: HoldoutReport | None = None
+
+    @property
+    def read(self) -> DataRead:
+        """What was read, for the record of the version."""
+        return DataRead(self.data, self.digests, self.kept_rows)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -122,7 +130,10 @@ def load(config: TrainerConfig, work: Path, progress: Progress) -> Split:
     for number, source in enumerate(config.data):
         folder = work / f"input-{number}"
         fetched = sources.fetch(source, folder)
-        table = tables.read(source, fetched)
+        if source.rows is not None:
+            table, progress.kept_rows[source.name] = feedback.read(source, fetched)
+        else:
+            table = tables.read(source, fetched)
         shutil.rmtree(folder, ignore_errors=True)
         log.info("input %s: %d rows, %d columns, revision %s", source.name, *table.shape, fetched.revision)
         expectations.check(source.name, table, source.expectations)

@@ -45,7 +45,7 @@ def judge_and_publish(config: TrainerConfig, judged: Candidate, root: Path, prog
         compared = champion.judge(config, rows, lambda other: judged.score(other)[0], root, progress.holdout)
         log.info("champion: %s", compared.text)
     with progress.phase("package"):
-        packed = version.pack(config, judged, metrics, progress.data, progress.digests, progress.holdout)
+        packed = version.pack(config, judged, metrics, progress.read, progress.holdout)
         for remark in packed.remarks:
             progress.warn(remark)
         log.info("package: %s; onnx: %s", ", ".join(packed.manifest.formats), packed.onnx)
@@ -82,6 +82,7 @@ def finish(config: TrainerConfig, packed: Package, compared: Comparison, progres
         rows=progress.rows,
         holdout_classes=progress.holdout_classes,
         data=progress.data,
+        kept_rows=progress.kept_rows,
         signature=manifest.signature,
         frameworks=manifest.lineage.frameworks,
         seconds=progress.seconds,

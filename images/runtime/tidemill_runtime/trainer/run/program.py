@@ -80,8 +80,7 @@ def _publish_unjudged(
             sample=Sample(columns={}, predictions=[]),
             signature=Signature(inputs=inputs, outputs=()),
             metrics=output.metrics,
-            revisions=progress.data,
-            digests=progress.digests,
+            data=progress.read,
             holdout=progress.holdout,
             converted=None,
         )

@@ -88,7 +88,10 @@ def _spec(
             monitor=verdict.monitor,
             time=snapshot.now.replace(microsecond=0),
         ),
-        data=[ResolvedData(**dict(source), revision=inputs.data[source.name]) for source in spec.data],
+        data=[
+            ResolvedData(**dict(source), revision=inputs.data[source.name], rows=snapshot.rows_of(source))
+            for source in spec.data
+        ],
         target=spec.target,
         code=ResolvedCode(**dict(spec.code), digest=inputs.code.digest),
         image=inputs.image,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from tidemill.training.pipeline.policy.context import Context
-from tidemill.training.pipeline.snapshot import probed_by
+from tidemill.training.pipeline.snapshot import is_kept_rows, probed_by
 from tidemill.training.pipeline.state import Inputs
 
 
@@ -41,6 +41,8 @@ def settled_at(ctx: Context, name: str) -> datetime | None:
     What a probe saw must be seen again by a probe that late: time alone does not tell that an upload has ended.
     """
     spec, status = ctx.snapshot.pipeline.spec, ctx.snapshot.pipeline.status
+    if is_kept_rows(next(s for s in spec.data if s.name == name)):
+        return None  # a file is written whole and never changes: nothing settles, and on a busy day nothing would
     wait = timedelta(seconds=spec.triggers.data_change.settle_seconds if spec.triggers.data_change else 0)
     source = next(s for s in spec.data if s.name == name)
     state = next((d for d in status.data if d.name == name), None)

@@ -12,7 +12,7 @@ from tidemill.api.v1alpha1.training_pipeline import TrainingPipelineSpec
 from tidemill.api.v1alpha1.training_template import DataSource
 from tidemill.core import cron, hashing
 from tidemill.training import constants
-from tidemill.training.pipeline.snapshot import PipelineSnapshot, probed_by
+from tidemill.training.pipeline.snapshot import PipelineSnapshot, is_kept_rows, probed_by
 from tidemill.training.pipeline.state import Inputs, Problem
 from tidemill_contracts import digests, schemes
 from tidemill_contracts.schemes import ARTIFACT_SCHEMES, BUILTIN_DATA_SETS
@@ -28,7 +28,7 @@ def outcome_digest(spec: TrainingPipelineSpec) -> str:
     Values that are defaults are left out, so that an operator that knows one field more does not retrain everything.
     """
     parts: dict[str, Any] = {
-        "data": [_plain(d, exclude={"secret_ref"}) for d in spec.data],
+        "data": [_deciding(d) for d in spec.data],
         "target": spec.target,
         "entrypoint": spec.code.entrypoint,
         "command": spec.code.command,
@@ -39,6 +39,12 @@ def outcome_digest(spec: TrainingPipelineSpec) -> str:
         "evaluation": _plain(spec.evaluation),
     }
     return hashing.digest({name: value for name, value in parts.items() if value not in (None, {}, 0, False)})
+
+
+def _deciding(source: DataSource) -> dict[str, Any]:
+    found = _plain(source, exclude={"secret_ref"})
+    chosen = {k: v for k, v in found.pop("feedback", {}).items() if k != "minNewRows"}  # which says when, not what
+    return {**found, "feedback": chosen} if chosen else found
 
 
 def _plain(model: Model, exclude: set[str] | None = None) -> dict[str, Any]:
@@ -66,7 +72,7 @@ def revision(snapshot: PipelineSnapshot, source: DataSource) -> str | None:
         uri = parse_uri(source.uri)
         content = snapshot.maps.get(uri.authority)
         return content.revisions.get(uri.path) if content else None
-    if prober == "probe" and snapshot.pipeline.spec.triggers.data_change:
+    if prober == "probe" and (snapshot.pipeline.spec.triggers.data_change or is_kept_rows(source)):
         return next((d.revision for d in snapshot.pipeline.status.data if d.name == source.name), None)
     return None
 
@@ -78,7 +84,7 @@ def _first_problem(snapshot: PipelineSnapshot) -> Problem | None:
 def _too_large(snapshot: PipelineSnapshot) -> Problem | None:
     """A spec whose record (a TrainingRun, with as much again of who owns which field) the cluster could not store."""
     spec = snapshot.pipeline.spec
-    sizes = {f"spec.data[name={s.name}]": _bytes(_plain(s)) for s in spec.data}
+    sizes = {f"spec.data[name={s.name}]": _bytes(_plain(s)) + _kept_bytes(snapshot, s) for s in spec.data}
     sizes |= {"spec.parameters": _bytes(spec.parameters), "spec.code": _bytes(_plain(spec.code))}
     sizes |= {"spec.pod": _bytes(_plain(spec.pod))} if spec.pod is not None else {}
     total = sum(sizes.values())
@@ -88,6 +94,12 @@ def _too_large(snapshot: PipelineSnapshot) -> Problem | None:
     text = f"data, parameters, code and pod take {total} bytes; a run can hold at most {MAX_SPEC_BYTES}"
     advice = "move large settings to the code or the data"
     return Problem(constants.SPEC_TOO_LARGE, f"{text} (largest: {largest}); {advice}", stalled=True)
+
+
+def _kept_bytes(snapshot: PipelineSnapshot, source: DataSource) -> int:
+    """Of what the record of a run says about where the rows of an input are kept: it names their columns."""
+    rows = snapshot.rows_of(source)
+    return _bytes(_plain(rows)) if rows is not None else 0
 
 
 def _bytes(value: Any) -> int:
@@ -127,6 +139,9 @@ def _bad_data(snapshot: PipelineSnapshot) -> Problem | None:
             )
         if scheme.mount == "configMap" and (not uri.path or "/" in uri.path):
             text = f"{field}: {source.uri!r} must name one key, as configmap://name/key"
+            return Problem(constants.INVALID_DATA, text, stalled=True)
+        if is_kept_rows(source) and uri.path:
+            text = f"{field}: {source.uri!r} must name a ModelDeployment, as feedback://deployment"
             return Problem(constants.INVALID_DATA, text, stalled=True)
     return None
 
@@ -189,6 +204,30 @@ def _missing_data(snapshot: PipelineSnapshot) -> Problem | None:
     return None
 
 
+def _missing_rows(snapshot: PipelineSnapshot) -> Problem | None:
+    """Kept rows are trained on from when a probe has seen enough of them: a run names the revision that it takes."""
+    for source in filter(is_kept_rows, snapshot.pipeline.spec.data):
+        place = snapshot.kept_rows.get(parse_uri(source.uri).authority)
+        field = f"spec.data[name={source.name}].uri"
+        if place is None or place.rows is None:
+            return Problem(constants.DATA_NOT_FOUND, f"{field}: {place.problem if place else 'unknown'}", stalled=False)
+        if revision(snapshot, source) is not None:
+            continue
+        error = next((d.error for d in snapshot.pipeline.status.data if d.name == source.name), None)
+        if error and not is_few_labels(error):
+            return Problem(constants.PROBE_FAILED, f"{field}: the kept rows cannot be read: {error}", stalled=False)
+        found = error.partition(": ")[2] if error else "whether there are rows with a label is being looked up"
+        wanted = "a row counts when its label has come and was due: see spec.performance.labelDelaySeconds of the "
+        text = f"{field}: {found}; {wanted}ModelMonitor, and POST /feedback"
+        return Problem(constants.TOO_FEW_LABELS, text, stalled=False)
+    return None
+
+
+def is_few_labels(error: str) -> bool:
+    """Whether a probe could read the kept rows of an input, and has found too few with a label."""
+    return error.startswith(f"{constants.TOO_FEW_LABELS}:")
+
+
 _CHECKS = (
     _too_large,
     _bad_schedule,
@@ -197,4 +236,5 @@ _CHECKS = (
     _missing_code_problem,
     _bad_entrypoint,
     _missing_data,
+    _missing_rows,
 )

@@ -19,7 +19,13 @@ from tidemill.training.pipeline.policy import monitor_requests
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.data_changes import seen_to_change, settled_at
 from tidemill.training.pipeline.policy.inputs import revision
-from tidemill.training.pipeline.snapshot import PROBE_DEADLINE_SECONDS, PipelineSnapshot, ProbeJob, probed_by
+from tidemill.training.pipeline.snapshot import (
+    PROBE_DEADLINE_SECONDS,
+    PipelineSnapshot,
+    ProbeJob,
+    is_kept_rows,
+    probed_by,
+)
 from tidemill_contracts.training import REVISION_LIMIT, ProbeResult, is_revision
 
 ERROR_LIMIT = 1024
@@ -64,10 +70,18 @@ def _due(ctx: Context) -> datetime:
     change, last = snapshot.pipeline.spec.triggers.data_change or DataChange(), snapshot.pipeline.status.last_probe_time
     if last is None or monitor_requests.is_look_due(ctx):
         return snapshot.now
+    if any(is_kept_rows(s) and _is_unknown(snapshot, s.name) for s in snapshot.probed_sources):
+        return snapshot.now
     due = last + timedelta(seconds=change.poll_seconds * (1 + _jitter(snapshot)))
     names = {source.name for source in snapshot.probed_sources}
     unsettled = [n for n in seen_to_change(ctx, ctx.inputs) if n in names] if ctx.inputs else []
     return min([due, *(at for n in unsettled if (at := settled_at(ctx, n)))])
+
+
+def _is_unknown(snapshot: PipelineSnapshot, name: str) -> bool:
+    """Whether nobody has looked at an input yet."""
+    state = next((d for d in snapshot.pipeline.status.data if d.name == name), DataState(name=name))
+    return state.revision is None and state.error is None
 
 
 def _jitter(snapshot: PipelineSnapshot) -> float:
@@ -84,15 +98,9 @@ def problem(ctx: Context) -> str | None:
 def data_states(ctx: Context, unread: ProbeJob | None) -> list[DataState]:
     """What is known of every input that can change; empty where neither dataChange nor a monitor needs it."""
     snapshot = ctx.snapshot
-    if not snapshot.is_data_watched:
-        return []
-    names = _changing(snapshot)
+    names = [source.name for source in snapshot.watched_sources]
     result = read(unread, names) if unread else None
     return [_state(snapshot, name, result) for name in names]
-
-
-def _changing(snapshot: PipelineSnapshot) -> list[str]:
-    return [source.name for source in snapshot.pipeline.spec.data if probed_by(source) != "nobody"]
 
 
 def _state(snapshot: PipelineSnapshot, name: str, result: ProbeResult | None) -> DataState:
@@ -100,10 +108,12 @@ def _state(snapshot: PipelineSnapshot, name: str, result: ProbeResult | None) ->
     source = next(s for s in snapshot.pipeline.spec.data if s.name == name)
     if probed_by(source) == "operator":
         seen, error = revision(snapshot, source), None
-    elif result is None:
+    elif result is None or (is_kept_rows(source) and snapshot.rows_of(source) is None):
         return before
     else:
         seen, error = _reported(result, name)
+        if is_kept_rows(source) and seen is None and error is None:  # else it would be asked again at once
+            error = "the probe reported nothing of this input"
     if seen is None:
         return DataState(name=name, revision=before.revision, since=before.since, error=error and error[:ERROR_LIMIT])
     since = before.since if before.revision == seen else snapshot.now

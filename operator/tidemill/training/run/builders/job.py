@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from tidemill.api.base import Resources
-from tidemill.api.v1alpha1.training_run import TrainingRunSpec
+from tidemill.api.v1alpha1.training_run import ResolvedData, TrainingRunSpec
 from tidemill.core import children, hashing, labels, names, pod
 from tidemill.core.delivery import Delivery, deliver
-from tidemill.training import constants
+from tidemill.training import constants, rows_input
 from tidemill.training.run.snapshot import RunSnapshot
 from tidemill.training.volumes import TMP_ENVIRONMENT, volumes_of
 from tidemill_contracts import training as contract
@@ -126,7 +126,7 @@ def trainer_config(snapshot: RunSnapshot) -> contract.TrainerConfig:
         namespace=snapshot.namespace,
         pipeline=spec.pipeline,
         run=snapshot.name,
-        data=tuple(_input(source.model_dump(mode="json")) for source in spec.data),
+        data=tuple(_input(source) for source in spec.data),
         target=spec.target,
         code=_code(spec),
         image=spec.image,
@@ -143,16 +143,16 @@ def trainer_config(snapshot: RunSnapshot) -> contract.TrainerConfig:
     )
 
 
-def _input(source: dict[str, Any]) -> contract.DataInput:
-    secret = (source.get("secret_ref") or {}).get("name")
-    expected = source.get("expectations")
+def _input(source: ResolvedData) -> contract.DataInput:
+    expected = source.expectations.model_dump(mode="json") if source.expectations is not None else None
     return contract.DataInput(
-        name=source["name"],
-        uri=source["uri"],
-        format=source["format"],
-        secret=secret,
-        revision=source["revision"],
+        name=source.name,
+        uri=source.uri,
+        format=source.format,
+        secret=source.secret_ref.name if source.secret_ref else None,
+        revision=source.revision,
         expectations=contract.Expectations.model_validate(expected) if expected else None,
+        rows=rows_input.rows_input(source.feedback, source.rows),
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from tidemill.api.base import API_VERSION
-from tidemill.api.v1alpha1.model_version import ModelVersionSpec, VersionLineage, VersionSplit
+from tidemill.api.v1alpha1.model_version import ModelVersionSpec, VersionLineage, VersionRows, VersionSplit
 from tidemill.api.v1alpha1.training_run import TrainingRunSpec
 from tidemill.core import children, labels
 from tidemill.training import constants, version_facts
 from tidemill.training.numbering import Registration
 from tidemill.training.run.snapshot import RunSnapshot
+from tidemill_contracts.feedback import RowsTaken
 from tidemill_contracts.training import TrainingResult
 
 
@@ -56,9 +58,25 @@ def _spec(snapshot: RunSnapshot, found: Registration, result: TrainingResult, im
             parent=run.champion.version if run.champion else None,
             parent_overlap=result.champion_overlap,
             split=_split(run, result),
+            kept_rows={name: _rows(found) for name, found in result.kept_rows.items()} or None,
         ),
         approval=run.approval,
     )
+
+
+def _rows(found: RowsTaken) -> VersionRows:
+    return VersionRows(
+        rows=found.rows,
+        first=_moment(found.first),
+        last=_moment(found.last),
+        versions=found.versions,
+        suspected=found.suspected,
+        left_out=found.left_out,
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(int(seconds), UTC)
 
 
 def _split(run: TrainingRunSpec, result: TrainingResult) -> VersionSplit | None:
