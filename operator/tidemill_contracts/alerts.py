@@ -193,6 +193,17 @@ MONITOR: Final = (
         command="kubectl describe mm NAME",
     ),
     Alert(
+        name="TidemillAlertsNotDelivered",
+        condition="AlertsDelivered",
+        status="False",
+        severity="ticket",
+        hold=600,
+        summary="a webhook does not take the alerts",
+        meaning="Who waits for messages of the webhook is told nothing. Messages are sent again for about a day.",
+        todo=("Read which webhook it is, and why, in the message.", "Correct the receiver, its Secret or its url."),
+        command="kubectl describe mm NAME",
+    ),
+    Alert(
         name="TidemillProfileTooOld",
         condition="ProfileTooOld",
         severity="ticket",

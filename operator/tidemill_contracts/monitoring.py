@@ -14,7 +14,7 @@ from tidemill_contracts.baselines import BaselineConfig, BaselineReport
 from tidemill_contracts.drift_tests import DriftTestName, RequestedDriftTest
 from tidemill_contracts.fairness import FairnessConfig, FairnessReport
 from tidemill_contracts.gaming import GamingConfig, GamingReport
-from tidemill_contracts.notices import WebhookConfig
+from tidemill_contracts.notices import WebhookConfig, WebhookReport
 from tidemill_contracts.payloads import PayloadConfig, PayloadReport
 from tidemill_contracts.retention import STORAGE_BYTES
 
@@ -318,4 +318,5 @@ class MonitorReport(Document):
     retention: RetentionReport | None = None  # None: of an older monitor
     payloads: PayloadReport | None = None  # None: no rows are kept
     gaming: GamingReport | None = None  # None: not asked for
+    webhooks: tuple[WebhookReport, ...] | None = None  # those that a message was sent to; None: of an older monitor
     newer_database: int | None = None  # its schema, where a newer monitor wrote it: nothing is counted

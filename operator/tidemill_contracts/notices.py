@@ -18,6 +18,9 @@ MAX_WEBHOOKS: Final = 10
 
 NoticeSeverity = Literal["Page", "Ticket"]
 WebhookFormat = Literal["Event", "Alertmanager"]
+DeliveryProblem = Literal["NoKey", "AddressRefused", "NotReachable", "NotTaken"]
+"""Why a message has not arrived: its Secret has no key, the address may not be called, nothing answers there in time or
+with a certificate that is trusted, or the receiver answers that it does not take it."""
 
 
 class AlertNotice(Document):
@@ -41,3 +44,12 @@ class WebhookConfig(Document):
     url: str
     severities: tuple[NoticeSeverity, ...] = ("Page",)
     format: WebhookFormat = "Event"
+
+
+class WebhookReport(Document):
+    """What became of the newest message to one receiver. It has no text of the receiver, nor its address."""
+
+    name: str
+    problem: DeliveryProblem | None = None  # None: it was taken
+    http_status: int | None = None  # of the answer, where problem is NotTaken
+    waiting: int = 0  # messages that were not taken and are sent again

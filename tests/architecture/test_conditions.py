@@ -47,6 +47,7 @@ TYPES = {
     "ModelMonitor": {
         *state.CONDITION_OF.values(), state.DATA_ARRIVING, state.LABELS_ARRIVING, state.PROFILE_TOO_OLD,
         state.COLUMNS_NOTED, state.FAIRNESS, state.RETENTION, state.GAMING, state.ACTIONS_HELD, state.PAYLOADS,
+        state.ALERTS_DELIVERED,
         monitoring.PROMETHEUS_READY,
         staged_updates.PODS_CURRENT, pod_settings.POD_SETTINGS_APPLIED,
     },

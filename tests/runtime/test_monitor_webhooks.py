@@ -56,7 +56,7 @@ class World:
     def deliver(self, webhook: WebhookConfig, message: bytes, key: bytes, now: float, targets: Any = ()) -> None:
         assert key == KEY
         if self.refuses:
-            raise DeliveryError("it answered 500")
+            raise DeliveryError("it answered 500", "NotTaken", 500)
         self.sent.append((webhook.name, json.loads(message)))
 
     def lists(self, *alerts: AlertNotice) -> None:
@@ -132,6 +132,65 @@ def test_a_message_that_is_not_taken_is_sent_again_later_each_time(world: World)
     assert 5 <= tried <= 9, "within ten minutes"
     world.refuses = False
     assert briefly(world.look(600)) == [("ops", "a", "Firing")]
+
+
+def outcomes(world: World) -> list[tuple[str, Any, Any, int]]:
+    return [(r.name, r.problem, r.http_status, r.waiting) for r in world.monitor.report().webhooks or ()]
+
+
+def test_the_report_tells_failure_from_success_also_after_a_restart(world: World, tmp_path: Path) -> None:
+    world.lists()
+    world.look()
+    assert outcomes(world) == [], "nothing was to be sent"
+    world.lists(alert("a"), alert("b"))
+    world.refuses = True
+    world.look()
+    assert outcomes(world) == [("ops", "NotTaken", 500, 1)]
+    world.look()
+    assert outcomes(world) == [("ops", "NotTaken", 500, 2)], "the other message was tried, too"
+    world.monitor._writer.stop()
+    again = World(tmp_path)
+    again.clock.now = world.clock.now
+    again.notifier._read_reports()
+    assert outcomes(again) == [("ops", "NotTaken", 500, 2)]
+    again.look(60)
+    assert outcomes(again) == [("ops", None, None, 0)]
+    again.close()
+
+
+def test_a_webhook_that_is_not_asked_for_any_more_is_not_reported(world: World, tmp_path: Path) -> None:
+    world.lists(alert())
+    world.refuses = True
+    world.look()
+    world.monitor._writer.stop()
+    again = World(tmp_path, HOOK.model_copy(update={"name": "other"}))
+    again.look()
+    assert [name for name, *_ in outcomes(again)] == ["other"]
+    again.close()
+
+
+def test_one_receiver_that_does_not_answer_delays_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has more messages that are due, and older ones, than a look sends."""
+    monkeypatch.setenv(MOUNT_ROOT_ENV, str(tmp_path / "mnt"))
+    world = World(tmp_path, HOOK, HOOK.model_copy(update={"name": "other"}))
+    deliver, taken, tried = world.notifier._deliver, threading.Event(), 0
+
+    def silent(webhook: WebhookConfig, *given: Any) -> None:
+        nonlocal tried
+        if webhook.name == "other":
+            deliver(webhook, *given)
+            taken.set()
+            return
+        tried += 1
+        assert taken.wait(20), "the other webhook waits"
+        raise DeliveryError("TimeoutError", "NotReachable")
+
+    world.notifier._deliver = silent
+    world.lists(*(alert(str(number)) for number in range(60)))
+    world.look()
+    assert tried == 1, "one message that is not taken is enough for a look"
+    assert outcomes(world) == [("ops", "NotReachable", None, 1), ("other", None, None, 0)]
+    world.close()
 
 
 def test_an_alert_that_ended_before_anybody_was_told_is_not_told(world: World) -> None:

@@ -95,8 +95,8 @@ def of_kind(kind: str) -> frozenset[tuple[str, str, str]]:
         failed = next(t for t in tables(text) if list(t[0]) == ["reason", "meaning"])
         found |= {("RolledBack", "True", reason) for row in failed for reason in _expanded(row["reason"])}
     if kind == "ModelMonitor":
-        (also,) = re.findall(r"The first eight conditions are also Unknown with the reasons(.*?)\n\n", text, re.DOTALL)
-        findings = next(t for t in tables(text) if "Unknown" in t[0])[:8]
+        (also,) = re.findall(r"The first nine conditions are also Unknown with the reasons(.*?)\n\n", text, re.DOTALL)
+        findings = next(t for t in tables(text) if "Unknown" in t[0])[:9]
         found |= {(_NAME.findall(row["condition"])[0], "Unknown", r) for row in findings for r in _NAME.findall(also)}
     return frozenset(found) | everywhere()
 

@@ -14,6 +14,7 @@ from tidemill.monitoring.policy import actions, evaluation
 from tidemill.monitoring.snapshot import Snapshot
 from tidemill.monitoring.state import (
     ACTIONS_HELD,
+    ALERTS_DELIVERED,
     DRIFT,
     ESTIMATE,
     FAIRNESS,
@@ -60,6 +61,7 @@ def plan(snapshot: Snapshot) -> Plan:
         events=(
             *_rebased(snapshot),
             *_new_findings(snapshot, evaluated),
+            *_not_told(snapshot, evaluated),
             *(actions.event(a) for a in new),
             *staged_updates.events(snapshot.object, staged),
         ),
@@ -104,6 +106,15 @@ def _rebased(snapshot: Snapshot) -> list[Event]:
     if snapshot.spec.baseline is not None and snapshot.spec.baseline.type != "Training":
         message = f"the baseline is now of {served.version} instead of {before}: its training data, until it has rows"
     return [Event("Normal", "Rebased", message, "Rebase")]
+
+
+def _not_told(snapshot: Snapshot, evaluated: Evaluation) -> list[Event]:
+    """A warning when a webhook begins not to take alerts: who waits for its messages hears nothing else."""
+    found = evaluated.get(ALERTS_DELIVERED)
+    before = conditions.get(conditions.of(snapshot.object), ALERTS_DELIVERED)
+    if found is None or found.status != "False" or (before is not None and before["status"] == "False"):
+        return []
+    return [Event("Warning", found.reason, found.message[:1024], "Notify")]
 
 
 def _new_findings(snapshot: Snapshot, evaluated: Evaluation) -> list[Event]:

@@ -190,7 +190,7 @@ class ModelMonitorReconciler:
         if served is None or served.digest is None or pod is None or not observe.is_ready(pod):
             return Reading(time=known.time)
         age = (now - known.time).total_seconds() if known.time else float("inf")
-        is_young = age < requeue.look_interval(spec.window.seconds)
+        is_young = age < requeue.look_interval(spec)
         metric = spec.performance.metric if spec.performance else None
         query = (served.digest, pod["metadata"]["uid"], metric)
         if known.report is not None and last == query and is_young:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from tidemill.api.v1alpha1.model_monitor import ModelMonitorSpec
 from tidemill.core.conditions import parse_time
 from tidemill.core.podfailure import LOOK_SECONDS
 from tidemill.monitoring import readiness
@@ -18,9 +19,13 @@ STARTING_LOOK_SECONDS = 2.0
 """How often a monitor whose pod is ready is asked until it has answered once."""
 
 
-def look_interval(window_seconds: int) -> float:
-    """Seconds between two readings of the report: three a window, but from 5 s to 30 s."""
-    return max(SHORTEST_LOOK_SECONDS, min(window_seconds / 3, LONGEST_LOOK_SECONDS))
+def look_interval(spec: ModelMonitorSpec) -> float:
+    """Seconds between two readings of the report: three a window, but from 5 s to 30 s.
+
+    5 s where webhooks are told: that one does not take its messages has to be said soon.
+    """
+    longest = LONGEST_LOOK_SECONDS if spec.notify is None else SHORTEST_LOOK_SECONDS
+    return max(SHORTEST_LOOK_SECONDS, min(spec.window.seconds / 3, longest))
 
 
 def requeue_after(snapshot: Snapshot, written: Mapping[str, Any]) -> float | None:
@@ -31,7 +36,7 @@ def requeue_after(snapshot: Snapshot, written: Mapping[str, Any]) -> float | Non
         silent = LOOK_SECONDS if snapshot.is_pod_silent else None
         looks = [evaluation.UNREACHABLE_SECONDS + 1.0, deadline(snapshot, written), silent]
         return min(look for look in looks if look is not None)
-    interval = look_interval(snapshot.spec.window.seconds)
+    interval = look_interval(snapshot.spec)
     if snapshot.reading.report is None or snapshot.reading.time is None:
         return STARTING_LOOK_SECONDS
     left = interval - (snapshot.now - snapshot.reading.time).total_seconds()

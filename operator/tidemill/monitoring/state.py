@@ -17,6 +17,7 @@ COLUMNS_NOTED = "ColumnsNoted"
 RETENTION = "RetentionTooSmall"
 PAYLOADS = "PayloadsWritten"
 ACTIONS_HELD = "ActionsHeld"
+ALERTS_DELIVERED = "AlertsDelivered"
 
 ESTIMATE = "EstimatedPerformanceLow"
 FAIRNESS = "FairnessLimitExceeded"

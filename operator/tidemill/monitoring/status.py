@@ -51,6 +51,7 @@ REASONS = frozenset(
         "EstimateNotPossible", "EstimateNotTrusted", "ColumnNotLogged", "PositiveClassNotKnown", "NotEnoughRows",
         "ClientsNotKnown", "NobodySuspected", "ClientsSuspected",
         "StatementNotApplied", "RetentionTooSmall", "StorageTooSmall", "WindowsTooShort", "RowsWritten", "StoreFailed",
+        "MessagesTaken", "MessagesNotTaken", "NothingSent",
         "DisabledInNamespace", "DryRun", "NotAllowed", "RetrainWaits", "SameFinding", "LabelsNotAuthenticated",
     }
 )  # fmt: skip

@@ -143,7 +143,12 @@ CREATE VIEW marked_prediction AS SELECT * FROM prediction WHERE EXISTS (
 # `client` of a prediction is who asked for it, of `pending` who sent the label: NULL where spec does not ask, 0 where
 # it is none of those that are told apart. `marked_prediction`: rows of clients since the evidence against them began.
 
-STEPS: Final = (_FIRST, _SECOND, _DETECTORS, _KEYS, _SEGMENTS, _NOTICES, _PAYLOADS, _CLIENTS)
+_DELIVERIES: Final = """
+CREATE TABLE delivery (webhook TEXT PRIMARY KEY, problem TEXT, http_status INTEGER) WITHOUT ROWID;
+"""
+# What became of the newest message to each webhook; `problem` is NULL where it was taken.
+
+STEPS: Final = (_FIRST, _SECOND, _DETECTORS, _KEYS, _SEGMENTS, _NOTICES, _PAYLOADS, _CLIENTS, _DELIVERIES)
 """SQL that makes schema 1 of an empty database, schema 2 of schema 1, and so on."""
 
 

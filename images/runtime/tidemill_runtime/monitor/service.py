@@ -210,7 +210,11 @@ class Monitor:
     def report(self, digest: str | None = None) -> MonitorReport:
         """Return the report as of now."""
         found = self._evaluator.evaluate(digest).report
-        changes = {"payloads": self.payloads.report(), "newer_database": self._newer}
+        changes = {
+            "payloads": self.payloads.report(),
+            "webhooks": self._notifier.report(),
+            "newer_database": self._newer,
+        }
         return found.model_copy(update={name: value for name, value in changes.items() if value is not None})
 
     def page(self, digest: str | None = None) -> PageContent:

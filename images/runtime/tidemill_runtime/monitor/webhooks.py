@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlsplit
 
-from tidemill_contracts.notices import SIGNATURE_HEADER, AlertNotice, WebhookConfig
+from tidemill_contracts.notices import SIGNATURE_HEADER, AlertNotice, DeliveryProblem, WebhookConfig
 from tidemill_runtime.network import addresses
 
 TIMEOUT_SECONDS: Final = 10.0
@@ -26,7 +26,13 @@ _MAX_ANSWER: Final = 64 * 1024
 
 
 class DeliveryError(Exception):
-    """A message that was not taken. The message names no address and no content of the answer."""
+    """A message that was not taken. Its text names no address and no content of the answer."""
+
+    def __init__(self, text: str, problem: DeliveryProblem, http_status: int | None = None) -> None:
+        """`problem`: the same as the text, as it is reported; `http_status`: of an answer."""
+        super().__init__(text)
+        self.problem = problem
+        self.http_status = http_status
 
 
 def body(webhook: WebhookConfig, alert: AlertNotice, ended: float | None, now: float) -> bytes:
@@ -89,22 +95,27 @@ def deliver(webhook: WebhookConfig, message: bytes, key: bytes, now: float, targ
             answer.read(_MAX_ANSWER)
         finally:
             connection.close()
+    except addresses.RefusedError as error:
+        raise DeliveryError(
+            "it is an address of the pod, its node or the cloud's metadata", "AddressRefused"
+        ) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise DeliveryError(_reason(error)) from error
+        raise DeliveryError(type(error).__name__, "NotReachable") from error
     if not 200 <= answer.status < 300:
-        raise DeliveryError(f"it answered {answer.status}")
+        raise DeliveryError(f"it answered {answer.status}", "NotTaken", answer.status)
 
 
 def _connect(host: str, port: int, *, secure: bool, targets: Sequence[str]) -> socket.socket:
     is_named = f"{host}:{port}" in targets
-    problem: Exception = DeliveryError("its name has no address")
+    problem: Exception = DeliveryError("its name has no address", "NotReachable")
     for family, place in addresses.addresses(host, port):
         address = ipaddress.ip_address(str(place[0]).partition("%")[0])
         if not is_named and not address.is_global:
-            problem = DeliveryError("it has a private address that TIDEMILL_WEBHOOK_TARGETS does not name")
+            text = "it has a private address that TIDEMILL_WEBHOOK_TARGETS does not name"
+            problem = DeliveryError(text, "AddressRefused")
             continue
         if not is_named and not secure:
-            problem = DeliveryError("a public address must be https")
+            problem = DeliveryError("a public address must be https", "AddressRefused")
             continue
         found = socket.socket(socket.AddressFamily(family), socket.SOCK_STREAM)
         found.settimeout(TIMEOUT_SECONDS)
@@ -115,10 +126,6 @@ def _connect(host: str, port: int, *, secure: bool, targets: Sequence[str]) -> s
             found.close()
             problem = error
     raise problem
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, DeliveryError | addresses.RefusedError) else type(error).__name__
 
 
 def _time(seconds: float) -> str:

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from tidemill.api.v1alpha1.monitor_performance import Performance
 from tidemill.core import conditions
 from tidemill.core.conditions import Condition, parse_time
-from tidemill.monitoring.policy import drift, estimate, fairness, gaming, payloads, retention
+from tidemill.monitoring.policy import alerts_delivered, drift, estimate, fairness, gaming, payloads, retention
 from tidemill.monitoring.snapshot import SILENCE_SECONDS, Snapshot, moment
 from tidemill.monitoring.state import (
+    ALERTS_DELIVERED,
     COLUMNS_NOTED,
     DATA_ARRIVING,
     DRIFT,
@@ -75,6 +76,8 @@ def evaluate(snapshot: Snapshot) -> Evaluation:
         found += estimate.conditions(snapshot)
     found += fairness.conditions(snapshot)
     found += gaming.conditions(snapshot)
+    told = alerts_delivered.delivered(snapshot)
+    found += [told] if told is not None else []
     return Evaluation(tuple(found), drifted)
 
 
@@ -86,7 +89,8 @@ def _watched(snapshot: Snapshot) -> list[str]:
     performance += [ESTIMATE] if spec.performance and spec.performance.estimate is not None else []
     groups = [FAIRNESS] if spec.fairness else []
     suspects = [GAMING] if spec.gaming is not None else []
-    return [DATA_ARRIVING, *drift, *quality, *performance, *groups, *suspects]
+    told = [ALERTS_DELIVERED] if spec.notify is not None else []
+    return [DATA_ARRIVING, *drift, *quality, *performance, *groups, *suspects, *told]
 
 
 def all_unknown(snapshot: Snapshot, reason: str, message: str) -> Evaluation:
