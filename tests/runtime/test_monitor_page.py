@@ -17,12 +17,15 @@ import pytest
 from tests.support.monitoring import DIGEST, PROFILE, START, Clock, batch, config, reference, running
 
 from tidemill_contracts.fairness import MAX_GROUPS, FairnessReport, GapReport, GroupReport
+from tidemill_contracts.gaming import ClientReport, GamingFinding, GamingReport
 from tidemill_contracts.inference import Feedback
 from tidemill_contracts.monitoring import (
     ColumnScore,
+    EstimateReport,
     MonitorReport,
     PerformanceConfig,
     PerformanceReport,
+    PoweredReport,
     SegmentReport,
     VersionReport,
     WindowReport,
@@ -384,13 +387,72 @@ def test_the_command_makes_the_page_of_a_database_and_leaves_it_as_it_is(tmp_pat
 
 def test_objectives_of_a_deployment_are_on_the_page_where_they_are_given(table: Path) -> None:
     deployment = table.parent / "md.json"
-    status = {"slo": {"availability": {"budgetLeft": 0.71}}}
+    rates = [{"window": "1h", "rate": 14.5}, {"window": "<script>", "rate": "x"}]
+    status = {"slo": {"availability": {"objective": 0.999, "budgetLeft": 0.71, "burnRates": rates}, "latency": [1]}}
     deployment.write_text(json.dumps({"metadata": {"name": "churn"}, "status": status}))
     assert command.main(arguments(table, "--deployment", str(deployment))) == 0
     text = (table.parent / "page.html").read_text()
-    assert "status.slo of churn" in text
-    assert "availability.budgetLeft" in text
-    assert "0.71" in text
+    assert "Objectives of churn" in text
+    assert all(figure in text for figure in ("Availability", "0.999", "0.71", "1h: 14.5"))
+    assert "<script" not in text
+
+
+def full(name: str) -> PageContent:
+    """A page of all that spec can ask for, with this text wherever the data or a client chooses one."""
+    gap = GapReport(metric="SelectionRateRatio", value=0.6, low=0.5, high=0.7, rows=900, judged=True, exceeded=True)
+    groups = (
+        GroupReport(column=name, group="m", privileged=True, rows=1_000, selection_rate=0.5),
+        GroupReport(column=name, group=name, rows=900, selection_rate=0.3, gaps=(gap,)),
+    )
+    finding = GamingFinding(kind="LabelMix", began=START, found=START, value=0.9, limit=0.1, of=400, expected=0.5)
+    estimate = EstimateReport(start=START, end=START + 3600, rows=500, value=0.81, low=0.78, high=0.84, trusted=True)
+    return PageContent(
+        namespace="a",
+        monitor="b",
+        deployment="c",
+        now=START,
+        version="c-1",
+        performance=PerformanceReport(
+            metric="accuracy",
+            value=0.8,
+            labels=300,
+            estimate=estimate.model_copy(update={"note": name}),
+            estimated=0.82,
+            powered=PoweredReport(value=0.805, low=0.79, high=0.82, rows=9_000, labels=300),
+            segments=(SegmentReport(column=name, segment=name, value=0.7, labels=30),),
+        ),
+        fairness=FairnessReport(positive=name, groups=groups, start=START, end=START + 3600, note=name),
+        gaming=GamingReport(period_start=START, clients=(ClientReport(client=name, findings=(finding,)),), known=1),
+    )
+
+
+def test_the_page_has_estimates_groups_and_evidence() -> None:
+    text = render(full("plan"))
+    for wanted in (
+        "Estimated without labels: 0.81 (0.78 to 0.84) for 500 rows",
+        "the estimate is 0.82",
+        "from the labels of a random sample of 300 and all answers (prediction-powered): 0.805 (0.79 to 0.82)",
+        "SelectionRateRatio",
+        "0.6 (0.5 to 0.7)",
+        "exceeded",
+        "plan: LabelMix",
+        "400 labels",
+    ):
+        assert wanted in text, wanted
+
+
+def test_the_page_says_what_is_not_asked_for() -> None:
+    text = render(PageContent(namespace="a", monitor="b", deployment="c", now=START))
+    for wanted in ("spec.fairness is not set", "spec.gaming is not set", "No estimate:", ".status.slo"):
+        assert wanted in text, wanted
+
+
+def test_no_text_of_groups_clients_and_notes_becomes_markup() -> None:
+    plain, hostile = Page(render(full("plan"))), Page(render(full(HOSTILE)))
+    assert [name for name, _ in hostile.elements] == [name for name, _ in plain.elements]
+    assert [set(attributes) for _, attributes in hostile.elements] == [set(found) for _, found in plain.elements]
+    links = [a["href"] for a in hostile.all("a")]
+    assert all(link is not None and link.startswith("#") for link in links), "nothing from elsewhere"
 
 
 @pytest.mark.parametrize(

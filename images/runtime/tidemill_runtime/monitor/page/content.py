@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from tidemill_contracts.base import Document
+from tidemill_contracts.fairness import FairnessReport
 from tidemill_contracts.gaming import GamingReport
 from tidemill_contracts.monitoring import ColumnScore, PerformanceReport, WindowReport
 
@@ -76,4 +77,5 @@ class PageContent(Document):
     limits: Limits = Limits()
     points: tuple[PerformancePoint, ...] = ()  # oldest first
     objectives: Objectives | None = None
+    fairness: FairnessReport | None = None  # None: not asked for
     gaming: GamingReport | None = None  # of all versions together; None: not asked for

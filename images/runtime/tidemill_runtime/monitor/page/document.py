@@ -1,11 +1,12 @@
 """The whole page: one file without scripts and without anything from elsewhere, of at most 2 MB."""
 
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Final
 from urllib.parse import quote
 
 from tidemill_contracts.counts import counted
-from tidemill_runtime.monitor.page import sections
+from tidemill_runtime.monitor.page import findings, sections
 from tidemill_runtime.monitor.page.content import PageContent
 from tidemill_runtime.monitor.page.markup import Markup, element, joined
 from tidemill_runtime.monitor.page.style import SHEET
@@ -15,6 +16,19 @@ MEDIA_TYPE: Final = "text/html; charset=utf-8"
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """What a browser may load for the page, in its head and as a header of the answer: nothing but its own styles."""
 _ROOM: Final = 4_000  # for the end of the page
+_Section = Callable[[PageContent, Iterator[int]], Markup]
+SECTIONS: Final[Sequence[tuple[str, str, _Section]]] = (
+    ("summary", "Summary", sections.summary),
+    ("objectives", "Objectives", findings.objectives),
+    ("performance", "Performance", sections.realised),
+    ("estimates", "Performance without labels", findings.estimates),
+    ("segments", "Segments", sections.segments),
+    ("fairness", "Fairness", findings.fairness),
+    ("quality", "Data quality", sections.quality),
+    ("drift", "Drift over time", sections.over_time),
+    ("clients", "Clients that may game the system", findings.clients),
+)
+"""Id, heading and content of each part; the distributions follow, as many as fit."""
 
 
 def render(content: PageContent, *, links: bool = False) -> str:
@@ -23,10 +37,7 @@ def render(content: PageContent, *, links: bool = False) -> str:
     `links`: to the pages of other versions and to the JSON, at the monitor's address.
     """
     numbers = count(1)
-    parts = [
-        joined(element("h2", heading, id=name), section(content, numbers))
-        for name, heading, section in sections.SECTIONS
-    ]
+    parts = [joined(element("h2", heading, id=name), section(content, numbers)) for name, heading, section in SECTIONS]
     title = f"Model monitor {content.namespace}/{content.monitor}"
     start = joined(_head(title), Markup("<body>"), element("h1", title), _contents(), Markup("<main>"), *parts)
     start = joined(start, element("h2", "Distributions", id="distributions"), _of(content))
@@ -57,7 +68,7 @@ def _head(title: str) -> Markup:
 
 def _contents() -> Markup:
     """Return links to the parts of the page."""
-    names = [*((name, heading) for name, heading, _ in sections.SECTIONS), ("distributions", "Distributions")]
+    names = [*((name, heading) for name, heading, _ in SECTIONS), ("distributions", "Distributions")]
     items = (element("li", element("a", heading, href=f"#{name}")) for name, heading in names)
     return element("nav", element("ul", *items), aria_label="Contents")
 

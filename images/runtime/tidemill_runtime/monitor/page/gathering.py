@@ -52,6 +52,7 @@ def gather(
                 _distributions(connection, config, version, layout, report, shown, stored) if shown and stored else ()
             ),
             "performance": report.performance,
+            "fairness": report.fairness,
             "limits": limits,
             "points": _points(connection, config, version, layout, windows, start.now),
         }

@@ -1,6 +1,6 @@
-"""The parts of the page, each a heading with text, pictures and tables. A further part is one function in SECTIONS."""
+"""The parts of the page on one version's windows, each with text, pictures and tables; and how figures are written."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -140,46 +140,6 @@ def segments(content: PageContent, numbers: _Numbers) -> Markup:
     return table(f"{found.metric} by segment", ["Segment", "Labels", f"{found.metric} (95 % interval)"], rows)
 
 
-def clients(content: PageContent, numbers: _Numbers) -> Markup:
-    """Each client's figures, by its hash, and what is suspected of it."""
-    del numbers
-    found = content.gaming
-    if found is None:
-        return element("p", "Clients are not looked at: spec.gaming is not set.")
-    if not found.clients or found.period_start is None:
-        return element("p", "No client with a key is known yet.")
-    heads = ["Client", "Suspected of", "Rows", "Most a minute", "Near-duplicates", "One column changed"]
-    heads += ["Near the boundary", "Labels", "Of all labels", "For others"]
-    rows: list[list[object]] = [
-        [
-            one.client,
-            ", ".join(finding.kind for finding in one.findings) or "nothing",
-            *(f"{one.rows:,}", f"{one.most_per_minute:,}"),
-            *map(share, (one.near_duplicate_share, one.probing_share, one.boundary_share)),
-            f"{one.labels:,}",
-            *map(share, (one.label_share, one.foreign_label_share)),
-        ]
-        for one in found.clients
-    ]
-    text = f"{len(rows)} of {counted(found.known, 'client')} since {moment(found.period_start)}, of all versions: "
-    note = "suspected ones first, then the busiest. Probing and answers near the boundary are figures, not alarms."
-    return joined(element("p", text + note), table("Clients by keyed hash", heads, rows))
-
-
-def objectives(content: PageContent, numbers: _Numbers) -> Markup:
-    """The service level objectives, where the command was given the deployment."""
-    del numbers
-    if content.objectives is None:
-        return element(
-            "p",
-            "Objectives are judged on the router's figures, which this monitor does not have. They are in ",
-            element("code", f"kubectl get md {content.deployment} -o jsonpath='{{.status.slo}}'"),
-            ".",
-        )
-    rows: list[list[object]] = [[name, text] for name, text in _flat(content.objectives.status)]
-    return table(f"status.slo of {content.objectives.deployment}", ["Field", "Value"], rows[:_MOST_PROBLEMS])
-
-
 def one_distribution(one: Distribution, numbers: _Numbers, windows: Sequence[WindowReport]) -> Markup:
     """Return one column beside what it is compared with, and its score over time."""
     of = one.verdict
@@ -234,18 +194,6 @@ def _facts(facts: Sequence[tuple[str, str]]) -> Markup:
     return element("dl", *(joined(element("dt", name), element("dd", text)) for name, text in facts))
 
 
-def _flat(found: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the leaves of a document with their paths, at most six levels deep."""
-    if isinstance(found, dict) and path.count(".") < 6:
-        for key, value in found.items():
-            yield from _flat(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(found, list) and path.count(".") < 6:
-        for place, value in enumerate(found):
-            yield from _flat(value, f"{path}.{place}")
-    else:
-        yield path, str(found)
-
-
 def _ends(windows: Sequence[Any]) -> tuple[str, str]:
     return (moment(windows[0].start), moment(windows[-1].end)) if windows else ("", "")
 
@@ -296,16 +244,3 @@ def seconds(value: float | None) -> str:
 def interval(value: float | None, low: float | None, high: float | None) -> str:
     """Return a value with its interval, as far as they are known."""
     return number(value) if low is None or high is None else f"{number(value)} ({number(low)} to {number(high)})"
-
-
-Section = Callable[[PageContent, _Numbers], Markup]
-SECTIONS: Final[Sequence[tuple[str, str, Section]]] = (
-    ("summary", "Summary", summary),
-    ("objectives", "Objectives", objectives),
-    ("performance", "Performance", realised),
-    ("segments", "Segments", segments),
-    ("quality", "Data quality", quality),
-    ("drift", "Drift over time", over_time),
-    ("clients", "Clients", clients),
-)
-"""Id, heading and content of each part; the distributions follow, as many as fit."""
