@@ -213,6 +213,15 @@ def test_a_metric_of_probabilities_that_is_not_defined_says_why(
             FORMULAS[name].on_holdout(held_out(classes, labels, given, "float64"))
 
 
+@pytest.mark.parametrize("name", ["log_loss", "brier"])
+def test_probabilities_that_were_rounded_to_single_precision_are_no_warning(name: str) -> None:
+    drawn = np.random.RandomState(0).dirichlet(np.ones(3), 60)
+    labels = " ".join("abc"[i % 3] for i in range(60))
+    rounded = held_out(THREE, labels, drawn.astype(np.float32).astype(np.float64).tolist(), "float64")
+    exact = held_out(THREE, labels, drawn.tolist(), "float64")
+    assert FORMULAS[name].on_holdout(rounded) == pytest.approx(FORMULAS[name].on_holdout(exact), rel=1e-6)
+
+
 @pytest.mark.parametrize("labels", ["yes yes yes", "no"])
 @pytest.mark.parametrize("name", ["log_loss", "brier"])
 def test_a_loss_of_rows_of_one_class_is_defined(labels: str, name: str) -> None:

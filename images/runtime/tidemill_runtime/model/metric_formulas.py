@@ -148,9 +148,20 @@ def _by_probability(loss: str) -> Callable[[Holdout], float]:
         if unseen:
             raise ValueError(f"the holdout has classes that the model has not seen: {', '.join(unseen)}")
         index = np.searchsorted(classes, holdout.truth)
-        return float(getattr(_scikit_learn(), loss)(index, holdout.probabilities, labels=range(len(classes))))
+        return float(
+            getattr(_scikit_learn(), loss)(index, _summing_to_one(holdout.probabilities), labels=range(len(classes)))
+        )
 
     return on_holdout
+
+
+def _summing_to_one(probabilities: Values) -> Values:
+    """Return probabilities (rows x classes) whose rows sum to 1 but for the rounding of single precision.
+
+    Models in ONNX answer in single precision; widened to double, scikit-learn's losses warn about them.
+    """
+    sums = probabilities.sum(axis=1, keepdims=True)
+    return probabilities / sums if np.allclose(sums, 1, rtol=0, atol=1e-5) else probabilities
 
 
 def _two_or_more(classes: Values) -> Values:
