@@ -130,7 +130,8 @@ class ModelMonitorReconciler:
         found = observe.served(deployment, version)
         pipeline = self._deps.cache.get("TrainingPipeline", namespace, found.pipeline or "")
         handled = observe.handled_request(pipeline, key.name)
-        found = replace(found, allows_retrain=observe.allows_retrain(pipeline), handled_request=handled)
+        allows = observe.allows_retrain(pipeline)
+        found = replace(found, pipeline_exists=pipeline is not None, allows_retrain=allows, handled_request=handled)
         previous = self._deps.cache.get("ModelVersion", namespace, found.previous or "")
         return replace(found, previous=None) if name in rollback_marks.active(previous) else found
 

@@ -54,6 +54,8 @@ class Served:
     """Whether the deployment takes labels with a feedback key only."""
     logged_columns: frozenset[str] = frozenset()
     """Columns that its servers send beside those of the model."""
+    pipeline_exists: bool = True
+    """Whether there is a TrainingPipeline of that name: versions that were imported need none."""
     allows_retrain: bool = True
     """Whether the pipeline trains when a monitor requests it."""
     payloads: Payloads | None = None

@@ -28,7 +28,7 @@ from tidemill.core import pod_settings
 from tidemill.core.conditions import READY, Condition, merge, of, trio
 from tidemill.monitoring.policy import drift, estimate, fairness, gaming, holds
 from tidemill.monitoring.readiness import NotWatching, not_watching
-from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Snapshot, child, moment
+from tidemill.monitoring.snapshot import PROMETHEUS_RULE, SERVICE_MONITOR, Served, Snapshot, child, moment
 from tidemill.monitoring.state import Evaluation
 from tidemill_contracts.monitoring import ColumnScore, LabelDelays, PoweredReport, SegmentReport, WindowReport
 
@@ -53,6 +53,7 @@ REASONS = frozenset(
         "StatementNotApplied", "RetentionTooSmall", "StorageTooSmall", "WindowsTooShort", "RowsWritten", "StoreFailed",
         "MessagesTaken", "MessagesNotTaken", "NothingSent",
         "DisabledInNamespace", "DryRun", "NotAllowed", "RetrainWaits", "SameFinding", "LabelsNotAuthenticated",
+        "PipelineNotFound", "NoEarlierVersion", "DeploymentSuspended",
     }
 )  # fmt: skip
 """Every reason that this slice sets."""
@@ -273,8 +274,15 @@ def _summary(snapshot: Snapshot, problem: NotWatching | None) -> list[Condition]
         )
         why = ("DatabaseTooNew", text)
         return trio(ready=False, reason=why[0], message=why[1], stalled=why)
-    text = f"version {served.version} of ModelDeployment {deployment} is monitored"
+    text = f"version {served.version} of ModelDeployment {deployment} is monitored{_vain(snapshot, served)}"
     return trio(ready=True, reason="Watching", message=text)
+
+
+def _vain(snapshot: Snapshot, served: Served) -> str:
+    """That spec asks for retrains which nobody would start, beginning with `; `: known before anything drifts."""
+    wanted = snapshot.spec.actions
+    nobody = holds.retrains_nobody(served) if wanted is not None and wanted.retrain is not None else None
+    return f"; spec.actions.retrain will start no run: {nobody.message}" if nobody is not None else ""
 
 
 def _waiting(reason: str, message: str) -> list[Condition]:

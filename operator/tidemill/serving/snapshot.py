@@ -263,6 +263,12 @@ class Snapshot(ObjectSnapshot):
         return self.spec.model.version is None and self.spec.model.number is None
 
     @property
+    def series(self) -> str:
+        """What spec.model follows, for sentences: imports make versions of a series that needs no pipeline."""
+        kind = "TrainingPipeline" if self.pipeline_exists or not self.versions else "pipeline"
+        return f"{kind} {self.spec.model.pipeline}"
+
+    @property
     def annotations(self) -> Mapping[str, str]:
         """Its annotations."""
         return self.object["metadata"].get("annotations") or {}

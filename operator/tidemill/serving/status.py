@@ -143,7 +143,7 @@ def _summary(
 def _unapproved(snapshot: Snapshot, served: Version, available: Condition) -> list[Condition]:
     """What is served stays because there is no approved version; the spec asks for one."""
     note = served.note or "no decision yet"
-    nor = f"nor is any other version of TrainingPipeline {snapshot.spec.model.pipeline}"
+    nor = f"nor is any other version of {snapshot.series}"
     message = f"{available.message}; {served.name} is not approved ({note}), {nor}"
     if served.rejected:
         return trio(ready=False, reason="VersionRejected", message=message, stalled=("VersionRejected", message))

@@ -50,6 +50,14 @@ def test_nothing_holds_what_everybody_agrees_to() -> None:
         ),
         (look(served=served(allows_retrain=False)), ["Rollback"], [("Retrain", "NotAllowed")]),
         (
+            look(served=served(pipeline_exists=False, allows_retrain=False)),
+            ["Rollback"],
+            [("Retrain", "PipelineNotFound")],
+        ),
+        (look(served=served(pipeline=None, allows_retrain=False)), ["Rollback"], [("Retrain", "PipelineNotFound")]),
+        (look(served=served(previous=None)), ["Retrain"], [("Rollback", "NoEarlierVersion")]),
+        (look(served=served(suspended=True)), ["Retrain"], [("Rollback", "DeploymentSuspended")]),
+        (
             look({**BOTH, "actions": {**BOTH["actions"], "dryRun": True}}),
             [],
             [("Retrain", "DryRun"), ("Rollback", "DryRun")],
@@ -73,6 +81,10 @@ def test_nothing_holds_what_everybody_agrees_to() -> None:
         "no keys",
         "labels without a key",
         "no trigger",
+        "no such pipeline",
+        "a version of no pipeline",
+        "nowhere to go back to",
+        "a deployment that is suspended",
         "dry run",
         "switched off",
         "same finding",
@@ -102,6 +114,47 @@ def test_of_several_that_are_held_the_condition_has_the_reason_of_the_first_and_
     assert condition is not None
     assert condition.reason == "NotAllowed"
     assert [text.split(" (")[0] for text in condition.message.split("; ")] == ["Retrain of churn", "Rollback of churn"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says", "ahead"),
+    [
+        (
+            {"pipeline_exists": False, "allows_retrain": False},
+            "Retrain of churn (Performance) is not requested: TrainingPipeline churn does not exist",
+            "spec.actions.retrain will start no run: TrainingPipeline churn does not exist",
+        ),
+        (
+            {"pipeline": None, "allows_retrain": False},
+            "Retrain of churn-2 (Performance) is not requested: version churn-2 is of no pipeline",
+            "spec.actions.retrain will start no run: version churn-2 is of no pipeline",
+        ),
+        (
+            {"allows_retrain": False},
+            "spec.triggers.monitors of TrainingPipeline churn is not set",
+            "spec.actions.retrain will start no run: spec.triggers.monitors of TrainingPipeline churn is not set",
+        ),
+        (
+            {"previous": None},
+            "Rollback of churn (Performance) is not requested: no version that served before churn-2 may serve again",
+            None,
+        ),
+    ],
+)
+def test_a_wish_that_nobody_can_fulfil_is_said_once_and_what_is_known_ahead_in_ready(
+    fields: dict[str, Any], says: str, ahead: str | None
+) -> None:
+    found = plan.plan(look(served=served(**fields)))
+    assert found.status is not None
+    said = {c["type"]: c["message"] for c in found.status["conditions"]}
+    assert says in said["ActionsHeld"]
+    assert [says in e.message for e in found.events if e.reason == "ActionsHeld"] == [True]
+    again = plan.plan(look(status=found.status, served=served(**fields)))
+    assert "ActionsHeld" not in [e.reason for e in again.events]
+    quiet = plan.plan(look(served=served(**fields), read=GOOD)).status
+    assert quiet is not None
+    (ready,) = [c["message"] for c in quiet["conditions"] if c["type"] == "Ready"]
+    assert ahead in ready if ahead else "spec.actions" not in ready
 
 
 def test_nothing_is_held_while_nothing_is_found() -> None:

@@ -33,6 +33,18 @@ CASES = {
     ),
     "no version": (PIPELINE, {}, None, (None, "WaitingForVersion")),
     "no pipeline": (PIPELINE, {"pipeline_exists": False}, None, (None, "PipelineNotFound")),
+    "no pipeline, and an import that waits for approval": (
+        PIPELINE,
+        {"pipeline_exists": False, "versions": (version(1, **PENDING),)},
+        None,
+        (None, "WaitingForApproval"),
+    ),
+    "pinned number of imports only": (
+        NUMBER,
+        {"pipeline_exists": False, "versions": (version(1),)},
+        None,
+        (None, "VersionNotFound"),
+    ),
     "no pipeline any more, versions stay": (
         PIPELINE,
         {"pipeline_exists": False, "versions": (version(1),)},

@@ -75,8 +75,7 @@ def _request(
 ) -> ActionStatus | None:
     if spec is None:
         return None
-    target = _target(kind, snapshot, served)
-    if target is None or not _is_allowed(kind, spec, snapshot):
+    if not _is_allowed(kind, spec, snapshot):
         return None
     causes = (c for c in _ORDER if c in spec.causes and evaluated.is_true(CONDITION_OF[c]))
     based = ((c, basis) for c in causes if (basis := evidence.of(snapshot, c)) is not None)
@@ -88,7 +87,7 @@ def _request(
         id=_identity(kind, cause, snapshot, basis),
         type=kind,
         cause=cause,
-        target=target,
+        target=_target(kind, snapshot, served),
         version=served.version or "",
         message=(found.message if found else cause)[:1024],
         time=snapshot.now,
@@ -96,11 +95,9 @@ def _request(
     )
 
 
-def _target(kind: Type, snapshot: Snapshot, served: Served) -> str | None:
-    """Whose action is requested; None when there is nobody, or no version to roll back to."""
-    if kind == "Retrain":
-        return served.pipeline
-    return snapshot.spec.deployment if served.previous is not None and not served.suspended else None
+def _target(kind: Type, snapshot: Snapshot, served: Served) -> str:
+    """Whose action is requested; a version of no pipeline stands for itself, and its retrain is held."""
+    return snapshot.spec.deployment if kind == "Rollback" else served.pipeline or served.version or ""
 
 
 def _is_allowed(kind: Type, spec: Retrain | Rollback, snapshot: Snapshot) -> bool:

@@ -28,12 +28,17 @@ def of(snapshot: Snapshot, served: Served, action: ActionStatus) -> Hold | None:
         return Hold("DisabledInNamespace", snapshot.actions_held)
     if snapshot.spec.actions is not None and snapshot.spec.actions.dry_run:
         return Hold("DryRun", f"spec.actions.dryRun is true; {action.message}")
-    if action.type == "Retrain" and not served.allows_retrain:
-        return Hold("NotAllowed", f"spec.triggers.monitors of TrainingPipeline {action.target} is not set")
+    if action.type == "Retrain" and (nobody := retrains_nobody(served)) is not None:
+        return nobody
     if action.type == "Retrain" and (waits := _unserved(snapshot, served)) is not None:
         return Hold("RetrainWaits", f"TrainingPipeline {action.target} has not served request {waits} yet")
     if action.type == "Rollback" and served.monitor_rollback == "Never":
         return Hold("NotAllowed", f"spec.rollout.monitorRollback of ModelDeployment {action.target} is Never")
+    if action.type == "Rollback" and served.suspended:
+        return Hold("DeploymentSuspended", f"spec.suspend of ModelDeployment {action.target} is true")
+    if action.type == "Rollback" and served.previous is None:
+        text = f"no version that served before {served.version} may serve again: there is none, or it was rolled back"
+        return Hold("NoEarlierVersion", text)
     if action.cause == "Performance" and not served.has_feedback_keys:
         text = (
             f"spec.access.feedback of ModelDeployment {snapshot.spec.deployment} is not set, so anybody may send labels"
@@ -47,6 +52,18 @@ def of(snapshot: Snapshot, served: Served, action: ActionStatus) -> Hold | None:
         return Hold(
             "SameFinding", f"{served.previous}, to which it would return, had the same finding when it was served"
         )
+    return None
+
+
+def retrains_nobody(served: Served) -> Hold | None:
+    """Why no retrain that a monitor requests could ever start a run; None where a pipeline listens."""
+    if served.pipeline is None:
+        text = f"version {served.version} is of no pipeline, and a retrain needs a TrainingPipeline"
+        return Hold("PipelineNotFound", text)
+    if not served.pipeline_exists:
+        return Hold("PipelineNotFound", f"TrainingPipeline {served.pipeline} does not exist")
+    if not served.allows_retrain:
+        return Hold("NotAllowed", f"spec.triggers.monitors of TrainingPipeline {served.pipeline} is not set")
     return None
 
 

@@ -54,8 +54,8 @@ def _requested(snapshot: Snapshot, state: State) -> Target:
     if model.number is not None:
         numbered = [v for v in snapshot.versions if v.number == model.number]  # an object made by hand may have it, too
         found = max(numbered, key=lambda v: v.approved, default=None)
-        what = f"version {model.number} of TrainingPipeline {model.pipeline}"
-        if found is None and not snapshot.pipeline_exists:
+        what = f"version {model.number} of {snapshot.series}"
+        if found is None and not snapshot.pipeline_exists and not snapshot.versions:
             return _no_pipeline(snapshot)
         return _pinned(found, what, "VersionNotFound", f"{what} does not exist yet (spec.model.number)")
     return _newest(snapshot, state)
@@ -93,17 +93,14 @@ def _may_stay(snapshot: Snapshot, state: State, serving: Version) -> bool:
 
 
 def _none_approved(snapshot: Snapshot) -> Target:
-    if not snapshot.pipeline_exists:
-        return _no_pipeline(snapshot)
-    pipeline = snapshot.spec.model.pipeline
     if snapshot.versions:
         last = max(snapshot.versions, key=lambda v: v.number)
         why = last.note or "no decision yet"
-        return Target(
-            None, "WaitingForApproval", f"no version of TrainingPipeline {pipeline} is approved; {last.name}: {why}"
-        )
+        return Target(None, "WaitingForApproval", f"no version of {snapshot.series} is approved; {last.name}: {why}")
+    if not snapshot.pipeline_exists:
+        return _no_pipeline(snapshot)
     why = f"; it says {snapshot.pipeline_says}" if snapshot.pipeline_says else ""
-    return Target(None, "WaitingForVersion", f"TrainingPipeline {pipeline} has no model version yet{why}")
+    return Target(None, "WaitingForVersion", f"{snapshot.series} has no model version yet{why}")
 
 
 def _serving(snapshot: Snapshot, state: State) -> Version | None:
@@ -115,8 +112,7 @@ def _serving(snapshot: Snapshot, state: State) -> Version | None:
 
 
 def _no_pipeline(snapshot: Snapshot) -> Target:
-    return Target(
-        None,
-        "PipelineNotFound",
-        f"TrainingPipeline {snapshot.spec.model.pipeline} does not exist yet (spec.model.pipeline)",
+    text = (
+        f"{snapshot.series} does not exist yet (spec.model.pipeline), and no ModelImport has registered a version of it"
     )
+    return Target(None, "PipelineNotFound", text)
