@@ -31,6 +31,9 @@ def _own_name() -> str:
     return f"{os.uname().nodename}-{os.getpid()}"
 
 
+_LONGEST_SETTLE = 600
+
+
 @dataclass(frozen=True, slots=True)
 class OperatorConfig:
     """Field `x_y` is read from TIDEMILL_X_Y. Durations are seconds."""
@@ -80,6 +83,8 @@ class OperatorConfig:
     workers: int = 32
     updates_at_once: int = 5
     """So many objects at a time have their pods replaced because of a new operator or image; 0: none."""
+    config_map_settle_seconds: float = 3.0
+    """So long must ConfigMaps of code and data have stayed as they are before a change of inputs starts a run."""
     resync_seconds: float = 600.0
     namespace: str = "tidemill-system"
     """The operator's own namespace: where its Lease lives."""
@@ -147,6 +152,8 @@ class OperatorConfig:
             raise ConfigError("TIDEMILL_POD_NAME must not be empty: it tells the replicas apart")
         if self.workers < 1:
             raise ConfigError("TIDEMILL_WORKERS must be at least 1")
+        if not 0 <= self.config_map_settle_seconds <= _LONGEST_SETTLE:
+            raise ConfigError(f"TIDEMILL_CONFIG_MAP_SETTLE_SECONDS must be between 0 and {_LONGEST_SETTLE}")
         if self.updates_at_once < 0:
             raise ConfigError("TIDEMILL_UPDATES_AT_ONCE must not be negative; 0 replaces no pods")
         if not self.lease_duration_seconds > self.renew_deadline_seconds > self.retry_period_seconds > 0:

@@ -293,7 +293,7 @@ BAD_V1: dict[str, tuple[Any, str]] = {
     "nothing": ({}, "instances: missing"),
     "both": ({"instances": [ROW], "inputs": [ROW]}, "either instances or inputs"),
     "no list": ({"instances": 3}, "instances: expected a list"),
-    "empty": ({"instances": []}, "instances: expected a list of at least one row"),
+    "empty": ({"instances": []}, "instances: expected a list of at least one row, got an empty list"),
     "short row": ({"instances": [ROW, ROW[:2]]}, "row 1 has 2 values; the model takes 4"),
     "rows of two kinds": ({"instances": [ROW, {}]}, "all rows as lists or all as objects"),
     "bare values": ({"instances": [1, 2]}, "row 0: expected a list of 4 values"),

@@ -158,6 +158,13 @@ def test_several_inputs_are_split_by_the_one_with_the_target(trainer: Trainer) -
     assert set(trained.result.data) == {"customers", "orders"}
 
 
+def test_a_column_without_a_value_is_warned_of(trainer: Trainer) -> None:
+    table = load_iris(as_frame=True).frame.assign(planned=np.nan)
+    code = training_code.TREE.replace("data, target)", "data.drop(columns='planned'), target)")
+    result = trainer(code, trainer.table(table.to_csv(index=False))).result
+    assert any(text.endswith("column 'planned' has no value in any row") for text in result.warnings), result.warnings
+
+
 def test_rows_without_a_target_are_left_out_and_counted(trainer: Trainer) -> None:
     table = load_iris(as_frame=True).frame
     table["target"] = table["target"].astype(float)

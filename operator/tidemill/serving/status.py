@@ -182,7 +182,7 @@ def _progressing(snapshot: Snapshot, state: State) -> list[Condition]:
     if held is not None:
         return [Condition(PROGRESSING, "True", held.reason, held.message)]
     if candidate.step < 0:
-        message = _starting(snapshot, state) + _attempt(candidate)
+        message = _starting(snapshot, state) + _attempt(snapshot, candidate)
         return [Condition(PROGRESSING, "True", "Starting", message)]
     waits = strategies.waits_for_promotion(snapshot, candidate)
     unjudged = "WaitingForMeasurement" if _waits_for_measurement(snapshot, candidate) else "CanaryStep"
@@ -293,7 +293,7 @@ def _progress(snapshot: Snapshot, state: State) -> str:
     candidate = state.candidate
     assert candidate is not None  # noqa: S101  the caller checked
     if candidate.step < 0:
-        return f"{_starting(snapshot, state)}; {_keeps_serving(snapshot, state)}{_attempt(candidate)}"
+        return f"{_starting(snapshot, state)}; {_keeps_serving(snapshot, state)}{_attempt(snapshot, candidate)}"
     share, count = strategies.weight(snapshot, candidate), len(strategies.steps(snapshot))
     text = f"{candidate.version} gets {share} % of the requests (step {candidate.step + 1} of {count})"
     last = candidate.last_analysis
@@ -304,7 +304,7 @@ def _progress(snapshot: Snapshot, state: State) -> str:
     text += _wait_for_requests(snapshot, candidate)
     workload, wanted = readiness.workload_of(snapshot, candidate), readiness.wanted_replicas(snapshot, state)
     failure = convergence.failing(workload, wanted)
-    return text + _attempt(candidate) + convergence.because(failure) + convergence.strangers(workload)
+    return text + _attempt(snapshot, candidate) + convergence.because(failure) + convergence.strangers(workload)
 
 
 def _wait_for_requests(snapshot: Snapshot, candidate: CandidateStatus) -> str:
@@ -318,6 +318,10 @@ def _wait_for_requests(snapshot: Snapshot, candidate: CandidateStatus) -> str:
     return f"; the time of the step is over, and it waits for requests: {ways}"
 
 
-def _attempt(candidate: CandidateStatus) -> str:
-    """Which attempt it is and why, beginning with `; `; empty in the first."""
-    return f"; attempt {candidate.attempt}, because {candidate.attempt_reason}" if candidate.attempt > 1 else ""
+def _attempt(snapshot: Snapshot, candidate: CandidateStatus) -> str:
+    """Which attempt it is, why, and when it gets requests, beginning with `; `; empty in the first."""
+    if candidate.attempt <= 1:
+        return ""
+    begins = strategies.begins_at(snapshot, candidate)
+    waits = f", which gets requests at {format_time(begins)}" if candidate.step < 0 and snapshot.now < begins else ""
+    return f"; attempt {candidate.attempt}{waits}, because {candidate.attempt_reason}"

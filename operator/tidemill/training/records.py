@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from tidemill.api.v1alpha1.rollback import RollbackWindow
-from tidemill.core import conditions, references, rollback_marks
+from tidemill.core import conditions, hashing, references, rollback_marks
 from tidemill.kube.cache import Cache
 from tidemill.training import constants, registered, rejections
 from tidemill.training.rejections import Said
@@ -48,6 +48,8 @@ class RunRecord:
     failure: Mapping[str, Any]
     completed: datetime | None
     champion: str | None
+    trained_key: str = ""
+    """The key of what it really read, where data changed between the decision and its start; else `key`."""
     blocked: str | None = None
     """Why the operator itself cannot go on with it, as where quota does not leave room for its Job."""
 
@@ -71,6 +73,7 @@ def run_record(obj: Obj, *, has_job: bool = False) -> RunRecord:
     meta, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
     succeeded = conditions.get(status.get("conditions") or (), constants.SUCCEEDED) or {}
     known = {d["name"]: d["revision"] for d in spec.get("data") or () if d.get("revision")}
+    read = (status.get("result") or {}).get("data") or {}
     return RunRecord(
         name=meta["name"],
         uid=meta["uid"],
@@ -81,7 +84,7 @@ def run_record(obj: Obj, *, has_job: bool = False) -> RunRecord:
         code=(spec.get("code") or {}).get("digest", ""),
         image=spec.get("image", ""),
         environment={k: spec[k] for k in ENVIRONMENT if spec.get(k)},
-        data={**known, **((status.get("result") or {}).get("data") or {})},
+        data={**known, **read},
         outcome=succeeded.get("status", "Unknown"),
         reason=succeeded.get("reason", ""),
         message=succeeded.get("message", ""),
@@ -91,8 +94,24 @@ def run_record(obj: Obj, *, has_job: bool = False) -> RunRecord:
         failure=status.get("failure") or {},
         completed=_time(status.get("completionTime")),
         champion=(spec.get("champion") or {}).get("version"),
+        trained_key=_trained_key(obj, known, read),
         blocked=_blocked(status) if succeeded.get("status", "Unknown") == "Unknown" else None,
     )
+
+
+def run_key(spec_digest: str | None, code: str, image: str, data: Mapping[str, str | None]) -> str:
+    """The key of what a run trains on; `data`: revisions by input, None for those that only a run can tell."""
+    return hashing.digest({"spec": spec_digest, "code": code, "image": image, "data": dict(data)})
+
+
+def _trained_key(run: Obj, known: Mapping[str, str], read: Mapping[str, str]) -> str:
+    """Equal to the run's key unless it read another revision than was decided on."""
+    spec, names = run.get("spec") or {}, [d["name"] for d in (run.get("spec") or {}).get("data") or ()]
+    if all(read.get(name, revision) == revision for name, revision in known.items()):
+        return str(spec.get("key", ""))
+    data = {name: read.get(name, known[name]) if name in known else None for name in names}
+    spec_digest = (run["metadata"].get("annotations") or {}).get(constants.SPEC)
+    return run_key(spec_digest, (spec.get("code") or {}).get("digest", ""), spec.get("image", ""), data)
 
 
 def _blocked(status: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.unit.serving.make import (
 
 from tidemill.api.v1alpha1.model_deployment import ModelDeploymentStatus
 from tidemill.core import conditions
+from tidemill.core.conditions import format_time
 from tidemill.core.plan import ObjectRef, Plan
 from tidemill.serving import plan, status
 from tidemill.serving.builders import router as router_builder
@@ -360,8 +362,9 @@ def test_a_step_that_waits_for_requests_says_how_it_ends(
 def test_a_second_attempt_says_why(step: int) -> None:
     second = candidate(2, step, started=5, step_started=None if step < 0 else 5, attempt=2, attempt_reason="it erred")
     found = plan.plan(snapshot({"rollout": CANARY}, {"stable": stable(1), "candidate": second}, **TWO))
+    waits = f", which gets requests at {format_time(NOW + timedelta(seconds=55))}" if step < 0 else ""
     for kind in ("Progressing", "Ready"):
-        assert condition(found, kind)["message"].endswith("; attempt 2, because it erred")
+        assert condition(found, kind)["message"].endswith(f"; attempt 2{waits}, because it erred")
     assert weights(found) == ({V1: 100} if step < 0 else {V1: 90, V2: 10})
     assert found.status["candidate"]["attempt"] == 2
 

@@ -1,6 +1,7 @@
 """What happens next: every policy of the chain, alone and together."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from tests.unit.serving.make import (
@@ -27,6 +28,7 @@ from tests.unit.serving.make import (
 
 from tidemill.api.v1alpha1.rollout_analysis import Comparison, LimitEvidence
 from tidemill.core import hashing
+from tidemill.core.conditions import format_time
 from tidemill.serving import baseline
 from tidemill.serving.policy import rollout, strategies, target
 from tidemill.serving.router_stats import Scrape
@@ -452,7 +454,8 @@ def test_a_version_that_a_comparison_stops_begins_again_with_nothing_counted() -
     assert (second.comparison, second.last_analysis, second.failures, second.baseline_counters) == (None, None, 0, None)
     assert second.attempt_reason is not None and second.attempt_reason.startswith("ClientErrorRatio is more than 2 ×")
     (event,) = events(found)
-    assert "churn-2 was stopped and is tried once more after a pause (ClientErrorRatio" in event
+    begins = format_time(NOW + timedelta(seconds=strategies.PAUSE_SECONDS))
+    assert f"churn-2 was stopped and is tried once more after a pause, at {begins} (ClientErrorRatio" in event
     assert event.endswith("; churn-1 gets all requests")
 
 

@@ -10,7 +10,7 @@ import asyncio
 import atexit
 import marshal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -99,7 +99,7 @@ class Client:
 class World:
     """Objects, clock, and the operator's reconcilers."""
 
-    def __init__(self, *objects: Obj, config: OperatorConfig | None = None) -> None:
+    def __init__(self, *objects: Obj, config: OperatorConfig | None = None, settle_seconds: float = 0) -> None:
         self.objects: dict[tuple[str, str, str], Obj] = {}
         self.logs: dict[str, str] = {}
         self.said: dict[str, list[ObjectEvent]] = {}
@@ -108,7 +108,8 @@ class World:
         self.events: list[Event] = []
         self.clock = Clock()
         self.client = Client(self)
-        self.config = config or OperatorConfig()
+        # A ConfigMap that has changed settles at once, unless a test is about that: passes are all at one time.
+        self.config = replace(config or OperatorConfig(), config_map_settle_seconds=settle_seconds)
         self.crash_before_status = False
         self.requeue: dict[Key, float | None] = {}
         self._version = 10

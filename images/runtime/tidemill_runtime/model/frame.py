@@ -387,6 +387,7 @@ def shown(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (list, dict)):
-        return "a list" if isinstance(value, list) else "an object"
+        what = "list" if isinstance(value, list) else "object"
+        return f"{'a' if value and what == 'list' else 'an'} {what if value else f'empty {what}'}"
     text = repr(value[:60] if isinstance(value, str) else value)
     return text if len(text) <= 60 else text[:59] + "…"

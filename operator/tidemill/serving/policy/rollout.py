@@ -17,6 +17,7 @@ from dataclasses import replace
 from tidemill.api.v1alpha1.model_deployment import CandidateStatus
 from tidemill.api.v1alpha1.rollback import FailedVersion
 from tidemill.core import labels as keys
+from tidemill.core.conditions import format_time
 from tidemill.core.plan import Event
 from tidemill.core.request_annotations import new_value
 from tidemill.serving import readiness
@@ -221,7 +222,8 @@ def _tried_again(snapshot: Snapshot, state: State, candidate: CandidateStatus, w
     """Chance stops a good version now and then: it begins once more, with nothing counted, before it counts as bad."""
     second = measurements.restarted(candidate, snapshot.now, attempt=candidate.attempt + 1, attempt_reason=why[:1024])
     stays = f"; {state.stable.version} gets all requests" if state.stable else ""
-    message = f"{candidate.version} was stopped and is tried once more after a pause ({why}){stays}"
+    begins = format_time(strategies.begins_at(snapshot, second))
+    message = f"{candidate.version} was stopped and is tried once more after a pause, at {begins} ({why}){stays}"
     event = Event("Warning", "RolloutRetried", message, "ShiftTraffic")
     return Transition(replace(state, candidate=second), (event,))
 

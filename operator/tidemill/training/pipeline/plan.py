@@ -7,10 +7,11 @@ always the only one that status may lack.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tidemill.api.base import API_VERSION
-from tidemill.core import conditions
+from tidemill.core import conditions, hashing
 from tidemill.core.plan import Event, ObjectRef, Plan
 from tidemill.training import constants
 from tidemill.training.pipeline import requeue
@@ -96,6 +97,9 @@ def _run(ctx: Context, verdict: Verdict) -> dict[str, Any]:
     assert ctx.inputs is not None  # noqa: S101 - a verdict exists only with inputs
     champion = champions.champion(ctx.snapshot, ctx.history)
     keep = retention.kept_digests(ctx.snapshot, ctx.history)
+    if verdict.suffix is None and any(run.key == ctx.inputs.key for run in ctx.snapshot.runs):
+        # A run was decided on these inputs and has read others: it has the name, and these are still to be trained.
+        verdict = replace(verdict, suffix=f"k{hashing.short([ctx.history.last_run], 6)}")
     return training_run.build(ctx.snapshot, ctx.inputs, verdict, champion, keep)
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from tidemill.api.base import API_VERSION
 from tidemill.api.v1alpha1.training_pipeline import TrainingPipeline, TrainingPipelineSpec, TrainingPipelineStatus
-from tidemill.core import references
+from tidemill.core import hashing, references
 from tidemill.core.children import is_controlled_by
 from tidemill.core.parsing import parsed
 from tidemill.core.plan import Key, ObjectRef, Plan
 from tidemill.core.podfailure import PodFailure
 from tidemill.engine.contract import Deps
+from tidemill.engine.memory import Memory
 from tidemill.training import constants, job_pods, job_status, records
 from tidemill.training.config_map_digests import ConfigMapDigests
 from tidemill.training.pipeline import observe
@@ -43,6 +45,8 @@ class PipelineReconciler:
         self._deps = deps
         self._expectations = expectations
         self._config_maps = ConfigMapDigests(deps.client, deps.cache)
+        self._contents = Memory[tuple[str, datetime | None]]()
+        """What the ConfigMaps of a pipeline had in them at the last pass, and when that was first seen to change."""
 
     async def gather(self, key: Key) -> PipelineSnapshot | None:
         """The pipeline and its surroundings; None when it is gone or being deleted. Stalled when it cannot be read."""
@@ -50,6 +54,7 @@ class PipelineReconciler:
         obj = await self._deps.read(key)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             self._expectations.forget(key)
+            self._contents.forget(key)
             return None
         pipeline = parsed(TrainingPipeline, obj)
         uid = obj["metadata"]["uid"]
@@ -71,9 +76,20 @@ class PipelineReconciler:
             deployments=cache.derived("ModelDeployment", namespace, records.deployment_record),
             probes=tuple([await self._probe(job) for job in observe.living(probes)]),
         )
+        found = replace(found, maps_changed=self._changed(key, found))
         if not self._deps.config.record_keys:
             return found
         return replace(found, records=await self._records(found))
+
+    def _changed(self, key: Key, found: PipelineSnapshot) -> datetime | None:
+        """When code and data in ConfigMaps were seen to change; a restart forgets it, and then nothing waits."""
+        maps = {name: content and dict(content.revisions) for name, content in found.maps.items()}
+        content = hashing.digest({"code": found.code and found.code.digest, "maps": maps})
+        uid = found.object["metadata"]["uid"]
+        before = self._contents.get(key, uid)
+        changed = None if before is None else before[1] if before[0] == content else found.now
+        self._contents.put(key, uid, (content, changed))
+        return changed
 
     def plan(self, snapshot: PipelineSnapshot) -> Plan:
         """The decision."""

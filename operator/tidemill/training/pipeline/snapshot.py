@@ -96,6 +96,8 @@ class PipelineSnapshot(ObjectSnapshot):
     """By name, the ConfigMaps that the inputs name; None: does not exist."""
     kept_rows: Mapping[str, RowsPlace] = field(default_factory=dict)
     """By name, of the ModelDeployments that the inputs name."""
+    maps_changed: datetime | None = None
+    """When this process saw other content in the ConfigMaps of code and data than before; None: it never did."""
     runs: tuple[RunRecord, ...] = ()
     """Oldest first."""
     vanished: RunRecord | None = None

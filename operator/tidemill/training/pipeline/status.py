@@ -25,6 +25,7 @@ from tidemill.core import conditions, pod_settings
 from tidemill.core.conditions import Condition
 from tidemill.training import constants
 from tidemill.training.pipeline.policy import champion as champions
+from tidemill.training.pipeline.policy import history as histories
 from tidemill.training.pipeline.policy import monitor_requests, probes, recording, retry, schedule, throttling
 from tidemill.training.pipeline.policy.context import Context
 from tidemill.training.pipeline.policy.inputs import is_few_labels
@@ -151,7 +152,7 @@ def _after_last_run(ctx: Context) -> list[Condition]:
         return _ready(constants.AWAITING_APPROVAL, text) if champion else _busy(constants.AWAITING_APPROVAL, text)
     if champion is not None and ctx.history.observed is not None:
         over = champions.rolled_back(ctx.snapshot, champion)
-        more = f"; {over.name} was {over.rolled_back}" if over else ""
+        more = (f"; {over.name} was {over.rolled_back}" if over else "") + _trained_before(ctx)
         more += _rejected_again(ctx.snapshot.versions[-1])
         return _ready(constants.TRAINED, f"version {champion.name} is the champion{more}")
     if champion is None and ctx.snapshot.versions:
@@ -169,6 +170,21 @@ def _rejected_again(newest: VersionRecord) -> str:
     if newest.approved is not False or said is None or said.version == newest.name:
         return ""
     return f"; version {newest.name} has the content of {said.version}, which was rejected"
+
+
+def _trained_before(ctx: Context) -> str:
+    """That the present inputs are those of an earlier run, as after a way back in Git, beginning with `; `."""
+    inputs, observed = ctx.inputs, ctx.history.observed
+    if inputs is None or observed is None or inputs.key not in ctx.history.tried:
+        return ""
+    same = (observed.spec, observed.code) == (inputs.spec_digest, inputs.code.digest)
+    known = {name: revision for name, revision in inputs.data.items() if revision is not None}
+    if same and all(observed.data.get(name, revision) == revision for name, revision in known.items()):
+        return ""
+    run = next((r for r in reversed(ctx.snapshot.runs) if histories.tried_key(r) == inputs.key), None)
+    came = f" (run {run.name}{f', version {run.version}' if run.version else ''})" if run is not None else ""
+    same_as = f"code, data and spec are as they were trained before{came}, and are not trained again"
+    return f"; {same_as}: to serve that version, set spec.model.number of the ModelDeployment"
 
 
 def _after_failure(ctx: Context, last: RunRecord) -> list[Condition]:

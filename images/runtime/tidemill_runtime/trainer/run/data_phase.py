@@ -29,6 +29,8 @@ from tidemill_runtime.trainer.package.version import DataRead
 from tidemill_runtime.trainer.run import holdout_checks, holdout_sides
 
 log = logging.getLogger(__name__)
+_MOST_NAMED = 8
+"""Columns that a warning names."""
 
 
 @dataclass
@@ -137,6 +139,7 @@ def load(config: TrainerConfig, work: Path, progress: Progress) -> Split:
         shutil.rmtree(folder, ignore_errors=True)
         log.info("input %s: %d rows, %d columns, revision %s", source.name, *table.shape, fetched.revision)
         expectations.check(source.name, table, source.expectations)
+        _warn_of_empty_columns(source.name, table, progress)
         found[source.name] = table
         progress.data[source.name] = fetched.revision
         progress.digests[source.name] = fetched.digest
@@ -144,6 +147,18 @@ def load(config: TrainerConfig, work: Path, progress: Progress) -> Split:
         if source.revision is not None and source.revision != fetched.revision and not is_bundled:
             progress.warn(f"input {source.name!r} changed since the run was decided: trained on {fetched.revision}")
     return _split(config, found, progress)
+
+
+def _warn_of_empty_columns(name: str, table: pd.DataFrame, progress: Progress) -> None:
+    """Warn of columns without any value: training code takes them without a word, and no model learns from them."""
+    empty = [str(column) for column in table.columns[table.isna().all()]] if len(table) else []
+    if not empty:
+        return
+    shown = [repr(column[:60]) for column in empty[:_MOST_NAMED]]
+    if len(empty) > _MOST_NAMED:
+        shown.append(f"{len(empty) - _MOST_NAMED} more")
+    has = "column {} has" if len(empty) == 1 else "columns {} have"
+    progress.warn(f"input {name!r}: {has.format(schemes.listed(shown, 'and'))} no value in any row")
 
 
 def _split(config: TrainerConfig, found: dict[str, pd.DataFrame], progress: Progress) -> Split:

@@ -19,6 +19,8 @@ from tidemill.training.records import RunRecord
 KEYS_KEPT = 50
 STARTS_KEPT = 200
 DAY = timedelta(hours=24)
+UNTRIED = ("NeverTrained", "SpecChanged", "CodeChanged", "DataChanged")
+"""Triggers that start a run for a key that no run has tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,8 @@ def history(snapshot: PipelineSnapshot) -> History:
     unfolded = last is not None and not _is_folded(snapshot, last)
     keys = tuple(status.run_keys)
     starts = tuple(status.recent_run_times)
-    if last is not None and last.key not in keys:
-        keys = (*keys, last.key)[-KEYS_KEPT:]
+    if last is not None:
+        keys = _with_key(keys, last)
     if last is not None and unfolded and last.trigger_type != "ManualRequested":
         starts = (*(s for s in starts if s > last.created - DAY), last.created)[-STARTS_KEPT:]
     failures, last_success, last_run = _outcome(snapshot)
@@ -79,13 +81,29 @@ def history(snapshot: PipelineSnapshot) -> History:
         last_start=last.created if last and unfolded else status.last_run_time,
         starts=starts if snapshot.pipeline.spec.triggers.max_runs_per_day else (),
         keys=keys,
-        tried=frozenset({*keys, *(r.key for r in snapshot.runs)}),
+        tried=frozenset({*keys, *(tried_key(r) for r in snapshot.runs)}),
         failures=failures,
         last_success=last_success,
         last_schedule=_last_schedule(snapshot, last),
         handled_request=_handled_request(snapshot, last),
         handled_monitors=_handled_monitors(snapshot, last),
     )
+
+
+def tried_key(run: RunRecord) -> str:
+    """What it was decided on while it goes on; afterwards what it has read, which may have changed before its start."""
+    return run.trained_key if run.finished and run.trained_key else run.key
+
+
+def _with_key(keys: tuple[str, ...], last: RunRecord) -> tuple[str, ...]:
+    """The keys with that of the last run. What it was decided on and has not read was not tried, and may be yet.
+
+    Only runs whose key had not been tried before take it out again: others found it there.
+    """
+    key = tried_key(last)
+    if key != last.key and last.trigger_type in UNTRIED:
+        keys = tuple(k for k in keys if k != last.key)
+    return keys if key in keys else (*keys, key)[-KEYS_KEPT:]
 
 
 def _newest(snapshot: PipelineSnapshot) -> RunRecord | None:

@@ -14,6 +14,7 @@ from tidemill.core import cron, hashing
 from tidemill.training import constants
 from tidemill.training.pipeline.snapshot import PipelineSnapshot, is_kept_rows, probed_by
 from tidemill.training.pipeline.state import Inputs, Problem
+from tidemill.training.records import run_key
 from tidemill_contracts import digests, schemes
 from tidemill_contracts.schemes import ARTIFACT_SCHEMES, BUILTIN_DATA_SETS
 from tidemill_contracts.storage import parse_uri
@@ -59,9 +60,7 @@ def inputs(snapshot: PipelineSnapshot) -> Inputs | Problem:
     spec = snapshot.pipeline.spec
     data: dict[str, str | None] = {source.name: revision(snapshot, source) for source in spec.data}
     spec_digest = outcome_digest(spec)
-    key = hashing.digest(
-        {"spec": spec_digest, "code": snapshot.code.digest, "image": snapshot.image, "data": data},
-    )
+    key = run_key(spec_digest, snapshot.code.digest, snapshot.image, data)
     return Inputs(spec_digest, snapshot.code, snapshot.image, data, key)
 
 

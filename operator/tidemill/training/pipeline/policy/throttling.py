@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from tidemill.training import constants
 from tidemill.training.pipeline.policy import retry
 from tidemill.training.pipeline.policy.context import Context
-from tidemill.training.pipeline.policy.history import DAY
+from tidemill.training.pipeline.policy.history import DAY, UNTRIED
 from tidemill.training.pipeline.policy.retry import Retry
 from tidemill.training.pipeline.state import Verdict
 from tidemill_contracts.counts import counted
@@ -42,7 +42,7 @@ def hold(ctx: Context, verdict: Verdict) -> Hold | None:
         return Hold(f"run {active.name} is in progress", None)
     if verdict.type == "ManualRequested":
         return None
-    limits = (_interval(ctx), _per_day(ctx), _pause(ctx, verdict), _retry(ctx, verdict))
+    limits = (_interval(ctx), _per_day(ctx), _pause(ctx, verdict), _retry(ctx, verdict), _settling(ctx, verdict))
     found = [h for h in limits if h]
     pending = [h for h in found if h.until is not None and h.until > ctx.snapshot.now]
     return max(pending, key=lambda h: h.until or ctx.snapshot.now, default=None)
@@ -78,6 +78,15 @@ def _per_day(ctx: Context) -> Hold | None:
     if most is None or len(starts) < most:
         return None
     return Hold(f"spec.triggers.maxRunsPerDay is {most}", starts[-most] + DAY)
+
+
+def _settling(ctx: Context, verdict: Verdict) -> Hold | None:
+    """`kubectl apply -k` writes one object after the other: one run for all of them, and not on half of them."""
+    changed, seconds = ctx.snapshot.maps_changed, ctx.snapshot.config.config_map_settle_seconds
+    if changed is None or verdict.type not in UNTRIED:
+        return None
+    until = changed + timedelta(seconds=seconds)
+    return Hold("a ConfigMap of code or data has just changed, and others may follow", until)
 
 
 def _retry(ctx: Context, verdict: Verdict) -> Hold | None:
