@@ -21,6 +21,15 @@ from hack.tools.kubectl import Kubectl, condition, wait_for
 from tests.support.invariants import check_status
 
 KINDS = ("trainingpipeline", "trainingrun", "modelversion", "modelimport", "modeldeployment", "modelmonitor")
+CROWDED = ("test_samples", "test_story", "test_autoscaling")
+"""Modules whose pods request most of a node of two cores: never two of them at once."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests run one after the other where several run at once (`-n`, `--dist loadgroup`): those of a module."""
+    for item in items:
+        module = item.path.stem
+        item.add_marker(pytest.mark.xdist_group("crowded" if module in CROWDED else module))
 
 
 @pytest.fixture(scope="session", autouse=True)
