@@ -26,7 +26,7 @@ CROWDED = ("test_samples", "test_story", "test_autoscaling")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests run one after the other where several run at once (`-n`, `--dist loadgroup`): those of a module."""
+    """Say which tests never run at once (`-n`, `--dist loadgroup`): those of a module, and those of crowded ones."""
     for item in items:
         module = item.path.stem
         item.add_marker(pytest.mark.xdist_group("crowded" if module in CROWDED else module))
