@@ -1,4 +1,4 @@
-"""What tests drive and must be compiled or installed first: an S3 server, the load generator, other people's clients.
+"""What tests need and must be brought first: an S3 server, the load generator, others' clients, published data.
 
 `python -m tests.support.programs` (`make test-programs`) does that, once a machine. No test does it on its own: no time
 limit has to hold a build, and who runs one test is not surprised by one.
@@ -25,9 +25,10 @@ def needed(what: str, path: Path) -> Path:
 
 def make() -> None:
     """Compile and install what is not there yet, and say so."""
-    from tests.support import s3
+    from tests.support import published, s3
 
     s3.build()
+    published.fetch()
     if not generator.program().exists():
         sys.stderr.write("building the load generator (once; about 10 seconds)\n")
         generator.binary()
