@@ -24,6 +24,7 @@ MUTANTS_ARGS ?=
 # Requests of `make fuzz` to each form of the model.
 FUZZ_REQUESTS ?= 100000
 PYTEST = $(PY) -m pytest $(PYTEST_ARGS)
+E2E = $(PYTEST) --durations=25 --durations-min=5
 # Unit tests start often: what they import is compiled once, also where Python is told to write nothing beside the source.
 COMPILED = env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX="$(CURDIR)/.cache/bytecode"
 # For tests and programs that call kubectl and others by name.
@@ -120,9 +121,8 @@ integration: setup ## The operator against a real API server and etcd (started b
 e2e: cluster images test-programs ## The whole loop on a real cluster with real images
 	@# The demo's test kills the operator: it runs alone. All others mostly wait, so two modules of them run at once.
 	@# pytest ends with 5 where PYTEST_ARGS leave nothing to run, which may be so of one of both.
-	@run() { $(CLUSTER) $(TOOLS) $(PYTEST) --durations=25 --durations-min=5 "$$@"; }; \
-	  run tests/e2e/test_loop.py; alone=$$?; \
-	  run -n $(E2E_AT_ONCE) --dist loadgroup --ignore tests/e2e/test_loop.py tests/e2e; others=$$?; \
+	@$(CLUSTER) $(TOOLS) $(E2E) tests/e2e/test_loop.py; alone=$$?; \
+	  $(CLUSTER) $(TOOLS) $(E2E) -n $(E2E_AT_ONCE) --dist loadgroup --ignore tests/e2e/test_loop.py tests/e2e; others=$$?; \
 	  case $$alone,$$others in 0,0|0,5|5,0) ;; *) echo "error: e2e tests failed ($$alone, $$others)"; exit 1 ;; esac
 
 ##@ A cluster and what runs in it
