@@ -28,6 +28,7 @@ _URIS = st.sampled_from(
         "gs://bucket",
         "az://container/größe",
         "https://host/data.csv?x=1#y",
+        "feedback://churn",
     ]
 )
 _KEYS = st.sampled_from(["team", "example.com/team", "a", "A_b.c-d", "a.b-c.example/" + "x" * 63])
@@ -45,6 +46,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "PodSettings.annotations": st.dictionaries(_KEYS, st.text(st.characters(codec="utf-8"), max_size=12), max_size=3),
     "PodSettings.nodeSelector": _LABELS,
     "EnvironmentVariable.name": st.sampled_from(["OMP_NUM_THREADS", "OTEL_LOG_LEVEL", "_", "tidemill_x", "A1"]),
+    "EnvironmentVariable.value": st.text(st.characters(codec="utf-8", exclude_categories=("Cc",)), max_size=12),
     "ImportSource.uri": st.sampled_from(["pvc://claim/models/a.onnx", "s3://bucket/größe", "az://container/a.skops"]),
     "Tracing.endpoint": st.sampled_from(["http://otel:4318", "https://user@[::1]:4317/otlp?a=b"]),
 }
@@ -68,8 +70,10 @@ def _column(document: Json) -> Json:
 def _source(document: Json) -> Json:
     if not document["uri"].startswith(("s3", "gs", "az", "http")):
         document.pop("secretRef", None)
-    if document["uri"].startswith("builtin"):
+    if document["uri"].startswith(("builtin", "feedback")):
         document.pop("format", None)
+    if not document["uri"].startswith("feedback"):
+        document.pop("feedback", None)
     return document
 
 
