@@ -313,15 +313,16 @@ def test_a_full_writer_queue_is_503_with_retry_after(ready: Api, monkeypatch: py
 
 def test_posts_to_a_newer_database_are_503_while_the_report_says_why(tmp_path: Path) -> None:
     connection = schema.connect(config(tmp_path).database)
-    connection.execute("PRAGMA user_version=9")
+    newer = len(schema.STEPS) + 1
+    connection.execute(f"PRAGMA user_version={newer}")
     connection.close()
     with serving(config(tmp_path)) as api:
         assert api.get("/readyz").status_code == api.get("/healthz").status_code == 200
-        assert MonitorReport.from_json(api.get("/v1/report").content).newer_database == 9
+        assert MonitorReport.from_json(api.get("/v1/report").content).newer_database == newer
         answer = post(api)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert answer.json() == {
-            "error": f"the database has schema 9, and this monitor knows {len(schema.STEPS)} at most"
+            "error": f"the database has schema {newer}, and this monitor knows {len(schema.STEPS)} at most"
         }
 
 
