@@ -212,7 +212,7 @@ def test_monitor_before_its_deployment_then_drift_asks_for_a_run(world: World, m
         assert time.monotonic() < end, json.dumps(mm(world)["status"], indent=1)
         time.sleep(1)
     obj = until(world, lambda o: says(o, "ActionsHeld") is not None, "it says why it asks for no run", 10)
-    assert says(obj, "ActionsHeld") == ("True", "NotAllowed") and "actions" not in obj["status"]
+    assert says(obj, "ActionsHeld") == ("True", "PipelineNotFound") and "actions" not in obj["status"]
     consent(world)
     obj = until(world, lambda o: o["status"].get("actions"), "it asks for a run", 20)
     assert says(obj, "ActionsHeld") is None
