@@ -25,6 +25,7 @@ CROWDED = ("test_samples", "test_story", "test_autoscaling")
 """Modules whose pods request most of a node of two cores: never two of them at once."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests never run at once (`-n`, `--dist loadgroup`): those of a module, and those of crowded ones."""
     for item in items:

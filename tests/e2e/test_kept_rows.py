@@ -21,7 +21,7 @@ LOG = {"purpose": "training data of the next model", "uri": "pvc://tidemill-arti
 
 @pytest.fixture(scope="module")
 def namespace(cluster: Kubectl) -> Iterator[Kubectl]:
-    for kubectl in shared_namespace(cluster, "e2e-kept-rows"):
+    with shared_namespace(cluster, "e2e-kept-rows") as kubectl:
         kubectl.apply(
             [
                 code(f"{NAME}-code", GOOD_CODE),
