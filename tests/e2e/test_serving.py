@@ -67,7 +67,7 @@ REFUSED: dict[str, tuple[Request, int, str]] = {
     "V1 broken JSON": (Request(V1, b'{"instances": [{'), 400, NOT_JSON),
     "V2 no text": (Request(V2, b"\xff\xfe\x00"), 400, NOT_JSON),
     "V1 no body": (Request(V1), 400, NOT_JSON),
-    "V2 a list": (Request(V2, b"[]"), 400, "the body must be a JSON object, got a list"),
+    "V2 a list": (Request(V2, b"[]"), 400, "the body must be a JSON object, got an empty list"),
     "V2 no inputs": (Request(V2, b"{}"), 400, "inputs: expected a list of tensors"),
     "V1 no instances": (Request(V1, b"{}"), 400, "instances: missing"),
     "V2 wrong shape": (
