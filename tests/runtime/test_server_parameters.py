@@ -124,7 +124,7 @@ def column(**more: Any) -> dict[str, Any]:
 
 
 REFUSED: dict[str, tuple[Any, Any, str]] = {
-    "parameters a list": (NUMBERS, matrix(parameters=[]), "parameters: expected an object, got a list"),
+    "parameters a list": (NUMBERS, matrix(parameters=[]), "parameters: expected an object, got an empty list"),
     "a list in parameters": (NUMBERS, matrix(parameters={"a": [1]}), "parameters.a: expected a string, a number or a"),
     "an object in parameters": (NUMBERS, matrix(parameters={"b": {}}), "parameters.b: expected a string, a number"),
     "a tensor's parameters": (MIXED, column(parameters="x"), "inputs[0].parameters: expected an object, got 'x'"),
@@ -137,7 +137,7 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     "in an output's": (
         NUMBERS,
         matrix(outputs=[{"name": "label"}, {"name": "label", "parameters": {"a": []}}]),
-        "outputs[1].parameters.a: expected a string, a number or a boolean, got a list",
+        "outputs[1].parameters.a: expected a string, a number or a boolean, got an empty list",
     ),
     "binary_data a string": (
         NUMBERS,
@@ -292,9 +292,9 @@ def test_v1_gives_probabilities_on_request(parameters: dict[str, Any], expected:
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ([], "parameters: expected an object, got a list"),
+        ([], "parameters: expected an object, got an empty list"),
         ({"probabilities": 1}, "parameters.probabilities: expected true or false, got 1"),
-        ({"x": {}}, "parameters.x: expected a string, a number or a boolean, got an object"),
+        ({"x": {}}, "parameters.x: expected a string, a number or a boolean, got an empty object"),
     ],
 )
 def test_v1_refuses_parameters(parameters: Any, sentence: str) -> None:

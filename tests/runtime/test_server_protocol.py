@@ -278,7 +278,7 @@ BAD_V2: dict[str, tuple[Any, str]] = {
     "outputs is a string": ({**tensor(), "outputs": "label"}, "outputs: expected a list"),
     "unknown output": ({**tensor(), "outputs": [{"name": "y"}]}, "expected one of 'label', 'probabilities'"),
     "parameters is a list": ({**tensor(), "parameters": []}, "parameters: expected an object"),
-    "a list": ([], "the body must be a JSON object, got a list"),
+    "a list": ([], "the body must be a JSON object, got an empty list"),
     "null": (None, "the body must be a JSON object, got null"),
 }
 
