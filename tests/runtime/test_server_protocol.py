@@ -258,7 +258,7 @@ BAD_V2: dict[str, tuple[Any, str]] = {
     "too few columns": (tensor(shape=[1, 3], data=[1, 2, 3]), "4 columns ('a', 'b', 'c', 'd')"),
     "string in numbers": (tensor(data=[1, 2, 3, "4"]), "inputs[0].data: '4' is no FP64"),
     "bool in numbers": (tensor(data=[1, 2, 3, True]), "true is no FP64"),
-    "object in numbers": (tensor(data=[1, 2, 3, {}]), "an object is no FP64"),
+    "object in numbers": (tensor(data=[1, 2, 3, {}]), "an empty object is no FP64"),
     "bytes for numbers": (tensor(datatype="BYTES", data=list("abcd")), "column 'a' is FP64 and takes numbers"),
     "fraction in integers": (tensor(datatype="INT32", data=[1, 2, 3, 4.5]), "4.5 is no whole number"),
     "out of range": (tensor(datatype="INT8", data=[1, 2, 3, 300]), "300 is out of range for INT8 (-128 to 127)"),
