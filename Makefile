@@ -122,7 +122,7 @@ e2e: cluster images test-programs ## The whole loop on a real cluster with real 
 	@# The demo's test kills the operator: it runs alone. All others mostly wait, so two modules of them run at once.
 	@# pytest ends with 5 where PYTEST_ARGS leave nothing to run, which may be so of one of both.
 	@$(CLUSTER) $(TOOLS) $(E2E) tests/e2e/test_loop.py; alone=$$?; \
-	  $(CLUSTER) $(TOOLS) $(E2E) -n $(E2E_AT_ONCE) --dist loadgroup --ignore tests/e2e/test_loop.py tests/e2e; others=$$?; \
+	  $(CLUSTER) $(TOOLS) $(E2E) -n $(E2E_AT_ONCE) --dist loadfile --ignore tests/e2e/test_loop.py tests/e2e; others=$$?; \
 	  case $$alone,$$others in 0,0|0,5|5,0) ;; *) echo "error: e2e tests failed ($$alone, $$others)"; exit 1 ;; esac
 
 ##@ A cluster and what runs in it

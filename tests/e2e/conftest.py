@@ -25,14 +25,6 @@ CROWDED = ("test_samples", "test_story", "test_autoscaling")
 """Modules whose pods request most of a node of two cores: never two of them at once."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests never run at once (`-n`, `--dist loadgroup`): those of a module, and those of crowded ones."""
-    for item in items:
-        module = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("crowded" if module in CROWDED else module))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
     """The cluster that the tests run on, with the operator installed under its shipped RBAC."""
@@ -45,6 +37,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
             Scenario(namespace="tidemill-e2e").install()
             done.touch()
     return Kubectl()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A crowded module begins when no other is running."""
+    with (tmp_path_factory.getbasetemp().parent / "crowded").open("w") as lock:
+        if request.path.stem in CROWDED:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def lacking(cluster: Kubectl, sentence: str) -> NoReturn:
