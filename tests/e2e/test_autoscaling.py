@@ -12,7 +12,7 @@ from tests.e2e.client import Client
 from tests.e2e.conftest import conditions, lacking, wait_condition
 from tests.e2e.manifests import code, deployment, pipeline
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(360)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 NAME = "elastic"
 RATE = 150.0  # requests a second: several times the CPU that one pod may use before another is wanted

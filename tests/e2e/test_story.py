@@ -25,7 +25,7 @@ from tests.e2e.conftest import (
 from tests.e2e.manifests import code, deployment
 from tests.e2e.story import LAKE, NAME, OWN_CLASS, PRODUCTION, RENAMED, ROW, TEAM, USED, Place, World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 V1 = f"/v1/models/{NAME}:predict"
 BACK_SECONDS = 20.0
