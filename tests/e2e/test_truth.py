@@ -147,6 +147,7 @@ def world(cluster: Kubectl) -> Iterator[World]:
     world = World(kubectl, Client(kubectl).start())
     wait_condition(kubectl, "modeldeployment", NAME, lambda md: is_true(md, "Ready"), 180)
     kubectl.apply(code("flowers-code", second))
+    wait_condition(kubectl, "modeldeployment", QUIET, lambda md: is_true(md, "Ready"), 90)
     wait_condition(kubectl, "modelmonitor", QUIET, lambda mm: is_true(mm, "Ready"), 90)
     world.predict("hello", 2, QUIET)
     wait_condition(kubectl, "modeldeployment", NAME, lambda md: serves(md, "flowers-2"), 180)
