@@ -206,6 +206,12 @@ SCHEMES: Final = (
 BY_NAME: Final[Mapping[str, Scheme]] = {scheme.name: scheme for scheme in SCHEMES}
 
 
+def deployment_of_rows(uri: str) -> str | None:
+    """The name of the ModelDeployment whose kept rows a URI means; None for any other URI."""
+    scheme, _, name = uri.partition("://")
+    return name if scheme in BY_NAME and BY_NAME[scheme].place == "kept rows" else None
+
+
 def names(use: Use) -> tuple[str, ...]:
     """Return the schemes that may be used for this."""
     return tuple(scheme.name for scheme in SCHEMES if use in scheme.uses)

@@ -173,27 +173,13 @@ class LocalFolder:
         Raises:
             StorageError: LinkRefused.
         """
-        if self.root is None or not self._leads_out(path):
+        root = self.root
+        if root is None or not _leads_out(path, root):
             return
         where = f"{self.uri.scheme}://{self.uri.authority}"
         shown = named or path
-        name = (
-            f"{where}/{self._link(shown).relative_to(self.root)}" if shown.is_relative_to(self.root) else str(self.uri)
-        )
+        name = f"{where}/{_link(shown, root).relative_to(root)}" if shown.is_relative_to(root) else str(self.uri)
         raise StorageError("LinkRefused", f"{name} is a link that leads out of {where}", retriable=False)
-
-    def _leads_out(self, path: Path) -> bool:
-        assert self.root is not None  # noqa: S101  the caller checked
-        try:
-            return not path.resolve().is_relative_to(self.root.resolve())
-        except (OSError, RuntimeError):  # a circle of links
-            return True
-
-    def _link(self, path: Path) -> Path:
-        """The first part of a path within the claim that leads out of it: the link itself, not what lies behind it."""
-        inside = (part for part in reversed((path, *path.parents)) if part != self.root)
-        within = (part for part in inside if self.root is not None and part.is_relative_to(self.root))
-        return next((part for part in within if self._leads_out(part)), path)
 
     def _check_open(self, descriptor: int, key: str) -> None:
         self._check(Path(f"/proc/self/fd/{descriptor}"), self.path / key)
@@ -241,3 +227,16 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _leads_out(path: Path, root: Path) -> bool:
+    try:
+        return not path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # a circle of links
+        return True
+
+
+def _link(path: Path, root: Path) -> Path:
+    """The first part of a path below `root` that leads out of it: the link itself, not what lies behind it."""
+    parts = (part for part in reversed((path, *path.parents)) if part != root and part.is_relative_to(root))
+    return next((part for part in parts if _leads_out(part, root)), path)

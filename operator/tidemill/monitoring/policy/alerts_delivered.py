@@ -28,9 +28,9 @@ def delivered(snapshot: Snapshot) -> Condition | None:
         return None
     found = {webhook.name: webhook for webhook in report.webhooks}
     known = [found[webhook.name] for webhook in snapshot.spec.notify.webhooks if webhook.name in found]
-    failed = [webhook for webhook in known if webhook.problem is not None]
+    failed = [_text(webhook, webhook.problem) for webhook in known if webhook.problem is not None]
     if failed:
-        text = "; ".join(_text(webhook) for webhook in failed)
+        text = "; ".join(failed)
         return Condition(ALERTS_DELIVERED, "False", "MessagesNotTaken", text)
     if not known:
         return Condition(ALERTS_DELIVERED, "Unknown", "NothingSent", "there was no alert to send yet")
@@ -40,9 +40,8 @@ def delivered(snapshot: Snapshot) -> Condition | None:
     return Condition(ALERTS_DELIVERED, "True", "MessagesTaken", text)
 
 
-def _text(webhook: WebhookReport) -> str:
-    assert webhook.problem is not None  # noqa: S101  the caller chose them
+def _text(webhook: WebhookReport, problem: DeliveryProblem) -> str:
     status = webhook.http_status
     answer = f" (HTTP status {status})" if status is not None and 100 <= status <= 999 else ""
     waits = does(webhook.waiting, "message", "waits and is sent again", "wait and are sent again")
-    return f"webhook {webhook.name}: {_PROBLEMS[webhook.problem]}{answer}; {waits}"
+    return f"webhook {webhook.name}: {_PROBLEMS[problem]}{answer}; {waits}"

@@ -64,12 +64,8 @@ def config_map_inputs(spec: Mapping[str, Any]) -> list[str]:
 
 def deployments_read(spec: Mapping[str, Any]) -> list[str]:
     """Names of the ModelDeployments whose kept rows a pipeline's inputs name."""
-    found = set()
-    for source in spec.get("data") or ():
-        scheme, _, name = str(source.get("uri", "")).partition("://")
-        if scheme in schemes.BY_NAME and schemes.BY_NAME[scheme].place == "kept rows":
-            found.add(name)
-    return sorted(found)
+    found = {schemes.deployment_of_rows(str(source.get("uri", ""))) for source in spec.get("data") or ()}
+    return sorted(name for name in found if name is not None)
 
 
 def rows_place(namespace: str, name: str, deployment: Obj | None, monitors: Sequence[Obj]) -> RowsPlace:

@@ -142,7 +142,7 @@ class PipelineSnapshot(ObjectSnapshot):
 
     def rows_of(self, source: DataSource) -> KeptRows | None:
         """Where the rows of an input are kept; None where it is no such input, or where there are none."""
-        place = self.kept_rows.get(source.uri.partition("://")[2]) if is_kept_rows(source) else None
+        place = self.kept_rows.get(schemes.deployment_of_rows(source.uri) or "")
         return place.rows if place is not None else None
 
 
@@ -161,5 +161,4 @@ def probed_by(source: DataSource) -> Literal["nobody", "operator", "probe"]:
 
 def is_kept_rows(source: DataSource) -> bool:
     """Whether an input is the kept rows of a ModelDeployment."""
-    scheme = schemes.BY_NAME.get(source.uri.partition("://")[0])
-    return scheme is not None and scheme.place == "kept rows"
+    return schemes.deployment_of_rows(source.uri) is not None

@@ -206,7 +206,7 @@ def _missing_data(snapshot: PipelineSnapshot) -> Problem | None:
 def _missing_rows(snapshot: PipelineSnapshot) -> Problem | None:
     """Kept rows are trained on from when a probe has seen enough of them: a run names the revision that it takes."""
     for source in filter(is_kept_rows, snapshot.pipeline.spec.data):
-        place = snapshot.kept_rows.get(parse_uri(source.uri).authority)
+        place = snapshot.kept_rows.get(schemes.deployment_of_rows(source.uri) or "")
         field = f"spec.data[name={source.name}].uri"
         if place is None or place.rows is None:
             return Problem(constants.DATA_NOT_FOUND, f"{field}: {place.problem if place else 'unknown'}", stalled=False)
